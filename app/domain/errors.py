@@ -1,0 +1,100 @@
+"""What can go wrong, as typed data. HTTP is not known here: `app.problems` maps each class to a status."""
+
+from collections.abc import Sequence
+
+
+class DomainError(Exception):
+    """Root of every error that a caller can act on."""
+
+
+class NotFound(DomainError):  # noqa: N818  (the errors of this module are named after the situation)
+    """No such thing is stored."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"there is no {kind} {name!r}")
+        self.kind = kind
+        self.name = name
+
+
+class AlreadyExists(DomainError):  # noqa: N818
+    """The id is taken."""
+
+    def __init__(self, kind: str, names: Sequence[str]) -> None:
+        shown = ", ".join(repr(name) for name in names[:5])
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004  (as many as shown)
+        super().__init__(f"{kind} {shown}{more} is already registered; PUT replaces it")
+        self.kind = kind
+        self.names = tuple(names)
+
+
+class Invalid(DomainError):  # noqa: N818
+    """Input that no schema could refuse but that cannot be true. `pointer` is a JSON pointer to the field."""
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        super().__init__(detail)
+        self.pointer = pointer
+        self.detail = detail
+
+
+class StateForbids(DomainError):  # noqa: N818
+    """The call does not fit the state that the thing is in."""
+
+    def __init__(self, action: str, kind: str, state: str) -> None:
+        super().__init__(f"cannot {action} a {kind} that is {state}")
+        self.action = action
+        self.kind = kind
+        self.state = state
+
+
+class IllegalTransition(DomainError):  # noqa: N818
+    """A state machine met an event that its table lacks. Nothing was changed."""
+
+    def __init__(self, status: str, event: str) -> None:
+        super().__init__(f"{event!r} cannot happen while {status!r}")
+        self.status = status
+        self.event = event
+
+
+class SelectionInfeasible(DomainError):  # noqa: N818
+    """No set of clients meets the policy: the counts or costs that show it are in the message."""
+
+
+class NotEnoughClients(SelectionInfeasible):
+    """Fewer clients can be selected than the policy's minimum."""
+
+    def __init__(self, available: int, required: int, known: int) -> None:
+        super().__init__(
+            f"{available} of {known} clients can be selected (healthy, admitted and free), min_clients is {required}"
+        )
+        self.available = available
+        self.required = required
+        self.known = known
+
+
+class BudgetTooSmall(SelectionInfeasible):
+    """The cheapest feasible set costs more than the budget (both in seconds of link time)."""
+
+    def __init__(self, budget: float, cheapest: float, clients: int) -> None:
+        super().__init__(
+            f"budget_constraint is {budget:g} s of link time, the cheapest {clients} client(s) cost {cheapest:g} s"
+        )
+        self.budget = budget
+        self.cheapest = cheapest
+        self.clients = clients
+
+
+class UnknownStrategy(DomainError):  # noqa: N818
+    """No selection strategy has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"there is no selection strategy {name!r}; known are {', '.join(known)}")
+        self.name = name
+        self.known = tuple(known)
+
+
+class UpdateRejected(DomainError):  # noqa: N818
+    """An update that must not be aggregated, with the reason that the participation shows."""
+
+
+class UnusableRound(DomainError):  # noqa: N818
+    """A round whose updates cannot give a model (all weights zero, none left)."""

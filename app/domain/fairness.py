@@ -1,0 +1,13 @@
+"""How evenly clients take part."""
+
+from collections.abc import Sequence
+
+
+def jain_index(counts: Sequence[float]) -> float:
+    """Jain's fairness index of `counts` (each at least 0): 1 when all are equal, 1/n when one has everything.
+
+    No counts, or none above zero, are perfectly even. Source: Jain, Chiu, Hawe, "A Quantitative Measure of Fairness
+    and Discrimination for Resource Allocation in Shared Computer Systems", DEC-TR-301, 1984.
+    """
+    squares = sum(count * count for count in counts)
+    return 1.0 if squares == 0 else sum(counts) ** 2 / (len(counts) * squares)

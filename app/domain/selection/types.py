@@ -1,0 +1,174 @@
+"""What every selection strategy takes and gives.
+
+A strategy is a function ``(candidates, connectivity, history, policy, rng) -> Selection``. It does no I/O, reads no
+clock and draws only from `rng`, so that the same seed and state give the same answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from app.domain.connectivity import Connectivity
+
+DataDistribution = Sequence[float] | Mapping[str, float]
+BYTES_PER_MB = 1_000_000
+BITS_PER_BYTE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A client that may be selected. Measured values have already replaced the claimed ones where there are any.
+
+    Attributes:
+        client_id: unique among the candidates.
+        data_size: samples, at least 1.
+        data_distribution: label counts or shares, by position or by label; None when not reported.
+        compute_capacity: GFLOPS, above 0.
+        bandwidth: Mbps to the server, above 0.
+        latency: ms to the server, at least 0.
+        reliability: probability that a task given to it comes back, 0..1.
+        server_cost: s/MB over the server link where the client states it, else None (8 / bandwidth).
+        train_seconds: measured mean seconds for one fit, None until there was one.
+        update_quality: mean quality of its past updates, 0..1, None until there was one.
+    """
+
+    client_id: str
+    data_size: int
+    data_distribution: DataDistribution | None
+    compute_capacity: float
+    bandwidth: float
+    latency: float
+    reliability: float = 0.9
+    server_cost: float | None = None
+    train_seconds: float | None = None
+    update_quality: float | None = None
+
+    def transfer_seconds(self, model_bytes: int) -> float:
+        """Seconds that one model takes over the link to the server."""
+        per_mb = BITS_PER_BYTE / self.bandwidth if self.server_cost is None else self.server_cost
+        return per_mb * model_bytes / BYTES_PER_MB + self.latency / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much each term of the objective counts; each at least 0."""
+
+    data_quality: float = 1.0
+    communication: float = 1.0
+    compute: float = 1.0
+    fairness: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionPolicy:
+    """What a selection must respect.
+
+    Attributes:
+        min_clients: the fewest clients to choose, at least 1.
+        max_clients: the most, at least `min_clients`.
+        budget_constraint: seconds of link time that the set may cost, None for no limit.
+        weights: of the objective's terms.
+        divergence_target: pooled label divergence at which no further client is added.
+        model_bytes: size of one model on the wire.
+        local_epochs: passes over the data in one fit, for the expected training time.
+        known_clients: how many clients there are in all, healthy or not (for messages).
+    """
+
+    min_clients: int = 10
+    max_clients: int = 30
+    budget_constraint: float | None = None
+    weights: Weights = field(default_factory=Weights)
+    divergence_target: float = 0.02
+    model_bytes: int = BYTES_PER_MB
+    local_epochs: int = 1
+    known_clients: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Who was selected in the training's past rounds, oldest first; and for a newcomer how many had gone by."""
+
+    rounds: tuple[frozenset[str], ...] = ()
+    joined: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def round_number(self) -> int:
+        """The number of the round to be planned, from 1."""
+        return len(self.rounds) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A selected client: its score, the terms that made it, and what it adds to the round's cost (s of link time)."""
+
+    client_id: str
+    score: float
+    components: Mapping[str, float]
+    marginal_cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A candidate that was not selected, and one reason."""
+
+    client_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Over which links the updates travel: each selected client's parent, None for the server."""
+
+    topology: Literal["star", "relay"]
+    parents: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The clients of one round.
+
+    Attributes:
+        selected: best first.
+        skipped: every other candidate.
+        total_cost: seconds of link time that the round's transfers take, one model down and one up per client.
+        label_divergence: KL divergence (nats) of the selected clients' pooled labels from all candidates'; None when
+            no selected client reports labels.
+        fairness: Jain's index of how often each candidate has been selected, this round included.
+        plan: the links.
+    """
+
+    strategy: str
+    selected: tuple[Chosen, ...]
+    skipped: tuple[Skipped, ...]
+    total_cost: float
+    label_divergence: float | None
+    fairness: float
+    plan: Plan
+
+    @property
+    def client_ids(self) -> tuple[str, ...]:
+        return tuple(chosen.client_id for chosen in self.selected)
+
+
+class Strategy(Protocol):
+    """The function type of a strategy."""
+
+    def __call__(
+        self,
+        candidates: Sequence[Candidate],
+        connectivity: Connectivity,
+        history: History,
+        policy: SelectionPolicy,
+        rng: np.random.Generator,
+    ) -> Selection:
+        """Choose the clients of the next round.
+
+        Raises:
+            NotEnoughClients: fewer candidates than `policy.min_clients`.
+            BudgetTooSmall: the cheapest `policy.min_clients` cost more than the budget.
+        """
+        ...
+
+
