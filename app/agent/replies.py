@@ -1,0 +1,52 @@
+"""Answers of the agent protocol: problem details, small JSON, and parameters sent without joining or copying them."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.agent.results import Payload
+from app.wire.codec import MEDIA_TYPE
+
+_CHUNK = 256 * 1024  # bytes that are copied at a time; below it, a whole answer goes out in one write
+
+
+class Problem(Exception):  # noqa: N818  (an answer, as RFC 9457 names it)
+    """An answer that is an error; raised where it is found, sent as ``application/problem+json``."""
+
+    def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+    def response(self) -> Response:
+        body = {"type": "about:blank", "title": self.status.phrase, "status": self.status, "detail": self.detail}
+        return Response(json.dumps(body), self.status, self.headers, "application/problem+json")
+
+
+class ParametersResponse:
+    """200 with a complete parameter file."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._header, self._block = payload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        size = len(self._header) + len(self._block)
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
+        body = self._header
+        if size <= _CHUNK:
+            body += self._block
+        else:
+            for start in range(0, len(self._block), _CHUNK):
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                body = bytes(self._block[start : start + _CHUNK])
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def status_response(status: HTTPStatus, word: str) -> Response:
+    return Response(b'{"status":"%s"}' % word.encode(), status, media_type="application/json")

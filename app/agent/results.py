@@ -1,0 +1,60 @@
+"""From what a trainer returned to the bytes of an answer, or a message that says what its author must change."""
+
+from pydantic import ValidationError
+
+from app.agent.errors import BrokenResult
+from app.agent.trainer import EvaluateResult, FitResult
+from app.wire.codec import Packed, Parameters, pack
+from app.wire.tasks import TaskResult, result_metadata
+
+Payload = tuple[bytes, memoryview]
+
+_NO_TENSORS = Packed({}, memoryview(b""))
+
+
+def fit_payload(result: object, received: Parameters, seconds: float) -> Payload:
+    """Header and block of a fit result. `received` are the parameters that the task brought.
+
+    Raises:
+        BrokenResult: not a `FitResult`, other tensors than came in, or numbers out of range.
+    """
+    if not isinstance(result, FitResult):
+        raise BrokenResult(f"fit must return a FitResult, not {type(result).__name__}")
+    metadata = result_metadata(_measured(result, seconds))
+    return pack(_as_received(result.parameters, received)).payload(metadata)
+
+
+def evaluate_payload(result: object, seconds: float) -> Payload:
+    """Header (and no block) of an evaluate result; errors as `fit_payload`."""
+    if not isinstance(result, EvaluateResult):
+        raise BrokenResult(f"evaluate must return an EvaluateResult, not {type(result).__name__}")
+    return _NO_TENSORS.payload(result_metadata(_measured(result, seconds)))
+
+
+def _measured(result: FitResult | EvaluateResult, seconds: float) -> TaskResult:
+    try:
+        return TaskResult(
+            num_examples=int(result.num_examples),
+            loss=float(result.loss),
+            accuracy=float(result.accuracy),
+            train_seconds=seconds,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BrokenResult(f"{first['loc'][0]} is {first['input']!r}: {first['msg']}") from error
+
+
+def _as_received(returned: Parameters, received: Parameters) -> Parameters:
+    if returned.keys() != received.keys():
+        wrong = sorted(returned.keys() ^ received.keys())
+        raise BrokenResult(f"the parameters returned differ from those received in the tensors {', '.join(wrong)}")
+    cast = {}
+    for name, target in received.items():
+        array = returned[name]
+        if array.shape != target.shape:
+            raise BrokenResult(f"tensor {name!r} came as {target.shape} and went back as {array.shape}")
+        try:
+            cast[name] = array.astype(target.dtype, casting="same_kind", copy=False)
+        except TypeError as error:
+            raise BrokenResult(f"tensor {name!r} came as {target.dtype} and went back as {array.dtype}") from error
+    return cast

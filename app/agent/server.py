@@ -1,0 +1,260 @@
+"""Agents on a port: listen, register, send heartbeats, leave when told to."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp
+
+from app.agent.app import MAX_BODY_BYTES, Agent
+from app.agent.errors import AgentError, CannotListen
+from app.agent.host import AgentHost
+from app.agent.registration import Member, Registration
+from app.agent.trainer import Trainer
+
+HEARTBEAT_SECONDS = 10.0
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+GRACE_SECONDS = 5  # that an answer under way has at the end
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """What `hosting` gives: the app with its agents, its base URL, and what was registered."""
+
+    host: AgentHost
+    url: str
+    members: Mapping[str, Member]
+
+
+def serve(
+    trainer: Trainer,
+    *,
+    client_id: str,
+    server_url: str | None,
+    api_key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    token: str | None = None,
+    advertise_url: str | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> None:
+    """Serve one trainer until SIGINT or SIGTERM.
+
+    Args:
+        trainer: what trains.
+        client_id: the id to register under.
+        server_url: the control plane's base URL; None registers nowhere.
+        api_key: of the control plane; None where it asks for none.
+        host: address to listen on.
+        port: 0 takes any free one.
+        token: bearer token that the control plane must present; by default a random one for this process.
+        advertise_url: base URL under which the control plane reaches this agent, where that is not host and port.
+        heartbeat_seconds: pause between heartbeats.
+        max_body_bytes: the largest task that is accepted.
+
+    Raises:
+        CannotListen: the address cannot be had.
+        RegistrationRefused: the control plane will not have this client.
+    """
+    agent = Agent(trainer, token=token or secrets.token_urlsafe(32), max_body_bytes=max_body_bytes)
+
+    async def work() -> None:
+        async with listening(agent, host, port) as url:
+            member = Member(client_id, _advertised(advertise_url, url), agent.token, trainer)
+            async with registered([member], server_url, api_key, heartbeat_seconds=heartbeat_seconds):
+                _log.info("client %s answers at %s", client_id, member.url, extra={"client_id": client_id})
+                with _closing(agent):
+                    await asyncio.Event().wait()
+
+    _run(work())
+
+
+def serve_many(
+    trainers: Mapping[str, Trainer],
+    *,
+    server_url: str | None,
+    api_key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tokens: Mapping[str, str] | None = None,
+    advertise_url: str | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    threads: int | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> None:
+    """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
+
+    `tokens` (by client id, random where missing), `threads` (that train at the same moment) and `advertise_url` (base
+    of all agents) aside, as `serve`.
+    """
+
+    async def work() -> None:
+        async with hosting(
+            trainers,
+            server_url=server_url,
+            api_key=api_key,
+            host=host,
+            port=port,
+            tokens=tokens,
+            advertise_url=advertise_url,
+            heartbeat_seconds=heartbeat_seconds,
+            threads=threads,
+            max_body_bytes=max_body_bytes,
+        ):
+            await asyncio.Event().wait()
+
+    _run(work())
+
+
+@asynccontextmanager
+async def hosting(
+    trainers: Mapping[str, Trainer],
+    *,
+    server_url: str | None,
+    api_key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tokens: Mapping[str, str] | None = None,
+    advertise_url: str | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    threads: int | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> AsyncIterator[Hosting]:
+    """`serve_many` for a program that runs its own event loop: inside the block the agents are up and registered."""
+    app = AgentHost(threads=threads, max_body_bytes=max_body_bytes)
+    for client_id, trainer in trainers.items():
+        app.add(client_id, trainer, token=(tokens or {}).get(client_id) or secrets.token_urlsafe(32))
+    async with listening(app, host, port) as url:
+        base = _advertised(advertise_url, url)
+        members = {
+            client_id: Member(client_id, base + app.path(client_id), agent.token, agent.trainer)
+            for client_id, agent in app.agents.items()
+        }
+        async with registered(list(members.values()), server_url, api_key, heartbeat_seconds=heartbeat_seconds):
+            _log.info("%d clients answer at %s", len(members), base)
+            with _closing(app):
+                yield Hosting(app, url, members)
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
+    """Serve `app`; gives its base URL, with the port that was really taken. Raises `CannotListen`."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise CannotListen(host, port, getattr(error, "strerror", None) or str(error)) from error
+    bound = listener.getsockname()[1]
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        yield f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@asynccontextmanager
+async def registered(
+    members: Sequence[Member], server_url: str | None, api_key: str | None, *, heartbeat_seconds: float
+) -> AsyncIterator[None]:
+    """Inside the block the members are registered and send heartbeats. Raises `RegistrationRefused`."""
+    if server_url is None:
+        yield
+        return
+    server = httpx.URL(server_url)
+    if server.scheme not in {"http", "https"} or not server.host:
+        raise AgentError(f"the control plane's URL must be like http://host:8080, not {server_url!r}")
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    # a proxy from the environment is for the world outside, and would turn "not up yet" into a strange 502
+    async with httpx.AsyncClient(base_url=server, headers=headers, trust_env=not _is_loopback(server.host)) as http:
+        registration = Registration(members, http, heartbeat_seconds=heartbeat_seconds)
+        await registration.register()
+        beating = asyncio.create_task(registration.run())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beating
+
+
+class _Server(uvicorn.Server):
+    """Leaves the process's signals to `_run`: uvicorn would raise them again after its own shutdown."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _closing(app: Agent | AgentHost) -> Iterator[None]:
+    """Ends long-polls before the server waits for its connections."""
+    try:
+        yield
+    finally:
+        app.close()
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run until done or told to stop (a second signal cuts the clean-up short); log to stderr if nobody set logging up."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+
+    async def until_told() -> None:
+        task = asyncio.create_task(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # not the main thread, or a platform without: then asyncio's own handling of SIGINT has to do
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+                loop.add_signal_handler(number, task.cancel)
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(until_told())
+
+
+def _advertised(advertise_url: str | None, url: str) -> str:
+    if advertise_url is not None:
+        return advertise_url.rstrip("/")
+    bound = httpx.URL(url)
+    if bound.host in {"0.0.0.0", "::"}:  # noqa: S104  (compared, not bound)
+        raise CannotListen(bound.host, bound.port or 0, "nobody reaches a wildcard address; say which URL to advertise")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
