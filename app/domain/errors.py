@@ -7,7 +7,7 @@ class DomainError(Exception):
     """Root of every error that a caller can act on."""
 
 
-class NotFound(DomainError):  # noqa: N818  (the errors of this module are named after the situation)
+class NotFound(DomainError):
     """No such thing is stored."""
 
     def __init__(self, kind: str, name: str) -> None:
@@ -16,7 +16,7 @@ class NotFound(DomainError):  # noqa: N818  (the errors of this module are named
         self.name = name
 
 
-class AlreadyExists(DomainError):  # noqa: N818
+class AlreadyExists(DomainError):
     """The id is taken."""
 
     def __init__(self, kind: str, names: Sequence[str]) -> None:
@@ -27,7 +27,7 @@ class AlreadyExists(DomainError):  # noqa: N818
         self.names = tuple(names)
 
 
-class Invalid(DomainError):  # noqa: N818
+class Invalid(DomainError):
     """Input that no schema could refuse but that cannot be true. `pointer` is a JSON pointer to the field."""
 
     def __init__(self, pointer: str, detail: str) -> None:
@@ -36,7 +36,7 @@ class Invalid(DomainError):  # noqa: N818
         self.detail = detail
 
 
-class StateForbids(DomainError):  # noqa: N818
+class StateForbids(DomainError):
     """The call does not fit the state that the thing is in."""
 
     def __init__(self, action: str, kind: str, state: str) -> None:
@@ -46,7 +46,7 @@ class StateForbids(DomainError):  # noqa: N818
         self.state = state
 
 
-class IllegalTransition(DomainError):  # noqa: N818
+class IllegalTransition(DomainError):
     """A state machine met an event that its table lacks. Nothing was changed."""
 
     def __init__(self, status: str, event: str) -> None:
@@ -55,7 +55,7 @@ class IllegalTransition(DomainError):  # noqa: N818
         self.event = event
 
 
-class SelectionInfeasible(DomainError):  # noqa: N818
+class SelectionInfeasible(DomainError):
     """No set of clients meets the policy: the counts or costs that show it are in the message."""
 
 
@@ -83,7 +83,7 @@ class BudgetTooSmall(SelectionInfeasible):
         self.clients = clients
 
 
-class UnknownStrategy(DomainError):  # noqa: N818
+class UnknownStrategy(DomainError):
     """No selection strategy has this name."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
@@ -92,9 +92,9 @@ class UnknownStrategy(DomainError):  # noqa: N818
         self.known = tuple(known)
 
 
-class UpdateRejected(DomainError):  # noqa: N818
+class UpdateRejected(DomainError):
     """An update that must not be aggregated, with the reason that the participation shows."""
 
 
-class UnusableRound(DomainError):  # noqa: N818
+class UnusableRound(DomainError):
     """A round whose updates cannot give a model (all weights zero, none left)."""

@@ -5,9 +5,9 @@ class WireError(ValueError):
     """Bytes that do not follow the agent protocol."""
 
 
-class MalformedParameters(WireError):  # noqa: N818  (reads as what it is, like json.JSONDecodeError's "malformed")
+class MalformedParameters(WireError):
     """A parameter file whose header or layout is broken."""
 
 
-class MalformedMetadata(WireError):  # noqa: N818  (same)
+class MalformedMetadata(WireError):
     """A parameter file whose ``task`` or ``result`` metadata is missing or breaks its schema."""

@@ -1,0 +1,160 @@
+"""The circuit breaker in front of one client: a frozen value, so that replicas and restarts agree on it.
+
+closed --(failures in a row, or a failure or slow rate over the last calls)--> open
+open --(its time is over, a caller asks)--> half-open, which admits exactly one probe
+half-open --(the probe succeeds)--> closed; --(it fails, or its deadline passes)--> open again, twice as long
+
+A probe has a deadline, so that a prober that dies cannot hold the breaker half-open for ever: once it has passed, the
+next caller gets the permit. A probe that is called off gives its permit back. Isolated by hand, a breaker stays open
+until it is reset by hand.
+
+Not every breaker may stay shut: `admissible` lets the least recently failed through where the open ones would keep out
+more than a share of the fleet, since an outage that large is more likely ours than theirs (Envoy's panic threshold and
+``max_ejection_percent`` follow the same reasoning).
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+BreakerState = Literal["closed", "open", "half_open"]
+Outcome = Literal["ok", "slow", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """When a breaker opens and for how long. Times in seconds, rates and shares in 0..1."""
+
+    failures_in_row: int = 3
+    window: int = 10
+    minimum_calls: int = 5
+    failure_rate: float = 0.5
+    slow_rate: float = 0.5
+    open_seconds: float = 30.0
+    max_open_seconds: float = 600.0
+    jitter: float = 0.2
+    max_shut_out: float = 0.5
+
+
+DEFAULT_POLICY = BreakerPolicy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """State of one breaker. Instants are unix seconds.
+
+    Attributes:
+        outcomes: the last calls, oldest first, at most the policy's window.
+        openings: how often in a row it has opened without a success in between.
+        retry_at: when an open breaker admits a probe; None when isolated by hand.
+        probe_until: until when the one probe of a half-open breaker may take; None when its permit is free.
+    """
+
+    state: BreakerState = "closed"
+    consecutive_failures: int = 0
+    outcomes: tuple[Outcome, ...] = ()
+    openings: int = 0
+    opened_at: float | None = None
+    retry_at: float | None = None
+    probe_until: float | None = None
+    last_failure_at: float | None = None
+
+    @property
+    def isolated(self) -> bool:
+        """Opened by hand."""
+        return self.state == "open" and self.retry_at is None
+
+    def would_admit(self, now: float) -> bool:
+        """Whether `admit` would let a call through now."""
+        if self.state == "closed":
+            return True
+        if self.state == "open":
+            return self.retry_at is not None and now >= self.retry_at
+        return self.probe_until is None or now >= self.probe_until
+
+    def admit(self, now: float, probe_seconds: float, *, force: bool = False) -> "Breaker | None":
+        """The breaker after letting one call through that takes at most `probe_seconds`, or None where it does not.
+
+        `force` admits a probe before its time (see `admissible`), never past an isolation by hand and never beside
+        another probe.
+        """
+        if self.state == "closed":
+            return self
+        early = force and self.state == "open" and not self.isolated
+        if not (early or self.would_admit(now)):
+            return None
+        return replace(self, state="half_open", probe_until=now + probe_seconds)
+
+    def succeed(
+        self, now: float, rng: random.Random, policy: BreakerPolicy = DEFAULT_POLICY, *, slow: bool = False
+    ) -> "Breaker":
+        """After a call that came back well; a success closes a half-open breaker and forgets its past."""
+        if self.state == "half_open":
+            return Breaker()
+        succeeded = _recorded(replace(self, consecutive_failures=0), "slow" if slow else "ok", policy)
+        return _tripped(succeeded, now, rng, policy)
+
+    def fail(self, now: float, rng: random.Random, policy: BreakerPolicy = DEFAULT_POLICY) -> "Breaker":
+        """After a call that failed; a half-open breaker opens again at once."""
+        failed = replace(self, consecutive_failures=self.consecutive_failures + 1, last_failure_at=now)
+        failed = _recorded(failed, "failed", policy)
+        return _opened(failed, now, rng, policy) if self.state == "half_open" else _tripped(failed, now, rng, policy)
+
+    def release(self) -> "Breaker":
+        """After a call that was called off: a probe's permit is free again."""
+        return replace(self, probe_until=None) if self.state == "half_open" else self
+
+    def isolate(self, now: float) -> "Breaker":
+        """Open by hand, until `reset`."""
+        return replace(self, state="open", opened_at=now, retry_at=None, probe_until=None)
+
+    def reset(self) -> "Breaker":
+        """Close by hand."""
+        return Breaker()
+
+
+def _recorded(breaker: Breaker, outcome: Outcome, policy: BreakerPolicy) -> Breaker:
+    return replace(breaker, outcomes=(*breaker.outcomes, outcome)[-policy.window :])
+
+
+def _tripped(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPolicy) -> Breaker:
+    """The breaker, opened if its recorded calls say so. A call let through before it opened does not prolong it."""
+    calls = len(breaker.outcomes)
+    enough = calls >= policy.minimum_calls
+    trips = (
+        breaker.consecutive_failures >= policy.failures_in_row
+        or (enough and breaker.outcomes.count("failed") >= policy.failure_rate * calls)
+        or (enough and breaker.outcomes.count("slow") >= policy.slow_rate * calls)
+    )
+    return _opened(breaker, now, rng, policy) if breaker.state == "closed" and trips else breaker
+
+
+def _opened(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPolicy) -> Breaker:
+    seconds = min(policy.open_seconds * 2.0 ** min(breaker.openings, 32), policy.max_open_seconds)
+    seconds *= 1 + policy.jitter * (2 * rng.random() - 1)
+    return replace(
+        breaker,
+        state="open",
+        openings=breaker.openings + 1,
+        opened_at=now,
+        retry_at=now + seconds,
+        probe_until=None,
+        outcomes=(),
+    )
+
+
+def admissible(
+    breakers: Mapping[str, Breaker], now: float, policy: BreakerPolicy = DEFAULT_POLICY
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Which clients may be offered work: those whose breaker admits, and those let through by the cap.
+
+    The second set holds clients whose breaker is to be told ``force``: past ``max_shut_out`` of the fleet the least
+    recently failed are admitted. Clients isolated by hand and those with a probe in flight stay out.
+    """
+    admitted = frozenset(name for name, breaker in breakers.items() if breaker.would_admit(now))
+    shut = [name for name in breakers if name not in admitted]
+    excess = len(shut) - int(policy.max_shut_out * len(breakers))
+    waiting = [name for name in shut if breakers[name].state == "open" and not breakers[name].isolated]
+    waiting.sort(key=lambda name: (breakers[name].last_failure_at or 0.0, name))
+    return admitted, frozenset(waiting[: max(0, excess)])

@@ -1,0 +1,97 @@
+"""A registered client: what it claims, what was measured of it, and how alive it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from app.domain.breaker import Breaker
+from app.domain.selection.types import Candidate, DataDistribution
+
+ClientStatus = Literal["healthy", "suspect", "down"]
+
+SMOOTHING = 0.3  # weight of the newest observation in a moving average
+MISSED_FOR_DOWN = 3  # intervals without a sign of life
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a client says of itself. Units as in `Candidate`; `url` is the agent's base URL."""
+
+    url: str
+    data_size: int
+    compute_capacity: float
+    bandwidth: float
+    latency: float
+    data_distribution: DataDistribution | None = None
+    reliability: float = 0.9
+    server_cost: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    auth_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Moving averages of what really happened; None until it happened. They override what was claimed.
+
+    Attributes:
+        reliability: share of its tasks that came back, 0..1.
+        train_seconds: seconds for one fit.
+        bandwidth: Mbps.
+        latency: ms.
+        last_update_quality: `update_quality` of its updates, 0..1.
+    """
+
+    reliability: float | None = None
+    train_seconds: float | None = None
+    bandwidth: float | None = None
+    latency: float | None = None
+    last_update_quality: float | None = None
+
+    def observe(self, **values: float | None) -> "Measured":
+        """Fold new observations in; a None is not an observation."""
+        seen = {name: value for name, value in values.items() if value is not None}
+        return replace(self, **{name: moving_average(getattr(self, name), value) for name, value in seen.items()})
+
+
+def moving_average(average: float | None, observation: float) -> float:
+    """Exponential moving average with `SMOOTHING`; the first observation starts it."""
+    return observation if average is None else average + SMOOTHING * (observation - average)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A participant as the control plane knows it. Instants are unix seconds."""
+
+    id: str
+    profile: Profile
+    created_at: float
+    updated_at: float
+    status: ClientStatus = "healthy"
+    measured: Measured = field(default_factory=Measured)
+    breaker: Breaker = field(default_factory=Breaker)
+    rounds_selected: int = 0
+    rounds_completed: int = 0
+    last_seen_at: float | None = None
+
+    def candidate(self) -> Candidate:
+        """The client as selection sees it: measured where known, claimed otherwise."""
+        profile, measured = self.profile, self.measured
+        return Candidate(
+            client_id=self.id,
+            data_size=profile.data_size,
+            data_distribution=profile.data_distribution,
+            compute_capacity=profile.compute_capacity,
+            bandwidth=profile.bandwidth if measured.bandwidth is None else measured.bandwidth,
+            latency=profile.latency if measured.latency is None else measured.latency,
+            reliability=profile.reliability if measured.reliability is None else measured.reliability,
+            server_cost=profile.server_cost,
+            train_seconds=measured.train_seconds,
+            update_quality=measured.last_update_quality,
+        )
+
+
+def liveness(silent_seconds: float, interval: float) -> ClientStatus:
+    """Status after `silent_seconds` without a sign of life, one being due every `interval` seconds."""
+    if silent_seconds <= interval:
+        return "healthy"
+    return "suspect" if silent_seconds <= MISSED_FOR_DOWN * interval else "down"

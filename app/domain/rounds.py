@@ -1,0 +1,175 @@
+"""The round's state machine.
+
+    selecting -> training -> aggregating -> evaluating -> completed
+    selecting, training, aggregating -> abandoned
+
+Each arrow is one database transaction, so that whoever comes after a crash finds the round at a named status and goes
+on from there:
+
+- selecting: nothing was sent. Planning again with the stored seed gives the same plan.
+- training: the plan was stored before the first byte went out. Updates already received are kept; the others are
+  polled, or handed over again under the same task id, which an agent trains once.
+- aggregating: the set of updates is frozen, and aggregation is deterministic: doing it again gives the same bytes.
+- evaluating: the new model version is committed. Only measurements are missing, so it cannot be abandoned any more.
+
+Events that `TRANSITIONS` lacks raise and change nothing.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.domain.errors import IllegalTransition
+from app.domain.selection.types import Plan
+from app.domain.trainings import RoundPolicy
+
+RoundStatus = Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
+RoundEvent = Literal["planned", "frozen", "committed", "measured", "abandoned"]
+ParticipationStatus = Literal["pending", "training", "received", "rejected", "failed", "skipped"]
+
+TRANSITIONS: Mapping[tuple[RoundStatus, RoundEvent], RoundStatus] = {
+    ("selecting", "planned"): "training",
+    ("training", "frozen"): "aggregating",
+    ("aggregating", "committed"): "evaluating",
+    ("evaluating", "measured"): "completed",
+    ("selecting", "abandoned"): "abandoned",
+    ("training", "abandoned"): "abandoned",
+    ("aggregating", "abandoned"): "abandoned",
+}
+ENDED: frozenset[RoundStatus] = frozenset({"completed", "abandoned"})
+OUTSTANDING: frozenset[ParticipationStatus] = frozenset({"pending", "training"})
+
+
+def next_status(status: RoundStatus, event: RoundEvent) -> RoundStatus:
+    """The status after `event`; raises `IllegalTransition` where the table has no such arrow."""
+    try:
+        return TRANSITIONS[status, event]
+    except KeyError:
+        raise IllegalTransition(status, event) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Participation:
+    """One client's part in one round. Bytes are bodies as they crossed the coordinator's link.
+
+    Attributes:
+        attempts: how often the task was handed over.
+        finished_at: when the status became final, unix seconds.
+        seconds: from the first hand-over to the end.
+        update: SHA-256 of the update's file, while it is received.
+    """
+
+    client_id: str
+    status: ParticipationStatus = "pending"
+    attempts: int = 0
+    reason: str | None = None
+    num_examples: int | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    seconds: float | None = None
+    score: float = 0.0
+    components: Mapping[str, float] = field(default_factory=dict)
+    finished_at: float | None = None
+    update: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One select, train, aggregate, evaluate cycle. Instants are unix seconds; costs are seconds of link time."""
+
+    training_id: str
+    number: int
+    status: RoundStatus
+    seed: int
+    started_at: float
+    deadline_at: float
+    ended_at: float | None = None
+    connectivity_version: int | None = None
+    plan: Plan | None = None
+    goal: int | None = None
+    base_model: str | None = None
+    model: str | None = None
+    average_accuracy: float | None = None
+    average_loss: float | None = None
+    communication_cost: float | None = None
+    communication_bytes: int = 0
+    convergence_speed: float | None = None
+    fairness: float | None = None
+    label_divergence: float | None = None
+    failure_reason: str | None = None
+    participations: tuple[Participation, ...] = ()
+
+    @property
+    def selected_clients(self) -> tuple[str, ...]:
+        return tuple(participation.client_id for participation in self.participations)
+
+
+EVALUATION_SHARE = 0.2
+MAX_EVALUATION_SECONDS = 30.0
+
+
+def evaluation_seconds(policy: RoundPolicy) -> float:
+    """The end of a round's time that belongs to evaluation, so that the whole round ends by its deadline."""
+    return min(EVALUATION_SHARE * policy.deadline_seconds, MAX_EVALUATION_SECONDS)
+
+
+def goal_count(selected: int, policy: RoundPolicy) -> int:
+    """How many updates are enough, of `selected` clients."""
+    return max(1, round(selected / policy.over_selection))
+
+
+def quorum_count(selected: int, policy: RoundPolicy) -> int:
+    """Without how many updates a round is abandoned; at most the goal."""
+    return min(goal_count(selected, policy), max(1, math.ceil(policy.quorum * selected - 1e-9)))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do with answers that are coming in: take them, give up, or wait until `until` (unix seconds)."""
+
+    action: Literal["proceed", "abandon", "wait"]
+    until: float = math.inf
+
+
+def judge(
+    *,
+    now: float,
+    arrivals: Sequence[float],
+    outstanding: int,
+    goal: int,
+    quorum: int,
+    deadline: float,
+    grace_seconds: float,
+) -> Verdict:
+    """Whether a round has enough answers.
+
+    Args:
+        now: unix seconds.
+        arrivals: when each usable answer came in, unix seconds.
+        outstanding: how many may still come.
+        goal: how many are enough at once.
+        quorum: how many are enough after the grace period or at the deadline.
+        deadline: unix seconds.
+        grace_seconds: how long stragglers are waited for once the quorum is in.
+    """
+    received = len(arrivals)
+    if received >= goal:
+        return Verdict("proceed")
+    if outstanding == 0 or now >= deadline:
+        return Verdict("proceed" if received >= quorum else "abandon")
+    if received < quorum:
+        return Verdict("wait", deadline)
+    patience_ends = min(deadline, sorted(arrivals)[quorum - 1] + grace_seconds)
+    return Verdict("proceed") if now >= patience_ends else Verdict("wait", patience_ends)
+
+
+def convergence_speed(
+    accuracy: float | None, ended_at: float, accuracy_before: float | None, ended_before: float | None
+) -> float | None:
+    """Accuracy gained per second since the round before; None where there is nothing to compare with."""
+    if accuracy is None or accuracy_before is None or ended_before is None or ended_at <= ended_before:
+        return None
+    return (accuracy - accuracy_before) / (ended_at - ended_before)

@@ -1,0 +1,69 @@
+"""The domain's Prometheus metrics; HTTP's come from prometheus-fastapi-instrumentator.
+
+One `Metrics` belongs to one registry, so that two applications in one process (tests, replicas) do not share counts.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+OTHER = "other"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_ROUND_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+
+
+class Metrics:
+    """`max_clients`: with more registered clients than this the ``client`` label becomes ``other``."""
+
+    def __init__(self, registry: CollectorRegistry, *, max_clients: int) -> None:
+        self.registry = registry
+        self._max_clients = max_clients
+        self._clients = 0
+        self.round_accuracy = Gauge(
+            "federated_round_accuracy", "Measured accuracy of the newest model", ["training"], registry=registry
+        )
+        self._communication_bytes = Counter(
+            "federated_communication_bytes",
+            "Bytes of bodies that crossed the coordinator's links",
+            ["client", "direction"],
+            registry=registry,
+        )
+        self.selection_duration = Histogram(
+            "federated_selection_duration_seconds", "Time to plan one round", buckets=_SECONDS, registry=registry
+        )
+        self.rounds = Counter("federated_rounds", "Rounds that ended", ["outcome"], registry=registry)
+        self.round_duration = Histogram(
+            "federated_round_duration_seconds",
+            "Time of one round",
+            ["outcome"],
+            buckets=_ROUND_SECONDS,
+            registry=registry,
+        )
+        self.participations = Counter(
+            "federated_participations", "Participations that ended", ["outcome"], registry=registry
+        )
+        self.breaker_changes = Counter(
+            "federated_breaker_state_changes", "Breakers that came into a state", ["state"], registry=registry
+        )
+        self.open_breakers = Gauge("federated_open_breakers", "Breakers that are not closed", registry=registry)
+        self.clients = Gauge("federated_clients", "Registered clients", ["status"], registry=registry)
+        self.tasks_in_flight = Gauge("federated_tasks_in_flight", "Tasks handed over and not ended", registry=registry)
+        self.tick_age = Gauge(
+            "federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick", registry=registry
+        )
+        self.lease_takeovers = Counter(
+            "federated_lease_takeovers", "Trainings taken over from another owner", registry=registry
+        )
+        self.fenced_writes = Counter(
+            "federated_fenced_writes", "Writes refused because the lease was lost", registry=registry
+        )
+
+    def count_clients(self, by_status: dict[str, int]) -> None:
+        """Take note of how many clients there are."""
+        self._clients = sum(by_status.values())
+        for status in ("healthy", "suspect", "down"):
+            self.clients.labels(status).set(by_status.get(status, 0))
+
+    def count_bytes(self, client_id: str, *, sent: int = 0, received: int = 0) -> None:
+        """Add to the traffic of one client, by its name while names are few."""
+        label = client_id if self._clients <= self._max_clients else OTHER
+        self._communication_bytes.labels(label, "sent").inc(sent)
+        self._communication_bytes.labels(label, "received").inc(received)

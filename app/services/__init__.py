@@ -1,0 +1,1 @@
+"""Use cases: each opens its transactions, asks the domain for decisions and acts on them."""

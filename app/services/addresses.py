@@ -1,0 +1,44 @@
+"""Which addresses an agent may have, checked when a socket is made: after the name was resolved, before it connects.
+
+Checking the URL instead would leave a gap: a name can resolve to another address a moment later.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Where clouds answer with credentials, outside the link-local range (which is refused anyway).
+METADATA = frozenset({ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")})
+
+
+class AddressRefused(OSError):
+    """An agent's address that the configuration does not allow."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"agents may not be at {address}: see TCSFEEL_AGENTS__ALLOWED_NETWORKS")
+
+
+def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
+    """Whether an agent may be at `address`: in one of `networks`, or, without any, wherever a remote host can be."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if networks:
+        return any(address in network for network in networks)
+    local = address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+    return not local and address not in METADATA
+
+
+def guarded_socket(networks: Sequence[Network]) -> Callable[[tuple[Any, ...]], socket.socket]:
+    """A factory of sockets, given what `socket.getaddrinfo` said, that raises `AddressRefused`."""
+
+    def make(info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not is_allowed(ipaddress.ip_address(address[0].partition("%")[0]), networks):
+            raise AddressRefused(address[0])
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+    return make

@@ -1,0 +1,226 @@
+"""The control plane's side of the agent protocol: one call each, what came back as a value, no retries.
+
+httpx over aiohttp (ADR 0002): no proxies from the environment, no redirects, no content encodings, and every address is
+checked as it is connected to. Bodies stream to a spool with their size bounded.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from app.domain.clients import Profile
+from app.services.addresses import AddressRefused, guarded_socket
+from app.settings import AgentSettings
+from app.store.model_store import FileTooLarge, ModelStore, StoredFile
+from app.wire.codec import MEDIA_TYPE
+
+Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
+
+_SEND_CHUNK = 1 << 18
+_PROBLEM_BYTES = 2_000
+_ANSWERS: dict[int, Answer] = {
+    200: "result",
+    202: "working",
+    404: "unknown",
+    410: "cancelled",
+    409: "busy",
+    429: "busy",
+}
+_MAX_RETRY_AFTER = 3600.0
+
+
+class AgentFailed(Exception):
+    """A call that counts against a client: it could not be reached, was too slow, or answered nonsense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an agent answered to a call about a task.
+
+    Attributes:
+        file: the body of a result.
+        seconds: how long the body took to come in.
+        detail: what an agent said of an exception in its trainer.
+        retry_after: seconds after which a busy agent wants to be asked again.
+    """
+
+    answer: Answer
+    file: StoredFile | None = None
+    seconds: float = 0.0
+    detail: str = ""
+    retry_after: float | None = None
+
+
+class AgentCaller:
+    """Calls agents. One instance serves the whole process; `transport` replaces the network in tests."""
+
+    def __init__(
+        self, settings: AgentSettings, *, max_bytes: int, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._settings = settings
+        self._max_bytes = max_bytes
+        self._http = httpx.AsyncClient(
+            transport=transport or AiohttpTransport(client=self._session),
+            timeout=httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds, pool=None),
+            headers={"Accept-Encoding": "identity", "User-Agent": "tcsfeel"},
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    def _session(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=self._settings.concurrency,
+            socket_factory=guarded_socket(self._settings.allowed_networks),
+            family=socket.AF_UNSPEC,
+        )
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def is_healthy(self, profile: Profile) -> bool:
+        """Whether the agent says that it is able to train."""
+        try:
+            async with self._call("GET", profile, "/healthz") as response:
+                return response.status_code == httpx.codes.OK
+        except AgentFailed:
+            return False
+
+    async def initial_model(self, profile: Profile, store: ModelStore) -> StoredFile:
+        """Fetch initial parameters into `store`. Raises `AgentFailed`."""
+        async with self._call("GET", profile, "/model") as response:
+            if response.status_code != httpx.codes.OK:
+                raise AgentFailed(f"GET /model answered {response.status_code}")
+            return await self._receive(response, store)
+
+    async def hand_over(
+        self, profile: Profile, task_id: str, payload: tuple[bytes, memoryview], spool: ModelStore
+    ) -> Reply:
+        """``PUT`` a task. Raises `AgentFailed`."""
+        size = len(payload[0]) + len(payload[1])
+        headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size)}
+        call = self._call("PUT", profile, f"/tasks/{task_id}", headers=headers, content=_chunks(payload))
+        async with call as response:
+            return await self._reply(response, spool)
+
+    async def poll(self, profile: Profile, task_id: str, wait: float, spool: ModelStore) -> Reply:
+        """``GET`` a task's result, waiting at the agent for up to `wait` seconds. Raises `AgentFailed`."""
+        async with self._call("GET", profile, f"/tasks/{task_id}?wait={wait:g}") as response:
+            return await self._reply(response, spool)
+
+    async def forget(self, profile: Profile, task_id: str) -> None:
+        """``DELETE`` a task; a failure does not matter, since agents drop old results by themselves."""
+        try:
+            async with self._call("DELETE", profile, f"/tasks/{task_id}"):
+                pass
+        except AgentFailed:
+            pass
+
+    def _call(
+        self,
+        method: str,
+        profile: Profile,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        content: AsyncIterator[bytes] | None = None,
+    ) -> "_Call":
+        request = self._http.build_request(
+            method, profile.url.rstrip("/") + path, headers=headers or {}, content=content
+        )
+        if profile.auth_token is not None:
+            request.headers["Authorization"] = f"Bearer {profile.auth_token}"
+        return _Call(self._http, request)
+
+    async def _reply(self, response: httpx.Response, spool: ModelStore) -> Reply:
+        status = response.status_code
+        if status == httpx.codes.OK:
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            file = await self._receive(response, spool)
+            return Reply("result", file, loop.time() - started)
+        if status in _ANSWERS:
+            return Reply(_ANSWERS[status], retry_after=_retry_after(response))
+        if status == httpx.codes.INTERNAL_SERVER_ERROR:
+            return Reply("raised", detail=await _problem(response))
+        raise AgentFailed(f"answered {status}: {await _problem(response)}")
+
+    async def _receive(self, response: httpx.Response, store: ModelStore) -> StoredFile:
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise AgentFailed(f"answered with Content-Encoding {encoding[:32]!r}, which is not accepted")
+        try:
+            return await store.receive(response.aiter_raw(), self._max_bytes)
+        except FileTooLarge as error:
+            raise AgentFailed(f"sent a body of more than {error.limit} bytes") from error
+
+
+class _Call:
+    """One exchange, with every way in which it can break mapped to `AgentFailed`."""
+
+    def __init__(self, http: httpx.AsyncClient, request: httpx.Request) -> None:
+        self._http = http
+        self._request = request
+        self._response: httpx.Response | None = None
+
+    async def __aenter__(self) -> httpx.Response:
+        try:
+            self._response = await self._http.send(self._request, stream=True)
+        except (httpx.HTTPError, OSError, TimeoutError) as error:
+            raise AgentFailed(_describe(error)) from error
+        return self._response
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self._response is not None:
+            await self._response.aclose()
+        if isinstance(error, httpx.HTTPError | OSError | TimeoutError) and not isinstance(error, AgentFailed):
+            raise AgentFailed(_describe(error)) from error
+
+
+def _describe(error: BaseException) -> str:
+    """Say what happened in a few words, without an URL's credentials."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AddressRefused):
+            return str(cause)
+        cause = getattr(cause, "os_error", None) or cause.__cause__
+    match error:
+        case httpx.ConnectError():
+            return "could not be connected to"
+        case httpx.TimeoutException() | TimeoutError():
+            return "did not answer in time"
+        case _:
+            return f"broke off ({type(error).__name__})"
+
+
+async def _chunks(payload: tuple[bytes, memoryview]) -> AsyncIterator[bytes]:
+    header, block = payload
+    yield header
+    for start in range(0, len(block), _SEND_CHUNK):
+        yield bytes(block[start : start + _SEND_CHUNK])
+
+
+async def _problem(response: httpx.Response) -> str:
+    """The start of an error's body, as one line of plain text."""
+    text = bytearray()
+    async for chunk in response.aiter_raw():
+        text += chunk
+        if len(text) >= _PROBLEM_BYTES:
+            break
+    printable = "".join(
+        letter if letter.isprintable() else " " for letter in text[:_PROBLEM_BYTES].decode("utf-8", "replace")
+    )
+    return " ".join(printable.split())[:300]
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        return min(_MAX_RETRY_AFTER, max(0.0, float(response.headers["Retry-After"])))
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,72 @@
+"""Breakers as stored facts: every change is read, decided by the domain and written in one transaction."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from app.clock import Clock
+from app.domain.breaker import Breaker
+from app.domain.clients import Client
+from app.metrics import Metrics
+from app.store.database import Database
+from app.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+
+class Breakers:
+    """Records calls and their outcomes, in a transaction of its own or in the caller's."""
+
+    def __init__(self, db: Database, clock: Clock, metrics: Metrics, rng: random.Random) -> None:
+        self._db = db
+        self._clock = clock
+        self._metrics = metrics
+        self._rng = rng
+
+    async def admits(self, client_id: str) -> bool:
+        """Whether a further call of a task that was admitted may go out: not once the breaker has opened."""
+        async with self._db.read() as tx:
+            return (await tx.clients.get(client_id)).breaker.state != "open"
+
+    async def fail(self, client_id: str) -> None:
+        """One call failed."""
+        now = self._clock.now()
+        await self._change(client_id, lambda breaker: breaker.fail(now, self._rng))
+
+    async def isolate(self, client_id: str) -> Breaker:
+        """Open by hand. Raises `NotFound`."""
+        now = self._clock.now()
+        return await self._change(client_id, lambda breaker: breaker.isolate(now))
+
+    async def reset(self, client_id: str) -> Breaker:
+        """Close by hand. Raises `NotFound`."""
+        return await self._change(client_id, lambda breaker: breaker.reset())
+
+    async def get(self, client_id: str) -> Breaker:
+        """Raises `NotFound`."""
+        async with self._db.read() as tx:
+            return (await tx.clients.get(client_id)).breaker
+
+    def succeeded(self, client: Client) -> Client:
+        """The client after a call that came back well."""
+        return replace(client, breaker=client.breaker.succeed(self._clock.now(), self._rng))
+
+    async def note(self, tx: Transaction, before: Breaker, after: Breaker, client_id: str) -> None:
+        """Tell operators of a change of state."""
+        if before.state == after.state:
+            return
+        self._metrics.breaker_changes.labels(after.state).inc()
+        await tx.events.append(
+            f"breaker.{after.state}", self._clock.now(), client_id=client_id, retry_at=after.retry_at, was=before.state
+        )
+        log.info("breaker", client=client_id, state=after.state, was=before.state)
+
+    async def _change(self, client_id: str, decide: Callable[[Breaker], Breaker]) -> Breaker:
+        async with self._db.begin() as tx:
+            client = await tx.clients.get(client_id, for_update=True)
+            changed = replace(client, breaker=decide(client.breaker))
+            await tx.clients.put(changed)
+            await self.note(tx, client.breaker, changed.breaker, client_id)
+        return changed.breaker

@@ -1,0 +1,153 @@
+"""One task at one agent, from the hand-over to a result in the spool, with retries inside a deadline and a budget.
+
+A task that was handed over before (the coordinator restarted, or another replica took over) is polled first: the agent
+keeps results until they are deleted, so nothing is trained twice. 404 means that the agent forgot it: it is handed over
+again, which costs no retry.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+from app.clock import Clock
+from app.domain.clients import Client
+from app.domain.retries import MAX_TRIES, RetryBudget, pause
+from app.metrics import Metrics
+from app.services.agents import AgentCaller, AgentFailed, Reply
+from app.services.breakers import Breakers
+from app.settings import AgentSettings
+from app.store.model_store import ModelStore, StoredFile
+from app.wire.codec import Packed
+from app.wire.tasks import Task, task_metadata
+
+MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth
+_BUSY_PAUSE = 1.0
+
+
+@dataclass(slots=True)
+class TaskRun:
+    """What happened to one task so far; its owner reads it also when the run is called off.
+
+    Attributes:
+        attempts: how often it was handed over as a new try.
+        file: the result in the spool, once there is one.
+        reason: why there is none.
+        bandwidth: Mbps at which the result came in, where it was large enough to tell.
+    """
+
+    attempts: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    started_at: float = 0.0
+    file: StoredFile | None = None
+    reason: str | None = None
+    bandwidth: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A task for a client, the model that goes with it, and where the result is spooled."""
+
+    client: Client
+    task: Task
+    model: Packed
+    spool: ModelStore
+
+
+class Dispatcher:
+    """Runs tasks; how many at once is bounded over the whole process."""
+
+    def __init__(
+        self,
+        *,
+        caller: AgentCaller,
+        breakers: Breakers,
+        settings: AgentSettings,
+        clock: Clock,
+        metrics: Metrics,
+        rng: random.Random,
+    ) -> None:
+        self._caller = caller
+        self._breakers = breakers
+        self._poll_seconds = settings.poll_seconds
+        self._places = asyncio.Semaphore(settings.concurrency)
+        self._clock = clock
+        self._metrics = metrics
+        self._rng = rng
+
+    async def run(self, run: TaskRun, assignment: Assignment, budget: RetryBudget) -> TaskRun:
+        """Fill `run`. It ends with a file, or with a reason; the caller bounds its time by cancelling it."""
+        client_id = assignment.client.id
+        async with self._places:
+            run.started_at = self._clock.now()
+            known = run.attempts > 0
+            with self._metrics.tasks_in_flight.track_inprogress():
+                while True:
+                    try:
+                        run.file = await self._once(run, assignment, known=known)
+                    except AgentFailed as error:
+                        run.reason = str(error)
+                        await self._breakers.fail(client_id)
+                    else:
+                        run.reason = None
+                        return run
+                    known = False
+                    if not (await self._breakers.admits(client_id) and budget.spend(max(1, run.attempts))):
+                        return run
+                    await self._clock.sleep(pause(max(1, run.attempts), self._rng))
+
+    async def forget(self, client: Client, task_id: str) -> None:
+        """Tell the agent that the task's result is stored or no longer wanted."""
+        await self._caller.forget(client.profile, task_id)
+
+    async def _once(self, run: TaskRun, assignment: Assignment, *, known: bool) -> StoredFile:
+        """One try: hand over (unless the agent may know the task already), then poll until there is a result."""
+        profile, task, spool = assignment.client.profile, assignment.task, assignment.spool
+        if not known:
+            run.attempts += 1
+        reply = Reply("working") if known else await self._hand_over(run, assignment)
+        forgotten = 0
+        while True:
+            match reply.answer:
+                case "result" if reply.file is not None:
+                    self._measure(run, assignment.client.id, reply.file.size, reply.seconds)
+                    return reply.file
+                case "raised":
+                    await self._caller.forget(profile, task.id)  # so that the next try trains again
+                    raise AgentFailed(f"its trainer failed: {reply.detail}")
+                case "cancelled":
+                    raise AgentFailed("the agent cancelled the task")
+                case "unknown":
+                    forgotten += 1
+                    if forgotten > MAX_TRIES:
+                        raise AgentFailed("it keeps forgetting the task")
+                    reply = await self._hand_over(run, assignment)
+                    continue
+                case "busy":
+                    await self._clock.sleep(_patience(reply))
+                case _:
+                    pass
+            reply = await self._caller.poll(profile, task.id, self._poll_seconds, spool)
+
+    async def _hand_over(self, run: TaskRun, assignment: Assignment) -> Reply:
+        """``PUT`` the task, as often as the agent asks for patience."""
+        client, task = assignment.client, assignment.task
+        payload = assignment.model.payload(task_metadata(task))
+        size = len(payload[0]) + len(payload[1])
+        while True:
+            run.bytes_sent += size
+            self._metrics.count_bytes(client.id, sent=size)
+            reply = await self._caller.hand_over(client.profile, task.id, payload, assignment.spool)
+            if reply.answer != "busy":
+                return reply
+            await self._clock.sleep(_patience(reply))
+
+    def _measure(self, run: TaskRun, client_id: str, size: int, seconds: float) -> None:
+        run.bytes_received += size
+        self._metrics.count_bytes(client_id, received=size)
+        if size >= MIN_BYTES_FOR_BANDWIDTH and seconds > 0:
+            run.bandwidth = size * 8 / 1e6 / seconds
+
+
+def _patience(reply: Reply) -> float:
+    return _BUSY_PAUSE if reply.retry_after is None else reply.retry_after

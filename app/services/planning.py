@@ -1,0 +1,80 @@
+"""Planning a round: who may be selected now, and the selection over them."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from app.clock import Clock
+from app.domain.breaker import admissible
+from app.domain.clients import Client
+from app.domain.connectivity import Connectivity
+from app.domain.selection import select
+from app.domain.selection.types import History, Selection, SelectionPolicy, Skipped
+from app.metrics import Metrics
+from app.store.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The clients at one moment.
+
+    Attributes:
+        offered: those that selection may choose from.
+        shut_out: every other one, with the reason.
+        forced: those offered although their breaker is open, because too many are.
+    """
+
+    clients: tuple[Client, ...]
+    offered: tuple[Client, ...]
+    shut_out: tuple[Skipped, ...]
+    forced: frozenset[str]
+    connectivity: Connectivity
+
+
+class Planner:
+    """Reads the fleet and runs strategies off the event loop."""
+
+    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
+
+    async def fleet(self, tx: Transaction, *, exclude: Collection[str] = (), training_id: str | None = None) -> Fleet:
+        """The fleet as a training sees it: clients with a task in flight for another one are busy."""
+        clients = await tx.clients.all()
+        busy = await tx.rounds.busy_clients(except_training=training_id)
+        admitted, forced = admissible({client.id: client.breaker for client in clients}, self._clock.now())
+        offered, shut_out = [], []
+        for client in clients:
+            reason = _why_not(client, client.id in admitted | forced, client.id in busy, client.id in exclude)
+            if reason is None:
+                offered.append(client)
+            else:
+                shut_out.append(Skipped(client.id, reason))
+        return Fleet(tuple(clients), tuple(offered), tuple(shut_out), forced, await tx.connectivity.latest())
+
+    async def select(
+        self, fleet: Fleet, strategy: str, history: History, policy: SelectionPolicy, seed: int
+    ) -> Selection:
+        """Run a strategy. The same fleet, history, policy and seed give the same answer.
+
+        Raises:
+            UnknownStrategy, NotEnoughClients, BudgetTooSmall.
+        """
+        candidates = [client.candidate() for client in fleet.offered]
+        policy = replace(policy, known_clients=len(fleet.clients))
+        rng = np.random.default_rng(seed)
+        with self._metrics.selection_duration.time():
+            selection = await asyncio.to_thread(select, strategy, candidates, fleet.connectivity, history, policy, rng)
+        return replace(selection, skipped=(*selection.skipped, *fleet.shut_out))
+
+
+def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str | None:
+    if excluded:
+        return "excluded by the request"
+    if client.status != "healthy":
+        return f"its status is {client.status}"
+    if not admitted:
+        return f"its breaker is {client.breaker.state}"
+    return "it has a task in flight for another training" if busy else None

@@ -1,0 +1,164 @@
+"""Configuration from the environment: prefix ``TCSFEEL_``, nesting with ``__``.
+
+``Settings.load`` reports a wrong value with its variable's name and what it may be. There is no global instance: the
+composition root makes one and hands its parts on.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "TCSFEEL_"
+MEGABYTE = 1_000_000
+
+
+class WrongSetting(ValueError):
+    """A variable that stops the start; the message names it and says what it may be."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(_Section):
+    """`url` is ``sqlite+aiosqlite:///path`` or ``postgresql+asyncpg://…``; by default a file in the data directory."""
+
+    url: str | None = None
+    migrate_on_start: bool = False
+    pool_size: Annotated[int, Field(ge=1, le=200)] = 10
+
+    @field_validator("url")
+    @classmethod
+    def _known_driver(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
+            raise ValueError("must start with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+        return url
+
+
+class ModelSettings(_Section):
+    """`url` is ``file:///path``, by default a directory in the data directory; `max_bytes` bounds one model."""
+
+    url: str | None = None
+    max_bytes: Annotated[int, Field(ge=1)] = 4_000 * MEGABYTE
+
+    @field_validator("url")
+    @classmethod
+    def _directory(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith("file:///"):
+            raise ValueError("must start with file:///")
+        return url
+
+
+class AuthSettings(_Section):
+    enabled: bool = True
+    admin_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+
+
+class AgentSettings(_Section):
+    """How agents are reached. An empty `allowed_networks` allows every address but loopback and link-local ones."""
+
+    allowed_networks: tuple[IPvAnyNetwork, ...] = ()
+    connect_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
+    read_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
+
+
+class CoordinatorSettings(_Section):
+    enabled: bool = True
+    lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15.0
+    tick_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
+    drain_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+
+
+class HealthSettings(_Section):
+    interval_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
+
+
+class TrainingSettings(_Section):
+    """Defaults of a training's body."""
+
+    target_accuracy: Annotated[float, Field(gt=0, le=1)] = 0.963
+    max_rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class MetricSettings(_Section):
+    """Above `max_clients` registered clients the ``client`` label becomes ``other``."""
+
+    max_clients: Annotated[int, Field(ge=0)] = 200
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    data_dir: Path = Path(".tcsfeel")
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    database: DatabaseSettings = DatabaseSettings()
+    models: ModelSettings = ModelSettings()
+    auth: AuthSettings = AuthSettings()
+    agents: AgentSettings = AgentSettings()
+    coordinator: CoordinatorSettings = CoordinatorSettings()
+    health: HealthSettings = HealthSettings()
+    training: TrainingSettings = TrainingSettings()
+    metrics: MetricSettings = MetricSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _open_only_on_loopback(self) -> "Settings":
+        if not self.auth.enabled and not is_loopback(self.host):
+            raise ValueError("AUTH__ENABLED may be false only where the server is bound to a loopback address")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url or f"sqlite+aiosqlite:///{(self.data_dir / 'tcsfeel.db').absolute()}"
+
+    @property
+    def model_directory(self) -> Path:
+        return self.data_dir / "models" if self.models.url is None else Path(self.models.url.removeprefix("file://"))
+
+    @classmethod
+    def load(cls, **overrides: Any) -> "Settings":
+        """Read the environment; `overrides` (from a command line) win. Raises `WrongSetting`."""
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            raise WrongSetting("; ".join(_explain(problem) for problem in error.errors())) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _explain(problem: Any) -> str:
+    places = [str(place).upper() for place in problem["loc"] if not isinstance(place, int)]
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{PREFIX}{'__'.join(places)}: {message}" if places else f"{PREFIX}{message}"

@@ -1,0 +1,133 @@
+"""Clients as rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.breaker import Breaker
+from app.domain.clients import Client, ClientStatus, Measured, Profile
+from app.domain.errors import AlreadyExists, NotFound
+from app.store.tables import clients
+
+CHUNK = 500  # rows a statement: SQLite bounds the variables, Postgres the parameters
+
+
+class ClientRepository:
+    """Registered clients, ordered by id."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, added: Sequence[Client]) -> None:
+        """Raises `AlreadyExists` with every id that is taken; then nothing is added."""
+        taken = await self.existing([client.id for client in added])
+        if taken:
+            raise AlreadyExists("client", sorted(taken))
+        await self._connection.execute(insert(clients), [_row(client) for client in added])
+
+    async def existing(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are registered."""
+        found: set[str] = set()
+        for start in range(0, len(ids), CHUNK):
+            query = select(clients.c.id).where(clients.c.id.in_(ids[start : start + CHUNK]))
+            found.update((await self._connection.execute(query)).scalars())
+        return found
+
+    async def get(self, client_id: str, *, for_update: bool = False) -> Client:
+        """Raises `NotFound`. `for_update` holds the row until the transaction ends."""
+        query = select(clients).where(clients.c.id == client_id)
+        row = (await self._connection.execute(query.with_for_update() if for_update else query)).one_or_none()
+        if row is None:
+            raise NotFound("client", client_id)
+        return _client(row)
+
+    async def put(self, client: Client) -> None:
+        """Write every column of a client that exists."""
+        row = _row(client)
+        await self._connection.execute(update(clients).where(clients.c.id == row.pop("id")).values(row))
+
+    async def remove(self, client_id: str) -> None:
+        """Raises `NotFound`."""
+        if (await self._connection.execute(delete(clients).where(clients.c.id == client_id))).rowcount != 1:
+            raise NotFound("client", client_id)
+
+    async def page(
+        self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Mapping[str, str]
+    ) -> list[Client]:
+        """At most `limit` clients with ids beyond `after`, of this status and with all of these tags."""
+        query = select(clients).order_by(clients.c.id).limit(limit)
+        if after is not None:
+            query = query.where(clients.c.id > after)
+        if status is not None:
+            query = query.where(clients.c.status == status)
+        for key, value in tags.items():
+            query = query.where(clients.c.tags[key].as_string() == value)
+        return [_client(row) for row in await self._connection.execute(query)]
+
+    async def all(self) -> list[Client]:
+        return [_client(row) for row in await self._connection.execute(select(clients).order_by(clients.c.id))]
+
+    async def ids(self) -> list[str]:
+        return list((await self._connection.execute(select(clients.c.id).order_by(clients.c.id))).scalars())
+
+    async def count_by_status(self) -> dict[ClientStatus, int]:
+        query = select(clients.c.status, func.count()).group_by(clients.c.status)
+        return {row[0]: row[1] for row in await self._connection.execute(query)}
+
+    async def set_status(self, client_ids: Sequence[str], status: ClientStatus) -> None:
+        for start in range(0, len(client_ids), CHUNK):
+            matches = clients.c.id.in_(client_ids[start : start + CHUNK])
+            await self._connection.execute(update(clients).where(matches).values(status=status))
+
+    async def count_selected(self, client_ids: Sequence[str]) -> None:
+        """One round more in which these were selected."""
+        more = clients.c.rounds_selected + 1
+        await self._connection.execute(update(clients).where(clients.c.id.in_(client_ids)).values(rounds_selected=more))
+
+
+def _row(client: Client) -> dict[str, Any]:
+    profile = asdict(client.profile)
+    profile["tags"] = dict(client.profile.tags)
+    return {
+        "id": client.id,
+        **profile,
+        "status": client.status,
+        "measured": asdict(client.measured),
+        "breaker": asdict(client.breaker),
+        "rounds_selected": client.rounds_selected,
+        "rounds_completed": client.rounds_completed,
+        "last_seen_at": client.last_seen_at,
+        "created_at": client.created_at,
+        "updated_at": client.updated_at,
+    }
+
+
+def _client(row: Row[Any]) -> Client:
+    breaker = dict(row.breaker)
+    breaker["outcomes"] = tuple(breaker["outcomes"])
+    return Client(
+        id=row.id,
+        profile=Profile(
+            url=row.url,
+            data_size=row.data_size,
+            data_distribution=row.data_distribution,
+            compute_capacity=row.compute_capacity,
+            bandwidth=row.bandwidth,
+            latency=row.latency,
+            reliability=row.reliability,
+            server_cost=row.server_cost,
+            tags=row.tags,
+            auth_token=row.auth_token,
+        ),
+        status=row.status,
+        measured=Measured(**row.measured),
+        breaker=Breaker(**breaker),
+        rounds_selected=row.rounds_selected,
+        rounds_completed=row.rounds_completed,
+        last_seen_at=row.last_seen_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

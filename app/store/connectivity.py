@@ -1,0 +1,60 @@
+"""The connectivity matrix as one row a version: its client ids, and its links as a compressed array file.
+
+Dense rows would be gigabytes at ten thousand clients, and a row a link millions of rows; the sparse float32 arrays are
+what the domain works on.
+"""
+
+import asyncio
+import io
+
+import numpy as np
+from scipy.sparse import csr_array
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.connectivity import Connectivity
+from app.store.tables import connectivity, rounds
+
+
+class ConnectivityRepository:
+    """Versions of the matrix, counted up from 1; version 0 is the empty one that was never stored."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def latest_version(self) -> int:
+        query = select(connectivity.c.version).order_by(connectivity.c.version.desc()).limit(1)
+        return (await self._connection.execute(query)).scalar() or 0
+
+    async def latest(self) -> Connectivity:
+        query = select(connectivity).order_by(connectivity.c.version.desc()).limit(1)
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            return Connectivity.empty()
+        return await asyncio.to_thread(_unpack, row.client_ids, row.links, row.version)
+
+    async def add(self, value: Connectivity, now: float) -> int:
+        """Store `value` as the newest version and give its number. Versions that no round names are dropped."""
+        links = await asyncio.to_thread(_pack, value)
+        row = {"client_ids": list(value.client_ids), "links": links, "created_at": now}
+        version: int = (
+            await self._connection.execute(insert(connectivity).values(row).returning(connectivity.c.version))
+        ).scalar_one()
+        named = select(rounds.c.connectivity_version).where(rounds.c.connectivity_version.is_not(None))
+        old = connectivity.c.version < version
+        await self._connection.execute(delete(connectivity).where(old, connectivity.c.version.not_in(named)))
+        return version
+
+
+def _pack(value: Connectivity) -> bytes:
+    buffer = io.BytesIO()
+    costs = value.costs
+    np.savez_compressed(buffer, indptr=costs.indptr, indices=costs.indices, data=costs.data)
+    return buffer.getvalue()
+
+
+def _unpack(client_ids: list[str], links: bytes, version: int) -> Connectivity:
+    with np.load(io.BytesIO(links), allow_pickle=False) as arrays:
+        shape = (len(client_ids), len(client_ids))
+        costs = csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
+    return Connectivity(tuple(client_ids), costs, version)

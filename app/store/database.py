@@ -1,0 +1,94 @@
+"""One database, SQLite or Postgres, and the only way to a transaction.
+
+``async with db.begin() as tx`` is a write transaction: it commits when the block ends and rolls back when it raises.
+``db.read()`` is a read-only snapshot. On SQLite, writers take the write lock when they begin (a transaction that reads
+first and writes later could otherwise fail half-way), and writers of one process queue on a lock of ours, which is
+fairer and cheaper than the file's.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Double, cast, event, func
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.sql.elements import ColumnElement
+
+from app.store.transaction import Transaction
+
+BUSY_SECONDS = 30
+_UNIX_EPOCH_JULIAN_DAY = 2440587.5
+_WRITES = "tcsfeel_writes"
+
+
+class Database:
+    """An engine with the rules above. `url` is ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._writer = asyncio.Lock() if self.is_sqlite else None
+        self._engine = _sqlite_engine(url, pool_size) if self.is_sqlite else _postgres_engine(url, pool_size)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
+        """A write transaction."""
+        async with AsyncExitStack() as stack:
+            if self._writer is not None:
+                await stack.enter_async_context(self._writer)
+            connection = await stack.enter_async_context(self._engine.connect())
+            await connection.execution_options(**{_WRITES: True})
+            async with connection.begin():
+                yield Transaction(connection, self.clock)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        """One snapshot to read from."""
+        async with self._engine.connect() as connection:
+            if not self.is_sqlite:
+                await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with connection.begin():
+                yield Transaction(connection, self.clock)
+
+    @property
+    def clock(self) -> ColumnElement[float]:
+        """The database's clock as an expression, unix seconds; it moves within a transaction."""
+        if self.is_sqlite:
+            return (func.julianday("now") - _UNIX_EPOCH_JULIAN_DAY) * 86400.0
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
+    async def dispose(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
+    return create_async_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+
+
+def _sqlite_engine(url: str, pool_size: int) -> AsyncEngine:
+    engine = create_async_engine(
+        url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_SECONDS}
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None  # the driver must not begin transactions on its own
+        cursor = dbapi_connection.cursor()
+        for pragma in (
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

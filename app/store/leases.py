@@ -1,0 +1,70 @@
+"""Who drives a training: a lease with a fencing token, on the database's clock (ADR 0001).
+
+A claim raises the training's `fence`. Every write of an owner runs in a transaction whose first statement is `guard`,
+which holds the training's row and proves that the fence is still the owner's. An owner that stalled past its lease
+finds a higher fence there, is `Fenced`, and its transaction rolls back.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
+
+from app.store.tables import trainings
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write for one training, as long as nobody claims it with a higher fence."""
+
+    training_id: str
+    owner: str
+    fence: int
+
+
+class Fenced(Exception):
+    """The lease is somebody else's by now. Stop, and write nothing."""
+
+
+class LeaseRepository:
+    def __init__(self, connection: AsyncConnection, clock: ColumnElement[float]) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    async def claim(self, owner: str, seconds: float) -> Lease | None:
+        """Take one running training whose lease is over, or None when there is none."""
+        free = (
+            select(trainings.c.id)
+            .where(trainings.c.status == "running", trainings.c.lease_until < self._clock)
+            .order_by(trainings.c.lease_until, trainings.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        training_id = (await self._connection.execute(free)).scalar()
+        if training_id is None:
+            return None
+        taken = (
+            update(trainings)
+            .where(trainings.c.id == training_id)
+            .values(owner=owner, fence=trainings.c.fence + 1, lease_until=self._clock + seconds)
+            .returning(trainings.c.fence)
+        )
+        return Lease(training_id, owner, (await self._connection.execute(taken)).scalar_one())
+
+    async def renew(self, lease: Lease, seconds: float) -> None:
+        """Raises `Fenced`."""
+        await self._write(lease, lease_until=self._clock + seconds)
+
+    async def guard(self, lease: Lease) -> None:
+        """Hold the training's row and prove the ownership. Raises `Fenced`."""
+        await self._write(lease, fence=trainings.c.fence)
+
+    async def release(self, lease: Lease) -> None:
+        """Let a peer take over at once. Raises `Fenced`."""
+        await self._write(lease, owner=None, lease_until=0.0)
+
+    async def _write(self, lease: Lease, **values: object) -> None:
+        ours = (trainings.c.id == lease.training_id) & (trainings.c.fence == lease.fence)
+        if (await self._connection.execute(update(trainings).where(ours).values(values))).rowcount != 1:
+            raise Fenced(lease.training_id)

@@ -1,0 +1,135 @@
+"""Parameters as content-addressed files in a directory: write to a temporary name, sync, rename.
+
+A file's name is the SHA-256 of its bytes, so writing the same parameters twice is harmless, and a file that is there is
+whole: a crash leaves at most a temporary file.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import mmap
+import os
+import re
+import secrets
+import shutil
+from collections.abc import AsyncIterable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.domain.errors import NotFound
+
+BLOCK = 1 << 20  # bytes written at a time
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """The name (SHA-256) and the size (bytes) of a file of the store."""
+
+    sha256: str
+    size: int
+
+
+class FileTooLarge(Exception):
+    """More bytes came than were allowed; what was written is gone again."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} bytes")
+        self.limit = limit
+
+
+class ModelStore:
+    """A directory of files. What is not a coroutine blocks on the disk: call it from a thread.
+
+    A store that is not `durable` skips the syncs: its files outlive the process, not a loss of power.
+    """
+
+    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+        self._directory = directory
+        self._durable = durable
+
+    async def receive(self, chunks: AsyncIterable[bytes], limit: int) -> StoredFile:
+        """Store a stream of at most `limit` bytes; memory stays at about `BLOCK`. Raises `FileTooLarge`."""
+        writer = await asyncio.to_thread(_Writer, self._directory, durable=self._durable)
+        try:
+            block = bytearray()
+            async for chunk in chunks:
+                block += chunk
+                if writer.size + len(block) > limit:
+                    raise FileTooLarge(limit)
+                if len(block) >= BLOCK:
+                    await asyncio.to_thread(writer.write, bytes(block))
+                    block.clear()
+            await asyncio.to_thread(writer.write, bytes(block))
+            return await asyncio.to_thread(writer.commit)
+        finally:
+            await asyncio.to_thread(writer.discard)
+
+    def write(self, chunks: Iterable[bytes | memoryview]) -> StoredFile:
+        """Store the concatenation of `chunks`."""
+        writer = _Writer(self._directory, durable=self._durable)
+        try:
+            for chunk in chunks:
+                writer.write(chunk)
+            return writer.commit()
+        finally:
+            writer.discard()
+
+    def path(self, sha256: str) -> Path:
+        """Where a file lies. Raises `NotFound`."""
+        path = self._directory / sha256
+        if not _SHA256.fullmatch(sha256) or not path.is_file():
+            raise NotFound("model file", sha256)
+        return path
+
+    def map(self, sha256: str) -> memoryview:
+        """The bytes of a file, mapped and read-only. Raises `NotFound`."""
+        with self.path(sha256).open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def clear(self) -> None:
+        """Remove the directory and all in it."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class _Writer:
+    """A file on its way into the store."""
+
+    def __init__(self, directory: Path, *, durable: bool) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._durable = durable
+        self._temporary = directory / f".{secrets.token_hex(8)}.part"
+        self._file = self._temporary.open("xb")
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        self._digest.update(chunk)
+        self.size += self._file.write(chunk)
+
+    def commit(self) -> StoredFile:
+        if self._durable:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        stored = StoredFile(self._digest.hexdigest(), self.size)
+        self._temporary.rename(self._directory / stored.sha256)
+        if self._durable:
+            _sync(self._directory)
+        return stored
+
+    def discard(self) -> None:
+        """Drop what was not committed."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    with contextlib.suppress(OSError):  # some file systems do not sync directories
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,136 @@
+"""Rounds and their participations as rows."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import NotFound
+from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round
+from app.domain.selection.types import Plan
+from app.store.tables import participations, rounds
+
+_KEY = {"training_id", "number"}
+_PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations"})
+_PARTICIPATION = tuple(Participation.__slots__)
+
+
+class RoundRepository:
+    """Rounds with their participations, in the order in which selection ranked them."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, value: Round) -> None:
+        await self._connection.execute(insert(rounds).values(_row(value)))
+
+    async def put(self, value: Round) -> None:
+        """Write the round's own columns; participations have writes of their own."""
+        row = {name: column for name, column in _row(value).items() if name not in _KEY}
+        await self._connection.execute(update(rounds).where(_is(value.training_id, value.number)).values(row))
+
+    async def add_participations(self, value: Round) -> None:
+        rows = [
+            {"training_id": value.training_id, "round": value.number, "rank": rank, **asdict(participation)}
+            for rank, participation in enumerate(value.participations)
+        ]
+        if rows:
+            await self._connection.execute(insert(participations), rows)
+
+    async def settle(self, training_id: str, number: int, participation: Participation) -> bool:
+        """Write a participation unless its status is final already; tells whether it was written."""
+        row = asdict(participation)
+        matches = (
+            (participations.c.training_id == training_id)
+            & (participations.c.round == number)
+            & (participations.c.client_id == row.pop("client_id"))
+            & participations.c.status.in_(OUTSTANDING)
+        )
+        return (await self._connection.execute(update(participations).where(matches).values(row))).rowcount == 1
+
+    async def get(self, training_id: str, number: int) -> Round:
+        """Raises `NotFound`."""
+        row = (await self._connection.execute(select(rounds).where(_is(training_id, number)))).one_or_none()
+        if row is None:
+            raise NotFound("round", f"{training_id}/{number}")
+        return (await self._with_participations(training_id, [row]))[0]
+
+    async def page(self, training_id: str, *, limit: int, before: int | None) -> list[Round]:
+        """At most `limit` rounds with numbers below `before`, newest first."""
+        query = select(rounds).where(rounds.c.training_id == training_id).order_by(rounds.c.number.desc()).limit(limit)
+        if before is not None:
+            query = query.where(rounds.c.number < before)
+        return await self._with_participations(training_id, (await self._connection.execute(query)).all())
+
+    async def previous(self, training_id: str, number: int) -> Round | None:
+        """The last completed round before `number`."""
+        query = (
+            select(rounds)
+            .where(rounds.c.training_id == training_id, rounds.c.number < number, rounds.c.status == "completed")
+            .order_by(rounds.c.number.desc())
+            .limit(1)
+        )
+        row = (await self._connection.execute(query)).one_or_none()
+        return None if row is None else _round(row, ())
+
+    async def selections(self, training_id: str, before: int) -> list[tuple[float, frozenset[str], frozenset[str]]]:
+        """Of each ended round before `before`, oldest first: its start, who was selected, whose update was received."""
+        query = (
+            select(rounds.c.number, rounds.c.started_at, participations.c.client_id, participations.c.status)
+            .join_from(rounds, participations)
+            .where(rounds.c.training_id == training_id, rounds.c.number < before)
+            .order_by(rounds.c.number)
+        )
+        starts: dict[int, float] = {}
+        selected: dict[int, set[str]] = defaultdict(set)
+        received: dict[int, set[str]] = defaultdict(set)
+        for number, started_at, client_id, status in await self._connection.execute(query):
+            starts[number] = started_at
+            selected[number].add(client_id)
+            if status == "received":
+                received[number].add(client_id)
+        return [(starts[n], frozenset(selected[n]), frozenset(received[n])) for n in starts]
+
+    async def busy_clients(self, *, except_training: str | None = None) -> frozenset[str]:
+        """Clients with a task in flight for any other training."""
+        query = (
+            select(participations.c.client_id)
+            .join_from(participations, rounds)
+            .where(participations.c.status.in_(OUTSTANDING), rounds.c.status.not_in(ENDED))
+        )
+        if except_training is not None:
+            query = query.where(participations.c.training_id != except_training)
+        return frozenset((await self._connection.execute(query)).scalars())
+
+    async def _with_participations(self, training_id: str, rows: Sequence[Row[Any]]) -> list[Round]:
+        if not rows:
+            return []
+        query = (
+            select(participations)
+            .where(
+                participations.c.training_id == training_id, participations.c.round.in_([row.number for row in rows])
+            )
+            .order_by(participations.c.round, participations.c.rank)
+        )
+        grouped: dict[int, list[Participation]] = defaultdict(list)
+        for row in await self._connection.execute(query):
+            grouped[row.round].append(Participation(**{name: getattr(row, name) for name in _PARTICIPATION}))
+        return [_round(row, tuple(grouped[row.number])) for row in rows]
+
+
+def _is(training_id: str, number: int) -> Any:
+    return (rounds.c.training_id == training_id) & (rounds.c.number == number)
+
+
+def _row(value: Round) -> dict[str, Any]:
+    row = {name: getattr(value, name) for name in _PLAIN}
+    row["plan"] = None if value.plan is None else {"topology": value.plan.topology, "parents": dict(value.plan.parents)}
+    return row
+
+
+def _round(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
+    plan = None if row.plan is None else Plan(row.plan["topology"], row.plan["parents"])
+    return Round(plan=plan, participations=parts, **{name: getattr(row, name) for name in _PLAIN})

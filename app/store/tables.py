@@ -1,0 +1,181 @@
+"""The schema, the same on SQLite and Postgres.
+
+Every instant is a float of unix seconds (ADR 0005). Lists and maps that are only read and written whole are JSON.
+Parameters are never here: `sha256` columns name files of the model store.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+_Sequence = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only a plain INTEGER key
+_Id = String(64)
+_Sha256 = String(64)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("data_size", BigInteger, nullable=False),
+    Column("data_distribution", _Json),
+    Column("compute_capacity", Double, nullable=False),
+    Column("bandwidth", Double, nullable=False),
+    Column("latency", Double, nullable=False),
+    Column("reliability", Double, nullable=False),
+    Column("server_cost", Double),
+    Column("tags", _Json, nullable=False),
+    Column("auth_token", Text),
+    Column("status", String(16), nullable=False),
+    Column("measured", _Json, nullable=False),
+    Column("breaker", _Json, nullable=False),
+    Column("rounds_selected", Integer, nullable=False),
+    Column("rounds_completed", Integer, nullable=False),
+    Column("last_seen_at", Double),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
+connectivity = Table(
+    "connectivity",
+    metadata,
+    Column("version", _Sequence, primary_key=True, autoincrement=True),
+    Column("client_ids", _Json, nullable=False),
+    Column("links", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+trainings = Table(
+    "trainings",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("config", _Json, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("stop_reason", String(32)),
+    Column("stop_detail", Text),
+    Column("current_round", Integer, nullable=False),
+    Column("accuracy", Double),
+    Column("best_accuracy", Double),
+    Column("model", _Sha256),
+    Column("stop_after", Integer),
+    Column("failed_in_row", Integer, nullable=False),
+    Column("next_round_at", Double, nullable=False),
+    Column("paused_at", Double),
+    Column("owner", _Id),
+    Column("lease_until", Double, nullable=False, server_default="0"),
+    Column("fence", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Index("ix_trainings_created_at_id", "created_at", "id"),
+    Index("ix_trainings_status", "status"),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("training_id", _Id, ForeignKey("trainings.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("deadline_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("connectivity_version", BigInteger),
+    Column("plan", _Json),
+    Column("goal", Integer),
+    Column("base_model", _Sha256),
+    Column("model", _Sha256),
+    Column("average_accuracy", Double),
+    Column("average_loss", Double),
+    Column("communication_cost", Double),
+    Column("communication_bytes", BigInteger, nullable=False),
+    Column("convergence_speed", Double),
+    Column("fairness", Double),
+    Column("label_divergence", Double),
+    Column("failure_reason", Text),
+    Index("ix_rounds_status", "status"),
+)
+
+# No foreign key to clients: a client that is removed leaves its history.
+participations = Table(
+    "participations",
+    metadata,
+    Column("training_id", _Id, primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("client_id", _Id, primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text),
+    Column("num_examples", BigInteger),
+    Column("loss", Double),
+    Column("accuracy", Double),
+    Column("bytes_sent", BigInteger, nullable=False),
+    Column("bytes_received", BigInteger, nullable=False),
+    Column("seconds", Double),
+    Column("score", Double, nullable=False),
+    Column("components", _Json, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("finished_at", Double),
+    Column("update", _Sha256),
+    ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
+    Index("ix_participations_client_id", "client_id"),
+    Index("ix_participations_status", "status"),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("training_id", _Id, ForeignKey("trainings.id", ondelete="CASCADE"), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("sha256", _Sha256, nullable=False),
+    Column("parent", _Sha256),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", _Sequence, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("training_id", _Id),
+    Column("round", Integer),
+    Column("client_id", _Id),
+    Column("data", _Json, nullable=False),
+    Index("ix_events_training_id_id", "training_id", "id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("scope", String(128), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("request_sha256", _Sha256, nullable=False),
+    Column("resource", String(128), nullable=False),
+    Column("created_at", Double, nullable=False),
+)

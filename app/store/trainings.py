@@ -1,0 +1,56 @@
+"""Trainings as rows."""
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Row, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import NotFound
+from app.domain.trainings import Training, TrainingConfig
+from app.store.tables import trainings
+
+_CONFIG = TypeAdapter(TrainingConfig)
+_PLAIN = (
+    "id", "status", "stop_reason", "stop_detail", "current_round", "accuracy", "best_accuracy", "model", "stop_after",
+    "failed_in_row", "next_round_at", "paused_at", "created_at", "updated_at",
+)  # fmt: skip
+
+
+class TrainingRepository:
+    """Trainings, newest first."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, training: Training) -> None:
+        row = {name: getattr(training, name) for name in _PLAIN}
+        row |= {"config": asdict(training.config), "fence": training.fence}
+        await self._connection.execute(insert(trainings).values(row))
+
+    async def get(self, training_id: str, *, for_update: bool = False) -> Training:
+        """Raises `NotFound`. `for_update` holds the row until the transaction ends."""
+        query = select(trainings).where(trainings.c.id == training_id)
+        row = (await self._connection.execute(query.with_for_update() if for_update else query)).one_or_none()
+        if row is None:
+            raise NotFound("training", training_id)
+        return _training(row)
+
+    async def put(self, training: Training) -> None:
+        """Write what changes of a training: all but its configuration and its lease."""
+        row = {name: getattr(training, name) for name in _PLAIN if name not in {"id", "created_at"}}
+        await self._connection.execute(update(trainings).where(trainings.c.id == training.id).values(row))
+
+    async def page(self, *, limit: int, after: tuple[float, str] | None) -> list[Training]:
+        """At most `limit` trainings older than `after`, which is the `created_at` and the id of the last one seen."""
+        key = tuple_(trainings.c.created_at, trainings.c.id)
+        query = select(trainings).order_by(trainings.c.created_at.desc(), trainings.c.id.desc()).limit(limit)
+        if after is not None:
+            query = query.where(key < tuple_(*after))
+        return [_training(row) for row in await self._connection.execute(query)]
+
+
+def _training(row: Row[Any]) -> Training:
+    values = {name: getattr(row, name) for name in _PLAIN}
+    return Training(config=_CONFIG.validate_python(row.config), fence=row.fence, **values)

@@ -1,0 +1,55 @@
+"""What a transaction offers: one repository per noun, all on the same connection."""
+
+from functools import cached_property
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
+
+from app.store.clients import ClientRepository
+from app.store.connectivity import ConnectivityRepository
+from app.store.events import EventRepository
+from app.store.idempotency import IdempotencyRepository
+from app.store.leases import LeaseRepository
+from app.store.models import ModelVersionRepository
+from app.store.rounds import RoundRepository
+from app.store.trainings import TrainingRepository
+
+
+class Transaction:
+    """Made by `Database.begin` and `Database.read`; lives as long as their block."""
+
+    def __init__(self, connection: AsyncConnection, clock: ColumnElement[float]) -> None:
+        self.connection = connection
+        self._clock = clock
+
+    @cached_property
+    def clients(self) -> ClientRepository:
+        return ClientRepository(self.connection)
+
+    @cached_property
+    def connectivity(self) -> ConnectivityRepository:
+        return ConnectivityRepository(self.connection)
+
+    @cached_property
+    def trainings(self) -> TrainingRepository:
+        return TrainingRepository(self.connection)
+
+    @cached_property
+    def leases(self) -> LeaseRepository:
+        return LeaseRepository(self.connection, self._clock)
+
+    @cached_property
+    def rounds(self) -> RoundRepository:
+        return RoundRepository(self.connection)
+
+    @cached_property
+    def models(self) -> ModelVersionRepository:
+        return ModelVersionRepository(self.connection)
+
+    @cached_property
+    def events(self) -> EventRepository:
+        return EventRepository(self.connection)
+
+    @cached_property
+    def idempotency(self) -> IdempotencyRepository:
+        return IdempotencyRepository(self.connection)
