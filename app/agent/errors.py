@@ -5,15 +5,15 @@ class AgentError(Exception):
     """Root of the errors that the SDK raises."""
 
 
-class TrainerNotFound(AgentError):  # noqa: N818  (named after the situation, like the errors of app.domain)
+class TrainerNotFound(AgentError):
     """``package.module:attribute`` does not lead to a trainer."""
 
 
-class BrokenResult(AgentError):  # noqa: N818  (same)
+class BrokenResult(AgentError):
     """A trainer gave something that is not a valid result of its task."""
 
 
-class CannotListen(AgentError):  # noqa: N818  (same)
+class CannotListen(AgentError):
     """The address is taken, unknown or not ours, or one that nobody could reach would be advertised."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
@@ -23,7 +23,7 @@ class CannotListen(AgentError):  # noqa: N818  (same)
         self.reason = reason
 
 
-class RegistrationRefused(AgentError):  # noqa: N818  (same)
+class RegistrationRefused(AgentError):
     """The control plane answered, and its answer will not change by asking again."""
 
     def __init__(self, status: int, detail: str) -> None:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from starlette.types import Receive, Scope, Send
 
 from app.agent.app import MAX_BODY_BYTES, Agent, route_path
+from app.agent.errors import AgentError
 from app.agent.replies import Problem, status_response
 from app.agent.trainer import Trainer
 from app.agent.workers import Workers
@@ -52,10 +53,9 @@ class AgentHost:
         """Serve `trainer` under `path(client_id)`; replaces an agent of the same id.
 
         Raises:
-            ValueError: the id is not 1 to 64 of ``A-Za-z0-9._-``.
+            AgentError: see `check_client_id`.
         """
-        if not _CLIENT_ID.fullmatch(client_id):
-            raise ValueError(f"a client id is 1 to 64 of A-Za-z0-9._-, not {client_id!r}")
+        check_client_id(client_id)
         self.remove(client_id)
         agent = Agent(
             trainer, executor=self._workers, token=token, max_body_bytes=self._max_body_bytes, clock=self._clock
@@ -85,3 +85,9 @@ class AgentHost:
         else:
             response = Problem(HTTPStatus.NOT_FOUND, f"no agent lives at {path}").response()
             await response(scope, receive, send)
+
+
+def check_client_id(client_id: str) -> None:
+    """Raises `AgentError` unless the id is 1 to 64 of ``A-Za-z0-9._-`` and survives in a URL (``..`` would not)."""
+    if not _CLIENT_ID.fullmatch(client_id) or client_id in {".", ".."}:
+        raise AgentError(f"a client id is 1 to 64 of A-Za-z0-9._-, not {client_id!r}")

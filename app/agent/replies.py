@@ -13,7 +13,7 @@ from app.wire.codec import MEDIA_TYPE
 _CHUNK = 256 * 1024  # bytes that are copied at a time; below it, a whole answer goes out in one write
 
 
-class Problem(Exception):  # noqa: N818  (an answer, as RFC 9457 names it)
+class Problem(Exception):
     """An answer that is an error; raised where it is found, sent as ``application/problem+json``."""
 
     def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> None:

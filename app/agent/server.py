@@ -1,31 +1,24 @@
-"""Agents on a port: listen, register, send heartbeats, leave when told to."""
+"""Agents beside the control plane: listen, register, send heartbeats, leave when told to."""
 
 import asyncio
 import contextlib
 import ipaddress
 import logging
 import secrets
-import signal
-import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
-import uvicorn
-from starlette.types import ASGIApp
 
 from app.agent.app import MAX_BODY_BYTES, Agent
 from app.agent.errors import AgentError, CannotListen
-from app.agent.host import AgentHost
+from app.agent.host import AgentHost, check_client_id
+from app.agent.listening import listening, run
 from app.agent.registration import Member, Registration
 from app.agent.trainer import Trainer
 
 HEARTBEAT_SECONDS = 10.0
-BACKLOG = 2048
-KEEP_ALIVE_SECONDS = 75
-GRACE_SECONDS = 5  # that an answer under way has at the end
 
 _log = logging.getLogger(__name__)
 
@@ -67,20 +60,22 @@ def serve(
         max_body_bytes: the largest task that is accepted.
 
     Raises:
+        AgentError: `client_id` or `server_url` cannot be one.
         CannotListen: the address cannot be had.
         RegistrationRefused: the control plane will not have this client.
     """
+    check_client_id(client_id)
     agent = Agent(trainer, token=token or secrets.token_urlsafe(32), max_body_bytes=max_body_bytes)
 
     async def work() -> None:
         async with listening(agent, host, port) as url:
             member = Member(client_id, _advertised(advertise_url, url), agent.token, trainer)
-            async with registered([member], server_url, api_key, heartbeat_seconds=heartbeat_seconds):
-                _log.info("client %s answers at %s", client_id, member.url, extra={"client_id": client_id})
-                with _closing(agent):
+            with _closing(agent):
+                async with registered([member], server_url, api_key, heartbeat_seconds=heartbeat_seconds):
+                    _log.info("client %s answers at %s", client_id, member.url, extra={"client_id": client_id})
                     await asyncio.Event().wait()
 
-    _run(work())
+    run(work())
 
 
 def serve_many(
@@ -117,7 +112,7 @@ def serve_many(
         ):
             await asyncio.Event().wait()
 
-    _run(work())
+    run(work())
 
 
 @asynccontextmanager
@@ -144,41 +139,10 @@ async def hosting(
             client_id: Member(client_id, base + app.path(client_id), agent.token, agent.trainer)
             for client_id, agent in app.agents.items()
         }
-        async with registered(list(members.values()), server_url, api_key, heartbeat_seconds=heartbeat_seconds):
-            _log.info("%d clients answer at %s", len(members), base)
-            with _closing(app):
+        with _closing(app):
+            async with registered(list(members.values()), server_url, api_key, heartbeat_seconds=heartbeat_seconds):
+                _log.info("%d clients answer at %s", len(members), base)
                 yield Hosting(app, url, members)
-
-
-@asynccontextmanager
-async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app`; gives its base URL, with the port that was really taken. Raises `CannotListen`."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        raise CannotListen(host, port, getattr(error, "strerror", None) or str(error)) from error
-    bound = listener.getsockname()[1]
-    config = uvicorn.Config(
-        app,
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        lifespan="off",
-        ws="none",
-        proxy_headers=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve([listener]))
-    try:
-        yield f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 @asynccontextmanager
@@ -189,9 +153,7 @@ async def registered(
     if server_url is None:
         yield
         return
-    server = httpx.URL(server_url)
-    if server.scheme not in {"http", "https"} or not server.host:
-        raise AgentError(f"the control plane's URL must be like http://host:8080, not {server_url!r}")
+    server = _control_plane(server_url)
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     # a proxy from the environment is for the world outside, and would turn "not up yet" into a strange 502
     async with httpx.AsyncClient(base_url=server, headers=headers, trust_env=not _is_loopback(server.host)) as http:
@@ -206,14 +168,6 @@ async def registered(
                 await beating
 
 
-class _Server(uvicorn.Server):
-    """Leaves the process's signals to `_run`: uvicorn would raise them again after its own shutdown."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.contextmanager
 def _closing(app: Agent | AgentHost) -> Iterator[None]:
     """Ends long-polls before the server waits for its connections."""
@@ -223,27 +177,6 @@ def _closing(app: Agent | AgentHost) -> Iterator[None]:
         app.close()
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run until done or told to stop (a second signal cuts the clean-up short); log to stderr if nobody set logging up."""
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        logging.getLogger("httpx").setLevel(logging.WARNING)
-
-    async def until_told() -> None:
-        task = asyncio.create_task(work)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # not the main thread, or a platform without: then asyncio's own handling of SIGINT has to do
-            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-                loop.add_signal_handler(number, task.cancel)
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
-
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(until_told())
-
-
 def _advertised(advertise_url: str | None, url: str) -> str:
     if advertise_url is not None:
         return advertise_url.rstrip("/")
@@ -251,6 +184,14 @@ def _advertised(advertise_url: str | None, url: str) -> str:
     if bound.host in {"0.0.0.0", "::"}:  # noqa: S104  (compared, not bound)
         raise CannotListen(bound.host, bound.port or 0, "nobody reaches a wildcard address; say which URL to advertise")
     return url
+
+
+def _control_plane(server_url: str) -> httpx.URL:
+    with contextlib.suppress(httpx.InvalidURL):
+        url = httpx.URL(server_url)
+        if url.scheme in {"http", "https"} and url.host:
+            return url
+    raise AgentError(f"the control plane's URL must be like http://host:8080, not {server_url!r}")
 
 
 def _is_loopback(host: str) -> bool:
