@@ -170,5 +170,3 @@ class Strategy(Protocol):
             BudgetTooSmall: the cheapest `policy.min_clients` cost more than the budget.
         """
         ...
-
-

@@ -1,0 +1,283 @@
+"""The cost of the links between clients, as one immutable sparse matrix.
+
+A link costs seconds per megabyte. *Absent* and *zero* are different things: no link, and a link that costs nothing. A
+compressed sparse row (CSR) matrix keeps them apart as long as zeros stay explicit entries, so nothing here calls
+`eliminate_zeros`, builds a CSR from a dense matrix the scipy way, or compares with a dense zero.
+
+What comes in says "no link" as None in lists and as +inf in arrays (a float32 tensor has no None; lists may use +inf
+too). NaN never means anything and is refused. The diagonal carries no entry: a client needs no link to itself.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from app.domain.errors import Invalid
+
+MAX_ASYMMETRY = 1e-6  # relative; the two directions of one link may differ by rounding
+MAX_COST = float(np.finfo(np.float32).max)
+STRIPE = 256  # rows compared with their mirror image at once, so that both stay in cache
+
+Rows = Sequence[Sequence[float | None]] | npt.NDArray[Any]
+
+
+class InvalidConnectivity(Invalid, ValueError):
+    """Link costs that cannot be true; `pointer` names the cell the JSON way, such as ``/costs/3/7``."""
+
+
+class Edge(NamedTuple):
+    """One undirected link and its cost in s/MB; a cost of None stands for no link."""
+
+    source: str
+    target: str
+    cost: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Connectivity:
+    """Symmetric link costs between clients.
+
+    Attributes:
+        client_ids: the names of the rows, none twice.
+        costs: N by N CSR of float32, s/MB, symmetric to the bit, sorted indices, empty diagonal. `costs.indptr` (N + 1),
+            `costs.indices` and `costs.data` (one entry per direction of a link) are all there is to store.
+        version: counts the replacements and changes of the matrix.
+    """
+
+    client_ids: tuple[str, ...]
+    costs: sparse.csr_array
+    version: int = 0
+
+    @classmethod
+    def empty(cls, client_ids: Iterable[str] = (), *, version: int = 0) -> "Connectivity":
+        """No links at all."""
+        ids = _distinct(tuple(client_ids), None)
+        return cls(ids, sparse.csr_array((len(ids), len(ids)), dtype=np.float32), version)
+
+    @classmethod
+    def from_matrix(
+        cls, client_ids: Iterable[str], rows: Rows, *, known: Collection[str] | None = None, version: int = 0
+    ) -> "Connectivity":
+        """Check and take over a whole matrix.
+
+        Args:
+            client_ids: N names in the order of the rows.
+            rows: N by N costs in s/MB, 0 or more; None or +inf for no link. Where the two directions of a link differ by
+                rounding the smaller one is kept.
+            known: the registered clients, where a name outside them is to be refused.
+            version: of the result.
+
+        Raises:
+            InvalidConnectivity: not square, asymmetric, negative, NaN, a non-zero diagonal, beyond float32, or a
+                client that is repeated or unknown.
+        """
+        ids = _distinct(tuple(client_ids), known)
+        dense = _square(rows, len(ids))
+        _refuse_impossible(dense)
+        exact = _refuse_asymmetry(dense)
+        costs = dense.astype(np.float32, copy=False)
+        return cls(ids, _from_dense(costs if exact else np.minimum(costs, costs.T)), version)
+
+    @classmethod
+    def from_edges(cls, client_ids: Iterable[str], edges: Iterable[Edge], *, version: int = 0) -> "Connectivity":
+        """Take over a list of links between `client_ids`; an edge that is not listed, or costs None, is no link.
+
+        Raises:
+            InvalidConnectivity: a client that is repeated, unknown or linked to itself, a cost that is negative or not
+                finite, or two different costs for one link.
+        """
+        return cls.empty(client_ids, version=version - 1).with_edges(edges)
+
+    def with_edges(self, changes: Iterable[Edge], *, known: Collection[str] = ()) -> "Connectivity":
+        """The next version, with some links set and others (cost None) removed.
+
+        Args:
+            changes: links by name, each at most once.
+            known: further clients that may be named; those that are get a row.
+
+        Raises:
+            InvalidConnectivity: as for `from_edges`.
+        """
+        position = dict(self.position)
+        changed = _by_cell(changes, position, frozenset(known))
+        size = len(position)
+        above, below = np.divmod(np.array(list(changed), dtype=np.int64), max(size, 1))
+        cells = np.concatenate((above * size + below, below * size + above))
+        values = np.array([math.nan if cost is None else cost for cost in changed.values()] * 2, dtype=np.float32)
+        order = np.argsort(cells)
+        cells, values = cells[order], values[order]
+        linked = ~np.isnan(values)
+
+        rows, columns, data = self._entries()
+        taken = rows * size + columns  # ascending, as the entries of a CSR with sorted indices are
+        found = np.searchsorted(taken, cells)
+        old = found[taken[np.minimum(found, len(taken) - 1)] == cells] if len(taken) else found[:0]
+        taken, data = np.delete(taken, old), np.delete(data, old)
+        gaps = np.searchsorted(taken, cells[linked])
+        taken, data = np.insert(taken, gaps, cells[linked]), np.insert(data, gaps, values[linked])
+        indptr = np.searchsorted(taken, np.arange(size + 1) * size)
+        costs = sparse.csr_array((data, taken % max(size, 1), indptr), shape=(size, size))
+        return Connectivity(tuple(position), costs, self.version + 1)
+
+    @cached_property
+    def position(self) -> Mapping[str, int]:
+        """The row of each client."""
+        return {client_id: row for row, client_id in enumerate(self.client_ids)}
+
+    @property
+    def num_edges(self) -> int:
+        """How many links there are, each counted once."""
+        return int(self.costs.nnz) // 2
+
+    def edges(self) -> Iterator[Edge]:
+        """Every link once, by rows."""
+        rows, columns, data = self._entries()
+        once = rows < columns
+        for source, target, cost in zip(rows[once], columns[once], data[once].tolist(), strict=True):
+            yield Edge(self.client_ids[source], self.client_ids[target], cost)
+
+    def neighbours(self, client_id: str) -> Mapping[str, float]:
+        """The clients that `client_id` has a link to, with its cost; none for a client outside the matrix."""
+        row = self.position.get(client_id)
+        if row is None:
+            return {}
+        span = slice(self.costs.indptr[row], self.costs.indptr[row + 1])
+        names = (self.client_ids[column] for column in self.costs.indices[span])
+        return dict(zip(names, self.costs.data[span].tolist(), strict=True))
+
+    def restricted(self, client_ids: Sequence[str]) -> "Connectivity":
+        """The same links among `client_ids` alone, in their order; one outside the matrix has none."""
+        source = np.array([self.position.get(client_id, -1) for client_id in client_ids], dtype=np.int64)
+        inside = np.flatnonzero(source >= 0)
+        part = self.costs[source[inside]][:, source[inside]].tocoo()
+        size = len(client_ids)
+        cells = (inside[part.row], inside[part.col])
+        costs = sparse.coo_array((part.data, cells), shape=(size, size), dtype=np.float32).tocsr()
+        return Connectivity(tuple(client_ids), costs, self.version)
+
+    def block(self, client_ids: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Dense costs among `client_ids`: K by K, inf for no link, 0 on the diagonal."""
+        part = self.restricted(client_ids)
+        rows, columns, data = part._entries()  # noqa: SLF001  (another value of this class)
+        dense = np.full(part.costs.shape, np.inf, dtype=np.float32)
+        dense[rows, columns] = data
+        np.fill_diagonal(dense, 0)
+        return dense
+
+    def _entries(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        rows = np.repeat(np.arange(len(self.client_ids)), np.diff(self.costs.indptr))
+        return rows, self.costs.indices.astype(np.int64), self.costs.data
+
+
+def _distinct(client_ids: tuple[str, ...], known: Collection[str] | None) -> tuple[str, ...]:
+    seen = set[str]()
+    registered = None if known is None else frozenset(known)
+    for index, client_id in enumerate(client_ids):
+        if client_id in seen:
+            raise InvalidConnectivity(f"/client_ids/{index}", f"client {client_id!r} is named twice")
+        if registered is not None and client_id not in registered:
+            raise InvalidConnectivity(f"/client_ids/{index}", f"there is no client {client_id!r}")
+        seen.add(client_id)
+    return client_ids
+
+
+def _square(rows: Rows, size: int) -> npt.NDArray[np.floating[Any]]:
+    """`rows` as a size by size array of floats, None as +inf."""
+    if isinstance(rows, np.ndarray) and rows.ndim != 2:  # noqa: PLR2004  (a matrix)
+        raise InvalidConnectivity("/costs", f"must have 2 dimensions, has {rows.ndim}")
+    if len(rows) != size:
+        raise InvalidConnectivity("/costs", f"must have one row for each of the {size} client_ids, has {len(rows)}")
+    for index, row in enumerate(rows):
+        if len(row) != size:
+            raise InvalidConnectivity(f"/costs/{index}", f"must have {size} entries, has {len(row)}")
+    if isinstance(rows, np.ndarray) and rows.dtype.kind == "f":
+        return rows
+    dense = np.empty((size, size))
+    for index, row in enumerate(rows):
+        try:
+            dense[index] = [math.inf if cost is None else cost for cost in row]
+        except (TypeError, ValueError) as error:
+            raise InvalidConnectivity(f"/costs/{index}", "must hold numbers and nulls only") from error
+    return dense
+
+
+def _refuse_impossible(dense: npt.NDArray[np.floating[Any]]) -> None:
+    """Refuse NaN, negative and oversized cells and a diagonal that says something."""
+    fine = (dense >= 0) & ((dense <= MAX_COST) | (dense == math.inf))
+    if not fine.all():
+        row, column = divmod(int(np.argmin(fine)), len(dense))
+        raise InvalidConnectivity(f"/costs/{row}/{column}", _cost_rule(float(dense[row, column])))
+    diagonal = np.diagonal(dense)
+    own = (diagonal != 0) & (diagonal != math.inf)
+    if own.any():
+        row = int(np.argmax(own))
+        raise InvalidConnectivity(f"/costs/{row}/{row}", f"the diagonal must be 0, is {diagonal[row]:g}")
+
+
+def _refuse_asymmetry(dense: npt.NDArray[np.floating[Any]]) -> bool:
+    """Whether the two halves are equal to the bit; refuses them where they differ by more than rounding."""
+    exact = True
+    for start in range(0, len(dense), STRIPE):
+        here, mirrored = dense[start : start + STRIPE], dense[:, start : start + STRIPE].T
+        different = here != mirrored
+        if not different.any():
+            continue
+        exact = False
+        # inf against a number differs by inf, which no tolerance of a number covers; inf - inf is not `different`.
+        rows, columns = np.nonzero(different)
+        ours, theirs = here[rows, columns], mirrored[rows, columns]
+        larger = np.maximum(ours, theirs)
+        apart = (larger == math.inf) | (larger - np.minimum(ours, theirs) > MAX_ASYMMETRY * larger)
+        if apart.any():
+            first = int(np.argmax(apart))
+            row, column = start + int(rows[first]), int(columns[first])
+            raise InvalidConnectivity(
+                f"/costs/{row}/{column}",
+                f"the matrix must be symmetric: {ours[first]:g} here, {theirs[first]:g} at /costs/{column}/{row}"
+                " (inf: no link)",
+            )
+    return exact
+
+
+def _from_dense(costs: npt.NDArray[np.float32]) -> sparse.csr_array:
+    """CSR of a dense symmetric matrix whose missing links are inf; zeros off the diagonal stay."""
+    linked = np.isfinite(costs)
+    np.fill_diagonal(linked, val=False)
+    indptr = np.concatenate(([0], np.cumsum(linked.sum(axis=1))))
+    indices = np.flatnonzero(linked) % max(len(costs), 1)
+    return sparse.csr_array((costs[linked], indices, indptr), shape=costs.shape)
+
+
+def _by_cell(changes: Iterable[Edge], position: dict[str, int], known: frozenset[str]) -> dict[int, float | None]:
+    """The checked changes by cell above the diagonal, numbered in the final matrix; `position` grows by new clients."""
+    checked: list[tuple[int, int, float | None]] = []
+    for index, (source, target, cost) in enumerate(changes):
+        for name, client_id in (("source", source), ("target", target)):
+            if client_id not in position:
+                if client_id not in known:
+                    raise InvalidConnectivity(f"/edges/{index}/{name}", f"there is no client {client_id!r}")
+                position[client_id] = len(position)
+        if source == target:
+            raise InvalidConnectivity(f"/edges/{index}/target", f"client {source!r} needs no link to itself")
+        if cost is not None and not 0 <= cost <= MAX_COST:
+            raise InvalidConnectivity(f"/edges/{index}/cost", _cost_rule(cost))
+        row, column = sorted((position[source], position[target]))
+        checked.append((row, column, cost))
+    size = len(position)
+    cells: dict[int, float | None] = {}
+    for index, (row, column, cost) in enumerate(checked):
+        cell = row * size + column
+        if cell in cells and cells[cell] != cost:
+            raise InvalidConnectivity(f"/edges/{index}/cost", "this link was given another cost before")
+        cells[cell] = cost
+    return cells
+
+
+def _cost_rule(cost: float) -> str:
+    return f"a cost is a number of s/MB from 0 to {MAX_COST:.3g}, or null for no link; not {cost:g}"

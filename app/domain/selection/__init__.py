@@ -1,0 +1,29 @@
+"""Which clients take part in a round: strategies with one interface, and what they have in common."""
+
+from app.domain.selection.strategies import STRATEGIES, select, strategies
+from app.domain.selection.types import (
+    Candidate,
+    Chosen,
+    History,
+    Plan,
+    Selection,
+    SelectionPolicy,
+    Skipped,
+    Strategy,
+    Weights,
+)
+
+__all__ = [
+    "STRATEGIES",
+    "Candidate",
+    "Chosen",
+    "History",
+    "Plan",
+    "Selection",
+    "SelectionPolicy",
+    "Skipped",
+    "Strategy",
+    "Weights",
+    "select",
+    "strategies",
+]

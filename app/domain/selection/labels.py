@@ -1,0 +1,103 @@
+"""What the candidates' labels look like, alone and pooled.
+
+A distribution is shares or counts, by position or by label; only its shape is used, `data_size` says how much there is
+of it. A client that does not report counts as neutral: its samples are distributed like everybody's together, so it
+neither helps nor harms the balance of a set, and with no reports at all every set is balanced.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.selection.types import DataDistribution
+
+Floats = npt.NDArray[np.float64]
+
+ROUNDING = 1e-12  # a share that differs from the global one by less does not differ
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of N candidates over C labels (C = 1 when nobody reports).
+
+    Attributes:
+        shares: (N, C) each client's label shares, summing to 1; the global ones for a client that does not report.
+        overall: (C,) the global shares p*, weighted by the samples of the clients that report.
+        reported: (N,) bool, whether the client reports labels.
+    """
+
+    shares: Floats
+    overall: Floats
+    reported: npt.NDArray[np.bool_]
+
+    @property
+    def skew(self) -> Floats:
+        """(N, C) how each client's shares differ from the global ones; exactly 0 where only rounding differs."""
+        difference = self.shares - self.overall
+        return np.where(np.abs(difference) > ROUNDING, difference, 0.0)
+
+    def divergences(self) -> Floats:
+        """(N,) KL(client || global) in nats of every client; 0 for one that does not report."""
+        return kl_divergence(self.shares, self.overall)
+
+    def pooled_divergence(self, members: Sequence[int], weights: Floats) -> float | None:
+        """KL(pooled || global) in nats of the labels that `members` report; None when none of them does.
+
+        Args:
+            members: positions of candidates.
+            weights: (N,) expected samples of each candidate, above 0.
+        """
+        reporting = [member for member in members if self.reported[member]]
+        if not reporting:
+            return None
+        pooled = weights[reporting] @ self.shares[reporting]
+        return float(kl_divergence(pooled / pooled.sum(), self.overall))
+
+
+def read_labels(distributions: Sequence[DataDistribution | None], samples: Floats) -> Labels:
+    """Bring distributions to one set of labels.
+
+    Lists are aligned by position, shorter ones padded with zeros; maps by label, where position i and label "i" are
+    the same thing, so that both forms mix.
+
+    Args:
+        distributions: of N clients, each at least 0 and not all zero, or None.
+        samples: (N,) how many samples each client has, above 0.
+    """
+    by_label = [_by_label(distribution) for distribution in distributions]
+    columns = {label: column for column, label in enumerate(dict.fromkeys(key for row in by_label for key in row))}
+    reported = np.array([bool(row) for row in by_label])
+    if not columns:
+        return Labels(np.ones((len(by_label), 1)), np.ones(1), reported)
+    shares = np.zeros((len(by_label), len(columns)))
+    for row, values in enumerate(by_label):
+        shares[row, [columns[label] for label in values]] = list(values.values())
+    # By the largest first: a sum of huge counts overflows, a sum of shares of the largest cannot.
+    shares[reported] /= shares[reported].max(axis=1, keepdims=True)
+    shares[reported] /= shares[reported].sum(axis=1, keepdims=True)
+    overall = samples[reported] @ shares[reported]
+    overall /= overall.sum()
+    shares[~reported] = overall
+    return Labels(shares, overall, reported)
+
+
+def kl_divergence(shares: Floats, reference: Floats) -> Floats:
+    """KL(shares || reference) in nats over the last axis: 0·log 0 is 0.
+
+    Args:
+        shares: (..., C) summing to 1, zero wherever `reference` is.
+        reference: (C,) summing to 1.
+    """
+    present = shares > 0
+    ratio = np.divide(shares, reference, out=np.ones_like(shares), where=present)
+    return np.maximum((shares * np.log(ratio)).sum(axis=-1), 0.0)
+
+
+def _by_label(distribution: DataDistribution | None) -> Mapping[str, float]:
+    if distribution is None:
+        return {}
+    if not isinstance(distribution, Mapping):
+        distribution = {str(position): value for position, value in enumerate(distribution)}
+    return distribution if any(value > 0 for value in distribution.values()) else {}

@@ -1,0 +1,41 @@
+"""Uniformly random clients: the baseline that every other strategy has to beat."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.domain.connectivity import Connectivity
+from app.domain.selection.components import shown_components
+from app.domain.selection.costs import Budget, fill
+from app.domain.selection.pool import Pool
+from app.domain.selection.report import report
+from app.domain.selection.types import Candidate, History, Selection, SelectionPolicy
+
+
+def random(
+    candidates: Sequence[Candidate],
+    connectivity: Connectivity,
+    history: History,
+    policy: SelectionPolicy,
+    rng: np.random.Generator,
+) -> Selection:
+    """As many clients as `max_clients` and the budget allow, in random order.
+
+    The score of a client is its draw from 0..1. One that does not fit the budget is passed over, so under a tight
+    budget cheap clients are more likely: the limit is hard, uniformity is not.
+    """
+    pool = Pool(tuple(candidates), policy)
+    budget = Budget.of(pool)
+    draws = rng.random(len(candidates))
+    members = fill(np.argsort(-draws).tolist(), [], budget, policy.max_clients)
+    last = min(float(draws[member]) for member in members)
+    return report(
+        "random",
+        pool,
+        members,
+        history,
+        budget=budget,
+        scores=draws,
+        components=shown_components(pool, connectivity, history),
+        reason=lambda position: f"drew {draws[position]:.3f}, the lowest of the {len(members)} chosen drew {last:.3f}",
+    )

@@ -1,0 +1,79 @@
+"""From the set that a strategy chose to the selection that is shown: order, cost, divergence, fairness, reasons."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.fairness import jain_index
+from app.domain.selection.costs import Budget, lack_of_budget
+from app.domain.selection.pool import Pool
+from app.domain.selection.types import Chosen, History, Plan, Selection, Skipped
+
+Floats = npt.NDArray[np.float64]
+Components = Mapping[str, Floats]  # each (N,)
+
+
+def report(
+    strategy: str,
+    pool: Pool,
+    members: Sequence[int],
+    history: History,
+    *,
+    budget: Budget,
+    scores: Floats,
+    components: Components,
+    reason: Callable[[int], str],
+) -> Selection:
+    """Describe a finished choice.
+
+    Args:
+        strategy: its name.
+        pool: the N candidates.
+        members: positions of the chosen ones.
+        history: of the training.
+        budget: that they respect.
+        scores: (N,) higher is better; orders the chosen.
+        components: what the scores are made of.
+        reason: why a candidate was skipped although the budget had room for it.
+    """
+    order = sorted(members, key=lambda member: (-scores[member], member))
+    left = budget.limit - budget.spent(members)
+    full = len(members) >= pool.policy.max_clients
+
+    def why(position: int) -> str:
+        cost = float(budget.costs[position])
+        if cost > budget.limit or (cost > left and not full):
+            return lack_of_budget(cost, left)
+        return reason(position)
+
+    return Selection(
+        strategy=strategy,
+        selected=tuple(
+            Chosen(
+                pool.candidates[member].client_id,
+                float(scores[member]),
+                {name: float(values[member]) for name, values in components.items()},
+                float(budget.costs[member]),
+            )
+            for member in order
+        ),
+        skipped=tuple(
+            Skipped(candidate.client_id, why(position))
+            for position, candidate in enumerate(pool.candidates)
+            if position not in set(members)
+        ),
+        total_cost=math.fsum(budget.costs[list(members)]),
+        label_divergence=pool.labels.pooled_divergence(members, pool.reliability * pool.samples),
+        fairness=fairness(pool, members, history),
+        plan=Plan("star", dict.fromkeys(pool.ids(order))),
+    )
+
+
+def fairness(pool: Pool, members: Sequence[int], history: History) -> float:
+    """Jain's index of how often each candidate has been selected, with `members` selected once more."""
+    counts = Counter(client_id for chosen in history.rounds for client_id in chosen)
+    counts.update(pool.ids(members))
+    return jain_index([counts[candidate.client_id] for candidate in pool.candidates])
