@@ -1,0 +1,103 @@
+# Needs make and Python 3.11 or later, nothing else. Everything is installed into .venv, from hashes.
+#
+#   PYTHON=/path/to/python3   the interpreter that makes .venv (by default the first one that is new enough)
+#   ARGS="..."                passed on by demo, test, bench and lock
+#   WORKERS=2                 processes that share the tests
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.installed-runtime
+DEV := $(VENV)/.installed-dev
+WORKERS ?= 2
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
+
+# Locks name what anyone can download: settings of this machine's pip (mirrors, local wheels) must not leak into them.
+COMPILE = env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" \
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --build-deps-for=editable \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(ARGS)
+
+# $(call install,lock file,stamp): the pinned packages, then this project as it stands, with a line of progress.
+define install
+@lock=$(1); total=$$(grep -c '^[A-Za-z0-9].*==' $$lock); log=$(VENV)/install.log; \
+echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has changed)"; \
+{ { $(BIN)/python -u -m pip install --disable-pip-version-check --require-hashes -r $$lock \
+	&& $(BIN)/python -u -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .; \
+  } 2>&1 || echo '@failed'; } | tee $$log | { n=0; while IFS= read -r line; do case "$$line" in \
+	Collecting*) n=$$((n + 1)); if [ $$((n % 20)) -eq 0 ]; then echo "  $$n of $$total"; fi ;; \
+	"Installing collected"*) echo "  unpacking" ;; \
+	@failed) grep -v -e '^  ' -e '^@failed' $$log | tail -n 30; echo "Installation failed; all of pip's output is in $$log" >&2; exit 1 ;; \
+  esac; done; }
+@touch $(2)
+endef
+
+.PHONY: help demo test check lint types layers format bench lock clean
+
+help: ## Show this list
+	@echo "make <target>, where <target> is one of"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  %-8s %s\n' $$name "$$text"; done
+
+demo: $(RUNTIME) ## Run the whole system once: control plane, agents, a training to its target (ARGS="--keep")
+	@$(BIN)/tcsfeel demo $(ARGS)
+
+test: $(DEV) ## Run the tests on SQLite and Postgres and hold the core's coverage (ARGS="tests/x.py" for a part)
+ifeq ($(strip $(ARGS)),)
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=
+	$(BIN)/python -m coverage report --include='app/domain/*,app/services/*' --fail-under=95
+else
+	$(BIN)/python -m pytest $(ARGS)
+endif
+
+check: lint types layers test ## Everything that must pass before a commit: format, lint, types, layers, tests
+
+lint: $(DEV) ## Check format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(DEV) ## Check types, strictly, tests included
+	$(BIN)/mypy
+
+layers: $(DEV) ## Check that imports point one way
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Rewrite the code in the house format, with the fixes that are safe
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: $(DEV) ## Train for real with every selection strategy and print the comparison
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
+	$(COMPILE) --extra demo --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean: ## Remove .venv, caches and build output (never data)
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
+	$(call install,requirements.lock,$(RUNTIME))
+
+# The development lock holds the runtime lock's pins and more.
+$(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
+	$(call install,requirements-dev.lock,$(RUNTIME) $(DEV))
+
+$(BIN)/python:
+	@for python in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "Python 3.11 or later is needed; tried: $(or $(PYTHON),$(CANDIDATES))" >&2; \
+		for python in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
+			"$$python" -c 'import sys; print("  %s is %d.%d" % (sys.executable, sys.version_info[0], sys.version_info[1]))' 2>/dev/null; \
+		done; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	echo "Creating $(VENV) with $$("$$found" -c 'import sys; print("Python", sys.version.split()[0], "at", sys.executable)')"; \
+	"$$found" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$$found cannot create a virtual environment (on Debian and Ubuntu: install python3-venv)" >&2; exit 1; }
