@@ -17,12 +17,14 @@ Events that `TRANSITIONS` lacks raise and change nothing.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+import numpy as np
 
 from app.domain.errors import IllegalTransition
 from app.domain.selection.types import Plan
-from app.domain.trainings import RoundPolicy
+from app.domain.trainings import RoundPolicy, Training
 
 RoundStatus = Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
 RoundEvent = Literal["planned", "frozen", "committed", "measured", "abandoned"]
@@ -105,6 +107,20 @@ class Round:
     @property
     def selected_clients(self) -> tuple[str, ...]:
         return tuple(participation.client_id for participation in self.participations)
+
+
+def next_round(training: Training, now: float) -> tuple[Training, Round]:
+    """The training with one round more begun, and that round, whose seed follows from the training's."""
+    number = training.current_round + 1
+    value = Round(
+        training_id=training.id,
+        number=number,
+        status="selecting",
+        seed=int(np.random.SeedSequence([training.config.seed, number]).generate_state(1)[0]),
+        started_at=now,
+        deadline_at=now + training.config.round_policy.deadline_seconds,
+    )
+    return replace(training, current_round=number, updated_at=now), value
 
 
 EVALUATION_SHARE = 0.2

@@ -33,6 +33,8 @@ class TaskRun:
         file: the result in the spool, once there is one.
         reason: why there is none.
         bandwidth: Mbps at which the result came in, where it was large enough to tell.
+        train_seconds: how long the trainer worked, by its own account, once the result was accepted.
+        quality: `update_quality` of an accepted result.
     """
 
     attempts: int = 0
@@ -42,6 +44,8 @@ class TaskRun:
     file: StoredFile | None = None
     reason: str | None = None
     bandwidth: float | None = None
+    train_seconds: float | None = None
+    quality: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

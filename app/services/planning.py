@@ -1,7 +1,8 @@
 """Planning a round: who may be selected now, and the selection over them."""
 
 import asyncio
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +12,10 @@ from app.domain.breaker import admissible
 from app.domain.clients import Client
 from app.domain.connectivity import Connectivity
 from app.domain.selection import select
-from app.domain.selection.types import History, Selection, SelectionPolicy, Skipped
+from app.domain.selection.types import BYTES_PER_MB, History, Selection, SelectionPolicy, Skipped
+from app.domain.trainings import TrainingConfig
 from app.metrics import Metrics
+from app.store.rounds import PastSelection
 from app.store.transaction import Transaction
 
 
@@ -78,3 +81,22 @@ def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str 
     if not admitted:
         return f"its breaker is {client.breaker.state}"
     return "it has a task in flight for another training" if busy else None
+
+
+def history(past: Sequence[PastSelection], clients: Sequence[Client]) -> History:
+    """Past selections as strategies see them: a client had missed every round that began before it registered."""
+    joined = {client.id: sum(round_.started_at < client.created_at for round_ in past) for client in clients}
+    return History(tuple(round_.selected for round_ in past), joined)
+
+
+def selection_policy(config: TrainingConfig, model_bytes: int | None) -> SelectionPolicy:
+    """A training's policy for one round, `over_selection` included; without a model yet its size is a guess of 1 MB."""
+    selection, factor = config.selection, config.round_policy.over_selection
+    return SelectionPolicy(
+        min_clients=math.ceil(selection.min_clients * factor - 1e-9),
+        max_clients=math.ceil(selection.max_clients * factor - 1e-9),
+        budget_constraint=selection.budget_constraint,
+        weights=selection.weights,
+        model_bytes=BYTES_PER_MB if model_bytes is None else model_bytes,
+        local_epochs=max(1, int(config.hyperparameter("local_epochs", 1))),
+    )

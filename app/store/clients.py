@@ -1,6 +1,6 @@
 """Clients as rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -69,6 +69,15 @@ class ClientRepository:
 
     async def all(self) -> list[Client]:
         return [_client(row) for row in await self._connection.execute(select(clients).order_by(clients.c.id))]
+
+    async def some(self, ids: Collection[str]) -> list[Client]:
+        """Those of `ids` that are registered."""
+        found: list[Client] = []
+        wanted = sorted(ids)
+        for start in range(0, len(wanted), CHUNK):
+            query = select(clients).where(clients.c.id.in_(wanted[start : start + CHUNK])).order_by(clients.c.id)
+            found += [_client(row) for row in await self._connection.execute(query)]
+        return found
 
     async def ids(self) -> list[str]:
         return list((await self._connection.execute(select(clients.c.id).order_by(clients.c.id))).scalars())

@@ -23,6 +23,14 @@ class Lease:
     fence: int
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease just taken, and who held the training before (None: nobody, or it was released)."""
+
+    lease: Lease
+    previous_owner: str | None
+
+
 class Fenced(Exception):
     """The lease is somebody else's by now. Stop, and write nothing."""
 
@@ -32,25 +40,40 @@ class LeaseRepository:
         self._connection = connection
         self._clock = clock
 
-    async def claim(self, owner: str, seconds: float) -> Lease | None:
+    async def claimable(self) -> bool:
+        """Whether `claim` would find something now."""
+        free = select(trainings.c.id).where(trainings.c.status == "running", trainings.c.lease_until < self._clock)
+        return (await self._connection.execute(free.limit(1))).scalar() is not None
+
+    async def claim(self, owner: str, seconds: float) -> Claim | None:
         """Take one running training whose lease is over, or None when there is none."""
         free = (
-            select(trainings.c.id)
+            select(trainings.c.id, trainings.c.owner)
             .where(trainings.c.status == "running", trainings.c.lease_until < self._clock)
             .order_by(trainings.c.lease_until, trainings.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
-        training_id = (await self._connection.execute(free)).scalar()
-        if training_id is None:
+        row = (await self._connection.execute(free)).one_or_none()
+        if row is None:
             return None
         taken = (
             update(trainings)
-            .where(trainings.c.id == training_id)
+            .where(trainings.c.id == row.id)
             .values(owner=owner, fence=trainings.c.fence + 1, lease_until=self._clock + seconds)
             .returning(trainings.c.fence)
         )
-        return Lease(training_id, owner, (await self._connection.execute(taken)).scalar_one())
+        return Claim(Lease(row.id, owner, (await self._connection.execute(taken)).scalar_one()), row.owner)
+
+    async def holds(self, lease: Lease) -> bool:
+        """Whether the fence is still the lease's; a read, so it proves nothing for a write that follows."""
+        query = select(trainings.c.fence).where(trainings.c.id == lease.training_id)
+        return (await self._connection.execute(query)).scalar() == lease.fence
+
+    async def revoke(self, training_id: str) -> None:
+        """Fence whoever owns the training: what it has under way must not be written any more."""
+        values = {"owner": None, "lease_until": 0.0, "fence": trainings.c.fence + 1}
+        await self._connection.execute(update(trainings).where(trainings.c.id == training_id).values(values))
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         """Raises `Fenced`."""

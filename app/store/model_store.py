@@ -51,20 +51,27 @@ class ModelStore:
 
     async def receive(self, chunks: AsyncIterable[bytes], limit: int) -> StoredFile:
         """Store a stream of at most `limit` bytes; memory stays at about `BLOCK`. Raises `FileTooLarge`."""
-        writer = await asyncio.to_thread(_Writer, self._directory, durable=self._durable)
+        block = bytearray()
+        writer: _Writer | None = None
+        size = 0
         try:
-            block = bytearray()
             async for chunk in chunks:
-                block += chunk
-                if writer.size + len(block) > limit:
+                size += len(chunk)
+                if size > limit:
                     raise FileTooLarge(limit)
+                block += chunk
                 if len(block) >= BLOCK:
+                    if writer is None:
+                        writer = await asyncio.to_thread(_Writer, self._directory, durable=self._durable)
                     await asyncio.to_thread(writer.write, bytes(block))
                     block.clear()
+            if writer is None:
+                return await asyncio.to_thread(self.write, [bytes(block)])
             await asyncio.to_thread(writer.write, bytes(block))
             return await asyncio.to_thread(writer.commit)
         finally:
-            await asyncio.to_thread(writer.discard)
+            if writer is not None:
+                await asyncio.to_thread(writer.discard)
 
     def write(self, chunks: Iterable[bytes | memoryview]) -> StoredFile:
         """Store the concatenation of `chunks`."""
@@ -103,18 +110,18 @@ class _Writer:
         self._temporary = directory / f".{secrets.token_hex(8)}.part"
         self._file = self._temporary.open("xb")
         self._digest = hashlib.sha256()
-        self.size = 0
+        self._size = 0
 
     def write(self, chunk: bytes | memoryview) -> None:
         self._digest.update(chunk)
-        self.size += self._file.write(chunk)
+        self._size += self._file.write(chunk)
 
     def commit(self) -> StoredFile:
         if self._durable:
             self._file.flush()
             os.fsync(self._file.fileno())
         self._file.close()
-        stored = StoredFile(self._digest.hexdigest(), self.size)
+        stored = StoredFile(self._digest.hexdigest(), self._size)
         self._temporary.rename(self._directory / stored.sha256)
         if self._durable:
             _sync(self._directory)

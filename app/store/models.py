@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -29,6 +29,12 @@ class ModelVersionRepository:
         """A second version for the same round breaks the primary key: a round gives one model."""
         row = {name: getattr(version, name) for name in ModelVersion.__slots__}
         await self._connection.execute(insert(model_versions).values(row))
+
+    async def replace_initial(self, version: ModelVersion) -> None:
+        """Put `version` in the place of the initial one, if there is one."""
+        initial = (model_versions.c.training_id == version.training_id) & (model_versions.c.round == 0)
+        await self._connection.execute(delete(model_versions).where(initial))
+        await self.add(version)
 
     async def get(self, training_id: str, round_number: int | None = None) -> ModelVersion:
         """The version of a round, or the newest. Raises `NotFound`."""

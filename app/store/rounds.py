@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
@@ -16,6 +16,15 @@ from app.store.tables import participations, rounds
 _KEY = {"training_id", "number"}
 _PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations"})
 _PARTICIPATION = tuple(Participation.__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class PastSelection:
+    """Of one round: its start (unix seconds), who was selected, and whose update was received."""
+
+    started_at: float
+    selected: frozenset[str]
+    received: frozenset[str]
 
 
 class RoundRepository:
@@ -76,8 +85,8 @@ class RoundRepository:
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else _round(row, ())
 
-    async def selections(self, training_id: str, before: int) -> list[tuple[float, frozenset[str], frozenset[str]]]:
-        """Of each ended round before `before`, oldest first: its start, who was selected, whose update was received."""
+    async def selections(self, training_id: str, before: int) -> list[PastSelection]:
+        """Who took part in the rounds before `before`, oldest first."""
         query = (
             select(rounds.c.number, rounds.c.started_at, participations.c.client_id, participations.c.status)
             .join_from(rounds, participations)
@@ -92,7 +101,7 @@ class RoundRepository:
             selected[number].add(client_id)
             if status == "received":
                 received[number].add(client_id)
-        return [(starts[n], frozenset(selected[n]), frozenset(received[n])) for n in starts]
+        return [PastSelection(starts[n], frozenset(selected[n]), frozenset(received[n])) for n in starts]
 
     async def busy_clients(self, *, except_training: str | None = None) -> frozenset[str]:
         """Clients with a task in flight for any other training."""

@@ -1,0 +1,85 @@
+"""Registering clients and keeping what is known of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from app.clock import Clock
+from app.domain.clients import Client, ClientStatus, Profile
+from app.store.database import Database
+
+
+class Clients:
+    """Use cases around registered clients."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def register(self, profiles: Sequence[tuple[str, Profile]]) -> list[Client]:
+        """Register all or none. Raises `AlreadyExists`."""
+        now = self._clock.now()
+        clients = [Client(id=name, profile=profile, created_at=now, updated_at=now) for name, profile in profiles]
+        async with self._db.begin() as tx:
+            await tx.clients.add(clients)
+            if len(clients) == 1:
+                await tx.events.append("client.registered", now, client_id=clients[0].id)
+            else:
+                await tx.events.append("clients.registered", now, count=len(clients))
+        return clients
+
+    async def put(self, client_id: str, profile: Profile) -> tuple[Client, bool]:
+        """Register, or replace the profile of a client that is there; tells whether it is new.
+
+        An agent that restarts registers again: what was measured of it stays, and it counts as seen.
+        """
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            known = await tx.clients.existing([client_id])
+            if not known:
+                client = Client(id=client_id, profile=profile, created_at=now, updated_at=now)
+                await tx.clients.add([client])
+            else:
+                before = await tx.clients.get(client_id, for_update=True)
+                client = replace(before, profile=profile, status="healthy", last_seen_at=now, updated_at=now)
+                await tx.clients.put(client)
+            await tx.events.append("client.updated" if known else "client.registered", now, client_id=client_id)
+        return client, not known
+
+    async def change(self, client_id: str, changes: Mapping[str, Any]) -> Client:
+        """Change some fields of a profile. Raises `NotFound`."""
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            before = await tx.clients.get(client_id, for_update=True)
+            client = replace(before, profile=replace(before.profile, **changes), updated_at=now)
+            await tx.clients.put(client)
+            await tx.events.append("client.updated", now, client_id=client_id, fields=sorted(changes))
+        return client
+
+    async def remove(self, client_id: str) -> None:
+        """Forget a client; the rounds that it took part in stay. Raises `NotFound`."""
+        async with self._db.begin() as tx:
+            await tx.clients.remove(client_id)
+            await tx.events.append("client.removed", self._clock.now(), client_id=client_id)
+
+    async def heartbeat(self, client_id: str, *, bandwidth: float | None, latency: float | None) -> None:
+        """A sign of life, with what the agent measured of its link. Raises `NotFound`."""
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            client = await tx.clients.get(client_id, for_update=True)
+            measured = client.measured.observe(bandwidth=bandwidth, latency=latency)
+            await tx.clients.put(replace(client, measured=measured, status="healthy", last_seen_at=now))
+            if client.status != "healthy":
+                await tx.events.append("client.healthy", now, client_id=client_id, was=client.status)
+
+    async def get(self, client_id: str) -> Client:
+        """Raises `NotFound`."""
+        async with self._db.read() as tx:
+            return await tx.clients.get(client_id)
+
+    async def page(
+        self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Mapping[str, str]
+    ) -> list[Client]:
+        """Clients in the order of their ids."""
+        async with self._db.read() as tx:
+            return await tx.clients.page(limit=limit, after=after, status=status, tags=tags)

@@ -1,0 +1,172 @@
+"""The loop that finds trainings to drive, and holds their leases while their rounds run.
+
+A tick claims every running training that nobody owns and starts a task for each. Beside the work, a keeper renews the
+lease at a third of its time and looks whether it is still ours: pausing or cancelling a training revokes it, so that
+the work stops wherever it is, and a replica whose database does not answer stops before its lease ends.
+"""
+
+import asyncio
+import contextlib
+import time
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.clock import Clock
+from app.domain.rounds import ENDED, Round, next_round
+from app.metrics import Metrics
+from app.services.rounds.engine import RoundEngine
+from app.settings import CoordinatorSettings
+from app.store.database import Database
+from app.store.leases import Fenced, Lease
+
+log = structlog.get_logger(__name__)
+
+
+class Coordinator:
+    """One per process. `owner` names the replica."""
+
+    def __init__(
+        self,
+        *,
+        owner: str,
+        db: Database,
+        engine: RoundEngine,
+        settings: CoordinatorSettings,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._owner = owner
+        self._db = db
+        self._engine = engine
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._driving: dict[str, asyncio.Task[None]] = {}
+        self._last_tick = time.monotonic()
+        metrics.tick_age.set_function(lambda: self.tick_age)
+
+    @property
+    def tick_age(self) -> float:
+        """Seconds since the last tick that succeeded."""
+        return time.monotonic() - self._last_tick
+
+    async def run(self) -> None:
+        """Tick until cancelled; a tick that fails is logged and the loop goes on."""
+        while True:
+            try:
+                await self.tick()
+            except Exception:
+                log.exception("tick failed")
+            await self._clock.sleep(self._settings.tick_seconds)
+
+    async def tick(self) -> None:
+        """Claim what is free."""
+        async with self._db.read() as tx:
+            claimable = await tx.leases.claimable()
+        while claimable:
+            async with self._db.begin() as tx:
+                claim = await tx.leases.claim(self._owner, self._settings.lease_seconds)
+            if claim is None:
+                break
+            if claim.previous_owner is not None:
+                self._metrics.lease_takeovers.inc()
+                log.info("training taken over", training=claim.lease.training_id, previous_owner=claim.previous_owner)
+            task = asyncio.create_task(self._own(claim.lease), name=f"training {claim.lease.training_id}")
+            self._driving[claim.lease.training_id] = task
+            task.add_done_callback(self._forget)
+        self._last_tick = time.monotonic()
+
+    async def stop(self) -> None:
+        """Stop driving and release every lease, so that a peer takes over at once."""
+        tasks = list(self._driving.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _own(self, lease: Lease) -> None:
+        with structlog.contextvars.bound_contextvars(training=lease.training_id, fence=lease.fence):
+            work = asyncio.create_task(self._drive(lease))
+            keeper = asyncio.create_task(self._keep(lease))
+            try:
+                await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                work.cancel()
+                keeper.cancel()
+                results = await asyncio.gather(work, keeper, return_exceptions=True)
+            await self._settle_up(lease, results)
+
+    async def _settle_up(self, lease: Lease, results: list[BaseException | None]) -> None:
+        """Look at how the work ended. After an unforeseen error the lease is kept until it is over: a pause."""
+        for problem in results:
+            if isinstance(problem, Fenced):
+                self._metrics.fenced_writes.inc()
+            elif isinstance(problem, Exception):
+                log.error("driving failed", exc_info=problem)
+        async with self._db.read() as tx:
+            training = await tx.trainings.get(lease.training_id)
+            last = await tx.rounds.page(training.id, limit=1, before=None)
+        if training.status == "cancelled" and last:
+            await self._engine.call_off(last[0])
+
+    async def _drive(self, lease: Lease) -> None:
+        """Round after round, as long as the training wants one."""
+        try:
+            while (value := await self._next(lease)) is not None:
+                with structlog.contextvars.bound_contextvars(round=value.number):
+                    await self._engine.drive(lease, value)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._release(lease))
+            raise
+        await self._release(lease)
+
+    async def _next(self, lease: Lease) -> Round | None:
+        """The open round, or a new one; None when the training is not running any more."""
+        while True:
+            async with self._db.begin() as tx:
+                await tx.leases.guard(lease)
+                training = await tx.trainings.get(lease.training_id)
+                if training.status != "running":
+                    return None
+                last = await tx.rounds.page(training.id, limit=1, before=None)
+                if last and last[0].status not in ENDED:
+                    return last[0]
+                now = self._clock.now()
+                if now >= training.next_round_at:
+                    training, value = next_round(training, now)
+                    await tx.trainings.put(training)
+                    await tx.rounds.add(value)
+                    await tx.events.append("round.started", now, training_id=training.id, round_number=value.number)
+                    return value
+            await self._clock.sleep(training.next_round_at - now)
+
+    async def _keep(self, lease: Lease) -> None:
+        """Return once the lease is lost, or about to be."""
+        renewed = time.monotonic()
+        while time.monotonic() - renewed < self._settings.lease_seconds - self._settings.tick_seconds:
+            await asyncio.sleep(self._settings.tick_seconds)
+            try:
+                if time.monotonic() - renewed < self._settings.lease_seconds / 3:
+                    async with self._db.read() as tx:
+                        if not await tx.leases.holds(lease):
+                            return
+                else:
+                    began = time.monotonic()
+                    async with self._db.begin() as tx:
+                        await tx.leases.renew(lease, self._settings.lease_seconds)
+                    renewed = began
+            except Fenced:
+                return
+            except (SQLAlchemyError, OSError):
+                log.warning("the lease could not be renewed", exc_info=True)
+        log.error("the lease ran out")
+
+    async def _release(self, lease: Lease) -> None:
+        with contextlib.suppress(Fenced):
+            async with self._db.begin() as tx:
+                await tx.leases.release(lease)
+
+    def _forget(self, done: asyncio.Task[None]) -> None:
+        self._driving = {name: task for name, task in self._driving.items() if task is not done}
+        if not done.cancelled() and (problem := done.exception()) is not None:
+            log.error("a training's task failed", exc_info=problem)

@@ -1,0 +1,62 @@
+"""Who is alive: heartbeats, and a probe for clients that were not heard from."""
+
+import asyncio
+from dataclasses import replace
+
+import structlog
+
+from app.clock import Clock
+from app.domain.clients import Client, liveness
+from app.services.agents import AgentCaller
+from app.settings import HealthSettings
+from app.store.database import Database
+
+log = structlog.get_logger(__name__)
+
+PROBES_AT_ONCE = 50
+
+
+class HealthProber:
+    """Probes silent clients and sets their status."""
+
+    def __init__(self, db: Database, caller: AgentCaller, settings: HealthSettings, clock: Clock) -> None:
+        self._db = db
+        self._caller = caller
+        self._interval = settings.interval_seconds
+        self._clock = clock
+        self._places = asyncio.Semaphore(PROBES_AT_ONCE)
+
+    async def run(self) -> None:
+        """Tick until cancelled; a tick that fails is logged and the loop goes on."""
+        while True:
+            await self._clock.sleep(self._interval / 2)
+            try:
+                await self.tick()
+            except Exception:
+                log.exception("health tick failed")
+
+    async def tick(self) -> None:
+        """Probe every client that was silent for an interval."""
+        now = self._clock.now()
+        async with self._db.read() as tx:
+            clients = await tx.clients.all()
+        silent = [client for client in clients if now - _last_sign(client) >= self._interval]
+        await asyncio.gather(*(self._probe(client) for client in silent))
+
+    async def _probe(self, client: Client) -> None:
+        async with self._places:
+            alive = await self._caller.is_healthy(client.profile)
+        async with self._db.begin() as tx:
+            for stored in await tx.clients.some([client.id]):  # none, if it was removed meanwhile
+                now = self._clock.now()
+                seen = replace(stored, last_seen_at=now) if alive else stored
+                status = liveness(now - _last_sign(seen), self._interval)
+                await tx.clients.put(replace(seen, status=status))
+                if status != stored.status:
+                    await tx.events.append(f"client.{status}", now, client_id=client.id, was=stored.status)
+                    log.info("client", client=client.id, status=status, was=stored.status)
+
+
+def _last_sign(client: Client) -> float:
+    """A registration counts as one: the agent gets an interval to come up."""
+    return max(client.updated_at, client.last_seen_at or 0.0)

@@ -1,0 +1,36 @@
+"""``Idempotency-Key``: a request that is repeated with its key gives the same resource again."""
+
+from dataclasses import dataclass
+
+from app.domain.errors import DomainError
+from app.store.idempotency import Remembered
+from app.store.transaction import Transaction
+
+
+class KeyReused(DomainError):
+    """The key came before with another request."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the Idempotency-Key {key!r} was used for another request")
+        self.key = key
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentRequest:
+    """A request with a key: what it is for (`scope`), and the digest of what it says."""
+
+    scope: str
+    key: str
+    sha256: str
+
+    async def find(self, tx: Transaction) -> str | None:
+        """The resource that the first request made. Raises `KeyReused`."""
+        known = await tx.idempotency.find(self.scope, self.key)
+        if known is None:
+            return None
+        if known.request_sha256 != self.sha256:
+            raise KeyReused(self.key)
+        return known.resource
+
+    async def remember(self, tx: Transaction, resource: str, now: float) -> None:
+        await tx.idempotency.remember(self.scope, self.key, Remembered(resource, self.sha256), now)

@@ -1,0 +1,214 @@
+"""The round, step by step. Each step does its work and then moves the round on through the ledger.
+
+Killed anywhere, the next owner calls `drive` with the round as it is stored, and the step of its status starts again:
+
+    selecting     nothing was sent; the stored seed plans the same
+    training      received updates are kept, handed-over tasks are polled, the rest are handed over
+    aggregating   the same updates give the same bytes
+    evaluating    the model is committed; evaluations are asked for again under the same task ids
+
+`Fenced` from the ledger means that somebody else drives by now: it passes through, and nothing more is written.
+"""
+
+import asyncio
+from collections.abc import Collection
+
+import numpy as np
+
+from app.clock import Clock
+from app.domain.clients import Client
+from app.domain.errors import NotFound, SelectionInfeasible, UnknownStrategy, UnusableRound
+from app.domain.retries import RetryBudget
+from app.domain.rounds import ENDED, OUTSTANDING, Round, evaluation_seconds, quorum_count
+from app.domain.selection.types import Selection
+from app.domain.trainings import Training
+from app.services.agents import AgentCaller, AgentFailed
+from app.services.breakers import Breakers
+from app.services.planning import Fleet, Planner, history, selection_policy
+from app.services.rounds.files import RoundFiles
+from app.services.rounds.gathering import gather
+from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.participants import Participants, Phase
+from app.store.database import Database
+from app.store.leases import Lease
+from app.wire.tasks import TaskResult
+
+
+class RoundEngine:
+    """Drives rounds for whoever holds the lease."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        planner: Planner,
+        caller: AgentCaller,
+        participants: Participants,
+        breakers: Breakers,
+        files: RoundFiles,
+        ledger: RoundLedger,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._planner = planner
+        self._caller = caller
+        self._participants = participants
+        self._breakers = breakers
+        self._files = files
+        self._ledger = ledger
+
+    async def drive(self, lease: Lease, value: Round) -> Round:
+        """Take a round from wherever it stands to its end. Raises `Fenced`."""
+        steps = {
+            "selecting": self._select,
+            "training": self._train,
+            "aggregating": self._aggregate,
+            "evaluating": self._evaluate,
+        }
+        while value.status not in ENDED:
+            async with self._db.read() as tx:
+                training = await tx.trainings.get(value.training_id)
+            value = await steps[value.status](lease, training, value)
+        await asyncio.to_thread(self._files.spool(value).clear)
+        return value
+
+    async def call_off(self, value: Round) -> None:
+        """Tell the agents of a cancelled round that its tasks are no longer wanted."""
+        clients = await self._clients(value.selected_clients)
+        self._participants.forget(clients.values(), value, "fit")
+        await asyncio.to_thread(self._files.spool(value).clear)
+
+    async def _select(self, lease: Lease, training: Training, value: Round) -> Round:
+        try:
+            model = training.model or await self._initial_model(lease, training, value)
+            size = (await asyncio.to_thread(self._files.models.path, model)).stat().st_size
+            fleet, selection = await self._plan(training, value, size)
+        except (SelectionInfeasible, UnknownStrategy, AgentFailed, NotFound) as error:
+            return await self._ledger.abandoned(lease, value, str(error))
+        return await self._ledger.planned(lease, value, model, selection, fleet)
+
+    async def _train(self, lease: Lease, training: Training, value: Round) -> Round:
+        policy = training.config.round_policy
+        resumed = {part.client_id for part in value.participations if part.status == "training"}
+        value = await self._ledger.handed_over(lease, value)
+        outstanding = [part for part in value.participations if part.status in OUTSTANDING]
+        reserve = evaluation_seconds(policy) if training.config.evaluation_clients else 0.0
+        phase = Phase(
+            value=value,
+            kind="fit",
+            config=training.config,
+            model=await asyncio.to_thread(self._files.load, value.base_model or ""),
+            spool=self._files.spool(value),
+            budget=RetryBudget.of(len(outstanding)),
+            deadline=value.deadline_at - reserve,
+        )
+        clients = await self._clients(value.selected_clients)
+        fit = self._participants.fit
+        enough = await gather(
+            [
+                fit(lease, phase, part, clients.get(part.client_id), resumed=part.client_id in resumed)
+                for part in outstanding
+            ],
+            clock=self._clock,
+            arrivals=[part.finished_at or 0.0 for part in value.participations if part.status == "received"],
+            goal=value.goal or 1,
+            quorum=quorum_count(len(value.participations), policy),
+            deadline=phase.deadline,
+            grace_seconds=policy.grace_seconds,
+        )
+        if not enough:
+            value = await self._ledger.abandoned(lease, value, "fewer updates than the quorum came in", phase.runs)
+        else:
+            value = await self._ledger.frozen(lease, value, phase.runs)
+        unwanted = {part.client_id for part in value.participations if part.status == "skipped" or not enough}
+        self._participants.forget([client for client in clients.values() if client.id in unwanted], value, "fit")
+        return value
+
+    async def _aggregate(self, lease: Lease, training: Training, value: Round) -> Round:
+        spool = self._files.spool(value)
+        async with self._db.read() as tx:
+            before = (await tx.models.find(value.training_id, value.base_model or "")).parent
+        try:
+            stored = await asyncio.to_thread(self._files.aggregate, training.config, value, before, spool)
+        except UnusableRound as error:
+            value = await self._ledger.abandoned(lease, value, str(error))
+        except NotFound as error:
+            value = await self._ledger.abandoned(lease, value, f"an update is gone from the spool: {error}")
+        else:
+            value = await self._ledger.committed(lease, value, stored)
+        received = [part.client_id for part in value.participations if part.status == "received"]
+        self._participants.forget((await self._clients(received)).values(), value, "fit")
+        return value
+
+    async def _evaluate(self, lease: Lease, training: Training, value: Round) -> Round:
+        policy, now = training.config.round_policy, self._clock.now()
+        evaluators = await self._evaluators(training, value)
+        phase = Phase(
+            value=value,
+            kind="evaluate",
+            config=training.config,
+            model=await asyncio.to_thread(self._files.load, value.model or ""),
+            spool=self._files.spool(value),
+            budget=RetryBudget.of(len(evaluators)),
+            deadline=value.deadline_at if now < value.deadline_at else now + evaluation_seconds(policy),
+        )
+        measured: dict[str, TaskResult] = {}
+        if evaluators:
+            await gather(
+                [self._participants.evaluate(phase, client, measured) for client in evaluators],
+                clock=self._clock,
+                goal=len(evaluators),
+                quorum=quorum_count(len(evaluators), policy),
+                deadline=phase.deadline,
+                grace_seconds=policy.grace_seconds,
+            )
+        examples = sum(result.num_examples for result in measured.values())
+        value = await self._ledger.measured(
+            lease,
+            value,
+            accuracy=sum(r.num_examples * r.accuracy for r in measured.values()) / examples if examples else None,
+            loss=sum(r.num_examples * r.loss for r in measured.values()) / examples if examples else None,
+            extra_bytes=phase.traffic,
+        )
+        self._participants.forget(evaluators, value, "evaluate")
+        return value
+
+    async def _plan(self, training: Training, value: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
+        async with self._db.read() as tx:
+            fleet = await self._planner.fleet(tx, training_id=training.id)
+            past = await tx.rounds.selections(training.id, value.number)
+        policy = selection_policy(training.config, model_bytes)
+        strategy = training.config.selection.strategy
+        return fleet, await self._planner.select(fleet, strategy, history(past, fleet.clients), policy, value.seed)
+
+    async def _initial_model(self, lease: Lease, training: Training, value: Round) -> str:
+        """Parameters for a training that has none: from the first selected client, or the next one if that fails."""
+        fleet, selection = await self._plan(training, value, None)
+        clients = {client.id: client for client in fleet.offered}
+        problem = AgentFailed("no client was selected")
+        for client_id in selection.client_ids:
+            try:
+                stored = await self._caller.initial_model(clients[client_id].profile, self._files.models)
+                await asyncio.to_thread(self._files.load, stored.sha256)
+            except (AgentFailed, ValueError) as error:  # ValueError: what came is no parameter file
+                problem = AgentFailed(f"no initial model: client {client_id!r}: {error}")
+                await self._breakers.fail(client_id)
+            else:
+                return await self._ledger.initial_model(lease, stored)
+        raise problem
+
+    async def _clients(self, client_ids: Collection[str]) -> dict[str, Client]:
+        async with self._db.read() as tx:
+            return {client.id: client for client in await tx.clients.some(client_ids)}
+
+    async def _evaluators(self, training: Training, value: Round) -> list[Client]:
+        """Healthy, free clients with a closed breaker; as many as asked for, drawn with the round's seed."""
+        async with self._db.read() as tx:
+            fleet = await self._planner.fleet(tx, training_id=training.id)
+        able = [client for client in fleet.offered if client.breaker.state == "closed"]
+        wanted = training.config.evaluation_clients
+        if len(able) <= wanted:
+            return able
+        drawn = np.random.default_rng([value.seed, 1]).choice(len(able), wanted, replace=False)
+        return [able[index] for index in sorted(drawn)]

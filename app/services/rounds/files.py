@@ -1,0 +1,69 @@
+"""Parameters on their way through a round: loading, checking, averaging. It blocks: the engine calls it in threads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.domain.aggregation import WEIGHTS, UpdateFacts, check_update, next_model, weighted_mean
+from app.domain.errors import UpdateRejected
+from app.domain.rounds import Participation, Round
+from app.domain.trainings import TrainingConfig
+from app.store.model_store import ModelStore, StoredFile
+from app.wire.codec import Packed, pack, unpack
+from app.wire.errors import WireError
+from app.wire.tasks import TaskResult, read_result
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFiles:
+    """The model store, and beside it a spool of its own for each open round."""
+
+    models: ModelStore
+    spool_directory: Path
+
+    def spool(self, value: Round) -> ModelStore:
+        """Where a round's answers are kept until it has ended. An optimisation: agents keep them too."""
+        return ModelStore(self.spool_directory / value.training_id / str(value.number), durable=False)
+
+    def load(self, sha256: str) -> Packed:
+        """A model, mapped. Raises `NotFound`."""
+        return unpack(self.models.map(sha256))[0]
+
+    def check(self, spool: ModelStore, update: StoredFile, model: Packed, data_size: int) -> TaskResult:
+        """What the agent says of an update that may be aggregated. Raises `UpdateRejected`."""
+        try:
+            packed, metadata = unpack(spool.map(update.sha256))
+            result = read_result(metadata)
+        except (WireError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+            raise UpdateRejected(str(error)) from error
+        check_update(packed.parameters(), model.parameters(), facts(result), data_size)
+        return result
+
+    def measurement(self, spool: ModelStore, answer: StoredFile) -> TaskResult:
+        """What an agent measured in an evaluation. Raises `UpdateRejected`."""
+        try:
+            return read_result(unpack(spool.map(answer.sha256))[1])
+        except (WireError, ValueError) as error:
+            raise UpdateRejected(str(error)) from error
+
+    def aggregate(self, config: TrainingConfig, value: Round, before: str | None, spool: ModelStore) -> StoredFile:
+        """The next model from the received updates, always in the order of the client ids: the same bytes each time.
+
+        Raises:
+            UnusableRound: the updates give no model.
+            NotFound: the spool lacks an update.
+        """
+        received = sorted((p for p in value.participations if p.status == "received"), key=lambda p: p.client_id)
+        model = self.load(value.base_model or "").parameters()
+        updates = ((unpack(spool.map(part.update or ""))[0].parameters(), _weight(config, part)) for part in received)
+        mean = weighted_mean(model, updates)
+        past = None if before is None else self.load(before).parameters()
+        return self.models.write(pack(next_model(config, model, past, mean)).payload())
+
+
+def facts(result: TaskResult) -> UpdateFacts:
+    return UpdateFacts(num_examples=result.num_examples, loss=result.loss, accuracy=result.accuracy)
+
+
+def _weight(config: TrainingConfig, part: Participation) -> float:
+    reported = UpdateFacts(num_examples=part.num_examples or 0, loss=part.loss or 0.0, accuracy=part.accuracy or 0.0)
+    return WEIGHTS[config.aggregation](reported)

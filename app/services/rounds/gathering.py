@@ -1,0 +1,49 @@
+"""Several tasks at once, until the domain judges that enough answers are in."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from app.clock import Clock
+from app.domain.rounds import judge
+
+
+async def gather(
+    jobs: Iterable[Coroutine[Any, Any, float | None]],
+    *,
+    clock: Clock,
+    arrivals: Iterable[float] = (),
+    goal: int,
+    quorum: int,
+    deadline: float,
+    grace_seconds: float,
+) -> bool:
+    """Run `jobs` until there is a verdict, and cancel the rest; True to go on with what came in.
+
+    A job gives the instant at which its answer became usable, or None where it gave none. An error in a job (a lost
+    lease, say) ends everything. The other arguments are those of `judge`; `arrivals` holds earlier answers.
+    """
+    waiting = {asyncio.create_task(job) for job in jobs}
+    came = list(arrivals)
+    try:
+        while True:
+            now = clock.now()
+            verdict = judge(
+                now=now,
+                arrivals=came,
+                outstanding=len(waiting),
+                goal=goal,
+                quorum=quorum,
+                deadline=deadline,
+                grace_seconds=grace_seconds,
+            )
+            if verdict.action != "wait":
+                return verdict.action == "proceed"
+            done, waiting = await asyncio.wait(
+                waiting, timeout=max(0.0, verdict.until - now), return_when=asyncio.FIRST_COMPLETED
+            )
+            came += [arrival for task in done if (arrival := task.result()) is not None]
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

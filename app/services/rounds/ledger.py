@@ -1,0 +1,311 @@
+"""The facts of a round: every transition, and every write in between, as one transaction that the lease guards.
+
+This is where "killed at any instant" is decided. A transaction's first statement is `guard`: an owner whose lease is
+gone gets `Fenced` and writes nothing. What is written once stays: a participation is settled only while it is
+outstanding, a round has one model version, and that version, the round's step and the training's pointer to its model
+move together. Whoever comes next finds the round at the last status written here.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import structlog
+
+from app.clock import Clock
+from app.domain.clients import Client
+from app.domain.errors import NotFound
+from app.domain.fairness import jain_index
+from app.domain.rounds import (
+    OUTSTANDING,
+    Participation,
+    Round,
+    RoundEvent,
+    convergence_speed,
+    goal_count,
+    next_status,
+)
+from app.domain.selection.types import Selection
+from app.domain.trainings import Training, after_round, pause_after_failures
+from app.domain.trainings import next_status as next_training_status
+from app.metrics import Metrics
+from app.services.breakers import Breakers
+from app.services.dispatch import TaskRun
+from app.services.planning import Fleet
+from app.store.database import Database
+from app.store.leases import Lease
+from app.store.model_store import StoredFile
+from app.store.models import ModelVersion
+from app.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+
+class RoundLedger:
+    """Writes for the owner of a training. Every method raises `Fenced` once the lease is lost."""
+
+    def __init__(self, db: Database, clock: Clock, breakers: Breakers, metrics: Metrics) -> None:
+        self._db = db
+        self._clock = clock
+        self._breakers = breakers
+        self._metrics = metrics
+
+    @asynccontextmanager
+    async def owned(self, lease: Lease) -> AsyncIterator[Transaction]:
+        async with self._db.begin() as tx:
+            await tx.leases.guard(lease)
+            yield tx
+
+    async def initial_model(self, lease: Lease, stored: StoredFile) -> str:
+        """The training's first parameters, unless it has some by now; gives those that it has."""
+        async with self.owned(lease) as tx:
+            training = await tx.trainings.get(lease.training_id)
+            if training.model is None:
+                training = replace(training, model=stored.sha256, updated_at=self._clock.now())
+                await tx.models.add(self._version(training.id, 0, stored, None))
+                await tx.trainings.put(training)
+        return training.model or stored.sha256
+
+    async def planned(self, lease: Lease, value: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
+        """Selecting -> training: who takes part, before the first byte goes out. Open breakers give permits."""
+        offered = {client.id: client for client in fleet.offered}
+        async with self.owned(lease) as tx:
+            training = await tx.trainings.get(value.training_id)
+            value = replace(
+                value,
+                status=next_status(value.status, "planned"),
+                plan=selection.plan,
+                goal=goal_count(len(selection.selected), training.config.round_policy),
+                base_model=model,
+                connectivity_version=fleet.connectivity.version,
+                communication_cost=selection.total_cost,
+                label_divergence=selection.label_divergence,
+                participations=tuple(
+                    Participation(client_id=chosen.client_id, score=chosen.score, components=chosen.components)
+                    for chosen in selection.selected
+                ),
+            )
+            await tx.rounds.put(value)
+            await tx.rounds.add_participations(value)
+            await tx.clients.count_selected(value.selected_clients)
+            for client_id in value.selected_clients:
+                await self._take_permit(tx, offered[client_id], value, forced=client_id in fleet.forced)
+            await self._note(
+                tx, value, "round.planned", clients=list(value.selected_clients), cost=selection.total_cost
+            )
+        return value
+
+    async def handed_over(self, lease: Lease, value: Round) -> Round:
+        """Pending participations are about to be sent: from here on the agents may know their tasks."""
+        async with self.owned(lease) as tx:
+            parts = tuple(
+                replace(part, status="training", attempts=1) if part.status == "pending" else part
+                for part in value.participations
+            )
+            for part in parts:
+                if part.status == "training":
+                    await tx.rounds.settle(value.training_id, value.number, part)
+        return replace(value, participations=parts)
+
+    async def settled(self, lease: Lease, value: Round, part: Participation, run: TaskRun) -> bool:
+        """A participation came to its end. False, and nothing written, where it had one already."""
+        async with self.owned(lease) as tx:
+            if not await tx.rounds.settle(value.training_id, value.number, part):
+                return False
+            await self._learn(tx, part, run)
+            await self._note(
+                tx, value, f"participation.{part.status}", client_id=part.client_id, reason=part.reason,
+                num_examples=part.num_examples, loss=part.loss, accuracy=part.accuracy, seconds=part.seconds,
+            )  # fmt: skip
+        self._metrics.participations.labels(part.status).inc()
+        return True
+
+    async def frozen(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:
+        """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
+        async with self.owned(lease) as tx:
+            value = await self._skip_outstanding(tx, value, "late: the round went on without it", runs)
+            value = replace(value, status=next_status(value.status, "frozen"))
+            await tx.rounds.put(value)
+        return value
+
+    async def committed(self, lease: Lease, value: Round, stored: StoredFile) -> Round:
+        """Aggregating -> evaluating: the new model version, the round's step and the training's pointer, together."""
+        async with self.owned(lease) as tx:
+            training = await tx.trainings.get(value.training_id)
+            value = replace(value, status=next_status(value.status, "committed"), model=stored.sha256)
+            await tx.models.add(self._version(training.id, value.number, stored, value.base_model))
+            await tx.trainings.put(replace(training, model=stored.sha256, updated_at=self._clock.now()))
+            await tx.rounds.put(value)
+            await self._note(tx, value, "round.aggregated", model=stored.sha256, parent=value.base_model)
+        return value
+
+    async def abandoned(
+        self, lease: Lease, value: Round, reason: str, runs: Mapping[str, TaskRun] | None = None
+    ) -> Round:
+        """Selecting, training, aggregating -> abandoned: the global model does not change."""
+        async with self.owned(lease) as tx:
+            value = await self._skip_outstanding(tx, value, "the round was abandoned", runs or {})
+            return await self._close(tx, replace(value, failure_reason=reason), "abandoned")
+
+    async def measured(
+        self, lease: Lease, value: Round, *, accuracy: float | None, loss: float | None, extra_bytes: int
+    ) -> Round:
+        """Evaluating -> completed: what the new model is worth on held-out data."""
+        async with self.owned(lease) as tx:
+            value = replace(
+                value,
+                average_accuracy=accuracy,
+                average_loss=loss,
+                communication_bytes=value.communication_bytes + extra_bytes,
+            )
+            return await self._close(tx, value, "measured")
+
+    async def _close(self, tx: Transaction, value: Round, event: RoundEvent) -> Round:
+        """End the round and tell its training what that means."""
+        now = self._clock.now()
+        training = await tx.trainings.get(value.training_id)
+        before = await tx.rounds.previous(value.training_id, value.number)
+        value = replace(
+            value,
+            status=next_status(value.status, event),
+            ended_at=now,
+            communication_bytes=value.communication_bytes
+            + sum(part.bytes_sent + part.bytes_received for part in value.participations),
+            convergence_speed=convergence_speed(
+                value.average_accuracy,
+                now,
+                None if before is None else before.average_accuracy,
+                None if before is None else before.ended_at,
+            ),
+            fairness=await self._fairness(tx, value),
+        )
+        await tx.rounds.put(value)
+        await tx.trainings.put(self._continued(training, value, now))
+        await self._note(
+            tx, value, f"round.{value.status}", accuracy=value.average_accuracy, loss=value.average_loss,
+            reason=value.failure_reason, model=value.model, cost=value.communication_cost,
+        )  # fmt: skip
+        self._count(value)
+        return value
+
+    def _continued(self, training: Training, value: Round, now: float) -> Training:
+        """The training after its round: it goes on, rests, or has come to its end."""
+        failed = 0 if value.status == "completed" else training.failed_in_row + 1
+        accuracy = training.accuracy if value.average_accuracy is None else value.average_accuracy
+        measured = [known for known in (training.best_accuracy, value.average_accuracy) if known is not None]
+        ending = after_round(training, accuracy=value.average_accuracy, failed_in_row=failed)
+        training = replace(
+            training,
+            accuracy=accuracy,
+            best_accuracy=max(measured, default=None),
+            failed_in_row=failed,
+            next_round_at=now + pause_after_failures(failed),
+            updated_at=now,
+        )
+        if ending is None:
+            return training
+        return replace(
+            training,
+            status=next_training_status(training.status, ending.event),
+            stop_reason=ending.stop_reason,
+            stop_detail=value.failure_reason,
+            stop_after=None,
+            paused_at=now if ending.event == "rest" else None,
+        )
+
+    async def _fairness(self, tx: Transaction, value: Round) -> float:
+        """Jain's index over the registered clients of how often each one's update was used."""
+        counts = dict.fromkeys(await tx.clients.ids(), 0)
+        for past in await tx.rounds.selections(value.training_id, value.number + 1):
+            for client_id in past.received & counts.keys():
+                counts[client_id] += 1
+        return jain_index(list(counts.values()))
+
+    async def _skip_outstanding(self, tx: Transaction, value: Round, reason: str, runs: Mapping[str, TaskRun]) -> Round:
+        """Settle what has not come to an end; a probe that was called off gives its permit back."""
+        stored = await tx.rounds.get(value.training_id, value.number)
+        parts = {part.client_id: part for part in stored.participations}
+        for part in [part for part in stored.participations if part.status in OUTSTANDING]:
+            run = runs.get(part.client_id, TaskRun())
+            parts[part.client_id] = skipped = replace(
+                part,
+                status="skipped",
+                reason=reason,
+                attempts=max(part.attempts, run.attempts),
+                bytes_sent=part.bytes_sent + run.bytes_sent,
+                finished_at=self._clock.now(),
+            )
+            await tx.rounds.settle(value.training_id, value.number, skipped)
+            await self._give_permit_back(tx, part.client_id)
+            self._metrics.participations.labels("skipped").inc()
+        return replace(value, participations=tuple(parts.values()))
+
+    async def _give_permit_back(self, tx: Transaction, client_id: str) -> None:
+        for client in await tx.clients.some([client_id]):
+            if client.breaker.state == "half_open":
+                await tx.clients.put(replace(client, breaker=client.breaker.release()))
+
+    async def _take_permit(self, tx: Transaction, client: Client, value: Round, *, forced: bool) -> None:
+        if client.breaker.state == "closed":
+            return
+        now = self._clock.now()
+        stored = await tx.clients.get(client.id, for_update=True)
+        admitted = stored.breaker.admit(now, value.deadline_at - now, force=forced)
+        if admitted is not None:
+            await tx.clients.put(replace(stored, breaker=admitted))
+            await self._breakers.note(tx, stored.breaker, admitted, client.id)
+
+    async def _learn(self, tx: Transaction, part: Participation, run: TaskRun) -> None:
+        """Fold what happened into the client's moving averages and its breaker."""
+        try:
+            client = await tx.clients.get(part.client_id, for_update=True)
+        except NotFound:
+            return  # removed in the middle of the round; its history stays
+        came = part.status == "received"
+        learned = replace(
+            client,
+            measured=client.measured.observe(
+                reliability=1.0 if came else 0.0,
+                train_seconds=run.train_seconds if came else None,
+                bandwidth=run.bandwidth,
+                last_update_quality=run.quality if came else None,
+            ),
+            rounds_completed=client.rounds_completed + came,
+            last_seen_at=part.finished_at if came else client.last_seen_at,
+        )
+        if came:
+            learned = self._breakers.succeeded(learned)
+        await tx.clients.put(learned)
+        await self._breakers.note(tx, client.breaker, learned.breaker, client.id)
+
+    async def _note(
+        self, tx: Transaction, value: Round, event: str, client_id: str | None = None, **data: object
+    ) -> None:
+        await tx.events.append(
+            event,
+            self._clock.now(),
+            training_id=value.training_id,
+            round_number=value.number,
+            client_id=client_id,
+            **data,
+        )
+
+    def _version(self, training_id: str, number: int, stored: StoredFile, parent: str | None) -> ModelVersion:
+        return ModelVersion(
+            training_id=training_id,
+            round=number,
+            sha256=stored.sha256,
+            parent=parent,
+            size=stored.size,
+            created_at=self._clock.now(),
+        )
+
+    def _count(self, value: Round) -> None:
+        self._metrics.rounds.labels(value.status).inc()
+        self._metrics.round_duration.labels(value.status).observe((value.ended_at or 0.0) - value.started_at)
+        if value.average_accuracy is not None:
+            self._metrics.round_accuracy.labels(value.training_id).set(value.average_accuracy)
+        log.info(
+            "round", status=value.status, accuracy=value.average_accuracy, reason=value.failure_reason,
+            clients=len(value.participations),
+        )  # fmt: skip

@@ -1,0 +1,146 @@
+"""One client's part in a phase of a round: its task at its agent, and what comes of the answer."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from app.clock import Clock
+from app.domain.aggregation import update_quality
+from app.domain.clients import Client
+from app.domain.errors import UpdateRejected
+from app.domain.retries import RetryBudget
+from app.domain.rounds import Participation, Round
+from app.domain.trainings import TrainingConfig
+from app.services.breakers import Breakers
+from app.services.dispatch import Assignment, Dispatcher, TaskRun
+from app.services.rounds.files import RoundFiles
+from app.services.rounds.ledger import RoundLedger
+from app.store.leases import Lease
+from app.store.model_store import ModelStore
+from app.wire.codec import Packed
+from app.wire.tasks import Task, TaskKind, TaskResult, task_id
+
+FORGET_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What all tasks of one phase share. `deadline` is in unix seconds, `runs` are by client."""
+
+    value: Round
+    kind: TaskKind
+    config: TrainingConfig
+    model: Packed
+    spool: ModelStore
+    budget: RetryBudget
+    deadline: float
+    runs: dict[str, TaskRun] = field(default_factory=dict)
+
+    @property
+    def traffic(self) -> int:
+        """Bytes of bodies, both ways."""
+        return sum(run.bytes_sent + run.bytes_received for run in self.runs.values())
+
+    def assignment(self, client: Client, now: float) -> Assignment:
+        task = Task(
+            id=task_id(self.value.training_id, self.value.number, client.id, self.kind),
+            kind=self.kind,
+            training_id=self.value.training_id,
+            round=self.value.number,
+            hyperparameters=dict(self.config.hyperparameters),
+            deadline_seconds=max(1.0, self.deadline - now),
+        )
+        return Assignment(client, task, self.model, self.spool)
+
+
+class Participants:
+    """Runs clients' tasks and settles what they gave."""
+
+    def __init__(
+        self, *, clock: Clock, dispatcher: Dispatcher, breakers: Breakers, files: RoundFiles, ledger: RoundLedger
+    ) -> None:
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._breakers = breakers
+        self._files = files
+        self._ledger = ledger
+        self._errands: set[asyncio.Task[None]] = set()
+
+    async def fit(
+        self, lease: Lease, phase: Phase, part: Participation, client: Client | None, *, resumed: bool
+    ) -> float | None:
+        """Train at one client, and settle its participation. The instant of its arrival, None without an update.
+
+        `resumed`: the agent may know the task already, so it is asked before anything is sent.
+        """
+        run = TaskRun(attempts=part.attempts if resumed else 0)
+        if client is None:
+            run.reason = "the client was removed"
+        else:
+            phase.runs[client.id] = run
+            await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
+            part = await self._checked(phase, part, client, run)
+        if part.status != "received":
+            part = replace(part, status="rejected" if run.file is not None else "failed", reason=run.reason)
+        part = replace(
+            part,
+            attempts=max(part.attempts, run.attempts),
+            bytes_sent=part.bytes_sent + run.bytes_sent,
+            bytes_received=part.bytes_received + run.bytes_received,
+            seconds=None if client is None else self._clock.now() - run.started_at,
+            finished_at=self._clock.now(),
+        )
+        written = await self._ledger.settled(lease, phase.value, part, run)
+        return part.finished_at if written and part.status == "received" else None
+
+    async def evaluate(self, phase: Phase, client: Client, measured: dict[str, TaskResult]) -> float | None:
+        """Evaluate at one client into `measured`. The instant of its arrival, None without a measurement."""
+        run = TaskRun()
+        phase.runs[client.id] = run
+        try:
+            await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
+            if run.file is None:
+                return None
+            measured[client.id] = await asyncio.to_thread(self._files.measurement, phase.spool, run.file)
+        except UpdateRejected:
+            await self._breakers.fail(client.id)
+            return None
+        return self._clock.now()
+
+    def forget(self, clients: Iterable[Client], value: Round, kind: TaskKind) -> None:
+        """Tell agents, without waiting for them, that results are stored or no longer wanted."""
+
+        async def errand(client: Client) -> None:
+            async with asyncio.timeout(FORGET_SECONDS):
+                await self._dispatcher.forget(client, task_id(value.training_id, value.number, client.id, kind))
+
+        for client in clients:
+            task = asyncio.create_task(errand(client))
+            self._errands.add(task)
+            task.add_done_callback(self._errands.discard)
+
+    async def drain(self) -> None:
+        """Wait for errands at agents that are still under way."""
+        await asyncio.gather(*self._errands, return_exceptions=True)
+
+    async def _checked(self, phase: Phase, part: Participation, client: Client, run: TaskRun) -> Participation:
+        """The participation with its update checked; a bad one counts against the client."""
+        if run.file is None:
+            return part
+        data_size = client.profile.data_size
+        try:
+            result = await asyncio.to_thread(self._files.check, phase.spool, run.file, phase.model, data_size)
+        except UpdateRejected as error:
+            run.reason = str(error)
+            await self._breakers.fail(client.id)
+            return part
+        run.train_seconds, run.quality = result.train_seconds, update_quality(result.loss)
+        return replace(
+            part,
+            status="received",
+            reason=None,
+            num_examples=result.num_examples,
+            loss=result.loss,
+            accuracy=result.accuracy,
+            update=run.file.sha256,
+        )

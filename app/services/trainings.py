@@ -1,0 +1,161 @@
+"""Creating trainings, and what a user may ask of them. Driving them is the coordinator's part.
+
+Whatever takes a training out of ``running`` also revokes its lease in the same transaction, so that its owner cannot
+write for it any more, wherever its work stands.
+"""
+
+import secrets
+from dataclasses import replace
+
+from app.clock import Clock
+from app.domain.errors import UnknownStrategy
+from app.domain.rounds import ENDED, OUTSTANDING, Round, next_round, next_status
+from app.domain.selection import strategies
+from app.domain.trainings import Training, TrainingConfig, TrainingEvent
+from app.domain.trainings import next_status as next_training_status
+from app.services.idempotency import IdempotentRequest
+from app.store.database import Database
+from app.store.transaction import Transaction
+
+POLL_SECONDS = 0.05
+
+
+class Trainings:
+    """Use cases around trainings and their rounds."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def create(self, config: TrainingConfig, request: IdempotentRequest | None = None) -> Training:
+        """Raises `UnknownStrategy`, and `KeyReused` for the key of another request."""
+        if config.selection.strategy not in strategies():
+            raise UnknownStrategy(config.selection.strategy, sorted(strategies()))
+        now = self._clock.now()
+        training = Training(id=secrets.token_hex(8), config=config, created_at=now, updated_at=now)
+        async with self._db.begin() as tx:
+            if request is not None and (known := await request.find(tx)) is not None:
+                return await tx.trainings.get(known)
+            await tx.trainings.add(training)
+            await tx.events.append("training.created", now, training_id=training.id, name=config.name)
+            if request is not None:
+                await request.remember(tx, training.id, now)
+        return training
+
+    async def get(self, training_id: str) -> Training:
+        """Raises `NotFound`."""
+        async with self._db.read() as tx:
+            return await tx.trainings.get(training_id)
+
+    async def page(self, *, limit: int, after: tuple[float, str] | None) -> list[Training]:
+        """Newest first."""
+        async with self._db.read() as tx:
+            return await tx.trainings.page(limit=limit, after=after)
+
+    async def start(self, training_id: str, event: TrainingEvent = "start") -> Training:
+        """Let it run on its own. Raises `NotFound`, `StateForbids`."""
+        async with self._db.begin() as tx:
+            training = await self._moved(tx, training_id, event)
+            training = replace(training, stop_after=None, failed_in_row=0, next_round_at=0.0)
+            await self._unpaused(tx, training)
+        return training
+
+    async def pause(self, training_id: str) -> Training:
+        """Stop where it stands; agents keep what they have. Raises `NotFound`, `StateForbids`."""
+        async with self._db.begin() as tx:
+            training = await self._moved(tx, training_id, "pause")
+            training = replace(training, paused_at=self._clock.now())
+            await tx.trainings.put(training)
+            await tx.leases.revoke(training_id)
+        return training
+
+    async def cancel(self, training_id: str) -> Training:
+        """End it; its open round is ended with it, and its model stays. Raises `NotFound`, `StateForbids`."""
+        async with self._db.begin() as tx:
+            training = await self._moved(tx, training_id, "cancel")
+            training = replace(training, stop_reason="cancelled", stop_after=None, paused_at=None)
+            await tx.trainings.put(training)
+            await tx.leases.revoke(training_id)
+            value = await self._open_round(tx, training_id)
+            if value is not None:
+                await self._end_cancelled(tx, value)
+        return training
+
+    async def run_round(self, training_id: str, request: IdempotentRequest | None = None) -> int:
+        """Have exactly one round run, the open one if there is one; gives its number.
+
+        Raises:
+            NotFound, StateForbids: the training is running or has ended.
+            KeyReused: the idempotency key belongs to another request.
+        """
+        async with self._db.begin() as tx:
+            if request is not None and (known := await request.find(tx)) is not None:
+                return int(known)
+            training = await self._moved(tx, training_id, "run one round of")
+            value = await self._open_round(tx, training_id)
+            if value is None:
+                training, value = next_round(training, self._clock.now())
+                await tx.rounds.add(value)
+            training = replace(training, stop_after=value.number, next_round_at=0.0)
+            await self._unpaused(tx, training)
+            if request is not None:
+                await request.remember(tx, str(value.number), self._clock.now())
+        return value.number
+
+    async def round(self, training_id: str, number: int) -> Round:
+        """Raises `NotFound`."""
+        async with self._db.read() as tx:
+            return await tx.rounds.get(training_id, number)
+
+    async def rounds(self, training_id: str, *, limit: int, before: int | None) -> list[Round]:
+        """Newest first. Raises `NotFound`."""
+        async with self._db.read() as tx:
+            await tx.trainings.get(training_id)
+            return await tx.rounds.page(training_id, limit=limit, before=before)
+
+    async def finished_round(self, training_id: str, number: int, seconds: float) -> Round:
+        """The round once it has ended and its training has moved on, or as it is after `seconds`."""
+        until = self._clock.now() + seconds
+        while True:
+            async with self._db.read() as tx:
+                value = await tx.rounds.get(training_id, number)
+                training = await tx.trainings.get(training_id)
+            if (value.status in ENDED and training.stop_after != number) or self._clock.now() >= until:
+                return value
+            await self._clock.sleep(POLL_SECONDS)
+
+    async def _moved(self, tx: Transaction, training_id: str, event: TrainingEvent) -> Training:
+        training = await tx.trainings.get(training_id, for_update=True)
+        now = self._clock.now()
+        status = next_training_status(training.status, event)
+        await tx.events.append(f"training.{status}", now, training_id=training_id, was=training.status)
+        return replace(training, status=status, updated_at=now)
+
+    async def _unpaused(self, tx: Transaction, training: Training) -> None:
+        """Store a training that runs again; an open round gets back the time that it stood still."""
+        value = await self._open_round(tx, training.id)
+        if value is not None and training.paused_at is not None:
+            still = self._clock.now() - training.paused_at
+            await tx.rounds.put(replace(value, deadline_at=value.deadline_at + still))
+        await tx.trainings.put(replace(training, paused_at=None))
+
+    async def _open_round(self, tx: Transaction, training_id: str) -> Round | None:
+        last = await tx.rounds.page(training_id, limit=1, before=None)
+        return last[0] if last and last[0].status not in ENDED else None
+
+    async def _end_cancelled(self, tx: Transaction, value: Round) -> None:
+        now = self._clock.now()
+        for part in value.participations:
+            if part.status in OUTSTANDING:
+                skipped = replace(part, status="skipped", reason="the training was cancelled", finished_at=now)
+                await tx.rounds.settle(value.training_id, value.number, skipped)
+        event = "measured" if value.status == "evaluating" else "abandoned"  # a committed model stays
+        ended = replace(
+            value,
+            status=next_status(value.status, event),
+            ended_at=now,
+            failure_reason="the training was cancelled",
+            communication_bytes=sum(part.bytes_sent + part.bytes_received for part in value.participations),
+        )
+        await tx.rounds.put(ended)
+        await tx.events.append(f"round.{ended.status}", now, training_id=value.training_id, round_number=value.number)
