@@ -1,0 +1,103 @@
+"""The task and the result: strict about what they need, deaf to what a newer peer adds."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.wire.errors import MalformedMetadata
+from app.wire.tasks import Task, TaskResult, read_result, read_task, result_metadata, task_id, task_metadata
+
+TASK: dict[str, Any] = {
+    "id": "t1.3.edge-7.fit",
+    "kind": "fit",
+    "training_id": "t1",
+    "round": 3,
+    "hyperparameters": {"local_epochs": 2, "learning_rate": 0.1, "flag": True, "name": "x", "none": None},
+    "deadline_seconds": 600,
+}
+RESULT: dict[str, Any] = {"num_examples": 120, "loss": 0.5, "accuracy": 0.875, "train_seconds": 1.5}
+
+
+def test_a_task_comes_back_as_it_went() -> None:
+    task = Task(id="a", kind="evaluate", training_id="t", round=0, hyperparameters={"x": 1}, deadline_seconds=0.5)
+
+    assert read_task(task_metadata(task)) == task
+
+
+def test_a_result_comes_back_as_it_went() -> None:
+    result = TaskResult(num_examples=3, loss=-1.5, accuracy=1.0, train_seconds=0.25)
+
+    assert read_result(result_metadata(result)) == result
+
+
+def test_the_documented_json_is_read() -> None:
+    task = read_task({"task": json.dumps(TASK)})
+
+    assert task.hyperparameters == TASK["hyperparameters"]
+    assert task.deadline_seconds == 600.0
+    assert read_result({"result": json.dumps(RESULT)}).accuracy == 0.875
+
+
+def test_fields_of_a_newer_peer_are_ignored() -> None:
+    assert read_task({"task": json.dumps({**TASK, "priority": 1}), "more": "x"}).round == 3
+    assert read_result({"result": json.dumps({**RESULT, "energy": 1})}).num_examples == 120
+
+
+def test_the_name_of_a_task_is_the_same_for_every_try() -> None:
+    assert task_id("t1", 3, "edge-7", "fit") == "t1.3.edge-7.fit"
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"id": ""}, "task.id"),
+        ({"id": "x" * 257}, "task.id"),
+        ({"id": 7}, "task.id"),
+        ({"kind": "predict"}, "task.kind"),
+        ({"training_id": None}, "task.training_id"),
+        ({"round": -1}, "task.round"),
+        ({"round": "3"}, "task.round"),
+        ({"round": True}, "task.round"),
+        ({"hyperparameters": {"layers": [1, 2]}}, "task.hyperparameters.layers"),
+        ({"deadline_seconds": 0}, "task.deadline_seconds"),
+        ({"deadline_seconds": "600"}, "task.deadline_seconds"),
+    ],
+)
+def test_a_task_that_breaks_the_schema_is_refused_with_the_place(change: dict[str, Any], place: str) -> None:
+    with pytest.raises(MalformedMetadata, match=place):
+        read_task({"task": json.dumps(TASK | change)})
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"num_examples": 0}, "result.num_examples"),
+        ({"num_examples": 1.5}, "result.num_examples"),
+        ({"num_examples": True}, "result.num_examples"),
+        ({"loss": float("nan")}, "result.loss"),
+        ({"loss": float("inf")}, "result.loss"),
+        ({"loss": "0.5"}, "result.loss"),
+        ({"accuracy": 1.01}, "result.accuracy"),
+        ({"accuracy": -0.01}, "result.accuracy"),
+        ({"train_seconds": -1}, "result.train_seconds"),
+    ],
+)
+def test_a_result_that_breaks_the_schema_is_refused_with_the_place(change: dict[str, Any], place: str) -> None:
+    with pytest.raises(MalformedMetadata, match=place):
+        read_result({"result": json.dumps(RESULT | change)})
+
+
+@pytest.mark.parametrize("missing", ["num_examples", "loss", "accuracy"])
+def test_a_result_without_its_measures_is_refused(missing: str) -> None:
+    with pytest.raises(MalformedMetadata, match=missing):
+        read_result({"result": json.dumps({name: value for name, value in RESULT.items() if name != missing})})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [({}, "has no 'task'"), ({"task": "{"}, "Invalid JSON"), ({"task": "[]"}, "task"), ({"task": "1e999"}, "task")],
+)
+def test_metadata_without_a_task_is_refused(metadata: dict[str, str], reason: str) -> None:
+    with pytest.raises(MalformedMetadata, match=reason):
+        read_task(metadata)
