@@ -45,8 +45,8 @@ class Connectivity:
 
     Attributes:
         client_ids: the names of the rows, none twice.
-        costs: N by N CSR of float32, s/MB, symmetric to the bit, sorted indices, empty diagonal. `costs.indptr` (N + 1),
-            `costs.indices` and `costs.data` (one entry per direction of a link) are all there is to store.
+        costs: N by N CSR of float32, s/MB, symmetric to the bit, sorted indices, empty diagonal. `costs.indptr`
+            (N + 1), `costs.indices` and `costs.data` (one entry per direction of a link) are all there is to store.
         version: counts the replacements and changes of the matrix.
     """
 
@@ -68,8 +68,8 @@ class Connectivity:
 
         Args:
             client_ids: N names in the order of the rows.
-            rows: N by N costs in s/MB, 0 or more; None or +inf for no link. Where the two directions of a link differ by
-                rounding the smaller one is kept.
+            rows: N by N costs in s/MB, 0 or more; None or +inf for no link. Where the two directions of a link differ
+                by rounding the smaller one is kept.
             known: the registered clients, where a name outside them is to be refused.
             version: of the result.
 

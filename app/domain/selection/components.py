@@ -13,11 +13,11 @@
 import numpy as np
 import numpy.typing as npt
 
+from app.domain.centrality import betweenness, sparsified
 from app.domain.connectivity import Connectivity
 from app.domain.selection.debt import FLOOR, participation_debt
 from app.domain.selection.pool import Pool
 from app.domain.selection.types import History
-from app.domain.topology import betweenness, sparsified
 
 Floats = npt.NDArray[np.float64]
 

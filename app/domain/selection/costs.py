@@ -65,7 +65,7 @@ class Budget:
 
     def cheapest(self) -> list[int]:
         """The cheapest set of the minimum size."""
-        return self._by_cost[: self.minimum].tolist()
+        return [int(position) for position in self._by_cost[: self.minimum]]
 
     def room(self, members: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N,) which candidates could join `members` and leave enough for the rest of the minimum."""
@@ -80,7 +80,7 @@ class Budget:
         # One that is itself among the cheapest needed leaves its place there to the next.
         following = self.costs[others[needed]] if needed < len(others) else 0.0
         total[others[:needed]] = self.spent(members) + reserve + following
-        return joinable & (total <= self.limit * (1 + ROUNDING))
+        return np.asarray(joinable & (total <= self.limit * (1 + ROUNDING)))
 
     def settle(self, members: list[int]) -> list[int]:
         """`members`, or the cheapest set where rounding let them cost a hair too much."""

@@ -30,7 +30,7 @@ def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArr
         present = joined <= number
         _welcome(queue, joined == number, joined < number)
         rows = [position[client_id] for client_id in chosen]
-        queue[present] += len(rows) / max(np.count_nonzero(present), 1)
+        queue[present] += len(rows) / max(int(present.sum()), 1)
         queue[rows] -= 1
         np.maximum(queue, FLOOR, out=queue)
     _welcome(queue, joined >= len(history.rounds), joined < len(history.rounds))

@@ -92,7 +92,7 @@ def kl_divergence(shares: Floats, reference: Floats) -> Floats:
     """
     present = shares > 0
     ratio = np.divide(shares, reference, out=np.ones_like(shares), where=present)
-    return np.maximum((shares * np.log(ratio)).sum(axis=-1), 0.0)
+    return np.asarray(np.maximum((shares * np.log(ratio)).sum(axis=-1), 0.0))
 
 
 def _by_label(distribution: DataDistribution | None) -> Mapping[str, float]:

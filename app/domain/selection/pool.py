@@ -23,6 +23,7 @@ GIGA = 1e9
 # A client that never answered may still answer: without this nothing would be expected of a set of such clients, and
 # its balance would be 0/0.
 MIN_RELIABILITY = 0.01
+MIN_SAMPLES = 1e-12  # of the largest client's: squares of it are still far from 0
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Pool:
 
     @cached_property
     def samples(self) -> Floats:
-        """(N,) samples relative to the largest client's: above 0, at most 1."""
+        """(N,) samples relative to the largest client's: MIN_SAMPLES..1."""
         sizes = np.array([float(candidate.data_size) for candidate in self.candidates])
-        return np.asarray(sizes / sizes.max())
+        return np.asarray(np.maximum(sizes / sizes.max(), MIN_SAMPLES))
 
     @cached_property
     def labels(self) -> Labels:

@@ -15,7 +15,9 @@ import numpy as np
 
 from app.domain.connectivity import Connectivity
 from app.domain.errors import UnknownStrategy
+from app.domain.selection.documented import documented
 from app.domain.selection.random import random
+from app.domain.selection.tcs_feel import tcs_feel
 from app.domain.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
 
 ENTRY_POINTS = "tcsfeel.strategies"
@@ -23,6 +25,8 @@ ENTRY_POINTS = "tcsfeel.strategies"
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         "random": random,
+        "documented": documented,
+        "tcs-feel": tcs_feel,
     }
 )
 
@@ -34,7 +38,7 @@ def strategies() -> Mapping[str, Strategy]:
     return MappingProxyType({**others, **STRATEGIES})
 
 
-def select(
+def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
     name: str,
     candidates: Sequence[Candidate],
     connectivity: Connectivity,

@@ -1,0 +1,130 @@
+"""Which clients lie between the others.
+
+Betweenness centrality of v is the share of shortest paths between other pairs that pass through v (Freeman, "A set of
+measures of centrality based on betweenness", 1977), as `networkx.betweenness_centrality(normalized=True)` defines it.
+
+*Fewer edges, same answer.* An edge a-b that costs more than some path a-k-b lies on no shortest path, so it is dropped
+before the search; only strictly worse ones are, because a tie is a second shortest path that counts. Costs are
+float32 and sums are float64, so sums of costs of similar magnitude are exact and ties are found as ties.
+
+*Free links.* With edges of cost zero the number of shortest paths is not defined (a detour over a free link costs
+nothing). A free link therefore counts as one of `FREE` times the smallest positive cost: as good as free, yet of two
+free paths the one with fewer hops is the shorter.
+
+*Sparsified.* In a complete graph whose costs obey the triangle inequality every shortest path is one hop and every
+centrality is zero. Who would relay for whom shows once each client keeps only its cheap links: the `NEIGHBOURS`
+cheapest ones of each end, ties included (else the order of the clients would decide). Where that tears a connected part
+to pieces, the minimum spanning forest is kept too: its links are the bridges.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse import csgraph
+
+Floats = npt.NDArray[np.float64]
+
+EXACT_NODES = 2000  # above, betweenness is estimated,
+EXACT_WORK = 1e9  # and above this many nodes times links, which take some seconds
+SAMPLES = 256  # sources of the estimate
+SEED = 1  # of the estimate: the same graph gets the same answer
+NEIGHBOURS = 8
+MIDPOINTS = 16  # a two-hop path is looked for over this many nearest neighbours of its start
+DENSE = 32  # links per node from which looking for needless ones pays
+FREE = 2.0**-20
+ROUNDING = 1e-12  # relative to the longest path there may be
+
+
+def betweenness(costs: sparse.csr_array) -> Floats:
+    """(N,) betweenness centrality of every node, 0..1.
+
+    Exact up to `EXACT_NODES` and `EXACT_WORK`, then estimated from `SAMPLES` shortest-path trees (Geisberger, Sanders,
+    Schultes, "Better Approximation of Betweenness Centrality", 2008).
+
+    Args:
+        costs: N by N, symmetric, at least 0, empty diagonal; an explicit zero is a free link.
+    """
+    size = costs.shape[0]
+    if size < 3 or not costs.nnz:  # noqa: PLR2004  (nobody can lie between two)
+        return np.zeros(size)
+    import networkit as nk  # noqa: PLC0415  (takes a second, which nobody should wait for who selects at random)
+
+    links = positive(costs)
+    once = sparse.triu(undominated(links) if links.nnz > DENSE * size else links).tocoo()
+    graph = nk.GraphFromCoo((once.data, (once.row, once.col)), n=size, weighted=True)
+    if size <= EXACT_NODES and size * once.nnz <= EXACT_WORK:
+        search = nk.centrality.Betweenness(graph)
+    else:
+        nk.setSeed(SEED, useThreadId=False)
+        search = nk.centrality.EstimateBetweenness(graph, SAMPLES)
+    search.run()
+    # networkit counts each pair from both ends, as many as networkx's normalisation assumes.
+    scores: Floats = np.array(search.scores())
+    return np.asarray(np.minimum(scores / ((size - 1) * (size - 2)), 1.0))
+
+
+def undominated(costs: sparse.csr_array) -> sparse.csr_array:
+    """The graph without edges that some two-hop path beats by more than rounding: its shortest paths are the same.
+
+    Args:
+        costs: N by N, symmetric, above 0, float64, sorted indices.
+    """
+    indptr, indices, data = costs.indptr, costs.indices, costs.data
+    margin = ROUNDING * costs.shape[0] * float(data.max())
+    keep = np.ones(len(data), dtype=bool)
+    reach = np.full(costs.shape[0], np.inf)
+    for start, end in pairwise(indptr.tolist()):
+        ends, direct = indices[start:end], data[start:end]
+        reach[ends] = direct
+        nearest = np.argpartition(direct, MIDPOINTS)[:MIDPOINTS] if len(direct) > MIDPOINTS else np.arange(len(direct))
+        for middle in nearest:
+            onward = slice(indptr[ends[middle]], indptr[ends[middle] + 1])
+            over = indices[onward]
+            reach[over] = np.minimum(reach[over], direct[middle] + data[onward])
+        keep[start:end] = direct <= reach[ends] + margin
+        reach.fill(np.inf)
+    return _kept(costs, keep)
+
+
+def sparsified(costs: sparse.csr_array, neighbours: int = NEIGHBOURS) -> sparse.csr_array:
+    """The graph of each node's cheapest links, in as few pieces as before; costs as they were.
+
+    Args:
+        costs: N by N, symmetric, at least 0, sorted indices; an explicit zero is a free link.
+        neighbours: how many links each node keeps at least, where it has them.
+    """
+    data = costs.data
+    farthest = np.array(
+        [
+            np.partition(data[start:end], neighbours - 1)[neighbours - 1] if end - start > neighbours else np.inf
+            for start, end in pairwise(costs.indptr.tolist())
+        ]
+    )
+    rows = np.repeat(np.arange(costs.shape[0]), np.diff(costs.indptr))
+    keep = data <= np.maximum(farthest[rows], farthest[costs.indices])
+    near = _kept(costs, keep, both=False)
+    if csgraph.connected_components(positive(near))[0] > csgraph.connected_components(positive(costs))[0]:
+        forest = csgraph.minimum_spanning_tree(positive(costs)).tocoo()
+        size = costs.shape[0]
+        keep |= np.isin(rows * size + costs.indices, forest.row.astype(np.int64) * size + forest.col)
+        return _kept(costs, keep, both=False)
+    return near
+
+
+def positive(costs: sparse.csr_array) -> sparse.csr_array:
+    """The same graph in float64 with free links at a cost above 0; csgraph would not see them otherwise."""
+    data = costs.data.astype(np.float64)
+    paid = data[data > 0]
+    free = FREE * 2.0 ** np.floor(np.log2(paid.min())) if len(paid) else 1.0
+    return sparse.csr_array((np.where(data > 0, data, free), costs.indices, costs.indptr), shape=costs.shape)
+
+
+def _kept(costs: sparse.csr_array, keep: npt.NDArray[np.bool_], *, both: bool = True) -> sparse.csr_array:
+    """The entries to keep, as a symmetric matrix: where both directions are to be kept, or where either is."""
+    # Entry p of the transposed matrix, which has the same pattern, is entry mirror[p] here.
+    mirror = sparse.csr_array((np.arange(costs.nnz), costs.indices, costs.indptr), shape=costs.shape).tocsc().data
+    keep = keep & keep[mirror] if both else keep | keep[mirror]
+    indptr = np.concatenate(([0], np.cumsum(keep)))[costs.indptr]
+    return sparse.csr_array((costs.data[keep], costs.indices[keep], indptr), shape=costs.shape)

@@ -1,0 +1,214 @@
+"""How good a *set* of clients is: a set of skewed clients whose pooled labels are balanced trains like balanced data.
+
+Judging clients one by one prefers look-alikes and repeats them. With h_i the label counts of client i, n_i their sum,
+p* the global label shares, r_i its reliability, c_i its cost, t_i its expected seconds and Q_i its participation debt,
+
+    F(S) = w_data * Balance(S) + w_comm * Communication(S) + w_compute * Time(S) - w_fair * Debt(S)
+
+is to be minimised, where
+
+    Balance        = (||sum r_i (h_i - n_i p*)||^2 + sum r_i (1 - r_i) ||h_i - n_i p*||^2) / (sum r_i n_i)^2,
+                     the expected skew of what will arrive, failures included, over that of a random set (first term)
+    Communication  = sum c_i over |S| times the mean c: a star. A cheaper tree replaces `Objective.communication` alone
+    Time           = max t_i over its expectation for a random set: slow clients share a round, not one in each
+    Debt           = the mean of Q_i
+
+Every term is about 1 for a random set (Debt about 0), so the weights compare like with like. All of them are functions
+of sums and a maximum over S, held in `Sums`: that makes a set and each of its N extensions cheap to evaluate at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.selection.pool import Pool
+
+Floats = npt.NDArray[np.float64]
+Positions = Sequence[int] | npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What F needs to know of a set, or of M sets of one size stacked along the first axis.
+
+    Attributes:
+        size: |S|.
+        skew: (..., C) sum of r_i (h_i - n_i p*).
+        variance: (...) sum of r_i (1 - r_i) ||h_i - n_i p*||^2.
+        weight: (...) sum of r_i n_i.
+        cost: (...) sum of c_i, s.
+        slowest: (...) largest t_i, s.
+        debt: (...) sum of Q_i.
+    """
+
+    size: int
+    skew: Floats
+    variance: Floats
+    weight: Floats
+    cost: Floats
+    slowest: Floats
+    debt: Floats
+
+    def joined(self, other: "Sums") -> "Sums":
+        """The sums of the unions of disjoint sets; one set joins each of many."""
+        return Sums(
+            self.size + other.size,
+            self.skew + other.skew,
+            self.variance + other.variance,
+            self.weight + other.weight,
+            self.cost + other.cost,
+            np.maximum(self.slowest, other.slowest),
+            self.debt + other.debt,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms of F, unweighted; of one set, of M sets, or of each member's share."""
+
+    balance: Floats
+    communication: Floats
+    time: Floats
+    debt: Floats
+
+
+@dataclass(frozen=True)
+class Objective:
+    """F over sets of the pool's N candidates.
+
+    Attributes:
+        pool: the candidates, with the policy's weights.
+        debt: (N,) participation debt Q.
+    """
+
+    pool: Pool
+    debt: Floats
+
+    def value(self, sums: Sums) -> Floats:
+        """F, one value for each set in `sums`."""
+        terms = self.weighted(self.terms(sums))
+        return terms.balance + terms.communication + terms.time - terms.debt
+
+    def weighted(self, terms: Terms) -> Terms:
+        """Each term times its weight."""
+        w = self.pool.policy.weights
+        return Terms(
+            w.data_quality * terms.balance,
+            w.communication * terms.communication,
+            w.compute * terms.time,
+            w.fairness * terms.debt,
+        )
+
+    def terms(self, sums: Sums) -> Terms:
+        """The terms of F for each set in `sums`."""
+        return Terms(self.balance(sums), self.communication(sums), self.time(sums), sums.debt / sums.size)
+
+    def balance(self, sums: Sums) -> Floats:
+        """Expected skew over that of random sets; 0 where nobody's labels differ."""
+        skew = ((sums.skew * sums.skew).sum(axis=-1) + sums.variance) / (sums.weight * sums.weight)
+        return _over(skew, self._random_skew(sums.size))
+
+    def communication(self, sums: Sums) -> Floats:
+        """Cost of the star over that of a random star."""
+        return _over(sums.cost, sums.size * float(self.pool.costs.mean()))
+
+    def time(self, sums: Sums) -> Floats:
+        """Seconds of the slowest member over those of a random set's."""
+        return _over(sums.slowest, float(self._random_slowest[sums.size]))
+
+    def sums(self, members: Positions) -> Sums:
+        """The sums of one set, (K,) positions, or of M sets, (M, K)."""
+        chosen = np.asarray(members, dtype=np.intp)
+        one = self.singles
+        return Sums(
+            chosen.shape[-1],
+            one.skew[chosen].sum(axis=-2),
+            one.variance[chosen].sum(axis=-1),
+            one.weight[chosen].sum(axis=-1),
+            one.cost[chosen].sum(axis=-1),
+            one.slowest[chosen].max(axis=-1, initial=0.0),
+            one.debt[chosen].sum(axis=-1),
+        )
+
+    @cached_property
+    def singles(self) -> Sums:
+        """The N sets of one candidate."""
+        pool = self.pool
+        r, n = pool.reliability, pool.samples
+        own = n[:, np.newaxis] * pool.labels.skew
+        return Sums(
+            size=1,
+            skew=r[:, np.newaxis] * own,
+            variance=r * (1 - r) * (own * own).sum(axis=1),
+            weight=r * n,
+            cost=pool.costs,
+            slowest=pool.seconds,
+            debt=self.debt,
+        )
+
+    def shares(self, members: Sequence[int]) -> Terms:
+        """(K,) what each member contributes to the terms of its set; each term's shares add up to the term.
+
+        Balance is a quadratic form, so a member's share is its part of the sum's square. The maximum in Time is shared
+        as the costs of a runway are: each step up the sorted t_i by all who are at least that slow (Littlechild, Owen,
+        "A simple expression for the Shapley value in a special case", 1973).
+        """
+        chosen = np.asarray(members, dtype=np.intp)
+        whole, one, size = self.sums(chosen), self.singles, len(chosen)
+        skew = (one.skew[chosen] @ whole.skew + one.variance[chosen]) / (whole.weight * whole.weight)
+        seconds = one.slowest[chosen]
+        order = np.argsort(seconds)
+        steps = np.diff(seconds[order], prepend=0.0) / np.arange(size, 0, -1)
+        slowness = np.empty(size)
+        slowness[order] = np.cumsum(steps)
+        return Terms(
+            _over(skew, self._random_skew(size)),
+            _over(one.cost[chosen], size * float(self.pool.costs.mean())),
+            _over(slowness, float(self._random_slowest[size])),
+            one.debt[chosen] / size,
+        )
+
+    def _random_skew(self, size: int) -> float:
+        """E||sum r_i (h_i - n_i p*)||^2 / E(sum r_i n_i)^2 over uniformly random sets of `size`, to first order.
+
+        The only set of all N may have no skew at all to be measured by; it is measured by the sets of N - 1.
+        """
+        one = self.singles
+        size = min(size, max(len(self.debt) - 1, 1))
+        return _expected_square(one.skew, size) / _expected_square(one.weight[:, np.newaxis], size)
+
+    @cached_property
+    def _random_slowest(self) -> Floats:
+        """E max t_i over uniformly random sets, by their size from 0 to the largest that is asked for.
+
+        Of the C(N, K) sets C(j, K) lie within the j fastest, so P(max <= t_(j)) is the product of (j - i) / (N - i)
+        over i < K, and each size follows from the one before.
+        """
+        ascending = np.sort(self.pool.seconds)
+        count = len(ascending)
+        faster = np.arange(1, count + 1)
+        below = np.ones(count)
+        expected = [0.0]
+        for taken in range(min(self.pool.policy.max_clients, count)):
+            below = below * np.maximum(faster - taken, 0) / (count - taken)
+            expected.append(float(np.diff(below, prepend=0.0) @ ascending))
+        return np.array(expected)
+
+
+def _expected_square(values: Floats, size: int) -> float:
+    """E||sum over S of values_i||^2 for uniformly random S of `size` out of N: values is (N, C).
+
+    A client is in S with probability K/N, a pair of different ones with K(K - 1) / (N(N - 1)).
+    """
+    count = len(values)
+    alone = float((values * values).sum())
+    pairs = float((values.sum(axis=0) ** 2).sum()) - alone
+    return size / count * (alone + (size - 1) / max(count - 1, 1) * pairs)
+
+
+def _over(values: Floats, scale: float) -> Floats:
+    """Values relative to `scale`; where that is 0 the values are, too."""
+    return values / scale if scale > 0 else np.zeros_like(values)

@@ -1,0 +1,97 @@
+"""Finding a set that minimises F within the budget: a few starts, then one-swaps on exact F.
+
+Minimising a quadratic form over sets of a size is NP-hard, so this is local search: greedy insertion and two random
+starts weighted by participation debt, then passes that replace one member after the other by the best candidate, while
+that helps. Where the sets can be counted on one's fingers all of them are tried. A pass over K members costs O(K N C).
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.selection.costs import ROUNDING, Budget, fill
+from app.domain.selection.objective import Objective
+
+Floats = npt.NDArray[np.float64]
+
+PASSES = 4
+RANDOM_STARTS = 2
+EVEN_CHANCE = 0.1  # of debt, on top of everyone's: a start may hold clients that are owed nothing
+GAIN = 1e-9  # a swap that gains less gains rounding
+FEW = 20_000  # numbers of candidates to be looked at for trying every set
+
+
+def best_set(objective: Objective, budget: Budget, size: int, rng: np.random.Generator) -> list[int]:
+    """The best set of `size` clients that is found; `size` is the budget's minimum, so that there is one."""
+    if _few(objective, size):
+        return _best_of_all(objective, budget, size)
+    greedy: list[int] = []
+    while len(greedy) < size:
+        following = extended(objective, budget, greedy, rng)
+        greedy = budget.cheapest() if following is None else following
+    owed = objective.debt - objective.debt.min() + EVEN_CHANCE
+    starts = [greedy] + [fill(weighted_order(owed, rng), [], budget, size) for _ in range(RANDOM_STARTS)]
+    return min((improved(objective, budget, start) for start in starts), key=lambda members: _value(objective, members))
+
+
+def grown(objective: Objective, budget: Budget, members: list[int], rng: np.random.Generator) -> list[int] | None:
+    """A good set of one client more; None when the budget has room for none."""
+    larger = extended(objective, budget, members, rng)
+    if larger is None:
+        return None
+    if _few(objective, len(larger)):
+        return _best_of_all(objective, budget, len(larger))
+    return improved(objective, budget, larger)
+
+
+def extended(objective: Objective, budget: Budget, members: list[int], rng: np.random.Generator) -> list[int] | None:
+    """`members` and the candidate with which F is lowest, ties broken at random; None when there is room for none."""
+    room = budget.room(members)
+    values = objective.value(objective.sums(members).joined(objective.singles)) + GAIN * rng.random(len(room))
+    values[~room] = math.inf
+    larger = [*members, int(np.argmin(values))]
+    return larger if room.any() and budget.allows(larger) else None
+
+
+def improved(objective: Objective, budget: Budget, members: Sequence[int]) -> list[int]:
+    """`members` after at most `PASSES` passes of one-swaps, each of them the best for its place."""
+    current, value = list(members), _value(objective, members)
+    for _ in range(PASSES):
+        before = value
+        for place in range(len(current)):
+            rest = current[:place] + current[place + 1 :]
+            values = objective.value(objective.sums(rest).joined(objective.singles))
+            values[~budget.room(rest)] = math.inf
+            best = int(np.argmin(values))
+            if values[best] < value - GAIN and budget.allows([*rest, best]):
+                current[place], value = best, float(values[best])
+        if value == before:
+            break
+    return current
+
+
+def weighted_order(weights: Floats, rng: np.random.Generator) -> list[int]:
+    """All N candidates in random order, each time the next drawn in proportion to `weights` (N,), at least 0.
+
+    Source: Efraimidis, Spirakis, "Weighted random sampling with a reservoir", 2006; an exponential clock per candidate.
+    """
+    clocks = rng.exponential(size=len(weights)) / np.maximum(weights, np.finfo(np.float64).tiny)
+    return [int(position) for position in np.argsort(clocks)]
+
+
+def _few(objective: Objective, size: int) -> bool:
+    return math.comb(len(objective.debt), size) * size <= FEW
+
+
+def _best_of_all(objective: Objective, budget: Budget, size: int) -> list[int]:
+    sets = np.array(list(combinations(range(len(objective.debt)), size)), dtype=np.intp)
+    sums = objective.sums(sets)
+    values = np.where(sums.cost <= budget.limit * (1 + ROUNDING), objective.value(sums), math.inf)
+    return budget.settle([int(member) for member in sets[np.argmin(values)]])
+
+
+def _value(objective: Objective, members: Sequence[int]) -> float:
+    return float(objective.value(objective.sums(members)))

@@ -1,0 +1,91 @@
+"""The default strategy: the set with the lowest objective (`objective`), as small as balanced labels allow.
+
+The set grows from `min_clients` until the labels that are expected to arrive diverge from the global ones by at most
+`divergence_target`, `max_clients` is reached, or the budget has no room for another client. Without reported labels
+there is nothing to grow for.
+
+A chosen client's score is minus its share of F(S), so the scores of a selection add up to -F(S). A skipped client's
+reason is what would get worst if it took the chosen place that suits it best.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.connectivity import Connectivity
+from app.domain.selection.components import shown_components
+from app.domain.selection.costs import Budget
+from app.domain.selection.debt import participation_debt
+from app.domain.selection.objective import Objective
+from app.domain.selection.pool import Pool
+from app.domain.selection.reasons import reasons
+from app.domain.selection.report import report
+from app.domain.selection.search import best_set, grown
+from app.domain.selection.types import Candidate, History, Selection, SelectionPolicy
+
+Floats = npt.NDArray[np.float64]
+
+
+def tcs_feel(
+    candidates: Sequence[Candidate],
+    connectivity: Connectivity,
+    history: History,
+    policy: SelectionPolicy,
+    rng: np.random.Generator,
+) -> Selection:
+    """The best set found by local search on F.
+
+    Its components are those of the documented score, and each client's share in the terms of F: `balance`,
+    `communication`, `time` (lower is better) and `debt` (higher is).
+    """
+    pool = Pool(tuple(candidates), policy)
+    budget = Budget.of(pool)
+    objective = Objective(pool, participation_debt(pool.ids(range(len(candidates))), history))
+    members = choose(objective, budget, rng)
+    shares = objective.shares(members)
+    weighted = objective.weighted(shares)
+    shown = {
+        "balance": shares.balance,
+        "communication": shares.communication,
+        "time": shares.time,
+        "debt": shares.debt,
+    }
+    count = len(candidates)
+    return report(
+        "tcs-feel",
+        pool,
+        members,
+        history,
+        budget=budget,
+        scores=_spread(weighted.debt - weighted.balance - weighted.communication - weighted.time, members, count),
+        components=shown_components(pool, connectivity, history)
+        | {name: _spread(values, members, count) for name, values in shown.items()},
+        reason=reasons(objective, budget, members),
+    )
+
+
+def choose(objective: Objective, budget: Budget, rng: np.random.Generator) -> list[int]:
+    """The positions of the chosen candidates."""
+    policy = objective.pool.policy
+    members = best_set(objective, budget, budget.minimum, rng)
+    while len(members) < policy.max_clients and not balanced(objective, members):
+        larger = grown(objective, budget, members, rng)
+        if larger is None:
+            break
+        members = larger
+    return members
+
+
+def balanced(objective: Objective, members: Sequence[int]) -> bool:
+    """Whether the labels that `members` are expected to deliver are close enough to the global ones."""
+    pool = objective.pool
+    divergence = pool.labels.pooled_divergence(members, objective.singles.weight)
+    return divergence is None or divergence <= pool.policy.divergence_target
+
+
+def _spread(values: Floats, members: Sequence[int], count: int) -> Floats:
+    """(N,) with the (K,) values of `members` in their places, 0 elsewhere."""
+    spread = np.zeros(count)
+    spread[list(members)] = values
+    return spread
