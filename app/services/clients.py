@@ -34,17 +34,15 @@ class Clients:
         An agent that restarts registers again: what was measured of it stays, and it counts as seen.
         """
         now = self._clock.now()
+        client = Client(id=client_id, profile=profile, created_at=now, updated_at=now)
         async with self._db.begin() as tx:
-            known = await tx.clients.existing([client_id])
-            if not known:
-                client = Client(id=client_id, profile=profile, created_at=now, updated_at=now)
-                await tx.clients.add([client])
-            else:
+            is_new = bool(await tx.clients.add_missing([client]))
+            if not is_new:
                 before = await tx.clients.get(client_id, for_update=True)
                 client = replace(before, profile=profile, status="healthy", last_seen_at=now, updated_at=now)
                 await tx.clients.put(client)
-            await tx.events.append("client.updated" if known else "client.registered", now, client_id=client_id)
-        return client, not known
+            await tx.events.append("client.registered" if is_new else "client.updated", now, client_id=client_id)
+        return client, is_new
 
     async def change(self, client_id: str, changes: Mapping[str, Any]) -> Client:
         """Change some fields of a profile. Raises `NotFound`."""

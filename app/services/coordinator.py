@@ -8,6 +8,7 @@ the work stops wherever it is, and a replica whose database does not answer stop
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -96,7 +97,7 @@ class Coordinator:
                 results = await asyncio.gather(work, keeper, return_exceptions=True)
             await self._settle_up(lease, results)
 
-    async def _settle_up(self, lease: Lease, results: list[BaseException | None]) -> None:
+    async def _settle_up(self, lease: Lease, results: Iterable[BaseException | None]) -> None:
         """Look at how the work ended. After an unforeseen error the lease is kept until it is over: a pause."""
         for problem in results:
             if isinstance(problem, Fenced):

@@ -23,14 +23,11 @@ class IdempotentRequest:
     key: str
     sha256: str
 
-    async def find(self, tx: Transaction) -> str | None:
-        """The resource that the first request made. Raises `KeyReused`."""
-        known = await tx.idempotency.find(self.scope, self.key)
+    async def claim(self, tx: Transaction, resource: str, now: float) -> str | None:
+        """Let the key stand for `resource`; the first request's resource, where there was one. Raises `KeyReused`."""
+        known = await tx.idempotency.claim(self.scope, self.key, Remembered(resource, self.sha256), now)
         if known is None:
             return None
         if known.request_sha256 != self.sha256:
             raise KeyReused(self.key)
         return known.resource
-
-    async def remember(self, tx: Transaction, resource: str, now: float) -> None:
-        await tx.idempotency.remember(self.scope, self.key, Remembered(resource, self.sha256), now)

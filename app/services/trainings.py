@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.errors import UnknownStrategy
-from app.domain.rounds import ENDED, OUTSTANDING, Round, next_round, next_status
+from app.domain.rounds import ENDED, OUTSTANDING, Round, RoundEvent, next_round, next_status
 from app.domain.selection import strategies
 from app.domain.trainings import Training, TrainingConfig, TrainingEvent
 from app.domain.trainings import next_status as next_training_status
@@ -34,12 +34,10 @@ class Trainings:
         now = self._clock.now()
         training = Training(id=secrets.token_hex(8), config=config, created_at=now, updated_at=now)
         async with self._db.begin() as tx:
-            if request is not None and (known := await request.find(tx)) is not None:
+            if request is not None and (known := await request.claim(tx, training.id, now)) is not None:
                 return await tx.trainings.get(known)
             await tx.trainings.add(training)
             await tx.events.append("training.created", now, training_id=training.id, name=config.name)
-            if request is not None:
-                await request.remember(tx, training.id, now)
         return training
 
     async def get(self, training_id: str) -> Training:
@@ -55,15 +53,15 @@ class Trainings:
     async def start(self, training_id: str, event: TrainingEvent = "start") -> Training:
         """Let it run on its own. Raises `NotFound`, `StateForbids`."""
         async with self._db.begin() as tx:
-            training = await self._moved(tx, training_id, event)
+            training = await self._moved(tx, await tx.trainings.get(training_id, for_update=True), event)
             training = replace(training, stop_after=None, failed_in_row=0, next_round_at=0.0)
-            await self._unpaused(tx, training)
+            await self._unpaused(tx, training, await self._open_round(tx, training_id))
         return training
 
     async def pause(self, training_id: str) -> Training:
         """Stop where it stands; agents keep what they have. Raises `NotFound`, `StateForbids`."""
         async with self._db.begin() as tx:
-            training = await self._moved(tx, training_id, "pause")
+            training = await self._moved(tx, await tx.trainings.get(training_id, for_update=True), "pause")
             training = replace(training, paused_at=self._clock.now())
             await tx.trainings.put(training)
             await tx.leases.revoke(training_id)
@@ -72,7 +70,7 @@ class Trainings:
     async def cancel(self, training_id: str) -> Training:
         """End it; its open round is ended with it, and its model stays. Raises `NotFound`, `StateForbids`."""
         async with self._db.begin() as tx:
-            training = await self._moved(tx, training_id, "cancel")
+            training = await self._moved(tx, await tx.trainings.get(training_id, for_update=True), "cancel")
             training = replace(training, stop_reason="cancelled", stop_after=None, paused_at=None)
             await tx.trainings.put(training)
             await tx.leases.revoke(training_id)
@@ -88,19 +86,19 @@ class Trainings:
             NotFound, StateForbids: the training is running or has ended.
             KeyReused: the idempotency key belongs to another request.
         """
+        now = self._clock.now()
         async with self._db.begin() as tx:
-            if request is not None and (known := await request.find(tx)) is not None:
-                return int(known)
-            training = await self._moved(tx, training_id, "run one round of")
+            training = await tx.trainings.get(training_id, for_update=True)
             value = await self._open_round(tx, training_id)
+            number = training.current_round + 1 if value is None else value.number
+            if request is not None and (known := await request.claim(tx, str(number), now)) is not None:
+                return int(known)
+            training = await self._moved(tx, training, "run one round of")
             if value is None:
-                training, value = next_round(training, self._clock.now())
+                training, value = next_round(training, now)
                 await tx.rounds.add(value)
-            training = replace(training, stop_after=value.number, next_round_at=0.0)
-            await self._unpaused(tx, training)
-            if request is not None:
-                await request.remember(tx, str(value.number), self._clock.now())
-        return value.number
+            await self._unpaused(tx, replace(training, stop_after=number, next_round_at=0.0), value)
+        return number
 
     async def round(self, training_id: str, number: int) -> Round:
         """Raises `NotFound`."""
@@ -124,19 +122,17 @@ class Trainings:
                 return value
             await self._clock.sleep(POLL_SECONDS)
 
-    async def _moved(self, tx: Transaction, training_id: str, event: TrainingEvent) -> Training:
-        training = await tx.trainings.get(training_id, for_update=True)
+    async def _moved(self, tx: Transaction, training: Training, event: TrainingEvent) -> Training:
         now = self._clock.now()
         status = next_training_status(training.status, event)
-        await tx.events.append(f"training.{status}", now, training_id=training_id, was=training.status)
+        await tx.events.append(f"training.{status}", now, training_id=training.id, was=training.status)
         return replace(training, status=status, updated_at=now)
 
-    async def _unpaused(self, tx: Transaction, training: Training) -> None:
+    async def _unpaused(self, tx: Transaction, training: Training, open_round: Round | None) -> None:
         """Store a training that runs again; an open round gets back the time that it stood still."""
-        value = await self._open_round(tx, training.id)
-        if value is not None and training.paused_at is not None:
+        if open_round is not None and training.paused_at is not None:
             still = self._clock.now() - training.paused_at
-            await tx.rounds.put(replace(value, deadline_at=value.deadline_at + still))
+            await tx.rounds.put(replace(open_round, deadline_at=open_round.deadline_at + still))
         await tx.trainings.put(replace(training, paused_at=None))
 
     async def _open_round(self, tx: Transaction, training_id: str) -> Round | None:
@@ -149,7 +145,7 @@ class Trainings:
             if part.status in OUTSTANDING:
                 skipped = replace(part, status="skipped", reason="the training was cancelled", finished_at=now)
                 await tx.rounds.settle(value.training_id, value.number, skipped)
-        event = "measured" if value.status == "evaluating" else "abandoned"  # a committed model stays
+        event: RoundEvent = "measured" if value.status == "evaluating" else "abandoned"  # a committed model stays
         ended = replace(
             value,
             status=next_status(value.status, event),

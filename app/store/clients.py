@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, ClientStatus, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
+from app.store.inserts import insert_missing
 from app.store.tables import clients
 
 CHUNK = 500  # rows a statement: SQLite bounds the variables, Postgres the parameters
@@ -22,19 +23,15 @@ class ClientRepository:
         self._connection = connection
 
     async def add(self, added: Sequence[Client]) -> None:
-        """Raises `AlreadyExists` with every id that is taken; then nothing is added."""
-        taken = await self.existing([client.id for client in added])
+        """Raises `AlreadyExists` with every id that is taken; the transaction is to be rolled back then."""
+        taken = {client.id for client in added} - await self.add_missing(added)
         if taken:
             raise AlreadyExists("client", sorted(taken))
-        await self._connection.execute(insert(clients), [_row(client) for client in added])
 
-    async def existing(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are registered."""
-        found: set[str] = set()
-        for start in range(0, len(ids), CHUNK):
-            query = select(clients.c.id).where(clients.c.id.in_(ids[start : start + CHUNK]))
-            found.update((await self._connection.execute(query)).scalars())
-        return found
+    async def add_missing(self, added: Sequence[Client]) -> set[str]:
+        """Add those whose id is free, and give their ids."""
+        statement = insert_missing(self._connection, clients).returning(clients.c.id)
+        return set((await self._connection.execute(statement, [_row(client) for client in added])).scalars())
 
     async def get(self, client_id: str, *, for_update: bool = False) -> Client:
         """Raises `NotFound`. `for_update` holds the row until the transaction ends."""

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.inserts import insert_missing
 from app.store.tables import idempotency_keys
 
 
@@ -17,20 +18,23 @@ class Remembered:
 
 
 class IdempotencyRepository:
+    """Keys, each within the scope of one operation."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def find(self, scope: str, key: str) -> Remembered | None:
-        query = select(idempotency_keys).where(idempotency_keys.c.scope == scope, idempotency_keys.c.key == key)
-        row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else Remembered(row.resource, row.request_sha256)
-
-    async def remember(self, scope: str, key: str, remembered: Remembered, now: float) -> None:
+    async def claim(self, scope: str, key: str, claimed: Remembered, now: float) -> Remembered | None:
+        """Remember `claimed` under the key; what is remembered instead, where the key came before."""
         row = {
             "scope": scope,
             "key": key,
-            "resource": remembered.resource,
-            "request_sha256": remembered.request_sha256,
+            "resource": claimed.resource,
+            "request_sha256": claimed.request_sha256,
             "created_at": now,
         }
-        await self._connection.execute(insert(idempotency_keys).values(row))
+        statement = insert_missing(self._connection, idempotency_keys).returning(idempotency_keys.c.key)
+        if (await self._connection.execute(statement, row)).scalar() is not None:
+            return None
+        query = select(idempotency_keys).where(idempotency_keys.c.scope == scope, idempotency_keys.c.key == key)
+        found = (await self._connection.execute(query)).one()
+        return Remembered(found.resource, found.request_sha256)

@@ -1,0 +1,13 @@
+"""``INSERT … ON CONFLICT DO NOTHING``, which SQLAlchemy spells differently for each database."""
+
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+def insert_missing(connection: AsyncConnection, table: Table) -> Any:
+    """An insert that skips rows whose key is taken; the losing side of a race waits for the winner first."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
