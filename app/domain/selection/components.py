@@ -10,6 +10,8 @@
 | fairness | participation debt above its floor, over the largest: 1 is the most overdue client |
 """
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,17 +30,33 @@ DIGITS = 9  # parallel sums of centralities differ in the last bits from run to 
 def shown_components(pool: Pool, connectivity: Connectivity, history: History) -> dict[str, Floats]:
     """(N,) of every component in the table above."""
     candidates = pool.candidates
-    links = connectivity.restricted([candidate.client_id for candidate in candidates])
+    ids = pool.ids(range(len(candidates)))
     latency = np.maximum([candidate.latency for candidate in candidates], LEAST_LATENCY)
     compute = np.array([candidate.compute_capacity for candidate in candidates])
     return {
         "data_quality": np.exp(-pool.labels.divergences()),
-        "betweenness": np.round(_over_largest(betweenness(sparsified(links.costs))), DIGITS),
+        "betweenness": relay_centrality(connectivity, ids),
         "bandwidth": _over_largest(np.array([candidate.bandwidth for candidate in candidates])),
         "latency": latency.min() / latency,
         "compute": _over_largest(_over_largest(compute) / pool.samples),
-        "fairness": _over_largest(participation_debt(pool.ids(range(len(candidates))), history) - FLOOR),
+        "fairness": _over_largest(participation_debt(ids, history) - FLOOR),
     }
+
+
+def relay_centrality(connectivity: Connectivity, client_ids: tuple[str, ...]) -> Floats:
+    """(N,) betweenness among `client_ids` on the sparsified graph, over the largest.
+
+    The same clients are asked about round after round, so the last answer about a connectivity lives as long as it.
+    """
+    known = _LAST.get(connectivity)
+    if known is None or known[0] != client_ids:
+        links = connectivity.restricted(client_ids)
+        known = client_ids, np.round(_over_largest(betweenness(sparsified(links.costs))), DIGITS)
+        _LAST[connectivity] = known
+    return known[1]
+
+
+_LAST: WeakKeyDictionary[Connectivity, tuple[tuple[str, ...], Floats]] = WeakKeyDictionary()
 
 
 def _over_largest(values: Floats) -> Floats:

@@ -109,7 +109,7 @@ class Objective:
     def balance(self, sums: Sums) -> Floats:
         """Expected skew over that of random sets; 0 where nobody's labels differ."""
         skew = ((sums.skew * sums.skew).sum(axis=-1) + sums.variance) / (sums.weight * sums.weight)
-        return _over(skew, self._random_skew(sums.size))
+        return _over(skew, float(self._random_skew[sums.size]))
 
     def communication(self, sums: Sums) -> Floats:
         """Cost of the star over that of a random star."""
@@ -165,24 +165,25 @@ class Objective:
         slowness = np.empty(size)
         slowness[order] = np.cumsum(steps)
         return Terms(
-            _over(skew, self._random_skew(size)),
+            _over(skew, float(self._random_skew[size])),
             _over(one.cost[chosen], size * float(self.pool.costs.mean())),
             _over(slowness, float(self._random_slowest[size])),
             one.debt[chosen] / size,
         )
 
-    def _random_skew(self, size: int) -> float:
-        """E||sum r_i (h_i - n_i p*)||^2 / E(sum r_i n_i)^2 over uniformly random sets of `size`, to first order.
+    @cached_property
+    def _random_skew(self) -> Floats:
+        """E||sum r_i (h_i - n_i p*)||^2 / E(sum r_i n_i)^2 over uniformly random sets, to first order, by their size.
 
         The only set of all N may have no skew at all to be measured by; it is measured by the sets of N - 1.
         """
-        one = self.singles
-        size = min(size, max(len(self.debt) - 1, 1))
-        return _expected_square(one.skew, size) / _expected_square(one.weight[:, np.newaxis], size)
+        one, count = self.singles, len(self.debt)
+        sizes = np.clip(np.arange(self._largest + 1), 1, max(count - 1, 1))
+        return _expected_square(one.skew, sizes) / _expected_square(one.weight[:, np.newaxis], sizes)
 
     @cached_property
     def _random_slowest(self) -> Floats:
-        """E max t_i over uniformly random sets, by their size from 0 to the largest that is asked for.
+        """E max t_i over uniformly random sets, by their size.
 
         Of the C(N, K) sets C(j, K) lie within the j fastest, so P(max <= t_(j)) is the product of (j - i) / (N - i)
         over i < K, and each size follows from the one before.
@@ -192,21 +193,26 @@ class Objective:
         faster = np.arange(1, count + 1)
         below = np.ones(count)
         expected = [0.0]
-        for taken in range(min(self.pool.policy.max_clients, count)):
+        for taken in range(self._largest):
             below = below * np.maximum(faster - taken, 0) / (count - taken)
             expected.append(float(np.diff(below, prepend=0.0) @ ascending))
         return np.array(expected)
 
+    @property
+    def _largest(self) -> int:
+        """The largest set that is asked for."""
+        return min(self.pool.policy.max_clients, len(self.debt))
 
-def _expected_square(values: Floats, size: int) -> float:
-    """E||sum over S of values_i||^2 for uniformly random S of `size` out of N: values is (N, C).
+
+def _expected_square(values: Floats, sizes: npt.NDArray[np.intp]) -> Floats:
+    """E||sum over S of values_i||^2 for uniformly random S out of N, for each of `sizes`: values is (N, C).
 
     A client is in S with probability K/N, a pair of different ones with K(K - 1) / (N(N - 1)).
     """
     count = len(values)
     alone = float((values * values).sum())
     pairs = float((values.sum(axis=0) ** 2).sum()) - alone
-    return size / count * (alone + (size - 1) / max(count - 1, 1) * pairs)
+    return sizes / count * (alone + (sizes - 1) / max(count - 1, 1) * pairs)
 
 
 def _over(values: Floats, scale: float) -> Floats:
