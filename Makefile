@@ -28,6 +28,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 	&& $(BIN)/python -u -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .; \
   } 2>&1 || echo '@failed'; } | tee $$log | { n=0; while IFS= read -r line; do case "$$line" in \
 	Collecting*) n=$$((n + 1)); if [ $$((n % 20)) -eq 0 ]; then echo "  $$n of $$total"; fi ;; \
+	"Installing collected packages: tcs-feel"*) ;; \
 	"Installing collected"*) echo "  unpacking" ;; \
 	@failed) grep -v -e '^  ' -e '^@failed' $$log | tail -n 30; echo "Installation failed; all of pip's output is in $$log" >&2; exit 1 ;; \
   esac; done; }

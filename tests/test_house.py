@@ -1,0 +1,119 @@
+"""The promises of the house that no tool checks."""
+
+import re
+import shutil
+import subprocess
+import tokenize
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+SOURCES = ("app", "migrations", "tests", "examples", "benchmarks", "scripts")
+PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>\S+) \\$", re.MULTILINE)
+SUPPRESSION = re.compile(r"#\s*(?:noqa|type:\s*ignore|pragma:\s*no (?:cover|branch))\b.*")
+GIVEN = re.compile(
+    r"#\s*(?:noqa: (?P<rule>[A-Z]+\d+)(?:, [A-Z]+\d+)*|type: ignore\[(?P<error>[a-z-]+)[a-z, -]*\]|pragma: no \w+)"
+    r"(?P<reason>\s+(?:#|\().{3,})?"
+)
+
+
+def pins(lock: str) -> dict[str, str]:
+    return {match["name"]: match["version"] for match in PIN.finditer((ROOT / lock).read_text())}
+
+
+def normal(requirement: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]).lower()
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):.*## \S", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
+def test_make_without_a_target_lists_every_target() -> None:
+    shown = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S607  (make is looked up like a user's)
+    assert {"demo", "test", "check"} <= targets()
+    assert targets() == set(re.findall(r"^  ([a-z]+) ", shown, re.MULTILINE))
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md"])
+def test_every_make_target_that_a_document_names_exists(document: str) -> None:
+    named = set(re.findall(r"(?:`|^|\$ )make (?:[A-Z]+=\S+ )*([a-z]+)", (ROOT / document).read_text(), re.MULTILINE))
+    assert named
+    assert named <= targets()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_name_packages_versions_and_hashes_and_no_place(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    options = {line for line in text.splitlines() if line.startswith("-")}
+    assert not options
+    entries = [entry for entry in re.split(r"\n(?=[A-Za-z0-9])", text) if not entry.startswith("#")]
+    assert len(entries) == len(pins(lock))
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_the_development_lock_holds_what_the_runtime_lock_holds() -> None:
+    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+
+
+def test_locks_hold_every_dependency_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    runtime, extras = project["dependencies"], project["optional-dependencies"]
+    assert {normal(name) for name in runtime + extras["demo"]} <= pins("requirements.lock").keys()
+    assert {normal(name) for name in extras["dev"]} <= pins("requirements-dev.lock").keys()
+
+
+def test_decisions_are_numbered_and_say_context_decision_and_consequences() -> None:
+    records = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [record.name[:4] for record in records] == [f"{number:04}" for number in range(1, len(records) + 1)]
+    for record in records:
+        text = record.read_text()
+        assert text.startswith(f"# {record.name[:4]}. ")
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+def unexplained(path: Path) -> list[str]:
+    """Suppressions in a file that lack a code, or a reason: the reason may stand at the first of its kind."""
+    explained: set[str] = set()
+    found = []
+    with tokenize.open(path) as file:
+        comments = [token for token in tokenize.generate_tokens(file.readline) if token.type == tokenize.COMMENT]
+    for comment in comments:
+        if (suppression := SUPPRESSION.search(comment.string)) is None:
+            continue
+        given = GIVEN.match(suppression[0])
+        kind = given and (given["rule"] or given["error"] or "pragma")
+        if given and given["reason"]:
+            explained.add(str(kind))
+        if kind not in explained:
+            found.append(f"{path}:{comment.start[0]}: {comment.string}")
+    return found
+
+
+def test_every_suppressed_warning_has_a_code_and_a_reason() -> None:
+    files = [path for source in SOURCES for path in (ROOT / source).rglob("*.py")]
+    assert files
+    assert [line for path in files for line in unexplained(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("comment", "accepted"),
+    [
+        ("# noqa", False),
+        ("# type: ignore", False),
+        ("# noqa: S603", False),
+        ("# noqa: S603  (our own arguments)", True),
+        ("# noqa: BLE001, S110  (it is logged by the caller)", True),
+        ("# type: ignore[arg-type]", False),
+        ("# type: ignore[arg-type]  # the stub is wrong", True),
+    ],
+)
+def test_what_counts_as_a_reason(comment: str, accepted: bool, tmp_path: Path) -> None:
+    source = tmp_path / "source.py"
+    source.write_text(f"x = 1  {comment}\n")
+    assert (unexplained(source) == []) == accepted
