@@ -27,10 +27,10 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 { { $(BIN)/python -u -m pip install --disable-pip-version-check --require-hashes -r $$lock \
 	&& $(BIN)/python -u -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .; \
   } 2>&1 || echo '@failed'; } | tee $$log | { n=0; while IFS= read -r line; do case "$$line" in \
-	Collecting*) n=$$((n + 1)); if [ $$((n % 20)) -eq 0 ]; then echo "  $$n of $$total"; fi ;; \
+	Collecting*|Processing*) n=$$((n + 1)); if [ $$((n % 20)) -eq 0 ]; then echo "  $$n of $$total"; fi ;; \
 	"Installing collected packages: tcs-feel"*) ;; \
 	"Installing collected"*) echo "  unpacking" ;; \
-	@failed) grep -v -e '^  ' -e '^@failed' $$log | tail -n 30; echo "Installation failed; all of pip's output is in $$log" >&2; exit 1 ;; \
+	@failed) grep -v -e '^ ' -e '^Collecting' -e '^Processing' -e '^WARNING' -e '^@failed' $$log | tail -n 30; echo "Installation failed; all of pip's output is in $$log" >&2; exit 1 ;; \
   esac; done; }
 @touch $(2)
 endef
@@ -89,7 +89,7 @@ $(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
 	$(call install,requirements-dev.lock,$(RUNTIME) $(DEV))
 
 $(BIN)/python:
-	@for python in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
+	@found=; for python in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
 		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
