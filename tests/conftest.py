@@ -87,7 +87,7 @@ def _database(server: str, *, template: str) -> Iterator[str]:
     url = make_url(server)
     _run(_execute(url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
     try:
-        yield url.set(database=name).render_as_string(hide_password=False)
+        yield url.set(drivername="postgresql+asyncpg", database=name).render_as_string(hide_password=False)
     finally:
         # What a test left connected, or a killed replica of its own did, must not stand in the way.
         _run(_execute(url, f'DROP DATABASE "{name}" WITH (FORCE)'))
