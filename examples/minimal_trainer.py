@@ -35,7 +35,8 @@ class SoftmaxTrainer:
 
 def softmax(scores: np.ndarray) -> np.ndarray:
     powers: np.ndarray = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def measure(parameters: Parameters, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:

@@ -8,13 +8,14 @@ pull towards the global parameters: the gradient of ``mu / 2 * |w - w_global|^2`
 
 import zlib
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter, task_cancelled
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.intp]
 
 

@@ -3,7 +3,7 @@
     tcsfeel agent examples.sklearn_trainer:trainer --id edge-7 --server http://127.0.0.1:8080
 
 The parameters of a linear model are its ``coef_`` and ``intercept_``: put the global ones in, train, send them back.
-Hyperparameters: ``local_epochs`` (1), ``learning_rate`` (0.01).
+Hyperparameters: ``local_epochs`` (1), ``learning_rate`` (0.05).
 """
 
 import zlib
@@ -50,7 +50,7 @@ class SklearnTrainer:
         model = SGDClassifier(
             loss="log_loss",
             learning_rate="constant",
-            eta0=hyperparameter(task, "learning_rate", 0.01),
+            eta0=hyperparameter(task, "learning_rate", 0.05),
             random_state=zlib.crc32(task.id.encode()),
         )
         model.classes_ = CLASSES

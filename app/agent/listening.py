@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from app.agent.errors import CannotListen
 
 BACKLOG = 2048
+LAST_PORT = 65535
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 5  # that an answer under way has at the end
 
@@ -22,11 +23,13 @@ GRACE_SECONDS = 5  # that an answer under way has at the end
 @asynccontextmanager
 async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
     """Serve `app`; gives its base URL, with the port that was really taken. Raises `CannotListen`."""
+    if not 0 <= port <= LAST_PORT:
+        raise CannotListen(host, port, f"a port is 0 to {LAST_PORT}")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        raise CannotListen(host, port, getattr(error, "strerror", None) or str(error)) from error
+    except OSError as error:
+        raise CannotListen(host, port, error.strerror or str(error)) from error
     bound = listener.getsockname()[1]
     config = uvicorn.Config(
         app,

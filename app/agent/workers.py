@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,14 +31,16 @@ class Workers(Executor):
         future: Future[R] = Future()
 
         def job() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
+            wanted = future.set_running_or_notify_cancel()
             try:
-                result = fn(*args, **kwargs)
+                result = fn(*args, **kwargs) if wanted else None
             except BaseException as error:  # noqa: BLE001  (the future carries it to whoever waits)
+                self._idle.release()
                 future.set_exception(error)
             else:
-                future.set_result(result)
+                self._idle.release()  # before anybody hears of the result and submits the next job
+                if wanted:
+                    future.set_result(cast("R", result))
 
         with self._lock:
             if self._closed:
@@ -65,4 +67,3 @@ class Workers(Executor):
                 return
             job()
             del job  # or the last model handed over would stay in memory until the next one comes
-            self._idle.release()
