@@ -20,16 +20,24 @@ KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 5  # that an answer under way has at the end
 
 
-@asynccontextmanager
-async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app`; gives its base URL, with the port that was really taken. Raises `CannotListen`."""
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `CannotListen`."""
     if not 0 <= port <= LAST_PORT:
         raise CannotListen(host, port, f"a port is 0 to {LAST_PORT}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise CannotListen(host, port, error.strerror or str(error)) from error
+    # asyncio switches Nagle's algorithm off only where a socket names its protocol, which create_server leaves out:
+    # each answer would wait 40 ms for the caller's delayed acknowledgement
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
+    """Serve `app`; gives its base URL, with the port that was really taken. Raises `CannotListen`."""
+    listener = bind(host, port)
     bound = listener.getsockname()[1]
     config = uvicorn.Config(
         app,

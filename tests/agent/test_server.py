@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.agent import AgentError, CannotListen, RegistrationRefused, hosting
-from app.agent.listening import listening
+from app.agent.listening import bind, listening
 from tests.agent.fakes import AddingTrainer, ControlPlane, eventually, make_task, task_body
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +114,26 @@ async def test_a_taken_port_is_an_error_of_one_line() -> None:
         with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
             async with listening(AddingTrainer, "127.0.0.1", port):  # type: ignore[arg-type]  # never served
                 pytest.fail("it was taken")
+
+
+async def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    """What asyncio does with the connections of our listener; without it a small answer takes 40 ms."""
+    loop = asyncio.get_running_loop()
+    connected: asyncio.Future[int] = loop.create_future()
+
+    class Accepted(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted = transport.get_extra_info("socket")
+            connected.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    with bind("127.0.0.1", 0) as listener:
+        server = await loop.create_server(Accepted, sock=listener)
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await connected
+        writer.close()
+        await writer.wait_closed()
+        server.close()
 
 
 @pytest.mark.parametrize("port", [-1, 70000])
