@@ -3,9 +3,15 @@
 One `Metrics` belongs to one registry, so that two applications in one process (tests, replicas) do not share counts.
 """
 
+from collections.abc import Mapping
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from app.domain.clients import ClientStatus
+
 OTHER = "other"
+CLIENT_STATUSES: tuple[ClientStatus, ...] = get_args(ClientStatus)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ROUND_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
@@ -56,10 +62,10 @@ class Metrics:
             "federated_fenced_writes", "Writes refused because the lease was lost", registry=registry
         )
 
-    def count_clients(self, by_status: dict[str, int]) -> None:
+    def count_clients(self, by_status: Mapping[ClientStatus, int]) -> None:
         """Take note of how many clients there are."""
         self._clients = sum(by_status.values())
-        for status in ("healthy", "suspect", "down"):
+        for status in CLIENT_STATUSES:
             self.clients.labels(status).set(by_status.get(status, 0))
 
     def count_bytes(self, client_id: str, *, sent: int = 0, received: int = 0) -> None:

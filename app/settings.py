@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".tcsfeel")
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * MEGABYTE
     database: DatabaseSettings = DatabaseSettings()
     models: ModelSettings = ModelSettings()
     auth: AuthSettings = AuthSettings()

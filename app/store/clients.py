@@ -83,10 +83,10 @@ class ClientRepository:
         query = select(clients.c.status, func.count()).group_by(clients.c.status)
         return {row[0]: row[1] for row in await self._connection.execute(query)}
 
-    async def set_status(self, client_ids: Sequence[str], status: ClientStatus) -> None:
-        for start in range(0, len(client_ids), CHUNK):
-            matches = clients.c.id.in_(client_ids[start : start + CHUNK])
-            await self._connection.execute(update(clients).where(matches).values(status=status))
+    async def count_open_breakers(self) -> int:
+        """Breakers that are open or half-open."""
+        query = select(func.count()).where(clients.c.breaker["state"].as_string() != "closed")
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def count_selected(self, client_ids: Sequence[str]) -> None:
         """One round more in which these were selected."""

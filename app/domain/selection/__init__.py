@@ -1,6 +1,6 @@
 """Which clients take part in a round: strategies with one interface, and what they have in common."""
 
-from app.domain.selection.strategies import STRATEGIES, select, strategies
+from app.domain.selection.registry import STRATEGIES, select, strategies
 from app.domain.selection.types import (
     Candidate,
     Chosen,

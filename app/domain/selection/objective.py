@@ -27,7 +27,7 @@ import numpy.typing as npt
 from app.domain.selection.pool import Pool
 
 Floats = npt.NDArray[np.float64]
-Positions = Sequence[int] | npt.NDArray[np.intp]
+Positions = Sequence[int] | Sequence[Sequence[int]] | npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,6 @@ def _sentence(objective: Objective, members: Sequence[int], place: int, position
             return f"it is slow: in place of {name} the round would take {swapped:.3g} s instead of {slowest:.3g} s"
         case _:
             return (
-                f"it is less overdue: its participation debt is {objective.debt[position]:.2f},"
-                f" that of {name} {objective.debt[other]:.2f}"
+                f"it is less overdue: its participation debt is {objective.debt[position]:z.2f},"
+                f" that of {name} {objective.debt[other]:z.2f}"
             )

@@ -50,10 +50,12 @@ def grown(objective: Objective, budget: Budget, members: list[int], rng: np.rand
 def extended(objective: Objective, budget: Budget, members: list[int], rng: np.random.Generator) -> list[int] | None:
     """`members` and the candidate with which F is lowest, ties broken at random; None when there is room for none."""
     room = budget.room(members)
+    if not room.any():
+        return None
     values = objective.value(objective.sums(members).joined(objective.singles)) + GAIN * rng.random(len(room))
     values[~room] = math.inf
     larger = [*members, int(np.argmin(values))]
-    return larger if room.any() and budget.allows(larger) else None
+    return larger if budget.allows(larger) else None
 
 
 def improved(objective: Objective, budget: Budget, members: Sequence[int]) -> list[int]:

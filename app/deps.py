@@ -1,0 +1,74 @@
+"""What routes ask for, as annotated aliases; it all hangs on `app.state.system`, made by the composition root."""
+
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.services.breakers import Breakers
+from app.services.clients import Clients
+from app.services.connectivity import ConnectivityMatrix
+from app.services.idempotency import IdempotentRequest
+from app.services.keys import Unauthenticated
+from app.services.models import Models
+from app.services.selections import Selections
+from app.services.system import System
+from app.services.trainings import Trainings
+from app.settings import Settings, is_loopback
+
+_bearer = HTTPBearer(auto_error=False, description="The admin key")
+
+
+def system(request: Request) -> System:
+    found: System = request.app.state.system
+    return found
+
+
+AppSystem = Annotated[System, Depends(system)]
+
+
+async def authenticate(
+    request: Request, wired: AppSystem, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> None:
+    """Let holders of the admin key through; without authentication, this machine's users."""
+    if wired.settings.auth.enabled:
+        wired.admin_key.check(None if given is None else given.credentials)
+    elif request.client is None or not is_loopback(request.client.host):
+        raise Unauthenticated
+
+
+async def idempotent_request(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description="Makes a repeat harmless"),
+    ] = None,
+) -> IdempotentRequest | None:
+    """The request's identity, where it has a key: the same key with another body is refused."""
+    if idempotency_key is None:
+        return None
+    digest = hashlib.sha256(await request.body()).hexdigest()
+    return IdempotentRequest(f"{request.method} {request.url.path}", idempotency_key, digest)
+
+
+Authenticated = Depends(authenticate)
+Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
+
+
+def _part(name: str) -> Any:
+    """A dependency on one part of the system."""
+
+    def part(request: Request) -> Any:
+        return getattr(system(request), name)
+
+    return Depends(part)
+
+
+AppSettings = Annotated[Settings, _part("settings")]
+AppClients = Annotated[Clients, _part("clients")]
+AppBreakers = Annotated[Breakers, _part("breakers")]
+AppConnectivity = Annotated[ConnectivityMatrix, _part("connectivity")]
+AppSelections = Annotated[Selections, _part("selections")]
+AppTrainings = Annotated[Trainings, _part("trainings")]
+AppModels = Annotated[Models, _part("models")]

@@ -1,0 +1,160 @@
+"""The composition root: the only place where parts are made and handed to each other."""
+
+import asyncio
+import contextlib
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator
+
+import httpx
+import structlog
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CollectorRegistry
+from prometheus_fastapi_instrumentator import Instrumentator
+
+from app import __version__, problems
+from app.clock import Clock, SystemClock
+from app.deps import Authenticated
+from app.metrics import Metrics
+from app.middleware import BodyLimit, RequestContext
+from app.routers import clients, connectivity, models, operations, rounds, selections, trainings
+from app.services.agents import AgentCaller
+from app.services.breakers import Breakers
+from app.services.clients import Clients
+from app.services.connectivity import ConnectivityMatrix
+from app.services.coordinator import Coordinator
+from app.services.dispatch import Dispatcher
+from app.services.health import HealthProber
+from app.services.keys import AdminKey
+from app.services.models import Models
+from app.services.planning import Planner
+from app.services.rounds.engine import RoundEngine
+from app.services.rounds.files import RoundFiles
+from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.participants import Participants
+from app.services.selections import Selections
+from app.services.system import System
+from app.services.trainings import Trainings
+from app.settings import Settings
+from app.store import migrations
+from app.store.database import Database
+from app.store.model_store import ModelStore
+
+log = structlog.get_logger(__name__)
+
+DESCRIPTION = """
+A control plane for federated learning over networks whose links are not equal.
+
+Every `/v1` operation asks for `Authorization: Bearer KEY`; the first start prints the key. Use **Authorize** above.
+"""
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    clock: Clock | None = None,
+    agents: httpx.AsyncBaseTransport | None = None,
+) -> FastAPI:
+    """The ASGI application. `clock` and `agents` (a transport to reach agents by) replace the real ones in tests."""
+    settings = settings or Settings.load()
+    system = build(settings, clock or SystemClock(), agents)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with running(system):
+            yield
+
+    app = FastAPIOffline(
+        title="TCS-FEEL",
+        version=__version__,
+        description=DESCRIPTION,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses={422: {"model": problems.Problem, "description": "The request cannot be true"}},
+    )
+    app.state.system = system
+    problems.install(app)
+    for router in (clients, connectivity, selections, trainings, rounds, models):
+        app.include_router(router.router, dependencies=[Authenticated], responses=problems.responses(401, 422, 503))
+    app.include_router(operations.router)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    Instrumentator(registry=system.metrics.registry, excluded_handlers=["/metrics"]).instrument(app)
+    app.add_middleware(RequestContext)
+    return app
+
+
+def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | None) -> System:
+    """Wire the services of one process."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    rng = random.Random()  # noqa: S311  (jitter, not secrets)
+    metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
+    db = Database(settings.database_url, pool_size=settings.database.pool_size)
+    store = ModelStore(settings.model_directory)
+    files = RoundFiles(store, settings.data_dir / "spool")
+    caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
+    breakers = Breakers(db, clock, metrics, rng)
+    planner = Planner(clock, metrics)
+    ledger = RoundLedger(db, clock, breakers, metrics)
+    dispatcher = Dispatcher(
+        caller=caller, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
+    )
+    participants = Participants(clock=clock, dispatcher=dispatcher, breakers=breakers, files=files, ledger=ledger)
+    engine = RoundEngine(
+        db=db,
+        clock=clock,
+        planner=planner,
+        caller=caller,
+        participants=participants,
+        breakers=breakers,
+        files=files,
+        ledger=ledger,
+    )
+    return System(
+        settings=settings,
+        admin_key=AdminKey.load(settings),
+        metrics=metrics,
+        db=db,
+        clients=Clients(db, clock),
+        breakers=breakers,
+        connectivity=ConnectivityMatrix(db, clock),
+        selections=Selections(db, planner),
+        trainings=Trainings(db, clock),
+        models=Models(db, store, clock, max_bytes=settings.models.max_bytes),
+        caller=caller,
+        participants=participants,
+        coordinator=Coordinator(
+            owner=f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}",
+            db=db,
+            engine=engine,
+            settings=settings.coordinator,
+            clock=clock,
+            metrics=metrics,
+        ),
+        prober=HealthProber(db, caller, settings.health, clock),
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(system: System) -> AsyncIterator[None]:
+    """Bring the database up to date where that is ours to do, run the loops, and stop them in order."""
+    settings = system.settings
+    if system.db.is_sqlite or settings.database.migrate_on_start:
+        await migrations.upgrade(settings.database_url)
+    loops = []
+    if settings.coordinator.enabled:
+        loops = [asyncio.create_task(system.coordinator.run()), asyncio.create_task(system.prober.run())]
+    log.info("started", version=__version__, database=system.db.url.render_as_string(hide_password=True))
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        async with asyncio.timeout(settings.coordinator.drain_seconds):
+            await system.coordinator.stop()
+            await system.participants.drain()
+        await system.caller.close()
+        await system.db.dispose()
+        log.info("stopped")

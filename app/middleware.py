@@ -1,0 +1,72 @@
+"""What every HTTP request goes through: an id for its log lines and its answer, and a bound on its body."""
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MODEL_UPLOAD = re.compile(r"/v1/trainings/[^/]+/model")  # streams to the model store, which bounds it
+
+
+class RequestContext:
+    """Binds a request id (the sender's ``X-Request-ID`` if it is well-formed) and logs the outcome."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("X-Request-ID", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        started, status = time.perf_counter(), 0
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request=request_id):
+            await self._app(scope, receive, note)
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+            log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
+
+
+class BodyLimit:
+    """Refuses bodies of more than `limit` bytes with 413, by their announced length or as they come in."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _MODEL_UPLOAD.fullmatch(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("Content-Length", "")
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            if announced.isdecimal() and int(announced[:20]) > self._limit:
+                raise self._too_large()
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise self._too_large()
+            return message
+
+        await self._app(scope, bounded, send)
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"the body may have at most {self._limit} bytes")

@@ -1,0 +1,118 @@
+"""``/v1/clients``: registration, liveness and breakers."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Response, status
+
+from app.deps import AppBreakers, AppClients
+from app.domain.errors import Invalid
+from app.problems import responses
+from app.schemas.clients import (
+    BreakerOut,
+    ChangeClient,
+    ClientOut,
+    ClientsOut,
+    Heartbeat,
+    RegisterClient,
+    RegisterClients,
+    ReplaceClient,
+)
+from app.schemas.fields import ID_PATTERN
+from app.schemas.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+
+router = APIRouter(prefix="/v1/clients", tags=["clients"])
+
+Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["edge-7"])]
+Tag = Annotated[
+    list[Annotated[str, Query(pattern=r"^[^\x00-\x1f\x7f:]+:[^\x00-\x1f\x7f]*$", max_length=520)]],
+    Query(description="`key:value`; several must all hold", examples=[["site:north"]]),
+]
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(409, 413))
+async def register_client(body: RegisterClient, clients: AppClients, response: Response) -> ClientOut:
+    """Register a client."""
+    (client,) = await clients.register([(body.id, body.profile())])
+    response.headers["Location"] = f"/v1/clients/{client.id}"
+    return ClientOut.of(client)
+
+
+@router.post("/batch", status_code=status.HTTP_201_CREATED, responses=responses(409, 413))
+async def register_clients(body: RegisterClients, clients: AppClients) -> ClientsOut:
+    """Register up to 10 000 clients, all or none."""
+    registered = await clients.register([(item.id, item.profile()) for item in body.clients])
+    return ClientsOut(items=[ClientOut.of(client) for client in registered])
+
+
+@router.get("", responses=responses(422))
+async def list_clients(  # the filters of one list
+    clients: AppClients,
+    status: Annotated[Literal["healthy", "suspect", "down"] | None, Query()] = None,
+    tag: Tag = [],  # noqa: B006  (FastAPI copies defaults)
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[ClientOut]:
+    """List clients in the order of their ids."""
+    after = decode_cursor(cursor, str)
+    tags = dict(entry.split(":", 1) for entry in tag)
+    found = await clients.page(limit=limit, after=after[0] if after else None, status=status, tags=tags)
+    more = encode_cursor(found[-1].id) if len(found) == limit else None
+    return Page(items=[ClientOut.of(client) for client in found], next_cursor=more)
+
+
+@router.get("/{client_id}", responses=responses(404))
+async def get_client(client_id: Id, clients: AppClients) -> ClientOut:
+    """Read a client."""
+    return ClientOut.of(await clients.get(client_id))
+
+
+@router.put(
+    "/{client_id}",
+    responses=responses(413, also={201: {"model": ClientOut, "description": "Registered"}}),
+)
+async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, response: Response) -> ClientOut:
+    """Register a client, or replace the profile of one that is there; an agent that restarts uses this."""
+    if body.id not in {None, client_id}:
+        raise Invalid("/id", f"is not the id in the path, {client_id!r}")
+    client, is_new = await clients.put(client_id, body.profile())
+    if is_new:
+        response.status_code = status.HTTP_201_CREATED
+        response.headers["Location"] = f"/v1/clients/{client_id}"
+    return ClientOut.of(client)
+
+
+@router.patch("/{client_id}", responses=responses(404, 413))
+async def change_client(client_id: Id, body: ChangeClient, clients: AppClients) -> ClientOut:
+    """Change some fields of a client's profile."""
+    return ClientOut.of(await clients.change(client_id, body.changes()))
+
+
+@router.delete("/{client_id}", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404))
+async def remove_client(client_id: Id, clients: AppClients) -> None:
+    """Remove a client; the rounds that it took part in stay in the history."""
+    await clients.remove(client_id)
+
+
+@router.post("/{client_id}/heartbeat", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404, 413))
+async def heartbeat(client_id: Id, clients: AppClients, body: Heartbeat | None = None) -> None:
+    """Say that the client is alive, with what its agent measured of its link."""
+    measured = body or Heartbeat()
+    await clients.heartbeat(client_id, bandwidth=measured.bandwidth, latency=measured.latency)
+
+
+@router.get("/{client_id}/breaker", responses=responses(404))
+async def get_breaker(client_id: Id, breakers: AppBreakers) -> BreakerOut:
+    """Read the circuit breaker in front of a client."""
+    return BreakerOut.of(await breakers.get(client_id))
+
+
+@router.post("/{client_id}/breaker/reset", responses=responses(404))
+async def reset_breaker(client_id: Id, breakers: AppBreakers) -> BreakerOut:
+    """Close a client's breaker by hand."""
+    return BreakerOut.of(await breakers.reset(client_id))
+
+
+@router.post("/{client_id}/breaker/open", responses=responses(404))
+async def open_breaker(client_id: Id, breakers: AppBreakers) -> BreakerOut:
+    """Isolate a client by hand, until its breaker is reset."""
+    return BreakerOut.of(await breakers.isolate(client_id))

@@ -1,0 +1,96 @@
+"""``/v1/connectivity`` and ``/v1/topology``: what the links cost, and what the network looks like."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response, status
+
+from app.deps import AppConnectivity
+from app.problems import responses
+from app.routers.matrices import from_json, from_safetensors, to_json, to_safetensors
+from app.schemas.connectivity import (
+    EDGES_EXAMPLE,
+    MATRIX_EXAMPLE,
+    ChangeConnectivity,
+    ConnectivityOut,
+    ConnectivityVersion,
+    TopologyOut,
+)
+from app.wire.codec import MEDIA_TYPE
+
+router = APIRouter(prefix="/v1", tags=["connectivity"])
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_REPLACE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/ReplaceConnectivity"},
+                "examples": {"matrix": {"value": MATRIX_EXAMPLE}, "edges": {"value": EDGES_EXAMPLE}},
+            },
+            MEDIA_TYPE: _BINARY,
+        },
+    }
+}
+
+
+@router.put("/connectivity", openapi_extra=_REPLACE, responses=responses(413, 422))
+async def replace_connectivity(
+    request: Request,
+    response: Response,
+    connectivity: AppConnectivity,
+    content_type: Annotated[str, Header(include_in_schema=False)] = "application/json",
+) -> ConnectivityVersion:
+    """Replace the matrix of link costs, whole or not at all."""
+    form = from_safetensors if content_type.startswith(MEDIA_TYPE) else from_json
+    version = await connectivity.replace(form(await request.body()))
+    response.headers["ETag"] = _etag(version)
+    return ConnectivityVersion(version=version)
+
+
+@router.patch("/connectivity", responses=responses(413))
+async def change_connectivity(
+    body: ChangeConnectivity, response: Response, connectivity: AppConnectivity
+) -> ConnectivityVersion:
+    """Set or remove some links."""
+    version = await connectivity.change([edge.edge() for edge in body.edges])
+    response.headers["ETag"] = _etag(version)
+    return ConnectivityVersion(version=version)
+
+
+@router.get(
+    "/connectivity",
+    response_class=Response,
+    responses={
+        200: {
+            "model": ConnectivityOut,
+            "content": {MEDIA_TYPE: _BINARY},
+            "headers": {"ETag": {"schema": {"type": "string"}}},
+        },
+        304: {"description": "The matrix is still the one of `If-None-Match`"},
+    },
+)
+async def get_connectivity(
+    connectivity: AppConnectivity,
+    accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
+    if_none_match: Annotated[str, Header(max_length=1024)] = "",
+) -> Response:
+    """Read the matrix, as JSON or as safetensors by `Accept`."""
+    headers = {"ETag": _etag(await connectivity.latest_version()), "Vary": "Accept"}
+    if headers["ETag"] in if_none_match:
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    value = await connectivity.latest()
+    headers["ETag"] = _etag(value.version)
+    form, media_type = (to_safetensors, MEDIA_TYPE) if MEDIA_TYPE in accept else (to_json, "application/json")
+    return Response(await asyncio.to_thread(form, value), headers=headers, media_type=media_type)
+
+
+@router.get("/topology")
+async def get_topology(connectivity: AppConnectivity) -> TopologyOut:
+    """Describe the registered clients and their links in numbers."""
+    return TopologyOut.of(await connectivity.topology())
+
+
+def _etag(version: int) -> str:
+    return f'"{version}"'

@@ -1,0 +1,55 @@
+"""``/v1/trainings/{id}/model``: a training's parameters as safetensors files."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response, status
+from fastapi.responses import FileResponse
+
+from app.deps import AppModels
+from app.problems import responses
+from app.routers.trainings import Id
+from app.schemas.models import ModelVersionOut
+from app.wire.codec import MEDIA_TYPE
+
+router = APIRouter(prefix="/v1/trainings/{training_id}/model", tags=["models"])
+
+_BINARY = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+_UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}}
+
+
+@router.put("", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, 422))
+async def upload_model(training_id: Id, request: Request, models: AppModels, response: Response) -> ModelVersionOut:
+    """Give a training its initial parameters; without them the first selected client is asked."""
+    version = await models.upload(training_id, request.stream())
+    response.headers["ETag"] = f'"{version.sha256}"'
+    return ModelVersionOut.of(version)
+
+
+@router.get(
+    "",
+    response_class=FileResponse,
+    responses=responses(
+        404,
+        also={
+            200: {"content": _BINARY, "description": "The parameters"},
+            206: {"content": _BINARY, "description": "The `Range` that was asked for"},
+            304: {"description": "The version is still the one of `If-None-Match`"},
+            416: {"description": "The `Range` lies outside the file"},
+        },
+    ),
+)
+async def download_model(
+    training_id: Id,
+    models: AppModels,
+    number: Annotated[
+        int | None, Query(alias="round", ge=0, lt=2**31, description="After which round; 0 for the initial")
+    ] = None,
+    if_none_match: Annotated[str, Header(max_length=1024)] = "",
+) -> Response:
+    """Download the newest parameters, or those after a round."""
+    stored = await models.get(training_id, number)
+    headers = {"ETag": f'"{stored.version.sha256}"'}
+    if headers["ETag"] in if_none_match:
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    name = f"{training_id}-round-{stored.version.round}.safetensors"
+    return FileResponse(stored.path, headers=headers, media_type=MEDIA_TYPE, filename=name)

@@ -1,0 +1,64 @@
+"""``/v1/trainings/{id}/rounds``: a training's history, and single rounds by hand."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Response, status
+
+from app.deps import AppTrainings, Idempotent
+from app.domain.rounds import ENDED
+from app.problems import responses
+from app.routers.trainings import Id
+from app.schemas.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+from app.schemas.rounds import RoundOut
+
+router = APIRouter(prefix="/v1/trainings/{training_id}/rounds", tags=["rounds"])
+
+MAX_WAIT_SECONDS = 600
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+
+Number = Annotated[int, Path(ge=1, lt=2**31, examples=[1])]
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=responses(
+        404, 409, also={200: {"model": RoundOut, "description": "The finished round, with `Prefer: wait`"}}
+    ),
+)
+async def run_round(
+    training_id: Id,
+    request: Idempotent,
+    trainings: AppTrainings,
+    response: Response,
+    prefer: Annotated[str, Header(max_length=256, examples=["wait=60"])] = "",
+) -> RoundOut:
+    """Run exactly one round of a created or paused training, which is paused afterwards."""
+    number = await trainings.run_round(training_id, request)
+    response.headers["Location"] = f"/v1/trainings/{training_id}/rounds/{number}"
+    wanted = _WAIT.search(prefer)
+    seconds = min(int(wanted[1]), MAX_WAIT_SECONDS) if wanted else 0
+    value = await trainings.finished_round(training_id, number, seconds)
+    if wanted:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+        if value.status in ENDED:
+            response.status_code = status.HTTP_200_OK
+    return RoundOut.of(value)
+
+
+@router.get("", responses=responses(404))
+async def list_rounds(
+    training_id: Id, trainings: AppTrainings, limit: Limit = 100, cursor: Cursor = None
+) -> Page[RoundOut]:
+    """List a training's rounds, newest first."""
+    before = decode_cursor(cursor, int)
+    found = await trainings.rounds(training_id, limit=limit, before=before[0] if before else None)
+    more = encode_cursor(found[-1].number) if len(found) == limit else None
+    return Page(items=[RoundOut.of(value) for value in found], next_cursor=more)
+
+
+@router.get("/{number}", responses=responses(404))
+async def get_round(training_id: Id, number: Number, trainings: AppTrainings) -> RoundOut:
+    """Read one round with its participations."""
+    return RoundOut.of(await trainings.round(training_id, number))

@@ -1,0 +1,23 @@
+"""``/v1/selections``: plan a round without running it."""
+
+from fastapi import APIRouter
+
+from app.deps import AppSelections
+from app.problems import responses
+from app.schemas.selections import PlanSelection, SelectionOut
+
+router = APIRouter(prefix="/v1", tags=["selections"])
+
+
+@router.post("/selections", responses=responses(409, 413))
+async def plan_selection(body: PlanSelection, selections: AppSelections) -> SelectionOut:
+    """Plan one round and say why each client is in it or not. Nothing is stored."""
+    planned = await selections.plan(
+        body.strategy, body.policy(), seed=body.seed, round_number=body.round_number, exclude=body.exclude
+    )
+    return SelectionOut.of(
+        planned.selection,
+        connectivity_version=planned.connectivity_version,
+        seed=body.seed,
+        duration_ms=planned.duration_ms,
+    )

@@ -1,0 +1,64 @@
+"""``/v1/trainings``: jobs, and what may be asked of them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response, status
+
+from app.deps import AppSettings, AppTrainings, Idempotent
+from app.problems import responses
+from app.schemas.fields import ID_PATTERN
+from app.schemas.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+from app.schemas.trainings import CreateTraining, TrainingOut
+
+router = APIRouter(prefix="/v1/trainings", tags=["trainings"])
+
+Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["3f0c2a9d5b7e4c11"])]
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(413))
+async def create_training(
+    body: CreateTraining, request: Idempotent, trainings: AppTrainings, settings: AppSettings, response: Response
+) -> TrainingOut:
+    """Create a training; it runs once it is started."""
+    training = await trainings.create(body.config(settings.training), request)
+    response.headers["Location"] = f"/v1/trainings/{training.id}"
+    return TrainingOut.of(training)
+
+
+@router.get("")
+async def list_trainings(trainings: AppTrainings, limit: Limit = 100, cursor: Cursor = None) -> Page[TrainingOut]:
+    """List trainings, newest first."""
+    after = decode_cursor(cursor, float, str)
+    found = await trainings.page(limit=limit, after=(after[0], after[1]) if after else None)
+    more = encode_cursor(found[-1].created_at, found[-1].id) if len(found) == limit else None
+    return Page(items=[TrainingOut.of(training) for training in found], next_cursor=more)
+
+
+@router.get("/{training_id}", responses=responses(404))
+async def get_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
+    """Read a training."""
+    return TrainingOut.of(await trainings.get(training_id))
+
+
+@router.post("/{training_id}/start", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
+async def start_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
+    """Set a created or paused training running, until its target or its last round."""
+    return TrainingOut.of(await trainings.start(training_id))
+
+
+@router.post("/{training_id}/pause", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
+async def pause_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
+    """Stop a running training where it stands; an open round goes on when it is resumed."""
+    return TrainingOut.of(await trainings.pause(training_id))
+
+
+@router.post("/{training_id}/resume", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
+async def resume_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
+    """Set a paused or created training running."""
+    return TrainingOut.of(await trainings.start(training_id, "resume"))
+
+
+@router.post("/{training_id}/cancel", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
+async def cancel_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
+    """End a training for good; its model and its history stay."""
+    return TrainingOut.of(await trainings.cancel(training_id))

@@ -1,0 +1,231 @@
+"""Clients in requests and responses."""
+
+import secrets
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from app.domain.breaker import Breaker
+from app.domain.clients import Client, Profile
+from app.schemas.fields import AgentUrl, ClientId, Instant, PlainText, RequestModel, ResponseModel
+
+BATCH_LIMIT = 10_000
+_MOST = 1e9
+_LEAST = 1e-9  # what divides must not come near zero
+
+DataSize = Annotated[int, Field(ge=1, le=10**12, description="Samples that the client holds")]
+Share = Annotated[float, Field(ge=0, le=1e15)]
+ComputeCapacity = Annotated[float, Field(gt=0, ge=_LEAST, le=_MOST, description="GFLOPS")]
+Bandwidth = Annotated[float, Field(gt=0, ge=_LEAST, le=_MOST, description="Mbps to the server")]
+Latency = Annotated[float, Field(ge=0, le=_MOST, description="ms to the server")]
+Reliability = Annotated[float, Field(ge=0, le=1, description="Share of its tasks that come back")]
+ServerCost = Annotated[float, Field(ge=0, le=_MOST, description="s/MB; 8 / bandwidth by default")]
+Tags = Annotated[dict[Annotated[PlainText, Field(min_length=1)], PlainText], Field(max_length=64)]
+
+
+def _some_label(value: Any) -> Any:
+    shares = value.values() if isinstance(value, dict) else value
+    if shares is not None and not any(share >= _LEAST for share in shares):
+        raise ValueError("must hold at least one label with a count above zero")
+    return value
+
+
+def _header_safe(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be visible ASCII characters, since it is sent in a header")
+    return value
+
+
+DataDistribution = Annotated[
+    Annotated[list[Share], Field(min_length=1, max_length=10_000)]
+    | Annotated[dict[PlainText, Share], Field(min_length=1, max_length=10_000)],
+    AfterValidator(_some_label),
+    Field(description="Label counts or shares, by position or by name"),
+]
+AuthToken = Annotated[
+    SecretStr,
+    Field(min_length=1, max_length=4096, description="Bearer token that the agent expects; never shown again"),
+    AfterValidator(_header_safe),
+]
+
+EXAMPLE: dict[str, Any] = {
+    "id": "edge-7",
+    "url": "http://10.0.0.7:9000",
+    "data_size": 1200,
+    "data_distribution": [300, 20, 880],
+    "compute_capacity": 5.5,
+    "bandwidth": 40.0,
+    "latency": 25.0,
+    "reliability": 0.95,
+    "tags": {"site": "north"},
+}
+
+
+class ClientProfile(RequestModel):
+    """What a client says of itself."""
+
+    url: Annotated[AgentUrl, Field(description="Base URL of the agent")]
+    data_size: DataSize
+    data_distribution: DataDistribution | None = None
+    compute_capacity: ComputeCapacity
+    bandwidth: Bandwidth
+    latency: Latency
+    reliability: Reliability = 0.9
+    server_cost: ServerCost | None = None
+    tags: Tags = {}
+    auth_token: AuthToken | None = None
+
+    def profile(self) -> Profile:
+        fields = {name: getattr(self, name) for name in ClientProfile.model_fields}
+        fields["auth_token"] = None if self.auth_token is None else self.auth_token.get_secret_value()
+        return Profile(**fields)
+
+
+class ReplaceClient(ClientProfile):
+    """A profile for the id in the path, which it may repeat."""
+
+    model_config = {"json_schema_extra": {"examples": [EXAMPLE]}}
+
+    id: ClientId | None = None
+
+
+class RegisterClient(ClientProfile):
+    """A profile with its id; without one an id is generated."""
+
+    model_config = {"json_schema_extra": {"examples": [EXAMPLE]}}
+
+    id: Annotated[ClientId, Field(default_factory=lambda: f"client-{secrets.token_hex(6)}")]
+
+
+class RegisterClients(RequestModel):
+    """Many clients at once, all or none."""
+
+    model_config = {
+        "json_schema_extra": {"examples": [{"clients": [EXAMPLE, EXAMPLE | {"id": "edge-8", "bandwidth": 8.0}]}]}
+    }
+
+    clients: Annotated[list[RegisterClient], Field(min_length=1, max_length=BATCH_LIMIT)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "RegisterClients":
+        seen: set[str] = set()
+        for index, client in enumerate(self.clients):
+            if client.id in seen:
+                raise ValueError(f"clients[{index}].id {client.id!r} comes twice")
+            seen.add(client.id)
+        return self
+
+
+class ChangeClient(RequestModel):
+    """Fields to change; what is left out stays. `null` clears those that may be absent."""
+
+    model_config = {"json_schema_extra": {"examples": [{"bandwidth": 12.5, "tags": {"site": "south"}}]}}
+
+    url: AgentUrl | None = None
+    data_size: DataSize | None = None
+    data_distribution: DataDistribution | None = None
+    compute_capacity: ComputeCapacity | None = None
+    bandwidth: Bandwidth | None = None
+    latency: Latency | None = None
+    reliability: Reliability | None = None
+    server_cost: ServerCost | None = None
+    tags: Tags | None = None
+    auth_token: AuthToken | None = None
+
+    @model_validator(mode="after")
+    def _null_only_where_it_may_be(self) -> "ChangeClient":
+        for name in sorted(self.model_fields_set - {"data_distribution", "server_cost", "auth_token"}):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be null; leave it out to keep it")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """What was sent, by field of `Profile`."""
+        sent = {name: getattr(self, name) for name in self.model_fields_set}
+        if isinstance(token := sent.get("auth_token"), SecretStr):
+            sent["auth_token"] = token.get_secret_value()
+        return sent
+
+
+class Heartbeat(RequestModel):
+    """A sign of life, with what the agent measured of its link to the server."""
+
+    model_config = {"json_schema_extra": {"examples": [{"bandwidth": 38.2, "latency": 31.0}]}}
+
+    bandwidth: Bandwidth | None = None
+    latency: Latency | None = None
+
+
+class MeasuredOut(ResponseModel):
+    """Moving averages of what really happened; null until it happened."""
+
+    reliability: float | None
+    train_seconds: float | None
+    bandwidth: float | None
+    latency: float | None
+    last_update_quality: float | None
+
+
+class BreakerOut(ResponseModel):
+    """A circuit breaker."""
+
+    state: Literal["closed", "open", "half_open"]
+    consecutive_failures: int
+    openings: Annotated[int, Field(description="How often in a row it opened without a success in between")]
+    opened_at: Instant | None
+    retry_at: Annotated[Instant | None, Field(description="When a probe is admitted; null when isolated by hand")]
+    probe_until: Annotated[Instant | None, Field(description="Until when the one probe may take")]
+    last_failure_at: Instant | None
+
+    @classmethod
+    def of(cls, breaker: Breaker) -> "BreakerOut":
+        return cls(**{name: getattr(breaker, name) for name in cls.model_fields})
+
+
+class ClientOut(ResponseModel):
+    """A registered client."""
+
+    id: str
+    url: str
+    data_size: int
+    data_distribution: list[float] | dict[str, float] | None
+    compute_capacity: float
+    bandwidth: float
+    latency: float
+    reliability: float
+    server_cost: float | None
+    tags: dict[str, str]
+    status: Literal["healthy", "suspect", "down"]
+    breaker: Literal["closed", "open", "half_open"]
+    measured: MeasuredOut
+    rounds_selected: int
+    rounds_completed: int
+    last_seen_at: Instant | None
+    created_at: Instant
+    updated_at: Instant
+
+    @classmethod
+    def of(cls, client: Client) -> "ClientOut":
+        profile, measured = client.profile, client.measured
+        return cls(
+            id=client.id,
+            **{name: getattr(profile, name) for name in _SHOWN},
+            status=client.status,
+            breaker=client.breaker.state,
+            measured=MeasuredOut(**{name: getattr(measured, name) for name in MeasuredOut.model_fields}),
+            rounds_selected=client.rounds_selected,
+            rounds_completed=client.rounds_completed,
+            last_seen_at=client.last_seen_at,
+            created_at=client.created_at,
+            updated_at=client.updated_at,
+        )
+
+
+_SHOWN = [name for name in ClientProfile.model_fields if name != "auth_token"]
+
+
+class ClientsOut(ResponseModel):
+    """The clients of a batch, in its order."""
+
+    items: list[ClientOut]

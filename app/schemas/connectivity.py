@@ -1,0 +1,106 @@
+"""The connectivity matrix in requests and responses."""
+
+from collections.abc import Collection
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from app.domain.connectivity import Connectivity, Edge
+from app.domain.topology import TopologyStats
+from app.schemas.fields import ClientId, RequestModel, ResponseModel
+
+MATRIX_EXAMPLE: dict[str, Any] = {
+    "client_ids": ["edge-7", "edge-8", "edge-9"],
+    "costs": [[0, 0.05, None], [0.05, 0, 0.4], [None, 0.4, 0]],
+}
+EDGES_EXAMPLE: dict[str, Any] = {"edges": [{"source": "edge-7", "target": "edge-8", "cost": 0.05}]}
+
+Cost = Annotated[float, Field(description="Seconds per megabyte")]  # its range is checked with the cell's name
+
+
+class EdgeIn(RequestModel):
+    """One undirected link."""
+
+    source: ClientId
+    target: ClientId
+    cost: Cost
+
+    def edge(self) -> Edge:
+        return Edge(self.source, self.target, self.cost)
+
+
+class EdgeChange(RequestModel):
+    """One link to set, or with `null` to remove."""
+
+    source: ClientId
+    target: ClientId
+    cost: Cost | None
+
+    def edge(self) -> Edge:
+        return Edge(self.source, self.target, self.cost)
+
+
+class ReplaceConnectivity(RequestModel):
+    """A whole matrix, as rows of costs or as a list of edges; `null` is no link."""
+
+    model_config = {"json_schema_extra": {"examples": [MATRIX_EXAMPLE, EDGES_EXAMPLE]}}
+
+    client_ids: Annotated[list[ClientId], Field(max_length=50_000)] | None = None
+    costs: list[list[Cost | None]] | None = None
+    edges: Annotated[list[EdgeIn], Field(max_length=10_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "ReplaceConnectivity":
+        matrix = self.client_ids is not None and self.costs is not None and self.edges is None
+        edges = self.client_ids is None and self.costs is None and self.edges is not None
+        if matrix == edges:
+            raise ValueError("give client_ids and costs, or edges alone")
+        return self
+
+    def connectivity(self, known: Collection[str]) -> Connectivity:
+        """Raises `InvalidConnectivity`."""
+        if self.edges is not None:
+            return Connectivity.from_edges(sorted(known), (edge.edge() for edge in self.edges))
+        return Connectivity.from_matrix(self.client_ids or [], self.costs or [], known=known)
+
+
+class ChangeConnectivity(RequestModel):
+    """Links to set or to remove; all others stay."""
+
+    model_config = {
+        "json_schema_extra": {"examples": [{"edges": [{"source": "edge-7", "target": "edge-8", "cost": None}]}]}
+    }
+
+    edges: Annotated[list[EdgeChange], Field(min_length=1, max_length=1_000_000)]
+
+
+class ConnectivityVersion(ResponseModel):
+    """The version that a change made; it is the `ETag` too."""
+
+    version: int
+
+
+class ConnectivityOut(ResponseModel):
+    """The matrix; `null` is no link."""
+
+    version: int
+    client_ids: list[str]
+    costs: list[list[float | None]]
+
+
+class TopologyOut(ResponseModel):
+    """The registered clients and their links in numbers."""
+
+    num_clients: int
+    num_edges: int
+    avg_degree: float
+    components: int
+    avg_bandwidth: float
+    avg_latency: float
+    total_data: int
+    avg_reliability: float
+    betweenness: dict[str, float]
+
+    @classmethod
+    def of(cls, stats: TopologyStats) -> "TopologyOut":
+        return cls(**{name: getattr(stats, name) for name in cls.model_fields})

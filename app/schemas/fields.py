@@ -1,0 +1,47 @@
+"""Field types that several schemas share, and the two models that all others derive from."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+PLAIN_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+
+
+class RequestModel(BaseModel):
+    """A body, or a part of one."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class ResponseModel(BaseModel):
+    """What is answered; unknown values stay out by construction."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _agent_url(url: str) -> str:
+    """An http(s) base URL with a host; credentials would end up in logs, a query has no meaning."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be http://host or https://host, with an optional port and path")
+    if port == 0 or parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("must have no credentials, query, fragment or port 0")
+    return url
+
+
+def _moment(value: Any) -> Any:
+    return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else value
+
+
+ClientId = Annotated[str, Field(pattern=ID_PATTERN, examples=["edge-7"])]
+PlainText = Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=256)]
+AgentUrl = Annotated[str, Field(pattern=r"^https?://[\x21-\x7e]+$", max_length=2048), AfterValidator(_agent_url)]
+Instant = Annotated[datetime, BeforeValidator(_moment)]
+"""RFC 3339 in UTC; made from unix seconds."""

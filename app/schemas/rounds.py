@@ -1,0 +1,64 @@
+"""Rounds in responses."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.domain.rounds import Participation, Round
+from app.schemas.fields import Instant, ResponseModel
+from app.schemas.selections import PlanOut
+
+
+class ParticipationOut(ResponseModel):
+    """One client's part in a round."""
+
+    client_id: str
+    status: Literal["pending", "training", "received", "rejected", "failed", "skipped"]
+    attempts: int
+    reason: str | None
+    num_examples: int | None
+    loss: float | None
+    accuracy: float | None
+    bytes_sent: int
+    bytes_received: int
+    seconds: float | None
+    score: float
+    components: dict[str, float]
+
+    @classmethod
+    def of(cls, part: Participation) -> "ParticipationOut":
+        return cls(**{name: getattr(part, name) for name in cls.model_fields})
+
+
+class RoundOut(ResponseModel):
+    """One round of a training."""
+
+    number: int
+    status: Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
+    started_at: Instant
+    deadline_at: Instant
+    ended_at: Instant | None
+    selected_clients: list[str]
+    average_accuracy: Annotated[float | None, Field(description="Of the new global model, on held-out data")]
+    average_loss: float | None
+    communication_cost: Annotated[float | None, Field(description="Seconds of link time")]
+    communication_bytes: Annotated[int, Field(description="Bodies that crossed the coordinator's links")]
+    convergence_speed: Annotated[float | None, Field(description="Accuracy per second since the round before")]
+    fairness: Annotated[float | None, Field(description="Jain's index of how often each client has taken part")]
+    label_divergence: float | None
+    model: Annotated[str | None, Field(description="SHA-256 of the model version that the round made")]
+    failure_reason: str | None
+    seed: int
+    connectivity_version: int | None
+    plan: PlanOut | None
+    participations: list[ParticipationOut]
+
+    @classmethod
+    def of(cls, value: Round) -> "RoundOut":
+        made = {"selected_clients", "plan", "participations"}
+        return cls(
+            **{name: getattr(value, name) for name in cls.model_fields if name not in made},
+            selected_clients=list(value.selected_clients),
+            plan=None if value.plan is None else PlanOut.of(value.plan),
+            participations=[ParticipationOut.of(part) for part in value.participations],
+        )

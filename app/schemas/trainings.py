@@ -1,0 +1,194 @@
+"""Trainings in requests and responses."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from app.domain.trainings import RoundPolicy, Scalar, SelectionConfig, Training, TrainingConfig
+from app.schemas.fields import PLAIN_PATTERN, Instant, PlainText, RequestModel, ResponseModel
+from app.schemas.selections import Seed, SelectionRules
+from app.settings import TrainingSettings
+
+AggregationName = Literal["fedavg", "fedprox", "weighted", "fedavgm"]
+Value = (
+    bool
+    | Annotated[int, Field(ge=-(2**53), le=2**53)]
+    | Annotated[float, Field()]
+    | Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=1024)]
+    | None
+)
+DEFAULT_PROXIMAL_MU = 0.01
+
+
+class Hyperparameters(RequestModel):
+    """Handed to the trainer, further keys of your own included. The server's two are for `fedavgm`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[Annotated[PlainText, Field(min_length=1)], Value] = Field(init=False)
+
+    local_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 0.1
+    batch_size: Annotated[int, Field(ge=1, le=10**9)] = 32
+    proximal_mu: Annotated[float, Field(ge=0, le=1e6, description="0 by default, 0.01 for fedprox")] | None = None
+    server_learning_rate: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    def values(self, aggregation: AggregationName) -> dict[str, Scalar]:
+        """What is stored and sent: what was given, and the defaults that matter."""
+        given: dict[str, Scalar] = {name: value for name, value in self.model_dump().items() if value is not None}
+        if aggregation == "fedprox":
+            given.setdefault("proximal_mu", DEFAULT_PROXIMAL_MU)
+        return given
+
+
+class RoundPolicyIn(RequestModel):
+    """When a round ends."""
+
+    deadline_seconds: Annotated[float, Field(ge=1, le=1e7)] = 600.0
+    quorum: Annotated[float, Field(gt=0, le=1, description="Share of the selection that must come in")] = 0.6
+    over_selection: Annotated[float, Field(ge=1, le=10)] = 1.0
+    grace_seconds: Annotated[float, Field(ge=0, le=1e7)] = 10.0
+    max_failed_rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 3
+
+
+class Evaluation(RequestModel):
+    """Who measures the new global model on held-out data."""
+
+    clients: Annotated[int, Field(ge=0, le=100_000, description="Healthy clients that evaluate; 0 for none")] = 50
+
+
+class CreateTraining(RequestModel):
+    """A federated-learning job."""
+
+    model_config = {
+        "json_schema_extra": {
+            "examples": [
+                {
+                    "name": "digits",
+                    "target_accuracy": 0.963,
+                    "max_rounds": 60,
+                    "aggregation": "fedavg",
+                    "selection": {"strategy": "tcs-feel", "min_clients": 1, "max_clients": 10},
+                    "hyperparameters": {"local_epochs": 5, "learning_rate": 0.5, "batch_size": 10},
+                }
+            ]
+        }
+    }
+
+    name: Annotated[PlainText, Field(min_length=1)]
+    target_accuracy: Annotated[float, Field(gt=0, le=1, description="0.963 unless configured")] | None = None
+    max_rounds: Annotated[int, Field(ge=1, le=1_000_000, description="100 unless configured")] | None = None
+    aggregation: AggregationName = "fedavg"
+    selection: SelectionRules = SelectionRules()
+    hyperparameters: Hyperparameters = Hyperparameters()
+    round_policy: RoundPolicyIn = RoundPolicyIn()
+    evaluation: Evaluation = Evaluation()
+    topology: Annotated[Literal["star"], Field(description="Relay trees are planned for a later version")] = "star"
+    seed: Seed = 0
+
+    def config(self, defaults: TrainingSettings) -> TrainingConfig:
+        rules = self.selection
+        return TrainingConfig(
+            name=self.name,
+            target_accuracy=defaults.target_accuracy if self.target_accuracy is None else self.target_accuracy,
+            max_rounds=defaults.max_rounds if self.max_rounds is None else self.max_rounds,
+            aggregation=self.aggregation,
+            selection=SelectionConfig(
+                strategy=rules.strategy,
+                min_clients=rules.min_clients,
+                max_clients=rules.max_clients,
+                budget_constraint=rules.budget_constraint,
+                weights=rules.weights.weights(),
+            ),
+            hyperparameters=self.hyperparameters.values(self.aggregation),
+            round_policy=RoundPolicy(**self.round_policy.model_dump()),
+            evaluation_clients=self.evaluation.clients,
+            topology=self.topology,
+            seed=self.seed,
+        )
+
+
+class WeightsOut(ResponseModel):
+    """As in the request."""
+
+    data_quality: float
+    communication: float
+    compute: float
+    fairness: float
+
+
+class SelectionRulesOut(ResponseModel):
+    """As in the request."""
+
+    strategy: str
+    min_clients: int
+    max_clients: int
+    budget_constraint: float | None
+    weights: WeightsOut
+
+
+class RoundPolicyOut(ResponseModel):
+    """As in the request."""
+
+    deadline_seconds: float
+    quorum: float
+    over_selection: float
+    grace_seconds: float
+    max_failed_rounds: int
+
+
+class EvaluationOut(ResponseModel):
+    """As in the request."""
+
+    clients: int
+
+
+class TrainingOut(ResponseModel):
+    """A training: what it was created with, and how far it is."""
+
+    id: str
+    name: str
+    status: Literal["created", "running", "paused", "completed", "failed", "cancelled"]
+    stop_reason: Literal["target_accuracy", "max_rounds", "cancelled", "too_many_failed_rounds"] | None
+    stop_detail: Annotated[str | None, Field(description="Why its last round failed, where that ended it")]
+    current_round: int
+    accuracy: Annotated[float | None, Field(description="Measured on held-out data after the last round")]
+    best_accuracy: float | None
+    model: Annotated[str | None, Field(description="SHA-256 of the newest model version")]
+    target_accuracy: float
+    max_rounds: int
+    aggregation: AggregationName
+    selection: SelectionRulesOut
+    hyperparameters: dict[str, Scalar]
+    round_policy: RoundPolicyOut
+    evaluation: EvaluationOut
+    topology: Literal["star", "relay"]
+    seed: int
+    created_at: Instant
+    updated_at: Instant
+
+    @classmethod
+    def of(cls, training: Training) -> "TrainingOut":
+        config, rules, policy = training.config, training.config.selection, training.config.round_policy
+        weights = {name: getattr(rules.weights, name) for name in WeightsOut.model_fields}
+        return cls(
+            **{name: getattr(training, name) for name in _STATE},
+            **{name: getattr(config, name) for name in _CONFIG},
+            selection=SelectionRulesOut(
+                strategy=rules.strategy,
+                min_clients=rules.min_clients,
+                max_clients=rules.max_clients,
+                budget_constraint=rules.budget_constraint,
+                weights=WeightsOut(**weights),
+            ),
+            hyperparameters=dict(config.hyperparameters),
+            round_policy=RoundPolicyOut(**{name: getattr(policy, name) for name in RoundPolicyOut.model_fields}),
+            evaluation=EvaluationOut(clients=config.evaluation_clients),
+        )
+
+
+_STATE = (
+    "id", "status", "stop_reason", "stop_detail", "current_round", "accuracy", "best_accuracy", "model", "created_at",
+    "updated_at",
+)  # fmt: skip
+_CONFIG = ("name", "target_accuracy", "max_rounds", "aggregation", "topology", "seed")

@@ -1,0 +1,33 @@
+"""Whether this process should get traffic."""
+
+import asyncio
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.services.system import System
+from app.store import migrations
+
+TIMEOUT_SECONDS = 3.0
+TICKS_MISSED = 50
+
+
+async def readiness(system: System) -> dict[str, str]:
+    """Findings by check, ``ok`` where all is well."""
+    return {"database": await _database(system), "coordinator": _coordinator(system)}
+
+
+async def _database(system: System) -> str:
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            current = await migrations.is_current(system.settings.database_url)
+    except (SQLAlchemyError, OSError, TimeoutError):
+        return "does not answer"
+    return "ok" if current else "migrations are missing: run `tcsfeel migrate`"
+
+
+def _coordinator(system: System) -> str:
+    if not system.settings.coordinator.enabled:
+        return "ok"
+    age = system.coordinator.tick_age
+    late = age > max(TIMEOUT_SECONDS, TICKS_MISSED * system.settings.coordinator.tick_seconds)
+    return f"has not ticked for {age:.1f} s" if late else "ok"

@@ -1,0 +1,38 @@
+"""The services of one process, as the composition root has wired them."""
+
+from dataclasses import dataclass
+
+from app.metrics import Metrics
+from app.services.agents import AgentCaller
+from app.services.breakers import Breakers
+from app.services.clients import Clients
+from app.services.connectivity import ConnectivityMatrix
+from app.services.coordinator import Coordinator
+from app.services.health import HealthProber
+from app.services.keys import AdminKey
+from app.services.models import Models
+from app.services.rounds.participants import Participants
+from app.services.selections import Selections
+from app.services.trainings import Trainings
+from app.settings import Settings
+from app.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """The control plane without HTTP."""
+
+    settings: Settings
+    admin_key: AdminKey
+    metrics: Metrics
+    db: Database
+    clients: Clients
+    breakers: Breakers
+    connectivity: ConnectivityMatrix
+    selections: Selections
+    trainings: Trainings
+    models: Models
+    caller: AgentCaller
+    participants: Participants
+    coordinator: Coordinator
+    prober: HealthProber
