@@ -1,0 +1,101 @@
+"""The terms of F by hand, and their normalisers by counting all sets."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from app.domain.selection.objective import Terms
+from app.domain.selection.types import SelectionPolicy, Weights
+from tests.domain.worlds import candidates, objective, skewed
+
+
+def test_balance_of_reliable_clients() -> None:
+    # Shares (1,0), (1,0), (0,1), (0,1) of 100 samples each: p* = (1/2, 1/2), h - n p* = 1 * (+-1/2, -+1/2) in units of
+    # the largest client. Pair of equals: |(1, -1)|^2 / 2^2 = 1/2; pair of opposites: 0.
+    # Random pairs: 2 of 6 are equals, so E|.|^2 = 2/6 * 2 = 2/3, over E(sum n)^2 = 4: 1/6.
+    f = objective(candidates(4, data_distribution=[[1, 0], [1, 0], [0, 1], [0, 1]]))
+
+    assert f.balance(f.sums([[0, 1], [0, 2]])).tolist() == pytest.approx([(1 / 2) / (1 / 6), 0])
+
+
+def test_balance_counts_failures_in() -> None:
+    # Two opposites with r = 1/2: the expected skew vanishes, the variance is 2 * 1/4 * |(1/2, -1/2)|^2 = 1/4, over
+    # (1/2 + 1/2)^2. It is measured by sets of N - 1 = 1: E|r (h - n p*)|^2 = 1/8 over E(r n)^2 = 1/4, that is 1/2.
+    f = objective(candidates(2, data_distribution=[[1, 0], [0, 1]], reliability=[0.5, 0.5]))
+
+    assert float(f.balance(f.sums([0, 1]))) == pytest.approx((1 / 4) / (1 / 2))
+
+
+def test_communication_is_relative_to_the_mean() -> None:
+    # costs of 2, 4 and 12 s, mean 6: the first two cost 6 of 2 * 6
+    f = objective(candidates(3, server_cost=[1.0, 2.0, 6.0]))
+
+    assert float(f.communication(f.sums([0, 1]))) == pytest.approx(1 / 2)
+
+
+def test_time_is_relative_to_the_slowest_of_random_sets() -> None:
+    # free links, so 1, 2 and 4 s; pairs take 2, 4, 4: 10/3 on average
+    f = objective(candidates(3, server_cost=[0.0] * 3, train_seconds=[4.0, 1.0, 2.0]))
+
+    assert float(f.time(f.sums([1, 2]))) == pytest.approx(2 / (10 / 3))
+    assert float(f.time(f.sums([0, 1, 2]))) == pytest.approx(1)
+
+
+def test_debt_is_a_mean_and_counts_against_the_rest() -> None:
+    # identical clients: balance 0, communication and time 1
+    policy = SelectionPolicy(
+        min_clients=1, max_clients=3, weights=Weights(data_quality=9, communication=2, compute=3, fairness=4)
+    )
+    f = objective(candidates(3), policy, debt=[1, 0.5, -1])
+
+    assert float(f.value(f.sums([0, 1]))) == pytest.approx(2 + 3 - 4 * 0.75)
+
+
+def test_without_costs_and_labels_there_is_nothing_to_compare() -> None:
+    f = objective(candidates(3, server_cost=[0.0] * 3, train_seconds=[0.0] * 3))
+
+    assert f.terms(f.sums([[0, 1], [1, 2]])).balance.tolist() == [0, 0]
+    assert f.value(f.sums([0, 1])) == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_random_sets_are_counted_right(size: int) -> None:
+    clients = skewed(6, seed=3)
+    f = objective(clients)
+    sets = list(combinations(range(6), size))
+    every = f.sums(sets)
+
+    mean_skew = (every.skew**2).sum(axis=1).mean() / (every.weight**2).mean()
+    assert f._random_skew[size] == pytest.approx(mean_skew)
+    assert f._random_slowest[size] == pytest.approx(every.slowest.mean())
+    assert f.communication(every).mean() == pytest.approx(1)
+    assert f.time(every).mean() == pytest.approx(1)
+
+
+def test_a_set_can_be_put_together() -> None:
+    f = objective(skewed(8, seed=1), debt=range(8))
+
+    step = f.value(f.sums([2, 5]).joined(f.singles))
+
+    others = [member for member in range(8) if member not in {2, 5}]
+    assert step[others] == pytest.approx(f.value(f.sums([[2, 5, member] for member in others])))
+    alone = f.value(f.sums([]).joined(f.singles))
+    assert alone == pytest.approx(f.value(f.sums([[member] for member in range(8)])))
+
+
+def test_shares_add_up_to_the_terms() -> None:
+    f = objective(skewed(8, seed=2), debt=range(8))
+    members = [6, 1, 3]
+
+    shares, terms = f.shares(members), f.terms(f.sums(members))
+
+    for name in Terms.__slots__:
+        assert getattr(shares, name).sum() == pytest.approx(float(getattr(terms, name))), name
+
+
+def test_only_slower_members_pay_for_the_step_up() -> None:
+    # 1, 2 and 4 s: all three share the first second, two the next, one the last two: 1/3, 1/3 + 1/2, 1/3 + 1/2 + 2
+    f = objective(candidates(3, server_cost=[0.0] * 3, train_seconds=[4.0, 1.0, 2.0]))
+
+    assert f.shares([0, 1, 2]).time * 4 == pytest.approx(np.array([17 / 6, 1 / 3, 5 / 6]))

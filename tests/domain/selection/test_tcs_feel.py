@@ -1,0 +1,202 @@
+"""What the default strategy chooses, how it explains itself, and how good its search is."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.domain.connectivity import Connectivity
+from app.domain.selection.costs import Budget
+from app.domain.selection.debt import participation_debt
+from app.domain.selection.objective import Objective
+from app.domain.selection.search import best_set, extended, improved
+from app.domain.selection.tcs_feel import tcs_feel
+from app.domain.selection.types import Candidate, History, Selection, SelectionPolicy, Weights
+from tests.domain.worlds import candidates, objective, skewed
+
+BALANCE_ONLY = Weights(data_quality=1, communication=0, compute=0, fairness=0)
+COST_ONLY = Weights(data_quality=0, communication=1, compute=0, fairness=0)
+TIME_ONLY = Weights(data_quality=0, communication=0, compute=1, fairness=0)
+DEBT_ONLY = Weights(data_quality=0, communication=0, compute=0, fairness=1)
+
+
+def plan(
+    clients: Sequence[Candidate], policy: SelectionPolicy, history: History | None = None, seed: int = 0
+) -> Selection:
+    return tcs_feel(clients, Connectivity.empty(), history or History(), policy, np.random.default_rng(seed))
+
+
+def pairs(weights: Weights, budget: float | None = None) -> SelectionPolicy:
+    return SelectionPolicy(min_clients=2, max_clients=2, weights=weights, budget_constraint=budget)
+
+
+def test_it_chooses_clients_that_complete_each_other() -> None:
+    clients = candidates(4, data_distribution=[[1, 0], [1, 0], [0, 1], [0, 1]])
+
+    for seed in range(5):
+        chosen = plan(clients, pairs(BALANCE_ONLY), seed=seed)
+        assert len(set(chosen.client_ids) & {"a", "b"}) == 1
+        assert chosen.label_divergence == pytest.approx(0)
+
+
+def test_it_says_whose_labels_are_covered() -> None:
+    # samples of 100, 100, 300: b in the place of a changes nothing, c in the place of a or b unbalances the pair
+    clients = candidates(4, data_distribution=[[1, 0], [0, 1], [1, 0], [0, 1]], data_size=[100, 100, 300, 300])
+    unequal = replace(clients[3], data_size=350)
+
+    chosen = plan([*clients[:3], unequal], pairs(BALANCE_ONLY))
+
+    assert set(chosen.client_ids) == {"a", "b"} or set(chosen.client_ids) == {"c", "d"}
+    assert all("its labels are already covered: in place of" in skipped.reason for skipped in chosen.skipped)
+
+
+def test_it_says_whose_link_is_dear() -> None:
+    chosen = plan(candidates(3, server_cost=[1.0, 2.0, 5.0]), pairs(COST_ONLY))
+
+    assert chosen.client_ids == ("a", "b")
+    assert chosen.skipped[0].reason == "its link is dear: 10 s of link time a round, against 4 s for b"
+    assert chosen.total_cost == 6
+
+
+def test_it_says_who_is_slow() -> None:
+    chosen = plan(candidates(3, train_seconds=[50.0, 30.0, 40.0]), pairs(TIME_ONLY))
+
+    assert set(chosen.client_ids) == {"b", "c"}
+    # 2 s of transfers each
+    assert chosen.skipped[0].reason.startswith("it is slow: in place of ")
+    assert chosen.skipped[0].reason.endswith(" the round would take 52 s instead of 42 s")
+
+
+def test_it_says_who_is_less_overdue() -> None:
+    # K/N = 1/3: a at -2/3 and then at -1/3, b at 1/3 and then -1/3, c at 2/3
+    history = History((frozenset("a"), frozenset("b"), frozenset("a")))
+
+    chosen = plan(candidates(3), pairs(DEBT_ONLY), history)
+
+    # after the third round: a at -1, b at 0, c at 1
+    assert chosen.client_ids == ("c", "b")
+    assert chosen.skipped[0].reason == "it is less overdue: its participation debt is -1.00, that of b 0.00"
+
+
+def test_it_says_that_equals_are_enough() -> None:
+    chosen = plan(candidates(3), pairs(Weights()))
+
+    assert "but 2 clients are enough" in chosen.skipped[0].reason
+
+
+def test_it_says_what_the_budget_lacks() -> None:
+    # rounds of 2, 4 and 20 s: 6 of 10 s are spent, 20 s is more than all of it, 7 s more than what any swap frees
+    chosen = plan(candidates(4, server_cost=[1.0, 2.0, 10.0, 4.5]), pairs(DEBT_ONLY, budget=10))
+
+    assert chosen.total_cost == 6
+    assert [skipped.reason for skipped in chosen.skipped] == [
+        "would add 20 s to a budget of which 4 s is left",
+        "would add 9 s to a budget of which 4 s is left",
+    ]
+
+
+def test_it_grows_until_the_labels_are_balanced() -> None:
+    # one label each of four, twice: no fewer than four are balanced
+    clients = candidates(8, data_distribution=[np.eye(4)[row % 4].tolist() for row in range(8)])
+    policy = SelectionPolicy(min_clients=1, max_clients=8, weights=BALANCE_ONLY)
+
+    chosen = plan(clients, policy)
+
+    assert len(chosen.selected) == 4
+    assert chosen.label_divergence == pytest.approx(0)
+
+
+def test_it_grows_no_further_than_the_budget() -> None:
+    clients = candidates(4, data_distribution=[[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]], data_size=[9, 9, 9, 1])
+    policy = SelectionPolicy(min_clients=1, max_clients=4, weights=COST_ONLY, budget_constraint=5)
+
+    chosen = plan([*clients[:3], replace(clients[3], server_cost=9.0)], policy)
+
+    assert len(chosen.selected) == 2  # 2 s each
+    assert chosen.skipped[0].reason == "would add 2 s to a budget of which 1 s is left"
+    assert chosen.skipped[1].reason == "would add 18 s to a budget of which 1 s is left"
+
+
+def test_it_grows_no_further_than_the_maximum() -> None:
+    clients = candidates(4, data_distribution=[np.eye(4)[row].tolist() for row in range(4)])
+
+    chosen = plan(clients, SelectionPolicy(min_clients=1, max_clients=3))
+
+    assert len(chosen.selected) == 3
+    assert chosen.label_divergence == pytest.approx(math.log(4 / 3))  # a third each instead of a quarter
+
+
+def test_without_labels_it_stays_at_the_minimum() -> None:
+    chosen = plan(candidates(4), SelectionPolicy(min_clients=2, max_clients=4))
+
+    assert len(chosen.selected) == 2
+    assert chosen.label_divergence is None
+
+
+def test_a_large_network_grows_by_search() -> None:
+    clients = skewed(60, seed=5)
+    policy = SelectionPolicy(min_clients=4, max_clients=30, divergence_target=0.001)
+
+    chosen = plan(clients, policy)
+
+    assert 4 < len(chosen.selected) <= 30
+
+
+def test_scores_add_up_to_the_objective() -> None:
+    clients = skewed(30, seed=6)
+    policy = SelectionPolicy(min_clients=8, max_clients=8)
+    history = History((frozenset(["c1", "c2"]),))
+
+    chosen = plan(clients, policy, history)
+
+    f = objective(clients, policy, participation_debt([client.client_id for client in clients], history).tolist())
+    members = [int(name[1:]) for name in chosen.client_ids]
+    assert sum(one.score for one in chosen.selected) == pytest.approx(-float(f.value(f.sums(members))))
+    terms = f.terms(f.sums(members))
+    for name in ("balance", "communication", "time", "debt"):
+        assert sum(one.components[name] for one in chosen.selected) == pytest.approx(float(getattr(terms, name)))
+
+
+def test_over_many_rounds_everybody_takes_part() -> None:
+    clients = skewed(30, seed=7)
+    rounds: tuple[frozenset[str], ...] = ()
+    for number in range(40):
+        chosen = plan(clients, SelectionPolicy(min_clients=6, max_clients=6), History(rounds), seed=number)
+        rounds = (*rounds, frozenset(chosen.client_ids))
+
+    assert chosen.fairness > 0.8
+    assert len(frozenset().union(*rounds)) == 30
+
+
+def searched(f: Objective) -> tuple[Budget, int]:
+    return Budget.of(f.pool), f.pool.policy.min_clients
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_search_beats_a_thousand_random_sets(seed: int) -> None:
+    # 60 choose 10 is far too many to try, so this is local search
+    rng = np.random.default_rng(seed)
+    f = objective(skewed(60, seed), SelectionPolicy(min_clients=10, max_clients=10), debt=rng.uniform(-1, 1, 60))
+    budget, size = searched(f)
+
+    found = best_set(f, budget, size, rng)
+
+    random_sets = np.array([rng.choice(60, size, replace=False) for _ in range(1000)])
+    assert float(f.value(f.sums(found))) < f.value(f.sums(random_sets)).min()
+
+
+def test_a_greedy_dead_end_falls_back_to_the_cheapest_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.domain.selection.search.FEW", 0)
+    # 2 s each and 4 s to spend; the third costs a hair more, less than sums are trusted to show
+    clients = candidates(3, server_cost=[1.0, 1.0, 1.0 + 4e-16], train_seconds=[9.0, 1.0, 0.5])
+    policy = SelectionPolicy(min_clients=2, max_clients=3, budget_constraint=4.0, weights=TIME_ONLY)
+    f = objective(clients, policy)
+    budget, size = searched(f)
+
+    assert budget.room([2]).tolist() == [True, True, False]
+    assert extended(f, budget, [2], np.random.default_rng(0)) is None
+    assert sorted(best_set(f, budget, size, np.random.default_rng(0))) == [0, 1]
+    assert improved(f, budget, [0, 1]) == [0, 1]
+    assert plan(clients, policy).total_cost == 4.0

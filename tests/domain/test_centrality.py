@@ -1,0 +1,128 @@
+"""Betweenness against networkx and by hand, on the whole graph and on the sparsified one."""
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain import centrality
+from app.domain.centrality import betweenness, positive, sparsified, undominated
+from app.domain.connectivity import Connectivity, Edge
+
+NAMES = "abcdefgh"
+
+
+def graph(*edges: tuple[str, str, float], nodes: str | None = None) -> Connectivity:
+    names = nodes or "".join(sorted({name for edge in edges for name in edge[:2]}))
+    return Connectivity.from_edges(names, [Edge(*edge) for edge in edges])
+
+
+def by_networkx(links: Connectivity) -> list[float]:
+    reference = nx.Graph()
+    reference.add_nodes_from(links.client_ids)
+    costs = positive(links.costs).tocoo()
+    for row, column, cost in zip(costs.row, costs.col, costs.data, strict=True):
+        reference.add_edge(links.client_ids[row], links.client_ids[column], weight=cost)
+    central = nx.betweenness_centrality(reference, weight="weight")
+    return [central[name] for name in links.client_ids]
+
+
+def test_the_middle_of_a_path_lies_between_its_ends() -> None:
+    # a - b - c: of the one pair without b, a-c, all shortest paths pass b
+    assert betweenness(graph(("a", "b", 1), ("b", "c", 5)).costs).tolist() == [0, 1, 0]
+
+
+def test_ties_share_the_credit() -> None:
+    # a square: each of the two pairs of opposite corners has two equally short paths, so each corner gets 1/2 of one
+    # pair; 3 pairs do not contain it
+    square = graph(("a", "b", 1), ("b", "c", 1), ("c", "d", 1), ("d", "a", 1))
+
+    assert betweenness(square.costs).tolist() == pytest.approx([1 / 6] * 4)
+
+
+def test_a_direct_link_that_ties_with_a_detour_counts_as_a_path() -> None:
+    # a-c costs 2, as does a-b-c: half of the only pair without b
+    assert betweenness(graph(("a", "b", 1), ("b", "c", 1), ("a", "c", 2)).costs).tolist() == [0, 0.5, 0]
+
+
+def test_of_free_paths_the_one_with_fewer_hops_is_the_shorter() -> None:
+    # all free: the direct links win, nobody lies between
+    assert betweenness(graph(("a", "b", 0), ("b", "c", 0), ("a", "c", 0)).costs).tolist() == [0, 0, 0]
+    # a-b-c is free, a-c is not
+    assert betweenness(graph(("a", "b", 0), ("b", "c", 0), ("a", "c", 0.1)).costs).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("links", [Connectivity.empty(), Connectivity.empty("abcd"), graph(("a", "b", 1))])
+def test_nobody_lies_between_in_a_graph_without_paths(links: Connectivity) -> None:
+    assert betweenness(links.costs).tolist() == [0] * len(links.client_ids)
+    assert sparsified(links.costs).nnz == links.costs.nnz
+
+
+CELLS = [(i, j) for j in range(8) for i in range(j)]
+FEW_VALUES = st.sampled_from([0.0, 0.25, 1.0, 2.0, 3.0])  # sums collide
+SPREAD = st.floats(2**-10, 2**10, width=32)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(CELLS), FEW_VALUES) | st.dictionaries(st.sampled_from(CELLS), SPREAD))
+def test_it_equals_networkx(cells: dict[tuple[int, int], float]) -> None:
+    links = graph(*((NAMES[i], NAMES[j], cost) for (i, j), cost in cells.items()), nodes=NAMES)
+
+    assert betweenness(links.costs).tolist() == pytest.approx(by_networkx(links), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_equals_networkx_on_a_dense_graph(seed: int) -> None:
+    # 40 links per node, so that needless ones are dropped; whole numbers, so that many paths tie
+    half = np.triu(np.random.default_rng(seed).integers(1, 30, (41, 41)), 1)
+    links = Connectivity.from_matrix(map(str, range(41)), half + half.T)
+
+    assert undominated(positive(links.costs)).nnz < 0.7 * links.costs.nnz
+    assert betweenness(links.costs).tolist() == pytest.approx(by_networkx(links), abs=1e-9)
+
+
+def test_the_estimate_is_close_on_a_star(monkeypatch: pytest.MonkeyPatch) -> None:
+    star = graph(*(("a", leaf, 1.0) for leaf in "bcdefgh"))
+    exact = betweenness(star.costs)
+    monkeypatch.setattr(centrality, "EXACT_NODES", 2)
+
+    estimated = betweenness(star.costs)
+
+    assert exact.tolist() == [1] + [0] * 7
+    assert estimated[0] == pytest.approx(1, abs=0.1)
+    assert estimated[1:].tolist() == [0] * 7
+    assert estimated.tolist() == betweenness(star.costs).tolist()
+
+
+def clusters() -> Connectivity:
+    """Two rows of 12 clients a step apart, 100 steps between the rows, every pair linked by its distance."""
+    places = np.concatenate((np.arange(12.0), np.arange(111.0, 123.0)))
+    return Connectivity.from_matrix(map(str, range(24)), np.abs(places[:, np.newaxis] - places))
+
+
+def test_sparsifying_shows_who_would_relay_where_distances_hide_it() -> None:
+    links = clusters()
+
+    # By distance alone every path over the others in between ties with the direct link, so each pair has many.
+    sparse = sparsified(links.costs, neighbours=2)
+
+    assert sparse.nnz < links.costs.nnz / 4
+    assert (sparse != sparse.T).nnz == 0
+    central = betweenness(sparse)
+    # 11 and 12 are the ends of the only bridge: all 11 * 12 pairs across it that do not end there, and none less
+    assert {int(position) for position in np.argsort(-central)[:2]} == {11, 12}
+
+
+def test_sparsifying_keeps_in_one_piece_what_was_in_one_piece() -> None:
+    sparse = Connectivity(tuple(map(str, range(24))), sparsified(clusters().costs, neighbours=2))
+
+    assert nx.is_connected(nx.Graph([(edge.source, edge.target) for edge in sparse.edges()]))
+    assert sparse.neighbours("11")["12"] == 100
+
+
+def test_equal_links_are_all_kept_since_nothing_tells_them_apart() -> None:
+    equal = Connectivity.from_matrix(map(str, range(12)), np.ones((12, 12)) - np.eye(12))
+
+    assert sparsified(equal.costs, neighbours=2).nnz == equal.costs.nnz
+    assert betweenness(sparsified(equal.costs, neighbours=2)).tolist() == [0] * 12
