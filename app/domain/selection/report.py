@@ -1,6 +1,5 @@
 """From the set that a strategy chose to the selection that is shown: order, cost, divergence, fairness, reasons."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -40,6 +39,7 @@ def report(
         reason: why a candidate was skipped although the budget had room for it.
     """
     order = sorted(members, key=lambda member: (-scores[member], member))
+    chosen = frozenset(members)
     left = budget.limit - budget.spent(members)
     full = len(members) >= pool.policy.max_clients
 
@@ -63,9 +63,9 @@ def report(
         skipped=tuple(
             Skipped(candidate.client_id, why(position))
             for position, candidate in enumerate(pool.candidates)
-            if position not in set(members)
+            if position not in chosen
         ),
-        total_cost=math.fsum(budget.costs[list(members)]),
+        total_cost=budget.spent(members),
         label_divergence=pool.labels.pooled_divergence(members, pool.reliability * pool.samples),
         fairness=fairness(pool, members, history),
         plan=Plan("star", dict.fromkeys(pool.ids(order))),
