@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from app.agent import AgentError, load_trainer
 from app.agent import serve as serve_agent
 from app.main import create_app
 from app.services.keys import AdminKey, key_path
+from app.services.system import System
 from app.settings import Settings, WrongSetting
 from app.store import migrations
 
@@ -74,7 +76,7 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=int(settings.coordinator.drain_seconds) or 1,
     )
-    server = uvicorn.Server(config)
+    server = _DrainingServer(config, app.state.system)
     server.run()
     if not server.started:
         raise typer.Exit(1)
@@ -202,6 +204,18 @@ def demo(
         run(strategy=strategy, agents=agents, keep=keep, seed=seed)
     except DemoFailed as error:
         fail(str(error))
+
+
+class _DrainingServer(uvicorn.Server):
+    """Gives its trainings away as soon as it is told to stop, before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, system: System) -> None:
+        super().__init__(config)
+        self._system = system
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._system.coordinator.stop()
+        await super().shutdown(sockets)
 
 
 def _settings(**overrides: Any) -> Settings:

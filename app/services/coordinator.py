@@ -43,7 +43,8 @@ class Coordinator:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._driving: dict[str, asyncio.Task[None]] = {}
+        self._driving: set[asyncio.Task[None]] = set()
+        self._draining = False
         self._last_tick = time.monotonic()
         metrics.tick_age.set_function(lambda: self.tick_age)
 
@@ -65,7 +66,7 @@ class Coordinator:
         """Claim what is free."""
         async with self._db.read() as tx:
             claimable = await tx.leases.claimable()
-        while claimable:
+        while claimable and not self._draining:
             async with self._db.begin() as tx:
                 claim = await tx.leases.claim(self._owner, self._settings.lease_seconds)
             if claim is None:
@@ -74,16 +75,16 @@ class Coordinator:
                 self._metrics.lease_takeovers.inc()
                 log.info("training taken over", training=claim.lease.training_id, previous_owner=claim.previous_owner)
             task = asyncio.create_task(self._own(claim.lease), name=f"training {claim.lease.training_id}")
-            self._driving[claim.lease.training_id] = task
-            task.add_done_callback(self._forget)
+            self._driving.add(task)
+            task.add_done_callback(self._done)
         self._last_tick = time.monotonic()
 
     async def stop(self) -> None:
-        """Stop driving and release every lease, so that a peer takes over at once."""
-        tasks = list(self._driving.values())
-        for task in tasks:
+        """Claim nothing more, stop driving, and release every lease, so that a peer takes over at once."""
+        self._draining = True
+        for task in self._driving:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._driving, return_exceptions=True)
 
     async def _own(self, lease: Lease) -> None:
         with structlog.contextvars.bound_contextvars(training=lease.training_id, fence=lease.fence):
@@ -167,7 +168,7 @@ class Coordinator:
             async with self._db.begin() as tx:
                 await tx.leases.release(lease)
 
-    def _forget(self, done: asyncio.Task[None]) -> None:
-        self._driving = {name: task for name, task in self._driving.items() if task is not done}
-        if not done.cancelled() and (problem := done.exception()) is not None:
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._driving.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
             log.error("a training's task failed", exc_info=problem)

@@ -83,10 +83,13 @@ class ModelStore:
         finally:
             writer.discard()
 
+    def has(self, sha256: str) -> bool:
+        return (self._directory / sha256).is_file()
+
     def path(self, sha256: str) -> Path:
         """Where a file lies. Raises `NotFound`."""
         path = self._directory / sha256
-        if not _SHA256.fullmatch(sha256) or not path.is_file():
+        if not _SHA256.fullmatch(sha256) or not self.has(sha256):
             raise NotFound("model file", sha256)
         return path
 

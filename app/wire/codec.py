@@ -27,6 +27,8 @@ Parameters = Mapping[str, npt.NDArray[Any]]
 
 MEDIA_TYPE = "application/vnd.safetensors"
 MAX_HEADER_BYTES = 100_000_000  # the bound of the reference implementation
+MAX_DIMENSIONS = 64  # numpy's bound
+MAX_SIDE = 2**48  # an empty tensor may have any other side, within what an address can count
 
 _LENGTH = struct.Struct("<Q")
 _DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -143,7 +145,9 @@ def decode(buffer: Buffer) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]
 
 def _parse_header(text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        header = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except MalformedParameters:
+        raise
     except (ValueError, RecursionError) as error:
         raise MalformedParameters(f"the header is not JSON: {error}") from error
     if not isinstance(header, dict):
@@ -165,7 +169,15 @@ def _no_constant(name: str) -> None:
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIDE
+
+
+def _is_shape(value: object) -> bool:
+    """Sides whose product numpy can hold, also where an empty side makes it zero."""
+    if not isinstance(value, list) or len(value) > MAX_DIMENSIONS or not all(_is_size(side) for side in value):
+        return False
+    elements: int = prod(side for side in value if side)
+    return elements <= MAX_SIDE
 
 
 def _parse_spec(name: str, entry: object) -> TensorSpec:
@@ -174,9 +186,9 @@ def _parse_spec(name: str, entry: object) -> TensorSpec:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise MalformedParameters(f"tensor {name!r} has the unknown dtype {dtype!r}")
-    if not isinstance(shape, list) or not all(_is_size(side) for side in shape):
+    if not _is_shape(shape):
         raise MalformedParameters(f"tensor {name!r} has a broken shape")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(offset) for offset in offsets):  # noqa: PLR2004
+    if not isinstance(offsets, list) or len(offsets) != len(("start", "stop")) or not all(map(_is_size, offsets)):
         raise MalformedParameters(f"tensor {name!r} has broken data_offsets")
     if offsets[1] - offsets[0] != prod(shape) * _DTYPES[dtype].itemsize:
         raise MalformedParameters(f"tensor {name!r} does not fill its data_offsets")

@@ -31,7 +31,7 @@ from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants, Phase
 from app.store.database import Database
 from app.store.leases import Lease
-from app.wire.tasks import TaskResult
+from app.wire.tasks import TaskKind, TaskResult
 
 
 class RoundEngine:
@@ -94,14 +94,8 @@ class RoundEngine:
         value = await self._ledger.handed_over(lease, value)
         outstanding = [part for part in value.participations if part.status in OUTSTANDING]
         reserve = evaluation_seconds(policy) if training.config.evaluation_clients else 0.0
-        phase = Phase(
-            value=value,
-            kind="fit",
-            config=training.config,
-            model=await asyncio.to_thread(self._files.load, value.base_model or ""),
-            spool=self._files.spool(value),
-            budget=RetryBudget.of(len(outstanding)),
-            deadline=value.deadline_at - reserve,
+        phase = await self._phase(
+            training, value, "fit", value.base_model, tasks=len(outstanding), deadline=value.deadline_at - reserve
         )
         clients = await self._clients(value.selected_clients)
         fit = self._participants.fit
@@ -129,6 +123,7 @@ class RoundEngine:
         spool = self._files.spool(value)
         async with self._db.read() as tx:
             before = (await tx.models.find(value.training_id, value.base_model or "")).parent
+        await self._recover(training, value)
         try:
             stored = await asyncio.to_thread(self._files.aggregate, training.config, value, before, spool)
         except UnusableRound as error:
@@ -144,15 +139,8 @@ class RoundEngine:
     async def _evaluate(self, lease: Lease, training: Training, value: Round) -> Round:
         policy, now = training.config.round_policy, self._clock.now()
         evaluators = await self._evaluators(training, value)
-        phase = Phase(
-            value=value,
-            kind="evaluate",
-            config=training.config,
-            model=await asyncio.to_thread(self._files.load, value.model or ""),
-            spool=self._files.spool(value),
-            budget=RetryBudget.of(len(evaluators)),
-            deadline=value.deadline_at if now < value.deadline_at else now + evaluation_seconds(policy),
-        )
+        deadline = value.deadline_at if now < value.deadline_at else now + evaluation_seconds(policy)
+        phase = await self._phase(training, value, "evaluate", value.model, tasks=len(evaluators), deadline=deadline)
         measured: dict[str, TaskResult] = {}
         if evaluators:
             await gather(
@@ -173,6 +161,38 @@ class RoundEngine:
         )
         self._participants.forget(evaluators, value, "evaluate")
         return value
+
+    async def _recover(self, training: Training, value: Round) -> None:
+        """Ask agents again for updates that the spool lacks: it may be another machine's, or have been emptied."""
+        lost = await asyncio.to_thread(self._files.lost, value)
+        if not lost:
+            return
+        now = self._clock.now()
+        deadline = max(value.deadline_at, now + evaluation_seconds(training.config.round_policy))
+        phase = await self._phase(training, value, "fit", value.base_model, tasks=len(lost), deadline=deadline)
+        clients = await self._clients([part.client_id for part in lost])
+        recover = self._participants.recover
+        await gather(
+            [recover(phase, part, clients[part.client_id]) for part in lost if part.client_id in clients],
+            clock=self._clock,
+            goal=len(lost),
+            quorum=len(lost),
+            deadline=deadline,
+            grace_seconds=0.0,
+        )
+
+    async def _phase(
+        self, training: Training, value: Round, kind: TaskKind, model: str | None, *, tasks: int, deadline: float
+    ) -> Phase:
+        return Phase(
+            value=value,
+            kind=kind,
+            config=training.config,
+            model=await asyncio.to_thread(self._files.load, model or ""),
+            spool=self._files.spool(value),
+            budget=RetryBudget.of(tasks),
+            deadline=deadline,
+        )
 
     async def _plan(self, training: Training, value: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
         async with self._db.read() as tx:

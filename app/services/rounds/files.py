@@ -45,6 +45,12 @@ class RoundFiles:
         except (WireError, ValueError) as error:
             raise UpdateRejected(str(error)) from error
 
+    def lost(self, value: Round) -> list[Participation]:
+        """Received updates that are not in the spool."""
+        spool = self.spool(value)
+        received = [part for part in value.participations if part.status == "received"]
+        return [part for part in received if part.update is None or not spool.has(part.update)]
+
     def aggregate(self, config: TrainingConfig, value: Round, before: str | None, spool: ModelStore) -> StoredFile:
         """The next model from the received updates, always in the order of the client ids: the same bytes each time.
 

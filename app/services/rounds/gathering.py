@@ -25,6 +25,7 @@ async def gather(
     """
     waiting = {asyncio.create_task(job) for job in jobs}
     came = list(arrivals)
+    timer: asyncio.Task[None] | None = None
     try:
         while True:
             now = clock.now()
@@ -39,11 +40,13 @@ async def gather(
             )
             if verdict.action != "wait":
                 return verdict.action == "proceed"
-            done, waiting = await asyncio.wait(
-                waiting, timeout=max(0.0, verdict.until - now), return_when=asyncio.FIRST_COMPLETED
-            )
-            came += [arrival for task in done if (arrival := task.result()) is not None]
+            timer = asyncio.create_task(clock.sleep(verdict.until - now))
+            done, _ = await asyncio.wait({*waiting, timer}, return_when=asyncio.FIRST_COMPLETED)
+            timer.cancel()
+            waiting -= done
+            came += [arrival for task in done - {timer} if (arrival := task.result()) is not None]
     finally:
-        for task in waiting:
+        leftover = [*waiting, *([] if timer is None else [timer])]
+        for task in leftover:
             task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.gather(*leftover, return_exceptions=True)

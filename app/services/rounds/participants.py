@@ -93,6 +93,12 @@ class Participants:
         written = await self._ledger.settled(lease, phase.value, part, run)
         return part.finished_at if written and part.status == "received" else None
 
+    async def recover(self, phase: Phase, part: Participation, client: Client) -> float | None:
+        """Fetch an update once more. The spool names files by content, so nothing but the same update will do."""
+        run = TaskRun(attempts=part.attempts)
+        await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
+        return None if run.file is None else self._clock.now()
+
     async def evaluate(self, phase: Phase, client: Client, measured: dict[str, TaskResult]) -> float | None:
         """Evaluate at one client into `measured`. The instant of its arrival, None without a measurement."""
         run = TaskRun()
