@@ -23,7 +23,7 @@ from app.routers import clients, connectivity, models, operations, rounds, selec
 from app.services.agents import AgentCaller
 from app.services.breakers import Breakers
 from app.services.clients import Clients
-from app.services.connectivity import ConnectivityMatrix
+from app.services.connectivity import ConnectivityMatrix, LatestConnectivity
 from app.services.coordinator import Coordinator
 from app.services.dispatch import Dispatcher
 from app.services.health import HealthProber
@@ -95,7 +95,8 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     files = RoundFiles(store, settings.data_dir / "spool")
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
     breakers = Breakers(db, clock, metrics, rng)
-    planner = Planner(clock, metrics)
+    matrix = LatestConnectivity()
+    planner = Planner(matrix, clock, metrics)
     ledger = RoundLedger(db, clock, breakers, metrics)
     dispatcher = Dispatcher(
         caller=caller, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
@@ -118,7 +119,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         db=db,
         clients=Clients(db, clock),
         breakers=breakers,
-        connectivity=ConnectivityMatrix(db, clock),
+        connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, planner),
         trainings=Trainings(db, clock),
         models=Models(db, store, clock, max_bytes=settings.models.max_bytes),

@@ -1,26 +1,40 @@
 """The connectivity matrix and the topology that it spans over the registered clients."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 
 from app.clock import Clock
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.topology import TopologyStats, topology_stats
 from app.store.database import Database
+from app.store.transaction import Transaction
 
 Build = Callable[[Collection[str]], Connectivity]
+
+
+class LatestConnectivity:
+    """The newest matrix, loaded once a version: what the domain derives from it is kept with the object."""
+
+    def __init__(self) -> None:
+        self._cached = Connectivity.empty()
+
+    async def get(self, tx: Transaction) -> Connectivity:
+        if self._cached.version != await tx.connectivity.latest_version():
+            self._cached = await tx.connectivity.latest()
+        return self._cached
 
 
 class ConnectivityMatrix:
     """Use cases around the matrix. Building and checking one happens in a thread, outside any transaction."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, latest: LatestConnectivity, clock: Clock) -> None:
         self._db = db
+        self._latest = latest
         self._clock = clock
 
     async def latest(self) -> Connectivity:
         async with self._db.read() as tx:
-            return await tx.connectivity.latest()
+            return await self._latest.get(tx)
 
     async def latest_version(self) -> int:
         async with self._db.read() as tx:
@@ -31,27 +45,32 @@ class ConnectivityMatrix:
         async with self._db.read() as tx:
             known = frozenset(await tx.clients.ids())
         value = await asyncio.to_thread(build, known)
-        return await self._store(value)
+        async with self._db.begin() as tx:
+            await tx.connectivity.lock()
+            return await self._store(tx, value)
 
-    async def change(self, edges: Iterable[Edge]) -> int:
+    async def change(self, edges: Sequence[Edge]) -> int:
         """Set or remove some links, as a new version. Raises `InvalidConnectivity`."""
-        async with self._db.read() as tx:
-            known = frozenset(await tx.clients.ids())
-            before = await tx.connectivity.latest()
-        value = await asyncio.to_thread(lambda: before.with_edges(edges, known=known))
-        return await self._store(value)
+        while True:
+            async with self._db.read() as tx:
+                known = frozenset(await tx.clients.ids())
+                before = await self._latest.get(tx)
+            value = await asyncio.to_thread(lambda base, ids: base.with_edges(edges, known=ids), before, known)
+            async with self._db.begin() as tx:
+                await tx.connectivity.lock()
+                if await tx.connectivity.latest_version() == before.version:  # else somebody was faster: again
+                    return await self._store(tx, value)
 
     async def topology(self) -> TopologyStats:
         """Statistics over the registered clients and their links."""
         async with self._db.read() as tx:
             clients = await tx.clients.all()
-            connectivity = await tx.connectivity.latest()
+            connectivity = await self._latest.get(tx)
         candidates = [client.candidate() for client in clients]
         return await asyncio.to_thread(topology_stats, connectivity, candidates)
 
-    async def _store(self, value: Connectivity) -> int:
+    async def _store(self, tx: Transaction, value: Connectivity) -> int:
         now = self._clock.now()
-        async with self._db.begin() as tx:
-            version = await tx.connectivity.add(value, now)
-            await tx.events.append("connectivity.replaced", now, version=version, clients=len(value.client_ids))
+        version = await tx.connectivity.add(value, now)
+        await tx.events.append("connectivity.replaced", now, version=version, clients=len(value.client_ids))
         return version

@@ -15,6 +15,7 @@ from app.domain.selection import select
 from app.domain.selection.types import BYTES_PER_MB, History, Selection, SelectionPolicy, Skipped
 from app.domain.trainings import TrainingConfig
 from app.metrics import Metrics
+from app.services.connectivity import LatestConnectivity
 from app.store.rounds import PastSelection
 from app.store.transaction import Transaction
 
@@ -39,7 +40,8 @@ class Fleet:
 class Planner:
     """Reads the fleet and runs strategies off the event loop."""
 
-    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, connectivity: LatestConnectivity, clock: Clock, metrics: Metrics) -> None:
+        self._connectivity = connectivity
         self._clock = clock
         self._metrics = metrics
 
@@ -55,7 +57,7 @@ class Planner:
                 offered.append(client)
             else:
                 shut_out.append(Skipped(client.id, reason))
-        return Fleet(tuple(clients), tuple(offered), tuple(shut_out), forced, await tx.connectivity.latest())
+        return Fleet(tuple(clients), tuple(offered), tuple(shut_out), forced, await self._connectivity.get(tx))
 
     async def select(
         self, fleet: Fleet, strategy: str, history: History, policy: SelectionPolicy, seed: int

@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 from scipy.sparse import csr_array
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.connectivity import Connectivity
@@ -21,6 +21,11 @@ class ConnectivityRepository:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+
+    async def lock(self) -> None:
+        """Keep other writers of the matrix out until the transaction ends; on SQLite there is only one anyway."""
+        if self._connection.dialect.name == "postgresql":
+            await self._connection.execute(text("LOCK TABLE connectivity IN EXCLUSIVE MODE"))
 
     async def latest_version(self) -> int:
         query = select(connectivity.c.version).order_by(connectivity.c.version.desc()).limit(1)

@@ -55,7 +55,7 @@ HOSTILE = {
     "a fractional offset": (file({"w": spec(offsets=[0.0, 4.0])}, FOUR), "broken data_offsets"),
     "offsets backwards": (file({"w": spec(offsets=[4, 0])}, FOUR), "does not fill its data_offsets"),
     "a shape larger than its bytes": (file({"w": spec(shape=[2])}, FOUR), "does not fill its data_offsets"),
-    "a shape whose product overflows": (file({"w": spec(shape=[2**62, 4])}, FOUR), "does not fill its data_offsets"),
+    "a shape whose product overflows": (file({"w": spec(shape=[2**62, 4])}, FOUR), "has a broken shape"),
     "an offset past the file": (file({"w": spec(shape=[2], offsets=[0, 8])}, FOUR), "end at 8, the block at 4"),
     "bytes left over": (file({"w": spec()}, EIGHT), "end at 4, the block at 8"),
     "bytes that belong to nobody": (file({}, b"\0"), "end at 0, the block at 1"),

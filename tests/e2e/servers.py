@@ -1,0 +1,105 @@
+"""The control plane as its users run it: a process of its own, on a real socket."""
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PATIENCE = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """`tcsfeel serve` on one port, which can be killed and started again."""
+
+    def __init__(self, directory: Path, database_url: str, **environment: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.key = secrets.token_urlsafe(24)
+        self.log = directory / "server.log"
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONWARNINGS": "error",
+            "TCSFEEL_DATA_DIR": str(directory / "data"),
+            "TCSFEEL_DATABASE__URL": database_url,
+            "TCSFEEL_AUTH__ADMIN_KEY": self.key,
+            "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
+            "TCSFEEL_COORDINATOR__LEASE_SECONDS": "1",
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Return once it is ready."""
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", str(self.port)]
+            self._process = subprocess.Popen(  # noqa: ASYNC220, S603  (a start is quick; the command is ours)
+                command, env=self._environment, stdout=log, stderr=log
+            )
+        async with asyncio.timeout(PATIENCE), httpx.AsyncClient() as http:
+            while True:
+                assert self._process.poll() is None, self.log.read_text()
+                try:
+                    if (await http.get(f"{self.url}/readyz")).is_success:
+                        return
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """``SIGTERM``; gives the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        process = self._process
+        if process is None:
+            return 0
+        self._process = None
+        process.send_signal(number)
+        return process.wait(PATIENCE)
+
+    def api(self) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE)
+
+
+@asynccontextmanager
+async def server(directory: Path, database_url: str, **environment: str) -> AsyncIterator[Server]:
+    started = Server(directory, database_url, **environment)
+    await started.start()
+    try:
+        yield started
+    finally:
+        started.kill()
+
+
+async def call(api: httpx.AsyncClient, method: str, path: str, **kwargs: Any) -> Any:
+    """The body of an answer that must be a success."""
+    response = await api.request(method, path, **kwargs)
+    assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
+    return response.json() if response.content else None
+
+
+def unhandled(log: Path) -> list[str]:
+    """Lines of a server's log that nobody wants to see."""
+    return [line for line in log.read_text().splitlines() if re.search(r"Traceback|\[error|unforeseen", line)]
