@@ -1,11 +1,15 @@
 """What routes ask for, as annotated aliases; it all hangs on `app.state.system`, made by the composition root."""
 
 import hashlib
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 
+from app.schemas.fields import KEY_PATTERN
 from app.services.breakers import Breakers
 from app.services.clients import Clients
 from app.services.connectivity import ConnectivityMatrix
@@ -28,21 +32,40 @@ def system(request: Request) -> System:
 AppSystem = Annotated[System, Depends(system)]
 
 
-async def authenticate(
-    request: Request, wired: AppSystem, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> None:
+async def authenticate(request: Request) -> None:
     """Let holders of the admin key through; without authentication, this machine's users."""
+    wired = system(request)
     if wired.settings.auth.enabled:
+        given = await _bearer(request)
         wired.admin_key.check(None if given is None else given.credentials)
     elif request.client is None or not is_loopback(request.client.host):
         raise Unauthenticated
+
+
+class ApiRoute(APIRoute):
+    """A route of ``/v1``: asks for the key before it reads a body, and refuses parameters that it does not know."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = {parameter.alias for parameter in self.dependant.query_params}
+
+        async def guarded(request: Request) -> Response:
+            await authenticate(request)
+            unknown = [name for name in request.query_params if name not in known]
+            if unknown:
+                raise RequestValidationError(
+                    [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in unknown]
+                )
+            return await handle(request)
+
+        return guarded
 
 
 async def idempotent_request(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description="Makes a repeat harmless"),
+        Header(min_length=1, max_length=255, pattern=KEY_PATTERN, description="Makes a repeat harmless"),
     ] = None,
 ) -> IdempotentRequest | None:
     """The request's identity, where it has a key: the same key with another body is refused."""
@@ -52,7 +75,8 @@ async def idempotent_request(
     return IdempotentRequest(f"{request.method} {request.url.path}", idempotency_key, digest)
 
 
-Authenticated = Depends(authenticate)
+BearerKey = Depends(_bearer)
+"""Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
 Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
 
 

@@ -16,7 +16,7 @@ from prometheus_fastapi_instrumentator import Instrumentator
 
 from app import __version__, problems
 from app.clock import Clock, SystemClock
-from app.deps import Authenticated
+from app.deps import BearerKey
 from app.metrics import Metrics
 from app.middleware import BodyLimit, RequestContext
 from app.routers import clients, connectivity, models, operations, rounds, selections, trainings
@@ -72,12 +72,13 @@ def create_app(
         description=DESCRIPTION,
         redoc_url=None,
         lifespan=lifespan,
+        redirect_slashes=False,
         responses={422: {"model": problems.Problem, "description": "The request cannot be true"}},
     )
     app.state.system = system
     problems.install(app)
     for router in (clients, connectivity, selections, trainings, rounds, models):
-        app.include_router(router.router, dependencies=[Authenticated], responses=problems.responses(401, 422, 503))
+        app.include_router(router.router, dependencies=[BearerKey], responses=problems.responses(401, 422, 503))
     app.include_router(operations.router)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     Instrumentator(registry=system.metrics.registry, excluded_handlers=["/metrics"]).instrument(app)

@@ -9,6 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.problems import unforeseen
+
 log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -37,7 +39,13 @@ class RequestContext:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request=request_id):
-            await self._app(scope, receive, note)
+            try:
+                await self._app(scope, receive, note)
+            except Exception as error:
+                response = unforeseen(error)
+                if status:  # too late for another answer
+                    raise
+                await response(scope, receive, note)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
 

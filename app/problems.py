@@ -4,6 +4,8 @@
 ``/header/…`` point at the rest of the request. What the sender wrote is not repeated: it may be a secret.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,8 +18,10 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from app.domain import errors
+from app.schemas.fields import PATTERN_RULES
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
 from app.store.model_store import FileTooLarge
@@ -45,6 +49,21 @@ class Problem(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
+class UnsupportedMediaType(Exception):
+    """The body is of another kind than the operation takes."""
+
+    def __init__(self, *accepted: str) -> None:
+        super().__init__(f"should be {' or '.join(accepted)}")
+
+
+class RangeNotSatisfiable(Exception):
+    """The ``Range`` asks for nothing that a representation of `size` bytes has."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"should be bytes=FIRST-LAST within the {size} bytes that there are")
+        self.size = size
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a class of errors is to HTTP."""
@@ -70,6 +89,12 @@ CATALOG: Mapping[type[Exception], Kind] = {
         HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid key is needed", {"WWW-Authenticate": "Bearer"}
     ),
     FileTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The body is too large"),
+    UnsupportedMediaType: Kind(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of another kind"
+    ),
+    RangeNotSatisfiable: Kind(
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies outside"
+    ),
 }
 
 
@@ -93,7 +118,18 @@ def responses(*statuses: int, also: Responses | None = None) -> Responses:
     return errors_by_status | (also or {})
 
 
-def problem(kind: Kind, detail: str, fields: Sequence[FieldProblem] = ()) -> Response:
+class ProblemResponse(JSONResponse):
+    """Problem details. Text that UTF-8 cannot hold, such as half of a surrogate pair that was sent, becomes ``?``."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def problem(
+    kind: Kind, detail: str, fields: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
+) -> Response:
     body: dict[str, Any] = {
         "type": f"urn:tcsfeel:problem:{kind.name}",
         "title": kind.title,
@@ -102,17 +138,18 @@ def problem(kind: Kind, detail: str, fields: Sequence[FieldProblem] = ()) -> Res
     }
     if fields:
         body["errors"] = [field.model_dump() for field in fields]
-    return JSONResponse(body, kind.status, headers=kind.headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(body, kind.status, headers=dict(kind.headers or {}) | dict(headers or {}))
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error with problem details."""
+    """Answer every error with problem details; what nobody foresaw is `app.middleware.RequestContext`'s to answer."""
     for cls in CATALOG:
         app.add_exception_handler(cls, _known)
     app.add_exception_handler(RequestValidationError, _unprocessable)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(SQLAlchemyError, _database)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(UnsupportedMediaType, _media_type)
+    app.add_exception_handler(RangeNotSatisfiable, _range)
 
 
 async def _known(_request: Request, error: Exception) -> Response:
@@ -120,38 +157,109 @@ async def _known(_request: Request, error: Exception) -> Response:
     return problem(kind_of(error), str(error), fields)
 
 
-async def _unprocessable(_request: Request, error: Exception) -> Response:
+async def _media_type(_request: Request, error: Exception) -> Response:
+    return problem(
+        CATALOG[UnsupportedMediaType],
+        f"Content-Type {error}",
+        [FieldProblem(pointer="/header/content-type", detail=str(error))],
+    )
+
+
+async def _range(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RangeNotSatisfiable)  # noqa: S101  (the handler is registered for this class)
+    fields = [FieldProblem(pointer="/header/range", detail=str(error))]
+    headers = {"Content-Range": f"bytes */{error.size}"}
+    return problem(CATALOG[RangeNotSatisfiable], f"Range {error}", fields, headers)
+
+
+async def _unprocessable(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  (the handler is registered for this class)
-    fields = field_problems(error.errors())
+    found = error.errors()
+    if any(entry["loc"] == ("body",) and isinstance(entry.get("input"), bytes) for entry in found):
+        return await _media_type(request, UnsupportedMediaType("application/json"))  # so it was not even parsed
+    return _invalid(field_problems(found))
+
+
+def _invalid(fields: Sequence[FieldProblem]) -> Response:
     detail = "; ".join(f"{field.pointer or 'the body'} {field.detail}" for field in fields[:3])
     return problem(CATALOG[errors.Invalid], detail, fields)
 
 
 def field_problems(found: Sequence[Any]) -> list[FieldProblem]:
     """Pydantic's errors as pointers; at most a hundred."""
-    return [FieldProblem(pointer=_pointer(entry["loc"]), detail=_sentence(entry["msg"])) for entry in found[:100]]
+    return [FieldProblem(pointer=_pointer(entry), detail=_sentence(entry)) for entry in found[:100]]
 
 
-def _pointer(place: Sequence[str | int]) -> str:
-    parts = place[1:] if place[:1] == ("body",) else place
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+def _pointer(entry: Any) -> str:
+    """The place of an error; for JSON that does not parse, and where a key is what is wrong, what holds it."""
+    place = entry["loc"][1:] if entry["loc"][:1] == ("body",) else entry["loc"]
+    if entry["type"] == "json_invalid":
+        place = ()
+    elif place[-1:] == ("[key]",):
+        place = place[:-1]
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
 
 
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Input should", "should")
+_SUBJECT = re.compile(r"^(?:Input|String|List|Dictionary|Value) should\b")
+_WORDS: Mapping[str, str] = {
+    "missing": "is required",
+    "extra_forbidden": "is not known here: leave it out",
+    "model_type": "should be a JSON object",
+    "model_attributes_type": "should be a JSON object",
+    "string_unicode": "should be text without lone surrogates",
+}
 
 
-async def _http(_request: Request, error: Exception) -> Response:
+def _sentence(entry: Any) -> str:
+    """What is wrong, as it reads after the name of the field."""
+    context = entry.get("ctx") or {}
+    if entry["type"] == "json_invalid":
+        place = f" at character {entry['loc'][-1]}" if isinstance(entry["loc"][-1], int) else ""
+        return f"is not JSON: {context.get('error', entry['msg'])}{place}"
+    if entry["type"] == "string_pattern_mismatch" and context.get("pattern") in PATTERN_RULES:
+        return PATTERN_RULES[context["pattern"]]
+    words = _WORDS.get(entry["type"]) or _SUBJECT.sub("should", entry["msg"].removeprefix("Value error, "))
+    return f"has a key that {words}" if entry["loc"][-1:] == ("[key]",) else words
+
+
+_UNPARSABLE: Mapping[type[BaseException], str] = {
+    RecursionError: "is nested too deeply",
+    UnicodeDecodeError: "is not JSON: it is not UTF-8",
+    ValueError: "is not JSON that can be read: a number has too many digits",
+}
+
+
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (the handler is registered for this class)
-    status = HTTPStatus(error.status_code)
-    kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase, error.headers)
-    return problem(kind, str(error.detail))
+    status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+    if status == HTTPStatus.BAD_REQUEST:  # the framework's word for a body that it cannot parse
+        for cls, words in _UNPARSABLE.items():
+            if isinstance(error.__cause__, cls):
+                return _invalid([FieldProblem(pointer="", detail=words)])
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
+    kind = next((kind for kind in CATALOG.values() if kind.status == status and status in _SHARED), None)
+    kind = kind or Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+    return problem(kind, str(error.detail), headers=headers)
+
+
+_SHARED = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of every route at the request's path: the framework names those of one route alone."""
+    methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+    return sorted(
+        method
+        for method in methods
+        if any(route.matches({**request.scope, "method": method})[0] == Match.FULL for route in request.app.routes)
+    )
 
 
 async def _database(_request: Request, error: Exception) -> Response:
     """A database that does not answer is a matter of time; anything else it says is a fault of ours."""
     if not isinstance(error, DBAPIError) or not (error.connection_invalidated or _is_outage(error)):
-        return await _unforeseen(_request, error)
+        return unforeseen(error)
     log.error("the database does not answer", exc_info=error)
     kind = Kind(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -166,7 +274,8 @@ def _is_outage(error: DBAPIError) -> bool:
     return type(error).__name__ in {"OperationalError", "InterfaceError"}
 
 
-async def _unforeseen(_request: Request, error: Exception) -> Response:
+def unforeseen(error: Exception) -> Response:
+    """The answer to an error that is in no table."""
     log.error("unforeseen error", exc_info=error)
     kind = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something went wrong here")
     return problem(kind, "the server's log says more, under this response's X-Request-ID")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response, status
 
-from app.deps import AppBreakers, AppClients
+from app.deps import ApiRoute, AppBreakers, AppClients
 from app.domain.errors import Invalid
 from app.problems import responses
 from app.schemas.clients import (
@@ -20,7 +20,7 @@ from app.schemas.clients import (
 from app.schemas.fields import ID_PATTERN
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
 
-router = APIRouter(prefix="/v1/clients", tags=["clients"])
+router = APIRouter(prefix="/v1/clients", tags=["clients"], route_class=ApiRoute)
 
 Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["edge-7"])]
 Tag = Annotated[

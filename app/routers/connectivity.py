@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response, status
 
-from app.deps import AppConnectivity
+from app.deps import ApiRoute, AppConnectivity
 from app.problems import responses
 from app.routers.matrices import from_json, from_safetensors, to_json, to_safetensors
 from app.schemas.connectivity import (
@@ -18,7 +18,7 @@ from app.schemas.connectivity import (
 )
 from app.wire.codec import MEDIA_TYPE
 
-router = APIRouter(prefix="/v1", tags=["connectivity"])
+router = APIRouter(prefix="/v1", tags=["connectivity"], route_class=ApiRoute)
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _REPLACE: dict[str, Any] = {

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
-from app.deps import AppModels
+from app.deps import ApiRoute, AppModels
 from app.problems import responses
 from app.routers.trainings import Id
 from app.schemas.models import ModelVersionOut
 from app.wire.codec import MEDIA_TYPE
 
-router = APIRouter(prefix="/v1/trainings/{training_id}/model", tags=["models"])
+router = APIRouter(prefix="/v1/trainings/{training_id}/model", tags=["models"], route_class=ApiRoute)
 
 _BINARY = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}}

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response, status
 
-from app.deps import AppTrainings, Idempotent
+from app.deps import ApiRoute, AppTrainings, Idempotent
 from app.domain.rounds import ENDED
 from app.problems import responses
 from app.routers.trainings import Id
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
 from app.schemas.rounds import RoundOut
 
-router = APIRouter(prefix="/v1/trainings/{training_id}/rounds", tags=["rounds"])
+router = APIRouter(prefix="/v1/trainings/{training_id}/rounds", tags=["rounds"], route_class=ApiRoute)
 
 MAX_WAIT_SECONDS = 600
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter
 
-from app.deps import AppSelections
+from app.deps import ApiRoute, AppSelections
 from app.problems import responses
 from app.schemas.selections import PlanSelection, SelectionOut
 
-router = APIRouter(prefix="/v1", tags=["selections"])
+router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 
 
 @router.post("/selections", responses=responses(409, 413))

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response, status
 
-from app.deps import AppSettings, AppTrainings, Idempotent
+from app.deps import ApiRoute, AppSettings, AppTrainings, Idempotent
 from app.problems import responses
 from app.schemas.fields import ID_PATTERN
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
 from app.schemas.trainings import CreateTraining, TrainingOut
 
-router = APIRouter(prefix="/v1/trainings", tags=["trainings"])
+router = APIRouter(prefix="/v1/trainings", tags=["trainings"], route_class=ApiRoute)
 
 Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["3f0c2a9d5b7e4c11"])]
 

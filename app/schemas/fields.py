@@ -8,6 +8,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 PLAIN_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+URL_PATTERN = r"^https?://[\x21-\x7e]+$"
+KEY_PATTERN = r"^[\x21-\x7e]+$"
+TAG_PATTERN = r"^[^\x00-\x1f\x7f:]+:[^\x00-\x1f\x7f]*$"
+PATTERN_RULES = {
+    ID_PATTERN: "should be 1 to 64 of the characters A-Z a-z 0-9 . _ -",
+    PLAIN_PATTERN: "should hold no control characters",
+    URL_PATTERN: "should be a URL with http:// or https://, in visible ASCII characters",
+    KEY_PATTERN: "should be visible ASCII characters",
+    TAG_PATTERN: "should be key:value, without control characters",
+}
+"""What each pattern asks for, in words."""
 
 
 class RequestModel(BaseModel):
@@ -27,8 +38,8 @@ def _agent_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from None
+    except ValueError:  # its message may repeat a part of the URL
+        raise ValueError("must be a URL whose host and port can be read") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be http://host or https://host, with an optional port and path")
     if port == 0 or parts.username is not None or parts.password is not None or parts.query or parts.fragment:
@@ -42,6 +53,6 @@ def _moment(value: Any) -> Any:
 
 ClientId = Annotated[str, Field(pattern=ID_PATTERN, examples=["edge-7"])]
 PlainText = Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=256)]
-AgentUrl = Annotated[str, Field(pattern=r"^https?://[\x21-\x7e]+$", max_length=2048), AfterValidator(_agent_url)]
+AgentUrl = Annotated[str, Field(pattern=URL_PATTERN, max_length=2048), AfterValidator(_agent_url)]
 Instant = Annotated[datetime, BeforeValidator(_moment)]
 """RFC 3339 in UTC; made from unix seconds."""
