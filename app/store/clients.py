@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, ClientStatus, Measured, Profile
@@ -30,8 +31,10 @@ class ClientRepository:
 
     async def add_missing(self, added: Sequence[Client]) -> set[str]:
         """Add those whose id is free, and give their ids."""
+        # In one order everywhere: two transactions that wait for each other's rows would be a deadlock.
+        rows = [_row(client) for client in sorted(added, key=lambda client: client.id)]
         statement = insert_missing(self._connection, clients).returning(clients.c.id)
-        return set((await self._connection.execute(statement, [_row(client) for client in added])).scalars())
+        return set((await self._connection.execute(statement, rows)).scalars())
 
     async def get(self, client_id: str, *, for_update: bool = False) -> Client:
         """Raises `NotFound`. `for_update` holds the row until the transaction ends."""
@@ -61,11 +64,16 @@ class ClientRepository:
         if status is not None:
             query = query.where(clients.c.status == status)
         for key, value in tags.items():
-            query = query.where(clients.c.tags[key].as_string() == value)
+            query = query.where(self._tagged(key, value))
         return [_client(row) for row in await self._connection.execute(query)]
 
     async def all(self) -> list[Client]:
         return [_client(row) for row in await self._connection.execute(select(clients).order_by(clients.c.id))]
+
+    async def lock(self, ids: Collection[str]) -> list[Client]:
+        """Those of `ids` that are registered, held until the transaction ends; by id, so that no two can deadlock."""
+        query = select(clients).where(clients.c.id.in_(ids)).order_by(clients.c.id).with_for_update()
+        return [_client(row) for row in await self._connection.execute(query)]
 
     async def some(self, ids: Collection[str]) -> list[Client]:
         """Those of `ids` that are registered."""
@@ -92,6 +100,12 @@ class ClientRepository:
         """One round more in which these were selected."""
         more = clients.c.rounds_selected + 1
         await self._connection.execute(update(clients).where(clients.c.id.in_(client_ids)).values(rounds_selected=more))
+
+    def _tagged(self, key: str, value: str) -> ColumnElement[bool]:
+        """Whether a row has this tag. SQLite's paths into JSON cannot name every key, so the keys are compared."""
+        entries = func.jsonb_each_text if self._connection.dialect.name == "postgresql" else func.json_each
+        tag = entries(clients.c.tags).table_valued("key", "value")
+        return select(tag.c.key).where(tag.c.key == key, tag.c.value == value).exists()
 
 
 def _row(client: Client) -> dict[str, Any]:

@@ -1,13 +1,20 @@
-"""The append-only log of what happened: audit trail, and the feed that event streams are served from."""
+"""The append-only log of what happened: audit trail, and the feed that event streams are served from.
+
+A reader goes on from the last id that it saw, so ids must become visible in their order: an event that is committed
+after one with a higher id would never be read. A transaction therefore keeps its events until its last moment, and
+there takes a lock that only its commit stands behind. Asked for last of all, the lock cannot be part of a deadlock.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.tables import events
+
+_LOCK = 7_261_904_404  # any number that nobody else uses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,7 @@ class Event:
 class EventRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self._pending: list[dict[str, Any]] = []
 
     async def append(  # the fields of one event
         self,
@@ -37,6 +45,7 @@ class EventRepository:
         client_id: str | None = None,
         **data: Any,
     ) -> None:
+        """Have the event written when the transaction commits."""
         row = {
             "at": now,
             "type": event_type,
@@ -45,7 +54,16 @@ class EventRepository:
             "client_id": client_id,
             "data": data,
         }
-        await self._connection.execute(insert(events).values(row))
+        self._pending.append(row)
+
+    async def write(self) -> None:
+        """Write what was appended. `Database.begin` calls this, and then commits."""
+        if not self._pending:
+            return
+        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+            await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        await self._connection.execute(insert(events), self._pending)
+        self._pending.clear()
 
     async def after(self, event_id: int, *, training_id: str | None, limit: int) -> list[Event]:
         """At most `limit` events beyond `event_id`, oldest first, of one training or of all."""
