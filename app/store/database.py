@@ -24,13 +24,20 @@ _WRITES = "tcsfeel_writes"
 
 
 class Database:
-    """An engine with the rules above. `url` is ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``."""
+    """An engine with the rules above. `url` is ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    Only migrations do without `foreign_keys`: they rebuild tables on SQLite, and dropping the old one would cascade.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10, foreign_keys: bool = True) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writer = asyncio.Lock() if self.is_sqlite else None
-        self._engine = _sqlite_engine(url, pool_size) if self.is_sqlite else _postgres_engine(url, pool_size)
+        self._engine = (
+            _sqlite_engine(url, pool_size, foreign_keys=foreign_keys)
+            if self.is_sqlite
+            else _postgres_engine(url, pool_size)
+        )
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
@@ -41,7 +48,9 @@ class Database:
             connection = await stack.enter_async_context(self._engine.connect())
             await connection.execution_options(**{_WRITES: True})
             async with connection.begin():
-                yield Transaction(connection, self.clock)
+                tx = Transaction(connection, self.clock)
+                yield tx
+                await tx.events.write()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
@@ -68,7 +77,7 @@ def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
     return create_async_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
 
 
-def _sqlite_engine(url: str, pool_size: int) -> AsyncEngine:
+def _sqlite_engine(url: str, pool_size: int, *, foreign_keys: bool) -> AsyncEngine:
     engine = create_async_engine(
         url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_SECONDS}
     )
@@ -81,7 +90,7 @@ def _sqlite_engine(url: str, pool_size: int) -> AsyncEngine:
             f"busy_timeout={BUSY_SECONDS * 1000}",
             "journal_mode=WAL",
             "synchronous=NORMAL",
-            "foreign_keys=ON",
+            f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -89,6 +98,7 @@ def _sqlite_engine(url: str, pool_size: int) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Any) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine

@@ -1,4 +1,8 @@
-"""Bring a database up to date and tell whether it is; on Postgres under an advisory lock, so that replicas may race."""
+"""Bring a database up to date and tell whether it is.
+
+An upgrade is one transaction and has the database to itself, so that replicas may race and a crash leaves nothing half
+done: an advisory lock sees to it on Postgres, the write lock on SQLite.
+"""
 
 from pathlib import Path
 
@@ -11,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import migrations
+from app.store.database import Database
 
 _LOCK = 7_261_904_403  # any number that nobody else uses
 
@@ -24,12 +29,12 @@ def config() -> Config:
 
 async def upgrade(url: str) -> None:
     """Run every migration that the database at `url` lacks."""
-    engine = create_async_engine(url, poolclass=NullPool)
+    db = Database(url, pool_size=1, foreign_keys=False)
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_upgrade)
+        async with db.begin() as tx:
+            await tx.connection.run_sync(_upgrade)
     finally:
-        await engine.dispose()
+        await db.dispose()
 
 
 async def is_current(url: str) -> bool:
