@@ -12,15 +12,20 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from app.domain.errors import NotFound
 
 BLOCK = 1 << 20  # bytes written at a time
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class ModelStore:
     async def receive(self, chunks: AsyncIterable[bytes], limit: int) -> StoredFile:
         """Store a stream of at most `limit` bytes; memory stays at about `BLOCK`. Raises `FileTooLarge`."""
         block = bytearray()
-        writer: _Writer | None = None
+        writer = _Writer(self._directory, durable=self._durable)
         size = 0
         try:
             async for chunk in chunks:
@@ -61,17 +66,12 @@ class ModelStore:
                     raise FileTooLarge(limit)
                 block += chunk
                 if len(block) >= BLOCK:
-                    if writer is None:
-                        writer = await asyncio.to_thread(_Writer, self._directory, durable=self._durable)
-                    await asyncio.to_thread(writer.write, bytes(block))
+                    await _in_thread(writer.write, bytes(block))
                     block.clear()
-            if writer is None:
-                return await asyncio.to_thread(self.write, [bytes(block)])
-            await asyncio.to_thread(writer.write, bytes(block))
-            return await asyncio.to_thread(writer.commit)
+            return await _in_thread(writer.finish, bytes(block))
         finally:
-            if writer is not None:
-                await asyncio.to_thread(writer.discard)
+            if writer.is_open:
+                await _in_thread(writer.discard)
 
     def write(self, chunks: Iterable[bytes | memoryview]) -> StoredFile:
         """Store the concatenation of `chunks`."""
@@ -79,7 +79,7 @@ class ModelStore:
         try:
             for chunk in chunks:
                 writer.write(chunk)
-            return writer.commit()
+            return writer.finish(b"")
         finally:
             writer.discard()
 
@@ -95,7 +95,10 @@ class ModelStore:
 
     def map(self, sha256: str) -> memoryview:
         """The bytes of a file, mapped and read-only. Raises `NotFound`."""
-        with self.path(sha256).open("rb") as file:
+        path = self.path(sha256)
+        if path.stat().st_size == 0:  # which cannot be mapped
+            return memoryview(b"")
+        with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def clear(self) -> None:
@@ -104,36 +107,64 @@ class ModelStore:
 
 
 class _Writer:
-    """A file on its way into the store."""
+    """A file on its way into the store; it is opened by the first write."""
 
     def __init__(self, directory: Path, *, durable: bool) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._durable = durable
         self._temporary = directory / f".{secrets.token_hex(8)}.part"
-        self._file = self._temporary.open("xb")
+        self._file: BufferedWriter | None = None
         self._digest = hashlib.sha256()
         self._size = 0
 
-    def write(self, chunk: bytes | memoryview) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to discard."""
+        return self._file is not None
+
+    def write(self, chunk: bytes | memoryview) -> BufferedWriter:
+        if self._file is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._file = self._temporary.open("xb")
         self._digest.update(chunk)
         self._size += self._file.write(chunk)
+        return self._file
 
-    def commit(self) -> StoredFile:
+    def finish(self, chunk: bytes) -> StoredFile:
+        """Write the last bytes and give the file its name."""
+        file = self.write(chunk)
         if self._durable:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._file.close()
+            file.flush()
+            os.fsync(file.fileno())
+        file.close()
         stored = StoredFile(self._digest.hexdigest(), self._size)
-        self._temporary.rename(self._directory / stored.sha256)
+        self._temporary.replace(self._directory / stored.sha256)
+        self._file = None
         if self._durable:
             _sync(self._directory)
         return stored
 
     def discard(self) -> None:
-        """Drop what was not committed."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        """Drop what was not finished."""
+        if self._file is None:
+            return
+        try:
+            self._file.close()  # which writes what is left, and raises where the disk is full
+        finally:
+            self._temporary.unlink(missing_ok=True)
+            self._file = None
+
+
+async def _in_thread(
+    function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
+    """Run in a thread. A cancelled caller leaves only when the thread has: two threads must not share one file."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.gather(work, return_exceptions=True)
+        raise
 
 
 def _sync(directory: Path) -> None:
