@@ -1,0 +1,139 @@
+"""Transactions, on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from app.store.database import Database
+from tests.store.samples import NOW, client, training
+
+
+async def ids(db: Database) -> list[str]:
+    async with db.read() as tx:
+        return await tx.clients.ids()
+
+
+async def test_a_transaction_is_written_when_its_block_ends(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.clients.add([client("a")])
+        assert await tx.clients.ids() == ["a"]  # it sees its own writes
+    assert await ids(db) == ["a"]
+
+
+async def test_a_transaction_that_raises_is_undone_whole(db: Database) -> None:
+    async def fail() -> None:
+        async with db.begin() as tx:
+            await tx.clients.add([client("a")])
+            await tx.trainings.add(training())
+            await tx.events.append("never", NOW)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert await ids(db) == []
+    async with db.read() as tx:
+        assert await tx.trainings.page(limit=10, after=None) == []
+
+
+async def test_a_transaction_that_is_cancelled_is_undone_and_holds_up_nobody(db: Database) -> None:
+    written = asyncio.Event()
+
+    async def hang() -> None:
+        async with db.begin() as tx:
+            await tx.clients.add([client("a")])
+            written.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hang())
+    await written.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(20), db.begin() as tx:
+        await tx.clients.add([client("b")])
+    assert await ids(db) == ["b"]
+
+
+async def test_what_is_not_committed_is_seen_by_nobody(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.clients.add([client("a")])
+        assert await ids(db) == []
+
+
+async def test_a_snapshot_does_not_see_what_is_written_later(db: Database) -> None:
+    async with db.read() as tx:
+        assert await tx.clients.ids() == []  # the snapshot is taken by the first look
+        async with db.begin() as writer:
+            await writer.clients.add([client("a")])
+            await writer.trainings.add(training())
+        assert await tx.clients.ids() == []
+        assert await tx.trainings.page(limit=10, after=None) == []
+    assert await ids(db) == ["a"]
+
+
+async def test_a_snapshot_refuses_to_write(db: Database) -> None:
+    with pytest.raises(DBAPIError):
+        async with db.read() as tx:
+            await tx.clients.add([client("a")])
+    async with db.begin() as tx:  # and the connection it used writes again
+        await tx.clients.add([client("a")])
+
+
+async def test_many_transactions_share_few_connections(database_url: str) -> None:
+    db = Database(database_url, pool_size=2)
+
+    async def add(number: int) -> None:
+        async with db.begin() as tx:
+            await tx.clients.add([client(f"c{number:02}")])
+        await ids(db)
+
+    await asyncio.gather(*(add(number) for number in range(30)))
+    assert len(await ids(db)) == 30
+    await db.dispose()
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path, sqlite_url: str) -> AsyncIterator[list[Database]]:
+    """Several processes' databases on one SQLite file, as far as the file can tell."""
+    assert (tmp_path / "tcsfeel.db").exists()
+    databases = [Database(sqlite_url) for _ in range(4)]
+    yield databases
+    for database in databases:
+        await database.dispose()
+
+
+async def test_writers_of_several_processes_on_one_file_wait_for_each_other(replicas: list[Database]) -> None:
+    async def count(db: Database) -> None:
+        for _ in range(15):
+            async with db.begin() as tx:
+                found = await tx.trainings.get("t")  # reads first: a deferred transaction could not write after this
+                await tx.leases.revoke("t")
+                assert (await tx.trainings.get("t")).fence == found.fence + 1
+
+    async with replicas[0].begin() as tx:
+        await tx.trainings.add(training())
+    await asyncio.gather(*(count(db) for db in replicas))
+    async with replicas[0].read() as tx:
+        assert (await tx.trainings.get("t")).fence == 60
+
+
+async def test_readers_of_a_file_do_not_wait_for_a_writer(replicas: list[Database]) -> None:
+    async with asyncio.timeout(20), replicas[0].begin() as tx:
+        await tx.clients.add([client("a")])
+        assert await ids(replicas[1]) == []
+
+
+async def test_a_new_file_can_be_opened_by_several_processes_at_once(tmp_path: Path) -> None:
+    for number in range(5):
+        databases = [Database(f"sqlite+aiosqlite:///{tmp_path}/new-{number}.db") for _ in range(6)]
+
+        async def touch(db: Database) -> None:
+            async with db.begin() as tx:
+                await tx.connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS touched (it INTEGER)")
+
+        await asyncio.gather(*map(touch, databases))
+        for database in databases:
+            await database.dispose()

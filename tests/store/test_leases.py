@@ -1,0 +1,219 @@
+"""Leases with a fencing token, on both databases."""
+
+import asyncio
+from typing import get_args
+
+import pytest
+from sqlalchemy import select
+
+from app.domain.trainings import TrainingStatus
+from app.store.database import Database
+from app.store.leases import Claim, Fenced, Lease
+from app.store.tables import trainings
+from tests.store.samples import NOW, training
+
+LONG = 3600.0
+OVER = -1.0  # a lease of this many seconds was over before it began
+
+
+async def add(db: Database, *names: str, status: TrainingStatus = "running") -> None:
+    async with db.begin() as tx:
+        for name in names:
+            await tx.trainings.add(training(name, status=status))
+
+
+async def claim(db: Database, owner: str = "a", seconds: float = LONG) -> Claim | None:
+    async with db.begin() as tx:
+        return await tx.leases.claim(owner, seconds)
+
+
+async def take(db: Database, owner: str = "a", seconds: float = LONG) -> Lease:
+    taken = await claim(db, owner, seconds)
+    assert taken is not None
+    return taken.lease
+
+
+async def claimable(db: Database) -> bool:
+    async with db.read() as tx:
+        return await tx.leases.claimable()
+
+
+async def owner(db: Database) -> tuple[str | None, int]:
+    async with db.read() as tx:
+        row = (await tx.connection.execute(select(trainings.c.owner, trainings.c.fence))).one()
+        return row.owner, row.fence
+
+
+async def seconds_left(db: Database) -> float:
+    """How long the one lease holds still, by the database's clock."""
+    async with db.read() as tx:
+        return float((await tx.connection.execute(select(trainings.c.lease_until - db.clock))).scalar_one())
+
+
+async def test_a_claim_raises_the_fence_and_names_the_owner_before(db: Database) -> None:
+    await add(db, "t")
+    assert await claim(db, "a", OVER) == Claim(Lease("t", "a", 1), None)
+    assert await claim(db, "b", OVER) == Claim(Lease("t", "b", 2), "a")
+    assert await owner(db) == ("b", 2)
+    async with db.read() as tx:
+        assert (await tx.trainings.get("t")).fence == 2
+
+
+async def test_the_time_is_the_databases(db: Database) -> None:
+    await add(db, "t")  # whatever this process takes for the time: nothing of it is asked
+    await take(db, seconds=LONG)
+    assert LONG - 60 < await seconds_left(db) <= LONG
+
+
+async def test_the_databases_clock_moves_within_a_transaction(db: Database) -> None:
+    async with db.begin() as tx:
+        first = (await tx.connection.execute(select(db.clock))).scalar_one()
+        for _ in range(1000):
+            later = (await tx.connection.execute(select(db.clock))).scalar_one()
+            if later > first:
+                break
+        assert later > first
+
+
+@pytest.mark.parametrize("status", get_args(TrainingStatus))
+async def test_only_running_trainings_are_claimed(db: Database, status: TrainingStatus) -> None:
+    await add(db, "t", status=status)
+    assert await claimable(db) == (status == "running")
+    assert (await claim(db) is not None) == (status == "running")
+
+
+async def test_there_is_nothing_to_claim_while_leases_hold(db: Database) -> None:
+    assert await claim(db) is None
+    await add(db, "t")
+    assert await claimable(db)
+    await take(db)
+    assert not await claimable(db)
+    assert await claim(db, "b") is None
+
+
+async def test_the_training_that_waits_longest_is_claimed_first(db: Database) -> None:
+    await add(db, "t", "u", "v")
+    assert [(await take(db, seconds=OVER)).training_id for _ in range(4)] == ["t", "u", "v", "t"]
+
+
+async def test_renewing_prolongs_the_lease(db: Database) -> None:
+    await add(db, "t")
+    lease = await take(db, seconds=OVER)
+    assert await claimable(db)
+    async with db.begin() as tx:
+        await tx.leases.renew(lease, LONG)
+    assert await seconds_left(db) > LONG - 60
+    assert not await claimable(db)
+
+
+async def test_releasing_lets_a_peer_take_over_at_once(db: Database) -> None:
+    await add(db, "t")
+    lease = await take(db)
+    async with db.begin() as tx:
+        await tx.leases.release(lease)
+    assert await owner(db) == (None, 1)
+    assert await claim(db, "b") == Claim(Lease("t", "b", 2), None)
+
+
+async def test_whoever_was_taken_over_from_can_do_nothing_more(db: Database) -> None:
+    await add(db, "t")
+    old = await take(db, "a", OVER)
+    new = await take(db, "b")
+    for call in ("guard", "release", "renew"):
+        with pytest.raises(Fenced):
+            async with db.begin() as tx:
+                await getattr(tx.leases, call)(old, *([LONG] if call == "renew" else []))
+    assert await owner(db) == ("b", 2)
+    async with db.begin() as tx:
+        await tx.leases.guard(new)
+        assert await tx.leases.holds(new)
+        assert not await tx.leases.holds(old)
+
+
+async def test_a_lease_that_is_over_still_guards_until_somebody_claims(db: Database) -> None:
+    await add(db, "t")
+    lease = await take(db, seconds=OVER)
+    async with db.begin() as tx:
+        await tx.leases.guard(lease)
+
+
+async def test_revoking_fences_the_owner(db: Database) -> None:
+    await add(db, "t")
+    lease = await take(db)
+    async with db.begin() as tx:
+        await tx.leases.revoke("t")
+    assert await owner(db) == (None, 2)
+    with pytest.raises(Fenced):
+        async with db.begin() as tx:
+            await tx.leases.guard(lease)
+    assert await claim(db, "b") == Claim(Lease("t", "b", 3), None)
+
+
+async def test_a_training_that_is_not_there_is_held_by_nobody(db: Database) -> None:
+    async with db.begin() as tx:
+        assert not await tx.leases.holds(Lease("t", "a", 1))
+        with pytest.raises(Fenced):
+            await tx.leases.guard(Lease("t", "a", 1))
+
+
+async def test_a_fenced_transaction_writes_nothing(db: Database) -> None:
+    await add(db, "t")
+    old = await take(db, seconds=OVER)
+    await take(db, "b")
+
+    async def write() -> None:
+        async with db.begin() as tx:
+            await tx.events.append("written by a zombie", NOW)
+            await tx.leases.guard(old)
+
+    with pytest.raises(Fenced):
+        await write()
+    async with db.read() as tx:
+        assert await tx.events.after(0, training_id=None, limit=10) == []
+
+
+async def test_many_claimants_at_once_share_the_trainings_without_overlap(db: Database) -> None:
+    await add(db, *"tuvw")
+    claims = await asyncio.gather(*(claim(db, f"replica {number}") for number in range(8)))
+    taken = [one.lease.training_id for one in claims if one is not None]
+    assert len(taken) == len(set(taken))
+    while (more := await claim(db)) is not None:  # a claimant may have passed over a row that another one held
+        taken.append(more.lease.training_id)
+    assert sorted(taken) == ["t", "u", "v", "w"]
+
+
+async def test_a_claimant_passes_over_what_another_one_is_claiming(postgres_url: str) -> None:
+    db = Database(postgres_url)
+    await add(db, "t", "u")
+    async with asyncio.timeout(20), db.begin() as first, db.begin() as second, db.begin() as third:
+        claims = [await tx.leases.claim("a", LONG) for tx in (first, second, third)]
+    assert [one and one.lease.training_id for one in claims] == ["t", "u", None]
+    await db.dispose()
+
+
+async def test_a_takeover_waits_for_the_owners_transaction_and_then_stands(db: Database) -> None:
+    await add(db, "t")
+    old = await take(db, "a")
+    guarded, go = asyncio.Event(), asyncio.Event()
+
+    async def write() -> None:
+        async with db.begin() as tx:
+            await tx.leases.guard(old)
+            guarded.set()
+            await go.wait()
+            await tx.events.append("in time", NOW)
+
+    async def revoke() -> None:
+        async with db.begin() as tx:
+            await tx.leases.revoke("t")
+
+    writing = asyncio.create_task(write())
+    await guarded.wait()
+    revoking = asyncio.create_task(revoke())
+    done, _ = await asyncio.wait([revoking], timeout=0.05)
+    assert not done
+    go.set()
+    await asyncio.gather(writing, revoking)
+    async with db.read() as tx:
+        assert [event.type for event in await tx.events.after(0, training_id=None, limit=10)] == ["in time"]
+        assert not await tx.leases.holds(old)

@@ -1,0 +1,92 @@
+"""The chain of migrations, on both databases."""
+
+import asyncio
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, inspect, text
+
+from app.store import migrations
+from app.store.database import Database
+from app.store.tables import metadata
+from tests.store.samples import client
+
+
+def tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())
+
+
+async def table_names(url: str) -> set[str]:
+    db = Database(url)
+    async with db.read() as tx:
+        names = await tx.connection.run_sync(tables)
+    await db.dispose()
+    return names
+
+
+def downgrade(connection: Connection) -> None:
+    value = migrations.config()
+    value.attributes["connection"] = connection
+    command.downgrade(value, "base")
+
+
+async def test_a_blank_database_is_brought_up_to_date(blank_database_url: str) -> None:
+    assert not await migrations.is_current(blank_database_url)
+    await migrations.upgrade(blank_database_url)
+    assert await migrations.is_current(blank_database_url)
+    assert await table_names(blank_database_url) == {*metadata.tables, "alembic_version"}
+
+
+async def test_upgrading_again_changes_nothing(blank_database_url: str) -> None:
+    await migrations.upgrade(blank_database_url)
+    db = Database(blank_database_url)
+    async with db.begin() as tx:
+        await tx.clients.add([client("a")])
+    await migrations.upgrade(blank_database_url)
+    async with db.read() as tx:
+        assert await tx.clients.ids() == ["a"]
+    await db.dispose()
+
+
+async def test_replicas_may_upgrade_at_the_same_time(blank_database_url: str) -> None:
+    await asyncio.gather(*(migrations.upgrade(blank_database_url) for _ in range(4)))
+    assert await migrations.is_current(blank_database_url)
+
+
+async def test_an_upgrade_that_fails_leaves_nothing_behind(blank_database_url: str) -> None:
+    db = Database(blank_database_url)
+    async with db.begin() as tx:
+        await tx.connection.execute(text("CREATE TABLE participations (it INTEGER)"))  # in the last one's way
+    with pytest.raises(Exception, match="already exists"):
+        await migrations.upgrade(blank_database_url)
+    await db.dispose()
+    assert await table_names(blank_database_url) == {"participations"}
+
+
+async def test_the_way_down_and_up_again(blank_database_url: str) -> None:
+    await migrations.upgrade(blank_database_url)
+    db = Database(blank_database_url, foreign_keys=False)
+    async with db.begin() as tx:
+        await tx.connection.run_sync(downgrade)
+    await db.dispose()
+    assert await table_names(blank_database_url) == {"alembic_version"}
+    assert not await migrations.is_current(blank_database_url)
+    await migrations.upgrade(blank_database_url)
+    assert await migrations.is_current(blank_database_url)
+
+
+async def test_the_migrated_schema_is_that_of_the_tables(db: Database) -> None:
+    def differences(connection: Connection) -> list[object]:
+        options = {"compare_type": True, "compare_server_default": True}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+    async with db.begin() as tx:
+        assert await tx.connection.run_sync(differences) == []
+
+
+async def test_a_migration_that_is_not_known_here_is_not_current(db: Database, database_url: str) -> None:
+    async with db.begin() as tx:
+        await tx.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert not await migrations.is_current(database_url)

@@ -1,0 +1,171 @@
+"""Rounds and their participations as rows, on both databases."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from app.domain.errors import NotFound
+from app.domain.rounds import ENDED, OUTSTANDING, Participation, ParticipationStatus, Round, RoundStatus
+from app.domain.selection.types import Plan
+from app.store.database import Database
+from app.store.rounds import PastSelection
+from tests.store.samples import NOW, a_round, training
+
+PART = Participation(
+    client_id="edge-7", status="received", attempts=2, reason="second", num_examples=10**13, loss=-0.5, accuracy=1.0,
+    bytes_sent=2**40, bytes_received=1, seconds=0.25, score=0.75, components={"quality": 0.5, "cost": -1e-9},
+    finished_at=NOW, update="b" * 64,
+)  # fmt: skip
+FULL = Round(
+    training_id="t",
+    number=3,
+    status="completed",
+    seed=2**32 - 1,
+    started_at=NOW,
+    deadline_at=NOW + 1,
+    ended_at=NOW + 0.5,
+    connectivity_version=9,
+    plan=Plan("star", {"edge-7": None, "b": "edge-7"}),
+    goal=2,
+    base_model="c" * 64,
+    model="d" * 64,
+    average_accuracy=0.0,
+    average_loss=1.25,
+    communication_cost=0.0,
+    communication_bytes=2**41,
+    convergence_speed=-0.1,
+    fairness=1.0,
+    label_divergence=0.125,
+    failure_reason="none",
+    participations=(PART, Participation(client_id="b"), Participation(client_id="a")),
+)
+
+
+async def add(db: Database, *rounds: Round) -> None:
+    async with db.begin() as tx:
+        for training_id in dict.fromkeys(one.training_id for one in rounds):
+            await tx.trainings.add(training(training_id))
+        for one in rounds:
+            await tx.rounds.add(one)
+            await tx.rounds.add_participations(one)
+
+
+def parts(**statuses: ParticipationStatus) -> tuple[Participation, ...]:
+    return tuple(Participation(client_id=name, status=status) for name, status in statuses.items())
+
+
+@pytest.mark.parametrize("stored", [FULL, a_round()], ids=["every-field", "no-optional-field"])
+async def test_a_round_comes_back_as_it_was_added_in_the_order_of_its_ranks(db: Database, stored: Round) -> None:
+    await add(db, stored)
+    async with db.read() as tx:
+        assert await tx.rounds.get("t", stored.number) == stored
+
+
+async def test_put_writes_the_round_and_leaves_the_participations(db: Database) -> None:
+    await add(db, a_round(number=3, participations=parts(x="pending")))
+    async with db.begin() as tx:
+        await tx.rounds.put(FULL)
+    async with db.read() as tx:
+        assert await tx.rounds.get("t", 3) == replace(FULL, participations=parts(x="pending"))
+
+
+async def test_a_round_number_and_a_client_are_taken_once(db: Database) -> None:
+    await add(db, a_round(participations=parts(x="pending")))
+    with pytest.raises(IntegrityError):
+        async with db.begin() as tx:
+            await tx.rounds.add(a_round())
+    with pytest.raises(IntegrityError):
+        async with db.begin() as tx:
+            await tx.rounds.add_participations(a_round(participations=parts(x="pending")))
+
+
+async def test_a_round_belongs_to_a_training(db: Database) -> None:
+    with pytest.raises(IntegrityError):
+        async with db.begin() as tx:
+            await tx.rounds.add(a_round("nobody's"))
+
+
+async def test_what_is_not_there_is_not_found(db: Database) -> None:
+    await add(db, a_round())
+    async with db.read() as tx:
+        with pytest.raises(NotFound):
+            await tx.rounds.get("t", 2)
+
+
+@pytest.mark.parametrize("before", get_args(ParticipationStatus))
+async def test_a_participation_is_written_only_while_it_is_outstanding(
+    db: Database, before: ParticipationStatus
+) -> None:
+    await add(db, a_round(participations=parts(a=before, b="training")))
+    update = replace(PART, client_id="a")
+    async with db.begin() as tx:
+        written = await tx.rounds.settle("t", 1, update)
+    assert written == (before in OUTSTANDING)
+    async with db.read() as tx:
+        stored = (await tx.rounds.get("t", 1)).participations
+    assert stored[0] == (update if written else Participation(client_id="a", status=before))
+    assert stored[1] == Participation(client_id="b", status="training")
+
+
+async def test_of_two_answers_one_is_written(db: Database) -> None:
+    await add(db, a_round(participations=parts(a="training")))
+    async with db.begin() as tx:
+        assert await tx.rounds.settle("t", 1, replace(PART, client_id="a"))
+        assert not await tx.rounds.settle("t", 1, replace(PART, client_id="a", update="e" * 64))
+        assert not await tx.rounds.settle("t", 1, replace(PART, client_id="stranger"))
+    async with db.read() as tx:
+        assert (await tx.rounds.get("t", 1)).participations == (replace(PART, client_id="a"),)
+
+
+async def test_pages_are_newest_first_with_participations(db: Database) -> None:
+    rounds = [a_round(number=number, participations=(Participation(client_id=f"c{number}"),)) for number in (1, 2, 3)]
+    await add(db, *rounds, a_round("other", 1))
+    async with db.read() as tx:
+        assert await tx.rounds.page("t", limit=2, before=None) == [rounds[2], rounds[1]]
+        assert await tx.rounds.page("t", limit=2, before=2) == [rounds[0]]
+        assert await tx.rounds.page("t", limit=2, before=1) == []
+
+
+async def test_the_round_before_is_the_last_one_that_completed(db: Database) -> None:
+    statuses: list[RoundStatus] = ["completed", "completed", "abandoned", "training"]
+    await add(db, *(a_round(number=number, status=status) for number, status in enumerate(statuses, 1)))
+    async with db.read() as tx:
+        before = await tx.rounds.previous("t", 4)
+        assert before is not None
+        assert before.number == 2
+        assert await tx.rounds.previous("t", 1) is None
+
+
+async def test_past_selections_tell_who_was_chosen_and_whose_update_came(db: Database) -> None:
+    await add(
+        db,
+        a_round(number=2, participations=parts(b="skipped")),
+        a_round(number=1, status="abandoned", participations=parts(a="received", b="failed")),
+        a_round(number=3, participations=parts(a="received")),
+        a_round("other", 1, participations=parts(z="received")),
+    )
+    async with db.read() as tx:
+        assert await tx.rounds.selections("t", 3) == [
+            PastSelection(NOW + 1, frozenset({"a", "b"}), frozenset({"a"})),
+            PastSelection(NOW + 2, frozenset({"b"}), frozenset()),
+        ]
+        assert await tx.rounds.selections("t", 1) == []
+
+
+@pytest.mark.parametrize("status", get_args(RoundStatus))
+async def test_clients_with_a_task_in_flight_are_busy_while_their_round_is_open(
+    db: Database, status: RoundStatus
+) -> None:
+    all_of_them = parts(p="pending", t="training", r="received", j="rejected", f="failed", s="skipped")
+    await add(db, a_round(status=status, participations=all_of_them))
+    async with db.read() as tx:
+        assert await tx.rounds.busy_clients() == (frozenset() if status in ENDED else {"p", "t"})
+
+
+async def test_a_training_does_not_find_its_own_clients_busy(db: Database) -> None:
+    await add(db, a_round(participations=parts(a="training")), a_round("u", participations=parts(b="training")))
+    async with db.read() as tx:
+        assert await tx.rounds.busy_clients() == {"a", "b"}
+        assert await tx.rounds.busy_clients(except_training="t") == {"b"}

@@ -1,0 +1,89 @@
+"""Trainings as rows, on both databases."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.domain.errors import NotFound
+from app.domain.selection.types import Weights
+from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig
+from app.store.database import Database
+from tests.store.samples import NOW, training
+
+FULL = Training(
+    id="t",
+    config=TrainingConfig(
+        name="Größe\t1",
+        target_accuracy=0.5,
+        max_rounds=7,
+        aggregation="fedavgm",
+        selection=SelectionConfig(
+            strategy="random",
+            min_clients=1,
+            max_clients=2,
+            budget_constraint=0.125,
+            weights=Weights(1.0, 2.0, 3.0, 4.0),
+        ),
+        hyperparameters={"rate": 0.1, "epochs": 2**53, "on": True, "note": "x", "none": None, "whole": 1.0},
+        round_policy=RoundPolicy(
+            deadline_seconds=1.5, quorum=1.0, over_selection=1.3, grace_seconds=0.0, max_failed_rounds=1
+        ),
+        evaluation_clients=0,
+        seed=2**53 - 1,
+    ),
+    created_at=NOW,
+    updated_at=NOW + 1,
+    status="failed",
+    stop_reason="too_many_failed_rounds",
+    stop_detail="why",
+    current_round=3,
+    accuracy=0.25,
+    best_accuracy=1 / 3,
+    model="a" * 64,
+    stop_after=4,
+    failed_in_row=2,
+    next_round_at=NOW + 2,
+    paused_at=NOW + 3,
+    fence=5,
+)
+
+
+@pytest.mark.parametrize("stored", [FULL, training()], ids=["every-field", "no-optional-field"])
+async def test_a_training_comes_back_as_it_was_added(db: Database, stored: Training) -> None:
+    async with db.begin() as tx:
+        await tx.trainings.add(stored)
+    async with db.read() as tx:
+        found = await tx.trainings.get("t")
+    assert found == stored
+    assert {name: type(value) for name, value in found.config.hyperparameters.items()} == {
+        name: type(value) for name, value in stored.config.hyperparameters.items()
+    }
+
+
+async def test_put_writes_all_but_the_configuration_and_the_lease(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.trainings.add(training())
+        await tx.trainings.put(FULL)
+        found = await tx.trainings.get("t", for_update=True)
+    assert found == replace(FULL, config=training().config, fence=0)
+
+
+async def test_what_is_not_there_is_not_found(db: Database) -> None:
+    async with db.begin() as tx:
+        with pytest.raises(NotFound):
+            await tx.trainings.get("t")
+        with pytest.raises(NotFound):
+            await tx.trainings.get("t", for_update=True)
+
+
+async def test_pages_are_newest_first_and_ids_break_ties(db: Database) -> None:
+    made = [training("a", created_at=NOW), training("b", created_at=NOW + 1), training("c", created_at=NOW)]
+    async with db.begin() as tx:
+        for one in made:
+            await tx.trainings.add(one)
+    async with db.read() as tx:
+        first = await tx.trainings.page(limit=2, after=None)
+        assert [one.id for one in first] == ["b", "c"]
+        second = await tx.trainings.page(limit=2, after=(first[-1].created_at, first[-1].id))
+        assert [one.id for one in second] == ["a"]
+        assert await tx.trainings.page(limit=2, after=(NOW, "a")) == []
