@@ -34,6 +34,7 @@ from app.services.rounds.engine import RoundEngine
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
+from app.services.rounds.record import TrackRecord
 from app.services.selections import Selections
 from app.services.system import System
 from app.services.trainings import Trainings
@@ -98,7 +99,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     breakers = Breakers(db, clock, metrics, rng)
     matrix = LatestConnectivity()
     planner = Planner(matrix, clock, metrics)
-    ledger = RoundLedger(db, clock, breakers, metrics)
+    ledger = RoundLedger(db, clock, TrackRecord(clock, breakers), metrics)
     dispatcher = Dispatcher(
         caller=caller, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
     )

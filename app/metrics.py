@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from app.domain.clients import ClientStatus
 
 OTHER = "other"
+MAX_TRAININGS = 100
 CLIENT_STATUSES: tuple[ClientStatus, ...] = get_args(ClientStatus)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ROUND_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -23,7 +24,8 @@ class Metrics:
         self.registry = registry
         self._max_clients = max_clients
         self._clients = 0
-        self.round_accuracy = Gauge(
+        self._shown: dict[str, None] = {}  # trainings with an accuracy, in the order of their last round
+        self._round_accuracy = Gauge(
             "federated_round_accuracy", "Measured accuracy of the newest model", ["training"], registry=registry
         )
         self._communication_bytes = Counter(
@@ -61,6 +63,16 @@ class Metrics:
         self.fenced_writes = Counter(
             "federated_fenced_writes", "Writes refused because the lease was lost", registry=registry
         )
+
+    def show_accuracy(self, training_id: str, accuracy: float) -> None:
+        """The newest model's accuracy; only the trainings whose rounds ended last keep their label."""
+        self._shown.pop(training_id, None)
+        self._shown[training_id] = None
+        self._round_accuracy.labels(training_id).set(accuracy)
+        if len(self._shown) > MAX_TRAININGS:
+            oldest = next(iter(self._shown))
+            del self._shown[oldest]
+            self._round_accuracy.remove(oldest)
 
     def count_clients(self, by_status: Mapping[ClientStatus, int]) -> None:
         """Take note of how many clients there are."""

@@ -75,6 +75,14 @@ class AgentSettings(_Section):
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
 
+    @model_validator(mode="after")
+    def _polls_end_before_reads(self) -> "AgentSettings":
+        if self.poll_seconds >= self.read_seconds:
+            raise ValueError(
+                "AGENTS__POLL_SECONDS must be below AGENTS__READ_SECONDS, or every long poll would time out"
+            )
+        return self
+
 
 class CoordinatorSettings(_Section):
     enabled: bool = True

@@ -35,6 +35,11 @@ class Breakers:
         now = self._clock.now()
         await self._change(client_id, lambda breaker: breaker.fail(now, self._rng))
 
+    async def succeed(self, client_id: str) -> None:
+        """One call came back well."""
+        now = self._clock.now()
+        await self._change(client_id, lambda breaker: breaker.succeed(now, self._rng))
+
     async def isolate(self, client_id: str) -> Breaker:
         """Open by hand. Raises `NotFound`."""
         now = self._clock.now()

@@ -11,6 +11,7 @@ Killed anywhere, the next owner calls `drive` with the round as it is stored, an
 """
 
 import asyncio
+import contextlib
 from collections.abc import Collection
 
 import numpy as np
@@ -27,7 +28,7 @@ from app.services.breakers import Breakers
 from app.services.planning import Fleet, Planner, history, selection_policy
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.gathering import gather
-from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.participants import Participants, Phase
 from app.store.database import Database
 from app.store.leases import Lease
@@ -83,10 +84,12 @@ class RoundEngine:
         try:
             model = training.model or await self._initial_model(lease, training, value)
             size = (await asyncio.to_thread(self._files.models.path, model)).stat().st_size
-            fleet, selection = await self._plan(training, value, size)
+            while True:
+                fleet, selection = await self._plan(training, value, size)
+                with contextlib.suppress(PlanOvertaken):
+                    return await self._ledger.planned(lease, value, model, selection, fleet)
         except (SelectionInfeasible, UnknownStrategy, AgentFailed, NotFound) as error:
             return await self._ledger.abandoned(lease, value, str(error))
-        return await self._ledger.planned(lease, value, model, selection, fleet)
 
     async def _train(self, lease: Lease, training: Training, value: Round) -> Round:
         policy = training.config.round_policy

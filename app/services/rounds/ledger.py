@@ -13,8 +13,6 @@ from dataclasses import replace
 import structlog
 
 from app.clock import Clock
-from app.domain.clients import Client
-from app.domain.errors import NotFound
 from app.domain.fairness import jain_index
 from app.domain.rounds import (
     OUTSTANDING,
@@ -29,9 +27,9 @@ from app.domain.selection.types import Selection
 from app.domain.trainings import Training, after_round, pause_after_failures
 from app.domain.trainings import next_status as next_training_status
 from app.metrics import Metrics
-from app.services.breakers import Breakers
 from app.services.dispatch import TaskRun
 from app.services.planning import Fleet
+from app.services.rounds.record import TrackRecord
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
@@ -41,13 +39,17 @@ from app.store.transaction import Transaction
 log = structlog.get_logger(__name__)
 
 
+class PlanOvertaken(Exception):
+    """The fleet has changed under the plan: plan again."""
+
+
 class RoundLedger:
     """Writes for the owner of a training. Every method raises `Fenced` once the lease is lost."""
 
-    def __init__(self, db: Database, clock: Clock, breakers: Breakers, metrics: Metrics) -> None:
+    def __init__(self, db: Database, clock: Clock, record: TrackRecord, metrics: Metrics) -> None:
         self._db = db
         self._clock = clock
-        self._breakers = breakers
+        self._record = record
         self._metrics = metrics
 
     @asynccontextmanager
@@ -67,10 +69,17 @@ class RoundLedger:
         return training.model or stored.sha256
 
     async def planned(self, lease: Lease, value: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
-        """Selecting -> training: who takes part, before the first byte goes out. Open breakers give permits."""
-        offered = {client.id: client for client in fleet.offered}
+        """Selecting -> training: who takes part, before the first byte goes out. Open breakers give permits.
+
+        Raises:
+            PlanOvertaken: a selected client was removed, or another training has taken it, since the fleet was read.
+        """
         async with self.owned(lease) as tx:
             training = await tx.trainings.get(value.training_id)
+            present = await tx.clients.lock(selection.client_ids)
+            busy = await tx.rounds.busy_clients(except_training=training.id)
+            if len(present) < len(selection.selected) or busy & set(selection.client_ids):
+                raise PlanOvertaken
             value = replace(
                 value,
                 status=next_status(value.status, "planned"),
@@ -88,8 +97,8 @@ class RoundLedger:
             await tx.rounds.put(value)
             await tx.rounds.add_participations(value)
             await tx.clients.count_selected(value.selected_clients)
-            for client_id in value.selected_clients:
-                await self._take_permit(tx, offered[client_id], value, forced=client_id in fleet.forced)
+            for client in await tx.clients.lock(selection.client_ids):
+                await self._record.take_permit(tx, client, value.deadline_at, forced=client.id in fleet.forced)
             await self._note(
                 tx, value, "round.planned", clients=list(value.selected_clients), cost=selection.total_cost
             )
@@ -112,7 +121,7 @@ class RoundLedger:
         async with self.owned(lease) as tx:
             if not await tx.rounds.settle(value.training_id, value.number, part):
                 return False
-            await self._learn(tx, part, run)
+            await self._record.learn(tx, part, run)
             await self._note(
                 tx, value, f"participation.{part.status}", client_id=part.client_id, reason=part.reason,
                 num_examples=part.num_examples, loss=part.loss, accuracy=part.accuracy, seconds=part.seconds,
@@ -236,47 +245,9 @@ class RoundLedger:
                 finished_at=self._clock.now(),
             )
             await tx.rounds.settle(value.training_id, value.number, skipped)
-            await self._give_permit_back(tx, part.client_id)
+            await self._record.give_permit_back(tx, part.client_id)
             self._metrics.participations.labels("skipped").inc()
         return replace(value, participations=tuple(parts.values()))
-
-    async def _give_permit_back(self, tx: Transaction, client_id: str) -> None:
-        for client in await tx.clients.some([client_id]):
-            if client.breaker.state == "half_open":
-                await tx.clients.put(replace(client, breaker=client.breaker.release()))
-
-    async def _take_permit(self, tx: Transaction, client: Client, value: Round, *, forced: bool) -> None:
-        if client.breaker.state == "closed":
-            return
-        now = self._clock.now()
-        stored = await tx.clients.get(client.id, for_update=True)
-        admitted = stored.breaker.admit(now, value.deadline_at - now, force=forced)
-        if admitted is not None:
-            await tx.clients.put(replace(stored, breaker=admitted))
-            await self._breakers.note(tx, stored.breaker, admitted, client.id)
-
-    async def _learn(self, tx: Transaction, part: Participation, run: TaskRun) -> None:
-        """Fold what happened into the client's moving averages and its breaker."""
-        try:
-            client = await tx.clients.get(part.client_id, for_update=True)
-        except NotFound:
-            return  # removed in the middle of the round; its history stays
-        came = part.status == "received"
-        learned = replace(
-            client,
-            measured=client.measured.observe(
-                reliability=1.0 if came else 0.0,
-                train_seconds=run.train_seconds if came else None,
-                bandwidth=run.bandwidth,
-                last_update_quality=run.quality if came else None,
-            ),
-            rounds_completed=client.rounds_completed + came,
-            last_seen_at=part.finished_at if came else client.last_seen_at,
-        )
-        if came:
-            learned = self._breakers.succeeded(learned)
-        await tx.clients.put(learned)
-        await self._breakers.note(tx, client.breaker, learned.breaker, client.id)
 
     async def _note(
         self, tx: Transaction, value: Round, event: str, client_id: str | None = None, **data: object
@@ -304,7 +275,7 @@ class RoundLedger:
         self._metrics.rounds.labels(value.status).inc()
         self._metrics.round_duration.labels(value.status).observe((value.ended_at or 0.0) - value.started_at)
         if value.average_accuracy is not None:
-            self._metrics.round_accuracy.labels(value.training_id).set(value.average_accuracy)
+            self._metrics.show_accuracy(value.training_id, value.average_accuracy)
         log.info(
             "round", status=value.status, accuracy=value.average_accuracy, reason=value.failure_reason,
             clients=len(value.participations),

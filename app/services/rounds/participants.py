@@ -111,6 +111,8 @@ class Participants:
         except UpdateRejected:
             await self._breakers.fail(client.id)
             return None
+        if run.attempts > 1 or client.breaker.consecutive_failures:
+            await self._breakers.succeed(client.id)
         return self._clock.now()
 
     def forget(self, clients: Iterable[Client], value: Round, kind: TaskKind) -> None:

@@ -117,7 +117,7 @@ async def test_a_bad_update_is_rejected_and_touches_nothing(
         assert statuses(value) == {"good": "received", "bad": "rejected"}
         assert reason in str(next(part for part in value.participations if part.client_id == "bad").reason)
         assert await running.weight(training_id) == 2.0
-        assert (await running.system.breakers.get("bad")).consecutive_failures == 1
+        assert (await running.system.breakers.get("bad")).outcomes == ("failed", "ok")  # it evaluated well
 
 
 async def test_an_implausible_number_of_examples_is_rejected(sqlite_url: str, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ async def test_a_trainer_that_raises_is_tried_again_and_then_fails(sqlite_url: s
         assert (part.status, part.attempts) == ("failed", 2)  # five first tries allow one retry
         assert "disk on fire" in str(part.reason)
         client = await running.system.clients.get("a")
-        assert client.breaker.consecutive_failures == 2
+        assert client.breaker.outcomes == ("failed", "failed", "ok")  # it evaluated well
         assert client.measured.reliability == 0.0
         assert (client.rounds_selected, client.rounds_completed) == (1, 0)
 
