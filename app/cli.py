@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app import __version__, logs
+from app import demo as demonstration
 from app.agent import AgentError, load_trainer
 from app.agent import serve as serve_agent
 from app.main import create_app
@@ -191,18 +192,15 @@ def watch(
 @cli.command(epilog="Example: tcsfeel demo --strategy random")
 def demo(
     strategy: Annotated[str, typer.Option(help="Selection strategy to train with")] = "tcs-feel",
-    agents: Annotated[int, typer.Option(min=10, max=1000, help="How many agents")] = 50,
+    agents: Annotated[int, typer.Option(min=10, max=200, help="How many agents")] = 50,
     keep: Annotated[bool, typer.Option(help="Leave everything running to look at, until Ctrl-C")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the data's split, the network and the training")] = 1,
+    target: Annotated[float, typer.Option(min=0, max=1, help="Accuracy at which it is done")] = demonstration.TARGET,
 ) -> None:
     """Train to 96.3 % from nothing: control plane, agents, real data, over real HTTP on this machine."""
     try:
-        from app.demo import DemoFailed, run  # noqa: PLC0415  (needs scikit-learn, which only the demo extra installs)
-    except ModuleNotFoundError as error:
-        fail(f"the demo needs {error.name}: pip install 'tcs-feel[demo]'")
-    try:
-        run(strategy=strategy, agents=agents, keep=keep, seed=seed)
-    except DemoFailed as error:
+        demonstration.run(strategy=strategy, agents=agents, keep=keep, seed=seed, target_accuracy=target)
+    except demonstration.DemoFailed as error:
         fail(str(error))
 
 

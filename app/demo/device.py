@@ -1,0 +1,111 @@
+"""A trainer on a modelled device: it really learns from its digits, takes its device's time, and fails now and then.
+
+Whether a try fails depends on the seed, the client, the round and the number of the try alone. Most failures are
+errors, after a part of the time; some devices just go quiet, as one does that left the radio's reach.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter, task_cancelled
+from app.demo import mlp
+from app.demo.digits import CLASSES, Shard
+from app.demo.network import Device
+
+QUIET = 0.25  # share of the failures in which a device says nothing any more
+STEP = 0.1  # s between two looks at whether the task is still wanted
+
+Pause = Callable[[float], None]
+
+
+class DeviceFailed(Exception):
+    """What the model of a device makes of its unreliability."""
+
+
+class DeviceTrainer:
+    """Implements `app.agent.Trainer`.
+
+    Args:
+        shard: what it learns from and measures on.
+        device: how fast and how reliable it is.
+        seed: of the whole demo.
+        position: of the client among the clients.
+        pause: waits for so many seconds, or less once the task is no longer wanted.
+    """
+
+    def __init__(self, shard: Shard, device: Device, *, seed: int, position: int, pause: Pause | None = None) -> None:
+        self._shard = shard
+        self._device = device
+        self._seed = seed
+        self._position = position
+        self._pause = pause or wait
+        self._tries = (0, 0)  # the last round, and how often it was tried
+
+    def initial_parameters(self) -> Parameters:
+        """The same from every client."""
+        return mlp.initial(np.random.default_rng([self._seed, 2]))
+
+    def fit(self, parameters: Parameters, task: Task) -> FitResult:
+        """Raises `DeviceFailed` now and then."""
+        began = time.monotonic()
+        inputs, labels = self._shard.train_inputs, self._shard.train_labels
+        epochs = hyperparameter(task, "local_epochs", 1)
+        seconds = self._device.fit_seconds(mlp.size(parameters), len(labels), epochs)
+        self._fail_now_and_then(task, seconds)
+        local = mlp.train(
+            parameters,
+            inputs,
+            labels,
+            epochs=epochs,
+            rate=hyperparameter(task, "learning_rate", 0.1),
+            batch=hyperparameter(task, "batch_size", 32),
+            rng=np.random.default_rng([self._seed, 3, self._position, task.round]),
+        )
+        result = FitResult(local, len(labels), *mlp.measure(local, inputs, labels))
+        self._pause(seconds - (time.monotonic() - began))
+        return result
+
+    def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
+        """Never fails: every held-out digit counts in every round."""
+        del task
+        began = time.monotonic()
+        inputs, labels = self._shard.test_inputs, self._shard.test_labels
+        result = EvaluateResult(len(labels), *mlp.measure(parameters, inputs, labels))
+        seconds = self._device.evaluate_seconds(mlp.size(parameters), len(labels))
+        self._pause(seconds - (time.monotonic() - began))
+        return result
+
+    def profile(self) -> Profile:
+        """What the model says, to the letter."""
+        labels = self._shard.train_labels
+        return Profile(
+            data_size=len(labels),
+            data_distribution=np.bincount(labels, minlength=CLASSES),
+            compute_capacity=self._device.compute,
+            bandwidth=self._device.bandwidth,
+            latency=self._device.latency,
+            reliability=self._device.reliability,
+            tags={"site": f"site-{self._device.site + 1}"},
+        )
+
+    def _fail_now_and_then(self, task: Task, seconds: float) -> None:
+        last, tries = self._tries
+        tries = tries + 1 if task.round == last else 1
+        self._tries = (task.round, tries)
+        luck, when, how = np.random.default_rng([self._seed, 4, self._position, task.round, tries]).random(3)
+        if luck < self._device.reliability:
+            return
+        if how < QUIET:
+            self._pause(task.deadline_seconds)
+            raise DeviceFailed("the device came back, too late")
+        self._pause(seconds * when)
+        raise DeviceFailed("the device switched itself off to save its battery")
+
+
+def wait(seconds: float) -> None:
+    """Sleep, but not longer than the running task is wanted."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0 and not task_cancelled():
+        time.sleep(min(left, STEP))

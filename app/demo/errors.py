@@ -1,0 +1,5 @@
+"""Why a demo ends without its result."""
+
+
+class DemoFailed(Exception):
+    """The message is one line that says why."""

@@ -1,0 +1,159 @@
+"""The demo from its first line to its last."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from app.demo import mlp
+from app.demo.errors import DemoFailed
+from app.demo.history import History, Row
+from app.demo.progress import progress
+from app.demo.stage import Stage, data_directory, stage
+from app.demo.summary import Outcome, ideas, summary, tour
+from app.demo.world import World
+
+CLIENTS_A_ROUND = 10
+MAX_ROUNDS = 120
+LOOK_SECONDS = 0.2
+ENDED = {"completed", "failed", "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run; see `app.demo.run`."""
+
+    strategy: str
+    agents: int
+    seed: int
+    target_accuracy: float
+
+    def training(self) -> dict[str, Any]:
+        """The body of ``POST /v1/trainings``."""
+        return {
+            "name": f"demo-{self.strategy}-{self.seed}",
+            "target_accuracy": self.target_accuracy,
+            "max_rounds": MAX_ROUNDS,
+            "aggregation": "fedavgm",
+            "selection": {
+                "strategy": self.strategy,
+                "min_clients": CLIENTS_A_ROUND,
+                "max_clients": CLIENTS_A_ROUND,
+            },
+            "hyperparameters": {
+                "local_epochs": 5,
+                "batch_size": 10,
+                "learning_rate": 0.5,
+                "server_momentum": 0.9,
+                "server_learning_rate": 0.3,
+            },
+            "round_policy": {"deadline_seconds": 30.0, "quorum": 0.6, "grace_seconds": 1.0},
+            "evaluation": {"clients": self.agents},
+            "seed": self.seed,
+        }
+
+
+def run_job(job: Job, *, keep: bool) -> None:
+    """Run `job`. Raises `DemoFailed`."""
+    console = Console(soft_wrap=True)
+    with _terminated_like_interrupted(), data_directory(keep=keep) as directory:
+        if keep:
+            _print(console, f"Logs, database and models stay in {directory}")
+        _run(job, directory, console, keep=keep)
+
+
+def _run(job: Job, directory: Path, console: Console, *, keep: bool) -> None:
+    began = time.monotonic()
+    with stage(directory, seed=job.seed, agents=job.agents) as found:
+        world = World.of(job.seed, job.agents)
+        found.plane.put("/v1/connectivity", world.connectivity())
+        digits = world.held_out()
+        total, held_out = len(digits.train_labels) + len(digits.test_labels), len(digits.test_labels)
+        bandwidths = [device.bandwidth for device in world.network.devices]
+        _print(
+            console,
+            f"{found.plane.url}  control plane and {job.agents} agents, up in {time.monotonic() - began:.1f} s",
+            f"data     {total} digits, split by Dirichlet(0.3) over {job.agents} clients, {held_out} of them held out",
+            f"network  {world.network.sites} sites, {min(bandwidths):.0f} to {max(bandwidths):.0f} Mbps; answers take "
+            "as long as the modelled devices and links would, and some fail",
+            "",
+        )
+        training_began = time.monotonic()
+        training_id = found.plane.post("/v1/trainings", job.training())["id"]
+        history, training = _follow(console, job, found, training_id)
+        training_seconds = time.monotonic() - training_began
+        _, share = mlp.measure(found.plane.model(training_id), digits.test_inputs, digits.test_labels)
+        outcome = Outcome(
+            strategy=job.strategy,
+            target=job.target_accuracy,
+            reached=training["stop_reason"] == "target_accuracy",
+            history=history,
+            right=round(share * held_out),
+            held_out=held_out,
+            training_seconds=training_seconds,
+            total_seconds=time.monotonic() - began,
+        )
+        _print(console, "", *summary(outcome))
+        if keep:
+            _print(console, "", "Still running, until Ctrl-C:", *tour(found.plane.url, found.key_file, training_id))
+            _linger(found)
+        else:
+            _print(console, "", "Try next:", *ideas(job.strategy, job.seed))
+    if not outcome.reached:
+        reason = training["stop_detail"] or training["stop_reason"]
+        raise DemoFailed(f"{history.accuracy or 0:.4f} after {len(history.rows)} rounds is below the target: {reason}")
+
+
+def _follow(console: Console, job: Job, found: Stage, training_id: str) -> tuple[History, dict[str, Any]]:
+    """Start the training and show each round once as it ends; gives the training at its end."""
+    plane, path, history = found.plane, f"/v1/trainings/{training_id}", History()
+    plane.post(f"{path}/start")
+    with progress(console, history, job.target_accuracy) as display:
+        while True:
+            found.check()
+            training: dict[str, Any] = plane.get(path)
+            ended = training["status"] in ENDED
+            for number in range(len(history.rows) + 1, training["current_round"] + ended):
+                history.rows.append(Row.of(plane.get(f"{path}/rounds/{number}")))
+                display.update()
+            if ended:
+                return history, training
+            time.sleep(LOOK_SECONDS)
+
+
+def _linger(found: Stage) -> None:
+    """Until Ctrl-C or SIGTERM."""
+    try:
+        while True:
+            found.check()
+            time.sleep(1)
+    except (KeyboardInterrupt, SystemExit):
+        return
+
+
+def _print(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM raise, as SIGINT does, so that everything is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

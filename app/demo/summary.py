@@ -1,0 +1,70 @@
+"""What a demo says at its end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.demo.history import History
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it went.
+
+    Attributes:
+        reached: whether the accuracy that the agents measured is at least the target.
+        right, held_out: digits that the final model, fetched over REST, classifies right here, and of how many.
+        training_seconds, total_seconds: wall time from the start of the training, and of the demo.
+    """
+
+    strategy: str
+    target: float
+    reached: bool
+    history: History
+    right: int
+    held_out: int
+    training_seconds: float
+    total_seconds: float
+
+
+def summary(outcome: Outcome) -> Iterator[str]:
+    """Lines of plain text."""
+    history = outcome.history
+    accuracy, fairness = history.accuracy or 0.0, history.fairness or 0.0
+    verdict = "reached" if outcome.reached else "missed"
+    rounds = len(history.rows)
+    mean = sum(row.seconds for row in history.rows) / max(rounds, 1)
+    yield f"strategy       {outcome.strategy}"
+    yield f"target         {verdict}: {accuracy:.4f} measured by the agents, {outcome.target:.4f} asked for"
+    right, held_out = outcome.right, outcome.held_out
+    yield f"checked here   the model, fetched over REST, has {right} of {held_out} digits right: {right / held_out:.4f}"
+    yield f"rounds         {rounds}, {mean:.2f} s each"
+    yield f"wall time      {outcome.training_seconds:.1f} s of training, {outcome.total_seconds:.1f} s in all"
+    yield f"communication  {history.cost:.1f} s of link time, {history.traffic / MEGABYTE:.1f} MB"
+    yield f"fairness       {fairness:.3f} (Jain's index of how often each client took part; 1 is even)"
+    yield f"failures       {history.failures} tries of devices that failed or fell silent, and were survived"
+
+
+def ideas(strategy: str, seed: int) -> Iterator[str]:
+    """What to try next, where nothing was kept."""
+    other = "random" if strategy != "random" else "tcs-feel"
+    yield f"tcsfeel demo --strategy {other} --seed {seed}   the same digits, network and failures, selected differently"
+    yield f"tcsfeel demo --seed {seed + 1}                       another split, another network"
+    yield "tcsfeel demo --keep                         leaves it running: REST, Swagger UI, metrics"
+
+
+def tour(url: str, key_file: Path, training_id: str) -> Iterator[str]:
+    """What to look at, where everything was kept."""
+    call = f'curl -s -H "Authorization: Bearer $(cat {key_file})"'
+    yield f"{url}/docs   Swagger UI; authorize with the key in {key_file}"
+    yield f"{call} {url}/v1/trainings/{training_id}"
+    yield f"{call} '{url}/v1/trainings/{training_id}/rounds?limit=1'"
+    yield f"{call} '{url}/v1/clients?limit=3'"
+    yield f"{call} {url}/v1/topology"
+    yield (
+        f"{call} {url}/v1/selections -H 'Content-Type: application/json' "
+        """-d '{"strategy": "tcs-feel", "min_clients": 10, "max_clients": 10, "seed": 7}'"""
+    )
+    yield f"curl -s {url}/metrics"
