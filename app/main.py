@@ -124,7 +124,9 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, planner),
         trainings=Trainings(db, clock),
-        models=Models(db, store, clock, max_bytes=settings.models.max_bytes),
+        models=Models(
+            db, store, clock, spool_directory=settings.data_dir / "spool", max_bytes=settings.models.max_bytes
+        ),
         caller=caller,
         participants=participants,
         coordinator=Coordinator(

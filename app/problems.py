@@ -175,8 +175,9 @@ async def _range(_request: Request, error: Exception) -> Response:
 async def _unprocessable(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  (the handler is registered for this class)
     found = error.errors()
-    if any(entry["loc"] == ("body",) and isinstance(entry.get("input"), bytes) for entry in found):
-        return await _media_type(request, UnsupportedMediaType("application/json"))  # so it was not even parsed
+    unread = [entry for entry in found if entry["loc"] == ("body",) and isinstance(entry.get("input"), bytes)]
+    if any(entry["type"] != "json_invalid" for entry in unread):
+        return await _media_type(request, UnsupportedMediaType("application/json"))
     return _invalid(field_problems(found))
 
 
@@ -218,7 +219,9 @@ def _sentence(entry: Any) -> str:
         return f"is not JSON: {context.get('error', entry['msg'])}{place}"
     if entry["type"] == "string_pattern_mismatch" and context.get("pattern") in PATTERN_RULES:
         return PATTERN_RULES[context["pattern"]]
-    words = _WORDS.get(entry["type"]) or _SUBJECT.sub("should", entry["msg"].removeprefix("Value error, "))
+    words = _WORDS.get(entry["type"]) or _SUBJECT.sub(
+        "should", entry["msg"].removeprefix("Value error, ").replace(" after validation,", ",")
+    )
     return f"has a key that {words}" if entry["loc"][-1:] == ("[key]",) else words
 
 

@@ -17,14 +17,14 @@ from app.schemas.clients import (
     RegisterClients,
     ReplaceClient,
 )
-from app.schemas.fields import ID_PATTERN
-from app.schemas.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+from app.schemas.fields import ID_PATTERN, TAG_PATTERN
+from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 
 router = APIRouter(prefix="/v1/clients", tags=["clients"], route_class=ApiRoute)
 
 Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["edge-7"])]
 Tag = Annotated[
-    list[Annotated[str, Query(pattern=r"^[^\x00-\x1f\x7f:]+:[^\x00-\x1f\x7f]*$", max_length=520)]],
+    list[Annotated[str, Query(pattern=TAG_PATTERN, max_length=520)]],
     Query(description="`key:value`; several must all hold", examples=[["site:north"]]),
 ]
 
@@ -54,10 +54,9 @@ async def list_clients(  # the filters of one list
 ) -> Page[ClientOut]:
     """List clients in the order of their ids."""
     after = decode_cursor(cursor, str)
-    tags = dict(entry.split(":", 1) for entry in tag)
-    found = await clients.page(limit=limit, after=after[0] if after else None, status=status, tags=tags)
-    more = encode_cursor(found[-1].id) if len(found) == limit else None
-    return Page(items=[ClientOut.of(client) for client in found], next_cursor=more)
+    tags = [(key, value) for key, _, value in (entry.partition(":") for entry in tag)]
+    found = await clients.page(limit=limit + 1, after=after[0] if after else None, status=status, tags=tags)
+    return Page.of(found, limit, ClientOut.of, lambda client: (client.id,))
 
 
 @router.get("/{client_id}", responses=responses(404))
@@ -73,7 +72,7 @@ async def get_client(client_id: Id, clients: AppClients) -> ClientOut:
 async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, response: Response) -> ClientOut:
     """Register a client, or replace the profile of one that is there; an agent that restarts uses this."""
     if body.id not in {None, client_id}:
-        raise Invalid("/id", f"is not the id in the path, {client_id!r}")
+        raise Invalid("/id", f"should be the id in the path, {client_id!r}, or be left out")
     client, is_new = await clients.put(client_id, body.profile())
     if is_new:
         response.status_code = status.HTTP_201_CREATED

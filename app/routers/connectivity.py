@@ -7,7 +7,8 @@ from fastapi import APIRouter, Header, Request, Response, status
 
 from app.deps import ApiRoute, AppConnectivity
 from app.problems import responses
-from app.routers.matrices import from_json, from_safetensors, to_json, to_safetensors
+from app.routers.matrices import reader_of, writer_for
+from app.routers.preconditions import IfNoneMatch, is_current
 from app.schemas.connectivity import (
     EDGES_EXAMPLE,
     MATRIX_EXAMPLE,
@@ -40,10 +41,10 @@ async def replace_connectivity(
     request: Request,
     response: Response,
     connectivity: AppConnectivity,
-    content_type: Annotated[str, Header(include_in_schema=False)] = "application/json",
+    content_type: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> ConnectivityVersion:
     """Replace the matrix of link costs, whole or not at all."""
-    form = from_safetensors if content_type.startswith(MEDIA_TYPE) else from_json
+    form = reader_of(content_type)
     version = await connectivity.replace(form(await request.body()))
     response.headers["ETag"] = _etag(version)
     return ConnectivityVersion(version=version)
@@ -73,16 +74,16 @@ async def change_connectivity(
 )
 async def get_connectivity(
     connectivity: AppConnectivity,
-    accept: Annotated[str, Header(include_in_schema=False)] = "application/json",
-    if_none_match: Annotated[str, Header(max_length=1024)] = "",
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    if_none_match: IfNoneMatch = "",
 ) -> Response:
     """Read the matrix, as JSON or as safetensors by `Accept`."""
     headers = {"ETag": _etag(await connectivity.latest_version()), "Vary": "Accept"}
-    if headers["ETag"] in if_none_match:
+    if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
     value = await connectivity.latest()
     headers["ETag"] = _etag(value.version)
-    form, media_type = (to_safetensors, MEDIA_TYPE) if MEDIA_TYPE in accept else (to_json, "application/json")
+    form, media_type = writer_for(accept)
     return Response(await asyncio.to_thread(form, value), headers=headers, media_type=media_type)
 
 

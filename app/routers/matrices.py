@@ -5,6 +5,7 @@ straight from the bytes; both happen in a thread.
 """
 
 import json
+import re
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -13,11 +14,42 @@ from pydantic import ValidationError
 
 from app.domain.connectivity import Connectivity
 from app.domain.errors import Invalid
+from app.problems import UnsupportedMediaType
 from app.schemas.connectivity import ConnectivityOut, ReplaceConnectivity
-from app.wire.codec import decode, encode
+from app.wire.codec import MEDIA_TYPE, decode, encode
 from app.wire.errors import WireError
 
 TENSOR = "costs"
+JSON = "application/json"
+
+Reader = Callable[[bytes], Callable[[Collection[str]], Connectivity]]
+Writer = Callable[[Connectivity], bytes]
+
+
+def reader_of(content_type: str) -> Reader:
+    """What reads a body of this type. Raises `UnsupportedMediaType`."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in _READERS:
+        raise UnsupportedMediaType(*_READERS)
+    return _READERS[kind]
+
+
+def writer_for(accept: str) -> tuple[Writer, str]:
+    """What writes the form that an ``Accept`` header prefers, and its media type: JSON unless told otherwise."""
+    wanted = dict(map(_preference, accept.split(",")))
+    binary, text = wanted.get(MEDIA_TYPE, 0.0), wanted.get(JSON, 0.0)
+    return (to_safetensors, MEDIA_TYPE) if binary > text else (to_json, JSON)
+
+
+def _preference(entry: str) -> tuple[str, float]:
+    kind, *parameters = (part.strip().lower() for part in entry.split(";"))
+    for parameter in parameters:
+        if (weight := _QUALITY.fullmatch(parameter)) is not None:
+            return kind, float(weight[1])
+    return kind, 1.0
+
+
+_QUALITY = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
 
 
 def from_json(body: bytes) -> Callable[[Collection[str]], Connectivity]:
@@ -47,6 +79,9 @@ def from_safetensors(body: bytes) -> Callable[[Collection[str]], Connectivity]:
         return Connectivity.from_matrix(_client_ids(metadata.get("client_ids")), tensors[TENSOR], known=known)
 
     return build
+
+
+_READERS: dict[str, Reader] = {JSON: from_json, MEDIA_TYPE: from_safetensors}
 
 
 def to_json(value: Connectivity) -> bytes:

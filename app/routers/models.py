@@ -3,10 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response, status
-from fastapi.responses import FileResponse
 
 from app.deps import ApiRoute, AppModels
 from app.problems import responses
+from app.routers.preconditions import IfNoneMatch, PartOfFile, is_current
 from app.routers.trainings import Id
 from app.schemas.models import ModelVersionOut
 from app.wire.codec import MEDIA_TYPE
@@ -27,7 +27,7 @@ async def upload_model(training_id: Id, request: Request, models: AppModels, res
 
 @router.get(
     "",
-    response_class=FileResponse,
+    response_class=PartOfFile,
     responses=responses(
         404,
         also={
@@ -44,12 +44,16 @@ async def download_model(
     number: Annotated[
         int | None, Query(alias="round", ge=0, lt=2**31, description="After which round; 0 for the initial")
     ] = None,
-    if_none_match: Annotated[str, Header(max_length=1024)] = "",
+    if_none_match: IfNoneMatch = "",
+    wanted: Annotated[  # `PartOfFile` reads it from the request
+        str | None, Header(alias="Range", description="Bytes to answer with", examples=["bytes=0-1023"])
+    ] = None,
 ) -> Response:
     """Download the newest parameters, or those after a round."""
     stored = await models.get(training_id, number)
+    del wanted
     headers = {"ETag": f'"{stored.version.sha256}"'}
-    if headers["ETag"] in if_none_match:
+    if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
     name = f"{training_id}-round-{stored.version.round}.safetensors"
-    return FileResponse(stored.path, headers=headers, media_type=MEDIA_TYPE, filename=name)
+    return PartOfFile(stored.path, size=stored.version.size, headers=headers, media_type=MEDIA_TYPE, filename=name)

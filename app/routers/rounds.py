@@ -9,7 +9,7 @@ from app.deps import ApiRoute, AppTrainings, Idempotent
 from app.domain.rounds import ENDED
 from app.problems import responses
 from app.routers.trainings import Id
-from app.schemas.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.rounds import RoundOut
 
 router = APIRouter(prefix="/v1/trainings/{training_id}/rounds", tags=["rounds"], route_class=ApiRoute)
@@ -53,9 +53,8 @@ async def list_rounds(
 ) -> Page[RoundOut]:
     """List a training's rounds, newest first."""
     before = decode_cursor(cursor, int)
-    found = await trainings.rounds(training_id, limit=limit, before=before[0] if before else None)
-    more = encode_cursor(found[-1].number) if len(found) == limit else None
-    return Page(items=[RoundOut.of(value) for value in found], next_cursor=more)
+    found = await trainings.rounds(training_id, limit=limit + 1, before=before[0] if before else None)
+    return Page.of(found, limit, RoundOut.of, lambda value: (value.number,))
 
 
 @router.get("/{number}", responses=responses(404))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response, status
 from app.deps import ApiRoute, AppSettings, AppTrainings, Idempotent
 from app.problems import responses
 from app.schemas.fields import ID_PATTERN
-from app.schemas.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.trainings import CreateTraining, TrainingOut
 
 router = APIRouter(prefix="/v1/trainings", tags=["trainings"], route_class=ApiRoute)
@@ -29,9 +29,8 @@ async def create_training(
 async def list_trainings(trainings: AppTrainings, limit: Limit = 100, cursor: Cursor = None) -> Page[TrainingOut]:
     """List trainings, newest first."""
     after = decode_cursor(cursor, float, str)
-    found = await trainings.page(limit=limit, after=(after[0], after[1]) if after else None)
-    more = encode_cursor(found[-1].created_at, found[-1].id) if len(found) == limit else None
-    return Page(items=[TrainingOut.of(training) for training in found], next_cursor=more)
+    found = await trainings.page(limit=limit + 1, after=(after[0], after[1]) if after else None)
+    return Page.of(found, limit, TrainingOut.of, lambda training: (training.created_at, training.id))
 
 
 @router.get("/{training_id}", responses=responses(404))

@@ -3,11 +3,20 @@
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, TypeAdapter, model_validator
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, Profile
-from app.schemas.fields import AgentUrl, ClientId, Instant, PlainText, RequestModel, ResponseModel
+from app.schemas.fields import (
+    STRICT,
+    AgentUrl,
+    ClientId,
+    Instant,
+    PlainText,
+    RequestModel,
+    ResponseModel,
+    wrong_fields,
+)
 
 BATCH_LIMIT = 10_000
 _MOST = 1e9
@@ -23,24 +32,35 @@ ServerCost = Annotated[float, Field(ge=0, le=_MOST, description="s/MB; 8 / bandw
 Tags = Annotated[dict[Annotated[PlainText, Field(min_length=1)], PlainText], Field(max_length=64)]
 
 
-def _some_label(value: Any) -> Any:
-    shares = value.values() if isinstance(value, dict) else value
-    if shares is not None and not any(share >= _LEAST for share in shares):
-        raise ValueError("must hold at least one label with a count above zero")
-    return value
+_Positions = Annotated[list[Share], Field(min_length=1, max_length=10_000)]
+_Names = Annotated[dict[PlainText, Share], Field(min_length=1, max_length=10_000)]
+_POSITIONS: TypeAdapter[list[float]] = TypeAdapter(_Positions, config=STRICT)
+_NAMES: TypeAdapter[dict[str, float]] = TypeAdapter(_Names, config=STRICT)
+
+
+def _distribution(value: Any) -> list[float] | dict[str, float]:
+    """One of the two forms, by its shape: a union would report what is wrong with the other one too."""
+    if isinstance(value, dict):
+        checked: list[float] | dict[str, float] = _NAMES.validate_python(value)
+    elif isinstance(value, list):
+        checked = _POSITIONS.validate_python(value)
+    else:
+        raise ValueError("should be a list of counts, or an object of counts by label")  # noqa: TRY004  (pydantic's way)
+    if not any(share >= _LEAST for share in (checked.values() if isinstance(checked, dict) else checked)):
+        raise ValueError("should hold at least one label with a count above zero")
+    return checked
 
 
 def _header_safe(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("must be visible ASCII characters, since it is sent in a header")
+        raise ValueError("should be visible ASCII characters, since it is sent in a header")
     return value
 
 
 DataDistribution = Annotated[
-    Annotated[list[Share], Field(min_length=1, max_length=10_000)]
-    | Annotated[dict[PlainText, Share], Field(min_length=1, max_length=10_000)],
-    AfterValidator(_some_label),
+    list[float] | dict[str, float],
+    PlainValidator(_distribution, json_schema_input_type=_Positions | _Names),
     Field(description="Label counts or shares, by position or by name"),
 ]
 AuthToken = Annotated[
@@ -109,11 +129,14 @@ class RegisterClients(RequestModel):
 
     @model_validator(mode="after")
     def _distinct(self) -> "RegisterClients":
-        seen: set[str] = set()
-        for index, client in enumerate(self.clients):
-            if client.id in seen:
-                raise ValueError(f"clients[{index}].id {client.id!r} comes twice")
-            seen.add(client.id)
+        first: dict[str, int] = {}
+        again = {
+            ("clients", index, "id"): f"is the id of /clients/{first[client.id]} too"
+            for index, client in enumerate(self.clients)
+            if first.setdefault(client.id, index) != index
+        }
+        if again:
+            raise wrong_fields(again.items())
         return self
 
 
@@ -135,9 +158,10 @@ class ChangeClient(RequestModel):
 
     @model_validator(mode="after")
     def _null_only_where_it_may_be(self) -> "ChangeClient":
-        for name in sorted(self.model_fields_set - {"data_distribution", "server_cost", "auth_token"}):
-            if getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null; leave it out to keep it")
+        sent = self.model_fields_set - {"data_distribution", "server_cost", "auth_token"}
+        nulls = sorted(name for name in sent if getattr(self, name) is None)
+        if nulls:
+            raise wrong_fields(((name,), "cannot be null: leave it out to keep it") for name in nulls)
         return self
 
     def changes(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.topology import TopologyStats
-from app.schemas.fields import ClientId, RequestModel, ResponseModel
+from app.schemas.fields import ClientId, RequestModel, ResponseModel, wrong_fields
 
 MATRIX_EXAMPLE: dict[str, Any] = {
     "client_ids": ["edge-7", "edge-8", "edge-9"],
@@ -15,7 +15,9 @@ MATRIX_EXAMPLE: dict[str, Any] = {
 }
 EDGES_EXAMPLE: dict[str, Any] = {"edges": [{"source": "edge-7", "target": "edge-8", "cost": 0.05}]}
 
-Cost = Annotated[float, Field(description="Seconds per megabyte")]  # its range is checked with the cell's name
+# A cost's range is checked with the cell's name. A large matrix may be wrong in every cell: the first one is enough.
+Cost = Annotated[float, Field(description="Seconds per megabyte")]
+Row = Annotated[list[Cost | None], Field(fail_fast=True)]
 
 
 class EdgeIn(RequestModel):
@@ -45,16 +47,19 @@ class ReplaceConnectivity(RequestModel):
 
     model_config = {"json_schema_extra": {"examples": [MATRIX_EXAMPLE, EDGES_EXAMPLE]}}
 
-    client_ids: Annotated[list[ClientId], Field(max_length=50_000)] | None = None
-    costs: list[list[Cost | None]] | None = None
-    edges: Annotated[list[EdgeIn], Field(max_length=10_000_000)] | None = None
+    client_ids: Annotated[list[ClientId], Field(max_length=50_000, fail_fast=True)] | None = None
+    costs: Annotated[list[Row], Field(max_length=50_000, fail_fast=True)] | None = None
+    edges: Annotated[list[EdgeIn], Field(max_length=10_000_000, fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> "ReplaceConnectivity":
-        matrix = self.client_ids is not None and self.costs is not None and self.edges is None
-        edges = self.client_ids is None and self.costs is None and self.edges is not None
-        if matrix == edges:
-            raise ValueError("give client_ids and costs, or edges alone")
+        matrix = {"client_ids": self.client_ids, "costs": self.costs}
+        if self.edges is None:
+            rules = {(name,): "is required, unless edges are given" for name, value in matrix.items() if value is None}
+        else:
+            rules = {(name,): "excludes edges" for name, value in matrix.items() if value is not None}
+        if rules:
+            raise wrong_fields(rules.items())
         return self
 
     def connectivity(self, known: Collection[str]) -> Connectivity:
@@ -71,7 +76,7 @@ class ChangeConnectivity(RequestModel):
         "json_schema_extra": {"examples": [{"edges": [{"source": "edge-7", "target": "edge-8", "cost": None}]}]}
     }
 
-    edges: Annotated[list[EdgeChange], Field(min_length=1, max_length=1_000_000)]
+    edges: Annotated[list[EdgeChange], Field(min_length=1, max_length=1_000_000, fail_fast=True)]
 
 
 class ConnectivityVersion(ResponseModel):

@@ -1,10 +1,12 @@
 """Field types that several schemas share, and the two models that all others derive from."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 PLAIN_PATTERN = r"^[^\x00-\x1f\x7f]*$"
@@ -21,10 +23,13 @@ PATTERN_RULES = {
 """What each pattern asks for, in words."""
 
 
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
 class RequestModel(BaseModel):
     """A body, or a part of one."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(**STRICT, extra="forbid", frozen=True)
 
 
 class ResponseModel(BaseModel):
@@ -33,17 +38,28 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+def wrong_fields(rules: Iterable[tuple[tuple[str | int, ...], str]]) -> ValidationError:
+    """Errors by place, for a validator of a whole model: what it raised itself would be blamed on the whole body."""
+    return ValidationError.from_exception_data(
+        "request",
+        [
+            InitErrorDetails(type=PydanticCustomError("value_error", "{rule}", {"rule": rule}), loc=place, input=None)
+            for place, rule in rules
+        ],
+    )
+
+
 def _agent_url(url: str) -> str:
     """An http(s) base URL with a host; credentials would end up in logs, a query has no meaning."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:  # its message may repeat a part of the URL
-        raise ValueError("must be a URL whose host and port can be read") from None
+        raise ValueError("should be a URL whose host and port can be read") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be http://host or https://host, with an optional port and path")
+        raise ValueError("should be http://host or https://host, with an optional port and path")
     if port == 0 or parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ValueError("must have no credentials, query, fragment or port 0")
+        raise ValueError("should have no credentials, query, fragment or port 0")
     return url
 
 

@@ -3,15 +3,20 @@
 import base64
 import binascii
 import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import Field
 
 from app.domain.errors import Invalid
-from app.schemas.fields import ResponseModel
+from app.schemas.fields import ID_PATTERN, ResponseModel
 
 Item = TypeVar("Item")
+Stored = TypeVar("Stored")
+Key = tuple[str | float, ...]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many items at most")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before")]
@@ -22,6 +27,14 @@ class Page(ResponseModel, Generic[Item]):
 
     items: list[Item]
     next_cursor: Annotated[str | None, Field(description="Pass it as `cursor` for the next page; null at the end")]
+
+    @classmethod
+    def of(
+        cls, found: Sequence[Stored], limit: int, show: Callable[[Stored], Item], key: Callable[[Stored], Key]
+    ) -> "Page[Item]":
+        """The first `limit` of what was found; one more was asked for, to tell whether this is the end."""
+        more = encode_cursor(*key(found[limit - 1])) if len(found) > limit else None
+        return cls(items=[show(value) for value in found[:limit]], next_cursor=more)
 
 
 def encode_cursor(*key: str | float) -> str:
@@ -37,6 +50,13 @@ def decode_cursor(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
     except (binascii.Error, ValueError, RecursionError):
         key = None
     shaped = isinstance(key, list) and len(key) == len(kinds)
-    if not shaped or not all(type(part) is kind for part, kind in zip(key, kinds, strict=True)) or "\0" in str(key[-1]):
-        raise Invalid("/query/cursor", "is not a cursor of this list; leave it out for the first page")
+    if not shaped or not all(type(part) is kind and _FITS[kind](part) for part, kind in zip(key, kinds, strict=True)):
+        raise Invalid("/query/cursor", "is not a cursor of this list: leave it out for the first page")
     return tuple(key)
+
+
+_FITS: Mapping[type, Callable[[Any], bool]] = {
+    str: lambda name: re.fullmatch(ID_PATTERN, name) is not None,
+    int: lambda number: 0 <= number < 2**31,
+    float: math.isfinite,
+}

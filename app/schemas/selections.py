@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from app.domain.selection import strategies
 from app.domain.selection.types import BYTES_PER_MB, Plan, Selection, SelectionPolicy, Weights
-from app.schemas.fields import ClientId, RequestModel, ResponseModel
+from app.schemas.fields import ClientId, RequestModel, ResponseModel, wrong_fields
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
 Budget = Annotated[float, Field(gt=0, le=1e12, description="Seconds of link time that a round may cost")]
@@ -16,7 +16,7 @@ _MOST_CLIENTS = 100_000
 
 def _known(name: str) -> str:
     if name not in strategies():
-        raise ValueError(f"must be one of {', '.join(sorted(strategies()))}")
+        raise ValueError(f"should be one of {', '.join(sorted(strategies()))}")
     return name
 
 
@@ -47,7 +47,8 @@ class SelectionRules(RequestModel):
     @model_validator(mode="after")
     def _ordered(self) -> "SelectionRules":
         if self.max_clients < self.min_clients:
-            raise ValueError(f"max_clients {self.max_clients} is below min_clients {self.min_clients}")
+            rule = f"should be at least min_clients, which is {self.min_clients}; it is {self.max_clients}"
+            raise wrong_fields([(("max_clients",), rule)])
         return self
 
 

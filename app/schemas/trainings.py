@@ -1,23 +1,38 @@
 """Trainings in requests and responses."""
 
-from typing import Annotated, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
 
 from app.domain.trainings import RoundPolicy, Scalar, SelectionConfig, Training, TrainingConfig
-from app.schemas.fields import PLAIN_PATTERN, Instant, PlainText, RequestModel, ResponseModel
+from app.schemas.fields import PLAIN_PATTERN, STRICT, Instant, PlainText, RequestModel, ResponseModel
 from app.schemas.selections import Seed, SelectionRules
 from app.settings import TrainingSettings
 
 AggregationName = Literal["fedavg", "fedprox", "weighted", "fedavgm"]
-Value = (
-    bool
-    | Annotated[int, Field(ge=-(2**53), le=2**53)]
-    | Annotated[float, Field()]
-    | Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=1024)]
-    | None
-)
 DEFAULT_PROXIMAL_MU = 0.01
+MAX_HYPERPARAMETERS = 256
+
+_Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+_Text = Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=1024)]
+_SCALARS: dict[type, TypeAdapter[Any]] = {
+    bool: TypeAdapter(bool, config=STRICT),
+    int: TypeAdapter(_Whole, config=STRICT),
+    float: TypeAdapter(float, config=STRICT),
+    str: TypeAdapter(_Text, config=STRICT),
+    NoneType: TypeAdapter(None),
+}
+
+
+def _scalar(value: Any) -> Any:
+    """Checked as what it is: a union would report what is wrong with every other type too."""
+    if type(value) not in _SCALARS:
+        raise ValueError("should be a string, a number, true, false or null")
+    return _SCALARS[type(value)].validate_python(value)
+
+
+Value = Annotated[Scalar, PlainValidator(_scalar, json_schema_input_type=bool | _Whole | float | _Text | None)]
 
 
 class Hyperparameters(RequestModel):
@@ -32,6 +47,12 @@ class Hyperparameters(RequestModel):
     proximal_mu: Annotated[float, Field(ge=0, le=1e6, description="0 by default, 0.01 for fedprox")] | None = None
     server_learning_rate: Annotated[float, Field(gt=0, le=1e6)] | None = None
     server_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> "Hyperparameters":
+        if len(self.model_extra or {}) > MAX_HYPERPARAMETERS:
+            raise ValueError(f"should have at most {MAX_HYPERPARAMETERS} keys of your own")
+        return self
 
     def values(self, aggregation: AggregationName) -> dict[str, Scalar]:
         """What is stored and sent: what was given, and the defaults that matter."""

@@ -1,6 +1,6 @@
 """Registering clients and keeping what is known of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,7 +76,7 @@ class Clients:
             return await tx.clients.get(client_id)
 
     async def page(
-        self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Mapping[str, str]
+        self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Collection[tuple[str, str]]
     ) -> list[Client]:
         """Clients in the order of their ids."""
         async with self._db.read() as tx:

@@ -1,6 +1,7 @@
 """A training's parameters: uploading the initial ones, downloading any version."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from app.clock import Clock
 from app.domain.errors import Invalid, StateForbids
 from app.domain.trainings import Training
 from app.store.database import Database
-from app.store.model_store import ModelStore
+from app.store.model_store import ModelStore, StoredFile
 from app.store.models import ModelVersion
 from app.wire.codec import unpack
 from app.wire.errors import WireError
@@ -26,10 +27,13 @@ class StoredModel:
 
 
 class Models:
-    def __init__(self, db: Database, store: ModelStore, clock: Clock, *, max_bytes: int) -> None:
+    """Uploads are checked in a directory of their own below `spool_directory` before they get into the store."""
+
+    def __init__(self, db: Database, store: ModelStore, clock: Clock, *, spool_directory: Path, max_bytes: int) -> None:
         self._db = db
         self._store = store
         self._clock = clock
+        self._spool_directory = spool_directory
         self._max_bytes = max_bytes
 
     async def upload(self, training_id: str, body: AsyncIterable[bytes]) -> ModelVersion:
@@ -41,8 +45,12 @@ class Models:
         """
         async with self._db.read() as tx:
             self._check_state(await tx.trainings.get(training_id))
-        stored = await self._store.receive(body, self._max_bytes)
-        await asyncio.to_thread(self._check, stored.sha256)
+        spool = ModelStore(self._spool_directory / f"upload-{secrets.token_hex(8)}", durable=False)
+        try:
+            received = await spool.receive(body, self._max_bytes)
+            stored = await asyncio.to_thread(self._take_over, spool.map(received.sha256))
+        finally:
+            await asyncio.to_thread(spool.clear)
         now = self._clock.now()
         version = ModelVersion(
             training_id=training_id, round=0, sha256=stored.sha256, parent=None, size=stored.size, created_at=now
@@ -67,13 +75,15 @@ class Models:
             state = training.status if training.status != "created" else "past its first round"
             raise StateForbids("upload initial parameters for", "training", state)
 
-    def _check(self, sha256: str) -> None:
+    def _take_over(self, file: memoryview) -> StoredFile:
         try:
-            parameters = unpack(self._store.map(sha256))[0].parameters()
-        except (WireError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+            parameters = unpack(file)[0].parameters()
+        except WireError as error:
             raise Invalid("", f"the body is not a safetensors file: {error}") from error
         if not parameters:
             raise Invalid("", "the file holds no tensor")
         for name, tensor in parameters.items():
             if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-                raise Invalid(f"/{name}", f"tensor {name!r} holds values that are not finite")
+                pointer = name.replace("~", "~0").replace("/", "~1")
+                raise Invalid(f"/{pointer}", f"tensor {name!r} holds values that are not finite")
+        return self._store.write([file])

@@ -1,6 +1,6 @@
 """Clients as rows."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -55,7 +55,7 @@ class ClientRepository:
             raise NotFound("client", client_id)
 
     async def page(
-        self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Mapping[str, str]
+        self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Collection[tuple[str, str]]
     ) -> list[Client]:
         """At most `limit` clients with ids beyond `after`, of this status and with all of these tags."""
         query = select(clients).order_by(clients.c.id).limit(limit)
@@ -63,7 +63,7 @@ class ClientRepository:
             query = query.where(clients.c.id > after)
         if status is not None:
             query = query.where(clients.c.status == status)
-        for key, value in tags.items():
+        for key, value in tags:
             query = query.where(self._tagged(key, value))
         return [_client(row) for row in await self._connection.execute(query)]
 
