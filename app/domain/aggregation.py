@@ -80,10 +80,11 @@ def weighted_mean(model: Parameters, updates: Iterable[tuple[Parameters, float]]
     """
     total = 0.0
     sums = {name: np.zeros(tensor.shape, np.float64) for name, tensor in model.items()}
-    for parameters, weight in updates:
-        total += weight
-        for name in sums:
-            sums[name] += weight * parameters[name].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by `next_model`
+        for parameters, weight in updates:
+            total += weight
+            for name in sums:
+                sums[name] += weight * parameters[name].astype(np.float64)
     if total <= 0:
         raise UnusableRound("the updates' weights add up to zero")
     return {name: accumulated / total for name, accumulated in sums.items()}
@@ -118,15 +119,24 @@ def _momentum_step(
     current: npt.NDArray[Any], before: npt.NDArray[Any], mean: npt.NDArray[np.float64], rate: float, momentum: float
 ) -> npt.NDArray[np.float64]:
     now, past = current.astype(np.float64), before.astype(np.float64)
-    step: npt.NDArray[np.float64] = rate * (mean - now) + momentum * (now - past)
-    return now + step
+    with np.errstate(over="ignore", invalid="ignore"):
+        step: npt.NDArray[np.float64] = rate * (mean - now) + momentum * (now - past)
+        return now + step
 
 
 def _as_dtype(name: str, value: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """`value` in the model's dtype: integers are the nearest that the dtype holds, a bool is a majority's."""
     with np.errstate(over="ignore"):
-        cast = value.astype(dtype) if dtype.kind == "f" else np.rint(value).astype(dtype)
-    if dtype.kind == "f" and not np.isfinite(cast).all():
+        cast = value.astype(dtype) if dtype.kind == "f" else value
+    if not np.isfinite(cast).all():
         raise UnusableRound(f"tensor {name!r} of the new model is not finite")
+    if dtype.kind == "b":
+        return value > 1 / 2
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        # float64 has no 2^63 - 1: as a bound it would be 2^63, which overflows
+        top = float(limits.max) if int(float(limits.max)) <= limits.max else np.nextafter(float(limits.max), 0.0)
+        return np.clip(np.rint(value), float(limits.min), top).astype(dtype)
     return cast
 
 

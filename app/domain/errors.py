@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+SHOWN = 300  # characters of a reason
+
 
 class DomainError(Exception):
     """Root of every error that a caller can act on."""
@@ -93,7 +95,13 @@ class UnknownStrategy(DomainError):
 
 
 class UpdateRejected(DomainError):
-    """An update that must not be aggregated, with the reason that the participation shows."""
+    """An update that must not be aggregated, with the reason that the participation shows.
+
+    Reasons quote what an agent sent, such as tensor names, so they are cut to a length that can be stored and read.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason if len(reason) <= SHOWN else f"{reason[: SHOWN - 1]}…")
 
 
 class UnusableRound(DomainError):
