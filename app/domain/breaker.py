@@ -2,7 +2,7 @@
 
 closed --(failures in a row, or a failure or slow rate over the last calls)--> open
 open --(its time is over, a caller asks)--> half-open, which admits exactly one probe
-half-open --(the probe succeeds)--> closed; --(it fails, or its deadline passes)--> open again, twice as long
+half-open --(the probe succeeds)--> closed; --(it fails)--> open again, twice as long
 
 A probe has a deadline, so that a prober that dies cannot hold the breaker half-open for ever: once it has passed, the
 next caller gets the permit. A probe that is called off gives its permit back. Isolated by hand, a breaker stays open

@@ -150,4 +150,5 @@ MAX_PAUSE_SECONDS = 30.0
 
 def pause_after_failures(failed_in_row: int) -> float:
     """Seconds to wait before the next round after `failed_in_row` abandoned ones: 0, then 1, 2, 4, … at most 30."""
-    return 0.0 if failed_in_row == 0 else min(MAX_PAUSE_SECONDS, 2.0 ** (failed_in_row - 1))
+    doublings = min(failed_in_row - 1, 10)  # beyond the maximum long since, and never too large for a float
+    return 0.0 if failed_in_row == 0 else min(MAX_PAUSE_SECONDS, 2.0**doublings)
