@@ -1,0 +1,219 @@
+"""Aggregation, by hand."""
+
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from app.domain.aggregation import (
+    WEIGHTS,
+    Parameters,
+    UpdateFacts,
+    check_update,
+    next_model,
+    update_quality,
+    weighted_mean,
+)
+from app.domain.errors import UnusableRound, UpdateRejected
+from app.domain.trainings import Aggregation, TrainingConfig
+
+FACTS = UpdateFacts(num_examples=10, loss=1.0, accuracy=0.5)
+
+
+def f32(*values: float) -> npt.NDArray[np.float32]:
+    return np.array(values, np.float32)
+
+
+def config(rule: Aggregation = "fedavg", **hyperparameters: float) -> TrainingConfig:
+    return TrainingConfig(name="t", aggregation=rule, hyperparameters=hyperparameters)
+
+
+def aggregated(model: Parameters, *updates: tuple[Parameters, float]) -> dict[str, npt.NDArray[Any]]:
+    return next_model(config(), model, None, weighted_mean(model, updates))
+
+
+def only(result: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    assert list(result) == ["w"]
+    return result["w"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "weight"),
+    [("fedavg", 10.0), ("fedprox", 10.0), ("fedavgm", 10.0), ("weighted", 5.0)],  # 10 * 0.5
+)
+def test_what_an_update_weighs(rule: Aggregation, weight: float) -> None:
+    assert WEIGHTS[rule](FACTS) == weight
+
+
+def test_every_rule_has_a_weight() -> None:
+    assert set(WEIGHTS) == set(get_args(Aggregation))
+
+
+def test_the_mean_of_updates_by_their_weights() -> None:
+    model = {"w": f32(9, 9), "b": f32(9)}
+    updates = [({"w": f32(1, 2), "b": f32(0)}, 10.0), ({"w": f32(5, 6), "b": f32(8)}, 30.0)]
+    mean = weighted_mean(model, updates)
+    np.testing.assert_array_equal(mean["w"], [4.0, 5.0])  # (10 * 1 + 30 * 5) / 40, (10 * 2 + 30 * 6) / 40
+    np.testing.assert_array_equal(mean["b"], [6.0])  # 30 * 8 / 40
+    assert {tensor.dtype for tensor in mean.values()} == {np.dtype(np.float64)}
+
+
+def test_an_update_of_no_weight_counts_nothing() -> None:
+    result = only(aggregated({"w": f32(0)}, ({"w": f32(3)}, 4.0), ({"w": f32(1e30)}, 0.0)))
+    np.testing.assert_array_equal(result, f32(3))
+
+
+def test_the_mean_of_one_update_is_that_update_to_the_bit() -> None:
+    update = np.random.default_rng(1).standard_normal(1000).astype(np.float32)
+    np.testing.assert_array_equal(only(aggregated({"w": update * 0}, ({"w": update}, 7.0))), update)
+
+
+def test_updates_are_taken_one_at_a_time() -> None:
+    alive: list[int] = []
+
+    def lazily() -> Any:
+        for number in range(3):
+            alive.append(number)
+            yield {"w": f32(number)}, 1.0
+
+    np.testing.assert_array_equal(weighted_mean({"w": f32(0)}, lazily())["w"], [1.0])
+    assert alive == [0, 1, 2]
+
+
+@pytest.mark.parametrize("updates", [[], [({"w": f32(1)}, 0.0)], [({"w": f32(1)}, 0.0), ({"w": f32(2)}, 0.0)]])
+def test_updates_that_weigh_nothing_give_no_model(updates: list[tuple[Parameters, float]]) -> None:
+    with pytest.raises(UnusableRound, match="add up to zero"):
+        weighted_mean({"w": f32(0)}, updates)
+
+
+@pytest.mark.parametrize("dtype", ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "<i1", "<u8", "<u4", "<u2", "|u1", "|b1"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (1, 2, 3)])
+def test_the_new_model_has_the_dtypes_and_shapes_of_the_old(dtype: str, shape: tuple[int, ...]) -> None:
+    model = {"w": np.ones(shape, dtype)}
+    result = only(aggregated(model, (model, 3.0), (model, 4.0)))
+    assert (result.dtype, result.shape) == (np.dtype(dtype), shape)
+    np.testing.assert_array_equal(result, model["w"])
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "mean"),
+    [
+        ([1, 2], [1.0, 2.0], 2),  # 5 / 3 = 1.67
+        ([1, 4], [2.0, 1.0], 2),
+        ([1, 2], [2.0, 1.0], 1),  # 4 / 3
+        ([-1, -2], [1.0, 2.0], -2),
+        ([7, 8], [1.0, 1.0], 8),  # 7.5, to the even one
+    ],
+)
+def test_integers_are_rounded_to_the_nearest(values: list[int], weights: list[float], mean: int) -> None:
+    updates = [({"w": np.array([value], np.int64)}, weight) for value, weight in zip(values, weights, strict=True)]
+    assert only(aggregated({"w": np.zeros(1, np.int64)}, *updates)) == mean
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64])
+def test_the_ends_of_an_integers_range_do_not_wrap_around(dtype: type[Any]) -> None:
+    limits = np.iinfo(dtype)
+    for end in (limits.min, limits.max):
+        tensor = {"w": np.array([end], dtype)}
+        result = int(only(aggregated(tensor, (tensor, 1.0), (tensor, 2.0)))[0])
+        assert result == pytest.approx(end, rel=2**-50)  # 64 bits are more than a float64 tells apart
+        assert (result < 0) == (end < 0)
+
+
+@pytest.mark.parametrize(("votes", "result"), [([1, 1, 0], True), ([1, 0, 0], False), ([1, 0], False)])
+def test_a_bool_is_what_most_say(votes: list[int], result: bool) -> None:
+    updates = [({"w": np.array([vote], np.bool_)}, 1.0) for vote in votes]
+    assert only(aggregated({"w": np.zeros(1, np.bool_)}, *updates)) == result
+
+
+def test_a_mean_that_leaves_its_dtype_gives_no_model() -> None:
+    huge = {"w": np.array([1e308])}
+    with pytest.raises(UnusableRound, match="'w' of the new model is not finite"):
+        aggregated(huge, (huge, 10.0), (huge, 10.0))  # 10 * 1e308 is beyond float64
+    with pytest.raises(UnusableRound, match="not finite"):
+        next_model(config(), {"w": np.zeros(1, np.float16)}, None, {"w": np.array([1e5])})
+    with pytest.raises(UnusableRound, match="not finite"):
+        next_model(config(), {"w": np.zeros(1, np.int32)}, None, {"w": np.array([np.inf])})
+
+
+@pytest.mark.parametrize("rule", ["fedavg", "fedprox", "weighted"])
+def test_other_rules_take_the_mean_as_it_is(rule: Aggregation) -> None:
+    given = config(rule, server_learning_rate=0.5, server_momentum=0.5)
+    result = next_model(given, {"w": f32(10)}, {"w": f32(0)}, {"w": np.array([20.0])})
+    np.testing.assert_array_equal(only(result), f32(20))
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "before", "result"),
+    [
+        ({}, None, 20.0),  # 10 + 1 * (20 - 10): the first step has no momentum
+        ({}, 8.0, 21.8),  # + 0.9 * (10 - 8)
+        ({"server_momentum": 0.5}, 8.0, 21.0),
+        ({"server_learning_rate": 0.5}, 8.0, 16.8),  # 10 + 0.5 * 10 + 0.9 * 2
+        ({"server_learning_rate": 0.5, "server_momentum": 0.0}, 8.0, 15.0),
+    ],
+)
+def test_server_momentum_goes_on_in_the_direction_of_the_last_step(
+    hyperparameters: dict[str, float], before: float | None, result: float
+) -> None:
+    past = None if before is None else {"w": f32(before)}
+    found = next_model(config("fedavgm", **hyperparameters), {"w": f32(10)}, past, {"w": np.array([20.0])})
+    np.testing.assert_allclose(only(found), f32(result), rtol=1e-6)
+
+
+def test_momentum_does_not_carry_an_unsigned_integer_below_zero() -> None:
+    model, before = {"w": np.array([1], np.uint8)}, {"w": np.array([200], np.uint8)}
+    found = next_model(config("fedavgm"), model, before, {"w": np.array([1.0])})
+    assert only(found) == 0  # 1 + 0.9 * (1 - 200) = -178
+
+
+def test_momentum_that_runs_away_gives_no_model() -> None:
+    model, before = {"w": np.array([1e308])}, {"w": np.array([-1e308])}
+    with pytest.raises(UnusableRound, match="not finite"):
+        next_model(config("fedavgm"), model, before, {"w": np.array([1e308])})
+
+
+MODEL: dict[str, npt.NDArray[Any]] = {"w": f32(1, 2), "n": np.array(3, np.int64)}
+
+
+def test_an_update_like_the_model_may_be_averaged() -> None:
+    check_update(MODEL, MODEL, FACTS, data_size=1)  # 10 examples are plausible for one sample, ten times over
+
+
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        ({}, r"missing \['n', 'w'\], unknown \[\]"),
+        ({"w": MODEL["w"]}, r"missing \['n'\], unknown \[\]"),
+        ({**MODEL, "x": f32(1)}, r"missing \[\], unknown \['x'\]"),
+        ({**MODEL, **{name: f32(1) for name in "dcba"}}, r"unknown \['a', 'b', 'c'\]$"),
+        ({**MODEL, "w": f32(1, 2, 3)}, r"tensor 'w' is float32\[3\], the model's is float32\[2\]"),
+        ({**MODEL, "w": f32(1, 2).reshape(2, 1)}, r"float32\[2, 1\]"),
+        ({**MODEL, "w": np.array([1.0, 2.0])}, r"float64\[2\], the model's is float32\[2\]"),
+        ({**MODEL, "n": np.array([3], np.int64)}, r"tensor 'n' is int64\[1\], the model's is int64\[\]"),
+        ({**MODEL, "w": f32(1, np.nan)}, r"tensor 'w' holds values that are not finite"),
+        ({**MODEL, "w": f32(np.inf, 1)}, r"not finite"),
+        ({**MODEL, "w": f32(-np.inf, 1)}, r"not finite"),
+    ],
+)
+def test_why_an_update_is_rejected(update: Parameters, reason: str) -> None:
+    with pytest.raises(UpdateRejected, match=reason):
+        check_update(update, MODEL, FACTS, data_size=10)
+
+
+def test_a_claim_of_more_examples_than_anybody_believes_is_rejected() -> None:
+    check_update(MODEL, MODEL, UpdateFacts(100, 1.0, 0.5), data_size=10)
+    with pytest.raises(UpdateRejected, match="num_examples 101 is not plausible for data_size 10"):
+        check_update(MODEL, MODEL, UpdateFacts(101, 1.0, 0.5), data_size=10)
+
+
+def test_a_tensors_name_of_a_megabyte_does_not_make_a_reason_of_a_megabyte() -> None:
+    with pytest.raises(UpdateRejected) as caught:
+        check_update({**MODEL, "x" * 10**6: f32(1)}, MODEL, FACTS, data_size=10)
+    assert len(str(caught.value)) == 300
+
+
+@pytest.mark.parametrize(("loss", "quality"), [(0.0, 1.0), (1.0, 0.36788), (-5.0, 1.0), (1e9, 0.0)])
+def test_quality_falls_with_the_loss(loss: float, quality: float) -> None:
+    assert update_quality(loss) == pytest.approx(quality, abs=1e-5)

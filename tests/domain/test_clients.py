@@ -1,0 +1,78 @@
+"""What is known of a client: claims, moving averages, signs of life."""
+
+import pytest
+
+from app.domain.clients import Client, ClientStatus, Measured, Profile, liveness, moving_average
+from app.domain.selection.types import Candidate
+
+PROFILE = Profile(
+    url="http://a",
+    data_size=10,
+    compute_capacity=2.0,
+    bandwidth=8.0,
+    latency=5.0,
+    data_distribution=[1.0, 3.0],
+    reliability=0.9,
+    server_cost=0.5,
+    auth_token="secret",
+)
+
+
+def candidate(measured: Measured) -> Candidate:
+    return Client(id="a", profile=PROFILE, created_at=0.0, updated_at=0.0, measured=measured).candidate()
+
+
+@pytest.mark.parametrize(
+    ("average", "observation", "result"),
+    [(None, 4.0, 4.0), (10.0, 20.0, 13.0), (1.0, 0.0, 0.7), (0.0, 1.0, 0.3), (0.5, 0.5, 0.5)],  # a + 0.3 (o - a)
+)
+def test_a_moving_average_takes_three_tenths_of_what_is_new(
+    average: float | None, observation: float, result: float
+) -> None:
+    assert moving_average(average, observation) == pytest.approx(result)
+
+
+def test_what_was_not_observed_stays_as_it_was() -> None:
+    measured = Measured(reliability=1.0, latency=10.0).observe(reliability=0.0, bandwidth=7.0, latency=None)
+    assert measured == Measured(reliability=pytest.approx(0.7), bandwidth=7.0, latency=10.0)  # type: ignore[arg-type]  # approx
+
+
+def test_two_failures_after_a_success_leave_half_the_reliability() -> None:
+    measured = Measured().observe(reliability=1.0).observe(reliability=0.0).observe(reliability=0.0)
+    assert measured.reliability == pytest.approx(0.49)  # 0.7 * 0.7
+
+
+def test_selection_sees_the_claims_of_a_client_that_was_never_measured() -> None:
+    assert candidate(Measured()) == Candidate(
+        client_id="a",
+        data_size=10,
+        data_distribution=[1.0, 3.0],
+        compute_capacity=2.0,
+        bandwidth=8.0,
+        latency=5.0,
+        reliability=0.9,
+        server_cost=0.5,
+        train_seconds=None,
+        update_quality=None,
+    )
+
+
+def test_selection_sees_what_was_measured_even_if_it_is_zero() -> None:
+    seen = candidate(Measured(reliability=0.0, train_seconds=3.0, bandwidth=1.5, latency=0.0, last_update_quality=0.25))
+    assert (seen.reliability, seen.bandwidth, seen.latency) == (0.0, 1.5, 0.0)
+    assert (seen.train_seconds, seen.update_quality) == (3.0, 0.25)
+    assert (seen.data_size, seen.compute_capacity, seen.server_cost) == (10, 2.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("silent", "status"),
+    [(0.0, "healthy"), (30.0, "healthy"), (30.001, "suspect"), (90.0, "suspect"), (90.001, "down"), (1e9, "down")],
+)
+def test_a_client_is_suspect_after_one_missed_interval_and_down_after_three(
+    silent: float, status: ClientStatus
+) -> None:
+    assert liveness(silent, interval=30.0) == status
+
+
+def test_a_profile_does_not_show_its_token() -> None:
+    assert "secret" not in repr(PROFILE)

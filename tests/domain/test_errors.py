@@ -1,0 +1,48 @@
+"""What errors say, since users read it."""
+
+import pytest
+
+from app.domain import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (errors.NotFound("client", "edge-7"), "there is no client 'edge-7'"),
+        (errors.AlreadyExists("client", ["a"]), "client 'a' is already registered; PUT replaces it"),
+        (
+            errors.AlreadyExists("client", list("abcdefg")),
+            "client 'a', 'b', 'c', 'd', 'e' and 2 more is already registered; PUT replaces it",
+        ),
+        (errors.Invalid("/costs/0", "must be at least 0"), "must be at least 0"),
+        (errors.StateForbids("pause", "training", "paused"), "cannot pause a training that is paused"),
+        (errors.IllegalTransition("completed", "frozen"), "'frozen' cannot happen while 'completed'"),
+        (
+            errors.NotEnoughClients(2, 10, 12),
+            "2 of 12 clients can be selected (healthy, admitted and free), min_clients is 10",
+        ),
+        (
+            errors.BudgetTooSmall(0.5, 1.25, 3),
+            "budget_constraint is 0.5 s of link time, the cheapest 3 client(s) cost 1.25 s",
+        ),
+        (errors.UnknownStrategy("best", ["a", "b"]), "there is no selection strategy 'best'; known are a, b"),
+        (errors.UpdateRejected("why"), "why"),
+    ],
+)
+def test_messages_say_what_is_wrong_with_which_value(error: errors.DomainError, message: str) -> None:
+    assert str(error) == message
+
+
+def test_errors_carry_what_they_are_about() -> None:
+    invalid = errors.Invalid("/costs/0", "no")
+    assert (invalid.pointer, invalid.detail) == ("/costs/0", "no")
+    assert errors.AlreadyExists("client", ["b", "a"]).names == ("b", "a")
+    short = errors.NotEnoughClients(2, 10, 12)
+    assert (short.available, short.required, short.known) == (2, 10, 12)
+    tight = errors.BudgetTooSmall(0.5, 1.25, 3)
+    assert (tight.budget, tight.cheapest, tight.clients) == (0.5, 1.25, 3)
+
+
+@pytest.mark.parametrize(("length", "shown"), [(300, "x" * 300), (301, "x" * 299 + "…"), (10**6, "x" * 299 + "…")])
+def test_a_reason_that_quotes_an_agent_is_cut(length: int, shown: str) -> None:
+    assert str(errors.UpdateRejected("x" * length)) == shown

@@ -1,0 +1,223 @@
+"""The round's state machine, and when a round has enough answers."""
+
+import math
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.errors import IllegalTransition
+from app.domain.rounds import (
+    ENDED,
+    OUTSTANDING,
+    TRANSITIONS,
+    Participation,
+    RoundEvent,
+    RoundStatus,
+    Verdict,
+    convergence_speed,
+    evaluation_seconds,
+    goal_count,
+    judge,
+    next_round,
+    next_status,
+    quorum_count,
+)
+from app.domain.trainings import RoundPolicy, Training, TrainingConfig
+
+MOVES: dict[RoundStatus, dict[RoundEvent, RoundStatus]] = {
+    "selecting": {"planned": "training", "abandoned": "abandoned"},
+    "training": {"frozen": "aggregating", "abandoned": "abandoned"},
+    "aggregating": {"committed": "evaluating", "abandoned": "abandoned"},
+    "evaluating": {"measured": "completed"},
+    "completed": {},
+    "abandoned": {},
+}
+
+
+@pytest.mark.parametrize("event", get_args(RoundEvent))
+@pytest.mark.parametrize("status", get_args(RoundStatus))
+def test_a_round_moves_as_the_table_says_and_no_other_way(status: RoundStatus, event: RoundEvent) -> None:
+    wanted = MOVES[status].get(event)
+    if wanted is not None:
+        assert next_status(status, event) == wanted
+        return
+    with pytest.raises(IllegalTransition) as caught:
+        next_status(status, event)
+    assert (caught.value.status, caught.value.event) == (status, event)
+
+
+def test_a_round_ends_where_no_arrow_leads_on() -> None:
+    assert set(get_args(RoundStatus)) - {status for status, _ in TRANSITIONS} == ENDED
+
+
+def walk(status: RoundStatus) -> set[tuple[RoundStatus, ...]]:
+    arrows = [after for (before, _), after in TRANSITIONS.items() if before == status]
+    return {(status, *rest) for after in arrows for rest in walk(after)} or {(status,)}
+
+
+def test_every_way_through_a_round() -> None:
+    assert walk("selecting") == {
+        ("selecting", "training", "aggregating", "evaluating", "completed"),
+        ("selecting", "abandoned"),
+        ("selecting", "training", "abandoned"),
+        ("selecting", "training", "aggregating", "abandoned"),
+    }
+
+
+TRAINING = Training(
+    id="t",
+    config=TrainingConfig(name="t", seed=7, round_policy=RoundPolicy(deadline_seconds=60.0)),
+    created_at=0.0,
+    updated_at=0.0,
+    current_round=2,
+)
+
+
+def test_the_next_round_follows_from_the_training_alone() -> None:
+    training, first = next_round(TRAINING, 100.0)
+    assert training == replace(TRAINING, current_round=3, updated_at=100.0)
+    assert (first.training_id, first.number, first.status) == ("t", 3, "selecting")
+    assert (first.started_at, first.deadline_at) == (100.0, 160.0)
+    assert next_round(TRAINING, 100.0) == (training, first)
+    assert next_round(TRAINING, 5000.0)[1].seed == first.seed  # at any time
+
+
+def test_every_round_and_every_training_seed_draws_differently() -> None:
+    seeds = set()
+    for seed in (0, 1, 7, 2**53 - 1):
+        for number in range(50):
+            config = replace(TRAINING.config, seed=seed)
+            seeds.add(next_round(replace(TRAINING, config=config, current_round=number), 0.0)[1].seed)
+    assert len(seeds) == 200
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_selected_clients_are_those_that_take_part_in_their_order() -> None:
+    _, value = next_round(TRAINING, 0.0)
+    assert value.selected_clients == ()
+    parts = (Participation(client_id="b"), Participation(client_id="a"))
+    assert replace(value, participations=parts).selected_clients == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("deadline", "seconds"), [(10.0, 2.0), (150.0, 30.0), (600.0, 30.0)]
+)  # a fifth, half a minute at most
+def test_evaluation_has_its_share_of_a_rounds_time(deadline: float, seconds: float) -> None:
+    assert evaluation_seconds(RoundPolicy(deadline_seconds=deadline)) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("selected", "over", "share", "goal", "quorum"),
+    [
+        (10, 1.0, 0.6, 10, 6),
+        (30, 1.0, 0.6, 30, 18),
+        (13, 1.3, 0.6, 10, 8),  # 7.8 of 13
+        (39, 1.3, 0.6, 30, 24),  # 23.4
+        (13, 1.3, 1.0, 10, 10),  # never more than the goal
+        (5, 1.0, 0.2, 5, 1),  # exactly 1
+        (3, 1.0, 0.1, 3, 1),
+        (1, 1.0, 0.6, 1, 1),
+        (1, 3.0, 0.6, 1, 1),  # a third of one is one
+        (10, 1.0, 0.7, 10, 7),  # 0.7 * 10 is a little over 7 in floats
+    ],
+)
+def test_how_many_updates_are_enough_and_how_many_are_needed(
+    selected: int, over: float, share: float, goal: int, quorum: int
+) -> None:
+    policy = RoundPolicy(over_selection=over, quorum=share)
+    assert (goal_count(selected, policy), quorum_count(selected, policy)) == (goal, quorum)
+
+
+@given(st.integers(1, 1000), st.floats(1.0, 10.0), st.floats(0.01, 1.0))
+def test_the_quorum_is_at_least_one_and_at_most_the_goal_which_is_at_most_everybody(
+    selected: int, over: float, share: float
+) -> None:
+    policy = RoundPolicy(over_selection=over, quorum=share)
+    assert 1 <= quorum_count(selected, policy) <= goal_count(selected, policy) <= selected
+
+
+WAITING = {"goal": 4, "quorum": 2, "deadline": 100.0, "grace_seconds": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("now", "arrivals", "outstanding", "verdict"),
+    [
+        # below the quorum: until the deadline, and no further
+        (0.0, [], 5, Verdict("wait", 100.0)),
+        (50.0, [1.0], 4, Verdict("wait", 100.0)),
+        (99.9, [1.0], 4, Verdict("wait", 100.0)),
+        (100.0, [1.0], 4, Verdict("abandon")),
+        # the quorum is in: ten seconds more, from the arrival that completed it, whatever the order they are told in
+        (21.0, [20.0, 5.0], 3, Verdict("wait", 30.0)),
+        (29.9, [5.0, 20.0, 25.0], 2, Verdict("wait", 30.0)),  # the third does not prolong it
+        (30.0, [5.0, 20.0], 3, Verdict("proceed")),
+        (96.0, [5.0, 95.0], 3, Verdict("wait", 100.0)),  # never beyond the deadline
+        (100.0, [5.0, 95.0], 3, Verdict("proceed")),
+        # the goal is in: at once
+        (3.0, [1.0, 1.0, 2.0, 3.0], 1, Verdict("proceed")),
+        # nothing more can come: no use waiting
+        (3.0, [1.0], 0, Verdict("abandon")),
+        (3.0, [1.0, 2.0], 0, Verdict("proceed")),
+        (3.0, [], 0, Verdict("abandon")),
+        # after the deadline, as a replica that takes over late finds it
+        (500.0, [1.0, 2.0], 3, Verdict("proceed")),
+        (500.0, [1.0], 3, Verdict("abandon")),
+    ],
+)
+def test_when_a_round_has_enough_answers(now: float, arrivals: list[float], outstanding: int, verdict: Verdict) -> None:
+    assert judge(now=now, arrivals=arrivals, outstanding=outstanding, **WAITING) == verdict  # type: ignore[arg-type]  # goal and quorum are ints
+
+
+def test_without_grace_the_quorum_is_enough() -> None:
+    kind = judge(now=2.0, arrivals=[2.0], outstanding=9, goal=10, quorum=1, deadline=100.0, grace_seconds=0.0)
+    assert kind == Verdict("proceed")
+
+
+@given(
+    st.floats(0, 200), st.lists(st.floats(0, 100), max_size=6), st.integers(0, 6), st.integers(1, 6), st.integers(1, 6)
+)
+def test_a_verdict_to_wait_is_always_for_something_that_comes(
+    now: float, arrivals: list[float], outstanding: int, goal: int, quorum: int
+) -> None:
+    arrivals = [moment for moment in arrivals if moment <= now]
+    verdict = judge(
+        now=now, arrivals=arrivals, outstanding=outstanding, goal=goal, quorum=min(goal, quorum), deadline=100.0,
+        grace_seconds=10.0,
+    )  # fmt: skip
+    if verdict.action == "wait":
+        assert now < verdict.until <= 100.0
+        assert outstanding > 0
+    else:
+        assert verdict.until == math.inf
+        assert (verdict.action == "proceed") == (len(arrivals) >= min(goal, quorum))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "ended_at", "accuracy_before", "ended_before", "speed"),
+    [
+        (0.75, 120.0, 0.5, 70.0, 0.005),  # 0.25 in 50 s
+        (0.5, 120.0, 0.75, 70.0, -0.005),
+        (0.5, 120.0, 0.5, 70.0, 0.0),
+        (None, 120.0, 0.5, 70.0, None),
+        (0.5, 120.0, None, 70.0, None),
+        (0.5, 120.0, 0.5, None, None),
+        (0.5, 120.0, 0.25, 120.0, None),  # no time went by
+        (0.5, 120.0, 0.25, 130.0, None),  # a clock that was set back
+    ],
+)
+def test_convergence_speed_is_accuracy_gained_per_second(
+    accuracy: float | None,
+    ended_at: float,
+    accuracy_before: float | None,
+    ended_before: float | None,
+    speed: float | None,
+) -> None:
+    found = convergence_speed(accuracy, ended_at, accuracy_before, ended_before)
+    assert found == (None if speed is None else pytest.approx(speed))
+
+
+def test_a_participation_is_outstanding_until_it_is_final() -> None:
+    assert {"pending", "training"} == OUTSTANDING
