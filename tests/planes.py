@@ -87,8 +87,7 @@ class Plane:
     async def run_round(self, training_id: str) -> Round:
         """One round by hand, from its order to the training at rest."""
         number = await self.system.trainings.run_round(training_id)
-        await self.drive()
-        await until(lambda: self._at_rest(training_id, number))
+        await until(lambda: self._driven_to_rest(training_id, number))
         return await self.round(training_id, number)
 
     async def drive(self) -> None:
@@ -104,7 +103,8 @@ class Plane:
         stored = await self.system.models.get(training_id, number)
         return float(decode(stored.path.read_bytes())[0]["w"][0])
 
-    async def _at_rest(self, training_id: str, number: int) -> bool:
+    async def _driven_to_rest(self, training_id: str, number: int) -> bool:
+        await self.drive()  # more than once: the lease of a round before may just be on its way back
         training = await self.system.trainings.get(training_id)
         return training.status != "running" and await self._has_ended(training_id, number)
 

@@ -140,7 +140,7 @@ class Coordinator:
                     await tx.rounds.add(value)
                     await tx.events.append("round.started", now, training_id=training.id, round_number=value.number)
                     return value
-            await self._clock.sleep(training.next_round_at - now)
+            await self._clock.sleep(training.next_round_at - self._clock.now())
 
     async def _keep(self, lease: Lease) -> None:
         """Return once the lease is lost, or about to be."""
