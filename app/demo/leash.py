@@ -37,6 +37,10 @@ class Child:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def check(self) -> None:
         """Raises `DemoFailed` once the child has ended."""
         status = self._process.poll()

@@ -13,14 +13,26 @@ TIMEOUT = 30.0  # s
 
 
 class Plane:
-    """A client for one control plane. `check` raises where there is a better reason for a broken connection."""
+    """A client for one control plane.
 
-    def __init__(self, url: str, key: str, check: Callable[[], None]) -> None:
+    Args:
+        url: its base URL.
+        key: an API key of it.
+        check: raises where there is a better reason for a broken connection.
+        transport: replaces the network in tests.
+    """
+
+    def __init__(
+        self, url: str, key: str, *, check: Callable[[], None], transport: httpx.BaseTransport | None = None
+    ) -> None:
         self.url = url
         self._check = check
-        # a proxy from the environment is for the world outside
         self._http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT, trust_env=False
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=TIMEOUT,
+            transport=transport,
+            trust_env=False,  # a proxy from the environment is for the world outside
         )
 
     def __enter__(self) -> Self:
