@@ -15,7 +15,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
@@ -24,12 +24,12 @@ from app.domain import errors
 from app.schemas.fields import PATTERN_RULES
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
+from app.store.database import DatabaseUnavailable, is_outage
 from app.store.model_store import FileTooLarge
 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 5
 
 
 class FieldProblem(BaseModel):
@@ -92,6 +92,12 @@ CATALOG: Mapping[type[Exception], Kind] = {
     UnsupportedMediaType: Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of another kind"
     ),
+    DatabaseUnavailable: Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "database-unavailable",
+        "The database does not answer",
+        {"Retry-After": "5"},
+    ),
     RangeNotSatisfiable: Kind(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies outside"
     ),
@@ -148,6 +154,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _unprocessable)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(SQLAlchemyError, _database)
+    app.add_exception_handler(DatabaseUnavailable, _database)
     app.add_exception_handler(UnsupportedMediaType, _media_type)
     app.add_exception_handler(RangeNotSatisfiable, _range)
 
@@ -261,20 +268,10 @@ def _allowed(request: Request) -> list[str]:
 
 async def _database(_request: Request, error: Exception) -> Response:
     """A database that does not answer is a matter of time; anything else it says is a fault of ours."""
-    if not isinstance(error, DBAPIError) or not (error.connection_invalidated or _is_outage(error)):
+    if isinstance(error, SQLAlchemyError) and not is_outage(error):
         return unforeseen(error)
     log.error("the database does not answer", exc_info=error)
-    kind = Kind(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "database-unavailable",
-        "The database does not answer",
-        {"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
-    return problem(kind, "try again in a moment")
-
-
-def _is_outage(error: DBAPIError) -> bool:
-    return type(error).__name__ in {"OperationalError", "InterfaceError"}
+    return problem(CATALOG[DatabaseUnavailable], "try again in a moment")
 
 
 def unforeseen(error: Exception) -> Response:

@@ -5,6 +5,8 @@ composition root makes one and hands its parts on.
 """
 
 import ipaddress
+import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,9 +20,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 PREFIX = "TCSFEEL_"
+KEY = re.compile(r"[\x21-\x7e]{16,}")
 MEGABYTE = 1_000_000
 
 
@@ -42,8 +47,16 @@ class DatabaseSettings(_Section):
     @field_validator("url")
     @classmethod
     def _known_driver(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
+        if url is None:
+            return None
+        if not url.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
             raise ValueError("must start with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+        try:
+            parts = make_url(url)
+        except (ArgumentError, ValueError):  # the message may repeat the password
+            raise ValueError("must be a URL such as postgresql+asyncpg://user:password@host:5432/database") from None
+        if parts.get_backend_name() == "sqlite" and parts.database in {None, "", ":memory:"}:
+            raise ValueError("must name a file: in memory, every connection would have a database of its own")
         return url
 
 
@@ -63,17 +76,35 @@ class ModelSettings(_Section):
 
 class AuthSettings(_Section):
     enabled: bool = True
-    admin_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    admin_key: SecretStr | None = None
+
+    @field_validator("admin_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not KEY.fullmatch(key.get_secret_value()):
+            raise ValueError("must be 16 or more visible ASCII characters without spaces, since it is sent in a header")
+        return key
 
 
 class AgentSettings(_Section):
     """How agents are reached. An empty `allowed_networks` allows every address but loopback and link-local ones."""
 
-    allowed_networks: tuple[IPvAnyNetwork, ...] = ()
+    allowed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     connect_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
     read_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
+
+    @field_validator("allowed_networks", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        try:
+            value = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            value = None
+        if not isinstance(value, list | tuple):
+            raise ValueError('must be a JSON list of networks, such as ["10.0.0.0/8", "fd00::/8"]')  # noqa: TRY004  (pydantic's way)
+        return value
 
     @model_validator(mode="after")
     def _polls_end_before_reads(self) -> "AgentSettings":
@@ -155,6 +186,11 @@ class Settings(BaseSettings):
             return cls(**overrides)
         except ValidationError as error:
             raise WrongSetting("; ".join(_explain(problem) for problem in error.errors())) from None
+        except SettingsError as error:
+            section = "".join(re.findall(r'field "(\w+)"', str(error))).upper()
+            raise WrongSetting(
+                f"{PREFIX}{section}: must be a JSON object; or set {PREFIX}{section}__…, one by one"
+            ) from None
 
 
 def is_loopback(host: str) -> bool:
@@ -167,7 +203,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+_WORDS = {"extra_forbidden": "there is no such setting", "bool_parsing": "must be true or false"}
+
+
 def _explain(problem: Any) -> str:
     places = [str(place).upper() for place in problem["loc"] if not isinstance(place, int)]
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{PREFIX}{'__'.join(places)}: {message}" if places else f"{PREFIX}{message}"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if problem["type"] in _WORDS:
+        message = _WORDS[problem["type"]]
+    elif re.match("[A-Z_]+ ", message):  # of several settings, which it names itself
+        return f"{PREFIX}{message}"
+    return f"{PREFIX}{'__'.join(places)}: {message}"

@@ -17,7 +17,7 @@ from app.store.tables import metadata
 from tests.clocks import FakeClock
 from tests.planes import settings
 
-KEY = "an admin key for tests"
+KEY = "an-admin-key-for-tests"
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
 

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from app.domain.errors import DomainError
-from app.settings import Settings
+from app.settings import KEY, Settings, WrongSetting
 
 FILE_NAME = "admin-key"
 
@@ -26,15 +26,22 @@ class AdminKey:
 
     @classmethod
     def load(cls, settings: Settings) -> "AdminKey":
-        """The configured key, else the one in the data directory, else a new one, written with mode 0600."""
+        """The configured key, else the one in the data directory, else a new one, written with mode 0600.
+
+        Raises:
+            WrongSetting: the file holds no key.
+        """
         if settings.auth.admin_key is not None:
             return cls(settings.auth.admin_key.get_secret_value())
-        path = settings.data_dir / FILE_NAME
+        path = key_path(settings)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            return cls(path.read_text().strip())
+            value = path.read_text().strip()
+            if not KEY.fullmatch(value):
+                raise WrongSetting(f"{path} holds no key: remove it, and the next start makes a new one") from None
+            return cls(value)
         value = secrets.token_urlsafe(32)
         with os.fdopen(descriptor, "w") as file:
             file.write(value + "\n")

@@ -11,16 +11,33 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from asyncpg import PostgresError
 from sqlalchemy import Double, cast, event, func
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.store.transaction import Transaction
 
 BUSY_SECONDS = 30
+CONNECT_SECONDS = 10
 _UNIX_EPOCH_JULIAN_DAY = 2440587.5
 _WRITES = "tcsfeel_writes"
+_PASSING = {"08", "40", "53", "57"}  # connection, transaction rollback, insufficient resources, operator intervention
+
+
+class DatabaseUnavailable(ConnectionError):
+    """No connection can be had now."""
+
+
+def is_outage(error: SQLAlchemyError) -> bool:
+    """Whether the same statement may well succeed in a moment: SQLSTATE says so, or the connection is gone."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return error.connection_invalidated or isinstance(error, OperationalError) or state[:2] in _PASSING
 
 
 class Database:
@@ -41,11 +58,11 @@ class Database:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
-        """A write transaction."""
+        """A write transaction. Raises `DatabaseUnavailable`."""
         async with AsyncExitStack() as stack:
             if self._writer is not None:
                 await stack.enter_async_context(self._writer)
-            connection = await stack.enter_async_context(self._engine.connect())
+            connection = await stack.enter_async_context(self._connection())
             await connection.execution_options(**{_WRITES: True})
             async with connection.begin():
                 tx = Transaction(connection, self.clock)
@@ -54,12 +71,21 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
-        """One snapshot to read from."""
-        async with self._engine.connect() as connection:
+        """One snapshot to read from. Raises `DatabaseUnavailable`."""
+        async with self._connection() as connection:
             if not self.is_sqlite:
                 await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with connection.begin():
                 yield Transaction(connection, self.clock)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self._engine.connect())
+            except (OSError, PoolTimeout, PostgresError) as error:  # the driver's, which SQLAlchemy lets through
+                raise DatabaseUnavailable(str(error)) from error
+            yield connection
 
     @property
     def clock(self) -> ColumnElement[float]:
@@ -74,12 +100,23 @@ class Database:
 
 
 def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
-    return create_async_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"timeout": CONNECT_SECONDS},
+    )
 
 
 def _sqlite_engine(url: str, pool_size: int, *, foreign_keys: bool) -> AsyncEngine:
     engine = create_async_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_SECONDS}
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_SECONDS},
     )
 
     @event.listens_for(engine.sync_engine, "connect")

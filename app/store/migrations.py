@@ -11,8 +11,6 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 import migrations
 from app.store.database import Database
@@ -39,12 +37,12 @@ async def upgrade(url: str) -> None:
 
 async def is_current(url: str) -> bool:
     """Whether the database has exactly the migrations that this code knows."""
-    engine = create_async_engine(url, poolclass=NullPool)
+    db = Database(url, pool_size=1)
     try:
-        async with engine.connect() as connection:
-            return await connection.run_sync(_is_current)
+        async with db.read() as tx:
+            return await tx.connection.run_sync(_is_current)
     finally:
-        await engine.dispose()
+        await db.dispose()
 
 
 def _upgrade(connection: Connection) -> None:
