@@ -1,0 +1,120 @@
+"""Commands that run something on this machine: the control plane, an agent, the demo; and the migration before them."""
+
+import asyncio
+import socket
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app import demo as demonstration
+from app import logs
+from app.agent import AgentError, load_trainer
+from app.agent import serve as serve_agent
+from app.cli.connection import DEFAULT_SERVER, Key, Server, fail, find_key, load_settings
+from app.main import create_app
+from app.services.keys import key_path
+from app.services.system import System
+from app.settings import WrongSetting
+from app.store import migrations
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1]", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [8080]", show_default=False)] = None,
+) -> None:
+    """Start the control plane.
+
+    It keeps its facts in an embedded SQLite file unless TCSFEEL_DATABASE__URL says otherwise.
+    """
+    settings = load_settings(host=host, port=port)
+    logs.configure(settings.log)
+    try:
+        app = create_app(settings)
+    except (WrongSetting, OSError) as error:
+        fail(str(error))
+    key = app.state.system.admin_key
+    if settings.auth.enabled and key.made:
+        typer.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
+    )
+    server = _DrainingServer(config, app.state.system)
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def migrate() -> None:
+    """Bring the database up to date."""
+    settings = load_settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        asyncio.run(migrations.upgrade(settings.database_url))
+    except OSError as error:
+        fail(f"the database does not answer: {error}")
+    typer.echo("the database is up to date")
+
+
+def agent(
+    trainer: Annotated[str, typer.Argument(help="`package.module:attribute` of a trainer", metavar="TRAINER")],
+    *,
+    client_id: Annotated[str, typer.Option("--id", help="The client's id")],
+    server: Server = DEFAULT_SERVER,
+    key: Key = None,
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one")] = 0,
+    advertise_url: Annotated[str | None, typer.Option(help="How the control plane reaches the agent")] = None,
+) -> None:
+    """Serve a trainer beside its data.
+
+    The agent registers, sends heartbeats, and trains when it is asked, until Ctrl-C.
+    """
+    logs.configure(load_settings().log)
+    try:
+        serve_agent(
+            load_trainer(trainer),
+            client_id=client_id,
+            server_url=server,
+            api_key=find_key(key),
+            host=host,
+            port=port,
+            advertise_url=advertise_url,
+        )
+    except (AgentError, ValueError) as error:
+        fail(str(error))
+
+
+def demo(
+    strategy: Annotated[str, typer.Option(help="Selection strategy to train with")] = "tcs-feel",
+    agents: Annotated[int, typer.Option(min=10, max=200, help="How many agents")] = 50,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running to look at, until Ctrl-C")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the data's split, the network and the training")] = 1,
+    target: Annotated[float, typer.Option(min=0, max=1, help="Accuracy at which it is done")] = demonstration.TARGET,
+) -> None:
+    """Train to 96.3 % from nothing.
+
+    A control plane, agents and real data, over real HTTP on this machine.
+    """
+    try:
+        demonstration.run(strategy=strategy, agents=agents, keep=keep, seed=seed, target_accuracy=target)
+    except demonstration.DemoFailed as error:
+        fail(str(error))
+
+
+class _DrainingServer(uvicorn.Server):
+    """Gives its trainings away as soon as it is told to stop, before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, system: System) -> None:
+        super().__init__(config)
+        self._system = system
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._system.coordinator.stop()
+        await super().shutdown(sockets)
