@@ -65,7 +65,13 @@ async def idempotent_request(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(min_length=1, max_length=255, pattern=KEY_PATTERN, description="Makes a repeat harmless"),
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern=KEY_PATTERN,
+            description="Makes a repeat harmless",
+            examples=["9c7e1f"],
+        ),
     ] = None,
 ) -> IdempotentRequest | None:
     """The request's identity, where it has a key: the same key with another body is refused."""

@@ -14,7 +14,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 
-from app import __version__, problems
+from app import __version__, openapi, problems
 from app.clock import Clock, SystemClock
 from app.deps import BearerKey
 from app.metrics import Metrics
@@ -74,10 +74,10 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
-        responses={422: {"model": problems.Problem, "description": "The request cannot be true"}},
     )
     app.state.system = system
     problems.install(app)
+    openapi.install(app)
     for router in (clients, connectivity, selections, trainings, rounds, models):
         app.include_router(router.router, dependencies=[BearerKey], responses=problems.responses(401, 422, 503))
     app.include_router(operations.router)

@@ -133,6 +133,16 @@ class ProblemResponse(JSONResponse):
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
+def with_headers(**descriptions: str) -> dict[str, Any]:
+    """The headers of a response, for its OpenAPI entry."""
+    return {
+        "headers": {
+            name.replace("_", "-"): {"description": text, "schema": {"type": "string"}}
+            for name, text in descriptions.items()
+        }
+    }
+
+
 def problem(
     kind: Kind, detail: str, fields: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
 ) -> Response:

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Body, Path, Query, Response, status
 
 from app.deps import ApiRoute, AppBreakers, AppClients
 from app.domain.errors import Invalid
-from app.problems import responses
+from app.problems import responses, with_headers
 from app.schemas.clients import (
+    HEARTBEATS,
     BreakerOut,
     ChangeClient,
     ClientOut,
@@ -22,6 +23,8 @@ from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 
 router = APIRouter(prefix="/v1/clients", tags=["clients"], route_class=ApiRoute)
 
+_LOCATION = with_headers(Location="The client's path")
+
 Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["edge-7"])]
 Tag = Annotated[
     list[Annotated[str, Query(pattern=TAG_PATTERN, max_length=520)]],
@@ -29,7 +32,7 @@ Tag = Annotated[
 ]
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(409, 413))
+@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(409, 413, 415, also={201: _LOCATION}))
 async def register_client(body: RegisterClient, clients: AppClients, response: Response) -> ClientOut:
     """Register a client."""
     (client,) = await clients.register([(body.id, body.profile())])
@@ -37,7 +40,7 @@ async def register_client(body: RegisterClient, clients: AppClients, response: R
     return ClientOut.of(client)
 
 
-@router.post("/batch", status_code=status.HTTP_201_CREATED, responses=responses(409, 413))
+@router.post("/batch", status_code=status.HTTP_201_CREATED, responses=responses(409, 413, 415))
 async def register_clients(body: RegisterClients, clients: AppClients) -> ClientsOut:
     """Register up to 10 000 clients, all or none."""
     registered = await clients.register([(item.id, item.profile()) for item in body.clients])
@@ -67,7 +70,7 @@ async def get_client(client_id: Id, clients: AppClients) -> ClientOut:
 
 @router.put(
     "/{client_id}",
-    responses=responses(413, also={201: {"model": ClientOut, "description": "Registered"}}),
+    responses=responses(413, 415, also={201: {"model": ClientOut, "description": "Registered"} | _LOCATION}),
 )
 async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, response: Response) -> ClientOut:
     """Register a client, or replace the profile of one that is there; an agent that restarts uses this."""
@@ -80,7 +83,7 @@ async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, re
     return ClientOut.of(client)
 
 
-@router.patch("/{client_id}", responses=responses(404, 413))
+@router.patch("/{client_id}", responses=responses(404, 413, 415))
 async def change_client(client_id: Id, body: ChangeClient, clients: AppClients) -> ClientOut:
     """Change some fields of a client's profile."""
     return ClientOut.of(await clients.change(client_id, body.changes()))
@@ -92,8 +95,10 @@ async def remove_client(client_id: Id, clients: AppClients) -> None:
     await clients.remove(client_id)
 
 
-@router.post("/{client_id}/heartbeat", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404, 413))
-async def heartbeat(client_id: Id, clients: AppClients, body: Heartbeat | None = None) -> None:
+@router.post("/{client_id}/heartbeat", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404, 413, 415))
+async def heartbeat(
+    client_id: Id, clients: AppClients, body: Annotated[Heartbeat | None, Body(examples=HEARTBEATS)] = None
+) -> None:
     """Say that the client is alive, with what its agent measured of its link."""
     measured = body or Heartbeat()
     await clients.heartbeat(client_id, bandwidth=measured.bandwidth, latency=measured.latency)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response, status
 
 from app.deps import ApiRoute, AppConnectivity
-from app.problems import responses
+from app.problems import responses, with_headers
 from app.routers.matrices import reader_of, writer_for
 from app.routers.preconditions import IfNoneMatch, is_current
 from app.schemas.connectivity import (
@@ -21,6 +21,7 @@ from app.wire.codec import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1", tags=["connectivity"], route_class=ApiRoute)
 
+_ETAG = with_headers(ETag="The version of the matrix, in quotes")
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _REPLACE: dict[str, Any] = {
     "requestBody": {
@@ -36,7 +37,7 @@ _REPLACE: dict[str, Any] = {
 }
 
 
-@router.put("/connectivity", openapi_extra=_REPLACE, responses=responses(413, 422))
+@router.put("/connectivity", openapi_extra=_REPLACE, responses=responses(413, 415, also={200: _ETAG}))
 async def replace_connectivity(
     request: Request,
     response: Response,
@@ -50,7 +51,7 @@ async def replace_connectivity(
     return ConnectivityVersion(version=version)
 
 
-@router.patch("/connectivity", responses=responses(413))
+@router.patch("/connectivity", responses=responses(413, 415, also={200: _ETAG}))
 async def change_connectivity(
     body: ChangeConnectivity, response: Response, connectivity: AppConnectivity
 ) -> ConnectivityVersion:
@@ -67,9 +68,9 @@ async def change_connectivity(
         200: {
             "model": ConnectivityOut,
             "content": {MEDIA_TYPE: _BINARY},
-            "headers": {"ETag": {"schema": {"type": "string"}}},
-        },
-        304: {"description": "The matrix is still the one of `If-None-Match`"},
+        }
+        | _ETAG,
+        304: {"description": "The matrix is still the one of `If-None-Match`"} | _ETAG,
     },
 )
 async def get_connectivity(

@@ -3,9 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response, status
+from fastapi.responses import FileResponse
 
 from app.deps import ApiRoute, AppModels
-from app.problems import responses
+from app.problems import responses, with_headers
 from app.routers.preconditions import IfNoneMatch, PartOfFile, is_current
 from app.routers.trainings import Id
 from app.schemas.models import ModelVersionOut
@@ -14,12 +15,16 @@ from app.wire.codec import MEDIA_TYPE
 router = APIRouter(prefix="/v1/trainings/{training_id}/model", tags=["models"], route_class=ApiRoute)
 
 _BINARY = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+_ETAG = with_headers(ETag="The SHA-256 of the parameters, in quotes")
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}}
 
 
-@router.put("", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, 422))
+@router.put("", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, also={200: _ETAG}))
 async def upload_model(training_id: Id, request: Request, models: AppModels, response: Response) -> ModelVersionOut:
-    """Give a training its initial parameters; without them the first selected client is asked."""
+    """Give a training its initial parameters; without them the first selected client is asked.
+
+    The body is a file: `curl -T model.safetensors -H "Authorization: Bearer $KEY" $SERVER/v1/trainings/$ID/model`.
+    """
     version = await models.upload(training_id, request.stream())
     response.headers["ETag"] = f'"{version.sha256}"'
     return ModelVersionOut.of(version)
@@ -27,14 +32,14 @@ async def upload_model(training_id: Id, request: Request, models: AppModels, res
 
 @router.get(
     "",
-    response_class=PartOfFile,
+    response_class=FileResponse,
     responses=responses(
         404,
+        416,
         also={
-            200: {"content": _BINARY, "description": "The parameters"},
-            206: {"content": _BINARY, "description": "The `Range` that was asked for"},
-            304: {"description": "The version is still the one of `If-None-Match`"},
-            416: {"description": "The `Range` lies outside the file"},
+            200: {"content": _BINARY, "description": "The parameters"} | _ETAG,
+            206: {"content": _BINARY, "description": "The `Range` that was asked for"} | _ETAG,
+            304: {"description": "The version is still the one of `If-None-Match`"} | _ETAG,
         },
     ),
 )
@@ -46,7 +51,7 @@ async def download_model(
     ] = None,
     if_none_match: IfNoneMatch = "",
     wanted: Annotated[  # `PartOfFile` reads it from the request
-        str | None, Header(alias="Range", description="Bytes to answer with", examples=["bytes=0-1023"])
+        str | None, Header(alias="Range", description="Which bytes, such as `bytes=0-1023`")
     ] = None,
 ) -> Response:
     """Download the newest parameters, or those after a round."""

@@ -8,6 +8,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.deps import AppSystem
+from app.problems import responses
 from app.schemas.fields import ResponseModel
 from app.services.readiness import readiness
 
@@ -43,7 +44,7 @@ async def readyz(system: AppSystem, response: Response) -> Ready:
     return Ready(status="ready" if ready else "not ready", checks=checks)
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get("/metrics", response_class=PlainTextResponse, responses=responses(503))
 async def metrics(system: AppSystem) -> Response:
     """Prometheus metrics."""
     async with system.db.read() as tx:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Path, Response, status
 
 from app.deps import ApiRoute, AppTrainings, Idempotent
 from app.domain.rounds import ENDED
-from app.problems import responses
+from app.problems import responses, with_headers
 from app.routers.trainings import Id
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.rounds import RoundOut
@@ -17,6 +17,8 @@ router = APIRouter(prefix="/v1/trainings/{training_id}/rounds", tags=["rounds"],
 MAX_WAIT_SECONDS = 600
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 
+_HEADERS = with_headers(Location="The round's path", Preference_Applied="`wait=SECONDS`, where it was asked for")
+
 Number = Annotated[int, Path(ge=1, lt=2**31, examples=[1])]
 
 
@@ -24,7 +26,12 @@ Number = Annotated[int, Path(ge=1, lt=2**31, examples=[1])]
     "",
     status_code=status.HTTP_202_ACCEPTED,
     responses=responses(
-        404, 409, also={200: {"model": RoundOut, "description": "The finished round, with `Prefer: wait`"}}
+        404,
+        409,
+        also={
+            200: {"model": RoundOut, "description": "The finished round, with `Prefer: wait`"} | _HEADERS,
+            202: _HEADERS,
+        },
     ),
 )
 async def run_round(

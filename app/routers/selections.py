@@ -9,7 +9,7 @@ from app.schemas.selections import PlanSelection, SelectionOut
 router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 
 
-@router.post("/selections", responses=responses(409, 413))
+@router.post("/selections", responses=responses(409, 413, 415))
 async def plan_selection(body: PlanSelection, selections: AppSelections) -> SelectionOut:
     """Plan one round and say why each client is in it or not. Nothing is stored."""
     planned = await selections.plan(

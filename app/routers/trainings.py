@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response, status
 
 from app.deps import ApiRoute, AppSettings, AppTrainings, Idempotent
-from app.problems import responses
+from app.problems import responses, with_headers
 from app.schemas.fields import ID_PATTERN
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.trainings import CreateTraining, TrainingOut
@@ -15,7 +15,11 @@ router = APIRouter(prefix="/v1/trainings", tags=["trainings"], route_class=ApiRo
 Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["3f0c2a9d5b7e4c11"])]
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(413))
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=responses(413, 415, also={201: with_headers(Location="The training's path")}),
+)
 async def create_training(
     body: CreateTraining, request: Idempotent, trainings: AppTrainings, settings: AppSettings, response: Response
 ) -> TrainingOut:

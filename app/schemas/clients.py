@@ -82,6 +82,9 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
+HEARTBEATS: list[Any] = [{"bandwidth": 38.2, "latency": 31.0}]
+
+
 class ClientProfile(RequestModel):
     """What a client says of itself."""
 
@@ -122,7 +125,9 @@ class RegisterClients(RequestModel):
     """Many clients at once, all or none."""
 
     model_config = {
-        "json_schema_extra": {"examples": [{"clients": [EXAMPLE, EXAMPLE | {"id": "edge-8", "bandwidth": 8.0}]}]}
+        "json_schema_extra": {
+            "examples": [{"clients": [EXAMPLE | {"id": "edge-8", "bandwidth": 8.0}, EXAMPLE | {"id": "edge-9"}]}]
+        }
     }
 
     clients: Annotated[list[RegisterClient], Field(min_length=1, max_length=BATCH_LIMIT)]
@@ -175,7 +180,7 @@ class ChangeClient(RequestModel):
 class Heartbeat(RequestModel):
     """A sign of life, with what the agent measured of its link to the server."""
 
-    model_config = {"json_schema_extra": {"examples": [{"bandwidth": 38.2, "latency": 31.0}]}}
+    model_config = {"json_schema_extra": {"examples": HEARTBEATS}}
 
     bandwidth: Bandwidth | None = None
     latency: Latency | None = None
