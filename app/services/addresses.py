@@ -4,6 +4,7 @@ Checking the URL instead would leave a gap: a name can resolve to another addres
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,20 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Where clouds answer with credentials, outside the link-local range (which is refused anyway).
-METADATA = frozenset({ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")})
+METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+        ),  # AWS, Google, Alibaba, Azure, Oracle
+    )
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are the IPv4 address behind it
+_REFUSED = re.compile(r"agents may not be at (\S+): see ")
 
 
 class AddressRefused(OSError):
@@ -22,10 +36,27 @@ class AddressRefused(OSError):
         super().__init__(f"agents may not be at {address}: see TCSFEEL_AGENTS__ALLOWED_NETWORKS")
 
 
+def refusal(error: BaseException) -> AddressRefused | None:
+    """The `AddressRefused` behind an error. A host of several addresses fails with all their messages in one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        refused = _REFUSED.findall(str(cause))
+        if refused:
+            return AddressRefused(", ".join(refused))
+        cause = getattr(cause, "os_error", None) or cause.__cause__
+    return None
+
+
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
-    """Whether an agent may be at `address`: in one of `networks`, or, without any, wherever a remote host can be."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    """Whether an agent may be at `address`: in one of `networks`, or, without any, wherever a remote host can be.
+
+    An IPv6 address that leads to an IPv4 host (mapped, 6to4, NAT64) is judged as that host's.
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        behind = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            behind = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        address = behind or address
     if networks:
         return any(address in network for network in networks)
     local = address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
