@@ -6,16 +6,18 @@ checked as it is connected to. Bodies stream to a spool with their size bounded.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Literal
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from app.domain.clients import Profile
-from app.services.addresses import AddressRefused, guarded_socket
+from app.services.addresses import guarded_socket, refusal
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile
 from app.wire.codec import MEDIA_TYPE
@@ -33,6 +35,16 @@ _ANSWERS: dict[int, Answer] = {
     429: "busy",
 }
 _MAX_RETRY_AFTER = 3600.0
+# How a call breaks at the agent's end. Other errors of the operating system are ours: a disk that is full, say.
+_BROKEN = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ConnectionError, TimeoutError)
+# The transport's own names are rough (a refused connection is a timeout there), so aiohttp's error behind them counts.
+_WORDS = (
+    ((aiohttp.ClientConnectorDNSError,), "its host name cannot be resolved"),
+    ((aiohttp.ClientConnectorError, httpx.ConnectError), "could not be connected to"),
+    ((TimeoutError, httpx.TimeoutException), "did not answer in time"),
+    ((httpx.InvalidURL, ValueError), "its URL cannot be called"),
+    ((aiohttp.ClientResponseError,), "did not answer in HTTP"),
+)
 
 
 class AgentFailed(Exception):
@@ -69,6 +81,7 @@ class AgentCaller:
             transport=transport or AiohttpTransport(client=self._session),
             timeout=httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds, pool=None),
             headers={"Accept-Encoding": "identity", "User-Agent": "tcsfeel"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none are kept, however many are sent
             trust_env=False,
             follow_redirects=False,
         )
@@ -85,9 +98,10 @@ class AgentCaller:
         await self._http.aclose()
 
     async def is_healthy(self, profile: Profile) -> bool:
-        """Whether the agent says that it is able to train."""
+        """Whether the agent says that it is able to train, in as little time as a connection may take."""
+        soon = httpx.Timeout(self._settings.connect_seconds, pool=None)
         try:
-            async with self._call("GET", profile, "/healthz") as response:
+            async with self._call("GET", profile, "/healthz", timeout=soon) as response:
                 return response.status_code == httpx.codes.OK
         except AgentFailed:
             return False
@@ -122,21 +136,22 @@ class AgentCaller:
         except AgentFailed:
             pass
 
-    def _call(
-        self,
-        method: str,
-        profile: Profile,
-        path: str,
-        *,
-        headers: dict[str, str] | None = None,
-        content: AsyncIterator[bytes] | None = None,
-    ) -> "_Call":
-        request = self._http.build_request(
-            method, profile.url.rstrip("/") + path, headers=headers or {}, content=content
-        )
-        if profile.auth_token is not None:
-            request.headers["Authorization"] = f"Bearer {profile.auth_token}"
-        return _Call(self._http, request)
+    @asynccontextmanager
+    async def _call(self, method: str, profile: Profile, path: str, **request: Any) -> AsyncIterator[httpx.Response]:
+        """One exchange. Every way in which it can break raises `AgentFailed`."""
+        try:
+            built = self._http.build_request(method, profile.url.rstrip("/") + path, **request)
+            if profile.auth_token is not None:
+                built.headers["Authorization"] = f"Bearer {profile.auth_token}"
+            response = await self._http.send(built, stream=True)
+        except (*_BROKEN, OSError, ValueError) as error:  # ValueError: an URL that no resolver can take
+            raise AgentFailed(_describe(error)) from error
+        try:
+            yield response
+        except _BROKEN as error:
+            raise AgentFailed(_describe(error)) from error
+        finally:
+            await response.aclose()
 
     async def _reply(self, response: httpx.Response, spool: ModelStore) -> Reply:
         status = response.status_code
@@ -153,7 +168,7 @@ class AgentCaller:
 
     async def _receive(self, response: httpx.Response, store: ModelStore) -> StoredFile:
         encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding != "identity":
+        if encoding.lower() != "identity":
             raise AgentFailed(f"answered with Content-Encoding {encoding[:32]!r}, which is not accepted")
         try:
             return await store.receive(response.aiter_raw(), self._max_bytes)
@@ -161,42 +176,19 @@ class AgentCaller:
             raise AgentFailed(f"sent a body of more than {error.limit} bytes") from error
 
 
-class _Call:
-    """One exchange, with every way in which it can break mapped to `AgentFailed`."""
-
-    def __init__(self, http: httpx.AsyncClient, request: httpx.Request) -> None:
-        self._http = http
-        self._request = request
-        self._response: httpx.Response | None = None
-
-    async def __aenter__(self) -> httpx.Response:
-        try:
-            self._response = await self._http.send(self._request, stream=True)
-        except (httpx.HTTPError, OSError, TimeoutError) as error:
-            raise AgentFailed(_describe(error)) from error
-        return self._response
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if self._response is not None:
-            await self._response.aclose()
-        if isinstance(error, httpx.HTTPError | OSError | TimeoutError) and not isinstance(error, AgentFailed):
-            raise AgentFailed(_describe(error)) from error
-
-
 def _describe(error: BaseException) -> str:
     """Say what happened in a few words, without an URL's credentials."""
+    if (refused := refusal(error)) is not None:
+        return str(refused)
+    cause = next((cause for cause in _causes(error) if isinstance(cause, aiohttp.ClientError)), error)
+    return next((words for kinds, words in _WORDS if isinstance(cause, kinds)), f"broke off ({type(cause).__name__})")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, AddressRefused):
-            return str(cause)
-        cause = getattr(cause, "os_error", None) or cause.__cause__
-    match error:
-        case httpx.ConnectError():
-            return "could not be connected to"
-        case httpx.TimeoutException() | TimeoutError():
-            return "did not answer in time"
-        case _:
-            return f"broke off ({type(error).__name__})"
+        yield cause
+        cause = cause.__cause__
 
 
 async def _chunks(payload: tuple[bytes, memoryview]) -> AsyncIterator[bytes]:
@@ -207,7 +199,7 @@ async def _chunks(payload: tuple[bytes, memoryview]) -> AsyncIterator[bytes]:
 
 
 async def _problem(response: httpx.Response) -> str:
-    """The start of an error's body, as one line of plain text."""
+    """The start of an error's body, as one line of plain text, without the token if the agent repeats it."""
     text = bytearray()
     async for chunk in response.aiter_raw():
         text += chunk
@@ -216,7 +208,9 @@ async def _problem(response: httpx.Response) -> str:
     printable = "".join(
         letter if letter.isprintable() else " " for letter in text[:_PROBLEM_BYTES].decode("utf-8", "replace")
     )
-    return " ".join(printable.split())[:300]
+    token = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
+    line = " ".join(printable.split())
+    return (line.replace(token, "<token>") if token else line)[:300]
 
 
 def _retry_after(response: httpx.Response) -> float | None:
