@@ -4,6 +4,8 @@ import asyncio
 import time
 from typing import Protocol
 
+TOLERANCE_SECONDS = 0.05
+
 
 class Clock(Protocol):
     """What services ask for the time and for its passing."""
@@ -12,16 +14,29 @@ class Clock(Protocol):
         """Unix seconds."""
         ...
 
+    def adopt(self, now: float) -> None:
+        """Agree with a clock that has more say: it is `now`, unix seconds."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Come back after `seconds`."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock, moved to agree with the database's, so that replicas mean the same instant by a number."""
+
+    def __init__(self) -> None:
+        self._offset = 0.0
 
     def now(self) -> float:
-        return time.time()
+        return time.time() + self._offset
+
+    def adopt(self, now: float) -> None:
+        """Take over another clock's time, unless the two differ by no more than a look at it takes."""
+        offset = now - time.time()
+        if abs(offset - self._offset) > TOLERANCE_SECONDS:
+            self._offset = offset
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -16,6 +16,9 @@ class FakeClock:
     def now(self) -> float:
         return self._now
 
+    def adopt(self, now: float) -> None:
+        """The test's time is the only one."""
+
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)

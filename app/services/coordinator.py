@@ -63,8 +63,9 @@ class Coordinator:
             await self._clock.sleep(self._settings.tick_seconds)
 
     async def tick(self) -> None:
-        """Claim what is free."""
+        """Agree on the time with the database, and claim what is free."""
         async with self._db.read() as tx:
+            self._clock.adopt(await tx.leases.now())
             claimable = await tx.leases.claimable()
         while claimable and not self._draining:
             async with self._db.begin() as tx:
