@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 
 from app.clock import Clock
-from app.domain.clients import Client
+from app.domain.clients import Client, Profile
 from app.domain.retries import MAX_TRIES, RetryBudget, pause
 from app.metrics import Metrics
 from app.services.agents import AgentCaller, AgentFailed, Reply
@@ -21,7 +21,9 @@ from app.wire.codec import Packed
 from app.wire.tasks import Task, task_metadata
 
 MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth
-_BUSY_PAUSE = 1.0
+POLL_PAUSE = 1.0  # where an agent answers a long poll at once
+BUSY_PAUSE = 1.0  # the first; it doubles, since each try may send the model again
+LONGEST_BUSY_PAUSE = 30.0
 
 
 @dataclass(slots=True)
@@ -110,7 +112,7 @@ class Dispatcher:
         if not known:
             run.attempts += 1
         reply = Reply("working") if known else await self._hand_over(run, assignment)
-        forgotten = 0
+        forgotten = busy = 0
         while True:
             match reply.answer:
                 case "result" if reply.file is not None:
@@ -128,23 +130,35 @@ class Dispatcher:
                     reply = await self._hand_over(run, assignment)
                     continue
                 case "busy":
-                    await self._clock.sleep(_patience(reply))
+                    busy += 1
+                    await self._clock.sleep(_patience(reply, busy))
                 case _:
                     pass
-            reply = await self._caller.poll(profile, task.id, self._poll_seconds, spool)
+            reply = await self._poll(profile, task.id, spool)
+
+    async def _poll(self, profile: Profile, task_id: str, spool: ModelStore) -> Reply:
+        """Wait at the agent, or here where it answers sooner than it was asked to."""
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        reply = await self._caller.poll(profile, task_id, self._poll_seconds, spool)
+        if reply.answer == "working" and loop.time() - asked < self._poll_seconds / 2:
+            await self._clock.sleep(POLL_PAUSE)
+        return reply
 
     async def _hand_over(self, run: TaskRun, assignment: Assignment) -> Reply:
         """``PUT`` the task, as often as the agent asks for patience."""
         client, task = assignment.client, assignment.task
         payload = assignment.model.payload(task_metadata(task))
         size = len(payload[0]) + len(payload[1])
+        busy = 0
         while True:
             run.bytes_sent += size
             self._metrics.count_bytes(client.id, sent=size)
             reply = await self._caller.hand_over(client.profile, task.id, payload, assignment.spool)
             if reply.answer != "busy":
                 return reply
-            await self._clock.sleep(_patience(reply))
+            busy += 1
+            await self._clock.sleep(_patience(reply, busy))
 
     def _measure(self, run: TaskRun, client_id: str, size: int, seconds: float) -> None:
         run.bytes_received += size
@@ -153,5 +167,6 @@ class Dispatcher:
             run.bandwidth = size * 8 / 1e6 / seconds
 
 
-def _patience(reply: Reply) -> float:
-    return _BUSY_PAUSE if reply.retry_after is None else reply.retry_after
+def _patience(reply: Reply, times: int) -> float:
+    """Seconds to leave an agent alone that was busy so many `times` in a row; more, if it says so."""
+    return max(reply.retry_after or 0.0, min(LONGEST_BUSY_PAUSE, BUSY_PAUSE * 2.0 ** min(times - 1, 10)))
