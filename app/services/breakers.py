@@ -1,5 +1,6 @@
 """Breakers as stored facts: every change is read, decided by the domain and written in one transaction."""
 
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ import structlog
 from app.clock import Clock
 from app.domain.breaker import Breaker
 from app.domain.clients import Client
+from app.domain.errors import NotFound
 from app.metrics import Metrics
 from app.store.database import Database
 from app.store.transaction import Transaction
@@ -17,7 +19,10 @@ log = structlog.get_logger(__name__)
 
 
 class Breakers:
-    """Records calls and their outcomes, in a transaction of its own or in the caller's."""
+    """Records calls and their outcomes, in a transaction of its own or in the caller's.
+
+    A client can be removed while its task runs: what happens to it from then on is recorded nowhere.
+    """
 
     def __init__(self, db: Database, clock: Clock, metrics: Metrics, rng: random.Random) -> None:
         self._db = db
@@ -28,17 +33,19 @@ class Breakers:
     async def admits(self, client_id: str) -> bool:
         """Whether a further call of a task that was admitted may go out: not once the breaker has opened."""
         async with self._db.read() as tx:
-            return (await tx.clients.get(client_id)).breaker.state != "open"
+            return any(client.breaker.state != "open" for client in await tx.clients.some([client_id]))
 
     async def fail(self, client_id: str) -> None:
         """One call failed."""
         now = self._clock.now()
-        await self._change(client_id, lambda breaker: breaker.fail(now, self._rng))
+        with contextlib.suppress(NotFound):
+            await self._change(client_id, lambda breaker: breaker.fail(now, self._rng))
 
     async def succeed(self, client_id: str) -> None:
         """One call came back well."""
         now = self._clock.now()
-        await self._change(client_id, lambda breaker: breaker.succeed(now, self._rng))
+        with contextlib.suppress(NotFound):
+            await self._change(client_id, lambda breaker: breaker.succeed(now, self._rng))
 
     async def isolate(self, client_id: str) -> Breaker:
         """Open by hand. Raises `NotFound`."""
