@@ -1,12 +1,14 @@
 """Who is alive: heartbeats, and a probe for clients that were not heard from."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
 import structlog
 
 from app.clock import Clock
 from app.domain.clients import Client, liveness
+from app.domain.errors import NotFound
 from app.services.agents import AgentCaller
 from app.settings import HealthSettings
 from app.store.database import Database
@@ -36,27 +38,33 @@ class HealthProber:
                 log.exception("health tick failed")
 
     async def tick(self) -> None:
-        """Probe every client that was silent for an interval."""
+        """Probe every client that was silent for more than an interval."""
         now = self._clock.now()
         async with self._db.read() as tx:
             clients = await tx.clients.all()
-        silent = [client for client in clients if now - _last_sign(client) >= self._interval]
-        await asyncio.gather(*(self._probe(client) for client in silent))
+        async with asyncio.TaskGroup() as probes:
+            for client in clients:
+                if liveness(now - _last_sign(client), self._interval) != "healthy":
+                    probes.create_task(self._probe(client))
 
     async def _probe(self, client: Client) -> None:
         async with self._places:
             alive = await self._caller.is_healthy(client.profile)
+        with contextlib.suppress(NotFound):  # it was removed meanwhile
+            await self._set(client.id, alive=alive)
+
+    async def _set(self, client_id: str, *, alive: bool) -> None:
         async with self._db.begin() as tx:
-            for stored in await tx.clients.some([client.id]):  # none, if it was removed meanwhile
-                now = self._clock.now()
-                seen = replace(stored, last_seen_at=now) if alive else stored
-                status = liveness(now - _last_sign(seen), self._interval)
-                await tx.clients.put(replace(seen, status=status))
-                if status != stored.status:
-                    await tx.events.append(f"client.{status}", now, client_id=client.id, was=stored.status)
-                    log.info("client", client=client.id, status=status, was=stored.status)
+            stored = await tx.clients.get(client_id, for_update=True)
+            now = self._clock.now()
+            seen = replace(stored, last_seen_at=now) if alive else stored
+            status = liveness(now - _last_sign(seen), self._interval)
+            await tx.clients.put(replace(seen, status=status))
+            if status != stored.status:
+                await tx.events.append(f"client.{status}", now, client_id=client_id, was=stored.status)
+                log.info("client", client=client_id, status=status, was=stored.status)
 
 
 def _last_sign(client: Client) -> float:
-    """A registration counts as one: the agent gets an interval to come up."""
-    return max(client.updated_at, client.last_seen_at or 0.0)
+    """A registration counts as one (the agent gets an interval to come up), a change of the profile does not."""
+    return client.created_at if client.last_seen_at is None else client.last_seen_at
