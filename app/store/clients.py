@@ -33,6 +33,8 @@ class ClientRepository:
         """Add those whose id is free, and give their ids."""
         # In one order everywhere: two transactions that wait for each other's rows would be a deadlock.
         rows = [_row(client) for client in sorted(added, key=lambda client: client.id)]
+        if not rows:
+            return set()
         statement = insert_missing(self._connection, clients).returning(clients.c.id)
         return set((await self._connection.execute(statement, rows)).scalars())
 

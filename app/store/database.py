@@ -123,13 +123,17 @@ def _sqlite_engine(url: str, pool_size: int, *, foreign_keys: bool) -> AsyncEngi
     def configure(dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None  # the driver must not begin transactions on its own
         cursor = dbapi_connection.cursor()
-        for pragma in (
-            f"busy_timeout={BUSY_SECONDS * 1000}",
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in (
+                f"busy_timeout={BUSY_SECONDS * 1000}",
+                "journal_mode=WAL",
+                "synchronous=NORMAL",
+                f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+        except BaseException:  # not a database, say: the pool does not know the connection yet, so it is ours to close
+            dbapi_connection.close()
+            raise
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")

@@ -92,6 +92,11 @@ async def test_adding_what_is_missing_leaves_the_others_alone(db: Database) -> N
         assert await tx.clients.get("edge-7") == FULL
 
 
+async def test_adding_nobody_adds_nobody(db: Database) -> None:
+    await add(db)
+    assert await ids(db) == []
+
+
 async def test_batches_of_thousands_are_one_transaction(db: Database) -> None:
     names = [f"c{number:05}" for number in range(2_500)]
     await add(db, *map(client, reversed(names)))
