@@ -1,0 +1,126 @@
+"""Breakers as stored facts, on both databases."""
+
+import asyncio
+import random
+from dataclasses import replace
+
+import pytest
+
+from app.domain.breaker import Breaker
+from app.domain.errors import NotFound
+from app.metrics import Metrics
+from app.services.breakers import Breakers
+from app.store.database import Database
+from app.store.events import Event
+from tests.clocks import FakeClock
+from tests.services.fakes import metrics
+from tests.store.samples import client
+
+NOW = 1_000_000.0
+
+
+class Middle(random.Random):
+    """No jitter either way."""
+
+    def random(self) -> float:
+        return 0.5
+
+
+@pytest.fixture
+def counts() -> Metrics:
+    return metrics()
+
+
+@pytest.fixture
+async def breakers(db: Database, counts: Metrics) -> Breakers:
+    """Those of two clients, ``a`` and ``b``."""
+    async with db.begin() as tx:
+        await tx.clients.add([client("a"), client("b", rounds_selected=7)])
+    return Breakers(db, FakeClock(NOW), counts, Middle())
+
+
+async def events(db: Database) -> list[Event]:
+    async with db.read() as tx:
+        return await tx.events.after(0, training_id=None, limit=100)
+
+
+def opened(counts: Metrics, state: str) -> float:
+    return counts.registry.get_sample_value("federated_breaker_state_changes_total", {"state": state}) or 0.0
+
+
+async def test_three_failures_open_a_breaker_and_operators_are_told_once(
+    breakers: Breakers, db: Database, counts: Metrics
+) -> None:
+    for failures in (1, 2):
+        await breakers.fail("a")
+        assert (await breakers.get("a")).consecutive_failures == failures
+        assert await breakers.admits("a")
+    assert await events(db) == []
+    await breakers.fail("a")
+    assert not await breakers.admits("a")
+    assert (await breakers.get("a")).retry_at == NOW + 30
+    await breakers.fail("a")  # a call that was under way
+    (event,) = await events(db)
+    assert (event.type, event.at, event.client_id) == ("breaker.open", NOW, "a")
+    assert event.data == {"was": "closed", "retry_at": NOW + 30}
+    assert opened(counts, "open") == 1
+
+
+async def test_a_breaker_is_one_clients(breakers: Breakers, db: Database) -> None:
+    for _ in range(3):
+        await breakers.fail("a")
+    async with db.read() as tx:
+        assert await tx.clients.get("b") == client("b", rounds_selected=7)
+        assert (await tx.clients.get("a")).profile == client("a").profile
+
+
+async def test_a_success_ends_a_row_of_failures(breakers: Breakers) -> None:
+    await breakers.fail("a")
+    await breakers.fail("a")
+    await breakers.succeed("a")
+    await breakers.fail("a")
+    assert (await breakers.get("a")).state == "closed"
+    assert (await breakers.get("a")).consecutive_failures == 1
+
+
+async def test_failures_at_the_same_moment_are_all_counted(breakers: Breakers, db: Database, counts: Metrics) -> None:
+    await asyncio.gather(*(breakers.fail("a") for _ in range(8)))
+    assert (await breakers.get("a")).consecutive_failures == 8
+    assert opened(counts, "open") == 1
+    assert len(await events(db)) == 1
+
+
+async def test_isolating_and_resetting_by_hand(breakers: Breakers, db: Database, counts: Metrics) -> None:
+    assert (await breakers.isolate("a")).isolated
+    assert (await breakers.get("a")).isolated
+    assert not await breakers.admits("a")
+    assert await breakers.reset("a") == Breaker()
+    assert await breakers.get("a") == Breaker()
+    assert await breakers.reset("a") == Breaker()  # again, which is no change
+    assert [event.type for event in await events(db)] == ["breaker.open", "breaker.closed"]
+    assert opened(counts, "closed") == 1
+
+
+async def test_a_client_after_a_good_call_is_given_back_and_not_stored(breakers: Breakers) -> None:
+    probing = client("a", breaker=Breaker(state="half_open", openings=2, consecutive_failures=4))
+    assert breakers.succeeded(probing) == replace(probing, breaker=Breaker())
+    assert await breakers.get("a") == Breaker()
+
+
+async def test_a_breaker_that_probes_admits_the_calls_of_its_probe(breakers: Breakers, db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.clients.put(client("a", breaker=Breaker(state="half_open", probe_until=NOW + 60)))
+    assert await breakers.admits("a")
+
+
+async def test_there_is_no_breaker_of_a_stranger(breakers: Breakers) -> None:
+    for call in (breakers.isolate, breakers.reset, breakers.get):
+        with pytest.raises(NotFound):
+            await call("stranger")
+
+
+async def test_what_happens_to_a_client_that_was_removed_is_recorded_nowhere(breakers: Breakers, db: Database) -> None:
+    await breakers.fail("stranger")
+    await breakers.succeed("stranger")
+    assert not await breakers.admits("stranger")
+    assert await events(db) == []
