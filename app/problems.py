@@ -154,7 +154,7 @@ def problem(
     }
     if fields:
         body["errors"] = [field.model_dump() for field in fields]
-    return ProblemResponse(body, kind.status, headers=dict(kind.headers or {}) | dict(headers or {}))
+    return ProblemResponse(body, int(kind.status), headers=dict(kind.headers or {}) | dict(headers or {}))
 
 
 def install(app: FastAPI) -> None:

@@ -1,6 +1,7 @@
 """The REST API in the test's process: its application over ASGI, an authorised client, and what its tables hold."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,25 @@ from sqlalchemy import select
 
 from app.main import create_app
 from app.services.system import System
-from app.settings import Settings
 from app.store.tables import metadata
 from tests.clocks import FakeClock
 from tests.planes import settings
 
 KEY = "an-admin-key-for-tests"
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
+PROBLEM = "application/problem+json"
+
+
+class PassingClock(FakeClock):
+    """Whoever sleeps finds the time gone at once; `meanwhile` is what happens first."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def sleep(self, seconds: float) -> None:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        self.advance(seconds)
+        await asyncio.sleep(0)
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class Api:
 
     app: FastAPI
     system: System
-    clock: FakeClock
+    clock: PassingClock
     http: httpx.AsyncClient
     anonymous: httpx.AsyncClient
 
@@ -44,7 +57,7 @@ class Api:
         return training_id
 
     async def stored(self) -> dict[str, list[Any]]:
-        """Every row of every table, and the names of the files in the model store."""
+        """Every row of every table, and every file of the model store and the spool."""
         async with self.system.db.read() as tx:
             tables: dict[str, list[Any]] = {
                 table.name: [
@@ -52,8 +65,10 @@ class Api:
                 ]
                 for table in metadata.sorted_tables
             }
-        models = self.system.settings.model_directory
-        return tables | {"files": sorted(path.name for path in models.iterdir()) if models.is_dir() else []}
+        data_dir = self.system.settings.data_dir
+        return tables | {
+            "files": sorted(str(path) for place in ("models", "spool") for path in (data_dir / place).rglob("*"))
+        }
 
 
 @asynccontextmanager
@@ -62,14 +77,16 @@ async def running_api(
 ) -> AsyncIterator[Api]:
     """An application whose lifespan has begun; `overrides` are settings."""
     given: dict[str, Any] = {"auth": {"admin_key": KEY}}
-    configured: Settings = settings(data_dir, database_url, **(given | overrides))
-    clock = FakeClock()
-    app = create_app(configured, clock=clock, agents=agents)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=AUTHORIZED)
-    anonymous = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
-    async with app.router.lifespan_context(app), http, anonymous:
+    clock = PassingClock()
+    app = create_app(settings(data_dir, database_url, **(given | overrides)), clock=clock, agents=agents)
+    async with app.router.lifespan_context(app), caller(app, headers=AUTHORIZED) as http, caller(app) as anonymous:
         yield Api(app, app.state.system, clock, http, anonymous)
+
+
+def caller(app: FastAPI, *, address: str = "127.0.0.1", headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+    """A client at an address, which gets an answer even where the application fails."""
+    transport = httpx.ASGITransport(app, client=(address, 50_000))
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", headers=headers)
 
 
 def profile(**fields: Any) -> dict[str, Any]:
@@ -84,5 +101,14 @@ def profile(**fields: Any) -> dict[str, Any]:
     return given | fields
 
 
-def without(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name not in names}
+def assert_problem(response: httpx.Response, status: int, *pointers: str) -> dict[str, Any]:
+    """The body of a refusal, which names exactly these fields."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == PROBLEM
+    body: dict[str, Any] = response.json()
+    assert body.keys() - {"errors"} == {"type", "title", "status", "detail"}
+    assert body["status"] == status
+    assert body["type"].startswith("urn:tcsfeel:problem:")
+    assert [error["pointer"] for error in body.get("errors", [])] == list(pointers), body
+    assert all(error["detail"] for error in body.get("errors", []))
+    return body

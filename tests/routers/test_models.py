@@ -1,0 +1,222 @@
+"""A training's parameters over HTTP."""
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.store.models import ModelVersion
+from app.wire.codec import MEDIA_TYPE, encode
+from tests.api import Api, assert_problem, running_api
+
+MODEL = encode({"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(2, np.float32)})
+SHA256 = hashlib.sha256(MODEL).hexdigest()
+
+
+@pytest.fixture
+async def training(sqlite_api: Api) -> str:
+    """A training that has its initial parameters."""
+    training_id = await sqlite_api.create_training()
+    assert (await sqlite_api.http.put(f"/v1/trainings/{training_id}/model", content=MODEL)).status_code == 200
+    return training_id
+
+
+def file(header: Any, block: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + block
+
+
+def tensor(*shape: int, dtype: str = "F32", offsets: tuple[int, int] = (0, 4)) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+async def test_parameters_are_uploaded_and_downloaded_by_their_sha256(api: Api) -> None:
+    training_id = await api.create_training()
+    path = f"/v1/trainings/{training_id}/model"
+    response = await api.http.put(path, content=MODEL, headers={"Content-Type": MEDIA_TYPE})
+    assert response.status_code == 200
+    assert response.json() == {
+        "round": 0,
+        "sha256": SHA256,
+        "parent": None,
+        "size": len(MODEL),
+        "created_at": "1970-01-12T13:46:40Z",
+    }
+    assert response.headers["ETag"] == f'"{SHA256}"'
+    assert (await api.http.get(f"/v1/trainings/{training_id}")).json()["model"] == SHA256
+    for query in ("", "?round=0"):
+        answer = await api.http.get(path + query)
+        assert (answer.status_code, answer.content) == (200, MODEL)
+        assert answer.headers["ETag"] == f'"{SHA256}"'
+        assert answer.headers["Content-Type"] == MEDIA_TYPE
+        assert answer.headers["Accept-Ranges"] == "bytes"
+
+
+async def test_until_the_first_round_another_upload_replaces_the_first(api: Api) -> None:
+    training_id = await api.create_training()
+    path = f"/v1/trainings/{training_id}/model"
+    other = encode({"w": np.ones(2, np.float32)})
+    for content in (MODEL, MODEL, other):
+        assert (await api.http.put(path, content=content)).status_code == 200
+    assert (await api.http.get(path)).content == other
+
+
+async def test_a_training_that_has_begun_takes_no_parameters(api: Api) -> None:
+    training_id = await api.create_training()
+    path = f"/v1/trainings/{training_id}/model"
+    await api.http.post(f"/v1/trainings/{training_id}/start")
+    before = await api.stored()
+    problem = assert_problem(await api.http.put(path, content=MODEL), 409)
+    assert problem["detail"] == "cannot upload initial parameters for a training that is running"
+    assert await api.stored() == before
+
+
+async def test_without_parameters_there_is_nothing_to_download(sqlite_api: Api) -> None:
+    training_id = await sqlite_api.create_training()
+    assert_problem(await sqlite_api.http.get(f"/v1/trainings/{training_id}/model"), 404)
+
+
+async def test_the_newest_version_is_downloaded_unless_a_round_is_named(sqlite_api: Api, training: str) -> None:
+    newer = encode({"w": np.ones(2, np.float32)})
+    directory = sqlite_api.system.settings.model_directory
+    sha256 = hashlib.sha256(newer).hexdigest()
+    (directory / sha256).write_bytes(newer)
+    version = ModelVersion(
+        training_id=training, round=3, sha256=sha256, parent=SHA256, size=len(newer), created_at=1_000_000
+    )
+    async with sqlite_api.system.db.begin() as tx:
+        await tx.models.add(version)
+    path = f"/v1/trainings/{training}/model"
+    assert (await sqlite_api.http.get(path)).content == newer
+    assert (await sqlite_api.http.get(f"{path}?round=3")).content == newer
+    assert (await sqlite_api.http.get(f"{path}?round=0")).content == MODEL
+    assert_problem(await sqlite_api.http.get(f"{path}?round=2"), 404)
+
+
+async def test_a_version_that_is_known_answers_304(sqlite_api: Api, training: str) -> None:
+    path = f"/v1/trainings/{training}/model"
+    for known in (f'"{SHA256}"', f'W/"{SHA256}"', f'"x", "{SHA256}"', "*"):
+        response = await sqlite_api.http.get(path, headers={"If-None-Match": known})
+        assert (response.status_code, response.content, response.headers["ETag"]) == (304, b"", f'"{SHA256}"')
+    assert (await sqlite_api.http.get(path, headers={"If-None-Match": '"x"'})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("wanted", "part"),
+    [
+        ("bytes=0-7", slice(0, 8)),
+        ("bytes=8-", slice(8, None)),
+        ("bytes=-4", slice(-4, None)),
+        ("bytes=0-999999", slice(0, None)),
+        ("bytes=-999999", slice(0, None)),
+    ],
+)
+async def test_a_range_answers_206_with_that_part(sqlite_api: Api, training: str, wanted: str, part: slice) -> None:
+    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers={"Range": wanted})
+    assert (response.status_code, response.content) == (206, MODEL[part])
+    start, stop, _ = part.indices(len(MODEL))
+    assert response.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(MODEL)}"
+    assert response.headers["ETag"] == f'"{SHA256}"'
+
+
+async def test_several_ranges_answer_206_in_parts(sqlite_api: Api, training: str) -> None:
+    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers={"Range": "bytes=0-7, -4"})
+    assert response.status_code == 206
+    assert response.headers["Content-Type"].startswith("multipart/byteranges")
+    assert MODEL[:8] in response.content
+    assert MODEL[-4:] in response.content
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        f"bytes={len(MODEL)}-",
+        "bytes=999999-",
+        "bytes=-0",
+        "bytes=5-2",
+        "bytes",
+        "bytes=",
+        "bytes=-",
+        "bytes=a-b",
+        "bytes=0-1,",
+        "bytes=0-1,999999-",
+        "bytes=0--1",
+        "bytes=1",
+        f"bytes={'9' * 40}-",
+    ],
+)
+async def test_a_range_that_is_not_there_answers_416(sqlite_api: Api, training: str, wanted: str) -> None:
+    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers={"Range": wanted})
+    assert_problem(response, 416, "/header/range")
+    assert response.headers["Content-Range"] == f"bytes */{len(MODEL)}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Range": "items=0-1"}, {"Range": ""}, {"Range": "bytes=0-1", "If-Range": '"another"'}],
+)
+async def test_a_range_that_does_not_apply_is_ignored(sqlite_api: Api, training: str, headers: dict[str, str]) -> None:
+    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers=headers)
+    assert (response.status_code, response.content) == (200, MODEL)
+
+
+async def test_a_download_goes_on_where_it_stopped(sqlite_api: Api, training: str) -> None:
+    headers = {"Range": "bytes=8-", "If-Range": f'"{SHA256}"'}
+    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers=headers)
+    assert (response.status_code, response.content) == (206, MODEL[8:])
+
+
+@pytest.mark.parametrize(
+    ("content", "pointer"),
+    [
+        (b"", ""),
+        (b"\0" * 7, ""),
+        (b"not parameters at all", ""),
+        (struct.pack("<Q", 2**63), ""),
+        (file(b"{"), ""),
+        (file(b"[]"), ""),
+        (file(b"\xff\xfe"), ""),
+        (file(b"[" * 100_000), ""),
+        (file({}), ""),
+        (file({"__metadata__": {"a": 1}}), ""),
+        (file({"w": tensor(1)}), ""),
+        (file({"w": tensor(1)}, b"\0" * 5), ""),
+        (file({"w": tensor(2)}, b"\0" * 4), ""),
+        (file({"w": tensor(1, dtype="F99")}, b"\0" * 4), ""),
+        (file({"w": tensor(-1)}, b"\0" * 4), ""),
+        (file({"w": tensor(2**40, 2**40)}, b"\0" * 4), ""),
+        (file({"w": tensor(2**62, 4, 0, offsets=(0, 0))}), ""),
+        (file({"w": tensor(1), "v": tensor(1)}, b"\0" * 4), ""),
+        (file({"w": tensor(1, offsets=(4, 8))}, b"\0" * 8), ""),
+        (file({"w": tensor(1), "w2": {}}, b"\0" * 4), ""),
+        (encode({"w": np.array([1, np.nan], np.float32)}), "/w"),
+        (encode({"a/b~c": np.array(np.inf)}), "/a~1b~0c"),
+        (file({"\ud800": tensor(1)}, np.float32(np.nan).tobytes()), "/?"),
+    ],
+)
+async def test_a_file_that_holds_no_model_is_refused_and_leaves_no_trace(
+    sqlite_api: Api, training: str, content: bytes, pointer: str
+) -> None:
+    before = await sqlite_api.stored()
+    assert_problem(await sqlite_api.http.put(f"/v1/trainings/{training}/model", content=content), 422, pointer)
+    assert await sqlite_api.stored() == before
+
+
+async def test_a_model_above_the_limit_answers_413_and_leaves_no_trace(tmp_path: Path, sqlite_url: str) -> None:
+    async with running_api(tmp_path / "data", sqlite_url, models={"max_bytes": len(MODEL) - 1}) as api:
+        training_id = await api.create_training()
+        before = await api.stored()
+        problem = assert_problem(await api.http.put(f"/v1/trainings/{training_id}/model", content=MODEL), 413)
+        assert problem["type"] == "urn:tcsfeel:problem:too-large"
+        assert await api.stored() == before
+
+
+async def test_a_model_may_be_larger_than_any_other_body(tmp_path: Path, sqlite_url: str) -> None:
+    large = encode({"w": np.zeros(1000, np.float32)})
+    async with running_api(tmp_path / "data", sqlite_url, max_body_bytes=1024) as api:
+        training_id = await api.create_training()
+        assert (await api.http.put(f"/v1/trainings/{training_id}/model", content=large)).status_code == 200

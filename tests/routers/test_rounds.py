@@ -1,0 +1,225 @@
+"""A training's history, and single rounds by hand, over HTTP."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.domain.rounds import Participation, Round, next_round
+from app.domain.selection.types import Plan
+from tests.api import Api, assert_problem
+
+
+async def end(api: Api, training_id: str, number: int) -> None:
+    """Do what the coordinator does at the end of a single round."""
+    async with api.system.db.begin() as tx:
+        value = await tx.rounds.get(training_id, number)
+        training = await tx.trainings.get(training_id)
+        await tx.rounds.put(replace(value, status="completed", ended_at=api.clock.now(), average_accuracy=0.75))
+        await tx.trainings.put(replace(training, status="paused", stop_after=None))
+
+
+async def test_one_round_is_ordered_with_202_and_its_location(api: Api) -> None:
+    training_id = await api.create_training()
+    response = await api.http.post(f"/v1/trainings/{training_id}/rounds")
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/v1/trainings/{training_id}/rounds/1"
+    assert "Preference-Applied" not in response.headers
+    body = response.json()
+    assert (body["number"], body["status"], body["ended_at"]) == (1, "selecting", None)
+    assert (await api.http.get(response.headers["Location"])).json() == body
+    assert (await api.http.get(f"/v1/trainings/{training_id}")).json()["status"] == "running"
+    assert_problem(await api.http.post(f"/v1/trainings/{training_id}/rounds"), 409)
+
+
+async def test_wait_answers_200_with_the_finished_round(api: Api) -> None:
+    training_id = await api.create_training()
+    api.clock.meanwhile = lambda: end(api, training_id, 1)
+    headers = {"Prefer": "respond-async, wait=60"}
+    response = await api.http.post(f"/v1/trainings/{training_id}/rounds", headers=headers)
+    assert response.status_code == 200
+    assert response.headers["Preference-Applied"] == "wait=60"
+    assert response.headers["Location"] == f"/v1/trainings/{training_id}/rounds/1"
+    assert (response.json()["status"], response.json()["average_accuracy"]) == ("completed", 0.75)
+
+
+async def test_wait_answers_202_when_the_time_is_over(api: Api) -> None:
+    training_id = await api.create_training()
+    began = api.clock.now()
+    response = await api.http.post(f"/v1/trainings/{training_id}/rounds", headers={"Prefer": "wait=2"})
+    assert (response.status_code, response.headers["Preference-Applied"]) == (202, "wait=2")
+    assert response.json()["status"] == "selecting"
+    assert 2 <= api.clock.now() - began < 2.1
+
+
+@pytest.mark.parametrize("prefer", ["", "respond-async", "wait=", "wait=-1", "wait=1.5", "waiting=5", "wait=x"])
+async def test_a_preference_that_says_nothing_of_waiting_is_ignored(sqlite_api: Api, prefer: str) -> None:
+    training_id = await sqlite_api.create_training()
+    response = await sqlite_api.http.post(f"/v1/trainings/{training_id}/rounds", headers={"Prefer": prefer})
+    assert response.status_code == 202
+    assert "Preference-Applied" not in response.headers
+
+
+async def test_nobody_waits_longer_than_ten_minutes(sqlite_api: Api) -> None:
+    async def almost_over() -> None:
+        sqlite_api.clock.meanwhile = None
+        sqlite_api.clock.advance(599.9)
+
+    training_id = await sqlite_api.create_training()
+    began = sqlite_api.clock.now()
+    sqlite_api.clock.meanwhile = almost_over
+    headers = {"Prefer": "wait=999999"}
+    response = await sqlite_api.http.post(f"/v1/trainings/{training_id}/rounds", headers=headers)
+    assert response.headers["Preference-Applied"] == "wait=600"
+    assert 600 <= sqlite_api.clock.now() - began < 600.1
+
+
+async def test_a_key_gives_the_same_round_again_even_when_it_has_ended(api: Api) -> None:
+    training_id = await api.create_training()
+    headers = {"Idempotency-Key": "round-1"}
+    path = f"/v1/trainings/{training_id}/rounds"
+    first = await api.http.post(path, headers=headers)
+    again = await api.http.post(path, headers=headers)
+    assert (again.status_code, again.json()) == (202, first.json())
+    await end(api, training_id, 1)
+    later = await api.http.post(path, headers=headers | {"Prefer": "wait=60"})
+    assert (later.status_code, later.json()["number"], later.json()["status"]) == (200, 1, "completed")
+    assert len((await api.stored())["rounds"]) == 1
+    second = await api.http.post(path, headers={"Idempotency-Key": "round-2"})
+    assert second.json()["number"] == 2
+
+
+async def test_the_key_of_one_training_says_nothing_to_another(sqlite_api: Api) -> None:
+    headers = {"Idempotency-Key": "round-1"}
+    for training_id in [await sqlite_api.create_training(), await sqlite_api.create_training()]:
+        response = await sqlite_api.http.post(f"/v1/trainings/{training_id}/rounds", headers=headers)
+        assert response.headers["Location"] == f"/v1/trainings/{training_id}/rounds/1"
+    assert len((await sqlite_api.stored())["rounds"]) == 2
+
+
+PART = Participation(
+    client_id="edge-7",
+    status="received",
+    attempts=2,
+    num_examples=100,
+    loss=0.5,
+    accuracy=0.75,
+    bytes_sent=400,
+    bytes_received=410,
+    seconds=1.5,
+    score=0.875,
+    components={"data_quality": 0.5},
+    finished_at=1_000_001.0,
+    update="f" * 64,
+)
+FAILED = Participation(client_id="edge-8", status="failed", attempts=1, reason="it did not answer", bytes_sent=400)
+
+
+async def played(api: Api, training_id: str, count: int) -> None:
+    """Rounds that have ended, as the coordinator leaves them."""
+    async with api.system.db.begin() as tx:
+        training = await tx.trainings.get(training_id)
+        for number in range(1, count + 1):
+            training, value = next_round(training, api.clock.now() + number)
+            await tx.rounds.add(
+                replace(
+                    value,
+                    status="completed",
+                    ended_at=value.started_at + 2,
+                    connectivity_version=0,
+                    plan=Plan("star", {"edge-7": None, "edge-8": None}),
+                    model="a" * 64,
+                    average_accuracy=0.5,
+                    average_loss=1.25,
+                    communication_cost=0.9,
+                    communication_bytes=1210,
+                    convergence_speed=0.25,
+                    fairness=0.5,
+                )
+            )
+            await tx.rounds.add_participations(_with(value, PART, FAILED))
+        await tx.trainings.put(training)
+
+
+def _with(value: Round, *parts: Participation) -> Round:
+    return replace(value, participations=parts)
+
+
+async def test_a_round_comes_with_its_participations(api: Api) -> None:
+    training_id = await api.create_training()
+    await played(api, training_id, 1)
+    body: dict[str, Any] = (await api.http.get(f"/v1/trainings/{training_id}/rounds/1")).json()
+    seed = body.pop("seed")
+    assert isinstance(seed, int)
+    assert body == {
+        "number": 1,
+        "status": "completed",
+        "started_at": "1970-01-12T13:46:41Z",
+        "deadline_at": "1970-01-12T13:56:41Z",
+        "ended_at": "1970-01-12T13:46:43Z",
+        "selected_clients": ["edge-7", "edge-8"],
+        "average_accuracy": 0.5,
+        "average_loss": 1.25,
+        "communication_cost": 0.9,
+        "communication_bytes": 1210,
+        "convergence_speed": 0.25,
+        "fairness": 0.5,
+        "label_divergence": None,
+        "model": "a" * 64,
+        "failure_reason": None,
+        "connectivity_version": 0,
+        "plan": {"topology": "star", "parents": {"edge-7": None, "edge-8": None}},
+        "participations": [
+            {
+                "client_id": "edge-7",
+                "status": "received",
+                "attempts": 2,
+                "reason": None,
+                "num_examples": 100,
+                "loss": 0.5,
+                "accuracy": 0.75,
+                "bytes_sent": 400,
+                "bytes_received": 410,
+                "seconds": 1.5,
+                "score": 0.875,
+                "components": {"data_quality": 0.5},
+            },
+            {
+                "client_id": "edge-8",
+                "status": "failed",
+                "attempts": 1,
+                "reason": "it did not answer",
+                "num_examples": None,
+                "loss": None,
+                "accuracy": None,
+                "bytes_sent": 400,
+                "bytes_received": 0,
+                "seconds": None,
+                "score": 0.0,
+                "components": {},
+            },
+        ],
+    }
+
+
+async def test_pages_walk_the_history_newest_first(api: Api) -> None:
+    training_id = await api.create_training()
+    await played(api, training_id, 5)
+    await played(api, await api.create_training(), 2)
+    path = f"/v1/trainings/{training_id}/rounds"
+    first = (await api.http.get(path, params={"limit": 3})).json()
+    assert [value["number"] for value in first["items"]] == [5, 4, 3]
+    second = (await api.http.get(path, params={"limit": 3, "cursor": first["next_cursor"]})).json()
+    assert [value["number"] for value in second["items"]] == [2, 1]
+    assert second["next_cursor"] is None
+    everything = (await api.http.get(path, params={"limit": 5})).json()
+    assert (len(everything["items"]), everything["next_cursor"]) == (5, None)
+
+
+async def test_a_training_without_rounds_has_an_empty_history(sqlite_api: Api) -> None:
+    training_id = await sqlite_api.create_training()
+    assert (await sqlite_api.http.get(f"/v1/trainings/{training_id}/rounds")).json() == {
+        "items": [],
+        "next_cursor": None,
+    }
+    assert_problem(await sqlite_api.http.get(f"/v1/trainings/{training_id}/rounds/1"), 404)

@@ -1,0 +1,106 @@
+"""Planning a round over HTTP."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.domain.selection import strategies
+from tests.api import Api, assert_problem
+
+IDS = [f"edge-{number}" for number in range(6)]
+
+
+@pytest.fixture
+async def fleet(api: Api) -> Api:
+    await api.register(*IDS)
+    return api
+
+
+async def plan(api: Api, **fields: Any) -> dict[str, Any]:
+    response = await api.http.post("/v1/selections", json={"min_clients": 2, "max_clients": 3} | fields)
+    assert response.status_code == 200, response.text
+    body: dict[str, Any] = response.json()
+    return body
+
+
+async def test_a_plan_says_who_is_in_it_who_is_not_and_what_it_costs(fleet: Api) -> None:
+    before = await fleet.stored()
+    body = await plan(fleet, exclude=["edge-5"])
+    assert body.keys() == {
+        "strategy",
+        "selected",
+        "skipped",
+        "total_cost",
+        "label_divergence",
+        "fairness",
+        "plan",
+        "connectivity_version",
+        "seed",
+        "duration_ms",
+    }
+    selected = [chosen["client_id"] for chosen in body["selected"]]
+    assert 2 <= len(selected) <= 3
+    assert all(c.keys() == {"client_id", "score", "components", "marginal_cost"} for c in body["selected"])
+    skipped = {skip["client_id"]: skip["reason"] for skip in body["skipped"]}
+    assert {*selected, *skipped} == set(IDS)
+    assert skipped["edge-5"] == "excluded by the request"
+    assert body["plan"] == {"topology": "star", "parents": dict.fromkeys(selected)}
+    assert (body["strategy"], body["seed"], body["connectivity_version"]) == ("tcs-feel", 0, 0)
+    assert body["label_divergence"] is None
+    assert body["total_cost"] == pytest.approx(sum(chosen["marginal_cost"] for chosen in body["selected"]))
+    assert await fleet.stored() == before
+
+
+@pytest.mark.parametrize("strategy", sorted(strategies()))
+async def test_the_same_seed_and_state_give_the_same_plan(sqlite_api: Api, strategy: str) -> None:
+    await sqlite_api.register(*IDS)
+
+    async def chosen(**fields: Any) -> dict[str, Any]:
+        body = await plan(sqlite_api, strategy=strategy, **fields)
+        del body["duration_ms"]
+        return body
+
+    assert await chosen(seed=7, round_number=2) == await chosen(seed=7, round_number=2)
+
+
+async def test_another_seed_or_round_may_give_another_plan(sqlite_api: Api) -> None:
+    await sqlite_api.register(*IDS)
+    plans = [await plan(sqlite_api, strategy="random", seed=seed, round_number=n) for seed in (1, 2, 3) for n in (1, 2)]
+    assert len({tuple(chosen["client_id"] for chosen in body["selected"]) for body in plans}) > 1
+
+
+async def test_clients_that_cannot_take_part_are_skipped_with_the_reason(fleet: Api) -> None:
+    await fleet.http.post("/v1/clients/edge-0/breaker/open")
+    async with fleet.system.db.begin() as tx:
+        await tx.clients.put(replace(await tx.clients.get("edge-1"), status="down"))
+    skipped = {skip["client_id"]: skip["reason"] for skip in (await plan(fleet))["skipped"]}
+    assert skipped["edge-0"] == "its breaker is open"
+    assert skipped["edge-1"] == "its status is down"
+
+
+async def test_too_few_clients_answer_409_with_the_counts(fleet: Api) -> None:
+    response = await fleet.http.post("/v1/selections", json={"min_clients": 7, "max_clients": 9})
+    body = assert_problem(response, 409)
+    assert body["type"] == "urn:tcsfeel:problem:selection-infeasible"
+    assert "6 of 6 clients" in body["detail"]
+
+
+async def test_a_budget_that_is_too_small_answers_409_with_the_cost(fleet: Api) -> None:
+    body = {"min_clients": 2, "max_clients": 3, "budget_constraint": 1e-6}
+    problem = assert_problem(await fleet.http.post("/v1/selections", json=body), 409)
+    assert "budget_constraint" in problem["detail"]
+
+
+async def test_the_budget_bounds_the_total_cost(fleet: Api) -> None:
+    each = 2 * (8 / 40 * 1 + 0.025)  # one MB down and up at 40 Mbps, 25 ms a transfer
+    assert (await plan(fleet, min_clients=6, max_clients=6))["total_cost"] == pytest.approx(6 * each)
+    bounded = await plan(fleet, min_clients=1, max_clients=6, budget_constraint=2.5 * each)
+    assert bounded["total_cost"] <= 2.5 * each
+    larger = await plan(fleet, min_clients=1, max_clients=1, model_bytes=4_000_000)
+    assert larger["total_cost"] == pytest.approx(2 * (8 / 40 * 4 + 0.025))
+
+
+async def test_a_strategy_that_is_not_known_is_refused_with_those_that_are(sqlite_api: Api) -> None:
+    problem = assert_problem(await sqlite_api.http.post("/v1/selections", json={"strategy": "best"}), 422, "/strategy")
+    assert all(name in problem["detail"] for name in strategies())

@@ -1,0 +1,221 @@
+"""Creating trainings and asking things of them, over HTTP."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api import Api, assert_problem, running_api
+
+NOW = "1970-01-12T13:46:40Z"
+DEFAULTS: dict[str, Any] = {
+    "name": "digits",
+    "status": "created",
+    "stop_reason": None,
+    "stop_detail": None,
+    "current_round": 0,
+    "accuracy": None,
+    "best_accuracy": None,
+    "model": None,
+    "target_accuracy": 0.963,
+    "max_rounds": 100,
+    "aggregation": "fedavg",
+    "selection": {
+        "strategy": "tcs-feel",
+        "min_clients": 10,
+        "max_clients": 30,
+        "budget_constraint": None,
+        "weights": {"data_quality": 1.0, "communication": 1.0, "compute": 1.0, "fairness": 0.5},
+    },
+    "hyperparameters": {"local_epochs": 1, "learning_rate": 0.1, "batch_size": 32},
+    "round_policy": {
+        "deadline_seconds": 600.0,
+        "quorum": 0.6,
+        "over_selection": 1.0,
+        "grace_seconds": 10.0,
+        "max_failed_rounds": 3,
+    },
+    "evaluation": {"clients": 50},
+    "topology": "star",
+    "seed": 0,
+    "created_at": NOW,
+    "updated_at": NOW,
+}
+GIVEN: dict[str, Any] = {
+    "name": "a name with ü",
+    "target_accuracy": 0.5,
+    "max_rounds": 7,
+    "aggregation": "fedprox",
+    "selection": {
+        "strategy": "random",
+        "min_clients": 1,
+        "max_clients": 2,
+        "budget_constraint": 4.5,
+        "weights": {"data_quality": 0.0, "communication": 2.0, "compute": 3.0, "fairness": 4.0},
+    },
+    "hyperparameters": {
+        "local_epochs": 5,
+        "learning_rate": 0.5,
+        "batch_size": 10,
+        "proximal_mu": 0.25,
+        "momentum": 0.9,
+        "optimizer": "sgd",
+        "nesterov": True,
+        "steps": 12,
+    },
+    "round_policy": {
+        "deadline_seconds": 60.0,
+        "quorum": 0.5,
+        "over_selection": 1.3,
+        "grace_seconds": 0.0,
+        "max_failed_rounds": 1,
+    },
+    "evaluation": {"clients": 0},
+    "topology": "star",
+    "seed": 42,
+}
+
+
+async def test_only_the_name_is_needed(api: Api) -> None:
+    response = await api.http.post("/v1/trainings", json={"name": "digits"})
+    assert response.status_code == 201
+    training = response.json()
+    training_id = training.pop("id")
+    assert response.headers["Location"] == f"/v1/trainings/{training_id}"
+    assert training == DEFAULTS
+    assert (await api.http.get(response.headers["Location"])).json() == DEFAULTS | {"id": training_id}
+
+
+async def test_everything_that_was_given_comes_back(api: Api) -> None:
+    training = (await api.http.post("/v1/trainings", json=GIVEN)).json()
+    assert {name: training[name] for name in GIVEN} == GIVEN
+
+
+async def test_fedprox_has_a_proximal_term_unless_told_otherwise(sqlite_api: Api) -> None:
+    body = {"name": "digits", "aggregation": "fedprox"}
+    assert (await sqlite_api.http.post("/v1/trainings", json=body)).json()["hyperparameters"]["proximal_mu"] == 0.01
+
+
+async def test_the_configured_defaults_apply(sqlite_url: str, tmp_path: Path) -> None:
+    async with running_api(tmp_path / "data", sqlite_url, training={"target_accuracy": 0.75, "max_rounds": 5}) as api:
+        training = (await api.http.post("/v1/trainings", json={"name": "digits"})).json()
+    assert (training["target_accuracy"], training["max_rounds"]) == (0.75, 5)
+
+
+async def test_pages_walk_every_training_newest_first(api: Api) -> None:
+    created = []
+    for number in range(5):
+        created.append(await api.create_training(name=f"training {number}"))
+        api.clock.advance(1 if number % 2 else 0)  # some at the same instant
+    walked: list[str] = []
+    sizes: list[int] = []
+    cursor: str | None = None
+    while cursor is not None or not sizes:
+        query = {"limit": "2"} | ({} if cursor is None else {"cursor": cursor})
+        body = (await api.http.get("/v1/trainings", params=query)).json()
+        walked += [training["id"] for training in body["items"]]
+        sizes.append(len(body["items"]))
+        cursor = body["next_cursor"]
+    assert sizes == [2, 2, 1]
+    assert sorted(walked) == sorted(created)
+    instants = [(await api.http.get(f"/v1/trainings/{training_id}")).json()["created_at"] for training_id in walked]
+    assert instants == sorted(instants, reverse=True)
+
+
+LIFE = [
+    # what is asked of a training, the answer, and its status afterwards
+    ("pause", 409, "created"),
+    ("start", 202, "running"),
+    ("start", 409, "running"),
+    ("resume", 409, "running"),
+    ("rounds", 409, "running"),
+    ("pause", 202, "paused"),
+    ("pause", 409, "paused"),
+    ("resume", 202, "running"),
+    ("pause", 202, "paused"),
+    ("start", 202, "running"),
+    ("cancel", 202, "cancelled"),
+    ("start", 409, "cancelled"),
+    ("resume", 409, "cancelled"),
+    ("pause", 409, "cancelled"),
+    ("cancel", 409, "cancelled"),
+    ("rounds", 409, "cancelled"),
+]
+
+
+async def test_what_the_state_forbids_answers_409_with_the_state(api: Api) -> None:
+    training_id = await api.create_training()
+    for action, status, after in LIFE:
+        before = (await api.http.get(f"/v1/trainings/{training_id}")).json()["status"]
+        response = await api.http.post(f"/v1/trainings/{training_id}/{action}")
+        assert response.status_code == status, action
+        if status == 409:
+            problem = assert_problem(response, 409)
+            assert problem["type"] == "urn:tcsfeel:problem:state-forbids"
+            assert problem["detail"].endswith(f"a training that is {before}")
+        else:
+            assert response.json()["status"] == after
+        assert (await api.http.get(f"/v1/trainings/{training_id}")).json()["status"] == after
+    assert (await api.http.get(f"/v1/trainings/{training_id}")).json()["stop_reason"] == "cancelled"
+
+
+async def test_resume_starts_a_training_that_was_only_created(sqlite_api: Api) -> None:
+    training_id = await sqlite_api.create_training()
+    response = await sqlite_api.http.post(f"/v1/trainings/{training_id}/resume")
+    assert (response.status_code, response.json()["status"]) == (202, "running")
+
+
+async def test_a_key_gives_the_same_training_again(api: Api) -> None:
+    headers = {"Idempotency-Key": "7f9c"}
+    first = await api.http.post("/v1/trainings", json=GIVEN, headers=headers)
+    api.clock.advance(60)
+    again = await api.http.post("/v1/trainings", json=GIVEN, headers=headers)
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["Location"] == first.headers["Location"]
+    assert len((await api.http.get("/v1/trainings")).json()["items"]) == 1
+    other = await api.http.post("/v1/trainings", json=GIVEN, headers={"Idempotency-Key": "7f9d"})
+    assert other.json()["id"] != first.json()["id"]
+
+
+async def test_a_key_gives_one_training_to_many_at_once(api: Api) -> None:
+    headers = {"Idempotency-Key": "7f9c"}
+    calls = [api.http.post("/v1/trainings", json=GIVEN, headers=headers) for _ in range(5)]
+    answers = await asyncio.gather(*calls)
+    assert {response.status_code for response in answers} == {201}
+    assert len({response.json()["id"] for response in answers}) == 1
+    assert len((await api.stored())["trainings"]) == 1
+
+
+async def test_a_key_of_another_request_is_refused(api: Api) -> None:
+    headers = {"Idempotency-Key": "7f9c"}
+    await api.http.post("/v1/trainings", json=GIVEN, headers=headers)
+    before = await api.stored()
+    problem = assert_problem(await api.http.post("/v1/trainings", json={"name": "other"}, headers=headers), 422)
+    assert problem["type"] == "urn:tcsfeel:problem:key-reused"
+    assert await api.stored() == before
+
+
+async def test_a_refused_request_does_not_use_up_its_key(sqlite_api: Api) -> None:
+    headers = {"Idempotency-Key": "7f9c"}
+    assert_problem(await sqlite_api.http.post("/v1/trainings", json={}, headers=headers), 422, "/name")
+    assert (await sqlite_api.http.post("/v1/trainings", json=GIVEN, headers=headers)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("POST", "/start"),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
+        ("POST", "/cancel"),
+        ("GET", "/rounds"),
+        ("POST", "/rounds"),
+        ("GET", "/rounds/1"),
+        ("GET", "/model"),
+        ("PUT", "/model"),
+    ],
+)
+async def test_a_training_that_is_not_there_answers_404(sqlite_api: Api, method: str, path: str) -> None:
+    assert_problem(await sqlite_api.http.request(method, f"/v1/trainings/nothing{path}"), 404)
