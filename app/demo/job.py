@@ -21,6 +21,8 @@ from app.demo.world import World
 
 CLIENTS_A_ROUND = 10
 MAX_ROUNDS = 120
+# 19 kB cross a link in no time, so labels count twice as much here as what links and devices cost
+WEIGHTS = {"data_quality": 1.0, "communication": 0.5, "compute": 0.5, "fairness": 0.5}
 LOOK_SECONDS = 0.2
 ENDED = {"completed", "failed", "cancelled"}
 
@@ -45,6 +47,7 @@ class Job:
                 "strategy": self.strategy,
                 "min_clients": CLIENTS_A_ROUND,
                 "max_clients": CLIENTS_A_ROUND,
+                "weights": WEIGHTS,
             },
             "hyperparameters": {
                 "local_epochs": 5,
@@ -70,6 +73,7 @@ def run_job(job: Job, *, keep: bool) -> None:
 
 def _run(job: Job, directory: Path, console: Console, *, keep: bool) -> None:
     began = time.monotonic()
+    _print(console, f"Starting a control plane and {job.agents} agents")
     with stage(directory, seed=job.seed, agents=job.agents) as found:
         world = World.of(job.seed, job.agents)
         found.plane.put("/v1/connectivity", world.connectivity())
@@ -78,7 +82,7 @@ def _run(job: Job, directory: Path, console: Console, *, keep: bool) -> None:
         bandwidths = [device.bandwidth for device in world.network.devices]
         _print(
             console,
-            f"{found.plane.url}  control plane and {job.agents} agents, up in {time.monotonic() - began:.1f} s",
+            f"server   {found.plane.url}, all agents registered after {time.monotonic() - began:.1f} s",
             f"data     {total} digits, split by Dirichlet(0.3) over {job.agents} clients, {held_out} of them held out",
             f"network  {world.network.sites} sites, {min(bandwidths):.0f} to {max(bandwidths):.0f} Mbps; answers take "
             "as long as the modelled devices and links would, and some fail",

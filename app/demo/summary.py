@@ -50,9 +50,13 @@ def summary(outcome: Outcome) -> Iterator[str]:
 def ideas(strategy: str, seed: int) -> Iterator[str]:
     """What to try next, where nothing was kept."""
     other = "random" if strategy != "random" else "tcs-feel"
-    yield f"tcsfeel demo --strategy {other} --seed {seed}   the same digits, network and failures, selected differently"
-    yield f"tcsfeel demo --seed {seed + 1}                       another split, another network"
-    yield "tcsfeel demo --keep                         leaves it running: REST, Swagger UI, metrics"
+    commands = {
+        f"tcsfeel demo --strategy {other} --seed {seed}": "same digits, network and failures; one seed says little",
+        f"tcsfeel demo --seed {seed + 1}": "another split, another network",
+        "tcsfeel demo --keep": "leaves it running, for a look at REST, Swagger UI and metrics",
+    }
+    width = max(map(len, commands))
+    yield from (f"  {command:{width}}  {meaning}" for command, meaning in commands.items())
 
 
 def tour(url: str, key_file: Path, training_id: str) -> Iterator[str]:
