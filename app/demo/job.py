@@ -132,7 +132,7 @@ def _follow(console: Console, job: Job, found: Stage, training_id: str) -> tuple
 
 
 def _linger(found: Stage) -> None:
-    """Until Ctrl-C or SIGTERM."""
+    """Until told to end."""
     try:
         while True:
             found.check()
@@ -148,7 +148,7 @@ def _print(console: Console, *lines: str) -> None:
 
 @contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM raise, as SIGINT does, so that everything is cleaned up."""
+    """Let SIGTERM, and the end of the terminal, raise as SIGINT does, so that everything is cleaned up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -156,8 +156,9 @@ def _terminated_like_interrupted() -> Iterator[None]:
     def leave(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
