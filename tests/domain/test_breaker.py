@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -337,4 +338,5 @@ class BreakerMachine(RuleBasedStateMachine):
         assert (self.breaker.admit(self.now, 1.0) is not None) == self.breaker.would_admit(self.now)
 
 
+BreakerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestBreakerMachine = BreakerMachine.TestCase

@@ -1,5 +1,6 @@
 """Versions of the connectivity matrix, on both databases."""
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -79,3 +80,22 @@ async def test_a_version_that_a_round_was_planned_on_stays(db: Database) -> None
     await add(db, Connectivity.empty(["b"]))
     await add(db, Connectivity.empty(["c"]))
     assert await versions(db) == [1, 3]
+
+
+async def test_changes_at_once_that_hold_the_matrix_lose_none(db: Database) -> None:
+    async def link(name: str) -> None:
+        async with db.begin() as tx:
+            await tx.connectivity.lock()
+            value = (await tx.connectivity.latest()).with_edges([Edge("hub", name, 1.0)], known=["hub", name])
+            await tx.connectivity.add(value, NOW)
+
+    await asyncio.gather(*map(link, "abcdef"))
+    stored = await latest(db)
+    assert stored.version == 6
+    assert set(stored.neighbours("hub")) == set("abcdef")
+
+
+async def test_readers_do_not_wait_for_whoever_holds_the_matrix(db: Database) -> None:
+    async with asyncio.timeout(20), db.begin() as tx:
+        await tx.connectivity.lock()
+        assert (await latest(db)).version == 0

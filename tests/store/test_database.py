@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
-from app.store.database import Database
+from app.store.database import Database, DatabaseUnavailable, is_outage
 from tests.store.samples import NOW, client, training
 
 
@@ -137,3 +139,48 @@ async def test_a_new_file_can_be_opened_by_several_processes_at_once(tmp_path: P
         await asyncio.gather(*map(touch, databases))
         for database in databases:
             await database.dispose()
+
+
+@pytest.mark.parametrize("change", [{"port": 1}, {"database": "nowhere"}, {"username": "stranger"}])
+async def test_a_server_that_gives_no_connection_is_unavailable(
+    postgres_url: str, change: dict[str, str | int]
+) -> None:
+    url = make_url(postgres_url).set(**change)  # type: ignore[arg-type]  # names of its parts
+    db = Database(url.render_as_string(hide_password=False))
+    with pytest.raises(DatabaseUnavailable):
+        await ids(db)
+    await db.dispose()
+
+
+async def test_a_connection_that_the_server_ends_is_an_outage_and_the_next_one_works(postgres_url: str) -> None:
+    db = Database(postgres_url)
+
+    async def end() -> None:
+        async with db.begin() as tx:
+            await tx.connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(DBAPIError) as caught:
+        await end()
+    assert is_outage(caught.value)
+    assert await ids(db) == []
+    await db.dispose()
+
+
+async def test_a_file_that_cannot_be_opened_is_an_outage(tmp_path: Path) -> None:
+    db = Database(f"sqlite+aiosqlite:///{tmp_path}/no/such/directory.db")
+    with pytest.raises(DBAPIError) as caught:
+        await ids(db)
+    assert is_outage(caught.value)
+    await db.dispose()
+
+
+async def test_a_statement_that_fails_for_good_is_no_outage(db: Database) -> None:
+    async def add_twice() -> None:
+        async with db.begin() as tx:
+            await tx.trainings.add(training())
+            await tx.trainings.add(training())
+
+    with pytest.raises(IntegrityError) as caught:
+        await add_twice()
+    assert not is_outage(caught.value)
+    assert not is_outage(ArgumentError("a mistake of ours"))
