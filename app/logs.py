@@ -43,7 +43,8 @@ def configure(settings: LogSettings) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
-    for noisy in ("httpx", "httpcore", "alembic", "uvicorn.access"):
+    # aiosqlite writes the parameters of every statement at the level debug, tokens included.
+    for noisy in ("aiosqlite", "httpx", "httpcore", "alembic", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, LEVELS[settings.level]))
     structlog.configure(
         processors=[
