@@ -78,11 +78,12 @@ class Plane:
 
 
 def _reason(answer: httpx.Response) -> str:
-    """What a problem document says, or what came instead of one, on one line."""
+    """What a problem document says, or what came instead of one, on one line; where to look for more."""
     try:
         problem = answer.json()
         errors = [f"{error['pointer']}: {error['detail']}" for error in problem.get("errors") or ()]
         text = "; ".join(errors) or problem["detail"]
     except (ValueError, KeyError, TypeError, AttributeError):
         text = answer.text
-    return " ".join(str(text).split())[:300]
+    hint = " (the demo's --keep keeps the logs)" if answer.is_server_error else ""
+    return " ".join(str(text).split())[:300] + hint

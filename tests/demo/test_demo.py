@@ -15,7 +15,7 @@ import pytest
 from app.demo.plane import Plane
 from app.demo.world import World
 
-PATIENCE = 60.0  # s until something that should happen is given up
+PATIENCE = 120.0  # s until something that should happen is given up
 PROC = Path("/proc")
 
 

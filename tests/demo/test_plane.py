@@ -27,8 +27,8 @@ def make(answer: httpx.Response | Exception, died: bool = False) -> Plane:
             httpx.Response(422, json={"detail": "invalid", "errors": [{"pointer": "/a", "detail": "must be b"}]}),
             "422 /a: must be b",
         ),
-        (httpx.Response(502, text="bad\ngateway"), "502 bad gateway"),
-        (httpx.Response(500, json=["what"]), '500 ["what"]'),
+        (httpx.Response(502, text="bad\ngateway"), "502 bad gateway (the demo's --keep keeps the logs)"),
+        (httpx.Response(418, json=["what"]), '418 ["what"]'),
     ],
 )
 def test_a_refusal_is_told_in_one_line(answer: httpx.Response, reason: str) -> None:
