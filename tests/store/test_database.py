@@ -141,12 +141,8 @@ async def test_a_new_file_can_be_opened_by_several_processes_at_once(tmp_path: P
             await database.dispose()
 
 
-@pytest.mark.parametrize("change", [{"port": 1}, {"database": "nowhere"}, {"username": "stranger"}])
-async def test_a_server_that_gives_no_connection_is_unavailable(
-    postgres_url: str, change: dict[str, str | int]
-) -> None:
-    url = make_url(postgres_url).set(**change)  # type: ignore[arg-type]  # names of its parts
-    db = Database(url.render_as_string(hide_password=False))
+async def test_a_server_that_gives_no_connection_is_unavailable(postgres_url: str) -> None:
+    db = Database(make_url(postgres_url).set(port=1).render_as_string(hide_password=False))
     with pytest.raises(DatabaseUnavailable):
         await ids(db)
     await db.dispose()
