@@ -104,6 +104,7 @@ class Coordinator:
         for problem in results:
             if isinstance(problem, Fenced):
                 self._metrics.fenced_writes.inc()
+                log.info("fenced")
             elif isinstance(problem, Exception):
                 log.error("driving failed", exc_info=problem)
         async with self._db.read() as tx:
@@ -162,7 +163,7 @@ class Coordinator:
                 return
             except (SQLAlchemyError, OSError):
                 log.warning("the lease could not be renewed", exc_info=True)
-        log.error("the lease ran out")
+        log.warning("the lease ran out")
 
     async def _release(self, lease: Lease) -> None:
         with contextlib.suppress(Fenced):
