@@ -17,6 +17,7 @@ from prometheus_fastapi_instrumentator import Instrumentator
 from app import __version__, openapi, problems
 from app.clock import Clock, SystemClock
 from app.deps import BearerKey
+from app.domain.selection import strategies
 from app.metrics import Metrics
 from app.middleware import BodyLimit, RequestContext
 from app.routers import clients, connectivity, models, operations, rounds, selections, trainings
@@ -88,7 +89,8 @@ def create_app(
 
 
 def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | None) -> System:
-    """Wire the services of one process."""
+    """Wire the services of one process. A third party's strategy that cannot be loaded stops it here."""
+    strategies()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
@@ -123,7 +125,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         breakers=breakers,
         connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, planner),
-        trainings=Trainings(db, clock),
+        trainings=Trainings(db, clock, engine.call_off),
         models=Models(
             db, store, clock, spool_directory=settings.data_dir / "spool", max_bytes=settings.models.max_bytes
         ),

@@ -87,12 +87,17 @@ class AuthSettings(_Section):
 
 
 class AgentSettings(_Section):
-    """How agents are reached. An empty `allowed_networks` allows every address but loopback and link-local ones."""
+    """How agents are reached, and when one is slow (taking a task in for more than `slow_seconds`).
+
+    An empty `allowed_networks` allows every address but those that cannot be a remote host's: loopback, link-local,
+    metadata services.
+    """
 
     allowed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     connect_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
     read_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     poll_seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
+    slow_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
 
     @field_validator("allowed_networks", mode="before")

@@ -51,6 +51,12 @@ WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
 }
 
 
+def check_examples(num_examples: int, data_size: int) -> None:
+    """Raise `UpdateRejected` where a client of `data_size` samples speaks for more than it can have."""
+    if num_examples > PLAUSIBLE_FACTOR * data_size:
+        raise UpdateRejected(f"num_examples is not plausible: more than {PLAUSIBLE_FACTOR} x data_size {data_size}")
+
+
 def check_update(update: Parameters, model: Parameters, facts: UpdateFacts, data_size: int) -> None:
     """Raise `UpdateRejected` unless `update` may be averaged into `model`.
 
@@ -68,8 +74,7 @@ def check_update(update: Parameters, model: Parameters, facts: UpdateFacts, data
             )
         if got.dtype.kind == "f" and not np.isfinite(got).all():
             raise UpdateRejected(f"tensor {name!r} holds values that are not finite")
-    if facts.num_examples > PLAUSIBLE_FACTOR * data_size:
-        raise UpdateRejected(f"num_examples {facts.num_examples} is not plausible for data_size {data_size}")
+    check_examples(facts.num_examples, data_size)
 
 
 def weighted_mean(model: Parameters, updates: Iterable[tuple[Parameters, float]]) -> dict[str, npt.NDArray[np.float64]]:

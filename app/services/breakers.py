@@ -61,9 +61,9 @@ class Breakers:
         async with self._db.read() as tx:
             return (await tx.clients.get(client_id)).breaker
 
-    def succeeded(self, client: Client) -> Client:
-        """The client after a call that came back well."""
-        return replace(client, breaker=client.breaker.succeed(self._clock.now(), self._rng))
+    def succeeded(self, client: Client, *, slow: bool = False) -> Client:
+        """The client after a call that came back well, if slowly."""
+        return replace(client, breaker=client.breaker.succeed(self._clock.now(), self._rng, slow=slow))
 
     async def note(self, tx: Transaction, before: Breaker, after: Breaker, client_id: str) -> None:
         """Tell operators of a change of state."""

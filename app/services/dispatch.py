@@ -37,6 +37,7 @@ class TaskRun:
         bandwidth: Mbps at which the result came in, where it was large enough to tell.
         train_seconds: how long the trainer worked, by its own account, once the result was accepted.
         quality: `update_quality` of an accepted result.
+        slow: whether an agent took unusually long to accept the task.
     """
 
     attempts: int = 0
@@ -48,6 +49,7 @@ class TaskRun:
     bandwidth: float | None = None
     train_seconds: float | None = None
     quality: float | None = None
+    slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Dispatcher:
         self._caller = caller
         self._breakers = breakers
         self._poll_seconds = settings.poll_seconds
+        self._slow_seconds = settings.slow_seconds
         self._places = asyncio.Semaphore(settings.concurrency)
         self._clock = clock
         self._metrics = metrics
@@ -154,7 +157,9 @@ class Dispatcher:
         while True:
             run.bytes_sent += size
             self._metrics.count_bytes(client.id, sent=size)
+            asked = self._clock.now()
             reply = await self._caller.hand_over(client.profile, task.id, payload, assignment.spool)
+            run.slow = run.slow or self._clock.now() - asked > self._slow_seconds
             if reply.answer != "busy":
                 return reply
             busy += 1

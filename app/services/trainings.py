@@ -5,6 +5,7 @@ write for it any more, wherever its work stands.
 """
 
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from app.clock import Clock
@@ -23,9 +24,11 @@ POLL_SECONDS = 0.05
 class Trainings:
     """Use cases around trainings and their rounds."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, call_off: Callable[[Round], Awaitable[None]]) -> None:
+        """`call_off` tells the agents of a round that its tasks are no longer wanted."""
         self._db = db
         self._clock = clock
+        self._call_off = call_off
 
     async def create(self, config: TrainingConfig, request: IdempotentRequest | None = None) -> Training:
         """Raises `UnknownStrategy`, and `KeyReused` for the key of another request."""
@@ -54,8 +57,12 @@ class Trainings:
         """Let it run on its own. Raises `NotFound`, `StateForbids`."""
         async with self._db.begin() as tx:
             training = await self._moved(tx, await tx.trainings.get(training_id, for_update=True), event)
-            training = replace(training, stop_after=None, failed_in_row=0, next_round_at=0.0)
-            await self._unpaused(tx, training, await self._open_round(tx, training_id))
+            open_round = await self._open_round(tx, training_id)
+            await self._give_time_back(tx, training, open_round)
+            training = replace(training, stop_after=None, failed_in_row=0, next_round_at=0.0, paused_at=None)
+            if open_round is None and training.current_round >= training.config.max_rounds:
+                training = replace(await self._moved(tx, training, "complete"), stop_reason="max_rounds")
+            await tx.trainings.put(training)
         return training
 
     async def pause(self, training_id: str) -> Training:
@@ -77,6 +84,8 @@ class Trainings:
             value = await self._open_round(tx, training_id)
             if value is not None:
                 await self._end_cancelled(tx, value)
+        if value is not None:
+            await self._call_off(value)
         return training
 
     async def run_round(self, training_id: str, request: IdempotentRequest | None = None) -> int:
@@ -94,10 +103,12 @@ class Trainings:
             if request is not None and (known := await request.claim(tx, str(number), now)) is not None:
                 return int(known)
             training = await self._moved(tx, training, "run one round of")
+            await self._give_time_back(tx, training, value)
             if value is None:
                 training, value = next_round(training, now)
                 await tx.rounds.add(value)
-            await self._unpaused(tx, replace(training, stop_after=number, next_round_at=0.0), value)
+                await tx.events.append("round.started", now, training_id=training_id, round_number=number)
+            await tx.trainings.put(replace(training, stop_after=number, next_round_at=0.0, paused_at=None))
         return number
 
     async def round(self, training_id: str, number: int) -> Round:
@@ -128,12 +139,11 @@ class Trainings:
         await tx.events.append(f"training.{status}", now, training_id=training.id, was=training.status)
         return replace(training, status=status, updated_at=now)
 
-    async def _unpaused(self, tx: Transaction, training: Training, open_round: Round | None) -> None:
-        """Store a training that runs again; an open round gets back the time that it stood still."""
+    async def _give_time_back(self, tx: Transaction, training: Training, open_round: Round | None) -> None:
+        """An open round gets the time that it stood still while its training was paused."""
         if open_round is not None and training.paused_at is not None:
             still = self._clock.now() - training.paused_at
             await tx.rounds.put(replace(open_round, deadline_at=open_round.deadline_at + still))
-        await tx.trainings.put(replace(training, paused_at=None))
 
     async def _open_round(self, tx: Transaction, training_id: str) -> Round | None:
         last = await tx.rounds.page(training_id, limit=1, before=None)
@@ -145,6 +155,14 @@ class Trainings:
             if part.status in OUTSTANDING:
                 skipped = replace(part, status="skipped", reason="the training was cancelled", finished_at=now)
                 await tx.rounds.settle(value.training_id, value.number, skipped)
+                await tx.events.append(
+                    "participation.skipped",
+                    now,
+                    training_id=value.training_id,
+                    round_number=value.number,
+                    client_id=part.client_id,
+                    reason=skipped.reason,
+                )
         event: RoundEvent = "measured" if value.status == "evaluating" else "abandoned"  # a committed model stays
         ended = replace(
             value,

@@ -60,6 +60,15 @@ class RoundRepository:
         )
         return (await self._connection.execute(update(participations).where(matches).values(row))).rowcount == 1
 
+    async def hand_over(self, training_id: str, number: int) -> None:
+        """Move every pending participation of a round to training, with its first attempt."""
+        pending = (
+            (participations.c.training_id == training_id)
+            & (participations.c.round == number)
+            & (participations.c.status == "pending")
+        )
+        await self._connection.execute(update(participations).where(pending).values(status="training", attempts=1))
+
     async def get(self, training_id: str, number: int) -> Round:
         """Raises `NotFound`."""
         row = (await self._connection.execute(select(rounds).where(_is(training_id, number)))).one_or_none()

@@ -78,6 +78,10 @@ class RoundEngine:
         """Tell the agents of a cancelled round that its tasks are no longer wanted."""
         clients = await self._clients(value.selected_clients)
         self._participants.forget(clients.values(), value, "fit")
+        if value.model is not None:
+            async with self._db.read() as tx:
+                training = await tx.trainings.get(value.training_id)
+            self._participants.forget(await self._evaluators(training, value), value, "evaluate")
         await asyncio.to_thread(self._files.spool(value).clear)
 
     async def _select(self, lease: Lease, training: Training, value: Round) -> Round:
@@ -118,8 +122,8 @@ class RoundEngine:
             value = await self._ledger.abandoned(lease, value, "fewer updates than the quorum came in", phase.runs)
         else:
             value = await self._ledger.frozen(lease, value, phase.runs)
-        unwanted = {part.client_id for part in value.participations if part.status == "skipped" or not enough}
-        self._participants.forget([client for client in clients.values() if client.id in unwanted], value, "fit")
+        done_with = {part.client_id for part in value.participations if part.status != "received" or not enough}
+        self._participants.forget([client for client in clients.values() if client.id in done_with], value, "fit")
         return value
 
     async def _aggregate(self, lease: Lease, training: Training, value: Round) -> Round:

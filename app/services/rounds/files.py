@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.domain.aggregation import WEIGHTS, UpdateFacts, check_update, next_model, weighted_mean
+from app.domain.aggregation import WEIGHTS, UpdateFacts, check_examples, check_update, next_model, weighted_mean
 from app.domain.errors import UpdateRejected
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
@@ -38,12 +38,14 @@ class RoundFiles:
         check_update(packed.parameters(), model.parameters(), facts(result), data_size)
         return result
 
-    def measurement(self, spool: ModelStore, answer: StoredFile) -> TaskResult:
+    def measurement(self, spool: ModelStore, answer: StoredFile, data_size: int) -> TaskResult:
         """What an agent measured in an evaluation. Raises `UpdateRejected`."""
         try:
-            return read_result(unpack(spool.map(answer.sha256))[1])
+            result = read_result(unpack(spool.map(answer.sha256))[1])
         except (WireError, ValueError) as error:
             raise UpdateRejected(str(error)) from error
+        check_examples(result.num_examples, data_size)
+        return result
 
     def lost(self, value: Round) -> list[Participation]:
         """Received updates that are not in the spool."""

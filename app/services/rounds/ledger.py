@@ -66,6 +66,9 @@ class RoundLedger:
                 training = replace(training, model=stored.sha256, updated_at=self._clock.now())
                 await tx.models.add(self._version(training.id, 0, stored, None))
                 await tx.trainings.put(training)
+                await tx.events.append(
+                    "training.model_fetched", self._clock.now(), training_id=training.id, model=stored.sha256
+                )
         return training.model or stored.sha256
 
     async def planned(self, lease: Lease, value: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
@@ -107,14 +110,8 @@ class RoundLedger:
     async def handed_over(self, lease: Lease, value: Round) -> Round:
         """Pending participations are about to be sent: from here on the agents may know their tasks."""
         async with self.owned(lease) as tx:
-            parts = tuple(
-                replace(part, status="training", attempts=1) if part.status == "pending" else part
-                for part in value.participations
-            )
-            for part in parts:
-                if part.status == "training":
-                    await tx.rounds.settle(value.training_id, value.number, part)
-        return replace(value, participations=parts)
+            await tx.rounds.hand_over(value.training_id, value.number)
+            return await tx.rounds.get(value.training_id, value.number)
 
     async def settled(self, lease: Lease, value: Round, part: Participation, run: TaskRun) -> bool:
         """A participation came to its end. False, and nothing written, where it had one already."""
@@ -189,16 +186,16 @@ class RoundLedger:
             fairness=await self._fairness(tx, value),
         )
         await tx.rounds.put(value)
-        await tx.trainings.put(self._continued(training, value, now))
         await self._note(
             tx, value, f"round.{value.status}", accuracy=value.average_accuracy, loss=value.average_loss,
             reason=value.failure_reason, model=value.model, cost=value.communication_cost,
         )  # fmt: skip
+        await self._continue(tx, training, value, now)
         self._count(value)
         return value
 
-    def _continued(self, training: Training, value: Round, now: float) -> Training:
-        """The training after its round: it goes on, rests, or has come to its end."""
+    async def _continue(self, tx: Transaction, training: Training, value: Round, now: float) -> None:
+        """Store the training after its round: it goes on, rests, or has come to its end."""
         failed = 0 if value.status == "completed" else training.failed_in_row + 1
         accuracy = training.accuracy if value.average_accuracy is None else value.average_accuracy
         measured = [known for known in (training.best_accuracy, value.average_accuracy) if known is not None]
@@ -211,16 +208,19 @@ class RoundLedger:
             next_round_at=now + pause_after_failures(failed),
             updated_at=now,
         )
-        if ending is None:
-            return training
-        return replace(
-            training,
-            status=next_training_status(training.status, ending.event),
-            stop_reason=ending.stop_reason,
-            stop_detail=value.failure_reason,
-            stop_after=None,
-            paused_at=now if ending.event == "rest" else None,
-        )
+        if ending is not None:
+            training = replace(
+                training,
+                status=next_training_status(training.status, ending.event),
+                stop_reason=ending.stop_reason,
+                stop_detail=value.failure_reason,
+                stop_after=None,
+                paused_at=now if ending.event == "rest" else None,
+            )
+            await tx.events.append(
+                f"training.{training.status}", now, training_id=training.id, was="running", reason=ending.stop_reason
+            )
+        await tx.trainings.put(training)
 
     async def _fairness(self, tx: Transaction, value: Round) -> float:
         """Jain's index over the registered clients of how often each one's update was used."""
@@ -231,8 +231,10 @@ class RoundLedger:
         return jain_index(list(counts.values()))
 
     async def _skip_outstanding(self, tx: Transaction, value: Round, reason: str, runs: Mapping[str, TaskRun]) -> Round:
-        """Settle what has not come to an end; a probe that was called off gives its permit back."""
+        """Settle what has not come to an end. Whoever was waited for in vain is late, not who came after the goal."""
         stored = await tx.rounds.get(value.training_id, value.number)
+        received = sum(part.status == "received" for part in stored.participations)
+        late = received < (value.goal or 1)
         parts = {part.client_id: part for part in stored.participations}
         for part in [part for part in stored.participations if part.status in OUTSTANDING]:
             run = runs.get(part.client_id, TaskRun())
@@ -245,7 +247,8 @@ class RoundLedger:
                 finished_at=self._clock.now(),
             )
             await tx.rounds.settle(value.training_id, value.number, skipped)
-            await self._record.give_permit_back(tx, part.client_id)
+            await self._record.miss(tx, part.client_id, late=late)
+            await self._note(tx, value, "participation.skipped", client_id=part.client_id, reason=reason)
             self._metrics.participations.labels("skipped").inc()
         return replace(value, participations=tuple(parts.values()))
 

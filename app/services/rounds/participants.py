@@ -107,7 +107,8 @@ class Participants:
             await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
             if run.file is None:
                 return None
-            measured[client.id] = await asyncio.to_thread(self._files.measurement, phase.spool, run.file)
+            data_size = client.profile.data_size
+            measured[client.id] = await asyncio.to_thread(self._files.measurement, phase.spool, run.file, data_size)
         except UpdateRejected:
             await self._breakers.fail(client.id)
             return None

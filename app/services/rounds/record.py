@@ -31,9 +31,10 @@ class TrackRecord:
                 ),
                 rounds_completed=client.rounds_completed + came,
                 last_seen_at=part.finished_at if came else client.last_seen_at,
+                status="healthy" if came else client.status,
             )
             if came:
-                learned = self._breakers.succeeded(learned)
+                learned = self._breakers.succeeded(learned, slow=run.slow)
             await tx.clients.put(learned)
             await self._breakers.note(tx, client.breaker, learned.breaker, client.id)
 
@@ -47,8 +48,8 @@ class TrackRecord:
             await tx.clients.put(replace(client, breaker=admitted))
             await self._breakers.note(tx, client.breaker, admitted, client.id)
 
-    async def give_permit_back(self, tx: Transaction, client_id: str) -> None:
-        """After a task that was called off: it proved nothing, and another probe may go."""
+    async def miss(self, tx: Transaction, client_id: str, *, late: bool) -> None:
+        """After a task that was called off: the breaker's permit is free again, and a late client was not reliable."""
         for client in await tx.clients.lock([client_id]):
-            if client.breaker.state == "half_open":
-                await tx.clients.put(replace(client, breaker=client.breaker.release()))
+            measured = client.measured.observe(reliability=0.0 if late else None)
+            await tx.clients.put(replace(client, measured=measured, breaker=client.breaker.release()))

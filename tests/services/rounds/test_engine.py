@@ -1,11 +1,13 @@
 """A round from its order to its end, over the product's own path: database, files, dispatch, agents."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from app.agent import EvaluateResult, Parameters, Task
 from app.domain.errors import StateForbids
 from app.domain.rounds import Round
 from tests.clocks import FakeClock
@@ -190,7 +192,9 @@ async def test_stragglers_are_waited_for_only_for_the_grace_period(sqlite_url: s
         late = next(part for part in value.participations if part.client_id == "d")
         assert late.reason == "late: the round went on without it"
         assert late.bytes_sent > 0
-        assert (await running.system.clients.get("d")).breaker.consecutive_failures == 0  # we called it off
+        client = await running.system.clients.get("d")
+        assert client.breaker.consecutive_failures == 0  # we called it off
+        assert client.measured.reliability == 0.0  # but it was late
 
 
 async def test_below_the_quorum_at_the_deadline_the_round_is_abandoned(database_url: str, tmp_path: Path) -> None:
@@ -221,6 +225,7 @@ async def test_with_over_selection_the_goal_count_is_enough(sqlite_url: str, tmp
         await running.drive()
         value = await running.ended(training_id, 1)
         assert statuses(value) == {"a": "received", "b": "received", "c": "skipped"}
+        assert (await running.system.clients.get("c")).measured.reliability is None  # nobody had to wait for it
 
 
 async def test_too_few_clients_abandon_the_round_and_say_so(sqlite_url: str, tmp_path: Path) -> None:
@@ -297,6 +302,84 @@ async def test_a_round_by_hand_is_refused_while_the_training_runs(sqlite_url: st
         await running.system.trainings.start(training_id)
         with pytest.raises(StateForbids, match="cannot run one round of a training that is running"):
             await running.system.trainings.run_round(training_id)
+
+
+async def test_an_evaluation_that_speaks_for_too_many_examples_does_not_count(sqlite_url: str, tmp_path: Path) -> None:
+    trainers = {"honest": Adder(1.0), "liar": Adder(1.0)}
+
+    def boast(parameters: Parameters, task: Task) -> EvaluateResult:
+        del parameters, task
+        return EvaluateResult(10**15, 0.0, 1.0)
+
+    trainers["liar"].evaluate = boast  # type: ignore[method-assign]  # one agent lies
+    async with plane(tmp_path, sqlite_url, trainers) as running:
+        value = await running.run_round(await running.create())
+        assert value.average_accuracy == pytest.approx(0.1)  # what the honest one says of w = 1
+
+
+async def test_agents_forget_rejected_updates(sqlite_url: str, tmp_path: Path) -> None:
+    trainers = {"good": Adder(2.0), "boaster": Adder(1.0)}
+    async with plane(tmp_path, sqlite_url, trainers) as running:
+        trainers["boaster"].examples = 10**6
+        await running.run_round(await running.create(round_policy=policy(quorum=0.5), evaluation_clients=0))
+        await running.system.participants.drain()
+        assert [len(agent.table) for agent in running.host.agents.values()] == [0, 0]
+
+
+async def test_a_round_begun_after_a_pause_has_its_own_time_and_no_more(sqlite_url: str, tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with plane(tmp_path, sqlite_url, {"a": Adder()}, clock=clock) as running:
+        training_id = await running.create(round_policy=policy(deadline_seconds=60.0), evaluation_clients=0)
+        await running.run_round(training_id)
+        clock.advance(3600.0)  # the training is paused
+        value = await running.run_round(training_id)
+        assert value.deadline_at - value.started_at == 60.0
+
+
+async def test_starting_a_training_past_its_last_round_completes_it(sqlite_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, sqlite_url, {"a": Adder(0.0)}) as running:
+        training_id = await running.create(max_rounds=1)
+        await running.run_round(training_id)
+        training = await running.system.trainings.start(training_id)
+        assert (training.status, training.stop_reason, training.current_round) == ("completed", "max_rounds", 1)
+
+
+async def test_what_happens_is_in_the_log_of_events(database_url: str, tmp_path: Path) -> None:
+    trainers = {"a": Adder(10.0), "b": Adder(10.0)}
+    trainers["b"].open.clear()
+    async with plane(tmp_path, database_url, trainers) as running:
+        rules = policy(quorum=0.5, grace_seconds=0.0)
+        training_id = await running.create(round_policy=rules)
+        await running.run_round(training_id)
+        async with running.system.db.read() as tx:
+            events = [event.type for event in await tx.events.after(0, training_id=training_id, limit=100)]
+        assert events == [
+            "training.created",
+            "training.running",
+            "round.started",
+            "training.model_fetched",
+            "round.planned",
+            "participation.received",
+            "participation.skipped",
+            "round.aggregated",
+            "round.completed",
+            "training.completed",
+        ]
+
+
+async def test_an_update_makes_a_suspect_client_healthy(sqlite_url: str, tmp_path: Path) -> None:
+    trainers = {"a": Adder(), "b": Adder()}
+    trainers["a"].open.clear()
+    async with plane(tmp_path, sqlite_url, trainers) as running:
+        training_id = await running.create()
+        await running.system.trainings.run_round(training_id)
+        await running.drive()
+        await until(lambda: _received(running, training_id, 1))
+        async with running.system.db.begin() as tx:
+            await tx.clients.put(replace(await tx.clients.get("a"), status="suspect"))
+        trainers["a"].open.set()
+        await running.ended(training_id, 1)
+        assert (await running.system.clients.get("a")).status == "healthy"
 
 
 def _let_agents_send_anything(monkeypatch: pytest.MonkeyPatch) -> None:
