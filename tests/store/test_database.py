@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from app.store.database import Database, DatabaseUnavailable, is_outage
-from tests.store.samples import NOW, client, training
+from tests.store.samples import NOW, client, driver_threads_end, training
 
 
 async def ids(db: Database) -> list[str]:
@@ -168,6 +168,7 @@ async def test_a_file_that_cannot_be_opened_is_an_outage(tmp_path: Path) -> None
         await ids(db)
     assert is_outage(caught.value)
     await db.dispose()
+    await driver_threads_end()
 
 
 async def test_a_statement_that_fails_for_good_is_no_outage(db: Database) -> None:
