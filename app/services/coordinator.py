@@ -101,15 +101,18 @@ class Coordinator:
 
     async def _settle_up(self, lease: Lease, results: Iterable[BaseException | None]) -> None:
         """Look at how the work ended. After an unforeseen error the lease is kept until it is over: a pause."""
+        async with self._db.read() as tx:
+            holds = await tx.leases.holds(lease)
+            training = await tx.trainings.get(lease.training_id)
+            last = await tx.rounds.page(training.id, limit=1, before=None)
         for problem in results:
             if isinstance(problem, Fenced):
                 self._metrics.fenced_writes.inc()
                 log.info("fenced")
-            elif isinstance(problem, Exception):
+            elif isinstance(problem, Exception) and holds:
                 log.error("driving failed", exc_info=problem)
-        async with self._db.read() as tx:
-            training = await tx.trainings.get(lease.training_id)
-            last = await tx.rounds.page(training.id, limit=1, before=None)
+            elif isinstance(problem, Exception):  # its successor has gone on, and emptied the spool, for example
+                log.info("an owner without a lease came to grief", reason=repr(problem))
         if training.status == "cancelled" and last:
             await self._engine.call_off(last[0])
 

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from app.agent import Agent
+from app.domain.errors import NotFound
 from app.services.rounds.engine import RoundEngine
+from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.store.tables import trainings
 from tests.planes import Adder, Plane, plane, until
@@ -70,6 +73,39 @@ async def test_an_owner_that_lost_its_lease_writes_nothing(database_url: str, tm
 
         value = await running.round(training_id, 1)
         assert (value.status, value.participations[0].status) == ("training", "training")
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_an_error_is_news_only_of_an_owner_that_has_its_lease(
+    sqlite_url: str, tmp_path: Path, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late owner shares the spool with its successor, who empties it when the round is over."""
+    trainers = {"a": Adder(1.0)}
+    trainers["a"].open.clear()
+    unnoticed = {"enabled": False, "tick_seconds": 60, "lease_seconds": 600}
+
+    def gone(*_args: Any) -> None:
+        raise NotFound("model file", "of an update")
+
+    async with plane(tmp_path, sqlite_url, trainers, coordinator=unnoticed) as running:
+        training_id = await running.create()
+        await running.system.trainings.run_round(training_id)
+        with capture_logs() as logs:
+            await running.drive()
+            await until(lambda: _has_started(trainers["a"]))
+            if lost:
+                async with running.system.db.begin() as tx:
+                    await tx.leases.revoke(training_id)
+            monkeypatch.setattr(RoundFiles, "check", gone)
+            trainers["a"].open.set()
+            await until(lambda: _is_idle(running))
+
+    told = {entry["event"]: entry["log_level"] for entry in logs}
+    if lost:
+        assert told.get("an owner without a lease came to grief") == "info"
+        assert "error" not in told.values()
+    else:
+        assert told.get("driving failed") == "error"
 
 
 async def test_a_pause_stops_the_work_and_a_resume_goes_on_with_it(database_url: str, tmp_path: Path) -> None:
