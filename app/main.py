@@ -159,9 +159,13 @@ async def running(system: System) -> AsyncIterator[None]:
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
-        async with asyncio.timeout(settings.coordinator.drain_seconds):
-            await system.coordinator.stop()
-            await system.participants.drain()
-        await system.caller.close()
-        await system.db.dispose()
-        log.info("stopped")
+        try:
+            async with asyncio.timeout(settings.coordinator.drain_seconds):
+                await system.coordinator.stop()
+                await system.participants.drain()
+        except TimeoutError:
+            log.warning("some agents were not told that their results are no longer wanted")
+        finally:
+            await system.caller.close()
+            await system.db.dispose()
+            log.info("stopped")

@@ -3,14 +3,13 @@
 import re
 import secrets
 import time
-from http import HTTPStatus
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import Kind, problem, unforeseen
+from app.problems import unforeseen
 
 log = structlog.get_logger(__name__)
 
@@ -18,13 +17,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MODEL_UPLOAD = re.compile(r"/v1/trainings/[^/]+/model")  # streams to the model store, which bounds it
 
 
-# Others are refused before they are counted: a method is a label of the HTTP metrics, and anybody can invent one.
+# A method is a label of the HTTP metrics, and anybody can invent one.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
-
-
-async def _not_implemented(scope: Scope, receive: Receive, send: Send) -> None:
-    kind = Kind(HTTPStatus.NOT_IMPLEMENTED, "not-implemented", "Not Implemented")
-    await problem(kind, "there is no such method")(scope, receive, send)
+OTHER = "OTHER"
 
 
 class RequestContext:
@@ -40,7 +35,8 @@ class RequestContext:
         given = Headers(scope=scope).get("X-Request-ID", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         started, status = time.perf_counter(), 0
-        app = self._app if scope["method"] in METHODS else _not_implemented
+        if scope["method"] not in METHODS:
+            scope = {**scope, "method": OTHER}
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -51,7 +47,7 @@ class RequestContext:
 
         with structlog.contextvars.bound_contextvars(request=request_id):
             try:
-                await app(scope, receive, note)
+                await self._app(scope, receive, note)
             except Exception as error:
                 response = unforeseen(error)
                 if status:  # too late for another answer

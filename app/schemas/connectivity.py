@@ -70,10 +70,10 @@ class ReplaceConnectivity(RequestModel):
 
 
 class ChangeConnectivity(RequestModel):
-    """Links to set or to remove; all others stay."""
+    """Links to set, or with a `cost` of `null` to remove; all others stay."""
 
     model_config = {
-        "json_schema_extra": {"examples": [{"edges": [{"source": "edge-7", "target": "edge-8", "cost": None}]}]}
+        "json_schema_extra": {"examples": [{"edges": [{"source": "edge-7", "target": "edge-8", "cost": 0.08}]}]}
     }
 
     edges: Annotated[list[EdgeChange], Field(min_length=1, max_length=1_000_000, fail_fast=True)]

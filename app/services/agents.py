@@ -24,6 +24,8 @@ from app.wire.codec import MEDIA_TYPE
 
 Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
 
+PROBE_CONNECTIONS = 50  # beside those that tasks may hold, so that long polls never keep a health probe waiting
+
 _SEND_CHUNK = 1 << 18
 _PROBLEM_BYTES = 2_000
 _ANSWERS: dict[int, Answer] = {
@@ -88,7 +90,7 @@ class AgentCaller:
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=self._settings.concurrency,
+            limit=self._settings.concurrency + PROBE_CONNECTIONS,
             socket_factory=guarded_socket(self._settings.allowed_networks),
             family=socket.AF_UNSPEC,
         )

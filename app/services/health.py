@@ -9,13 +9,11 @@ import structlog
 from app.clock import Clock
 from app.domain.clients import Client, liveness
 from app.domain.errors import NotFound
-from app.services.agents import AgentCaller
+from app.services.agents import PROBE_CONNECTIONS, AgentCaller
 from app.settings import HealthSettings
 from app.store.database import Database
 
 log = structlog.get_logger(__name__)
-
-PROBES_AT_ONCE = 50
 
 
 class HealthProber:
@@ -26,7 +24,7 @@ class HealthProber:
         self._caller = caller
         self._interval = settings.interval_seconds
         self._clock = clock
-        self._places = asyncio.Semaphore(PROBES_AT_ONCE)
+        self._places = asyncio.Semaphore(PROBE_CONNECTIONS)
 
     async def run(self) -> None:
         """Tick until cancelled; a tick that fails is logged and the loop goes on."""
