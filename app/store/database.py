@@ -15,7 +15,6 @@ from asyncpg import PostgresError
 from sqlalchemy import Double, cast, event, func
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -83,7 +82,11 @@ class Database:
         async with AsyncExitStack() as stack:
             try:
                 connection = await stack.enter_async_context(self._engine.connect())
-            except (OSError, PoolTimeout, PostgresError) as error:  # the driver's, which SQLAlchemy lets through
+            except (
+                OSError,
+                SQLAlchemyError,
+                PostgresError,
+            ) as error:  # the driver's come through as they are, at times
                 raise DatabaseUnavailable(str(error)) from error
             yield connection
 
