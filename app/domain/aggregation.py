@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.errors import UnusableRound, UpdateRejected
+from app.domain.errors import Invalid, UnusableRound, UpdateRejected
 from app.domain.trainings import Aggregation, TrainingConfig
 
 Parameters = Mapping[str, npt.NDArray[Any]]
@@ -49,6 +49,16 @@ WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
     "fedavgm": by_examples,
     "weighted": by_examples_and_accuracy,
 }
+
+
+def check_model(parameters: Parameters) -> None:
+    """Raise `Invalid` unless `parameters` can be a training's first model: some tensor, and every value finite."""
+    if not parameters:
+        raise Invalid("", "the file holds no tensor")
+    for name, tensor in parameters.items():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            pointer = name.replace("~", "~0").replace("/", "~1")
+            raise Invalid(f"/{pointer}", f"tensor {name!r} holds values that are not finite")
 
 
 def check_examples(num_examples: int, data_size: int) -> None:
@@ -143,6 +153,16 @@ def _as_dtype(name: str, value: npt.NDArray[np.float64], dtype: np.dtype[Any]) -
         top = float(limits.max) if int(float(limits.max)) <= limits.max else np.nextafter(float(limits.max), 0.0)
         return np.clip(np.rint(value), float(limits.min), top).astype(dtype)
     return cast
+
+
+def mean_by_examples(measured: Iterable[UpdateFacts]) -> tuple[float, float] | None:
+    """Accuracy and loss over everything that was measured, each client counted by its examples; None of nothing."""
+    results = list(measured)
+    examples = sum(result.num_examples for result in results)
+    if examples == 0:
+        return None
+    accuracy = sum(result.num_examples * result.accuracy for result in results) / examples
+    return accuracy, sum(result.num_examples * result.loss for result in results) / examples
 
 
 def update_quality(loss: float) -> float:

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from app.clock import Clock
+from app.domain.aggregation import check_model
 from app.domain.errors import Invalid, StateForbids
 from app.domain.trainings import Training
 from app.store.database import Database
@@ -77,13 +76,7 @@ class Models:
 
     def _take_over(self, file: memoryview) -> StoredFile:
         try:
-            parameters = unpack(file)[0].parameters()
+            check_model(unpack(file)[0].parameters())
         except WireError as error:
             raise Invalid("", f"the body is not a safetensors file: {error}") from error
-        if not parameters:
-            raise Invalid("", "the file holds no tensor")
-        for name, tensor in parameters.items():
-            if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-                pointer = name.replace("~", "~0").replace("/", "~1")
-                raise Invalid(f"/{pointer}", f"tensor {name!r} holds values that are not finite")
         return self._store.write([file])

@@ -10,12 +10,14 @@ from app.domain.aggregation import (
     WEIGHTS,
     Parameters,
     UpdateFacts,
+    check_model,
     check_update,
+    mean_by_examples,
     next_model,
     update_quality,
     weighted_mean,
 )
-from app.domain.errors import UnusableRound, UpdateRejected
+from app.domain.errors import Invalid, UnusableRound, UpdateRejected
 from app.domain.trainings import Aggregation, TrainingConfig
 
 FACTS = UpdateFacts(num_examples=10, loss=1.0, accuracy=0.5)
@@ -217,3 +219,19 @@ def test_a_tensors_name_of_a_megabyte_does_not_make_a_reason_of_a_megabyte() -> 
 @pytest.mark.parametrize(("loss", "quality"), [(0.0, 1.0), (1.0, 0.36788), (-5.0, 1.0), (1e9, 0.0)])
 def test_quality_falls_with_the_loss(loss: float, quality: float) -> None:
     assert update_quality(loss) == pytest.approx(quality, abs=1e-5)
+
+
+def test_what_clients_measured_counts_by_their_examples() -> None:
+    # accuracy (10 * 0.5 + 30 * 0.9) / 40 = 0.8, loss (10 * 2 + 30 * 1) / 40 = 1.25
+    measured = [UpdateFacts(10, 2.0, 0.5), UpdateFacts(30, 1.0, 0.9)]
+    assert mean_by_examples(measured) == (pytest.approx(0.8), pytest.approx(1.25))
+    assert mean_by_examples([]) is None
+
+
+def test_a_first_model_needs_tensors_with_finite_values() -> None:
+    check_model({"w": np.ones(2, np.float32), "n": np.ones(2, np.int64)})
+    with pytest.raises(Invalid, match="no tensor"):
+        check_model({})
+    with pytest.raises(Invalid) as refused:
+        check_model({"a/b": np.array([np.inf], np.float32)})
+    assert refused.value.pointer == "/a~1b"

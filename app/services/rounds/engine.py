@@ -17,8 +17,9 @@ from collections.abc import Collection
 import numpy as np
 
 from app.clock import Clock
+from app.domain.aggregation import mean_by_examples
 from app.domain.clients import Client
-from app.domain.errors import NotFound, SelectionInfeasible, UnknownStrategy, UnusableRound
+from app.domain.errors import Invalid, NotFound, SelectionInfeasible, UnknownStrategy, UnusableRound
 from app.domain.retries import RetryBudget
 from app.domain.rounds import ENDED, OUTSTANDING, Round, evaluation_seconds, quorum_count
 from app.domain.selection.types import Selection
@@ -26,13 +27,16 @@ from app.domain.trainings import Training
 from app.services.agents import AgentCaller, AgentFailed
 from app.services.breakers import Breakers
 from app.services.planning import Fleet, Planner, history, selection_policy
-from app.services.rounds.files import RoundFiles
+from app.services.rounds.files import RoundFiles, facts
 from app.services.rounds.gathering import gather
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.participants import Participants, Phase
 from app.store.database import Database
 from app.store.leases import Lease
+from app.wire.errors import WireError
 from app.wire.tasks import TaskKind, TaskResult
+
+ASKED_FOR_A_MODEL = 3  # clients that are asked for initial parameters, one after the other, within the deadline
 
 
 class RoundEngine:
@@ -158,14 +162,8 @@ class RoundEngine:
                 deadline=phase.deadline,
                 grace_seconds=policy.grace_seconds,
             )
-        examples = sum(result.num_examples for result in measured.values())
-        value = await self._ledger.measured(
-            lease,
-            value,
-            accuracy=sum(r.num_examples * r.accuracy for r in measured.values()) / examples if examples else None,
-            loss=sum(r.num_examples * r.loss for r in measured.values()) / examples if examples else None,
-            extra_bytes=phase.traffic,
-        )
+        average = mean_by_examples(facts(result) for result in measured.values())
+        value = await self._ledger.measured(lease, value, average, extra_bytes=phase.traffic)
         self._participants.forget(evaluators, value, "evaluate")
         return value
 
@@ -213,13 +211,17 @@ class RoundEngine:
         """Parameters for a training that has none: from the first selected client, or the next one if that fails."""
         fleet, selection = await self._plan(training, value, None)
         clients = {client.id: client for client in fleet.offered}
+        spool = self._files.spool(value)
+        patience = max(0.0, value.deadline_at - self._clock.now()) / ASKED_FOR_A_MODEL
         problem = AgentFailed("no client was selected")
-        for client_id in selection.client_ids:
+        for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]:
             try:
-                stored = await self._caller.initial_model(clients[client_id].profile, self._files.models)
-                await asyncio.to_thread(self._files.load, stored.sha256)
-            except (AgentFailed, ValueError) as error:  # ValueError: what came is no parameter file
-                problem = AgentFailed(f"no initial model: client {client_id!r}: {error}")
+                async with asyncio.timeout(patience):
+                    received = await self._caller.initial_model(clients[client_id].profile, spool)
+                stored = await asyncio.to_thread(self._files.adopt_initial, spool, received)
+            except (AgentFailed, Invalid, WireError, TimeoutError) as error:
+                reason = str(error) or "did not answer in time"
+                problem = AgentFailed(f"no initial model: client {client_id!r}: {reason}")
                 await self._breakers.fail(client_id)
             else:
                 return await self._ledger.initial_model(lease, stored)

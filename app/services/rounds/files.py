@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.domain.aggregation import WEIGHTS, UpdateFacts, check_examples, check_update, next_model, weighted_mean
+from app.domain.aggregation import (
+    WEIGHTS,
+    UpdateFacts,
+    check_examples,
+    check_model,
+    check_update,
+    next_model,
+    weighted_mean,
+)
 from app.domain.errors import UpdateRejected
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
@@ -27,6 +35,12 @@ class RoundFiles:
     def load(self, sha256: str) -> Packed:
         """A model, mapped. Raises `NotFound`."""
         return unpack(self.models.map(sha256))[0]
+
+    def adopt_initial(self, spool: ModelStore, received: StoredFile) -> StoredFile:
+        """Store what an agent gave as a training's first model. Raises `WireError`, `Invalid`."""
+        file = spool.map(received.sha256)
+        check_model(unpack(file)[0].parameters())
+        return self.models.write([file])
 
     def check(self, spool: ModelStore, update: StoredFile, model: Packed, data_size: int) -> TaskResult:
         """What the agent says of an update that may be aggregated. Raises `UpdateRejected`."""

@@ -154,9 +154,10 @@ class RoundLedger:
             return await self._close(tx, replace(value, failure_reason=reason), "abandoned")
 
     async def measured(
-        self, lease: Lease, value: Round, *, accuracy: float | None, loss: float | None, extra_bytes: int
+        self, lease: Lease, value: Round, average: tuple[float, float] | None, *, extra_bytes: int
     ) -> Round:
-        """Evaluating -> completed: what the new model is worth on held-out data."""
+        """Evaluating -> completed: the new model's accuracy and loss on held-out data, None if nobody measured it."""
+        accuracy, loss = average or (None, None)
         async with self.owned(lease) as tx:
             value = replace(
                 value,

@@ -1,6 +1,7 @@
 """A round from its order to its end, over the product's own path: database, files, dispatch, agents."""
 
 import math
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -380,6 +381,38 @@ async def test_an_update_makes_a_suspect_client_healthy(sqlite_url: str, tmp_pat
         trainers["a"].open.set()
         await running.ended(training_id, 1)
         assert (await running.system.clients.get("a")).status == "healthy"
+
+
+async def test_an_agent_that_hangs_cannot_hold_a_round_past_its_deadline(sqlite_url: str, tmp_path: Path) -> None:
+    hung = threading.Event()
+
+    class Hanging(Adder):
+        def initial_parameters(self) -> Parameters:
+            hung.wait(20)
+            return super().initial_parameters()
+
+    async with plane(tmp_path, sqlite_url, {"a": Hanging()}) as running:
+        training_id = await running.create(round_policy=policy(deadline_seconds=1.0))
+        value = await running.run_round(training_id)
+        hung.set()
+        assert (value.status, value.failure_reason) == (
+            "abandoned",
+            "no initial model: client 'a': did not answer in time",
+        )
+        assert value.ended_at is not None
+        assert value.ended_at <= value.deadline_at
+
+
+async def test_an_initial_model_that_is_not_finite_is_refused(sqlite_url: str, tmp_path: Path) -> None:
+    class Broken(Adder):
+        def initial_parameters(self) -> Parameters:
+            return {"w": np.array([np.nan], np.float32)}
+
+    async with plane(tmp_path, sqlite_url, {"a": Broken()}) as running:
+        value = await running.run_round(await running.create())
+        assert value.status == "abandoned"
+        assert "tensor 'w' holds values that are not finite" in str(value.failure_reason)
+        assert not (tmp_path / "models").exists()
 
 
 def _let_agents_send_anything(monkeypatch: pytest.MonkeyPatch) -> None:
