@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
@@ -88,6 +89,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     Unauthenticated: Kind(
         HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid key is needed", {"WWW-Authenticate": "Bearer"}
     ),
+    ClientDisconnect: Kind(HTTPStatus.BAD_REQUEST, "incomplete", "The sender left before the end of the body"),
     FileTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The body is too large"),
     UnsupportedMediaType: Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of another kind"
@@ -171,7 +173,8 @@ def install(app: FastAPI) -> None:
 
 async def _known(_request: Request, error: Exception) -> Response:
     fields = [FieldProblem(pointer=error.pointer, detail=error.detail)] if isinstance(error, errors.Invalid) else []
-    return problem(kind_of(error), str(error), fields)
+    kind = kind_of(error)
+    return problem(kind, str(error) or kind.title, fields)
 
 
 async def _media_type(_request: Request, error: Exception) -> Response:
