@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncpg import PostgresError
 from sqlalchemy import Double, cast, event, func
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import ColumnElement
@@ -144,5 +144,13 @@ def _sqlite_engine(url: str, pool_size: int, *, foreign_keys: bool) -> AsyncEngi
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def keep(context: ExceptionContext) -> None:
+        # SQLAlchemy would close a connection whose call was cancelled. An open cursor, alive in the exception's
+        # traceback, then keeps the file's write lock. But nothing is wrong with the connection: its thread finishes
+        # the call, and rolls back in its turn.
+        if isinstance(context.original_exception, asyncio.CancelledError):
+            context.is_disconnect = False
 
     return engine

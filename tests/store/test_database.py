@@ -1,6 +1,7 @@
 """Transactions, on both databases."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -57,6 +58,34 @@ async def test_a_transaction_that_is_cancelled_is_undone_and_holds_up_nobody(db:
     async with asyncio.timeout(20), db.begin() as tx:
         await tx.clients.add([client("b")])
     assert await ids(db) == ["b"]
+
+
+async def test_a_transaction_may_follow_upon_a_cancelled_one_at_once(db: Database) -> None:
+    """While the cancellation is still on its way: it keeps what it met alive, and that must not keep a lock."""
+    followed = 0
+
+    async def write(name: str) -> None:
+        async with db.begin() as tx:
+            await tx.clients.add([client(name)])
+            await tx.clients.all()
+
+    async def leave_word(name: str) -> None:
+        nonlocal followed
+        try:
+            await write(name)
+        except asyncio.CancelledError:
+            async with asyncio.timeout(10):
+                await write(f"{name}-cancelled")
+            followed += 1
+            raise
+
+    for step in range(40):
+        task = asyncio.create_task(leave_word(str(step)))
+        await asyncio.sleep(step * 0.0002)  # somewhere in it
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert len([name for name in await ids(db) if name.endswith("cancelled")]) == followed > 0
 
 
 async def test_what_is_not_committed_is_seen_by_nobody(db: Database) -> None:
