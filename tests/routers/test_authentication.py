@@ -42,25 +42,25 @@ async def test_every_operation_of_v1_asks_for_the_key_before_anything_else(sqlit
     assert await sqlite_api.stored() == before
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        "Bearer",
-        "Bearer ",
-        KEY,
-        f"Bearer {KEY}x",
-        f"Bearer {KEY[:-1]}",
-        f"Bearer {KEY.upper()}",
-        f"Bearer  {KEY[1:]}",
-        f"Token {KEY}",
-        "Bearer \xe9",
-        f"Bearer {'x' * 100_000}",
-    ],
-)
-async def test_what_is_not_the_key_is_refused(sqlite_api: Api, value: str) -> None:
-    response = await sqlite_api.anonymous.get("/v1/clients", headers=[(b"Authorization", value.encode("latin-1"))])
-    assert_problem(response, 401)
+NOT_THE_KEY = [
+    "",
+    "Bearer",
+    "Bearer ",
+    KEY,
+    f"Bearer {KEY}x",
+    f"Bearer {KEY[:-1]}",
+    f"Bearer {KEY.upper()}",
+    f"Bearer  {KEY[1:]}",
+    f"Token {KEY}",
+    "Bearer \xe9",
+    f"Bearer {'x' * 100_000}",
+]
+
+
+async def test_what_is_not_the_key_is_refused(sqlite_api: Api) -> None:
+    for value in NOT_THE_KEY:
+        headers = [(b"Authorization", value.encode("latin-1"))]
+        assert_problem(await sqlite_api.anonymous.get("/v1/clients", headers=headers), 401)
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

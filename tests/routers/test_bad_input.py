@@ -432,21 +432,21 @@ async def test_a_wrong_id_in_the_path_is_refused(sqlite_api: Api) -> None:
             assert fault(response, 422, pointer) is None, (method, path, value)
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", "2147483648", HUGE, "%00", "NaN", "1%0a2"])
-async def test_a_wrong_round_number_is_refused(sqlite_api: Api, number: str) -> None:
+async def test_a_wrong_round_number_is_refused(sqlite_api: Api) -> None:
     training_id = await sqlite_api.create_training()
-    response = await sqlite_api.http.get(f"/v1/trainings/{training_id}/rounds/{number}")
-    assert fault(response, 422, "/path/number") is None
+    for number in ("0", "-1", "x", "1.5", "2147483648", HUGE, "%00", "NaN", "1%0a2"):
+        response = await sqlite_api.http.get(f"/v1/trainings/{training_id}/rounds/{number}")
+        assert fault(response, 422, "/path/number") is None, number
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "é", "a\tb"])
-async def test_a_wrong_idempotency_key_is_refused(sqlite_api: Api, key: str) -> None:
+async def test_a_wrong_idempotency_key_is_refused(sqlite_api: Api) -> None:
     training_id = await sqlite_api.create_training()
     before = await sqlite_api.stored()
-    headers = [(b"Idempotency-Key", key.encode("latin-1"))]
-    for path in ("/v1/trainings", f"/v1/trainings/{training_id}/rounds"):
-        response = await sqlite_api.http.post(path, json={"name": "digits"}, headers=headers)
-        assert fault(response, 422, "/header/idempotency-key") is None
+    for key in ("", " ", "a b", "x" * 256, "é", "a\tb"):
+        headers = [(b"Idempotency-Key", key.encode("latin-1"))]
+        for path in ("/v1/trainings", f"/v1/trainings/{training_id}/rounds"):
+            response = await sqlite_api.http.post(path, json={"name": "digits"}, headers=headers)
+            assert fault(response, 422, "/header/idempotency-key") is None, key
     assert await sqlite_api.stored() == before
 
 

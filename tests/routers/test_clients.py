@@ -287,19 +287,19 @@ async def test_a_breaker_is_opened_and_reset_by_hand(api: Api) -> None:
     assert (await api.http.get("/v1/clients/edge-7/breaker")).json() == closed
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", ""),
-        ("PATCH", ""),
-        ("DELETE", ""),
-        ("POST", "/heartbeat"),
-        ("GET", "/breaker"),
-        ("POST", "/breaker/reset"),
-        ("POST", "/breaker/open"),
-    ],
-)
-async def test_a_client_that_is_not_there_answers_404(sqlite_api: Api, method: str, path: str) -> None:
-    body: dict[str, Any] = {"json": {}} if method == "PATCH" or path == "/heartbeat" else {}
-    response = await sqlite_api.http.request(method, f"/v1/clients/nobody{path}", **body)
-    assert "'nobody'" in assert_problem(response, 404)["detail"]
+OF_A_CLIENT = [
+    ("GET", ""),
+    ("PATCH", ""),
+    ("DELETE", ""),
+    ("POST", "/heartbeat"),
+    ("GET", "/breaker"),
+    ("POST", "/breaker/reset"),
+    ("POST", "/breaker/open"),
+]
+
+
+async def test_a_client_that_is_not_there_answers_404(sqlite_api: Api) -> None:
+    for method, path in OF_A_CLIENT:
+        body: dict[str, Any] = {"json": {}} if method == "PATCH" or path == "/heartbeat" else {}
+        response = await sqlite_api.http.request(method, f"/v1/clients/nobody{path}", **body)
+        assert "'nobody'" in assert_problem(response, 404)["detail"]

@@ -131,28 +131,28 @@ async def test_several_ranges_answer_206_in_parts(sqlite_api: Api, training: str
     assert MODEL[-4:] in response.content
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        f"bytes={len(MODEL)}-",
-        "bytes=999999-",
-        "bytes=-0",
-        "bytes=5-2",
-        "bytes",
-        "bytes=",
-        "bytes=-",
-        "bytes=a-b",
-        "bytes=0-1,",
-        "bytes=0-1,999999-",
-        "bytes=0--1",
-        "bytes=1",
-        f"bytes={'9' * 40}-",
-    ],
-)
-async def test_a_range_that_is_not_there_answers_416(sqlite_api: Api, training: str, wanted: str) -> None:
-    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers={"Range": wanted})
-    assert_problem(response, 416, "/header/range")
-    assert response.headers["Content-Range"] == f"bytes */{len(MODEL)}"
+NOT_THERE = [
+    f"bytes={len(MODEL)}-",
+    "bytes=999999-",
+    "bytes=-0",
+    "bytes=5-2",
+    "bytes",
+    "bytes=",
+    "bytes=-",
+    "bytes=a-b",
+    "bytes=0-1,",
+    "bytes=0-1,999999-",
+    "bytes=0--1",
+    "bytes=1",
+    f"bytes={'9' * 40}-",
+]
+
+
+async def test_a_range_that_is_not_there_answers_416(sqlite_api: Api, training: str) -> None:
+    for wanted in NOT_THERE:
+        response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers={"Range": wanted})
+        assert_problem(response, 416, "/header/range")
+        assert response.headers["Content-Range"] == f"bytes */{len(MODEL)}"
 
 
 @pytest.mark.parametrize(
@@ -170,40 +170,39 @@ async def test_a_download_goes_on_where_it_stopped(sqlite_api: Api, training: st
     assert (response.status_code, response.content) == (206, MODEL[8:])
 
 
-@pytest.mark.parametrize(
-    ("content", "pointer"),
-    [
-        (b"", ""),
-        (b"\0" * 7, ""),
-        (b"not parameters at all", ""),
-        (struct.pack("<Q", 2**63), ""),
-        (file(b"{"), ""),
-        (file(b"[]"), ""),
-        (file(b"\xff\xfe"), ""),
-        (file(b"[" * 100_000), ""),
-        (file({}), ""),
-        (file({"__metadata__": {"a": 1}}), ""),
-        (file({"w": tensor(1)}), ""),
-        (file({"w": tensor(1)}, b"\0" * 5), ""),
-        (file({"w": tensor(2)}, b"\0" * 4), ""),
-        (file({"w": tensor(1, dtype="F99")}, b"\0" * 4), ""),
-        (file({"w": tensor(-1)}, b"\0" * 4), ""),
-        (file({"w": tensor(2**40, 2**40)}, b"\0" * 4), ""),
-        (file({"w": tensor(2**62, 4, 0, offsets=(0, 0))}), ""),
-        (file({"w": tensor(1), "v": tensor(1)}, b"\0" * 4), ""),
-        (file({"w": tensor(1, offsets=(4, 8))}, b"\0" * 8), ""),
-        (file({"w": tensor(1), "w2": {}}, b"\0" * 4), ""),
-        (encode({"w": np.array([1, np.nan], np.float32)}), "/w"),
-        (encode({"a/b~c": np.array(np.inf)}), "/a~1b~0c"),
-        (file({"\ud800": tensor(1)}, np.float32(np.nan).tobytes()), "/?"),
-    ],
-)
-async def test_a_file_that_holds_no_model_is_refused_and_leaves_no_trace(
-    sqlite_api: Api, training: str, content: bytes, pointer: str
-) -> None:
+NO_MODELS = [
+    # a file, and what the refusal points at
+    (b"", ""),
+    (b"\0" * 7, ""),
+    (b"not parameters at all", ""),
+    (struct.pack("<Q", 2**63), ""),
+    (file(b"{"), ""),
+    (file(b"[]"), ""),
+    (file(b"\xff\xfe"), ""),
+    (file(b"[" * 100_000), ""),
+    (file({}), ""),
+    (file({"__metadata__": {"a": 1}}), ""),
+    (file({"w": tensor(1)}), ""),
+    (file({"w": tensor(1)}, b"\0" * 5), ""),
+    (file({"w": tensor(2)}, b"\0" * 4), ""),
+    (file({"w": tensor(1, dtype="F99")}, b"\0" * 4), ""),
+    (file({"w": tensor(-1)}, b"\0" * 4), ""),
+    (file({"w": tensor(2**40, 2**40)}, b"\0" * 4), ""),
+    (file({"w": tensor(2**62, 4, 0, offsets=(0, 0))}), ""),
+    (file({"w": tensor(1), "v": tensor(1)}, b"\0" * 4), ""),
+    (file({"w": tensor(1, offsets=(4, 8))}, b"\0" * 8), ""),
+    (file({"w": tensor(1), "w2": {}}, b"\0" * 4), ""),
+    (encode({"w": np.array([1, np.nan], np.float32)}), "/w"),
+    (encode({"a/b~c": np.array(np.inf)}), "/a~1b~0c"),
+    (file({"\ud800": tensor(1)}, np.float32(np.nan).tobytes()), "/?"),
+]
+
+
+async def test_a_file_that_holds_no_model_is_refused_and_leaves_no_trace(sqlite_api: Api, training: str) -> None:
     before = await sqlite_api.stored()
-    assert_problem(await sqlite_api.http.put(f"/v1/trainings/{training}/model", content=content), 422, pointer)
-    assert await sqlite_api.stored() == before
+    for content, pointer in NO_MODELS:
+        assert_problem(await sqlite_api.http.put(f"/v1/trainings/{training}/model", content=content), 422, pointer)
+        assert await sqlite_api.stored() == before, content[:100]
 
 
 async def test_a_model_above_the_limit_answers_413_and_leaves_no_trace(tmp_path: Path, sqlite_url: str) -> None:
