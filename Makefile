@@ -3,6 +3,7 @@
 #   PYTHON=/path/to/python3   the interpreter that makes .venv (by default the first one that is new enough)
 #   ARGS="..."                passed on by demo, test, bench and lock
 #   WORKERS=2                 processes that share the tests
+#   DB=sqlite KILLS=50        for crash and takeover: which database (postgres, if not said), and how many kills
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -13,6 +14,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 WORKERS ?= 2
+DB ?= postgres
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 
 # Locks name what anyone can download: settings of this machine's pip (mirrors, local wheels) must not leak into them.
@@ -35,12 +37,12 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test check lint types layers format bench lock clean
+.PHONY: help demo test check lint types layers format bench crash crash-mutants takeover lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
-		printf '  %-8s %s\n' $$name "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  %-13s %s\n' $$name "$$text"; done
 
 demo: $(RUNTIME) ## Run the whole system once: control plane, agents, a training to its target (ARGS="--keep")
 	@$(BIN)/tcsfeel demo $(ARGS)
@@ -72,6 +74,15 @@ format: $(DEV) ## Rewrite the code in the house format, with the fixes that are 
 
 bench: $(DEV) ## Train for real with every selection strategy and print the comparison
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+crash: $(DEV) ## Kill, stall and confuse replicas 200 times, and compare with a run without faults (DB=sqlite KILLS=50)
+	@$(BIN)/python -m tests.harnesses.crash --database $(DB) --kills $(or $(KILLS),200) $(ARGS)
+
+crash-mutants: $(DEV) ## Break the product on purpose, and see whether crash finds out (DB=sqlite)
+	@$(BIN)/python -m tests.harnesses.mutants --database $(DB) $(ARGS)
+
+takeover: $(DEV) ## Kill the owner of a training 50 times, and time its successors (DB=sqlite KILLS=10)
+	@$(BIN)/python -m tests.harnesses.takeover --database $(DB) --kills $(or $(KILLS),50) $(ARGS)
 
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(COMPILE) --extra demo --output-file requirements.lock pyproject.toml

@@ -29,19 +29,19 @@ def normal(requirement: str) -> str:
 
 
 def targets() -> set[str]:
-    return set(re.findall(r"^([a-z]+):.*## \S", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):.*## \S", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
 def test_make_without_a_target_lists_every_target() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S607  (make is looked up like a user's)
     assert {"demo", "test", "check"} <= targets()
-    assert targets() == set(re.findall(r"^  ([a-z]+) ", shown, re.MULTILINE))
+    assert targets() == set(re.findall(r"^  ([a-z-]+) ", shown, re.MULTILINE))
 
 
 @pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md"])
 def test_every_make_target_that_a_document_names_exists(document: str) -> None:
-    named = set(re.findall(r"(?:`|^|\$ )make (?:[A-Z]+=\S+ )*([a-z]+)", (ROOT / document).read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^|\$ )make (?:[A-Z]+=\S+ )*([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE))
     assert named
     assert named <= targets()
 

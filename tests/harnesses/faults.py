@@ -1,0 +1,147 @@
+"""Faults that a replica has by itself, at named points of its work. Installed in a replica's process only.
+
+- A *kill* is SIGKILL to itself.
+- A *stall* suspends the process: time passes for all others, its own monotonic clock stands still, as that of a virtual
+  machine does that is paused and resumed. The replica cannot notice that its lease is over; only the fence can.
+- A *repeat* does a write again that has been done, as whoever lost the answer to a commit would: an update that is
+  settled is settled again, and a round that has its model commits another one.
+
+While the file `switch` exists, every pass of a point draws whether a fault happens. A fault writes a line to `record`
+before it happens.
+"""
+
+import contextlib
+import functools
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from app.domain.errors import IllegalTransition
+from app.domain.rounds import Round
+from app.services.agents import AgentCaller
+from app.services.coordinator import Coordinator
+from app.services.rounds.ledger import RoundLedger
+from app.store.leases import Lease, LeaseRepository
+from app.store.model_store import StoredFile
+from app.store.models import ModelVersionRepository
+from app.store.rounds import RoundRepository
+
+STEPS = ("initial_model", "planned", "handed_over", "settled", "frozen", "committed", "measured")
+BEFORE = tuple(f"before {step}" for step in STEPS)
+AFTER = tuple(f"after {step}" for step in STEPS)
+# Within a transaction that has written something and is not committed yet.
+INSIDE = ("inside claim", "inside round", "inside planned", "inside settled", "inside committed", "inside measured")
+BETWEEN = ("claimed", "round begun", "before hand-over", "after hand-over", "answer in the spool", "before release")
+POINTS = (*BEFORE, *AFTER, *INSIDE, *BETWEEN)
+REPEATABLE = ("settled", "committed")
+
+Method = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """What may happen to one life of a replica. Chances are for one pass of a point, by its name."""
+
+    switch: Path
+    record: Path
+    seed: str = ""
+    kills: Mapping[str, float] = field(default_factory=dict)
+    stalls: Mapping[str, float] = field(default_factory=dict)
+    repeats: Mapping[str, float] = field(default_factory=dict)
+    stall_seconds: tuple[float, float] = (1.5, 2.5)
+
+    def recorded(self) -> Counter[str]:
+        """How often each fault has happened, by "kind point"."""
+        return Counter(self.record.read_text().splitlines()) if self.record.exists() else Counter()
+
+
+def install(faults: Faults) -> None:
+    """Have this process suffer from `faults`."""
+    Injector(faults).install()
+
+
+class Injector:
+    """Stands at the points. Waits and draws for one process."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._rng = random.Random(faults.seed)  # noqa: S311  (chance, not secrets)
+        self._suspended = 0.0
+
+    def install(self) -> None:
+        running = time.monotonic
+        time.monotonic = lambda: running() - self._suspended  # asyncio's clock, too
+        for step in REPEATABLE:
+            self._replace(RoundLedger, step, functools.partial(self._repeating, step))
+        for step in STEPS:
+            self._pass(RoundLedger, step, before=f"before {step}", after=f"after {step}")
+        self._pass(LeaseRepository, "claim", after="inside claim")
+        self._pass(RoundRepository, "add", after="inside round")
+        self._pass(RoundRepository, "add_participations", after="inside planned")
+        self._pass(RoundRepository, "settle", after="inside settled")
+        self._pass(ModelVersionRepository, "add", after="inside committed")
+        self._pass(RoundLedger, "_close", after="inside measured")
+        self._pass(Coordinator, "_own", before="claimed")
+        self._pass(Coordinator, "_next", after="round begun")
+        self._pass(Coordinator, "_release", before="before release")
+        self._pass(AgentCaller, "hand_over", before="before hand-over", after="after hand-over")
+        self._pass(AgentCaller, "poll", after="answer in the spool")
+
+    def reach(self, point: str) -> None:
+        """The process has come to a point: does it come further?"""
+        if not self._faults.switch.exists():
+            return
+        if self._rng.random() < self._faults.kills.get(point, 0.0):
+            self._write(f"kill {point}")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._rng.random() < self._faults.stalls.get(point, 0.0):
+            self._write(f"stall {point}")
+            seconds = self._rng.uniform(*self._faults.stall_seconds)
+            time.sleep(seconds)
+            self._suspended += seconds
+
+    def _pass(self, owner: type, name: str, *, before: str | None = None, after: str | None = None) -> None:
+        async def passing(method: Method, *args: Any, **kwargs: Any) -> Any:
+            if before is not None:
+                self.reach(before)
+            result = await method(*args, **kwargs)
+            if after is not None:
+                self.reach(after)
+            return result
+
+        self._replace(owner, name, passing)
+
+    async def _repeating(
+        self, step: str, method: Method, ledger: RoundLedger, lease: Lease, value: Round, *args: Any, **kwargs: Any
+    ) -> Any:
+        result = await method(ledger, lease, value, *args, **kwargs)
+        if self._faults.switch.exists() and self._rng.random() < self._faults.repeats.get(step, 0.0):
+            self._write(f"repeat {step}")
+            if step == "committed":  # another model than before, so that nobody can take the one for the other
+                args = (StoredFile(value.base_model or "", 0),)
+            with contextlib.suppress(IntegrityError, IllegalTransition):
+                await method(ledger, lease, value, *args, **kwargs)
+        return result
+
+    def _replace(self, owner: type, name: str, replacement: Callable[..., Awaitable[Any]]) -> None:
+        method: Method = getattr(owner, name)
+
+        @functools.wraps(method)
+        async def replaced(*args: Any, **kwargs: Any) -> Any:
+            return await replacement(method, *args, **kwargs)
+
+        setattr(owner, name, replaced)
+
+    def _write(self, line: str) -> None:
+        """In one piece, and there before the process can be gone."""
+        descriptor = os.open(self._faults.record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(descriptor, f"{line}\n".encode())
+        os.close(descriptor)

@@ -1,0 +1,195 @@
+"""What a run has left in the database and on the disk, and whether that can be the history of whole rounds.
+
+Trainings are told apart by their names, which are the same in every run; ids are not.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.rounds import Round
+from app.domain.trainings import Training
+from app.store.database import Database
+from app.store.models import ModelVersion
+from app.store.tables import clients, events, model_versions
+
+MANY = 1_000_000
+ONCE_A_ROUND = ("round.started", "round.planned", "round.aggregated", "round.completed")
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One training: its rounds by number, its model versions by round, and the events of its rounds, counted.
+
+    Events are counted by type, round and client.
+    """
+
+    training: Training
+    rounds: Mapping[int, Round]
+    versions: Mapping[int, ModelVersion]
+    events: Counter[tuple[str, int, str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All trainings of a run by name, and how often each client was selected and has completed a round."""
+
+    stories: Mapping[str, Story]
+    selected: Mapping[str, int]
+    completed: Mapping[str, int]
+
+    @property
+    def rounds(self) -> int:
+        return sum(len(story.rounds) for story in self.stories.values())
+
+
+async def read_history(url: str) -> History:
+    db = Database(url, pool_size=1)
+    try:
+        async with db.read() as tx:
+            trainings = await tx.trainings.page(limit=MANY, after=None)
+            stories = {}
+            for training in trainings:
+                rounds = await tx.rounds.page(training.id, limit=MANY, before=None)
+                stories[training.config.name] = Story(
+                    training,
+                    {value.number: value for value in rounds},
+                    await _versions(tx.connection, training.id),
+                    await _events(tx.connection, training.id),
+                )
+            counts = select(clients.c.id, clients.c.rounds_selected, clients.c.rounds_completed)
+            rows = (await tx.connection.execute(counts)).all()
+            return History(
+                stories,
+                {row.id: row.rounds_selected for row in rows},
+                {row.id: row.rounds_completed for row in rows},
+            )
+    finally:
+        await db.dispose()
+
+
+def problems(history: History, models: Path, *, cancelled: bool = False) -> list[str]:
+    """All that must not be, whatever happened: lost rounds, doubled updates, a torn line of models.
+
+    Every training must have run to its last round, or have been `cancelled`, which may have cut its last round short.
+    """
+    end = ("cancelled", "cancelled") if cancelled else ("completed", "max_rounds")
+    found = []
+    for name, story in history.stories.items():
+        training = story.training
+        if (training.status, training.stop_reason) != end:
+            found.append(f"{name}: is {training.status} ({training.stop_reason})")
+        last = training.current_round if cancelled else training.config.max_rounds
+        whole = _without_cut_round(story) if cancelled else story
+        found += _round_problems(name, story, last)
+        found += _event_problems(name, whole)
+        found += _model_problems(name, whole, models)
+    parts = [
+        part for story in history.stories.values() for value in story.rounds.values() for part in value.participations
+    ]
+    for what, counted, true in (
+        ("selected", history.selected, Counter(part.client_id for part in parts)),
+        ("completed", history.completed, Counter(part.client_id for part in parts if part.status == "received")),
+    ):
+        found += [
+            f"client {client_id}: {count} rounds {what}, should be {true[client_id]}"
+            for client_id, count in counted.items()
+            if count != true[client_id]
+        ]
+    return found
+
+
+def differences(history: History, calm: History) -> list[str]:
+    """Where a run differs from the one without faults: selections, updates, models, to the bit."""
+    found = []
+    for name, story in history.stories.items():
+        other = calm.stories[name]
+        for number in sorted(story.rounds.keys() | other.rounds.keys()):
+            known, true = story.rounds.get(number), other.rounds.get(number)
+            if known is None or true is None:
+                found.append(f"{name} round {number}: is in one of the two runs only")
+            elif _essence(known) != _essence(true):
+                found.append(f"{name} round {number}: is not as without faults")
+        if story.training.model != other.training.model:
+            found.append(f"{name}: its final model is not as without faults")
+    return found
+
+
+def _without_cut_round(story: Story) -> Story:
+    cut = story.training.current_round
+    if story.rounds[cut].status == "completed":
+        return story
+    rounds = {number: value for number, value in story.rounds.items() if number != cut}
+    events = Counter({event: count for event, count in story.events.items() if event[1] != cut})
+    return replace(story, rounds=rounds, events=events)
+
+
+def _round_problems(name: str, story: Story, last: int) -> Iterator[str]:
+    """Rounds 1 to `last`, each completed; of a cancelled training the last one may be abandoned."""
+    for number in range(1, last + 1):
+        value = story.rounds.get(number)
+        if value is None:
+            yield f"{name} round {number}: lost"
+        elif value.status != "completed" and (story.training.status, number) != ("cancelled", last):
+            yield f"{name} round {number}: is {value.status} ({value.failure_reason})"
+    if extra := [number for number in story.rounds if number > last]:
+        yield f"{name}: has rounds {extra} beyond its last"
+
+
+def _event_problems(name: str, story: Story) -> Iterator[str]:
+    """Each update received exactly once, each round's step done exactly once, and nothing else."""
+    expected: Counter[tuple[str, int, str | None]] = Counter()
+    for value in story.rounds.values():
+        expected.update((kind, value.number, None) for kind in ONCE_A_ROUND)
+        expected.update(("participation.received", value.number, part.client_id) for part in value.participations)
+        for part in value.participations:
+            if part.status != "received":
+                yield f"{name} round {value.number}: client {part.client_id} {part.status} ({part.reason})"
+    for (kind, number, client_id), count in sorted((story.events - expected).items(), key=str):
+        yield f"{name} round {number}: {count} times {kind} {client_id or 'of all'} too many"
+    for (kind, number, client_id), count in sorted((expected - story.events).items(), key=str):
+        yield f"{name} round {number}: {count} times {kind} {client_id or 'of all'} missing"
+
+
+def _model_problems(name: str, story: Story, models: Path) -> Iterator[str]:
+    """One version a round, each the child of the one before, each in the store with the bytes that its name says."""
+    if sorted(story.versions) != [0, *sorted(story.rounds)]:
+        yield f"{name}: has model versions of rounds {sorted(story.versions)}"
+    for number, version in sorted(story.versions.items()):
+        parent = story.versions.get(number - 1)
+        value = story.rounds.get(number)
+        if version.parent != (parent and parent.sha256):
+            yield f"{name} round {number}: its model has the wrong parent"
+        if value is not None and (value.model, value.base_model) != (version.sha256, version.parent):
+            yield f"{name} round {number}: its model is not the version of the round"
+        file = models / version.sha256
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != version.sha256:
+            yield f"{name} round {number}: its model's file is not whole"
+    last = story.versions.get(max(story.versions, default=0))
+    if last is None or story.training.model != last.sha256:
+        yield f"{name}: does not point to its newest model"
+
+
+def _essence(value: Round) -> object:
+    """What must not depend on faults: time and traffic may."""
+    updates = sorted(
+        (part.client_id, part.status, part.num_examples, part.loss, part.score) for part in value.participations
+    )
+    return (value.status, value.seed, value.base_model, value.model, updates)
+
+
+async def _versions(connection: AsyncConnection, training_id: str) -> dict[int, ModelVersion]:
+    query = select(model_versions).where(model_versions.c.training_id == training_id)
+    return {row["round"]: ModelVersion(**row) for row in (await connection.execute(query)).mappings()}
+
+
+async def _events(connection: AsyncConnection, training_id: str) -> Counter[tuple[str, int, str | None]]:
+    query = select(events.c.type, events.c.round, events.c.client_id).where(
+        events.c.training_id == training_id, events.c.round.is_not(None)
+    )
+    return Counter((row.type, row.round, row.client_id) for row in await connection.execute(query))

@@ -1,0 +1,76 @@
+"""``make crash-mutants``: the crash run must fail where the product is broken, or it could not see what it looks for.
+
+The same run, shorter, with one promise of the product broken (see `mutations`) and more of the faults that need this
+promise. The same faults on the product as it is must do no harm.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from tests.harnesses.crash import REPEATS, STALLS, Outcome, Run, calm, crash
+from tests.harnesses.databases import database_server
+from tests.harnesses.history import History, differences
+from tests.harnesses.mutations import MUTATIONS
+
+WAVES = 2
+# Each write that a late owner might add to its successor's: the database or the history shows every one of them.
+LATE = dict.fromkeys(("before planned", "before committed", "before measured"), 0.3)
+RUNS = {
+    "no-fence": Run(stalls_at=STALLS | LATE),
+    "settle-twice": Run(repeats_of=REPEATS | {"settled": 0.5}),
+    "replace-model": Run(repeats_of=REPEATS | {"committed": 0.5}),
+}
+
+
+def short(name: str, mutant: str | None, *, waves: int = WAVES) -> Run:
+    """The run that is to find a mutant, with it or without."""
+    return replace(RUNS[name], mutant=mutant, kills=None, waves=waves, rounds=4, patience=240.0)
+
+
+async def judged(run: Run, directory: Path, server: str | None, without: History) -> tuple[Outcome, list[str]]:
+    """A run, and everything that is wrong with it."""
+    outcome = await crash(run, directory, server)
+    return outcome, outcome.problems + differences(outcome.history, without)
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(prog="make crash-mutants", description=__doc__)
+    parser.add_argument("--database", choices=["postgres", "sqlite"], default="postgres")
+    parser.add_argument("--keep", type=Path, help="a new directory for logs and files, instead of a temporary one")
+    given = parser.parse_args()
+    began = time.monotonic()
+    wrong = []
+    with database_server(given.database) as server, contextlib.ExitStack() as stack:
+        directory = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-mutants-")))
+        without = await calm(short("no-fence", None), WAVES, directory / "calm", server)
+        for name in MUTATIONS:
+            for mutant in (None, name):
+                run = short(name, mutant)
+                outcome, found = await judged(run, directory / f"{name}-{mutant}", server, without)
+                as_it_should = bool(found) == bool(mutant)
+                if not as_it_should:
+                    wrong.append(f"{name} {mutant}")
+                print(_line(name, mutant, outcome, found), flush=True)
+    print(
+        f"crash-mutants on {given.database}: {len(MUTATIONS)} mutants in {time.monotonic() - began:.0f} s; "
+        f"{'every one caught' if not wrong else 'WRONG: ' + ', '.join(wrong)}"
+    )
+    return 1 if wrong else 0
+
+
+def _line(name: str, mutant: str | None, outcome: Outcome, found: list[str]) -> str:
+    faults = f"{outcome.kills.total()} kills, {outcome.stalls} stalls, {outcome.repeats} repeats"
+    first = f"{len(found)} problems, such as: {found[0][:200]}" if found else "no problem"
+    if mutant is None:
+        return f"  faults of {name}, no mutant: {'ok' if not found else 'WRONG'} ({faults}; {first})"
+    return f"  mutant {name}: {'caught' if found else 'NOT CAUGHT'} ({faults}; {first})"
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

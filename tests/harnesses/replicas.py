@@ -1,0 +1,301 @@
+"""Replicas of the real server, each a process of its own, over one database and one data directory.
+
+They are forked from a process that has imported everything, so that a start costs little. A supervisor starts again
+what has died, on the same port, which stays reserved meanwhile. A replica ends with the harness, however that ends.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import multiprocessing
+import multiprocessing.connection
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from app.cli.processes import serve
+from tests.e2e.servers import unhandled
+from tests.harnesses import mutations
+from tests.harnesses.faults import Faults, install
+from tests.harnesses.strategies import offer
+
+LOOK_SECONDS = 0.02
+CALL_SECONDS = 5.0  # a replica may be stalled: then the next one is asked
+_IMPORTED = (
+    "app.cli.processes",
+    "aiohttp",
+    "aiosqlite",
+    "alembic.command",
+    "httpx_aiohttp",
+    "networkit",
+    "scipy.sparse.csgraph",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "tests.harnesses.replicas",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.asyncio",
+    "uvicorn.protocols.http.h11_impl",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """All that a new process needs to be a replica."""
+
+    name: str
+    port: int
+    log: Path
+    environment: Mapping[str, str]
+    path: Path
+    faults: Faults | None
+    mutant: str | None
+
+
+def live(life: Life) -> None:
+    """Be a replica, until a signal ends it."""
+    threading.Thread(target=_follow, name="leash", daemon=True).start()
+    with life.log.open("ab") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    os.environ.update(life.environment)
+    warnings.simplefilter("error")
+    sys.path.append(str(life.path))
+    socket.gethostname = lambda: life.name  # replicas of a real deployment are on hosts of their own
+    if life.mutant is not None:
+        mutations.install(life.mutant)
+    if life.faults is not None:
+        install(life.faults)
+    serve(host="127.0.0.1", port=life.port)
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+@dataclass
+class Replica:
+    """One place for a replica, and the process that has it now."""
+
+    number: int
+    reserved: socket.socket
+    lives: int = 0
+    process: Any = None
+    stopped: bool = False
+    restart: bool = True
+
+    @property
+    def port(self) -> int:
+        port: int = self.reserved.getsockname()[1]
+        return port
+
+    @property
+    def name(self) -> str:
+        """Of the present life. A lease's owner starts with it."""
+        return f"replica-{self.number}-{self.lives}-"
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.exitcode is None
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Tells whether there was a process to get it."""
+        if not self.alive:
+            return False
+        os.kill(self.process.pid, number)
+        return True
+
+
+@dataclass
+class Replicas:
+    """The replicas of one run. `ends` counts the exit statuses of those that have died."""
+
+    directory: Path
+    database_url: str
+    count: int = 3
+    faults: Faults | None = None
+    mutant: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ends: Counter[int] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.key = secrets.token_urlsafe(24)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._path = offer(self.directory / "packages")
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(list(_IMPORTED))
+        self.all = [Replica(number, _reserved()) for number in range(self.count)]
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    def log(self, replica: Replica) -> Path:
+        return self.directory / f"replica-{replica.number}.log"
+
+    def start(self, replica: Replica) -> None:
+        replica.lives += 1
+        faults = self.faults and replace(self.faults, seed=f"{self.faults.seed} {replica.name}")
+        life = Life(
+            name=replica.name[:-1],
+            port=replica.port,
+            log=self.log(replica),
+            environment=self._environment(),
+            path=self._path,
+            faults=faults,
+            mutant=self.mutant,
+        )
+        replica.process = self._processes.Process(target=live, args=(life,), daemon=True)
+        replica.process.start()
+
+    async def supervise(self) -> None:
+        """Start again what has died, until cancelled."""
+        while True:
+            for replica in self.all:
+                if replica.process is not None and not replica.alive:
+                    self.ends[replica.process.exitcode] += 1
+                    replica.process.close()
+                    replica.process = None
+                    if replica.restart:
+                        self.start(replica)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def freeze(self, replica: Replica, seconds: float) -> None:
+        """Stop a process from outside for a while: its clocks go on, and it finds out afterwards."""
+        process = replica.process
+        if replica.stopped or not replica.signal(signal.SIGSTOP):
+            return
+        replica.stopped = True
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            replica.stopped = False
+            if replica.process is process:
+                replica.signal(signal.SIGCONT)
+
+    def kill_all(self) -> None:
+        for replica in self.all:
+            if replica.process is not None:
+                replica.process.kill()
+                replica.process.join()
+                replica.process.close()
+                replica.process = None
+            replica.reserved.close()
+
+    def api(self) -> "Api":
+        return Api([f"http://127.0.0.1:{replica.port}" for replica in self.all], self.key)
+
+    def unhandled(self) -> list[str]:
+        """Lines of any log that nobody wants to see."""
+        return [f"{log.name}: {line}" for log in sorted(self.directory.glob("*.log")) for line in unhandled(log)]
+
+    def lines(self, word: str) -> int:
+        """How many lines of the logs hold a word."""
+        return sum(
+            line.count(word) > 0 for log in self.directory.glob("*.log") for line in log.read_text().splitlines()
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "TCSFEEL_DATA_DIR": str(self.data),
+            "TCSFEEL_DATABASE__URL": self.database_url,
+            "TCSFEEL_DATABASE__POOL_SIZE": "5",
+            "TCSFEEL_AUTH__ADMIN_KEY": self.key,
+            "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
+            "TCSFEEL_COORDINATOR__LEASE_SECONDS": "1",
+            "TCSFEEL_COORDINATOR__TICK_SECONDS": "0.05",
+            "TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600",  # agents are never away, and send no heartbeats
+            **self.environment,
+        }
+
+
+class Api:
+    """The REST API of several replicas: any of them will do."""
+
+    def __init__(self, urls: list[str], key: str) -> None:
+        self._urls = itertools.cycle(urls)
+        self._http = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"}, timeout=CALL_SECONDS, trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def call(self, method: str, path: str, *, also: int | None = None, **request: Any) -> Any:
+        """The body of a success, from the first replica that answers; `also` is a status that is as good as one.
+
+        Only for what may be asked twice: a replica may die with its answer under way.
+        """
+        while True:
+            try:
+                response = await self._http.request(method, next(self._urls) + path, **request)
+            except httpx.TransportError:
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
+            if response.is_success or response.status_code == also:
+                return response.json() if response.content else None
+            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
+            raise ApiFailed(f"{method} {path}: {response.status_code} {response.text}")
+
+
+class ApiFailed(Exception):
+    """A replica answered, and not well."""
+
+
+@asynccontextmanager
+async def running(replicas: Replicas) -> AsyncIterator[Api]:
+    """Inside the block the replicas run, and what dies of them is started again."""
+    supervisor: asyncio.Task[None] | None = None
+    try:
+        for replica in replicas.all:
+            replicas.start(replica)
+        supervisor = asyncio.create_task(replicas.supervise())
+        async with replicas.api() as api:
+            await api.call("GET", "/readyz")
+            yield api
+    finally:
+        if supervisor is not None:
+            supervisor.cancel()
+            await asyncio.gather(supervisor, return_exceptions=True)
+        replicas.kill_all()
+
+
+@contextlib.contextmanager
+def switched_on(faults: Faults) -> Iterator[Callable[[], None]]:
+    """Inside the block faults happen, or until what it gives is called."""
+
+    def off() -> None:
+        faults.switch.unlink(missing_ok=True)
+
+    faults.switch.touch()
+    try:
+        yield off
+    finally:
+        off()
+
+
+def _reserved() -> socket.socket:
+    """A port that nobody gets by chance while no process listens on it."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
