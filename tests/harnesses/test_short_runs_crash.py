@@ -35,7 +35,11 @@ async def test_no_round_is_lost_by_crashes(server: str | None, kind: Kind, tmp_p
 @pytest.mark.parametrize("kind", ["sqlite"])
 async def test_a_second_model_for_a_round_does_not_go_unseen(server: str | None, tmp_path: Path) -> None:
     run = replace(
-        short("replace-model", "replace-model", waves=1), repeats_of={"committed": 1.0}, kills_at={}, pause=None
+        short("replace-model", "replace-model", waves=1),
+        rounds=2,
+        repeats_of={"committed": 1.0},
+        kills_at={},
+        pause=None,
     )
     outcome = await crash(run, tmp_path / "crash", server)
     assert any("round.aggregated of all too many" in problem for problem in outcome.problems)

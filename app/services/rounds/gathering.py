@@ -23,7 +23,8 @@ async def gather(
     A job gives the instant at which its answer became usable, or None where it gave none. An error in a job (a lost
     lease, say) ends everything. The other arguments are those of `judge`; `arrivals` holds earlier answers.
     """
-    waiting = {asyncio.create_task(job) for job in jobs}
+    started = [asyncio.create_task(job) for job in jobs]
+    waiting = set(started)
     came = list(arrivals)
     timer: asyncio.Task[None] | None = None
     try:
@@ -46,7 +47,7 @@ async def gather(
             waiting -= done
             came += [arrival for task in done - {timer} if (arrival := task.result()) is not None]
     finally:
-        leftover = [*waiting, *([] if timer is None else [timer])]
-        for task in leftover:
+        everything = [*started, *([] if timer is None else [timer])]
+        for task in everything:
             task.cancel()
-        await asyncio.gather(*leftover, return_exceptions=True)
+        await asyncio.gather(*everything, return_exceptions=True)  # which looks at every error, too
