@@ -55,7 +55,7 @@ class ConnectivityMatrix:
             async with self._db.read() as tx:
                 known = frozenset(await tx.clients.ids())
                 before = await self._latest.get(tx)
-            value = await asyncio.to_thread(lambda base, ids: base.with_edges(edges, known=ids), before, known)
+            value = await asyncio.to_thread(_changed, before, edges, known)
             async with self._db.begin() as tx:
                 await tx.connectivity.lock()
                 if await tx.connectivity.latest_version() == before.version:  # else somebody was faster: again
@@ -74,3 +74,9 @@ class ConnectivityMatrix:
         version = await tx.connectivity.add(value, now)
         await tx.events.append("connectivity.replaced", now, version=version, clients=len(value.client_ids))
         return version
+
+
+def _changed(before: Connectivity, edges: Sequence[Edge], known: Collection[str]) -> Connectivity:
+    """The matrix with some links changed; clients that were removed meanwhile are gone from it."""
+    left = before.restricted([client_id for client_id in before.client_ids if client_id in known])
+    return left.with_edges(edges, known=known)

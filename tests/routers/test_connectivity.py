@@ -137,6 +137,16 @@ async def test_patch_gives_a_client_that_registered_later_its_first_link(fleet: 
     assert (await matrix(fleet))["costs"][3] == [1.0, None, None, 0.0]
 
 
+async def test_patch_knows_no_client_that_was_removed(fleet: Api) -> None:
+    await fleet.http.put("/v1/connectivity", json=MATRIX)
+    await fleet.http.delete("/v1/clients/edge-8")
+    edges = [{"source": "edge-7", "target": "edge-8", "cost": 1.0}]
+    assert_problem(await fleet.http.patch("/v1/connectivity", json={"edges": edges}), 422, "/edges/0/target")
+    edges = [{"source": "edge-7", "target": "edge-9", "cost": 1.0}]
+    assert (await fleet.http.patch("/v1/connectivity", json={"edges": edges})).status_code == 200
+    assert await matrix(fleet) == {"client_ids": ["edge-7", "edge-9"], "costs": [[0.0, 1.0], [1.0, 0.0]]}
+
+
 async def test_changes_at_the_same_time_are_all_there_afterwards(fleet: Api) -> None:
     pairs = [("edge-7", "edge-8"), ("edge-8", "edge-9"), ("edge-7", "edge-9")]
     changes = [{"edges": [{"source": source, "target": target, "cost": 1.0}]} for source, target in pairs]
