@@ -25,8 +25,8 @@ from app.domain import errors
 from app.schemas.fields import PATTERN_RULES
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
-from app.store.database import DatabaseUnavailable, is_outage
-from app.store.model_store import FileTooLarge
+from app.store.database import DatabaseUnavailable, in_a_line, is_outage
+from app.store.model_store import FileTooLarge, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +100,12 @@ CATALOG: Mapping[type[Exception], Kind] = {
         "The database does not answer",
         {"Retry-After": "5"},
     ),
+    StoreUnavailable: Kind(
+        HTTPStatus.INSUFFICIENT_STORAGE,
+        "storage-unavailable",
+        "The model store takes nothing in",
+        {"Retry-After": "60"},
+    ),
     RangeNotSatisfiable: Kind(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies outside"
     ),
@@ -167,6 +173,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(DatabaseUnavailable, _database)
+    app.add_exception_handler(StoreUnavailable, _disk)
     app.add_exception_handler(UnsupportedMediaType, _media_type)
     app.add_exception_handler(RangeNotSatisfiable, _range)
 
@@ -283,8 +290,13 @@ async def _database(_request: Request, error: Exception) -> Response:
     """A database that does not answer is a matter of time; anything else it says is a fault of ours."""
     if isinstance(error, SQLAlchemyError) and not is_outage(error):
         return unforeseen(error)
-    log.error("the database does not answer", exc_info=error)
+    log.error("the database does not answer", reason=in_a_line(error))
     return problem(CATALOG[DatabaseUnavailable], "try again in a moment")
+
+
+async def _disk(_request: Request, error: Exception) -> Response:
+    log.error("the model store takes nothing in", reason=in_a_line(error))
+    return problem(CATALOG[StoreUnavailable], "try again when there is room")
 
 
 def unforeseen(error: Exception) -> Response:

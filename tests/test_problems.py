@@ -18,7 +18,7 @@ from app.domain import errors
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
 from app.store.database import DatabaseUnavailable, is_outage
-from app.store.model_store import FileTooLarge
+from app.store.model_store import FileTooLarge, StoreUnavailable
 from tests.api import Api, assert_problem, running_api
 
 
@@ -52,6 +52,7 @@ def test_every_error_of_the_domain_has_a_status(cls: type[Exception]) -> None:
         (Unauthenticated(), 401, "unauthenticated"),
         (FileTooLarge(5), 413, "too-large"),
         (DatabaseUnavailable("gone"), 503, "database-unavailable"),
+        (StoreUnavailable(28, "No space left on device"), 507, "storage-unavailable"),
         (problems.UnsupportedMediaType("text/plain"), 415, "unsupported-media-type"),
         (problems.RangeNotSatisfiable(5), 416, "range-not-satisfiable"),
     ],

@@ -19,7 +19,7 @@ _ETAG = with_headers(ETag="The SHA-256 of the parameters, in quotes")
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}}
 
 
-@router.put("", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, also={200: _ETAG}))
+@router.put("", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, 507, also={200: _ETAG}))
 async def upload_model(training_id: Id, request: Request, models: AppModels, response: Response) -> ModelVersionOut:
     """Give a training its initial parameters; without them the first selected client is asked.
 

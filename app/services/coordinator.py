@@ -3,22 +3,28 @@
 A tick claims every running training that nobody owns and starts a task for each. Beside the work, a keeper renews the
 lease at a third of its time and looks whether it is still ours: pausing or cancelling a training revokes it, so that
 the work stops wherever it is, and a replica whose database does not answer stops before its lease ends.
+
+A database that restarts and a disk that is full are no reason to give a training up: as long as the lease lasts, its
+owner tries again and goes on from the stored facts, and the round gets back the time that it stood still. Any other
+error is a bug: it is logged, and the lease is left to run out, which is a pause.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
+from app.domain.retries import Setbacks
 from app.domain.rounds import ENDED, Round, next_round
 from app.metrics import Metrics
+from app.services.outages import Outage
 from app.services.rounds.engine import RoundEngine
 from app.settings import CoordinatorSettings
-from app.store.database import Database
+from app.store.database import Database, in_a_line, is_outage
 from app.store.leases import Fenced, Lease
 
 log = structlog.get_logger(__name__)
@@ -45,6 +51,7 @@ class Coordinator:
         self._metrics = metrics
         self._driving: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._outage = Outage()
         self._last_tick = time.monotonic()
         metrics.tick_age.set_function(lambda: self.tick_age)
 
@@ -58,8 +65,13 @@ class Coordinator:
         while True:
             try:
                 await self.tick()
-            except Exception:
-                log.exception("tick failed")
+            except Exception as error:
+                if is_outage(error):
+                    self._outage.meet(error)
+                else:
+                    log.exception("tick failed")
+            else:
+                self._outage.end()
             await self._clock.sleep(self._settings.tick_seconds)
 
     async def tick(self) -> None:
@@ -97,7 +109,12 @@ class Coordinator:
                 work.cancel()
                 keeper.cancel()
                 results = await asyncio.gather(work, keeper, return_exceptions=True)
-            await self._settle_up(lease, results)
+            try:
+                await self._settle_up(lease, results)
+            except (SQLAlchemyError, OSError) as error:
+                if not is_outage(error):
+                    raise
+                self._outage.meet(error)
 
     async def _settle_up(self, lease: Lease, results: Iterable[BaseException | None]) -> None:
         """Look at how the work ended. After an unforeseen error the lease is kept until it is over: a pause."""
@@ -109,6 +126,8 @@ class Coordinator:
             if isinstance(problem, Fenced):
                 self._metrics.fenced_writes.inc()
                 log.info("fenced")
+            elif isinstance(problem, Exception) and is_outage(problem):
+                self._outage.meet(problem)
             elif isinstance(problem, Exception) and holds:
                 log.error("driving failed", exc_info=problem)
             elif isinstance(problem, Exception):  # its successor has gone on, and emptied the spool, for example
@@ -118,17 +137,39 @@ class Coordinator:
 
     async def _drive(self, lease: Lease) -> None:
         """Round after round, as long as the training wants one."""
+        setbacks = Setbacks()
         try:
-            while (value := await self._next(lease)) is not None:
-                with structlog.contextvars.bound_contextvars(round=value.number):
-                    await self._engine.drive(lease, value)
+            while await self._go_on(lease, setbacks):
+                pass
         except asyncio.CancelledError:
             await asyncio.shield(self._release(lease))
             raise
         await self._release(lease)
 
-    async def _next(self, lease: Lease) -> Round | None:
-        """The open round, or a new one; None when the training is not running any more."""
+    async def _go_on(self, lease: Lease, setbacks: Setbacks) -> bool:
+        """Drive the next round, or the open one further. False when the training is not running any more."""
+        try:
+            value = await self._next(lease, lost=setbacks.begin(self._clock.now()))
+            setbacks.give_back()
+            if value is None:
+                return False
+            with structlog.contextvars.bound_contextvars(round=value.number):
+                await self._engine.drive(lease, value)
+        except (SQLAlchemyError, OSError) as error:
+            if not (is_outage(error) or isinstance(error, OSError)):  # OSError: the machine's trouble, not a bug
+                raise
+            pause = setbacks.fail(self._clock.now())
+            log.warning("interrupted", reason=in_a_line(error), again_in=pause)
+            await self._clock.sleep(pause)
+        else:
+            setbacks.end()
+        return True
+
+    async def _next(self, lease: Lease, *, lost: float = 0.0) -> Round | None:
+        """The open round, or a new one; None when the training is not running any more.
+
+        An open round gets the seconds back that were `lost`.
+        """
         while True:
             async with self._db.begin() as tx:
                 await tx.leases.guard(lease)
@@ -137,7 +178,10 @@ class Coordinator:
                     return None
                 last = await tx.rounds.page(training.id, limit=1, before=None)
                 if last and last[0].status not in ENDED:
-                    return last[0]
+                    value = replace(last[0], deadline_at=last[0].deadline_at + lost)
+                    if lost > 0:
+                        await tx.rounds.put(value)
+                    return value
                 now = self._clock.now()
                 if now >= training.next_round_at:
                     training, value = next_round(training, now)
@@ -148,30 +192,43 @@ class Coordinator:
             await self._clock.sleep(training.next_round_at - self._clock.now())
 
     async def _keep(self, lease: Lease) -> None:
-        """Return once the lease is lost, or about to be."""
+        """Return once the lease is lost, or about to be, also where the database has fallen silent."""
         renewed = time.monotonic()
-        while time.monotonic() - renewed < self._settings.lease_seconds - self._settings.tick_seconds:
+        trusted = self._settings.lease_seconds - self._settings.tick_seconds
+        while True:
             await asyncio.sleep(self._settings.tick_seconds)
+            if (age := time.monotonic() - renewed) >= trusted:
+                break
             try:
-                if time.monotonic() - renewed < self._settings.lease_seconds / 3:
-                    async with self._db.read() as tx:
-                        if not await tx.leases.holds(lease):
-                            return
-                else:
-                    began = time.monotonic()
-                    async with self._db.begin() as tx:
-                        await tx.leases.renew(lease, self._settings.lease_seconds)
-                    renewed = began
+                async with asyncio.timeout(trusted - age):
+                    if age < self._settings.lease_seconds / 3:
+                        async with self._db.read() as tx:
+                            if not await tx.leases.holds(lease):
+                                return
+                    else:
+                        began = time.monotonic()
+                        async with self._db.begin() as tx:
+                            await tx.leases.renew(lease, self._settings.lease_seconds)
+                        renewed = began
             except Fenced:
                 return
-            except (SQLAlchemyError, OSError):
-                log.warning("the lease could not be renewed", exc_info=True)
+            except (SQLAlchemyError, OSError) as error:
+                if is_outage(error) or isinstance(error, TimeoutError):
+                    self._outage.meet(error)
+                else:
+                    log.warning("the lease could not be renewed", exc_info=True)
         log.warning("the lease ran out")
 
     async def _release(self, lease: Lease) -> None:
-        with contextlib.suppress(Fenced):
+        try:
             async with self._db.begin() as tx:
                 await tx.leases.release(lease)
+        except Fenced:
+            pass
+        except (SQLAlchemyError, OSError) as error:
+            if not is_outage(error):
+                raise
+            self._outage.meet(error)  # it runs out by itself
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._driving.discard(task)

@@ -10,8 +10,9 @@ from app.clock import Clock
 from app.domain.clients import Client, liveness
 from app.domain.errors import NotFound
 from app.services.agents import PROBE_CONNECTIONS, AgentCaller
+from app.services.outages import Outage
 from app.settings import HealthSettings
-from app.store.database import Database
+from app.store.database import Database, is_outage
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,7 @@ class HealthProber:
         self._interval = settings.interval_seconds
         self._clock = clock
         self._places = asyncio.Semaphore(PROBE_CONNECTIONS)
+        self._outage = Outage()
 
     async def run(self) -> None:
         """Tick until cancelled; a tick that fails is logged and the loop goes on."""
@@ -32,8 +34,13 @@ class HealthProber:
             await self._clock.sleep(self._interval / 2)
             try:
                 await self.tick()
-            except Exception:
-                log.exception("health tick failed")
+            except Exception as error:
+                if is_outage(error):
+                    self._outage.meet(error)
+                else:
+                    log.exception("health tick failed")
+            else:
+                self._outage.end()
 
     async def tick(self) -> None:
         """Probe every client that was silent for more than an interval."""

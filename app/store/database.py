@@ -31,12 +31,24 @@ class DatabaseUnavailable(ConnectionError):
     """No connection can be had now."""
 
 
-def is_outage(error: SQLAlchemyError) -> bool:
+def is_outage(error: BaseException) -> bool:
     """Whether the same statement may well succeed in a moment: SQLSTATE says so, or the connection is gone."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_outage(part) for part in error.exceptions)
+    if isinstance(error, DatabaseUnavailable):
+        return True
     if not isinstance(error, DBAPIError):
         return False
     state = str(getattr(error.orig, "sqlstate", None) or "")
     return error.connection_invalidated or isinstance(error, OperationalError) or state[:2] in _PASSING
+
+
+def in_a_line(error: BaseException) -> str:
+    """What happened, without the statement and the advice that SQLAlchemy adds."""
+    if isinstance(error, BaseExceptionGroup):
+        return in_a_line(error.exceptions[0])
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
 
 
 class Database:

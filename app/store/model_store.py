@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
@@ -36,6 +36,10 @@ class StoredFile:
     size: int
 
 
+class StoreUnavailable(OSError):
+    """The disk takes nothing in now: it is full, read-only, or broken."""
+
+
 class FileTooLarge(Exception):
     """More bytes came than were allowed; what was written is gone again."""
 
@@ -46,6 +50,8 @@ class FileTooLarge(Exception):
 
 class ModelStore:
     """A directory of files. What is not a coroutine blocks on the disk: call it from a thread.
+
+    What writes raises `StoreUnavailable` where the disk does.
 
     A store that is not `durable` skips the syncs: its files outlive the process, not a loss of power.
     """
@@ -123,22 +129,24 @@ class _Writer:
         return self._file is not None
 
     def write(self, chunk: bytes | memoryview) -> BufferedWriter:
-        if self._file is None:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._file = self._temporary.open("xb")
-        self._digest.update(chunk)
-        self._size += self._file.write(chunk)
-        return self._file
+        with _disk():
+            if self._file is None:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                self._file = self._temporary.open("xb")
+            self._digest.update(chunk)
+            self._size += self._file.write(chunk)
+            return self._file
 
     def finish(self, chunk: bytes) -> StoredFile:
         """Write the last bytes and give the file its name."""
         file = self.write(chunk)
-        if self._durable:
-            file.flush()
-            os.fsync(file.fileno())
-        file.close()
-        stored = StoredFile(self._digest.hexdigest(), self._size)
-        self._temporary.replace(self._directory / stored.sha256)
+        with _disk():
+            if self._durable:
+                file.flush()
+                os.fsync(file.fileno())
+            file.close()
+            stored = StoredFile(self._digest.hexdigest(), self._size)
+            self._temporary.replace(self._directory / stored.sha256)
         self._file = None
         if self._durable:
             _sync(self._directory)
@@ -148,11 +156,19 @@ class _Writer:
         """Drop what was not finished."""
         if self._file is None:
             return
-        try:
-            self._file.close()  # which writes what is left, and raises where the disk is full
-        finally:
+        with contextlib.suppress(OSError):  # closing writes what is left, and raises where the disk is full
+            self._file.close()
+        with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
-            self._file = None
+        self._file = None
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(error.errno, error.strerror, error.filename) from error
 
 
 async def _in_thread(

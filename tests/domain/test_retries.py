@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from app.domain.retries import RetryBudget, pause
+from app.domain.retries import RetryBudget, Setbacks, pause
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,39 @@ def test_pauses_are_drawn_from_nothing_up_to_a_bound_that_doubles(tries: int, lo
     assert min(pauses) < 0.02 * longest
     assert 0.98 * longest < max(pauses) <= longest
     assert sum(pauses) / len(pauses) == pytest.approx(longest / 2, rel=0.1)
+
+
+def test_setbacks_are_followed_by_pauses_that_double_up_to_two_seconds() -> None:
+    setbacks = Setbacks()
+    assert setbacks.begin(100.0) == 0.0
+    setbacks.give_back()
+    assert [setbacks.fail(101.0) for _ in range(6)] == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
+    setbacks.end()
+    assert setbacks.fail(101.0) == pytest.approx(0.2)
+
+
+def test_a_round_gets_back_the_time_from_the_first_setback_to_the_last_try() -> None:
+    setbacks = Setbacks()
+    setbacks.begin(100.0)
+    setbacks.give_back()
+    setbacks.fail(160.0)  # a minute of the round was well spent
+    assert setbacks.begin(160.2) == pytest.approx(0.2)
+    setbacks.fail(170.2)  # it did not even get into the round: nothing was given back
+    assert setbacks.begin(170.6) == pytest.approx(10.6)
+    setbacks.give_back()
+    setbacks.fail(171.6)  # into the round, and out of it a second later
+    assert setbacks.begin(172.4) == pytest.approx(1.8)
+    setbacks.give_back()
+    setbacks.end()
+    assert setbacks.begin(300.0) == 0.0
+
+
+def test_a_try_that_got_somewhere_is_not_lost() -> None:
+    setbacks = Setbacks()
+    setbacks.begin(100.0)
+    setbacks.give_back()
+    setbacks.fail(101.0)
+    setbacks.begin(101.2)
+    setbacks.give_back()
+    assert setbacks.fail(161.2) == pytest.approx(0.2)
+    assert setbacks.begin(161.4) == pytest.approx(0.2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from app.store.models import ModelVersion
 from app.wire.codec import MEDIA_TYPE, encode
@@ -203,6 +204,20 @@ async def test_a_file_that_holds_no_model_is_refused_and_leaves_no_trace(sqlite_
     for content, pointer in NO_MODELS:
         assert_problem(await sqlite_api.http.put(f"/v1/trainings/{training}/model", content=content), 422, pointer)
         assert await sqlite_api.stored() == before, content[:100]
+
+
+async def test_a_model_store_that_takes_nothing_in_answers_507_until_it_does(tmp_path: Path, sqlite_url: str) -> None:
+    async with running_api(tmp_path / "data", sqlite_url) as api:
+        path = f"/v1/trainings/{await api.create_training()}/model"
+        (tmp_path / "data" / "models").write_text("in the way of the directory")
+        with capture_logs() as logged:
+            problem = assert_problem(await api.http.put(path, content=MODEL), 507)
+        assert problem["type"] == "urn:tcsfeel:problem:storage-unavailable"
+        assert [line["event"] for line in logged if line["log_level"] == "error"] == [
+            "the model store takes nothing in"
+        ]
+        (tmp_path / "data" / "models").unlink()
+        assert (await api.http.put(path, content=MODEL)).status_code == 200
 
 
 async def test_a_model_above_the_limit_answers_413_and_leaves_no_trace(tmp_path: Path, sqlite_url: str) -> None:

@@ -16,7 +16,7 @@ from app.agent import AgentHost
 from app.domain.clients import Profile
 from app.services.agents import AgentCaller, AgentFailed, Reply
 from app.settings import AgentSettings
-from app.store.model_store import ModelStore, StoredFile
+from app.store.model_store import ModelStore, StoredFile, StoreUnavailable
 from app.wire.codec import decode, pack
 from app.wire.tasks import Task, read_result, task_metadata
 from tests.agent.fakes import AddingTrainer
@@ -283,7 +283,7 @@ async def test_a_body_that_breaks_counts_against_the_client(
 async def test_a_disk_that_is_full_does_not_count_against_the_client(fetch: Any, tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("in the way of the directory")
     async with calling(saying(200, b"hello")) as agents:
-        with pytest.raises(FileExistsError):
+        with pytest.raises(StoreUnavailable):
             await fetch(agents, ModelStore(tmp_path / "spool"))
 
 

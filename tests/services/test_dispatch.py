@@ -19,7 +19,7 @@ from app.services.breakers import Breakers
 from app.services.dispatch import MIN_BYTES_FOR_BANDWIDTH, Assignment, Dispatcher, TaskRun
 from app.settings import AgentSettings
 from app.store.database import Database
-from app.store.model_store import ModelStore
+from app.store.model_store import ModelStore, StoreUnavailable
 from app.wire.codec import pack, unpack
 from app.wire.tasks import Task, read_task, task_metadata
 from tests.services.fakes import Highest, SkippingClock, calling, metrics, profile
@@ -327,7 +327,7 @@ async def test_a_task_that_was_cancelled_at_the_agent_is_tried_again(bench: Benc
 async def test_a_disk_that_is_full_is_nobodys_failure_but_ours(bench: Benches, tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("in the way of the directory")
     async with bench(OK) as b:
-        with pytest.raises(FileExistsError):
+        with pytest.raises(StoreUnavailable):
             await b.go()
         assert await b.breaker() == Breaker()
 

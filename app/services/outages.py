@@ -1,0 +1,28 @@
+"""Telling operators of an outage of the database once, not at every try until it is over."""
+
+import time
+
+import structlog
+
+from app.store.database import in_a_line
+
+log = structlog.get_logger(__name__)
+
+
+class Outage:
+    """What a loop, or several of one service, knows of the database: whether it answers."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def meet(self, error: BaseException) -> None:
+        """A try failed."""
+        if self._since is None:
+            self._since = time.monotonic()
+            log.error("the database does not answer", reason=in_a_line(error))
+
+    def end(self) -> None:
+        """A try came through."""
+        if self._since is not None:
+            log.info("the database answers again", seconds=round(time.monotonic() - self._since, 1))
+            self._since = None

@@ -1,0 +1,158 @@
+"""Troubles of our own in the middle of a round: they interrupt it, and count against nobody."""
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import numpy as np
+import pytest
+from sqlalchemy.engine import make_url
+from structlog.testing import capture_logs
+
+from app.domain.breaker import Breaker
+from app.domain.rounds import Round
+from app.services.outages import Outage
+from app.store.database import DatabaseUnavailable
+from app.wire.codec import pack
+from tests.planes import Adder, Plane, plane, policy, until
+
+LONG = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}  # nobody gets on by a lease that runs out
+SHORT = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 1}
+
+
+@asynccontextmanager
+async def away(url: str) -> AsyncIterator[None]:
+    """Inside the block the database has no connections, and takes none."""
+    parts = make_url(url).set(drivername="postgresql")
+    server = await asyncpg.connect(parts.set(database="postgres").render_as_string(hide_password=False))
+    try:
+        await server.execute(f'ALTER DATABASE "{parts.database}" ALLOW_CONNECTIONS false')
+        await server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", parts.database
+        )
+        yield
+    finally:
+        await server.execute(f'ALTER DATABASE "{parts.database}" ALLOW_CONNECTIONS true')
+        await server.close()
+
+
+@asynccontextmanager
+async def in_mid_round(
+    directory: Path, database_url: str, coordinator: Mapping[str, Any], **fields: Any
+) -> AsyncIterator[tuple[Plane, str]]:
+    """A plane whose only agent has begun to train, and the training."""
+    trainer = Adder(1.0)
+    trainer.open.clear()
+    async with plane(directory, database_url, {"a": trainer}, coordinator=coordinator) as running:
+        training_id = await running.create(max_rounds=1, **fields)
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: _has_started(trainer))
+        yield running, training_id
+
+
+async def test_a_round_goes_on_after_an_outage_of_the_database(postgres_url: str, tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with in_mid_round(tmp_path, postgres_url, LONG) as (running, training_id):
+            trainer = running.trainers["a"]
+            async with away(postgres_url):
+                trainer.open.set()
+                await until(lambda: _told(logs, "interrupted"))
+            value = await running.ended(training_id, 1)
+            await _assert_whole(running, value)
+            assert value.deadline_at - value.started_at > 600, "it got its time back"
+            assert (await running.system.trainings.get(training_id)).fence == 1, "its owner went on"
+    assert {entry["event"] for entry in logs if entry["log_level"] == "error"} <= {"the database does not answer"}
+    assert not any("exc_info" in entry for entry in logs)
+
+
+async def test_after_an_outage_longer_than_the_lease_a_round_goes_on_at_once(postgres_url: str, tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with in_mid_round(tmp_path, postgres_url, SHORT) as (running, training_id):
+            async with away(postgres_url):
+                await until(lambda: _is_idle(running))
+            running.trainers["a"].open.set()
+            await running.drive()
+            await _assert_whole(running, await running.ended(training_id, 1))
+    told = [entry["event"] for entry in logs]
+    assert told.count("the lease ran out") == 1
+    assert {entry["event"] for entry in logs if entry["log_level"] == "error"} == {"the database does not answer"}
+
+
+@pytest.mark.parametrize(("place", "status"), [("spool", "training"), ("models", "aggregating")])
+async def test_a_round_goes_on_when_the_disk_has_room_again(
+    place: str, status: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "data"
+    with capture_logs() as logs:
+        async with in_mid_round(directory, sqlite_url, LONG, round_policy=policy(deadline_seconds=1.5)) as (
+            running,
+            training_id,
+        ):
+            release = _block_the_spool(directory) if place == "spool" else _block_the_next_model(directory)
+            running.trainers["a"].open.set()
+            await until(lambda: _told(logs, "interrupted"))
+            await asyncio.sleep(2)  # past the deadline
+            assert (await running.round(training_id, 1)).status == status
+            release()
+            await _assert_whole(running, await running.ended(training_id, 1))
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
+
+
+def test_an_outage_is_told_when_it_begins_and_when_it_is_over() -> None:
+    outage = Outage()
+    with capture_logs() as logs:
+        outage.end()
+        outage.meet(DatabaseUnavailable("connection refused"))
+        outage.meet(DatabaseUnavailable("connection refused"))
+        outage.end()
+        outage.end()
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
+        ("the database does not answer", "error"),
+        ("the database answers again", "info"),
+    ]
+    assert logs[0]["reason"] == "DatabaseUnavailable: connection refused"
+
+
+async def _assert_whole(running: Plane, value: Round) -> None:
+    """The round as if nothing had been, and nothing held against its client."""
+    assert value.status == "completed"
+    (part,) = value.participations
+    assert (part.status, part.attempts) == ("received", 1)
+    assert set(running.trainers["a"].fitted.values()) == {1}
+    assert await running.weight(value.training_id) == 1.0
+    async with running.system.db.read() as tx:
+        client = await tx.clients.get("a")
+    assert client.breaker == Breaker(outcomes=("ok",))
+    assert client.measured.reliability == 1.0
+
+
+def _block_the_spool(directory: Path) -> Callable[[], None]:
+    spool = directory / "spool"
+    shutil.rmtree(spool, ignore_errors=True)
+    spool.write_text("in the way of the directory")
+    return spool.unlink
+
+
+def _block_the_next_model(directory: Path) -> Callable[[], None]:
+    payload = pack({"w": np.ones(3, np.float32)}).payload()
+    place = directory / "models" / hashlib.sha256(b"".join(payload)).hexdigest()
+    place.mkdir()
+    return place.rmdir
+
+
+async def _has_started(trainer: Adder) -> bool:
+    return bool(trainer.fitted)
+
+
+async def _told(logs: Sequence[Mapping[str, Any]], event: str) -> bool:
+    return any(entry["event"] == event for entry in logs)
+
+
+async def _is_idle(running: Plane) -> bool:
+    return not running.system.coordinator._driving
