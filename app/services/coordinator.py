@@ -212,8 +212,10 @@ class Coordinator:
                         renewed = began
             except Fenced:
                 return
+            except TimeoutError:  # of the database's making, or this process has stood still: who knows
+                break
             except (SQLAlchemyError, OSError) as error:
-                if is_outage(error) or isinstance(error, TimeoutError):
+                if is_outage(error):
                     self._outage.meet(error)
                 else:
                     log.warning("the lease could not be renewed", exc_info=True)

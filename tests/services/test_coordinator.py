@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from app.domain.breaker import Breaker
 from app.domain.rounds import Round
 from app.services.outages import Outage
-from app.store.database import DatabaseUnavailable
+from app.store.database import Database, DatabaseUnavailable
 from app.wire.codec import pack
 from tests.planes import Adder, Plane, plane, policy, until
 
@@ -82,6 +82,22 @@ async def test_after_an_outage_longer_than_the_lease_a_round_goes_on_at_once(pos
     told = [entry["event"] for entry in logs]
     assert told.count("the lease ran out") == 1
     assert {entry["event"] for entry in logs if entry["log_level"] == "error"} == {"the database does not answer"}
+
+
+async def test_an_owner_that_gets_no_answer_in_time_blames_nobody(postgres_url: str, tmp_path: Path) -> None:
+    """The database may have fallen silent, or the owner's own process may have stood still: it cannot know."""
+    with capture_logs() as logs:
+        async with in_mid_round(tmp_path, postgres_url, SHORT) as (running, training_id):
+            other = Database(postgres_url)
+            async with other.begin() as tx:
+                await tx.trainings.get(training_id, for_update=True)
+                await until(lambda: _told(logs, "the lease ran out"))
+            await other.dispose()
+            running.trainers["a"].open.set()
+            await until(lambda: _is_idle(running))
+            await running.drive()
+            await _assert_whole(running, await running.ended(training_id, 1))
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == []
 
 
 @pytest.mark.parametrize(("place", "status"), [("spool", "training"), ("models", "aggregating")])
