@@ -22,6 +22,7 @@ from app.store.transaction import Transaction
 
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 10
+IDLE_SECONDS = 10  # between two statements of a transaction
 _UNIX_EPOCH_JULIAN_DAY = 2440587.5
 _WRITES = "tcsfeel_writes"
 _PASSING = {"08", "40", "53", "57"}  # connection, transaction rollback, insufficient resources, operator intervention
@@ -115,7 +116,7 @@ class Database:
 
 
 def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -123,6 +124,14 @@ def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
         hide_parameters=True,
         connect_args={"timeout": CONNECT_SECONDS},
     )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(dbapi_connection: Any, _record: Any) -> None:
+        # A process that stands still in a transaction would keep its locks, and nobody could take its training over.
+        limit = f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
+        dbapi_connection.run_async(lambda connection: connection.execute(limit))
+
+    return engine
 
 
 def _sqlite_engine(url: str, pool_size: int, *, foreign_keys: bool) -> AsyncEngine:

@@ -4,10 +4,11 @@ import asyncio
 from typing import get_args
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.trainings import TrainingStatus
-from app.store.database import Database
+from app.store.database import Database, is_outage
 from app.store.leases import Claim, Fenced, Lease
 from app.store.tables import trainings
 from tests.store.samples import NOW, training
@@ -217,3 +218,29 @@ async def test_a_takeover_waits_for_the_owners_transaction_and_then_stands(db: D
     async with db.read() as tx:
         assert [event.type for event in await tx.events.after(0, training_id=None, limit=10)] == ["in time"]
         assert not await tx.leases.holds(old)
+
+
+async def test_an_owner_that_stands_still_in_a_transaction_is_rolled_back_by_the_server(postgres_url: str) -> None:
+    """Its transaction holds the training's row: nobody could claim it, however long ago the lease was over."""
+    stuck, peer = Database(postgres_url), Database(postgres_url)
+    await add(peer, "t")
+    lease = await take(peer, "a", OVER)
+
+    async def stand_still() -> None:
+        async with stuck.begin() as tx:
+            shown = (await tx.connection.execute(text("SHOW idle_in_transaction_session_timeout"))).scalar_one()
+            assert shown == "10s"
+            await tx.connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 50"))
+            await tx.leases.guard(lease)
+            assert await claim(peer, "b") is None
+            async with asyncio.timeout(20):
+                while (taken := await claim(peer, "b")) is None:  # noqa: ASYNC110  (the server rings no bell)
+                    await asyncio.sleep(0.01)
+            assert taken.previous_owner == "a"
+            await tx.leases.guard(lease)
+
+    with pytest.raises(SQLAlchemyError) as raised:
+        await stand_still()
+    assert is_outage(raised.value)
+    for database in (stuck, peer):
+        await database.dispose()
