@@ -7,6 +7,7 @@ fairer and cheaper than the file's.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from app.store.transaction import Transaction
 
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 10
+WAL_ATTEMPTS, WAL_PAUSE = 100, 0.02
 IDLE_SECONDS = 10  # between two statements of a transaction
 _UNIX_EPOCH_JULIAN_DAY = 2440587.5
 _WRITES = "tcsfeel_writes"
@@ -148,13 +150,10 @@ def _sqlite_engine(url: str, pool_size: int, *, foreign_keys: bool) -> AsyncEngi
         dbapi_connection.isolation_level = None  # the driver must not begin transactions on its own
         cursor = dbapi_connection.cursor()
         try:
-            for pragma in (
-                f"busy_timeout={BUSY_SECONDS * 1000}",
-                "journal_mode=WAL",
-                "synchronous=NORMAL",
-                f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
-            ):
-                cursor.execute(f"PRAGMA {pragma}")
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+            _use_wal(dbapi_connection, cursor)
+            cursor.execute("PRAGMA synchronous=NORMAL")
+            cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
         except BaseException:  # not a database, say: the pool does not know the connection yet, so it is ours to close
             dbapi_connection.close()
             raise
@@ -175,3 +174,16 @@ def _sqlite_engine(url: str, pool_size: int, *, foreign_keys: bool) -> AsyncEngi
             context.is_disconnect = False
 
     return engine
+
+
+def _use_wal(connection: Any, cursor: Any) -> None:
+    """Switch the file to a write-ahead log; of several that do this to a new file, SQLite refuses some at once."""
+    for attempts_left in reversed(range(WAL_ATTEMPTS)):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if attempts_left == 0 or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            connection.run_async(lambda _: asyncio.sleep(WAL_PAUSE))
+        else:
+            return
