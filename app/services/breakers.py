@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import structlog
@@ -29,11 +29,42 @@ class Breakers:
         self._clock = clock
         self._metrics = metrics
         self._rng = rng
+        self._opened: set[str] = set()
 
     async def admits(self, client_id: str) -> bool:
         """Whether a further call of a task that was admitted may go out: not once the breaker has opened."""
         async with self._db.read() as tx:
             return any(client.breaker.state != "open" for client in await tx.clients.some([client_id]))
+
+    def seems_open(self, client_id: str) -> bool:
+        """Whether this process has opened the breaker last: a reason to look, since others may have changed it."""
+        return client_id in self._opened
+
+    async def is_open(self, client_id: str) -> bool:
+        """Whether calls of tasks under way have to stop. A removed client's go on."""
+        return bool(await self.open_among([client_id]))
+
+    async def open_among(self, client_ids: Collection[str]) -> frozenset[str]:
+        """Those of the clients whose breaker is open."""
+        async with self._db.read() as tx:
+            return frozenset(c.id for c in await tx.clients.some(client_ids) if c.breaker.state == "open")
+
+    async def admit(self, client_id: str, seconds: float, *, force: bool = False) -> bool:
+        """Let one call through that takes at most `seconds`, as a probe where the breaker is not closed.
+
+        `force` is that of `Breaker.admit`. False where the call must not go out.
+        """
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            for client in await tx.clients.lock([client_id]):
+                admitted = client.breaker.admit(now, seconds, force=force)
+                if admitted is None:
+                    return False
+                if admitted != client.breaker:
+                    await tx.clients.put(replace(client, breaker=admitted))
+                    await self.note(tx, client.breaker, admitted, client_id)
+                return True
+        return False
 
     async def fail(self, client_id: str) -> None:
         """One call failed."""
@@ -69,6 +100,7 @@ class Breakers:
         """Tell operators of a change of state."""
         if before.state == after.state:
             return
+        (self._opened.add if after.state == "open" else self._opened.discard)(client_id)
         self._metrics.breaker_changes.labels(after.state).inc()
         await tx.events.append(
             f"breaker.{after.state}", self._clock.now(), client_id=client_id, retry_at=after.retry_at, was=before.state

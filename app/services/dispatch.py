@@ -3,6 +3,10 @@
 A task that was handed over before (the coordinator restarted, or another replica took over) is polled first: the agent
 keeps results until they are deleted, so nothing is trained twice. 404 means that the agent forgot it: it is handed over
 again, which costs no retry.
+
+A task was let through by its client's breaker when it was planned, or needed no permit. No call goes out any more once
+the breaker has opened, by this task's failures or by another training's: a breaker that this process has opened is
+known at once, and after every wait the stored one is looked at.
 """
 
 import asyncio
@@ -24,6 +28,10 @@ MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwid
 POLL_PAUSE = 1.0  # where an agent answers a long poll at once
 BUSY_PAUSE = 1.0  # the first; it doubles, since each try may send the model again
 LONGEST_BUSY_PAUSE = 30.0
+
+
+class _ShutOut(Exception):
+    """The client's breaker has opened since its task was let through."""
 
 
 @dataclass(slots=True)
@@ -87,20 +95,25 @@ class Dispatcher:
     async def run(self, run: TaskRun, assignment: Assignment, budget: RetryBudget) -> TaskRun:
         """Fill `run`. It ends with a file, or with a reason; the caller bounds its time by cancelling it."""
         client_id = assignment.client.id
+        known = run.attempts > 0
+        waited = known or self._places.locked()
         async with self._places:
             run.started_at = self._clock.now()
-            known = run.attempts > 0
             with self._metrics.tasks_in_flight.track_inprogress():
                 while True:
                     try:
+                        await self._look(client_id, waited=waited)
                         run.file = await self._once(run, assignment, known=known)
+                    except _ShutOut:
+                        run.reason = run.reason or "its breaker opened"
+                        return run
                     except AgentFailed as error:
                         run.reason = str(error)
                         await self._breakers.fail(client_id)
                     else:
                         run.reason = None
                         return run
-                    known = False
+                    known, waited = False, True
                     if not (await self._breakers.admits(client_id) and budget.spend(max(1, run.attempts))):
                         return run
                     await self._clock.sleep(pause(max(1, run.attempts), self._rng))
@@ -109,13 +122,18 @@ class Dispatcher:
         """Tell the agent that the task's result is stored or no longer wanted."""
         await self._caller.forget(client.profile, task_id)
 
+    async def _look(self, client_id: str, *, waited: bool) -> None:
+        """Raise `_ShutOut` where the client may not be called now; `waited`: something may have happened elsewhere."""
+        if (waited or self._breakers.seems_open(client_id)) and await self._breakers.is_open(client_id):
+            raise _ShutOut
+
     async def _once(self, run: TaskRun, assignment: Assignment, *, known: bool) -> StoredFile:
         """One try: hand over (unless the agent may know the task already), then poll until there is a result."""
         profile, task, spool = assignment.client.profile, assignment.task, assignment.spool
         if not known:
             run.attempts += 1
         reply = Reply("working") if known else await self._hand_over(run, assignment)
-        forgotten = busy = 0
+        forgotten = busy = polls = 0
         while True:
             match reply.answer:
                 case "result" if reply.file is not None:
@@ -130,6 +148,7 @@ class Dispatcher:
                     forgotten += 1
                     if forgotten > MAX_TRIES:
                         raise AgentFailed("it keeps forgetting the task")
+                    await self._look(assignment.client.id, waited=False)
                     reply = await self._hand_over(run, assignment)
                     continue
                 case "busy":
@@ -137,6 +156,8 @@ class Dispatcher:
                     await self._clock.sleep(_patience(reply, busy))
                 case _:
                     pass
+            await self._look(assignment.client.id, waited=polls > 0)
+            polls += 1
             reply = await self._poll(profile, task.id, spool)
 
     async def _poll(self, profile: Profile, task_id: str, spool: ModelStore) -> Reply:
@@ -164,6 +185,7 @@ class Dispatcher:
                 return reply
             busy += 1
             await self._clock.sleep(_patience(reply, busy))
+            await self._look(client.id, waited=True)
 
     def _measure(self, run: TaskRun, client_id: str, size: int, seconds: float) -> None:
         run.bytes_received += size

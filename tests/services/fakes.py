@@ -21,14 +21,20 @@ HERE = "127.0.0.1"
 
 
 class SkippingClock(FakeClock):
-    """Sleeps take no time: the clock jumps to their end. `slept` holds how long they would have been."""
+    """Sleeps take no time: the clock jumps to their end. `slept` holds how long they would have been.
+
+    `meanwhile` is what happens during a sleep.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.slept: list[float] = []
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        if self.meanwhile is not None:
+            await self.meanwhile()
         self.advance(seconds)
         await asyncio.sleep(0)
 

@@ -124,3 +124,31 @@ async def test_what_happens_to_a_client_that_was_removed_is_recorded_nowhere(bre
     await breakers.succeed("stranger")
     assert not await breakers.admits("stranger")
     assert await events(db) == []
+
+
+async def test_an_open_breaker_of_this_process_is_known_without_a_look(breakers: Breakers, db: Database) -> None:
+    for _ in range(3):
+        await breakers.fail("a")
+    assert breakers.seems_open("a")
+    assert not breakers.seems_open("b")
+    assert await breakers.open_among(["a", "b", "of nobody"]) == {"a"}
+    async with db.begin() as tx:
+        await tx.clients.put(client("a"))
+    assert breakers.seems_open("a"), "others have closed it"
+    assert not await breakers.is_open("a")
+    await breakers.isolate("a")
+    await breakers.reset("a")
+    assert not breakers.seems_open("a")
+
+
+async def test_a_single_call_takes_the_one_permit_of_a_half_open_breaker(breakers: Breakers, db: Database) -> None:
+    assert await breakers.admit("a", 10)
+    assert await breakers.admit("a", 10), "a closed breaker has no need to count"
+    for _ in range(3):
+        await breakers.fail("a")
+    assert not await breakers.admit("a", 10)
+    assert await breakers.admit("a", 10, force=True)
+    assert (await breakers.get("a")).probe_until == NOW + 10
+    assert not await breakers.admit("a", 10, force=True)
+    assert [event.type for event in await events(db)] == ["breaker.open", "breaker.half_open"]
+    assert not await breakers.admit("of nobody", 10)

@@ -287,6 +287,59 @@ async def test_a_probe_that_fails_is_not_retried(bench: Benches) -> None:
         assert (await b.breaker()).openings == 2
 
 
+async def test_no_retry_goes_out_when_the_breaker_opens_in_the_pause_before_it(bench: Benches) -> None:
+    async with bench(503, OK) as b:
+        b.clock.meanwhile = lambda: _open(b.db)
+        run = await b.go()
+        assert b.script.calls == ["PUT"]
+        assert (run.attempts, run.bytes_sent, run.reason) == (1, SIZE, "answered 503: ")
+
+
+async def test_a_task_is_not_polled_any_more_once_the_breaker_has_opened(bench: Benches) -> None:
+    async with bench(202, 202, OK) as b:  # another training's calls of the same client fail
+        b.clock.meanwhile = lambda: _open(b.db)
+        run = await b.go()
+        assert b.script.calls == ["PUT", "GET"]
+        assert (run.file, run.reason) == (None, "its breaker opened")
+        assert (await b.breaker()).consecutive_failures == 0, "it has failed nothing here"
+
+
+async def test_a_busy_agent_is_not_asked_again_once_the_breaker_has_opened(bench: Benches) -> None:
+    async with bench(429, OK) as b:
+        b.clock.meanwhile = lambda: _open(b.db)
+        run = await b.go()
+        assert b.script.calls == ["PUT"]
+        assert (run.attempts, run.reason) == (1, "its breaker opened")
+
+
+async def test_a_breaker_that_this_process_has_opened_stops_the_next_call_too(bench: Benches) -> None:
+    async with bench(202, OK) as b:
+
+        async def fail() -> None:  # as another training's calls do, while the task is handed over
+            for _ in range(3):
+                await b.dispatcher._breakers.fail("a")
+
+        b.script.before = fail
+        run = await b.go()
+        assert b.script.calls == ["PUT"]
+        assert (run.file, run.reason) == (None, "its breaker opened")
+
+
+async def test_a_breaker_that_was_closed_elsewhere_stops_nothing(bench: Benches) -> None:
+    async with bench(202, OK) as b:
+
+        async def fail_and_reset() -> None:
+            for _ in range(3):
+                await b.dispatcher._breakers.fail("a")
+            async with b.db.begin() as tx:
+                await tx.clients.put(client("a", profile=profile()))
+
+        b.script.before = fail_and_reset
+        await b.go()
+        assert b.script.calls == ["PUT", "GET"]
+        assert b.result() == b"result"
+
+
 async def test_a_client_that_is_removed_while_its_task_runs_ends_it(bench: Benches) -> None:
     async with bench(503) as b:
 
@@ -388,3 +441,9 @@ async def test_an_agent_is_told_to_forget(bench: Benches) -> None:
     async with bench(OK) as b:
         await b.dispatcher.forget(replace(b.assignment.client), TASK.id)
         assert b.script.calls == ["DELETE"]
+
+
+async def _open(db: Database) -> None:
+    """As another replica does."""
+    async with db.begin() as tx:
+        await tx.clients.put(client("a", profile=profile(), breaker=Breaker(state="open", retry_at=9e9, openings=1)))

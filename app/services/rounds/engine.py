@@ -215,6 +215,9 @@ class RoundEngine:
         patience = max(0.0, value.deadline_at - self._clock.now()) / ASKED_FOR_A_MODEL
         problem = AgentFailed("no client was selected")
         for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]:
+            if not await self._breakers.admit(client_id, patience, force=client_id in fleet.forced):
+                problem = AgentFailed(f"no initial model: the breaker of client {client_id!r} is not closed")
+                continue
             try:
                 async with asyncio.timeout(patience):
                     received = await self._caller.initial_model(clients[client_id].profile, spool)
@@ -224,6 +227,8 @@ class RoundEngine:
                 problem = AgentFailed(f"no initial model: client {client_id!r}: {reason}")
                 await self._breakers.fail(client_id)
             else:
+                if clients[client_id].breaker.state != "closed":
+                    await self._breakers.succeed(client_id)
                 return await self._ledger.initial_model(lease, stored)
         raise problem
 

@@ -1,8 +1,11 @@
 """One client's part in a phase of a round: its task at its agent, and what comes of the answer."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
 from app.domain.aggregation import update_quality
@@ -15,6 +18,7 @@ from app.services.breakers import Breakers
 from app.services.dispatch import Assignment, Dispatcher, TaskRun
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
+from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore
 from app.wire.codec import Packed
@@ -117,14 +121,27 @@ class Participants:
         return self._clock.now()
 
     def forget(self, clients: Iterable[Client], value: Round, kind: TaskKind) -> None:
-        """Tell agents, without waiting for them, that results are stored or no longer wanted."""
+        """Tell agents, without waiting for them, that results are stored or no longer wanted.
+
+        Nothing depends on it: an agent that is not told drops what it has by itself. One whose breaker is open is not.
+        """
 
         async def errand(client: Client) -> None:
-            async with asyncio.timeout(FORGET_SECONDS):
-                await self._dispatcher.forget(client, task_id(value.training_id, value.number, client.id, kind))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FORGET_SECONDS):
+                    await self._dispatcher.forget(client, task_id(value.training_id, value.number, client.id, kind))
 
-        for client in clients:
-            task = asyncio.create_task(errand(client))
+        async def errands(clients: list[Client]) -> None:
+            try:
+                shut_out = await self._breakers.open_among([client.id for client in clients])
+            except (SQLAlchemyError, OSError) as error:
+                if not is_outage(error):
+                    raise
+                return
+            await asyncio.gather(*(errand(client) for client in clients if client.id not in shut_out))
+
+        if told := list(clients):
+            task = asyncio.create_task(errands(told))
             self._errands.add(task)
             task.add_done_callback(self._errands.discard)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from app.agent import EvaluateResult, Parameters, Task
+from app.domain.breaker import Breaker
 from app.domain.errors import StateForbids
 from app.domain.rounds import Round
 from tests.clocks import FakeClock
@@ -295,6 +296,19 @@ async def test_an_agent_without_model_is_passed_over_for_the_next(sqlite_url: st
     async with plane(tmp_path, sqlite_url, trainers) as running:
         value = await running.run_round(await running.create())
         assert value.status == "completed"
+
+
+async def test_who_is_asked_for_a_model_while_its_breaker_is_open_is_probed(sqlite_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
+        async with running.system.db.begin() as tx:
+            client = await tx.clients.get("a")
+            await tx.clients.put(replace(client, breaker=Breaker(state="open", retry_at=1.0, openings=1)))
+        value = await running.run_round(await running.create())
+        assert value.status == "completed"
+        async with running.system.db.read() as tx:
+            told = [event.type for event in await tx.events.after(0, training_id=None, limit=100)]
+    about = [kind for kind in told if kind.startswith(("breaker.", "training.model", "round.planned"))]
+    assert about == ["breaker.half_open", "breaker.closed", "training.model_fetched", "round.planned"]
 
 
 async def test_a_round_by_hand_is_refused_while_the_training_runs(sqlite_url: str, tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""What agents are told when nobody waits for their answer."""
+
+import asyncio
+import gc
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.domain.breaker import Breaker
+from app.services.breakers import Breakers
+from app.services.dispatch import Dispatcher
+from app.services.rounds import participants
+from app.services.rounds.files import RoundFiles
+from app.services.rounds.participants import Participants
+from app.settings import AgentSettings
+from app.store.database import Database
+from app.store.model_store import ModelStore
+from tests.clocks import FakeClock
+from tests.services.fakes import calling, metrics, profile
+from tests.store.samples import a_round, client
+
+CLIENTS = [
+    client("a", profile=profile("http://a")),
+    client("b", profile=profile("http://b"), breaker=Breaker(state="open", retry_at=9e9, openings=1)),
+    client("c", profile=profile("http://c"), breaker=Breaker(state="half_open", openings=1)),
+]
+
+
+@asynccontextmanager
+async def errands(
+    db: Database, directory: Path, *, hang: bool = False
+) -> AsyncIterator[tuple[Participants, list[str]]]:
+    """Participants, and what their agents are told."""
+    told: list[str] = []
+
+    async def agent(request: httpx.Request) -> httpx.Response:
+        told.append(f"{request.method} {request.url}")
+        if hang:
+            await asyncio.Event().wait()
+        return httpx.Response(204)
+
+    nothing: Any = None  # no ledger: errands write nothing
+    async with calling(agent) as caller:
+        clock, counts, rng = FakeClock(), metrics(), random.Random(1)  # noqa: S311  (jitter, not secrets)
+        breakers = Breakers(db, clock, counts, rng)
+        dispatcher = Dispatcher(
+            caller=caller, breakers=breakers, settings=AgentSettings(), clock=clock, metrics=counts, rng=rng
+        )
+        files = RoundFiles(ModelStore(directory / "models"), directory / "spool")
+        yield Participants(clock=clock, dispatcher=dispatcher, breakers=breakers, files=files, ledger=nothing), told
+
+
+async def run_by_themselves(these: Participants) -> None:
+    """Let errands come to their ends without anybody who asks for their results."""
+    await asyncio.wait(set(these._errands))
+    await asyncio.sleep(0)
+    gc.collect()  # then asyncio tells of exceptions that nobody has seen
+
+
+async def test_agents_are_told_to_forget_unless_their_breaker_is_open(sqlite: Database, tmp_path: Path) -> None:
+    async with sqlite.begin() as tx:
+        await tx.clients.add(CLIENTS)
+    async with errands(sqlite, tmp_path) as (these, told):
+        these.forget(CLIENTS, a_round("t", 3), "fit")
+        these.forget([], a_round("t", 3), "fit")
+        await these.drain()
+    assert sorted(told) == ["DELETE http://a/tasks/t.3.a.fit", "DELETE http://c/tasks/t.3.c.fit"]
+
+
+async def test_an_agent_that_does_not_listen_is_left_alone(
+    sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(participants, "FORGET_SECONDS", 0.01)
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+    async with errands(sqlite, tmp_path, hang=True) as (these, told):
+        these.forget(CLIENTS, a_round("t", 3), "fit")
+        await run_by_themselves(these)
+    assert len(told) == 3
+    assert problems == []
+
+
+async def test_without_a_database_agents_are_told_nothing(tmp_path: Path) -> None:
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+    async with errands(Database(f"sqlite+aiosqlite:///{tmp_path}/no/such/file.db"), tmp_path) as (these, told):
+        these.forget(CLIENTS, a_round("t", 3), "fit")
+        await run_by_themselves(these)
+    assert told == []
+    assert problems == []
