@@ -4,6 +4,7 @@
 #   ARGS="..."                passed on by demo, test, bench and lock
 #   WORKERS=2                 processes that share the tests
 #   DB=sqlite KILLS=50        for crash and takeover: which database (postgres, if not said), and how many kills
+#   AGENTS=40 ROUNDS=10       for chaos; likewise MINUTES=3 for soak, and RESTARTS=5 for restarts
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -37,7 +38,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test check lint types layers format bench crash crash-mutants takeover lock clean
+.PHONY: help demo test check lint types layers format bench crash crash-mutants takeover chaos soak restarts lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -83,6 +84,15 @@ crash-mutants: $(DEV) ## Break the product on purpose, and see whether crash fin
 
 takeover: $(DEV) ## Kill the owner of a training 50 times, and time its successors (DB=sqlite KILLS=10)
 	@$(BIN)/python -m tests.harnesses.takeover --database $(DB) --kills $(or $(KILLS),50) $(ARGS)
+
+chaos: $(DEV) ## Put 100 agents behind a network that breaks for 30 of them, for 50 rounds (DB=sqlite AGENTS=40 ROUNDS=10)
+	@$(BIN)/python -m tests.harnesses.chaos --database $(DB) --agents $(or $(AGENTS),100) --rounds $(or $(ROUNDS),50) $(ARGS)
+
+soak: $(DEV) ## Run rounds for 10 minutes and fit slopes to what the server takes (DB=sqlite MINUTES=3)
+	@$(BIN)/python -m tests.harnesses.soak --database $(DB) --minutes $(or $(MINUTES),10) $(ARGS)
+
+restarts: $(DEV) ## Stop Postgres in the middle of rounds 20 times, fill the disk, and look for what got lost (RESTARTS=5)
+	@$(BIN)/python -m tests.harnesses.restarts --restarts $(or $(RESTARTS),20) $(ARGS)
 
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(COMPILE) --extra demo --output-file requirements.lock pyproject.toml

@@ -62,6 +62,12 @@ class Server:
                     pass
                 await asyncio.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        """Of the process while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """``kill -9``."""
         self._end(signal.SIGKILL)

@@ -1,0 +1,367 @@
+"""``make chaos``: a fleet of which three in ten are behind a broken network, and rounds that end in time all the same.
+
+Every agent is behind a proxy of its own (see `proxy`), whose faults change as time goes by. Two trainings share the
+fleet. One is patient: it waits for everybody until the deadline. One is brisk: its quorum is enough after a second.
+What the server has stored is compared with what the proxies have seen:
+
+- every round ends by its deadline;
+- retries stay within their budget;
+- while a breaker is open nobody calls its client, and half-open it lets one probe through at a time. Health probes are
+  no calls in this sense, and the `DELETE` by which a half-open client's former task is called off is no probe;
+- every update that counts is, to the byte, what its agent has sent, or what the proxy has made of it: a bit flipped in
+  the middle of a tensor gives another number, and without a checksum in the protocol nobody can tell. They are counted;
+- nothing is held against a client whose network works.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import re
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.agent import AgentHost
+from app.agent.listening import listening
+from app.agent.registration import Member
+from app.agent.server import registered
+from app.domain.clients import Client
+from app.domain.retries import RetryBudget
+from app.domain.rounds import Round
+from app.store.database import Database
+from app.store.events import Event
+from app.wire.codec import decode
+from tests.e2e.servers import Server, server, unhandled
+from tests.harnesses.databases import database_server, new_database
+from tests.harnesses.history import MANY, History, read_history
+from tests.harnesses.proxy import Call, Weather, proxies
+from tests.harnesses.wide import WideLearner
+
+DEADLINE_SECONDS = 6.0
+LATE = 1.0  # s beyond the deadline
+FIT_SECONDS = 0.1
+FLOATS = 4_000
+THREADS = 32
+PATIENT_SHARE = 0.4  # of the rounds; theirs are the long ones
+POLICIES: Mapping[str, Mapping[str, float]] = {
+    "patient": {"deadline_seconds": DEADLINE_SECONDS, "quorum": 0.6, "grace_seconds": 60},
+    "brisk": {"deadline_seconds": DEADLINE_SECONDS, "quorum": 0.5, "grace_seconds": 1},
+}
+ENVIRONMENT = {
+    "TCSFEEL_COORDINATOR__LEASE_SECONDS": "15",
+    # Within a deadline, so that an agent that hangs fails, and is not only late.
+    "TCSFEEL_AGENTS__CONNECT_SECONDS": "1",
+    "TCSFEEL_AGENTS__READ_SECONDS": "2.5",
+    "TCSFEEL_AGENTS__POLL_SECONDS": "1",
+}
+SLACK = 0.5  # s: an instant in the log of events, and the same one at a proxy
+LOOK_SECONDS = 0.25
+_TASK = re.compile(r"/agents/[^/]+/tasks/([^/?]+)")
+_ERRORS = re.compile(r'^http_requests_total\{.*status="5xx".*\} ([0-9.e+]+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How large, and how bad. `patience` is after how many seconds a run that has not ended will not."""
+
+    agents: int = 100
+    faulty: float = 0.3
+    rounds: int = 50
+    clients: int = 20
+    evaluators: int = 20
+    seed: int = 1
+    spell: tuple[float, float] = (3.0, 15.0)
+    patience: float = 3600.0
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a run has come to. `problems` is empty where all is well."""
+
+    history: History
+    calls: Sequence[Call]
+    events: Sequence[Event]
+    late: float = 0.0
+    attempts: int = 0
+    first_tries: int = 0
+    corrupted: int = 0
+    taken: int = 0
+    probes: int = 0
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        return self.attempts / max(1, self.first_tries)
+
+
+async def chaos(run: Run, directory: Path, database: str | None) -> Outcome:
+    began = time.monotonic()
+    rng = random.Random(run.seed)  # noqa: S311  (chance, not secrets)
+    clients = [f"c-{number:03}" for number in range(run.agents)]
+    faulty = frozenset(rng.sample(clients, round(run.faulty * run.agents)))
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
+    async with (
+        new_database(database, directory / "database") as url,
+        server(directory, url, **ENVIRONMENT) as control,
+        _fleet(clients, control, run.seed) as (made, calls),
+    ):
+        weather = asyncio.create_task(Weather(proxies=made, rng=rng, faulty=faulty, spell=run.spell).run())
+        try:
+            async with asyncio.timeout(run.patience):
+                refused = await _train(control, run)
+        finally:
+            weather.cancel()
+            await asyncio.wait([weather])
+        for proxy in made.values():
+            await proxy.set_mode("pass")
+        status = control.stop()
+        history = await read_history(url)
+        known, events = await _stored(url)
+    outcome = Outcome(history=history, calls=calls, events=events)
+    outcome.problems += [f"{count} times {answer}" for answer, count in refused.items()]
+    if status not in {0, -signal.SIGTERM}:  # uvicorn sends itself the signal again that has ended it
+        outcome.problems.append(f"the server ended with status {status}")
+    outcome.problems += [f"log: {line}" for line in unhandled(control.log)]
+    rounds = [value for story in history.stories.values() for value in story.rounds.values()]
+    _judge_rounds(outcome, rounds)
+    _judge_calls(outcome)
+    _judge_updates(outcome, rounds)
+    outcome.problems += _blamed(known, events, faulty)
+    outcome.problems += _unusable(history, directory / "data" / "models")
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+@asynccontextmanager
+async def _fleet(clients: Sequence[str], control: Server, seed: int) -> AsyncIterator[tuple[Any, list[Call]]]:
+    """Agents that are registered with the URLs of their proxies."""
+    host = AgentHost(threads=THREADS)
+    agents = {
+        client_id: host.add(
+            client_id, WideLearner(number, seconds=FIT_SECONDS, floats=FLOATS), token=secrets.token_urlsafe(16)
+        )
+        for number, client_id in enumerate(clients)
+    }
+    async with listening(host, "127.0.0.1", 0) as url:
+        upstream = ("127.0.0.1", int(url.rpartition(":")[2]))
+        async with proxies(clients, upstream, seed) as (made, calls):
+            members = [
+                Member(name, f"http://127.0.0.1:{made[name].port}{host.path(name)}", agent.token, agent.trainer)
+                for name, agent in agents.items()
+            ]
+            try:
+                async with registered(members, control.url, control.key, heartbeat_seconds=10):
+                    yield made, calls
+            finally:
+                host.close()
+
+
+async def _train(control: Server, run: Run) -> Counter[str]:
+    """Both trainings to their ends, with users who look; the answers that nobody should get."""
+    refused: Counter[str] = Counter()
+    patient = max(1, round(PATIENT_SHARE * run.rounds))
+    async with control.api() as http:
+
+        async def call(method: str, path: str, **request: Any) -> Any:
+            response = await http.request(method, path, **request)
+            if not response.is_success:
+                refused[f"{method} {path}: {response.status_code} {response.text[:200]}"] += 1
+            return response.json() if response.headers.get("Content-Type") == "application/json" else response.text
+
+        going = set()
+        for number, (name, rounds) in enumerate({"patient": patient, "brisk": run.rounds - patient}.items()):
+            body = {
+                "name": name,
+                "max_rounds": rounds,
+                "target_accuracy": 1.0,
+                "seed": run.seed + number,
+                "selection": {"strategy": "random", "min_clients": 1, "max_clients": run.clients},
+                "evaluation": {"clients": run.evaluators},
+                "round_policy": {**POLICIES[name], "max_failed_rounds": 1_000_000},
+            }
+            training = await call("POST", "/v1/trainings", json=body)
+            going.add(f"/v1/trainings/{training['id']}")
+        for path in going:
+            await call("POST", f"{path}/start")
+        while going:
+            going = {path for path in going if (await call("GET", path))["status"] == "running"}
+            await call("GET", "/v1/clients")
+            await call("GET", "/readyz")
+            metrics = await call("GET", "/metrics")
+            await asyncio.sleep(LOOK_SECONDS)
+        if errors := _ERRORS.findall(metrics):
+            refused[f"answers of the kind 5xx by the server's own count: {errors}"] += 1
+    return refused
+
+
+async def _stored(url: str) -> tuple[list[Client], list[Event]]:
+    db = Database(url, pool_size=1)
+    try:
+        async with db.read() as tx:
+            return await tx.clients.all(), await tx.events.after(0, training_id=None, limit=MANY)
+    finally:
+        await db.dispose()
+
+
+def _judge_rounds(outcome: Outcome, rounds: Iterable[Round]) -> None:
+    """They end in time, and retry within their budget."""
+    for value in rounds:
+        place = f"round {value.training_id}/{value.number}"
+        if value.ended_at is None:
+            outcome.problems.append(f"{place} has not ended")
+            continue
+        late = value.ended_at - value.deadline_at
+        outcome.late = max(outcome.late, late)
+        if late > LATE:
+            outcome.problems.append(f"{place} ended {late:.2f} s after its deadline")
+        attempts = sum(part.attempts for part in value.participations)
+        first = sum(part.attempts > 0 for part in value.participations)
+        outcome.attempts, outcome.first_tries = outcome.attempts + attempts, outcome.first_tries + first
+        if attempts > first + RetryBudget.of(first).left:
+            outcome.problems.append(f"{place} made {attempts} attempts for {first} clients")
+    sent: dict[str, Counter[str]] = defaultdict(Counter)
+    for call in outcome.calls:
+        if call.method == "PUT" and (task := _TASK.match(call.path)):
+            training, number, *_, kind = task[1].split(".")
+            sent[f"{training}/{number} {kind}"][task[1]] += 1
+    for phase, tasks in sent.items():
+        if tasks.total() > len(tasks) + RetryBudget.of(len(tasks)).left:
+            outcome.problems.append(f"{phase}: {tasks.total()} hand-overs of {len(tasks)} tasks reached the proxies")
+
+
+def _judge_calls(outcome: Outcome) -> None:
+    """The breakers' states in the log of events, against the calls that the proxies saw."""
+    states: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for event in outcome.events:
+        if event.type.startswith("breaker.") and event.client_id is not None:
+            states[event.client_id].append((event.at, event.type.removeprefix("breaker.")))
+    calls: dict[str, list[Call]] = defaultdict(list)
+    for call in outcome.calls:
+        if not call.path.endswith("/healthz"):
+            calls[call.client_id].append(call)
+    for client_id, changes in states.items():
+        for (since, state), (until, _) in zip(changes, [*changes[1:], (float("inf"), "")], strict=True):
+            begun = [call for call in calls[client_id] if since <= call.began < until]
+            if state == "open":
+                outcome.problems += [
+                    f"{call.method} {call.path} {call.began - since:.2f} s after {client_id}'s breaker had opened"
+                    for call in begun
+                    if call.began > since + SLACK
+                ]
+            elif state == "half_open":
+                probes = [call for call in begun if call.method != "DELETE"]
+                outcome.probes += len({_TASK.match(call.path) and call.path.partition("?")[0] for call in probes})
+                at_once = _at_once(probes)
+                if at_once > 1:
+                    outcome.problems.append(f"{at_once} calls at once while {client_id}'s breaker was half-open")
+
+
+def _at_once(calls: Sequence[Call]) -> int:
+    """How many calls were under way at the same moment. One that goes as another comes is a successor."""
+    changes = [(call.began, 1) for call in calls]
+    changes += [(call.ended - SLACK if call.ended is not None else float("inf"), -1) for call in calls]
+    highest = now = 0
+    for _, change in sorted(changes):
+        now += change
+        highest = max(highest, now)
+    return highest
+
+
+def _judge_updates(outcome: Outcome, rounds: Iterable[Round]) -> None:
+    """What counts is what was sent, byte for byte, or what the proxy has made of it."""
+    sent: dict[str, set[str | None]] = defaultdict(set)
+    broken: dict[str, set[str | None]] = defaultdict(set)
+    for call in outcome.calls:
+        if call.answer is not None and call.flipped is not None:
+            outcome.corrupted += 1
+        (sent if call.flipped is None else broken)[call.client_id].add(
+            call.answer if call.flipped is None else call.corrupted
+        )
+    for value in rounds:
+        for part in value.participations:
+            if part.status != "received" or part.update in sent[part.client_id]:
+                continue
+            if part.update in broken[part.client_id]:
+                outcome.taken += 1
+            else:
+                outcome.problems.append(f"round {value.number}: nobody has sent the update of {part.client_id}")
+
+
+def _blamed(clients: Iterable[Client], events: Iterable[Event], faulty: frozenset[str]) -> Iterable[str]:
+    for client in clients:
+        if client.id not in faulty and client.breaker.state != "closed":
+            yield f"the breaker of {client.id} is {client.breaker.state} for no fault of its own"
+    for event in events:
+        if event.type == "breaker.open" and event.client_id not in faulty:
+            yield f"the breaker of {event.client_id} opened for no fault of its own"
+
+
+def _unusable(history: History, models: Path) -> Iterable[str]:
+    for name, story in history.stories.items():
+        if story.training.model is None:
+            yield f"{name} has no model"
+            continue
+        parameters, _ = decode((models / story.training.model).read_bytes())
+        if not all(np.isfinite(values).all() for values in parameters.values()):
+            yield f"{name}: its model is not finite"
+
+
+def report(outcome: Outcome, run: Run, database: str, found: Sequence[str]) -> str:
+    """The closing line."""
+    rounds = [value for story in outcome.history.stories.values() for value in story.rounds.values()]
+    ends = Counter(value.status for value in rounds)
+    parts = Counter(part.status for value in rounds for part in value.participations)
+    opened = sum(event.type == "breaker.open" for event in outcome.events)
+    modes = Counter(call.mode for call in outcome.calls)
+    tasks = {task[1] for call in outcome.calls if call.method == "PUT" and (task := _TASK.match(call.path))}
+    puts = sum(call.method == "PUT" for call in outcome.calls)
+    return (
+        f"chaos on {database}: {run.agents} agents, {run.faulty:.0%} faulty, {len(rounds)} rounds "
+        f"({ends['completed']} completed, {ends['abandoned']} abandoned) in {outcome.seconds:.0f} s; "
+        f"at the latest {outcome.late:+.2f} s from the deadline; {outcome.attempts} attempts / "
+        f"{outcome.first_tries} first tries = {outcome.ratio:.3f}, {puts} hand-overs of {len(tasks)} tasks at the "
+        f"proxies; "
+        f"updates: {', '.join(f'{count} {status}' for status, count in sorted(parts.items()))}; "
+        f"{opened} breakers opened, {outcome.probes} probes; {outcome.corrupted} results corrupted, "
+        f"of which {outcome.taken} gave other finite numbers and went unnoticed; calls: "
+        f"{', '.join(f'{count} {mode}' for mode, count in sorted(modes.items()))}; load {os.getloadavg()[0]:.1f}; "
+        f"{'ok' if not found else f'{len(found)} PROBLEMS'}"
+    )
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--database", choices=["postgres", "sqlite"], default="postgres")
+    parser.add_argument("--agents", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a new directory for logs and files, instead of a temporary one")
+    given = parser.parse_args()
+    run = Run(agents=given.agents, rounds=given.rounds, seed=given.seed)
+    with database_server(given.database) as url, contextlib.ExitStack() as stack:
+        directory = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-chaos-")))
+        outcome = await chaos(run, directory, url)
+    found = outcome.problems
+    if outcome.ratio > 1.2:
+        found.append(f"{outcome.attempts} attempts are more than 1.2 x {outcome.first_tries} first tries")
+    for problem in found[:50]:
+        print(f"  {problem}")
+    print(report(outcome, run, given.database, found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

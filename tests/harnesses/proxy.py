@@ -1,0 +1,246 @@
+"""A TCP proxy between the control plane and one agent, which breaks what goes through it, and keeps a record of it.
+
+It understands just enough of HTTP to tell one request from the next, since a connection serves many. Faults:
+
+    refuse     nobody listens; existing connections are reset. Such calls are in no record: the kernel answers them
+    reset      the request is taken in, then the connection is reset
+    hang       the request is taken in, and nothing ever comes back
+    slow       the answer comes back at some bytes a second
+    cut        the connection is reset within the answer
+    corrupt    one bit of the answer is flipped
+    flap       each request draws: it passes, or the connection is reset
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import random
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+Mode = Literal["pass", "refuse", "reset", "hang", "slow", "cut", "corrupt", "flap"]
+FAULTS: tuple[Mode, ...] = ("refuse", "reset", "hang", "slow", "cut", "corrupt", "flap")
+SLOW_PIECES_A_SECOND = 10
+
+
+@dataclass(eq=False, kw_only=True)
+class Call:
+    """One request. Instants are unix seconds; `ended` is when its answer was through, or its connection was over.
+
+    Attributes:
+        answer: SHA-256 of the answer's body as the agent sent it, if it was a success.
+        flipped: where a bit was flipped in the answer: in its head or its body.
+        corrupted: SHA-256 of the body with its bit flipped.
+    """
+
+    client_id: str
+    method: str
+    path: str
+    mode: Mode
+    began: float
+    ended: float | None = None
+    answer: str | None = None
+    flipped: Literal["head", "body"] | None = None
+    corrupted: str | None = None
+
+
+class Proxy:
+    """Listens on a port of its own, which stays reserved while nobody listens on it."""
+
+    def __init__(self, client_id: str, upstream: tuple[str, int], rng: random.Random, record: list[Call]) -> None:
+        self.mode: Mode = "pass"
+        self._client_id = client_id
+        self._upstream = upstream
+        self._rng = rng
+        self._record = record
+        self._reserved = _bound(0)
+        self._server: asyncio.Server | None = None
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    @property
+    def port(self) -> int:
+        port: int = self._reserved.getsockname()[1]
+        return port
+
+    async def set_mode(self, mode: Mode) -> None:
+        self.mode = mode
+        if mode != "refuse":
+            await self._listen()
+        elif self._server is not None:
+            self._server.close()
+            self._server = None
+            for writer in list(self._serving.values()):
+                _reset(writer)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._serving):
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        self._reserved.close()
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, sock=_bound(self.port))
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving[task] = writer
+        task.add_done_callback(self._serving.pop)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        agent: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        try:
+            agent = await asyncio.open_connection(*self._upstream)
+            while await self._exchange(reader, writer, *agent):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # one of the two has hung up
+        finally:
+            for end in (writer, *(() if agent is None else (agent[1],))):
+                end.transport.abort()
+
+    async def _exchange(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        agent: asyncio.StreamReader,
+        to_agent: asyncio.StreamWriter,
+    ) -> bool:
+        """One request and its answer; False when the connection is over."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+        call = Call(client_id=self._client_id, method=method, path=path, mode=self.mode, began=time.time())
+        self._record.append(call)
+        try:
+            request = head + await reader.readexactly(_length(head))
+            if call.mode == "reset" or (call.mode == "flap" and self._rng.random() < 0.5):
+                _reset(writer)
+                return False
+            if call.mode == "hang":
+                await reader.read(1)
+                return False
+            to_agent.write(request)
+            answer = await _unless_gone(_answer(agent), reader)
+            if answer is None:
+                return False
+            return await self._send(call, *answer, writer)
+        finally:
+            call.ended = time.time()
+
+    async def _send(self, call: Call, head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bool:
+        """The answer, with its fault."""
+        if head.split(b" ", 2)[1] == b"200":
+            call.answer = hashlib.sha256(body).hexdigest()
+        answer = bytearray(head + body)
+        if call.mode == "corrupt":
+            place = self._rng.randrange(len(answer))
+            answer[place] ^= 1 << self._rng.randrange(8)
+            call.flipped = "head" if place < len(head) else "body"
+            call.corrupted = hashlib.sha256(answer[len(head) :]).hexdigest()
+        elif call.mode == "cut":
+            writer.write(answer[: self._rng.randrange(len(answer))])
+            await writer.drain()
+            _reset(writer)
+            return False
+        elif call.mode == "slow":
+            step = max(1, len(answer) // (SLOW_PIECES_A_SECOND * self._rng.randint(1, 20)))
+            while answer:
+                writer.write(answer[:step])
+                await writer.drain()
+                del answer[:step]
+                await asyncio.sleep(1 / SLOW_PIECES_A_SECOND)
+        writer.write(answer)
+        await writer.drain()
+        return True
+
+
+@dataclass(kw_only=True)
+class Weather:
+    """The modes of the faulty clients' proxies, which change as time goes by."""
+
+    proxies: Mapping[str, Proxy]
+    rng: random.Random
+    faulty: frozenset[str] = field(default_factory=frozenset)
+    spell: tuple[float, float] = (3.0, 15.0)
+    clear: float = 0.15
+
+    async def run(self) -> None:
+        """Until cancelled: each faulty client's mode lasts for a spell, and now and then the way is clear."""
+        async with asyncio.TaskGroup() as clients:
+            for client_id in sorted(self.faulty):
+                clients.create_task(self._change(self.proxies[client_id], random.Random(self.rng.random())))  # noqa: S311  (chance, not secrets)
+
+    async def _change(self, proxy: Proxy, rng: random.Random) -> None:
+        while True:
+            await proxy.set_mode("pass" if rng.random() < self.clear else rng.choice(FAULTS))
+            await asyncio.sleep(rng.uniform(*self.spell))
+
+
+@asynccontextmanager
+async def proxies(
+    client_ids: Collection[str], upstream: tuple[str, int], seed: int
+) -> AsyncIterator[tuple[Mapping[str, Proxy], list[Call]]]:
+    """A proxy for each client, all of them clear at first, and the record of all calls."""
+    record: list[Call] = []
+    made = {name: Proxy(name, upstream, random.Random(f"{seed} {name}"), record) for name in client_ids}  # noqa: S311
+    try:
+        for proxy in made.values():
+            await proxy.set_mode("pass")
+        yield made, record
+    finally:
+        for proxy in made.values():
+            await proxy.close()
+
+
+def _bound(port: int) -> socket.socket:
+    """Several sockets may be bound to a port as long as only one listens."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection as a crash of its host would: with a reset."""
+    peer: socket.socket | None = writer.get_extra_info("socket")
+    if peer is not None:
+        with contextlib.suppress(OSError):
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def _answer(agent: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    head = await agent.readuntil(b"\r\n\r\n")
+    return head, await agent.readexactly(_length(head))
+
+
+async def _unless_gone(
+    answer: Awaitable[tuple[bytes, bytes]], reader: asyncio.StreamReader
+) -> tuple[bytes, bytes] | None:
+    """The answer, or None where the sender of the request has hung up before it came."""
+    waiting, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(reader.read(1))
+    try:
+        await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else None
+    finally:
+        for task in (waiting, leaving):
+            task.cancel()
+        await asyncio.gather(waiting, leaving, return_exceptions=True)
+
+
+def _length(head: bytes) -> int:
+    """The length of a body. The control plane and the agents always say it, or send none."""
+    for line in head.lower().split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name == b"transfer-encoding":
+            raise AssertionError(f"a body of unknown length: {head!r}")
+        if name == b"content-length":
+            return int(value)
+    return 0

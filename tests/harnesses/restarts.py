@@ -1,0 +1,326 @@
+"""``make restarts``: the database goes down in the middle of rounds, again and again, and no update is lost.
+
+Two replicas with the settings that a deployment has. `pg_ctl stop -m immediate` is a crash of Postgres: it comes back
+by recovering from its log. An observer reads the rounds all the time: what it has once seen as received must be there
+at the end, byte for byte. Then the disk of the model store "fills up" a few times: a replica may write no file larger
+than a fraction of a model. Neither may cost a client anything: not a failure, not a second training.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import httpx
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.agent import hosting
+from app.domain.breaker import Breaker
+from app.store.database import Database, is_outage
+from tests.harnesses.databases import new_database
+from tests.harnesses.fleet import trained_more_than_once
+from tests.harnesses.history import History, problems, read_history
+from tests.harnesses.outages import Postgres, postgres_server
+from tests.harnesses.replicas import Api, Replicas, running
+from tests.harnesses.wide import WideLearner
+
+AT_MOST = 5.0  # s from the database taking connections to everything going on
+CLIENTS = 6
+FIT_SECONDS = 0.3
+REPLICAS = 2
+FLOATS = 300_000
+ROOM = 1 << 20  # bytes: less than a model has
+FULL_SECONDS = 4.0
+MOSTLY = 0.7
+LOOK_SECONDS = 0.02
+PATIENCE = 120.0
+# As by default: what recovery takes must not hang on a short lease.
+ENVIRONMENT = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": "15", "TCSFEEL_COORDINATOR__TICK_SECONDS": "0.2"}
+EXPECTED = ("the database does not answer", "the model store takes nothing in")
+
+Key = tuple[str, int, str]
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a run has come to. `problems` is empty where all is well.
+
+    Attributes:
+        ready: seconds from each time that the database was back until all replicas were ready.
+        going_on: the same until the next step of a round.
+        with_room: seconds from each time that the disk had room again until the next step of a round.
+        acknowledged: how many updates were seen as received at some time.
+    """
+
+    ready: list[float] = field(default_factory=list)
+    going_on: list[float] = field(default_factory=list)
+    with_room: list[float] = field(default_factory=list)
+    acknowledged: int = 0
+    rounds: int = 0
+    trained_again: int = 0
+    interruptions: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class Observer:
+    """Reads the newest rounds of a training all the time, through outages, and remembers what was acknowledged."""
+
+    def __init__(self, url: str, training_id: str) -> None:
+        self._db = Database(url, pool_size=1)
+        self._training_id = training_id
+        self.acknowledged: dict[Key, str | None] = {}
+        self.statuses: frozenset[str] = frozenset()
+        self.last_event = 0
+        self.taken_back: list[str] = []
+
+    async def run(self) -> None:
+        try:
+            while True:
+                try:
+                    await self.look()
+                except (SQLAlchemyError, OSError) as error:
+                    if not is_outage(error):
+                        raise
+                    self.statuses = frozenset()
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            await self._db.dispose()
+
+    async def look(self) -> None:
+        async with self._db.read() as tx:
+            last = await tx.rounds.page(self._training_id, limit=2, before=None)
+            while events := await tx.events.after(self.last_event, training_id=self._training_id, limit=1000):
+                self.last_event = events[-1].id
+        for value in last:
+            for part in value.participations:
+                key = (value.training_id, value.number, part.client_id)
+                if part.status == "received" and part.update is not None:
+                    known = self.acknowledged.setdefault(key, part.update)
+                    if known != part.update:
+                        self.taken_back.append(f"{key}: {known} became {part.update}")
+                elif key in self.acknowledged:
+                    self.taken_back.append(f"{key}: was received, is {part.status}")
+        newest = last[0].participations if last else ()
+        self.statuses = frozenset(part.status for part in newest)
+
+    async def mid_round(self) -> None:
+        """Return once some updates of the open round have come in, and others have not."""
+        await _until(lambda: {"training", "received"} <= self.statuses)
+
+    async def step_after(self, event: int) -> None:
+        """Return once the training has come further."""
+        await _until(lambda: self.last_event > event)
+
+
+async def restarts(
+    *, count: int, full: int, directory: Path, full_seconds: float = FULL_SECONDS, seed: int = 1
+) -> Outcome:
+    """Stop the database so often, fill the disk so often, and look at the whole."""
+    rng = random.Random(seed)  # noqa: S311  (chance, not secrets)
+    outcome = Outcome()
+    async with postgres_server() as server, new_database(server.url, directory) as url:
+        replicas = Replicas(directory / "replicas", url, count=REPLICAS, environment=ENVIRONMENT)
+        fleet = {f"c-{number}": WideLearner(number, seconds=FIT_SECONDS, floats=FLOATS) for number in range(CLIENTS)}
+        first = f"http://127.0.0.1:{replicas.all[0].port}"
+        agents = hosting(fleet, server_url=first, api_key=replicas.key, heartbeat_seconds=3600, threads=len(fleet))
+        async with running(replicas) as api, agents:
+            path, training_id = await _begin(api)
+            async with _observed(url, training_id) as observer, asyncio.timeout(count * PATIENCE + full * PATIENCE):
+                for _ in range(count):
+                    await _restart(server, replicas, observer, rng, outcome)
+                for _ in range(full if hasattr(resource, "prlimit") else 0):  # Linux
+                    await _fill(replicas, observer, rng, outcome, full_seconds)
+                await observer.step_after(observer.last_event)
+            await api.call("POST", f"{path}/cancel", also=409)
+        history = await read_history(url)
+        outcome.problems += problems(history, replicas.data / "models", cancelled=True)
+        outcome.problems += observer.taken_back + _lost(history, observer) + await _blamed(url)
+    outcome.acknowledged, outcome.rounds = len(observer.acknowledged), history.rounds
+    outcome.trained_again = trained_more_than_once(fleet.values())
+    if outcome.trained_again:
+        outcome.problems.append(f"{outcome.trained_again} tasks were trained again")
+    outcome.interruptions = replicas.lines(" interrupted ")
+    outcome.problems += [line for line in replicas.unhandled() if not any(words in line for words in EXPECTED)]
+    outcome.problems += [f"{number} replicas ended with {status}" for status, number in replicas.ends.items()]
+    return outcome
+
+
+async def _begin(api: Api) -> tuple[str, str]:
+    body = {
+        "name": "restarts",
+        "max_rounds": 1_000_000,
+        "target_accuracy": 1.0,
+        "selection": {"strategy": "random", "min_clients": CLIENTS, "max_clients": CLIENTS},
+        "evaluation": {"clients": 2},
+        "round_policy": {"quorum": 1.0},
+    }
+    training = await api.call("POST", "/v1/trainings", json=body, headers={"Idempotency-Key": "restarts"})
+    path = f"/v1/trainings/{training['id']}"
+    await api.call("POST", f"{path}/start", also=409)
+    return path, training["id"]
+
+
+async def _restart(
+    server: Postgres, replicas: Replicas, observer: Observer, rng: random.Random, outcome: Outcome
+) -> None:
+    """One outage, of about a second, at a random instant: mostly in the middle of a round's training."""
+    await observer.mid_round()
+    await asyncio.sleep(rng.uniform(0, FIT_SECONDS if rng.random() < MOSTLY else 5 * FIT_SECONDS))
+    await asyncio.to_thread(server.stop_immediately)
+    await asyncio.sleep(rng.uniform(0.5, 1.5))
+    seen = observer.last_event
+    await asyncio.to_thread(server.start)
+    back = time.monotonic()
+
+    async def ready() -> float:
+        async with httpx.AsyncClient(trust_env=False, timeout=AT_MOST) as http:
+            for replica in replicas.all:
+                while not await _is_ready(http, f"http://127.0.0.1:{replica.port}/readyz"):  # noqa: ASYNC110  (it is another process)
+                    await asyncio.sleep(LOOK_SECONDS)
+        return time.monotonic() - back
+
+    async def going_on() -> float:
+        await observer.step_after(seen)
+        return time.monotonic() - back
+
+    async with asyncio.timeout(PATIENCE):
+        took = await asyncio.gather(ready(), going_on())
+    outcome.ready.append(took[0])
+    outcome.going_on.append(took[1])
+
+
+async def _is_ready(http: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(url)).is_success
+    except httpx.TransportError:
+        return False
+
+
+async def _fill(replicas: Replicas, observer: Observer, rng: random.Random, outcome: Outcome, seconds: float) -> None:
+    """A disk without room for a model, for a while, at a random instant of a round."""
+    await observer.mid_round()
+    await asyncio.sleep(rng.uniform(0, FIT_SECONDS))
+    before = replicas.lines(" interrupted ")
+    _limit_files(replicas, ROOM)
+    try:
+        await _until(lambda: replicas.lines(" interrupted ") > before)
+        await asyncio.sleep(seconds)
+        seen = observer.last_event
+    finally:
+        _limit_files(replicas, None)
+    began = time.monotonic()
+    await observer.step_after(seen)
+    outcome.with_room.append(time.monotonic() - began)
+
+
+def _limit_files(replicas: Replicas, room: int | None) -> None:
+    """How large a file of a replica may become, in bytes. A write beyond it fails, as on a disk that is full."""
+    for replica in replicas.all:
+        _, hard = resource.prlimit(replica.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(replica.process.pid, resource.RLIMIT_FSIZE, (hard if room is None else room, hard))
+
+
+def _lost(history: History, observer: Observer) -> list[str]:
+    """Updates that were acknowledged once, and are not there, or are others."""
+    stored = {
+        (value.training_id, value.number, part.client_id): part.update
+        for story in history.stories.values()
+        for value in story.rounds.values()
+        for part in value.participations
+        if part.status == "received"
+    }
+    return [
+        f"update {key} was acknowledged, and is lost"
+        for key, sha in observer.acknowledged.items()
+        if stored.get(key) != sha
+    ]
+
+
+async def _blamed(url: str) -> list[str]:
+    """Clients that something is held against: none of what happened was theirs to answer for."""
+    db = Database(url, pool_size=1)
+    try:
+        async with db.read() as tx:
+            clients = await tx.clients.all()
+            told = await tx.events.after(0, training_id=None, limit=1_000_000)
+    finally:
+        await db.dispose()
+    found = [f"{event.client_id}: {event.type}" for event in told if event.type.startswith("breaker.")]
+    return found + [
+        f"client {client.id} is blamed: {client.breaker}, reliability {client.measured.reliability}"
+        for client in clients
+        if client.breaker != Breaker(outcomes=client.breaker.outcomes)
+        or "failed" in client.breaker.outcomes
+        or client.measured.reliability not in {None, 1.0}
+    ]
+
+
+@asynccontextmanager
+async def _observed(url: str, training_id: str) -> AsyncIterator[Observer]:
+    observer = Observer(url, training_id)
+    looking = asyncio.create_task(observer.run())
+    try:
+        yield observer
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
+    if not looking.cancelled():
+        looking.result()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  (what it looks at is filled by a loop of its own)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def too_slow(outcome: Outcome) -> list[str]:
+    """What took longer than it may."""
+    measured = {"ready": outcome.ready, "going on": outcome.going_on, "going on after a full disk": outcome.with_room}
+    return [f"{what} took {max(took):.2f} s" for what, took in measured.items() if took and max(took) > AT_MOST]
+
+
+def report(outcome: Outcome, found: Sequence[str]) -> str:
+    """The closing line."""
+
+    def seconds(took: list[float]) -> str:
+        return f"worst {max(took):.2f} s, median {median(took):.2f} s" if took else "-"
+
+    return (
+        f"restarts: {len(outcome.ready)} times pg_ctl stop -m immediate in mid-round; ready {seconds(outcome.ready)}; "
+        f"going on {seconds(outcome.going_on)}; {len(outcome.with_room)} times a full disk, going on "
+        f"{seconds(outcome.with_room)}; {outcome.acknowledged} acknowledged updates in {outcome.rounds} rounds, "
+        f"{outcome.interruptions} interruptions, {outcome.trained_again} tasks trained again; "
+        f"load {os.getloadavg()[0]:.1f}; {'ok, none lost' if not found else f'{len(found)} PROBLEMS'}"
+    )
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(prog="make restarts", description=__doc__)
+    parser.add_argument("--restarts", type=int, default=20)
+    parser.add_argument("--full", type=int, default=3, help="how often the disk is full")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a new directory for logs and files, instead of a temporary one")
+    given = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        directory = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-restarts-")))
+        outcome = await restarts(count=given.restarts, full=given.full, directory=directory, seed=given.seed)
+    found = outcome.problems + too_slow(outcome)
+    for problem in found[:50]:
+        print(f"  {problem}")
+    print(report(outcome, found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
