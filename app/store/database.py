@@ -3,12 +3,11 @@
 ``async with db.begin() as tx`` is a write transaction: it commits when the block ends and rolls back when it raises.
 ``db.read()`` is a read-only snapshot. On SQLite, writers take the write lock when they begin (a transaction that reads
 first and writes later could otherwise fail half-way), and writers of one process queue on a lock of ours, which is
-fairer and cheaper than the file's.
+fairer and cheaper than the file's. Readers have connections of their own, see `app.store.sqlite`.
 """
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -19,14 +18,12 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import ColumnElement
 
+from app.store.sqlite import Reader, Writer
 from app.store.transaction import Transaction
 
-BUSY_SECONDS = 30
 CONNECT_SECONDS = 10
-WAL_ATTEMPTS, WAL_PAUSE = 100, 0.02
 IDLE_SECONDS = 10  # between two statements of a transaction
 _UNIX_EPOCH_JULIAN_DAY = 2440587.5
-_WRITES = "tcsfeel_writes"
 _PASSING = {"08", "40", "53", "57"}  # connection, transaction rollback, insufficient resources, operator intervention
 
 
@@ -64,11 +61,12 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writer = asyncio.Lock() if self.is_sqlite else None
-        self._engine = (
-            _sqlite_engine(url, pool_size, foreign_keys=foreign_keys)
-            if self.is_sqlite
-            else _postgres_engine(url, pool_size)
-        )
+        if self.is_sqlite:
+            path = self.url.database or ""
+            self._writers = _sqlite_engine(url, 1, lambda: Writer(path, foreign_keys=foreign_keys))
+            self._readers = _sqlite_engine(url, pool_size, lambda: Reader(path))
+        else:
+            self._writers = self._readers = _postgres_engine(url, pool_size)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
@@ -76,8 +74,7 @@ class Database:
         async with AsyncExitStack() as stack:
             if self._writer is not None:
                 await stack.enter_async_context(self._writer)
-            connection = await stack.enter_async_context(self._connection())
-            await connection.execution_options(**{_WRITES: True})
+            connection = await stack.enter_async_context(_connection(self._writers))
             async with connection.begin():
                 tx = Transaction(connection, self.clock)
                 yield tx
@@ -86,24 +83,13 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         """One snapshot to read from. Raises `DatabaseUnavailable`."""
-        async with self._connection() as connection:
-            if not self.is_sqlite:
+        async with _connection(self._readers, at_once=self.is_sqlite) as connection:
+            if self.is_sqlite:
+                await asyncio.sleep(0)  # where nothing waits, who reads in a loop would keep out everybody else
+            else:
                 await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with connection.begin():
                 yield Transaction(connection, self.clock)
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        async with AsyncExitStack() as stack:
-            try:
-                connection = await stack.enter_async_context(self._engine.connect())
-            except (
-                OSError,
-                SQLAlchemyError,
-                PostgresError,
-            ) as error:  # the driver's come through as they are, at times
-                raise DatabaseUnavailable(str(error)) from error
-            yield connection
 
     @property
     def clock(self) -> ColumnElement[float]:
@@ -114,7 +100,22 @@ class Database:
 
     async def dispose(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        await self._writers.dispose()
+        await self._readers.dispose()
+
+
+@asynccontextmanager
+async def _connection(engine: AsyncEngine, *, at_once: bool = False) -> AsyncIterator[AsyncConnection]:
+    """A connection of `engine`; `at_once` gives it back without a task for that, where there is nothing to wait for."""
+    connection = engine.connect()
+    try:
+        await connection.start()
+    except (OSError, SQLAlchemyError, PostgresError) as error:  # the driver's come through as they are, at times
+        raise DatabaseUnavailable(str(error)) from error
+    try:
+        yield connection
+    finally:
+        await (connection.close() if at_once else connection.__aexit__(None, None, None))
 
 
 def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
@@ -136,34 +137,18 @@ def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
     return engine
 
 
-def _sqlite_engine(url: str, pool_size: int, *, foreign_keys: bool) -> AsyncEngine:
+def _sqlite_engine(url: str, pool_size: int, connect: Callable[[], Writer | Reader]) -> AsyncEngine:
     engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        hide_parameters=True,
-        connect_args={"timeout": BUSY_SECONDS},
+        url, pool_size=pool_size, max_overflow=pool_size, hide_parameters=True, async_creator=connect
     )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def configure(dbapi_connection: Any, _record: Any) -> None:
-        dbapi_connection.isolation_level = None  # the driver must not begin transactions on its own
-        cursor = dbapi_connection.cursor()
-        try:
-            cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
-            _use_wal(dbapi_connection, cursor)
-            cursor.execute("PRAGMA synchronous=NORMAL")
-            cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
-        except BaseException:  # not a database, say: the pool does not know the connection yet, so it is ours to close
-            dbapi_connection.close()
-            raise
-        cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Any) -> None:
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver = connection.connection.driver_connection
+        if isinstance(driver, Reader):
+            driver.begin()
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def keep(context: ExceptionContext) -> None:
@@ -174,16 +159,3 @@ def _sqlite_engine(url: str, pool_size: int, *, foreign_keys: bool) -> AsyncEngi
             context.is_disconnect = False
 
     return engine
-
-
-def _use_wal(connection: Any, cursor: Any) -> None:
-    """Switch the file to a write-ahead log; of several that do this to a new file, SQLite refuses some at once."""
-    for attempts_left in reversed(range(WAL_ATTEMPTS)):
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if attempts_left == 0 or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                raise
-            connection.run_async(lambda _: asyncio.sleep(WAL_PAUSE))
-        else:
-            return
