@@ -15,9 +15,11 @@ from typing import Any, Literal
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 from app.domain.clients import Profile
 from app.services.addresses import guarded_socket, refusal
+from app.services.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile
 from app.wire.codec import MEDIA_TYPE
@@ -26,7 +28,7 @@ Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
 
 PROBE_CONNECTIONS = 50  # beside those that tasks may hold, so that long polls never keep a health probe waiting
 
-_SEND_CHUNK = 1 << 18
+_TURN_BYTES = 1 << 18  # of a body, sent or received in one turn
 _PROBLEM_BYTES = 2_000
 _ANSWERS: dict[int, Answer] = {
     200: "result",
@@ -71,6 +73,16 @@ class Reply:
     retry_after: float | None = None
 
 
+class _Transport(AiohttpTransport):
+    """Hands bodies on in larger pieces."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if isinstance(response.stream, AiohttpResponseStream):
+            response.stream.CHUNK_SIZE = _TURN_BYTES
+        return response
+
+
 class AgentCaller:
     """Calls agents. One instance serves the whole process; `transport` replaces the network in tests."""
 
@@ -79,8 +91,9 @@ class AgentCaller:
     ) -> None:
         self._settings = settings
         self._max_bytes = max_bytes
+        self._turns = Turns()
         self._http = httpx.AsyncClient(
-            transport=transport or AiohttpTransport(client=self._session),
+            transport=transport or _Transport(client=self._session),
             timeout=httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds, pool=None),
             headers={"Accept-Encoding": "identity", "User-Agent": "tcsfeel"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none are kept, however many are sent
@@ -121,7 +134,7 @@ class AgentCaller:
         """``PUT`` a task. Raises `AgentFailed`."""
         size = len(payload[0]) + len(payload[1])
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size)}
-        call = self._call("PUT", profile, f"/tasks/{task_id}", headers=headers, content=_chunks(payload))
+        call = self._call("PUT", profile, f"/tasks/{task_id}", headers=headers, content=self._chunks(payload))
         async with call as response:
             return await self._reply(response, spool)
 
@@ -141,6 +154,7 @@ class AgentCaller:
     @asynccontextmanager
     async def _call(self, method: str, profile: Profile, path: str, **request: Any) -> AsyncIterator[httpx.Response]:
         """One exchange. Every way in which it can break raises `AgentFailed`."""
+        await self._turns.take()
         try:
             built = self._http.build_request(method, profile.url.rstrip("/") + path, **request)
             if profile.auth_token is not None:
@@ -155,11 +169,19 @@ class AgentCaller:
         finally:
             await response.aclose()
 
+    async def _chunks(self, payload: tuple[bytes, memoryview]) -> AsyncIterator[bytes]:
+        header, block = payload
+        yield header
+        for start in range(0, len(block), _TURN_BYTES):
+            await self._turns.take()
+            yield bytes(block[start : start + _TURN_BYTES])
+
     async def _reply(self, response: httpx.Response, spool: ModelStore) -> Reply:
         status = response.status_code
         if status == httpx.codes.OK:
             loop = asyncio.get_running_loop()
             started = loop.time()
+            await self._turns.take()
             file = await self._receive(response, spool)
             return Reply("result", file, loop.time() - started)
         if status in _ANSWERS:
@@ -168,12 +190,17 @@ class AgentCaller:
             return Reply("raised", detail=await _problem(response))
         raise AgentFailed(f"answered {status}: {await _problem(response)}")
 
+    async def _body(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        async for chunk in response.aiter_raw():
+            yield chunk
+            await self._turns.take()
+
     async def _receive(self, response: httpx.Response, store: ModelStore) -> StoredFile:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise AgentFailed(f"answered with Content-Encoding {encoding[:32]!r}, which is not accepted")
         try:
-            return await store.receive(response.aiter_raw(), self._max_bytes)
+            return await store.receive(self._body(response), self._max_bytes)
         except FileTooLarge as error:
             raise AgentFailed(f"sent a body of more than {error.limit} bytes") from error
 
@@ -191,13 +218,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__
-
-
-async def _chunks(payload: tuple[bytes, memoryview]) -> AsyncIterator[bytes]:
-    header, block = payload
-    yield header
-    for start in range(0, len(block), _SEND_CHUNK):
-        yield bytes(block[start : start + _SEND_CHUNK])
 
 
 async def _problem(response: httpx.Response) -> str:

@@ -19,6 +19,7 @@ from app.domain.retries import MAX_TRIES, RetryBudget, pause
 from app.metrics import Metrics
 from app.services.agents import AgentCaller, AgentFailed, Reply
 from app.services.breakers import Breakers
+from app.services.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import ModelStore, StoredFile
 from app.wire.codec import Packed
@@ -87,6 +88,7 @@ class Dispatcher:
         self._breakers = breakers
         self._poll_seconds = settings.poll_seconds
         self._slow_seconds = settings.slow_seconds
+        self._turns = Turns()
         self._places = asyncio.Semaphore(settings.concurrency)
         self._clock = clock
         self._metrics = metrics
@@ -98,6 +100,7 @@ class Dispatcher:
         known = run.attempts > 0
         waited = known or self._places.locked()
         async with self._places:
+            await self._turns.take()
             run.started_at = self._clock.now()
             with self._metrics.tasks_in_flight.track_inprogress():
                 while True:

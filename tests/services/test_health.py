@@ -197,7 +197,7 @@ async def test_many_silent_clients_are_probed_together_but_not_all_at_once(sqlit
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
-            for _ in range(10):
+            for _ in range(200):  # calls begin one in each pass of the loop
                 await asyncio.sleep(0)
             under_way -= 1
 

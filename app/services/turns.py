@@ -1,0 +1,38 @@
+"""Taking turns on the event loop, so that a crowd does not keep everybody else waiting.
+
+The loop runs all that is ready before it looks at its sockets again. All tasks of a round become ready together: when
+it begins, when the trainers finish. Each needs a millisecond here and there; together they would hold up every request
+to the API by the sum of it, once for each time that the request has to wait for something. So before a piece of work a
+task takes a turn, and each pass of the loop gives one.
+"""
+
+import asyncio
+from collections import deque
+
+
+class Turns:
+    """First come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._passing = False
+
+    async def take(self) -> None:
+        """Return in a pass of the loop of which nobody else has a turn."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        if not self._passing:
+            self._passing = True
+            loop.call_soon(self._pass)
+        await turn
+
+    def _pass(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # else it was called off
+                turn.set_result(None)
+                break
+        self._passing = bool(self._waiting)
+        if self._passing:
+            asyncio.get_running_loop().call_soon(self._pass)
