@@ -72,9 +72,9 @@ class ModelStore:
                     raise FileTooLarge(limit)
                 block += chunk
                 if len(block) >= BLOCK:
-                    await _in_thread(writer.write, bytes(block))
-                    block.clear()
-            return await _in_thread(writer.finish, bytes(block))
+                    full, block = block, bytearray()
+                    await _in_thread(writer.write, full)
+            return await _in_thread(writer.finish, block)
         finally:
             if writer.is_open:
                 await _in_thread(writer.discard)
@@ -128,7 +128,7 @@ class _Writer:
         """Whether there is something to discard."""
         return self._file is not None
 
-    def write(self, chunk: bytes | memoryview) -> BufferedWriter:
+    def write(self, chunk: bytes | bytearray | memoryview) -> BufferedWriter:
         with _disk():
             if self._file is None:
                 self._directory.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ class _Writer:
             self._size += self._file.write(chunk)
             return self._file
 
-    def finish(self, chunk: bytes) -> StoredFile:
+    def finish(self, chunk: bytes | bytearray) -> StoredFile:
         """Write the last bytes and give the file its name."""
         file = self.write(chunk)
         with _disk():
