@@ -24,9 +24,13 @@ from app.settings import Settings, is_loopback
 _bearer = HTTPBearer(auto_error=False, description="The admin key")
 
 
-def system(request: Request) -> System:
+def wired(request: Request) -> System:
     found: System = request.app.state.system
     return found
+
+
+async def system(request: Request) -> System:
+    return wired(request)  # a dependency that is no coroutine would be called in a thread
 
 
 AppSystem = Annotated[System, Depends(system)]
@@ -34,10 +38,10 @@ AppSystem = Annotated[System, Depends(system)]
 
 async def authenticate(request: Request) -> None:
     """Let holders of the admin key through; without authentication, this machine's users."""
-    wired = system(request)
-    if wired.settings.auth.enabled:
+    found = wired(request)
+    if found.settings.auth.enabled:
         given = await _bearer(request)
-        wired.admin_key.check(None if given is None else given.credentials)
+        found.admin_key.check(None if given is None else given.credentials)
     elif request.client is None or not is_loopback(request.client.host):
         raise Unauthenticated
 
@@ -89,8 +93,8 @@ Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
 def _part(name: str) -> Any:
     """A dependency on one part of the system."""
 
-    def part(request: Request) -> Any:
-        return getattr(system(request), name)
+    async def part(request: Request) -> Any:
+        return getattr(wired(request), name)
 
     return Depends(part)
 
