@@ -8,7 +8,7 @@ import typer
 import uvicorn
 
 from app import demo as demonstration
-from app import logs
+from app import interpreter, logs
 from app.agent import AgentError, load_trainer
 from app.agent import serve as serve_agent
 from app.cli.connection import DEFAULT_SERVER, Key, Server, fail, find_key, load_settings
@@ -46,6 +46,7 @@ def serve(
         timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
     )
     server = _DrainingServer(config, app.state.system)
+    interpreter.tune()
     server.run()
     if not server.started:
         raise typer.Exit(1)

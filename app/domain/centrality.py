@@ -18,6 +18,7 @@ to pieces, the minimum spanning forest is kept too: its links are the bridges.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,13 @@ FREE = 2.0**-20
 ROUNDING = 1e-12  # relative to the longest path there may be
 
 
+def prepare() -> Any:
+    """The module networkit, which takes a second to load when it is first asked for."""
+    import networkit  # noqa: PLC0415  (nobody should wait for it who selects at random)
+
+    return networkit
+
+
 def betweenness(costs: sparse.csr_array) -> Floats:
     """(N,) betweenness centrality of every node, 0..1.
 
@@ -49,8 +57,7 @@ def betweenness(costs: sparse.csr_array) -> Floats:
     size = costs.shape[0]
     if size < 3 or not costs.nnz:  # noqa: PLR2004  (nobody can lie between two)
         return np.zeros(size)
-    import networkit as nk  # noqa: PLC0415  (takes a second, which nobody should wait for who selects at random)
-
+    nk = prepare()
     links = positive(costs)
     once = sparse.triu(undominated(links) if links.nnz > DENSE * size else links).tocoo()
     graph = nk.GraphFromCoo((once.data, (once.row, once.col)), n=size, weighted=True)
