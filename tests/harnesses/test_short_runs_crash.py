@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harnesses.crash import KILLS as FREQUENT
 from tests.harnesses.crash import Run, calm, crash, report
 from tests.harnesses.databases import Kind
 from tests.harnesses.history import differences
@@ -24,7 +25,8 @@ def server(request: pytest.FixtureRequest, kind: Kind) -> str | None:
 
 @pytest.mark.parametrize("kind", ["postgres", "sqlite"])
 async def test_no_round_is_lost_by_crashes(server: str | None, kind: Kind, tmp_path: Path) -> None:
-    run = Run(kills=KILLS, rounds=2, pause=1.5, patience=PATIENCE)
+    hasty = {point: min(1.0, 3 * chance) for point, chance in FREQUENT.items()}
+    run = Run(kills=KILLS, rounds=2, kills_at=hasty, pause=1.5, patience=PATIENCE)
     outcome = await crash(run, tmp_path / "crash", server)
     without = await calm(run, outcome.waves, tmp_path / "calm", server)
     assert outcome.problems + differences(outcome.history, without) == []
