@@ -285,11 +285,11 @@ def _judge_updates(outcome: Outcome, rounds: Iterable[Round]) -> None:
     sent: dict[str, set[str | None]] = defaultdict(set)
     broken: dict[str, set[str | None]] = defaultdict(set)
     for call in outcome.calls:
-        if call.answer is not None and call.flipped is not None:
-            outcome.corrupted += 1
-        (sent if call.flipped is None else broken)[call.client_id].add(
-            call.answer if call.flipped is None else call.corrupted
-        )
+        outcome.corrupted += call.answer is not None and call.flipped is not None
+        if call.flipped is None or call.corrupted == call.answer:  # in the head: it may have come through
+            sent[call.client_id].add(call.answer)
+        else:
+            broken[call.client_id].add(call.corrupted)
     for value in rounds:
         for part in value.participations:
             if part.status != "received" or part.update in sent[part.client_id]:
