@@ -1,0 +1,35 @@
+"""``python -m benchmarks [NAME] [OPTION…]``: run one benchmark with its options, or all of them without."""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from benchmarks import responsiveness, round  # noqa: A004  (a round is a noun of the domain)
+
+BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "responsiveness": responsiveness.main,
+    "round": round.main,
+}
+USAGE = "usage: python -m benchmarks [--list] [NAME [OPTION…]]   (NAME --help tells the options)"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: of all benchmarks the worst."""
+    match arguments:
+        case []:
+            return max(run([]) for run in BENCHMARKS.values())
+        case ["--list"]:
+            for name, run in BENCHMARKS.items():
+                print(f"{name:16}{inspect.getdoc(run)}")
+            return 0
+        case ["-h" | "--help"]:
+            print(USAGE)
+            return 0
+        case [name, *options] if name in BENCHMARKS:
+            return BENCHMARKS[name](options)
+    print(f"{USAGE}\nNAME is one of {', '.join(BENCHMARKS)}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

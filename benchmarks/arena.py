@@ -1,0 +1,188 @@
+"""A control plane with agents, each in processes of their own, and trainings on it."""
+
+import asyncio
+import math
+import os
+import secrets
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import asyncpg
+import numpy as np
+from sqlalchemy.engine import make_url
+
+from app.demo.leash import Child
+from app.demo.network import link_costs
+from app.demo.plane import Plane
+from benchmarks.fleet import client_id
+from tests import postgres
+
+AGENT_PROCESSES = 2
+BYTES_PER_FLOAT = 4
+SIDE = 1000.0  # m, of the square that the clients lie in
+HOST = "127.0.0.1"
+PATIENCE = 60.0  # s until everything is up
+LOOK_SECONDS = 0.25
+
+
+class Stuck(RuntimeError):
+    """Something did not come about in time, or came out wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """Everything is up. `agents` are the processes of the fleet."""
+
+    directory: Path
+    key_file: Path
+    environment: dict[str, str]
+    server: Child
+    agents: tuple[Child, ...]
+    plane: Plane
+    clients: int
+
+    def cpu_pids(self) -> list[int]:
+        return [child.pid for child in (self.server, *self.agents)]
+
+    def train(self, rounds: int, *, evaluate: bool = True, watch: Callable[[], None] = lambda: None) -> list[float]:
+        """Seconds of each of so many rounds of a new training with all clients; `watch` is called while they run."""
+        body = {
+            "name": "benchmark",
+            "target_accuracy": 1.0,
+            "max_rounds": rounds,
+            "selection": {"min_clients": self.clients, "max_clients": self.clients},
+            "round_policy": {"quorum": 1.0},
+            "evaluation": {"clients": self.clients if evaluate else 0},
+        }
+        path = f"/v1/trainings/{self.plane.post('/v1/trainings', body)['id']}"
+        self.plane.post(f"{path}/start")
+        while self.plane.get(path)["status"] not in {"completed", "failed"}:
+            watch()
+            time.sleep(LOOK_SECONDS)
+        finished = [self.plane.get(f"{path}/rounds/{number}") for number in range(1, rounds + 1)]
+        for value in finished:
+            received = sum(part["status"] == "received" for part in value["participations"])
+            if value["status"] != "completed" or received != self.clients:
+                raise Stuck(f"round {value['number']} is {value['status']} with {received} updates: {value}")
+        return [_instant(value["ended_at"]) - _instant(value["started_at"]) for value in finished]
+
+
+@contextmanager
+def arena(*, clients: int, model_bytes: int, server_url: str | None = None) -> Iterator[Arena]:
+    """`server_url` is a Postgres server's, of which a new database is used; None for a SQLite file.
+
+    Raises:
+        Stuck: rounds do not go on.
+        DemoFailed: a process ended; with what it said last.
+    """
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-bench-")))
+        key_file = directory / "admin-key"  # where the control plane looks for it
+        key_file.touch(mode=0o600)
+        key_file.write_text(secrets.token_urlsafe(32) + "\n")
+        port = _free_port()
+        url = f"http://{HOST}:{port}"
+        database = None if server_url is None else stack.enter_context(_database(server_url))
+        environment = _environment(directory, database)
+
+        def start(name: str, target: str, *arguments: str) -> Child:
+            log = directory / f"{name}.log"
+            child = Child(name, target, *arguments, log=log, environment=environment)
+            stack.callback(child.wait)
+            stack.callback(child.let_go)
+            return child
+
+        server = start("server", "app.cli:main", "serve", "--host", HOST, "--port", str(port))
+        floats = str(math.ceil(model_bytes / BYTES_PER_FLOAT))
+        agents = tuple(
+            start(
+                f"agents-{share}", "benchmarks.fleet:main", url, str(key_file), str(clients), floats,
+                str(share), str(AGENT_PROCESSES),
+            )
+            for share in range(AGENT_PROCESSES)
+        )  # fmt: skip
+        plane = stack.enter_context(Plane(url, key_file.read_text().strip(), check=server.check))
+        found = Arena(directory, key_file, environment, server, agents, plane, clients)
+        _wait_until_up(found)
+        positions = np.random.default_rng(0).uniform(0, SIDE, (clients, 2))
+        costs = [[None if math.isinf(cost) else float(cost) for cost in row] for row in link_costs(positions)]
+        names = [client_id(number) for number in range(clients)]
+        plane.put("/v1/connectivity", {"client_ids": names, "costs": costs})
+        yield found
+
+
+@contextmanager
+def databases(wanted: str) -> Iterator[dict[str, str | None]]:
+    """`server_url` by name for `wanted`: ``sqlite``, ``postgres``, or ``all`` (Postgres where one is found)."""
+    found: dict[str, str | None] = {} if wanted == "postgres" else {"sqlite": None}
+    with ExitStack() as stack:
+        if wanted != "sqlite":
+            try:
+                found["postgres"] = stack.enter_context(postgres.server())
+            except postgres.ServerFailed as error:
+                if wanted == "postgres":
+                    raise
+                print(f"without Postgres: {error}")
+        yield found
+
+
+@contextmanager
+def _database(server_url: str) -> Iterator[str]:
+    """A new database on a server, dropped in the end."""
+    name = f"tcsfeel_bench_{secrets.token_hex(6)}"
+
+    async def order(statement: str) -> None:
+        connection = await asyncpg.connect(server_url.replace("+asyncpg", "", 1))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(order(f"CREATE DATABASE {name}"))
+    try:
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        asyncio.run(order(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _wait_until_up(found: Arena) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while not (found.plane.is_ready() and len(found.plane.get("/v1/clients?limit=1000")["items"]) == found.clients):
+        for child in found.agents:
+            child.check()
+        if time.monotonic() > give_up:
+            raise Stuck(f"not everything was up after {PATIENCE:.0f} s")
+        time.sleep(LOOK_SECONDS)
+
+
+def _environment(directory: Path, database: str | None) -> dict[str, str]:
+    """This process's environment without settings for another control plane."""
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("TCSFEEL_")}
+    ours = {
+        "TCSFEEL_DATA_DIR": str(directory / "data"),
+        "TCSFEEL_AUTH__ADMIN_KEY": (directory / "admin-key").read_text().strip(),
+        "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    if database is not None:
+        ours |= {"TCSFEEL_DATABASE__URL": database, "TCSFEEL_DATABASE__MIGRATE_ON_START": "true"}
+    return inherited | ours
+
+
+def _instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,62 @@
+"""The agents of a benchmark, in a process of their own: they train in no time, so that the control plane is measured.
+
+``SERVER KEY_FILE CLIENTS FLOATS SHARE SHARES``: serve every client whose number leaves SHARE when divided by SHARES.
+Other machines stand behind a real fleet: `NICENESS` lets the control plane go first where all share the same cores.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, serve_many
+
+NICENESS = 5
+EXAMPLES = 100
+
+
+def client_id(number: int) -> str:
+    return f"client-{number:04}"
+
+
+class Idler:
+    """Adds noise, the same each time, to a model of `floats` float32."""
+
+    def __init__(self, number: int, floats: int) -> None:
+        rng = np.random.default_rng(number)
+        self._floats = floats
+        self._noise = rng.normal(0, 1e-3, floats).astype(np.float32)
+        self._profile = Profile(
+            data_size=EXAMPLES,
+            data_distribution=list(map(float, rng.dirichlet(np.full(10, 0.5)))),
+            compute_capacity=float(rng.uniform(1, 10)),
+            bandwidth=float(rng.uniform(10, 100)),
+            latency=float(rng.uniform(1, 50)),
+        )
+
+    def initial_parameters(self) -> Parameters:
+        return {"weights": np.zeros(self._floats, np.float32)}
+
+    def fit(self, parameters: Parameters, task: Task) -> FitResult:
+        del task
+        return FitResult({"weights": parameters["weights"] + self._noise}, EXAMPLES, 0.5, 0.5)
+
+    def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
+        del parameters, task
+        return EvaluateResult(EXAMPLES, 0.5, 0.5)
+
+    def profile(self) -> Profile:
+        return self._profile
+
+
+def main() -> None:
+    _, server, key_file, *numbers = sys.argv
+    clients, floats, share, shares = map(int, numbers)
+    os.nice(NICENESS)
+    trainers = {client_id(number): Idler(number, floats) for number in range(share, clients, shares)}
+    serve_many(trainers, server_url=server, api_key=Path(key_file).read_text().strip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Does the API stay quick while rounds run? The bar: 100 clients, 1 MB models, p99 of reading a client below 50 ms."""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.demo.leash import Child
+from benchmarks.arena import Arena, arena, databases
+from benchmarks.load import Latency, read
+from benchmarks.machine import Times, Usage, cpu_seconds
+
+BAR = 50.0  # ms
+WARM_UP = 0.3  # of the time, left out of the slope of the server's memory
+SETTLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training under load. `usage` holds the server's instants (seconds) and what it used then."""
+
+    latency: Latency
+    rounds: list[float]
+    cpu: float
+    usage: list[tuple[float, Usage]]
+    machine: str
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Latency of GET /v1/clients/{id} while rounds run; status 1 where its p99 is 50 ms or more."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks responsiveness", description=__doc__)
+    parser.add_argument("--clients", type=int, default=100)
+    parser.add_argument("--model-bytes", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=7, help="of each run")
+    parser.add_argument("--runs", type=int, default=3, help="the medians are over these")
+    parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
+    parser.add_argument("--idle-seconds", type=float, default=10.0)
+    parser.add_argument("--database", choices=["sqlite", "postgres", "all"], default="all")
+    options = parser.parse_args(arguments)
+    print(
+        f"GET /v1/clients/{{id}}, {options.rate:g} a second, {options.clients} clients, {options.model_bytes:,} bytes"
+    )
+    figures = {}
+    with databases(options.database) as servers:
+        for name, server_url in servers.items():
+            with arena(clients=options.clients, model_bytes=options.model_bytes, server_url=server_url) as found:
+                figures[name] = _measure(name, found, options)
+    met = all(loaded < BAR for _, loaded in figures.values())
+    told = ", ".join(f"{name} {loaded:.1f} ms (idle {idle:.1f})" for name, (idle, loaded) in figures.items())
+    print(f"responsiveness: p99 while rounds run: {told}; the bar of {BAR:g} ms is {'met' if met else 'missed'}")
+    return 0 if met else 1
+
+
+def _measure(name: str, found: Arena, options: argparse.Namespace) -> tuple[float, float]:
+    """The 99th percentiles idle and under rounds, in ms; the latter is the median over the runs."""
+    print(f"\n{name:24}{'p50':>8}{'p99':>8}{'max':>8}  ms, {'samples':>8}{'own p99':>9}")
+    file = found.directory / "samples"
+    arguments = (found.plane.url, str(found.key_file), str(found.clients), str(options.rate), str(file))
+    load = Child(
+        "load", "benchmarks.load:main", *arguments, log=file.with_suffix(".log"), environment=found.environment
+    )
+    try:
+        time.sleep(SETTLE_SECONDS)
+        began, times, cpu = time.time(), Times.now(), _cpu(found, load)
+        time.sleep(options.idle_seconds)
+        idle = Latency.of(read(file, began, time.time()))
+        machine = times.report(_cpu(found, load) - cpu)
+        _row("idle", idle, machine)
+        runs = []
+        for number in range(options.runs):
+            runs.append(_run(found, load, file, options.rounds))
+            _row(f"rounds, run {number + 1}", runs[-1].latency, runs[-1].machine)
+            load.check()
+    finally:
+        load.let_go()
+        load.wait()
+    p50, p99, worst, lateness = (
+        statistics.median(getattr(run.latency, field) for run in runs) for field in ("p50", "p99", "worst", "lateness")
+    )
+    _row("rounds, median", Latency(sum(run.latency.count for run in runs), p50, p99, worst, lateness), "")
+    seconds = [second for run in runs for second in run.rounds]
+    cpu = sum(run.cpu for run in runs) / len(seconds)
+    print(
+        f"{len(seconds)} rounds of {statistics.median(seconds):.2f} s "
+        f"(median; {min(seconds):.2f} to {max(seconds):.2f}), "
+        f"{cpu:.2f} s of the server's CPU each\n{_growth([point for run in runs for point in run.usage], len(seconds))}"
+    )
+    return idle.p99, p99
+
+
+def _run(found: Arena, load: Child, file: Path, rounds: int) -> Run:
+    usage = [(time.time(), Usage.of(found.server.pid))]
+    times, cpu = Times.now(), _cpu(found, load)
+    seconds = found.train(rounds, watch=lambda: usage.append((time.time(), Usage.of(found.server.pid))))
+    usage.append((time.time(), Usage.of(found.server.pid)))
+    latency = Latency.of(read(file, usage[0][0], usage[-1][0]))
+    machine = times.report(_cpu(found, load) - cpu)
+    return Run(latency, seconds, usage[-1][1].cpu - usage[0][1].cpu, usage, machine)
+
+
+def _growth(usage: list[tuple[float, Usage]], rounds: int) -> str:
+    """The server's memory and files over all runs, the slopes fitted after a warm-up."""
+    began, ended = usage[0][0], usage[-1][0]
+    later = [(at, now) for at, now in usage if at >= began + WARM_UP * (ended - began)]
+    each = (ended - began) / rounds
+    memory, files = (
+        np.polyfit([at for at, _ in later], [getattr(now, field) for _, now in later], 1)[0] * each
+        if len(later) > 2
+        else math.nan
+        for field in ("memory", "files")
+    )
+    last = usage[-1][1]
+    return (
+        f"the server's memory: {usage[0][1].memory:.0f} MB before, {last.peak:.0f} MB at its peak, "
+        f"{memory:+.2f} MB a round; "
+        f"open files: {usage[0][1].files} before, {max(now.files for _, now in usage)} at most, {last.files} after, "
+        f"{files:+.2f} a round"
+    )
+
+
+def _cpu(found: Arena, load: Child) -> float:
+    return sum(cpu_seconds(child.pid) for child in (found.server, *found.agents, load))
+
+
+def _row(name: str, latency: Latency, machine: str) -> None:
+    figures = f"{latency.p50:8.1f}{latency.p99:8.1f}{latency.worst:8.1f}"
+    print(f"  {name:22}{figures}      {latency.count:8}{latency.lateness:9.1f}  {machine}".rstrip(), flush=True)

@@ -1,0 +1,21 @@
+"""Each benchmark on a small scale: it runs to its end and prints its closing line. Times are not judged here."""
+
+import subprocess
+import sys
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603  (our own)
+
+
+def test_the_latency_of_the_api_is_measured_while_rounds_run() -> None:
+    sizes = ["--clients", "4", "--model-bytes", "10000", "--rounds", "2", "--runs", "1", "--idle-seconds", "1"]
+    done = run("responsiveness", "--database", "sqlite", *sizes)
+    assert done.returncode in {0, 1}, done.stderr  # 1: slower than the bar, which says nothing on a busy machine
+    assert done.stdout.splitlines()[-1].startswith("responsiveness: p99 while rounds run: sqlite ")
+
+
+def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
+    assert {line.split()[0] for line in run("--list").stdout.splitlines()} == {"responsiveness", "round"}
+    assert run("nonsense").returncode == 2
