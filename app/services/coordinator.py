@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
+from app.domain.errors import NotFound
 from app.domain.retries import Setbacks
 from app.domain.rounds import ENDED, Round, next_round
 from app.metrics import Metrics
@@ -128,10 +129,10 @@ class Coordinator:
                 log.info("fenced")
             elif isinstance(problem, Exception) and is_outage(problem):
                 self._outage.meet(problem)
-            elif isinstance(problem, Exception) and holds:
+            elif isinstance(problem, NotFound) and not holds:  # its successor has gone on, and emptied the spool
+                log.info("a late owner misses a file", reason=str(problem))
+            elif isinstance(problem, Exception):
                 log.error("driving failed", exc_info=problem)
-            elif isinstance(problem, Exception):  # its successor has gone on, and emptied the spool, for example
-                log.info("an owner without a lease came to grief", reason=repr(problem))
         if training.status == "cancelled" and last:
             await self._engine.call_off(last[0])
 
