@@ -1,8 +1,9 @@
 """A load generator in a process of its own: open-loop, so that slow answers do not thin out the requests behind them.
 
-``SERVER KEY_FILE CLIENTS RATE FILE``: RATE requests a second for a client's record, until told to end; FILE gets a line
-for each: when it was sent (unix seconds), the seconds until its answer (inf if that was not a success), and the
-seconds by which it was sent too late. The last is this process waiting for a core, and says how much of a latency is the machine's own.
+``SERVER KEY_FILE CLIENTS RATE FILE``: RATE requests a second for a client's record, until told to end; FILE gets a
+line for each: when it was sent (unix seconds), the seconds until its answer (inf if that was not a success), and the
+seconds by which it was sent too late. The last is this process waiting for a core, and says how much of a latency is
+the machine's own.
 """
 
 import asyncio

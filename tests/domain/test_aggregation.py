@@ -224,7 +224,7 @@ def test_quality_falls_with_the_loss(loss: float, quality: float) -> None:
 def test_what_clients_measured_counts_by_their_examples() -> None:
     # accuracy (10 * 0.5 + 30 * 0.9) / 40 = 0.8, loss (10 * 2 + 30 * 1) / 40 = 1.25
     measured = [UpdateFacts(10, 2.0, 0.5), UpdateFacts(30, 1.0, 0.9)]
-    assert mean_by_examples(measured) == (pytest.approx(0.8), pytest.approx(1.25))
+    assert mean_by_examples(measured) == pytest.approx((0.8, 1.25))
     assert mean_by_examples([]) is None
 
 
