@@ -6,9 +6,11 @@ outstanding, a round has one model version, and that version, the round's step a
 move together. Whoever comes next finds the round at the last status written here.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -51,10 +53,14 @@ class RoundLedger:
         self._clock = clock
         self._record = record
         self._metrics = metrics
+        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def owned(self, lease: Lease) -> AsyncIterator[Transaction]:
-        async with self._db.begin() as tx:
+        # In a queue here, not at the training's row: a hundred participations that settle would wait there with a
+        # connection each, and leave none for anybody else.
+        queue = self._queues.setdefault(lease.training_id, asyncio.Lock())
+        async with queue, self._db.begin() as tx:
             await tx.leases.guard(lease)
             yield tx
 
