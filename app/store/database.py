@@ -14,7 +14,7 @@ from typing import Any
 from asyncpg import PostgresError
 from sqlalchemy import Double, cast, event, func
 from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -123,10 +123,15 @@ def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={"timeout": CONNECT_SECONDS},
     )
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def look(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
+        # The driver knows of a connection that the server has closed. SQLAlchemy's own check is three statements.
+        if dbapi_connection.driver_connection.is_closed():
+            raise InvalidatePoolError
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(dbapi_connection: Any, _record: Any) -> None:
