@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import asyncpg
 from asyncpg import PostgresError
 from sqlalchemy import Double, cast, event, func
 from sqlalchemy.engine import ExceptionContext, make_url
@@ -118,13 +119,38 @@ async def _connection(engine: AsyncEngine, *, at_once: bool = False) -> AsyncIte
         await (connection.close() if at_once else connection.__aexit__(None, None, None))
 
 
+class _Connecting:
+    """Connects to the end also where nobody waits for it any more, and hangs up then.
+
+    Called off half-way, asyncpg leaves an error in a future that nobody looks at.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: set[asyncio.Task[asyncpg.Connection]] = set()
+
+    async def __call__(self, **where: Any) -> asyncpg.Connection:
+        task = asyncio.create_task(asyncpg.connect(**where))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_hang_up)
+            raise
+
+
+def _hang_up(task: asyncio.Task[asyncpg.Connection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().terminate()
+
+
 def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         hide_parameters=True,
-        connect_args={"timeout": CONNECT_SECONDS},
+        connect_args={"timeout": CONNECT_SECONDS, "async_creator_fn": _Connecting()},
     )
 
     @event.listens_for(engine.sync_engine, "checkout")

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -209,3 +212,31 @@ async def test_a_statement_that_fails_for_good_is_no_outage(db: Database) -> Non
         await add_twice()
     assert not is_outage(caught.value)
     assert not is_outage(ArgumentError("a mistake of ours"))
+
+
+async def test_whoever_stops_waiting_for_a_connection_leaves_nothing_behind(postgres_url: str) -> None:
+    """A round goes on without its stragglers, and one of them may be on the way to the database, at any step."""
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+    db = Database(postgres_url, pool_size=1)
+    for steps in range(60):
+        reading = asyncio.create_task(ids(db))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
+    assert await ids(db) == []
+    await asyncio.wait_for(_without_connections(postgres_url, db), 20)
+    gc.collect()
+    assert problems == []
+
+
+async def _without_connections(url: str, db: Database) -> None:
+    """Dispose of `db`, and return when the server has no connection of its database any more."""
+    await db.dispose()
+    parts = make_url(url).set(drivername="postgresql")
+    server = await asyncpg.connect(parts.set(database="postgres").render_as_string(hide_password=False))
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
+    while await server.fetchval(count, parts.database):  # noqa: ASYNC110  (the server rings no bell)
+        await asyncio.sleep(0.01)
+    await server.close()
