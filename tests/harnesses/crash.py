@@ -53,7 +53,9 @@ class Run:
     Attributes:
         kills: waves go on until replicas were killed so often, then the faults end; None: as long as there are waves.
         waves: the least number of waves.
-        kills_at, stalls_at, repeats_of: see `Faults`.
+        kills_at, stalls_at, stall_seconds, stalls_alone, repeats_of: see `Faults`.
+        tick: seconds between an owner's looks at its lease. Who comes back late has less than that until it is stopped
+            by such a look, and not by the fence.
         pause: seconds between random signals from outside, on average; None: there are none.
         patience: seconds after which a run that has not come to its end will not.
     """
@@ -64,7 +66,10 @@ class Run:
     rounds: int = 6
     kills_at: Mapping[str, float] = field(default_factory=lambda: KILLS)
     stalls_at: Mapping[str, float] = field(default_factory=lambda: STALLS)
+    stall_seconds: tuple[float, float] = (1.5, 2.5)
+    stalls_alone: bool = False
     repeats_of: Mapping[str, float] = field(default_factory=lambda: REPEATS)
+    tick: float = 0.2
     pause: float | None = 3.0
     patience: float = 3600.0
     mutant: str | None = None
@@ -96,11 +101,14 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
         seed=str(run.seed),
         kills=run.kills_at,
         stalls=run.stalls_at,
+        stall_seconds=run.stall_seconds,
+        stalls_alone=run.stalls_alone,
         repeats=run.repeats_of,
     )
     found: list[str] = []
     async with new_database(server, directory / "database") as url:
-        replicas = Replicas(directory / "replicas", url, faults=faults, mutant=run.mutant)
+        environment = {"TCSFEEL_COORDINATOR__TICK_SECONDS": str(run.tick)}
+        replicas = Replicas(directory / "replicas", url, faults=faults, mutant=run.mutant, environment=environment)
         stranger = Stranger(replicas, random.Random(run.seed), run.pause)  # noqa: S311  (chance, not secrets)
         async with _fleet(replicas) as (api, fleet):
             waves = 0

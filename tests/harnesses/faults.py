@@ -11,6 +11,7 @@ before it happens.
 """
 
 import contextlib
+import fcntl
 import functools
 import os
 import random
@@ -48,7 +49,10 @@ Method = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """What may happen to one life of a replica. Chances are for one pass of a point, by its name."""
+    """What may happen to one life of a replica. Chances are for one pass of a point, by its name.
+
+    With `stalls_alone` a replica stalls only while no other one does, so that somebody is there to take over.
+    """
 
     switch: Path
     record: Path
@@ -57,6 +61,7 @@ class Faults:
     stalls: Mapping[str, float] = field(default_factory=dict)
     repeats: Mapping[str, float] = field(default_factory=dict)
     stall_seconds: tuple[float, float] = (1.5, 2.5)
+    stalls_alone: bool = False
 
     def recorded(self) -> Counter[str]:
         """How often each fault has happened, by "kind point"."""
@@ -103,6 +108,15 @@ class Injector:
             self._write(f"kill {point}")
             os.kill(os.getpid(), signal.SIGKILL)
         if self._rng.random() < self._faults.stalls.get(point, 0.0):
+            self._stall(point)
+
+    def _stall(self, point: str) -> None:
+        with self._faults.record.open("a") as file:
+            if self._faults.stalls_alone:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return
             self._write(f"stall {point}")
             seconds = self._rng.uniform(*self._faults.stall_seconds)
             time.sleep(seconds)

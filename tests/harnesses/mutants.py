@@ -13,24 +13,29 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tests.harnesses.crash import REPEATS, STALLS, Outcome, Run, calm, crash
+from tests.harnesses.crash import REPEATS, Outcome, Run, calm, crash
 from tests.harnesses.databases import database_server
 from tests.harnesses.history import History, differences
 from tests.harnesses.mutations import MUTATIONS
 
-WAVES = 2
-# Each write that a late owner might add to its successor's: the database or the history shows every one of them.
+WAVES = 3
+PATIENCE = 300.0  # s that the product as it is may take
+LONGER = 4  # than that took: then a mutant is stuck for good
+# Each write that a late owner might add to its successor's. With a successor that is at work, every one of them shows:
+# as a step of a round done twice, or as a key that is there already.
 LATE = dict.fromkeys(("before planned", "before committed", "before measured"), 0.3)
 RUNS = {
-    "no-fence": Run(stalls_at=STALLS | LATE),
+    "no-fence": Run(
+        waves=WAVES, kills_at={}, pause=None, stalls_at=LATE, stall_seconds=(2.5, 3.5), stalls_alone=True, tick=0.6
+    ),
     "settle-twice": Run(repeats_of=REPEATS | {"settled": 0.5}),
     "replace-model": Run(repeats_of=REPEATS | {"committed": 0.5}),
 }
 
 
-def short(name: str, mutant: str | None, *, waves: int = WAVES) -> Run:
+def short(name: str, mutant: str | None) -> Run:
     """The run that is to find a mutant, with it or without."""
-    return replace(RUNS[name], mutant=mutant, kills=None, waves=waves, rounds=4, patience=240.0)
+    return replace(RUNS[name], mutant=mutant, kills=None, rounds=6, patience=PATIENCE)
 
 
 async def judged(run: Run, directory: Path, server: str | None, without: History) -> tuple[Outcome, list[str]]:
@@ -50,9 +55,11 @@ async def main() -> int:
         directory = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-mutants-")))
         without = await calm(short("no-fence", None), WAVES, directory / "calm", server)
         for name in MUTATIONS:
+            patience = PATIENCE
             for mutant in (None, name):
-                run = short(name, mutant)
+                run = replace(short(name, mutant), patience=patience)
                 outcome, found = await judged(run, directory / f"{name}-{mutant}", server, without)
+                patience = min(PATIENCE, LONGER * outcome.seconds)
                 as_it_should = bool(found) == bool(mutant)
                 if not as_it_should:
                     wrong.append(f"{name} {mutant}")

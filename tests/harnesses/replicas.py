@@ -159,8 +159,9 @@ class Replicas:
             faults=faults,
             mutant=self.mutant,
         )
-        replica.process = self._processes.Process(target=live, args=(life,), daemon=True)
-        replica.process.start()
+        process = self._processes.Process(target=live, args=(life,), daemon=True)
+        process.start()
+        replica.process = process
 
     async def supervise(self) -> None:
         """Start again what has died, until cancelled."""

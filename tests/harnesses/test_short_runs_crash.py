@@ -37,7 +37,7 @@ async def test_no_round_is_lost_by_crashes(server: str | None, kind: Kind, tmp_p
 @pytest.mark.parametrize("kind", ["sqlite"])
 async def test_a_second_model_for_a_round_does_not_go_unseen(server: str | None, tmp_path: Path) -> None:
     run = replace(
-        short("replace-model", "replace-model", waves=1),
+        short("replace-model", "replace-model"),
         rounds=2,
         repeats_of={"committed": 1.0},
         kills_at={},
