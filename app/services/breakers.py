@@ -33,7 +33,7 @@ class Breakers:
 
     async def admits(self, client_id: str) -> bool:
         """Whether a further call of a task that was admitted may go out: not once the breaker has opened."""
-        async with self._db.read() as tx:
+        async with self._db.glance() as tx:
             return any(client.breaker.state != "open" for client in await tx.clients.some([client_id]))
 
     def seems_open(self, client_id: str) -> bool:
@@ -46,7 +46,7 @@ class Breakers:
 
     async def open_among(self, client_ids: Collection[str]) -> frozenset[str]:
         """Those of the clients whose breaker is open."""
-        async with self._db.read() as tx:
+        async with self._db.glance() as tx:
             return frozenset(c.id for c in await tx.clients.some(client_ids) if c.breaker.state == "open")
 
     async def admit(self, client_id: str, seconds: float, *, force: bool = False) -> bool:
@@ -89,7 +89,7 @@ class Breakers:
 
     async def get(self, client_id: str) -> Breaker:
         """Raises `NotFound`."""
-        async with self._db.read() as tx:
+        async with self._db.glance() as tx:
             return (await tx.clients.get(client_id)).breaker
 
     def succeeded(self, client: Client, *, slow: bool = False) -> Client:

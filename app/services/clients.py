@@ -72,7 +72,7 @@ class Clients:
 
     async def get(self, client_id: str) -> Client:
         """Raises `NotFound`."""
-        async with self._db.read() as tx:
+        async with self._db.glance() as tx:
             return await tx.clients.get(client_id)
 
     async def page(

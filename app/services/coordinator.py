@@ -203,7 +203,7 @@ class Coordinator:
             try:
                 async with asyncio.timeout(trusted - age):
                     if age < self._settings.lease_seconds / 3:
-                        async with self._db.read() as tx:
+                        async with self._db.glance() as tx:
                             if not await tx.leases.holds(lease):
                                 return
                     else:

@@ -45,7 +45,7 @@ class Trainings:
 
     async def get(self, training_id: str) -> Training:
         """Raises `NotFound`."""
-        async with self._db.read() as tx:
+        async with self._db.glance() as tx:
             return await tx.trainings.get(training_id)
 
     async def page(self, *, limit: int, after: tuple[float, str] | None) -> list[Training]:

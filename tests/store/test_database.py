@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
+from app.domain.errors import NotFound
 from app.store.database import Database, DatabaseUnavailable, is_outage
 from tests.store.samples import NOW, client, driver_threads_end, training
 
@@ -240,3 +241,14 @@ async def _without_connections(url: str, db: Database) -> None:
     while await server.fetchval(count, parts.database):  # noqa: ASYNC110  (the server rings no bell)
         await asyncio.sleep(0.01)
     await server.close()
+
+
+async def test_a_glance_reads_what_is_there_now_and_refuses_nothing_but_writes(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.clients.add([client("a")])
+    async with db.glance() as tx:
+        assert (await tx.clients.get("a")).id == "a"
+    with pytest.raises(NotFound):
+        async with db.glance() as tx:
+            await tx.clients.get("b")
+    assert await ids(db) == ["a"]  # the next transaction is a snapshot again
