@@ -13,6 +13,7 @@ import numpy as np
 from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, serve_many
 
 NICENESS = 5
+SCHEDULING_GROUP = Path("/proc/self/autogroup")  # of a session: where Linux has them, niceness counts within one only
 EXAMPLES = 100
 
 
@@ -54,6 +55,8 @@ def main() -> None:
     _, server, key_file, *numbers = sys.argv
     clients, floats, share, shares = map(int, numbers)
     os.nice(NICENESS)
+    if SCHEDULING_GROUP.exists():
+        SCHEDULING_GROUP.write_text(str(NICENESS))
     trainers = {client_id(number): Idler(number, floats) for number in range(share, clients, shares)}
     serve_many(trainers, server_url=server, api_key=Path(key_file).read_text().strip())
 

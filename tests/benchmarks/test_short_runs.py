@@ -16,6 +16,12 @@ def test_the_latency_of_the_api_is_measured_while_rounds_run() -> None:
     assert done.stdout.splitlines()[-1].startswith("responsiveness: p99 while rounds run: sqlite ")
 
 
+def test_a_rounds_time_and_cpu_are_measured() -> None:
+    done = run("round", "--clients", "2", "--model-bytes", "1000", "--rounds", "2", "--database", "sqlite")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("round: the slowest median is ")
+
+
 def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
     assert {line.split()[0] for line in run("--list").stdout.splitlines()} == {"responsiveness", "round"}
     assert run("nonsense").returncode == 2
