@@ -73,8 +73,8 @@ def sampled(*memory: float, descriptors: tuple[int, ...] = ()) -> soak.Outcome:
 
 
 def test_slopes_are_fitted_after_the_warm_up() -> None:
-    outcome = sampled(0, 50, 100, 101, 102, 103, 104, 105, 106, 107, 108)  # a fifth of ten minutes: from 100 on
-    assert outcome.slope("memory") == pytest.approx(1.0)
+    outcome = sampled(0, 50, 90, *(100 + minute / 2 for minute in range(8)))  # three of ten minutes: from 100 on
+    assert outcome.slope("memory") == pytest.approx(0.5)
     assert outcome.rows_a_minute("events") == pytest.approx(100.0)
     assert soak.growing(outcome) == []
 
@@ -82,7 +82,7 @@ def test_slopes_are_fitted_after_the_warm_up() -> None:
 def test_what_grows_is_told() -> None:
     assert soak.growing(sampled(*range(100, 122, 2))) == ["memory grows by 2.00 MiB a minute"]
     leak = sampled(*[100] * 10, descriptors=tuple(range(10, 20)))
-    assert soak.growing(leak) == ["+6 descriptors from the first to the last third"]  # from 12 and 13 to 18 and 19
+    assert soak.growing(leak) == ["+5 descriptors from the first to the last third"]  # from 13 and 14 to 18 and 19
 
 
 def a_call(method: str, began: float, ended: float, task: str = "t.1.c-0.fit") -> Call:
