@@ -113,20 +113,17 @@ async def chaos(run: Run, directory: Path, database: str | None) -> Outcome:
     clients = [f"c-{number:03}" for number in range(run.agents)]
     faulty = frozenset(rng.sample(clients, round(run.faulty * run.agents)))
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
-    async with (
-        new_database(database, directory / "database") as url,
-        server(directory, url, **ENVIRONMENT) as control,
-        _fleet(clients, control, run.seed) as (made, calls),
-    ):
-        weather = asyncio.create_task(Weather(proxies=made, rng=rng, faulty=faulty, spell=run.spell).run())
-        try:
-            async with asyncio.timeout(run.patience):
-                refused = await _train(control, run)
-        finally:
-            weather.cancel()
-            await asyncio.wait([weather])
-        for proxy in made.values():
-            await proxy.set_mode("pass")
+    async with new_database(database, directory / "database") as url, server(directory, url, **ENVIRONMENT) as control:
+        async with _fleet(clients, control, run.seed) as (made, calls):
+            weather = asyncio.create_task(Weather(proxies=made, rng=rng, faulty=faulty, spell=run.spell).run())
+            try:
+                async with asyncio.timeout(run.patience):
+                    refused = await _train(control, run)
+            finally:
+                weather.cancel()
+                await asyncio.wait([weather])
+            for proxy in made.values():
+                await proxy.set_mode("pass")
         status = control.stop()
         history = await read_history(url)
         known, events = await _stored(url)
