@@ -10,16 +10,16 @@ size of a model, which stay with the process though nothing is in them.
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import httpx
 import numpy as np
@@ -49,10 +49,14 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The server at one moment; `at` in seconds since the begin, memory in MiB, rows by table."""
+    """The server at one moment; `at` in seconds since the begin, memory in MiB, rows by table.
+
+    `memory` is what is resident, `private` the part of it that is no file's.
+    """
 
     at: float
     memory: float
+    private: float
     descriptors: int
     threads: int
     connections: int
@@ -111,27 +115,20 @@ async def soak(*, seconds: float, every: float, directory: Path, database: str |
         _watching(url) as db,
     ):
         began = time.monotonic()
-        async with _working(_train(api, outcome), _look(api, outcome)):
-            while time.monotonic() - began < seconds:
-                await asyncio.sleep(every)
+        jobs = [asyncio.create_task(job) for job in (_train(api, outcome), _look(api, outcome))]
+        try:
+            while time.monotonic() - began < seconds and not any(job.done() for job in jobs):
+                await asyncio.wait(jobs, timeout=every, return_when=asyncio.FIRST_COMPLETED)
                 samples.append(await _sample(control, db, directory / "data", time.monotonic() - began))
+        finally:
+            for job in jobs:
+                job.cancel()
+            ends = await asyncio.gather(*jobs, return_exceptions=True)
+        outcome.problems += [f"a user met {end!r}" for end in ends if isinstance(end, Exception)]
         outcome.problems += [f"log: {line}" for line in unhandled(control.log)]
+    lines = [json.dumps(asdict(sample)) for sample in samples]
+    await asyncio.to_thread((directory / "samples.jsonl").write_text, "\n".join(lines))
     return outcome
-
-
-@asynccontextmanager
-async def _working(*jobs: Any) -> AsyncIterator[None]:
-    """The jobs, which have no end of their own, beside the block. An error of theirs is the block's."""
-    tasks = [asyncio.create_task(job) for job in jobs]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
 
 
 async def _train(api: httpx.AsyncClient, outcome: Outcome) -> None:
@@ -193,6 +190,7 @@ async def _sample(control: Server, db: Database, data: Path, at: float) -> Sampl
     return Sample(
         at=at,
         memory=int(status["VmRSS"].split()[0]) * 1024 / MIB,
+        private=int(status["RssAnon"].split()[0]) * 1024 / MIB,
         descriptors=descriptors,
         threads=int(status["Threads"]),
         connections=connections,

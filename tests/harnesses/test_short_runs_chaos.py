@@ -61,6 +61,7 @@ def sampled(*memory: float, descriptors: tuple[int, ...] = ()) -> soak.Outcome:
             soak.Sample(
                 at=60.0 * minute,
                 memory=used,
+                private=used,
                 descriptors=descriptors[minute] if descriptors else 10,
                 threads=5,
                 connections=2,
