@@ -20,7 +20,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 
 # Locks name what anyone can download: settings of this machine's pip (mirrors, local wheels) must not leak into them.
 COMPILE = env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" \
-	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --build-deps-for=editable \
+	$(BIN)/pip-compile --quiet --generate-hashes --no-strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(ARGS)
 
 # $(call install,lock file,stamp): the pinned packages, then this project as it stands, with a line of progress.
@@ -95,8 +95,8 @@ restarts: $(DEV) ## Stop Postgres in the middle of rounds 20 times, fill the dis
 	@$(BIN)/python -m tests.harnesses.restarts --restarts $(or $(RESTARTS),20) $(ARGS)
 
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
-	$(COMPILE) --extra demo --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --extra demo --build-deps-for=editable --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra demo --extra dev --output-file requirements-dev.lock pyproject.toml requirements.lock
 
 clean: ## Remove .venv, caches and build output (never data)
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -5,14 +5,16 @@ import shutil
 import subprocess
 import tokenize
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 SOURCES = ("app", "migrations", "tests", "examples", "benchmarks", "scripts")
-PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>\S+) \\$", re.MULTILINE)
+PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)(?:\[(?P<extras>[a-z0-9,-]+)\])?==(?P<version>\S+) \\$", re.MULTILINE)
 SUPPRESSION = re.compile(r"#\s*(?:noqa|type:\s*ignore|pragma:\s*no (?:cover|branch))\b.*")
 GIVEN = re.compile(
     r"#\s*(?:noqa: (?P<rule>[A-Z]+\d+)(?:, [A-Z]+\d+)*|type: ignore\[(?P<error>[a-z-]+)[a-z, -]*\]|pragma: no \w+)"
@@ -59,6 +61,23 @@ def test_locks_name_packages_versions_and_hashes_and_no_place(lock: str) -> None
 
 def test_the_development_lock_holds_what_the_runtime_lock_holds() -> None:
     assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+
+
+def wanted_with_extras(package: str) -> list[Requirement]:
+    requirements = [Requirement(line) for line in metadata.requires(package) or []]
+    return [one for one in requirements if one.extras and (one.marker is None or one.marker.evaluate({"extra": ""}))]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_pins_name_the_extras_that_another_package_asks_for(lock: str) -> None:
+    """Pip refuses ``name[extra]`` next to a pin without the extra as soon as a newer version than the pin is out."""
+    extras = {
+        match["name"]: set((match["extras"] or "").split(",")) for match in PIN.finditer((ROOT / lock).read_text())
+    }
+    asked = [one for package in extras for one in wanted_with_extras(package)]
+    for one in asked:
+        assert one.extras <= extras[normal(one.name)], one
+    assert "asyncio" in extras["sqlalchemy"]
 
 
 def test_locks_hold_every_dependency_of_the_project() -> None:
