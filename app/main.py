@@ -28,6 +28,7 @@ from app.services.connectivity import ConnectivityMatrix, LatestConnectivity
 from app.services.coordinator import Coordinator
 from app.services.dispatch import Dispatcher
 from app.services.health import HealthProber
+from app.services.housekeeping import Housekeeper
 from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.planning import Planner
@@ -95,8 +96,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
     db = Database(settings.database_url, pool_size=settings.database.pool_size)
-    store = ModelStore(settings.model_directory)
-    files = RoundFiles(store, settings.data_dir / "spool")
+    files = RoundFiles(ModelStore(settings.model_directory), settings.data_dir / "spool")
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
     breakers = Breakers(db, clock, metrics, rng)
     matrix = LatestConnectivity()
@@ -126,9 +126,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, planner),
         trainings=Trainings(db, clock, engine.call_off),
-        models=Models(
-            db, store, clock, spool_directory=settings.data_dir / "spool", max_bytes=settings.models.max_bytes
-        ),
+        models=Models(db, files, clock, max_bytes=settings.models.max_bytes),
         caller=caller,
         participants=participants,
         coordinator=Coordinator(
@@ -140,6 +138,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
             metrics=metrics,
         ),
         prober=HealthProber(db, caller, settings.health, clock),
+        housekeeper=Housekeeper(db, files),
     )
 
 
@@ -149,9 +148,9 @@ async def running(system: System) -> AsyncIterator[None]:
     settings = system.settings
     if system.db.is_sqlite or settings.database.migrate_on_start:
         await migrations.upgrade(settings.database_url)
-    loops = []
+    loops = [asyncio.create_task(system.housekeeper.run())]
     if settings.coordinator.enabled:
-        loops = [asyncio.create_task(system.coordinator.run()), asyncio.create_task(system.prober.run())]
+        loops += [asyncio.create_task(system.coordinator.run()), asyncio.create_task(system.prober.run())]
     log.info("started", version=__version__, database=system.db.url.render_as_string(hide_password=True))
     try:
         yield

@@ -1,19 +1,17 @@
 """A training's parameters: uploading the initial ones, downloading any version."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.clock import Clock
-from app.domain.aggregation import check_model
 from app.domain.errors import Invalid, StateForbids
 from app.domain.trainings import Training
+from app.services.rounds.files import RoundFiles
 from app.store.database import Database
 from app.store.model_store import ModelStore, StoredFile
 from app.store.models import ModelVersion
-from app.wire.codec import unpack
 from app.wire.errors import WireError
 
 
@@ -26,13 +24,12 @@ class StoredModel:
 
 
 class Models:
-    """Uploads are checked in a directory of their own below `spool_directory` before they get into the store."""
+    """Uploads are checked in a spool of their own before they get into the store."""
 
-    def __init__(self, db: Database, store: ModelStore, clock: Clock, *, spool_directory: Path, max_bytes: int) -> None:
+    def __init__(self, db: Database, files: RoundFiles, clock: Clock, *, max_bytes: int) -> None:
         self._db = db
-        self._store = store
+        self._files = files
         self._clock = clock
-        self._spool_directory = spool_directory
         self._max_bytes = max_bytes
 
     async def upload(self, training_id: str, body: AsyncIterable[bytes]) -> ModelVersion:
@@ -44,10 +41,10 @@ class Models:
         """
         async with self._db.read() as tx:
             self._check_state(await tx.trainings.get(training_id))
-        spool = ModelStore(self._spool_directory / f"upload-{secrets.token_hex(8)}", durable=False)
+        spool = self._files.upload()
         try:
             received = await spool.receive(body, self._max_bytes)
-            stored = await asyncio.to_thread(self._take_over, spool.map(received.sha256))
+            stored = await asyncio.to_thread(self._adopt, spool, received)
         finally:
             await asyncio.to_thread(spool.clear)
         now = self._clock.now()
@@ -67,16 +64,15 @@ class Models:
         async with self._db.read() as tx:
             await tx.trainings.get(training_id)
             version = await tx.models.get(training_id, round_number)
-        return StoredModel(version, await asyncio.to_thread(self._store.path, version.sha256))
+        return StoredModel(version, await asyncio.to_thread(self._files.models.path, version.sha256))
 
     def _check_state(self, training: Training) -> None:
         if training.current_round > 0 or training.status != "created":
             state = training.status if training.status != "created" else "past its first round"
             raise StateForbids("upload initial parameters for", "training", state)
 
-    def _take_over(self, file: memoryview) -> StoredFile:
+    def _adopt(self, spool: ModelStore, received: StoredFile) -> StoredFile:
         try:
-            check_model(unpack(file)[0].parameters())
+            return self._files.adopt_initial(spool, received)
         except WireError as error:
             raise Invalid("", f"the body is not a safetensors file: {error}") from error
-        return self._store.write([file])

@@ -9,6 +9,7 @@ from app.services.clients import Clients
 from app.services.connectivity import ConnectivityMatrix
 from app.services.coordinator import Coordinator
 from app.services.health import HealthProber
+from app.services.housekeeping import Housekeeper
 from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.rounds.participants import Participants
@@ -36,3 +37,4 @@ class System:
     participants: Participants
     coordinator: Coordinator
     prober: HealthProber
+    housekeeper: Housekeeper

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedWriter
@@ -22,6 +23,7 @@ from app.domain.errors import NotFound
 
 BLOCK = 1 << 20  # bytes written at a time
 
+_UNFINISHED = ".part"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Arguments = ParamSpec("Arguments")
@@ -107,6 +109,17 @@ class ModelStore:
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
+    def sweep(self, seconds: float) -> int:
+        """Remove unfinished files that were not written to for `seconds`; tells how many."""
+        old = [path for path in self._directory.glob(f".*{_UNFINISHED}") if _idle(path) > seconds]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+    def idle(self) -> float:
+        """Seconds since anything in the directory was written, made or removed."""
+        return min(map(_idle, [self._directory, *self._directory.glob("*")]))
+
     def clear(self) -> None:
         """Remove the directory and all in it."""
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -118,7 +131,7 @@ class _Writer:
     def __init__(self, directory: Path, *, durable: bool) -> None:
         self._directory = directory
         self._durable = durable
-        self._temporary = directory / f".{secrets.token_hex(8)}.part"
+        self._temporary = directory / f".{secrets.token_hex(8)}{_UNFINISHED}"
         self._file: BufferedWriter | None = None
         self._digest = hashlib.sha256()
         self._size = 0
@@ -161,6 +174,13 @@ class _Writer:
         with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
         self._file = None
+
+
+def _idle(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # finished, or discarded, just now
+        return 0.0
 
 
 @contextlib.contextmanager

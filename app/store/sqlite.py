@@ -9,6 +9,7 @@ They run on the event loop itself, where a statement takes less time than a trip
 transaction that does nothing else takes one turn of the loop.
 """
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -77,6 +78,18 @@ class Writer(aiosqlite.Connection):
     def __init__(self, path: str, *, foreign_keys: bool) -> None:
         super().__init__(partial(_open_for_writing, path, foreign_keys=foreign_keys), _ROWS)
         self._thread.daemon = True  # as SQLAlchemy has it where it makes the connection itself
+
+    def __await__(self) -> Any:
+        return self._start().__await__()
+
+    async def _start(self) -> Self:
+        self._thread.start()
+        try:
+            await self._connect()
+        except BaseException:
+            await asyncio.to_thread(self._thread.join)  # or its last word could find the event loop closed
+            raise
+        return self
 
     def cursor(self) -> Cursor:  # type: ignore[override]  # SQLAlchemy waits for what a cursor does, not for it
         return Cursor(self)

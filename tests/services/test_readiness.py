@@ -12,7 +12,6 @@ from app.main import build
 from app.services.readiness import readiness
 from app.services.system import System
 from app.settings import Settings
-from tests.store.samples import driver_threads_end
 
 Built = Callable[..., System]
 
@@ -62,7 +61,6 @@ async def test_a_file_that_is_no_database_is_told(built: Built, tmp_path: Path) 
     system = built(f"sqlite+aiosqlite:///{tmp_path / 'broken.db'}")
     assert (await readiness(system))["database"] == "does not answer"
     assert (await readiness(built(f"sqlite+aiosqlite:///{tmp_path}/no/such/dir.db")))["database"] == "does not answer"
-    await driver_threads_end()
 
 
 @pytest.mark.parametrize(

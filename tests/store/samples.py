@@ -1,7 +1,5 @@
 """Domain values for the store to keep: complete, with plain defaults, and any field as a test wants it."""
 
-import asyncio
-import threading
 from typing import Any
 
 from app.domain.clients import Client, Profile
@@ -39,10 +37,3 @@ def a_round(training_id: str = "t", number: int = 1, **fields: Any) -> Round:
 def version(round_number: int, digit: str, **fields: Any) -> ModelVersion:
     given: dict[str, Any] = {"training_id": "t", "sha256": digit * 64, "parent": None, "size": 8, "created_at": NOW}
     return ModelVersion(round=round_number, **(given | fields))
-
-
-async def driver_threads_end() -> None:
-    """Wait for SQLite's driver: where it could not connect, its thread still has a word for the event loop."""
-    async with asyncio.timeout(20):
-        while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):  # noqa: ASYNC110  (threads ring no bell)
-            await asyncio.sleep(0.001)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from app.domain.errors import NotFound
 from app.store.database import Database, DatabaseUnavailable, is_outage
-from tests.store.samples import NOW, client, driver_threads_end, training
+from tests.store.samples import NOW, client, training
 
 
 async def ids(db: Database) -> list[str]:
@@ -200,7 +200,6 @@ async def test_a_file_that_cannot_be_opened_is_an_outage(tmp_path: Path) -> None
     with pytest.raises(DatabaseUnavailable, match="unable to open database file"):
         await ids(db)
     await db.dispose()
-    await driver_threads_end()
 
 
 async def test_a_statement_that_fails_for_good_is_no_outage(db: Database) -> None:

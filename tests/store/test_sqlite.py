@@ -74,5 +74,7 @@ async def test_a_reader_that_is_closed_says_so(reader: Reader) -> None:
 async def test_a_file_that_is_no_database_leaves_nothing_open(tmp_path: Path) -> None:
     path = tmp_path / "file.db"
     path.write_bytes(b"no database" * 1000)
+    writer = Writer(str(path), foreign_keys=True)
     with pytest.raises(sqlite3.DatabaseError):
-        await Writer(str(path), foreign_keys=True)
+        await writer
+    assert not writer._thread.is_alive(), "it would answer to an event loop that may be closed by then"

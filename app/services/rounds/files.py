@@ -1,5 +1,6 @@
 """Parameters on their way through a round: loading, checking, averaging. It blocks: the engine calls it in threads."""
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,17 +21,40 @@ from app.wire.codec import Packed, pack, unpack
 from app.wire.errors import WireError
 from app.wire.tasks import TaskResult, read_result
 
+UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
+
 
 @dataclass(frozen=True, slots=True)
 class RoundFiles:
-    """The model store, and beside it a spool of its own for each open round."""
+    """The model store, and beside it a spool of its own for each open round and each upload."""
 
     models: ModelStore
     spool_directory: Path
 
     def spool(self, value: Round) -> ModelStore:
         """Where a round's answers are kept until it has ended. An optimisation: agents keep them too."""
-        return ModelStore(self.spool_directory / value.training_id / str(value.number), durable=False)
+        return self.spool_of(value.training_id, value.number)
+
+    def spool_of(self, training_id: str, number: int) -> ModelStore:
+        """`spool`, for a round that is only named."""
+        return ModelStore(self.spool_directory / training_id / str(number), durable=False)
+
+    def upload(self) -> ModelStore:
+        """A new place for one upload, until it has been checked."""
+        return ModelStore(self.spool_directory / UPLOADS / secrets.token_hex(8), durable=False)
+
+    def spooled(self) -> list[tuple[str, int]]:
+        """The rounds, as training and number, whose spools are there."""
+        found = self.spool_directory.glob("*/*")
+        return [(path.parent.name, int(path.name)) for path in found if path.parent.name != UPLOADS]
+
+    def sweep(self, seconds: float) -> int:
+        """Remove unfinished files, and uploads, that were not written to for `seconds`; tells how many."""
+        uploads = [ModelStore(path) for path in (self.spool_directory / UPLOADS).glob("*")]
+        abandoned = [upload for upload in uploads if upload.idle() > seconds]
+        for upload in abandoned:
+            upload.clear()
+        return self.models.sweep(seconds) + len(abandoned)
 
     def load(self, sha256: str) -> Packed:
         """A model, mapped. Raises `NotFound`."""

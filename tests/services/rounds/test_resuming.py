@@ -175,7 +175,11 @@ async def test_updates_that_left_the_spool_are_asked_for_again(
 async def test_the_spool_is_empty_after_a_round(sqlite_url: str, tmp_path: Path) -> None:
     async with plane(tmp_path, sqlite_url, {"a": Adder(1.0)}) as running:
         await running.run_round(await running.create())
-        assert [path for path in (tmp_path / "spool").rglob("*") if path.is_file()] == []
+        await until(lambda: _has_no_spool(running))
+
+
+async def _has_no_spool(running: Plane) -> bool:
+    return not running.system.housekeeper._files.spooled()
 
 
 def _die(patch: pytest.MonkeyPatch, when: str, name: str) -> asyncio.Event:

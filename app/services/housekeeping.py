@@ -1,0 +1,60 @@
+"""Clearing away what a process that was killed left on the disk.
+
+An owner empties the spool of its round at the end, and an upload that fails removes its bytes. Neither happens where
+the process dies first, nor where the round was finished on another machine.
+"""
+
+import asyncio
+
+import structlog
+
+from app.domain.errors import NotFound
+from app.domain.rounds import ENDED
+from app.services.outages import Outage
+from app.services.rounds.files import RoundFiles
+from app.store.database import Database, is_outage
+
+log = structlog.get_logger(__name__)
+
+PERIOD = 600.0  # seconds from one tick to the next
+STALE_SECONDS = 3600.0  # since its last byte: then nobody writes to an unfinished file any more
+
+
+class Housekeeper:
+    """One per process, for the directories that the process writes to."""
+
+    def __init__(self, db: Database, files: RoundFiles) -> None:
+        self._db = db
+        self._files = files
+        self._outage = Outage()
+
+    async def run(self) -> None:
+        """Tick until cancelled; a tick that fails is logged and the loop goes on."""
+        while True:
+            try:
+                await self.tick()
+            except Exception as error:
+                if is_outage(error):
+                    self._outage.meet(error)
+                else:
+                    log.exception("housekeeping failed")
+            else:
+                self._outage.end()
+            await asyncio.sleep(PERIOD)  # of the machine, whose clock dates the files
+
+    async def tick(self) -> None:
+        """Empty the spools of rounds that are over, and remove unfinished files that nobody goes on with."""
+        spools = await asyncio.to_thread(self._files.spooled)
+        over = [(training_id, number) for training_id, number in spools if await self._is_over(training_id, number)]
+        for training_id, number in over:
+            await asyncio.to_thread(self._files.spool_of(training_id, number).clear)
+        unfinished = await asyncio.to_thread(self._files.sweep, STALE_SECONDS)
+        if over or unfinished:
+            log.info("cleared away", spools=len(over), unfinished_files=unfinished)
+
+    async def _is_over(self, training_id: str, number: int) -> bool:
+        async with self._db.read() as tx:
+            try:
+                return (await tx.rounds.get(training_id, number)).status in ENDED
+            except NotFound:  # of another database, which used this directory before
+                return True

@@ -1,0 +1,305 @@
+"""The ledger under any order of takeovers, steps, repeats and late owners, against a model in plain Python."""
+
+import asyncio
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from sqlalchemy import delete, select, update
+
+from app.domain.clients import Profile
+from app.domain.errors import IllegalTransition
+from app.domain.rounds import ParticipationStatus, Round
+from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
+from app.main import build
+from app.services.dispatch import TaskRun
+from app.store.leases import Fenced, Lease
+from app.store.model_store import StoredFile
+from app.store.tables import metadata, trainings
+from tests import planes
+from tests.clocks import FakeClock
+
+CLIENTS = ("a", "b", "c")
+MAX_ROUNDS = 3
+MAX_FAILED = 2
+TARGET = 0.9
+INITIAL = "0" * 64
+
+
+@dataclass
+class Owner:
+    """A process: its lease, and the round as it remembers it."""
+
+    lease: Lease
+    value: Round | None
+
+
+@dataclass
+class Truth:
+    """What must be stored."""
+
+    fence: int = 0
+    training: str = "running"
+    failed_in_row: int = 0
+    rounds: list[str] = field(default_factory=list)
+    parts: list[dict[str, str]] = field(default_factory=list)
+    models: dict[int, tuple[str, str | None]] = field(default_factory=lambda: {0: (INITIAL, None)})
+    counted: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def model(self) -> str:
+        return self.models[max(self.models)][0]
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Every rule lets some process try one step; a process that was overtaken must change nothing at all."""
+
+    def __init__(self, directory: Path, database_url: str) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = FakeClock()
+        transport = httpx.MockTransport(lambda _: httpx.Response(500))
+        self.system = build(planes.settings(directory, database_url), self.clock, transport)
+        self.engine = self.system.coordinator._engine
+        self.ledger = self.engine._ledger
+        self.owners: list[Owner] = []
+        self.truth = Truth()
+        self.digests = (f"{number:064x}" for number in itertools.count(1))
+        self.training_id = self.runner.run(self.begin())
+
+    async def begin(self) -> str:
+        async with self.system.db.begin() as tx:
+            for table in reversed(metadata.sorted_tables):
+                await tx.connection.execute(delete(table))
+        profile = Profile(url="http://agent", data_size=10, compute_capacity=1.0, bandwidth=8.0, latency=5.0)
+        await self.system.clients.register([(client_id, profile) for client_id in CLIENTS])
+        config = TrainingConfig(
+            name="test",
+            target_accuracy=TARGET,
+            max_rounds=MAX_ROUNDS,
+            selection=SelectionConfig(strategy="random", min_clients=len(CLIENTS), max_clients=len(CLIENTS)),
+            round_policy=RoundPolicy(max_failed_rounds=MAX_FAILED),
+        )
+        created = await self.system.trainings.create(config)
+        await self.system.trainings.start(created.id)
+        async with self.system.db.begin() as tx:
+            claim = await tx.leases.claim("founder", 10.0)
+        assert claim is not None
+        self.truth.fence = claim.lease.fence
+        await self.ledger.initial_model(claim.lease, StoredFile(INITIAL, 8))
+        self.owners.append(Owner(claim.lease, None))
+        return created.id
+
+    @rule()
+    def take_over(self) -> None:
+        """The lease runs out, and a new process claims the training with the round as it is stored."""
+        self.runner.run(self.claim())
+
+    async def claim(self) -> None:
+        async with self.system.db.begin() as tx:
+            await tx.connection.execute(update(trainings).values(lease_until=0.0))
+            claim = await tx.leases.claim(f"owner-{len(self.owners)}", 10.0)
+        if self.truth.training != "running":
+            assert claim is None
+            return
+        assert claim is not None
+        self.truth.fence += 1
+        assert claim.lease.fence == self.truth.fence
+        self.owners.append(Owner(claim.lease, None))
+
+    @precondition(lambda self: self.truth.training == "running")
+    @rule(back=st.integers(0, 3))
+    def look(self, back: int) -> None:
+        """A process asks what to drive: the open round, or the next one."""
+        owner = self.owner(back)
+        self.clock.advance(60.0)  # past any pause after failed rounds
+        if not self.attempt(owner, lambda: self.next_round(owner)):
+            return
+        assert owner.value is not None
+        if not self.truth.rounds or self.truth.rounds[-1] in {"completed", "abandoned"}:
+            self.truth.rounds.append("selecting")
+            self.truth.parts.append({})
+        assert owner.value.number == len(self.truth.rounds)
+        assert owner.value.status == self.truth.rounds[-1], "whoever takes over starts where the round stands"
+
+    async def next_round(self, owner: Owner) -> None:
+        owner.value = await self.system.coordinator._next(owner.lease)
+
+    @rule(back=st.integers(0, 3))
+    def plan(self, back: int) -> None:
+        owner = self.owner(back)
+
+        async def planned(value: Round) -> Round:
+            async with self.system.db.read() as tx:
+                training = await tx.trainings.get(value.training_id)
+            fleet, selection = await self.engine._plan(training, value, 8)
+            return await self.ledger.planned(owner.lease, value, self.truth.model, selection, fleet)
+
+        if self.step(owner, planned, {"selecting": "training"}):
+            self.truth.parts[-1] = dict.fromkeys(CLIENTS, "pending")
+
+    @rule(back=st.integers(0, 3))
+    def hand_over(self, back: int) -> None:
+        owner = self.owner(back)
+        if owner.value is None or owner.value.status != "training":
+            return
+        if self.step(owner, lambda value: self.ledger.handed_over(owner.lease, value), {"training": "training"}):
+            parts = self.truth.parts[-1]
+            parts.update({client: "training" for client, status in parts.items() if status == "pending"})
+
+    @rule(back=st.integers(0, 3), client=st.sampled_from(CLIENTS), status=st.sampled_from(["received", "failed"]))
+    def settle(self, back: int, client: str, status: ParticipationStatus) -> None:
+        """An answer comes in; it may be the second one, or come after the round has gone on."""
+        owner = self.owner(back)
+        value = owner.value
+        part = next((part for part in value.participations if part.client_id == client), None) if value else None
+        if value is None or part is None:
+            return
+        update_of = next(self.digests) if status == "received" else None
+        settled = replace(part, status=status, update=update_of, num_examples=10, loss=1.0, accuracy=0.5)
+        written: list[bool] = []
+
+        async def settling() -> None:
+            written.append(await self.ledger.settled(owner.lease, value, settled, TaskRun()))
+
+        if self.attempt(owner, settling):
+            stored = self.truth.parts[value.number - 1]
+            assert written == [stored[client] in {"pending", "training"}], "an answer counts once"
+            if written[0]:
+                stored[client] = status
+                self.truth.counted[client] += status == "received"
+
+    @rule(back=st.integers(0, 3))
+    def freeze(self, back: int) -> None:
+        owner = self.owner(back)
+        if self.step(owner, lambda value: self.ledger.frozen(owner.lease, value, {}), {"training": "aggregating"}):
+            self.skip_outstanding()
+
+    @rule(back=st.integers(0, 3))
+    def commit(self, back: int) -> None:
+        owner = self.owner(back)
+        model, parent = StoredFile(next(self.digests), 8), self.truth.model
+        step = self.step(
+            owner, lambda value: self.ledger.committed(owner.lease, value, model), {"aggregating": "evaluating"}
+        )
+        if step:
+            self.truth.models[len(self.truth.rounds)] = (model.sha256, parent)
+
+    @rule(back=st.integers(0, 3), accuracy=st.sampled_from([None, 0.5, 0.95]))
+    def measure(self, back: int, accuracy: float | None) -> None:
+        owner = self.owner(back)
+        average = None if accuracy is None else (accuracy, 1.0)
+
+        async def measured(value: Round) -> Round:
+            return await self.ledger.measured(owner.lease, value, average, extra_bytes=0)
+
+        if self.step(owner, measured, {"evaluating": "completed"}):
+            self.truth.failed_in_row = 0
+            if (accuracy or 0.0) >= TARGET or len(self.truth.rounds) == MAX_ROUNDS:
+                self.truth.training = "completed"
+
+    @rule(back=st.integers(0, 3))
+    def abandon(self, back: int) -> None:
+        owner = self.owner(back)
+        moves = dict.fromkeys(["selecting", "training", "aggregating"], "abandoned")
+        if self.step(owner, lambda value: self.ledger.abandoned(owner.lease, value, "why"), moves):
+            self.skip_outstanding()
+            self.truth.failed_in_row += 1
+            if self.truth.failed_in_row == MAX_FAILED:
+                self.truth.training = "failed"
+            elif len(self.truth.rounds) == MAX_ROUNDS:
+                self.truth.training = "completed"
+
+    @invariant()
+    def the_store_holds_the_truth(self) -> None:
+        self.runner.run(self.compare())
+
+    async def compare(self) -> None:
+        async with self.system.db.read() as tx:
+            training = await tx.trainings.get(self.training_id)
+            stored = sorted(await tx.rounds.page(self.training_id, limit=100, before=None), key=lambda one: one.number)
+            models = [await tx.models.get(self.training_id, number) for number in sorted(self.truth.models)]
+            counted = {client.id: client.rounds_completed for client in await tx.clients.all()}
+        truth = self.truth
+        assert (training.status, training.fence, training.model) == (truth.training, truth.fence, truth.model)
+        assert (training.current_round, training.failed_in_row) == (len(truth.rounds), truth.failed_in_row)
+        assert [one.status for one in stored] == truth.rounds
+        assert [{p.client_id: p.status for p in one.participations} for one in stored] == truth.parts
+        assert [(one.sha256, one.parent) for one in models] == [truth.models[number] for number in sorted(truth.models)]
+        assert counted == {client: truth.counted[client] for client in CLIENTS}
+
+    def owner(self, back: int) -> Owner:
+        """The newest owner, or one of those before it."""
+        return self.owners[max(0, len(self.owners) - 1 - back)]
+
+    def step(self, owner: Owner, work: Any, moves: dict[str, str]) -> bool:
+        """One transition of the round that an owner remembers; whether it came through."""
+        value = owner.value
+        if value is None:
+            return False
+        after: list[Round] = []
+
+        async def moving() -> None:
+            after.append(await work(value))
+
+        illegal = value.status not in moves
+        if not self.attempt(owner, moving, illegal=illegal):
+            return False
+        assert after[0].status == moves[value.status]
+        owner.value, self.truth.rounds[-1] = after[0], after[0].status
+        return True
+
+    def attempt(self, owner: Owner, work: Any, *, illegal: bool = False) -> bool:
+        """Let an owner write; whoever may not, by its fence or by the table, leaves every row as it was."""
+        before = self.runner.run(self.rows())
+        fenced = owner.lease.fence != self.truth.fence
+        if not (fenced or illegal):
+            self.runner.run(work())
+            return True
+        with pytest.raises((Fenced, IllegalTransition)) as caught:
+            self.runner.run(work())
+        assert not fenced or caught.type is Fenced
+        assert self.runner.run(self.rows()) == before
+        return False
+
+    async def rows(self) -> dict[str, list[Any]]:
+        async with self.system.db.read() as tx:
+            return {
+                table.name: [tuple(row) for row in await tx.connection.execute(select(table))]
+                for table in metadata.sorted_tables
+            }
+
+    def skip_outstanding(self) -> None:
+        parts = self.truth.parts[-1]
+        parts.update({client: "skipped" for client, status in parts.items() if status in {"pending", "training"}})
+
+    def teardown(self) -> None:
+        self.runner.run(self.close())
+        self.runner.close()
+
+    async def close(self) -> None:
+        await self.system.caller.close()
+        await self.system.db.dispose()
+
+
+def test_no_order_of_owners_and_steps_breaks_a_rounds_history(database_url: str, tmp_path: Path) -> None:
+    class Machine(LedgerMachine):
+        def __init__(self) -> None:
+            super().__init__(tmp_path, database_url)
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=60 if database_url.startswith("sqlite") else 15,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
