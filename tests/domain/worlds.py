@@ -13,6 +13,8 @@ from app.domain.selection.pool import Pool
 from app.domain.selection.types import Candidate, DataDistribution, History, SelectionPolicy
 
 NAMES = tuple("abcdefghij")
+NO_LINKS = Connectivity.empty()
+BEGINNING = History()
 
 PLAIN = Candidate(
     client_id="a",
@@ -31,14 +33,25 @@ def candidates(count: int, **columns: Sequence[object]) -> list[Candidate]:
     return [replace(PLAIN, client_id=NAMES[row], **values) for row, values in enumerate(rows)]  # type: ignore[arg-type]  # columns are fields
 
 
-def pool(chosen: Sequence[Candidate], policy: SelectionPolicy | None = None) -> Pool:
-    return Pool(tuple(chosen), policy or SelectionPolicy(min_clients=1, max_clients=len(chosen)))
+def pool(
+    chosen: Sequence[Candidate],
+    policy: SelectionPolicy | None = None,
+    links: Connectivity = NO_LINKS,
+    history: History = BEGINNING,
+) -> Pool:
+    return Pool(tuple(chosen), links, history, policy or SelectionPolicy(min_clients=1, max_clients=len(chosen)))
 
 
 def objective(
-    chosen: Sequence[Candidate], policy: SelectionPolicy | None = None, debt: npt.ArrayLike | None = None
+    chosen: Sequence[Candidate],
+    policy: SelectionPolicy | None = None,
+    debt: npt.ArrayLike | None = None,
+    links: Connectivity = NO_LINKS,
 ) -> Objective:
-    return Objective(pool(chosen, policy), np.zeros(len(chosen)) if debt is None else np.asarray(debt, dtype=float))
+    """F over candidates, with any debts."""
+    made = pool(chosen, policy, links)
+    made.__dict__["debt"] = np.zeros(len(chosen)) if debt is None else np.asarray(debt, dtype=float)
+    return Objective(made)
 
 
 def skewed(count: int, seed: int) -> list[Candidate]:

@@ -1,5 +1,6 @@
 """Which clients take part in a round: strategies with one interface, and what they have in common."""
 
+from app.domain.selection.parameters import Parameter, parameters_of, tunable
 from app.domain.selection.registry import STRATEGIES, select, strategies
 from app.domain.selection.types import (
     Candidate,
@@ -18,12 +19,15 @@ __all__ = [
     "Candidate",
     "Chosen",
     "History",
+    "Parameter",
     "Plan",
     "Selection",
     "SelectionPolicy",
     "Skipped",
     "Strategy",
     "Weights",
+    "parameters_of",
     "select",
     "strategies",
+    "tunable",
 ]

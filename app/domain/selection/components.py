@@ -17,9 +17,8 @@ import numpy.typing as npt
 
 from app.domain.centrality import betweenness, sparsified
 from app.domain.connectivity import Connectivity
-from app.domain.selection.debt import FLOOR, participation_debt
+from app.domain.selection.debt import FLOOR
 from app.domain.selection.pool import Pool
-from app.domain.selection.types import History
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,19 +26,18 @@ LEAST_LATENCY = 1.0  # ms; nobody is slower for less
 DIGITS = 9  # parallel sums of centralities differ in the last bits from run to run
 
 
-def shown_components(pool: Pool, connectivity: Connectivity, history: History) -> dict[str, Floats]:
+def shown_components(pool: Pool) -> dict[str, Floats]:
     """(N,) of every component in the table above."""
     candidates = pool.candidates
-    ids = pool.ids(range(len(candidates)))
     latency = np.maximum([candidate.latency for candidate in candidates], LEAST_LATENCY)
     compute = np.array([candidate.compute_capacity for candidate in candidates])
     return {
         "data_quality": np.exp(-pool.labels.divergences()),
-        "betweenness": relay_centrality(connectivity, ids),
+        "betweenness": relay_centrality(pool.connectivity, pool.ids()),
         "bandwidth": _over_largest(np.array([candidate.bandwidth for candidate in candidates])),
         "latency": latency.min() / latency,
         "compute": _over_largest(_over_largest(compute) / pool.samples),
-        "fairness": _over_largest(participation_debt(ids, history) - FLOOR),
+        "fairness": _over_largest(pool.debt - FLOOR),
     }
 
 

@@ -1,6 +1,7 @@
 """What a round costs, and what the budget lets it cost.
 
-The budget is a hard limit: no set that is returned costs more, to the last bit. Sums are `math.fsum`, which rounds
+The budget is a hard limit: no set that is returned costs more, to the last bit. Where clients relay, what counts is the
+star: what the round would cost if every relay failed. Sums are `math.fsum`, which rounds
 once and so does not depend on the order; a budget that equals the printed cost of a set admits that set. While a set
 is below its minimum size a client fits only if the cheapest ones still needed fit as well, so that choosing greedily
 never ends in a dead end.

@@ -32,9 +32,9 @@ def documented(
     rng: np.random.Generator,
 ) -> Selection:
     """As many clients as `max_clients` and the budget allow, best score first; one that does not fit is passed over."""
-    pool = Pool(tuple(candidates), policy)
+    pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)
-    parts = shown_components(pool, connectivity, history)
+    parts = shown_components(pool)
     quality = np.array([candidate.update_quality or 0.0 for candidate in candidates])
     parts["reliability"] = np.array([candidate.reliability for candidate in candidates]) * quality
     network = (parts["betweenness"] + parts["bandwidth"] + parts["latency"]) / 3
@@ -51,7 +51,6 @@ def documented(
         "documented",
         pool,
         members,
-        history,
         budget=budget,
         scores=scores,
         components=parts,

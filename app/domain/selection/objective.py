@@ -9,12 +9,13 @@ is to be minimised, where
 
     Balance        = (||sum r_i (h_i - n_i p*)||^2 + sum r_i (1 - r_i) ||h_i - n_i p*||^2) / (sum r_i n_i)^2,
                      the expected skew of what will arrive, failures included, over that of a random set (first term)
-    Communication  = sum c_i over |S| times the mean c: a star. A cheaper tree replaces `Objective.communication` alone
+    Communication  = the cost of the links that serve S, over |S| times the mean c (`links`: a star, or a relay tree)
     Time           = max t_i over its expectation for a random set: slow clients share a round, not one in each
     Debt           = the mean of Q_i
 
-Every term is about 1 for a random set (Debt about 0), so the weights compare like with like. All of them are functions
-of sums and a maximum over S, held in `Sums`: that makes a set and each of its N extensions cheap to evaluate at once.
+Every term is about 1 for a random set (Debt about 0), so the weights compare like with like. All of them but a relay
+tree's cost are functions of sums and a maximum over S, held in `Sums`: that makes a set and each of its N extensions
+cheap to evaluate at once.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ class Sums:
         skew: (..., C) sum of r_i (h_i - n_i p*).
         variance: (...) sum of r_i (1 - r_i) ||h_i - n_i p*||^2.
         weight: (...) sum of r_i n_i.
-        cost: (...) sum of c_i, s.
+        cost: (...) of the links, s.
         slowest: (...) largest t_i, s.
         debt: (...) sum of Q_i.
     """
@@ -51,18 +52,6 @@ class Sums:
     cost: Floats
     slowest: Floats
     debt: Floats
-
-    def joined(self, other: "Sums") -> "Sums":
-        """The sums of the unions of disjoint sets; one set joins each of many."""
-        return Sums(
-            self.size + other.size,
-            self.skew + other.skew,
-            self.variance + other.variance,
-            self.weight + other.weight,
-            self.cost + other.cost,
-            np.maximum(self.slowest, other.slowest),
-            self.debt + other.debt,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +70,9 @@ class Objective:
 
     Attributes:
         pool: the candidates, with the policy's weights.
-        debt: (N,) participation debt Q.
     """
 
     pool: Pool
-    debt: Floats
 
     def value(self, sums: Sums) -> Floats:
         """F, one value for each set in `sums`."""
@@ -112,7 +99,7 @@ class Objective:
         return _over(skew, float(self._random_skew[sums.size]))
 
     def communication(self, sums: Sums) -> Floats:
-        """Cost of the star over that of a random star."""
+        """Cost of the links over that of a random star."""
         return _over(sums.cost, sums.size * float(self.pool.costs.mean()))
 
     def time(self, sums: Sums) -> Floats:
@@ -128,9 +115,22 @@ class Objective:
             one.skew[chosen].sum(axis=-2),
             one.variance[chosen].sum(axis=-1),
             one.weight[chosen].sum(axis=-1),
-            one.cost[chosen].sum(axis=-1),
+            self.pool.links.cost(np.atleast_2d(chosen)).reshape(chosen.shape[:-1]),
             one.slowest[chosen].max(axis=-1, initial=0.0),
             one.debt[chosen].sum(axis=-1),
+        )
+
+    def with_each(self, members: Sequence[int]) -> Sums:
+        """The sums of the N unions of one set and each candidate. The cost may be a little too high with relays."""
+        whole, one = self.sums(members), self.singles
+        return Sums(
+            whole.size + 1,
+            whole.skew + one.skew,
+            whole.variance + one.variance,
+            whole.weight + one.weight,
+            self.pool.links.cost_with_each(members),
+            np.maximum(whole.slowest, one.slowest),
+            whole.debt + one.debt,
         )
 
     @cached_property
@@ -138,7 +138,7 @@ class Objective:
         """The N sets of one candidate."""
         pool = self.pool
         r, n = pool.reliability, pool.samples
-        own = n[:, np.newaxis] * pool.labels.skew
+        own = n[:, np.newaxis] * pool.skew
         return Sums(
             size=1,
             skew=r[:, np.newaxis] * own,
@@ -146,7 +146,7 @@ class Objective:
             weight=r * n,
             cost=pool.costs,
             slowest=pool.seconds,
-            debt=self.debt,
+            debt=pool.debt,
         )
 
     def shares(self, members: Sequence[int]) -> Terms:
@@ -166,7 +166,7 @@ class Objective:
         slowness[order] = np.cumsum(steps)
         return Terms(
             _over(skew, float(self._random_skew[size])),
-            _over(one.cost[chosen], size * float(self.pool.costs.mean())),
+            _over(self.pool.links.tree(members).costs, size * float(self.pool.costs.mean())),
             _over(slowness, float(self._random_slowest[size])),
             one.debt[chosen] / size,
         )
@@ -177,7 +177,7 @@ class Objective:
 
         The only set of all N may have no skew at all to be measured by; it is measured by the sets of N - 1.
         """
-        one, count = self.singles, len(self.debt)
+        one, count = self.singles, len(self.pool.candidates)
         sizes = np.clip(np.arange(self._largest + 1), 1, max(count - 1, 1))
         return _expected_square(one.skew, sizes) / _expected_square(one.weight[:, np.newaxis], sizes)
 
@@ -201,7 +201,7 @@ class Objective:
     @property
     def _largest(self) -> int:
         """The largest set that is asked for."""
-        return min(self.pool.policy.max_clients, len(self.debt))
+        return min(self.pool.policy.max_clients, len(self.pool.candidates))
 
 
 def _expected_square(values: Floats, sizes: npt.NDArray[np.intp]) -> Floats:

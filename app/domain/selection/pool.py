@@ -1,18 +1,23 @@
-"""The candidates of one round as arrays, which is how every strategy looks at them.
+"""What a strategy is given for one round, its candidates as arrays.
 
 All magnitudes that strategies divide or square are brought into a range where neither can overflow: costs and seconds
 are capped at `MAX_SECONDS`, sample counts are relative to the largest client's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
+from app.domain.connectivity import Connectivity
+from app.domain.selection.debt import participation_debt
 from app.domain.selection.labels import Labels, read_labels
-from app.domain.selection.types import Candidate, SelectionPolicy
+from app.domain.selection.links import Links, Relays, Star
+from app.domain.selection.sketches import skew_of_sketches
+from app.domain.selection.types import BYTES_PER_MB, Candidate, History, SelectionPolicy
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,11 +36,15 @@ class Pool:
     """N candidates, in the order given.
 
     Attributes:
-        candidates: as given.
-        policy: as given.
+        candidates: as given to the strategy, as the other fields are.
+        connectivity: the links between clients, among them the candidates.
+        history: of the training.
+        policy: of the round.
     """
 
     candidates: tuple[Candidate, ...]
+    connectivity: Connectivity
+    history: History
     policy: SelectionPolicy
 
     @cached_property
@@ -66,9 +75,41 @@ class Pool:
         """What the candidates say of their labels."""
         return read_labels([candidate.data_distribution for candidate in self.candidates], self.samples)
 
-    def ids(self, members: Sequence[int]) -> tuple[str, ...]:
-        """The names of some candidates."""
-        return tuple(self.candidates[member].client_id for member in members)
+    @cached_property
+    def skew(self) -> Floats:
+        """(N, C), or (N, C + SIZE) where there are sketches: how a client's samples differ from everybody's: by its label shares, else by its sketch."""
+        labels = self.labels
+        of_labels = labels.skew if labels.reported.any() else np.zeros((len(self.candidates), 0))
+        if all(candidate.sketch is None for candidate in self.candidates):
+            return of_labels
+        of_reporting = of_labels[labels.reported]
+        scale = float((of_reporting * of_reporting).sum(axis=1).mean()) if len(of_reporting) else None
+        unreported = [
+            None if reported else candidate.sketch
+            for candidate, reported in zip(self.candidates, labels.reported, strict=True)
+        ]
+        return np.hstack([of_labels, skew_of_sketches(unreported, self.samples, scale)])
+
+    @cached_property
+    def links(self) -> Links:
+        """Over which links updates may travel."""
+        if self.policy.topology == "star":
+            return Star(self.costs)
+        costs = self.connectivity.restricted(self.ids()).costs
+        both_ways = 2 * self.policy.model_bytes / BYTES_PER_MB
+        seconds = np.minimum(costs.data.astype(np.float64) * both_ways, MAX_SECONDS)
+        between = sparse.csr_array((seconds, costs.indices, costs.indptr), shape=costs.shape)
+        return Relays(self.costs, between, self.reliability)
+
+    @cached_property
+    def debt(self) -> Floats:
+        """(N,) how overdue each candidate is."""
+        return participation_debt(self.ids(), self.history)
+
+    def ids(self, members: Iterable[int] | None = None) -> tuple[str, ...]:
+        """The names of some candidates, or of all."""
+        chosen = self.candidates if members is None else [self.candidates[member] for member in members]
+        return tuple(candidate.client_id for candidate in chosen)
 
 
 def train_seconds(candidate: Candidate, policy: SelectionPolicy) -> float:

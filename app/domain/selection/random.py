@@ -24,7 +24,7 @@ def random(
     The score of a client is its draw from 0..1. One that does not fit the budget is passed over, so under a tight
     budget cheap clients are more likely: the limit is hard, uniformity is not.
     """
-    pool = Pool(tuple(candidates), policy)
+    pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)
     draws = rng.random(len(candidates))
     members = fill(np.argsort(-draws).tolist(), [], budget, policy.max_clients)
@@ -33,9 +33,8 @@ def random(
         "random",
         pool,
         members,
-        history,
         budget=budget,
         scores=draws,
-        components=shown_components(pool, connectivity, history),
+        components=shown_components(pool),
         reason=lambda position: f"drew {draws[position]:.3f}, the lowest of the {len(members)} chosen drew {last:.3f}",
     )

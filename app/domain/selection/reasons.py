@@ -24,7 +24,7 @@ def reasons(objective: Objective, budget: Budget, members: Sequence[int]) -> Cal
     losses = []
     for place in range(len(members)):
         rest = [*members[:place], *members[place + 1 :]]
-        swapped = objective.terms(objective.sums(rest).joined(objective.singles))
+        swapped = objective.terms(objective.with_each(rest))
         loss = _losses(objective, swapped) - before[:, np.newaxis]
         losses.append(np.where(budget.room(rest), loss, math.inf))
     worse = np.stack(losses)  # (K, 4, N)
@@ -69,6 +69,6 @@ def _sentence(objective: Objective, members: Sequence[int], place: int, position
             return f"it is slow: in place of {name} the round would take {swapped:.3g} s instead of {slowest:.3g} s"
         case _:
             return (
-                f"it is less overdue: its participation debt is {objective.debt[position]:z.2f},"
-                f" that of {name} {objective.debt[other]:z.2f}"
+                f"it is less overdue: its participation debt is {pool.debt[position]:z.2f},"
+                f" that of {name} {pool.debt[other]:z.2f}"
             )

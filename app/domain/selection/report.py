@@ -1,5 +1,6 @@
 """From the set that a strategy chose to the selection that is shown: order, cost, divergence, fairness, reasons."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,8 +9,9 @@ import numpy.typing as npt
 
 from app.domain.fairness import jain_index
 from app.domain.selection.costs import Budget, lack_of_budget
+from app.domain.selection.links import SERVER
 from app.domain.selection.pool import Pool
-from app.domain.selection.types import Chosen, History, Plan, Selection, Skipped
+from app.domain.selection.types import Chosen, Plan, Selection, Skipped
 
 Floats = npt.NDArray[np.float64]
 Components = Mapping[str, Floats]  # each (N,)
@@ -19,7 +21,6 @@ def report(
     strategy: str,
     pool: Pool,
     members: Sequence[int],
-    history: History,
     *,
     budget: Budget,
     scores: Floats,
@@ -32,13 +33,14 @@ def report(
         strategy: its name.
         pool: the N candidates.
         members: positions of the chosen ones.
-        history: of the training.
         budget: that they respect.
         scores: (N,) higher is better; orders the chosen.
         components: what the scores are made of.
         reason: why a candidate was skipped although the budget had room for it.
     """
     order = sorted(members, key=lambda member: (-scores[member], member))
+    tree = pool.links.tree(order)
+    ids = pool.ids(order)
     chosen = frozenset(members)
     left = budget.limit - budget.spent(members)
     full = len(members) >= pool.policy.max_clients
@@ -56,24 +58,30 @@ def report(
                 pool.candidates[member].client_id,
                 float(scores[member]),
                 {name: float(values[member]) for name, values in components.items()},
-                float(budget.costs[member]),
+                float(cost),
             )
-            for member in order
+            for member, cost in zip(order, tree.costs, strict=True)
         ),
         skipped=tuple(
             Skipped(candidate.client_id, why(position))
             for position, candidate in enumerate(pool.candidates)
             if position not in chosen
         ),
-        total_cost=budget.spent(members),
+        total_cost=math.fsum(tree.costs),
         label_divergence=pool.labels.pooled_divergence(members, pool.reliability * pool.samples),
-        fairness=fairness(pool, members, history),
-        plan=Plan("star", dict.fromkeys(pool.ids(order))),
+        fairness=fairness(pool, members),
+        plan=Plan(
+            pool.policy.topology,
+            {
+                client_id: None if parent == SERVER else ids[parent]
+                for client_id, parent in zip(ids, tree.parents, strict=True)
+            },
+        ),
     )
 
 
-def fairness(pool: Pool, members: Sequence[int], history: History) -> float:
+def fairness(pool: Pool, members: Sequence[int]) -> float:
     """Jain's index of how often each candidate has been selected, with `members` selected once more."""
-    counts = Counter(client_id for chosen in history.rounds for client_id in chosen)
+    counts = Counter(client_id for chosen in pool.history.rounds for client_id in chosen)
     counts.update(pool.ids(members))
     return jain_index([counts[candidate.client_id] for candidate in pool.candidates])

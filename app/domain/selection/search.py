@@ -2,7 +2,8 @@
 
 Minimising a quadratic form over sets of a size is NP-hard, so this is local search: greedy insertion and two random
 starts weighted by participation debt, then passes that replace one member after the other by the best candidate, while
-that helps. Where the sets can be counted on one's fingers all of them are tried. A pass over K members costs O(K N C).
+that helps: `with_each` shows the best, and F itself decides. Where the sets can be counted on one's fingers all of them
+are tried. A pass over K members costs O(K N C).
 """
 
 import math
@@ -32,7 +33,8 @@ def best_set(objective: Objective, budget: Budget, size: int, rng: np.random.Gen
     while len(greedy) < size:
         following = extended(objective, budget, greedy, rng)
         greedy = budget.cheapest() if following is None else following
-    owed = objective.debt - objective.debt.min() + EVEN_CHANCE
+    debt = objective.pool.debt
+    owed = debt - debt.min() + EVEN_CHANCE
     starts = [greedy] + [fill(weighted_order(owed, rng), [], budget, size) for _ in range(RANDOM_STARTS)]
     return min((improved(objective, budget, start) for start in starts), key=lambda members: _value(objective, members))
 
@@ -52,7 +54,7 @@ def extended(objective: Objective, budget: Budget, members: list[int], rng: np.r
     room = budget.room(members)
     if not room.any():
         return None
-    values = objective.value(objective.sums(members).joined(objective.singles)) + GAIN * rng.random(len(room))
+    values = objective.value(objective.with_each(members)) + GAIN * rng.random(len(room))
     values[~room] = math.inf
     larger = [*members, int(np.argmin(values))]
     return larger if budget.allows(larger) else None
@@ -65,11 +67,13 @@ def improved(objective: Objective, budget: Budget, members: Sequence[int]) -> li
         before = value
         for place in range(len(current)):
             rest = current[:place] + current[place + 1 :]
-            values = objective.value(objective.sums(rest).joined(objective.singles))
+            values = objective.value(objective.with_each(rest))
             values[~budget.room(rest)] = math.inf
             best = int(np.argmin(values))
             if values[best] < value - GAIN and budget.allows([*rest, best]):
-                current[place], value = best, float(values[best])
+                swapped = [*rest[:place], best, *rest[place:]]
+                if (exact := _value(objective, swapped)) < value - GAIN:
+                    current, value = swapped, exact
         if value == before:
             break
     return current
@@ -85,13 +89,14 @@ def weighted_order(weights: Floats, rng: np.random.Generator) -> list[int]:
 
 
 def _few(objective: Objective, size: int) -> bool:
-    return math.comb(len(objective.debt), size) * size <= FEW
+    return math.comb(len(objective.pool.candidates), size) * size <= FEW
 
 
 def _best_of_all(objective: Objective, budget: Budget, size: int) -> list[int]:
-    sets = np.array(list(combinations(range(len(objective.debt)), size)), dtype=np.intp)
+    sets = np.array(list(combinations(range(len(objective.pool.candidates)), size)), dtype=np.intp)
     sums = objective.sums(sets)
-    values = np.where(sums.cost <= budget.limit * (1 + ROUNDING), objective.value(sums), math.inf)
+    affordable = budget.costs[sets].sum(axis=1) <= budget.limit * (1 + ROUNDING)
+    values = np.where(affordable, objective.value(sums), math.inf)
     return budget.settle([int(member) for member in sets[np.argmin(values)]])
 
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from app.domain.connectivity import Connectivity
 from app.domain.selection.components import shown_components
 from app.domain.selection.costs import Budget
-from app.domain.selection.debt import participation_debt
 from app.domain.selection.objective import Objective
+from app.domain.selection.parameters import Parameter, tunable
 from app.domain.selection.pool import Pool
 from app.domain.selection.reasons import reasons
 from app.domain.selection.report import report
@@ -27,6 +27,15 @@ from app.domain.selection.types import Candidate, History, Selection, SelectionP
 Floats = npt.NDArray[np.float64]
 
 
+@tunable(
+    Parameter(
+        name="divergence_target",
+        default=0.02,
+        minimum=0.0,
+        maximum=100.0,
+        meaning="KL divergence (nats) of the pooled labels from the global ones at which no further client is added",
+    )
+)
 def tcs_feel(
     candidates: Sequence[Candidate],
     connectivity: Connectivity,
@@ -39,9 +48,9 @@ def tcs_feel(
     Its components are those of the documented score, and each client's share in the terms of F: `balance`,
     `communication`, `time` (lower is better) and `debt` (higher is).
     """
-    pool = Pool(tuple(candidates), policy)
+    pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)
-    objective = Objective(pool, participation_debt(pool.ids(range(len(candidates))), history))
+    objective = Objective(pool)
     members = choose(objective, budget, rng)
     shares = objective.shares(members)
     weighted = objective.weighted(shares)
@@ -56,11 +65,9 @@ def tcs_feel(
         "tcs-feel",
         pool,
         members,
-        history,
         budget=budget,
         scores=_spread(weighted.debt - weighted.balance - weighted.communication - weighted.time, members, count),
-        components=shown_components(pool, connectivity, history)
-        | {name: _spread(values, members, count) for name, values in shown.items()},
+        components=shown_components(pool) | {name: _spread(values, members, count) for name, values in shown.items()},
         reason=reasons(objective, budget, members),
     )
 
@@ -81,7 +88,7 @@ def balanced(objective: Objective, members: Sequence[int]) -> bool:
     """Whether the labels that `members` are expected to deliver are close enough to the global ones."""
     pool = objective.pool
     divergence = pool.labels.pooled_divergence(members, objective.singles.weight)
-    return divergence is None or divergence <= pool.policy.divergence_target
+    return divergence is None or divergence <= pool.policy.parameters["divergence_target"]
 
 
 def _spread(values: Floats, members: Sequence[int], count: int) -> Floats:

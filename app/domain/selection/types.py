@@ -12,6 +12,7 @@ import numpy as np
 
 from app.domain.connectivity import Connectivity
 
+Topology = Literal["star", "relay"]
 DataDistribution = Sequence[float] | Mapping[str, float]
 BYTES_PER_MB = 1_000_000
 BITS_PER_BYTE = 8
@@ -32,6 +33,8 @@ class Candidate:
         server_cost: s/MB over the server link where the client states it, else None (8 / bandwidth).
         train_seconds: measured mean seconds for one fit, None until there was one.
         update_quality: mean quality of its past updates, 0..1, None until there was one.
+        loss: the mean training loss that it last reported in this training, None until it did.
+        sketch: what its past updates in this training say of its labels (`sketches`), None until there was one.
     """
 
     client_id: str
@@ -44,6 +47,8 @@ class Candidate:
     server_cost: float | None = None
     train_seconds: float | None = None
     update_quality: float | None = None
+    loss: float | None = None
+    sketch: tuple[float, ...] | None = None
 
     def transfer_seconds(self, model_bytes: int) -> float:
         """Seconds that one model takes over the link to the server."""
@@ -70,9 +75,10 @@ class SelectionPolicy:
         max_clients: the most, at least `min_clients`.
         budget_constraint: seconds of link time that the set may cost, None for no limit.
         weights: of the objective's terms.
-        divergence_target: pooled label divergence at which no further client is added.
         model_bytes: size of one model on the wire.
         local_epochs: passes over the data in one fit, for the expected training time.
+        topology: whether updates may travel over links between clients.
+        parameters: of the strategy, by name; `tunable` fills in and checks them.
         known_clients: how many clients there are in all, healthy or not (for messages).
     """
 
@@ -80,9 +86,10 @@ class SelectionPolicy:
     max_clients: int = 30
     budget_constraint: float | None = None
     weights: Weights = field(default_factory=Weights)
-    divergence_target: float = 0.02
     model_bytes: int = BYTES_PER_MB
     local_epochs: int = 1
+    topology: Topology = "star"
+    parameters: Mapping[str, float] = field(default_factory=dict)
     known_clients: int | None = None
 
 
@@ -121,7 +128,7 @@ class Skipped:
 class Plan:
     """Over which links the updates travel: each selected client's parent, None for the server."""
 
-    topology: Literal["star", "relay"]
+    topology: Topology
     parents: Mapping[str, str | None]
 
 
@@ -132,7 +139,8 @@ class Selection:
     Attributes:
         selected: best first.
         skipped: every other candidate.
-        total_cost: seconds of link time that the round's transfers take, one model down and one up per client.
+        total_cost: seconds of link time that the round's transfers are expected to take, one model down and one up over
+            every link of the plan.
         label_divergence: KL divergence (nats) of the selected clients' pooled labels from all candidates'; None when
             no selected client reports labels.
         fairness: Jain's index of how often each candidate has been selected, this round included.

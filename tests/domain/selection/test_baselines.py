@@ -26,7 +26,7 @@ THREE = candidates(
 
 
 def test_components_are_relative_to_the_best() -> None:
-    shown = shown_components(pool(THREE), PATH, History((frozenset("a"),)))
+    shown = shown_components(pool(THREE, links=PATH, history=History((frozenset("a"),))))
 
     expected = {
         "data_quality": [0.5, 0.5, 1],  # exp(-ln 2); c does not report

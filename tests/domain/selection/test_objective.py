@@ -76,11 +76,11 @@ def test_random_sets_are_counted_right(size: int) -> None:
 def test_a_set_can_be_put_together() -> None:
     f = objective(skewed(8, seed=1), debt=range(8))
 
-    step = f.value(f.sums([2, 5]).joined(f.singles))
+    step = f.value(f.with_each([2, 5]))
 
     others = [member for member in range(8) if member not in {2, 5}]
     assert step[others] == pytest.approx(f.value(f.sums([[2, 5, member] for member in others])))
-    alone = f.value(f.sums([]).joined(f.singles))
+    alone = f.value(f.with_each([]))
     assert alone == pytest.approx(f.value(f.sums([[member] for member in range(8)])))
 
 

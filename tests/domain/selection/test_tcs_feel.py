@@ -137,7 +137,7 @@ def test_without_labels_it_stays_at_the_minimum() -> None:
 
 def test_a_large_network_grows_by_search() -> None:
     clients = skewed(60, seed=5)
-    policy = SelectionPolicy(min_clients=4, max_clients=30, divergence_target=0.001)
+    policy = SelectionPolicy(min_clients=4, max_clients=30, parameters={"divergence_target": 0.001})
 
     chosen = plan(clients, policy)
 

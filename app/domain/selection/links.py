@@ -1,0 +1,144 @@
+"""Over which links the updates of a set travel, and what that costs.
+
+A *star* uses every client's link to the server. A *relay tree* lets clients carry each other's updates: a relay passes
+the model on, adds its children's updates to its own and sends one up, so the server's link carries one model each way
+for each relay. A client's way up may be a link to a relay instead of its link to the server, at
+
+    d_ij + (1 - r_j) c_i          of client i to relay j
+
+where d_ij is one model down and one up over the link between them, and the rest is the expected price of falling back
+to the server, c_i, when the relay fails. The tree is Prim's ("Shortest connection networks and some generalizations",
+1957), no deeper than a relay and its children: deeper trees save little and wait longer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+Floats = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.intp]
+
+SERVER = -1  # as a parent
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The links of one set of K clients.
+
+    Attributes:
+        parents: (K,) positions within the set, `SERVER` for the server.
+        costs: (K,) s of link time between each client and its parent, one model down and one up.
+    """
+
+    parents: Positions
+    costs: Floats
+
+
+class Links(Protocol):
+    """The links of N candidates."""
+
+    def cost(self, sets: Positions) -> Floats:
+        """(M,) s of link time of M sets, (M, K)."""
+        ...
+
+    def cost_with_each(self, members: Sequence[int]) -> Floats:
+        """(N,) s of link time of the union of a set and each candidate, or a little more than that."""
+        ...
+
+    def tree(self, members: Sequence[int]) -> Tree:
+        """The links of one set."""
+        ...
+
+
+@dataclass(frozen=True)
+class Star:
+    """Every client at the server, for `server` (N,) s of link time."""
+
+    server: Floats
+
+    def cost(self, sets: Positions) -> Floats:
+        return np.asarray(self.server[sets].sum(axis=-1))
+
+    def cost_with_each(self, members: Sequence[int]) -> Floats:
+        return np.asarray(self.server[list(members)].sum() + self.server)
+
+    def tree(self, members: Sequence[int]) -> Tree:
+        return Tree(np.full(len(members), SERVER), self.server[list(members)])
+
+
+@dataclass(frozen=True)
+class Relays:
+    """Relay trees.
+
+    Attributes:
+        server: (N,) s of link time of each client's link to the server.
+        between: (N, N) s of link time of the links between clients, symmetric, sorted indices; absent: no link.
+        reliability: (N,) 0..1.
+    """
+
+    server: Floats
+    between: sparse.csr_array
+    reliability: Floats
+
+    def cost(self, sets: Positions) -> Floats:
+        return np.asarray(self._trees(sets)[1].sum(axis=-1))
+
+    def cost_with_each(self, members: Sequence[int]) -> Floats:
+        """The candidate hangs on the tree of the set, or takes over those of its leaves that it suits better."""
+        chosen = np.asarray(members, dtype=np.intp)
+        if not len(chosen):
+            return self.server
+        tree = self.tree(members)
+        links = np.stack([self._row(member) for member in chosen])  # (K, N)
+        at_server = tree.parents == SERVER
+        up = links + (1 - self.reliability[chosen])[:, np.newaxis] * self.server
+        as_leaf = np.minimum(self.server, up[at_server].min(axis=0))
+        is_leaf = ~np.isin(np.arange(len(chosen)), tree.parents)
+        down = links + (1 - self.reliability) * self.server[chosen][:, np.newaxis]
+        saved = np.maximum(tree.costs[:, np.newaxis] - down, 0.0)[is_leaf].sum(axis=0)
+        return np.asarray(tree.costs.sum() + np.minimum(as_leaf, self.server - saved))
+
+    def tree(self, members: Sequence[int]) -> Tree:
+        parents, costs = self._trees(np.asarray([members], dtype=np.intp))
+        return Tree(parents[0], costs[0])
+
+    def _trees(self, sets: Positions) -> tuple[Positions, Floats]:
+        """(M, K) parents and costs of M sets."""
+        rows = np.arange(len(sets))
+        server = self.server[sets]
+        attach = self._between(sets) + (1 - self.reliability[sets])[:, np.newaxis, :] * server[:, :, np.newaxis]
+        costs, parents = server.copy(), np.full(sets.shape, SERVER)
+        joined = np.zeros(sets.shape, dtype=bool)
+        for _ in range(sets.shape[1]):
+            nearest = np.where(joined, np.inf, costs).argmin(axis=1)
+            joined[rows, nearest] = True
+            carries = parents[rows, nearest] == SERVER
+            onward = np.where(carries[:, np.newaxis], attach[rows, :, nearest], np.inf)
+            better = ~joined & (onward < costs)
+            costs = np.where(better, onward, costs)
+            parents = np.where(better, nearest[:, np.newaxis], parents)
+        return parents, costs
+
+    def _between(self, sets: Positions) -> Floats:
+        """(M, K, K) the links within each set, inf where there is none."""
+        rows, columns = np.broadcast_arrays(sets[:, :, np.newaxis], sets[:, np.newaxis, :])
+        found = np.asarray(self._shifted[rows.ravel(), columns.ravel()]).reshape(rows.shape)
+        return np.where(found > 0, found - 1, np.inf)
+
+    def _row(self, member: int) -> Floats:
+        """(N,) the links of one client, inf where there is none."""
+        row = np.full(len(self.server), np.inf)
+        start, end = self.between.indptr[member], self.between.indptr[member + 1]
+        row[self.between.indices[start:end]] = self.between.data[start:end]
+        return row
+
+    @cached_property
+    def _shifted(self) -> sparse.csr_array:
+        """The links, 1 s dearer each: looked up by cell, a free link differs from none."""
+        links = self.between
+        return sparse.csr_array((links.data + 1, links.indices, links.indptr), shape=links.shape)
