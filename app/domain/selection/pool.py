@@ -77,7 +77,7 @@ class Pool:
 
     @cached_property
     def skew(self) -> Floats:
-        """(N, C), or (N, C + SIZE) where there are sketches: how a client's samples differ from everybody's: by its label shares, else by its sketch."""
+        """(N, C), or (N, C + SIZE) with sketches: how a client differs from all, by its label shares or its sketch."""
         labels = self.labels
         of_labels = labels.skew if labels.reported.any() else np.zeros((len(self.candidates), 0))
         if all(candidate.sketch is None for candidate in self.candidates):
