@@ -47,7 +47,7 @@ class Links(Protocol):
         ...
 
     def cost_with_each(self, members: Sequence[int]) -> Floats:
-        """(N,) s of link time of the union of a set and each candidate, or a little more than that."""
+        """(N,) s of link time of the union of a set and each candidate, to be compared: exact for a star only."""
         ...
 
     def tree(self, members: Sequence[int]) -> Tree:
@@ -86,7 +86,7 @@ class Relays:
     reliability: Floats
 
     def cost(self, sets: Positions) -> Floats:
-        return np.asarray(self._trees(sets)[1].sum(axis=-1))
+        return np.asarray(self._trees(sets)[1].sum(axis=-1)) if sets.size else np.zeros(len(sets))
 
     def cost_with_each(self, members: Sequence[int]) -> Floats:
         """The candidate hangs on the tree of the set, or takes over those of its leaves that it suits better."""

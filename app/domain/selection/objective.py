@@ -121,7 +121,7 @@ class Objective:
         )
 
     def with_each(self, members: Sequence[int]) -> Sums:
-        """The sums of the N unions of one set and each candidate. The cost may be a little too high with relays."""
+        """The sums of the N unions of one set and each candidate; with relays the cost is an estimate."""
         whole, one = self.sums(members), self.singles
         return Sums(
             whole.size + 1,

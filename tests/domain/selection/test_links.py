@@ -1,0 +1,175 @@
+"""Relay trees by hand, and against Prim's algorithm written down plainly."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.connectivity import Connectivity, Edge
+from app.domain.selection import Candidate, History, Selection, SelectionPolicy, strategies
+from app.domain.selection.costs import Budget
+from app.domain.selection.links import SERVER, Floats, Relays
+from app.domain.selection.search import best_set
+from app.domain.selection.types import BYTES_PER_MB, Topology, Weights
+from tests.domain.worlds import NAMES, any_candidates, any_connectivity, candidates, objective, pool, skewed
+
+RELAY = SelectionPolicy(min_clients=1, max_clients=10, topology="relay")
+
+
+def relays(server: Sequence[float], links: dict[tuple[int, int], float], reliability: float = 1.0) -> Relays:
+    """Trees over clients whose models take `server` seconds one way, and `links` between them."""
+    count = len(server)
+    edges = [Edge(NAMES[one], NAMES[other], cost) for (one, other), cost in links.items()]
+    chosen = candidates(count, server_cost=list(server), reliability=[reliability] * count)
+    made = pool(chosen, RELAY, Connectivity.from_edges(NAMES[:count], edges)).links
+    assert isinstance(made, Relays)
+    return made
+
+
+def plain(server: Floats, attach: Floats) -> tuple[list[int], list[float]]:
+    """Prim's algorithm over a server and its clients, no deeper than two."""
+    count = len(server)
+    parents, costs = [SERVER] * count, list(server)
+    inside: set[int] = set()
+    while len(inside) < count:
+        nearest = min((client for client in range(count) if client not in inside), key=lambda client: costs[client])
+        inside.add(nearest)
+        if parents[nearest] == SERVER:
+            for client in set(range(count)) - inside:
+                if attach[client, nearest] < costs[client]:
+                    parents[client], costs[client] = nearest, attach[client, nearest]
+    return parents, costs
+
+
+def test_a_client_hangs_on_the_cheapest_link() -> None:
+    # both ways: 2, 8 and 10 s to the server; a-b 1 s and b-c 2 s both ways
+    tree = relays([1.0, 4.0, 5.0], {(0, 1): 0.5, (1, 2): 1.0}).tree([0, 1, 2])
+
+    assert tree.parents.tolist() == [SERVER, 0, SERVER], "c would be the third in a row"
+    assert tree.costs.tolist() == [2.0, 1.0, 10.0]
+
+
+def test_the_price_of_falling_back_is_counted() -> None:
+    # a relay that fails every other time costs b half of its own 8 s on top of the 1 s to it
+    tree = relays([1.0, 4.0], {(0, 1): 0.5}, reliability=0.5).tree([0, 1])
+
+    assert (tree.parents.tolist(), tree.costs.tolist()) == ([SERVER, 0], [2.0, 5.0])
+
+
+def test_a_free_link_is_a_link_and_none_is_not() -> None:
+    links = relays([1.0, 4.0, 4.0], {(0, 1): 0.0})
+
+    assert links.tree([0, 1, 2]).costs.tolist() == [2.0, 0.0, 8.0]
+
+
+def test_slow_links_leave_a_star() -> None:
+    links = relays([1.0, 1.0, 1.0], {(0, 1): 5.0, (1, 2): 5.0, (0, 2): 1.0})
+
+    assert links.tree([0, 1, 2]).parents.tolist() == [SERVER] * 3
+
+
+@given(any_candidates(), any_connectivity(), st.data())
+def test_trees_are_prims(chosen: list[Candidate], connectivity: Connectivity, data: st.DataObject) -> None:
+    made = pool(chosen, RELAY, connectivity)
+    count = len(chosen)
+    sets = data.draw(
+        st.lists(st.permutations(range(count)).map(lambda order: order[: max(1, count // 2)]), min_size=1, max_size=3)
+    )
+    links = made.links
+    assert isinstance(links, Relays)
+    costs = links.cost(np.array(sets))
+
+    for members, cost in zip(sets, costs, strict=True):
+        tree = links.tree(members)
+        server = made.costs[members]
+        direct = connectivity.restricted(made.ids(members)).costs
+        attach = np.full((len(members), len(members)), math.inf)
+        rows = np.repeat(np.arange(len(members)), np.diff(direct.indptr))
+        attach[rows, direct.indices] = 2 * direct.data.astype(float) * made.policy.model_bytes / BYTES_PER_MB
+        attach += (1 - made.reliability[members])[np.newaxis, :] * server[:, np.newaxis]
+
+        assert (tree.parents.tolist(), tree.costs.tolist()) == plain(server, attach)
+        assert cost == pytest.approx(tree.costs.sum())
+        assert all(parent == SERVER or tree.parents[parent] == SERVER for parent in tree.parents)
+        assert tree.costs.sum() <= server.sum() * (1 + 1e-12), "a tree is never dearer than the star"
+
+
+def test_what_each_candidate_would_add_is_right_where_it_hangs_on_or_takes_over() -> None:
+    links = relays([1.0, 4.0, 5.0, 0.5], {(0, 2): 0.25, (0, 3): 0.1, (1, 3): 0.25, (2, 3): 0.25})
+
+    estimates = links.cost_with_each([0, 1])
+
+    exact = links.cost(np.array([[0, 1, 2], [0, 1, 3]]))
+    assert estimates[[2, 3]].tolist() == pytest.approx(exact.tolist())
+    assert exact.tolist() == pytest.approx([10.5, 1.7])
+
+
+def fleet(seed: int, count: int = 60) -> tuple[list[Candidate], Connectivity]:
+    """Skewed clients on a plane; those near each other have cheap links."""
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(0, 1000, (count, 2))
+    distance = np.linalg.norm(places[:, np.newaxis] - places, axis=2)
+    costs = np.where(distance < 250, 0.02 + distance / 5000, math.inf).astype(np.float32)
+    np.fill_diagonal(costs, 0)
+    clients = skewed(count, seed)
+    return clients, Connectivity.from_matrix([client.client_id for client in clients], costs)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_relays_the_search_beats_a_thousand_random_sets(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    clients, connectivity = fleet(seed)
+    policy = SelectionPolicy(min_clients=10, max_clients=10, topology="relay")
+    f = objective(clients, policy, debt=rng.uniform(-1, 1, 60), links=connectivity)
+
+    found = best_set(f, Budget.of(f.pool), 10, rng)
+
+    random_sets = np.array([rng.choice(60, 10, replace=False) for _ in range(1000)])
+    assert float(f.value(f.sums(found))) < f.value(f.sums(random_sets)).min()
+
+
+@pytest.mark.parametrize("name", ["tcs-feel", "random"])
+def test_a_selection_tells_the_tree_and_what_it_costs(name: str) -> None:
+    clients, connectivity = fleet(1)
+    policy = SelectionPolicy(min_clients=10, max_clients=10, topology="relay")
+
+    def planned(topology: Topology) -> Selection:
+        return strategies()[name](
+            clients, connectivity, History(), replace(policy, topology=topology), np.random.default_rng(1)
+        )
+
+    tree, star = planned("relay"), planned("star")
+
+    assert (tree.plan.topology, star.plan.topology) == ("relay", "star")
+    assert tree.total_cost == pytest.approx(sum(one.marginal_cost for one in tree.selected))
+    assert tree.plan.parents.keys() == set(tree.client_ids)
+    assert set(tree.plan.parents.values()) <= {*tree.client_ids, None}
+    assert any(parent is not None for parent in tree.plan.parents.values())
+    assert tree.total_cost < star.total_cost
+
+
+def test_the_budget_holds_even_if_every_relay_fails() -> None:
+    clients, connectivity = fleet(2)
+    costs = pool(clients).costs
+    limit = float(np.sort(costs)[:10].sum() * 1.1)
+    policy = SelectionPolicy(min_clients=10, max_clients=30, budget_constraint=limit, topology="relay")
+
+    chosen = strategies()["tcs-feel"](clients, connectivity, History(), policy, np.random.default_rng(1))
+
+    members = [int(name[1:]) for name in chosen.client_ids]
+    assert chosen.total_cost < costs[members].sum() <= limit
+
+
+def test_with_relays_communication_counts_the_tree() -> None:
+    policy = SelectionPolicy(min_clients=1, max_clients=3, topology="relay", weights=Weights(0, 1, 0, 0))
+    links = Connectivity.from_edges(NAMES[:3], [Edge("a", "b", 0.5)])
+    f = objective(candidates(3, server_cost=[1.0, 4.0, 1.0]), policy, links=links)
+
+    # 2 and 1 s of the tree, over twice the mean of 2, 8 and 2 s
+    assert float(f.value(f.sums([0, 1]))) == pytest.approx(3 / 8)
+    assert f.shares([0, 1]).communication.tolist() == pytest.approx([2 / 8, 1 / 8])
+    assert float(f.value(f.sums([1, 2]))) == pytest.approx(10 / 8)
