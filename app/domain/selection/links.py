@@ -127,8 +127,8 @@ class Relays:
     def _between(self, sets: Positions) -> Floats:
         """(M, K, K) the links within each set, inf where there is none."""
         rows, columns = np.broadcast_arrays(sets[:, :, np.newaxis], sets[:, np.newaxis, :])
-        found = np.asarray(self._shifted[rows.ravel(), columns.ravel()]).reshape(rows.shape)
-        return np.where(found > 0, found - 1, np.inf)
+        entry = np.asarray(self._entries[rows.ravel(), columns.ravel()]).reshape(rows.shape)
+        return self._costs[entry]
 
     def _row(self, member: int) -> Floats:
         """(N,) the links of one client, inf where there is none."""
@@ -138,7 +138,11 @@ class Relays:
         return row
 
     @cached_property
-    def _shifted(self) -> sparse.csr_array:
-        """The links, 1 s dearer each: looked up by cell, a free link differs from none."""
+    def _entries(self) -> sparse.csr_array:
+        """Of each link its place in `_costs`; 0 where there is none, which a cost could not tell from a free link."""
         links = self.between
-        return sparse.csr_array((links.data + 1, links.indices, links.indptr), shape=links.shape)
+        return sparse.csr_array((np.arange(1, links.nnz + 1), links.indices, links.indptr), shape=links.shape)
+
+    @cached_property
+    def _costs(self) -> Floats:
+        return np.concatenate(([np.inf], self.between.data))
