@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.selection.objective import Objective
 from app.domain.selection.pool import Pool
+from app.domain.selection.sketches import SIZE
 from app.domain.selection.types import Candidate, DataDistribution, History, SelectionPolicy
 
 NAMES = tuple("abcdefghij")
@@ -82,6 +83,9 @@ DISTRIBUTIONS: st.SearchStrategy[DataDistribution | None] = (
 )
 
 
+SKETCHES = st.lists(st.sampled_from([-1.0, 0.0, 0.5]), min_size=SIZE, max_size=SIZE).map(tuple)
+
+
 @st.composite
 def any_candidates(draw: st.DrawFn, most: int = 8) -> list[Candidate]:
     count = draw(st.integers(1, most))
@@ -95,6 +99,8 @@ def any_candidates(draw: st.DrawFn, most: int = 8) -> list[Candidate]:
         "server_cost": st.none() | st.just(0.0) | MAGNITUDES,
         "train_seconds": st.none() | st.just(0.0) | MAGNITUDES,
         "update_quality": st.none() | st.floats(0, 1),
+        "loss": st.none() | st.sampled_from([-1.0, 0.0, 1e-300, 0.5, 2.0, 1e300]),
+        "sketch": st.none() | SKETCHES,
     }
     columns = {name: draw(st.lists(values, min_size=count, max_size=count)) for name, values in fields.items()}
     return candidates(count, **columns)

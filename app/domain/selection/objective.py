@@ -11,7 +11,7 @@ is to be minimised, where
                      the expected skew of what will arrive, failures included, over that of a random set (first term)
     Communication  = the cost of the links that serve S, over |S| times the mean c (`links`: a star, or a relay tree)
     Time           = max t_i over its expectation for a random set: slow clients share a round, not one in each
-    Debt           = the mean of Q_i
+    Debt           = the mean of Q_i; more for who is yet to be explored (`Pool.urgency`)
 
 Every term is about 1 for a random set (Debt about 0), so the weights compare like with like. All of them but a relay
 tree's cost are functions of sums and a maximum over S, held in `Sums`: that makes a set and each of its N extensions
@@ -146,7 +146,7 @@ class Objective:
             weight=r * n,
             cost=pool.costs,
             slowest=pool.seconds,
-            debt=pool.debt,
+            debt=pool.urgency,
         )
 
     def shares(self, members: Sequence[int]) -> Terms:

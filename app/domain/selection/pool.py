@@ -28,6 +28,7 @@ GIGA = 1e9
 # A client that never answered may still answer: without this nothing would be expected of a set of such clients, and
 # its balance would be 0/0.
 MIN_RELIABILITY = 0.01
+EXPLORING = 8.0  # by default weights a turn that is owed outweighs a link four times as dear as the mean
 MIN_SAMPLES = 1e-12  # of the largest client's: squares of it are still far from 0
 
 
@@ -83,12 +84,12 @@ class Pool:
         if all(candidate.sketch is None for candidate in self.candidates):
             return of_labels
         of_reporting = of_labels[labels.reported]
-        scale = float((of_reporting * of_reporting).sum(axis=1).mean()) if len(of_reporting) else None
+        mean_square = float((of_reporting * of_reporting).sum(axis=1).mean()) if len(of_reporting) else 0.0
         unreported = [
             None if reported else candidate.sketch
             for candidate, reported in zip(self.candidates, labels.reported, strict=True)
         ]
-        return np.hstack([of_labels, skew_of_sketches(unreported, self.samples, scale)])
+        return np.hstack([of_labels, skew_of_sketches(unreported, self.samples, mean_square or None)])
 
     @cached_property
     def links(self) -> Links:
@@ -105,6 +106,16 @@ class Pool:
     def debt(self) -> Floats:
         """(N,) how overdue each candidate is."""
         return participation_debt(self.ids(), self.history)
+
+    @cached_property
+    def urgency(self) -> Floats:
+        """(N,) the debt Q; Q + EXPLORING·Q² of who is overdue and nothing is known of its data, while of others' it is.
+
+        So that it is known after N/K rounds or a few more, however dear the link; before its turn is due it can wait.
+        """
+        known = self.labels.reported | np.array([candidate.sketch is not None for candidate in self.candidates])
+        exploring = ~known & (self.debt > 0) & known.any()
+        return self.debt + np.where(exploring, EXPLORING * self.debt**2, 0.0)
 
     def ids(self, members: Iterable[int] | None = None) -> tuple[str, ...]:
         """The names of some candidates, or of all."""

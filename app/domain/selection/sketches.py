@@ -4,41 +4,53 @@ The gradient of a classifier's last layer is a sum over the samples, with signs 
 with like labels move it alike. A sketch is a random projection of the normalised last-layer update to `SIZE` dimensions
 by signed hashing (Weinberger et al., "Feature hashing for large scale multitask learning", 2009), which keeps inner
 products in expectation. A client's sketch is the mean over its past rounds, and is used in the place of label shares.
+
+Files keep their tensors in no particular order, so the last layer is told by shape: a matrix, where there is one, whose
+outputs nothing takes in, so that their number is a side of no other weights, and whose bias has as many elements. Where
+no layer or several are like that, the name decides that comes last when numbers in names are compared as numbers.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Words = npt.NDArray[np.uint32]
 Parameters = Mapping[str, npt.NDArray[Any]]
 
-SIZE = 32
-SEED = 1  # of the projection: every replica must use the same
+SIZE = 32  # a power of two: a bucket is the low bits of a hash
+BLOCK = 1 << 16  # elements at a time: what they take stays in the processor's cache
+MATRIX = 2  # dimensions
 
 
 def sketch(before: Parameters, after: Parameters) -> tuple[float, ...] | None:
-    """(SIZE,) the sketch of one update; None where the last layer has not moved.
+    """(SIZE,) the sketch of one update; None where the last layer has not moved, or too far for its length to be told.
 
-    The last layer is the last tensor, and the one before it where the last is a bias (one dimension).
+    Args:
+        before: the model, of any shapes and dtypes.
+        after: the update, alike.
     """
-    names = _last_layer(after)
-    update = np.concatenate(
-        [(after[name].astype(np.float64) - before[name].astype(np.float64)).ravel() for name in names]
-    )
-    length = float(np.linalg.norm(update))
-    if not 0 < length < np.inf:
+    folded, square, done = np.zeros(SIZE), 0.0, 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name in last_layer(before):
+            old, new = before[name].reshape(-1), after[name].reshape(-1)
+            for start in range(0, len(old), BLOCK):
+                moved = np.subtract(new[start : start + BLOCK], old[start : start + BLOCK], dtype=np.float64)
+                square += float((moved * moved).sum())  # not a dot product: BLAS would start threads for it
+                folded += _folded(moved, done + start)
+            done += len(old)
+    if not 0 < square < np.inf:
         return None
-    buckets, signs = _projection(len(update))
-    return tuple(np.bincount(buckets, weights=signs * (update / length), minlength=SIZE).tolist())
+    return tuple((folded / np.sqrt(square)).tolist())
 
 
 def averaged(mean: Sequence[float], rounds: int, newest: Sequence[float]) -> tuple[float, ...]:
     """The mean of `rounds` sketches, and of one more."""
-    return tuple((np.asarray(mean) * rounds + np.asarray(newest)) / (rounds + 1))
+    return tuple(((np.asarray(mean) * rounds + np.asarray(newest)) / (rounds + 1)).tolist())
 
 
 def skew_of_sketches(sketches: Sequence[tuple[float, ...] | None], samples: Floats, scale: float | None) -> Floats:
@@ -62,13 +74,36 @@ def skew_of_sketches(sketches: Sequence[tuple[float, ...] | None], samples: Floa
     return skew
 
 
-def _last_layer(parameters: Parameters) -> list[str]:
-    names = list(parameters)
-    has_bias = len(names) > 1 and parameters[names[-1]].ndim == 1
-    return names[-2:] if has_bias else names[-1:]
+def last_layer(parameters: Parameters) -> list[str]:
+    """The names of the last layer's tensors, weights first; of all tensors where none has two or more dimensions."""
+    names = sorted(parameters, key=_numbered)
+    weights = [name for name in names if parameters[name].ndim >= MATRIX]
+    if not weights:
+        return names
+    used = Counter(side for name in weights for side in parameters[name].shape)
+    biases = {name: parameters[name].size for name in names if parameters[name].ndim == 1}
+    outputs = {size for size in biases.values() if used[size] == 1}
+    matrices = [name for name in weights if parameters[name].ndim == MATRIX] or weights
+    last = ([name for name in matrices if outputs.intersection(parameters[name].shape)] or matrices)[-1]
+    own = outputs.intersection(parameters[last].shape)
+    return [last, *(name for name, size in biases.items() if size in own)]
 
 
-@lru_cache(maxsize=4)
-def _projection(length: int) -> tuple[npt.NDArray[np.intp], Floats]:
-    rng = np.random.default_rng([SEED, length])
-    return rng.integers(0, SIZE, length).astype(np.intp), rng.choice([-1.0, 1.0], length)
+def _numbered(name: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
+
+
+def _folded(values: Floats, first: int) -> Floats:
+    """(SIZE,) sums of values by bucket, each with its sign; both are drawn by the values' positions, from `first`."""
+    drawn = _hashed(np.arange(first, first + len(values)).astype(np.uint32))
+    signs = (drawn >> 31).astype(np.float64) * -2.0 + 1.0
+    return np.bincount(drawn & (SIZE - 1), weights=values * signs, minlength=SIZE).astype(np.float64)
+
+
+def _hashed(words: Words) -> Words:
+    """Words whose bits look random, the same everywhere: the finaliser of MurmurHash3 (Appleby, public domain)."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        words ^= words >> shift
+        words *= np.uint32(factor)
+    words ^= words >> 16
+    return words
