@@ -10,6 +10,8 @@ from urllib.parse import urljoin
 import numpy as np
 import pytest
 
+from app.domain.selection.types import Plan, Selection
+from app.store.selections import packed
 from app.wire.codec import encode
 from tests.api import PROBLEM, Api, running_api
 
@@ -62,6 +64,7 @@ def test_the_document_lists_the_whole_api(document: dict[str, Any]) -> None:
         f"POST {training}/rounds",
         f"GET {training}/rounds",
         f"GET {training}/rounds/{{number}}",
+        f"GET {training}/rounds/{{number}}/selection",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",
@@ -167,6 +170,11 @@ async def a_training(api: Api, place: str) -> str:
         await api.http.post(f"{path}/start")
     elif place.endswith("/rounds/{number}"):
         await api.http.post(f"{path}/rounds")
+    elif place.endswith("/selection"):
+        await api.http.post(f"{path}/rounds")
+        selection = Selection("tcs-feel", (), (), 0.0, None, 1.0, 0.0, Plan("star", {}))
+        async with api.system.db.begin() as tx:
+            await tx.selections.add(training_id, 1, packed(selection))
     elif place.startswith("GET") and place.endswith("/model"):
         await api.http.put(f"{path}/model", content=MODEL)
     return training_id

@@ -5,12 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response, status
 
-from app.deps import ApiRoute, AppTrainings, Idempotent
+from app.deps import ApiRoute, AppSelections, AppTrainings, Idempotent
 from app.domain.rounds import ENDED
 from app.problems import responses, with_headers
 from app.routers.trainings import Id
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.rounds import RoundOut
+from app.schemas.selections import RoundSelectionOut
 
 router = APIRouter(prefix="/v1/trainings/{training_id}/rounds", tags=["rounds"], route_class=ApiRoute)
 
@@ -68,3 +69,9 @@ async def list_rounds(
 async def get_round(training_id: Id, number: Number, trainings: AppTrainings) -> RoundOut:
     """Read one round with its participations."""
     return RoundOut.of(await trainings.round(training_id, number))
+
+
+@router.get("/{number}/selection", responses=responses(404))
+async def get_round_selection(training_id: Id, number: Number, selections: AppSelections) -> RoundSelectionOut:
+    """Say why each client was in a round or not, as it was planned. 404 before it is."""
+    return RoundSelectionOut.of(await selections.of_round(training_id, number))

@@ -13,11 +13,11 @@ router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 async def plan_selection(body: PlanSelection, selections: AppSelections) -> SelectionOut:
     """Plan one round and say why each client is in it or not. Nothing is stored."""
     planned = await selections.plan(
-        body.strategy, body.policy(), seed=body.seed, round_number=body.round_number, exclude=body.exclude
-    )
-    return SelectionOut.of(
-        planned.selection,
-        connectivity_version=planned.connectivity_version,
+        body.strategy,
+        body.policy(),
         seed=body.seed,
-        duration_ms=planned.duration_ms,
+        round_number=body.round_number,
+        exclude=body.exclude,
+        compare=body.compare,
     )
+    return SelectionOut.of(planned.selections, connectivity_version=planned.connectivity_version, seed=body.seed)

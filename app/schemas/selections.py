@@ -1,11 +1,12 @@
 """Planning a selection: the request, and the answer with its reasons."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
 from app.domain.selection import strategies
-from app.domain.selection.types import BYTES_PER_MB, Plan, Selection, SelectionPolicy, Weights
+from app.domain.selection.types import BYTES_PER_MB, Plan, Selection, SelectionPolicy, Topology, Weights
 from app.schemas.fields import ClientId, RequestModel, ResponseModel, wrong_fields
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
@@ -63,6 +64,10 @@ class PlanSelection(SelectionRules):
     seed: Seed = 0
     exclude: Annotated[list[ClientId], Field(max_length=_MOST_CLIENTS)] = []
     model_bytes: Annotated[int, Field(ge=1, le=10**13)] = BYTES_PER_MB
+    topology: Annotated[Topology, Field(description="`relay`: updates may travel over links between clients")] = "star"
+    compare: Annotated[
+        list[StrategyName], Field(max_length=16, description="Strategies to plan the same round with")
+    ] = []
 
     def policy(self) -> SelectionPolicy:
         return SelectionPolicy(
@@ -71,6 +76,7 @@ class PlanSelection(SelectionRules):
             budget_constraint=self.budget_constraint,
             weights=self.weights.weights(),
             model_bytes=self.model_bytes,
+            topology=self.topology,
         )
 
 
@@ -93,7 +99,7 @@ class SkippedOut(ResponseModel):
 class PlanOut(ResponseModel):
     """The links of a round: each selected client's parent, `null` for the server."""
 
-    topology: Literal["star", "relay"]
+    topology: Topology
     parents: dict[str, str | None]
 
     @classmethod
@@ -101,39 +107,85 @@ class PlanOut(ResponseModel):
         return cls(topology=plan.topology, parents=dict(plan.parents))
 
 
-class SelectionOut(ResponseModel):
-    """A planned round."""
+class ExplainedSelection(ResponseModel):
+    """Who takes part in a round, over which links, and why everybody else does not."""
 
     strategy: str
     selected: list[ChosenOut]
     skipped: list[SkippedOut]
-    total_cost: Annotated[float, Field(description="Seconds of link time, one model down and one up for each client")]
+    total_cost: Annotated[float, Field(description="Seconds of link time, one model down and one up over each link")]
     label_divergence: Annotated[float | None, Field(description="KL divergence of the pooled labels, nats")]
-    fairness: float
+    fairness: Annotated[float, Field(description="Jain's index of how often each client has been selected")]
+    expected_seconds: Annotated[float, Field(description="Until the slowest selected client has sent its update")]
     plan: PlanOut
+
+
+class RoundSelectionOut(ExplainedSelection):
+    """A round as it was planned."""
+
+    @classmethod
+    def of(cls, selection: Selection) -> "RoundSelectionOut":
+        return cls(**_explained(selection))
+
+
+class ComparedOut(ResponseModel):
+    """What another strategy would choose from the same clients; `in_common` counts those that both choose."""
+
+    strategy: str
+    client_ids: list[str]
+    in_common: int
+    total_cost: float
+    label_divergence: float | None
+    fairness: float
+    expected_seconds: float
+    duration_ms: float
+
+
+class SelectionOut(ExplainedSelection):
+    """A planned round."""
+
     connectivity_version: int
     seed: int
     duration_ms: float
+    comparison: list[ComparedOut]
 
     @classmethod
-    def of(cls, selection: Selection, *, connectivity_version: int, seed: int, duration_ms: float) -> "SelectionOut":
+    def of(cls, planned: Sequence[tuple[Selection, float]], *, connectivity_version: int, seed: int) -> "SelectionOut":
+        """From selections and how long each took (ms): the one that was asked for, and those to compare it with."""
+        (selection, duration_ms), *others = planned
+        chosen = {*selection.client_ids}
         return cls(
-            strategy=selection.strategy,
-            selected=[
-                ChosenOut(
-                    client_id=chosen.client_id,
-                    score=chosen.score,
-                    components=dict(chosen.components),
-                    marginal_cost=chosen.marginal_cost,
-                )
-                for chosen in selection.selected
-            ],
-            skipped=[SkippedOut(client_id=skip.client_id, reason=skip.reason) for skip in selection.skipped],
-            total_cost=selection.total_cost,
-            label_divergence=selection.label_divergence,
-            fairness=selection.fairness,
-            plan=PlanOut.of(selection.plan),
+            **_explained(selection),
             connectivity_version=connectivity_version,
             seed=seed,
             duration_ms=duration_ms,
+            comparison=[
+                ComparedOut(
+                    client_ids=list(other.client_ids),
+                    in_common=len(chosen & {*other.client_ids}),
+                    duration_ms=took,
+                    **{name: getattr(other, name) for name in _FIGURES},
+                )
+                for other, took in others
+            ],
         )
+
+
+_FIGURES = ("strategy", "total_cost", "label_divergence", "fairness", "expected_seconds")
+
+
+def _explained(selection: Selection) -> dict[str, Any]:
+    return {
+        **{name: getattr(selection, name) for name in _FIGURES},
+        "selected": [
+            ChosenOut(
+                client_id=chosen.client_id,
+                score=chosen.score,
+                components=dict(chosen.components),
+                marginal_cost=chosen.marginal_cost,
+            )
+            for chosen in selection.selected
+        ],
+        "skipped": [SkippedOut(client_id=skip.client_id, reason=skip.reason) for skip in selection.skipped],
+        "plan": PlanOut.of(selection.plan),
+    }

@@ -1,23 +1,24 @@
-"""Planning one round without storing anything."""
+"""Selections: of one round that is planned without storing anything, and of rounds as they were planned."""
 
+import asyncio
 import time
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from app.domain.selection.types import History, Selection, SelectionPolicy
 from app.services.planning import Planner
 from app.store.database import Database
+from app.store.selections import unpacked
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedSelection:
-    """A selection, the version of the matrix that it saw, and how long it took (ms)."""
+class Planned:
+    """Selections, each with how long it took (ms), and the version of the matrix that they saw."""
 
-    selection: Selection
+    selections: tuple[tuple[Selection, float], ...]
     connectivity_version: int
-    duration_ms: float
 
 
 class Selections:
@@ -26,9 +27,19 @@ class Selections:
         self._planner = planner
 
     async def plan(
-        self, strategy: str, policy: SelectionPolicy, *, seed: int, round_number: int, exclude: Collection[str]
-    ) -> PlannedSelection:
+        self,
+        strategy: str,
+        policy: SelectionPolicy,
+        *,
+        seed: int,
+        round_number: int,
+        exclude: Collection[str],
+        compare: Sequence[str] = (),
+    ) -> Planned:
         """Select over the fleet as it is; the same seed, round number and state give the same answer.
+
+        The first selection is that of `strategy`. Those that follow are what the strategies in `compare` would choose
+        from the same fleet, each with its parameters as they are by default.
 
         Raises:
             UnknownStrategy, NotEnoughClients, BudgetTooSmall.
@@ -36,6 +47,17 @@ class Selections:
         async with self._db.read() as tx:
             fleet = await self._planner.fleet(tx, exclude=exclude)
         drawn = int(np.random.SeedSequence([seed, round_number]).generate_state(1)[0])
-        started = time.perf_counter()
-        selection = await self._planner.select(fleet, strategy, History(), policy, drawn)
-        return PlannedSelection(selection, fleet.connectivity.version, (time.perf_counter() - started) * 1000)
+        planned = []
+        for name, its in [(strategy, policy), *((other, replace(policy, parameters={})) for other in compare)]:
+            started = time.perf_counter()
+            selection = await self._planner.select(fleet, name, History(), its, drawn)
+            took = (time.perf_counter() - started) * 1000
+            planned.append((selection, took))
+        return Planned(tuple(planned), fleet.connectivity.version)
+
+    async def of_round(self, training_id: str, number: int) -> Selection:
+        """What a round was planned with. Raises `NotFound` for one that does not exist, or is not planned."""
+        async with self._db.read() as tx:
+            await tx.rounds.get(training_id, number)
+            document = await tx.selections.get(training_id, number)
+        return await asyncio.to_thread(unpacked, document)

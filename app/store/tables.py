@@ -146,6 +146,15 @@ participations = Table(
     Index("ix_participations_status", "status"),
 )
 
+selections = Table(
+    "selections",
+    metadata,
+    Column("training_id", _Id, primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
+)
+
 model_versions = Table(
     "model_versions",
     metadata,

@@ -12,6 +12,7 @@ from app.store.idempotency import IdempotencyRepository
 from app.store.leases import LeaseRepository
 from app.store.models import ModelVersionRepository
 from app.store.rounds import RoundRepository
+from app.store.selections import SelectionRepository
 from app.store.trainings import TrainingRepository
 
 
@@ -41,6 +42,10 @@ class Transaction:
     @cached_property
     def rounds(self) -> RoundRepository:
         return RoundRepository(self.connection)
+
+    @cached_property
+    def selections(self) -> SelectionRepository:
+        return SelectionRepository(self.connection)
 
     @cached_property
     def models(self) -> ModelVersionRepository:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from app.domain.rounds import Participation, Round, next_round
-from app.domain.selection.types import Plan
+from app.domain.selection.types import Chosen, Plan, Selection, Skipped
+from app.store.selections import packed
 from tests.api import Api, assert_problem
 
 
@@ -50,6 +51,38 @@ async def test_wait_answers_202_when_the_time_is_over(api: Api) -> None:
     assert (response.status_code, response.headers["Preference-Applied"]) == (202, "wait=2")
     assert response.json()["status"] == "selecting"
     assert 2 <= api.clock.now() - began < 2.1
+
+
+async def test_a_round_tells_why_each_client_is_in_it_or_not(api: Api) -> None:
+    training_id = await api.create_training()
+    path = f"/v1/trainings/{training_id}/rounds/1"
+    assert_problem(await api.http.get(f"{path}/selection"), 404)
+    await api.http.post(f"/v1/trainings/{training_id}/rounds")
+    assert_problem(await api.http.get(f"{path}/selection"), 404)  # it is not planned yet
+    chosen = Selection(
+        strategy="tcs-feel",
+        selected=(Chosen("edge-1", 0.5, {"balance": 0.25}, 1.5),),
+        skipped=(Skipped("edge-2", "its link is dear"),),
+        total_cost=1.5,
+        label_divergence=None,
+        fairness=0.5,
+        expected_seconds=4.0,
+        plan=Plan("star", {"edge-1": None}),
+    )
+    async with api.system.db.begin() as tx:
+        await tx.selections.add(training_id, 1, packed(chosen))
+    response = await api.http.get(f"{path}/selection")
+    assert response.status_code == 200
+    assert response.json() == {
+        "strategy": "tcs-feel",
+        "selected": [{"client_id": "edge-1", "score": 0.5, "components": {"balance": 0.25}, "marginal_cost": 1.5}],
+        "skipped": [{"client_id": "edge-2", "reason": "its link is dear"}],
+        "total_cost": 1.5,
+        "label_divergence": None,
+        "fairness": 0.5,
+        "expected_seconds": 4.0,
+        "plan": {"topology": "star", "parents": {"edge-1": None}},
+    }
 
 
 @pytest.mark.parametrize("prefer", ["", "respond-async", "wait=", "wait=-1", "wait=1.5", "waiting=5", "wait=x"])

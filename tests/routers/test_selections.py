@@ -34,10 +34,12 @@ async def test_a_plan_says_who_is_in_it_who_is_not_and_what_it_costs(fleet: Api)
         "total_cost",
         "label_divergence",
         "fairness",
+        "expected_seconds",
         "plan",
         "connectivity_version",
         "seed",
         "duration_ms",
+        "comparison",
     }
     selected = [chosen["client_id"] for chosen in body["selected"]]
     assert 2 <= len(selected) <= 3
@@ -48,6 +50,7 @@ async def test_a_plan_says_who_is_in_it_who_is_not_and_what_it_costs(fleet: Api)
     assert body["plan"] == {"topology": "star", "parents": dict.fromkeys(selected)}
     assert (body["strategy"], body["seed"], body["connectivity_version"]) == ("tcs-feel", 0, 0)
     assert body["label_divergence"] is None
+    assert body["comparison"] == []
     assert body["total_cost"] == pytest.approx(sum(chosen["marginal_cost"] for chosen in body["selected"]))
     assert await fleet.stored() == before
 
@@ -62,6 +65,34 @@ async def test_the_same_seed_and_state_give_the_same_plan(sqlite_api: Api, strat
         return body
 
     assert await chosen(seed=7, round_number=2) == await chosen(seed=7, round_number=2)
+
+
+async def test_strategies_are_planned_side_by_side(fleet: Api) -> None:
+    names = sorted(strategies())
+    body = await plan(fleet, strategy="tcs-feel", compare=names, seed=3)
+    assert [other["strategy"] for other in body["comparison"]] == names
+    for other in body["comparison"]:
+        alone = await plan(fleet, strategy=other["strategy"], seed=3)
+        chosen = [one["client_id"] for one in alone["selected"]]
+        assert other["client_ids"] == chosen
+        assert other["in_common"] == len({*chosen} & {one["client_id"] for one in body["selected"]})
+        figures = ("total_cost", "label_divergence", "fairness", "expected_seconds")
+        assert {name: other[name] for name in figures} == {name: alone[name] for name in figures}
+        assert other["duration_ms"] >= 0
+    problem = await fleet.http.post("/v1/selections", json={"compare": ["random", "best"]})
+    assert_problem(problem, 422, "/compare/1")
+
+
+async def test_updates_may_travel_over_cheap_links(fleet: Api) -> None:
+    edges = [{"source": "edge-0", "target": other, "cost": 0.001} for other in IDS[1:]]
+    assert (await fleet.http.put("/v1/connectivity", json={"edges": edges})).status_code == 200
+    star = await plan(fleet, min_clients=6, max_clients=6)
+    relay = await plan(fleet, min_clients=6, max_clients=6, topology="relay")
+    assert set(star["plan"]["parents"].values()) == {None}
+    assert relay["plan"]["topology"] == "relay"
+    assert relay["plan"]["parents"] == dict.fromkeys(IDS[1:], "edge-0") | {"edge-0": None}
+    assert relay["total_cost"] < star["total_cost"]
+    assert relay["total_cost"] == pytest.approx(sum(one["marginal_cost"] for one in relay["selected"]))
 
 
 async def test_another_seed_or_round_may_give_another_plan(sqlite_api: Api) -> None:

@@ -7,8 +7,9 @@ for each relay. A client's way up may be a link to a relay instead of its link t
     d_ij + (1 - r_j) c_i          of client i to relay j
 
 where d_ij is one model down and one up over the link between them, and the rest is the expected price of falling back
-to the server, c_i, when the relay fails. The tree is Prim's ("Shortest connection networks and some generalizations",
-1957), no deeper than a relay and its children: deeper trees save little and wait longer.
+to the server, c_i, when the relay fails. Trees are no deeper than a relay and its children: deeper ones save little and
+wait longer. Which clients relay is the warehouse problem, solved greedily: of all clients the one becomes a relay next
+that saves most (Kuehn, Hamburger, "A heuristic program for locating warehouses", 1963).
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.intp]
 
 SERVER = -1  # as a parent
+LEAST_SAVING = 1e-12  # of the star's cost; less is rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +115,27 @@ class Relays:
         server = self.server[sets]
         attach = self._between(sets) + (1 - self.reliability[sets])[:, np.newaxis, :] * server[:, :, np.newaxis]
         costs, parents = server.copy(), np.full(sets.shape, SERVER)
-        joined = np.zeros(sets.shape, dtype=bool)
-        for _ in range(sets.shape[1]):
-            nearest = np.where(joined, np.inf, costs).argmin(axis=1)
-            joined[rows, nearest] = True
-            carries = parents[rows, nearest] == SERVER
-            onward = np.where(carries[:, np.newaxis], attach[rows, :, nearest], np.inf)
-            better = ~joined & (onward < costs)
+        relays = np.zeros(sets.shape, dtype=bool)
+        while True:
+            saved = np.maximum(costs[:, :, np.newaxis] - attach, 0.0)
+            saved = (saved * ~relays[:, :, np.newaxis]).sum(axis=1) - (server - costs)
+            best = np.where(relays, -np.inf, saved).argmax(axis=1)
+            opened = (saved[rows, best] > LEAST_SAVING * server.sum(axis=1)) & ~relays[rows, best]
+            if not opened.any():
+                return parents, costs
+            relays[rows[opened], best[opened]] = True
+            costs = np.where(relays, server, costs)
+            parents = np.where(relays, SERVER, parents)
+            onward = np.where(opened[:, np.newaxis], attach[rows, :, best], np.inf)
+            better = ~relays & (onward < costs)
             costs = np.where(better, onward, costs)
-            parents = np.where(better, nearest[:, np.newaxis], parents)
-        return parents, costs
+            parents = np.where(better, best[:, np.newaxis], parents)
 
     def _between(self, sets: Positions) -> Floats:
         """(M, K, K) the links within each set, inf where there is none."""
         rows, columns = np.broadcast_arrays(sets[:, :, np.newaxis], sets[:, np.newaxis, :])
         entry = np.asarray(self._entries[rows.ravel(), columns.ravel()]).reshape(rows.shape)
-        return self._costs[entry]
+        return np.asarray(self._costs[entry])
 
     def _row(self, member: int) -> Floats:
         """(N,) the links of one client, inf where there is none."""

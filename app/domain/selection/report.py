@@ -70,6 +70,7 @@ def report(
         total_cost=math.fsum(tree.costs),
         label_divergence=pool.labels.pooled_divergence(members, pool.reliability * pool.samples),
         fairness=fairness(pool, members),
+        expected_seconds=float(pool.seconds[list(members)].max()),
         plan=Plan(
             pool.policy.topology,
             {

@@ -144,6 +144,7 @@ class Selection:
         label_divergence: KL divergence (nats) of the selected clients' pooled labels from all candidates'; None when
             no selected client reports labels.
         fairness: Jain's index of how often each candidate has been selected, this round included.
+        expected_seconds: until the slowest of them has received the model, trained, and sent its update.
         plan: the links.
     """
 
@@ -153,6 +154,7 @@ class Selection:
     total_cost: float
     label_divergence: float | None
     fairness: float
+    expected_seconds: float
     plan: Plan
 
     @property

@@ -36,6 +36,7 @@ from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
 from app.store.models import ModelVersion
+from app.store.selections import packed
 from app.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
@@ -83,6 +84,7 @@ class RoundLedger:
         Raises:
             PlanOvertaken: a selected client was removed, or another training has taken it, since the fleet was read.
         """
+        document = await asyncio.to_thread(packed, selection)
         async with self.owned(lease) as tx:
             training = await tx.trainings.get(value.training_id)
             present = await tx.clients.lock(selection.client_ids)
@@ -105,6 +107,7 @@ class RoundLedger:
             )
             await tx.rounds.put(value)
             await tx.rounds.add_participations(value)
+            await tx.selections.add(value.training_id, value.number, document)
             await tx.clients.count_selected(value.selected_clients)
             for client in await tx.clients.lock(selection.client_ids):
                 await self._record.take_permit(tx, client, value.deadline_at, forced=client.id in fleet.forced)

@@ -1,4 +1,4 @@
-"""Relay trees by hand, and against Prim's algorithm written down plainly."""
+"""Relay trees by hand, and against the greedy rule written down plainly."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.selection import Candidate, History, Selection, SelectionPolicy, strategies
 from app.domain.selection.costs import Budget
-from app.domain.selection.links import SERVER, Floats, Relays
+from app.domain.selection.links import LEAST_SAVING, SERVER, Floats, Relays
 from app.domain.selection.search import best_set
 from app.domain.selection.types import BYTES_PER_MB, Topology, Weights
 from tests.domain.worlds import NAMES, any_candidates, any_connectivity, candidates, objective, pool, skewed
@@ -31,26 +31,33 @@ def relays(server: Sequence[float], links: dict[tuple[int, int], float], reliabi
 
 
 def plain(server: Floats, attach: Floats) -> tuple[list[int], list[float]]:
-    """Prim's algorithm over a server and its clients, no deeper than two."""
-    count = len(server)
-    parents, costs = [SERVER] * count, list(server)
-    inside: set[int] = set()
-    while len(inside) < count:
-        nearest = min((client for client in range(count) if client not in inside), key=lambda client: costs[client])
-        inside.add(nearest)
-        if parents[nearest] == SERVER:
-            for client in set(range(count)) - inside:
-                if attach[client, nearest] < costs[client]:
-                    parents[client], costs[client] = nearest, attach[client, nearest]
+    """Open the relay that saves most, until none saves anything."""
+    everybody = range(len(server))
+    parents, costs = [SERVER] * len(server), [float(cost) for cost in server]
+    relays: set[int] = set()
+
+    def saving(relay: int) -> float:
+        children = (max(costs[one] - attach[one, relay], 0.0) for one in everybody if one not in relays)
+        return float(sum(children) - (server[relay] - costs[relay]))
+
+    while others := [client for client in everybody if client not in relays]:
+        relay = max(others, key=saving)
+        if saving(relay) <= LEAST_SAVING * server.sum():
+            break
+        relays.add(relay)
+        parents[relay], costs[relay] = SERVER, float(server[relay])
+        for one in set(everybody) - relays:
+            if attach[one, relay] < costs[one]:
+                parents[one], costs[one] = relay, float(attach[one, relay])
     return parents, costs
 
 
-def test_a_client_hangs_on_the_cheapest_link() -> None:
+def test_whoever_saves_most_relays() -> None:
     # both ways: 2, 8 and 10 s to the server; a-b 1 s and b-c 2 s both ways
     tree = relays([1.0, 4.0, 5.0], {(0, 1): 0.5, (1, 2): 1.0}).tree([0, 1, 2])
 
-    assert tree.parents.tolist() == [SERVER, 0, SERVER], "c would be the third in a row"
-    assert tree.costs.tolist() == [2.0, 1.0, 10.0]
+    assert tree.parents.tolist() == [1, SERVER, 1], "a would save 7 s for b, b saves 1 s for a and 8 s for c"
+    assert tree.costs.tolist() == [1.0, 8.0, 2.0]
 
 
 def test_the_price_of_falling_back_is_counted() -> None:
@@ -73,7 +80,9 @@ def test_slow_links_leave_a_star() -> None:
 
 
 @given(any_candidates(), any_connectivity(), st.data())
-def test_trees_are_prims(chosen: list[Candidate], connectivity: Connectivity, data: st.DataObject) -> None:
+def test_trees_are_those_of_the_greedy_rule(
+    chosen: list[Candidate], connectivity: Connectivity, data: st.DataObject
+) -> None:
     made = pool(chosen, RELAY, connectivity)
     count = len(chosen)
     sets = data.draw(
@@ -92,7 +101,9 @@ def test_trees_are_prims(chosen: list[Candidate], connectivity: Connectivity, da
         attach[rows, direct.indices] = 2 * direct.data.astype(float) * made.policy.model_bytes / BYTES_PER_MB
         attach += (1 - made.reliability[members])[np.newaxis, :] * server[:, np.newaxis]
 
-        assert (tree.parents.tolist(), tree.costs.tolist()) == plain(server, attach)
+        parents, costs_by_hand = plain(server, attach)
+        assert tree.parents.tolist() == parents
+        assert tree.costs.tolist() == costs_by_hand
         assert cost == pytest.approx(tree.costs.sum())
         assert all(parent == SERVER or tree.parents[parent] == SERVER for parent in tree.parents)
         assert tree.costs.sum() <= server.sum() * (1 + 1e-12), "a tree is never dearer than the star"

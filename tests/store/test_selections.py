@@ -1,0 +1,38 @@
+"""Selections of rounds: whole, one a round, gone with their training."""
+
+import numpy as np
+import pytest
+
+from app.domain.connectivity import Connectivity
+from app.domain.errors import NotFound
+from app.domain.selection import History, Selection, SelectionPolicy, select
+from app.store.database import Database
+from app.store.selections import packed, unpacked
+from tests.domain.worlds import skewed
+from tests.store.samples import a_round, training
+
+
+def planned(count: int) -> Selection:
+    clients = skewed(count, seed=1)
+    connectivity = Connectivity.empty(client.client_id for client in clients)
+    policy = SelectionPolicy(min_clients=4, max_clients=4, topology="relay")
+    return select("tcs-feel", clients, connectivity, History(), policy, np.random.default_rng(1))
+
+
+async def test_a_selection_comes_back_as_it_was_stored(db: Database) -> None:
+    chosen = planned(20)
+    async with db.begin() as tx:
+        await tx.trainings.add(training())
+        await tx.rounds.add(a_round())
+        await tx.selections.add("t", 1, packed(chosen))
+    async with db.read() as tx:
+        document = await tx.selections.get("t", 1)
+        with pytest.raises(NotFound, match="t/2"):
+            await tx.selections.get("t", 2)
+    back = unpacked(document)
+    assert back == chosen
+    assert len(back.skipped) == 16
+
+
+def test_a_large_fleets_reasons_stay_small() -> None:
+    assert len(packed(planned(1000))) < 40 * 1000  # bytes a client
