@@ -1,7 +1,7 @@
 """Which clients take part in a round: strategies with one interface, and what they have in common."""
 
-from app.domain.selection.parameters import Parameter, parameters_of, tunable
-from app.domain.selection.registry import STRATEGIES, select, strategies
+from app.domain.selection.parameters import Parameter, parameters_of, tunable, unfit
+from app.domain.selection.registry import STRATEGIES, Installed, installed, select, strategies
 from app.domain.selection.types import (
     Candidate,
     Chosen,
@@ -19,6 +19,7 @@ __all__ = [
     "Candidate",
     "Chosen",
     "History",
+    "Installed",
     "Parameter",
     "Plan",
     "Selection",
@@ -26,8 +27,10 @@ __all__ = [
     "Skipped",
     "Strategy",
     "Weights",
+    "installed",
     "parameters_of",
     "select",
     "strategies",
     "tunable",
+    "unfit",
 ]

@@ -95,7 +95,7 @@ class Budget:
 def fill(order: Sequence[int], members: Sequence[int], budget: Budget, size: int) -> list[int]:
     """Let candidates join `members` in `order` up to `size`, passing over those that the budget has no room for."""
     filled = list(members)
-    rank = np.asarray(order)
+    rank = np.asarray(order, dtype=np.intp)
     while len(filled) < size:
         fitting = rank[budget.room(filled)[rank]]
         if not len(fitting):

@@ -31,7 +31,10 @@ def documented(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """As many clients as `max_clients` and the budget allow, best score first; one that does not fit is passed over."""
+    """Clients ranked one by one by the published TCS-FEEL score, for comparison.
+
+    As many as `max_clients` and the budget allow, best score first; one that does not fit is passed over.
+    """
     pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)
     parts = shown_components(pool)

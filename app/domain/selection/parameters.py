@@ -6,7 +6,7 @@
 Inside, `policy.parameters` holds each of them, given or by default.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 
@@ -57,13 +57,20 @@ def parameters_of(strategy: Strategy) -> tuple[Parameter, ...]:
 
 def completed(parameters: Sequence[Parameter], given: Mapping[str, float]) -> Mapping[str, float]:
     """A value for every parameter. Raises `Invalid` where one is given that does not exist, or is out of its range."""
+    for name, rule in unfit(parameters, given):
+        raise Invalid(f"/parameters/{name}", rule)
+    return {parameter.name: given.get(parameter.name, parameter.default) for parameter in parameters}
+
+
+def unfit(parameters: Sequence[Parameter], given: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Each given name that cannot be, and what it should be."""
     known = {parameter.name: parameter for parameter in parameters}
     for name, value in given.items():
         if name not in known:
-            raise Invalid(
-                f"/parameters/{name}", f"should be one of {', '.join(known) or 'none: it takes no parameters'}"
-            )
-        low, high = known[name].minimum, known[name].maximum
-        if not low <= value <= high:
-            raise Invalid(f"/parameters/{name}", f"should be from {low:g} to {high:g}, is {value:g}")
-    return {name: given.get(name, parameter.default) for name, parameter in known.items()}
+            yield name, f"is no parameter of the strategy, {_listed(known)}"
+        elif not known[name].minimum <= value <= known[name].maximum:
+            yield name, f"should be from {known[name].minimum:g} to {known[name].maximum:g}, is {value:g}"
+
+
+def _listed(names: Collection[str]) -> str:
+    return f"whose parameters are {', '.join(names)}" if names else "which has none"

@@ -19,8 +19,9 @@ def random(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """As many clients as `max_clients` and the budget allow, in random order.
+    """Uniformly random clients: the baseline that every other strategy has to beat.
 
+    As many as `max_clients` and the budget allow.
     The score of a client is its draw from 0..1. One that does not fit the budget is passed over, so under a tight
     budget cheap clients are more likely: the limit is hard, uniformity is not.
     """

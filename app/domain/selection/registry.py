@@ -6,9 +6,11 @@ its own error, since a strategy that silently is not there would be found missin
 names of this package cannot be taken over.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
 import numpy as np
@@ -16,26 +18,67 @@ import numpy as np
 from app.domain.connectivity import Connectivity
 from app.domain.errors import UnknownStrategy
 from app.domain.selection.documented import documented
+from app.domain.selection.fedcs import fedcs
+from app.domain.selection.oort import oort
+from app.domain.selection.parameters import Parameter, parameters_of
+from app.domain.selection.power_of_choice import power_of_choice
 from app.domain.selection.random import random
 from app.domain.selection.tcs_feel import tcs_feel
 from app.domain.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
 
 ENTRY_POINTS = "tcsfeel.strategies"
+BUILT_IN = "built in"
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         "random": random,
         "documented": documented,
+        "power-of-choice": power_of_choice,
+        "fedcs": fedcs,
+        "oort": oort,
         "tcs-feel": tcs_feel,
     }
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A strategy as it can be chosen.
+
+    Attributes:
+        name: by which it is chosen.
+        strategy: the function.
+        source: `BUILT_IN`, or the name of the distribution that it comes with.
+    """
+
+    name: str
+    strategy: Strategy
+    source: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring; empty where it has none."""
+        return (inspect.getdoc(self.strategy) or "").partition("\n")[0]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What it has declared."""
+        return parameters_of(self.strategy)
+
+
 @cache
+def installed() -> Mapping[str, Installed]:
+    """Every strategy that is installed, by name, in the order of the names."""
+    found = {
+        point.name: Installed(point.name, point.load(), _source(point)) for point in entry_points(group=ENTRY_POINTS)
+    }
+    found |= {name: Installed(name, strategy, BUILT_IN) for name, strategy in STRATEGIES.items()}
+    return MappingProxyType({name: found[name] for name in sorted(found)})
+
+
 def strategies() -> Mapping[str, Strategy]:
-    """Every strategy that is installed, by name."""
-    others: dict[str, Strategy] = {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
-    return MappingProxyType({**others, **STRATEGIES})
+    """The functions of every strategy that is installed, by name."""
+    return {name: entry.strategy for name, entry in installed().items()}
 
 
 def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
@@ -57,3 +100,7 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
     if name not in known:
         raise UnknownStrategy(name, sorted(known))
     return known[name](candidates, connectivity, history, policy, rng)
+
+
+def _source(point: EntryPoint) -> str:
+    return point.module if point.dist is None else point.dist.name

@@ -22,6 +22,7 @@ PASSES = 4
 RANDOM_STARTS = 2
 EVEN_CHANCE = 0.1  # of debt, on top of everyone's: a start may hold clients that are owed nothing
 GAIN = 1e-9  # a swap that gains less gains rounding
+LEAST_WEIGHT = 1e-300  # of a draw: what is divided by it stays finite
 FEW = 20_000  # numbers of candidates to be looked at for trying every set
 
 
@@ -84,7 +85,7 @@ def weighted_order(weights: Floats, rng: np.random.Generator) -> list[int]:
 
     Source: Efraimidis, Spirakis, "Weighted random sampling with a reservoir", 2006; an exponential clock per candidate.
     """
-    clocks = rng.exponential(size=len(weights)) / np.maximum(weights, np.finfo(np.float64).tiny)
+    clocks = rng.exponential(size=len(weights)) / np.maximum(weights, LEAST_WEIGHT)
     return [int(position) for position in np.argsort(clocks)]
 
 

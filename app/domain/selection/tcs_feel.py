@@ -43,7 +43,7 @@ def tcs_feel(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """The best set found by local search on F.
+    """The set that is best as a whole: pooled labels, cost of the links, slowest member, and everybody's turn.
 
     Its components are those of the documented score, and each client's share in the terms of F: `balance`,
     `communication`, `time` (lower is better) and `debt` (higher is).
