@@ -46,6 +46,7 @@ class TaskRun:
         bandwidth: Mbps at which the result came in, where it was large enough to tell.
         train_seconds: how long the trainer worked, by its own account, once the result was accepted.
         quality: `update_quality` of an accepted result.
+        sketch: what an accepted update says of its client's labels, where the client itself says nothing.
         slow: whether an agent took unusually long to accept the task.
     """
 
@@ -58,6 +59,7 @@ class TaskRun:
     bandwidth: float | None = None
     train_seconds: float | None = None
     quality: float | None = None
+    sketch: tuple[float, ...] | None = None
     slow: bool = False
 
 

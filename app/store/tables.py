@@ -155,6 +155,16 @@ selections = Table(
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
 )
 
+# Nor one here: an update may come in while its client is removed.
+sketches = Table(
+    "sketches",
+    metadata,
+    Column("training_id", _Id, ForeignKey("trainings.id", ondelete="CASCADE"), primary_key=True),
+    Column("client_id", _Id, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
+    Column("rounds", Integer, nullable=False),
+)
+
 model_versions = Table(
     "model_versions",
     metadata,

@@ -13,6 +13,7 @@ from app.store.leases import LeaseRepository
 from app.store.models import ModelVersionRepository
 from app.store.rounds import RoundRepository
 from app.store.selections import SelectionRepository
+from app.store.sketches import SketchRepository
 from app.store.trainings import TrainingRepository
 
 
@@ -46,6 +47,10 @@ class Transaction:
     @cached_property
     def selections(self) -> SelectionRepository:
         return SelectionRepository(self.connection)
+
+    @cached_property
+    def sketches(self) -> SketchRepository:
+        return SketchRepository(self.connection)
 
     @cached_property
     def models(self) -> ModelVersionRepository:

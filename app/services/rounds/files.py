@@ -15,6 +15,7 @@ from app.domain.aggregation import (
 )
 from app.domain.errors import UpdateRejected
 from app.domain.rounds import Participation, Round
+from app.domain.selection.sketches import sketch
 from app.domain.trainings import TrainingConfig
 from app.store.model_store import ModelStore, StoredFile
 from app.wire.codec import Packed, pack, unpack
@@ -75,6 +76,10 @@ class RoundFiles:
             raise UpdateRejected(str(error)) from error
         check_update(packed.parameters(), model.parameters(), facts(result), data_size)
         return result
+
+    def sketch(self, spool: ModelStore, update: StoredFile, model: Packed) -> tuple[float, ...] | None:
+        """What an update that was checked says of its client's labels, None if nothing."""
+        return sketch(model.parameters(), unpack(spool.map(update.sha256))[0].parameters())
 
     def measurement(self, spool: ModelStore, answer: StoredFile, data_size: int) -> TaskResult:
         """What an agent measured in an evaluation. Raises `UpdateRejected`."""

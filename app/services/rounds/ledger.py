@@ -128,6 +128,8 @@ class RoundLedger:
             if not await tx.rounds.settle(value.training_id, value.number, part):
                 return False
             await self._record.learn(tx, part, run)
+            if run.sketch is not None:
+                await tx.sketches.fold(value.training_id, part.client_id, run.sketch)
             await self._note(
                 tx, value, f"participation.{part.status}", client_id=part.client_id, reason=part.reason,
                 num_examples=part.num_examples, loss=part.loss, accuracy=part.accuracy, seconds=part.seconds,

@@ -161,6 +161,8 @@ class Participants:
             await self._breakers.fail(client.id)
             return part
         run.train_seconds, run.quality = result.train_seconds, update_quality(result.loss)
+        if client.profile.data_distribution is None:
+            run.sketch = await asyncio.to_thread(self._files.sketch, phase.spool, run.file, phase.model)
         return replace(
             part,
             status="received",

@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from sqlalchemy import delete, select, update
 from app.domain.clients import Profile
 from app.domain.errors import IllegalTransition
 from app.domain.rounds import ParticipationStatus, Round
+from app.domain.selection.sketches import SIZE
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from app.main import build
 from app.services.dispatch import TaskRun
@@ -52,6 +54,7 @@ class Truth:
     parts: list[dict[str, str]] = field(default_factory=list)
     models: dict[int, tuple[str, str | None]] = field(default_factory=lambda: {0: (INITIAL, None)})
     counted: Counter[str] = field(default_factory=Counter)
+    sketched: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def model(self) -> str:
@@ -154,8 +157,13 @@ class LedgerMachine(RuleBasedStateMachine):
             parts = self.truth.parts[-1]
             parts.update({client: "training" for client, status in parts.items() if status == "pending"})
 
-    @rule(back=st.integers(0, 3), client=st.sampled_from(CLIENTS), status=st.sampled_from(["received", "failed"]))
-    def settle(self, back: int, client: str, status: ParticipationStatus) -> None:
+    @rule(
+        back=st.integers(0, 3),
+        client=st.sampled_from(CLIENTS),
+        status=st.sampled_from(["received", "failed"]),
+        sketch=st.integers(-3, 3),
+    )
+    def settle(self, back: int, client: str, status: ParticipationStatus, sketch: int) -> None:
         """An answer comes in; it may be the second one, or come after the round has gone on."""
         owner = self.owner(back)
         value = owner.value
@@ -164,10 +172,11 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         update_of = next(self.digests) if status == "received" else None
         settled = replace(part, status=status, update=update_of, num_examples=10, loss=1.0, accuracy=0.5)
+        run = TaskRun(sketch=(float(sketch),) * SIZE if status == "received" else None)
         written: list[bool] = []
 
         async def settling() -> None:
-            written.append(await self.ledger.settled(owner.lease, value, settled, TaskRun()))
+            written.append(await self.ledger.settled(owner.lease, value, settled, run))
 
         if self.attempt(owner, settling):
             stored = self.truth.parts[value.number - 1]
@@ -175,6 +184,8 @@ class LedgerMachine(RuleBasedStateMachine):
             if written[0]:
                 stored[client] = status
                 self.truth.counted[client] += status == "received"
+                if status == "received":
+                    self.truth.sketched[client].append(sketch)
 
     @rule(back=st.integers(0, 3))
     def freeze(self, back: int) -> None:
@@ -227,6 +238,7 @@ class LedgerMachine(RuleBasedStateMachine):
             stored = sorted(await tx.rounds.page(self.training_id, limit=100, before=None), key=lambda one: one.number)
             models = [await tx.models.get(self.training_id, number) for number in sorted(self.truth.models)]
             counted = {client.id: client.rounds_completed for client in await tx.clients.all()}
+            sketched = await tx.sketches.means(self.training_id)
         truth = self.truth
         assert (training.status, training.fence, training.model) == (truth.training, truth.fence, truth.model)
         assert (training.current_round, training.failed_in_row) == (len(truth.rounds), truth.failed_in_row)
@@ -234,6 +246,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [{p.client_id: p.status for p in one.participations} for one in stored] == truth.parts
         assert [(one.sha256, one.parent) for one in models] == [truth.models[number] for number in sorted(truth.models)]
         assert counted == {client: truth.counted[client] for client in CLIENTS}
+        assert sketched.keys() == truth.sketched.keys()
+        for client, given in truth.sketched.items():
+            assert sketched[client] == pytest.approx((mean(given),) * SIZE, abs=1e-6)
 
     def owner(self, back: int) -> Owner:
         """The newest owner, or one of those before it."""

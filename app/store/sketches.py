@@ -1,0 +1,44 @@
+"""What clients' updates in a training say of their labels: one running mean of sketches for each client."""
+
+import numpy as np
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.selection.sketches import averaged
+from app.store.tables import sketches
+
+Sketch = tuple[float, ...]
+
+_VECTOR = np.dtype("<f4")
+
+
+class SketchRepository:
+    """Mean sketches by training and client."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def fold(self, training_id: str, client_id: str, newest: Sketch) -> None:
+        """Let the mean take in one round's sketch. Only the owner of the training may: it reads before it writes."""
+        key = (sketches.c.training_id == training_id) & (sketches.c.client_id == client_id)
+        known = (await self._connection.execute(select(sketches.c.vector, sketches.c.rounds).where(key))).one_or_none()
+        if known is None:
+            row = {"training_id": training_id, "client_id": client_id, "vector": _packed(newest), "rounds": 1}
+            await self._connection.execute(insert(sketches).values(row))
+        else:
+            mean = averaged(_unpacked(known.vector), known.rounds, newest)
+            values = {"vector": _packed(mean), "rounds": known.rounds + 1}
+            await self._connection.execute(update(sketches).where(key).values(values))
+
+    async def means(self, training_id: str) -> dict[str, Sketch]:
+        """The mean of each client that has one in this training."""
+        query = select(sketches.c.client_id, sketches.c.vector).where(sketches.c.training_id == training_id)
+        return {row.client_id: _unpacked(row.vector) for row in await self._connection.execute(query)}
+
+
+def _packed(sketch: Sketch) -> bytes:
+    return np.asarray(sketch, _VECTOR).tobytes()
+
+
+def _unpacked(vector: bytes) -> Sketch:
+    return tuple(np.frombuffer(vector, _VECTOR).tolist())
