@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Fleet:
         offered: those that selection may choose from.
         shut_out: every other one, with the reason.
         forced: those offered although their breaker is open, because too many are.
+        sketches: what clients' updates in the training say of their labels, of those that do not say it themselves.
     """
 
     clients: tuple[Client, ...]
@@ -35,6 +36,7 @@ class Fleet:
     shut_out: tuple[Skipped, ...]
     forced: frozenset[str]
     connectivity: Connectivity
+    sketches: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 class Planner:
@@ -57,7 +59,14 @@ class Planner:
                 offered.append(client)
             else:
                 shut_out.append(Skipped(client.id, reason))
-        return Fleet(tuple(clients), tuple(offered), tuple(shut_out), forced, await self._connectivity.get(tx))
+        return Fleet(
+            tuple(clients),
+            tuple(offered),
+            tuple(shut_out),
+            forced,
+            await self._connectivity.get(tx),
+            {} if training_id is None else await tx.sketches.means(training_id),
+        )
 
     async def select(
         self, fleet: Fleet, strategy: str, history: History, policy: SelectionPolicy, seed: int
@@ -67,7 +76,7 @@ class Planner:
         Raises:
             UnknownStrategy, NotEnoughClients, BudgetTooSmall.
         """
-        candidates = [client.candidate() for client in fleet.offered]
+        candidates = [replace(client.candidate(), sketch=fleet.sketches.get(client.id)) for client in fleet.offered]
         policy = replace(policy, known_clients=len(fleet.clients))
         rng = np.random.default_rng(seed)
         with self._metrics.selection_duration.time():
