@@ -48,6 +48,7 @@ class SelectionConfig:
     max_clients: int = 30
     budget_constraint: float | None = None
     weights: Weights = field(default_factory=Weights)
+    parameters: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

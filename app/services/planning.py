@@ -2,8 +2,10 @@
 
 import asyncio
 import math
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -69,14 +71,27 @@ class Planner:
         )
 
     async def select(
-        self, fleet: Fleet, strategy: str, history: History, policy: SelectionPolicy, seed: int
+        self,
+        fleet: Fleet,
+        strategy: str,
+        history: History,
+        policy: SelectionPolicy,
+        seed: int,
+        *,
+        losses: Mapping[str, float] = MappingProxyType({}),
     ) -> Selection:
-        """Run a strategy. The same fleet, history, policy and seed give the same answer.
+        """Run a strategy. The same fleet, history, policy, seed and losses give the same answer.
+
+        `losses` holds what clients have reported in this training.
 
         Raises:
             UnknownStrategy, NotEnoughClients, BudgetTooSmall.
+            Invalid: a parameter that the strategy does not have, or not with this value.
         """
-        candidates = [replace(client.candidate(), sketch=fleet.sketches.get(client.id)) for client in fleet.offered]
+        candidates = [
+            replace(client.candidate(), sketch=fleet.sketches.get(client.id), loss=losses.get(client.id))
+            for client in fleet.offered
+        ]
         policy = replace(policy, known_clients=len(fleet.clients))
         rng = np.random.default_rng(seed)
         with self._metrics.selection_duration.time():
@@ -96,8 +111,17 @@ def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str 
 
 def history(past: Sequence[PastSelection], clients: Sequence[Client]) -> History:
     """Past selections as strategies see them: a client had missed every round that began before it registered."""
-    joined = {client.id: sum(round_.started_at < client.created_at for round_ in past) for client in clients}
+    starts = sorted(round_.started_at for round_ in past)
+    joined = {client.id: bisect_left(starts, client.created_at) for client in clients}
     return History(tuple(round_.selected for round_ in past), joined)
+
+
+def newest_losses(past: Sequence[PastSelection]) -> dict[str, float]:
+    """The loss that each client reported with the last update that was received from it."""
+    newest: dict[str, float] = {}
+    for round_ in past:
+        newest.update(round_.losses)
+    return newest
 
 
 def selection_policy(config: TrainingConfig, model_bytes: int | None) -> SelectionPolicy:
@@ -110,4 +134,5 @@ def selection_policy(config: TrainingConfig, model_bytes: int | None) -> Selecti
         weights=selection.weights,
         model_bytes=BYTES_PER_MB if model_bytes is None else model_bytes,
         local_epochs=max(1, int(config.hyperparameter("local_epochs", 1))),
+        parameters=selection.parameters,
     )

@@ -1,8 +1,8 @@
 """Rounds and their participations as rows."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
@@ -20,11 +20,12 @@ _PARTICIPATION = tuple(Participation.__slots__)
 
 @dataclass(frozen=True, slots=True)
 class PastSelection:
-    """Of one round: its start (unix seconds), who was selected, and whose update was received."""
+    """Of one round: its start (unix seconds), who was selected, whose update was received, and the losses with them."""
 
     started_at: float
     selected: frozenset[str]
     received: frozenset[str]
+    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 class RoundRepository:
@@ -96,8 +97,9 @@ class RoundRepository:
 
     async def selections(self, training_id: str, before: int) -> list[PastSelection]:
         """Who took part in the rounds before `before`, oldest first."""
+        columns = participations.c
         query = (
-            select(rounds.c.number, rounds.c.started_at, participations.c.client_id, participations.c.status)
+            select(rounds.c.number, rounds.c.started_at, columns.client_id, columns.status, columns.loss)
             .join_from(rounds, participations)
             .where(rounds.c.training_id == training_id, rounds.c.number < before)
             .order_by(rounds.c.number)
@@ -105,12 +107,18 @@ class RoundRepository:
         starts: dict[int, float] = {}
         selected: dict[int, set[str]] = defaultdict(set)
         received: dict[int, set[str]] = defaultdict(set)
-        for number, started_at, client_id, status in await self._connection.execute(query):
+        losses: dict[int, dict[str, float]] = defaultdict(dict)
+        for number, started_at, client_id, status, loss in await self._connection.execute(query):
             starts[number] = started_at
             selected[number].add(client_id)
             if status == "received":
                 received[number].add(client_id)
-        return [PastSelection(starts[n], frozenset(selected[n]), frozenset(received[n])) for n in starts]
+                if loss is not None:
+                    losses[number][client_id] = loss
+        return [
+            PastSelection(started_at, frozenset(selected[number]), frozenset(received[number]), losses[number])
+            for number, started_at in starts.items()
+        ]
 
     async def busy_clients(self, *, except_training: str | None = None) -> frozenset[str]:
         """Clients with a task in flight for any other training."""

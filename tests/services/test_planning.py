@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from app.domain.rounds import Participation
 from app.domain.selection.types import History, SelectionPolicy, Skipped, Weights
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from app.services.connectivity import LatestConnectivity
-from app.services.planning import Fleet, Planner, history, selection_policy
+from app.services.planning import Fleet, Planner, history, newest_losses, selection_policy
 from app.store.database import Database
 from app.store.rounds import PastSelection
 from tests.clocks import FakeClock
@@ -128,6 +129,28 @@ async def test_the_same_seed_and_state_give_the_same_selection(sqlite: Database,
     assert set(drawn[0].client_ids) != set(drawn[2].client_ids)
 
 
+async def test_clients_without_labels_are_known_by_their_sketches_in_this_training(
+    sqlite: Database, planner: Planner
+) -> None:
+    one, other = (1.0, *[0.0] * 31), (0.0, 1.0, *[0.0] * 30)
+    async with sqlite.begin() as tx:
+        for training_id in ("t", "fresh"):
+            await tx.trainings.add(training(training_id))
+        for client_id, sketch in {"a": one, "b": one, "c": other, "d": other}.items():
+            await tx.sketches.fold("t", client_id, sketch)
+    known = await fleet(sqlite, planner, [client(name) for name in "abcd"], training_id="t")
+    fresh = await fleet(sqlite, planner, training_id="fresh")
+    policy = SelectionPolicy(min_clients=2, max_clients=2)
+
+    async def pairs(value: Fleet) -> set[frozenset[str]]:
+        drawn = [await planner.select(value, "tcs-feel", History(), policy, seed) for seed in range(5)]
+        return {frozenset(selection.client_ids) for selection in drawn}
+
+    assert {frozenset("ac"), frozenset("ad"), frozenset("bc"), frozenset("bd")} >= await pairs(known)
+    assert known.sketches.keys() == set("abcd")
+    assert fresh.sketches == (await fleet(sqlite, planner)).sketches == {}
+
+
 async def test_selections_are_timed(sqlite: Database) -> None:
     counts = metrics()
     planner = Planner(LatestConnectivity(), FakeClock(NOW), counts)
@@ -159,6 +182,30 @@ def test_a_client_has_missed_every_round_that_began_before_it_registered() -> No
     assert history([], clients) == History((), {"a": 0, "b": 0, "c": 0})
 
 
+def test_the_newest_loss_of_each_client_counts() -> None:
+    past = [
+        PastSelection(started_at, frozenset(losses), frozenset(losses), losses)
+        for started_at, losses in ((10.0, {"a": 1.0, "b": 2.0}), (20.0, {"c": 4.0}), (30.0, {"a": 3.0}))
+    ]
+    assert newest_losses(past) == {"a": 3.0, "b": 2.0, "c": 4.0}
+    assert newest_losses([]) == {}
+
+
+async def test_strategies_see_the_losses(sqlite: Database, planner: Planner) -> None:
+    found = await fleet(sqlite, planner, [client("a"), client("b"), client("c")])
+
+    async def chosen(**losses: float) -> set[tuple[str, ...]]:
+        policy = replace(ONE, parameters={"factor": 3})
+        plans = [
+            await planner.select(found, "power-of-choice", History(), policy, seed, losses=losses) for seed in range(20)
+        ]
+        return {plan.client_ids for plan in plans}
+
+    assert await chosen() == {("a",), ("b",), ("c",)}
+    assert await chosen(a=1.0, b=0.0, c=2.0) == {("c",)}
+    assert await chosen(a=1.0, c=2.0, gone=3.0) == {("b",)}  # it has not reported one
+
+
 @pytest.mark.parametrize(
     ("factor", "fewest", "most"), [(1.0, 10, 30), (1.3, 13, 39), (1.05, 11, 32), (2.0, 20, 60)]
 )  # 10.5 and 31.5 are rounded up
@@ -169,10 +216,18 @@ def test_over_selection_asks_for_more_clients(factor: float, fewest: int, most: 
 
 def test_a_trainings_policy_is_handed_on() -> None:
     weights = Weights(4.0, 3.0, 2.0, 1.0)
-    chosen = SelectionConfig(min_clients=1, max_clients=2, budget_constraint=0.5, weights=weights)
+    chosen = SelectionConfig(
+        min_clients=1, max_clients=2, budget_constraint=0.5, weights=weights, parameters={"factor": 3.0}
+    )
     given = TrainingConfig(name="t", selection=chosen, hyperparameters={"local_epochs": 5})
     assert selection_policy(given, 123) == SelectionPolicy(
-        min_clients=1, max_clients=2, budget_constraint=0.5, weights=weights, model_bytes=123, local_epochs=5
+        min_clients=1,
+        max_clients=2,
+        budget_constraint=0.5,
+        weights=weights,
+        model_bytes=123,
+        local_epochs=5,
+        parameters={"factor": 3.0},
     )
 
 

@@ -154,6 +154,21 @@ async def test_past_selections_tell_who_was_chosen_and_whose_update_came(db: Dat
         assert await tx.rounds.selections("t", 1) == []
 
 
+async def test_past_selections_tell_the_losses_of_the_updates_that_came(db: Database) -> None:
+    received = Participation(client_id="a", status="received", loss=0.5)
+    silent = Participation(client_id="b", status="received")
+    rejected = Participation(client_id="c", status="rejected", loss=9.0)
+    negative = Participation(client_id="a", status="received", loss=-2.0)
+    await add(
+        db,
+        a_round(number=1, status="abandoned", participations=(received, silent, rejected)),
+        a_round(number=2, participations=(negative,)),
+        a_round("other", 1, participations=(replace(received, loss=7.0),)),
+    )
+    async with db.read() as tx:
+        assert [past.losses for past in await tx.rounds.selections("t", 3)] == [{"a": 0.5}, {"a": -2.0}]
+
+
 @pytest.mark.parametrize("status", get_args(RoundStatus))
 async def test_clients_with_a_task_in_flight_are_busy_while_their_round_is_open(
     db: Database, status: RoundStatus

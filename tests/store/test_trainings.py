@@ -23,6 +23,7 @@ FULL = Training(
             max_clients=2,
             budget_constraint=0.125,
             weights=Weights(1.0, 2.0, 3.0, 4.0),
+            parameters={"factor": 3.0, "half": 0.5},
         ),
         hyperparameters={"rate": 0.1, "epochs": 2**53, "on": True, "note": "x", "none": None, "whole": 1.0},
         round_policy=RoundPolicy(

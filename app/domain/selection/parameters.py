@@ -6,6 +6,7 @@
 Inside, `policy.parameters` holds each of them, given or by default.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -19,13 +20,21 @@ from app.domain.selection.types import Candidate, History, Selection, SelectionP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One number, what it may be, and what it does."""
+    """One number, what it may be, and what it does.
+
+    Raises:
+        ValueError: its bounds are not finite, or its default lies outside.
+    """
 
     name: str
     default: float
     minimum: float
     maximum: float
     meaning: str
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.minimum <= self.default <= self.maximum < math.inf:
+            raise ValueError(f"parameter {self.name!r} needs finite bounds, and a default between them")
 
 
 def tunable(*parameters: Parameter) -> Callable[[Strategy], Strategy]:

@@ -26,7 +26,7 @@ from app.domain.selection.types import Selection
 from app.domain.trainings import Training
 from app.services.agents import AgentCaller, AgentFailed
 from app.services.breakers import Breakers
-from app.services.planning import Fleet, Planner, history, selection_policy
+from app.services.planning import Fleet, Planner, history, newest_losses, selection_policy
 from app.services.rounds.files import RoundFiles, facts
 from app.services.rounds.gathering import gather
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
@@ -98,6 +98,8 @@ class RoundEngine:
                     return await self._ledger.planned(lease, value, model, selection, fleet)
         except (SelectionInfeasible, UnknownStrategy, AgentFailed, NotFound) as error:
             return await self._ledger.abandoned(lease, value, str(error))
+        except Invalid as error:  # a parameter that the strategy has had once
+            return await self._ledger.abandoned(lease, value, f"{error.pointer} {error}")
 
     async def _train(self, lease: Lease, training: Training, value: Round) -> Round:
         policy = training.config.round_policy
@@ -204,8 +206,15 @@ class RoundEngine:
             fleet = await self._planner.fleet(tx, training_id=training.id)
             past = await tx.rounds.selections(training.id, value.number)
         policy = selection_policy(training.config, model_bytes)
-        strategy = training.config.selection.strategy
-        return fleet, await self._planner.select(fleet, strategy, history(past, fleet.clients), policy, value.seed)
+        selection = await self._planner.select(
+            fleet,
+            training.config.selection.strategy,
+            history(past, fleet.clients),
+            policy,
+            value.seed,
+            losses=newest_losses(past),
+        )
+        return fleet, selection
 
     async def _initial_model(self, lease: Lease, training: Training, value: Round) -> str:
         """Parameters for a training that has none: from the first selected client, or the next one if that fails."""

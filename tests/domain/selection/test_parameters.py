@@ -1,6 +1,7 @@
 """A strategy's own parameters."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,11 @@ def test_a_declared_parameter_works_at_both_ends_and_not_beyond(name: str) -> No
         for beyond in (np.nextafter(one.minimum, -np.inf), np.nextafter(one.maximum, np.inf)):
             with pytest.raises(Invalid):
                 run(**{one.name: float(beyond)})
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"maximum": np.inf}, {"minimum": -np.inf}, {"default": 2.0}, {"default": np.nan}, {"minimum": 0.5}]
+)
+def test_bounds_are_finite_and_the_default_lies_between_them(bounds: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="parameter 'chance' needs finite bounds"):
+        replace(CHANCE, **bounds)  # type: ignore[arg-type]  # only numbers are replaced

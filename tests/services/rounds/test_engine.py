@@ -12,6 +12,7 @@ from app.agent import EvaluateResult, Parameters, Task
 from app.domain.breaker import Breaker
 from app.domain.errors import StateForbids
 from app.domain.rounds import Round
+from app.domain.trainings import SelectionConfig
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
 
@@ -427,6 +428,30 @@ async def test_an_initial_model_that_is_not_finite_is_refused(sqlite_url: str, t
         assert value.status == "abandoned"
         assert "tensor 'w' holds values that are not finite" in str(value.failure_reason)
         assert not (tmp_path / "models").exists()
+
+
+async def test_power_of_choice_goes_by_the_losses_that_clients_reported(database_url: str, tmp_path: Path) -> None:
+    trainers = {name: Adder(loss=loss) for name, loss in (("a", 1.0), ("b", 3.0), ("c", 2.0))}
+    rules = SelectionConfig(strategy="power-of-choice", min_clients=1, max_clients=1, parameters={"factor": 3})
+    async with plane(tmp_path, database_url, trainers) as running:
+        training_id = await running.create(selection=rules)
+        rounds = [await running.run_round(training_id) for _ in range(3)]
+        assert {value.selected_clients for value in rounds} == {("a",), ("b",), ("c",)}  # those without a loss first
+
+        assert (await running.run_round(training_id)).selected_clients == ("b",)
+        trainers["b"].loss = 0.5
+        following = [(await running.run_round(training_id)).selected_clients for _ in range(2)]
+        assert following == [("b",), ("c",)]
+
+
+async def test_a_parameter_that_the_strategy_has_no_more_abandons_the_round(sqlite_url: str, tmp_path: Path) -> None:
+    rules = SelectionConfig(strategy="oort", min_clients=1, max_clients=1, parameters={"gone": 3})
+    async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
+        value = await running.run_round(await running.create(selection=rules))
+        assert (value.status, value.failure_reason) == (
+            "abandoned",
+            "/parameters/gone is no parameter of the strategy, whose parameters are preferred_percentile",
+        )
 
 
 def _let_agents_send_anything(monkeypatch: pytest.MonkeyPatch) -> None:
