@@ -8,27 +8,27 @@ What comes in says "no link" as None in lists and as +inf in arrays (a float32 t
 too). NaN never means anything and is refused. The diagonal carries no entry: a client needs no link to itself.
 """
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from app.domain.errors import Invalid
-
-MAX_ASYMMETRY = 1e-6  # relative; the two directions of one link may differ by rounding
-MAX_COST = float(np.finfo(np.float32).max)
-STRIPE = 256  # rows compared with their mirror image at once, so that both stay in cache
-
-Rows = Sequence[Sequence[float | None]] | npt.NDArray[Any]
-
-
-class InvalidConnectivity(Invalid, ValueError):
-    """Link costs that cannot be true; `pointer` names the cell the JSON way, such as ``/costs/3/7``."""
+from app.domain.matrix import (
+    MAX_COST,
+    InvalidConnectivity,
+    Rows,
+    cost_rule,
+    csr,
+    from_dense,
+    refuse_impossible,
+    square,
+    symmetric,
+    with_entries,
+)
 
 
 class Edge(NamedTuple):
@@ -78,11 +78,9 @@ class Connectivity:
                 client that is repeated or unknown.
         """
         ids = _distinct(tuple(client_ids), known)
-        dense = _square(rows, len(ids))
-        _refuse_impossible(dense)
-        exact = _refuse_asymmetry(dense)
-        costs = dense.astype(np.float32, copy=False)
-        return cls(ids, _from_dense(costs if exact else np.minimum(costs, costs.T)), version)
+        dense = square(rows, len(ids))
+        refuse_impossible(dense)
+        return cls(ids, from_dense(symmetric(dense)), version)
 
     @classmethod
     def from_edges(cls, client_ids: Iterable[str], edges: Iterable[Edge], *, version: int = 0) -> "Connectivity":
@@ -107,22 +105,13 @@ class Connectivity:
         position = dict(self.position)
         changed = _by_cell(changes, position, frozenset(known))
         size = len(position)
-        above, below = np.divmod(np.array(list(changed), dtype=np.int64), max(size, 1))
-        cells = np.concatenate((above * size + below, below * size + above))
-        values = np.array([math.nan if cost is None else cost for cost in changed.values()] * 2, dtype=np.float32)
-        order = np.argsort(cells)
-        cells, values = cells[order], values[order]
-        linked = ~np.isnan(values)
-
-        rows, columns, data = self._entries()
-        taken = rows * size + columns  # ascending, as the entries of a CSR with sorted indices are
-        found = np.searchsorted(taken, cells)
-        old = found[taken[np.minimum(found, len(taken) - 1)] == cells] if len(taken) else found[:0]
-        taken, data = np.delete(taken, old), np.delete(data, old)
-        gaps = np.searchsorted(taken, cells[linked])
-        taken, data = np.insert(taken, gaps, cells[linked]), np.insert(data, gaps, values[linked])
-        indptr = np.searchsorted(taken, np.arange(size + 1) * size)
-        costs = sparse.csr_array((data, taken % max(size, 1), indptr), shape=(size, size))
+        above, below = np.divmod(np.array(sorted(changed), dtype=np.int64), max(size, 1))
+        values = np.array([changed[cell] for cell in sorted(changed)], dtype=np.float32)  # None becomes NaN
+        rows, columns = np.concatenate((above, below)), np.concatenate((below, above))
+        order = np.lexsort((columns, rows))
+        indptr = np.pad(self.costs.indptr, (0, size - len(self.client_ids)), mode="edge")
+        costs = csr(self.costs.data, self.costs.indices, indptr, size)
+        costs = with_entries(costs, rows[order], columns[order], np.tile(values, 2)[order])
         return Connectivity(tuple(position), costs, self.version + 1)
 
     @cached_property
@@ -153,6 +142,8 @@ class Connectivity:
 
     def restricted(self, client_ids: Sequence[str]) -> "Connectivity":
         """The same links among `client_ids` alone, in their order; one outside the matrix has none."""
+        if tuple(client_ids) == self.client_ids:
+            return self
         source = np.array([self.position.get(client_id, -1) for client_id in client_ids], dtype=np.int64)
         inside = np.flatnonzero(source >= 0)
         part = self.costs[source[inside]][:, source[inside]].tocoo()
@@ -187,73 +178,6 @@ def _distinct(client_ids: tuple[str, ...], known: Collection[str] | None) -> tup
     return client_ids
 
 
-def _square(rows: Rows, size: int) -> npt.NDArray[np.floating[Any]]:
-    """`rows` as a size by size array of floats, None as +inf."""
-    if isinstance(rows, np.ndarray) and rows.ndim != 2:  # noqa: PLR2004  (a matrix)
-        raise InvalidConnectivity("/costs", f"must have 2 dimensions, has {rows.ndim}")
-    if len(rows) != size:
-        raise InvalidConnectivity("/costs", f"must have one row for each of the {size} client_ids, has {len(rows)}")
-    for index, row in enumerate(rows):
-        if len(row) != size:
-            raise InvalidConnectivity(f"/costs/{index}", f"must have {size} entries, has {len(row)}")
-    if isinstance(rows, np.ndarray) and rows.dtype.kind == "f":
-        return rows
-    dense = np.empty((size, size))
-    for index, row in enumerate(rows):
-        try:
-            dense[index] = [math.inf if cost is None else cost for cost in row]
-        except (TypeError, ValueError) as error:
-            raise InvalidConnectivity(f"/costs/{index}", "must hold numbers and nulls only") from error
-    return dense
-
-
-def _refuse_impossible(dense: npt.NDArray[np.floating[Any]]) -> None:
-    """Refuse NaN, negative and oversized cells and a diagonal that says something."""
-    fine = (dense >= 0) & ((dense <= MAX_COST) | (dense == math.inf))
-    if not fine.all():
-        row, column = divmod(int(np.argmin(fine)), len(dense))
-        raise InvalidConnectivity(f"/costs/{row}/{column}", _cost_rule(float(dense[row, column])))
-    diagonal = np.diagonal(dense)
-    own = (diagonal != 0) & (diagonal != math.inf)
-    if own.any():
-        row = int(np.argmax(own))
-        raise InvalidConnectivity(f"/costs/{row}/{row}", f"the diagonal must be 0, is {diagonal[row]:g}")
-
-
-def _refuse_asymmetry(dense: npt.NDArray[np.floating[Any]]) -> bool:
-    """Whether the two halves are equal to the bit; refuses them where they differ by more than rounding."""
-    exact = True
-    for start in range(0, len(dense), STRIPE):
-        here, mirrored = dense[start : start + STRIPE], dense[:, start : start + STRIPE].T
-        different = here != mirrored
-        if not different.any():
-            continue
-        exact = False
-        # inf against a number differs by inf, which no tolerance of a number covers; inf - inf is not `different`.
-        rows, columns = np.nonzero(different)
-        ours, theirs = here[rows, columns], mirrored[rows, columns]
-        larger = np.maximum(ours, theirs)
-        apart = (larger == math.inf) | (larger - np.minimum(ours, theirs) > MAX_ASYMMETRY * larger)
-        if apart.any():
-            first = int(np.argmax(apart))
-            row, column = start + int(rows[first]), int(columns[first])
-            raise InvalidConnectivity(
-                f"/costs/{row}/{column}",
-                f"the matrix must be symmetric: {ours[first]:g} here, {theirs[first]:g} at /costs/{column}/{row}"
-                " (inf: no link)",
-            )
-    return exact
-
-
-def _from_dense(costs: npt.NDArray[np.float32]) -> sparse.csr_array:
-    """CSR of a dense symmetric matrix whose missing links are inf; zeros off the diagonal stay."""
-    linked = np.isfinite(costs)
-    np.fill_diagonal(linked, val=False)
-    indptr = np.concatenate(([0], np.cumsum(linked.sum(axis=1))))
-    indices = np.flatnonzero(linked) % max(len(costs), 1)
-    return sparse.csr_array((costs[linked], indices, indptr), shape=costs.shape)
-
-
 def _by_cell(changes: Iterable[Edge], position: dict[str, int], known: frozenset[str]) -> dict[int, float | None]:
     """The checked changes by cell above the diagonal, numbered in the final matrix; `position` grows by new clients."""
     checked: list[tuple[int, int, float | None]] = []
@@ -266,7 +190,7 @@ def _by_cell(changes: Iterable[Edge], position: dict[str, int], known: frozenset
         if source == target:
             raise InvalidConnectivity(f"/edges/{index}/target", f"client {source!r} needs no link to itself")
         if cost is not None and not 0 <= cost <= MAX_COST:
-            raise InvalidConnectivity(f"/edges/{index}/cost", _cost_rule(cost))
+            raise InvalidConnectivity(f"/edges/{index}/cost", cost_rule(cost))
         row, column = sorted((position[source], position[target]))
         checked.append((row, column, cost))
     size = len(position)
@@ -277,7 +201,3 @@ def _by_cell(changes: Iterable[Edge], position: dict[str, int], known: frozenset
             raise InvalidConnectivity(f"/edges/{index}/cost", "this link was given another cost before")
         cells[cell] = cost
     return cells
-
-
-def _cost_rule(cost: float) -> str:
-    return f"a cost is a number of s/MB from 0 to {MAX_COST:.3g}, or null for no link; not {cost:g}"

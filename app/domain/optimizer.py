@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.connectivity import Connectivity, Rows
+from app.domain.connectivity import Connectivity
+from app.domain.matrix import Rows
 from app.domain.selection import Candidate, History, Selection, SelectionPolicy, Weights, select, strategies
 from app.domain.selection.types import BYTES_PER_MB
 from app.domain.topology import topology_stats

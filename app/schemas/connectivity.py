@@ -100,6 +100,7 @@ class TopologyOut(ResponseModel):
     num_edges: int
     avg_degree: float
     components: int
+    bridges: Annotated[int, Field(description="Links without which there would be a component more")]
     avg_bandwidth: float
     avg_latency: float
     total_data: int

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.connectivity import Connectivity, Edge
@@ -22,6 +23,10 @@ class LatestConnectivity:
         if self._cached.version != await tx.connectivity.latest_version():
             self._cached = await tx.connectivity.latest()
         return self._cached
+
+    def keep(self, value: Connectivity) -> None:
+        """Spare the next reader loading what was stored just now."""
+        self._cached = value
 
 
 class ConnectivityMatrix:
@@ -47,7 +52,9 @@ class ConnectivityMatrix:
         value = await asyncio.to_thread(build, known)
         async with self._db.begin() as tx:
             await tx.connectivity.lock()
-            return await self._store(tx, value)
+            version = await self._store(tx, value)
+        self._latest.keep(replace(value, version=version))
+        return version
 
     async def change(self, edges: Sequence[Edge]) -> int:
         """Set or remove some links, as a new version. Raises `InvalidConnectivity`."""
@@ -58,8 +65,11 @@ class ConnectivityMatrix:
             value = await asyncio.to_thread(_changed, before, edges, known)
             async with self._db.begin() as tx:
                 await tx.connectivity.lock()
-                if await tx.connectivity.latest_version() == before.version:  # else somebody was faster: again
-                    return await self._store(tx, value)
+                if await tx.connectivity.latest_version() != before.version:  # somebody was faster: again
+                    continue
+                version = await self._store(tx, value)
+            self._latest.keep(replace(value, version=version))
+            return version
 
     async def topology(self) -> TopologyStats:
         """Statistics over the registered clients and their links."""

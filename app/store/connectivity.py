@@ -1,19 +1,23 @@
-"""The connectivity matrix as one row a version: its client ids, and its links as a compressed array file.
+"""The connectivity matrix as one row a version: its client ids, and its links as an array file.
 
-Dense rows would be gigabytes at ten thousand clients, and a row a link millions of rows; the sparse float32 arrays are
-what the domain works on.
+Dense rows would be hundreds of megabytes at ten thousand clients, and a row a link millions of rows; the sparse float32
+arrays are what the domain works on. Of a matrix with many links the half above the diagonal says everything, and a bit
+for each pair takes less than the positions. Nothing is compressed: that takes seconds, and costs hardly shrink.
 """
 
 import asyncio
 import io
+from itertools import pairwise
 
 import numpy as np
-from scipy.sparse import csr_array
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.connectivity import Connectivity
+from app.domain.matrix import csr, from_dense
 from app.store.tables import connectivity, rounds
+
+INDEX_BITS = 32
 
 
 class ConnectivityRepository:
@@ -52,14 +56,30 @@ class ConnectivityRepository:
 
 
 def _pack(value: Connectivity) -> bytes:
+    """Three arrays of a CSR matrix, or where more than one pair in `INDEX_BITS` is linked two that are smaller."""
+    costs, size = value.costs, len(value.client_ids)
+    arrays = {"indptr": costs.indptr, "indices": costs.indices, "data": costs.data}
+    if costs.nnz * INDEX_BITS > size * size:
+        linked = np.zeros((size, size), dtype=bool)
+        above = []
+        for row, (start, end) in enumerate(pairwise(costs.indptr.tolist())):
+            first = start + np.searchsorted(costs.indices[start:end], row)
+            linked[row, costs.indices[first:end]] = True
+            above.append(costs.data[first:end])
+        arrays = {"linked": np.packbits(linked), "above": np.concatenate(above)}
     buffer = io.BytesIO()
-    costs = value.costs
-    np.savez_compressed(buffer, indptr=costs.indptr, indices=costs.indices, data=costs.data)
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
 def _unpack(client_ids: list[str], links: bytes, version: int) -> Connectivity:
+    size = len(client_ids)
     with np.load(io.BytesIO(links), allow_pickle=False) as arrays:
-        shape = (len(client_ids), len(client_ids))
-        costs = csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
+        if "linked" in arrays:
+            linked = np.unpackbits(arrays["linked"], count=size * size).reshape(size, size).view(bool)
+            dense = np.full((size, size), np.inf, dtype=np.float32)
+            dense[linked] = arrays["above"]
+            costs = from_dense(np.minimum(dense, dense.T))
+        else:
+            costs = csr(arrays["data"], arrays["indices"], arrays["indptr"], size)
     return Connectivity(tuple(client_ids), costs, version)

@@ -82,6 +82,31 @@ def test_it_equals_networkx_on_a_dense_graph(seed: int) -> None:
     assert betweenness(links.costs).tolist() == pytest.approx(by_networkx(links), abs=1e-9)
 
 
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(CELLS), FEW_VALUES, min_size=10))
+def test_it_equals_networkx_where_needless_links_are_dropped(cells: dict[tuple[int, int], float]) -> None:
+    links = graph(*((NAMES[i], NAMES[j], cost) for (i, j), cost in cells.items()), nodes=NAMES)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(centrality, "DENSE", 0)
+        assert betweenness(links.costs).tolist() == pytest.approx(by_networkx(links), abs=1e-9)
+
+
+def test_the_graphs_of_few_costs_have_ties_and_needless_links() -> None:
+    # so that the comparisons above are of what they are said to be of
+    tied = needless = 0
+    for seed in range(20):
+        half = np.triu(np.random.default_rng(seed).choice([0.25, 1.0, 2.0, 3.0], (8, 8)), 1)
+        links = Connectivity.from_matrix(NAMES, half + half.T)
+        paths = nx.from_numpy_array(half + half.T)
+        for i, j in CELLS:
+            tied += len(list(nx.all_shortest_paths(paths, i, j, weight="weight"))) > 1
+        needless += links.num_edges - undominated(positive(links.costs)).nnz // 2
+
+    assert tied > 50  # of 560 pairs
+    assert needless > 100
+
+
 def test_the_estimate_is_close_on_a_star(monkeypatch: pytest.MonkeyPatch) -> None:
     star = graph(*(("a", leaf, 1.0) for leaf in "bcdefgh"))
     exact = betweenness(star.costs)

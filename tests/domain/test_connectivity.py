@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.connectivity import Connectivity, Edge, InvalidConnectivity
+from app.domain.connectivity import Connectivity, Edge
 from app.domain.errors import Invalid
+from app.domain.matrix import InvalidConnectivity
 
 TRIANGLE: list[list[float | None]] = [
     [0, 1.5, None],
@@ -179,6 +180,23 @@ def test_changes_agree_with_a_dictionary(
     again = Connectivity.from_matrix(links.client_ids, whole)
     assert list(again.edges()) == list(links.edges())
     assert (whole == whole.T).all()
+
+
+def test_new_costs_of_old_links_copy_nothing_but_the_costs() -> None:
+    before = Connectivity.from_matrix("abc", TRIANGLE)
+
+    after = before.with_edges([Edge("c", "b", 4)])
+
+    assert np.shares_memory(after.costs.indices, before.costs.indices)
+    assert not np.shares_memory(after.costs.data, before.costs.data)
+    assert after.neighbours("b") == {"a": 1.5, "c": 4}
+
+
+def test_the_same_clients_in_the_same_order_are_the_same_matrix() -> None:
+    links = Connectivity.from_matrix("abc", TRIANGLE)
+
+    assert links.restricted(["a", "b", "c"]) is links
+    assert links.restricted(["b", "a", "c"]).costs.toarray().tolist() == [[0, 1.5, 0], [1.5, 0, 0], [0, 0, 0]]
 
 
 def test_a_matrix_of_3000_clients_is_checked_in_well_under_a_second() -> None:

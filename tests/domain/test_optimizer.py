@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.domain.connectivity import InvalidConnectivity
 from app.domain.errors import BudgetTooSmall, NotEnoughClients
+from app.domain.matrix import InvalidConnectivity
 from app.domain.optimizer import ClientNode, TopologyOptimizer
 from app.domain.selection import Weights
 
