@@ -17,10 +17,10 @@ from prometheus_fastapi_instrumentator import Instrumentator
 from app import __version__, openapi, problems
 from app.clock import Clock, SystemClock
 from app.deps import BearerKey
-from app.domain.selection import strategies
+from app.domain.selection import installed
 from app.metrics import Metrics
 from app.middleware import BodyLimit, RequestContext
-from app.routers import clients, connectivity, models, operations, rounds, selections, trainings
+from app.routers import clients, connectivity, models, operations, rounds, selections, strategies, trainings
 from app.services.agents import AgentCaller
 from app.services.breakers import Breakers
 from app.services.clients import Clients
@@ -80,7 +80,7 @@ def create_app(
     app.state.system = system
     problems.install(app)
     openapi.install(app)
-    for router in (clients, connectivity, selections, trainings, rounds, models):
+    for router in (clients, connectivity, strategies, selections, trainings, rounds, models):
         app.include_router(router.router, dependencies=[BearerKey], responses=problems.responses(401, 422, 503))
     app.include_router(operations.router)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
@@ -91,7 +91,7 @@ def create_app(
 
 def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | None) -> System:
     """Wire the services of one process. A third party's strategy that cannot be loaded stops it here."""
-    strategies()
+    installed()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)

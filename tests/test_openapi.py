@@ -55,6 +55,7 @@ def test_the_document_lists_the_whole_api(document: dict[str, Any]) -> None:
         f"POST {client}/breaker/open",
         *(f"{method} /v1/connectivity" for method in ("GET", "PUT", "PATCH")),
         "GET /v1/topology",
+        "GET /v1/strategies",
         "POST /v1/selections",
         "POST /v1/trainings",
         "GET /v1/trainings",

@@ -1,6 +1,7 @@
 """Commands that talk to a control plane: what is registered, start a training, follow it."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,6 +45,9 @@ def train(
     key: Key = None,
     body: Annotated[Path | None, typer.Option(help="A JSON file with the rest of the training's body")] = None,
     strategy: Annotated[str | None, typer.Option(help="Selection strategy")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option(help="A parameter of the strategy; may be repeated", metavar="NAME=NUMBER")
+    ] = None,
     min_clients: Annotated[int | None, typer.Option(help="The fewest clients of a round")] = None,
     max_clients: Annotated[int | None, typer.Option(help="The most clients of a round")] = None,
     target_accuracy: Annotated[float | None, typer.Option(help="Accuracy at which it is done")] = None,
@@ -53,7 +57,12 @@ def train(
 ) -> None:
     """Create a training and start it."""
     request = _read_body(body) | {"name": name}
-    rules = {"strategy": strategy, "min_clients": min_clients, "max_clients": max_clients}
+    rules = {
+        "strategy": strategy,
+        "parameters": _numbers(parameter) if parameter else None,
+        "min_clients": min_clients,
+        "max_clients": max_clients,
+    }
     limits = {"target_accuracy": target_accuracy, "max_rounds": max_rounds}
     request["selection"] = request.get("selection", {}) | _given(rules)
     with Connection(server, key) as api:
@@ -113,6 +122,19 @@ def _best_known(item: dict[str, Any], field: str) -> float:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _numbers(assignments: list[str]) -> dict[str, float]:
+    numbers = {}
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        try:
+            numbers[name] = float(value)
+        except ValueError:
+            numbers[name] = math.nan
+        if not math.isfinite(numbers[name]):
+            fail(f"--parameter {assignment} should be a name, = and a number")
+    return numbers
 
 
 def _read_body(path: Path | None) -> dict[str, Any]:

@@ -21,7 +21,17 @@ import numpy.typing as npt
 
 from app.domain.connectivity import Connectivity
 from app.domain.matrix import Rows
-from app.domain.selection import Candidate, History, Selection, SelectionPolicy, Weights, select, strategies
+from app.domain.selection import (
+    Candidate,
+    History,
+    Selection,
+    SelectionPolicy,
+    Weights,
+    parameters_of,
+    select,
+    strategies,
+    unfit,
+)
 from app.domain.selection.types import BYTES_PER_MB
 from app.domain.topology import topology_stats
 
@@ -44,6 +54,7 @@ class ClientNode:
         latency: ms to the server, at least 0.
         reliability: probability that it delivers, 0..1.
         update_quality: mean quality of its past updates, 0..1, None before the first.
+        loss: the mean training loss that it last reported, None before the first.
 
     Raises:
         ValueError: a field is out of its range; the message starts with its name.
@@ -57,6 +68,7 @@ class ClientNode:
     latency: float
     reliability: float = 0.9
     update_quality: float | None = None
+    loss: float | None = None
 
     def __post_init__(self) -> None:
         _require(bool(self.node_id), "node_id", "a string that is not empty")
@@ -67,6 +79,7 @@ class ClientNode:
         _require_share(self.reliability, "reliability")
         if self.update_quality is not None:
             _require_share(self.update_quality, "update_quality")
+        _require(self.loss is None or _finite(self.loss), "loss", "a finite number")
         if isinstance(self.data_distribution, np.ndarray):
             object.__setattr__(self, "data_distribution", tuple(self.data_distribution.ravel().tolist()))
         if self.data_distribution is not None:
@@ -85,6 +98,7 @@ class ClientNode:
             latency=float(self.latency),
             reliability=float(self.reliability),
             update_quality=self.update_quality,
+            loss=self.loss,
         )
 
 
@@ -105,6 +119,7 @@ class TopologyOptimizer:
         strategy: str = "tcs-feel",
         seed: int = 0,
         weights: Weights | None = None,
+        parameters: Mapping[str, float] | None = None,
         model_bytes: int = BYTES_PER_MB,
     ) -> None:
         """Set the policy of every round.
@@ -116,6 +131,7 @@ class TopologyOptimizer:
             strategy: a name in `app.domain.selection.strategies()`.
             seed: of the random parts, at least 0; the same seed and calls give the same rounds.
             weights: of the objective's terms.
+            parameters: of the strategy, by name; see `app.domain.selection.parameters_of`.
             model_bytes: size of the model, at least 1.
 
         Raises:
@@ -130,12 +146,18 @@ class TopologyOptimizer:
         weights = weights or Weights()
         for name, weight in asdict(weights).items():
             _require(_finite(weight) and weight >= 0, f"weights.{name}", "a finite number of at least 0")
+        for name, rule in unfit(parameters_of(strategies()[strategy]), parameters or {}):
+            raise ValueError(f"parameters.{name} {rule}")
         self.target_accuracy = target_accuracy
         self.last_selection: Selection | None = None
         self._strategy = strategy
         self._seed = seed
         self._policy = SelectionPolicy(
-            min_clients=min_clients, max_clients=max_clients, weights=weights, model_bytes=model_bytes
+            min_clients=min_clients,
+            max_clients=max_clients,
+            weights=weights,
+            model_bytes=model_bytes,
+            parameters=dict(parameters or {}),
         )
         self._clients: dict[str, ClientNode] = {}
         self._connectivity = Connectivity.empty()
@@ -194,7 +216,7 @@ class TopologyOptimizer:
         return [self._clients[client_id] for client_id in selection.client_ids]
 
     def update_client_performance(
-        self, node_id: str, update_quality: float, new_reliability: float | None = None
+        self, node_id: str, update_quality: float, new_reliability: float | None = None, *, loss: float | None = None
     ) -> None:
         """Fold what a round showed of a client into what later rounds expect of it.
 
@@ -202,6 +224,7 @@ class TopologyOptimizer:
             node_id: of the client.
             update_quality: of its update, 0..1; enters a moving average.
             new_reliability: 0..1, replaces the old one.
+            loss: the mean training loss that it reported, replaces the old one.
 
         Raises:
             ValueError: there is no such client, or a number is out of its range.
@@ -214,6 +237,7 @@ class TopologyOptimizer:
             client,
             update_quality=update_quality if before is None else before + SMOOTHING * (update_quality - before),
             reliability=client.reliability if new_reliability is None else new_reliability,
+            loss=client.loss if loss is None else loss,
         )
 
     def get_topology_stats(self) -> dict[str, Any]:

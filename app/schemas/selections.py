@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from app.domain.selection import strategies
+from app.domain.selection import parameters_of, strategies, unfit
 from app.domain.selection.types import BYTES_PER_MB, Plan, Selection, SelectionPolicy, Topology, Weights
 from app.schemas.fields import ClientId, RequestModel, ResponseModel, wrong_fields
 
@@ -13,6 +13,7 @@ Weight = Annotated[float, Field(ge=0, le=1000)]
 Budget = Annotated[float, Field(gt=0, le=1e12, description="Seconds of link time that a round may cost")]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 _MOST_CLIENTS = 100_000
+_MOST_PARAMETERS = 100
 
 
 def _known(name: str) -> str:
@@ -44,12 +45,21 @@ class SelectionRules(RequestModel):
     max_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS)] = 30
     budget_constraint: Budget | None = None
     weights: WeightsIn = WeightsIn()
+    parameters: Annotated[
+        dict[str, float],
+        Field(max_length=_MOST_PARAMETERS, description="Of the strategy, by name, as `GET /v1/strategies` lists them"),
+    ] = {}
 
     @model_validator(mode="after")
-    def _ordered(self) -> "SelectionRules":
+    def _consistent(self) -> "SelectionRules":
+        wrong: list[tuple[tuple[str, ...], str]] = []
         if self.max_clients < self.min_clients:
             rule = f"should be at least min_clients, which is {self.min_clients}; it is {self.max_clients}"
-            raise wrong_fields([(("max_clients",), rule)])
+            wrong.append((("max_clients",), rule))
+        declared = parameters_of(strategies()[self.strategy])
+        wrong += [(("parameters", name), rule) for name, rule in unfit(declared, self.parameters)]
+        if wrong:
+            raise wrong_fields(wrong)
         return self
 
 
@@ -77,6 +87,7 @@ class PlanSelection(SelectionRules):
             weights=self.weights.weights(),
             model_bytes=self.model_bytes,
             topology=self.topology,
+            parameters=self.parameters,
         )
 
 

@@ -120,6 +120,7 @@ class CreateTraining(RequestModel):
                 max_clients=rules.max_clients,
                 budget_constraint=rules.budget_constraint,
                 weights=rules.weights.weights(),
+                parameters=rules.parameters,
             ),
             hyperparameters=self.hyperparameters.values(self.aggregation),
             round_policy=RoundPolicy(**self.round_policy.model_dump()),
@@ -146,6 +147,7 @@ class SelectionRulesOut(ResponseModel):
     max_clients: int
     budget_constraint: float | None
     weights: WeightsOut
+    parameters: dict[str, float]
 
 
 class RoundPolicyOut(ResponseModel):
@@ -201,6 +203,7 @@ class TrainingOut(ResponseModel):
                 max_clients=rules.max_clients,
                 budget_constraint=rules.budget_constraint,
                 weights=WeightsOut(**weights),
+                parameters=dict(rules.parameters),
             ),
             hyperparameters=dict(config.hyperparameters),
             round_policy=RoundPolicyOut(**{name: getattr(policy, name) for name in RoundPolicyOut.model_fields}),

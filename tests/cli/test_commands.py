@@ -86,6 +86,8 @@ def test_a_training_is_started_and_watched_to_its_end(federation: Federation, tm
         "3",
         "--target-accuracy",
         "0.8",
+        "--parameter",
+        "divergence_target=0.5",
     ]
     result = federation.run("train", *options, "--watch")
     assert result.exit_code == 0, result.output
@@ -112,6 +114,12 @@ def test_refusals_are_one_line_with_the_reason(federation: Federation, tmp_path:
     for arguments, reason in [
         (["watch", "no-such-training"], "404: there is no training 'no-such-training'"),
         (["train", "--name", "x", "--target-accuracy", "7"], "422: /target_accuracy should be less than or equal to 1"),
+        (
+            ["train", "--name", "x", "--strategy", "fedcs", "--parameter", "pool_factor=2", "--parameter", "speed=1"],
+            "422: /selection/parameters/speed is no parameter of the strategy, whose parameters are pool_factor, ",
+        ),
+        (["train", "--name", "x", "--parameter", "factor"], "--parameter factor should be a name, = and a number"),
+        (["train", "--name", "x", "--parameter", "factor=nan"], "--parameter factor=nan should be a name, = and a"),
         (["train", "--name", "x", "--body", str(body)], f"{body} must hold a JSON object"),
         (["train", "--name", "x", "--body", str(tmp_path / "none")], "cannot be read"),
     ]:

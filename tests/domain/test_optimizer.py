@@ -102,6 +102,17 @@ def test_performance_changes_what_is_expected() -> None:
     assert (best.node_id, best.update_quality, best.reliability) == ("b", 0.65, 0.8)
 
 
+def test_losses_decide_where_the_strategy_goes_by_them() -> None:
+    built = optimizer(3, strategy="power-of-choice", max_clients=1, parameters={"factor": 3})
+    for name, loss in (("a", 1.0), ("b", 3.0), ("c", 2.0)):
+        built.update_client_performance(name, 0.5, loss=loss)
+
+    assert [node.node_id for node in built.optimize_topology(1)] == ["b"]
+    built.update_client_performance("b", 0.5, loss=0.1)
+    built.update_client_performance("c", 0.5)  # says nothing of a loss
+    assert [node.node_id for node in built.optimize_topology(2)] == ["c"]
+
+
 def test_topology_stats_are_a_dictionary() -> None:
     built = optimizer()
     built.build_connectivity_graph(PATH)
@@ -128,6 +139,7 @@ def test_topology_stats_are_a_dictionary() -> None:
         ("latency", None),
         ("reliability", 1.1),
         ("update_quality", -0.1),
+        ("loss", float("nan")),
     ],
 )
 def test_a_field_out_of_range_is_named(field: str, value: object) -> None:
@@ -156,6 +168,10 @@ def test_calls_that_cannot_be_meant_are_refused() -> None:
 
     with pytest.raises(ValueError, match=r"^weights\.compute must be "):
         optimizer(weights=Weights(compute=-1))
+    with pytest.raises(ValueError, match=r"^parameters\.factor should be from 1 to 1000, is 0"):
+        optimizer(strategy="power-of-choice", parameters={"factor": 0})
+    with pytest.raises(ValueError, match=r"^parameters\.factor is no parameter of the strategy, which has none"):
+        optimizer(strategy="random", parameters={"factor": 2})
     with pytest.raises(ValueError, match=r"^node_id must be new, 'a' was added"):
         built.add_client(NODE)
     with pytest.raises(ValueError, match=r"^node_id must be the id of a client"):
@@ -164,6 +180,8 @@ def test_calls_that_cannot_be_meant_are_refused() -> None:
         built.update_client_performance("a", 2)
     with pytest.raises(ValueError, match=r"^reliability must be between 0 and 1"):
         built.update_client_performance("a", 1, new_reliability=2)
+    with pytest.raises(ValueError, match=r"^loss must be a finite number"):
+        built.update_client_performance("a", 1, loss=float("inf"))
     with pytest.raises(ValueError, match=r"^round_number must be "):
         built.optimize_topology(-1)
     with pytest.raises(ValueError, match=r"^budget_constraint must be "):

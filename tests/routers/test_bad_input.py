@@ -96,6 +96,7 @@ NOT_JSON: list[Case] = [
     *((body, "") for body in NOT_AN_OBJECT),
 ]
 
+DIVERGENCE = "/parameters/divergence_target"
 RULES: list[Case] = [
     *one("strategy", None, *NOT_TEXT, "", "best", LONG, "\0"),
     *one("min_clients", *NOT_A_COUNT, 0, 100_001),
@@ -108,6 +109,12 @@ RULES: list[Case] = [
     ({"weights": {"fairness": -1}}, "/weights/fairness"),
     ({"weights": {"fairness": None, "compute": "1"}}, ("/weights/compute", "/weights/fairness")),
     ({"weights": {"speed": 1}}, "/weights/speed"),
+    *one("parameters", None, 7, [], "x", {f"p{n}": n for n in range(101)}),
+    *(({"parameters": {"divergence_target": value}}, DIVERGENCE) for value in NOT_A_NUMBER),
+    ({"parameters": {"divergence_target": -1}}, DIVERGENCE),
+    ({"strategy": "oort", "parameters": {"divergence_target": 1}}, DIVERGENCE),
+    ({"strategy": "random", "parameters": {"a/b": 1, "\0": 2}}, ("/parameters/a~1b", "/parameters/\0")),
+    ({"max_clients": 9, "parameters": {"factor": 1}}, ("/max_clients", "/parameters/factor")),
     *one("unknown", 1),
 ]
 
@@ -273,6 +280,7 @@ OPERATIONS: dict[str, list[Case]] = {
         ({"exclude": ["edge-7", 8, "a b"]}, ("/exclude/1", "/exclude/2")),
         *one("model_bytes", *NOT_A_COUNT, 0, 10**14),
         *((text({"budget_constraint": "?"}, number), "/budget_constraint") for number in NUMBERS),
+        *((text({"parameters": {"divergence_target": "?"}}, number), DIVERGENCE) for number in NUMBERS),
         *NOT_JSON,
     ],
     "POST /v1/trainings": [

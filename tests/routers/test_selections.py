@@ -132,6 +132,27 @@ async def test_the_budget_bounds_the_total_cost(fleet: Api) -> None:
     assert larger["total_cost"] == pytest.approx(2 * (8 / 40 * 4 + 0.025))
 
 
+async def test_parameters_reach_the_strategy(sqlite_api: Api) -> None:
+    await sqlite_api.register(*IDS)
+    all_but_one = {"strategy": "fedcs", "min_clients": 1, "max_clients": 6}
+    assert len((await plan(sqlite_api, **all_but_one))["selected"]) == 6
+    late = await plan(sqlite_api, **all_but_one, parameters={"deadline_seconds": 0})
+    assert len(late["selected"]) == 1
+
+
+async def test_a_parameter_that_cannot_be_is_refused_with_what_it_may_be(sqlite_api: Api) -> None:
+    async def detail(strategy: str, **parameters: float) -> str:
+        body = {"strategy": strategy, "parameters": parameters}
+        pointers = [f"/parameters/{name}" for name in parameters]
+        problem = assert_problem(await sqlite_api.http.post("/v1/selections", json=body), 422, *pointers)
+        return str(problem["errors"][0]["detail"])
+
+    assert await detail("power-of-choice", factor=0.5) == "should be from 1 to 1000, is 0.5"
+    listed = "is no parameter of the strategy, whose parameters are pool_factor, deadline_seconds"
+    assert await detail("fedcs", factor=2) == listed
+    assert await detail("random", factor=2) == "is no parameter of the strategy, which has none"
+
+
 async def test_a_strategy_that_is_not_known_is_refused_with_those_that_are(sqlite_api: Api) -> None:
     problem = assert_problem(await sqlite_api.http.post("/v1/selections", json={"strategy": "best"}), 422, "/strategy")
     assert all(name in problem["detail"] for name in strategies())

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
         "max_clients": 30,
         "budget_constraint": None,
         "weights": {"data_quality": 1.0, "communication": 1.0, "compute": 1.0, "fairness": 0.5},
+        "parameters": {},
     },
     "hyperparameters": {"local_epochs": 1, "learning_rate": 0.1, "batch_size": 32},
     "round_policy": {
@@ -46,11 +47,12 @@ GIVEN: dict[str, Any] = {
     "max_rounds": 7,
     "aggregation": "fedprox",
     "selection": {
-        "strategy": "random",
+        "strategy": "fedcs",
         "min_clients": 1,
         "max_clients": 2,
         "budget_constraint": 4.5,
         "weights": {"data_quality": 0.0, "communication": 2.0, "compute": 3.0, "fairness": 4.0},
+        "parameters": {"pool_factor": 3, "deadline_seconds": 12.5},
     },
     "hyperparameters": {
         "local_epochs": 5,
