@@ -8,11 +8,12 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncpg
 import numpy as np
@@ -34,6 +35,17 @@ LOOK_SECONDS = 0.25
 
 class Stuck(RuntimeError):
     """Something did not come about in time, or came out wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A control plane that is up, in a process of its own, with its data in `directory`."""
+
+    directory: Path
+    key_file: Path
+    environment: dict[str, str]
+    server: Child
+    plane: Plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +87,16 @@ class Arena:
 
 
 @contextmanager
-def arena(*, clients: int, model_bytes: int, server_url: str | None = None) -> Iterator[Arena]:
-    """`server_url` is a Postgres server's, of which a new database is used; None for a SQLite file.
+def served(*, server_url: str | None = None, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Served]:
+    """A control plane without any clients.
+
+    Args:
+        server_url: a Postgres server's, of which a new database is used; None for a SQLite file.
+        settings: of the control plane, as environment variables.
 
     Raises:
-        Stuck: rounds do not go on.
-        DemoFailed: a process ended; with what it said last.
+        Stuck: it does not come up.
+        DemoFailed: its process ended; with what it said last.
     """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-bench-")))
@@ -88,34 +104,42 @@ def arena(*, clients: int, model_bytes: int, server_url: str | None = None) -> I
         key_file.touch(mode=0o600)
         key_file.write_text(secrets.token_urlsafe(32) + "\n")
         port = _free_port()
-        url = f"http://{HOST}:{port}"
         database = None if server_url is None else stack.enter_context(_database(server_url))
-        environment = _environment(directory, database)
+        environment = {**_environment(directory, database), **settings}
+        command = ("app.cli:main", "serve", "--host", HOST, "--port", str(port))
+        server = stack.enter_context(_running("server", *command, directory=directory, environment=environment))
+        plane = Plane(f"http://{HOST}:{port}", key_file.read_text().strip(), check=server.check)
+        _wait_for(stack.enter_context(plane).is_ready)
+        yield Served(directory, key_file, environment, server, plane)
 
-        def start(name: str, target: str, *arguments: str) -> Child:
-            log = directory / f"{name}.log"
-            child = Child(name, target, *arguments, log=log, environment=environment)
-            stack.callback(child.wait)
-            stack.callback(child.let_go)
-            return child
 
-        server = start("server", "app.cli:main", "serve", "--host", HOST, "--port", str(port))
+@contextmanager
+def arena(*, clients: int, model_bytes: int, server_url: str | None = None) -> Iterator[Arena]:
+    """A control plane and agents for so many clients; `server_url` and errors as for `served`."""
+    one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    with served(server_url=server_url, settings=one_thread) as found, ExitStack() as stack:
         floats = str(math.ceil(model_bytes / BYTES_PER_FLOAT))
         agents = tuple(
-            start(
-                f"agents-{share}", "benchmarks.fleet:main", url, str(key_file), str(clients), floats,
-                str(share), str(AGENT_PROCESSES),
+            stack.enter_context(
+                _running(
+                    f"agents-{share}", "benchmarks.fleet:main", found.plane.url, str(found.key_file), str(clients),
+                    floats, str(share), str(AGENT_PROCESSES), directory=found.directory, environment=found.environment,
+                )
             )
             for share in range(AGENT_PROCESSES)
         )  # fmt: skip
-        plane = stack.enter_context(Plane(url, key_file.read_text().strip(), check=server.check))
-        found = Arena(directory, key_file, environment, server, agents, plane, clients)
-        _wait_until_up(found)
+
+        def are_registered() -> bool:
+            for child in agents:
+                child.check()
+            return len(found.plane.get("/v1/clients?limit=1000")["items"]) == clients
+
+        _wait_for(are_registered)
         positions = np.random.default_rng(0).uniform(0, SIDE, (clients, 2))
         costs = [[None if math.isinf(cost) else float(cost) for cost in row] for row in link_costs(positions)]
         names = [client_id(number) for number in range(clients)]
-        plane.put("/v1/connectivity", {"client_ids": names, "costs": costs})
-        yield found
+        found.plane.put("/v1/connectivity", {"client_ids": names, "costs": costs})
+        yield Arena(found.directory, found.key_file, found.environment, found.server, agents, found.plane, clients)
 
 
 @contextmanager
@@ -152,11 +176,21 @@ def _database(server_url: str) -> Iterator[str]:
         asyncio.run(order(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-def _wait_until_up(found: Arena) -> None:
+@contextmanager
+def _running(
+    name: str, target: str, *arguments: str, directory: Path, environment: Mapping[str, str]
+) -> Iterator[Child]:
+    child = Child(name, target, *arguments, log=directory / f"{name}.log", environment=environment)
+    try:
+        yield child
+    finally:
+        child.let_go()
+        child.wait()
+
+
+def _wait_for(is_up: Callable[[], bool]) -> None:
     give_up = time.monotonic() + PATIENCE
-    while not (found.plane.is_ready() and len(found.plane.get("/v1/clients?limit=1000")["items"]) == found.clients):
-        for child in found.agents:
-            child.check()
+    while not is_up():
         if time.monotonic() > give_up:
             raise Stuck(f"not everything was up after {PATIENCE:.0f} s")
         time.sleep(LOOK_SECONDS)
@@ -170,8 +204,6 @@ def _environment(directory: Path, database: str | None) -> dict[str, str]:
         "TCSFEEL_AUTH__ADMIN_KEY": (directory / "admin-key").read_text().strip(),
         "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
     }
     if database is not None:
         ours |= {"TCSFEEL_DATABASE__URL": database, "TCSFEEL_DATABASE__MIGRATE_ON_START": "true"}
