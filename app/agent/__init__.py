@@ -1,7 +1,14 @@
 """The agent SDK: a trainer beside private data, served to the control plane."""
 
 from app.agent.app import Agent
-from app.agent.errors import AgentError, BrokenResult, CannotListen, RegistrationRefused, TrainerNotFound
+from app.agent.errors import (
+    AgentError,
+    BrokenResult,
+    CannotListen,
+    NoLabelPrivacy,
+    RegistrationRefused,
+    TrainerNotFound,
+)
 from app.agent.host import AgentHost
 from app.agent.loading import load_trainer
 from app.agent.server import Hosting, hosting, serve, serve_many
@@ -19,6 +26,7 @@ __all__ = [
     "EvaluateResult",
     "FitResult",
     "Hosting",
+    "NoLabelPrivacy",
     "Parameters",
     "Profile",
     "RegistrationRefused",

@@ -9,6 +9,10 @@ class TrainerNotFound(AgentError):
     """``package.module:attribute`` does not lead to a trainer."""
 
 
+class NoLabelPrivacy(AgentError):
+    """Label counts cannot be released with noise as asked."""
+
+
 class BrokenResult(AgentError):
     """A trainer gave something that is not a valid result of its task."""
 

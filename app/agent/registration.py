@@ -9,17 +9,17 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 import httpx
-import numpy as np
 
 from app.agent.errors import AgentError, RegistrationRefused
+from app.agent.labels import LabelReleases
 from app.agent.tasks import one_line
-from app.agent.trainer import Profile, Trainer
+from app.agent.trainer import Trainer
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -50,6 +50,7 @@ class Registration:
         members: of this process.
         http: a client whose base URL is the control plane's and which carries the API key.
         heartbeat_seconds: pause between two heartbeats of one agent.
+        labels: what leaves of label counts.
         sleep: waits for so many seconds.
     """
 
@@ -59,11 +60,13 @@ class Registration:
         http: httpx.AsyncClient,
         *,
         heartbeat_seconds: float,
+        labels: LabelReleases | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._members = members
         self._http = http
         self._heartbeat_seconds = heartbeat_seconds
+        self._labels = labels or LabelReleases()
         self._sleep = sleep
 
     async def register(self) -> None:
@@ -77,7 +80,7 @@ class Registration:
             return
         for start in range(0, len(self._members), BATCH):
             chunk = self._members[start : start + BATCH]
-            entries = await asyncio.to_thread(_entries, chunk)
+            entries = await asyncio.to_thread(self._entries, chunk)
             answer = await self._insist("POST", "/v1/clients/batch", {"clients": entries})
             if answer.status_code == HTTPStatus.CONFLICT:  # known from an earlier life: replace one by one
                 await _in_parallel(self._put, chunk)
@@ -102,7 +105,7 @@ class Registration:
                 _log.exception("a round of heartbeats failed")
 
     async def _put(self, member: Member) -> None:
-        _require_success(await self._insist("PUT", f"/v1/clients/{member.client_id}", await _body(member)))
+        _require_success(await self._insist("PUT", f"/v1/clients/{member.client_id}", await self._body(member)))
         _log.info("registered client %s", member.client_id, extra={"client_id": member.client_id})
 
     async def _beat(self, member: Member) -> str:
@@ -112,7 +115,7 @@ class Registration:
             answer = await self._http.post(f"{path}/heartbeat", json={})
             if answer.status_code == HTTPStatus.NOT_FOUND:
                 _log.info("client %s is no longer known: registering again", member.client_id)
-                answer = await self._http.put(path, json=await _body(member))
+                answer = await self._http.put(path, json=await self._body(member))
         except (httpx.TransportError, AgentError) as error:
             return one_line(error)
         return "" if answer.is_success else f"{answer.status_code} {_detail(answer)}"
@@ -135,6 +138,14 @@ class Registration:
             await self._sleep(pause)
         raise AssertionError
 
+    async def _body(self, member: Member) -> Json:
+        (entry,) = await asyncio.to_thread(self._entries, [member])  # a profile may have to look at the data
+        del entry["id"]  # the path says it
+        return entry
+
+    def _entries(self, members: Sequence[Member]) -> list[Json]:
+        return [_entry(member, self._labels) for member in members]
+
 
 async def _in_parallel(call: Callable[[Member], Awaitable[Result]], members: Sequence[Member]) -> list[Result]:
     """Await the call for each member, a few at a time; the first error ends the rest."""
@@ -152,17 +163,7 @@ async def _in_parallel(call: Callable[[Member], Awaitable[Result]], members: Seq
     return [task.result() for task in tasks]
 
 
-async def _body(member: Member) -> Json:
-    (entry,) = await asyncio.to_thread(_entries, [member])  # a profile may have to look at the data
-    del entry["id"]  # the path says it
-    return entry
-
-
-def _entries(members: Sequence[Member]) -> list[Json]:
-    return [_entry(member) for member in members]
-
-
-def _entry(member: Member) -> Json:
+def _entry(member: Member, labels: LabelReleases) -> Json:
     try:
         profile = member.trainer.profile()
         entry: Json = {
@@ -170,7 +171,7 @@ def _entry(member: Member) -> Json:
             "url": member.url,
             "auth_token": member.token,
             "data_size": int(profile.data_size),
-            "data_distribution": _distribution(profile),
+            "data_distribution": labels.of(member.client_id, profile),
             "compute_capacity": float(profile.compute_capacity),
             "bandwidth": float(profile.bandwidth),
             "latency": float(profile.latency),
@@ -181,15 +182,6 @@ def _entry(member: Member) -> Json:
     except Exception as error:
         raise AgentError(f"client {member.client_id} has no valid profile: {one_line(error)}") from error
     return {name: value for name, value in entry.items() if value is not None}
-
-
-def _distribution(profile: Profile) -> list[float] | dict[str, float] | None:
-    given = profile.data_distribution
-    if given is None:
-        return None
-    if isinstance(given, Mapping):
-        return {str(label): float(share) for label, share in given.items()}
-    return [float(share) for share in np.asarray(given).tolist()]
 
 
 def _require_success(answer: httpx.Response) -> None:

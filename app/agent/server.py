@@ -8,12 +8,14 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from app.agent.app import MAX_BODY_BYTES, Agent
 from app.agent.errors import AgentError, CannotListen
 from app.agent.host import AgentHost, check_client_id
+from app.agent.labels import LabelReleases
 from app.agent.listening import listening, run
 from app.agent.registration import Member, Registration
 from app.agent.trainer import Trainer
@@ -44,6 +46,8 @@ def serve(
     advertise_url: str | None = None,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     max_body_bytes: int = MAX_BODY_BYTES,
+    label_privacy: float | None = None,
+    state: Path | None = None,
 ) -> None:
     """Serve one trainer until SIGINT or SIGTERM.
 
@@ -58,20 +62,25 @@ def serve(
         advertise_url: base URL under which the control plane reaches this agent, where that is not host and port.
         heartbeat_seconds: pause between heartbeats.
         max_body_bytes: the largest task that is accepted.
+        label_privacy: as in `Profile`, which says it for one trainer; the smaller epsilon counts.
+        state: directory where label counts with noise are kept, so that a restart sends the same ones.
 
     Raises:
-        AgentError: `client_id` or `server_url` cannot be one.
+        AgentError: `client_id`, `server_url` or `label_privacy` cannot be one.
         CannotListen: the address cannot be had.
         RegistrationRefused: the control plane will not have this client.
     """
     check_client_id(client_id)
+    labels = LabelReleases(state, label_privacy)
     agent = Agent(trainer, token=token or secrets.token_urlsafe(32), max_body_bytes=max_body_bytes)
 
     async def work() -> None:
         async with listening(agent, host, port) as url:
             member = Member(client_id, _advertised(advertise_url, url), agent.token, trainer)
             with _closing(agent):
-                async with registered([member], server_url, api_key, heartbeat_seconds=heartbeat_seconds):
+                async with registered(
+                    [member], server_url, api_key, heartbeat_seconds=heartbeat_seconds, labels=labels
+                ):
                     _log.info("client %s answers at %s", client_id, member.url, extra={"client_id": client_id})
                     await asyncio.Event().wait()
 
@@ -90,6 +99,8 @@ def serve_many(
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     threads: int | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
+    label_privacy: float | None = None,
+    state: Path | None = None,
 ) -> None:
     """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
 
@@ -109,6 +120,8 @@ def serve_many(
             heartbeat_seconds=heartbeat_seconds,
             threads=threads,
             max_body_bytes=max_body_bytes,
+            label_privacy=label_privacy,
+            state=state,
         ):
             await asyncio.Event().wait()
 
@@ -128,8 +141,11 @@ async def hosting(
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     threads: int | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
+    label_privacy: float | None = None,
+    state: Path | None = None,
 ) -> AsyncIterator[Hosting]:
     """`serve_many` for a program that runs its own event loop: inside the block the agents are up and registered."""
+    labels = LabelReleases(state, label_privacy)
     app = AgentHost(threads=threads, max_body_bytes=max_body_bytes)
     for client_id, trainer in trainers.items():
         app.add(client_id, trainer, token=(tokens or {}).get(client_id) or secrets.token_urlsafe(32))
@@ -140,14 +156,21 @@ async def hosting(
             for client_id, agent in app.agents.items()
         }
         with _closing(app):
-            async with registered(list(members.values()), server_url, api_key, heartbeat_seconds=heartbeat_seconds):
+            async with registered(
+                list(members.values()), server_url, api_key, heartbeat_seconds=heartbeat_seconds, labels=labels
+            ):
                 _log.info("%d clients answer at %s", len(members), base)
                 yield Hosting(app, url, members)
 
 
 @asynccontextmanager
 async def registered(
-    members: Sequence[Member], server_url: str | None, api_key: str | None, *, heartbeat_seconds: float
+    members: Sequence[Member],
+    server_url: str | None,
+    api_key: str | None,
+    *,
+    heartbeat_seconds: float,
+    labels: LabelReleases | None = None,
 ) -> AsyncIterator[None]:
     """Inside the block the members are registered and send heartbeats. Raises `RegistrationRefused`."""
     if server_url is None:
@@ -157,7 +180,7 @@ async def registered(
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     # a proxy from the environment is for the world outside, and would turn "not up yet" into a strange 502
     async with httpx.AsyncClient(base_url=server, headers=headers, trust_env=not _is_loopback(server.host)) as http:
-        registration = Registration(members, http, heartbeat_seconds=heartbeat_seconds)
+        registration = Registration(members, http, heartbeat_seconds=heartbeat_seconds, labels=labels)
         await registration.register()
         beating = asyncio.create_task(registration.run())
         try:

@@ -53,6 +53,8 @@ class Profile:
         reliability: probability that a task comes back, 0..1.
         server_cost: seconds per megabyte over the server link, where known better than ``8 / bandwidth``.
         tags: free labels to filter clients by.
+        label_privacy: epsilon of the Laplace noise that label counts get before they leave the device, above 0 (see
+            `labels`); None sends them as they are.
     """
 
     data_size: int
@@ -63,6 +65,7 @@ class Profile:
     reliability: float = 0.9
     server_cost: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    label_privacy: float | None = None
 
 
 @runtime_checkable

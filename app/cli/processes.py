@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -72,6 +73,12 @@ def agent(
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one")] = 0,
     advertise_url: Annotated[str | None, typer.Option(help="How the control plane reaches the agent")] = None,
+    label_privacy: Annotated[
+        float | None, typer.Option(help="Epsilon of the noise on the label counts that are reported", metavar="EPS")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Where the noise is kept for the next start", metavar="DIR")
+    ] = None,
 ) -> None:
     """Serve a trainer beside its data.
 
@@ -87,6 +94,8 @@ def agent(
             host=host,
             port=port,
             advertise_url=advertise_url,
+            label_privacy=label_privacy,
+            state=state,
         )
     except (AgentError, ValueError) as error:
         fail(str(error))

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.agent import AgentError, Profile, RegistrationRefused
+from app.agent.labels import LabelReleases
 from app.agent.registration import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Member, Registration
 from tests.agent.fakes import AddingTrainer, ControlPlane, RaisingTrainer
 
@@ -95,6 +97,34 @@ async def test_label_counts_by_name_stay_by_name() -> None:
     await registration_of(plane, [member(trainer=LabelledTrainer())]).register()
 
     assert plane.clients["edge-7"]["data_distribution"] == {"cat": 1.0, "dog": 2.0}
+
+
+async def test_private_label_counts_are_sent_with_the_same_noise_again_and_nothing_tells_of_it(tmp_path: Path) -> None:
+    class PrivateTrainer(AddingTrainer):
+        def profile(self) -> Profile:
+            return Profile(data_size=600, data_distribution=[100, 200, 300], label_privacy=0.001)
+
+    plane, here = ControlPlane(), member(trainer=PrivateTrainer())
+    registration = Registration([here], http_to(plane), heartbeat_seconds=10, labels=LabelReleases(tmp_path))
+    await registration.register()
+    sent = plane.clients.pop("edge-7")
+    assert sent["data_distribution"] != [100, 200, 300]
+    assert "label_privacy" not in sent
+
+    await registration.beat()  # which meets a control plane that has forgotten it
+    assert plane.clients["edge-7"] == sent
+    restarted = Registration([here], http_to(plane), heartbeat_seconds=10, labels=LabelReleases(tmp_path))
+    await restarted.register()
+    assert plane.clients["edge-7"] == sent
+
+
+async def test_label_privacy_of_shares_is_an_error_that_names_the_client() -> None:
+    class SharingTrainer(AddingTrainer):
+        def profile(self) -> Profile:
+            return Profile(data_size=10, data_distribution=[0.5, 0.5], label_privacy=1.0)
+
+    with pytest.raises(AgentError, match=r"client edge-7 has no valid profile: .*needs label counts"):
+        await registration_of(ControlPlane(), [member(trainer=SharingTrainer())]).register()
 
 
 async def test_many_clients_are_registered_at_once() -> None:

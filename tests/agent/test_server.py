@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.agent import AgentError, CannotListen, RegistrationRefused, hosting
+from app.agent import AgentError, CannotListen, Profile, RegistrationRefused, hosting
 from app.agent.listening import bind, listening
 from tests.agent.fakes import AddingTrainer, ControlPlane, eventually, make_task, task_body
 
@@ -40,6 +40,22 @@ async def control_plane() -> AsyncIterator[tuple[ControlPlane, str]]:
     plane = ControlPlane()
     async with listening(plane.app, "127.0.0.1", 0) as url:
         yield plane, url
+
+
+async def test_hosted_agents_keep_the_noise_on_their_labels(tmp_path: Path) -> None:
+    class LabelledTrainer(AddingTrainer):
+        def profile(self) -> Profile:
+            return Profile(data_size=1000, data_distribution=[10] * 100)
+
+    async with control_plane() as (plane, server):
+        sent = []
+        for state in (tmp_path, tmp_path, None):
+            trainers = {"a": LabelledTrainer(), "b": LabelledTrainer()}
+            async with hosting(trainers, server_url=server, label_privacy=0.1, state=state):
+                sent.append([plane.clients[client_id]["data_distribution"] for client_id in "ab"])
+            plane.clients.clear()
+    assert sent[0] == sent[1]
+    assert len({tuple(counts) for counts in (*sent[0], *sent[2])}) == 4, "all noise is drawn apart"
 
 
 async def test_hosted_agents_are_registered_answer_their_url_and_send_heartbeats() -> None:

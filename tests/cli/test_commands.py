@@ -171,3 +171,11 @@ def test_a_trainer_that_is_not_there_is_named() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603  (our own)
     assert result.returncode == 1
     assert "no.such" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("epsilon", ["0", "nan", "inf"])
+def test_label_privacy_has_to_be_an_epsilon(epsilon: str) -> None:
+    options = ["examples.minimal_trainer:trainer", "--id", "a", "--key", "k", "--label-privacy", epsilon]
+    result = runner.invoke(cli, ["agent", *options])
+    assert result.exit_code == 1
+    assert "label_privacy is an epsilon: a finite number above 0" in result.stderr
