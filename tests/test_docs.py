@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 from xml.etree import ElementTree as ET
@@ -25,7 +26,7 @@ from pydantic.fields import FieldInfo
 from app import problems
 from app.cli import cli
 from app.domain.connectivity import Connectivity
-from app.domain.selection import Candidate, History, SelectionPolicy
+from app.domain.selection import STRATEGIES, Candidate, History, SelectionPolicy, parameters_of
 from app.main import create_app
 from app.settings import PREFIX, Settings
 from app.wire import codec
@@ -268,9 +269,24 @@ def test_the_strategy_of_the_example_selects_the_cheapest(run_page: Callable[[st
     ]
     policy = SelectionPolicy(min_clients=1, max_clients=2)
     rng = np.random.default_rng(0)
-    selection = run_page("selection.md")["cheapest"](candidates, Connectivity.empty(), History(), policy, rng)
+    cheapest = run_page("selection.md")["cheapest"]
+    selection = cheapest(candidates, Connectivity.empty(), History(), policy, rng)
     assert selection.client_ids == ("c16", "c8")
     assert [skip.reason for skip in selection.skipped] == ["its link costs 4 s"]  # two times 1 MB at 8 / 4 s/MB
+    by_chance = replace(policy, parameters={"chance": 1})
+    drawn = [cheapest(candidates, Connectivity.empty(), History(), by_chance, rng).client_ids for _ in range(30)]
+    assert any("c4" in client_ids for client_ids in drawn)
+
+
+def test_the_strategies_and_their_parameters_are_listed_as_they_are() -> None:
+    listed = [cells[0].strip("`") for cells in rows(page("selection.md"), "The other strategies") if len(cells) == 2]
+    assert sorted(listed) == sorted(STRATEGIES)
+    table = [tuple(cells[:4]) for cells in rows(page("selection.md"), "The other strategies") if len(cells) == 5]
+    declared = {(name, parameter) for name, strategy in STRATEGIES.items() for parameter in parameters_of(strategy)}
+    assert sorted(table) == sorted(
+        (f"`{name}`", f"`{one.name}`", f"{one.default:g}", f"{one.minimum:g}, {one.maximum:.12g}")
+        for name, one in declared
+    )
 
 
 @pytest.fixture
