@@ -1,0 +1,217 @@
+"""How long one selection takes as fleets grow, alone and over REST.
+
+The bars, for every strategy, warm and as the first one on a matrix: 0.1 s for 50 of 500 clients, 1.5 s for 50 of 10 000
+with links to their 16 nearest, and a time that grows about as the number of clients does.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import httpx
+import numpy as np
+from scipy.spatial import cKDTree
+
+from app.domain.centrality import prepare
+from app.domain.connectivity import Connectivity, Edge
+from app.domain.selection import STRATEGIES, Candidate, History, SelectionPolicy, select
+from benchmarks.arena import databases, served
+from benchmarks.fleet import client_id
+from benchmarks.machine import Times, cpu_seconds
+
+SECONDS = {500: 0.1, 10_000: 1.5}
+GROWTH = 1.2  # exponent of the number of clients
+FIXED = 500  # clients from which on as many are selected
+CHOSEN, CHOSEN_OF_FEW = 50, 10
+NEIGHBOURS = 16
+LABELS, SKEW = 10, 0.3  # Dirichlet
+PAST_ROUNDS = 50
+SIDE = 1000.0  # m, of the square that the clients lie in
+PER_METRE = 1e-3  # s/MB
+PATIENCE = 600.0  # s for one request
+SETTLED = {"TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600"}  # nobody sends heartbeats here
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A fleet, its links, and the rounds that it has behind it."""
+
+    candidates: list[Candidate]
+    edges: list[Edge]
+    history: History
+
+    def connectivity(self) -> Connectivity:
+        """A new one each time: nothing is known of it yet."""
+        return Connectivity.from_edges([one.client_id for one in self.candidates], self.edges)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Of one selection: the first on a matrix, and the median of more."""
+
+    first: float
+    warm: float
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Time of one selection by number of clients, for each strategy and over REST; status 1 where a bar is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[50, 500, 5000, 10_000], help="clients")
+    parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES))
+    parser.add_argument("--repeats", type=int, default=5, help="the medians are over these")
+    parser.add_argument("--database", choices=["sqlite", "postgres", "all"], default="sqlite")
+    options = parser.parse_args(arguments)
+    prepare()
+    worlds = {size: world(size) for size in options.sizes}
+    print(f"{'selection, s':24}" + "".join(f"{f'N = {size}':>18}" for size in worlds) + "   growth")
+    print(f"{'':24}" + f"{'first':>10}{'warm':>8}" * len(worlds))
+    found = {
+        name: _row(name, {size: _domain(name, "star", one, options.repeats) for size, one in worlds.items()})
+        for name in options.strategies
+    }
+    if "tcs-feel" in options.strategies:
+        relay = {size: _domain("tcs-feel", "relay", one, options.repeats) for size, one in worlds.items()}
+        found["tcs-feel, relays"] = _row("tcs-feel, relays", relay)
+    with databases(options.database) as servers:
+        for name, server_url in servers.items():
+            over_rest = {size: _over_rest(one, server_url, options.repeats) for size, one in worlds.items()}
+            _row(f"POST, tcs-feel, {name}", over_rest)
+    return _verdict(found)
+
+
+def world(size: int) -> World:
+    """Clients in the plane with links to their nearest, each with few labels, and a history of random rounds."""
+    rng = np.random.default_rng(size)
+    names = list(map(client_id, range(size)))
+    candidates = [
+        Candidate(
+            client_id=name,
+            data_size=int(rng.integers(50, 500)),
+            data_distribution=rng.dirichlet(np.full(LABELS, SKEW)).tolist(),
+            compute_capacity=float(rng.uniform(1, 10)),
+            bandwidth=float(rng.uniform(5, 100)),
+            latency=float(rng.uniform(1, 80)),
+            reliability=float(rng.uniform(0.7, 1)),
+        )
+        for name in names
+    ]
+    places = rng.uniform(0, SIDE, (size, 2))
+    metres, nearest = cKDTree(places).query(places, k=min(NEIGHBOURS + 1, size))
+    edges = {
+        (min(one, other), max(one, other)): far * PER_METRE
+        for one, (row, others) in enumerate(zip(metres.tolist(), nearest.tolist(), strict=True))
+        for far, other in zip(row, others, strict=True)
+        if one != other
+    }
+    past = (frozenset(rng.choice(names, chosen_of(size), replace=False).tolist()) for _ in range(PAST_ROUNDS))
+    return World(
+        candidates,
+        [Edge(names[one], names[other], cost) for (one, other), cost in edges.items()],
+        History(tuple(past)),
+    )
+
+
+def chosen_of(size: int) -> int:
+    """How many of so many clients are selected."""
+    return CHOSEN if size >= FIXED else CHOSEN_OF_FEW
+
+
+def _domain(strategy: str, topology: Literal["star", "relay"], one: World, repeats: int) -> Seconds:
+    links, number = one.connectivity(), chosen_of(len(one.candidates))
+    policy = SelectionPolicy(min_clients=number, max_clients=number, topology=topology)
+
+    def plan() -> None:
+        selection = select(strategy, one.candidates, links, one.history, policy, np.random.default_rng(1))
+        assert len(selection.selected) == number
+
+    return _timed(plan, repeats)
+
+
+def _over_rest(one: World, server_url: str | None, repeats: int) -> Seconds:
+    """The same by ``POST /v1/selections`` on a server that knows the clients; it plans without a history."""
+    size, number = len(one.candidates), chosen_of(len(one.candidates))
+    body = {"strategy": "tcs-feel", "min_clients": number, "max_clients": number}
+    with (
+        served(server_url=server_url, settings=SETTLED) as plane,
+        httpx.Client(
+            base_url=plane.plane.url,
+            headers={"Authorization": f"Bearer {plane.key_file.read_text().strip()}"},
+            timeout=PATIENCE,
+            trust_env=False,
+        ) as http,
+    ):
+
+        def call(method: str, path: str, content: object) -> Any:
+            return http.request(method, path, json=content).raise_for_status().json()
+
+        call("POST", "/v1/clients/batch", {"clients": [_registered(candidate) for candidate in one.candidates]})
+        edges = [edge._asdict() for edge in one.edges]
+        call("PUT", "/v1/connectivity", {"edges": edges})
+        inside = []
+
+        def plan() -> None:
+            answer = call("POST", "/v1/selections", body)
+            assert (len(answer["selected"]), len(answer["skipped"])) == (number, size - number)
+            inside.append(answer["duration_ms"] / 1000)
+
+        times, cpu = Times.now(), cpu_seconds(plane.server.pid)
+        seconds = _timed(plan, repeats)
+        used = cpu_seconds(plane.server.pid) - cpu
+        print(
+            f"  of {seconds.warm:.3f} s over REST at N = {size}, "
+            f"{statistics.median(inside[1:]):.3f} s are the strategy's; "
+            f"{used / (repeats + 1):.3f} s of the server's CPU each; {times.report(used)}",
+            flush=True,
+        )
+        return seconds
+
+
+def _registered(candidate: Candidate) -> dict[str, Any]:
+    values = asdict(candidate)
+    claims = ("data_size", "data_distribution", "compute_capacity", "bandwidth", "latency", "reliability")
+    return {"id": candidate.client_id, "url": "http://127.0.0.1:9"} | {name: values[name] for name in claims}
+
+
+def _timed(call: Callable[[], None], repeats: int) -> Seconds:
+    taken = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - started)
+    return Seconds(taken[0], statistics.median(taken[1:]))
+
+
+def _row(name: str, seconds: dict[int, Seconds]) -> dict[int, Seconds]:
+    figures = "".join(f"{one.first:10.3f}{one.warm:8.3f}" for one in seconds.values())
+    print(f"  {name:22}{figures}   {_growth(seconds):6.2f}", flush=True)
+    return seconds
+
+
+def _growth(seconds: dict[int, Seconds]) -> float:
+    """The exponent of N in the warm time, over the sizes of which as many clients are selected."""
+    alike = [size for size in seconds if size >= FIXED]
+    if len(alike) < 2:
+        return math.nan
+    return float(np.polyfit(np.log(alike), np.log([seconds[size].warm for size in alike]), 1)[0])
+
+
+def _verdict(found: dict[str, dict[int, Seconds]]) -> int:
+    """Print the closing line; the exit status."""
+    told, met = [], True
+    for size, bar in SECONDS.items():
+        measured = [(max(one[size].first, one[size].warm), name) for name, one in found.items() if size in one]
+        if measured:
+            slowest, name = max(measured)
+            met &= slowest <= bar
+            told.append(f"{slowest:.3f} s at N = {size} ({name}; bar {bar:g} s)")
+    growths = [(exponent, name) for name, one in found.items() if not math.isnan(exponent := _growth(one))]
+    if growths:
+        steepest, name = max(growths)
+        met &= steepest <= GROWTH
+        told.append(f"growing as N to the {steepest:.2f} ({name}; bar {GROWTH:g})")
+    print(f"scale: one selection takes at most {', '.join(told) or '?'}: {'all met' if met else 'not all met'}")
+    return 0 if met else 1
