@@ -4,11 +4,14 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import responsiveness, round  # noqa: A004  (a round is a noun of the domain)
+from benchmarks import responsiveness, round, scale, selection, topology  # noqa: A004  (a round is a noun of the domain)
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "responsiveness": responsiveness.main,
     "round": round.main,
+    "scale": scale.main,
+    "selection": selection.main,
+    "topology": topology.main,
 }
 USAGE = "usage: python -m benchmarks [--list] [NAME [OPTION…]]   (NAME --help tells the options)"
 

@@ -23,5 +23,11 @@ def test_a_rounds_time_and_cpu_are_measured() -> None:
 
 
 def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
-    assert {line.split()[0] for line in run("--list").stdout.splitlines()} == {"responsiveness", "round"}
+    assert {line.split()[0] for line in run("--list").stdout.splitlines()} == {
+        "responsiveness",
+        "round",
+        "scale",
+        "selection",
+        "topology",
+    }
     assert run("nonsense").returncode == 2

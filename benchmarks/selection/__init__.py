@@ -1,0 +1,112 @@
+"""Does selection pay? Trains for real with every strategy, and compares each with random selection.
+
+Every contender trains a perceptron of 64 hidden units by federated averaging on the same data, in the same world, from
+the same model, with the same failures, for as many rounds; 10 clients take part in each. An update that fails does not
+count, its link time does. The default seeds are 101 to 105; strategies were tuned on others (1 to 5).
+"""
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+
+from app.domain.selection import strategies
+from benchmarks.machine import Times
+from benchmarks.selection import report
+from benchmarks.selection.bars import RELAYED, SUBJECT, verdicts
+from benchmarks.selection.comparison import Comparison
+from benchmarks.selection.data import PARTITIONS, Dataset, digits, mnist
+from benchmarks.selection.plots import plot
+from benchmarks.selection.trial import Contender, Setting, Trace, train
+
+BASELINE = "random"
+PER_ROUND = 10
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Training for real with every selection strategy, against random; status 1 where tcs-feel misses a bar."""
+    options = _parser().parse_args(arguments)
+    names = list(dict.fromkeys((BASELINE, *options.strategies)))
+    contenders = [_contender(name) for name in names]
+    settings = [
+        Setting(dataset, partition, clients, PER_ROUND, options.rounds)
+        for dataset in (("digits", "mnist") if options.mnist else ("digits",))
+        for partition in options.partitions
+        for clients in options.clients
+    ]
+    began, times, results = time.monotonic(), Times.now(), {}
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes of --jobs inherit it
+    pages = [report.heading(options.rounds, options.seeds)]
+    print(pages[0])
+    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
+        for setting, traces in _traces(pool, settings, contenders, options.seeds, options.mnist):
+            results[setting] = {name: Comparison.of(found, traces[BASELINE]) for name, found in traces.items()}
+            print(report.table(setting, results[setting]), flush=True)
+            pages.append(report.markdown(setting, results[setting]))
+            if options.plots:
+                plot(setting, traces, options.plots)
+    judged = verdicts(results)
+    pages.append("".join(f"- {verdict}\n" for verdict in judged))
+    if options.markdown:
+        options.markdown.write_text("\n".join(pages))
+    print(f"\n{time.monotonic() - began:.0f} s with {options.jobs} processes; {times.report(sum(os.times()[:4]))}")
+    print("\n".join(map(str, judged)))
+    missed = [verdict.bar for verdict in judged if not verdict.held]
+    print(f"selection: {len(judged) - len(missed)} of {len(judged)} bars hold; missed: {'; '.join(missed) or 'none'}")
+    return 1 if missed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    known = [*strategies(), RELAYED]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks selection", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=200, help="of each training (%(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105])
+    parser.add_argument("--partitions", nargs="+", default=PARTITIONS, help="shards-S or dirichlet-A")
+    parser.add_argument("--clients", type=int, nargs="+", default=[50, 100])
+    parser.add_argument("--strategies", nargs="+", choices=known, default=known, help="random is always among them")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--mnist", type=Path, metavar="FILE", help="an .npz file, or a directory of idx files")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="where to write an SVG for every setting")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="where to write the tables")
+    return parser
+
+
+def _contender(name: str) -> Contender:
+    return Contender(name, SUBJECT, topology="relay") if name == RELAYED else Contender(name, name)
+
+
+def _traces(
+    pool: Executor,
+    settings: Sequence[Setting],
+    contenders: Sequence[Contender],
+    seeds: Sequence[int],
+    source: Path | None,
+) -> Iterator[tuple[Setting, dict[str, list[Trace]]]]:
+    """Setting by setting, each contender's traces in the order of the seeds."""
+    running = [
+        (
+            setting,
+            {
+                contender.name: [pool.submit(_train, setting, contender, seed, source) for seed in seeds]
+                for contender in contenders
+            },
+        )
+        for setting in settings
+    ]
+    for setting, futures in running:
+        yield setting, {name: [future.result() for future in found] for name, found in futures.items()}
+
+
+def _train(setting: Setting, contender: Contender, seed: int, source: Path | None) -> Trace:
+    return train(_dataset(setting.dataset, source), setting, contender, seed)
+
+
+@cache
+def _dataset(name: str, source: Path | None) -> Dataset:
+    return digits() if source is None or name == "digits" else mnist(source)

@@ -1,0 +1,123 @@
+"""Federated averaging of a perceptron with one hidden layer, the local training of a round's clients side by side.
+
+All clients do plain SGD on their own samples only; that they are stacked along the first axis of every array changes
+the speed and nothing else. Clients with more samples take more steps.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.intp]
+
+CLASSES = 10
+HIDDEN = 64
+TINY = np.float32(1e-12)
+
+
+class Model(NamedTuple):
+    """Weights and biases, (D, H), (H,), (H, C) and (C,); of K clients with K as the first axis."""
+
+    hidden_weight: Floats
+    hidden_bias: Floats
+    output_weight: Floats
+    output_bias: Floats
+
+
+class Recipe(NamedTuple):
+    """How a client trains."""
+
+    epochs: int
+    batch: int
+    rate: float
+
+
+class Samples(NamedTuple):
+    """(n, D) inputs and (n,) labels."""
+
+    inputs: Floats
+    labels: Rows
+
+
+def initial(dimensions: int, rng: np.random.Generator) -> Model:
+    """Weights after He et al., "Delving deep into rectifiers", 2015; biases zero."""
+
+    def weights(fan_in: int, fan_out: int) -> Floats:
+        return rng.normal(0, np.sqrt(2 / fan_in), (fan_in, fan_out)).astype(np.float32)
+
+    return Model(
+        weights(dimensions, HIDDEN),
+        np.zeros(HIDDEN, np.float32),
+        weights(HIDDEN, CLASSES),
+        np.zeros(CLASSES, np.float32),
+    )
+
+
+def accuracy(model: Model, samples: Samples) -> float:
+    """The fraction that is classified right."""
+    active = np.maximum(samples.inputs @ model.hidden_weight + model.hidden_bias, 0)
+    scores = active @ model.output_weight + model.output_bias
+    return float((scores.argmax(axis=1) == samples.labels).mean())
+
+
+def federated_average(updates: Model, examples: npt.NDArray[np.intp]) -> Model:
+    """The mean of K models weighted by (K,) examples (McMahan et al., 2017)."""
+    weights = (examples / examples.sum()).astype(np.float32)
+    return Model(*(np.tensordot(weights, layer, axes=1) for layer in updates))
+
+
+def local_training(
+    model: Model, samples: Samples, parts: Sequence[Rows], recipe: Recipe, rng: np.random.Generator
+) -> tuple[Model, npt.NDArray[np.float64]]:
+    """Let K clients train from `model`, each on the rows of its part.
+
+    Returns:
+        Their models, and (K,) the mean loss of each client's steps in nats.
+    """
+    plans = [_batches(part, recipe, rng) for part in parts]
+    steps = np.array([len(plan) for plan in plans])
+    order = np.argsort(-steps, kind="stable")  # those that are still at work are the first ones
+    models = Model(*(np.repeat(layer[np.newaxis], len(parts), axis=0) for layer in model))
+    losses = np.zeros(len(parts))
+    for step in range(steps.max()):
+        busy = order[: np.count_nonzero(steps > step)]
+        rows = np.stack([plans[client][step] for client in busy])
+        present = rows >= 0
+        working = Model(*(layer[: len(busy)] for layer in models))
+        losses[: len(busy)] += _step(working, samples.inputs[rows], samples.labels[rows], present, recipe.rate)
+    back = np.argsort(order)
+    return Model(*(layer[back] for layer in models)), losses[back] / steps
+
+
+def _batches(part: Rows, recipe: Recipe, rng: np.random.Generator) -> Rows:
+    """(steps, batch) rows in a new random order for every epoch, -1 behind the last one of each."""
+    per_epoch = -(-len(part) // recipe.batch)
+    plan = np.full((recipe.epochs, per_epoch * recipe.batch), -1, dtype=np.intp)
+    for epoch in plan:
+        epoch[: len(part)] = rng.permutation(part)
+    return plan.reshape(-1, recipe.batch)
+
+
+def _step(models: Model, inputs: Floats, labels: Rows, present: npt.NDArray[np.bool_], rate: float) -> Floats:
+    """One step of K models in place, on (K, B, D) inputs of which (K, B) are present; (K,) mean losses before it."""
+    weights = (present / present.sum(axis=1, keepdims=True)).astype(np.float32)
+    active = np.maximum(inputs @ models.hidden_weight + models.hidden_bias[:, np.newaxis], 0)
+    scores = active @ models.output_weight + models.output_bias[:, np.newaxis]
+    scores -= scores.max(axis=2, keepdims=True)
+    error = np.exp(scores)
+    error /= error.sum(axis=2, keepdims=True)
+    own = labels[..., np.newaxis]
+    likelihood = np.take_along_axis(error, own, axis=2)
+    losses = -(np.log(likelihood + TINY)[..., 0] * weights).sum(axis=1)
+    np.put_along_axis(error, own, likelihood - 1, axis=2)
+    error *= weights[..., np.newaxis]
+    behind = (error @ models.output_weight.transpose(0, 2, 1)) * (active > 0)
+    slopes = Model(
+        inputs.transpose(0, 2, 1) @ behind, behind.sum(axis=1), active.transpose(0, 2, 1) @ error, error.sum(axis=1)
+    )
+    for layer, slope in zip(models, slopes, strict=True):
+        np.subtract(layer, np.float32(rate) * slope, out=layer)
+    return np.asarray(losses)

@@ -1,0 +1,179 @@
+"""One training with one strategy: select as the control plane does, train for real, and keep the books.
+
+What a strategy sees of a client is what the control plane would show it: the claims, replaced by moving averages of
+what happened as soon as it happened.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.aggregation import update_quality
+from app.domain.clients import Client, Profile
+from app.domain.selection import Candidate, History, SelectionPolicy, Weights, select
+from app.domain.selection.types import Plan, Topology
+from benchmarks.selection.data import Dataset, label_counts, partition
+from benchmarks.selection.learning import accuracy, federated_average, initial, local_training
+from benchmarks.selection.world import MODEL_BYTES, World
+
+Floats = npt.NDArray[np.float64]
+
+PARTITION, NETWORK, MODEL, FAILURES, SELECTION, TRAINING = range(6)  # streams of a seed's random numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A strategy with its settings, under a name of its own."""
+
+    name: str
+    strategy: str
+    topology: Topology = "star"
+    weights: Weights = field(default_factory=Weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where contenders are compared: N clients that hold data in one way, K of them in each round."""
+
+    dataset: str
+    partition: str
+    clients: int
+    per_round: int
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One training.
+
+    Attributes:
+        accuracy: (R,) on held-out data, after each round.
+        cost: (R,) s of link time of each round.
+        seconds: (R,) modelled duration of each round.
+        counts: (N,) how often each client was selected.
+        selecting: mean seconds of a selection.
+    """
+
+    accuracy: Floats
+    cost: Floats
+    seconds: Floats
+    counts: npt.NDArray[np.intp]
+    selecting: float
+
+
+def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -> Trace:
+    """All rounds of one training. The same seed gives every contender the same world, data, model and failures."""
+    rngs = [np.random.default_rng([seed, stream]) for stream in range(6)]
+    parts = partition(dataset.train.labels, setting.clients, setting.partition, rngs[PARTITION])
+    samples = np.array([len(part) for part in parts])
+    world = World.of(samples, rngs[NETWORK])
+    model = initial(dataset.train.inputs.shape[1], rngs[MODEL])
+    policy = SelectionPolicy(
+        min_clients=setting.per_round,
+        max_clients=setting.per_round,
+        weights=contender.weights,
+        model_bytes=MODEL_BYTES,
+        local_epochs=dataset.recipe.epochs,
+        topology=contender.topology,
+    )
+    fleet = Fleet(world, [label_counts(dataset.train.labels, part) for part in parts])
+    rows, chosen, selecting = [], list[frozenset[str]](), 0.0
+    for _ in range(setting.rounds):
+        comes_back = rngs[FAILURES].random(setting.clients) < world.reliability
+        began = time.perf_counter()
+        plan = select(
+            contender.strategy, fleet.candidates(), world.links, History(tuple(chosen)), policy, rngs[SELECTION]
+        ).plan
+        selecting += time.perf_counter() - began
+        chosen.append(frozenset(plan.parents))
+        members = np.array([fleet.position[client_id] for client_id in plan.parents])
+        back = members[comes_back[members]]
+        losses = np.zeros(0)
+        if len(back):
+            taken = [parts[member] for member in back]
+            updates, losses = local_training(model, dataset.train, taken, dataset.recipe, rngs[TRAINING])
+            model = federated_average(updates, samples[back])
+        fleet.learn(members, dict(zip(back.tolist(), losses.tolist(), strict=True)))
+        rows.append((accuracy(model, dataset.test), *bill(world, fleet.position, plan, comes_back)))
+    accuracies, costs, seconds = np.array(rows).T
+    counts = np.array([sum(client_id in ids for ids in chosen) for client_id in world.client_ids])
+    return Trace(accuracies, costs, seconds, counts, selecting / setting.rounds)
+
+
+class Fleet:
+    """The clients as the control plane knows them."""
+
+    def __init__(self, world: World, label_counts: Sequence[list[float]]) -> None:
+        self.position = {client_id: position for position, client_id in enumerate(world.client_ids)}
+        self._world = world
+        self._losses: dict[int, float] = {}
+        self._clients = [
+            Client(
+                id=client_id,
+                profile=Profile(
+                    url="http://agent.example",
+                    data_size=int(sum(label_counts[position])),
+                    data_distribution=label_counts[position],
+                    compute_capacity=float(world.compute[position]),
+                    bandwidth=float(world.bandwidth[position]),
+                    latency=float(world.latency[position]),
+                    reliability=float(world.reliability[position]),
+                ),
+                created_at=0.0,
+                updated_at=0.0,
+            )
+            for client_id, position in self.position.items()
+        ]
+
+    def candidates(self) -> list[Candidate]:
+        """What a strategy is given."""
+        return [
+            replace(client.candidate(), loss=self._losses.get(position))
+            for position, client in enumerate(self._clients)
+        ]
+
+    def learn(self, members: npt.NDArray[np.intp], losses: Mapping[int, float]) -> None:
+        """Fold a round into the averages: who was asked, and the losses of those who came back."""
+        self._losses.update(losses)
+        for member in members.tolist():
+            client, came = self._clients[member], member in losses
+            self._clients[member] = replace(
+                client,
+                measured=client.measured.observe(
+                    reliability=1.0 if came else 0.0,
+                    train_seconds=float(self._world.train_seconds[member]) if came else None,
+                    last_update_quality=update_quality(losses[member]) if came else None,
+                ),
+            )
+
+
+def bill(
+    world: World, position: Mapping[str, int], plan: Plan, comes_back: npt.NDArray[np.bool_]
+) -> tuple[float, float]:
+    """What a round cost and how long it took, in seconds of link time and of the slowest client.
+
+    Every link of the plan carries one model down and one update up, also those of clients that failed. A client whose
+    relay failed has waited for it in vain and goes to the server as well, both ways.
+    """
+    cost, arrivals = 0.0, dict[int, float]()
+    for client_id, parent in plan.parents.items():
+        me = position[client_id]
+        to_server, training = float(world.server_seconds[me]), float(world.train_seconds[me])
+        if parent is None:
+            cost += 2 * to_server
+            arrivals[me] = max(arrivals.get(me, 0.0), 2 * to_server + training)
+            continue
+        relay = position[parent]
+        hop = world.links.neighbours(client_id)[parent] * MODEL_BYTES / 1e6
+        relay_to_server = float(world.server_seconds[relay])
+        over_relay = relay_to_server + hop + training + hop + relay_to_server
+        cost += 2 * hop
+        if comes_back[relay]:
+            arrivals[relay] = max(arrivals.get(relay, 0.0), over_relay)
+        else:
+            cost += 2 * to_server
+            arrivals[me] = over_relay + 2 * to_server
+    return cost, max(arrivals.values())

@@ -1,0 +1,80 @@
+"""The network and the devices of a benchmark, drawn from a seed: everything but the learning.
+
+Clients stand in 2-D clusters. Their links to the server have 10 to 100 Mbps and 10 to 200 ms, their processors 1 to 10
+GFLOPS, and a task given to one comes back with a probability of 0.7 to 1. Two clients within 250 m of each other have a
+link whose rate falls with the distance (Shannon's capacity at 15 MHz, path loss exponent 2.5).
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.connectivity import Connectivity
+
+Floats = npt.NDArray[np.float64]
+
+MODEL_BYTES = 1_000_000  # of one transfer, whatever the size of the model that is trained
+MEGABITS = 8 * MODEL_BYTES / 1e6
+SIDE, SPREAD, PER_CLUSTER = 1000.0, 60.0, 12  # m, m, clients
+REACH, NEAR = 250.0, 30.0  # m: no link beyond, no faster below
+MEGAHERTZ, SIGNAL_TO_NOISE, PATH_LOSS = 15.0, 1e4, 2.5
+MEAN_GFLOPS = 5.5
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """N clients.
+
+    Attributes:
+        client_ids: by position.
+        bandwidth: (N,) Mbps to the server.
+        latency: (N,) ms to the server.
+        compute: (N,) GFLOPS.
+        reliability: (N,) probability that an update comes back.
+        train_seconds: (N,) of one fit: 1 s for a client of mean data and mean compute.
+        server_seconds: (N,) of one transfer of a model over the link to the server.
+        links: s/MB between clients.
+    """
+
+    client_ids: tuple[str, ...]
+    bandwidth: Floats
+    latency: Floats
+    compute: Floats
+    reliability: Floats
+    train_seconds: Floats
+    server_seconds: Floats
+    links: Connectivity
+
+    @classmethod
+    def of(cls, samples: npt.NDArray[np.intp], rng: np.random.Generator) -> Self:
+        """The world of clients with (N,) so many samples."""
+        count = len(samples)
+        client_ids = tuple(f"edge-{number:03}" for number in range(1, count + 1))
+        clusters = max(3, count // PER_CLUSTER)
+        centres = rng.uniform(0, SIDE, (clusters, 2))
+        places = centres[rng.integers(0, clusters, count)] + rng.normal(0, SPREAD, (count, 2))
+        bandwidth, latency = rng.uniform(10, 100, count), rng.uniform(10, 200, count)
+        compute, reliability = rng.uniform(1, 10, count), rng.uniform(0.7, 1.0, count)
+        return cls(
+            client_ids,
+            bandwidth,
+            latency,
+            compute,
+            reliability,
+            train_seconds=samples / samples.mean() * MEAN_GFLOPS / compute,
+            server_seconds=MEGABITS / bandwidth + latency / 1000,
+            links=Connectivity.from_matrix(client_ids, _between(places)),
+        )
+
+
+def _between(places: Floats) -> Floats:
+    """(N, N) s/MB of the links between clients at (N, 2) places, inf for none."""
+    distance = np.linalg.norm(places[:, np.newaxis] - places, axis=2)
+    ratio = SIGNAL_TO_NOISE * (NEAR / np.maximum(distance, NEAR)) ** PATH_LOSS
+    rate = MEGAHERTZ * np.log2(1 + ratio)
+    seconds = MEGABITS / rate + 0.003 + 2e-5 * distance
+    seconds[distance > REACH] = np.inf
+    np.fill_diagonal(seconds, 0)
+    return np.asarray(seconds)
