@@ -141,7 +141,7 @@ class Objective:
         own = n[:, np.newaxis] * pool.skew
         return Sums(
             size=1,
-            skew=r[:, np.newaxis] * own,
+            skew=np.asfortranarray(r[:, np.newaxis] * own),  # summed over C, N at a time
             variance=r * (1 - r) * (own * own).sum(axis=1),
             weight=r * n,
             cost=pool.costs,
