@@ -65,7 +65,7 @@ def betweenness(costs: sparse.csr_array) -> Floats:
         search = nk.centrality.Betweenness(graph)
     else:
         nk.setSeed(SEED, useThreadId=False)
-        search = nk.centrality.EstimateBetweenness(graph, SAMPLES)
+        search = nk.centrality.EstimateBetweenness(graph, SAMPLES, parallel=True)
     search.run()
     # networkit counts each pair from both ends, as many as networkx's normalisation assumes.
     scores: Floats = np.array(search.scores())

@@ -66,14 +66,9 @@ def read_labels(distributions: Sequence[DataDistribution | None], samples: Float
         distributions: of N clients, each at least 0 and not all zero, or None.
         samples: (N,) how many samples each client has, above 0.
     """
-    by_label = [_by_label(distribution) for distribution in distributions]
-    columns = {label: column for column, label in enumerate(dict.fromkeys(key for row in by_label for key in row))}
-    reported = np.array([bool(row) for row in by_label])
-    if not columns:
-        return Labels(np.ones((len(by_label), 1)), np.ones(1), reported)
-    shares = np.zeros((len(by_label), len(columns)))
-    for row, values in enumerate(by_label):
-        shares[row, [columns[label] for label in values]] = list(values.values())
+    shares, reported = _table(distributions)
+    if not reported.any():
+        return Labels(np.ones((len(shares), 1)), np.ones(1), reported)
     # By the largest first: a sum of huge counts overflows, a sum of shares of the largest cannot.
     shares[reported] /= shares[reported].max(axis=1, keepdims=True)
     shares[reported] /= shares[reported].sum(axis=1, keepdims=True)
@@ -93,6 +88,21 @@ def kl_divergence(shares: Floats, reference: Floats) -> Floats:
     present = shares > 0
     ratio = np.divide(shares, reference, out=np.ones_like(shares), where=present)
     return np.asarray(np.maximum((shares * np.log(ratio)).sum(axis=-1), 0.0))
+
+
+def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """(N, C) as given, and (N,) whether anything is; without maps the labels are the positions."""
+    if not any(isinstance(one, Mapping) for one in distributions):
+        lists = [one if one is not None and max(one, default=0) > 0 else () for one in distributions]
+        width = max(map(len, lists), default=0)
+        values = [[*one, *[0.0] * (width - len(one))] for one in lists]
+        return np.array(values, dtype=np.float64).reshape(len(lists), width), np.array([bool(one) for one in lists])
+    by_label = [_by_label(one) for one in distributions]
+    columns = {label: column for column, label in enumerate(dict.fromkeys(key for row in by_label for key in row))}
+    table = np.zeros((len(by_label), len(columns)))
+    for row, given in enumerate(by_label):
+        table[row, [columns[label] for label in given]] = list(given.values())
+    return table, np.array([bool(row) for row in by_label])
 
 
 def _by_label(distribution: DataDistribution | None) -> Mapping[str, float]:
