@@ -96,20 +96,24 @@ class RoundRepository:
         return None if row is None else _round(row, ())
 
     async def selections(self, training_id: str, before: int) -> list[PastSelection]:
-        """Who took part in the rounds before `before`, oldest first."""
-        columns = participations.c
-        query = (
-            select(rounds.c.number, rounds.c.started_at, columns.client_id, columns.status, columns.loss)
-            .join_from(rounds, participations)
+        """Who took part in the rounds before `before`, oldest first; rounds that selected nobody are left out.
+
+        The two tables are read one after the other: of a join SQLite reads all participations again for each round.
+        """
+        begun = (
+            select(rounds.c.number, rounds.c.started_at)
             .where(rounds.c.training_id == training_id, rounds.c.number < before)
             .order_by(rounds.c.number)
         )
-        starts: dict[int, float] = {}
+        starts = [(number, started_at) for number, started_at in await self._connection.execute(begun)]
+        columns = participations.c
+        parts = select(columns.round, columns.client_id, columns.status, columns.loss).where(
+            columns.training_id == training_id, columns.round < before
+        )
         selected: dict[int, set[str]] = defaultdict(set)
         received: dict[int, set[str]] = defaultdict(set)
         losses: dict[int, dict[str, float]] = defaultdict(dict)
-        for number, started_at, client_id, status, loss in await self._connection.execute(query):
-            starts[number] = started_at
+        for number, client_id, status, loss in await self._connection.execute(parts):
             selected[number].add(client_id)
             if status == "received":
                 received[number].add(client_id)
@@ -117,7 +121,8 @@ class RoundRepository:
                     losses[number][client_id] = loss
         return [
             PastSelection(started_at, frozenset(selected[number]), frozenset(received[number]), losses[number])
-            for number, started_at in starts.items()
+            for number, started_at in starts
+            if number in selected
         ]
 
     async def busy_clients(self, *, except_training: str | None = None) -> frozenset[str]:

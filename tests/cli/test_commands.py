@@ -86,8 +86,10 @@ def test_a_training_is_started_and_watched_to_its_end(federation: Federation, tm
         "3",
         "--target-accuracy",
         "0.8",
+        "--strategy",
+        "oort",
         "--parameter",
-        "divergence_target=0.5",
+        "preferred_percentile=60",
     ]
     result = federation.run("train", *options, "--watch")
     assert result.exit_code == 0, result.output

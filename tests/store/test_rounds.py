@@ -143,11 +143,12 @@ async def test_past_selections_tell_who_was_chosen_and_whose_update_came(db: Dat
         db,
         a_round(number=2, participations=parts(b="skipped")),
         a_round(number=1, status="abandoned", participations=parts(a="received", b="failed")),
-        a_round(number=3, participations=parts(a="received")),
+        a_round(number=3, status="abandoned"),
+        a_round(number=4, participations=parts(a="received")),
         a_round("other", 1, participations=parts(z="received")),
     )
     async with db.read() as tx:
-        assert await tx.rounds.selections("t", 3) == [
+        assert await tx.rounds.selections("t", 4) == [
             PastSelection(NOW + 1, frozenset({"a", "b"}), frozenset({"a"})),
             PastSelection(NOW + 2, frozenset({"b"}), frozenset()),
         ]
