@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from app.domain.selection import strategies
 from benchmarks.machine import Times
@@ -20,18 +21,20 @@ from benchmarks.selection import report
 from benchmarks.selection.bars import RELAYED, SUBJECT, verdicts
 from benchmarks.selection.comparison import Comparison
 from benchmarks.selection.data import PARTITIONS, Dataset, digits, mnist
+from benchmarks.selection.knowledge import LabelKnowledge
 from benchmarks.selection.plots import plot
 from benchmarks.selection.trial import Contender, Setting, Trace, train
 
 BASELINE = "random"
 PER_ROUND = 10
+LABELS: tuple[LabelKnowledge, ...] = get_args(LabelKnowledge)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Training for real with every selection strategy, against random; status 1 where tcs-feel misses a bar."""
     options = _parser().parse_args(arguments)
     names = list(dict.fromkeys((BASELINE, *options.strategies)))
-    contenders = [_contender(name) for name in names]
+    contenders = [contender for name in names for contender in _contenders(name, options.labels)]
     settings = [
         Setting(dataset, partition, clients, PER_ROUND, options.rounds)
         for dataset in (("digits", "mnist") if options.mnist else ("digits",))
@@ -70,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--partitions", nargs="+", default=PARTITIONS, help="shards-S or dirichlet-A")
     parser.add_argument("--clients", type=int, nargs="+", default=[50, 100])
     parser.add_argument("--strategies", nargs="+", choices=known, default=known, help="random is always among them")
+    parser.add_argument(
+        "--labels", nargs="+", choices=LABELS, default=["exact"], help=f"that {SUBJECT} goes by, in turn"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="an .npz file, or a directory of idx files")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="where to write an SVG for every setting")
@@ -77,8 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _contender(name: str) -> Contender:
-    return Contender(name, SUBJECT, topology="relay") if name == RELAYED else Contender(name, name)
+def _contenders(name: str, labels: Sequence[LabelKnowledge]) -> list[Contender]:
+    if name == RELAYED:
+        return [Contender(name, SUBJECT, topology="relay")]
+    if name != SUBJECT:
+        return [Contender(name, name)]
+    return [Contender(name if kind == "exact" else f"{name} + {kind}", name, labels=kind) for kind in labels]
 
 
 def _traces(

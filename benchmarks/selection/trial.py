@@ -16,12 +16,13 @@ from app.domain.clients import Client, Profile
 from app.domain.selection import Candidate, History, SelectionPolicy, Weights, select
 from app.domain.selection.types import Plan, Topology
 from benchmarks.selection.data import Dataset, label_counts, partition
+from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
 from benchmarks.selection.learning import accuracy, federated_average, initial, local_training
 from benchmarks.selection.world import MODEL_BYTES, World
 
 Floats = npt.NDArray[np.float64]
 
-PARTITION, NETWORK, MODEL, FAILURES, SELECTION, TRAINING = range(6)  # streams of a seed's random numbers
+PARTITION, NETWORK, MODEL, FAILURES, SELECTION, TRAINING, NOISE = range(7)  # streams of a seed's random numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Contender:
     strategy: str
     topology: Topology = "star"
     weights: Weights = field(default_factory=Weights)
+    labels: LabelKnowledge = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Trace:
 
 def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -> Trace:
     """All rounds of one training. The same seed gives every contender the same world, data, model and failures."""
-    rngs = [np.random.default_rng([seed, stream]) for stream in range(6)]
+    rngs = [np.random.default_rng([seed, stream]) for stream in range(7)]
     parts = partition(dataset.train.labels, setting.clients, setting.partition, rngs[PARTITION])
     samples = np.array([len(part) for part in parts])
     world = World.of(samples, rngs[NETWORK])
@@ -79,7 +81,8 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
         local_epochs=dataset.recipe.epochs,
         topology=contender.topology,
     )
-    fleet = Fleet(world, [label_counts(dataset.train.labels, part) for part in parts])
+    counts = [label_counts(dataset.train.labels, part) for part in parts]
+    fleet = Fleet(world, samples, [reported(own, contender.labels, rngs[NOISE]) for own in counts])
     rows, chosen, selecting = [], list[frozenset[str]](), 0.0
     for _ in range(setting.rounds):
         comes_back = rngs[FAILURES].random(setting.clients) < world.reliability
@@ -95,18 +98,23 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
         if len(back):
             taken = [parts[member] for member in back]
             updates, losses = local_training(model, dataset.train, taken, dataset.recipe, rngs[TRAINING])
+            if contender.labels == "sketch":
+                fleet.sketches.fold(model, updates, back.tolist())
             model = federated_average(updates, samples[back])
         fleet.learn(members, dict(zip(back.tolist(), losses.tolist(), strict=True)))
         rows.append((accuracy(model, dataset.test), *bill(world, fleet.position, plan, comes_back)))
     accuracies, costs, seconds = np.array(rows).T
-    counts = np.array([sum(client_id in ids for ids in chosen) for client_id in world.client_ids])
-    return Trace(accuracies, costs, seconds, counts, selecting / setting.rounds)
+    times = np.array([sum(client_id in ids for ids in chosen) for client_id in world.client_ids])
+    return Trace(accuracies, costs, seconds, times, selecting / setting.rounds)
 
 
 class Fleet:
     """The clients as the control plane knows them."""
 
-    def __init__(self, world: World, label_counts: Sequence[list[float]]) -> None:
+    def __init__(
+        self, world: World, samples: npt.NDArray[np.intp], distributions: Sequence[list[float] | None]
+    ) -> None:
+        self.sketches = Sketches()
         self.position = {client_id: position for position, client_id in enumerate(world.client_ids)}
         self._world = world
         self._losses: dict[int, float] = {}
@@ -115,8 +123,8 @@ class Fleet:
                 id=client_id,
                 profile=Profile(
                     url="http://agent.example",
-                    data_size=int(sum(label_counts[position])),
-                    data_distribution=label_counts[position],
+                    data_size=int(samples[position]),
+                    data_distribution=distributions[position],
                     compute_capacity=float(world.compute[position]),
                     bandwidth=float(world.bandwidth[position]),
                     latency=float(world.latency[position]),
@@ -131,7 +139,7 @@ class Fleet:
     def candidates(self) -> list[Candidate]:
         """What a strategy is given."""
         return [
-            replace(client.candidate(), loss=self._losses.get(position))
+            replace(client.candidate(), loss=self._losses.get(position), sketch=self.sketches.means.get(position))
             for position, client in enumerate(self._clients)
         ]
 

@@ -19,6 +19,7 @@ from app.domain.selection.types import Plan
 from benchmarks.selection.bars import verdicts
 from benchmarks.selection.comparison import Comparison, Way, final_accuracy, way
 from benchmarks.selection.data import digits, label_counts, mnist, partition
+from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
 from benchmarks.selection.learning import Model, Recipe, Samples, federated_average, initial, local_training
 from benchmarks.selection.trial import Contender, Setting, Trace, bill, train
 from benchmarks.selection.world import World
@@ -184,6 +185,35 @@ def test_a_training_learns_and_is_the_same_again() -> None:
     assert not np.array_equal(first.accuracy, train(digits(), setting, RANDOM, seed=6).accuracy)
 
 
+def test_clients_report_their_labels_or_nothing_or_noise() -> None:
+    counts, rng = [40.0, 0.0, 3.0], np.random.default_rng(1)
+    assert reported(counts, "exact", rng) == counts
+    assert reported(counts, "sketch", rng) is None
+    noise = np.array([np.subtract(reported([100.0] * 10, "noisy", rng) or [], 100) for _ in range(200)])
+    assert np.abs(noise).mean() == pytest.approx(0.95, abs=0.15)  # a Laplacian of scale 1, rounded: e^(1/2) / (e - 1)
+    assert (noise == np.rint(noise)).all()
+
+
+def test_sketches_are_averaged_over_the_rounds_that_a_client_came_back_in() -> None:
+    rng, sketches = np.random.default_rng(1), Sketches()
+    model = initial(64, rng)
+    updates = [Model(*(np.stack([layer + step, layer - step]) for layer in model)) for step in (1, 2)]
+    sketches.fold(model, updates[0], [3, 5])
+    up = np.array(sketches.means[3])
+    assert np.allclose(sketches.means[5], -up, atol=1e-6)
+    sketches.fold(model, updates[1], [5, 3])  # of any length, but the other way
+    assert np.allclose(sketches.means[3], 0, atol=1e-6)
+    sketches.fold(model, Model(*(layer[np.newaxis] for layer in model)), [7])
+    assert sketches.means.keys() == {3, 5}
+
+
+def test_what_is_known_of_labels_changes_who_is_chosen() -> None:
+    setting = Setting("digits", "shards-2", 20, 5, 8)
+    known: tuple[LabelKnowledge, ...] = ("exact", "sketch", "noisy")
+    counts = [train(digits(), setting, Contender(kind, "tcs-feel", labels=kind), seed=5).counts for kind in known]
+    assert len({tuple(count.tolist()) for count in counts}) == 3
+
+
 def test_mnist_is_read_from_idx_files_and_from_npz(tmp_path: Path) -> None:
     images, labels = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28), np.array([7, 2], np.uint8)
     for part in ("train", "t10k"):
@@ -206,13 +236,13 @@ def test_mnist_is_read_from_idx_files_and_from_npz(tmp_path: Path) -> None:
 
 def test_a_short_run_prints_and_writes_its_tables_and_judges_no_bar_that_it_did_not_measure(tmp_path: Path) -> None:
     options = [
-        "--strategies", "tcs-feel", "--seeds", "1", "--rounds", "6", "--partitions", "shards-2", "--clients", "20",
-        "--jobs", "1", "--plots", str(tmp_path), "--markdown", str(tmp_path / "table.md"),
+        "--strategies", "tcs-feel", "--labels", "exact", "sketch", "--seeds", "1", "--rounds", "6",
+        "--partitions", "shards-2", "--clients", "20", "--jobs", "1", "--plots", str(tmp_path), "--markdown", str(tmp_path / "table.md"),
     ]  # fmt: skip
     command = [sys.executable, "-m", "benchmarks", "selection", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603  (our own)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "selection: 0 of 0 bars hold; missed: none"
     rows = [line.split(" | ")[0] for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| ")]
-    assert rows == ["| strategy", "| random", "| tcs-feel"]
+    assert rows == ["| strategy", "| random", "| tcs-feel", "| tcs-feel + sketch"]
     assert (tmp_path / "digits-shards-2-20.svg").read_text().count("held-out data") == 3  # panels
