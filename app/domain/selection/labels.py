@@ -92,8 +92,12 @@ def kl_divergence(shares: Floats, reference: Floats) -> Floats:
 
 def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """(N, C) as given, and (N,) whether anything is; without maps the labels are the positions."""
-    if not any(isinstance(one, Mapping) for one in distributions):
-        lists = [one if one is not None and max(one, default=0) > 0 else () for one in distributions]
+    lists = [
+        () if one is None or not max(one, default=0) > 0 else one
+        for one in distributions
+        if not isinstance(one, Mapping)
+    ]
+    if len(lists) == len(distributions):
         width = max(map(len, lists), default=0)
         values = [[*one, *[0.0] * (width - len(one))] for one in lists]
         return np.array(values, dtype=np.float64).reshape(len(lists), width), np.array([bool(one) for one in lists])
