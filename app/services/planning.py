@@ -14,7 +14,7 @@ from app.domain.breaker import admissible
 from app.domain.clients import Client
 from app.domain.connectivity import Connectivity
 from app.domain.selection import select
-from app.domain.selection.types import BYTES_PER_MB, History, Selection, SelectionPolicy, Skipped
+from app.domain.selection.types import BYTES_PER_MB, Candidate, History, Selection, SelectionPolicy, Skipped
 from app.domain.trainings import TrainingConfig
 from app.metrics import Metrics
 from app.services.connectivity import LatestConnectivity
@@ -40,6 +40,13 @@ class Fleet:
     connectivity: Connectivity
     sketches: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
+    def candidates(self, losses: Mapping[str, float]) -> list[Candidate]:
+        """Those on offer as strategies see them, with what they last reported as their loss."""
+        return [
+            replace(client.candidate(), sketch=self.sketches.get(client.id), loss=losses.get(client.id))
+            for client in self.offered
+        ]
+
 
 class Planner:
     """Reads the fleet and runs strategies off the event loop."""
@@ -54,9 +61,10 @@ class Planner:
         clients = await tx.clients.all()
         busy = await tx.rounds.busy_clients(except_training=training_id)
         admitted, forced = admissible({client.id: client.breaker for client in clients}, self._clock.now())
+        let_in, excluded = admitted | forced, frozenset(exclude)
         offered, shut_out = [], []
         for client in clients:
-            reason = _why_not(client, client.id in admitted | forced, client.id in busy, client.id in exclude)
+            reason = _why_not(client, client.id in let_in, client.id in busy, client.id in excluded)
             if reason is None:
                 offered.append(client)
             else:
@@ -88,14 +96,15 @@ class Planner:
             UnknownStrategy, NotEnoughClients, BudgetTooSmall.
             Invalid: a parameter that the strategy does not have, or not with this value.
         """
-        candidates = [
-            replace(client.candidate(), sketch=fleet.sketches.get(client.id), loss=losses.get(client.id))
-            for client in fleet.offered
-        ]
         policy = replace(policy, known_clients=len(fleet.clients))
         rng = np.random.default_rng(seed)
+
+        def run() -> Selection:
+            candidates = fleet.candidates(losses)
+            return select(strategy, candidates, fleet.connectivity, history, policy, rng)
+
         with self._metrics.selection_duration.time():
-            selection = await asyncio.to_thread(select, strategy, candidates, fleet.connectivity, history, policy, rng)
+            selection = await asyncio.to_thread(run)
         return replace(selection, skipped=(*selection.skipped, *fleet.shut_out))
 
 

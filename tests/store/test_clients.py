@@ -194,3 +194,38 @@ async def test_a_row_held_for_update_keeps_a_second_change_from_being_lost(db: D
     await asyncio.gather(*(count() for _ in range(8)))
     async with db.read() as tx:
         assert (await tx.clients.get("a")).rounds_completed == 8
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+async def test_every_client_is_read_once_whatever_the_size_of_a_page(
+    db: Database, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    ids = [f"client-{number}" for number in range(count)]
+    async with db.begin() as tx:
+        await tx.clients.add([client(name) for name in reversed(ids)])
+    monkeypatch.setattr("app.store.clients.PAGE", 2)
+
+    async with db.read() as tx:
+        assert [found.id for found in await tx.clients.all()] == ids
+
+
+async def test_others_have_their_turn_while_many_clients_are_read(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with db.begin() as tx:
+        await tx.clients.add([client(f"client-{number}") for number in range(9)])
+    monkeypatch.setattr("app.store.clients.PAGE", 2)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with db.read() as tx:
+        working = asyncio.create_task(others())
+        await tx.clients.all()
+        working.cancel()
+
+    assert turns >= 4  # one between each two of the five pages
