@@ -237,7 +237,8 @@ def test_mnist_is_read_from_idx_files_and_from_npz(tmp_path: Path) -> None:
 def test_a_short_run_prints_and_writes_its_tables_and_judges_no_bar_that_it_did_not_measure(tmp_path: Path) -> None:
     options = [
         "--strategies", "tcs-feel", "--labels", "exact", "sketch", "--seeds", "1", "--rounds", "6",
-        "--partitions", "shards-2", "--clients", "20", "--jobs", "1", "--plots", str(tmp_path), "--markdown", str(tmp_path / "table.md"),
+        "--partitions", "shards-2", "--clients", "20", "--jobs", "1",
+        "--plots", str(tmp_path), "--markdown", str(tmp_path / "table.md"),
     ]  # fmt: skip
     command = [sys.executable, "-m", "benchmarks", "selection", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603  (our own)
