@@ -100,7 +100,7 @@ def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, np
     if len(lists) == len(distributions):
         width = max(map(len, lists), default=0)
         values = [[*one, *[0.0] * (width - len(one))] for one in lists]
-        return np.array(values, dtype=np.float64).reshape(len(lists), width), np.array([bool(one) for one in lists])
+        return np.array(values, dtype=np.float64).reshape(len(lists), width), np.array([len(one) > 0 for one in lists])
     by_label = [_by_label(one) for one in distributions]
     columns = {label: column for column, label in enumerate(dict.fromkeys(key for row in by_label for key in row))}
     table = np.zeros((len(by_label), len(columns)))
