@@ -96,13 +96,14 @@ class Relays:
         if not len(chosen):
             return self.server
         tree = self.tree(members)
-        links = np.stack([self._row(member) for member in chosen])  # (K, N)
-        at_server = tree.parents == SERVER
-        up = links + (1 - self.reliability[chosen])[:, np.newaxis] * self.server
-        as_leaf = np.minimum(self.server, up[at_server].min(axis=0))
-        is_leaf = ~np.isin(np.arange(len(chosen)), tree.parents)
-        down = links + (1 - self.reliability) * self.server[chosen][:, np.newaxis]
-        saved = np.maximum(tree.costs[:, np.newaxis] - down, 0.0)[is_leaf].sum(axis=0)
+        place, other, direct = self._links_of(chosen)  # of all links of members: of which one, to whom, s
+        candidate, member = self.server[other], self.server[chosen][place]
+        hangs = (tree.parents == SERVER)[place]
+        as_leaf = self.server.copy()
+        np.minimum.at(as_leaf, other[hangs], (direct + (1 - self.reliability[chosen][place]) * candidate)[hangs])
+        is_leaf = ~np.isin(np.arange(len(chosen)), tree.parents)[place]
+        gain = np.maximum(tree.costs[place] - (direct + (1 - self.reliability[other]) * member), 0.0)
+        saved = np.bincount(other[is_leaf], weights=gain[is_leaf], minlength=len(self.server))
         return np.asarray(tree.costs.sum() + np.minimum(as_leaf, self.server - saved))
 
     def tree(self, members: Sequence[int]) -> Tree:
@@ -137,12 +138,12 @@ class Relays:
         entry = np.asarray(self._entries[rows.ravel(), columns.ravel()]).reshape(rows.shape)
         return np.asarray(self._costs[entry])
 
-    def _row(self, member: int) -> Floats:
-        """(N,) the links of one client, inf where there is none."""
-        row = np.full(len(self.server), np.inf)
-        start, end = self.between.indptr[member], self.between.indptr[member + 1]
-        row[self.between.indices[start:end]] = self.between.data[start:end]
-        return row
+    def _links_of(self, chosen: Positions) -> tuple[Positions, Positions, Floats]:
+        """(E,) the links of some clients, one after the other: the place among `chosen`, the other end, s."""
+        start, count = self.between.indptr[chosen], np.diff(self.between.indptr)[chosen]
+        place = np.repeat(np.arange(len(chosen)), count)
+        entries = np.arange(len(place)) + (start - np.cumsum(count) + count)[place]
+        return place, self.between.indices[entries], self.between.data[entries]
 
     @cached_property
     def _entries(self) -> sparse.csr_array:

@@ -109,26 +109,30 @@ class Objective:
     def sums(self, members: Positions) -> Sums:
         """The sums of one set, (K,) positions, or of M sets, (M, K)."""
         chosen = np.asarray(members, dtype=np.intp)
+        return self._sums(chosen, self.pool.links.cost(np.atleast_2d(chosen)).reshape(chosen.shape[:-1]))
+
+    def _sums(self, chosen: npt.NDArray[np.intp], cost: Floats) -> Sums:
         one = self.singles
         return Sums(
             chosen.shape[-1],
             one.skew[chosen].sum(axis=-2),
             one.variance[chosen].sum(axis=-1),
             one.weight[chosen].sum(axis=-1),
-            self.pool.links.cost(np.atleast_2d(chosen)).reshape(chosen.shape[:-1]),
+            cost,
             one.slowest[chosen].max(axis=-1, initial=0.0),
             one.debt[chosen].sum(axis=-1),
         )
 
     def with_each(self, members: Sequence[int]) -> Sums:
         """The sums of the N unions of one set and each candidate; with relays the cost is an estimate."""
-        whole, one = self.sums(members), self.singles
+        cost = self.pool.links.cost_with_each(members)
+        whole, one = self._sums(np.asarray(members, dtype=np.intp), cost), self.singles
         return Sums(
             whole.size + 1,
             whole.skew + one.skew,
             whole.variance + one.variance,
             whole.weight + one.weight,
-            self.pool.links.cost_with_each(members),
+            cost,
             np.maximum(whole.slowest, one.slowest),
             whole.debt + one.debt,
         )
