@@ -1,14 +1,17 @@
 """How long one selection takes as fleets grow, alone and over REST.
 
-The bars, for every strategy, warm and as the first one on a matrix: 0.1 s for 50 of 500 clients, 1.5 s for 50 of 10 000
-with links to their 16 nearest, and a time that grows about as the number of clients does.
+The bars, for every strategy without relays, warm and as the first one on a matrix: 0.1 s for 50 of 500 clients, 1.5 s
+for 50 of 10 000 with links to their 16 nearest, and a time that grows about as the number of clients does.
 """
 
 import argparse
 import math
 import statistics
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,7 +22,7 @@ from scipy.spatial import cKDTree
 from app.domain.centrality import prepare
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.selection import STRATEGIES, Candidate, History, SelectionPolicy, select
-from benchmarks.arena import databases, served
+from benchmarks.arena import Served, databases, served
 from benchmarks.fleet import client_id
 from benchmarks.machine import Times, cpu_seconds
 
@@ -33,6 +36,7 @@ PAST_ROUNDS = 50
 SIDE = 1000.0  # m, of the square that the clients lie in
 PER_METRE = 1e-3  # s/MB
 PATIENCE = 600.0  # s for one request
+PAUSE = 0.005  # s between two requests of somebody else
 SETTLED = {"TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600"}  # nobody sends heartbeats here
 
 
@@ -73,9 +77,8 @@ def main(arguments: Sequence[str]) -> int:
         name: _row(name, {size: _domain(name, "star", one, options.repeats) for size, one in worlds.items()})
         for name in options.strategies
     }
-    if "tcs-feel" in options.strategies:
-        relay = {size: _domain("tcs-feel", "relay", one, options.repeats) for size, one in worlds.items()}
-        found["tcs-feel, relays"] = _row("tcs-feel, relays", relay)
+    relays = {size: _domain("tcs-feel", "relay", one, options.repeats) for size, one in worlds.items()}
+    _row("tcs-feel, relays", relays)
     with databases(options.database) as servers:
         for name, server_url in servers.items():
             over_rest = {size: _over_rest(one, server_url, options.repeats) for size, one in worlds.items()}
@@ -135,15 +138,7 @@ def _over_rest(one: World, server_url: str | None, repeats: int) -> Seconds:
     """The same by ``POST /v1/selections`` on a server that knows the clients; it plans without a history."""
     size, number = len(one.candidates), chosen_of(len(one.candidates))
     body = {"strategy": "tcs-feel", "min_clients": number, "max_clients": number}
-    with (
-        served(server_url=server_url, settings=SETTLED) as plane,
-        httpx.Client(
-            base_url=plane.plane.url,
-            headers={"Authorization": f"Bearer {plane.key_file.read_text().strip()}"},
-            timeout=PATIENCE,
-            trust_env=False,
-        ) as http,
-    ):
+    with served(server_url=server_url, settings=SETTLED) as plane, _client(plane) as http:
 
         def call(method: str, path: str, content: object) -> Any:
             return http.request(method, path, json=content).raise_for_status().json()
@@ -159,15 +154,49 @@ def _over_rest(one: World, server_url: str | None, repeats: int) -> Seconds:
             inside.append(answer["duration_ms"] / 1000)
 
         times, cpu = Times.now(), cpu_seconds(plane.server.pid)
-        seconds = _timed(plan, repeats)
+        with _others(plane) as latencies:
+            seconds = _timed(plan, repeats)
         used = cpu_seconds(plane.server.pid) - cpu
         print(
             f"  of {seconds.warm:.3f} s over REST at N = {size}, "
             f"{statistics.median(inside[1:]):.3f} s are the strategy's; "
-            f"{used / (repeats + 1):.3f} s of the server's CPU each; {times.report(used)}",
+            f"{used / (repeats + 1):.3f} s of the server's CPU each; meanwhile GET /v1/clients/{{id}} takes "
+            f"{statistics.median(latencies) * 1000:.0f} ms, at most {max(latencies) * 1000:.0f} ms; "
+            f"{times.report(used)}",
             flush=True,
         )
         return seconds
+
+
+@contextmanager
+def _others(plane: Served) -> Iterator[list[float]]:
+    """Someone else, who reads one client after the other; fills in how long each took (s)."""
+    latencies: list[float] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        with _client(plane) as http:
+            while not done.wait(PAUSE):
+                started = time.perf_counter()
+                http.get(f"/v1/clients/{client_id(0)}").raise_for_status()
+                latencies.append(time.perf_counter() - started)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            yield latencies
+        finally:
+            done.set()
+            asking.result()
+
+
+def _client(plane: Served) -> httpx.Client:
+    return httpx.Client(
+        base_url=plane.plane.url,
+        headers={"Authorization": f"Bearer {plane.key_file.read_text().strip()}"},
+        timeout=PATIENCE,
+        trust_env=False,
+    )
 
 
 def _registered(candidate: Candidate) -> dict[str, Any]:

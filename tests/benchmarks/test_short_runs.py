@@ -22,6 +22,22 @@ def test_a_rounds_time_and_cpu_are_measured() -> None:
     assert done.stdout.splitlines()[-1].startswith("round: the slowest median is ")
 
 
+def test_betweenness_and_large_matrices_are_compared() -> None:
+    done = run("topology", "--sizes", "12", "40", "--matrix", "40", "--changes", "3", "--repeats", "1")
+    assert done.returncode == 1, done.stderr  # nothing is a hundred times faster on so few
+    closing = done.stdout.splitlines()[-1]
+    assert closing.startswith("topology: betweenness of 40 clients ")
+    apart = float(closing.partition("apart by ")[2].split()[0])
+    assert apart <= 1e-9
+
+
+def test_selection_is_timed_as_fleets_grow() -> None:
+    done = run("scale", "--sizes", "30", "500", "--strategies", "random", "tcs-feel", "--repeats", "1")
+    assert done.returncode in {0, 1}, done.stderr
+    assert "POST, tcs-feel, sqlite" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("scale: one selection takes at most ")
+
+
 def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
     assert {line.split()[0] for line in run("--list").stdout.splitlines()} == {
         "responsiveness",
