@@ -153,14 +153,15 @@ def _over_rest(one: World, server_url: str | None, repeats: int) -> Seconds:
             assert (len(answer["selected"]), len(answer["skipped"])) == (number, size - number)
             inside.append(answer["duration_ms"] / 1000)
 
+        first = _once(plan)
         times, cpu = Times.now(), cpu_seconds(plane.server.pid)
         with _others(plane) as latencies:
-            seconds = _timed(plan, repeats)
+            seconds = Seconds(first, statistics.median(_once(plan) for _ in range(repeats)))
         used = cpu_seconds(plane.server.pid) - cpu
         print(
             f"  of {seconds.warm:.3f} s over REST at N = {size}, "
             f"{statistics.median(inside[1:]):.3f} s are the strategy's; "
-            f"{used / (repeats + 1):.3f} s of the server's CPU each; meanwhile GET /v1/clients/{{id}} takes "
+            f"{used / repeats:.3f} s of the server's CPU each; meanwhile GET /v1/clients/{{id}} takes "
             f"{statistics.median(latencies) * 1000:.0f} ms, at most {max(latencies) * 1000:.0f} ms; "
             f"{times.report(used)}",
             flush=True,
@@ -206,12 +207,13 @@ def _registered(candidate: Candidate) -> dict[str, Any]:
 
 
 def _timed(call: Callable[[], None], repeats: int) -> Seconds:
-    taken = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - started)
-    return Seconds(taken[0], statistics.median(taken[1:]))
+    return Seconds(_once(call), statistics.median(_once(call) for _ in range(repeats)))
+
+
+def _once(call: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
 
 
 def _row(name: str, seconds: dict[int, Seconds]) -> dict[int, Seconds]:
