@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from app.clock import Clock
+from app.domain.clients import Client
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.topology import TopologyStats, topology_stats
 from app.store.database import Database
@@ -76,14 +77,17 @@ class ConnectivityMatrix:
         async with self._db.read() as tx:
             clients = await tx.clients.all()
             connectivity = await self._latest.get(tx)
-        candidates = [client.candidate() for client in clients]
-        return await asyncio.to_thread(topology_stats, connectivity, candidates)
+        return await asyncio.to_thread(_topology, connectivity, clients)
 
     async def _store(self, tx: Transaction, value: Connectivity) -> int:
         now = self._clock.now()
         version = await tx.connectivity.add(value, now)
         await tx.events.append("connectivity.replaced", now, version=version, clients=len(value.client_ids))
         return version
+
+
+def _topology(connectivity: Connectivity, clients: Sequence[Client]) -> TopologyStats:
+    return topology_stats(connectivity, [client.candidate() for client in clients])
 
 
 def _changed(before: Connectivity, edges: Sequence[Edge], known: Collection[str]) -> Connectivity:
