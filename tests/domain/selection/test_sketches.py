@@ -138,7 +138,10 @@ def test_where_shapes_do_not_tell_names_do() -> None:
 
 
 def test_a_model_without_matrices_is_sketched_whole() -> None:
-    assert last_layer(model(b=(1,), a=(3,), scale=())) == ["a", "b", "scale"]
+    before = model(b=(1,), a=(3,), scale=())
+    assert last_layer(before) == ["a", "b", "scale"]
+    moved = sketch(before, before | {"scale": np.ones((), np.float32)})
+    assert moved == tuple(sketched([0, 0, 0, 0, 1]))
 
 
 def test_the_mean_over_rounds() -> None:

@@ -1,20 +1,25 @@
 """Clients that do not say which labels they hold become known by their updates, in real trainings."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from sklearn.datasets import load_digits
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.agent import EvaluateResult, FitResult, Parameters, Task
 from app.demo import mlp
 from app.domain.rounds import Round
 from app.domain.selection.sketches import sketch
 from app.domain.trainings import SelectionConfig
-from app.store.tables import sketches
+from app.services.dispatch import TaskRun
+from app.store.leases import Fenced, Lease
+from app.store.tables import sketches, trainings
+from app.store.transaction import Transaction
 from app.wire.codec import decode
 from tests.planes import Adder, Plane, plane, policy
 
@@ -119,3 +124,33 @@ async def test_nothing_is_guessed_of_who_reports_nor_learnt_from_updates_that_do
             "reports": "received", "silent": "received", "still": "received", "boasts": "rejected", "fails": "failed"
         }  # fmt: skip
         assert await stored(running, training_id) == {"silent": 1}
+
+
+async def test_a_sketch_is_folded_in_once_whatever_comes_again_or_late(database_url: str, tmp_path: Path) -> None:
+    trainers = {name: Adder() for name in ("came", "failed")}
+    trainers["failed"].problem = RuntimeError("disk on fire")
+    async with plane(tmp_path, database_url, trainers) as running:
+        training_id = await create(running, per_round=2, round_policy=policy(quorum=0.5))
+        value = await running.run_round(training_id)
+        await running.system.trainings.start(training_id)
+        async with running.system.db.begin() as tx:
+            before = await tx.sketches.means(training_id)
+            first, second = [await claimed(tx) for _ in range(2)]
+        ledger = running.system.coordinator._engine._ledger
+        run = TaskRun(sketch=(0.5,) * 32)
+        for part in value.participations:
+            again = replace(part, status="received")
+            assert not await ledger.settled(second, value, again, run), "it has come to its end before"
+            with pytest.raises(Fenced):
+                await ledger.settled(first, value, again, run)
+        async with running.system.db.read() as tx:
+            assert await tx.sketches.means(training_id) == before
+        assert await stored(running, training_id) == {"came": 1}
+
+
+async def claimed(tx: Transaction) -> Lease:
+    """The lease of the one training, taken from whoever has it."""
+    await tx.connection.execute(update(trainings).values(lease_until=0.0))
+    claim = await tx.leases.claim("somebody", 10.0)
+    assert claim is not None
+    return claim.lease
