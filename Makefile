@@ -73,7 +73,7 @@ format: $(DEV) ## Rewrite the code in the house format, with the fixes that are 
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(DEV) ## Measure on this machine: responsiveness during rounds, time and CPU of a round (ARGS="round" for one)
+bench: $(DEV) ## Measure on this machine, for half an hour or more (ARGS="scale" for one, ARGS=--list for what there is)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 crash: $(DEV) ## Kill, stall and confuse replicas 200 times, and compare with a run without faults (DB=sqlite KILLS=50)
