@@ -73,6 +73,16 @@ class Client:
     rounds_completed: int = 0
     last_seen_at: float | None = None
 
+    def observed(self, *, reliability: float | None = None, **values: float | None) -> "Client":
+        """The client with observations folded into its averages, None for what was not observed.
+
+        The average of its reliability starts from its claim: one outcome, good or bad, proves little.
+        """
+        measured = self.measured
+        if reliability is not None and measured.reliability is None:
+            measured = replace(measured, reliability=self.profile.reliability)
+        return replace(self, measured=measured.observe(reliability=reliability, **values))
+
     def candidate(self) -> Candidate:
         """The client as selection sees it: measured where known, claimed otherwise."""
         profile, measured = self.profile, self.measured

@@ -65,8 +65,8 @@ class Clients:
         now = self._clock.now()
         async with self._db.begin() as tx:
             client = await tx.clients.get(client_id, for_update=True)
-            measured = client.measured.observe(bandwidth=bandwidth, latency=latency)
-            await tx.clients.put(replace(client, measured=measured, status="healthy", last_seen_at=now))
+            seen = client.observed(bandwidth=bandwidth, latency=latency)
+            await tx.clients.put(replace(seen, status="healthy", last_seen_at=now))
             if client.status != "healthy":
                 await tx.events.append("client.healthy", now, client_id=client_id, was=client.status)
 

@@ -148,13 +148,10 @@ class Fleet:
         self._losses.update(losses)
         for member in members.tolist():
             client, came = self._clients[member], member in losses
-            self._clients[member] = replace(
-                client,
-                measured=client.measured.observe(
-                    reliability=1.0 if came else 0.0,
-                    train_seconds=float(self._world.train_seconds[member]) if came else None,
-                    last_update_quality=update_quality(losses[member]) if came else None,
-                ),
+            self._clients[member] = client.observed(
+                reliability=1.0 if came else 0.0,
+                train_seconds=float(self._world.train_seconds[member]) if came else None,
+                last_update_quality=update_quality(losses[member]) if came else None,
             )
 
 

@@ -76,3 +76,13 @@ def test_a_client_is_suspect_after_one_missed_interval_and_down_after_three(
 
 def test_a_profile_does_not_show_its_token() -> None:
     assert "secret" not in repr(PROFILE)
+
+
+def test_one_outcome_does_not_make_a_client_reliable_or_unreliable() -> None:
+    client = Client(id="a", profile=PROFILE, created_at=0.0, updated_at=0.0)
+    assert client.observed(reliability=0.0).measured.reliability == pytest.approx(0.63)  # 0.9 - 0.3 * 0.9
+    assert client.observed(reliability=1.0, bandwidth=7.0).measured == Measured(
+        reliability=pytest.approx(0.93),  # type: ignore[arg-type]  # approx
+        bandwidth=7.0,
+    )
+    assert client.observed(bandwidth=7.0, latency=None).measured == Measured(bandwidth=7.0)

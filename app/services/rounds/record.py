@@ -22,8 +22,7 @@ class TrackRecord:
         came = part.status == "received"
         for client in await tx.clients.lock([part.client_id]):
             learned = replace(
-                client,
-                measured=client.measured.observe(
+                client.observed(
                     reliability=1.0 if came else 0.0,
                     train_seconds=run.train_seconds if came else None,
                     bandwidth=run.bandwidth,
@@ -51,5 +50,5 @@ class TrackRecord:
     async def miss(self, tx: Transaction, client_id: str, *, late: bool) -> None:
         """After a task that was called off: the breaker's permit is free again, and a late client was not reliable."""
         for client in await tx.clients.lock([client_id]):
-            measured = client.measured.observe(reliability=0.0 if late else None)
-            await tx.clients.put(replace(client, measured=measured, breaker=client.breaker.release()))
+            seen = client.observed(reliability=0.0 if late else None)
+            await tx.clients.put(replace(seen, breaker=client.breaker.release()))
