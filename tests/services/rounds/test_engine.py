@@ -186,6 +186,7 @@ async def test_stragglers_are_waited_for_only_for_the_grace_period(sqlite_url: s
         await running.system.trainings.run_round(training_id)
         await running.drive()
         await until(lambda: _received(running, training_id, 3))
+        await until(lambda: _has_started(trainers["d"]))
         clock.advance(4.9)
         assert (await running.round(training_id, 1)).status == "training"
         clock.advance(0.2)
@@ -457,6 +458,10 @@ async def test_a_parameter_that_the_strategy_has_no_more_abandons_the_round(sqli
 def _let_agents_send_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK refuses to send what the control plane would reject; a hostile agent does not."""
     monkeypatch.setattr("app.agent.results._as_received", lambda returned, _received: returned)
+
+
+async def _has_started(trainer: Adder) -> bool:
+    return bool(trainer.fitted)
 
 
 async def _has_status(running: Plane, training_id: str, status: str) -> bool:
