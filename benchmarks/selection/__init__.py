@@ -2,7 +2,7 @@
 
 Every contender trains a perceptron of 64 hidden units by federated averaging on the same data, in the same world, from
 the same model, with the same failures, for as many rounds; 10 clients take part in each. An update that fails does not
-count, its link time does. The default seeds are 101 to 105; strategies were tuned on others (1 to 5).
+count, its link time does. The default seeds are 101 to 105; strategies were tuned on others, below 100.
 """
 
 import argparse

@@ -107,27 +107,29 @@ class Column:
     cell: Callable[[Comparison], str]
 
 
-def _spread(values: Floats, digits: int, unit: str = "") -> str:
-    """Median and range of the values that are finite and positive; the median of all, missed ones counted as worst."""
-    reached = values[np.isfinite(values) & (values > 0)]
+def _spread(values: Floats, digits: int) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
+
+
+def _ratio(values: Floats, found: Comparison) -> str:
+    """Median over all seeds, missed ones counted as worst, and range over those that reached the target."""
+    reached = values[np.isfinite(found.cost)]
+    missed = f"missed {found.missed}/{len(values)}"
     if not len(reached):
-        return "missed"
-    middle = statistics.median(values.tolist())
-    told = f"{middle:.{digits}f}{unit}" if np.isfinite(middle) and middle > 0 else "missed"
-    return f"{told} ({reached.min():.{digits}f} to {reached.max():.{digits}f})"
-
-
-def _rounds(found: Comparison) -> str:
-    missed = f", missed {found.missed}/{len(found.cost)}" if found.missed else ""
-    return _spread(found.fewer_rounds, 2, "x") + missed if found.missed < len(found.cost) else missed.removeprefix(", ")
+        return missed
+    if 2 * found.missed >= len(values):
+        return f"{missed} (else {reached.min():.2f} to {reached.max():.2f})"
+    told = f"{statistics.median(values):.2f}x ({reached.min():.2f} to {reached.max():.2f})"
+    return f"{told}, {missed}" if found.missed else told
 
 
 COLUMNS = (
     Column("final accuracy", lambda found: _spread(found.final, 3)),
     Column("gain, mean ± SE", lambda found: f"{found.gain.mean():+.4f} ± {standard_error(found.gain):.4f}"),
-    Column("fewer rounds", _rounds),
-    Column("cost", lambda found: _spread(found.cost, 2, "x")),
-    Column("time", lambda found: _spread(found.seconds, 2, "x")),
+    Column("fewer rounds", lambda found: _ratio(found.fewer_rounds, found)),
+    Column("cost", lambda found: _ratio(found.cost, found)),
+    Column("time", lambda found: _ratio(found.seconds, found)),
     Column("Jain", lambda found: f"{np.median(found.jain):.3f}"),
     Column("ms", lambda found: f"{1000 * np.median(found.selecting):.1f}"),
 )

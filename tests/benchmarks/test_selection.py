@@ -17,7 +17,7 @@ from app.demo import mlp
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.selection.types import Plan
 from benchmarks.selection.bars import verdicts
-from benchmarks.selection.comparison import Comparison, Way, final_accuracy, way
+from benchmarks.selection.comparison import COLUMNS, Comparison, Way, final_accuracy, way
 from benchmarks.selection.data import digits, label_counts, mnist, partition
 from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
 from benchmarks.selection.learning import Model, Recipe, Samples, federated_average, initial, local_training
@@ -151,6 +151,17 @@ def test_what_it_took_is_compared_with_random_on_the_same_seed() -> None:
     assert found.gain.tolist() == pytest.approx([0.0, -0.1])
     assert found.jain.tolist() == pytest.approx([16 / (2 * 10), 1.0])
     assert found.missed == 1
+
+
+def test_a_cell_tells_the_median_and_how_often_the_target_was_missed() -> None:
+    cells = {column.title: column.cell for column in COLUMNS}
+    once = Comparison.of([QUICK, QUICK, BAD], [SLOW, SLOW, SLOW])
+    assert cells["fewer rounds"](once) == "2.00x (2.00 to 2.00), missed 1/3"
+    assert cells["cost"](once) == "1.50x (1.50 to 1.50), missed 1/3"
+    assert cells["gain, mean ± SE"](once) == "-0.0333 ± 0.0333"  # 0, 0, -0.1: deviation 0.0577 over the root of 3
+    often = Comparison.of([QUICK, BAD, BAD], [SLOW, SLOW, SLOW])
+    assert cells["time"](often) == "missed 2/3 (else 0.50 to 0.50)"
+    assert cells["time"](Comparison.of([BAD], [SLOW])) == "missed 1/1"
 
 
 def test_each_bar_is_missed_just_beyond_its_figure() -> None:
