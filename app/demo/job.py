@@ -21,8 +21,6 @@ from app.demo.world import World
 
 CLIENTS_A_ROUND = 10
 MAX_ROUNDS = 120
-# 19 kB cross a link in no time, so labels count twice as much here as what links and devices cost
-WEIGHTS = {"data_quality": 1.0, "communication": 0.5, "compute": 0.5, "fairness": 0.5}
 LOOK_SECONDS = 0.2
 ENDED = {"completed", "failed", "cancelled"}
 
@@ -47,7 +45,6 @@ class Job:
                 "strategy": self.strategy,
                 "min_clients": CLIENTS_A_ROUND,
                 "max_clients": CLIENTS_A_ROUND,
-                "weights": WEIGHTS,
             },
             "hyperparameters": {
                 "local_epochs": 5,

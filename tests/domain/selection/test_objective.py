@@ -49,7 +49,7 @@ def test_debt_is_a_mean_and_counts_against_the_rest() -> None:
     )
     f = objective(candidates(3), policy, debt=[1, 0.5, -1])
 
-    assert float(f.value(f.sums([0, 1]))) == pytest.approx(2 + 3 - 4 * 0.75)
+    assert float(f.value(f.sums([0, 1]))) == pytest.approx(2 / 2 + 3 * 3 / 4 - 4 * 0.75)
 
 
 def test_without_costs_and_labels_there_is_nothing_to_compare() -> None:
