@@ -56,8 +56,9 @@ class SelectionRules(RequestModel):
         if self.max_clients < self.min_clients:
             rule = f"should be at least min_clients, which is {self.min_clients}; it is {self.max_clients}"
             wrong.append((("max_clients",), rule))
-        declared = parameters_of(strategies()[self.strategy])
-        wrong += [(("parameters", name), rule) for name, rule in unfit(declared, self.parameters)]
+        if self.parameters:  # not where there are none: a default is made on import, when no plugin may be there yet
+            declared = parameters_of(strategies()[self.strategy])
+            wrong += [(("parameters", name), rule) for name, rule in unfit(declared, self.parameters)]
         if wrong:
             raise wrong_fields(wrong)
         return self
