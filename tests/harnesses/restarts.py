@@ -9,6 +9,7 @@ than a fraction of a model. Neither may cost a client anything: not a failure, n
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import random
 import resource
@@ -26,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.agent import hosting
 from app.domain.breaker import Breaker
+from app.domain.clients import Client, moving_average
 from app.store.database import Database, is_outage
 from tests.harnesses.databases import new_database
 from tests.harnesses.fleet import trained_more_than_once
@@ -261,8 +263,16 @@ async def _blamed(url: str) -> list[str]:
         for client in clients
         if client.breaker != Breaker(outcomes=client.breaker.outcomes)
         or "failed" in client.breaker.outcomes
-        or client.measured.reliability not in {None, 1.0}
+        or not _always_came(client)
     ]
+
+
+def _always_came(client: Client) -> bool:
+    """Whether the average of its reliability is what it comes to without a failure."""
+    expected = client.profile.reliability
+    for _ in range(client.rounds_completed):
+        expected = moving_average(expected, 1.0)
+    return math.isclose(client.measured.reliability or client.profile.reliability, expected)
 
 
 @asynccontextmanager
