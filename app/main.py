@@ -42,6 +42,7 @@ from app.services.system import System
 from app.services.trainings import Trainings
 from app.settings import Settings
 from app.store import migrations
+from app.store.bucket import BucketStore
 from app.store.database import Database
 from app.store.model_store import ModelStore
 
@@ -96,7 +97,9 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
     db = Database(settings.database_url, pool_size=settings.database.pool_size)
-    files = RoundFiles(ModelStore(settings.model_directory), settings.data_dir / "spool")
+    directory, bucket = ModelStore(settings.model_directory), settings.models.bucket
+    models = directory if bucket is None else BucketStore(bucket, directory)
+    files = RoundFiles(models, settings.data_dir / "spool")
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
     breakers = Breakers(db, clock, metrics, rng)
     matrix = LatestConnectivity()

@@ -25,6 +25,7 @@ from app.domain import errors
 from app.schemas.fields import PATTERN_RULES
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
+from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import DatabaseUnavailable, in_a_line, is_outage
 from app.store.model_store import FileTooLarge, StoreUnavailable
 
@@ -106,6 +107,12 @@ CATALOG: Mapping[type[Exception], Kind] = {
         "The model store takes nothing in",
         {"Retry-After": "60"},
     ),
+    ObjectStoreUnavailable: Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "object-store-unavailable",
+        "The bucket of models does not answer, or refuses",
+        {"Retry-After": "5"},
+    ),
     RangeNotSatisfiable: Kind(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies outside"
     ),
@@ -174,6 +181,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(DatabaseUnavailable, _database)
     app.add_exception_handler(StoreUnavailable, _disk)
+    app.add_exception_handler(ObjectStoreUnavailable, _bucket)
     app.add_exception_handler(UnsupportedMediaType, _media_type)
     app.add_exception_handler(RangeNotSatisfiable, _range)
 
@@ -297,6 +305,11 @@ async def _database(_request: Request, error: Exception) -> Response:
 async def _disk(_request: Request, error: Exception) -> Response:
     log.error("the model store takes nothing in", reason=in_a_line(error))
     return problem(CATALOG[StoreUnavailable], "try again when there is room")
+
+
+async def _bucket(_request: Request, error: Exception) -> Response:
+    log.error("the object store does not answer as it should", reason=in_a_line(error))
+    return problem(CATALOG[ObjectStoreUnavailable], "try again in a moment")
 
 
 def unforeseen(error: Exception) -> Response:

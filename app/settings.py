@@ -7,8 +7,10 @@ composition root makes one and hands its parts on.
 import ipaddress
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -60,18 +62,66 @@ class DatabaseSettings(_Section):
         return url
 
 
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A place in an S3-compatible store. What is None here, and credentials, comes from ``AWS_…`` variables."""
+
+    name: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> "Bucket":
+        """From ``s3://bucket/prefix?endpoint=https://host&region=name``. The error does not repeat the URL."""
+        match = _BUCKET.fullmatch(url)
+        try:
+            given = dict(parse_qsl(match["query"] or "", strict_parsing=bool(match["query"]))) if match else {}
+            endpoint = given.pop("endpoint", None)
+            host = None if endpoint is None else urlsplit(endpoint)
+        except ValueError:
+            match = host = None
+        if match is None:
+            raise ValueError("must be a URL such as s3://bucket/prefix?endpoint=https://host:9000&region=us-east-1")
+        region = given.pop("region", None)
+        if given:
+            raise ValueError(
+                "may have endpoint and region after the ?, and nothing else: credentials are AWS_… variables"
+            )
+        if host is not None and (host.scheme not in {"http", "https"} or not host.hostname or "@" in host.netloc):
+            raise ValueError("must have an endpoint that is http://host or https://host, without credentials")
+        return cls(match["name"], match["prefix"] or "", endpoint, region)
+
+
+_BUCKET = re.compile(
+    r"s3://(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{1,62})"
+    r"/?(?P<prefix>[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?/?(?:\?(?P<query>.*))?"
+)
+
+
 class ModelSettings(_Section):
-    """`url` is ``file:///path``, by default a directory in the data directory; `max_bytes` bounds one model."""
+    """`url` is ``file:///path``, by default a directory in the data directory, or ``s3://bucket/prefix``.
+
+    `max_bytes` bounds one model.
+    """
 
     url: str | None = None
     max_bytes: Annotated[int, Field(ge=1)] = 4_000 * MEGABYTE
 
     @field_validator("url")
     @classmethod
-    def _directory(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith("file:///"):
-            raise ValueError("must start with file:///")
+    def _known_place(cls, url: str | None) -> str | None:
+        if url is None or url.startswith("file:///"):
+            return url
+        if not url.startswith("s3://"):
+            raise ValueError("must start with file:/// or s3://")
+        Bucket.parse(url)
         return url
+
+    @property
+    def bucket(self) -> Bucket | None:
+        """Where models are kept, unless it is a directory."""
+        return Bucket.parse(self.url) if self.url is not None and self.url.startswith("s3://") else None
 
 
 class AuthSettings(_Section):
@@ -182,7 +232,12 @@ class Settings(BaseSettings):
 
     @property
     def model_directory(self) -> Path:
-        return self.data_dir / "models" if self.models.url is None else Path(self.models.url.removeprefix("file://"))
+        """Where model files lie on this machine: all of them, or of a bucket's those that it has read or made."""
+        if self.models.url is None:
+            return self.data_dir / "models"
+        if self.models.bucket is not None:
+            return self.data_dir / "model-cache"
+        return Path(self.models.url.removeprefix("file://"))
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":

@@ -17,6 +17,7 @@ from app import problems
 from app.domain import errors
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
+from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import DatabaseUnavailable, is_outage
 from app.store.model_store import FileTooLarge, StoreUnavailable
 from tests.api import Api, assert_problem, running_api
@@ -53,6 +54,7 @@ def test_every_error_of_the_domain_has_a_status(cls: type[Exception]) -> None:
         (FileTooLarge(5), 413, "too-large"),
         (DatabaseUnavailable("gone"), 503, "database-unavailable"),
         (StoreUnavailable(28, "No space left on device"), 507, "storage-unavailable"),
+        (ObjectStoreUnavailable("s3://models: 503 SlowDown"), 503, "object-store-unavailable"),
         (problems.UnsupportedMediaType("text/plain"), 415, "unsupported-media-type"),
         (problems.RangeNotSatisfiable(5), 416, "range-not-satisfiable"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.settings import Settings, WrongSetting, is_loopback
+from app.settings import Bucket, Settings, WrongSetting, is_loopback
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +72,31 @@ def test_models_may_lie_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, MODELS__URL="file:///srv/models").model_directory == Path("/srv/models")
 
 
+PLACES = [
+    ("s3://models", Bucket("models")),
+    ("s3://models/", Bucket("models")),
+    ("s3://models/a/b.c/", Bucket("models", "a/b.c")),
+    ("s3://models/a?region=eu-west-1", Bucket("models", "a", None, "eu-west-1")),
+    (
+        "s3://models?endpoint=http://10.0.0.7:9000&region=garage",
+        Bucket("models", "", "http://10.0.0.7:9000", "garage"),
+    ),
+    ("s3://models?endpoint=https%3A%2F%2Fs3.example", Bucket("models", "", "https://s3.example", None)),
+]
+
+
+@pytest.mark.parametrize(("url", "bucket"), PLACES)
+def test_models_may_lie_in_a_bucket(monkeypatch: pytest.MonkeyPatch, url: str, bucket: Bucket) -> None:
+    settings = load(monkeypatch, MODELS__URL=url)
+    assert settings.models.bucket == bucket
+    assert settings.model_directory == Path(".tcsfeel/model-cache")
+
+
+def test_a_directory_of_models_is_no_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch).models.bucket is None
+    assert load(monkeypatch, MODELS__URL="file:///srv/models").models.bucket is None
+
+
 REFUSED = [
     # variable, value, and what the message says besides the variable's name
     ("PORT", "65536", "less than or equal to 65535"),
@@ -87,7 +112,16 @@ REFUSED = [
     ("DATABASE__ULR", "sqlite+aiosqlite:///x", "there is no such setting"),
     ("DATABASE", "sqlite+aiosqlite:///x", "must be a JSON object; or set TCSFEEL_DATABASE__…, one by one"),
     ("DATABASE", "[]", "valid dictionary"),
-    ("MODELS__URL", "s3://bucket", "must start with file:///"),
+    ("MODELS__URL", "gs://bucket", "must start with file:/// or s3://"),
+    ("MODELS__URL", "s3://", "must be a URL such as s3://bucket/prefix"),
+    ("MODELS__URL", "s3://key:s3cr3t@bucket", "must be a URL such as s3://bucket/prefix"),
+    ("MODELS__URL", "s3://bucket/../s3cr3t", "must be a URL such as s3://bucket/prefix"),
+    ("MODELS__URL", "s3://bucket/a//s3cr3t", "must be a URL such as s3://bucket/prefix"),
+    ("MODELS__URL", "s3://bucket?s3cr3t", "must be a URL such as s3://bucket/prefix"),
+    ("MODELS__URL", "s3://bucket?secret_access_key=s3cr3t", "credentials are AWS_… variables"),
+    ("MODELS__URL", "s3://bucket?endpoint=s3.example:9000", "an endpoint that is http://host or https://host"),
+    ("MODELS__URL", "s3://bucket?endpoint=https://u:s3cr3t@s3.example", "http://host or https://host, without cred"),
+    ("MODELS__URL", "s3://bucket?endpoint=https://[s3cr3t", "must be a URL such as s3://bucket/prefix"),
     ("MODELS__MAX_BYTES", "0", "greater than or equal to 1"),
     ("AUTH__ENABLED", "maybe", "must be true or false"),
     ("AUTH__ADMIN_KEY", "s3cr3t", "must be 16 or more visible ASCII characters"),

@@ -17,14 +17,14 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from app.domain.errors import NotFound
 
 BLOCK = 1 << 20  # bytes written at a time
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _UNFINISHED = ".part"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -39,7 +39,7 @@ class StoredFile:
 
 
 class StoreUnavailable(OSError):
-    """The disk takes nothing in now: it is full, read-only, or broken."""
+    """What keeps the files cannot do so now: the disk is full, read-only, or broken."""
 
 
 class FileTooLarge(Exception):
@@ -48,6 +48,22 @@ class FileTooLarge(Exception):
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} bytes")
         self.limit = limit
+
+
+class ModelFiles(Protocol):
+    """What keeps models. All of it blocks: call it from a thread."""
+
+    def write(self, chunks: Iterable[bytes | memoryview]) -> StoredFile:
+        """Store the concatenation of `chunks`. Raises `StoreUnavailable`."""
+
+    def path(self, sha256: str) -> Path:
+        """Where a file lies on this machine. Raises `NotFound`, `StoreUnavailable`."""
+
+    def map(self, sha256: str) -> memoryview:
+        """The bytes of a file, mapped and read-only. Raises `NotFound`, `StoreUnavailable`."""
+
+    def sweep(self, seconds: float) -> int:
+        """Remove unfinished files that were not written to for `seconds`; tells how many."""
 
 
 class ModelStore:
@@ -97,7 +113,7 @@ class ModelStore:
     def path(self, sha256: str) -> Path:
         """Where a file lies. Raises `NotFound`."""
         path = self._directory / sha256
-        if not _SHA256.fullmatch(sha256) or not self.has(sha256):
+        if not SHA256.fullmatch(sha256) or not self.has(sha256):
             raise NotFound("model file", sha256)
         return path
 

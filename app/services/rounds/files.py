@@ -17,7 +17,7 @@ from app.domain.errors import UpdateRejected
 from app.domain.rounds import Participation, Round
 from app.domain.selection.sketches import sketch
 from app.domain.trainings import TrainingConfig
-from app.store.model_store import ModelStore, StoredFile
+from app.store.model_store import ModelFiles, ModelStore, StoredFile
 from app.wire.codec import Packed, pack, unpack
 from app.wire.errors import WireError
 from app.wire.tasks import TaskResult, read_result
@@ -29,7 +29,7 @@ UPLOADS = "uploads"  # beside the trainings' directories; no training has this i
 class RoundFiles:
     """The model store, and beside it a spool of its own for each open round and each upload."""
 
-    models: ModelStore
+    models: ModelFiles
     spool_directory: Path
 
     def spool(self, value: Round) -> ModelStore:
