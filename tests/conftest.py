@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from app.store import migrations
-from tests import postgres
+from tests import buckets, postgres
 
 BACKENDS = ("sqlite", "postgres")
 
@@ -75,6 +75,22 @@ def blank_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     else:
         with _database(request.getfixturevalue("postgres_server"), template="template0") as url:
             yield url
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Those of an object store, as they are in the environment meanwhile."""
+    for name, value in buckets.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return buckets.CREDENTIALS
+
+
+@pytest.fixture
+def bucket_server(credentials: dict[str, str]) -> Iterator[buckets.BucketServer]:
+    """A running S3 server with an empty bucket, and `credentials` for it."""
+    assert credentials
+    with buckets.bucket_server() as server:
+        yield server
 
 
 def _sqlite_url(path: Path) -> str:
