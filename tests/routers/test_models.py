@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from app.store.models import ModelVersion
 from app.wire.codec import MEDIA_TYPE, encode
 from tests.api import Api, assert_problem, running_api
+from tests.buckets import BucketServer
 
 MODEL = encode({"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(2, np.float32)})
 SHA256 = hashlib.sha256(MODEL).hexdigest()
@@ -218,6 +219,46 @@ async def test_a_model_store_that_takes_nothing_in_answers_507_until_it_does(tmp
         ]
         (tmp_path / "data" / "models").unlink()
         assert (await api.http.put(path, content=MODEL)).status_code == 200
+
+
+async def test_models_of_a_bucket_are_served_by_every_machine_also_in_parts(
+    tmp_path: Path, sqlite_url: str, bucket_server: BucketServer
+) -> None:
+    place: dict[str, Any] = {"models": {"url": bucket_server.url}}
+    async with running_api(tmp_path / "one", sqlite_url, **place) as one:
+        path = f"/v1/trainings/{await one.create_training()}/model"
+        assert (await one.http.put(path, content=MODEL)).status_code == 200
+        assert bucket_server.names() == [f"some/prefix/{SHA256}"]
+    async with running_api(tmp_path / "other", sqlite_url, **place) as other:
+        part = await other.http.get(path, headers={"Range": "bytes=8-15"})
+        assert (part.status_code, part.content) == (206, MODEL[8:16])
+        bucket_server.stop()
+        whole = await other.http.get(path)  # it has it by now
+        assert (whole.status_code, whole.content) == (200, MODEL)
+
+
+async def test_a_bucket_that_does_not_answer_answers_503_until_it_does(
+    tmp_path: Path, sqlite_url: str, bucket_server: BucketServer
+) -> None:
+    place: dict[str, Any] = {"models": {"url": bucket_server.url}}
+    async with running_api(tmp_path / "one", sqlite_url, **place) as one:
+        path = f"/v1/trainings/{await one.create_training()}/model"
+        bucket_server.stop()
+        with capture_logs() as logged:
+            problem = assert_problem(await one.http.put(path, content=MODEL), 503)
+        assert problem["type"] == "urn:tcsfeel:problem:object-store-unavailable"
+        errors = [line for line in logged if line["log_level"] == "error"]
+        assert [line["event"] for line in errors] == ["the object store does not answer as it should"]
+        assert "no answer (Connect)" in errors[0]["reason"]
+        assert_problem(await one.http.get(path), 404)  # no version was made of what is not stored
+        bucket_server.start()
+        assert (await one.http.put(path, content=MODEL)).status_code == 200
+    async with running_api(tmp_path / "other", sqlite_url, **place) as other:
+        with bucket_server.refusing():
+            response = await other.http.get(path)
+            assert_problem(response, 503)
+            assert response.headers["Retry-After"] == "5"
+        assert (await other.http.get(path)).content == MODEL
 
 
 async def test_a_model_above_the_limit_answers_413_and_leaves_no_trace(tmp_path: Path, sqlite_url: str) -> None:

@@ -19,6 +19,7 @@ from app.domain.rounds import Round
 from app.services.outages import Outage
 from app.store.database import Database, DatabaseUnavailable
 from app.wire.codec import pack
+from tests.buckets import BucketServer
 from tests.planes import Adder, Plane, plane, policy, until
 
 LONG = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}  # nobody gets on by a lease that runs out
@@ -43,12 +44,13 @@ async def away(url: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def in_mid_round(
-    directory: Path, database_url: str, coordinator: Mapping[str, Any], **fields: Any
+    directory: Path, database_url: str, coordinator: Mapping[str, Any], *, models: str | None = None, **fields: Any
 ) -> AsyncIterator[tuple[Plane, str]]:
     """A plane whose only agent has begun to train, and the training."""
     trainer = Adder(1.0)
     trainer.open.clear()
-    async with plane(directory, database_url, {"a": trainer}, coordinator=coordinator) as running:
+    overrides: dict[str, Any] = {"coordinator": coordinator} | ({} if models is None else {"models": {"url": models}})
+    async with plane(directory, database_url, {"a": trainer}, **overrides) as running:
         training_id = await running.create(max_rounds=1, **fields)
         await running.system.trainings.start(training_id)
         await running.drive()
@@ -117,6 +119,55 @@ async def test_a_round_goes_on_when_the_disk_has_room_again(
             assert (await running.round(training_id, 1)).status == status
             release()
             await _assert_whole(running, await running.ended(training_id, 1))
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
+
+
+async def test_a_round_goes_on_when_the_bucket_answers_again(
+    sqlite_url: str, tmp_path: Path, bucket_server: BucketServer
+) -> None:
+    directory, rules = tmp_path / "data", policy(deadline_seconds=1.5)
+    with capture_logs() as logs:
+        async with in_mid_round(directory, sqlite_url, LONG, models=bucket_server.url, round_policy=rules) as (
+            running,
+            training_id,
+        ):
+            (initial,) = bucket_server.names()
+            bucket_server.stop()
+            running.trainers["a"].open.set()
+            await until(lambda: _told(logs, "interrupted"))
+            await asyncio.sleep(2)  # past the deadline
+            assert (await running.round(training_id, 1)).status == "aggregating"
+            assert (await running.system.trainings.get(training_id)).model == initial.rpartition("/")[2]
+            bucket_server.start()
+            assert bucket_server.names() == [initial]
+            await _assert_whole(running, await running.ended(training_id, 1))
+            model = (await running.system.trainings.get(training_id)).model
+            assert f"some/prefix/{model}" in bucket_server.names()
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
+    reasons = [entry["reason"] for entry in logs if entry["event"] == "interrupted"]
+    assert set(reasons) == {f"ObjectStoreUnavailable: s3://{bucket_server.name}/some/prefix: no answer (Connect)"}
+
+
+async def test_a_successor_on_another_machine_that_cannot_read_the_model_waits_for_the_bucket(
+    sqlite_url: str, tmp_path: Path, bucket_server: BucketServer
+) -> None:
+    fields: dict[str, Any] = {"coordinator": LONG, "models": {"url": bucket_server.url}}
+    trainers = {"a": Adder(1.0)}
+    async with plane(tmp_path / "first", sqlite_url, trainers, **fields) as first:
+        training_id = await first.create(max_rounds=2)
+        await first.run_round(training_id)
+        with capture_logs() as logs:
+            async with plane(
+                tmp_path / "second", sqlite_url, trainers, host=first.host, register=False, **fields
+            ) as second:
+                with bucket_server.refusing():
+                    await second.system.trainings.run_round(training_id)
+                    await second.drive()
+                    await until(lambda: _told(logs, "interrupted"))
+                    assert (await second.round(training_id, 2)).status == "selecting"
+                value = await second.ended(training_id, 2)
+                assert (value.status, await second.weight(training_id)) == ("completed", 2.0)
+        assert await first.weight(training_id) == 2.0  # it reads what the other one wrote
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
