@@ -64,15 +64,7 @@ class Coordinator:
     async def run(self) -> None:
         """Tick until cancelled; a tick that fails is logged and the loop goes on."""
         while True:
-            try:
-                await self.tick()
-            except Exception as error:
-                if is_outage(error):
-                    self._outage.meet(error)
-                else:
-                    log.exception("tick failed")
-            else:
-                self._outage.end()
+            await self._outage.outlast(self.tick, "tick failed")
             await self._clock.sleep(self._settings.tick_seconds)
 
     async def tick(self) -> None:

@@ -12,7 +12,7 @@ from app.domain.errors import NotFound
 from app.services.agents import PROBE_CONNECTIONS, AgentCaller
 from app.services.outages import Outage
 from app.settings import HealthSettings
-from app.store.database import Database, is_outage
+from app.store.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -32,15 +32,7 @@ class HealthProber:
         """Tick until cancelled; a tick that fails is logged and the loop goes on."""
         while True:
             await self._clock.sleep(self._interval / 2)
-            try:
-                await self.tick()
-            except Exception as error:
-                if is_outage(error):
-                    self._outage.meet(error)
-                else:
-                    log.exception("health tick failed")
-            else:
-                self._outage.end()
+            await self._outage.outlast(self.tick, "health tick failed")
 
     async def tick(self) -> None:
         """Probe every client that was silent for more than an interval."""

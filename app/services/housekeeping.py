@@ -12,7 +12,7 @@ from app.domain.errors import NotFound
 from app.domain.rounds import ENDED
 from app.services.outages import Outage
 from app.services.rounds.files import RoundFiles
-from app.store.database import Database, is_outage
+from app.store.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -31,15 +31,7 @@ class Housekeeper:
     async def run(self) -> None:
         """Tick until cancelled; a tick that fails is logged and the loop goes on."""
         while True:
-            try:
-                await self.tick()
-            except Exception as error:
-                if is_outage(error):
-                    self._outage.meet(error)
-                else:
-                    log.exception("housekeeping failed")
-            else:
-                self._outage.end()
+            await self._outage.outlast(self.tick, "housekeeping failed")
             await asyncio.sleep(PERIOD)  # of the machine, whose clock dates the files
 
     async def tick(self) -> None:

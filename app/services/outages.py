@@ -1,10 +1,11 @@
 """Telling operators of an outage of the database once, not at every try until it is over."""
 
 import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 
-from app.store.database import in_a_line
+from app.store.database import in_a_line, is_outage
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +21,18 @@ class Outage:
         if self._since is None:
             self._since = time.monotonic()
             log.error("the database does not answer", reason=in_a_line(error))
+
+    async def outlast(self, tick: Callable[[], Awaitable[None]], otherwise: str) -> None:
+        """One tick of a loop that goes on whatever happens; what is no outage is logged as `otherwise`."""
+        try:
+            await tick()
+        except Exception as error:
+            if is_outage(error):
+                self.meet(error)
+            else:
+                log.exception(otherwise)
+        else:
+            self.end()
 
     def end(self) -> None:
         """A try came through."""
