@@ -10,7 +10,10 @@ from app.domain.selection.types import Weights
 TrainingStatus = Literal["created", "running", "paused", "completed", "failed", "cancelled"]
 StopReason = Literal["target_accuracy", "max_rounds", "cancelled", "too_many_failed_rounds"]
 TrainingEvent = Literal["start", "resume", "run one round of", "pause", "cancel", "complete", "fail", "rest"]
-Aggregation = Literal["fedavg", "fedprox", "weighted", "fedavgm"]
+Aggregation = Literal[
+    "fedavg", "fedprox", "weighted", "fedavgm", "fedadam", "fedyogi", "fedadagrad",
+    "median", "trimmed_mean", "krum", "multi_krum", "geometric_median",
+]  # fmt: skip
 Scalar = bool | int | float | str | None
 
 # What a user asks reads as "cannot <event> a training that is <status>". `rest` is the end of a single round.

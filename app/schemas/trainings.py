@@ -5,12 +5,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
 
+from app.domain.aggregation import BYZANTINE_CLIENTS, shortage
 from app.domain.trainings import RoundPolicy, Scalar, SelectionConfig, Training, TrainingConfig
-from app.schemas.fields import PLAIN_PATTERN, STRICT, Instant, PlainText, RequestModel, ResponseModel
+from app.schemas.fields import PLAIN_PATTERN, STRICT, Instant, PlainText, RequestModel, ResponseModel, wrong_fields
 from app.schemas.selections import Seed, SelectionRules
 from app.settings import TrainingSettings
 
-AggregationName = Literal["fedavg", "fedprox", "weighted", "fedavgm"]
+AggregationName = Literal[
+    "fedavg", "fedprox", "weighted", "fedavgm", "fedadam", "fedyogi", "fedadagrad",
+    "median", "trimmed_mean", "krum", "multi_krum", "geometric_median",
+]  # fmt: skip
 DEFAULT_PROXIMAL_MU = 0.01
 MAX_HYPERPARAMETERS = 256
 
@@ -36,7 +40,7 @@ Value = Annotated[Scalar, PlainValidator(_scalar, json_schema_input_type=bool | 
 
 
 class Hyperparameters(RequestModel):
-    """Handed to the trainer, further keys of your own included. The server's two are for `fedavgm`."""
+    """Handed to the trainer, further keys of your own included. Those that begin with `server_` are for aggregation."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Annotated[PlainText, Field(min_length=1)], Value] = Field(init=False)
@@ -47,6 +51,13 @@ class Hyperparameters(RequestModel):
     proximal_mu: Annotated[float, Field(ge=0, le=1e6, description="0 by default, 0.01 for fedprox")] | None = None
     server_learning_rate: Annotated[float, Field(gt=0, le=1e6)] | None = None
     server_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    server_second_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    server_adaptivity: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    server_clip_norm: Annotated[float, Field(gt=0, le=1e12, description="The longest update, any if absent")] | None = (
+        None
+    )
+    server_trim_fraction: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    server_byzantine_clients: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
     @model_validator(mode="after")
     def _not_too_many(self) -> "Hyperparameters":
@@ -106,6 +117,14 @@ class CreateTraining(RequestModel):
     evaluation: Evaluation = Evaluation()
     topology: Annotated[Literal["star"], Field(description="Relay trees are planned for a later version")] = "star"
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _enough_clients_for_the_rule(self) -> "CreateTraining":
+        given = self.hyperparameters.server_byzantine_clients
+        byzantine = BYZANTINE_CLIENTS if given is None else given
+        if problem := shortage(self.aggregation, self.selection.max_clients, byzantine):
+            raise wrong_fields([(("selection", "max_clients"), f"should be larger: {problem}")])
+        return self
 
     def config(self, defaults: TrainingSettings) -> TrainingConfig:
         rules = self.selection

@@ -141,6 +141,12 @@ class ModelStore:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
+def give_back(mapped: memoryview) -> None:
+    """Let go of the memory behind what `ModelStore.map` gave; what is read again comes from the file again."""
+    if isinstance(mapped.obj, mmap.mmap):
+        mapped.obj.madvise(mmap.MADV_DONTNEED)
+
+
 class _Writer:
     """A file on its way into the store; it is opened by the first write."""
 

@@ -11,7 +11,10 @@ from app.store.tables import model_versions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
-    """Immutable parameters, named by the SHA-256 of their file; round 0 is the initial model. Size in bytes."""
+    """Immutable parameters, named by the SHA-256 of their file; round 0 is the initial model. Size in bytes.
+
+    `optimiser_state` names the file of what the server optimiser remembers after this version, None if nothing.
+    """
 
     training_id: str
     round: int
@@ -19,6 +22,7 @@ class ModelVersion:
     parent: str | None
     size: int
     created_at: float
+    optimiser_state: str | None = None
 
 
 class ModelVersionRepository:

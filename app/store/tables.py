@@ -174,6 +174,7 @@ model_versions = Table(
     Column("parent", _Sha256),
     Column("size", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("optimiser_state", _Sha256),
 )
 
 events = Table(

@@ -1,6 +1,7 @@
 """Aggregation, by hand."""
 
-from typing import Any, get_args
+import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +11,14 @@ from app.domain.aggregation import (
     WEIGHTS,
     Parameters,
     UpdateFacts,
+    Updates,
     check_model,
     check_update,
     mean_by_examples,
     next_model,
     update_quality,
-    weighted_mean,
 )
+from app.domain.aggregation.blocks import ALL_BLOCKS, LARGEST_BLOCK, SMALLEST_BLOCK
 from app.domain.errors import Invalid, UnusableRound, UpdateRejected
 from app.domain.trainings import Aggregation, TrainingConfig
 
@@ -31,8 +33,21 @@ def config(rule: Aggregation = "fedavg", **hyperparameters: float) -> TrainingCo
     return TrainingConfig(name="t", aggregation=rule, hyperparameters=hyperparameters)
 
 
-def aggregated(model: Parameters, *updates: tuple[Parameters, float]) -> dict[str, npt.NDArray[Any]]:
-    return next_model(config(), model, None, weighted_mean(model, updates))
+def aggregated(
+    model: Parameters, *updates: tuple[Parameters, int], rule: Aggregation = "fedavg", **hyperparameters: float
+) -> dict[str, npt.NDArray[Any]]:
+    """The new model from updates, each with its number of examples."""
+    clip = hyperparameters.get("server_clip_norm", math.inf)
+    given = Updates(model, [update for update, _ in updates], clip_norm=clip)
+    facts = [UpdateFacts(examples, 1.0, 0.5) for _, examples in updates]
+    return next_model(config(rule, **hyperparameters), given, facts).parameters
+
+
+def stepped(
+    given: TrainingConfig, model: Parameters, before: Parameters | None, mean: Parameters
+) -> dict[str, npt.NDArray[Any]]:
+    """The new model where the updates' mean is `mean`."""
+    return next_model(given, Updates(model, [mean]), [UpdateFacts(1, 1.0, 0.5)], before=before).parameters
 
 
 def only(result: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -48,52 +63,73 @@ def test_what_an_update_weighs(rule: Aggregation, weight: float) -> None:
     assert WEIGHTS[rule](FACTS) == weight
 
 
-def test_every_rule_has_a_weight() -> None:
-    assert set(WEIGHTS) == set(get_args(Aggregation))
-
-
 def test_the_mean_of_updates_by_their_weights() -> None:
     model = {"w": f32(9, 9), "b": f32(9)}
-    updates = [({"w": f32(1, 2), "b": f32(0)}, 10.0), ({"w": f32(5, 6), "b": f32(8)}, 30.0)]
-    mean = weighted_mean(model, updates)
-    np.testing.assert_array_equal(mean["w"], [4.0, 5.0])  # (10 * 1 + 30 * 5) / 40, (10 * 2 + 30 * 6) / 40
-    np.testing.assert_array_equal(mean["b"], [6.0])  # 30 * 8 / 40
-    assert {tensor.dtype for tensor in mean.values()} == {np.dtype(np.float64)}
+    mean = aggregated(model, ({"w": f32(1, 2), "b": f32(0)}, 10), ({"w": f32(5, 6), "b": f32(8)}, 30))
+    np.testing.assert_array_equal(mean["w"], f32(4, 5))  # (10 * 1 + 30 * 5) / 40, (10 * 2 + 30 * 6) / 40
+    np.testing.assert_array_equal(mean["b"], f32(6))  # 30 * 8 / 40
 
 
 def test_an_update_of_no_weight_counts_nothing() -> None:
-    result = only(aggregated({"w": f32(0)}, ({"w": f32(3)}, 4.0), ({"w": f32(1e30)}, 0.0)))
+    result = only(aggregated({"w": f32(0)}, ({"w": f32(3)}, 4), ({"w": f32(1e30)}, 0)))
     np.testing.assert_array_equal(result, f32(3))
 
 
 def test_the_mean_of_one_update_is_that_update_to_the_bit() -> None:
     update = np.random.default_rng(1).standard_normal(1000).astype(np.float32)
-    np.testing.assert_array_equal(only(aggregated({"w": update * 0}, ({"w": update}, 7.0))), update)
+    np.testing.assert_array_equal(only(aggregated({"w": update * 0}, ({"w": update}, 7))), update)
 
 
-def test_updates_are_taken_one_at_a_time() -> None:
-    alive: list[int] = []
+@pytest.mark.parametrize(
+    ("clients", "block"), [(1, LARGEST_BLOCK), (100, ALL_BLOCKS // 100), (10 * ALL_BLOCKS, SMALLEST_BLOCK)]
+)
+def test_blocks_cover_every_tensor_and_stay_small_together(clients: int, block: int) -> None:
+    released: list[int] = []
+    model = {"w": np.zeros(2 * block + 1, np.float32).reshape(1, -1), "e": f32(), "b": np.zeros((), np.float32)}
+    updates = Updates(model, [model] * clients, release=lambda: released.append(1))
+    found = [(name, rows.start, rows.stop) for name, rows in updates.blocks()]
+    assert found == [("b", 0, 1), ("w", 0, block), ("w", block, 2 * block), ("w", 2 * block, 2 * block + 1)]
+    assert len(released) == len(found)
 
-    def lazily() -> Any:
-        for number in range(3):
-            alive.append(number)
-            yield {"w": f32(number)}, 1.0
 
-    np.testing.assert_array_equal(weighted_mean({"w": f32(0)}, lazily())["w"], [1.0])
-    assert alive == [0, 1, 2]
+@pytest.mark.parametrize("clients", [1, 3, 200])
+def test_blocks_do_not_show_in_the_result(clients: int) -> None:
+    drawn = np.random.default_rng(2).standard_normal((clients, 70_000))
+    result = only(aggregated({"w": np.zeros(70_000)}, *(({"w": row}, 1) for row in drawn)))
+    np.testing.assert_allclose(result, drawn.mean(axis=0), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("updates", [[], [({"w": f32(1)}, 0.0)], [({"w": f32(1)}, 0.0), ({"w": f32(2)}, 0.0)]])
-def test_updates_that_weigh_nothing_give_no_model(updates: list[tuple[Parameters, float]]) -> None:
+@pytest.mark.parametrize("updates", [[], [({"w": f32(1)}, 0)], [({"w": f32(1)}, 0), ({"w": f32(2)}, 0)]])
+def test_updates_that_weigh_nothing_give_no_model(updates: list[tuple[Parameters, int]]) -> None:
     with pytest.raises(UnusableRound, match="add up to zero"):
-        weighted_mean({"w": f32(0)}, updates)
+        aggregated({"w": f32(0)}, *updates)
+
+
+def test_an_update_that_went_too_far_is_shortened_over_all_its_tensors() -> None:
+    # from (1, 1) to (4, 5): 3 and 4, a way of 5, of which 2.5 are allowed; the other one went 1
+    model = {"w": f32(1), "b": f32(1)}
+    far, near = {"w": f32(4), "b": f32(5)}, {"w": f32(1), "b": f32(2)}
+    clipped = aggregated(model, (far, 1), (near, 1), server_clip_norm=2.5)
+    np.testing.assert_array_equal(clipped["w"], f32((2.5 + 1) / 2))
+    np.testing.assert_array_equal(clipped["b"], f32((3 + 2) / 2))
+
+
+def test_an_update_of_just_the_allowed_length_is_left_as_it_is() -> None:
+    update = {"w": f32(4, 5)}
+    np.testing.assert_array_equal(only(aggregated({"w": f32(1, 1)}, (update, 1), server_clip_norm=5.0)), update["w"])
+
+
+def test_a_length_beyond_all_numbers_is_shortened_to_nothing() -> None:
+    model = {"w": np.array([-1e308, 1.0])}
+    far = {"w": np.array([1e308, 5.0])}
+    np.testing.assert_array_equal(only(aggregated(model, (far, 1), server_clip_norm=1.0)), model["w"])
 
 
 @pytest.mark.parametrize("dtype", ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "<i1", "<u8", "<u4", "<u2", "|u1", "|b1"])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (1, 2, 3)])
 def test_the_new_model_has_the_dtypes_and_shapes_of_the_old(dtype: str, shape: tuple[int, ...]) -> None:
     model = {"w": np.ones(shape, dtype)}
-    result = only(aggregated(model, (model, 3.0), (model, 4.0)))
+    result = only(aggregated(model, (model, 3), (model, 4)))
     assert (result.dtype, result.shape) == (np.dtype(dtype), shape)
     np.testing.assert_array_equal(result, model["w"])
 
@@ -101,14 +137,14 @@ def test_the_new_model_has_the_dtypes_and_shapes_of_the_old(dtype: str, shape: t
 @pytest.mark.parametrize(
     ("values", "weights", "mean"),
     [
-        ([1, 2], [1.0, 2.0], 2),  # 5 / 3 = 1.67
-        ([1, 4], [2.0, 1.0], 2),
-        ([1, 2], [2.0, 1.0], 1),  # 4 / 3
-        ([-1, -2], [1.0, 2.0], -2),
-        ([7, 8], [1.0, 1.0], 8),  # 7.5, to the even one
+        ([1, 2], [1, 2], 2),  # 5 / 3 = 1.67
+        ([1, 4], [2, 1], 2),
+        ([1, 2], [2, 1], 1),  # 4 / 3
+        ([-1, -2], [1, 2], -2),
+        ([7, 8], [1, 1], 8),  # 7.5, to the even one
     ],
 )
-def test_integers_are_rounded_to_the_nearest(values: list[int], weights: list[float], mean: int) -> None:
+def test_integers_are_rounded_to_the_nearest(values: list[int], weights: list[int], mean: int) -> None:
     updates = [({"w": np.array([value], np.int64)}, weight) for value, weight in zip(values, weights, strict=True)]
     assert only(aggregated({"w": np.zeros(1, np.int64)}, *updates)) == mean
 
@@ -118,31 +154,31 @@ def test_the_ends_of_an_integers_range_do_not_wrap_around(dtype: type[Any]) -> N
     limits = np.iinfo(dtype)
     for end in (limits.min, limits.max):
         tensor = {"w": np.array([end], dtype)}
-        result = int(only(aggregated(tensor, (tensor, 1.0), (tensor, 2.0)))[0])
+        result = int(only(aggregated(tensor, (tensor, 1), (tensor, 2)))[0])
         assert result == pytest.approx(end, rel=2**-50)  # 64 bits are more than a float64 tells apart
         assert (result < 0) == (end < 0)
 
 
 @pytest.mark.parametrize(("votes", "result"), [([1, 1, 0], True), ([1, 0, 0], False), ([1, 0], False)])
 def test_a_bool_is_what_most_say(votes: list[int], result: bool) -> None:
-    updates = [({"w": np.array([vote], np.bool_)}, 1.0) for vote in votes]
+    updates = [({"w": np.array([vote], np.bool_)}, 1) for vote in votes]
     assert only(aggregated({"w": np.zeros(1, np.bool_)}, *updates)) == result
 
 
 def test_a_mean_that_leaves_its_dtype_gives_no_model() -> None:
     huge = {"w": np.array([1e308])}
     with pytest.raises(UnusableRound, match="'w' of the new model is not finite"):
-        aggregated(huge, (huge, 10.0), (huge, 10.0))  # 10 * 1e308 is beyond float64
+        aggregated(huge, (huge, 10), (huge, 10))  # 10 * 1e308 is beyond float64
     with pytest.raises(UnusableRound, match="not finite"):
-        next_model(config(), {"w": np.zeros(1, np.float16)}, None, {"w": np.array([1e5])})
+        stepped(config(), {"w": np.zeros(1, np.float16)}, None, {"w": np.array([1e5])})
     with pytest.raises(UnusableRound, match="not finite"):
-        next_model(config(), {"w": np.zeros(1, np.int32)}, None, {"w": np.array([np.inf])})
+        stepped(config(), {"w": np.zeros(1, np.int32)}, None, {"w": np.array([np.inf])})
 
 
 @pytest.mark.parametrize("rule", ["fedavg", "fedprox", "weighted"])
 def test_other_rules_take_the_mean_as_it_is(rule: Aggregation) -> None:
     given = config(rule, server_learning_rate=0.5, server_momentum=0.5)
-    result = next_model(given, {"w": f32(10)}, {"w": f32(0)}, {"w": np.array([20.0])})
+    result = stepped(given, {"w": f32(10)}, {"w": f32(0)}, {"w": np.array([20.0])})
     np.testing.assert_array_equal(only(result), f32(20))
 
 
@@ -160,20 +196,20 @@ def test_server_momentum_goes_on_in_the_direction_of_the_last_step(
     hyperparameters: dict[str, float], before: float | None, result: float
 ) -> None:
     past = None if before is None else {"w": f32(before)}
-    found = next_model(config("fedavgm", **hyperparameters), {"w": f32(10)}, past, {"w": np.array([20.0])})
+    found = stepped(config("fedavgm", **hyperparameters), {"w": f32(10)}, past, {"w": np.array([20.0])})
     np.testing.assert_allclose(only(found), f32(result), rtol=1e-6)
 
 
 def test_momentum_does_not_carry_an_unsigned_integer_below_zero() -> None:
     model, before = {"w": np.array([1], np.uint8)}, {"w": np.array([200], np.uint8)}
-    found = next_model(config("fedavgm"), model, before, {"w": np.array([1.0])})
+    found = stepped(config("fedavgm"), model, before, {"w": np.array([1.0])})
     assert only(found) == 0  # 1 + 0.9 * (1 - 200) = -178
 
 
 def test_momentum_that_runs_away_gives_no_model() -> None:
     model, before = {"w": np.array([1e308])}, {"w": np.array([-1e308])}
     with pytest.raises(UnusableRound, match="not finite"):
-        next_model(config("fedavgm"), model, before, {"w": np.array([1e308])})
+        stepped(config("fedavgm"), model, before, {"w": np.array([1e308])})
 
 
 MODEL: dict[str, npt.NDArray[Any]] = {"w": f32(1, 2), "n": np.array(3, np.int64)}

@@ -135,6 +135,11 @@ HYPERPARAMETERS: list[Case] = [
     *one("proximal_mu", True, "7", [], -0.1),
     *one("server_learning_rate", True, "7", 0),
     *one("server_momentum", True, "7", 1, -0.1),
+    *one("server_second_momentum", True, "7", 1, -0.1),
+    *one("server_adaptivity", True, "7", 0, -0.1),
+    *one("server_clip_norm", True, "7", 0, -0.1, 1e300),
+    *one("server_trim_fraction", True, "7", 0, 0.5, -0.1),
+    *one("server_byzantine_clients", True, "7", 1.5, -1, 10**6),
     *one("mine", *SCALAR_TROUBLE),
     ({"": 1}, "/"),
     ({"a\0": 1}, "/a\0"),
@@ -166,6 +171,11 @@ TRAINING: list[Case] = [
     ),
     *one("evaluation", None, 7, [], "x"),
     *within("evaluation", [*one("clients", *NOT_A_COUNT, 100_001), *one("unknown", 1)]),
+    ({"aggregation": "krum", "selection": {"min_clients": 1, "max_clients": 4}}, "/selection/max_clients"),
+    (
+        {"aggregation": "multi_krum", "hyperparameters": {"server_byzantine_clients": 14}},  # 31 of at most 30
+        "/selection/max_clients",
+    ),
     *one("unknown", 1),
     *one("status", "running"),
 ]

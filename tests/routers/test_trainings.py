@@ -97,6 +97,21 @@ async def test_fedprox_has_a_proximal_term_unless_told_otherwise(sqlite_api: Api
     assert (await sqlite_api.http.post("/v1/trainings", json=body)).json()["hyperparameters"]["proximal_mu"] == 0.01
 
 
+async def test_krum_takes_the_fewest_clients_that_it_can_do_with(sqlite_api: Api) -> None:
+    body: dict[str, Any] = {
+        "name": "digits",
+        "aggregation": "krum",
+        "selection": {"min_clients": 1, "max_clients": 7},
+        "hyperparameters": {"server_byzantine_clients": 2, "server_clip_norm": 1.5},
+    }
+    answer = await sqlite_api.http.post("/v1/trainings", json=body)
+    assert (answer.status_code, answer.json()["aggregation"]) == (201, "krum")
+    assert body["hyperparameters"].items() <= answer.json()["hyperparameters"].items()
+
+    body["selection"] = {"min_clients": 1, "max_clients": 6}
+    assert_problem(await sqlite_api.http.post("/v1/trainings", json=body), 422, "/selection/max_clients")
+
+
 async def test_the_configured_defaults_apply(sqlite_url: str, tmp_path: Path) -> None:
     async with running_api(tmp_path / "data", sqlite_url, training={"target_accuracy": 0.75, "max_rounds": 5}) as api:
         training = (await api.http.post("/v1/trainings", json={"name": "digits"})).json()

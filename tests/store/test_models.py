@@ -10,7 +10,7 @@ from app.store.database import Database
 from app.store.models import ModelVersion
 from tests.store.samples import training, version
 
-FIRST, SECOND = version(0, "a"), version(1, "b", parent="a" * 64, size=2**40)
+FIRST, SECOND = version(0, "a"), version(1, "b", parent="a" * 64, size=2**40, optimiser_state="c" * 64)
 
 
 @pytest.fixture

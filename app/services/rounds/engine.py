@@ -135,16 +135,16 @@ class RoundEngine:
     async def _aggregate(self, lease: Lease, training: Training, value: Round) -> Round:
         spool = self._files.spool(value)
         async with self._db.read() as tx:
-            before = (await tx.models.find(value.training_id, value.base_model or "")).parent
+            base = await tx.models.find(value.training_id, value.base_model or "")
         await self._recover(training, value)
         try:
-            stored = await asyncio.to_thread(self._files.aggregate, training.config, value, before, spool)
+            stored, state = await asyncio.to_thread(self._files.aggregate, training.config, value, base, spool)
         except UnusableRound as error:
             value = await self._ledger.abandoned(lease, value, str(error))
         except NotFound as error:
             value = await self._ledger.abandoned(lease, value, f"an update is gone from the spool: {error}")
         else:
-            value = await self._ledger.committed(lease, value, stored)
+            value = await self._ledger.committed(lease, value, stored, state)
         received = [part.client_id for part in value.participations if part.status == "received"]
         self._participants.forget((await self._clients(received)).values(), value, "fit")
         return value

@@ -1,23 +1,25 @@
 """Parameters on their way through a round: loading, checking, averaging. It blocks: the engine calls it in threads."""
 
+import math
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.domain.aggregation import (
-    WEIGHTS,
+    Parameters,
     UpdateFacts,
+    Updates,
     check_examples,
     check_model,
     check_update,
     next_model,
-    weighted_mean,
 )
-from app.domain.errors import UpdateRejected
+from app.domain.errors import NotFound, UnusableRound, UpdateRejected
 from app.domain.rounds import Participation, Round
 from app.domain.selection.sketches import sketch
 from app.domain.trainings import TrainingConfig
-from app.store.model_store import ModelFiles, ModelStore, StoredFile
+from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back
+from app.store.models import ModelVersion
 from app.wire.codec import Packed, pack, unpack
 from app.wire.errors import WireError
 from app.wire.tasks import TaskResult, read_result
@@ -96,25 +98,50 @@ class RoundFiles:
         received = [part for part in value.participations if part.status == "received"]
         return [part for part in received if part.update is None or not spool.has(part.update)]
 
-    def aggregate(self, config: TrainingConfig, value: Round, before: str | None, spool: ModelStore) -> StoredFile:
+    def aggregate(
+        self, config: TrainingConfig, value: Round, base: ModelVersion, spool: ModelStore
+    ) -> tuple[StoredFile, str | None]:
         """The next model from the received updates, always in the order of the client ids: the same bytes each time.
 
+        `base` is the version of the round's base model. With the new one comes the name of the file that holds the
+        server optimiser's state, None if it has none. Both files are in the model store.
+
         Raises:
-            UnusableRound: the updates give no model.
+            UnusableRound: the updates give no model, or the optimiser's state is gone.
             NotFound: the spool lacks an update.
         """
         received = sorted((p for p in value.participations if p.status == "received"), key=lambda p: p.client_id)
-        model = self.load(value.base_model or "").parameters()
-        updates = ((unpack(spool.map(part.update or ""))[0].parameters(), _weight(config, part)) for part in received)
-        mean = weighted_mean(model, updates)
-        past = None if before is None else self.load(before).parameters()
-        return self.models.write(pack(next_model(config, model, past, mean)).payload())
+        maps = [spool.map(part.update or "") for part in received]
+
+        def release() -> None:
+            for mapped in maps:
+                give_back(mapped)
+
+        updates = Updates(
+            self.load(base.sha256).parameters(),
+            [unpack(mapped)[0].parameters() for mapped in maps],
+            clip_norm=config.hyperparameter("server_clip_norm", math.inf),
+            release=release,
+        )
+        before = None if base.parent is None else self.load(base.parent).parameters()
+        new = next_model(
+            config, updates, [_reported(part) for part in received], before=before, state=self._state(base)
+        )
+        stored = self.models.write(pack(new.parameters).payload())
+        return stored, None if new.state is None else self.models.write(pack(new.state).payload()).sha256
+
+    def _state(self, base: ModelVersion) -> Parameters | None:
+        if base.optimiser_state is None:
+            return None
+        try:
+            return self.load(base.optimiser_state).parameters()
+        except NotFound as error:
+            raise UnusableRound(f"the server optimiser's state is gone: {error}") from error
 
 
 def facts(result: TaskResult) -> UpdateFacts:
     return UpdateFacts(num_examples=result.num_examples, loss=result.loss, accuracy=result.accuracy)
 
 
-def _weight(config: TrainingConfig, part: Participation) -> float:
-    reported = UpdateFacts(num_examples=part.num_examples or 0, loss=part.loss or 0.0, accuracy=part.accuracy or 0.0)
-    return WEIGHTS[config.aggregation](reported)
+def _reported(part: Participation) -> UpdateFacts:
+    return UpdateFacts(num_examples=part.num_examples or 0, loss=part.loss or 0.0, accuracy=part.accuracy or 0.0)

@@ -145,12 +145,15 @@ class RoundLedger:
             await tx.rounds.put(value)
         return value
 
-    async def committed(self, lease: Lease, value: Round, stored: StoredFile) -> Round:
+    async def committed(
+        self, lease: Lease, value: Round, stored: StoredFile, optimiser_state: str | None = None
+    ) -> Round:
         """Aggregating -> evaluating: the new model version, the round's step and the training's pointer, together."""
         async with self.owned(lease) as tx:
             training = await tx.trainings.get(value.training_id)
             value = replace(value, status=next_status(value.status, "committed"), model=stored.sha256)
-            await tx.models.add(self._version(training.id, value.number, stored, value.base_model))
+            version = self._version(training.id, value.number, stored, value.base_model)
+            await tx.models.add(replace(version, optimiser_state=optimiser_state))
             await tx.trainings.put(replace(training, model=stored.sha256, updated_at=self._clock.now()))
             await tx.rounds.put(value)
             await self._note(tx, value, "round.aggregated", model=stored.sha256, parent=value.base_model)

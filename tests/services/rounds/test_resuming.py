@@ -58,6 +58,48 @@ async def test_a_round_survives_its_coordinator(
                 assert len(trainer.fitted) == 2
 
 
+@pytest.mark.parametrize(("when", "name"), [("before", "committed"), ("after", "committed"), ("after", "frozen")])
+async def test_what_a_server_optimiser_remembers_survives_its_coordinator(
+    database_url: str, tmp_path: Path, when: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainers = {"a": Adder(1.0), "b": Adder(3.0)}
+    async with plane(tmp_path, database_url, trainers) as first:
+        undisturbed = await first.create(aggregation="fedadam")
+        for _ in range(3):
+            await first.run_round(undisturbed)
+
+        training_id = await first.create(aggregation="fedadam", max_rounds=3)
+        await first.run_round(training_id)
+        with monkeypatch.context() as patch:
+            died = _die(patch, when, name)
+            await first.system.trainings.start(training_id)
+            await until(lambda: _driven_to_death(first, died))
+        await _expire_leases(first)
+
+        async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
+            await second.drive()
+            await until(lambda: _is_completed(second, training_id))
+            for number in range(4):
+                wanted = (await second.system.models.get(undisturbed, number)).version
+                found = (await second.system.models.get(training_id, number)).version
+                assert (found.sha256, found.optimiser_state) == (wanted.sha256, wanted.optimiser_state)
+                assert (found.optimiser_state is None) == (number == 0)
+
+
+async def test_a_round_is_abandoned_where_the_server_optimiser_has_lost_its_memory(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    async with plane(tmp_path, sqlite_url, {"a": Adder(1.0)}) as running:
+        training_id = await running.create(aggregation="fedyogi")
+        await running.run_round(training_id)
+        state = (await running.system.models.get(training_id, 1)).version.optimiser_state
+        assert state is not None
+        (running.system.settings.model_directory / state).unlink()
+        value = await running.run_round(training_id)
+        reason = f"the server optimiser's state is gone: there is no model file {state!r}"
+        assert (value.status, value.failure_reason) == ("abandoned", reason)
+
+
 async def test_an_owner_that_lost_its_lease_writes_nothing(database_url: str, tmp_path: Path) -> None:
     trainers = {"a": Adder(1.0)}
     trainers["a"].open.clear()
@@ -208,6 +250,11 @@ def _die(patch: pytest.MonkeyPatch, when: str, name: str) -> asyncio.Event:
     patch.setattr("app.services.coordinator.Coordinator._release", dead)
     patch.setattr("app.services.rounds.participants.Participants.forget", lambda *_args: None)
     return died
+
+
+async def _driven_to_death(running: Plane, died: asyncio.Event) -> bool:
+    await running.drive()  # more than once: the lease of a round before may just be on its way back
+    return died.is_set()
 
 
 async def _expire_leases(running: Plane) -> None:

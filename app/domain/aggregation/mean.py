@@ -1,0 +1,51 @@
+"""Weighted means."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from app.domain.aggregation.blocks import Block, Combine, Updates
+from app.domain.aggregation.updates import UpdateFacts
+from app.domain.errors import UnusableRound
+from app.domain.trainings import Aggregation
+
+
+def by_examples(update: UpdateFacts) -> float:
+    """FedAvg (McMahan et al., 2017): as many votes as examples."""
+    return float(update.num_examples)
+
+
+def by_examples_and_accuracy(update: UpdateFacts) -> float:
+    """Examples times accuracy: an update that learned nothing counts nothing."""
+    return update.num_examples * update.accuracy
+
+
+# FedProx (Li et al., 2020) differs from FedAvg in the trainer's loss alone: `proximal_mu` is handed to it.
+WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
+    "fedavg": by_examples,
+    "fedprox": by_examples,
+    "weighted": by_examples_and_accuracy,
+    "fedavgm": by_examples,
+    "fedadam": by_examples,
+    "fedyogi": by_examples,
+    "fedadagrad": by_examples,
+}
+
+
+def weighted_mean(updates: Updates, weights: Sequence[float]) -> Combine:
+    """The mean in float64, one weight for each update.
+
+    Raises:
+        UnusableRound: there is no update, or no weight above zero.
+    """
+    total = sum(weights)
+    if total <= 0:
+        raise UnusableRound("the updates' weights add up to zero")
+
+    def combine(name: str, rows: slice) -> Block:
+        accumulated = np.zeros(rows.stop - rows.start)
+        for index, weight in enumerate(weights):
+            accumulated += weight * updates.one(index, name, rows)
+        return accumulated / total
+
+    return combine

@@ -1,0 +1,95 @@
+"""From the updates of a round to the next global model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.aggregation.blocks import Block, Combine, Updates, values
+from app.domain.aggregation.mean import WEIGHTS, weighted_mean
+from app.domain.aggregation.robust import (
+    BYZANTINE_CLIENTS,
+    TRIM_FRACTION,
+    geometric_median,
+    krum,
+    median,
+    shortage,
+    trimmed_mean,
+)
+from app.domain.aggregation.server import optimiser
+from app.domain.aggregation.updates import Parameters, UpdateFacts
+from app.domain.errors import UnusableRound
+from app.domain.trainings import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class NextModel:
+    """The new parameters, and the server optimiser's state, None where it has none."""
+
+    parameters: dict[str, npt.NDArray[Any]]
+    state: Parameters | None
+
+
+def next_model(
+    config: TrainingConfig,
+    updates: Updates,
+    facts: Sequence[UpdateFacts],
+    *,
+    before: Parameters | None = None,
+    state: Parameters | None = None,
+) -> NextModel:
+    """Combine `updates`, computed in float64, in the dtypes of their model.
+
+    Args:
+        config: names the rule, whose parameters are the ``server_*`` hyperparameters.
+        updates: in an order that is the same each time.
+        facts: of each update.
+        before: the model before the round's base model, None in the first round.
+        state: what the round before gave as state, None in the first round.
+
+    Raises:
+        UnusableRound: there are too few updates for the rule, none has a weight, or a value is not finite.
+    """
+    model = updates.model
+    step = optimiser(config, model, before, state)
+    new = {name: np.empty(tensor.shape, tensor.dtype) for name, tensor in model.items()}
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        combine = combination(config, updates, facts)
+        for name, rows in updates.blocks():
+            value = step.step(name, rows, values(model, name, rows), combine(name, rows))
+            new[name].reshape(-1)[rows] = _as_dtype(name, value, model[name].dtype)
+    return NextModel(new, step.state())
+
+
+def combination(config: TrainingConfig, updates: Updates, facts: Sequence[UpdateFacts]) -> Combine:
+    """The training's rule over these updates. Raises `UnusableRound` where they are too few or have no weight."""
+    rule, count = config.aggregation, len(updates)
+    if rule in WEIGHTS:
+        return weighted_mean(updates, [WEIGHTS[rule](fact) for fact in facts])
+    byzantine = int(config.hyperparameter("server_byzantine_clients", BYZANTINE_CLIENTS))
+    if problem := shortage(rule, count, byzantine):
+        raise UnusableRound(problem)
+    if rule == "trimmed_mean":
+        return trimmed_mean(updates, config.hyperparameter("server_trim_fraction", TRIM_FRACTION))
+    if rule == "krum":
+        return krum(updates, byzantine, keep=1)
+    if rule == "multi_krum":
+        return krum(updates, byzantine, keep=count - byzantine - 2)
+    return geometric_median(updates) if rule == "geometric_median" else median(updates)
+
+
+def _as_dtype(name: str, value: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """`value` in the model's dtype: integers are the nearest that the dtype holds, a bool is a majority's."""
+    cast = value.astype(dtype) if dtype.kind == "f" else value
+    if not np.isfinite(cast).all():
+        raise UnusableRound(f"tensor {name!r} of the new model is not finite")
+    if dtype.kind == "b":
+        return value > 1 / 2
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        # float64 has no 2^63 - 1: as a bound it would be 2^63, which overflows
+        top = float(limits.max) if int(float(limits.max)) <= limits.max else np.nextafter(float(limits.max), 0.0)
+        return np.clip(np.rint(value), float(limits.min), top).astype(dtype)
+    return cast

@@ -1,0 +1,74 @@
+"""What comes with an update, and what makes one fit to be aggregated."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.errors import Invalid, UpdateRejected
+
+Parameters = Mapping[str, npt.NDArray[Any]]
+
+PLAUSIBLE_FACTOR = 10  # more examples than this many times the registered data size are not believed
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFacts:
+    """What an agent reports with its update: examples (at least 1), mean loss, accuracy (0..1)."""
+
+    num_examples: int
+    loss: float
+    accuracy: float
+
+
+def check_model(parameters: Parameters) -> None:
+    """Raise `Invalid` unless `parameters` can be a training's first model: some tensor, and every value finite."""
+    if not parameters:
+        raise Invalid("", "the file holds no tensor")
+    for name, tensor in parameters.items():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            pointer = name.replace("~", "~0").replace("/", "~1")
+            raise Invalid(f"/{pointer}", f"tensor {name!r} holds values that are not finite")
+
+
+def check_examples(num_examples: int, data_size: int) -> None:
+    """Raise `UpdateRejected` where a client of `data_size` samples speaks for more than it can have."""
+    if num_examples > PLAUSIBLE_FACTOR * data_size:
+        raise UpdateRejected(f"num_examples is not plausible: more than {PLAUSIBLE_FACTOR} x data_size {data_size}")
+
+
+def check_update(update: Parameters, model: Parameters, facts: UpdateFacts, data_size: int) -> None:
+    """Raise `UpdateRejected` unless `update` may be averaged into `model`.
+
+    Names, shapes and dtypes must be the model's, every value finite, and the number of examples plausible for a client
+    that registered `data_size` samples.
+    """
+    if update.keys() != model.keys():
+        missing, extra = sorted(model.keys() - update.keys()), sorted(update.keys() - model.keys())
+        raise UpdateRejected(f"its tensors are not the model's: missing {missing[:3]}, unknown {extra[:3]}")
+    for name, tensor in model.items():
+        got = update[name]
+        if got.shape != tensor.shape or got.dtype != tensor.dtype:
+            raise UpdateRejected(
+                f"tensor {name!r} is {got.dtype}{list(got.shape)}, the model's is {tensor.dtype}{list(tensor.shape)}"
+            )
+        if got.dtype.kind == "f" and not np.isfinite(got).all():
+            raise UpdateRejected(f"tensor {name!r} holds values that are not finite")
+    check_examples(facts.num_examples, data_size)
+
+
+def mean_by_examples(measured: Iterable[UpdateFacts]) -> tuple[float, float] | None:
+    """Accuracy and loss over everything that was measured, each client counted by its examples; None of nothing."""
+    results = list(measured)
+    examples = sum(result.num_examples for result in results)
+    if examples == 0:
+        return None
+    accuracy = sum(result.num_examples * result.accuracy for result in results) / examples
+    return accuracy, sum(result.num_examples * result.loss for result in results) / examples
+
+
+def update_quality(loss: float) -> float:
+    """Quality in 0..1 of an update with this mean training loss: exp(-loss), a negative loss counts as 0."""
+    return float(np.exp(-max(loss, 0.0)))
