@@ -12,11 +12,12 @@ every offset was checked.
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
@@ -32,13 +33,16 @@ MAX_SIDE = 2**48  # an empty tensor may have any other side, within what an addr
 
 _LENGTH = struct.Struct("<Q")
 _DTYPES: Mapping[str, np.dtype[Any]] = {
-    name: np.dtype(code)
-    for name, code in {
-        "F64": "<f8", "F32": "<f4", "F16": "<f2",
-        "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1",
-        "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1",
-        "BOOL": "?",
-    }.items()
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    **{
+        name: np.dtype(code)
+        for name, code in {
+            "F64": "<f8", "F32": "<f4", "F16": "<f2",
+            "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1",
+            "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1",
+            "BOOL": "?",
+        }.items()
+    },
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
@@ -53,21 +57,19 @@ class TensorSpec:
     stop: int
 
 
+Layout = Mapping[str, TensorSpec]
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
     """Tensors that lie ready to be sent: their layout and one block of bytes."""
 
-    layout: Mapping[str, TensorSpec]
+    layout: Layout
     block: memoryview
 
     def payload(self, metadata: Mapping[str, str] | None = None) -> tuple[bytes, memoryview]:
         """The header with `metadata`, and the block; sent one after the other they are a complete file."""
-        entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
-        for name, spec in self.layout.items():
-            entries[name] = {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": (spec.start, spec.stop)}
-        text = json.dumps(entries, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return _LENGTH.pack(len(text)) + text, self.block
+        return header(self.layout, metadata), self.block
 
     def parameters(self) -> dict[str, npt.NDArray[Any]]:
         """Read-only views into the block."""
@@ -83,36 +85,56 @@ class Packed:
         return views
 
 
-def pack(parameters: Parameters) -> Packed:
-    """Lay tensors out in one block, widest dtype first so that each starts aligned, whatever the mapping's order.
+def header(layout: Layout, metadata: Mapping[str, str] | None = None) -> bytes:
+    """What stands in front of a block with this layout."""
+    entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    for name, spec in layout.items():
+        entries[name] = {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": (spec.start, spec.stop)}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return _LENGTH.pack(len(text)) + text
+
+
+def arrange(parameters: Parameters) -> dict[str, TensorSpec]:
+    """A layout: widest dtype first, so that each tensor starts aligned, then by name, whatever the mapping's order.
 
     Raises:
         MalformedParameters: a dtype that the format cannot hold, or a name that it reserves.
     """
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for name, array in parameters.items():
-        if name == "__metadata__":
-            raise MalformedParameters("a tensor cannot be named __metadata__")
-        little = array.dtype.newbyteorder("<")
-        if little not in _NAMES:
-            raise MalformedParameters(f"tensor {name!r} has dtype {array.dtype}, which cannot be sent")
-        # ascontiguousarray turns a scalar into one element, so the shape is put back
-        arrays[name] = np.ascontiguousarray(array, little).reshape(array.shape)
+    if "__metadata__" in parameters:
+        raise MalformedParameters("a tensor cannot be named __metadata__")
     layout: dict[str, TensorSpec] = {}
     position = 0
-    for name in sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name)):
-        array = arrays[name]
-        layout[name] = TensorSpec(_NAMES[array.dtype], array.shape, position, position + array.nbytes)
+    for name in sorted(parameters, key=lambda name: (-parameters[name].itemsize, name)):
+        array = parameters[name]
+        dtype = _NAMES.get(array.dtype.newbyteorder("<"))
+        if dtype is None:
+            raise MalformedParameters(f"tensor {name!r} has dtype {array.dtype}, which cannot be sent")
+        layout[name] = TensorSpec(dtype, array.shape, position, position + array.nbytes)
         position += array.nbytes
-    block = bytearray(position)
+    return layout
+
+
+def pack(parameters: Parameters) -> Packed:
+    """Lay tensors out in one block. Errors as `arrange`."""
+    layout = arrange(parameters)
+    block = bytearray(sum(array.nbytes for array in parameters.values()))
     for name, spec in layout.items():
-        block[spec.start : spec.stop] = arrays[name].reshape(-1).view(np.uint8).data
+        block[spec.start : spec.stop] = _bytes(parameters[name])
     return Packed(layout, memoryview(block).toreadonly())
 
 
+def pieces(parameters: Parameters, metadata: Mapping[str, str] | None = None) -> Iterator[bytes | memoryview]:
+    """A complete file of `parameters`, tensor by tensor and without a copy of them. Errors as `arrange`."""
+    layout = arrange(parameters)
+    yield header(layout, metadata)
+    for name in layout:
+        yield _bytes(parameters[name])
+
+
 def encode(parameters: Parameters, metadata: Mapping[str, str] | None = None) -> bytes:
-    """A complete file of `parameters` in one piece."""
-    return b"".join(pack(parameters).payload(metadata))
+    """A complete file of `parameters` in one piece. Errors as `arrange`."""
+    return b"".join(pieces(parameters, metadata))
 
 
 def unpack(buffer: Buffer) -> tuple[Packed, dict[str, str]]:
@@ -127,12 +149,12 @@ def unpack(buffer: Buffer) -> tuple[Packed, dict[str, str]]:
     (length,) = _LENGTH.unpack_from(view)
     if length > min(MAX_HEADER_BYTES, len(view) - _LENGTH.size):
         raise MalformedParameters(f"the header claims {length} bytes, the file has {len(view)}")
-    header = _parse_header(bytes(view[_LENGTH.size : _LENGTH.size + length]))
+    entries = _parse_header(bytes(view[_LENGTH.size : _LENGTH.size + length]))
     block = view[_LENGTH.size + length :]
-    metadata = header.pop("__metadata__", {})
+    metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise MalformedParameters("__metadata__ must map strings to strings")
-    layout = {name: _parse_spec(name, entry) for name, entry in header.items()}
+    layout = {name: _parse_spec(name, entry) for name, entry in entries.items()}
     _check_cover(layout, len(block))
     return Packed(layout, block), metadata
 
@@ -141,6 +163,11 @@ def decode(buffer: Buffer) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]
     """Parameters (read-only views into `buffer`) and metadata of a complete file; errors as `unpack`."""
     packed, metadata = unpack(buffer)
     return packed.parameters(), metadata
+
+
+def _bytes(array: npt.NDArray[Any]) -> memoryview:
+    """The values as they are sent: in order, little-endian; a view of the array where it lies like that already."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 def _parse_header(text: bytes) -> dict[str, Any]:

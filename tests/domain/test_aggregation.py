@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -18,9 +19,10 @@ from app.domain.aggregation import (
     next_model,
     update_quality,
 )
-from app.domain.aggregation.blocks import ALL_BLOCKS, LARGEST_BLOCK, SMALLEST_BLOCK
+from app.domain.aggregation.blocks import ALL_BLOCKS, LARGEST_BLOCK, RESIDENT_BYTES, SMALLEST_BLOCK
 from app.domain.errors import Invalid, UnusableRound, UpdateRejected
 from app.domain.trainings import Aggregation, TrainingConfig
+from tests.domain.models import assembled
 
 FACTS = UpdateFacts(num_examples=10, loss=1.0, accuracy=0.5)
 
@@ -40,14 +42,15 @@ def aggregated(
     clip = hyperparameters.get("server_clip_norm", math.inf)
     given = Updates(model, [update for update, _ in updates], clip_norm=clip)
     facts = [UpdateFacts(examples, 1.0, 0.5) for _, examples in updates]
-    return next_model(config(rule, **hyperparameters), given, facts).parameters
+    return assembled(next_model(config(rule, **hyperparameters), given, facts), model)
 
 
 def stepped(
     given: TrainingConfig, model: Parameters, before: Parameters | None, mean: Parameters
 ) -> dict[str, npt.NDArray[Any]]:
     """The new model where the updates' mean is `mean`."""
-    return next_model(given, Updates(model, [mean]), [UpdateFacts(1, 1.0, 0.5)], before=before).parameters
+    updates = Updates(model, [mean])
+    return assembled(next_model(given, updates, [UpdateFacts(1, 1.0, 0.5)], before=before), model)
 
 
 def only(result: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -81,15 +84,50 @@ def test_the_mean_of_one_update_is_that_update_to_the_bit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("clients", "block"), [(1, LARGEST_BLOCK), (100, ALL_BLOCKS // 100), (10 * ALL_BLOCKS, SMALLEST_BLOCK)]
+    ("dtype", "largest"),
+    [(np.float64, 1.7e308), (np.float32, 3.4e38), (np.float16, 65504.0), (ml_dtypes.bfloat16, 3.38e38)],
+)
+def test_values_at_the_end_of_their_dtype_have_a_mean(dtype: type[Any], largest: float) -> None:
+    huge = {"w": np.array([largest, -1.0], dtype)}
+    np.testing.assert_array_equal(only(aggregated(huge, (huge, 5000), (huge, 5000))), huge["w"])
+
+
+def test_a_mean_of_float32_is_within_some_units_of_the_exact_one() -> None:
+    rng = np.random.default_rng(5)
+    drawn = rng.standard_normal((100, 3000)).astype(np.float32)
+    examples = rng.integers(1, 1000, 100)
+    updates = [({"w": row}, int(count)) for row, count in zip(drawn, examples, strict=True)]
+    result = only(aggregated({"w": f32(*[0] * 3000)}, *updates))
+    exact = np.average(drawn.astype(np.float64), axis=0, weights=examples)
+    assert np.abs(result - exact).max() < 4 * np.finfo(np.float32).eps * np.abs(drawn).mean()
+
+
+def test_half_precision_is_summed_in_more_than_half_precision() -> None:
+    for dtype in (np.float16, ml_dtypes.bfloat16):
+        model = {"w": np.ones(1, dtype)}
+        step = np.spacing(dtype(1))  # what 4096 times 1 + 2^-n is rounded to, step by step, is far off
+        assert only(aggregated(model, *[({"w": np.array([1 + step], dtype)}, 1)] * 4096))[0] == dtype(1) + step
+
+
+@pytest.mark.parametrize(
+    ("clients", "block"), [(1, LARGEST_BLOCK), (200, ALL_BLOCKS // 200), (10 * ALL_BLOCKS, SMALLEST_BLOCK)]
 )
 def test_blocks_cover_every_tensor_and_stay_small_together(clients: int, block: int) -> None:
-    released: list[int] = []
     model = {"w": np.zeros(2 * block + 1, np.float32).reshape(1, -1), "e": f32(), "b": np.zeros((), np.float32)}
-    updates = Updates(model, [model] * clients, release=lambda: released.append(1))
-    found = [(name, rows.start, rows.stop) for name, rows in updates.blocks()]
-    assert found == [("b", 0, 1), ("w", 0, block), ("w", block, 2 * block), ("w", 2 * block, 2 * block + 1)]
-    assert len(released) == len(found)
+    found = [(name, rows.start, rows.stop) for name, rows in Updates(model, [model] * clients).blocks()]
+    assert found == [("w", 0, block), ("w", block, 2 * block), ("w", 2 * block, 2 * block + 1), ("b", 0, 1)]
+
+
+def test_memory_is_given_back_before_much_was_read_and_at_the_end() -> None:
+    seen: list[int] = []
+    model = {"w": np.zeros(1 << 20, np.float32)}
+    updates = Updates(model, [model] * 31, release=lambda: seen.append(-1))
+    for _, rows in updates.blocks():
+        seen.append(32 * 4 * (rows.stop - rows.start))  # the model is read too
+    pieces = "".join("|" if one < 0 else "." for one in seen).rstrip("|").split("|")
+    assert seen[-1] == -1
+    assert max(map(len, pieces)) * seen[0] == RESIDENT_BYTES
+    assert len(pieces) == 2  # of 128 MiB in all
 
 
 @pytest.mark.parametrize("clients", [1, 3, 200])
@@ -125,7 +163,9 @@ def test_a_length_beyond_all_numbers_is_shortened_to_nothing() -> None:
     np.testing.assert_array_equal(only(aggregated(model, (far, 1), server_clip_norm=1.0)), model["w"])
 
 
-@pytest.mark.parametrize("dtype", ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "<i1", "<u8", "<u4", "<u2", "|u1", "|b1"])
+@pytest.mark.parametrize(
+    "dtype", ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "<i1", "<u8", "<u4", "<u2", "|u1", "|b1", "bfloat16"]
+)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (1, 2, 3)])
 def test_the_new_model_has_the_dtypes_and_shapes_of_the_old(dtype: str, shape: tuple[int, ...]) -> None:
     model = {"w": np.ones(shape, dtype)}
@@ -166,10 +206,7 @@ def test_a_bool_is_what_most_say(votes: list[int], result: bool) -> None:
 
 
 def test_a_mean_that_leaves_its_dtype_gives_no_model() -> None:
-    huge = {"w": np.array([1e308])}
     with pytest.raises(UnusableRound, match="'w' of the new model is not finite"):
-        aggregated(huge, (huge, 10), (huge, 10))  # 10 * 1e308 is beyond float64
-    with pytest.raises(UnusableRound, match="not finite"):
         stepped(config(), {"w": np.zeros(1, np.float16)}, None, {"w": np.array([1e5])})
     with pytest.raises(UnusableRound, match="not finite"):
         stepped(config(), {"w": np.zeros(1, np.int32)}, None, {"w": np.array([np.inf])})
@@ -233,11 +270,25 @@ def test_an_update_like_the_model_may_be_averaged() -> None:
         ({**MODEL, "w": f32(1, np.nan)}, r"tensor 'w' holds values that are not finite"),
         ({**MODEL, "w": f32(np.inf, 1)}, r"not finite"),
         ({**MODEL, "w": f32(-np.inf, 1)}, r"not finite"),
+        ({**MODEL, "w": np.array([1, 2], ml_dtypes.bfloat16)}, r"tensor 'w' is bfloat16\[2\]"),
     ],
 )
 def test_why_an_update_is_rejected(update: Parameters, reason: str) -> None:
     with pytest.raises(UpdateRejected, match=reason):
         check_update(update, MODEL, FACTS, data_size=10)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("place", [0, 1 << 20, (1 << 20) + 1])
+def test_no_value_of_a_large_tensor_is_overlooked(dtype: type[Any], place: int) -> None:
+    model = {"w": np.zeros((1 << 20) + 2, dtype)}
+    update = {"w": model["w"].copy()}
+    update["w"][place] = np.nan
+    released: list[int] = []
+    check_update(model, model, FACTS, data_size=10, release=lambda: released.append(1))
+    assert len(released) == math.ceil(model["w"].nbytes / (1 << 20))
+    with pytest.raises(UpdateRejected, match="not finite"):
+        check_update(update, model, FACTS, data_size=10)
 
 
 def test_a_claim_of_more_examples_than_anybody_believes_is_rejected() -> None:

@@ -1,25 +1,35 @@
 """Adaptive server optimisers against the formulas of their paper, value by value."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.domain.aggregation import NextModel, Parameters, UpdateFacts, Updates, next_model
+from app.domain.aggregation import Parameters, UpdateFacts, Updates, next_model
 from app.domain.errors import UnusableRound
 from app.domain.trainings import Aggregation, TrainingConfig
+from tests.domain.models import assembled
 
 RULES: tuple[Aggregation, ...] = ("fedadam", "fedyogi", "fedadagrad")
 FACTS = UpdateFacts(1, 1.0, 0.5)
 
 
+@dataclass(frozen=True)
+class Stepped:
+    parameters: dict[str, npt.NDArray[Any]]
+    state: Parameters | None
+
+
 def step(
     rule: Aggregation, model: Parameters, mean: Parameters, state: Parameters | None = None, **hyperparameters: float
-) -> NextModel:
+) -> Stepped:
     config = TrainingConfig(name="t", aggregation=rule, hyperparameters=hyperparameters)
-    return next_model(config, Updates(model, [mean]), [FACTS], state=state)
+    new = next_model(config, Updates(model, [mean]), [FACTS], state=state)
+    return Stepped(assembled(new, model), new.optimiser.state())
 
 
 def by_the_paper(
@@ -55,7 +65,7 @@ def test_some_rounds_of_each(rule: Aggregation, own: bool) -> None:
         given = {}
         beta_1 = 0.0 if rule == "fedadagrad" else 0.9
         wanted = by_the_paper(rule, means, rate=0.1, beta_1=beta_1, beta_2=0.99, tau=1e-3)
-    new = NextModel({"w": np.zeros(1)}, None)
+    new = Stepped({"w": np.zeros(1)}, None)
     for mean in means:
         new = step(rule, new.parameters, {"w": np.array([mean])}, new.state, **given)
     assert new.parameters["w"][0] == pytest.approx(wanted, rel=1e-12)
@@ -83,6 +93,7 @@ def test_what_is_no_floating_point_number_takes_the_mean_and_is_not_remembered(r
         "n": np.array([5], np.int64),
         "b": np.array([False]),
         "half": np.ones((2, 1), np.float16),
+        "brain": np.ones(1, ml_dtypes.bfloat16),
         "double": np.ones((), np.float64),
         "empty": np.ones((0, 3), np.float32),
     }
@@ -96,7 +107,12 @@ def test_what_is_no_floating_point_number_takes_the_mean_and_is_not_remembered(r
     assert {name: (tensor.dtype.name, tensor.shape) for name, tensor in new.state.items()} == {
         f"{moment}/{name}": (dtype, shape)
         for moment in ("first", "second")
-        for name, dtype, shape in (("half", "float32", (2, 1)), ("double", "float64", ()), ("empty", "float32", (0, 3)))
+        for name, dtype, shape in (
+            ("half", "float32", (2, 1)),
+            ("brain", "float32", (1,)),
+            ("double", "float64", ()),
+            ("empty", "float32", (0, 3)),
+        )
     }
 
 

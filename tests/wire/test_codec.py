@@ -5,6 +5,7 @@ import json
 import struct
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from app.wire.codec import decode, encode, pack, unpack
+from app.wire.codec import decode, encode, pack, pieces, unpack
 from app.wire.errors import MalformedParameters
 
 DTYPES = ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "<i1", "<u8", "<u4", "<u2", "<u1", "?"]
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(lambda name: name != "__metadata__")
 arrays = st.sampled_from(DTYPES).flatmap(
@@ -86,6 +88,29 @@ def test_a_file_with_one_changed_header_byte_is_read_or_refused(
 
     with contextlib.suppress(MalformedParameters):
         decode(changed)
+
+
+def test_bfloat16_is_a_float32_of_two_bytes() -> None:
+    file = encode({"w": np.array([[1.0, -2.5]], BFLOAT16)})
+    (length,) = struct.unpack_from("<Q", file)
+
+    assert json.loads(file[8 : 8 + length])["w"]["dtype"] == "BF16"
+    assert file[8 + length :].hex() == "803f" + "20c0"  # 0x3f80 and 0xc020, the upper halves of 0x3f800000, 0xc0200000
+    assert_same(decode(file)[0]["w"], np.array([[1.0, -2.5]], BFLOAT16))
+
+
+@given(parameter_sets, metadata_maps)
+def test_pieces_are_the_file_and_copy_nothing(
+    parameters: dict[str, npt.NDArray[Any]], metadata: dict[str, str]
+) -> None:
+    found = list(pieces(parameters, metadata))
+
+    assert b"".join(found) == b"".join(pack(parameters).payload(metadata))
+    for piece in found[1:]:
+        assert isinstance(piece, memoryview)
+        assert not piece or any(
+            np.shares_memory(np.frombuffer(piece, np.uint8), array) for array in parameters.values()
+        )
 
 
 def test_other_byte_orders_and_strides_are_sent_as_values() -> None:

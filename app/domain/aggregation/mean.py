@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
-from app.domain.aggregation.blocks import Block, Combine, Updates
+from app.domain.aggregation.blocks import Combine, Updates
 from app.domain.aggregation.updates import UpdateFacts
 from app.domain.errors import UnusableRound
 from app.domain.trainings import Aggregation
@@ -33,19 +31,11 @@ WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
 
 
 def weighted_mean(updates: Updates, weights: Sequence[float]) -> Combine:
-    """The mean in float64, one weight for each update.
+    """The mean, one weight for each update.
 
     Raises:
         UnusableRound: there is no update, or no weight above zero.
     """
-    total = sum(weights)
-    if total <= 0:
+    if sum(weights) <= 0:
         raise UnusableRound("the updates' weights add up to zero")
-
-    def combine(name: str, rows: slice) -> Block:
-        accumulated = np.zeros(rows.stop - rows.start)
-        for index, weight in enumerate(weights):
-            accumulated += weight * updates.one(index, name, rows)
-        return accumulated / total
-
-    return combine
+    return lambda name, rows: updates.mean(weights, name, rows)

@@ -1,13 +1,13 @@
 """From the updates of a round to the next global model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.aggregation.blocks import Block, Combine, Updates, values
+from app.domain.aggregation.blocks import Block, Combine, Updates
 from app.domain.aggregation.mean import WEIGHTS, weighted_mean
 from app.domain.aggregation.robust import (
     BYZANTINE_CLIENTS,
@@ -18,18 +18,24 @@ from app.domain.aggregation.robust import (
     shortage,
     trimmed_mean,
 )
-from app.domain.aggregation.server import optimiser
-from app.domain.aggregation.updates import Parameters, UpdateFacts
+from app.domain.aggregation.server import Optimiser, optimiser
+from app.domain.aggregation.updates import Parameters, UpdateFacts, is_floating
 from app.domain.errors import UnusableRound
 from app.domain.trainings import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
 class NextModel:
-    """The new parameters, and the server optimiser's state, None where it has none."""
+    """A new model, computed as it is read.
 
-    parameters: dict[str, npt.NDArray[Any]]
-    state: Parameters | None
+    Attributes:
+        blocks: its values, flattened, in the order of the model that the updates started from and in its dtypes; once.
+            Raises `UnusableRound` where a value is not finite.
+        optimiser: what the next round has to be given is its `state`, once all blocks were read.
+    """
+
+    blocks: Iterator[npt.NDArray[Any]]
+    optimiser: Optimiser
 
 
 def next_model(
@@ -40,7 +46,7 @@ def next_model(
     before: Parameters | None = None,
     state: Parameters | None = None,
 ) -> NextModel:
-    """Combine `updates`, computed in float64, in the dtypes of their model.
+    """Combine `updates`.
 
     Args:
         config: names the rule, whose parameters are the ``server_*`` hyperparameters.
@@ -50,17 +56,20 @@ def next_model(
         state: what the round before gave as state, None in the first round.
 
     Raises:
-        UnusableRound: there are too few updates for the rule, none has a weight, or a value is not finite.
+        UnusableRound: there are too few updates for the rule, or none has a weight.
     """
-    model = updates.model
-    step = optimiser(config, model, before, state)
-    new = {name: np.empty(tensor.shape, tensor.dtype) for name, tensor in model.items()}
+    step = optimiser(config, updates.model, before, state)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
         combine = combination(config, updates, facts)
-        for name, rows in updates.blocks():
-            value = step.step(name, rows, values(model, name, rows), combine(name, rows))
-            new[name].reshape(-1)[rows] = _as_dtype(name, value, model[name].dtype)
-    return NextModel(new, step.state())
+    return NextModel(_blocks(updates, combine, step), step)
+
+
+def _blocks(updates: Updates, combine: Combine, step: Optimiser) -> Iterator[npt.NDArray[Any]]:
+    for name, rows in updates.blocks():
+        with np.errstate(over="ignore", invalid="ignore"):  # not around the yield: it would hold for the caller too
+            value = step.step(name, rows, combine(name, rows))
+            new = _as_dtype(name, value, updates.model[name].dtype)
+        yield new
 
 
 def combination(config: TrainingConfig, updates: Updates, facts: Sequence[UpdateFacts]) -> Combine:
@@ -82,7 +91,7 @@ def combination(config: TrainingConfig, updates: Updates, facts: Sequence[Update
 
 def _as_dtype(name: str, value: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """`value` in the model's dtype: integers are the nearest that the dtype holds, a bool is a majority's."""
-    cast = value.astype(dtype) if dtype.kind == "f" else value
+    cast = value.astype(dtype, copy=False) if is_floating(dtype) else value
     if not np.isfinite(cast).all():
         raise UnusableRound(f"tensor {name!r} of the new model is not finite")
     if dtype.kind == "b":

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.aggregation.blocks import Block, values
-from app.domain.aggregation.updates import Parameters
+from app.domain.aggregation.blocks import Block, Double, values
+from app.domain.aggregation.updates import Parameters, is_floating
 from app.domain.errors import UnusableRound
 from app.domain.trainings import Aggregation, TrainingConfig
 
@@ -35,7 +35,7 @@ FIRST, SECOND = "first/", "second/"  # before a tensor's name, the names of its 
 class Optimiser(Protocol):
     """Goes from block to block."""
 
-    def step(self, name: str, rows: slice, now: Block, mean: Block) -> Block:
+    def step(self, name: str, rows: slice, mean: Block) -> Block:
         """The new values at some places of a tensor."""
 
     def state(self) -> Parameters | None:
@@ -45,7 +45,7 @@ class Optimiser(Protocol):
 class TakeMean:
     """No optimiser."""
 
-    def step(self, _name: str, _rows: slice, _now: Block, mean: Block) -> Block:
+    def step(self, _name: str, _rows: slice, mean: Block) -> Block:
         return mean
 
     def state(self) -> None:
@@ -54,13 +54,15 @@ class TakeMean:
 
 @dataclass(frozen=True, slots=True)
 class Momentum:
-    """`before` is the model before the base model, None in the first round."""
+    """`before` is the model before `model`, None in the first round."""
 
+    model: Parameters
     before: Parameters | None
     rate: float
     momentum: float
 
-    def step(self, name: str, rows: slice, now: Block, mean: Block) -> Block:
+    def step(self, name: str, rows: slice, mean: Block) -> Block:
+        now = values(self.model, name, rows)
         past = now if self.before is None else values(self.before, name, rows)
         return now + (self.rate * (mean - now) + self.momentum * (now - past))
 
@@ -68,18 +70,18 @@ class Momentum:
         return None
 
 
-Second = Callable[[Block, Block, float], Block]
+Second = Callable[[Double, Double, float], Double]
 
 
-def _adam(second: Block, squared: Block, beta: float) -> Block:
+def _adam(second: Double, squared: Double, beta: float) -> Double:
     return beta * second + (1 - beta) * squared
 
 
-def _yogi(second: Block, squared: Block, beta: float) -> Block:
+def _yogi(second: Double, squared: Double, beta: float) -> Double:
     return second - (1 - beta) * squared * np.sign(second - squared)
 
 
-def _adagrad(second: Block, squared: Block, _beta: float) -> Block:
+def _adagrad(second: Double, squared: Double, _beta: float) -> Double:
     return second + squared
 
 
@@ -104,17 +106,19 @@ class Adaptive:
         self._momentum = config.hyperparameter("server_momentum", momentum)
         self._second_momentum = config.hyperparameter("server_second_momentum", SECOND_MOMENTUM)
         self._tau = config.hyperparameter("server_adaptivity", ADAPTIVITY)
+        self._model = model
         self._past = state
         self._next: dict[str, npt.NDArray[Any]] = {
             moment + name: np.empty(tensor.shape, np.promote_types(tensor.dtype, np.float32))
             for name, tensor in model.items()
-            if tensor.dtype.kind == "f"
+            if is_floating(tensor.dtype)
             for moment in (FIRST, SECOND)
         }
 
-    def step(self, name: str, rows: slice, now: Block, mean: Block) -> Block:
+    def step(self, name: str, rows: slice, mean: Block) -> Block:
         if FIRST + name not in self._next:
             return mean
+        now = values(self._model, name, rows)
         difference = mean - now
         first = self._momentum * self._moment(FIRST + name, rows, 0.0) + (1 - self._momentum) * difference
         second = self._take_in(
@@ -130,7 +134,7 @@ class Adaptive:
     def state(self) -> Parameters:
         return self._next
 
-    def _moment(self, key: str, rows: slice, at_first: float) -> Block:
+    def _moment(self, key: str, rows: slice, at_first: float) -> Double:
         if self._past is None:
             return np.full(rows.stop - rows.start, at_first)
         return values(self._past, key, rows)
@@ -144,5 +148,5 @@ def optimiser(
         return Adaptive(config, model, state)
     if config.aggregation == "fedavgm":
         rate = config.hyperparameter("server_learning_rate", RATE)
-        return Momentum(before, rate, config.hyperparameter("server_momentum", MOMENTUM))
+        return Momentum(model, before, rate, config.hyperparameter("server_momentum", MOMENTUM))
     return TakeMean()

@@ -1,9 +1,10 @@
 """What comes with an update, and what makes one fit to be aggregated."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +13,9 @@ from app.domain.errors import Invalid, UpdateRejected
 Parameters = Mapping[str, npt.NDArray[Any]]
 
 PLAUSIBLE_FACTOR = 10  # more examples than this many times the registered data size are not believed
+
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_CHECKED_BYTES = 1 << 20  # of a tensor, at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +27,17 @@ class UpdateFacts:
     accuracy: float
 
 
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether values are floating-point numbers; numpy itself does not count bfloat16 among them."""
+    return dtype.kind == "f" or dtype == _BFLOAT16
+
+
 def check_model(parameters: Parameters) -> None:
     """Raise `Invalid` unless `parameters` can be a training's first model: some tensor, and every value finite."""
     if not parameters:
         raise Invalid("", "the file holds no tensor")
     for name, tensor in parameters.items():
-        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        if not _is_finite(tensor):
             pointer = name.replace("~", "~0").replace("/", "~1")
             raise Invalid(f"/{pointer}", f"tensor {name!r} holds values that are not finite")
 
@@ -39,12 +48,20 @@ def check_examples(num_examples: int, data_size: int) -> None:
         raise UpdateRejected(f"num_examples is not plausible: more than {PLAUSIBLE_FACTOR} x data_size {data_size}")
 
 
-def check_update(update: Parameters, model: Parameters, facts: UpdateFacts, data_size: int) -> None:
+def check_update(
+    update: Parameters,
+    model: Parameters,
+    facts: UpdateFacts,
+    data_size: int,
+    *,
+    release: Callable[[], None] = lambda: None,
+) -> None:
     """Raise `UpdateRejected` unless `update` may be averaged into `model`.
 
     Names, shapes and dtypes must be the model's, every value finite, and the number of examples plausible for a client
-    that registered `data_size` samples.
+    that registered `data_size` samples. `release` is called between blocks; who maps a file gives its memory back.
     """
+    check_examples(facts.num_examples, data_size)
     if update.keys() != model.keys():
         missing, extra = sorted(model.keys() - update.keys()), sorted(update.keys() - model.keys())
         raise UpdateRejected(f"its tensors are not the model's: missing {missing[:3]}, unknown {extra[:3]}")
@@ -54,9 +71,20 @@ def check_update(update: Parameters, model: Parameters, facts: UpdateFacts, data
             raise UpdateRejected(
                 f"tensor {name!r} is {got.dtype}{list(got.shape)}, the model's is {tensor.dtype}{list(tensor.shape)}"
             )
-        if got.dtype.kind == "f" and not np.isfinite(got).all():
+    for name, tensor in update.items():
+        if not _is_finite(tensor, release):
             raise UpdateRejected(f"tensor {name!r} holds values that are not finite")
-    check_examples(facts.num_examples, data_size)
+
+
+def _is_finite(tensor: npt.NDArray[Any], release: Callable[[], None] = lambda: None) -> bool:
+    if not is_floating(tensor.dtype):
+        return True
+    flat, size = tensor.reshape(-1), _CHECKED_BYTES // tensor.itemsize
+    for start in range(0, len(flat), size):
+        if not np.isfinite(flat[start : start + size]).all():
+            return False
+        release()
+    return True
 
 
 def mean_by_examples(measured: Iterable[UpdateFacts]) -> tuple[float, float] | None:

@@ -3,10 +3,12 @@
 import math
 import secrets
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from app.domain.aggregation import (
-    Parameters,
     UpdateFacts,
     Updates,
     check_examples,
@@ -20,7 +22,7 @@ from app.domain.selection.sketches import sketch
 from app.domain.trainings import TrainingConfig
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back
 from app.store.models import ModelVersion
-from app.wire.codec import Packed, pack, unpack
+from app.wire.codec import Packed, arrange, header, pieces, unpack
 from app.wire.errors import WireError
 from app.wire.tasks import TaskResult, read_result
 
@@ -71,12 +73,15 @@ class RoundFiles:
 
     def check(self, spool: ModelStore, update: StoredFile, model: Packed, data_size: int) -> TaskResult:
         """What the agent says of an update that may be aggregated. Raises `UpdateRejected`."""
+        mapped = spool.map(update.sha256)
         try:
-            packed, metadata = unpack(spool.map(update.sha256))
+            packed, metadata = unpack(mapped)
             result = read_result(metadata)
-        except (WireError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+        except WireError as error:
             raise UpdateRejected(str(error)) from error
-        check_update(packed.parameters(), model.parameters(), facts(result), data_size)
+        check_update(
+            packed.parameters(), model.parameters(), facts(result), data_size, release=lambda: give_back(mapped)
+        )
         return result
 
     def sketch(self, spool: ModelStore, update: StoredFile, model: Packed) -> tuple[float, ...] | None:
@@ -111,32 +116,40 @@ class RoundFiles:
             NotFound: the spool lacks an update.
         """
         received = sorted((p for p in value.participations if p.status == "received"), key=lambda p: p.client_id)
-        maps = [spool.map(part.update or "") for part in received]
-
-        def release() -> None:
-            for mapped in maps:
-                give_back(mapped)
-
-        updates = Updates(
-            self.load(base.sha256).parameters(),
-            [unpack(mapped)[0].parameters() for mapped in maps],
-            clip_norm=config.hyperparameter("server_clip_norm", math.inf),
-            release=release,
-        )
-        before = None if base.parent is None else self.load(base.parent).parameters()
+        updates = [unpack(spool.map(part.update or ""))[0] for part in received]
+        model, state = self.load(base.sha256), self._state(base)
+        before = None if base.parent is None else self.load(base.parent)
+        parameters = model.parameters()
+        layout = arrange(parameters)
         new = next_model(
-            config, updates, [_reported(part) for part in received], before=before, state=self._state(base)
+            config,
+            Updates(
+                {name: parameters[name] for name in layout},
+                [update.parameters() for update in updates],
+                clip_norm=config.hyperparameter("server_clip_norm", math.inf),
+                release=lambda: _give_back(model, before, state, *updates),
+            ),
+            [_reported(part) for part in received],
+            before=None if before is None else before.parameters(),
+            state=None if state is None else state.parameters(),
         )
-        stored = self.models.write(pack(new.parameters).payload())
-        return stored, None if new.state is None else self.models.write(pack(new.state).payload()).sha256
+        stored = self.models.write(chain([header(layout)], (block.view(np.uint8).data for block in new.blocks)))
+        kept = new.optimiser.state()
+        return stored, None if kept is None else self.models.write(pieces(kept)).sha256
 
-    def _state(self, base: ModelVersion) -> Parameters | None:
+    def _state(self, base: ModelVersion) -> Packed | None:
         if base.optimiser_state is None:
             return None
         try:
-            return self.load(base.optimiser_state).parameters()
+            return self.load(base.optimiser_state)
         except NotFound as error:
             raise UnusableRound(f"the server optimiser's state is gone: {error}") from error
+
+
+def _give_back(*files: Packed | None) -> None:
+    for file in files:
+        if file is not None:
+            give_back(file.block)
 
 
 def facts(result: TaskResult) -> UpdateFacts:
