@@ -4,9 +4,19 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import responsiveness, round, scale, selection, topology  # noqa: A004  (a round is a noun of the domain)
+from benchmarks import (
+    aggregation,
+    memory,
+    responsiveness,
+    round,  # noqa: A004  (a noun of the domain)
+    scale,
+    selection,
+    topology,
+)
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "aggregation": aggregation.main,
+    "memory": memory.main,
     "responsiveness": responsiveness.main,
     "round": round.main,
     "scale": scale.main,

@@ -87,12 +87,18 @@ class Arena:
 
 
 @contextmanager
-def served(*, server_url: str | None = None, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Served]:
+def served(
+    *,
+    server_url: str | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    started: Callable[[int], None] | None = None,
+) -> Iterator[Served]:
     """A control plane without any clients.
 
     Args:
         server_url: a Postgres server's, of which a new database is used; None for a SQLite file.
         settings: of the control plane, as environment variables.
+        started: called with the process's id as soon as it has one.
 
     Raises:
         Stuck: it does not come up.
@@ -103,13 +109,15 @@ def served(*, server_url: str | None = None, settings: Mapping[str, str] = Mappi
         key_file = directory / "admin-key"  # where the control plane looks for it
         key_file.touch(mode=0o600)
         key_file.write_text(secrets.token_urlsafe(32) + "\n")
-        port = _free_port()
+        port = free_port()
         database = None if server_url is None else stack.enter_context(_database(server_url))
         environment = {**_environment(directory, database), **settings}
         command = ("app.cli:main", "serve", "--host", HOST, "--port", str(port))
-        server = stack.enter_context(_running("server", *command, directory=directory, environment=environment))
+        server = stack.enter_context(running("server", *command, directory=directory, environment=environment))
+        if started is not None:
+            started(server.pid)
         plane = Plane(f"http://{HOST}:{port}", key_file.read_text().strip(), check=server.check)
-        _wait_for(stack.enter_context(plane).is_ready)
+        wait_for(stack.enter_context(plane).is_ready)
         yield Served(directory, key_file, environment, server, plane)
 
 
@@ -121,7 +129,7 @@ def arena(*, clients: int, model_bytes: int, server_url: str | None = None) -> I
         floats = str(math.ceil(model_bytes / BYTES_PER_FLOAT))
         agents = tuple(
             stack.enter_context(
-                _running(
+                running(
                     f"agents-{share}", "benchmarks.fleet:main", found.plane.url, str(found.key_file), str(clients),
                     floats, str(share), str(AGENT_PROCESSES), directory=found.directory, environment=found.environment,
                 )
@@ -134,7 +142,7 @@ def arena(*, clients: int, model_bytes: int, server_url: str | None = None) -> I
                 child.check()
             return len(found.plane.get("/v1/clients?limit=1000")["items"]) == clients
 
-        _wait_for(are_registered)
+        wait_for(are_registered)
         positions = np.random.default_rng(0).uniform(0, SIDE, (clients, 2))
         costs = [[None if math.isinf(cost) else float(cost) for cost in row] for row in link_costs(positions)]
         names = [client_id(number) for number in range(clients)]
@@ -177,7 +185,7 @@ def _database(server_url: str) -> Iterator[str]:
 
 
 @contextmanager
-def _running(
+def running(
     name: str, target: str, *arguments: str, directory: Path, environment: Mapping[str, str]
 ) -> Iterator[Child]:
     child = Child(name, target, *arguments, log=directory / f"{name}.log", environment=environment)
@@ -188,7 +196,7 @@ def _running(
         child.wait()
 
 
-def _wait_for(is_up: Callable[[], bool]) -> None:
+def wait_for(is_up: Callable[[], bool]) -> None:
     give_up = time.monotonic() + PATIENCE
     while not is_up():
         if time.monotonic() > give_up:
@@ -214,7 +222,7 @@ def _instant(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -7,7 +7,7 @@ hypervisor gives to somebody else (steal), is in every latency.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
@@ -58,7 +58,7 @@ class Usage:
         )
 
 
-def cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int | Literal["self"]) -> float:
     """User and system time of a process, all its threads included."""
     fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK

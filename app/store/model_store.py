@@ -141,10 +141,11 @@ class ModelStore:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def give_back(mapped: memoryview) -> None:
+def give_back(*maps: memoryview) -> None:
     """Let go of the memory behind what `ModelStore.map` gave; what is read again comes from the file again."""
-    if isinstance(mapped.obj, mmap.mmap):
-        mapped.obj.madvise(mmap.MADV_DONTNEED)
+    for mapped in maps:
+        if isinstance(mapped.obj, mmap.mmap):
+            mapped.obj.madvise(mmap.MADV_DONTNEED)
 
 
 class _Writer:

@@ -28,7 +28,7 @@ Combine = Callable[[str, slice], Block]
 LARGEST_BLOCK = 1 << 16  # values of one update
 ALL_BLOCKS = 1 << 23  # values of all updates together: 64 MiB as float64
 SMALLEST_BLOCK = 1 << 10
-RESIDENT_BYTES = 64 << 20  # read from the updates before their memory is given back
+RESIDENT_BYTES = 16 << 20  # read from the updates before their memory is given back
 
 
 def _keep() -> None:

@@ -119,6 +119,7 @@ class RoundFiles:
         updates = [unpack(spool.map(part.update or ""))[0] for part in received]
         model, state = self.load(base.sha256), self._state(base)
         before = None if base.parent is None else self.load(base.parent)
+        read = [file.block for file in (model, before, state, *updates) if file is not None]
         parameters = model.parameters()
         layout = arrange(parameters)
         new = next_model(
@@ -127,7 +128,7 @@ class RoundFiles:
                 {name: parameters[name] for name in layout},
                 [update.parameters() for update in updates],
                 clip_norm=config.hyperparameter("server_clip_norm", math.inf),
-                release=lambda: _give_back(model, before, state, *updates),
+                release=lambda: give_back(*read),
             ),
             [_reported(part) for part in received],
             before=None if before is None else before.parameters(),
@@ -144,12 +145,6 @@ class RoundFiles:
             return self.load(base.optimiser_state)
         except NotFound as error:
             raise UnusableRound(f"the server optimiser's state is gone: {error}") from error
-
-
-def _give_back(*files: Packed | None) -> None:
-    for file in files:
-        if file is not None:
-            give_back(file.block)
 
 
 def facts(result: TaskResult) -> UpdateFacts:
