@@ -12,7 +12,7 @@ no layer or several are like that, the name decides that comes last when numbers
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,15 @@ BLOCK = 1 << 16  # elements at a time: what they take stays in the processor's c
 MATRIX = 2  # dimensions
 
 
-def sketch(before: Parameters, after: Parameters) -> tuple[float, ...] | None:
+def sketch(
+    before: Parameters, after: Parameters, *, release: Callable[[], None] = lambda: None
+) -> tuple[float, ...] | None:
     """(SIZE,) the sketch of one update; None where the last layer has not moved, or too far for its length to be told.
 
     Args:
         before: the model, of any shapes and dtypes.
         after: the update, alike.
+        release: called between blocks; who maps files gives their memory back.
     """
     folded, square, done = np.zeros(SIZE), 0.0, 0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -42,6 +45,7 @@ def sketch(before: Parameters, after: Parameters) -> tuple[float, ...] | None:
                 moved = np.subtract(new[start : start + BLOCK], old[start : start + BLOCK], dtype=np.float64)
                 square += float((moved * moved).sum())  # not a dot product: BLAS would start threads for it
                 folded += _folded(moved, done + start)
+                release()
             done += len(old)
     if not 0 < square < np.inf:
         return None

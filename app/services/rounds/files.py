@@ -86,7 +86,9 @@ class RoundFiles:
 
     def sketch(self, spool: ModelStore, update: StoredFile, model: Packed) -> tuple[float, ...] | None:
         """What an update that was checked says of its client's labels, None if nothing."""
-        return sketch(model.parameters(), unpack(spool.map(update.sha256))[0].parameters())
+        mapped = spool.map(update.sha256)
+        after = unpack(mapped)[0].parameters()
+        return sketch(model.parameters(), after, release=lambda: give_back(mapped))
 
     def measurement(self, spool: ModelStore, answer: StoredFile, data_size: int) -> TaskResult:
         """What an agent measured in an evaluation. Raises `UpdateRejected`."""
