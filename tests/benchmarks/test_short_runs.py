@@ -22,6 +22,22 @@ def test_a_rounds_time_and_cpu_are_measured() -> None:
     assert done.stdout.splitlines()[-1].startswith("round: the slowest median is ")
 
 
+def test_aggregation_is_compared_with_memcpy() -> None:
+    sizes = ["--updates", "3", "--megabytes", "0.1", "--rules-updates", "5", "--rules-megabytes", "0.1"]
+    done = run("aggregation", *sizes, "--repeats", "1")
+    assert done.returncode in {0, 1}, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("aggregation: ")
+
+
+def test_a_rounds_memory_is_measured_and_its_model_compared() -> None:
+    done = run("memory", "--clients", "3", "--megabytes", "2", "--limit", "1024")
+    assert done.returncode == 0, done.stderr
+    closing = done.stdout.splitlines()[-1]
+    assert closing.startswith("memory: at most ")
+    assert int(closing.split()[3]) > 50  # MB: no Python with numpy is smaller
+    assert run("memory", "--clients", "3", "--megabytes", "2", "--limit", "10").returncode != 0
+
+
 def test_betweenness_and_large_matrices_are_compared() -> None:
     done = run("topology", "--sizes", "12", "40", "--matrix", "40", "--changes", "3", "--repeats", "1")
     assert done.returncode == 1, done.stderr  # nothing is a hundred times faster on so few
@@ -40,6 +56,8 @@ def test_selection_is_timed_as_fleets_grow() -> None:
 
 def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
     assert {line.split()[0] for line in run("--list").stdout.splitlines()} == {
+        "aggregation",
+        "memory",
         "responsiveness",
         "round",
         "scale",

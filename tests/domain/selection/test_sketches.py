@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -94,7 +95,7 @@ def test_an_update_that_has_not_moved_or_went_too_far_has_no_sketch() -> None:
     assert sketch({"w": np.zeros((0, 2))}, {"w": np.zeros((0, 2))}) is None
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int8, np.uint64, np.bool_])
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.int8, np.uint64, np.bool_])
 def test_any_dtype_will_do(dtype: npt.DTypeLike) -> None:
     up = np.array([[0, 1, 1], [1, 0, 1]]).astype(dtype)
     down = np.array([[1, 0, 1], [1, 0, 0]]).astype(dtype)
