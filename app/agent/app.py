@@ -16,11 +16,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.agent.errors import BrokenResult
-from app.agent.replies import ParametersResponse, Problem, status_response
+from app.agent.replies import CompressedResponse, ParametersResponse, Problem, status_response
 from app.agent.tasks import Entry, TaskTable
 from app.agent.trainer import Trainer
 from app.agent.workers import Workers
 from app.wire.codec import decode
+from app.wire.compression import accepts_zstd
 from app.wire.errors import WireError
 from app.wire.tasks import read_task
 
@@ -126,13 +127,13 @@ class Agent:
                 detail = f"task.id is {task.id!r}, the path says {task_id!r}"
                 raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
             entry = self.table.submit(task, parameters)
-        return _outcome(entry)
+        return _outcome(entry, request)
 
     async def _get(self, task_id: str, request: Request) -> ASGIApp:
         entry = await self.table.wait(task_id, _wait_seconds(request))
         if entry is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no task {task_id!r}")
-        return _outcome(entry)
+        return _outcome(entry, request)
 
     async def _body(self, request: Request) -> bytearray:
         claimed = request.headers.get("content-length", "")
@@ -156,10 +157,11 @@ def route_path(scope: Scope) -> str:
     return path.removeprefix(scope.get("root_path", ""))
 
 
-def _outcome(entry: Entry) -> ASGIApp:
+def _outcome(entry: Entry, request: Request) -> ASGIApp:
     match entry.state:
         case "done" if entry.payload is not None:
-            return ParametersResponse(entry.payload)
+            zstd = accepts_zstd(request.headers.get("accept-encoding", ""))
+            return CompressedResponse(entry.payload) if zstd else ParametersResponse(entry.payload)
         case "failed":
             raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, entry.failure)
         case "cancelled":

@@ -1,7 +1,8 @@
 """Answers of the agent protocol: problem details, small JSON, and parameters sent without joining or copying them."""
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
 from starlette.responses import Response
@@ -9,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.agent.results import Payload
 from app.wire.codec import MEDIA_TYPE
+from app.wire.compression import ZSTD, compressed
 
 _CHUNK = 256 * 1024  # bytes that are copied at a time; below it, a whole answer goes out in one write
 
@@ -46,6 +48,28 @@ class ParametersResponse:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
                 body = bytes(self._block[start : start + _CHUNK])
         await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class CompressedResponse:
+    """200 with a complete parameter file in zstd, compressed as it is sent, in a thread."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._header, self._block = payload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-encoding", ZSTD.encode())]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
+        frame = compressed(self._pieces())
+        while (piece := await asyncio.to_thread(next, frame, None)) is not None:
+            if piece:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _pieces(self) -> Iterator[bytes | memoryview]:
+        yield self._header
+        for start in range(0, len(self._block), _CHUNK):
+            yield self._block[start : start + _CHUNK]
 
 
 def status_response(status: HTTPStatus, word: str) -> Response:

@@ -1,31 +1,56 @@
 """From what a trainer returned to the bytes of an answer, or a message that says what its author must change."""
 
+from dataclasses import dataclass
+
 from pydantic import ValidationError
 
 from app.agent.errors import BrokenResult
 from app.agent.trainer import EvaluateResult, FitResult
 from app.wire.codec import Packed, Parameters, pack
-from app.wire.tasks import TaskResult, result_metadata
+from app.wire.differences import encode_update
+from app.wire.tasks import EncodingName, TaskResult, result_metadata
 
 Payload = tuple[bytes, memoryview]
 
+NOTHING: Parameters = {}
 _NO_TENSORS = Packed({}, memoryview(b""))
 
 
-def fit_payload(result: object, received: Parameters, seconds: float) -> Payload:
-    """Header and block of a fit result. `received` are the parameters that the task brought.
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A fit result: header and block, and what rounding lost of it, None where it is in full."""
+
+    payload: Payload
+    lost: Parameters | None = None
+
+
+def fitted(
+    result: object, received: Parameters, seconds: float, encoding: EncodingName = "full", lost: Parameters = NOTHING
+) -> Update:
+    """A fit result as it is sent.
+
+    Args:
+        result: what the trainer returned.
+        received: the parameters that the task brought.
+        seconds: how long it trained.
+        encoding: what the update is sent as, if it can be; in full otherwise.
+        lost: what rounding lost of the training's update before.
 
     Raises:
         BrokenResult: not a `FitResult`, other tensors than came in, or numbers out of range.
     """
     if not isinstance(result, FitResult):
         raise BrokenResult(f"fit must return a FitResult, not {type(result).__name__}")
-    metadata = result_metadata(_measured(result, seconds))
-    return pack(_as_received(result.parameters, received)).payload(metadata)
+    measured = _measured(result, seconds)
+    update = _as_received(result.parameters, received)
+    encoded = None if encoding == "full" else encode_update(update, received, encoding, lost)
+    if encoded is None:
+        return Update(pack(update).payload(result_metadata(measured)))
+    return Update(pack(encoded.parameters).payload(result_metadata(measured, encoded.encoding)), encoded.lost)
 
 
 def evaluate_payload(result: object, seconds: float) -> Payload:
-    """Header (and no block) of an evaluate result; errors as `fit_payload`."""
+    """Header (and no block) of an evaluate result; errors as `fitted`."""
     if not isinstance(result, EvaluateResult):
         raise BrokenResult(f"evaluate must return an EvaluateResult, not {type(result).__name__}")
     return _NO_TENSORS.payload(result_metadata(_measured(result, seconds)))

@@ -23,9 +23,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.agent.errors import BrokenResult
-from app.agent.results import Payload, evaluate_payload, fit_payload
+from app.agent.feedback import Feedback
+from app.agent.results import Payload, Update, evaluate_payload, fitted
 from app.agent.trainer import Trainer
 from app.wire.codec import Packed, Parameters, pack
+from app.wire.differences import known
 from app.wire.tasks import Task
 
 RETENTION_SECONDS = 3600.0
@@ -72,7 +74,7 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     event: Event
-    payload: Payload | None = None
+    update: Update | None = None
     failure: str = ""
 
 
@@ -97,6 +99,7 @@ class TaskTable:
         self._clock = clock
         self._retention = retention_seconds
         self._entries: dict[str, Entry] = {}
+        self._feedback = Feedback(clock)
         self._turn = asyncio.Lock()
         self._works: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -137,6 +140,7 @@ class TaskTable:
 
     def expire(self) -> None:
         """Delete what is an hour past its deadline."""
+        self._feedback.expire()
         now = self._clock()
         for entry in [entry for entry in self._entries.values() if entry.expires_at <= now]:
             self._apply(entry, _Outcome("deleted"))
@@ -162,8 +166,9 @@ class TaskTable:
             if self._closed:
                 return
             loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._executor, self._train, entry, parameters)
-        self._apply(entry, outcome)
+            lost = self._feedback.of(entry.task, parameters)
+            outcome = await loop.run_in_executor(self._executor, self._train, entry, parameters, lost)
+            self._apply(entry, outcome)
 
     def _apply(self, entry: Entry, outcome: _Outcome) -> None:
         state = TRANSITIONS[entry.state, outcome.event]
@@ -172,7 +177,11 @@ class TaskTable:
                 del self._entries[entry.task.id]
             return
         entry.state = state
-        entry.payload, entry.failure = outcome.payload, outcome.failure
+        entry.failure = outcome.failure
+        if outcome.update is not None:
+            entry.payload = outcome.update.payload
+            if outcome.update.lost is not None:
+                self._feedback.keep(entry.task.training_id, outcome.update.lost, entry.expires_at)
         if state == "cancelled":
             entry.unwanted.set()
         entry.settled.set()
@@ -184,8 +193,11 @@ class TaskTable:
             _log.warning("initial_parameters failed", exc_info=error)
             raise BrokenResult(one_line(error)) from error
 
-    def _train(self, entry: Entry, parameters: Parameters) -> _Outcome:
-        """Runs in a worker thread. Never raises: a trainer's SystemExit would end the event loop."""
+    def _train(self, entry: Entry, parameters: Parameters, lost: Parameters) -> _Outcome:
+        """Runs in a worker thread; `lost` as for `fitted`.
+
+        Never raises: a trainer's SystemExit would end the event loop.
+        """
         if entry.unwanted.is_set():
             return _Outcome("returned")
         self._count(entry.task.id)
@@ -193,16 +205,16 @@ class TaskTable:
         started = self._clock()
         try:
             if entry.task.kind == "fit":
-                fitted = self._trainer.fit(parameters, entry.task)
-                payload = fit_payload(fitted, parameters, self._clock() - started)
+                result = self._trainer.fit(parameters, entry.task)
+                update = fitted(result, parameters, self._clock() - started, known(entry.task.update_encoding), lost)
             else:
                 measured = self._trainer.evaluate(parameters, entry.task)
-                payload = evaluate_payload(measured, self._clock() - started)
+                update = Update(evaluate_payload(measured, self._clock() - started))
         except BaseException as error:  # noqa: BLE001  (it is third-party code; see above)
             _log.warning("task %s failed", entry.task.id, exc_info=error, extra={"task_id": entry.task.id})
             return _Outcome("raised", failure=one_line(error))
         else:
-            return _Outcome("returned", payload)
+            return _Outcome("returned", update)
         finally:
             _no_longer_wanted.reset(token)
 

@@ -15,6 +15,8 @@ Aggregation = Literal[
     "median", "trimmed_mean", "krum", "multi_krum", "geometric_median",
 ]  # fmt: skip
 Scalar = bool | int | float | str | None
+UpdateEncoding = Literal["full", "float16", "int8"]
+Compression = Literal["none", "zstd"]
 
 # What a user asks reads as "cannot <event> a training that is <status>". `rest` is the end of a single round.
 TRANSITIONS: Mapping[tuple[TrainingStatus, TrainingEvent], TrainingStatus] = {
@@ -74,6 +76,19 @@ class RoundPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Uploads:
+    """How agents that can are asked to send their updates; others send them in full, as they are.
+
+    Attributes:
+        encoding: of the update's difference to the round's base model; "full" is the update itself.
+        compression: of the whole body, in HTTP.
+    """
+
+    encoding: UpdateEncoding = "full"
+    compression: Compression = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
     """What a training was created with. It does not change."""
 
@@ -85,6 +100,7 @@ class TrainingConfig:
     hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
     round_policy: RoundPolicy = field(default_factory=RoundPolicy)
     evaluation_clients: int = 50
+    uploads: Uploads = field(default_factory=Uploads)
     topology: Literal["star"] = "star"
     seed: int = 0
 

@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
 
 from app.domain.aggregation import BYZANTINE_CLIENTS, shortage
-from app.domain.trainings import RoundPolicy, Scalar, SelectionConfig, Training, TrainingConfig
+from app.domain.trainings import (
+    Compression,
+    RoundPolicy,
+    Scalar,
+    SelectionConfig,
+    Training,
+    TrainingConfig,
+    UpdateEncoding,
+    Uploads,
+)
 from app.schemas.fields import PLAIN_PATTERN, STRICT, Instant, PlainText, RequestModel, ResponseModel, wrong_fields
 from app.schemas.selections import Seed, SelectionRules
 from app.settings import TrainingSettings
@@ -89,6 +98,13 @@ class Evaluation(RequestModel):
     clients: Annotated[int, Field(ge=0, le=100_000, description="Healthy clients that evaluate; 0 for none")] = 50
 
 
+class UploadsIn(RequestModel):
+    """Smaller updates from agents that can send them. Others, and everybody by default, send them in full."""
+
+    encoding: Annotated[UpdateEncoding, Field(description="float16 and int8 are differences, rounded")] = "full"
+    compression: Annotated[Compression, Field(description="Of the body, whatever its encoding")] = "none"
+
+
 class CreateTraining(RequestModel):
     """A federated-learning job."""
 
@@ -102,6 +118,7 @@ class CreateTraining(RequestModel):
                     "aggregation": "fedavg",
                     "selection": {"strategy": "tcs-feel", "min_clients": 1, "max_clients": 10},
                     "hyperparameters": {"local_epochs": 5, "learning_rate": 0.5, "batch_size": 10},
+                    "uploads": {"encoding": "int8", "compression": "zstd"},
                 }
             ]
         }
@@ -115,6 +132,7 @@ class CreateTraining(RequestModel):
     hyperparameters: Hyperparameters = Hyperparameters()
     round_policy: RoundPolicyIn = RoundPolicyIn()
     evaluation: Evaluation = Evaluation()
+    uploads: UploadsIn = UploadsIn()
     topology: Annotated[Literal["star"], Field(description="Relay trees are planned for a later version")] = "star"
     seed: Seed = 0
 
@@ -144,6 +162,7 @@ class CreateTraining(RequestModel):
             hyperparameters=self.hyperparameters.values(self.aggregation),
             round_policy=RoundPolicy(**self.round_policy.model_dump()),
             evaluation_clients=self.evaluation.clients,
+            uploads=Uploads(**self.uploads.model_dump()),
             topology=self.topology,
             seed=self.seed,
         )
@@ -185,6 +204,13 @@ class EvaluationOut(ResponseModel):
     clients: int
 
 
+class UploadsOut(ResponseModel):
+    """As in the request."""
+
+    encoding: UpdateEncoding
+    compression: Compression
+
+
 class TrainingOut(ResponseModel):
     """A training: what it was created with, and how far it is."""
 
@@ -204,6 +230,7 @@ class TrainingOut(ResponseModel):
     hyperparameters: dict[str, Scalar]
     round_policy: RoundPolicyOut
     evaluation: EvaluationOut
+    uploads: UploadsOut
     topology: Literal["star", "relay"]
     seed: int
     created_at: Instant
@@ -227,6 +254,7 @@ class TrainingOut(ResponseModel):
             hyperparameters=dict(config.hyperparameters),
             round_policy=RoundPolicyOut(**{name: getattr(policy, name) for name in RoundPolicyOut.model_fields}),
             evaluation=EvaluationOut(clients=config.evaluation_clients),
+            uploads=UploadsOut(encoding=config.uploads.encoding, compression=config.uploads.compression),
         )
 
 

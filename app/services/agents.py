@@ -1,7 +1,7 @@
 """The control plane's side of the agent protocol: one call each, what came back as a value, no retries.
 
-httpx over aiohttp (ADR 0002): no proxies from the environment, no redirects, no content encodings, and every address is
-checked as it is connected to. Bodies stream to a spool with their size bounded.
+httpx over aiohttp (ADR 0002): no proxies from the environment, no redirects, no content codings but one that was asked
+for, and every address is checked as it is connected to. Bodies stream to a spool as they come, their size bounded.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from app.services.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile
 from app.wire.codec import MEDIA_TYPE
+from app.wire.compression import IDENTITY
 
 Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
 
@@ -60,7 +61,8 @@ class Reply:
     """What an agent answered to a call about a task.
 
     Attributes:
-        file: the body of a result.
+        file: the body of a result, as it came.
+        coding: the content coding that it is in.
         seconds: how long the body took to come in.
         detail: what an agent said of an exception in its trainer.
         retry_after: seconds after which a busy agent wants to be asked again.
@@ -68,6 +70,7 @@ class Reply:
 
     answer: Answer
     file: StoredFile | None = None
+    coding: str = IDENTITY
     seconds: float = 0.0
     detail: str = ""
     retry_after: float | None = None
@@ -95,7 +98,7 @@ class AgentCaller:
         self._http = httpx.AsyncClient(
             transport=transport or _Transport(client=self._session),
             timeout=httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds, pool=None),
-            headers={"Accept-Encoding": "identity", "User-Agent": "tcsfeel"},
+            headers={"Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none are kept, however many are sent
             trust_env=False,
             follow_redirects=False,
@@ -126,22 +129,31 @@ class AgentCaller:
         async with self._call("GET", profile, "/model") as response:
             if response.status_code != httpx.codes.OK:
                 raise AgentFailed(f"GET /model answered {response.status_code}")
-            return await self._receive(response, store)
+            return await self._receive(response, store, IDENTITY)
 
     async def hand_over(
-        self, profile: Profile, task_id: str, payload: tuple[bytes, memoryview], spool: ModelStore
+        self,
+        profile: Profile,
+        task_id: str,
+        payload: tuple[bytes, memoryview],
+        spool: ModelStore,
+        *,
+        accept: str = IDENTITY,
     ) -> Reply:
-        """``PUT`` a task. Raises `AgentFailed`."""
+        """``PUT`` a task; a result may be in the content coding `accept`. Raises `AgentFailed`."""
         size = len(payload[0]) + len(payload[1])
-        headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size)}
+        headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size), "Accept-Encoding": accept}
         call = self._call("PUT", profile, f"/tasks/{task_id}", headers=headers, content=self._chunks(payload))
         async with call as response:
-            return await self._reply(response, spool)
+            return await self._reply(response, spool, accept)
 
-    async def poll(self, profile: Profile, task_id: str, wait: float, spool: ModelStore) -> Reply:
+    async def poll(
+        self, profile: Profile, task_id: str, wait: float, spool: ModelStore, *, accept: str = IDENTITY
+    ) -> Reply:
         """``GET`` a task's result, waiting at the agent for up to `wait` seconds. Raises `AgentFailed`."""
-        async with self._call("GET", profile, f"/tasks/{task_id}?wait={wait:g}") as response:
-            return await self._reply(response, spool)
+        headers = {"Accept-Encoding": accept}
+        async with self._call("GET", profile, f"/tasks/{task_id}?wait={wait:g}", headers=headers) as response:
+            return await self._reply(response, spool, accept)
 
     async def forget(self, profile: Profile, task_id: str) -> None:
         """``DELETE`` a task; a failure does not matter, since agents drop old results by themselves."""
@@ -176,14 +188,14 @@ class AgentCaller:
             await self._turns.take()
             yield bytes(block[start : start + _TURN_BYTES])
 
-    async def _reply(self, response: httpx.Response, spool: ModelStore) -> Reply:
+    async def _reply(self, response: httpx.Response, spool: ModelStore, accept: str) -> Reply:
         status = response.status_code
         if status == httpx.codes.OK:
             loop = asyncio.get_running_loop()
             started = loop.time()
             await self._turns.take()
-            file = await self._receive(response, spool)
-            return Reply("result", file, loop.time() - started)
+            file = await self._receive(response, spool, accept)
+            return Reply("result", file, _coding(response), loop.time() - started)
         if status in _ANSWERS:
             return Reply(_ANSWERS[status], retry_after=_retry_after(response))
         if status == httpx.codes.INTERNAL_SERVER_ERROR:
@@ -195,14 +207,18 @@ class AgentCaller:
             yield chunk
             await self._turns.take()
 
-    async def _receive(self, response: httpx.Response, store: ModelStore) -> StoredFile:
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
-            raise AgentFailed(f"answered with Content-Encoding {encoding[:32]!r}, which is not accepted")
+    async def _receive(self, response: httpx.Response, store: ModelStore, accept: str) -> StoredFile:
+        if (coding := _coding(response)) not in {IDENTITY, accept}:
+            raise AgentFailed(f"answered with Content-Encoding {coding[:32]!r}, which is not accepted")
         try:
             return await store.receive(self._body(response), self._max_bytes)
         except FileTooLarge as error:
             raise AgentFailed(f"sent a body of more than {error.limit} bytes") from error
+
+
+def _coding(response: httpx.Response) -> str:
+    coding: str = response.headers.get("Content-Encoding", IDENTITY)
+    return coding.strip().lower()
 
 
 def _describe(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import random
 from dataclasses import dataclass
 
 from app.clock import Clock
-from app.domain.clients import Client, Profile
+from app.domain.clients import Client
 from app.domain.retries import MAX_TRIES, RetryBudget, pause
 from app.metrics import Metrics
 from app.services.agents import AgentCaller, AgentFailed, Reply
@@ -23,6 +23,7 @@ from app.services.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import ModelStore, StoredFile
 from app.wire.codec import Packed
+from app.wire.compression import IDENTITY
 from app.wire.tasks import Task, task_metadata
 
 MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth
@@ -41,7 +42,8 @@ class TaskRun:
 
     Attributes:
         attempts: how often it was handed over as a new try.
-        file: the result in the spool, once there is one.
+        file: the result in the spool as it came, once there is one.
+        coding: the content coding that it came in.
         reason: why there is none.
         bandwidth: Mbps at which the result came in, where it was large enough to tell.
         train_seconds: how long the trainer worked, by its own account, once the result was accepted.
@@ -55,6 +57,7 @@ class TaskRun:
     bytes_received: int = 0
     started_at: float = 0.0
     file: StoredFile | None = None
+    coding: str = IDENTITY
     reason: str | None = None
     bandwidth: float | None = None
     train_seconds: float | None = None
@@ -65,12 +68,13 @@ class TaskRun:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A task for a client, the model that goes with it, and where the result is spooled."""
+    """A task for a client, the model that goes with it, where the result is spooled, and which coding it may be in."""
 
     client: Client
     task: Task
     model: Packed
     spool: ModelStore
+    accept: str = IDENTITY
 
 
 class Dispatcher:
@@ -134,7 +138,7 @@ class Dispatcher:
 
     async def _once(self, run: TaskRun, assignment: Assignment, *, known: bool) -> StoredFile:
         """One try: hand over (unless the agent may know the task already), then poll until there is a result."""
-        profile, task, spool = assignment.client.profile, assignment.task, assignment.spool
+        profile, task = assignment.client.profile, assignment.task
         if not known:
             run.attempts += 1
         reply = Reply("working") if known else await self._hand_over(run, assignment)
@@ -143,6 +147,7 @@ class Dispatcher:
             match reply.answer:
                 case "result" if reply.file is not None:
                     self._measure(run, assignment.client.id, reply.file.size, reply.seconds)
+                    run.coding = reply.coding
                     return reply.file
                 case "raised":
                     await self._caller.forget(profile, task.id)  # so that the next try trains again
@@ -163,13 +168,13 @@ class Dispatcher:
                     pass
             await self._look(assignment.client.id, waited=polls > 0)
             polls += 1
-            reply = await self._poll(profile, task.id, spool)
+            reply = await self._poll(assignment)
 
-    async def _poll(self, profile: Profile, task_id: str, spool: ModelStore) -> Reply:
+    async def _poll(self, of: Assignment) -> Reply:
         """Wait at the agent, or here where it answers sooner than it was asked to."""
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        reply = await self._caller.poll(profile, task_id, self._poll_seconds, spool)
+        reply = await self._caller.poll(of.client.profile, of.task.id, self._poll_seconds, of.spool, accept=of.accept)
         if reply.answer == "working" and loop.time() - asked < self._poll_seconds / 2:
             await self._clock.sleep(POLL_PAUSE)
         return reply
@@ -184,7 +189,9 @@ class Dispatcher:
             run.bytes_sent += size
             self._metrics.count_bytes(client.id, sent=size)
             asked = self._clock.now()
-            reply = await self._caller.hand_over(client.profile, task.id, payload, assignment.spool)
+            reply = await self._caller.hand_over(
+                client.profile, task.id, payload, assignment.spool, accept=assignment.accept
+            )
             run.slow = run.slow or self._clock.now() - asked > self._slow_seconds
             if reply.answer != "busy":
                 return reply

@@ -5,6 +5,10 @@ class WireError(ValueError):
     """Bytes that do not follow the agent protocol."""
 
 
+class MalformedBody(WireError):
+    """A body that is not in the content coding that it claims, or holds too much."""
+
+
 class MalformedParameters(WireError):
     """A parameter file whose header or layout is broken."""
 

@@ -11,6 +11,10 @@ TaskKind = Literal["fit", "evaluate"]
 Scalar = bool | int | float | str | None
 
 
+EncodingName = Literal["full", "float16", "int8"]
+LARGEST_SCALE = (2.0 - 2.0**-23) * 2.0**127  # that a float32 holds
+
+
 class WireModel(BaseModel):
     """Strict and finite. Unknown fields are ignored, so that a newer peer can say more."""
 
@@ -18,7 +22,10 @@ class WireModel(BaseModel):
 
 
 class Task(WireModel):
-    """One piece of work for one agent; `id` (see `task_id`) stays the same across retries."""
+    """One piece of work for one agent; `id` (see `task_id`) stays the same across retries.
+
+    `update_encoding` is an offer: an agent that does not know this name, or the field, sends its update in full.
+    """
 
     id: Annotated[str, Field(min_length=1, max_length=256)]
     kind: TaskKind
@@ -26,6 +33,7 @@ class Task(WireModel):
     round: Annotated[int, Field(ge=0)]
     hyperparameters: dict[str, Scalar] = {}
     deadline_seconds: Annotated[float, Field(gt=0)]
+    update_encoding: str = "full"
 
 
 class TaskResult(WireModel):
@@ -36,6 +44,15 @@ class TaskResult(WireModel):
     accuracy: Annotated[float, Field(ge=0, le=1)]
     train_seconds: Annotated[float, Field(ge=0)] = 0.0
 
+
+class UpdateEncoding(WireModel):
+    """How the tensors of a fit result are to be read; `scales` are those of int8, by tensor."""
+
+    name: EncodingName
+    scales: dict[str, Annotated[float, Field(ge=0, le=LARGEST_SCALE)]] = {}
+
+
+FULL = UpdateEncoding(name="full")
 
 Model = TypeVar("Model", bound=WireModel)
 
@@ -49,8 +66,9 @@ def task_metadata(task: Task) -> dict[str, str]:
     return {"task": task.model_dump_json()}
 
 
-def result_metadata(result: TaskResult) -> dict[str, str]:
-    return {"result": result.model_dump_json()}
+def result_metadata(result: TaskResult, encoding: UpdateEncoding = FULL) -> dict[str, str]:
+    encoded = {} if encoding.name == "full" else {"update_encoding": encoding.model_dump_json()}
+    return {"result": result.model_dump_json(), **encoded}
 
 
 def read_task(metadata: Mapping[str, str]) -> Task:
@@ -61,6 +79,11 @@ def read_task(metadata: Mapping[str, str]) -> Task:
 def read_result(metadata: Mapping[str, str]) -> TaskResult:
     """Raises `MalformedMetadata` where there is no valid result."""
     return _read(TaskResult, "result", metadata)
+
+
+def read_encoding(metadata: Mapping[str, str]) -> UpdateEncoding:
+    """Where nothing is said, the update is in full. Raises `MalformedMetadata` where what is said is not valid."""
+    return _read(UpdateEncoding, "update_encoding", metadata) if "update_encoding" in metadata else FULL
 
 
 def _read(model: type[Model], key: str, metadata: Mapping[str, str]) -> Model:

@@ -20,11 +20,12 @@ from app.domain.errors import NotFound, UnusableRound, UpdateRejected
 from app.domain.rounds import Participation, Round
 from app.domain.selection.sketches import sketch
 from app.domain.trainings import TrainingConfig
+from app.services.rounds.uploads import check_offered
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back
 from app.store.models import ModelVersion
 from app.wire.codec import Packed, arrange, header, pieces, unpack
 from app.wire.errors import WireError
-from app.wire.tasks import TaskResult, read_result
+from app.wire.tasks import TaskResult, read_encoding, read_result
 
 UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
 
@@ -77,8 +78,10 @@ class RoundFiles:
         try:
             packed, metadata = unpack(mapped)
             result = read_result(metadata)
+            encoding = read_encoding(metadata)
         except WireError as error:
             raise UpdateRejected(str(error)) from error
+        check_offered(encoding, "full")
         check_update(
             packed.parameters(), model.parameters(), facts(result), data_size, release=lambda: give_back(mapped)
         )

@@ -13,15 +13,17 @@ from app.domain.clients import Client
 from app.domain.errors import UpdateRejected
 from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation, Round
-from app.domain.trainings import TrainingConfig
+from app.domain.trainings import TrainingConfig, Uploads
 from app.services.breakers import Breakers
 from app.services.dispatch import Assignment, Dispatcher, TaskRun
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.uploads import full_update
 from app.store.database import is_outage
 from app.store.leases import Lease
-from app.store.model_store import ModelStore
+from app.store.model_store import ModelStore, StoredFile
 from app.wire.codec import Packed
+from app.wire.compression import IDENTITY
 from app.wire.tasks import Task, TaskKind, TaskResult, task_id
 
 FORGET_SECONDS = 10.0
@@ -53,8 +55,23 @@ class Phase:
             round=self.value.number,
             hyperparameters=dict(self.config.hyperparameters),
             deadline_seconds=max(1.0, self.deadline - now),
+            update_encoding=self.uploads.encoding,
         )
-        return Assignment(client, task, self.model, self.spool)
+        accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
+        return Assignment(client, task, self.model, self.spool, accept)
+
+    @property
+    def uploads(self) -> Uploads:
+        """How updates may come; measurements are small."""
+        return self.config.uploads if self.kind == "fit" else Uploads()
+
+    async def full_update(self, upload: StoredFile, coding: str) -> StoredFile:
+        """An upload in full; see `full_update`. Raises `UpdateRejected`."""
+        if self.uploads == Uploads():
+            return upload
+        return await asyncio.to_thread(
+            full_update, self.spool, upload, self.model, encoding=self.uploads.encoding, coding=coding
+        )
 
 
 class Participants:
@@ -101,7 +118,11 @@ class Participants:
         """Fetch an update once more. The spool names files by content, so nothing but the same update will do."""
         run = TaskRun(attempts=part.attempts)
         await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
-        return None if run.file is None else self._clock.now()
+        if run.file is None:
+            return None
+        with contextlib.suppress(UpdateRejected):
+            await phase.full_update(run.file, run.coding)
+        return self._clock.now()
 
     async def evaluate(self, phase: Phase, client: Client, measured: dict[str, TaskResult]) -> float | None:
         """Evaluate at one client into `measured`. The instant of its arrival, None without a measurement."""
@@ -155,14 +176,15 @@ class Participants:
             return part
         data_size = client.profile.data_size
         try:
-            result = await asyncio.to_thread(self._files.check, phase.spool, run.file, phase.model, data_size)
+            update = await phase.full_update(run.file, run.coding)
+            result = await asyncio.to_thread(self._files.check, phase.spool, update, phase.model, data_size)
         except UpdateRejected as error:
             run.reason = str(error)
             await self._breakers.fail(client.id)
             return part
         run.train_seconds, run.quality = result.train_seconds, update_quality(result.loss)
         if client.profile.data_distribution is None:
-            run.sketch = await asyncio.to_thread(self._files.sketch, phase.spool, run.file, phase.model)
+            run.sketch = await asyncio.to_thread(self._files.sketch, phase.spool, update, phase.model)
         return replace(
             part,
             status="received",
@@ -170,5 +192,5 @@ class Participants:
             num_examples=result.num_examples,
             loss=result.loss,
             accuracy=result.accuracy,
-            update=run.file.sha256,
+            update=update.sha256,
         )

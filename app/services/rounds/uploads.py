@@ -1,0 +1,67 @@
+"""From an upload as it came to the update in full: what the rest of a round works with.
+
+The update in full is a file of the spool like one that came in full, under a SHA-256 of its own. The same upload and
+the same base model give the same bytes, so that an owner elsewhere that asks the agent again gets the same file.
+Whatever is wrong with an upload is a reason to reject it. It blocks: call it from a thread.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from app.domain.errors import UpdateRejected
+from app.domain.trainings import UpdateEncoding
+from app.store.model_store import ModelStore, StoredFile, give_back
+from app.wire import tasks
+from app.wire.codec import Packed, unpack
+from app.wire.compression import IDENTITY, decompressed
+from app.wire.differences import check_encoded, expand
+from app.wire.errors import WireError
+from app.wire.tasks import read_encoding, read_result, result_metadata
+
+HEADER_ROOM = 1 << 20  # bytes that a compressed upload may hold beside the model's tensors and four of its headers
+
+
+def full_update(
+    spool: ModelStore, upload: StoredFile, base: Packed, *, encoding: UpdateEncoding, coding: str
+) -> StoredFile:
+    """The update in full.
+
+    Args:
+        spool: where the upload is, and the result will be.
+        upload: the body as it came.
+        base: the model that training began with.
+        encoding: what was offered.
+        coding: the content coding that the body came in.
+
+    Raises:
+        UpdateRejected: the upload is not what it claims to be, or in an encoding that was not offered.
+    """
+    try:
+        if coding != IDENTITY:
+            limit = len(base.block) + 4 * len(base.payload()[0]) + HEADER_ROOM
+            upload = spool.write(decompressed(spool.map(upload.sha256), limit))
+        mapped = spool.map(upload.sha256)
+        sent, metadata = unpack(mapped)
+        said = read_encoding(metadata)
+        if said.name == "full":
+            return upload
+        check_offered(said, encoding)
+        check_encoded(sent, said, base)
+        header, _ = base.payload(result_metadata(read_result(metadata)))
+    except WireError as error:
+        raise UpdateRejected(str(error)) from error
+    return spool.write(chain([header], _released(expand(sent, said, base), [mapped, base.block])))
+
+
+def check_offered(said: tasks.UpdateEncoding, offered: UpdateEncoding) -> None:
+    """Raise `UpdateRejected` where an update is encoded as nobody asked for."""
+    if said.name not in {"full", offered}:
+        raise UpdateRejected(f"it is encoded as {said.name}, which was not offered")
+
+
+def _released(pieces: Iterable[memoryview], maps: list[memoryview]) -> Iterator[memoryview]:
+    """The pieces, with the memory behind the maps given back after each."""
+    for piece in pieces:
+        yield piece
+        for mapped in maps:
+            give_back(mapped)
