@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -26,6 +27,7 @@ from app.wire.tasks import EncodingName, UpdateEncoding
 BLOCK = 1 << 17  # values: 1 MiB as float64
 
 _TYPES: Mapping[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "int8": np.dtype("i1")}
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _LARGEST_CODE = 127
 
 Block = npt.NDArray[np.float64]
@@ -48,7 +50,8 @@ def known(offered: str) -> EncodingName:
 def wire_dtype(dtype: np.dtype[Any], encoding: str) -> np.dtype[Any] | None:
     """What the difference of a tensor of this dtype travels as, None where the tensor itself travels."""
     narrow = _TYPES.get(encoding)
-    return narrow if narrow is not None and dtype.kind == "f" and dtype.itemsize > narrow.itemsize else None
+    floating = dtype.kind == "f" or dtype == _BFLOAT16
+    return narrow if narrow is not None and floating and dtype.itemsize > narrow.itemsize else None
 
 
 def encode_update(
@@ -117,7 +120,7 @@ def expand(sent: Packed, encoding: UpdateEncoding, base: Packed) -> Iterator[mem
 
 
 class _Difference:
-    """What an update changed, and what was lost before, of one tensor."""
+    """What an update changed of one tensor, with what was lost before."""
 
     def __init__(self, update: npt.NDArray[Any], base: npt.NDArray[Any], lost: npt.NDArray[Any] | None) -> None:
         self._shape = base.shape
@@ -126,7 +129,7 @@ class _Difference:
 
     def peak(self) -> float:
         """The largest magnitude, not a number where some value is none."""
-        peaks = [np.abs(self._exact(rows) - self._base[rows]).max() for rows in _pieces(self._base.size)]
+        peaks = [np.abs(self._difference(rows)).max() for rows in _pieces(self._base.size)]
         return float(np.max(peaks, initial=0.0))
 
     def rounded(self, dtype: np.dtype[Any], scale: float) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
@@ -134,17 +137,18 @@ class _Difference:
         codes = np.zeros(self._base.size, dtype)
         lost = np.zeros(self._base.size, np.float32)
         for rows in _pieces(self._base.size):
-            exact, base = self._exact(rows), self._base[rows]
+            difference = self._difference(rows)
             if dtype.kind == "f":
-                codes[rows] = exact - base
+                codes[rows] = difference
             elif scale > 0.0:
-                codes[rows] = np.rint((exact - base) / scale)
-            lost[rows] = exact - _sum(base, codes[rows], scale)
+                codes[rows] = np.rint(difference / scale)
+            base = self._base[rows]
+            lost[rows] = base.astype(np.float64) + difference - _sum(base, codes[rows], scale).astype(np.float64)
         return codes.reshape(self._shape), lost.reshape(self._shape)
 
-    def _exact(self, rows: slice) -> Block:
-        """What the other side should have."""
-        value = self._update[rows].astype(np.float64)
+    def _difference(self, rows: slice) -> Block:
+        """What the other side should add to the base."""
+        value = self._update[rows].astype(np.float64) - self._base[rows].astype(np.float64)
         return value if self._lost is None else value + self._lost[rows]
 
 
@@ -153,7 +157,7 @@ def _sum(base: npt.NDArray[Any], codes: npt.NDArray[Any], scale: float) -> npt.N
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused when the update is checked
         difference = codes.astype(np.float64)
         difference *= scale
-        difference += base
+        difference += base.astype(np.float64)
         return difference.astype(base.dtype)
 
 

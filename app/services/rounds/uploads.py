@@ -12,7 +12,7 @@ from app.domain.errors import UpdateRejected
 from app.domain.trainings import UpdateEncoding
 from app.store.model_store import ModelStore, StoredFile, give_back
 from app.wire import tasks
-from app.wire.codec import Packed, unpack
+from app.wire.codec import Packed, header, unpack
 from app.wire.compression import IDENTITY, decompressed
 from app.wire.differences import check_encoded, expand
 from app.wire.errors import WireError
@@ -38,7 +38,7 @@ def full_update(
     """
     try:
         if coding != IDENTITY:
-            limit = len(base.block) + 4 * len(base.payload()[0]) + HEADER_ROOM
+            limit = len(base.block) + 4 * len(header(base.layout)) + HEADER_ROOM
             upload = spool.write(decompressed(spool.map(upload.sha256), limit))
         mapped = spool.map(upload.sha256)
         sent, metadata = unpack(mapped)
@@ -47,10 +47,10 @@ def full_update(
             return upload
         check_offered(said, encoding)
         check_encoded(sent, said, base)
-        header, _ = base.payload(result_metadata(read_result(metadata)))
+        top = header(base.layout, result_metadata(read_result(metadata)))
     except WireError as error:
         raise UpdateRejected(str(error)) from error
-    return spool.write(chain([header], _released(expand(sent, said, base), [mapped, base.block])))
+    return spool.write(chain([top], _released(expand(sent, said, base), [mapped, base.block])))
 
 
 def check_offered(said: tasks.UpdateEncoding, offered: UpdateEncoding) -> None:
