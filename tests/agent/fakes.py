@@ -80,14 +80,19 @@ class RaisingTrainer(AddingTrainer):
 
 
 def make_task(
-    task_id: str = "t.1.c.fit", kind: TaskKind = "fit", deadline_seconds: float = 600, **hyperparameters: Scalar
+    task_id: str = "t.1.c.fit",
+    kind: TaskKind = "fit",
+    deadline_seconds: float = 600,
+    update_encoding: str = "full",
+    **hyperparameters: Scalar,
 ) -> Task:
     return Task(
         id=task_id,
         kind=kind,
-        training_id="t",
+        training_id=task_id.partition(".")[0],
         round=1,
         deadline_seconds=deadline_seconds,
+        update_encoding=update_encoding,
         hyperparameters=hyperparameters,
     )
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from app.agent import Agent, FitResult, Parameters
 from app.wire.codec import MEDIA_TYPE, decode, encode
+from app.wire.compression import decompressed
 from app.wire.tasks import read_result
 from tests.agent.fakes import (
     PARAMETERS,
@@ -99,6 +100,25 @@ async def test_a_deleted_running_task_is_gone_and_then_unknown() -> None:
         trainer.gate.set()
         await eventually(lambda: len(agent.table) == 0)
         problem(await http.get(TASK), 404)
+
+
+async def test_a_result_is_compressed_for_who_asks_for_it() -> None:
+    parameters: Parameters = {"w": np.zeros(300_000, np.float32)}  # more than is compressed at a time
+    async with client(Agent(AddingTrainer())) as http:
+        await http.put(TASK, content=task_body(make_task(), parameters))
+        plain = await http.get(TASK, params={"wait": 60}, headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        zstd = {"Accept-Encoding": "zstd"}
+        for answer in (
+            await http.get(TASK, headers=zstd),
+            await http.put(TASK, content=BODY, headers=zstd),
+            await http.get(TASK, headers=zstd),
+        ):
+            assert (answer.headers["content-type"], answer.headers["content-encoding"]) == (MEDIA_TYPE, "zstd")
+            assert "content-length" not in answer.headers
+            assert len(answer.content) < 10_000
+            assert b"".join(decompressed(memoryview(answer.content), 2_000_000)) == plain.content
+        assert (await http.get("/tasks/t.2.c.fit", headers=zstd)).json()["status"] == 404
 
 
 async def test_a_result_outlives_everything_but_deletion_and_time() -> None:

@@ -171,6 +171,15 @@ TRAINING: list[Case] = [
     ),
     *one("evaluation", None, 7, [], "x"),
     *within("evaluation", [*one("clients", *NOT_A_COUNT, 100_001), *one("unknown", 1)]),
+    *one("uploads", None, 7, [], "int8"),
+    *within(
+        "uploads",
+        [
+            *one("encoding", None, *NOT_TEXT, "", "INT8", "int4", LONG),
+            *one("compression", None, *NOT_TEXT, "", "gzip", "ZSTD", True, LONG),
+            *one("unknown", 1),
+        ],
+    ),
     ({"aggregation": "krum", "selection": {"min_clients": 1, "max_clients": 4}}, "/selection/max_clients"),
     (
         {"aggregation": "multi_krum", "hyperparameters": {"server_byzantine_clients": 14}},  # 31 of at most 30

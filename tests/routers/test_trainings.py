@@ -36,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
         "max_failed_rounds": 3,
     },
     "evaluation": {"clients": 50},
+    "uploads": {"encoding": "full", "compression": "none"},
     "topology": "star",
     "seed": 0,
     "created_at": NOW,
@@ -72,6 +73,7 @@ GIVEN: dict[str, Any] = {
         "max_failed_rounds": 1,
     },
     "evaluation": {"clients": 0},
+    "uploads": {"encoding": "int8", "compression": "zstd"},
     "topology": "star",
     "seed": 42,
 }

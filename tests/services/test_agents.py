@@ -41,12 +41,12 @@ def saying(status: int, content: bytes = b"", **headers: str) -> Callable[[httpx
     return lambda _: httpx.Response(status, stream=httpx.ByteStream(content), headers=given)
 
 
-async def poll(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT) -> Reply:
-    return await agents.poll(agent, "t.1.a.fit", 20.0, spool)
+async def poll(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT, **accept: str) -> Reply:
+    return await agents.poll(agent, "t.1.a.fit", 20.0, spool, **accept)
 
 
-async def hand_over(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT) -> Reply:
-    return await agents.hand_over(agent, "t.1.a.fit", PAYLOAD, spool)
+async def hand_over(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT, **accept: str) -> Reply:
+    return await agents.hand_over(agent, "t.1.a.fit", PAYLOAD, spool, **accept)
 
 
 async def initial_model(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT) -> Reply:
@@ -219,6 +219,29 @@ async def test_an_encoded_body_is_refused(fetch: Any, encoding: str, spool: Mode
     async with calling(agent) as agents:
         message = await failure(fetch(agents, spool))
     assert message == f"answered with Content-Encoding {encoding[:32]!r}, which is not accepted"
+    assert spooled(tmp_path) == []
+
+
+@ASK
+@pytest.mark.parametrize("coding", ["zstd", "ZSTD", "identity", None])
+async def test_a_body_in_the_coding_that_was_asked_for_is_stored_as_it_came(
+    ask: Any, coding: str | None, spool: ModelStore
+) -> None:
+    def agent(request: httpx.Request) -> httpx.Response:
+        assert request.headers.get_list("Accept-Encoding") == ["zstd"]
+        given = {} if coding is None else {"Content-Encoding": coding}
+        return httpx.Response(200, stream=httpx.ByteStream(b"hello"), headers=given)
+
+    async with calling(agent) as agents:
+        answer = await ask(agents, spool, accept="zstd")
+    assert (answer.file, answer.coding) == (HELLO, (coding or "identity").lower())
+
+
+@ASK
+async def test_only_the_coding_that_was_asked_for_is_accepted(ask: Any, spool: ModelStore, tmp_path: Path) -> None:
+    async with calling(saying(200, b"hello", content_encoding="gzip")) as agents:
+        message = await failure(ask(agents, spool, accept="zstd"))
+    assert message == "answered with Content-Encoding 'gzip', which is not accepted"
     assert spooled(tmp_path) == []
 
 

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
 from app.domain.errors import NotFound
 from app.domain.selection.types import Weights
-from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig
+from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
 from app.store.database import Database
+from app.store.tables import trainings
 from tests.store.samples import NOW, training
 
 FULL = Training(
@@ -30,6 +32,7 @@ FULL = Training(
             deadline_seconds=1.5, quorum=1.0, over_selection=1.3, grace_seconds=0.0, max_failed_rounds=1
         ),
         evaluation_clients=0,
+        uploads=Uploads(encoding="int8", compression="zstd"),
         seed=2**53 - 1,
     ),
     created_at=NOW,
@@ -59,6 +62,14 @@ async def test_a_training_comes_back_as_it_was_added(db: Database, stored: Train
     assert {name: type(value) for name, value in found.config.hyperparameters.items()} == {
         name: type(value) for name, value in stored.config.hyperparameters.items()
     }
+
+
+async def test_a_training_of_a_version_that_knew_fewer_fields_has_their_defaults(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.trainings.add(FULL)
+        await tx.connection.execute(update(trainings).values(config={"name": "old", "max_rounds": 3}))
+        found = await tx.trainings.get("t")
+    assert found.config == TrainingConfig(name="old", max_rounds=3)
 
 
 async def test_put_writes_all_but_the_configuration_and_the_lease(db: Database) -> None:

@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 
 from app.wire.errors import MalformedMetadata
-from app.wire.tasks import Task, TaskResult, read_result, read_task, result_metadata, task_id, task_metadata
+from app.wire.tasks import (
+    FULL,
+    Task,
+    TaskResult,
+    UpdateEncoding,
+    read_encoding,
+    read_result,
+    read_task,
+    result_metadata,
+    task_id,
+    task_metadata,
+)
 
 TASK: dict[str, Any] = {
     "id": "t1.3.edge-7.fit",
@@ -42,6 +53,46 @@ def test_the_documented_json_is_read() -> None:
 def test_fields_of_a_newer_peer_are_ignored() -> None:
     assert read_task({"task": json.dumps({**TASK, "priority": 1}), "more": "x"}).round == 3
     assert read_result({"result": json.dumps({**RESULT, "energy": 1})}).num_examples == 120
+
+
+def test_an_update_is_in_full_unless_it_says_how_it_is_encoded() -> None:
+    result = TaskResult(num_examples=1, loss=1, accuracy=1)
+    encoding = UpdateEncoding(name="int8", scales={"w": 0.0078125, "b": 0.0})
+
+    assert read_encoding(result_metadata(result, encoding)) == encoding
+    assert read_encoding(result_metadata(result)) == FULL
+    assert "update_encoding" not in result_metadata(result)
+    documented = '{"name": "int8", "scales": {"w": 0.0078125, "b": 0}}'
+    assert read_encoding({"update_encoding": documented}) == encoding
+
+
+def test_an_offer_of_a_newer_peer_is_read_and_none_is_an_offer_too() -> None:
+    assert read_task({"task": json.dumps({**TASK, "update_encoding": "int4"})}).update_encoding == "int4"
+    assert read_task({"task": json.dumps(TASK)}).update_encoding == "full"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("{", "Invalid JSON"),
+        ('"int8"', "update_encoding"),
+        ("{}", "update_encoding.name"),
+        ('{"name": "int4"}', "update_encoding.name"),
+        ('{"name": "int8", "scales": [1]}', "update_encoding.scales"),
+        ('{"name": "int8", "scales": {"w": -1}}', "update_encoding.scales.w"),
+        ('{"name": "int8", "scales": {"w": -1e-300}}', "update_encoding.scales.w"),
+        ('{"name": "int8", "scales": {"w": NaN}}', "update_encoding"),
+        ('{"name": "int8", "scales": {"w": Infinity}}', "update_encoding"),
+        ('{"name": "int8", "scales": {"w": 1e999}}', "update_encoding.scales.w"),
+        ('{"name": "int8", "scales": {"w": 3.5e38}}', "update_encoding.scales.w"),
+        ('{"name": "int8", "scales": {"w": "1"}}', "update_encoding.scales.w"),
+        ('{"name": "int8", "scales": {"w": null}}', "update_encoding.scales.w"),
+        ('{"name": "int8", "scales": {"w": true}}', "update_encoding.scales.w"),
+    ],
+)
+def test_an_encoding_that_breaks_the_schema_is_refused_with_the_place(text: str, place: str) -> None:
+    with pytest.raises(MalformedMetadata, match=place):
+        read_encoding({"update_encoding": text})
 
 
 def test_the_name_of_a_task_is_the_same_for_every_try() -> None:

@@ -1,0 +1,359 @@
+"""Smaller uploads: what agents send when asked for them, and what the round makes of it."""
+
+import json
+import tracemalloc
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.agent import FitResult, Parameters, Task
+from app.domain.errors import UpdateRejected
+from app.domain.rounds import Participation, Round
+from app.domain.trainings import Compression, UpdateEncoding, Uploads
+from app.services.rounds.engine import RoundEngine
+from app.services.rounds.uploads import HEADER_ROOM, full_update
+from app.store.model_store import ModelStore
+from app.wire.codec import decode, encode, pack, unpack
+from app.wire.compression import compressed
+from app.wire.differences import encode_update
+from app.wire.tasks import TaskResult, read_task, result_metadata
+from app.wire.tasks import UpdateEncoding as Encoding
+from tests.planes import Adder, Plane, plane, policy
+
+STEP = 127 / 128  # whose 127th a float32 holds exactly
+RESULT = TaskResult(num_examples=10, loss=1.0, accuracy=0.5)
+INT8 = Uploads(encoding="int8")
+BOTH = Uploads(encoding="int8", compression="zstd")
+WIDTH = 20_000
+
+Answer = Callable[[Parameters, Task], tuple[bytes, Mapping[str, str]]]
+
+
+class Wide(Adder):
+    """An adder whose one parameter has many values, as random as trained ones."""
+
+    def initial_parameters(self) -> Parameters:
+        return {"w": np.zeros(WIDTH, np.float32)}
+
+    def fit(self, parameters: Parameters, task: Task) -> FitResult:
+        moved = super().fit(parameters, task).parameters["w"].copy()
+        moved[1:] += np.random.default_rng(1).uniform(-STEP, 0, WIDTH - 1).astype(np.float32)
+        return FitResult({"w": moved}, self.examples, self.loss, self.accuracy)
+
+
+class Foreign:
+    """Somebody else's agent: it answers at once what the test says, and looks at nothing that it was offered."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.tasks: list[Task] = []
+        self.accepted: list[str | None] = []
+        self.forgotten: list[str] = []
+
+    async def respond(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        response = Response(status_code=204)
+        if path == "/model":
+            response = Response(encode({"w": np.zeros(3, np.float32)}))
+        if request.method == "DELETE":
+            self.forgotten.append(path)
+        if request.method == "PUT":
+            parameters, metadata = decode(await request.body())
+            task = read_task(metadata)
+            self.tasks.append(task)
+            self.accepted.append(request.headers.get("accept-encoding"))
+            body, headers = encode({}, result_metadata(RESULT)), dict[str, str]()
+            if task.kind == "fit":
+                body, headers = self._answer(parameters, task)  # type: ignore[assignment]  # a mapping does as well
+            response = Response(body, headers=headers)
+        await response(scope, receive, send)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def join(running: Plane, client_id: str, foreign: Foreign) -> None:
+    """Put somebody else's agent in the place of one of ours."""
+    running.host._agents[client_id] = foreign  # type: ignore[assignment]  # it answers like one
+
+
+def zstd(body: bytes) -> bytes:
+    return b"".join(compressed(iter([body])))
+
+
+def encoded(parameters: Parameters, encoding: Encoding, result: TaskResult = RESULT) -> bytes:
+    return encode(parameters, result_metadata(result, encoding))
+
+
+def parts(value: Round) -> dict[str, Participation]:
+    return {part.client_id: part for part in value.participations}
+
+
+@pytest.mark.parametrize("encoding", ["full", "float16", "int8"])
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+async def test_the_next_model_comes_of_smaller_uploads(
+    database_url: str, tmp_path: Path, encoding: UpdateEncoding, compression: Compression
+) -> None:
+    trainers = {"a": Wide(STEP, examples=10), "b": Wide(3 * STEP, examples=30)}
+    async with plane(tmp_path, database_url, trainers) as running:
+        training_id = await running.create(uploads=Uploads(encoding=encoding, compression=compression))
+        for number in (1, 2):
+            value = await running.run_round(training_id)
+            assert {part.status for part in value.participations} == {"received"}
+            # (10 * 1 + 30 * 3) / 40 = 2.5 steps a round
+            assert await running.weight(training_id, number) == pytest.approx(2.5 * STEP * number, rel=1e-3)
+        size = 4 * WIDTH
+        bytes_each = {"full": size, "float16": size // 2, "int8": size // 4}[encoding]
+        for part in value.participations:
+            assert part.bytes_sent > size
+            assert part.bytes_received < bytes_each * (0.95 if compression == "zstd" else 1) + 600
+        assert all(set(trainer.fitted.values()) == {1} for trainer in trainers.values())
+
+
+async def test_what_int8_loses_in_one_round_arrives_with_the_next(sqlite_url: str, tmp_path: Path) -> None:
+    class Uneven(Adder):
+        def fit(self, parameters: Parameters, task: Task) -> FitResult:
+            fitted = super().fit(parameters, task)
+            return replace(fitted, parameters={"w": parameters["w"] + np.array([0, 127, 0.25], np.float32)})
+
+    async with plane(tmp_path, sqlite_url, {"a": Uneven()}) as running:
+        training_id = await running.create(uploads=INT8)
+        third = []
+        for _ in range(6):
+            await running.run_round(training_id)
+            stored = await running.system.models.get(training_id, None)
+            third.append(float(decode(stored.path.read_bytes())[0]["w"][2]))
+    # 0.25, 0.5 (even wins: 0), 0.75 -> 1, then 1 - 1 = 0 and so on
+    assert third == [0, 0, 1, 1, 1, 1]
+
+
+async def test_an_agent_that_does_not_know_the_offer_is_taken_in_full(sqlite_url: str, tmp_path: Path) -> None:
+    def in_full(parameters: Parameters, _: Task) -> tuple[bytes, Mapping[str, str]]:
+        return encode({"w": parameters["w"] + np.float32(3 * STEP)}, result_metadata(RESULT)), {}
+
+    old = Foreign(in_full)
+    async with plane(tmp_path, sqlite_url, {"new": Adder(STEP), "old": Adder()}) as running:
+        join(running, "old", old)
+        value = await running.run_round(training_id := await running.create(uploads=BOTH))
+        assert {part.status for part in value.participations} == {"received"}
+        assert await running.weight(training_id) == 2 * STEP
+        await running.system.participants.drain()
+    fit, evaluate = old.tasks
+    assert (fit.update_encoding, evaluate.update_encoding) == ("int8", "full")
+    assert old.accepted == ["zstd", "identity"]
+    assert len(old.forgotten) == 2
+
+
+async def test_nothing_is_offered_unless_the_training_says_so(sqlite_url: str, tmp_path: Path) -> None:
+    plain = Foreign(lambda parameters, _: (encode(parameters, result_metadata(RESULT)), {}))
+    async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
+        join(running, "a", plain)
+        value = await running.run_round(await running.create())
+    assert parts(value)["a"].status == "received"
+    assert [task.update_encoding for task in plain.tasks] == ["full", "full"]
+    assert plain.accepted == ["identity", "identity"]
+
+
+@pytest.mark.parametrize("uploads", [INT8, BOTH, Uploads(compression="zstd")], ids=["int8", "int8-zstd", "zstd"])
+async def test_uploads_that_left_the_spool_are_asked_for_and_expanded_again(
+    sqlite_url: str, tmp_path: Path, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aggregate = RoundEngine._aggregate
+
+    async def lose_the_spool(self: RoundEngine, *args: Any) -> Any:
+        self._files.spool(args[2]).clear()
+        return await aggregate(self, *args)
+
+    trainers = {"a": Wide(STEP), "b": Wide(3 * STEP)}
+    async with plane(tmp_path, sqlite_url, trainers) as running:
+        undisturbed = await running.create(uploads=uploads)
+        await running.run_round(undisturbed)
+        monkeypatch.setattr(RoundEngine, "_aggregate", lose_the_spool)
+        training_id = await running.create(uploads=uploads)
+        value = await running.run_round(training_id)
+        assert value.status == "completed"
+        assert value.model == (await running.system.models.get(undisturbed, 1)).version.sha256
+        assert all(set(trainer.fitted.values()) == {1} for trainer in trainers.values())
+
+
+# What must leave no trace
+
+CODES: Parameters = {"w": np.array([127, 127, 127], np.int8)}
+SCALES = {"w": 1 / 128}
+HONEST = encoded(CODES, Encoding(name="int8", scales=SCALES))
+WRONG_SCALES = json.dumps({"name": "int8", "scales": {"w": -0.5}})
+
+HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
+    "an encoding where none was offered": (Uploads(), HONEST, None, "rejected", "int8, which was not offered"),
+    "another encoding than was offered": (
+        INT8,
+        encoded({"w": CODES["w"].astype(np.float16)}, Encoding(name="float16")),
+        None,
+        "rejected",
+        "it is encoded as float16, which was not offered",
+    ),
+    "whole floats that claim to be codes": (
+        INT8,
+        encoded({"w": np.ones(3, np.float32)}, Encoding(name="int8", scales=SCALES)),
+        None,
+        "rejected",
+        "tensor 'w' is float32[3], int8[3] is due in int8",
+    ),
+    "codes that claim to be whole": (
+        INT8, encoded(CODES, Encoding(name="full")), None, "rejected", "is int8[3], the model's is float32[3]"
+    ),
+    "too few codes": (
+        INT8,
+        encoded({"w": CODES["w"][:2]}, Encoding(name="int8", scales=SCALES)),
+        None,
+        "rejected",
+        "tensor 'w' is int8[2], int8[3] is due in int8",
+    ),
+    "no tensor": (INT8, encoded({}, Encoding(name="int8")), None, "rejected", "missing ['w'], unknown []"),
+    "no scale": (INT8, encoded(CODES, Encoding(name="int8")), None, "rejected", "see ['w']"),
+    "a negative scale": (
+        INT8,
+        encode(CODES, {**result_metadata(RESULT), "update_encoding": WRONG_SCALES}),
+        None,
+        "rejected",
+        "update_encoding.scales.w: Input should be greater than or equal to 0",
+    ),
+    "a scale that leads beyond the floats": (
+        INT8,
+        encoded(CODES, Encoding(name="int8", scales={"w": 3e38})),
+        None,
+        "rejected",
+        "tensor 'w' holds values that are not finite",
+    ),
+    "infinities in float16": (
+        Uploads(encoding="float16"),
+        encoded({"w": np.full(3, np.inf, np.float16)}, Encoding(name="float16")),
+        None,
+        "rejected",
+        "tensor 'w' holds values that are not finite",
+    ),
+    "no result": (
+        INT8,
+        encode(CODES, {"update_encoding": Encoding(name="int8", scales=SCALES).model_dump_json()}),
+        None,
+        "rejected",
+        "the metadata has no 'result'",
+    ),
+    "more examples than it can have": (
+        INT8,
+        encoded(CODES, Encoding(name="int8", scales=SCALES), RESULT.model_copy(update={"num_examples": 101})),
+        None,
+        "rejected",
+        "num_examples is not plausible",
+    ),
+    "bytes behind the tensors": (INT8, HONEST + b"x", None, "rejected", "the tensors end at 3, the block at 4"),
+    "nothing": (INT8, b"", None, "rejected", "0 bytes are too few for a header"),
+    "zstd that was not asked for": (
+        INT8, zstd(HONEST), "zstd", "failed", "answered with Content-Encoding 'zstd', which is not accepted"
+    ),
+    "zstd that does not say so": (BOTH, zstd(HONEST), None, "rejected", "the header claims"),
+    "zstd that is none": (BOTH, HONEST, "zstd", "rejected", "its zstd body is broken: "),
+    "zstd that is cut short": (BOTH, zstd(HONEST)[:-1], "zstd", "rejected", "its zstd body is cut short"),
+    "zstd that goes on": (BOTH, zstd(HONEST) + b"x", "zstd", "rejected", "its zstd body goes on behind its frame"),
+    "a bomb": (BOTH, zstd(HONEST + bytes(100_000_000)), "zstd", "rejected", "its zstd body holds more than "),
+    "another coding": (
+        BOTH, HONEST, "gzip", "failed", "answered with Content-Encoding 'gzip', which is not accepted"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_upload_leaves_no_trace(sqlite_url: str, tmp_path: Path, name: str) -> None:
+    uploads, body, coding, status, reason = HOSTILE[name]
+    headers = {} if coding is None else {"Content-Encoding": coding}
+    async with plane(tmp_path, sqlite_url, {"good": Adder(STEP), "bad": Adder()}) as running:
+        join(running, "bad", Foreign(lambda *_: (body, headers)))
+        training_id = await running.create(uploads=uploads, round_policy=policy(quorum=0.5), evaluation_clients=0)
+        value = await running.run_round(training_id)
+        bad = parts(value)["bad"]
+        assert (value.status, parts(value)["good"].status, bad.status) == ("completed", "received", status)
+        assert reason in (bad.reason or "")
+        assert bad.update is None
+        assert await running.weight(training_id) == STEP
+        assert (await running.system.clients.get("bad")).breaker.consecutive_failures >= 1
+
+
+async def test_an_honest_upload_of_a_foreign_agent_counts(sqlite_url: str, tmp_path: Path) -> None:
+    """The same bytes as the hostile ones, without what is wrong with them."""
+    async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
+        join(running, "a", Foreign(lambda *_: (zstd(HONEST), {"Content-Encoding": "zstd"})))
+        training_id = await running.create(uploads=BOTH, evaluation_clients=0)
+        value = await running.run_round(training_id)
+        assert parts(value)["a"].status == "received", parts(value)["a"].reason
+        assert parts(value)["a"].bytes_received == len(zstd(HONEST))
+        assert await running.weight(training_id) == STEP
+
+
+# The seam by itself
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "spool", durable=False)
+
+
+def test_the_same_upload_becomes_the_same_file_anywhere(spool: ModelStore, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    base = pack({"w": rng.normal(size=300_000).astype(np.float32), "n": np.arange(3)})
+    update = {name: tensor + 1 for name, tensor in base.parameters().items()}
+    made = encode_update(update, base.parameters(), "int8", {})
+    assert made is not None
+    body = encode(made.parameters, result_metadata(RESULT, made.encoding))
+    found = []
+    for store, content, coding in [
+        (spool, body, "identity"),
+        (spool, body, "identity"),
+        (spool, zstd(body), "zstd"),
+        (ModelStore(tmp_path / "elsewhere"), body, "identity"),
+    ]:
+        found.append(full_update(store, store.write([content]), base, encoding="int8", coding=coding))
+    assert len(set(found)) == 1
+    full, metadata = decode(spool.map(found[0].sha256))
+    assert metadata == result_metadata(RESULT)
+    assert {name: (tensor.dtype, tensor.shape) for name, tensor in full.items()} == {
+        name: (tensor.dtype, tensor.shape) for name, tensor in update.items()
+    }
+    assert np.abs(full["w"] - update["w"]).max() <= made.encoding.scales["w"] / 2 + 1e-6
+    assert full["n"].tolist() == [1, 2, 3]
+
+
+def test_a_compressed_upload_in_full_is_the_file_itself(spool: ModelStore) -> None:
+    base = pack({"w": np.zeros(3, np.float32)})
+    body = encode({"w": np.ones(3, np.float32)}, result_metadata(RESULT))
+    plain = spool.write([body])
+    assert full_update(spool, spool.write([zstd(body)]), base, encoding="full", coding="zstd") == plain
+    assert full_update(spool, plain, base, encoding="int8", coding="identity") == plain
+
+
+def test_a_bomb_is_cut_near_the_models_size(spool: ModelStore, tmp_path: Path) -> None:
+    base = pack({"w": np.zeros(1000, np.float32)})
+    upload = spool.write([zstd(bytes(10 * HEADER_ROOM))])
+    with pytest.raises(UpdateRejected, match="its zstd body holds more than"):
+        full_update(spool, upload, base, encoding="full", coding="zstd")
+    assert [path.name for path in (tmp_path / "spool").iterdir()] == [upload.sha256]
+
+
+def test_expanding_takes_little_memory(spool: ModelStore) -> None:
+    base, _ = unpack(spool.map(spool.write([encode({"w": np.ones(8_000_000, np.float32)})]).sha256))  # 32 MB
+    codes = {"w": np.full(8_000_000, 3, np.int8)}
+    upload = spool.write([zstd(encoded(codes, Encoding(name="int8", scales={"w": 0.5})))])
+    tracemalloc.start()
+    try:
+        full = full_update(spool, upload, base, encoding="int8", coding="zstd")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000
+    assert (decode(spool.map(full.sha256))[0]["w"] == 2.5).all()
