@@ -12,6 +12,7 @@ from benchmarks import (
     scale,
     selection,
     topology,
+    uploads,
 )
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
@@ -22,6 +23,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "scale": scale.main,
     "selection": selection.main,
     "topology": topology.main,
+    "uploads": uploads.main,
 }
 USAGE = "usage: python -m benchmarks [--list] [NAME [OPTION…]]   (NAME --help tells the options)"
 

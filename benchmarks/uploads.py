@@ -1,0 +1,191 @@
+"""What smaller uploads save and what they cost: bytes, accuracy after real training, and time.
+
+A perceptron learns the real digits by federated averaging. In each round clients drawn at random train from the global
+model, and their updates go through the product's own code: encoded and packed as an agent does, compressed, expanded as
+the control plane does. zstd loses nothing, so that it changes the bytes alone. All encodings see the same clients, the
+same rounds and the same randomness.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+
+from app.services.rounds.uploads import full_update
+from app.store.model_store import ModelStore
+from app.wire.codec import Packed, Parameters, decode, pack
+from app.wire.compression import IDENTITY, ZSTD, compressed
+from app.wire.differences import encode_update
+from app.wire.tasks import EncodingName, TaskResult, result_metadata
+from benchmarks.machine import Times
+from benchmarks.selection import learning
+from benchmarks.selection.data import Dataset, digits, partition
+from benchmarks.selection.learning import federated_average, local_training
+
+CLIENTS, PER_ROUND = 50, 10
+PARTITION = "dirichlet-0.3"
+RESULT = TaskResult(num_examples=100, loss=0.5, accuracy=0.9, train_seconds=1.0)
+LAST = 5  # rounds whose mean is a training's final accuracy
+LARGEST_LOSS = 0.005  # of accuracy, the mean over the seeds, that an encoding with feedback may cost
+TIMED_VALUES = 2_500_000  # 10 MB in float32
+REPEATS = 7
+
+
+class Variant(NamedTuple):
+    """An encoding, and whether what it loses is fed back."""
+
+    encoding: EncodingName
+    feedback: bool = True
+
+    @property
+    def title(self) -> str:
+        return self.encoding if self.feedback else f"{self.encoding}, no feedback"
+
+
+VARIANTS = (Variant("full"), Variant("float16"), Variant("int8"), Variant("int8", feedback=False))
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Of one variant: final accuracies by seed, and the bytes of uploads as they are and in zstd."""
+
+    accuracies: list[float] = field(default_factory=list)
+    plain: list[int] = field(default_factory=list)
+    small: list[int] = field(default_factory=list)
+
+
+class Agents:
+    """All agents of one training: they encode, and remember what was lost."""
+
+    def __init__(self, variant: Variant) -> None:
+        self._variant = variant
+        self._lost: dict[int, Parameters] = {}
+
+    def upload(self, client: int, update: Parameters, base: Parameters) -> bytes:
+        """The body that a client sends."""
+        encoding = self._variant.encoding
+        encoded = None if encoding == "full" else encode_update(update, base, encoding, self._lost.get(client, {}))
+        if encoded is None:
+            return b"".join(pack(update).payload(result_metadata(RESULT)))
+        if self._variant.feedback:
+            self._lost[client] = encoded.lost
+        return b"".join(pack(encoded.parameters).payload(result_metadata(RESULT, encoded.encoding)))
+
+
+def train(variant: Variant, dataset: Dataset, seed: int, rounds: int, outcome: Outcome) -> None:
+    """One training, into `outcome`."""
+    parts = partition(dataset.train.labels, CLIENTS, PARTITION, np.random.default_rng([seed, 0]))
+    rng = np.random.default_rng([seed, 1])
+    model = learning.initial(dataset.train.inputs.shape[1], np.random.default_rng([seed, 2]))
+    agents, accuracies = Agents(variant), []
+    for _ in range(rounds):
+        chosen = rng.choice(CLIENTS, PER_ROUND, replace=False)
+        mine = [parts[client] for client in chosen]
+        updates, _ = local_training(model, dataset.train, mine, dataset.recipe, rng)
+        base = pack(model._asdict())
+        with spooling() as spool:
+            for position, client in enumerate(chosen):
+                update = {name: layer[position] for name, layer in updates._asdict().items()}
+                body = agents.upload(int(client), update, base.parameters())
+                outcome.plain.append(len(body))
+                outcome.small.append(len(in_zstd(body)))
+                for name, tensor in received(spool, body, base, variant.encoding, IDENTITY).items():
+                    getattr(updates, name)[position] = tensor
+        model = federated_average(updates, np.array([len(part) for part in mine]))
+        accuracies.append(learning.accuracy(model, dataset.test))
+    outcome.accuracies.append(statistics.mean(accuracies[-LAST:]))
+
+
+@contextmanager
+def spooling() -> Iterator[ModelStore]:
+    """A spool for as long as the block lasts."""
+    with TemporaryDirectory() as directory:
+        yield ModelStore(Path(directory), durable=False)
+
+
+def received(spool: ModelStore, body: bytes, base: Packed, encoding: EncodingName, coding: str) -> Parameters:
+    """What the control plane works with after this body came in."""
+    full = full_update(spool, spool.write([body]), base, encoding=encoding, coding=coding)
+    return decode(spool.map(full.sha256))[0]
+
+
+def show(outcomes: Mapping[Variant, Outcome]) -> None:
+    """A line for each variant and coding; the difference is that to full updates of the same seed."""
+    print(f"{'encoding':20}{'coding':>8}{'bytes':>9}{'of full':>9}   final accuracy, mean (range)   difference ± SE")
+    whole = outcomes[VARIANTS[0]]
+    for variant, outcome in outcomes.items():
+        found, apart = np.array(outcome.accuracies), np.array(outcome.accuracies) - whole.accuracies
+        error = float(apart.std(ddof=1) / np.sqrt(len(apart))) if len(apart) > 1 else 0.0
+        told = f"{found.mean():.4f} ({found.min():.4f} to {found.max():.4f})       {apart.mean():+.4f} ± {error:.4f}"
+        for coding, sizes in ((IDENTITY, outcome.plain), (ZSTD, outcome.small)):
+            size = statistics.mean(sizes)
+            share = size / statistics.mean(whole.plain)
+            print(f"{variant.title:20}{coding:>8}{size:9,.0f}{share:9.1%}   {told}", flush=True)
+
+
+def show_times(values: int) -> None:
+    """Milliseconds for a model of so many float32: at the agent, and at the control plane up to the file in full."""
+    rng = np.random.default_rng(1)
+    base = pack({"w": rng.normal(0, 0.1, values).astype(np.float32)})
+    update = {"w": base.parameters()["w"] + rng.normal(0, 0.01, values).astype(np.float32)}
+    copy = timed(lambda: bytes(base.block))
+    print(f"\n{4 * values / 1e6:g} MB, a copy in memory {copy:.1f} ms")
+    print(f"{'encoding':10}{'coding':>10}{'bytes':>14}{'agent':>11}{'control plane':>16}")
+    for encoding in (variant.encoding for variant in VARIANTS if variant.feedback):
+        encode = partial(Agents(Variant(encoding, feedback=False)).upload, 0, update, base.parameters())
+        body, encoding_time = encode(), timed(encode)
+        small, compressing = in_zstd(body), timed(partial(in_zstd, body))
+        for coding, sent, took in ((IDENTITY, body, 0.0), (ZSTD, small, compressing)):
+            with spooling() as spool:
+                stored = spool.write([sent])
+                expanding = timed(partial(full_update, spool, stored, base, encoding=encoding, coding=coding))
+            agent = encoding_time + took
+            print(f"{encoding:10}{coding:>10}{len(sent):14,}{agent:8.1f} ms{expanding:13.1f} ms", flush=True)
+
+
+def in_zstd(body: bytes) -> bytes:
+    """As an agent sends it."""
+    return b"".join(compressed(iter([body])))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Milliseconds, the median of some."""
+    took = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        work()
+        took.append(1000 * (time.perf_counter() - began))
+    return statistics.median(took)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Bytes, accuracy and time of encoded and compressed uploads, by real training on the digits."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks uploads", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--values", type=int, default=TIMED_VALUES, help="of the model whose updates are timed")
+    options = parser.parse_args(arguments)
+    times, cpu, dataset = Times.now(), time.process_time(), digits()
+    outcomes = {variant: Outcome() for variant in VARIANTS}
+    for seed in range(options.seeds):
+        for variant, outcome in outcomes.items():
+            train(variant, dataset, seed, options.rounds, outcome)
+    print(f"{options.seeds} seeds, {options.rounds} rounds of {PER_ROUND} of {CLIENTS} clients, digits, {PARTITION}")
+    show(outcomes)
+    show_times(options.values)
+    print(times.report(time.process_time() - cpu))
+    mean = {variant: statistics.mean(outcome.accuracies) for variant, outcome in outcomes.items()}
+    worst = max(mean[VARIANTS[0]] - mean[variant] for variant in VARIANTS if variant.feedback)
+    share = statistics.mean(outcomes[Variant("int8")].small) / statistics.mean(outcomes[VARIANTS[0]].plain)
+    print(
+        f"uploads: int8 in zstd takes {share:.0%} of the bytes, and an encoding costs at most {worst:.4f} of accuracy"
+    )
+    return 0 if worst <= LARGEST_LOSS else 1
