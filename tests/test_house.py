@@ -14,7 +14,9 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 SOURCES = ("app", "migrations", "tests", "examples", "benchmarks", "scripts")
-PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)(?:\[(?P<extras>[a-z0-9,-]+)\])?==(?P<version>\S+) \\$", re.MULTILINE)
+PIN = re.compile(
+    r"^(?P<name>[a-z0-9.-]+)(?:\[(?P<extras>[a-z0-9,-]+)\])?==(?P<version>\S+)(?: ; .+)? \\$", re.MULTILINE
+)
 SUPPRESSION = re.compile(r"#\s*(?:noqa|type:\s*ignore|pragma:\s*no (?:cover|branch))\b.*")
 GIVEN = re.compile(
     r"#\s*(?:noqa: (?P<rule>[A-Z]+\d+)(?:, [A-Z]+\d+)*|type: ignore\[(?P<error>[a-z-]+)[a-z, -]*\]|pragma: no \w+)"

@@ -54,6 +54,12 @@ def test_selection_is_timed_as_fleets_grow() -> None:
     assert done.stdout.splitlines()[-1].startswith("scale: one selection takes at most ")
 
 
+def test_smaller_uploads_are_measured() -> None:
+    done = run("uploads", "--seeds", "1", "--rounds", "2", "--values", "10000")
+    assert done.returncode in {0, 1}, done.stderr  # two rounds say nothing of accuracy
+    assert done.stdout.splitlines()[-1].startswith("uploads: int8 in zstd takes ")
+
+
 def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
     assert {line.split()[0] for line in run("--list").stdout.splitlines()} == {
         "aggregation",
@@ -63,5 +69,6 @@ def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
         "scale",
         "selection",
         "topology",
+        "uploads",
     }
     assert run("nonsense").returncode == 2

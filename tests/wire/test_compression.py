@@ -1,9 +1,12 @@
 """zstd bodies: what comes back, and what is cut off before it does harm."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.wire.compression import PIECE, accepts_zstd, compressed, decompressed
 from app.wire.errors import MalformedBody
@@ -53,6 +56,14 @@ def test_a_body_that_goes_on_is_refused(behind: bytes) -> None:
 def test_a_broken_body_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedBody, match="its zstd body is broken: "):
         content(body)
+
+
+@given(st.integers(0, len(FRAME) - 1), st.integers(1, 255))
+def test_a_flipped_byte_ends_in_content_or_an_error(place: int, flip: int) -> None:
+    body = bytearray(FRAME)
+    body[place] ^= flip
+    with contextlib.suppress(MalformedBody):
+        content(bytes(body))
 
 
 def test_a_bomb_is_cut_at_the_limit() -> None:
