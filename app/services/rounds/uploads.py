@@ -5,8 +5,9 @@ the same base model give the same bytes, so that an owner elsewhere that asks th
 Whatever is wrong with an upload is a reason to reject it. It blocks: call it from a thread.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import TypeVar
 
 from app.domain.errors import UpdateRejected
 from app.domain.trainings import UpdateEncoding
@@ -17,6 +18,8 @@ from app.wire.compression import IDENTITY, decompressed
 from app.wire.differences import check_encoded, expand
 from app.wire.errors import WireError
 from app.wire.tasks import read_encoding, read_result, result_metadata
+
+Piece = TypeVar("Piece", bytes, memoryview)
 
 HEADER_ROOM = 1 << 20  # bytes that a compressed upload may hold beside the model's tensors and four of its headers
 
@@ -39,7 +42,8 @@ def full_update(
     try:
         if coding != IDENTITY:
             limit = len(base.block) + 4 * len(header(base.layout)) + HEADER_ROOM
-            upload = spool.write(decompressed(spool.map(upload.sha256), limit))
+            body = spool.map(upload.sha256)
+            upload = spool.write(_released(decompressed(body, limit), [body]))
         mapped = spool.map(upload.sha256)
         sent, metadata = unpack(mapped)
         said = read_encoding(metadata)
@@ -50,7 +54,8 @@ def full_update(
         top = header(base.layout, result_metadata(read_result(metadata)))
     except WireError as error:
         raise UpdateRejected(str(error)) from error
-    return spool.write(chain([top], _released(expand(sent, said, base), [mapped, base.block])))
+    whole = _released(expand(sent, said, base), [mapped, base.block])
+    return spool.write(chain([top], whole))
 
 
 def check_offered(said: tasks.UpdateEncoding, offered: UpdateEncoding) -> None:
@@ -59,7 +64,7 @@ def check_offered(said: tasks.UpdateEncoding, offered: UpdateEncoding) -> None:
         raise UpdateRejected(f"it is encoded as {said.name}, which was not offered")
 
 
-def _released(pieces: Iterable[memoryview], maps: list[memoryview]) -> Iterator[memoryview]:
+def _released(pieces: Iterable[Piece], maps: Sequence[memoryview]) -> Iterator[Piece]:
     """The pieces, with the memory behind the maps given back after each."""
     for piece in pieces:
         yield piece

@@ -1,6 +1,7 @@
 """A coordinator that dies at any point of a round, and its successor, which goes on from what is stored."""
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from app.agent import Agent
 from app.domain.errors import NotFound
+from app.domain.trainings import Uploads
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
@@ -56,6 +58,35 @@ async def test_a_round_survives_its_coordinator(
             for trainer in trainers.values():
                 assert set(trainer.fitted.values()) == {1}, "no task was trained twice"
                 assert len(trainer.fitted) == 2
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["same-machine", "another-machine"])
+@pytest.mark.parametrize("point", [("after", "settled"), ("after", "frozen"), ("before", "committed")])
+async def test_smaller_uploads_survive_their_coordinator(
+    database_url: str, tmp_path: Path, point: tuple[str, str], lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = 127 / 128  # of which a float32 holds the 127th part
+    trainers = {"a": Adder(step), "b": Adder(3 * step)}
+    async with plane(tmp_path, database_url, trainers) as first:
+        training_id = await first.create(max_rounds=2, uploads=Uploads(encoding="int8", compression="zstd"))
+        with monkeypatch.context() as patch:
+            died = _die(patch, *point)
+            await first.system.trainings.start(training_id)
+            await first.drive()
+            await died.wait()
+            await asyncio.sleep(0.05)  # what was under way at the agents comes to its end unseen
+        await _expire_leases(first)
+        if lost:
+            shutil.rmtree(tmp_path / "spool")
+
+        async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
+            await second.drive()
+            await until(lambda: _is_completed(second, training_id))
+            assert [await second.weight(training_id, number) for number in range(3)] == [0.0, 2 * step, 4 * step]
+            rounds = await second.system.trainings.rounds(training_id, limit=10, before=None)
+            assert [(value.number, value.status) for value in rounds] == [(2, "completed"), (1, "completed")]
+            assert all(part.status == "received" for value in rounds for part in value.participations)
+            assert all(set(trainer.fitted.values()) == {1} for trainer in trainers.values()), "none was trained twice"
 
 
 @pytest.mark.parametrize(("when", "name"), [("before", "committed"), ("after", "committed"), ("after", "frozen")])
