@@ -48,6 +48,10 @@ class Metrics:
         self.participations = Counter(
             "federated_participations", "Participations that ended", ["outcome"], registry=registry
         )
+        self.updates = Counter(
+            "federated_updates", "Updates that were received, by the form they came in", ["encoding", "coding"],
+            registry=registry,
+        )  # fmt: skip
         self.breaker_changes = Counter(
             "federated_breaker_state_changes", "Breakers that came into a state", ["state"], registry=registry
         )
@@ -63,6 +67,12 @@ class Metrics:
         self.fenced_writes = Counter(
             "federated_fenced_writes", "Writes refused because the lease was lost", registry=registry
         )
+
+    def count_participation(self, status: str, encoding: str, coding: str) -> None:
+        """A participation that ended, and the form of its update where it has one."""
+        self.participations.labels(status).inc()
+        if status == "received":
+            self.updates.labels(encoding, coding).inc()
 
     def show_accuracy(self, training_id: str, accuracy: float) -> None:
         """The newest model's accuracy; only the trainings whose rounds ended last keep their label."""

@@ -113,7 +113,7 @@ def spooling() -> Iterator[ModelStore]:
 
 def received(spool: ModelStore, body: bytes, base: Packed, encoding: EncodingName, coding: str) -> Parameters:
     """What the control plane works with after this body came in."""
-    full = full_update(spool, spool.write([body]), base, encoding=encoding, coding=coding)
+    full, _ = full_update(spool, spool.write([body]), base, encoding=encoding, coding=coding)
     return decode(spool.map(full.sha256))[0]
 
 

@@ -24,7 +24,7 @@ from app.settings import AgentSettings
 from app.store.model_store import ModelStore, StoredFile
 from app.wire.codec import Packed
 from app.wire.compression import IDENTITY
-from app.wire.tasks import Task, task_metadata
+from app.wire.tasks import EncodingName, Task, task_metadata
 
 MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth
 POLL_PAUSE = 1.0  # where an agent answers a long poll at once
@@ -44,6 +44,7 @@ class TaskRun:
         attempts: how often it was handed over as a new try.
         file: the result in the spool as it came, once there is one.
         coding: the content coding that it came in.
+        encoding: the one that an accepted update came in.
         reason: why there is none.
         bandwidth: Mbps at which the result came in, where it was large enough to tell.
         train_seconds: how long the trainer worked, by its own account, once the result was accepted.
@@ -58,6 +59,7 @@ class TaskRun:
     started_at: float = 0.0
     file: StoredFile | None = None
     coding: str = IDENTITY
+    encoding: EncodingName = "full"
     reason: str | None = None
     bandwidth: float | None = None
     train_seconds: float | None = None

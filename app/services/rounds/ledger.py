@@ -134,7 +134,7 @@ class RoundLedger:
                 tx, value, f"participation.{part.status}", client_id=part.client_id, reason=part.reason,
                 num_examples=part.num_examples, loss=part.loss, accuracy=part.accuracy, seconds=part.seconds,
             )  # fmt: skip
-        self._metrics.participations.labels(part.status).inc()
+        self._metrics.count_participation(part.status, run.encoding, run.coding)
         return True
 
     async def frozen(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:

@@ -18,7 +18,7 @@ from app.services.breakers import Breakers
 from app.services.dispatch import Assignment, Dispatcher, TaskRun
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
-from app.services.rounds.uploads import full_update
+from app.services.rounds.uploads import Expanded, full_update
 from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
@@ -65,10 +65,10 @@ class Phase:
         """How updates may come; measurements are small."""
         return self.config.uploads if self.kind == "fit" else Uploads()
 
-    async def full_update(self, upload: StoredFile, coding: str) -> StoredFile:
+    async def full_update(self, upload: StoredFile, coding: str) -> Expanded:
         """An upload in full; see `full_update`. Raises `UpdateRejected`."""
         if self.uploads == Uploads():
-            return upload
+            return Expanded(upload, "full")
         return await asyncio.to_thread(
             full_update, self.spool, upload, self.model, encoding=self.uploads.encoding, coding=coding
         )
@@ -176,7 +176,7 @@ class Participants:
             return part
         data_size = client.profile.data_size
         try:
-            update = await phase.full_update(run.file, run.coding)
+            update, run.encoding = await phase.full_update(run.file, run.coding)
             result = await asyncio.to_thread(self._files.check, phase.spool, update, phase.model, data_size)
         except UpdateRejected as error:
             run.reason = str(error)

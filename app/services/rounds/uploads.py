@@ -7,7 +7,7 @@ Whatever is wrong with an upload is a reason to reject it. It blocks: call it fr
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from app.domain.errors import UpdateRejected
 from app.domain.trainings import UpdateEncoding
@@ -17,16 +17,23 @@ from app.wire.codec import Packed, header, unpack
 from app.wire.compression import IDENTITY, decompressed
 from app.wire.differences import check_encoded, expand
 from app.wire.errors import WireError
-from app.wire.tasks import read_encoding, read_result, result_metadata
+from app.wire.tasks import EncodingName, read_encoding, read_result, result_metadata
 
 Piece = TypeVar("Piece", bytes, memoryview)
 
 HEADER_ROOM = 1 << 20  # bytes that a compressed upload may hold beside the model's tensors and four of its headers
 
 
+class Expanded(NamedTuple):
+    """An update in full, and the encoding that it came in."""
+
+    file: StoredFile
+    encoding: EncodingName
+
+
 def full_update(
     spool: ModelStore, upload: StoredFile, base: Packed, *, encoding: UpdateEncoding, coding: str
-) -> StoredFile:
+) -> Expanded:
     """The update in full.
 
     Args:
@@ -48,14 +55,14 @@ def full_update(
         sent, metadata = unpack(mapped)
         said = read_encoding(metadata)
         if said.name == "full":
-            return upload
+            return Expanded(upload, said.name)
         check_offered(said, encoding)
         check_encoded(sent, said, base)
         top = header(base.layout, result_metadata(read_result(metadata)))
     except WireError as error:
         raise UpdateRejected(str(error)) from error
     whole = _released(expand(sent, said, base), [mapped, base.block])
-    return spool.write(chain([top], whole))
+    return Expanded(spool.write(chain([top], whole)), said.name)
 
 
 def check_offered(said: tasks.UpdateEncoding, offered: UpdateEncoding) -> None:

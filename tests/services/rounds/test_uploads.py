@@ -96,6 +96,12 @@ def parts(value: Round) -> dict[str, Participation]:
     return {part.client_id: part for part in value.participations}
 
 
+def counted(running: Plane, encoding: str, coding: str) -> float | None:
+    """Of the metric."""
+    labels = {"encoding": encoding, "coding": coding}
+    return running.system.metrics.registry.get_sample_value("federated_updates_total", labels)
+
+
 @pytest.mark.parametrize("encoding", ["full", "float16", "int8"])
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 async def test_the_next_model_comes_of_smaller_uploads(
@@ -115,6 +121,7 @@ async def test_the_next_model_comes_of_smaller_uploads(
             assert part.bytes_sent > size
             assert part.bytes_received < bytes_each * (0.95 if compression == "zstd" else 1) + 600
         assert all(set(trainer.fitted.values()) == {1} for trainer in trainers.values())
+        assert counted(running, encoding, "zstd" if compression == "zstd" else "identity") == 4
 
 
 async def test_what_int8_loses_in_one_round_arrives_with_the_next(sqlite_url: str, tmp_path: Path) -> None:
@@ -145,6 +152,7 @@ async def test_an_agent_that_does_not_know_the_offer_is_taken_in_full(sqlite_url
         assert {part.status for part in value.participations} == {"received"}
         assert await running.weight(training_id) == 2 * STEP
         await running.system.participants.drain()
+        assert (counted(running, "int8", "zstd"), counted(running, "full", "identity")) == (1, 1)
     fit, evaluate = old.tasks
     assert (fit.update_encoding, evaluate.update_encoding) == ("int8", "full")
     assert old.accepted == ["zstd", "identity"]
@@ -320,7 +328,8 @@ def test_the_same_upload_becomes_the_same_file_anywhere(spool: ModelStore, tmp_p
     ]:
         found.append(full_update(store, store.write([content]), base, encoding="int8", coding=coding))
     assert len(set(found)) == 1
-    full, metadata = decode(spool.map(found[0].sha256))
+    assert found[0].encoding == "int8"
+    full, metadata = decode(spool.map(found[0].file.sha256))
     assert metadata == result_metadata(RESULT)
     assert {name: (tensor.dtype, tensor.shape) for name, tensor in full.items()} == {
         name: (tensor.dtype, tensor.shape) for name, tensor in update.items()
@@ -333,8 +342,9 @@ def test_a_compressed_upload_in_full_is_the_file_itself(spool: ModelStore) -> No
     base = pack({"w": np.zeros(3, np.float32)})
     body = encode({"w": np.ones(3, np.float32)}, result_metadata(RESULT))
     plain = spool.write([body])
-    assert full_update(spool, spool.write([zstd(body)]), base, encoding="full", coding="zstd") == plain
-    assert full_update(spool, plain, base, encoding="int8", coding="identity") == plain
+    in_zstd = spool.write([zstd(body)])
+    assert full_update(spool, in_zstd, base, encoding="full", coding="zstd") == (plain, "full")
+    assert full_update(spool, plain, base, encoding="int8", coding="identity") == (plain, "full")
 
 
 def test_a_bomb_is_cut_near_the_models_size(spool: ModelStore, tmp_path: Path) -> None:
@@ -356,4 +366,4 @@ def test_expanding_takes_little_memory(spool: ModelStore) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 8_000_000
-    assert (decode(spool.map(full.sha256))[0]["w"] == 2.5).all()
+    assert (decode(spool.map(full.file.sha256))[0]["w"] == 2.5).all()
