@@ -139,7 +139,7 @@ async def test_a_round_goes_on_when_the_bucket_answers_again(
             assert (await running.round(training_id, 1)).status == "aggregating"
             assert (await running.system.trainings.get(training_id)).model == initial.rpartition("/")[2]
             bucket_server.start()
-            assert bucket_server.names() == [initial]
+            assert initial in bucket_server.names()
             await _assert_whole(running, await running.ended(training_id, 1))
             model = (await running.system.trainings.get(training_id)).model
             assert f"some/prefix/{model}" in bucket_server.names()
