@@ -32,6 +32,7 @@ from app.services.housekeeping import Housekeeper
 from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.planning import Planner
+from app.services.retention import ModelRetention
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
@@ -100,6 +101,14 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     directory, bucket = ModelStore(settings.model_directory), settings.models.bucket
     models = directory if bucket is None else BucketStore(bucket, directory)
     files = RoundFiles(models, settings.data_dir / "spool")
+    retention = ModelRetention(
+        db=db,
+        files=models,
+        copies=None if bucket is None else directory,
+        clock=clock,
+        metrics=metrics,
+        delay=settings.models.removal_delay_seconds,
+    )
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
     breakers = Breakers(db, clock, metrics, rng)
     matrix = LatestConnectivity()
@@ -141,7 +150,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
             metrics=metrics,
         ),
         prober=HealthProber(db, caller, settings.health, clock),
-        housekeeper=Housekeeper(db, files),
+        housekeeper=Housekeeper(db, files, retention),
     )
 
 

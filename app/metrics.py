@@ -67,6 +67,11 @@ class Metrics:
         self.fenced_writes = Counter(
             "federated_fenced_writes", "Writes refused because the lease was lost", registry=registry
         )
+        self.model_files_removed = Counter(
+            "federated_model_files_removed",
+            "Files of models and optimisers' states that were removed",
+            registry=registry,
+        )
 
     def count_participation(self, status: str, encoding: str, coding: str) -> None:
         """A participation that ended, and the form of its update where it has one."""

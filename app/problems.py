@@ -78,6 +78,7 @@ class Kind:
 
 CATALOG: Mapping[type[Exception], Kind] = {
     errors.NotFound: Kind(HTTPStatus.NOT_FOUND, "not-found", "There is no such thing"),
+    errors.Removed: Kind(HTTPStatus.GONE, "removed", "It is not kept any more"),
     errors.AlreadyExists: Kind(HTTPStatus.CONFLICT, "already-exists", "The id is taken"),
     errors.Invalid: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request cannot be true"),
     errors.StateForbids: Kind(HTTPStatus.CONFLICT, "state-forbids", "The state does not allow it"),

@@ -102,11 +102,12 @@ _BUCKET = re.compile(
 class ModelSettings(_Section):
     """`url` is ``file:///path``, by default a directory in the data directory, or ``s3://bucket/prefix``.
 
-    `max_bytes` bounds one model.
+    `max_bytes` bounds one model. The file of a removed version stays for `removal_delay_seconds`.
     """
 
     url: str | None = None
     max_bytes: Annotated[int, Field(ge=1)] = 4_000 * MEGABYTE
+    removal_delay_seconds: Annotated[float, Field(ge=0, le=10_000_000)] = 600.0
 
     @field_validator("url")
     @classmethod

@@ -18,6 +18,15 @@ class NotFound(DomainError):
         self.name = name
 
 
+class Removed(DomainError):
+    """It was there once and is not kept any more; its row in the history says so."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"the {kind} {name} has been removed")
+        self.kind = kind
+        self.name = name
+
+
 class AlreadyExists(DomainError):
     """The id is taken."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.domain.errors import StateForbids
+from app.domain.retention import Retention
 from app.domain.selection.types import Weights
 
 TrainingStatus = Literal["created", "running", "paused", "completed", "failed", "cancelled"]
@@ -34,6 +35,7 @@ TRANSITIONS: Mapping[tuple[TrainingStatus, TrainingEvent], TrainingStatus] = {
     ("running", "fail"): "failed",
     ("running", "rest"): "paused",
 }
+FINAL: frozenset[TrainingStatus] = frozenset({"completed", "failed", "cancelled"})
 
 
 def next_status(status: TrainingStatus, event: TrainingEvent) -> TrainingStatus:
@@ -90,7 +92,7 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """What a training was created with. It does not change."""
+    """What a training was created with. It does not change. Without `retention` every model version is kept."""
 
     name: str
     target_accuracy: float = 0.963
@@ -103,6 +105,7 @@ class TrainingConfig:
     uploads: Uploads = field(default_factory=Uploads)
     topology: Literal["star"] = "star"
     seed: int = 0
+    retention: Retention | None = None
 
     def hyperparameter(self, name: str, default: float) -> float:
         """A numeric hyperparameter, or `default` where it is not given as a number."""

@@ -1,25 +1,27 @@
-"""``/v1/trainings/{id}/model``: a training's parameters as safetensors files."""
+"""``/v1/trainings/{id}/model`` and ``/models``: a training's parameters as safetensors files, and their history."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response, status
+from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
 from app.deps import ApiRoute, AppModels
 from app.problems import responses, with_headers
 from app.routers.preconditions import IfNoneMatch, PartOfFile, is_current
 from app.routers.trainings import Id
-from app.schemas.models import ModelVersionOut
+from app.schemas.models import ListedModelOut, ModelVersionOut
+from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.wire.codec import MEDIA_TYPE
 
-router = APIRouter(prefix="/v1/trainings/{training_id}/model", tags=["models"], route_class=ApiRoute)
+router = APIRouter(prefix="/v1/trainings/{training_id}", tags=["models"], route_class=ApiRoute)
 
 _BINARY = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _ETAG = with_headers(ETag="The SHA-256 of the parameters, in quotes")
+_Round = Annotated[int, Path(ge=0, lt=2**31, examples=[0], description="After which round; 0 for the initial")]
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}}
 
 
-@router.put("", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, 507, also={200: _ETAG}))
+@router.put("/model", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, 507, also={200: _ETAG}))
 async def upload_model(training_id: Id, request: Request, models: AppModels, response: Response) -> ModelVersionOut:
     """Give a training its initial parameters; without them the first selected client is asked.
 
@@ -31,10 +33,11 @@ async def upload_model(training_id: Id, request: Request, models: AppModels, res
 
 
 @router.get(
-    "",
+    "/model",
     response_class=FileResponse,
     responses=responses(
         404,
+        410,
         416,
         also={
             200: {"content": _BINARY, "description": "The parameters"} | _ETAG,
@@ -62,3 +65,25 @@ async def download_model(
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
     name = f"{training_id}-round-{stored.version.round}.safetensors"
     return PartOfFile(stored.path, size=stored.version.size, headers=headers, media_type=MEDIA_TYPE, filename=name)
+
+
+@router.get("/models", responses=responses(404))
+async def list_models(
+    training_id: Id, models: AppModels, limit: Limit = 100, cursor: Cursor = None
+) -> Page[ListedModelOut]:
+    """List a training's model versions, newest first, removed ones included."""
+    before = decode_cursor(cursor, int)
+    found = await models.page(training_id, limit=limit + 1, before=before[0] if before else None)
+    return Page.of(found, limit, ListedModelOut.of_measured, lambda one: (one.version.round,))
+
+
+@router.put("/models/{number}/pin", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404, 410))
+async def pin_model(training_id: Id, number: _Round, models: AppModels) -> None:
+    """Keep a model version, whatever the training's `retention` says."""
+    await models.pin(training_id, number)
+
+
+@router.delete("/models/{number}/pin", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404))
+async def unpin_model(training_id: Id, number: _Round, models: AppModels) -> None:
+    """Let the training's `retention` decide about a model version again."""
+    await models.unpin(training_id, number)

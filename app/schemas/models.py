@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.schemas.fields import Instant, ResponseModel
-from app.store.models import ModelVersion
+from app.store.models import MeasuredVersion, ModelVersion
 
 
 class ModelVersionOut(ResponseModel):
@@ -20,3 +20,20 @@ class ModelVersionOut(ResponseModel):
     @classmethod
     def of(cls, version: ModelVersion) -> "ModelVersionOut":
         return cls(**{name: getattr(version, name) for name in cls.model_fields})
+
+
+class ListedModelOut(ModelVersionOut):
+    """A version in the history, where it stays when its parameters are removed."""
+
+    accuracy: Annotated[float | None, Field(description="Measured in its round on held-out data")]
+    pinned: Annotated[bool, Field(description="Kept whatever the training's `retention` says")]
+    removed_at: Annotated[Instant | None, Field(description="Null while it can be downloaded")]
+
+    @classmethod
+    def of_measured(cls, measured: MeasuredVersion) -> "ListedModelOut":
+        version = measured.version
+        return cls(
+            **{name: getattr(version, name) for name in (*ModelVersionOut.model_fields, "removed_at")},
+            accuracy=measured.accuracy,
+            pinned=version.pinned_at is not None,
+        )

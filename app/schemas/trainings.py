@@ -1,11 +1,13 @@
 """Trainings in requests and responses."""
 
+from dataclasses import asdict
 from types import NoneType
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
 
 from app.domain.aggregation import BYZANTINE_CLIENTS, shortage
+from app.domain.retention import Retention
 from app.domain.trainings import (
     Compression,
     RoundPolicy,
@@ -105,6 +107,13 @@ class UploadsIn(RequestModel):
     compression: Annotated[Compression, Field(description="Of the body, whatever its encoding")] = "none"
 
 
+class RetentionIn(RequestModel):
+    """Which model versions are kept, besides the initial one, those that are pinned, and what rounds need."""
+
+    keep_last: Annotated[int, Field(ge=1, le=1_000_000, description="How many of the newest")] = 10
+    keep_best: Annotated[bool, Field(description="The one with the best measured accuracy")] = True
+
+
 class CreateTraining(RequestModel):
     """A federated-learning job."""
 
@@ -119,6 +128,7 @@ class CreateTraining(RequestModel):
                     "selection": {"strategy": "tcs-feel", "min_clients": 1, "max_clients": 10},
                     "hyperparameters": {"local_epochs": 5, "learning_rate": 0.5, "batch_size": 10},
                     "uploads": {"encoding": "int8", "compression": "zstd"},
+                    "retention": {"keep_last": 5, "keep_best": True},
                 }
             ]
         }
@@ -135,6 +145,7 @@ class CreateTraining(RequestModel):
     uploads: UploadsIn = UploadsIn()
     topology: Annotated[Literal["star"], Field(description="Relay trees are planned for a later version")] = "star"
     seed: Seed = 0
+    retention: Annotated[RetentionIn | None, Field(description="Every model version is kept if absent")] = None
 
     @model_validator(mode="after")
     def _enough_clients_for_the_rule(self) -> "CreateTraining":
@@ -165,6 +176,7 @@ class CreateTraining(RequestModel):
             uploads=Uploads(**self.uploads.model_dump()),
             topology=self.topology,
             seed=self.seed,
+            retention=None if self.retention is None else Retention(**self.retention.model_dump()),
         )
 
 
@@ -211,6 +223,13 @@ class UploadsOut(ResponseModel):
     compression: Compression
 
 
+class RetentionOut(ResponseModel):
+    """As in the request."""
+
+    keep_last: int
+    keep_best: bool
+
+
 class TrainingOut(ResponseModel):
     """A training: what it was created with, and how far it is."""
 
@@ -233,6 +252,7 @@ class TrainingOut(ResponseModel):
     uploads: UploadsOut
     topology: Literal["star", "relay"]
     seed: int
+    retention: Annotated[RetentionOut | None, Field(description="Null: every model version is kept")]
     created_at: Instant
     updated_at: Instant
 
@@ -255,6 +275,7 @@ class TrainingOut(ResponseModel):
             round_policy=RoundPolicyOut(**{name: getattr(policy, name) for name in RoundPolicyOut.model_fields}),
             evaluation=EvaluationOut(clients=config.evaluation_clients),
             uploads=UploadsOut(encoding=config.uploads.encoding, compression=config.uploads.compression),
+            retention=None if config.retention is None else RetentionOut(**asdict(config.retention)),
         )
 
 

@@ -1,4 +1,4 @@
-"""Clearing away what a process that was killed left on the disk.
+"""Clearing away: what a process that was killed left on the disk, and models that are not kept.
 
 An owner empties the spool of its round at the end, and an upload that fails removes its bytes. Neither happens where
 the process dies first, nor where the round was finished on another machine.
@@ -11,21 +11,23 @@ import structlog
 from app.domain.errors import NotFound
 from app.domain.rounds import ENDED
 from app.services.outages import Outage
+from app.services.retention import ModelRetention
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
 
 log = structlog.get_logger(__name__)
 
-PERIOD = 600.0  # seconds from one tick to the next
+PERIOD = 60.0  # seconds from one tick to the next
 STALE_SECONDS = 3600.0  # since its last byte: then nobody writes to an unfinished file any more
 
 
 class Housekeeper:
     """One per process, for the directories that the process writes to."""
 
-    def __init__(self, db: Database, files: RoundFiles) -> None:
+    def __init__(self, db: Database, files: RoundFiles, retention: ModelRetention) -> None:
         self._db = db
         self._files = files
+        self._retention = retention
         self._outage = Outage()
 
     async def run(self) -> None:
@@ -35,7 +37,7 @@ class Housekeeper:
             await asyncio.sleep(PERIOD)  # of the machine, whose clock dates the files
 
     async def tick(self) -> None:
-        """Empty the spools of rounds that are over, and remove unfinished files that nobody goes on with."""
+        """Empty the spools of rounds that are over; remove what nobody goes on with, or keeps."""
         spools = await asyncio.to_thread(self._files.spooled)
         over = [(training_id, number) for training_id, number in spools if await self._is_over(training_id, number)]
         for training_id, number in over:
@@ -43,6 +45,7 @@ class Housekeeper:
         unfinished = await asyncio.to_thread(self._files.sweep, STALE_SECONDS)
         if over or unfinished:
             log.info("cleared away", spools=len(over), unfinished_files=unfinished)
+        await self._retention.tick()
 
     async def _is_over(self, training_id: str, number: int) -> bool:
         async with self._db.read() as tx:

@@ -1,4 +1,4 @@
-"""A training's parameters: uploading the initial ones, downloading any version."""
+"""A training's parameters: uploading the initial ones, downloading any version that is kept, keeping some for good."""
 
 import asyncio
 from collections.abc import AsyncIterable
@@ -6,13 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.clock import Clock
-from app.domain.errors import Invalid, StateForbids
+from app.domain.errors import Invalid, Removed, StateForbids
 from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
 from app.store.model_store import ModelStore, StoredFile
-from app.store.models import ModelVersion
+from app.store.models import MeasuredVersion, ModelVersion
+from app.store.removals import FileRemoved
+from app.store.transaction import Transaction
 from app.wire.errors import WireError
+
+AGAIN_SECONDS = 0.5  # until a file is written again that was being removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,54 @@ class Models:
         spool = self._files.upload()
         try:
             received = await spool.receive(body, self._max_bytes)
-            stored = await asyncio.to_thread(self._adopt, spool, received)
+            while True:
+                try:
+                    return await self._store(training_id, spool, received)
+                except FileRemoved:
+                    await self._clock.sleep(AGAIN_SECONDS)
         finally:
             await asyncio.to_thread(spool.clear)
+
+    async def get(self, training_id: str, round_number: int | None) -> StoredModel:
+        """The version after a round (0: the initial one), or the newest. Raises `NotFound`, `Removed`."""
+        async with self._db.read() as tx:
+            await tx.trainings.get(training_id)
+            version = await _not_removed(tx, training_id, round_number)
+        return StoredModel(version, await asyncio.to_thread(self._files.models.path, version.sha256))
+
+    async def page(self, training_id: str, *, limit: int, before: int | None) -> list[MeasuredVersion]:
+        """The versions of rounds below `before`, newest first. Raises `NotFound`."""
+        async with self._db.read() as tx:
+            await tx.trainings.get(training_id)
+            return await tx.models.page(training_id, limit=limit, before=before)
+
+    async def pin(self, training_id: str, round_number: int) -> None:
+        """Keep a version whatever the training's retention says. Raises `NotFound`, `Removed`."""
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            await tx.trainings.get(training_id, for_update=True)
+            version = await _not_removed(tx, training_id, round_number)
+            if version.pinned_at is None:
+                await tx.models.pin(training_id, round_number, now)
+                await tx.events.append("model.pinned", now, training_id=training_id, round_number=round_number)
+
+    async def unpin(self, training_id: str, round_number: int) -> None:
+        """Let the training's retention decide again. Raises `NotFound`."""
+        async with self._db.begin() as tx:
+            await tx.trainings.get(training_id, for_update=True)
+            version = await tx.models.get(training_id, round_number)
+            if version.pinned_at is not None:
+                await tx.models.pin(training_id, round_number, None)
+                await tx.trainings.tidied(training_id, None)
+                await tx.events.append(
+                    "model.unpinned", self._clock.now(), training_id=training_id, round_number=round_number
+                )
+
+    async def _store(self, training_id: str, spool: ModelStore, received: StoredFile) -> ModelVersion:
+        """Raises `FileRemoved`: do it again."""
+        async with self._db.glance() as tx:
+            since = await tx.leases.now()
+        stored = await asyncio.to_thread(self._adopt, spool, received)
         now = self._clock.now()
         version = ModelVersion(
             training_id=training_id, round=0, sha256=stored.sha256, parent=None, size=stored.size, created_at=now
@@ -54,17 +103,11 @@ class Models:
         async with self._db.begin() as tx:
             training = await tx.trainings.get(training_id, for_update=True)
             self._check_state(training)
+            await tx.removals.check([stored.sha256], since)
             await tx.models.replace_initial(version)
             await tx.trainings.put(replace(training, model=stored.sha256, updated_at=now))
             await tx.events.append("training.model_uploaded", now, training_id=training_id, model=stored.sha256)
         return version
-
-    async def get(self, training_id: str, round_number: int | None) -> StoredModel:
-        """The version after a round (0: the initial one), or the newest. Raises `NotFound`."""
-        async with self._db.read() as tx:
-            await tx.trainings.get(training_id)
-            version = await tx.models.get(training_id, round_number)
-        return StoredModel(version, await asyncio.to_thread(self._files.models.path, version.sha256))
 
     def _check_state(self, training: Training) -> None:
         if training.current_round > 0 or training.status != "created":
@@ -76,3 +119,10 @@ class Models:
             return self._files.adopt_initial(spool, received)
         except WireError as error:
             raise Invalid("", f"the body is not a safetensors file: {error}") from error
+
+
+async def _not_removed(tx: Transaction, training_id: str, round_number: int | None) -> ModelVersion:
+    version = await tx.models.get(training_id, round_number)
+    if version.removed_at is not None:
+        raise Removed("model of round", str(version.round))
+    return version

@@ -81,6 +81,13 @@ class BucketStore:
         """The bytes of a file, mapped and read-only; it is fetched if need be. Raises `NotFound`."""
         return self._cache.map(self._fetched(sha256))
 
+    def remove(self, sha256: str) -> None:
+        """Remove an object, if it is there, and this machine's copy. Other machines' are theirs to remove."""
+        if SHA256.fullmatch(sha256):
+            with self._asking():
+                obstore.delete(self._objects, sha256)
+            self._cache.remove(sha256)
+
     def sweep(self, seconds: float) -> int:
         """Remove files that were not fetched, or written, to their end for `seconds`; tells how many."""
         return self._cache.sweep(seconds)

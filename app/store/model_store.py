@@ -54,13 +54,19 @@ class ModelFiles(Protocol):
     """What keeps models. All of it blocks: call it from a thread."""
 
     def write(self, chunks: Iterable[bytes | memoryview]) -> StoredFile:
-        """Store the concatenation of `chunks`. Raises `StoreUnavailable`."""
+        """Store the concatenation of `chunks`, also where it is stored already. Raises `StoreUnavailable`."""
 
     def path(self, sha256: str) -> Path:
         """Where a file lies on this machine. Raises `NotFound`, `StoreUnavailable`."""
 
     def map(self, sha256: str) -> memoryview:
         """The bytes of a file, mapped and read-only. Raises `NotFound`, `StoreUnavailable`."""
+
+    def remove(self, sha256: str) -> None:
+        """Remove a file, if it is there; whoever has mapped or opened it keeps it. See `app.store.removals`.
+
+        Raises `StoreUnavailable`.
+        """
 
     def sweep(self, seconds: float) -> int:
         """Remove unfinished files that were not written to for `seconds`; tells how many."""
@@ -124,6 +130,16 @@ class ModelStore:
             return memoryview(b"")
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def names(self) -> list[str]:
+        """Of the files that are here."""
+        return [path.name for path in self._directory.glob("*") if SHA256.fullmatch(path.name)]
+
+    def remove(self, sha256: str) -> None:
+        """Remove a file, if it is there; whoever has mapped or opened it keeps it."""
+        if SHA256.fullmatch(sha256):
+            with _disk():
+                (self._directory / sha256).unlink(missing_ok=True)
 
     def sweep(self, seconds: float) -> int:
         """Remove unfinished files that were not written to for `seconds`; tells how many."""

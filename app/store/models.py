@@ -1,19 +1,22 @@
 """Model versions: which parameters a training had after which round. The bytes are in the model store."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
-from app.store.tables import model_versions
+from app.store.tables import model_versions, rounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
     """Immutable parameters, named by the SHA-256 of their file; round 0 is the initial model. Size in bytes.
 
-    `optimiser_state` names the file of what the server optimiser remembers after this version, None if nothing.
+    `optimiser_state` names the file of what the server optimiser remembers after this version, None if nothing, or if
+    no round can need it any more. A version that was removed stays in the history, its file does not.
     """
 
     training_id: str
@@ -23,6 +26,16 @@ class ModelVersion:
     size: int
     created_at: float
     optimiser_state: str | None = None
+    pinned_at: float | None = None
+    removed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredVersion:
+    """A version, and the accuracy that was measured of it in its round, None if nobody did."""
+
+    version: ModelVersion
+    accuracy: float | None
 
 
 class ModelVersionRepository:
@@ -63,3 +76,45 @@ class ModelVersionRepository:
         if row is None:
             raise NotFound("model", sha256)
         return ModelVersion(**row)
+
+    async def kept(self, training_id: str) -> list[MeasuredVersion]:
+        """The versions that were not removed, newest first."""
+        return await self._measured(_measured(training_id).where(model_versions.c.removed_at.is_(None)))
+
+    async def page(self, training_id: str, *, limit: int, before: int | None) -> list[MeasuredVersion]:
+        """At most `limit` versions of rounds below `before`, newest first."""
+        query = _measured(training_id).limit(limit)
+        return await self._measured(query if before is None else query.where(model_versions.c.round < before))
+
+    async def remove(self, training_id: str, numbers: Collection[int], now: float) -> None:
+        """Mark versions as removed."""
+        these = (model_versions.c.training_id == training_id) & model_versions.c.round.in_(numbers)
+        await self._connection.execute(update(model_versions).where(these).values(removed_at=now))
+
+    async def forget_states(self, training_id: str, numbers: Collection[int]) -> None:
+        """Name no optimiser's state any more after these versions."""
+        these = (model_versions.c.training_id == training_id) & model_versions.c.round.in_(numbers)
+        await self._connection.execute(update(model_versions).where(these).values(optimiser_state=None))
+
+    async def pin(self, training_id: str, number: int, now: float | None) -> None:
+        """Keep a version whatever the training's retention says; with None, no longer."""
+        this = (model_versions.c.training_id == training_id) & (model_versions.c.round == number)
+        await self._connection.execute(update(model_versions).where(this).values(pinned_at=now))
+
+    async def _measured(self, query: Select[Any]) -> list[MeasuredVersion]:
+        rows = (await self._connection.execute(query)).mappings()
+        return [
+            MeasuredVersion(ModelVersion(**{name: row[name] for name in ModelVersion.__slots__}), row["accuracy"])
+            for row in rows
+        ]
+
+
+def _measured(training_id: str) -> Select[Any]:
+    """A training's versions, newest first, with the accuracies of their rounds."""
+    of_round = (rounds.c.training_id == model_versions.c.training_id) & (rounds.c.number == model_versions.c.round)
+    return (
+        select(model_versions, rounds.c.average_accuracy.label("accuracy"))
+        .join_from(model_versions, rounds, of_round, isouter=True)
+        .where(model_versions.c.training_id == training_id)
+        .order_by(model_versions.c.round.desc())
+    )

@@ -90,6 +90,7 @@ trainings = Table(
     Column("fence", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
+    Column("tidied_at", Double),
     Index("ix_trainings_created_at_id", "created_at", "id"),
     Index("ix_trainings_status", "status"),
 )
@@ -175,6 +176,19 @@ model_versions = Table(
     Column("size", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("optimiser_state", _Sha256),
+    Column("pinned_at", Double),
+    Column("removed_at", Double),
+    Index("ix_model_versions_sha256", "sha256"),
+    Index("ix_model_versions_optimiser_state", "optimiser_state"),
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("sha256", _Sha256, primary_key=True),
+    Column("requested_at", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("removed_at", Double),
 )
 
 events = Table(

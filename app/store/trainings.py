@@ -4,12 +4,12 @@ from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Row, insert, select, tuple_, update
+from sqlalchemy import Row, exists, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.trainings import Training, TrainingConfig
-from app.store.tables import trainings
+from app.store.tables import model_versions, trainings
 
 _CONFIG = TypeAdapter(TrainingConfig)
 _PLAIN = (
@@ -41,6 +41,18 @@ class TrainingRepository:
         """Write what changes of a training: all but its configuration and its lease."""
         row = {name: getattr(training, name) for name in _PLAIN if name not in {"id", "created_at"}}
         await self._connection.execute(update(trainings).where(trainings.c.id == training.id).values(row))
+
+    async def untidied(self) -> list[str]:
+        """The trainings with versions of rounds that have changed since `tidied`."""
+        tidied = trainings.c.tidied_at.is_not_distinct_from(trainings.c.updated_at)
+        of_rounds = exists().where(model_versions.c.training_id == trainings.c.id, model_versions.c.round > 0)
+        query = select(trainings.c.id).where(~tidied, of_rounds)
+        return list((await self._connection.execute(query)).scalars())
+
+    async def tidied(self, training_id: str, updated_at: float | None) -> None:
+        """Retention was applied to the training as it was at `updated_at`; None: has to be applied again."""
+        stamped = update(trainings).where(trainings.c.id == training_id).values(tidied_at=updated_at)
+        await self._connection.execute(stamped)
 
     async def page(self, *, limit: int, after: tuple[float, str] | None) -> list[Training]:
         """At most `limit` trainings older than `after`, which is the `created_at` and the id of the last one seen."""

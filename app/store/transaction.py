@@ -11,6 +11,7 @@ from app.store.events import EventRepository
 from app.store.idempotency import IdempotencyRepository
 from app.store.leases import LeaseRepository
 from app.store.models import ModelVersionRepository
+from app.store.removals import RemovalRepository
 from app.store.rounds import RoundRepository
 from app.store.selections import SelectionRepository
 from app.store.sketches import SketchRepository
@@ -55,6 +56,10 @@ class Transaction:
     @cached_property
     def models(self) -> ModelVersionRepository:
         return ModelVersionRepository(self.connection)
+
+    @cached_property
+    def removals(self) -> RemovalRepository:
+        return RemovalRepository(self.connection, self._clock)
 
     @cached_property
     def events(self) -> EventRepository:

@@ -136,6 +136,7 @@ class RoundEngine:
         spool = self._files.spool(value)
         async with self._db.read() as tx:
             base = await tx.models.find(value.training_id, value.base_model or "")
+            since = await tx.leases.now()
         await self._recover(training, value)
         try:
             stored, state = await asyncio.to_thread(self._files.aggregate, training.config, value, base, spool)
@@ -144,7 +145,7 @@ class RoundEngine:
         except NotFound as error:
             value = await self._ledger.abandoned(lease, value, f"an update is gone from the spool: {error}")
         else:
-            value = await self._ledger.committed(lease, value, stored, state)
+            value = await self._ledger.committed(lease, value, stored, state, since=since)
         received = [part.client_id for part in value.participations if part.status == "received"]
         self._participants.forget((await self._clients(received)).values(), value, "fit")
         return value
@@ -230,6 +231,8 @@ class RoundEngine:
             try:
                 async with asyncio.timeout(patience):
                     received = await self._caller.initial_model(clients[client_id].profile, spool)
+                async with self._db.glance() as tx:
+                    since = await tx.leases.now()
                 stored = await asyncio.to_thread(self._files.adopt_initial, spool, received)
             except (AgentFailed, Invalid, WireError, TimeoutError) as error:
                 reason = str(error) or "did not answer in time"
@@ -238,7 +241,7 @@ class RoundEngine:
             else:
                 if clients[client_id].breaker.state != "closed":
                     await self._breakers.succeed(client_id)
-                return await self._ledger.initial_model(lease, stored)
+                return await self._ledger.initial_model(lease, stored, since=since)
         raise problem
 
     async def _clients(self, client_ids: Collection[str]) -> dict[str, Client]:

@@ -3,7 +3,8 @@
 This is where "killed at any instant" is decided. A transaction's first statement is `guard`: an owner whose lease is
 gone gets `Fenced` and writes nothing. What is written once stays: a participation is settled only while it is
 outstanding, a round has one model version, and that version, the round's step and the training's pointer to its model
-move together. Whoever comes next finds the round at the last status written here.
+move together. Whoever comes next finds the round at the last status written here. `since` is the database's time from
+before the files were written; `FileRemoved` says to write them again.
 """
 
 import asyncio
@@ -65,11 +66,12 @@ class RoundLedger:
             await tx.leases.guard(lease)
             yield tx
 
-    async def initial_model(self, lease: Lease, stored: StoredFile) -> str:
+    async def initial_model(self, lease: Lease, stored: StoredFile, *, since: float) -> str:
         """The training's first parameters, unless it has some by now; gives those that it has."""
         async with self.owned(lease) as tx:
             training = await tx.trainings.get(lease.training_id)
             if training.model is None:
+                await tx.removals.check([stored.sha256], since)
                 training = replace(training, model=stored.sha256, updated_at=self._clock.now())
                 await tx.models.add(self._version(training.id, 0, stored, None))
                 await tx.trainings.put(training)
@@ -146,10 +148,11 @@ class RoundLedger:
         return value
 
     async def committed(
-        self, lease: Lease, value: Round, stored: StoredFile, optimiser_state: str | None = None
+        self, lease: Lease, value: Round, stored: StoredFile, optimiser_state: str | None = None, *, since: float
     ) -> Round:
         """Aggregating -> evaluating: the new model version, the round's step and the training's pointer, together."""
         async with self.owned(lease) as tx:
+            await tx.removals.check([name for name in (stored.sha256, optimiser_state) if name is not None], since)
             training = await tx.trainings.get(value.training_id)
             value = replace(value, status=next_status(value.status, "committed"), model=stored.sha256)
             version = self._version(training.id, value.number, stored, value.base_model)
@@ -270,13 +273,9 @@ class RoundLedger:
     async def _note(
         self, tx: Transaction, value: Round, event: str, client_id: str | None = None, **data: object
     ) -> None:
+        at, number = self._clock.now(), value.number
         await tx.events.append(
-            event,
-            self._clock.now(),
-            training_id=value.training_id,
-            round_number=value.number,
-            client_id=client_id,
-            **data,
+            event, at, training_id=value.training_id, round_number=number, client_id=client_id, **data
         )
 
     def _version(self, training_id: str, number: int, stored: StoredFile, parent: str | None) -> ModelVersion:

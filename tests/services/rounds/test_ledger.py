@@ -96,7 +96,7 @@ class LedgerMachine(RuleBasedStateMachine):
             claim = await tx.leases.claim("founder", 10.0)
         assert claim is not None
         self.truth.fence = claim.lease.fence
-        await self.ledger.initial_model(claim.lease, StoredFile(INITIAL, 8))
+        await self.ledger.initial_model(claim.lease, StoredFile(INITIAL, 8), since=1.0)
         self.owners.append(Owner(claim.lease, None))
         return created.id
 
@@ -198,7 +198,9 @@ class LedgerMachine(RuleBasedStateMachine):
         owner = self.owner(back)
         model, parent = StoredFile(next(self.digests), 8), self.truth.model
         step = self.step(
-            owner, lambda value: self.ledger.committed(owner.lease, value, model), {"aggregating": "evaluating"}
+            owner,
+            lambda value: self.ledger.committed(owner.lease, value, model, since=1.0),
+            {"aggregating": "evaluating"},
         )
         if step:
             self.truth.models[len(self.truth.rounds)] = (model.sha256, parent)
