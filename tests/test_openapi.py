@@ -61,6 +61,8 @@ def test_the_document_lists_the_whole_api(document: dict[str, Any]) -> None:
         "GET /v1/trainings",
         f"GET {training}",
         *(f"{method} {training}/model" for method in ("GET", "PUT")),
+        f"GET {training}/models",
+        *(f"{method} {training}/models/{{number}}/pin" for method in ("PUT", "DELETE")),
         *(f"POST {training}/{action}" for action in ("start", "pause", "resume", "cancel")),
         f"POST {training}/rounds",
         f"GET {training}/rounds",
@@ -176,7 +178,7 @@ async def a_training(api: Api, place: str) -> str:
         selection = Selection("tcs-feel", (), (), 0.0, None, 1.0, 0.0, Plan("star", {}))
         async with api.system.db.begin() as tx:
             await tx.selections.add(training_id, 1, packed(selection))
-    elif place.startswith("GET") and place.endswith("/model"):
+    elif place.endswith("/pin") or (place.startswith("GET") and place.endswith("/model")):
         await api.http.put(f"{path}/model", content=MODEL)
     return training_id
 

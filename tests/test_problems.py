@@ -15,12 +15,14 @@ from structlog.testing import capture_logs
 
 from app import problems
 from app.domain import errors
+from app.services.housekeeping import Housekeeper
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import DatabaseUnavailable, is_outage
 from app.store.model_store import FileTooLarge, StoreUnavailable
 from tests.api import Api, assert_problem, running_api
+from tests.planes import until
 
 
 @pytest.fixture
@@ -170,8 +172,13 @@ def dead(url: str) -> str:
     return make_url(url).set(port=1).render_as_string(hide_password=False)
 
 
+async def has_met_an_outage(housekeeper: Housekeeper) -> bool:
+    return housekeeper._outage._since is not None
+
+
 async def test_a_database_that_does_not_answer_answers_503(tmp_path: Path, postgres_url: str) -> None:
     async with running_api(tmp_path / "data", dead(postgres_url)) as api:
+        await until(lambda: has_met_an_outage(api.system.housekeeper))  # which says so once
         for method, path, body in (
             ("GET", "/v1/clients", None),
             ("POST", "/v1/trainings", {"name": "digits"}),

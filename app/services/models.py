@@ -103,7 +103,10 @@ class Models:
         async with self._db.begin() as tx:
             training = await tx.trainings.get(training_id, for_update=True)
             self._check_state(training)
+            replaced = set() if training.model is None else {training.model} - {stored.sha256}
+            await tx.removals.hold({stored.sha256, *replaced})
             await tx.removals.check([stored.sha256], since)
+            await tx.removals.request(replaced)
             await tx.models.replace_initial(version)
             await tx.trainings.put(replace(training, model=stored.sha256, updated_at=now))
             await tx.events.append("training.model_uploaded", now, training_id=training_id, model=stored.sha256)

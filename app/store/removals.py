@@ -41,16 +41,23 @@ class RemovalRepository:
         self._connection = connection
         self._clock = clock
 
+    async def hold(self, names: Collection[str]) -> None:
+        """Lock names until the transaction ends; all at once, where several calls are to come: in their order."""
+        if self._connection.dialect.name != "postgresql":  # SQLite has one writer at a time anyway
+            return
+        for key in sorted({int(name[:8], 16) - 2**31 for name in names}):
+            await self._connection.execute(select(func.pg_advisory_xact_lock(cast(_LOCK, Integer), cast(key, Integer))))
+
     async def check(self, names: Collection[str], since: float) -> None:
         """Raises `FileRemoved` if a file that was written after `since` (by the database's clock) may be gone."""
-        await self._lock(names)
+        await self.hold(names)
         query = select(removals.c.sha256).where(removals.c.sha256.in_(names), removals.c.until >= since)
         if (name := (await self._connection.execute(query.limit(1))).scalar()) is not None:
             raise FileRemoved(f"the file {name} was being removed while it was written")
 
     async def request(self, names: Collection[str]) -> None:
         """Have files removed once nothing names them."""
-        await self._lock(names)
+        await self.hold(names)
         for name in sorted(set(names)):
             again = update(removals).where(removals.c.sha256 == name).values(requested_at=self._clock, removed_at=None)
             if (await self._connection.execute(again)).rowcount == 0:
@@ -65,7 +72,7 @@ class RemovalRepository:
 
     async def begin(self, name: str) -> float | None:
         """Until when the file may go (unix seconds); None where it has to stay, or somebody else is at it."""
-        await self._lock([name])
+        await self.hold([name])
         open_request = (removals.c.sha256 == name) & self._free
         if await self._is_named(name):
             await self._connection.execute(delete(removals).where(open_request))
@@ -94,9 +101,3 @@ class RemovalRepository:
         versions = exists().where(model_versions.c.sha256 == name, model_versions.c.removed_at.is_(None))
         states = exists().where(model_versions.c.optimiser_state == name)
         return bool((await self._connection.execute(select(versions | states))).scalar())
-
-    async def _lock(self, names: Collection[str]) -> None:
-        if self._connection.dialect.name != "postgresql":  # SQLite has one writer at a time anyway
-            return
-        for key in sorted({int(name[:8], 16) - 2**31 for name in names}):
-            await self._connection.execute(select(func.pg_advisory_xact_lock(cast(_LOCK, Integer), cast(key, Integer))))

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "uploads": {"encoding": "full", "compression": "none"},
     "topology": "star",
     "seed": 0,
+    "retention": None,
     "created_at": NOW,
     "updated_at": NOW,
 }
@@ -76,6 +77,7 @@ GIVEN: dict[str, Any] = {
     "uploads": {"encoding": "int8", "compression": "zstd"},
     "topology": "star",
     "seed": 42,
+    "retention": {"keep_last": 3, "keep_best": False},
 }
 
 

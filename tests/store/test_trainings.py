@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from app.domain.errors import NotFound
+from app.domain.retention import Retention
 from app.domain.selection.types import Weights
 from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
 from app.store.database import Database
@@ -34,6 +35,7 @@ FULL = Training(
         evaluation_clients=0,
         uploads=Uploads(encoding="int8", compression="zstd"),
         seed=2**53 - 1,
+        retention=Retention(keep_last=2, keep_best=False),
     ),
     created_at=NOW,
     updated_at=NOW + 1,
