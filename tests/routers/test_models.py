@@ -14,6 +14,7 @@ from app.store.models import ModelVersion
 from app.wire.codec import MEDIA_TYPE, encode
 from tests.api import Api, assert_problem, running_api
 from tests.buckets import BucketServer
+from tests.store.samples import a_round, version
 
 MODEL = encode({"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(2, np.float32)})
 SHA256 = hashlib.sha256(MODEL).hexdigest()
@@ -275,3 +276,87 @@ async def test_a_model_may_be_larger_than_any_other_body(tmp_path: Path, sqlite_
     async with running_api(tmp_path / "data", sqlite_url, max_body_bytes=1024) as api:
         training_id = await api.create_training()
         assert (await api.http.put(f"/v1/trainings/{training_id}/model", content=large)).status_code == 200
+
+
+async def add_versions(api: Api, training_id: str, *accuracies: float | None) -> None:
+    """Rounds with versions of one byte each, as they would be stored."""
+    async with api.system.db.begin() as tx:
+        for number, accuracy in enumerate(accuracies, start=1):
+            await tx.rounds.add(a_round(training_id, number, status="completed", average_accuracy=accuracy))
+            await tx.models.add(version(number, str(number), training_id=training_id, parent=f"{number - 1}" * 64))
+
+
+async def test_versions_are_listed_newest_first_with_what_was_measured_of_them(api: Api) -> None:
+    training_id = await api.create_training()
+    path = f"/v1/trainings/{training_id}/models"
+    assert (await api.http.get(path)).json() == {"items": [], "next_cursor": None}
+    await api.http.put(f"/v1/trainings/{training_id}/model", content=MODEL)
+    await add_versions(api, training_id, 0.5, None)
+    first = (await api.http.get(path, params={"limit": 2})).json()
+    assert [(item["round"], item["accuracy"]) for item in first["items"]] == [(2, None), (1, 0.5)]
+    rest = (await api.http.get(path, params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    assert rest == {
+        "items": [
+            {
+                "round": 0,
+                "sha256": SHA256,
+                "parent": None,
+                "size": len(MODEL),
+                "created_at": "1970-01-12T13:46:40Z",
+                "accuracy": None,
+                "pinned": False,
+                "removed_at": None,
+            }
+        ],
+        "next_cursor": None,
+    }
+    assert_problem(await api.http.get("/v1/trainings/nobody/models"), 404)
+    assert_problem(await api.http.get(path, params={"cursor": "x"}), 422, "/query/cursor")
+
+
+async def test_a_version_is_pinned_and_not_any_more(api: Api) -> None:
+    training_id = await api.create_training()
+    await api.http.put(f"/v1/trainings/{training_id}/model", content=MODEL)
+    path = f"/v1/trainings/{training_id}/models"
+    for method, pinned in (("PUT", True), ("PUT", True), ("DELETE", False), ("DELETE", False)):
+        response = await api.http.request(method, f"{path}/0/pin")
+        assert (response.status_code, response.content) == (204, b"")
+        assert [item["pinned"] for item in (await api.http.get(path)).json()["items"]] == [pinned]
+    async with api.system.db.read() as tx:
+        told = [one.type for one in await tx.events.after(0, training_id=training_id, limit=10)]
+    assert told[-2:] == ["model.pinned", "model.unpinned"]  # each once
+    for method in ("PUT", "DELETE"):
+        assert_problem(await api.http.request(method, f"{path}/1/pin"), 404)
+        assert_problem(await api.http.request(method, "/v1/trainings/nobody/models/0/pin"), 404)
+        assert_problem(await api.http.request(method, f"{path}/-1/pin"), 422, "/path/number")
+
+
+async def test_a_removed_version_is_listed_and_its_download_answers_410(tmp_path: Path, sqlite_url: str) -> None:
+    async with running_api(tmp_path / "data", sqlite_url, models={"removal_delay_seconds": 0.0}) as api:
+        training_id = await api.create_training(retention={"keep_last": 1, "keep_best": False})
+        path = f"/v1/trainings/{training_id}/model"
+        await api.http.put(path, content=MODEL)
+        await add_versions(api, training_id, 0.5, 0.4, 0.3)
+        await api.system.housekeeper.tick()
+        items = (await api.http.get(f"{path}s")).json()["items"]
+        assert [item["removed_at"] for item in items] == [None, None, "1970-01-12T13:46:40Z", None]
+        for headers in ({}, {"If-None-Match": "*"}, {"Range": "bytes=0-1"}):
+            problem = assert_problem(await api.http.get(f"{path}?round=1", headers=headers), 410)
+            assert problem["type"] == "urn:tcsfeel:problem:removed"
+            assert problem["detail"] == "the model of round 1 has been removed"
+        assert_problem(await api.http.put(f"{path}s/1/pin"), 410)
+        assert (await api.http.delete(f"{path}s/1/pin")).status_code == 204
+        assert (await api.http.get(f"{path}?round=0")).content == MODEL
+
+
+async def test_parameters_that_were_replaced_are_removed_unless_they_came_back(tmp_path: Path, sqlite_url: str) -> None:
+    other = encode({"w": np.ones(2, np.float32)})
+    async with running_api(tmp_path / "data", sqlite_url, models={"removal_delay_seconds": 0.0}) as api:
+        path = f"/v1/trainings/{await api.create_training()}/model"
+        for contents in ([MODEL, other], [MODEL], [MODEL, MODEL]):
+            for content in contents:
+                assert (await api.http.put(path, content=content)).status_code == 200
+            await api.system.housekeeper.tick()
+            names = {entry.name for entry in (tmp_path / "data" / "models").iterdir()}
+            assert names == {hashlib.sha256(contents[-1]).hexdigest()}
+            assert (await api.http.get(path)).content == contents[-1]

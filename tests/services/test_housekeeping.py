@@ -8,9 +8,12 @@ from structlog.testing import capture_logs
 
 from app.domain.rounds import RoundStatus
 from app.services.housekeeping import STALE_SECONDS, Housekeeper
+from app.services.retention import ModelRetention
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
 from app.store.model_store import ModelStore
+from tests.clocks import FakeClock
+from tests.services.fakes import metrics
 from tests.store.samples import a_round, training
 
 STATUSES: list[RoundStatus] = ["completed", "abandoned", "selecting", "training", "aggregating", "evaluating"]
@@ -18,7 +21,10 @@ STATUSES: list[RoundStatus] = ["completed", "abandoned", "selecting", "training"
 
 def keeper(db: Database, tmp_path: Path) -> tuple[Housekeeper, RoundFiles]:
     files = RoundFiles(ModelStore(tmp_path / "models"), tmp_path / "spool")
-    return Housekeeper(db, files), files
+    retention = ModelRetention(
+        db=db, files=files.models, copies=None, clock=FakeClock(), metrics=metrics(), delay=STALE_SECONDS
+    )
+    return Housekeeper(db, files, retention), files
 
 
 def age(path: Path, seconds: float) -> None:

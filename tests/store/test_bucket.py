@@ -76,6 +76,29 @@ def test_a_name_that_is_not_the_hash_of_a_file_there_is_not_found(
         models.map(name)
 
 
+def test_a_file_that_was_removed_is_gone_until_it_is_written_again(models: ModelFiles, tmp_path: Path) -> None:
+    models.write([b"hello"])
+    view = models.map(HELLO)
+    models.remove(HELLO)
+    models.remove(HELLO)  # it is not there, which is as it should be
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            models.path(HELLO)
+    assert files(tmp_path / "models") == []
+    assert bytes(view) == b"hello"  # who has it keeps it
+    models.write([b"hello"])
+    assert models.path(HELLO).read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize("name", ["", "..", "../secret", "/etc/passwd", HELLO.upper(), "\0", "0" * 64])
+def test_removing_what_is_no_file_there_removes_nothing(models: ModelFiles, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    models.write([b"hello"])
+    models.remove(name)
+    assert (tmp_path / "secret").exists()
+    assert models.path(HELLO).read_bytes() == b"hello"
+
+
 def test_a_source_that_raises_leaves_nothing(models: ModelFiles, tmp_path: Path) -> None:
     def failing() -> Iterable[bytes]:
         yield b"half"
@@ -202,6 +225,36 @@ def test_a_store_that_falls_silent_is_given_up(tmp_path: Path, credentials: dict
         with pytest.raises(ObjectStoreUnavailable, match=r"no answer \(Timeout\)"):
             store.path(HELLO)
         assert time.monotonic() - began < 2
+
+
+def test_an_object_is_removed_with_the_copy_here_and_other_machines_keep_theirs(
+    here: BucketStore, elsewhere: BucketStore, bucket_server: BucketServer, tmp_path: Path
+) -> None:
+    here.write([b"hello"])
+    here.write([b"other"])
+    elsewhere.map(HELLO)
+    here.remove(HELLO)
+    assert bucket_server.names() == [f"some/prefix/{hashlib.sha256(b'other').hexdigest()}"]
+    assert files(tmp_path / "here") == [hashlib.sha256(b"other").hexdigest()]
+    assert bytes(elsewhere.map(HELLO)) == b"hello"
+    here.write([b"hello"])
+    assert KEY in bucket_server.names()
+
+
+def test_what_the_bucket_does_not_remove_stays_here_as_well(
+    here: BucketStore, bucket_server: BucketServer, tmp_path: Path
+) -> None:
+    here.write([b"hello"])
+    bucket_server.stop()
+    with pytest.raises(ObjectStoreUnavailable):
+        here.remove(HELLO)
+    bucket_server.start()
+    with bucket_server.refusing(), pytest.raises(ObjectStoreUnavailable, match="403"):
+        here.remove(HELLO)
+    assert files(tmp_path / "here") == [HELLO]
+    assert bucket_server.names() == [KEY]
+    here.remove(HELLO)
+    assert bucket_server.names() == []
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from app.store.model_store import ModelStore
 from app.store.removals import WINDOW, FileRemoved
 from app.store.tables import metadata, removals
 from app.store.transaction import Transaction
+from tests.store.instants import later_than, now, window_passes
 from tests.store.samples import NOW, training, version
 
 A, B, STATE = "a" * 64, "b" * 64, "5" * 64
@@ -52,11 +53,6 @@ async def end(db: Database, name: str, until: float) -> bool:
         return await tx.removals.end(name, until)
 
 
-async def now(db: Database) -> float:
-    async with db.glance() as tx:
-        return await tx.leases.now()
-
-
 async def check(db: Database, since: float, *names: str) -> None:
     async with db.begin() as tx:
         await tx.removals.check(names, since)
@@ -65,21 +61,6 @@ async def check(db: Database, since: float, *names: str) -> None:
 async def removed(db: Database, *names: str) -> list[str]:
     async with db.read() as tx:
         return sorted(await tx.removals.removed(names))
-
-
-async def window_passes(db: Database) -> None:
-    """For whoever is at it: its time has ended just now."""
-    async with db.begin() as tx:
-        instant = await tx.leases.now()
-        await tx.connection.execute(update(removals).where(removals.c.until > instant).values(until=instant))
-    await later_than(db, instant)
-
-
-async def later_than(db: Database, instant: float) -> float:
-    """An instant after another one; of two that are near the clock may make one."""
-    while (later := await now(db)) <= instant:
-        pass
-    return later
 
 
 async def test_what_a_version_or_a_state_names_stays_and_its_request_is_dropped(trained: Database) -> None:
@@ -158,6 +139,7 @@ async def test_who_writes_while_a_file_goes_has_to_write_again(trained: Database
             await check(trained, since, A, name)
     between = await now(trained)
     assert await end(trained, name, until)
+    await later_than(trained, await now(trained))
     with pytest.raises(FileRemoved):
         await check(trained, between, name)
     await check(trained, between, A, B)
