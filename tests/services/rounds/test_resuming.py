@@ -47,8 +47,7 @@ async def test_a_round_survives_its_coordinator(
         await _expire_leases(first)
 
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
-            await second.drive()
-            await until(lambda: _is_completed(second, training_id))
+            await until(lambda: _driven_to_its_end(second, training_id))
 
             # (1 + 3) / 2 = 2 a round
             assert [await second.weight(training_id, number) for number in range(3)] == [0.0, 2.0, 4.0]
@@ -108,13 +107,13 @@ async def test_what_a_server_optimiser_remembers_survives_its_coordinator(
         await _expire_leases(first)
 
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
-            await second.drive()
-            await until(lambda: _is_completed(second, training_id))
+            await until(lambda: _driven_to_its_end(second, training_id))
             for number in range(4):
                 wanted = (await second.system.models.get(undisturbed, number)).version
                 found = (await second.system.models.get(training_id, number)).version
-                assert (found.sha256, found.optimiser_state) == (wanted.sha256, wanted.optimiser_state)
-                assert (found.optimiser_state is None) == (number == 0)
+                assert found.sha256 == wanted.sha256
+            assert wanted.optimiser_state is not None
+            assert found.optimiser_state == wanted.optimiser_state
 
 
 async def test_a_round_is_abandoned_where_the_server_optimiser_has_lost_its_memory(
@@ -291,6 +290,11 @@ async def _driven_to_death(running: Plane, died: asyncio.Event) -> bool:
 async def _expire_leases(running: Plane) -> None:
     async with running.system.db.begin() as tx:
         await tx.connection.execute(update(trainings).values(lease_until=0.0))
+
+
+async def _driven_to_its_end(running: Plane, training_id: str) -> bool:
+    await running.drive()  # more than once: the housekeeper may just look at the training
+    return await _is_completed(running, training_id)
 
 
 async def _is_completed(running: Plane, training_id: str) -> bool:
