@@ -154,7 +154,7 @@ class Trainings:
         for part in value.participations:
             if part.status in OUTSTANDING:
                 skipped = replace(part, status="skipped", reason="the training was cancelled", finished_at=now)
-                await tx.rounds.settle(value.training_id, value.number, skipped)
+                await tx.rounds.settle(value.training_id, value.number, [skipped])
                 await tx.events.append(
                     "participation.skipped",
                     now,

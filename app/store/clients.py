@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -48,10 +48,11 @@ class ClientRepository:
             raise NotFound("client", client_id)
         return _client(row)
 
-    async def put(self, client: Client) -> None:
-        """Write every column of a client that exists."""
-        row = _row(client)
-        await self._connection.execute(update(clients).where(clients.c.id == row.pop("id")).values(row))
+    async def put(self, *changed: Client) -> None:
+        """Write every column of clients that exist."""
+        if changed:
+            rows = [{"whose": row.pop("id"), **row} for row in map(_row, changed)]
+            await self._connection.execute(update(clients).where(clients.c.id == bindparam("whose")), rows)
 
     async def remove(self, client_id: str) -> None:
         """Raises `NotFound`."""

@@ -9,6 +9,7 @@ fairer and cheaper than the file's. Readers have connections of their own, see `
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from typing import Any
 
 import asyncpg
@@ -103,7 +104,7 @@ class Database:
             async with connection.begin():
                 yield Transaction(connection, self.clock)
 
-    @property
+    @cached_property
     def clock(self) -> ColumnElement[float]:
         """The database's clock as an expression, unix seconds; it moves within a transaction."""
         if self.is_sqlite:

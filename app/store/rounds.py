@@ -1,11 +1,11 @@
 """Rounds and their participations as rows."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -50,16 +50,28 @@ class RoundRepository:
         if rows:
             await self._connection.execute(insert(participations), rows)
 
-    async def settle(self, training_id: str, number: int, participation: Participation) -> bool:
-        """Write a participation unless its status is final already; tells whether it was written."""
-        row = asdict(participation)
-        matches = (
-            (participations.c.training_id == training_id)
-            & (participations.c.round == number)
-            & (participations.c.client_id == row.pop("client_id"))
-            & participations.c.status.in_(OUTSTANDING)
+    async def settle(
+        self, training_id: str, number: int, settled: Collection[Participation]
+    ) -> dict[str, Participation]:
+        """Write participations whose status is not final yet, of each client the first; gives those written, by client.
+
+        They are held until the transaction ends.
+        """
+        of_round = (participations.c.training_id == training_id) & (participations.c.round == number)
+        wanted = participations.c.client_id.in_([part.client_id for part in settled])
+        outstanding = (
+            select(participations.c.client_id)
+            .where(of_round, wanted, participations.c.status.in_(OUTSTANDING))
+            .order_by(participations.c.client_id)
+            .with_for_update()
         )
-        return (await self._connection.execute(update(participations).where(matches).values(row))).rowcount == 1
+        free = set((await self._connection.execute(outstanding)).scalars())
+        written = {part.client_id: part for part in reversed(list(settled)) if part.client_id in free}
+        if written:
+            statement = update(participations).where(of_round, participations.c.client_id == bindparam("whose"))
+            rows = [{"whose": row.pop("client_id"), **row} for row in map(asdict, written.values())]
+            await self._connection.execute(statement, rows)
+        return written
 
     async def hand_over(self, training_id: str, number: int) -> None:
         """Move every pending participation of a round to training, with its first attempt."""

@@ -1,6 +1,6 @@
 """The product with one of its promises broken, for a harness to find out. Installed in replicas' processes only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -25,15 +25,18 @@ def no_fence() -> None:
 def settle_twice() -> None:
     """A participation is written, and counted, also where it has come to its end before."""
 
-    async def settle(self: RoundRepository, training_id: str, number: int, participation: Participation) -> bool:
-        row = asdict(participation)
-        matches = (
-            (participations.c.training_id == training_id)
-            & (participations.c.round == number)
-            & (participations.c.client_id == row.pop("client_id"))
-        )
-        await self._connection.execute(update(participations).where(matches).values(row))
-        return True
+    async def settle(
+        self: RoundRepository, training_id: str, number: int, settled: Collection[Participation]
+    ) -> dict[str, Participation]:
+        for participation in settled:
+            row = asdict(participation)
+            matches = (
+                (participations.c.training_id == training_id)
+                & (participations.c.round == number)
+                & (participations.c.client_id == row.pop("client_id"))
+            )
+            await self._connection.execute(update(participations).where(matches).values(row))
+        return {participation.client_id: participation for participation in settled}
 
     _replace(RoundRepository, "settle", settle)
 

@@ -101,8 +101,8 @@ async def test_a_participation_is_written_only_while_it_is_outstanding(
     await add(db, a_round(participations=parts(a=before, b="training")))
     update = replace(PART, client_id="a")
     async with db.begin() as tx:
-        written = await tx.rounds.settle("t", 1, update)
-    assert written == (before in OUTSTANDING)
+        written = await tx.rounds.settle("t", 1, [update])
+    assert written == ({"a": update} if before in OUTSTANDING else {})
     async with db.read() as tx:
         stored = (await tx.rounds.get("t", 1)).participations
     assert stored[0] == (update if written else Participation(client_id="a", status=before))
@@ -112,9 +112,9 @@ async def test_a_participation_is_written_only_while_it_is_outstanding(
 async def test_of_two_answers_one_is_written(db: Database) -> None:
     await add(db, a_round(participations=parts(a="training")))
     async with db.begin() as tx:
-        assert await tx.rounds.settle("t", 1, replace(PART, client_id="a"))
-        assert not await tx.rounds.settle("t", 1, replace(PART, client_id="a", update="e" * 64))
-        assert not await tx.rounds.settle("t", 1, replace(PART, client_id="stranger"))
+        assert await tx.rounds.settle("t", 1, [replace(PART, client_id="a")])
+        assert not await tx.rounds.settle("t", 1, [replace(PART, client_id="a", update="e" * 64)])
+        assert not await tx.rounds.settle("t", 1, [replace(PART, client_id="stranger")])
     async with db.read() as tx:
         assert (await tx.rounds.get("t", 1)).participations == (replace(PART, client_id="a"),)
 

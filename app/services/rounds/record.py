@@ -1,10 +1,12 @@
 """A client's track record: what rounds teach of it, and the permits that its breaker gives for them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.clients import Client
-from app.domain.rounds import Participation
+from app.domain.fairness import jain_index
+from app.domain.rounds import Participation, Round
 from app.services.breakers import Breakers
 from app.services.dispatch import TaskRun
 from app.store.transaction import Transaction
@@ -17,25 +19,21 @@ class TrackRecord:
         self._clock = clock
         self._breakers = breakers
 
-    async def learn(self, tx: Transaction, part: Participation, run: TaskRun) -> None:
-        """Fold a settled participation into the moving averages and the breaker; nothing for a removed client."""
-        came = part.status == "received"
-        for client in await tx.clients.lock([part.client_id]):
-            learned = replace(
-                client.observed(
-                    reliability=1.0 if came else 0.0,
-                    train_seconds=run.train_seconds if came else None,
-                    bandwidth=run.bandwidth,
-                    last_update_quality=run.quality if came else None,
-                ),
-                rounds_completed=client.rounds_completed + came,
-                last_seen_at=part.finished_at if came else client.last_seen_at,
-                status="healthy" if came else client.status,
-            )
-            if came:
-                learned = self._breakers.succeeded(learned, slow=run.slow)
-            await tx.clients.put(learned)
-            await self._breakers.note(tx, client.breaker, learned.breaker, client.id)
+    async def learn(
+        self, tx: Transaction, training_id: str, settled: Mapping[str, tuple[Participation, TaskRun]]
+    ) -> None:
+        """Fold participations, by client, into what is known: sketches, moving averages, breakers.
+
+        Of a removed client there are only sketches.
+        """
+        for client_id, (_, run) in settled.items():
+            if run.sketch is not None:
+                await tx.sketches.fold(training_id, client_id, run.sketch)
+        known = await tx.clients.lock(settled.keys())
+        learned = [self._learned(client, *settled[client.id]) for client in known]
+        await tx.clients.put(*learned)
+        for before, after in zip(known, learned, strict=True):
+            await self._breakers.note(tx, before.breaker, after.breaker, after.id)
 
     async def take_permit(self, tx: Transaction, client: Client, until: float, *, forced: bool) -> None:
         """Count a locked client's task as its breaker's probe, where it has one to give; `until` in unix seconds."""
@@ -52,3 +50,26 @@ class TrackRecord:
         for client in await tx.clients.lock([client_id]):
             seen = client.observed(reliability=0.0 if late else None)
             await tx.clients.put(replace(seen, breaker=client.breaker.release()))
+
+    async def fairness(self, tx: Transaction, value: Round) -> float:
+        """Jain's index over the registered clients of how often each one's update was used, this round included."""
+        counts = dict.fromkeys(await tx.clients.ids(), 0)
+        for past in await tx.rounds.selections(value.training_id, value.number + 1):
+            for client_id in past.received & counts.keys():
+                counts[client_id] += 1
+        return jain_index(list(counts.values()))
+
+    def _learned(self, client: Client, part: Participation, run: TaskRun) -> Client:
+        came = part.status == "received"
+        seen = replace(
+            client.observed(
+                reliability=1.0 if came else 0.0,
+                train_seconds=run.train_seconds if came else None,
+                bandwidth=run.bandwidth,
+                last_update_quality=run.quality if came else None,
+            ),
+            rounds_completed=client.rounds_completed + came,
+            last_seen_at=part.finished_at if came else client.last_seen_at,
+            status="healthy" if came else client.status,
+        )
+        return self._breakers.succeeded(seen, slow=run.slow) if came else seen
