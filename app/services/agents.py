@@ -6,11 +6,11 @@ for, and every address is checked as it is connected to. Bodies stream to a spoo
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Literal, cast
 
 import aiohttp
 import httpx
@@ -28,8 +28,10 @@ from app.wire.compression import IDENTITY
 Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
 
 PROBE_CONNECTIONS = 50  # beside those that tasks may hold, so that long polls never keep a health probe waiting
+KEEP_ALIVE_SECONDS = 60.0  # less than the agents' own, or a call could meet a connection that is being closed
 
-_TURN_BYTES = 1 << 18  # of a body, sent or received in one turn
+_TURN_BYTES = 1 << 18  # of a body, received in one turn
+_SENT_BYTES = 1 << 20  # likewise sent: what the system takes of it at once is some 0.3 ms
 _PROBLEM_BYTES = 2_000
 _ANSWERS: dict[int, Answer] = {
     200: "result",
@@ -39,6 +41,7 @@ _ANSWERS: dict[int, Answer] = {
     409: "busy",
     429: "busy",
 }
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"}
 _MAX_RETRY_AFTER = 3600.0
 # How a call breaks at the agent's end. Other errors of the operating system are ours: a disk that is full, say.
 _BROKEN = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ConnectionError, TimeoutError)
@@ -95,31 +98,29 @@ class AgentCaller:
         self._settings = settings
         self._max_bytes = max_bytes
         self._turns = Turns()
-        self._http = httpx.AsyncClient(
-            transport=transport or _Transport(client=self._session),
-            timeout=httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds, pool=None),
-            headers={"Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none are kept, however many are sent
-            trust_env=False,
-            follow_redirects=False,
-        )
+        # Without a client of httpx around it: cookies, redirects and the like are not wanted, and take their time.
+        self._transport = transport or _Transport(client=self._session)
+        self._timeout = httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds, pool=None).as_dict()
+        self._soon = httpx.Timeout(settings.connect_seconds, pool=None).as_dict()
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=self._settings.concurrency + PROBE_CONNECTIONS,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
             socket_factory=guarded_socket(self._settings.allowed_networks),
             family=socket.AF_UNSPEC,
         )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, read_bufsize=_TURN_BYTES // 2
+        )
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def is_healthy(self, profile: Profile) -> bool:
         """Whether the agent says that it is able to train, in as little time as a connection may take."""
-        soon = httpx.Timeout(self._settings.connect_seconds, pool=None)
         try:
-            async with self._call("GET", profile, "/healthz", timeout=soon) as response:
+            async with self._call("GET", profile, "/healthz", timeout=self._soon) as response:
                 return response.status_code == httpx.codes.OK
         except AgentFailed:
             return False
@@ -164,14 +165,31 @@ class AgentCaller:
             pass
 
     @asynccontextmanager
-    async def _call(self, method: str, profile: Profile, path: str, **request: Any) -> AsyncIterator[httpx.Response]:
+    async def _call(
+        self,
+        method: str,
+        profile: Profile,
+        path: str,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        content: AsyncIterator[bytes] | None = None,
+        timeout: Mapping[str, float | None] | None = None,  # noqa: ASYNC109  (those of the transport)
+    ) -> AsyncIterator[httpx.Response]:
         """One exchange. Every way in which it can break raises `AgentFailed`."""
+        sent = {**_HEADERS, **headers}
+        if profile.auth_token is not None:
+            sent["Authorization"] = f"Bearer {profile.auth_token}"
         await self._turns.take()
         try:
-            built = self._http.build_request(method, profile.url.rstrip("/") + path, **request)
-            if profile.auth_token is not None:
-                built.headers["Authorization"] = f"Bearer {profile.auth_token}"
-            response = await self._http.send(built, stream=True)
+            request = httpx.Request(
+                method,
+                profile.url.rstrip("/") + path,
+                headers=sent,
+                content=content,
+                extensions={"timeout": timeout or self._timeout},
+            )
+            response = await self._transport.handle_async_request(request)
+            response.request = request
         except (*_BROKEN, OSError, ValueError) as error:  # ValueError: an URL that no resolver can take
             raise AgentFailed(_describe(error)) from error
         try:
@@ -184,9 +202,9 @@ class AgentCaller:
     async def _chunks(self, payload: tuple[bytes, memoryview]) -> AsyncIterator[bytes]:
         header, block = payload
         yield header
-        for start in range(0, len(block), _TURN_BYTES):
+        for start in range(0, len(block), _SENT_BYTES):
             await self._turns.take()
-            yield bytes(block[start : start + _TURN_BYTES])
+            yield cast("bytes", block[start : start + _SENT_BYTES])  # any buffer will do, and without a copy
 
     async def _reply(self, response: httpx.Response, spool: ModelStore, accept: str) -> Reply:
         status = response.status_code

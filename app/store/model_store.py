@@ -86,7 +86,8 @@ class ModelStore:
 
     async def receive(self, chunks: AsyncIterable[bytes], limit: int) -> StoredFile:
         """Store a stream of at most `limit` bytes; memory stays at about `BLOCK`. Raises `FileTooLarge`."""
-        block = bytearray()
+        pieces: list[bytes] = []
+        held = 0
         writer = _Writer(self._directory, durable=self._durable)
         size = 0
         try:
@@ -94,11 +95,12 @@ class ModelStore:
                 size += len(chunk)
                 if size > limit:
                     raise FileTooLarge(limit)
-                block += chunk
-                if len(block) >= BLOCK:
-                    full, block = block, bytearray()
+                pieces.append(chunk)
+                held += len(chunk)
+                if held >= BLOCK:
+                    full, pieces, held = pieces, [], 0
                     await _in_thread(writer.write, full)
-            return await _in_thread(writer.finish, block)
+            return await _in_thread(writer.finish, pieces)
         finally:
             if writer.is_open:
                 await _in_thread(writer.discard)
@@ -107,9 +109,8 @@ class ModelStore:
         """Store the concatenation of `chunks`."""
         writer = _Writer(self._directory, durable=self._durable)
         try:
-            for chunk in chunks:
-                writer.write(chunk)
-            return writer.finish(b"")
+            writer.write(chunks)
+            return writer.finish()
         finally:
             writer.discard()
 
@@ -180,18 +181,19 @@ class _Writer:
         """Whether there is something to discard."""
         return self._file is not None
 
-    def write(self, chunk: bytes | bytearray | memoryview) -> BufferedWriter:
+    def write(self, chunks: Iterable[bytes | memoryview]) -> BufferedWriter:
         with _disk():
             if self._file is None:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._file = self._temporary.open("xb")
-            self._digest.update(chunk)
-            self._size += self._file.write(chunk)
+            for chunk in chunks:
+                self._digest.update(chunk)
+                self._size += self._file.write(chunk)
             return self._file
 
-    def finish(self, chunk: bytes | bytearray) -> StoredFile:
+    def finish(self, chunks: Iterable[bytes | memoryview] = ()) -> StoredFile:
         """Write the last bytes and give the file its name."""
-        file = self.write(chunk)
+        file = self.write(chunks)
         with _disk():
             if self._durable:
                 file.flush()

@@ -135,6 +135,17 @@ async def _request(reader: asyncio.StreamReader) -> bytes:
     return head + await reader.readexactly(int(lengths[0].split(b":")[1]) if lengths else 0)
 
 
+def answering(answer: bytes) -> Then:
+    """Go on: take one request after the other on the same connection, and give each the same answer."""
+
+    async def go_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await _request(reader)
+            writer.write(answer)
+
+    return go_on
+
+
 async def for_ever(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
     """Say nothing more, and do not hang up."""
     await asyncio.Event().wait()

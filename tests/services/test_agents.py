@@ -20,7 +20,7 @@ from app.store.model_store import ModelStore, StoredFile, StoreUnavailable
 from app.wire.codec import decode, pack
 from app.wire.tasks import Task, read_result, task_metadata
 from tests.agent.fakes import AddingTrainer
-from tests.services.fakes import LOOPBACK, Peer, calling, for_ever, listening, profile, reply
+from tests.services.fakes import LOOPBACK, Peer, answering, calling, for_ever, listening, profile, reply
 
 PAYLOAD = (b"head", memoryview(b"block"))
 HELLO = StoredFile(hashlib.sha256(b"hello").hexdigest(), 5)
@@ -465,3 +465,14 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     assert "answered 401" in await failure(agents.poll(profile(agent.url), task.id, 0.0, spool))
     await agents.close()
     host.close()
+
+
+async def test_an_agents_connection_is_kept_from_one_round_to_the_next(spool: ModelStore) -> None:
+    working = reply("202 Accepted", connection="")
+    async with listening(working, answering(working)) as peer, calling(**LOOPBACK) as agents:
+        agent = profile(peer.url)
+        for _ in range(2):
+            assert await hand_over(agents, spool, agent) == Reply("working")
+            assert await poll(agents, spool, agent) == Reply("working")
+            await agents.forget(agent, "t.1.a.fit")
+        assert peer.connections == 1

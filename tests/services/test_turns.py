@@ -1,11 +1,12 @@
 """Turns on the event loop."""
 
 import asyncio
+from collections import Counter
 
-from app.services.turns import Turns
+from app.services.turns import PER_PASS, Turns
 
 
-async def test_each_pass_of_the_loop_gives_one_turn_in_the_order_of_asking() -> None:
+async def test_each_pass_of_the_loop_gives_a_few_turns_in_the_order_of_asking() -> None:
     turns, passes, taken = Turns(), 0, []
 
     async def count() -> None:
@@ -14,16 +15,17 @@ async def test_each_pass_of_the_loop_gives_one_turn_in_the_order_of_asking() -> 
             passes += 1
             await asyncio.sleep(0)
 
-    async def work(name: str) -> None:
+    async def work(number: int) -> None:
         await turns.take()
-        taken.append((name, passes))
+        taken.append((number, passes))
 
     counting = asyncio.create_task(count())
-    await asyncio.gather(*(work(name) for name in "abcd"))
+    await asyncio.gather(*(work(number) for number in range(3 * PER_PASS)))
     counting.cancel()
 
-    assert [name for name, _ in taken] == ["a", "b", "c", "d"]
-    assert len({number for _, number in taken}) == 4
+    assert [number for number, _ in taken] == list(range(3 * PER_PASS))
+    given = Counter(number for _, number in taken)
+    assert list(given.values()) == [PER_PASS] * 3
 
 
 async def test_who_is_called_off_while_waiting_uses_up_no_turn() -> None:

@@ -250,10 +250,12 @@ class RoundEngine:
 
     async def _evaluators(self, training: Training, value: Round) -> list[Client]:
         """Healthy, free clients with a closed breaker; as many as asked for, drawn with the round's seed."""
+        wanted = training.config.evaluation_clients
+        if wanted == 0:
+            return []
         async with self._db.read() as tx:
             fleet = await self._planner.fleet(tx, training_id=training.id)
         able = [client for client in fleet.offered if client.breaker.state == "closed"]
-        wanted = training.config.evaluation_clients
         if len(able) <= wanted:
             return able
         drawn = np.random.default_rng([value.seed, 1]).choice(len(able), wanted, replace=False)
