@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from http import HTTPStatus
 
+import numpy as np
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -135,16 +136,21 @@ class Agent:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no task {task_id!r}")
         return _outcome(entry, request)
 
-    async def _body(self, request: Request) -> bytearray:
-        claimed = request.headers.get("content-length", "")
-        body = bytearray()
-        if not (claimed.isascii() and claimed.isdigit() and int(claimed) > self._max_body_bytes):
+    async def _body(self, request: Request) -> memoryview:
+        text = request.headers.get("content-length", "")
+        claimed = int(text) if text.isascii() and text.isdigit() else 0
+        if claimed <= self._max_body_bytes:
+            # As long as it will be, and numpy's, which asks for huge pages: to grow costs more than to read.
+            body, size = np.empty(claimed, np.uint8), 0
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > self._max_body_bytes:
+                size += len(chunk)
+                if size > self._max_body_bytes:
                     break
+                if size > len(body):  # its length was not said
+                    body = np.concatenate([body, np.empty(size, np.uint8)])
+                body.data[size - len(chunk) : size] = chunk
             else:
-                return body
+                return body.data[:size]
         detail = f"a task may have at most {self._max_body_bytes} bytes"
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
