@@ -14,6 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
+FLOWER := build/flower
 WORKERS ?= 2
 DB ?= postgres
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -38,7 +39,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test check lint types layers format bench crash crash-mutants takeover chaos soak restarts lock clean
+.PHONY: help demo test check lint types layers format bench flower crash crash-mutants takeover chaos soak restarts lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -73,8 +74,10 @@ format: $(DEV) ## Rewrite the code in the house format, with the fixes that are 
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(DEV) ## Measure on this machine, for half an hour or more (ARGS="scale" for one, ARGS=--list for what there is)
+bench: $(DEV) $(if $(filter-out round,$(firstword $(ARGS))),,flower) ## Measure on this machine, for half an hour or more (ARGS="scale" for one, ARGS=--list for what there is)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+flower: $(FLOWER)/.installed ## Install Flower, which rounds are measured against, into a virtual environment of its own
 
 crash: $(DEV) ## Kill, stall and confuse replicas 200 times, and compare with a run without faults (DB=sqlite KILLS=50)
 	@$(BIN)/python -m tests.harnesses.crash --database $(DB) --kills $(or $(KILLS),200) $(ARGS)
@@ -97,6 +100,7 @@ restarts: $(DEV) ## Stop Postgres in the middle of rounds 20 times, fill the dis
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(COMPILE) --extra demo --build-deps-for=editable --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra demo --extra dev --output-file requirements-dev.lock pyproject.toml requirements.lock
+	$(COMPILE) --output-file benchmarks/flower/requirements.lock benchmarks/flower/requirements.in
 
 clean: ## Remove .venv, caches and build output (never data)
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -108,6 +112,12 @@ $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
 # The development lock holds the runtime lock's pins and more.
 $(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
 	$(call install,requirements-dev.lock,$(RUNTIME) $(DEV))
+
+$(FLOWER)/.installed: benchmarks/flower/requirements.lock | $(BIN)/python
+	@echo "Installing Flower into $(FLOWER) (only when its lock has changed)"
+	@$(BIN)/python -m venv --clear $(FLOWER)
+	@$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/flower/requirements.lock
+	@touch $@
 
 $(BIN)/python:
 	@found=; for python in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \

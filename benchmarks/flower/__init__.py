@@ -1,0 +1,1 @@
+"""Flower's side of the rounds, which runs in a virtual environment of its own: nothing here imports ours."""

@@ -1,0 +1,150 @@
+"""Flower as a peer, in processes and a virtual environment of its own: its gRPC server, and its SuperLink deployment.
+
+Its clients do what those of `benchmarks.fleet` do, in as many processes and with the same niceness.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.arena import AGENT_PROCESSES, HOST, Stuck, free_port
+from benchmarks.fleet import NICENESS
+from benchmarks.machine import Usage, cpu_seconds
+
+HOME = Path(__file__).parent / "flower"
+PYTHON = Path(__file__).parents[1] / "build" / "flower" / "bin" / "python"
+MISSING = "Flower is not installed, so only ours is measured; `make flower` installs it into build/flower"
+GRACE = 20.0  # s for a process to end
+PATIENCE = 300.0  # s for rounds of a SuperLink
+LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of some rounds: the seconds of each, and CPU seconds of the coordinator for one."""
+
+    seconds: list[float]
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcServer:
+    """``start_server``. `pids` are its process and those of its clients."""
+
+    process: "subprocess.Popen[str]"
+    clients: int
+    pids: list[int]
+
+    def train(self, rounds: int) -> Cost:
+        """So many rounds more. Raises `Stuck`."""
+        before = cpu_seconds(self.process.pid)
+        seconds = [self._round() for _ in range(rounds)]
+        return Cost(seconds, (cpu_seconds(self.process.pid) - before) / rounds)
+
+    def peak(self) -> float:
+        """MB of memory, at its peak."""
+        return Usage.of(self.process.pid).peak
+
+    def _round(self) -> float:
+        if self.process.stdin is None or self.process.stdout is None:
+            raise Stuck("Flower's server has no pipes")
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return _seconds(self.process.stdout.readline(), self.clients)
+
+
+@contextmanager
+def grpc_server(python: Path, *, clients: int, floats: int, directory: Path) -> Iterator[GrpcServer]:
+    """Flower's gRPC server with so many clients; logs go to `directory`. Raises `Stuck`."""
+    address = f"{HOST}:{free_port()}"
+    with ExitStack() as stack:
+        command = [str(python), str(HOME / "grpc_server.py"), address, str(clients), str(floats)]
+        server = stack.enter_context(_running("flower-server", command, directory))
+        pids = [server.pid]
+        for share in range(AGENT_PROCESSES):
+            numbers = (clients, floats, share, AGENT_PROCESSES, NICENESS)
+            command = [str(python), str(HOME / "grpc_clients.py"), address, *map(str, numbers)]
+            pids.append(stack.enter_context(_running(f"flower-clients-{share}", command, directory)).pid)
+        yield GrpcServer(server, clients, pids)
+
+
+def superlink_rounds(python: Path, *, clients: int, floats: int, rounds: int, directory: Path) -> list[float]:
+    """Seconds of so many rounds with a SuperLink and a SuperNode for each client. Raises `Stuck`."""
+    port, results = free_port(), directory / "superlink.jsonl"
+    address = f"{HOST}:{port}"
+    home = directory / "flower-home"
+    home.mkdir()
+    connection = f'[superlink]\ndefault = "local"\n[superlink.local]\naddress = "{address}"\ninsecure = true\n'
+    (home / "config.toml").write_text(connection)
+    tools, leash = python.parent, [str(python), str(HOME / "leash.py")]
+    settings = {"FLWR_HOME": str(home), "PATH": os.pathsep.join([str(tools), os.environ.get("PATH", "")])}
+    with ExitStack() as stack:
+        command = [str(tools / "flower-superlink"), "--insecure", "--host", HOST, "--port", str(port)]
+        command.append("--disable-runtime-dependency-installation")
+        stack.enter_context(_running("superlink", [*leash, *command], directory, settings))
+        for number in range(clients):
+            command = [str(tools / "flower-supernode"), "--insecure", "--superlink", address]
+            command += ["--host", HOST, "--port", str(free_port())]
+            stack.enter_context(_running(f"supernode-{number}", [*leash, *command], directory, settings))
+        config = f'clients={clients} floats={floats} rounds={rounds} results="{results}"'
+        command = [str(tools / "flwr"), "run", str(HOME / "superlink"), "local", "--run-config", config]
+        give_up = time.monotonic() + PATIENCE
+        while subprocess.run(command, env=_environment(settings), capture_output=True, check=False).returncode != 0:  # noqa: S603  (ours)
+            _still_before(give_up, "flwr run does not reach the SuperLink")
+        while not results.exists() or results.read_text().count("\n") < rounds:
+            _still_before(give_up, f"the SuperLink has not run {rounds} rounds")
+    return [_seconds(line, clients) for line in results.read_text().splitlines()]
+
+
+@contextmanager
+def _running(
+    name: str, command: list[str], directory: Path, settings: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    """A process that ends when its stdin does."""
+    with (directory / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(  # noqa: S603  (the benchmark's own command)
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if name == "flower-server" else log,
+            stderr=log,
+            env=_environment(settings or {}),
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **one_thread, "FLWR_TELEMETRY_ENABLED": "0", **settings}
+
+
+def _still_before(give_up: float, problem: str) -> None:
+    if time.monotonic() > give_up:
+        raise Stuck(f"{problem} after {PATIENCE:.0f} s")
+    time.sleep(LOOK_SECONDS)
+
+
+def _seconds(line: str, clients: int) -> float:
+    """The time of one round, in which every client's update came. Raises `Stuck`."""
+    outcome = json.loads(line) if line else {}
+    if outcome.get("updates") != clients:
+        raise Stuck(f"of {clients} clients of Flower not all came back: {line.strip() or 'its server has ended'}")
+    return float(outcome["seconds"])
