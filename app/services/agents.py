@@ -15,7 +15,7 @@ from typing import Literal, cast
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
-from httpx_aiohttp.transport import AiohttpResponseStream
+from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exceptions
 
 from app.domain.clients import Profile
 from app.services.addresses import guarded_socket, refusal
@@ -30,8 +30,8 @@ Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
 PROBE_CONNECTIONS = 50  # beside those that tasks may hold, so that long polls never keep a health probe waiting
 KEEP_ALIVE_SECONDS = 60.0  # less than the agents' own, or a call could meet a connection that is being closed
 
-_TURN_BYTES = 1 << 18  # of a body, received in one turn
-_SENT_BYTES = 1 << 20  # likewise sent: what the system takes of it at once is some 0.3 ms
+_READ_AHEAD = 1 << 17  # bytes of a body; one more piece, of 256 KiB at most, is read beyond it
+_SENT_BYTES = 1 << 20  # of a body in one turn: what the system takes of it at once is some 0.3 ms
 _PROBLEM_BYTES = 2_000
 _ANSWERS: dict[int, Answer] = {
     200: "result",
@@ -79,13 +79,23 @@ class Reply:
     retry_after: float | None = None
 
 
-class _Transport(AiohttpTransport):
-    """Hands bodies on in larger pieces."""
+class _Pieces(AiohttpResponseStream):
+    """A body in the pieces in which it came: pieces of a size would be cut from these and joined, a copy each time."""
 
+    def __init__(self, whole: AiohttpResponseStream) -> None:
+        super().__init__(whole._aiohttp_response)  # noqa: SLF001  (there is no other way to it)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with map_aiohttp_exceptions():
+            async for piece, _ in self._aiohttp_response.content.iter_chunks():
+                yield piece
+
+
+class _Transport(AiohttpTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)
         if isinstance(response.stream, AiohttpResponseStream):
-            response.stream.CHUNK_SIZE = _TURN_BYTES
+            response.stream = _Pieces(response.stream)
         return response
 
 
@@ -111,7 +121,7 @@ class AgentCaller:
             family=socket.AF_UNSPEC,
         )
         return aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, read_bufsize=_TURN_BYTES // 2
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, read_bufsize=_READ_AHEAD
         )
 
     async def close(self) -> None:
