@@ -2,6 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.peers import PYTHON
+from benchmarks.round import BARS, Ratios
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -16,10 +22,35 @@ def test_the_latency_of_the_api_is_measured_while_rounds_run() -> None:
     assert done.stdout.splitlines()[-1].startswith("responsiveness: p99 while rounds run: sqlite ")
 
 
-def test_a_rounds_time_and_cpu_are_measured() -> None:
-    done = run("round", "--clients", "2", "--model-bytes", "1000", "--rounds", "2", "--database", "sqlite")
+ROUND = ("round", "--clients", "2", "--model-bytes", "1000", "--rounds", "2", "--turns", "1", "--database", "sqlite")
+
+
+def test_a_round_is_measured_without_flower_too_and_says_how_to_get_it(tmp_path: Path) -> None:
+    done = run(*ROUND, "--flower", str(tmp_path / "python"))
     assert done.returncode == 0, done.stderr
+    assert "`make flower` installs it" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("round: the slowest median is ")
+    assert done.stdout.splitlines()[-1].endswith("; 0 of 0 bars are met")
+
+
+@pytest.mark.skipif(not PYTHON.exists(), reason="Flower is not installed: make flower")
+def test_a_round_is_measured_beside_flowers() -> None:
+    done = run(*ROUND, "--superlink", "0")
+    assert done.returncode == 0, done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith("sqlite"))
+    figures = [float(word) for word in row.partition(" B ")[2].replace("MB", "").replace(" s", "").split()[:9]]
+    wall, cpu, peak = figures[:3]
+    assert figures[6] == pytest.approx(figures[3] / wall, abs=0.02 + 0.001 / wall)
+    assert figures[8] == pytest.approx(figures[5] / peak, abs=0.02)
+    assert cpu > 0
+
+
+def test_a_bar_is_missed_just_below_each_of_its_figures() -> None:
+    bar = BARS[50, 10_000_000]
+    assert bar == Ratios(1.5, 2.0, 5.0)
+    assert bar.reach(bar)
+    for worse in (Ratios(1.49, 2.0, 5.0), Ratios(1.5, 1.99, 5.0), Ratios(1.5, 2.0, 4.99)):
+        assert not worse.reach(bar)
 
 
 def test_aggregation_is_compared_with_memcpy() -> None:
