@@ -130,10 +130,7 @@ class RoundLedger:
             return await tx.rounds.get(value.training_id, value.number)
 
     async def settled(self, lease: Lease, value: Round, part: Participation, run: TaskRun) -> bool:
-        """A participation came to its end. False, and nothing written, where it had one already.
-
-        Those that come while others are being written are written in the next transaction, together.
-        """
+        """A participation came to its end; it is written with those that come meanwhile. False where it had one."""
         return await self._settling.put((lease, value.number), (value, part, run))
 
     async def _settle(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
