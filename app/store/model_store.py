@@ -186,10 +186,11 @@ class _Writer:
             if self._file is None:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._file = self._temporary.open("xb")
-            for chunk in chunks:
-                self._digest.update(chunk)
+        for chunk in chunks:  # where they come from may break in its own way
+            self._digest.update(chunk)
+            with _disk():
                 self._size += self._file.write(chunk)
-            return self._file
+        return self._file
 
     def finish(self, chunks: Iterable[bytes | memoryview] = ()) -> StoredFile:
         """Write the last bytes and give the file its name."""

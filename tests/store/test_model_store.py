@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import mmap
 import tracemalloc
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,6 +116,15 @@ def test_a_source_that_raises_leaves_nothing(store: ModelStore, tmp_path: Path) 
     with pytest.raises(ZeroDivisionError):
         store.write(failing())
     assert files(tmp_path) == []
+
+
+def test_a_source_that_breaks_in_its_own_way_is_not_taken_for_the_disk(store: ModelStore) -> None:
+    def source() -> Iterator[bytes]:
+        yield b"x"
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        store.write(source())
 
 
 def test_a_crash_leaves_a_temporary_file_and_nothing_that_looks_whole(store: ModelStore, tmp_path: Path) -> None:
