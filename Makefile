@@ -74,7 +74,7 @@ format: $(DEV) ## Rewrite the code in the house format, with the fixes that are 
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(DEV) $(if $(filter-out round,$(firstword $(ARGS))),,flower) ## Measure on this machine, for half an hour or more (ARGS="scale" for one, ARGS=--list for what there is)
+bench: $(DEV) $(if $(filter-out round aggregation,$(firstword $(ARGS))),,flower) ## Measure on this machine, for half an hour or more (ARGS="scale" for one, ARGS=--list for what there is)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 flower: $(FLOWER)/.installed ## Install Flower, which rounds are measured against, into a virtual environment of its own

@@ -5,7 +5,9 @@ copies; encoding and decoding 10 MB takes as long as four copies at most.
 """
 
 import argparse
+import json
 import statistics
+import subprocess
 import tempfile
 import time
 from collections import deque
@@ -26,6 +28,7 @@ from app.store.model_store import ModelStore, give_back
 from app.store.models import ModelVersion
 from app.wire.codec import decode, encode, pack, unpack
 from benchmarks.machine import Times, cpu_seconds
+from benchmarks.peers import HOME, MISSING, PYTHON, environment
 
 OF_MEMCPY = 0.7
 LARGE = 10.0  # MB, from which on the bar holds
@@ -50,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{'updates':>7}{'each':>10}{'memcpy':>10}{'mean':>10}{'of memcpy':>11}{'with the file':>15}")
     ratios = [_mean(options.updates, megabytes, options.repeats) for megabytes in options.megabytes]
     large = [ratio for ratio, megabytes in zip(ratios, options.megabytes, strict=True) if megabytes >= LARGE]
+    _flower(options.updates, CODEC_MEGABYTES, options.repeats)
     print(f"\n{'rule':20}{'seconds':>10}{'of memcpy':>11}")
     _rules(options.rules_updates, options.rules_megabytes, options.repeats)
     copies = _codec(options.repeats)
@@ -121,6 +125,20 @@ def _mean(updates: int, megabytes: float, repeats: int) -> float:
         flush=True,
     )
     return ratio
+
+
+def _flower(updates: int, megabytes: float, repeats: int) -> None:
+    """Flower's own functions, in its own process."""
+    if not PYTHON.exists():
+        print(f"\n{MISSING}")
+        return
+    script = str(HOME / "aggregation.py")
+    command = [str(PYTHON), script, str(updates), str(int(megabytes * MEGABYTE / 4)), str(repeats)]
+    done = subprocess.run(command, env=environment({}), check=True, capture_output=True, text=True)  # noqa: S603  (ours)
+    took: dict[str, float] = json.loads(done.stdout)
+    print(f"\nFlower's functions on {updates} updates of {megabytes:.0f} MB")
+    for name, seconds in took.items():
+        print(f"{name:20}{seconds:8.3f} s{took['memcpy'] / seconds:11.2f}", flush=True)
 
 
 def _rules(updates: int, megabytes: float, repeats: int) -> None:

@@ -95,7 +95,7 @@ def superlink_rounds(python: Path, *, clients: int, floats: int, rounds: int, di
         config = f'clients={clients} floats={floats} rounds={rounds} results="{results}"'
         command = [str(tools / "flwr"), "run", str(HOME / "superlink"), "local", "--run-config", config]
         give_up = time.monotonic() + PATIENCE
-        while subprocess.run(command, env=_environment(settings), capture_output=True, check=False).returncode != 0:  # noqa: S603  (ours)
+        while subprocess.run(command, env=environment(settings), capture_output=True, check=False).returncode != 0:  # noqa: S603  (ours)
             _still_before(give_up, "flwr run does not reach the SuperLink")
         while not results.exists() or results.read_text().count("\n") < rounds:
             _still_before(give_up, f"the SuperLink has not run {rounds} rounds")
@@ -113,7 +113,7 @@ def _running(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if name == "flower-server" else log,
             stderr=log,
-            env=_environment(settings or {}),
+            env=environment(settings or {}),
             text=True,
             start_new_session=True,
         )
@@ -131,7 +131,8 @@ def _running(
             process.stdout.close()
 
 
-def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's, for a process of Flower."""
     one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return {**os.environ, **one_thread, "FLWR_TELEMETRY_ENABLED": "0", **settings}
 
