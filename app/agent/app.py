@@ -28,6 +28,7 @@ from app.wire.tasks import read_task
 
 MAX_BODY_BYTES = 4 * 1024**3
 MAX_WAIT_SECONDS = 60.0
+QUICK_SECONDS = 0.2  # a task that takes no longer is answered with its result as it is handed over
 
 _NO_CONTENT = Response(status_code=HTTPStatus.NO_CONTENT)
 _HEALTHY = status_response(HTTPStatus.OK, "ok")
@@ -128,6 +129,7 @@ class Agent:
                 detail = f"task.id is {task.id!r}, the path says {task_id!r}"
                 raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
             entry = self.table.submit(task, parameters)
+        await self.table.settle(entry, QUICK_SECONDS)
         return _outcome(entry, request)
 
     async def _get(self, task_id: str, request: Request) -> ASGIApp:

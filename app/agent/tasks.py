@@ -126,11 +126,16 @@ class TaskTable:
     async def wait(self, task_id: str, seconds: float) -> Entry | None:
         """As `find`, but of a running task only after it settled or `seconds` have passed."""
         entry = self.find(task_id)
-        if entry is not None and entry.state == "running" and seconds > 0 and not self._closed:
+        if entry is not None:
+            await self.settle(entry, seconds)
+        return entry
+
+    async def settle(self, entry: Entry, seconds: float) -> None:
+        """Return once the task has settled, or `seconds` have passed."""
+        if entry.state == "running" and seconds > 0 and not self._closed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await entry.settled.wait()
-        return entry
 
     def delete(self, task_id: str) -> None:
         """Stop and forget; of an unknown task nothing."""

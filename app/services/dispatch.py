@@ -194,7 +194,8 @@ class Dispatcher:
             reply = await self._caller.hand_over(
                 client.profile, task.id, payload, assignment.spool, accept=assignment.accept
             )
-            run.slow = run.slow or self._clock.now() - asked > self._slow_seconds
+            if reply.answer != "result":  # which took as long as it trained and sent it
+                run.slow = run.slow or self._clock.now() - asked > self._slow_seconds
             if reply.answer != "busy":
                 return reply
             busy += 1

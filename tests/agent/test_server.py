@@ -79,7 +79,7 @@ async def test_hosted_agents_are_registered_answer_their_url_and_send_heartbeats
         assert (await http.get(f"{one['url']}/healthz")).status_code == 401
         task = f"{one['url']}/tasks/t.1.c7.fit"
         accepted = await http.put(task, content=task_body(make_task("t.1.c7.fit")), headers=headers)
-        assert accepted.status_code == 202
+        assert accepted.status_code in {200, 202}
         assert (await http.get(task, params={"wait": 30}, headers=headers)).status_code == 200
         assert running.host.agents["c7"].table.trained == {"t.1.c7.fit": 1}
 

@@ -405,6 +405,19 @@ async def test_a_run_that_is_called_off_tells_what_it_did(bench: Benches, counts
     assert counts.registry.get_sample_value("federated_tasks_in_flight") == 0
 
 
+@pytest.mark.parametrize(("steps", "slow"), [([202, OK], True), ([OK], False)])
+async def test_only_taking_a_task_in_is_slow_and_not_training_it_meanwhile(
+    bench: Benches, steps: list[Step], slow: bool
+) -> None:
+    async with bench(*steps, slow_seconds=5) as b:
+
+        async def take_long() -> None:
+            b.clock.advance(6)
+
+        b.script.before = take_long
+        assert (await b.go()).slow is slow
+
+
 async def test_bandwidth_is_measured_where_the_result_is_large_enough(bench: Benches) -> None:
     async with bench((200, bytes(MIN_BYTES_FOR_BANDWIDTH))) as b:
         run = await b.go()
