@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.problems import Problem
 from app.schemas.connectivity import ReplaceConnectivity
+from app.schemas.problems import Problem
 
 UNSEEN: tuple[type[BaseModel], ...] = (Problem, ReplaceConnectivity)
 

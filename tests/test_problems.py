@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from app import problems
 from app.domain import errors
+from app.schemas.problems import FieldProblem, field_problems
 from app.services.housekeeping import Housekeeper
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
@@ -68,7 +69,7 @@ def test_each_error_has_its_status_and_type(error: Exception, status: int, name:
 
 def test_a_problem_has_the_members_of_the_standard() -> None:
     kind = problems.CATALOG[errors.Invalid]
-    field = problems.FieldProblem(pointer="/a", detail="is wrong")
+    field = FieldProblem(pointer="/a", detail="is wrong")
     response = problems.problem(kind, "it is wrong", [field], {"X-More": "1"})
     assert json.loads(bytes(response.body)) == {
         "type": "urn:tcsfeel:problem:invalid",
@@ -111,13 +112,13 @@ def test_what_utf_8_cannot_hold_becomes_a_question_mark() -> None:
     ],
 )
 def test_an_error_of_validation_is_a_pointer_and_a_sentence(entry: dict[str, Any], pointer: str, detail: str) -> None:
-    (field,) = problems.field_problems([entry])
+    (field,) = field_problems([entry])
     assert (field.pointer, field.detail) == (pointer, detail)
 
 
 def test_a_hundred_errors_are_enough() -> None:
     entry = {"type": "missing", "loc": ("body", "a"), "msg": "Field required"}
-    assert len(problems.field_problems([entry] * 1000)) == 100
+    assert len(field_problems([entry] * 1000)) == 100
 
 
 @pytest.mark.parametrize(
