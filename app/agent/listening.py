@@ -74,7 +74,8 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            # not the main thread, or a platform without: then asyncio's own handling of SIGINT has to do
+            # Signals can be handled in the main thread alone (ValueError, RuntimeError), and by asyncio's loop not on
+            # Windows (NotImplementedError). There Ctrl-C is for `asyncio.run` itself, which cancels as well.
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, task.cancel)
         await asyncio.wait([task])

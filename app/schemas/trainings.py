@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, model_valid
 from app.domain.aggregation import BYZANTINE_CLIENTS, shortage
 from app.domain.retention import Retention
 from app.domain.trainings import (
+    Aggregation,
     Compression,
     RoundPolicy,
     Scalar,
@@ -22,10 +23,6 @@ from app.schemas.fields import PLAIN_PATTERN, STRICT, Instant, PlainText, Reques
 from app.schemas.selections import Seed, SelectionRules
 from app.settings import TrainingSettings
 
-AggregationName = Literal[
-    "fedavg", "fedprox", "weighted", "fedavgm", "fedadam", "fedyogi", "fedadagrad",
-    "median", "trimmed_mean", "krum", "multi_krum", "geometric_median",
-]  # fmt: skip
 DEFAULT_PROXIMAL_MU = 0.01
 MAX_HYPERPARAMETERS = 256
 
@@ -76,7 +73,7 @@ class Hyperparameters(RequestModel):
             raise ValueError(f"should have at most {MAX_HYPERPARAMETERS} keys of your own")
         return self
 
-    def values(self, aggregation: AggregationName) -> dict[str, Scalar]:
+    def values(self, aggregation: Aggregation) -> dict[str, Scalar]:
         """What is stored and sent: what was given, and the defaults that matter."""
         given: dict[str, Scalar] = {name: value for name, value in self.model_dump().items() if value is not None}
         if aggregation == "fedprox":
@@ -137,7 +134,7 @@ class CreateTraining(RequestModel):
     name: Annotated[PlainText, Field(min_length=1)]
     target_accuracy: Annotated[float, Field(gt=0, le=1, description="0.963 unless configured")] | None = None
     max_rounds: Annotated[int, Field(ge=1, le=1_000_000, description="100 unless configured")] | None = None
-    aggregation: AggregationName = "fedavg"
+    aggregation: Aggregation = "fedavg"
     selection: SelectionRules = SelectionRules()
     hyperparameters: Hyperparameters = Hyperparameters()
     round_policy: RoundPolicyIn = RoundPolicyIn()
@@ -244,7 +241,7 @@ class TrainingOut(ResponseModel):
     model: Annotated[str | None, Field(description="SHA-256 of the newest model version")]
     target_accuracy: float
     max_rounds: int
-    aggregation: AggregationName
+    aggregation: Aggregation
     selection: SelectionRulesOut
     hyperparameters: dict[str, Scalar]
     round_policy: RoundPolicyOut

@@ -97,7 +97,7 @@ class RoundFiles:
         """What an agent measured in an evaluation. Raises `UpdateRejected`."""
         try:
             result = read_result(unpack(spool.map(answer.sha256))[1])
-        except (WireError, ValueError) as error:
+        except WireError as error:
             raise UpdateRejected(str(error)) from error
         check_examples(result.num_examples, data_size)
         return result
