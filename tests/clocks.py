@@ -3,6 +3,8 @@
 import asyncio
 import heapq
 import itertools
+from collections.abc import Coroutine
+from typing import Any
 
 
 class FakeClock:
@@ -19,17 +21,26 @@ class FakeClock:
     def adopt(self, now: float) -> None:
         """The test's time is the only one."""
 
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Begins at once, not when a task gets its first turn: the test may have moved the clock by then."""
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), woken))
-        await woken
+        if seconds > 0:
+            heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), woken))
+        else:
+            woken.get_loop().call_soon(_wake, woken)
+        return _until(woken)
 
     def advance(self, seconds: float) -> None:
         self._now += seconds
         while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, woken = heapq.heappop(self._sleepers)
-            if not woken.done():
-                woken.set_result(None)
+            _wake(woken)
+
+
+async def _until(woken: asyncio.Future[None]) -> None:
+    await woken
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
