@@ -5,20 +5,16 @@ for, and every address is checked as it is connected to. Bodies stream to a spoo
 """
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, cast
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
-from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exceptions
 
 from app.domain.clients import Profile
-from app.services.addresses import guarded_socket, refusal
+from app.services.connections import BROKEN, AgentTransport, describe
 from app.services.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile
@@ -27,10 +23,6 @@ from app.wire.compression import IDENTITY
 
 Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
 
-PROBE_CONNECTIONS = 50  # beside those that tasks may hold, so that long polls never keep a health probe waiting
-KEEP_ALIVE_SECONDS = 60.0  # less than the agents' own, or a call could meet a connection that is being closed
-
-_READ_AHEAD = 1 << 17  # bytes of a body; one more piece, of 256 KiB at most, is read beyond it
 _SENT_BYTES = 1 << 20  # of a body in one turn: what the system takes of it at once is some 0.3 ms
 _PROBLEM_BYTES = 2_000
 _ANSWERS: dict[int, Answer] = {
@@ -43,16 +35,6 @@ _ANSWERS: dict[int, Answer] = {
 }
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"}
 _MAX_RETRY_AFTER = 3600.0
-# How a call breaks at the agent's end. Other errors of the operating system are ours: a disk that is full, say.
-_BROKEN = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ConnectionError, TimeoutError)
-# The transport's own names are rough (a refused connection is a timeout there), so aiohttp's error behind them counts.
-_WORDS = (
-    ((aiohttp.ClientConnectorDNSError,), "its host name cannot be resolved"),
-    ((aiohttp.ClientConnectorError, httpx.ConnectError), "could not be connected to"),
-    ((TimeoutError, httpx.TimeoutException), "did not answer in time"),
-    ((httpx.InvalidURL, ValueError), "its URL cannot be called"),
-    ((aiohttp.ClientResponseError,), "did not answer in HTTP"),
-)
 
 
 class AgentFailed(Exception):
@@ -79,26 +61,6 @@ class Reply:
     retry_after: float | None = None
 
 
-class _Pieces(AiohttpResponseStream):
-    """A body in the pieces in which it came: pieces of a size would be cut from these and joined, a copy each time."""
-
-    def __init__(self, whole: AiohttpResponseStream) -> None:
-        super().__init__(whole._aiohttp_response)  # noqa: SLF001  (there is no other way to it)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with map_aiohttp_exceptions():
-            async for piece, _ in self._aiohttp_response.content.iter_chunks():
-                yield piece
-
-
-class _Transport(AiohttpTransport):
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
-        if isinstance(response.stream, AiohttpResponseStream):
-            response.stream = _Pieces(response.stream)
-        return response
-
-
 class AgentCaller:
     """Calls agents. One instance serves the whole process; `transport` replaces the network in tests."""
 
@@ -109,20 +71,9 @@ class AgentCaller:
         self._max_bytes = max_bytes
         self._turns = Turns()
         # Without a client of httpx around it: cookies, redirects and the like are not wanted, and take their time.
-        self._transport = transport or _Transport(client=self._session)
+        self._transport = transport or AgentTransport(settings)
         self._timeout = httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds, pool=None).as_dict()
         self._soon = httpx.Timeout(settings.connect_seconds, pool=None).as_dict()
-
-    def _session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=self._settings.concurrency + PROBE_CONNECTIONS,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            socket_factory=guarded_socket(self._settings.allowed_networks),
-            family=socket.AF_UNSPEC,
-        )
-        return aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, read_bufsize=_READ_AHEAD
-        )
 
     async def close(self) -> None:
         await self._transport.aclose()
@@ -200,12 +151,12 @@ class AgentCaller:
             )
             response = await self._transport.handle_async_request(request)
             response.request = request
-        except (*_BROKEN, OSError, ValueError) as error:  # ValueError: an URL that no resolver can take
-            raise AgentFailed(_describe(error)) from error
+        except (*BROKEN, OSError, ValueError) as error:  # ValueError: an URL that no resolver can take
+            raise AgentFailed(describe(error)) from error
         try:
             yield response
-        except _BROKEN as error:
-            raise AgentFailed(_describe(error)) from error
+        except BROKEN as error:
+            raise AgentFailed(describe(error)) from error
         finally:
             await response.aclose()
 
@@ -247,21 +198,6 @@ class AgentCaller:
 def _coding(response: httpx.Response) -> str:
     coding: str = response.headers.get("Content-Encoding", IDENTITY)
     return coding.strip().lower()
-
-
-def _describe(error: BaseException) -> str:
-    """Say what happened in a few words, without an URL's credentials."""
-    if (refused := refusal(error)) is not None:
-        return str(refused)
-    cause = next((cause for cause in _causes(error) if isinstance(cause, aiohttp.ClientError)), error)
-    return next((words for kinds, words in _WORDS if isinstance(cause, kinds)), f"broke off ({type(cause).__name__})")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
 
 
 async def _problem(response: httpx.Response) -> str:

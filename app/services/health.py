@@ -9,7 +9,8 @@ import structlog
 from app.clock import Clock
 from app.domain.clients import Client, liveness
 from app.domain.errors import NotFound
-from app.services.agents import PROBE_CONNECTIONS, AgentCaller
+from app.services.agents import AgentCaller
+from app.services.connections import PROBE_CONNECTIONS
 from app.services.outages import Outage
 from app.settings import HealthSettings
 from app.store.database import Database

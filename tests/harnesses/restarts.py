@@ -143,10 +143,11 @@ async def restarts(
                 for _ in range(full if hasattr(resource, "prlimit") else 0):  # Linux
                     await _fill(replicas, observer, rng, outcome, full_seconds)
                 await observer.step_after(observer.last_event)
+            outcome.problems += await _blamed(url)  # before the agents leave, perhaps in the middle of a call
             await api.call("POST", f"{path}/cancel", also=409)
         history = await read_history(url)
         outcome.problems += problems(history, replicas.data / "models", cancelled=True)
-        outcome.problems += observer.taken_back + _lost(history, observer) + await _blamed(url)
+        outcome.problems += observer.taken_back + _lost(history, observer)
     outcome.acknowledged, outcome.rounds = len(observer.acknowledged), history.rounds
     outcome.trained_again = trained_more_than_once(fleet.values())
     if outcome.trained_again:

@@ -1,6 +1,7 @@
 """Calls to agents: what each answer means, and every way in which a call can break."""
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +21,7 @@ from app.store.model_store import ModelStore, StoredFile, StoreUnavailable
 from app.wire.codec import decode, pack
 from app.wire.tasks import Task, read_result, task_metadata
 from tests.agent.fakes import AddingTrainer
-from tests.services.fakes import LOOPBACK, Peer, answering, calling, for_ever, listening, profile, reply
+from tests.services.fakes import HERE, LOOPBACK, Peer, answering, calling, for_ever, listening, profile, reply
 
 PAYLOAD = (b"head", memoryview(b"block"))
 HELLO = StoredFile(hashlib.sha256(b"hello").hexdigest(), 5)
@@ -476,3 +477,26 @@ async def test_an_agents_connection_is_kept_from_one_round_to_the_next(spool: Mo
             assert await poll(agents, spool, agent) == Reply("working")
             await agents.forget(agent, "t.1.a.fit")
         assert peer.connections == 1
+
+
+async def test_connections_of_a_burst_fall_idle(spool: ModelStore) -> None:
+    used: list[int] = []
+    crowd = asyncio.Barrier(3)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                used.append(writer.get_extra_info("peername")[1])
+                if len(used) <= crowd.parties:
+                    await crowd.wait()
+                writer.write(reply("202 Accepted", connection=""))
+        writer.close()
+
+    server = await asyncio.start_server(answer, HERE, 0)
+    agent = profile(f"http://{HERE}:{server.sockets[0].getsockname()[1]}")
+    async with server, calling(**LOOPBACK) as agents, asyncio.timeout(20):
+        await asyncio.gather(*(poll(agents, spool, agent) for _ in range(crowd.parties)))
+        for _ in range(4):
+            await poll(agents, spool, agent)
+    assert len(set(used[:3])) == 3
+    assert len(set(used[3:])) == 1  # of the three, two are used no more, so that they can be closed
