@@ -1,10 +1,12 @@
-"""A clock that stands still until the test moves it."""
+"""Clocks that the test moves: one stands still until then, one goes on meanwhile."""
 
 import asyncio
 import heapq
 import itertools
 from collections.abc import Coroutine
 from typing import Any
+
+from app.clock import SystemClock
 
 
 class FakeClock:
@@ -44,3 +46,18 @@ async def _until(woken: asyncio.Future[None]) -> None:
 def _wake(woken: asyncio.Future[None]) -> None:
     if not woken.done():
         woken.set_result(None)
+
+
+class LeapingClock(SystemClock):
+    """The machine's clock, on which the test can let time go by at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._leapt = 0.0
+
+    def now(self) -> float:
+        return super().now() + self._leapt
+
+    def leap(self, seconds: float) -> None:
+        """Sleepers are not woken: they sleep as long as they were told to."""
+        self._leapt += seconds

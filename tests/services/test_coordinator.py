@@ -1,6 +1,5 @@
 """Troubles of our own in the middle of a round: they interrupt it, and count against nobody."""
 
-import asyncio
 import hashlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,15 +13,18 @@ import pytest
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
+from app.clock import Clock
 from app.domain.breaker import Breaker
 from app.domain.rounds import Round
 from app.services.outages import Outage
 from app.store.database import Database, DatabaseUnavailable
 from app.wire.codec import pack
 from tests.buckets import BucketServer
-from tests.planes import Adder, Plane, plane, policy, until
+from tests.clocks import LeapingClock
+from tests.planes import Adder, Plane, plane, until
 
 LONG = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}  # nobody gets on by a lease that runs out
+BEYOND_THE_DEADLINE = 10_000.0  # s
 SHORT = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 1}
 
 
@@ -44,14 +46,19 @@ async def away(url: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def in_mid_round(
-    directory: Path, database_url: str, coordinator: Mapping[str, Any], *, models: str | None = None, **fields: Any
+    directory: Path,
+    database_url: str,
+    coordinator: Mapping[str, Any],
+    *,
+    clock: Clock | None = None,
+    models: str | None = None,
 ) -> AsyncIterator[tuple[Plane, str]]:
     """A plane whose only agent has begun to train, and the training."""
     trainer = Adder(1.0)
     trainer.open.clear()
     overrides: dict[str, Any] = {"coordinator": coordinator} | ({} if models is None else {"models": {"url": models}})
-    async with plane(directory, database_url, {"a": trainer}, **overrides) as running:
-        training_id = await running.create(max_rounds=1, **fields)
+    async with plane(directory, database_url, {"a": trainer}, clock=clock, **overrides) as running:
+        training_id = await running.create(max_rounds=1)
         await running.system.trainings.start(training_id)
         await running.drive()
         await until(lambda: _has_started(trainer))
@@ -106,16 +113,14 @@ async def test_an_owner_that_gets_no_answer_in_time_blames_nobody(postgres_url: 
 async def test_a_round_goes_on_when_the_disk_has_room_again(
     place: str, status: str, sqlite_url: str, tmp_path: Path
 ) -> None:
-    directory = tmp_path / "data"
+    directory, clock = tmp_path / "data", LeapingClock()
     with capture_logs() as logs:
-        async with in_mid_round(directory, sqlite_url, LONG, round_policy=policy(deadline_seconds=1.5)) as (
-            running,
-            training_id,
-        ):
+        async with in_mid_round(directory, sqlite_url, LONG, clock=clock) as (running, training_id):
             release = _block_the_spool(directory) if place == "spool" else _block_the_next_model(directory)
             running.trainers["a"].open.set()
             await until(lambda: _told(logs, "interrupted"))
-            await asyncio.sleep(2)  # past the deadline
+            clock.leap(BEYOND_THE_DEADLINE)
+            await until(lambda: _told(logs, "interrupted", times=2))
             assert (await running.round(training_id, 1)).status == status
             release()
             await _assert_whole(running, await running.ended(training_id, 1))
@@ -125,9 +130,9 @@ async def test_a_round_goes_on_when_the_disk_has_room_again(
 async def test_a_round_goes_on_when_the_bucket_answers_again(
     sqlite_url: str, tmp_path: Path, bucket_server: BucketServer
 ) -> None:
-    directory, rules = tmp_path / "data", policy(deadline_seconds=1.5)
+    clock = LeapingClock()
     with capture_logs() as logs:
-        async with in_mid_round(directory, sqlite_url, LONG, models=bucket_server.url, round_policy=rules) as (
+        async with in_mid_round(tmp_path / "data", sqlite_url, LONG, clock=clock, models=bucket_server.url) as (
             running,
             training_id,
         ):
@@ -135,7 +140,8 @@ async def test_a_round_goes_on_when_the_bucket_answers_again(
             bucket_server.stop()
             running.trainers["a"].open.set()
             await until(lambda: _told(logs, "interrupted"))
-            await asyncio.sleep(2)  # past the deadline
+            clock.leap(BEYOND_THE_DEADLINE)
+            await until(lambda: _told(logs, "interrupted", times=2))
             assert (await running.round(training_id, 1)).status == "aggregating"
             assert (await running.system.trainings.get(training_id)).model == initial.rpartition("/")[2]
             bucket_server.start()
@@ -217,8 +223,8 @@ async def _has_started(trainer: Adder) -> bool:
     return bool(trainer.fitted)
 
 
-async def _told(logs: Sequence[Mapping[str, Any]], event: str) -> bool:
-    return any(entry["event"] == event for entry in logs)
+async def _told(logs: Sequence[Mapping[str, Any]], event: str, *, times: int = 1) -> bool:
+    return sum(entry["event"] == event for entry in logs) >= times
 
 
 async def _is_idle(running: Plane) -> bool:
