@@ -39,18 +39,19 @@ class Stuck(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A control plane that is up, in a process of its own, with its data in `directory`."""
+    """A control plane that is up, in a process of its own, with its data in `directory`; `loop` as of `Arena`."""
 
     directory: Path
     key_file: Path
     environment: dict[str, str]
     server: Child
     plane: Plane
+    loop: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """Everything is up. `agents` are the processes of the fleet."""
+    """Everything is up. `agents` are the processes of the fleet; `loop` is a file as of `benchmarks.loop`."""
 
     directory: Path
     key_file: Path
@@ -59,6 +60,7 @@ class Arena:
     agents: tuple[Child, ...]
     plane: Plane
     clients: int
+    loop: Path
 
     def cpu_pids(self) -> list[int]:
         return [child.pid for child in (self.server, *self.agents)]
@@ -92,6 +94,7 @@ def served(
     server_url: str | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
     started: Callable[[int], None] | None = None,
+    watched: bool = False,
 ) -> Iterator[Served]:
     """A control plane without any clients.
 
@@ -99,6 +102,7 @@ def served(
         server_url: a Postgres server's, of which a new database is used; None for a SQLite file.
         settings: of the control plane, as environment variables.
         started: called with the process's id as soon as it has one.
+        watched: whether its event loop is, see `benchmarks.loop`.
 
     Raises:
         Stuck: it does not come up.
@@ -112,20 +116,22 @@ def served(
         port = free_port()
         database = None if server_url is None else stack.enter_context(_database(server_url))
         environment = {**_environment(directory, database), **settings}
-        command = ("app.cli:main", "serve", "--host", HOST, "--port", str(port))
+        loop = directory / "loop"
+        target = ("benchmarks.loop:main", str(loop)) if watched else ("app.cli:main",)
+        command = (*target, "serve", "--host", HOST, "--port", str(port))
         server = stack.enter_context(running("server", *command, directory=directory, environment=environment))
         if started is not None:
             started(server.pid)
         plane = Plane(f"http://{HOST}:{port}", key_file.read_text().strip(), check=server.check)
         wait_for(stack.enter_context(plane).is_ready)
-        yield Served(directory, key_file, environment, server, plane)
+        yield Served(directory, key_file, environment, server, plane, loop)
 
 
 @contextmanager
-def arena(*, clients: int, model_bytes: int, server_url: str | None = None) -> Iterator[Arena]:
-    """A control plane and agents for so many clients; `server_url` and errors as for `served`."""
+def arena(*, clients: int, model_bytes: int, server_url: str | None = None, watched: bool = False) -> Iterator[Arena]:
+    """A control plane and agents for so many clients; the other arguments and errors are those of `served`."""
     one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    with served(server_url=server_url, settings=one_thread) as found, ExitStack() as stack:
+    with served(server_url=server_url, settings=one_thread, watched=watched) as found, ExitStack() as stack:
         floats = str(math.ceil(model_bytes / BYTES_PER_FLOAT))
         agents = tuple(
             stack.enter_context(
@@ -147,7 +153,16 @@ def arena(*, clients: int, model_bytes: int, server_url: str | None = None) -> I
         costs = [[None if math.isinf(cost) else float(cost) for cost in row] for row in link_costs(positions)]
         names = [client_id(number) for number in range(clients)]
         found.plane.put("/v1/connectivity", {"client_ids": names, "costs": costs})
-        yield Arena(found.directory, found.key_file, found.environment, found.server, agents, found.plane, clients)
+        yield Arena(
+            found.directory,
+            found.key_file,
+            found.environment,
+            found.server,
+            agents,
+            found.plane,
+            clients,
+            found.loop,
+        )
 
 
 @contextmanager

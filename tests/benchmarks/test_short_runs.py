@@ -1,11 +1,13 @@
 """Each benchmark on a small scale: it runs to its end and prints its closing line. Times are not judged here."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.loop import longest
 from benchmarks.peers import PYTHON
 from benchmarks.round import BARS, Ratios
 
@@ -20,6 +22,28 @@ def test_the_latency_of_the_api_is_measured_while_rounds_run() -> None:
     done = run("responsiveness", "--database", "sqlite", *sizes)
     assert done.returncode in {0, 1}, done.stderr  # 1: slower than the bar, which says nothing on a busy machine
     assert done.stdout.splitlines()[-1].startswith("responsiveness: p99 while rounds run: sqlite ")
+    assert re.search(r"event loop: [1-9]\d* pieces of work of 1 ms .*, the longest [1-9]\d*\.\d ms", done.stdout)
+
+
+def test_what_holds_an_event_loop_is_found(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys, time; from benchmarks import loop\n"
+        "async def work(seconds):\n"
+        "    await asyncio.sleep(0)\n"
+        "    began = time.thread_time()\n"
+        "    while time.thread_time() - began < seconds: pass\n"
+        "    await asyncio.sleep(seconds)\n"
+        "async def main():\n"
+        "    for _ in range(2): await work(0.02)\n"
+        "    await asyncio.to_thread(time.sleep, 0.02)\n"
+        "with open(sys.argv[1], 'w') as out:\n"
+        "    loop.watch(lambda seconds: print(0, seconds, file=out)); asyncio.run(main())"
+    )
+    file = tmp_path / "loop"
+    subprocess.run([sys.executable, "-c", program, str(file)], check=True, timeout=120)  # noqa: S603
+    worked = [seconds for seconds in longest(file, 0, 1) if seconds >= 0.02]
+    assert len(worked) == 2
+    assert longest(file, 1, 2) == []
 
 
 ROUND = ("round", "--clients", "2", "--model-bytes", "1000", "--rounds", "2", "--turns", "1", "--database", "sqlite")

@@ -224,7 +224,7 @@ async def _has_started(trainer: Adder) -> bool:
 
 
 async def _told(logs: Sequence[Mapping[str, Any]], event: str, *, times: int = 1) -> bool:
-    return sum(entry["event"] == event for entry in logs) >= times
+    return [entry["event"] for entry in logs].count(event) >= times
 
 
 async def _is_idle(running: Plane) -> bool:

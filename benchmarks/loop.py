@@ -1,0 +1,43 @@
+"""A control plane whose event loop is watched from inside: how long does one piece of work hold it?
+
+``FILE serve …`` runs the command line with FILE getting a line for each callback, and each step of a task, that took a
+millisecond or more: when it ended (unix seconds) and the seconds of CPU that the loop's thread spent in it, garbage
+collection included. CPU seconds, since on a busy machine a thread also waits for a core, which is no work.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from app.cli import main as tcsfeel
+
+TOLD = 0.001  # s; what is shorter is not written down
+
+
+def main() -> None:
+    file = sys.argv.pop(1)
+    with Path(file).open("a", buffering=1) as out:
+        watch(lambda seconds: print(f"{time.time():.6f} {seconds:.6f}", file=out))
+        tcsfeel()
+
+
+def watch(tell: Callable[[float], object]) -> None:
+    """Call `tell` with the CPU seconds of each long piece of work of this process's event loops."""
+    run = asyncio.Handle._run  # noqa: SLF001  (asyncio has no hook around a callback)
+
+    def measured(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        run(handle)
+        seconds = time.thread_time() - began
+        if seconds >= TOLD:
+            tell(seconds)
+
+    asyncio.Handle._run = measured  # type: ignore[method-assign, assignment]  # noqa: SLF001
+
+
+def longest(file: Path, start: float, end: float) -> list[float]:
+    """Seconds of the pieces of work that ended between two instants (unix seconds), the longest first."""
+    lines = [line.split() for line in file.read_text().splitlines() if line.count(" ") == 1]
+    return sorted((float(seconds) for at, seconds in lines if start <= float(at) < end), reverse=True)
