@@ -82,10 +82,10 @@ def kl_divergence(shares: Floats, reference: Floats) -> Floats:
     """KL(shares || reference) in nats over the last axis: 0·log 0 is 0.
 
     Args:
-        shares: (..., C) summing to 1, zero wherever `reference` is.
+        shares: (..., C) summing to 1, zero wherever `reference` is, or too small to tell.
         reference: (C,) summing to 1.
     """
-    present = shares > 0
+    present = (shares > 0) & (reference > 0)
     ratio = np.divide(shares, reference, out=np.ones_like(shares), where=present)
     return np.asarray(np.maximum((shares * np.log(ratio)).sum(axis=-1), 0.0))
 

@@ -58,3 +58,10 @@ def test_huge_and_tiny_counts_neither_overflow_nor_vanish() -> None:
     labels = read_labels([[1e308, 1e308], [1e-308, 1e-308]], np.array([1.0, 1e-12]))
 
     assert labels.shares.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_a_share_so_small_that_the_global_one_is_lost_adds_nothing() -> None:
+    labels = read_labels([[1.0, 5e-324], [1.0, 0.0]], np.array([1.0, 9.0]))  # 5e-324: the smallest float there is
+    assert labels.shares[0, 1] > 0
+    assert labels.overall.tolist() == [1.0, 0.0]
+    assert labels.divergences().tolist() == [0.0, 0.0]
