@@ -3,6 +3,7 @@
 #   PYTHON=/path/to/python3   the interpreter that makes .venv (by default the first one that is new enough)
 #   ARGS="..."                passed on by demo, test, bench and lock
 #   WORKERS=2                 processes that share the tests
+#   DEPTH=10                  times as many examples for the slower property tests
 #   DB=sqlite KILLS=50        for crash and takeover: which database (postgres, if not said), and how many kills
 #   AGENTS=40 ROUNDS=10       for chaos; likewise MINUTES=3 for soak, and RESTARTS=5 for restarts
 

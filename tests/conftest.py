@@ -4,21 +4,16 @@ A test that takes `database_url` runs twice, on SQLite and on Postgres. The fixt
 of the command line, which run their own event loop, can take them as well.
 """
 
-import asyncio
 import shutil
-import uuid
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import asyncpg
 import pytest
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
 from app.store import migrations
-from tests import buckets, postgres
+from tests import buckets, databases, postgres
 
 BACKENDS = ("sqlite", "postgres")
 
@@ -33,16 +28,25 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: str) -> Iterator[str]:
     """The name of a migrated database, never connected to, from which the tests' own are made."""
-    with _database(postgres_server, template="template0") as url:
-        _run(migrations.upgrade(url))
-        yield cast("str", make_url(url).database)
+    server = make_url(postgres_server)
+    name = databases.create(server, "template0")
+    databases.run(migrations.upgrade(databases.address(server, name)))
+    yield name
+    databases.drop(server, name)
+
+
+@pytest.fixture(scope="session")
+def postgres_copies(postgres_server: str, postgres_template: str) -> Iterator[databases.Copies]:
+    copies = databases.Copies(postgres_server, postgres_template)
+    yield copies
+    copies.drop()
 
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated file, from which the tests' own are made."""
     path = tmp_path_factory.mktemp("template") / "tcsfeel.db"
-    _run(migrations.upgrade(_sqlite_url(path)))
+    databases.run(migrations.upgrade(_sqlite_url(path)))
     return path
 
 
@@ -55,9 +59,9 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
-    """A migrated Postgres database without rows, dropped after the test."""
-    with _database(postgres_server, template=postgres_template) as url:
+def postgres_url(postgres_copies: databases.Copies) -> Iterator[str]:
+    """A migrated Postgres database without rows."""
+    with postgres_copies.one() as url:
         yield url
 
 
@@ -73,8 +77,10 @@ def blank_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     if request.param == "sqlite":
         yield _sqlite_url(tmp_path / "blank.db")
     else:
-        with _database(request.getfixturevalue("postgres_server"), template="template0") as url:
-            yield url
+        server = make_url(request.getfixturevalue("postgres_server"))
+        name = databases.create(server, "template0")
+        yield databases.address(server, name)
+        databases.drop(server, name)
 
 
 @pytest.fixture
@@ -95,29 +101,3 @@ def bucket_server(credentials: dict[str, str]) -> Iterator[buckets.BucketServer]
 
 def _sqlite_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
-
-
-@contextmanager
-def _database(server: str, *, template: str) -> Iterator[str]:
-    name = f"tcsfeel_test_{uuid.uuid4().hex}"
-    url = make_url(server)
-    _run(_execute(url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
-    try:
-        yield url.set(drivername="postgresql+asyncpg", database=name).render_as_string(hide_password=False)
-    finally:
-        # What a test left connected, or a killed replica of its own did, must not stand in the way.
-        _run(_execute(url, f'DROP DATABASE "{name}" WITH (FORCE)'))
-
-
-async def _execute(server: URL, statement: str) -> None:
-    connection = await asyncpg.connect(server.set(drivername="postgresql").render_as_string(hide_password=False))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def _run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run on a loop of its own in a thread of its own, whatever loop this thread has or will have."""
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(asyncio.run, coroutine).result()

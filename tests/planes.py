@@ -21,7 +21,8 @@ from app.services.system import System
 from app.settings import Settings
 from app.wire.codec import decode
 
-PATIENCE = 20.0  # seconds until a condition that should come true is given up
+PATIENCE = 60.0  # seconds until a condition that should come true is given up: machines may be busy
+LOOK_SECONDS = 0.01
 
 
 class Adder:
@@ -117,7 +118,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Return once `condition` holds; fail if it does not come true."""
     async with asyncio.timeout(PATIENCE):
         while not await condition():  # noqa: ASYNC110  (the condition is in a database, which rings no bell)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def settings(directory: Path, database_url: str, **overrides: Any) -> Settings:

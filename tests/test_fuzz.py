@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis.errors import Unsatisfiable
 from schemathesis.core.result import Ok
 from schemathesis.python import asgi
@@ -23,11 +23,9 @@ from app.main import create_app
 from app.wire.codec import MEDIA_TYPE
 from tests import planes
 from tests.api import AUTHORIZED, KEY, PassingClock
+from tests.depth import tries
 
-EXAMPLES = 12  # of each operation, in each mode
-quick = settings(
-    max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
+EXAMPLES = 6  # of each operation, in each mode
 # A cell of a matrix against another one, an id against the path's: more rules than a schema can hold.
 STRICTER = schemathesis.checks.positive_data_acceptance
 
@@ -58,7 +56,7 @@ def test_answers_are_as_documented(schema: schemathesis.BaseSchema, mode: schema
         assert isinstance(result, Ok)
         operation = result.ok()
 
-        @quick
+        @tries(EXAMPLES, repeatable=True)
         @given(case=operation.as_strategy(generation_mode=mode))
         def check(case: schemathesis.Case[Any]) -> None:
             case.call_and_validate(headers=AUTHORIZED, excluded_checks=[STRICTER])

@@ -1,16 +1,15 @@
 """A migrated database without rows for one run of a harness."""
 
-import secrets
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Literal
 
-import asyncpg
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
 from app.store import migrations
-from tests import postgres
+from tests import databases, postgres
 
 Kind = Literal["postgres", "sqlite"]
 
@@ -34,19 +33,10 @@ async def new_database(server: str | None, directory: Path) -> AsyncIterator[str
         await migrations.upgrade(url)
         yield url
         return
-    name = f"tcsfeel_harness_{secrets.token_hex(8)}"
-    await _execute(make_url(server), f'CREATE DATABASE "{name}"')
+    name = await asyncio.to_thread(databases.create, make_url(server), "template1")
     try:
-        url = make_url(server).set(database=name).render_as_string(hide_password=False)
+        url = databases.address(make_url(server), name)
         await migrations.upgrade(url)
         yield url
     finally:
-        await _execute(make_url(server), f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-async def _execute(server: URL, statement: str) -> None:
-    connection = await asyncpg.connect(server.set(drivername="postgresql").render_as_string(hide_password=False))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+        await asyncio.to_thread(databases.drop, make_url(server), name)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete, update
@@ -17,6 +16,7 @@ from app.store.model_store import ModelStore
 from app.store.removals import WINDOW, FileRemoved
 from app.store.tables import metadata, removals
 from app.store.transaction import Transaction
+from tests.depth import tries
 from tests.store.instants import later_than, now, window_passes
 from tests.store.samples import NOW, training, version
 
@@ -372,10 +372,5 @@ def test_no_order_of_writers_and_removers_loses_a_file_that_is_kept(database_url
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(
-            max_examples=60 if database_url.startswith("sqlite") else 25,
-            stateful_step_count=50,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=tries(20 if database_url.startswith("sqlite") else 8, steps=50),
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import delete, select, update
@@ -27,6 +26,7 @@ from app.store.model_store import StoredFile
 from app.store.tables import metadata, trainings
 from tests import planes
 from tests.clocks import FakeClock
+from tests.depth import tries
 
 CLIENTS = ("a", "b", "c")
 MAX_ROUNDS = 3
@@ -313,10 +313,5 @@ def test_no_order_of_owners_and_steps_breaks_a_rounds_history(database_url: str,
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(
-            max_examples=60 if database_url.startswith("sqlite") else 15,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=tries(20 if database_url.startswith("sqlite") else 5, steps=40),
     )
