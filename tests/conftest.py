@@ -1,13 +1,13 @@
 """Databases for tests: migrated once a session, then copied, so that each test has its own.
 
-A test that takes `database_url` runs twice, on SQLite and on Postgres. The fixtures are plain functions, so that tests
-of the command line, which run their own event loop, can take them as well.
+A test that takes `database_url` runs twice, on SQLite and on Postgres. Those that give URLs are plain
+functions, so that tests of the command line, which run their own event loop, can take them as well.
 """
 
 import asyncio
 import shutil
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from app.store import migrations
+from app.store.database import Database
 from tests import buckets, postgres
 
 BACKENDS = ("sqlite", "postgres")
@@ -75,6 +76,14 @@ def blank_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     else:
         with _database(request.getfixturevalue("postgres_server"), template="template0") as url:
             yield url
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """SQLite and Postgres in turn."""
+    database = Database(database_url)
+    yield database
+    await database.dispose()
 
 
 @pytest.fixture

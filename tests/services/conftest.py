@@ -1,18 +1,12 @@
-"""A database that is open."""
+"""A database that is open, and a place for what agents send."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from app.store.database import Database
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    """SQLite and Postgres in turn."""
-    database = Database(database_url)
-    yield database
-    await database.dispose()
+from app.store.model_store import ModelStore
 
 
 @pytest.fixture
@@ -21,3 +15,8 @@ async def sqlite(sqlite_url: str) -> AsyncIterator[Database]:
     database = Database(sqlite_url)
     yield database
     await database.dispose()
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "spool", durable=False)
