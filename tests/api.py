@@ -20,6 +20,7 @@ from tests.planes import settings
 KEY = "an-admin-key-for-tests"
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 PROBLEM = "application/problem+json"
+NOW = "1970-01-12T13:46:40Z"  # what the clock of `running_api` says until it is moved
 
 
 class PassingClock(FakeClock):

@@ -1,11 +1,11 @@
 """Databases for tests: migrated once a session, then copied, so that each test has its own.
 
-A test that takes `database_url` runs twice, on SQLite and on Postgres. The fixtures are plain functions, so that tests
-of the command line, which run their own event loop, can take them as well.
+A test that takes `database_url` runs twice, on SQLite and on Postgres. Those that give URLs are plain
+functions, so that tests of the command line, which run their own event loop, can take them as well.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.store import migrations
+from app.store.database import Database
 from tests import buckets, databases, postgres
 
 BACKENDS = ("sqlite", "postgres")
@@ -81,6 +82,14 @@ def blank_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
         name = databases.create(server, "template0")
         yield databases.address(server, name)
         databases.drop(server, name)
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """SQLite and Postgres in turn."""
+    database = Database(database_url)
+    yield database
+    await database.dispose()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The promises of the house that no tool checks."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 SOURCES = ("app", "migrations", "tests", "examples", "benchmarks", "scripts")
+LONG = 300  # lines of a module
 PIN = re.compile(
     r"^(?P<name>[a-z0-9.-]+)(?:\[(?P<extras>[a-z0-9,-]+)\])?==(?P<version>\S+)(?: ; .+)? \\$", re.MULTILINE
 )
@@ -98,6 +100,40 @@ def test_decisions_are_numbered_and_say_context_decision_and_consequences() -> N
         assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
 
 
+def modules() -> list[Path]:
+    found = [path for source in SOURCES for path in (ROOT / source).rglob("*.py")]
+    assert found
+    return found
+
+
+def too_long(path: Path) -> bool:
+    """Whether a module is long and no sentence of its docstring says why: it would begin with "Long because"."""
+    text = path.read_text()
+    reason = re.search(r"(?:^|\s)Long because \S", ast.get_docstring(ast.parse(text)) or "")
+    return len(text.splitlines()) > LONG and reason is None
+
+
+def test_no_module_is_long_without_a_reason() -> None:
+    names = {str(path.relative_to(ROOT)) for path in modules() if too_long(path)}
+    assert names - {"tests/domain/test_aggregation.py", "tests/domain/test_breaker.py"} == set()
+
+
+@pytest.mark.parametrize(
+    ("docstring", "lines", "long"),
+    [
+        ("One noun.", 300, False),
+        ("One noun.", 301, True),
+        ("One noun.\n\nLong because its table is.", 301, False),
+        ("It is long because.", 301, True),
+    ],
+)
+def test_what_counts_as_long(docstring: str, lines: int, long: bool, tmp_path: Path) -> None:
+    source = tmp_path / "source.py"
+    head = f'"""{docstring}"""\n'
+    source.write_text(head + "x = 1\n" * (lines - head.count("\n")))
+    assert too_long(source) == long
+
+
 def unexplained(path: Path) -> list[str]:
     """Suppressions in a file that lack a code, or a reason: the reason may stand at the first of its kind."""
     explained: set[str] = set()
@@ -117,9 +153,7 @@ def unexplained(path: Path) -> list[str]:
 
 
 def test_every_suppressed_warning_has_a_code_and_a_reason() -> None:
-    files = [path for source in SOURCES for path in (ROOT / source).rglob("*.py")]
-    assert files
-    assert [line for path in files for line in unexplained(path)] == []
+    assert [line for path in modules() for line in unexplained(path)] == []
 
 
 @pytest.mark.parametrize(

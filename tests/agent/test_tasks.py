@@ -2,40 +2,16 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from app.agent import EvaluateResult, FitResult, Parameters, Task, task_cancelled
-from app.agent.tasks import COUNTED_IDS, TRANSITIONS, Entry, TaskTable
-from app.agent.workers import Workers
+from app.agent import FitResult, Parameters, Task, task_cancelled
+from app.agent.tasks import COUNTED_IDS, TRANSITIONS
 from app.wire.codec import decode
 from app.wire.tasks import read_result
-from tests.agent.fakes import (
-    PARAMETERS,
-    AddingTrainer,
-    FakeClock,
-    GatedTrainer,
-    RaisingTrainer,
-    eventually,
-    make_task,
-)
-
-ID = "t.1.c.fit"
-
-
-def table_of(trainer: AddingTrainer, clock: Callable[[], float] | None = None) -> TaskTable:
-    return TaskTable(trainer, Workers(2), clock=clock or FakeClock())
-
-
-async def settled(table: TaskTable, task_id: str = ID) -> Entry:
-    async with asyncio.timeout(20):
-        entry = await table.wait(task_id, 60)
-    assert entry is not None
-    return entry
+from tests.agent.fakes import PARAMETERS, AddingTrainer, FakeClock, GatedTrainer, RaisingTrainer, eventually, make_task
+from tests.agent.tables import ID, settled, table_of
 
 
 async def test_a_fit_is_done_off_the_loop_and_its_result_kept() -> None:
@@ -60,35 +36,6 @@ async def test_a_fit_is_done_off_the_loop_and_its_result_kept() -> None:
     assert read_result(metadata).num_examples == 7
     assert threads[0] is not threading.current_thread()
     assert table.find(ID) is entry
-
-
-async def test_an_evaluation_gives_measures_and_no_tensors() -> None:
-    table = table_of(AddingTrainer())
-
-    table.submit(make_task(kind="evaluate"), PARAMETERS)
-    entry = await settled(table)
-
-    assert entry.payload is not None
-    parameters, metadata = decode(b"".join(entry.payload))
-    assert parameters == {}
-    assert read_result(metadata).accuracy == 0.75
-
-
-async def test_the_time_that_training_took_is_reported() -> None:
-    clock = FakeClock()
-
-    def train(parameters: Parameters, _task: Task) -> FitResult:
-        clock.now += 12.5
-        return FitResult(parameters, 1, 0, 0)
-
-    trainer = GatedTrainer(train)
-    trainer.gate.set()
-    table = table_of(trainer, clock)
-    table.submit(make_task(), PARAMETERS)
-    entry = await settled(table)
-
-    assert entry.payload is not None
-    assert read_result(decode(b"".join(entry.payload))[1]).train_seconds == 12.5
 
 
 async def test_a_repeat_never_trains_twice_while_it_runs_nor_when_it_is_done() -> None:
@@ -309,54 +256,6 @@ def test_every_state_has_an_answer_to_every_event_that_can_meet_it() -> None:
         ("done", "deleted"),
         ("failed", "deleted"),
     }
-
-
-def fit_result(**change: Any) -> FitResult:
-    return replace(FitResult(PARAMETERS, 1, 0.0, 0.0), **change)
-
-
-BROKEN = {
-    "no result": (None, "fit must return a FitResult, not NoneType"),
-    "another result": (EvaluateResult(1, 0, 0), "fit must return a FitResult, not EvaluateResult"),
-    "other names": (fit_result(parameters={"v": np.zeros(2)}), "in the tensors v, w"),
-    "a name less": (fit_result(parameters={}), "in the tensors w"),
-    "another shape": (fit_result(parameters={"w": np.zeros(3)}), r"'w' came as (2,) and went back as (3,)"),
-    "another kind": (fit_result(parameters={"w": np.zeros(2, complex)}), "came as float32 and went back as complex128"),
-    "no examples": (fit_result(num_examples=0), "num_examples is 0"),
-    "a loss that is no number": (fit_result(loss=float("nan")), "loss is nan"),
-    "percent": (fit_result(accuracy=75.0), "accuracy is 75.0"),
-}
-
-
-@pytest.mark.parametrize(("result", "reason"), BROKEN.values(), ids=BROKEN.keys())
-async def test_a_broken_result_fails_the_task_and_says_what_to_change(result: Any, reason: str) -> None:
-    trainer = GatedTrainer(lambda _p, _t: result)
-    trainer.gate.set()
-    table = table_of(trainer)
-
-    table.submit(make_task(), PARAMETERS)
-    entry = await settled(table)
-
-    assert entry.state == "failed"
-    assert reason in entry.failure
-
-
-async def test_wider_floats_and_numpy_scalars_are_sent_as_what_came() -> None:
-    result = fit_result(
-        parameters={"w": np.array([0.1, 0.2])}, num_examples=np.int64(5), loss=np.float32(0.5), accuracy=np.float64(1)
-    )
-    trainer = GatedTrainer(lambda _p, _t: result)
-    trainer.gate.set()
-    table = table_of(trainer)
-
-    table.submit(make_task(), PARAMETERS)
-    entry = await settled(table)
-
-    assert entry.payload is not None
-    parameters, metadata = decode(b"".join(entry.payload))
-    np.testing.assert_array_equal(parameters["w"], np.array([0.1, 0.2], np.float32))
-    assert parameters["w"].dtype == np.float32
-    assert read_result(metadata).num_examples == 5
 
 
 def test_nothing_is_cancelled_outside_a_task() -> None:

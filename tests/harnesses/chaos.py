@@ -24,33 +24,28 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from app.agent import AgentHost
 from app.agent.listening import listening
 from app.agent.registration import Member
 from app.agent.server import registered
 from app.domain.clients import Client
-from app.domain.retries import RetryBudget
-from app.domain.rounds import Round
 from app.store.database import Database
 from app.store.events import Event
-from app.wire.codec import decode
 from tests.e2e.servers import Server, server, unhandled
 from tests.harnesses.databases import database_server, new_database
-from tests.harnesses.history import MANY, History, read_history
+from tests.harnesses.history import MANY, read_history
+from tests.harnesses.judgement import TASK, Outcome, blamed, judge_calls, judge_rounds, judge_updates, unusable
 from tests.harnesses.proxy import Call, Weather, proxies
 from tests.harnesses.wide import WideLearner
 
 DEADLINE_SECONDS = 6.0
-LATE = 1.0  # s beyond the deadline
 FIT_SECONDS = 0.1
 FLOATS = 4_000
 THREADS = 32
@@ -66,9 +61,7 @@ ENVIRONMENT = {
     "TCSFEEL_AGENTS__READ_SECONDS": "2.5",
     "TCSFEEL_AGENTS__POLL_SECONDS": "1",
 }
-SLACK = 0.5  # s: an instant in the log of events, and the same one at a proxy
 LOOK_SECONDS = 0.25
-_TASK = re.compile(r"/agents/[^/]+/tasks/([^/?]+)")
 _ERRORS = re.compile(r'^http_requests_total\{.*status="5xx".*\} ([0-9.e+]+)$', re.MULTILINE)
 
 
@@ -84,27 +77,6 @@ class Run:
     seed: int = 1
     spell: tuple[float, float] = (3.0, 15.0)
     patience: float = 3600.0
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """What a run has come to. `problems` is empty where all is well."""
-
-    history: History
-    calls: Sequence[Call]
-    events: Sequence[Event]
-    late: float = 0.0
-    attempts: int = 0
-    first_tries: int = 0
-    corrupted: int = 0
-    taken: int = 0
-    probes: int = 0
-    seconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ratio(self) -> float:
-        return self.attempts / max(1, self.first_tries)
 
 
 async def chaos(run: Run, directory: Path, database: str | None) -> Outcome:
@@ -133,11 +105,11 @@ async def chaos(run: Run, directory: Path, database: str | None) -> Outcome:
         outcome.problems.append(f"the server ended with status {status}")
     outcome.problems += [f"log: {line}" for line in unhandled(control.log)]
     rounds = [value for story in history.stories.values() for value in story.rounds.values()]
-    _judge_rounds(outcome, rounds)
-    _judge_calls(outcome)
-    _judge_updates(outcome, rounds)
-    outcome.problems += _blamed(known, events, faulty)
-    outcome.problems += _unusable(history, directory / "data" / "models")
+    judge_rounds(outcome, rounds)
+    judge_calls(outcome)
+    judge_updates(outcome, rounds)
+    outcome.problems += blamed(known, events, faulty)
+    outcome.problems += unusable(history, directory / "data" / "models")
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -213,109 +185,6 @@ async def _stored(url: str) -> tuple[list[Client], list[Event]]:
         await db.dispose()
 
 
-def _judge_rounds(outcome: Outcome, rounds: Iterable[Round]) -> None:
-    """They end in time, and retry within their budget."""
-    for value in rounds:
-        place = f"round {value.training_id}/{value.number}"
-        if value.ended_at is None:
-            outcome.problems.append(f"{place} has not ended")
-            continue
-        late = value.ended_at - value.deadline_at
-        outcome.late = max(outcome.late, late)
-        if late > LATE:
-            outcome.problems.append(f"{place} ended {late:.2f} s after its deadline")
-        attempts = sum(part.attempts for part in value.participations)
-        first = sum(part.attempts > 0 for part in value.participations)
-        outcome.attempts, outcome.first_tries = outcome.attempts + attempts, outcome.first_tries + first
-        if attempts > first + RetryBudget.of(first).left:
-            outcome.problems.append(f"{place} made {attempts} attempts for {first} clients")
-    sent: dict[str, Counter[str]] = defaultdict(Counter)
-    for call in outcome.calls:
-        if call.method == "PUT" and (task := _TASK.match(call.path)):
-            training, number, *_, kind = task[1].split(".")
-            sent[f"{training}/{number} {kind}"][task[1]] += 1
-    for phase, tasks in sent.items():
-        if tasks.total() > len(tasks) + RetryBudget.of(len(tasks)).left:
-            outcome.problems.append(f"{phase}: {tasks.total()} hand-overs of {len(tasks)} tasks reached the proxies")
-
-
-def _judge_calls(outcome: Outcome) -> None:
-    """The breakers' states in the log of events, against the calls that the proxies saw."""
-    states: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for event in outcome.events:
-        if event.type.startswith("breaker.") and event.client_id is not None:
-            states[event.client_id].append((event.at, event.type.removeprefix("breaker.")))
-    calls: dict[str, list[Call]] = defaultdict(list)
-    for call in outcome.calls:
-        if not call.path.endswith("/healthz"):
-            calls[call.client_id].append(call)
-    for client_id, changes in states.items():
-        for (since, state), (until, _) in zip(changes, [*changes[1:], (float("inf"), "")], strict=True):
-            begun = [call for call in calls[client_id] if since <= call.began < until]
-            if state == "open":
-                outcome.problems += [
-                    f"{call.method} {call.path} {call.began - since:.2f} s after {client_id}'s breaker had opened"
-                    for call in begun
-                    if call.began > since + SLACK
-                ]
-            elif state == "half_open":
-                probes = [call for call in begun if call.method != "DELETE"]
-                outcome.probes += len({_TASK.match(call.path) and call.path.partition("?")[0] for call in probes})
-                at_once = _at_once(probes)
-                if at_once > 1:
-                    outcome.problems.append(f"{at_once} calls at once while {client_id}'s breaker was half-open")
-
-
-def _at_once(calls: Sequence[Call]) -> int:
-    """How many calls were under way at the same moment. One that goes as another comes is a successor."""
-    changes = [(call.began, 1) for call in calls]
-    changes += [(call.ended - SLACK if call.ended is not None else float("inf"), -1) for call in calls]
-    highest = now = 0
-    for _, change in sorted(changes):
-        now += change
-        highest = max(highest, now)
-    return highest
-
-
-def _judge_updates(outcome: Outcome, rounds: Iterable[Round]) -> None:
-    """What counts is what was sent, byte for byte, or what the proxy has made of it."""
-    sent: dict[str, set[str | None]] = defaultdict(set)
-    broken: dict[str, set[str | None]] = defaultdict(set)
-    for call in outcome.calls:
-        outcome.corrupted += call.answer is not None and call.flipped is not None
-        if call.flipped is None or call.corrupted == call.answer:  # in the head: it may have come through
-            sent[call.client_id].add(call.answer)
-        else:
-            broken[call.client_id].add(call.corrupted)
-    for value in rounds:
-        for part in value.participations:
-            if part.status != "received" or part.update in sent[part.client_id]:
-                continue
-            if part.update in broken[part.client_id]:
-                outcome.taken += 1
-            else:
-                outcome.problems.append(f"round {value.number}: nobody has sent the update of {part.client_id}")
-
-
-def _blamed(clients: Iterable[Client], events: Iterable[Event], faulty: frozenset[str]) -> Iterable[str]:
-    for client in clients:
-        if client.id not in faulty and client.breaker.state != "closed":
-            yield f"the breaker of {client.id} is {client.breaker.state} for no fault of its own"
-    for event in events:
-        if event.type == "breaker.open" and event.client_id not in faulty:
-            yield f"the breaker of {event.client_id} opened for no fault of its own"
-
-
-def _unusable(history: History, models: Path) -> Iterable[str]:
-    for name, story in history.stories.items():
-        if story.training.model is None:
-            yield f"{name} has no model"
-            continue
-        parameters, _ = decode((models / story.training.model).read_bytes())
-        if not all(np.isfinite(values).all() for values in parameters.values()):
-            yield f"{name}: its model is not finite"
-
-
 def report(outcome: Outcome, run: Run, database: str, found: Sequence[str]) -> str:
     """The closing line."""
     rounds = [value for story in outcome.history.stories.values() for value in story.rounds.values()]
@@ -323,7 +192,7 @@ def report(outcome: Outcome, run: Run, database: str, found: Sequence[str]) -> s
     parts = Counter(part.status for value in rounds for part in value.participations)
     opened = sum(event.type == "breaker.open" for event in outcome.events)
     modes = Counter(call.mode for call in outcome.calls)
-    tasks = {task[1] for call in outcome.calls if call.method == "PUT" and (task := _TASK.match(call.path))}
+    tasks = {task[1] for call in outcome.calls if call.method == "PUT" and (task := TASK.match(call.path))}
     puts = sum(call.method == "PUT" for call in outcome.calls)
     return (
         f"chaos on {database}: {run.agents} agents, {run.faulty:.0%} faulty, {len(rounds)} rounds "

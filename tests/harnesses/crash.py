@@ -21,11 +21,12 @@ from typing import Any
 
 from app.agent import hosting
 from tests.harnesses import faults as points
+from tests.harnesses.api import Api
 from tests.harnesses.databases import database_server, new_database
 from tests.harnesses.faults import Faults
 from tests.harnesses.fleet import learners, trained_more_than_once
 from tests.harnesses.history import History, differences, problems, read_history
-from tests.harnesses.replicas import Api, Replica, Replicas, running, switched_on
+from tests.harnesses.replicas import Replica, Replicas, running, switched_on
 from tests.harnesses.strategies import GROUPS, client_id, strategy_name
 
 CLIENTS_A_GROUP = 4

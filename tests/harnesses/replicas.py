@@ -6,7 +6,6 @@ what has died, on the same port, which stays reserved meanwhile. A replica ends 
 
 import asyncio
 import contextlib
-import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -21,18 +20,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
-
-import httpx
+from typing import Any
 
 from app.cli.processes import serve
 from tests.e2e.servers import unhandled
 from tests.harnesses import mutations
+from tests.harnesses.api import Api
 from tests.harnesses.faults import Faults, install
 from tests.harnesses.strategies import offer
 
 LOOK_SECONDS = 0.02
-CALL_SECONDS = 5.0  # a replica may be stalled: then the next one is asked
 _IMPORTED = (
     "app.cli.processes",
     "aiohttp",
@@ -197,7 +194,7 @@ class Replicas:
                 replica.process = None
             replica.reserved.close()
 
-    def api(self) -> "Api":
+    def api(self) -> Api:
         return Api([f"http://127.0.0.1:{replica.port}" for replica in self.all], self.key)
 
     def unhandled(self) -> list[str]:
@@ -222,44 +219,6 @@ class Replicas:
             "TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600",  # agents are never away, and send no heartbeats
             **self.environment,
         }
-
-
-class Api:
-    """The REST API of several replicas: any of them will do."""
-
-    def __init__(self, urls: list[str], key: str) -> None:
-        self._urls = itertools.cycle(urls)
-        self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"}, timeout=CALL_SECONDS, trust_env=False
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
-
-    async def call(self, method: str, path: str, *, also: int | None = None, **request: Any) -> Any:
-        """The body of a success, from the first replica that answers; `also` is a status that is as good as one.
-
-        Only for what may be asked twice: a replica may die with its answer under way.
-        """
-        while True:
-            try:
-                response = await self._http.request(method, next(self._urls) + path, **request)
-            except httpx.TransportError:
-                await asyncio.sleep(LOOK_SECONDS)
-                continue
-            if response.is_success or response.status_code == also:
-                return response.json() if response.content else None
-            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-                await asyncio.sleep(LOOK_SECONDS)
-                continue
-            raise ApiFailed(f"{method} {path}: {response.status_code} {response.text}")
-
-
-class ApiFailed(Exception):
-    """A replica answered, and not well."""
 
 
 @asynccontextmanager

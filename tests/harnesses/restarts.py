@@ -16,24 +16,24 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import httpx
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.agent import hosting
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, moving_average
-from app.store.database import Database, is_outage
+from app.store.database import Database
+from tests.harnesses.api import Api
 from tests.harnesses.databases import new_database
 from tests.harnesses.fleet import trained_more_than_once
-from tests.harnesses.history import History, problems, read_history
+from tests.harnesses.history import problems, read_history
+from tests.harnesses.observer import LOOK_SECONDS, PATIENCE, Observer, observed, until
 from tests.harnesses.outages import Postgres, postgres_server
-from tests.harnesses.replicas import Api, Replicas, running
+from tests.harnesses.replicas import Replicas, running
 from tests.harnesses.wide import WideLearner
 
 AT_MOST = 5.0  # s from the database taking connections to everything going on
@@ -44,13 +44,9 @@ FLOATS = 300_000
 ROOM = 1 << 20  # bytes: less than a model has
 FULL_SECONDS = 4.0
 MOSTLY = 0.7
-LOOK_SECONDS = 0.02
-PATIENCE = 120.0
 # As by default: what recovery takes must not hang on a short lease.
 ENVIRONMENT = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": "15", "TCSFEEL_COORDINATOR__TICK_SECONDS": "0.2"}
 EXPECTED = ("the database does not answer", "the model store takes nothing in")
-
-Key = tuple[str, int, str]
 
 
 @dataclass(kw_only=True)
@@ -74,56 +70,6 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-class Observer:
-    """Reads the newest rounds of a training all the time, through outages, and remembers what was acknowledged."""
-
-    def __init__(self, url: str, training_id: str) -> None:
-        self._db = Database(url, pool_size=1)
-        self._training_id = training_id
-        self.acknowledged: dict[Key, str | None] = {}
-        self.statuses: frozenset[str] = frozenset()
-        self.last_event = 0
-        self.taken_back: list[str] = []
-
-    async def run(self) -> None:
-        try:
-            while True:
-                try:
-                    await self.look()
-                except (SQLAlchemyError, OSError) as error:
-                    if not is_outage(error):
-                        raise
-                    self.statuses = frozenset()
-                await asyncio.sleep(LOOK_SECONDS)
-        finally:
-            await self._db.dispose()
-
-    async def look(self) -> None:
-        async with self._db.read() as tx:
-            last = await tx.rounds.page(self._training_id, limit=2, before=None)
-            while events := await tx.events.after(self.last_event, training_id=self._training_id, limit=1000):
-                self.last_event = events[-1].id
-        for value in last:
-            for part in value.participations:
-                key = (value.training_id, value.number, part.client_id)
-                if part.status == "received" and part.update is not None:
-                    known = self.acknowledged.setdefault(key, part.update)
-                    if known != part.update:
-                        self.taken_back.append(f"{key}: {known} became {part.update}")
-                elif key in self.acknowledged:
-                    self.taken_back.append(f"{key}: was received, is {part.status}")
-        newest = last[0].participations if last else ()
-        self.statuses = frozenset(part.status for part in newest)
-
-    async def mid_round(self) -> None:
-        """Return once some updates of the open round have come in, and others have not."""
-        await _until(lambda: {"training", "received"} <= self.statuses)
-
-    async def step_after(self, event: int) -> None:
-        """Return once the training has come further."""
-        await _until(lambda: self.last_event > event)
-
-
 async def restarts(
     *, count: int, full: int, directory: Path, full_seconds: float = FULL_SECONDS, seed: int = 1
 ) -> Outcome:
@@ -137,7 +83,7 @@ async def restarts(
         agents = hosting(fleet, server_url=first, api_key=replicas.key, heartbeat_seconds=3600, threads=len(fleet))
         async with running(replicas) as api, agents:
             path, training_id = await _begin(api)
-            async with _observed(url, training_id) as observer, asyncio.timeout(count * PATIENCE + full * PATIENCE):
+            async with observed(url, training_id) as observer, asyncio.timeout(count * PATIENCE + full * PATIENCE):
                 for _ in range(count):
                     await _restart(server, replicas, observer, rng, outcome)
                 for _ in range(full if hasattr(resource, "prlimit") else 0):  # Linux
@@ -147,7 +93,7 @@ async def restarts(
             await api.call("POST", f"{path}/cancel", also=409)
         history = await read_history(url)
         outcome.problems += problems(history, replicas.data / "models", cancelled=True)
-        outcome.problems += observer.taken_back + _lost(history, observer)
+        outcome.problems += observer.taken_back + observer.lost(history)
     outcome.acknowledged, outcome.rounds = len(observer.acknowledged), history.rounds
     outcome.trained_again = trained_more_than_once(fleet.values())
     if outcome.trained_again:
@@ -216,7 +162,7 @@ async def _fill(replicas: Replicas, observer: Observer, rng: random.Random, outc
     before = replicas.lines(" interrupted ")
     _limit_files(replicas, ROOM)
     try:
-        await _until(lambda: replicas.lines(" interrupted ") > before)
+        await until(lambda: replicas.lines(" interrupted ") > before)
         await asyncio.sleep(seconds)
         seen = observer.last_event
     finally:
@@ -231,22 +177,6 @@ def _limit_files(replicas: Replicas, room: int | None) -> None:
     for replica in replicas.all:
         _, hard = resource.prlimit(replica.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(replica.process.pid, resource.RLIMIT_FSIZE, (hard if room is None else room, hard))
-
-
-def _lost(history: History, observer: Observer) -> list[str]:
-    """Updates that were acknowledged once, and are not there, or are others."""
-    stored = {
-        (value.training_id, value.number, part.client_id): part.update
-        for story in history.stories.values()
-        for value in story.rounds.values()
-        for part in value.participations
-        if part.status == "received"
-    }
-    return [
-        f"update {key} was acknowledged, and is lost"
-        for key, sha in observer.acknowledged.items()
-        if stored.get(key) != sha
-    ]
 
 
 async def _blamed(url: str) -> list[str]:
@@ -274,25 +204,6 @@ def _always_came(client: Client) -> bool:
     for _ in range(client.rounds_completed):
         expected = moving_average(expected, 1.0)
     return math.isclose(client.measured.reliability or client.profile.reliability, expected)
-
-
-@asynccontextmanager
-async def _observed(url: str, training_id: str) -> AsyncIterator[Observer]:
-    observer = Observer(url, training_id)
-    looking = asyncio.create_task(observer.run())
-    try:
-        yield observer
-    finally:
-        looking.cancel()
-        await asyncio.wait([looking])
-    if not looking.cancelled():
-        looking.result()
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110  (what it looks at is filled by a loop of its own)
-            await asyncio.sleep(LOOK_SECONDS)
 
 
 def too_slow(outcome: Outcome) -> list[str]:

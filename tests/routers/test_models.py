@@ -1,4 +1,4 @@
-"""A training's parameters over HTTP."""
+"""A training's parameters over HTTP: uploaded, listed, pinned, removed, on a disk or in a bucket."""
 
 import hashlib
 import json
@@ -7,25 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from structlog.testing import capture_logs
 
-from app.store.models import ModelVersion
 from app.wire.codec import MEDIA_TYPE, encode
-from tests.api import Api, assert_problem, running_api
+from tests.api import NOW, Api, assert_problem, running_api
 from tests.buckets import BucketServer
+from tests.routers.samples import MODEL, SHA256
 from tests.store.samples import a_round, version
-
-MODEL = encode({"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(2, np.float32)})
-SHA256 = hashlib.sha256(MODEL).hexdigest()
-
-
-@pytest.fixture
-async def training(sqlite_api: Api) -> str:
-    """A training that has its initial parameters."""
-    training_id = await sqlite_api.create_training()
-    assert (await sqlite_api.http.put(f"/v1/trainings/{training_id}/model", content=MODEL)).status_code == 200
-    return training_id
 
 
 def file(header: Any, block: bytes = b"") -> bytes:
@@ -47,7 +35,7 @@ async def test_parameters_are_uploaded_and_downloaded_by_their_sha256(api: Api) 
         "sha256": SHA256,
         "parent": None,
         "size": len(MODEL),
-        "created_at": "1970-01-12T13:46:40Z",
+        "created_at": NOW,
     }
     assert response.headers["ETag"] == f'"{SHA256}"'
     assert (await api.http.get(f"/v1/trainings/{training_id}")).json()["model"] == SHA256
@@ -76,101 +64,6 @@ async def test_a_training_that_has_begun_takes_no_parameters(api: Api) -> None:
     problem = assert_problem(await api.http.put(path, content=MODEL), 409)
     assert problem["detail"] == "cannot upload initial parameters for a training that is running"
     assert await api.stored() == before
-
-
-async def test_without_parameters_there_is_nothing_to_download(sqlite_api: Api) -> None:
-    training_id = await sqlite_api.create_training()
-    assert_problem(await sqlite_api.http.get(f"/v1/trainings/{training_id}/model"), 404)
-
-
-async def test_the_newest_version_is_downloaded_unless_a_round_is_named(sqlite_api: Api, training: str) -> None:
-    newer = encode({"w": np.ones(2, np.float32)})
-    directory = sqlite_api.system.settings.model_directory
-    sha256 = hashlib.sha256(newer).hexdigest()
-    (directory / sha256).write_bytes(newer)
-    version = ModelVersion(
-        training_id=training, round=3, sha256=sha256, parent=SHA256, size=len(newer), created_at=1_000_000
-    )
-    async with sqlite_api.system.db.begin() as tx:
-        await tx.models.add(version)
-    path = f"/v1/trainings/{training}/model"
-    assert (await sqlite_api.http.get(path)).content == newer
-    assert (await sqlite_api.http.get(f"{path}?round=3")).content == newer
-    assert (await sqlite_api.http.get(f"{path}?round=0")).content == MODEL
-    assert_problem(await sqlite_api.http.get(f"{path}?round=2"), 404)
-
-
-async def test_a_version_that_is_known_answers_304(sqlite_api: Api, training: str) -> None:
-    path = f"/v1/trainings/{training}/model"
-    for known in (f'"{SHA256}"', f'W/"{SHA256}"', f'"x", "{SHA256}"', "*"):
-        response = await sqlite_api.http.get(path, headers={"If-None-Match": known})
-        assert (response.status_code, response.content, response.headers["ETag"]) == (304, b"", f'"{SHA256}"')
-    assert (await sqlite_api.http.get(path, headers={"If-None-Match": '"x"'})).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("wanted", "part"),
-    [
-        ("bytes=0-7", slice(0, 8)),
-        ("bytes=8-", slice(8, None)),
-        ("bytes=-4", slice(-4, None)),
-        ("bytes=0-999999", slice(0, None)),
-        ("bytes=-999999", slice(0, None)),
-    ],
-)
-async def test_a_range_answers_206_with_that_part(sqlite_api: Api, training: str, wanted: str, part: slice) -> None:
-    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers={"Range": wanted})
-    assert (response.status_code, response.content) == (206, MODEL[part])
-    start, stop, _ = part.indices(len(MODEL))
-    assert response.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(MODEL)}"
-    assert response.headers["ETag"] == f'"{SHA256}"'
-
-
-async def test_several_ranges_answer_206_in_parts(sqlite_api: Api, training: str) -> None:
-    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers={"Range": "bytes=0-7, -4"})
-    assert response.status_code == 206
-    assert response.headers["Content-Type"].startswith("multipart/byteranges")
-    assert MODEL[:8] in response.content
-    assert MODEL[-4:] in response.content
-
-
-NOT_THERE = [
-    f"bytes={len(MODEL)}-",
-    "bytes=999999-",
-    "bytes=-0",
-    "bytes=5-2",
-    "bytes",
-    "bytes=",
-    "bytes=-",
-    "bytes=a-b",
-    "bytes=0-1,",
-    "bytes=0-1,999999-",
-    "bytes=0--1",
-    "bytes=1",
-    f"bytes={'9' * 40}-",
-]
-
-
-async def test_a_range_that_is_not_there_answers_416(sqlite_api: Api, training: str) -> None:
-    for wanted in NOT_THERE:
-        response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers={"Range": wanted})
-        assert_problem(response, 416, "/header/range")
-        assert response.headers["Content-Range"] == f"bytes */{len(MODEL)}"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [{"Range": "items=0-1"}, {"Range": ""}, {"Range": "bytes=0-1", "If-Range": '"another"'}],
-)
-async def test_a_range_that_does_not_apply_is_ignored(sqlite_api: Api, training: str, headers: dict[str, str]) -> None:
-    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers=headers)
-    assert (response.status_code, response.content) == (200, MODEL)
-
-
-async def test_a_download_goes_on_where_it_stopped(sqlite_api: Api, training: str) -> None:
-    headers = {"Range": "bytes=8-", "If-Range": f'"{SHA256}"'}
-    response = await sqlite_api.http.get(f"/v1/trainings/{training}/model", headers=headers)
-    assert (response.status_code, response.content) == (206, MODEL[8:])
 
 
 NO_MODELS = [
@@ -302,7 +195,7 @@ async def test_versions_are_listed_newest_first_with_what_was_measured_of_them(a
                 "sha256": SHA256,
                 "parent": None,
                 "size": len(MODEL),
-                "created_at": "1970-01-12T13:46:40Z",
+                "created_at": NOW,
                 "accuracy": None,
                 "pinned": False,
                 "removed_at": None,
@@ -339,7 +232,7 @@ async def test_a_removed_version_is_listed_and_its_download_answers_410(tmp_path
         await add_versions(api, training_id, 0.5, 0.4, 0.3)
         await api.system.housekeeper.tick()
         items = (await api.http.get(f"{path}s")).json()["items"]
-        assert [item["removed_at"] for item in items] == [None, None, "1970-01-12T13:46:40Z", None]
+        assert [item["removed_at"] for item in items] == [None, None, NOW, None]
         for headers in ({}, {"If-None-Match": "*"}, {"Range": "bytes=0-1"}):
             problem = assert_problem(await api.http.get(f"{path}?round=1", headers=headers), 410)
             assert problem["type"] == "urn:tcsfeel:problem:removed"

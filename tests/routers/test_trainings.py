@@ -4,9 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from tests.api import Api, assert_problem, running_api
+from tests.api import NOW, Api, assert_problem, running_api
 
-NOW = "1970-01-12T13:46:40Z"
 DEFAULTS: dict[str, Any] = {
     "name": "digits",
     "status": "created",

@@ -1,67 +1,28 @@
-"""Calls to agents: what each answer means, and every way in which a call can break."""
+"""What is sent to agents, and what each of their answers means."""
 
-import asyncio
-import contextlib
 import gzip
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import httpx
 import numpy as np
 import pytest
 
 from app.agent import AgentHost
-from app.domain.clients import Profile
-from app.services.agents import AgentCaller, AgentFailed, Reply
+from app.services.agents import AgentCaller, Reply
 from app.settings import AgentSettings
-from app.store.model_store import ModelStore, StoredFile, StoreUnavailable
+from app.store.model_store import ModelStore, StoreUnavailable
 from app.wire.codec import decode, pack
 from app.wire.tasks import Task, read_result, task_metadata
 from tests.agent.fakes import AddingTrainer
-from tests.services.fakes import HERE, LOOPBACK, Peer, answering, calling, for_ever, listening, profile, reply
-
-PAYLOAD = (b"head", memoryview(b"block"))
-HELLO = StoredFile(hashlib.sha256(b"hello").hexdigest(), 5)
-AGENT = profile("http://agent/base/", auth_token="s3cret-token")
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> ModelStore:
-    return ModelStore(tmp_path / "spool")
-
-
-def spooled(tmp_path: Path) -> list[str]:
-    return [path.name for path in (tmp_path / "spool").glob("*")]
+from tests.services.asking import AGENT, ASK, FETCH, HELLO, failure, hand_over, initial_model, poll, spooled
+from tests.services.fakes import calling, profile
 
 
 def saying(status: int, content: bytes = b"", **headers: str) -> Callable[[httpx.Request], httpx.Response]:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda _: httpx.Response(status, stream=httpx.ByteStream(content), headers=given)
-
-
-async def poll(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT, **accept: str) -> Reply:
-    return await agents.poll(agent, "t.1.a.fit", 20.0, spool, **accept)
-
-
-async def hand_over(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT, **accept: str) -> Reply:
-    return await agents.hand_over(agent, "t.1.a.fit", PAYLOAD, spool, **accept)
-
-
-async def initial_model(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT) -> Reply:
-    return Reply("result", await agents.initial_model(agent, spool))
-
-
-ASK = pytest.mark.parametrize("ask", [poll, hand_over], ids=["poll", "hand_over"])
-FETCH = pytest.mark.parametrize("fetch", [poll, hand_over, initial_model], ids=["poll", "hand_over", "initial_model"])
-
-
-async def failure(call: Any) -> str:
-    with pytest.raises(AgentFailed) as caught:
-        await call
-    return str(caught.value)
 
 
 # What was sent
@@ -261,184 +222,12 @@ async def test_an_agent_is_healthy_if_it_says_ok(status: int, healthy: bool) -> 
         assert await agents.is_healthy(AGENT) == healthy
 
 
-BREAKS: list[tuple[Exception, str]] = [
-    (httpx.ConnectError("no"), "could not be connected to"),
-    (httpx.ConnectTimeout("no"), "did not answer in time"),
-    (httpx.ReadTimeout("no"), "did not answer in time"),
-    (TimeoutError(), "did not answer in time"),
-    (aiohttp.ServerTimeoutError(), "did not answer in time"),
-    (httpx.ReadError("no"), "broke off (ReadError)"),
-    (httpx.RemoteProtocolError("no"), "broke off (RemoteProtocolError)"),
-    (aiohttp.ServerDisconnectedError(), "broke off (ServerDisconnectedError)"),
-    (ConnectionResetError(), "broke off (ConnectionResetError)"),
-    (httpx.InvalidURL("no"), "its URL cannot be called"),
-]
-
-
-@FETCH
-@pytest.mark.parametrize(("error", "words"), BREAKS, ids=lambda value: type(value).__name__)
-async def test_a_call_that_breaks_counts_against_the_client(
-    fetch: Any, error: Exception, words: str, spool: ModelStore
-) -> None:
-    def agent(_: httpx.Request) -> httpx.Response:
-        raise error
-
-    async with calling(agent) as agents:
-        assert await failure(fetch(agents, spool)) == words
-        assert not await agents.is_healthy(AGENT)
-        await agents.forget(AGENT, "t")  # which is not worth an error
-
-
-@FETCH
-@pytest.mark.parametrize(("error", "words"), BREAKS, ids=lambda value: type(value).__name__)
-async def test_a_body_that_breaks_counts_against_the_client(
-    fetch: Any, error: Exception, words: str, spool: ModelStore, tmp_path: Path
-) -> None:
-    async def breaking() -> AsyncIterator[bytes]:
-        yield b"hel"
-        raise error
-
-    async with calling(lambda _: httpx.Response(200, content=breaking())) as agents:
-        assert await failure(fetch(agents, spool)) == words
-    assert spooled(tmp_path) == []
-
-
 @FETCH
 async def test_a_disk_that_is_full_does_not_count_against_the_client(fetch: Any, tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("in the way of the directory")
     async with calling(saying(200, b"hello")) as agents:
         with pytest.raises(StoreUnavailable):
             await fetch(agents, ModelStore(tmp_path / "spool"))
-
-
-@FETCH
-@pytest.mark.parametrize(
-    "host", ["a..b", "a" * 64 + ".example", ".", "xn--", "xn--zz--", "999.999.999.999", "[v1.x]", "127.1", "a\\b"]
-)
-async def test_an_url_that_no_resolver_can_take_counts_against_the_client(
-    fetch: Any, host: str, spool: ModelStore
-) -> None:
-    async with calling() as agents:
-        agent = profile(f"http://{host}/")
-        assert await failure(fetch(agents, spool, agent)) == "its URL cannot be called"
-        assert not await agents.is_healthy(agent)
-
-
-async def test_a_name_that_stands_for_nothing_counts_against_the_client(spool: ModelStore) -> None:
-    async with calling() as agents:
-        assert (
-            await failure(poll(agents, spool, profile("http://agent.invalid/"))) == "its host name cannot be resolved"
-        )
-
-
-# Over real sockets
-
-
-def at(peer: Peer) -> Profile:
-    return profile(peer.url, auth_token="s3cret-token")
-
-
-@FETCH
-async def test_a_result_comes_over_a_socket(fetch: Any, spool: ModelStore) -> None:
-    async with listening(reply("200 OK", b"hello")) as peer, calling(**LOOPBACK) as agents:
-        assert (await fetch(agents, spool, at(peer))).file == HELLO
-
-
-async def test_a_model_is_sent_with_its_length_and_not_in_chunks(spool: ModelStore) -> None:
-    block = bytes(range(256)) * 4000
-    async with listening(reply("202 Accepted")) as peer, calling(**LOOPBACK) as agents:
-        await agents.hand_over(at(peer), "t", (b"head", memoryview(block)), spool)
-    head, _, body = peer.requests[0].partition(b"\r\n\r\n")
-    assert head.startswith(b"PUT /tasks/t HTTP/1.1\r\n")
-    assert f"content-length: {4 + len(block)}".encode() in head.lower()
-    assert b"transfer-encoding" not in head.lower()
-    assert b"expect" not in head.lower()
-    assert b"authorization: bearer s3cret-token" in head.lower()
-    assert body == b"head" + block
-
-
-@FETCH
-async def test_nobody_listens(fetch: Any, spool: ModelStore) -> None:
-    async with listening() as peer:
-        pass
-    async with calling(**LOOPBACK) as agents:
-        assert await failure(fetch(agents, spool, at(peer))) == "could not be connected to"
-
-
-@FETCH
-@pytest.mark.parametrize(
-    ("sent", "words"),
-    [
-        (b"", "broke off (ServerDisconnectedError)"),
-        (b"HTTP/1.1 200 OK\r\ncontent-le", "broke off"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel", "broke off (ClientPayloadError)"),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel", "broke off (ClientPayloadError)"),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nhello\r\n", "did not answer in HTTP"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "did not answer in HTTP"),
-        (b"HTTP/1.1 200 OK\r\n" + b"x" * 100_000 + b": 1\r\n\r\n", "did not answer in HTTP"),
-    ],
-)
-async def test_an_answer_that_is_cut_or_is_none(
-    fetch: Any, sent: bytes, words: str, spool: ModelStore, tmp_path: Path
-) -> None:
-    async with listening(sent) as peer, calling(**LOOPBACK) as agents:
-        assert words in await failure(fetch(agents, spool, at(peer)))
-        assert not any(name.endswith(".part") for name in spooled(tmp_path))
-
-
-@FETCH
-@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel"])
-async def test_an_agent_that_falls_silent(fetch: Any, sent: bytes, spool: ModelStore, tmp_path: Path) -> None:
-    async with listening(sent, for_ever) as peer, calling(**LOOPBACK, read_seconds=0.05, poll_seconds=0.01) as agents:
-        assert await failure(fetch(agents, spool, at(peer))) == "did not answer in time"
-    assert spooled(tmp_path) == []
-
-
-async def test_a_probe_takes_no_longer_than_a_connection_may() -> None:
-    patient: dict[str, Any] = LOOPBACK | {"read_seconds": 3600, "connect_seconds": 0.05}
-    async with listening(b"", for_ever) as peer, calling(**patient) as agents, asyncio.timeout(20):
-        assert not await agents.is_healthy(at(peer))
-
-
-@FETCH
-async def test_an_encoded_body_is_not_decoded_behind_our_back(fetch: Any, spool: ModelStore, tmp_path: Path) -> None:
-    body = gzip.compress(b"x" * 10**6)
-    async with listening(reply("200 OK", body, content_encoding="gzip")) as peer, calling(**LOOPBACK) as agents:
-        assert "Content-Encoding 'gzip'" in await failure(fetch(agents, spool, at(peer)))
-    assert spooled(tmp_path) == []
-
-
-@FETCH
-async def test_a_body_without_end_is_not_read_to_its_end(fetch: Any, spool: ModelStore, tmp_path: Path) -> None:
-    hung_up = asyncio.Event()
-
-    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                writer.write(b"x" * 65536)
-                await writer.drain()
-        finally:
-            hung_up.set()
-
-    head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
-    async with listening(head, flood) as peer, calling(**LOOPBACK, max_bytes=10**6) as agents, asyncio.timeout(20):
-        assert await failure(fetch(agents, spool, at(peer))) == "sent a body of more than 1000000 bytes"
-        await hung_up.wait()
-    assert spooled(tmp_path) == []
-
-
-async def test_an_agent_that_refuses_before_it_has_read_the_model(spool: ModelStore) -> None:
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(reply("401 Unauthorized", b"wrong s3cret-token"))
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    agent = profile(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", auth_token="s3cret-token")
-    async with server, calling(**LOOPBACK) as agents:
-        message = await failure(agents.hand_over(agent, "t", (b"", memoryview(bytes(10**7))), spool))
-    assert "s3cret" not in message
 
 
 async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
@@ -466,37 +255,3 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     assert "answered 401" in await failure(agents.poll(profile(agent.url), task.id, 0.0, spool))
     await agents.close()
     host.close()
-
-
-async def test_an_agents_connection_is_kept_from_one_round_to_the_next(spool: ModelStore) -> None:
-    working = reply("202 Accepted", connection="")
-    async with listening(working, answering(working)) as peer, calling(**LOOPBACK) as agents:
-        agent = profile(peer.url)
-        for _ in range(2):
-            assert await hand_over(agents, spool, agent) == Reply("working")
-            assert await poll(agents, spool, agent) == Reply("working")
-            await agents.forget(agent, "t.1.a.fit")
-        assert peer.connections == 1
-
-
-async def test_connections_of_a_burst_fall_idle(spool: ModelStore) -> None:
-    used: list[int] = []
-    crowd = asyncio.Barrier(3)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            while await reader.readuntil(b"\r\n\r\n"):
-                used.append(writer.get_extra_info("peername")[1])
-                if len(used) <= crowd.parties:
-                    await crowd.wait()
-                writer.write(reply("202 Accepted", connection=""))
-        writer.close()
-
-    server = await asyncio.start_server(answer, HERE, 0)
-    agent = profile(f"http://{HERE}:{server.sockets[0].getsockname()[1]}")
-    async with server, calling(**LOOPBACK) as agents, asyncio.timeout(20):
-        await asyncio.gather(*(poll(agents, spool, agent) for _ in range(crowd.parties)))
-        for _ in range(4):
-            await poll(agents, spool, agent)
-    assert len(set(used[:3])) == 3
-    assert len(set(used[3:])) == 1  # of the three, two are used no more, so that they can be closed

@@ -2,10 +2,8 @@
 
 import asyncio
 import itertools
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import httpx
@@ -27,12 +25,11 @@ from app.store.tables import metadata, trainings
 from tests import planes
 from tests.clocks import FakeClock
 from tests.depth import tries
+from tests.services.rounds.truth import CLIENTS, INITIAL, Truth
 
-CLIENTS = ("a", "b", "c")
 MAX_ROUNDS = 3
 MAX_FAILED = 2
 TARGET = 0.9
-INITIAL = "0" * 64
 
 
 @dataclass
@@ -41,24 +38,6 @@ class Owner:
 
     lease: Lease
     value: Round | None
-
-
-@dataclass
-class Truth:
-    """What must be stored."""
-
-    fence: int = 0
-    training: str = "running"
-    failed_in_row: int = 0
-    rounds: list[str] = field(default_factory=list)
-    parts: list[dict[str, str]] = field(default_factory=list)
-    models: dict[int, tuple[str, str | None]] = field(default_factory=lambda: {0: (INITIAL, None)})
-    counted: Counter[str] = field(default_factory=Counter)
-    sketched: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    @property
-    def model(self) -> str:
-        return self.models[max(self.models)][0]
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -191,7 +170,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def freeze(self, back: int) -> None:
         owner = self.owner(back)
         if self.step(owner, lambda value: self.ledger.frozen(owner.lease, value, {}), {"training": "aggregating"}):
-            self.skip_outstanding()
+            self.truth.skip_outstanding()
 
     @rule(back=st.integers(0, 3))
     def commit(self, back: int) -> None:
@@ -223,7 +202,7 @@ class LedgerMachine(RuleBasedStateMachine):
         owner = self.owner(back)
         moves = dict.fromkeys(["selecting", "training", "aggregating"], "abandoned")
         if self.step(owner, lambda value: self.ledger.abandoned(owner.lease, value, "why"), moves):
-            self.skip_outstanding()
+            self.truth.skip_outstanding()
             self.truth.failed_in_row += 1
             if self.truth.failed_in_row == MAX_FAILED:
                 self.truth.training = "failed"
@@ -232,25 +211,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_holds_the_truth(self) -> None:
-        self.runner.run(self.compare())
-
-    async def compare(self) -> None:
-        async with self.system.db.read() as tx:
-            training = await tx.trainings.get(self.training_id)
-            stored = sorted(await tx.rounds.page(self.training_id, limit=100, before=None), key=lambda one: one.number)
-            models = [await tx.models.get(self.training_id, number) for number in sorted(self.truth.models)]
-            counted = {client.id: client.rounds_completed for client in await tx.clients.all()}
-            sketched = await tx.sketches.means(self.training_id)
-        truth = self.truth
-        assert (training.status, training.fence, training.model) == (truth.training, truth.fence, truth.model)
-        assert (training.current_round, training.failed_in_row) == (len(truth.rounds), truth.failed_in_row)
-        assert [one.status for one in stored] == truth.rounds
-        assert [{p.client_id: p.status for p in one.participations} for one in stored] == truth.parts
-        assert [(one.sha256, one.parent) for one in models] == [truth.models[number] for number in sorted(truth.models)]
-        assert counted == {client: truth.counted[client] for client in CLIENTS}
-        assert sketched.keys() == truth.sketched.keys()
-        for client, given in truth.sketched.items():
-            assert sketched[client] == pytest.approx((mean(given),) * SIZE, abs=1e-6)
+        self.runner.run(self.truth.compare(self.system.db, self.training_id))
 
     def owner(self, back: int) -> Owner:
         """The newest owner, or one of those before it."""
@@ -292,10 +253,6 @@ class LedgerMachine(RuleBasedStateMachine):
                 table.name: [tuple(row) for row in await tx.connection.execute(select(table))]
                 for table in metadata.sorted_tables
             }
-
-    def skip_outstanding(self) -> None:
-        parts = self.truth.parts[-1]
-        parts.update({client: "skipped" for client, status in parts.items() if status in {"pending", "training"}})
 
     def teardown(self) -> None:
         self.runner.run(self.close())

@@ -1,39 +1,29 @@
 """Smaller uploads: what agents send when asked for them, and what the round makes of it."""
 
-import json
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from app.agent import FitResult, Parameters, Task
 from app.domain.errors import UpdateRejected
-from app.domain.rounds import Participation, Round
 from app.domain.trainings import Compression, UpdateEncoding, Uploads
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.uploads import HEADER_ROOM, full_update
 from app.store.model_store import ModelStore
 from app.wire.codec import decode, encode, pack, unpack
-from app.wire.compression import compressed
 from app.wire.differences import encode_update
-from app.wire.tasks import TaskResult, read_task, result_metadata
 from app.wire.tasks import UpdateEncoding as Encoding
-from tests.planes import Adder, Plane, plane, policy
+from app.wire.tasks import result_metadata
+from tests.planes import Adder, Plane, plane
+from tests.services.courses import parts
+from tests.services.rounds.foreign import BOTH, INT8, RESULT, STEP, Foreign, encoded, join, zstd
 
-STEP = 127 / 128  # whose 127th a float32 holds exactly
-RESULT = TaskResult(num_examples=10, loss=1.0, accuracy=0.5)
-INT8 = Uploads(encoding="int8")
-BOTH = Uploads(encoding="int8", compression="zstd")
 WIDTH = 20_000
-
-Answer = Callable[[Parameters, Task], tuple[bytes, Mapping[str, str]]]
 
 
 class Wide(Adder):
@@ -46,54 +36,6 @@ class Wide(Adder):
         moved = super().fit(parameters, task).parameters["w"].copy()
         moved[1:] += np.random.default_rng(1).uniform(-STEP, 0, WIDTH - 1).astype(np.float32)
         return FitResult({"w": moved}, self.examples, self.loss, self.accuracy)
-
-
-class Foreign:
-    """Somebody else's agent: it answers at once what the test says, and looks at nothing that it was offered."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self.tasks: list[Task] = []
-        self.accepted: list[str | None] = []
-        self.forgotten: list[str] = []
-
-    async def respond(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        response = Response(status_code=204)
-        if path == "/model":
-            response = Response(encode({"w": np.zeros(3, np.float32)}))
-        if request.method == "DELETE":
-            self.forgotten.append(path)
-        if request.method == "PUT":
-            parameters, metadata = decode(await request.body())
-            task = read_task(metadata)
-            self.tasks.append(task)
-            self.accepted.append(request.headers.get("accept-encoding"))
-            body, headers = encode({}, result_metadata(RESULT)), dict[str, str]()
-            if task.kind == "fit":
-                body, headers = self._answer(parameters, task)  # type: ignore[assignment]  # a mapping does as well
-            response = Response(body, headers=headers)
-        await response(scope, receive, send)
-
-    def close(self) -> None:
-        """Nothing to end."""
-
-
-def join(running: Plane, client_id: str, foreign: Foreign) -> None:
-    """Put somebody else's agent in the place of one of ours."""
-    running.host._agents[client_id] = foreign  # type: ignore[assignment]  # it answers like one
-
-
-def zstd(body: bytes) -> bytes:
-    return b"".join(compressed(iter([body])))
-
-
-def encoded(parameters: Parameters, encoding: Encoding, result: TaskResult = RESULT) -> bytes:
-    return encode(parameters, result_metadata(result, encoding))
-
-
-def parts(value: Round) -> dict[str, Participation]:
-    return {part.client_id: part for part in value.participations}
 
 
 def counted(running: Plane, encoding: str, coding: str) -> float | None:
@@ -169,7 +111,11 @@ async def test_nothing_is_offered_unless_the_training_says_so(sqlite_url: str, t
     assert plain.accepted == ["identity", "identity"]
 
 
-@pytest.mark.parametrize("uploads", [INT8, BOTH, Uploads(compression="zstd")], ids=["int8", "int8-zstd", "zstd"])
+@pytest.mark.parametrize(
+    "uploads",
+    [Uploads(), INT8, BOTH, Uploads(compression="zstd")],
+    ids=["full", "int8", "int8-zstd", "zstd"],
+)
 async def test_uploads_that_left_the_spool_are_asked_for_and_expanded_again(
     sqlite_url: str, tmp_path: Path, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,127 +135,6 @@ async def test_uploads_that_left_the_spool_are_asked_for_and_expanded_again(
         assert value.status == "completed"
         assert value.model == (await running.system.models.get(undisturbed, 1)).version.sha256
         assert all(set(trainer.fitted.values()) == {1} for trainer in trainers.values())
-
-
-# What must leave no trace
-
-CODES: Parameters = {"w": np.array([127, 127, 127], np.int8)}
-SCALES = {"w": 1 / 128}
-HONEST = encoded(CODES, Encoding(name="int8", scales=SCALES))
-WRONG_SCALES = json.dumps({"name": "int8", "scales": {"w": -0.5}})
-
-HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
-    "an encoding where none was offered": (Uploads(), HONEST, None, "rejected", "int8, which was not offered"),
-    "another encoding than was offered": (
-        INT8,
-        encoded({"w": CODES["w"].astype(np.float16)}, Encoding(name="float16")),
-        None,
-        "rejected",
-        "it is encoded as float16, which was not offered",
-    ),
-    "whole floats that claim to be codes": (
-        INT8,
-        encoded({"w": np.ones(3, np.float32)}, Encoding(name="int8", scales=SCALES)),
-        None,
-        "rejected",
-        "tensor 'w' is float32[3], int8[3] is due in int8",
-    ),
-    "codes that claim to be whole": (
-        INT8, encoded(CODES, Encoding(name="full")), None, "rejected", "is int8[3], the model's is float32[3]"
-    ),
-    "too few codes": (
-        INT8,
-        encoded({"w": CODES["w"][:2]}, Encoding(name="int8", scales=SCALES)),
-        None,
-        "rejected",
-        "tensor 'w' is int8[2], int8[3] is due in int8",
-    ),
-    "no tensor": (INT8, encoded({}, Encoding(name="int8")), None, "rejected", "missing ['w'], unknown []"),
-    "no scale": (INT8, encoded(CODES, Encoding(name="int8")), None, "rejected", "see ['w']"),
-    "a negative scale": (
-        INT8,
-        encode(CODES, {**result_metadata(RESULT), "update_encoding": WRONG_SCALES}),
-        None,
-        "rejected",
-        "update_encoding.scales.w: Input should be greater than or equal to 0",
-    ),
-    "a scale that leads beyond the floats": (
-        INT8,
-        encoded(CODES, Encoding(name="int8", scales={"w": 3e38})),
-        None,
-        "rejected",
-        "tensor 'w' holds values that are not finite",
-    ),
-    "infinities in float16": (
-        Uploads(encoding="float16"),
-        encoded({"w": np.full(3, np.inf, np.float16)}, Encoding(name="float16")),
-        None,
-        "rejected",
-        "tensor 'w' holds values that are not finite",
-    ),
-    "no result": (
-        INT8,
-        encode(CODES, {"update_encoding": Encoding(name="int8", scales=SCALES).model_dump_json()}),
-        None,
-        "rejected",
-        "the metadata has no 'result'",
-    ),
-    "more examples than it can have": (
-        INT8,
-        encoded(CODES, Encoding(name="int8", scales=SCALES), RESULT.model_copy(update={"num_examples": 101})),
-        None,
-        "rejected",
-        "num_examples is not plausible",
-    ),
-    "bytes behind the tensors": (INT8, HONEST + b"x", None, "rejected", "the tensors end at 3, the block at 4"),
-    "nothing": (INT8, b"", None, "rejected", "0 bytes are too few for a header"),
-    "zstd that was not asked for": (
-        INT8, zstd(HONEST), "zstd", "failed", "answered with Content-Encoding 'zstd', which is not accepted"
-    ),
-    "zstd that does not say so": (BOTH, zstd(HONEST), None, "rejected", "the header claims"),
-    "zstd that is none": (BOTH, HONEST, "zstd", "rejected", "its zstd body is broken: "),
-    "zstd that is cut short": (BOTH, zstd(HONEST)[:-1], "zstd", "rejected", "its zstd body is cut short"),
-    "zstd that goes on": (BOTH, zstd(HONEST) + b"x", "zstd", "rejected", "its zstd body goes on behind its frame"),
-    "a bomb": (BOTH, zstd(HONEST + bytes(100_000_000)), "zstd", "rejected", "its zstd body holds more than "),
-    "another coding": (
-        BOTH, HONEST, "gzip", "failed", "answered with Content-Encoding 'gzip', which is not accepted"
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_upload_leaves_no_trace(sqlite_url: str, tmp_path: Path, name: str) -> None:
-    uploads, body, coding, status, reason = HOSTILE[name]
-    headers = {} if coding is None else {"Content-Encoding": coding}
-    async with plane(tmp_path, sqlite_url, {"good": Adder(STEP), "bad": Adder()}) as running:
-        join(running, "bad", Foreign(lambda *_: (body, headers)))
-        training_id = await running.create(uploads=uploads, round_policy=policy(quorum=0.5), evaluation_clients=0)
-        value = await running.run_round(training_id)
-        bad = parts(value)["bad"]
-        assert (value.status, parts(value)["good"].status, bad.status) == ("completed", "received", status)
-        assert reason in (bad.reason or "")
-        assert bad.update is None
-        assert await running.weight(training_id) == STEP
-        assert (await running.system.clients.get("bad")).breaker.consecutive_failures >= 1
-
-
-async def test_an_honest_upload_of_a_foreign_agent_counts(sqlite_url: str, tmp_path: Path) -> None:
-    """The same bytes as the hostile ones, without what is wrong with them."""
-    async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
-        join(running, "a", Foreign(lambda *_: (zstd(HONEST), {"Content-Encoding": "zstd"})))
-        training_id = await running.create(uploads=BOTH, evaluation_clients=0)
-        value = await running.run_round(training_id)
-        assert parts(value)["a"].status == "received", parts(value)["a"].reason
-        assert parts(value)["a"].bytes_received == len(zstd(HONEST))
-        assert await running.weight(training_id) == STEP
-
-
-# The seam by itself
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> ModelStore:
-    return ModelStore(tmp_path / "spool", durable=False)
 
 
 def test_the_same_upload_becomes_the_same_file_anywhere(spool: ModelStore, tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""What there is to set, to call and to see, against the lists of it."""
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import annotated_types
+import click
+import httpx
+import typer
+from fastapi import FastAPI
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from app.cli import cli
+from app.settings import PREFIX, Settings
+from tests.docs.pages import CODE, PAGES, ROOT, page, rows
+
+
+def leaves(model: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, f"{prefix}{name.upper()}__")
+        else:
+            yield f"{prefix}{name.upper()}", field
+
+
+def shown(value: object) -> str:
+    """A default as the table writes it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"{value:.12g}"
+        case ():
+            return "[]"
+    return str(value)
+
+
+def allowed(field: FieldInfo) -> str | None:
+    """What a setting may be, in the table's words; None where the type does not say."""
+    if field.annotation is bool:
+        return "`true` or `false`"
+    if get_origin(field.annotation) is Literal:
+        *others, last = (f"`{value}`" for value in get_args(field.annotation))
+        return f"{', '.join(others)} or {last}"
+    bounds: dict[str, Any] = {}
+    for rule in field.metadata:
+        if isinstance(rule, annotated_types.Ge | annotated_types.Le | annotated_types.Gt):
+            bounds |= {name: getattr(rule, name) for name in ("ge", "le", "gt") if hasattr(rule, name)}
+    match bounds:
+        case {"ge": least, "le": most}:
+            return f"{least:g} to {most:.12g}"
+        case {"gt": least, "le": most}:
+            return f"above {least:g}, at most {most:.12g}"
+        case {"ge": least}:
+            return f"at least {least:g}"
+    return None
+
+
+def test_the_settings_are_listed_with_their_defaults_and_bounds_and_no_others() -> None:
+    table = {cells[0].strip("`"): cells for cells in rows(page("operations.md"), "Settings")}
+    settings = dict(leaves(Settings))
+    assert list(table) == list(settings)
+    for name, field in settings.items():
+        _, default, bounds, _ = table[name]
+        if field.default is None:
+            assert default.startswith("none: "), name
+        else:
+            assert default == f"`{shown(field.default)}`", name
+        assert allowed(field) in {bounds, None}, name
+
+
+def test_pages_name_no_variable_that_does_not_exist() -> None:
+    known = {name for name, _ in leaves(Settings)}
+    for command in commands().values():
+        known |= {option.envvar for option in command.params if isinstance(option.envvar, str)}
+    for path in PAGES:
+        named = set(re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]\b", path.read_text()))
+        assert named - {f"{PREFIX}TEST_POSTGRES_URL"} <= known, path
+
+
+def commands() -> dict[str, click.Command]:
+    group = typer.main.get_command(cli)
+    found: dict[str, click.Command] = dict(vars(group)["commands"])
+    return found
+
+
+def test_the_commands_are_listed_with_options_that_they_have() -> None:
+    listed = {}
+    for cells in rows(page("operations.md"), "The command line"):
+        _, name, *_ = cells[0].strip("`").split()
+        listed[name] = set(re.findall(r"--[a-z-]+", cells[0]))
+    known = commands()
+    assert listed.keys() == known.keys()
+    for name, options in listed.items():
+        assert options <= {text for option in known[name].params for text in option.opts}, name
+
+
+async def test_the_metrics_are_listed_with_their_types_and_labels(app: FastAPI) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://plane") as http:
+        await http.get("/healthz")  # the first request makes the metrics of HTTP
+    table = {}
+    for name, kind, labels, _ in rows(page("operations.md"), "Metrics"):
+        table[name.strip("`").removesuffix("_total")] = (kind, set(CODE.findall(labels)))
+    metrics = app.state.system.metrics
+    families = {family.name: family for family in metrics.registry.collect()}
+    assert {name: table[name][0] for name in table} == {name: family.type for name, family in families.items()}
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            assert table[metric._name][1] == set(metric._labelnames), metric._name
+
+
+def emitted() -> tuple[set[str], set[str]]:
+    """The types of events in the code: those that are written out, and patterns of those that are put together."""
+    literals, patterns = set(), set()
+    for path in (ROOT / "app").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                continue
+            on_events = isinstance(call.func.value, ast.Attribute) and call.func.value.attr == "events"
+            if not (call.func.attr == "_note" or (call.func.attr == "append" and on_events)):
+                continue
+            for argument in call.args:
+                inside = {
+                    id(part) for text in ast.walk(argument) if isinstance(text, ast.JoinedStr) for part in text.values
+                }
+                for text in ast.walk(argument):
+                    if isinstance(text, ast.JoinedStr):
+                        parts = (
+                            re.escape(str(p.value)) if isinstance(p, ast.Constant) else "[a-z_]+" for p in text.values
+                        )
+                        patterns.add("".join(parts))
+                    elif isinstance(text, ast.Constant) and isinstance(text.value, str) and id(text) not in inside:
+                        literals.add(text.value)
+    return literals, patterns
+
+
+def test_the_events_are_those_that_the_code_writes() -> None:
+    listed = {name for cells in rows(page("operations.md"), "Events") for name in CODE.findall(cells[0])}
+    literals, patterns = emitted()
+    assert literals <= listed
+    assert all(any(re.fullmatch(pattern, name) for name in listed) for pattern in patterns)
+    assert all(any(re.fullmatch(pattern, name) for pattern in patterns) for name in listed - literals)

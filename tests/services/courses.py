@@ -1,0 +1,31 @@
+"""How far rounds and trainings have come."""
+
+from app.domain.rounds import Participation, Round
+from tests.planes import Adder, Plane
+
+
+def parts(value: Round) -> dict[str, Participation]:
+    return {part.client_id: part for part in value.participations}
+
+
+def statuses(value: Round) -> dict[str, str]:
+    return {part.client_id: part.status for part in value.participations}
+
+
+async def has_started(trainer: Adder) -> bool:
+    return bool(trainer.fitted)
+
+
+async def has_status(running: Plane, training_id: str, status: str) -> bool:
+    return (await running.system.trainings.get(training_id)).status == status
+
+
+async def has_received(running: Plane, training_id: str, count: int) -> bool:
+    """Whether so many updates of round 1 have come in."""
+    rounds = await running.system.trainings.rounds(training_id, limit=1, before=2)  # none where it has not begun
+    return sum(part.status == "received" for value in rounds for part in value.participations) == count
+
+
+async def is_idle(running: Plane) -> bool:
+    """Whether the control plane drives nothing at the moment."""
+    return not running.system.coordinator._driving
