@@ -29,7 +29,7 @@ from app.domain.clients import ClientStatus
 from app.domain.connectivity import Connectivity
 from app.domain.rounds import ParticipationStatus, RoundStatus
 from app.domain.selection import STRATEGIES, Candidate, History, SelectionPolicy, parameters_of
-from app.domain.trainings import TrainingStatus
+from app.domain.trainings import Aggregation, TrainingStatus
 from app.main import create_app
 from app.settings import PREFIX, Settings
 from app.wire import codec
@@ -272,6 +272,12 @@ def test_every_field_of_requests_and_responses_is_named(app: FastAPI) -> None:
     schemas = app.openapi()["components"]["schemas"]
     fields = {name for schema in schemas.values() for name in schema.get("properties", {})}
     assert {name for name in fields if not re.search(rf"\b{name}\b", text)} == set()
+
+
+def test_the_aggregation_rules_are_listed() -> None:
+    table = page("rest.md").split("\n| `aggregation` | what it does |")[1].split("\n\n")[0]
+    listed = [rule for line in table.splitlines()[1:] for rule in CODE.findall(line.split("|")[1])]
+    assert sorted(listed) == sorted(get_args(Aggregation))
 
 
 def test_the_types_of_errors_are_listed_with_their_statuses() -> None:
