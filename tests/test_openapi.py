@@ -120,6 +120,13 @@ def test_every_body_has_an_example(document: dict[str, Any]) -> None:
             assert examples(document, operation), place
 
 
+def test_no_body_takes_fields_that_it_does_not_know(document: dict[str, Any]) -> None:
+    bodies = {name for operation in operations(document).values() for name in references(operation.get("requestBody"))}
+    assert bodies
+    for name in bodies:
+        assert document["components"]["schemas"][name.rpartition("/")[2]]["additionalProperties"] is False, name
+
+
 def examples(document: dict[str, Any], operation: dict[str, Any]) -> list[Any]:
     """The documented bodies of an operation."""
     content = operation["requestBody"]["content"]["application/json"]
