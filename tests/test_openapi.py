@@ -76,7 +76,9 @@ def test_the_document_lists_the_whole_api(document: dict[str, Any]) -> None:
 
 def test_every_operation_has_a_summary_a_description_and_a_name(document: dict[str, Any]) -> None:
     found = operations(document)
-    assert all(operation["summary"] and operation["description"] for operation in found.values())
+    for place, operation in found.items():
+        assert operation.get("summary"), place
+        assert operation.get("description"), place
     assert len({operation["operationId"] for operation in found.values()}) == len(found)
 
 
@@ -116,6 +118,13 @@ def test_every_body_has_an_example(document: dict[str, Any]) -> None:
     for place, operation in operations(document).items():
         if "application/json" in operation.get("requestBody", {}).get("content", {}):
             assert examples(document, operation), place
+
+
+def test_no_body_takes_fields_that_it_does_not_know(document: dict[str, Any]) -> None:
+    bodies = {name for operation in operations(document).values() for name in references(operation.get("requestBody"))}
+    assert bodies
+    for name in bodies:
+        assert document["components"]["schemas"][name.rpartition("/")[2]]["additionalProperties"] is False, name
 
 
 def examples(document: dict[str, Any], operation: dict[str, Any]) -> list[Any]:
@@ -187,6 +196,7 @@ def filled(operation: dict[str, Any], path: str, training_id: str) -> str:
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
             name = parameter["name"]
+            assert name == "training_id" or "examples" in parameter["schema"], f"{path}: no example of {name}"
             example = training_id if name == "training_id" else parameter["schema"]["examples"][0]
             path = path.replace(f"{{{name}}}", str(example))
     return path

@@ -18,6 +18,9 @@ from app.store.tables import clients
 PAGE = 500  # rows that are read at once: some 10 ms
 CHUNK = 500  # rows a statement: SQLite bounds the variables, Postgres the parameters
 
+_PROFILE = tuple(Profile.__slots__)
+_PLAIN = tuple(name for name in Client.__slots__ if name not in {"profile", "measured", "breaker"})
+
 
 class ClientRepository:
     """Registered clients, ordered by id."""
@@ -120,19 +123,12 @@ class ClientRepository:
 
 
 def _row(client: Client) -> dict[str, Any]:
-    profile = asdict(client.profile)
-    profile["tags"] = dict(client.profile.tags)
     return {
-        "id": client.id,
-        **profile,
-        "status": client.status,
+        **{name: getattr(client, name) for name in _PLAIN},
+        **{name: getattr(client.profile, name) for name in _PROFILE},
+        "tags": dict(client.profile.tags),
         "measured": asdict(client.measured),
         "breaker": asdict(client.breaker),
-        "rounds_selected": client.rounds_selected,
-        "rounds_completed": client.rounds_completed,
-        "last_seen_at": client.last_seen_at,
-        "created_at": client.created_at,
-        "updated_at": client.updated_at,
     }
 
 
@@ -140,25 +136,8 @@ def _client(row: Row[Any]) -> Client:
     breaker = dict(row.breaker)
     breaker["outcomes"] = tuple(breaker["outcomes"])
     return Client(
-        id=row.id,
-        profile=Profile(
-            url=row.url,
-            data_size=row.data_size,
-            data_distribution=row.data_distribution,
-            compute_capacity=row.compute_capacity,
-            bandwidth=row.bandwidth,
-            latency=row.latency,
-            reliability=row.reliability,
-            server_cost=row.server_cost,
-            tags=row.tags,
-            auth_token=row.auth_token,
-        ),
-        status=row.status,
+        profile=Profile(**{name: getattr(row, name) for name in _PROFILE}),
         measured=Measured(**row.measured),
         breaker=Breaker(**breaker),
-        rounds_selected=row.rounds_selected,
-        rounds_completed=row.rounds_completed,
-        last_seen_at=row.last_seen_at,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
+        **{name: getattr(row, name) for name in _PLAIN},
     )

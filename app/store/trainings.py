@@ -12,10 +12,7 @@ from app.domain.trainings import Training, TrainingConfig
 from app.store.tables import model_versions, trainings
 
 _CONFIG = TypeAdapter(TrainingConfig)
-_PLAIN = (
-    "id", "status", "stop_reason", "stop_detail", "current_round", "accuracy", "best_accuracy", "model", "stop_after",
-    "failed_in_row", "next_round_at", "paused_at", "created_at", "updated_at",
-)  # fmt: skip
+_PLAIN = tuple(name for name in Training.__slots__ if name not in {"config", "fence"})
 
 
 class TrainingRepository:

@@ -20,11 +20,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer
 
 from app.wire.errors import MalformedParameters
 
 Parameters = Mapping[str, npt.NDArray[Any]]
+Buffer = bytes | bytearray | memoryview
 
 MEDIA_TYPE = "application/vnd.safetensors"
 MAX_HEADER_BYTES = 100_000_000  # the bound of the reference implementation

@@ -1,12 +1,14 @@
 """The REST API and the agent protocol, against their pages."""
 
 import re
+from typing import get_args
 
 from fastapi import FastAPI
 
 from app import problems
+from app.domain.trainings import Aggregation
 from app.wire import codec
-from tests.docs.pages import page
+from tests.docs.pages import CODE, page
 
 OPERATION = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^\s`]*)`")
 
@@ -26,6 +28,12 @@ def test_every_field_of_requests_and_responses_is_named(app: FastAPI) -> None:
     schemas = app.openapi()["components"]["schemas"]
     fields = {name for schema in schemas.values() for name in schema.get("properties", {})}
     assert {name for name in fields if not re.search(rf"\b{name}\b", text)} == set()
+
+
+def test_the_aggregation_rules_are_listed() -> None:
+    table = page("rest.md").split("\n| `aggregation` | what it does |")[1].split("\n\n")[0]
+    listed = [rule for line in table.splitlines()[1:] for rule in CODE.findall(line.split("|")[1])]
+    assert sorted(listed) == sorted(get_args(Aggregation))
 
 
 def test_the_types_of_errors_are_listed_with_their_statuses() -> None:

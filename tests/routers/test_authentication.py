@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -20,11 +21,7 @@ TOKEN = "s3cr3t-of-edge-7"
 def operations(api: Api) -> list[tuple[str, str]]:
     """Every documented operation, with something in the place of its parameters."""
     paths = api.app.openapi()["paths"]
-    found = [
-        (method.upper(), path.format(client_id="edge-7", training_id="t", number=1))
-        for path, methods in paths.items()
-        for method in methods
-    ]
+    found = [(method.upper(), re.sub(r"\{\w+\}", "1", path)) for path, methods in paths.items() for method in methods]
     assert len(found) > 25
     return found
 

@@ -1,5 +1,6 @@
 """Domain values for the store to keep: complete, with plain defaults, and any field as a test wants it."""
 
+from dataclasses import fields
 from typing import Any
 
 from app.domain.clients import Client, Profile
@@ -37,3 +38,8 @@ def a_round(training_id: str = "t", number: int = 1, **fields: Any) -> Round:
 def version(round_number: int, digit: str, **fields: Any) -> ModelVersion:
     given: dict[str, Any] = {"training_id": "t", "sha256": digit * 64, "parent": None, "size": 8, "created_at": NOW}
     return ModelVersion(round=round_number, **(given | fields))
+
+
+def unsaid(*values: Any) -> set[str]:
+    """The fields of dataclasses that a sample leaves at their defaults: a column that is not kept would not show."""
+    return {field.name for value in values for field in fields(value) if getattr(value, field.name) == field.default}

@@ -11,7 +11,7 @@ from app.domain.clients import Client, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
 from app.store.clients import CHUNK
 from app.store.database import Database
-from tests.store.samples import NOW, client
+from tests.store.samples import NOW, client, unsaid
 
 FULL = Client(
     id="edge-7",
@@ -50,6 +50,10 @@ async def ids(db: Database, **query: Any) -> list[str]:
     given: dict[str, Any] = {"limit": 100, "after": None, "status": None, "tags": []}
     async with db.read() as tx:
         return [found.id for found in await tx.clients.page(**(given | query))]
+
+
+def test_the_sample_has_something_in_every_field() -> None:
+    assert unsaid(FULL, FULL.profile, FULL.measured, FULL.breaker) == set()
 
 
 @pytest.mark.parametrize("stored", [FULL, client("bare")], ids=["every-field", "no-optional-field"])

@@ -11,7 +11,7 @@ from app.domain.rounds import ENDED, OUTSTANDING, Participation, ParticipationSt
 from app.domain.selection.types import Plan
 from app.store.database import Database
 from app.store.rounds import PastSelection
-from tests.store.samples import NOW, a_round, training
+from tests.store.samples import NOW, a_round, training, unsaid
 
 PART = Participation(
     client_id="edge-7", status="received", attempts=2, reason="second", num_examples=10**13, loss=-0.5, accuracy=1.0,
@@ -54,6 +54,10 @@ async def add(db: Database, *rounds: Round) -> None:
 
 def parts(**statuses: ParticipationStatus) -> tuple[Participation, ...]:
     return tuple(Participation(client_id=name, status=status) for name, status in statuses.items())
+
+
+def test_the_sample_has_something_in_every_field() -> None:
+    assert unsaid(FULL, PART) == set()
 
 
 @pytest.mark.parametrize("stored", [FULL, a_round()], ids=["every-field", "no-optional-field"])

@@ -11,7 +11,7 @@ from app.domain.selection.types import Weights
 from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
 from app.store.database import Database
 from app.store.tables import trainings
-from tests.store.samples import NOW, training
+from tests.store.samples import NOW, training, unsaid
 
 FULL = Training(
     id="t",
@@ -52,6 +52,10 @@ FULL = Training(
     paused_at=NOW + 3,
     fence=5,
 )
+
+
+def test_the_sample_has_something_in_every_field() -> None:
+    assert unsaid(FULL) == set()
 
 
 @pytest.mark.parametrize("stored", [FULL, training()], ids=["every-field", "no-optional-field"])

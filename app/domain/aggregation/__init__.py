@@ -7,7 +7,7 @@ new model, both in the blocks that `blocks` reads; `rules` brings a training's c
 from app.domain.aggregation.blocks import Updates
 from app.domain.aggregation.mean import WEIGHTS
 from app.domain.aggregation.robust import BYZANTINE_CLIENTS, shortage
-from app.domain.aggregation.rules import NextModel, next_model
+from app.domain.aggregation.rules import ROBUST, NextModel, next_model
 from app.domain.aggregation.updates import (
     Parameters,
     UpdateFacts,
@@ -20,6 +20,7 @@ from app.domain.aggregation.updates import (
 
 __all__ = [
     "BYZANTINE_CLIENTS",
+    "ROBUST",
     "WEIGHTS",
     "NextModel",
     "Parameters",

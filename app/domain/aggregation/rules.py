@@ -1,6 +1,6 @@
 """From the updates of a round to the next global model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from app.domain.aggregation.robust import (
 from app.domain.aggregation.server import Optimiser, optimiser
 from app.domain.aggregation.updates import Parameters, UpdateFacts, is_floating
 from app.domain.errors import UnusableRound
-from app.domain.trainings import TrainingConfig
+from app.domain.trainings import Aggregation, TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +74,40 @@ def _blocks(updates: Updates, combine: Combine, step: Optimiser) -> Iterator[npt
 
 def combination(config: TrainingConfig, updates: Updates, facts: Sequence[UpdateFacts]) -> Combine:
     """The training's rule over these updates. Raises `UnusableRound` where they are too few or have no weight."""
-    rule, count = config.aggregation, len(updates)
+    rule = config.aggregation
     if rule in WEIGHTS:
         return weighted_mean(updates, [WEIGHTS[rule](fact) for fact in facts])
-    byzantine = int(config.hyperparameter("server_byzantine_clients", BYZANTINE_CLIENTS))
-    if problem := shortage(rule, count, byzantine):
+    if problem := shortage(rule, len(updates), byzantine_clients(config)):
         raise UnusableRound(problem)
-    if rule == "trimmed_mean":
-        return trimmed_mean(updates, config.hyperparameter("server_trim_fraction", TRIM_FRACTION))
-    if rule == "krum":
-        return krum(updates, byzantine, keep=1)
-    if rule == "multi_krum":
-        return krum(updates, byzantine, keep=count - byzantine - 2)
-    return geometric_median(updates) if rule == "geometric_median" else median(updates)
+    return ROBUST[rule](updates, config)
+
+
+def byzantine_clients(config: TrainingConfig) -> int:
+    """How many hostile updates a training's rule is to stand."""
+    return int(config.hyperparameter("server_byzantine_clients", BYZANTINE_CLIENTS))
+
+
+def _trimmed_mean(updates: Updates, config: TrainingConfig) -> Combine:
+    return trimmed_mean(updates, config.hyperparameter("server_trim_fraction", TRIM_FRACTION))
+
+
+def _krum(updates: Updates, config: TrainingConfig) -> Combine:
+    return krum(updates, byzantine_clients(config), keep=1)
+
+
+def _multi_krum(updates: Updates, config: TrainingConfig) -> Combine:
+    byzantine = byzantine_clients(config)
+    return krum(updates, byzantine, keep=len(updates) - byzantine - 2)
+
+
+# Every rule is here or in `WEIGHTS`.
+ROBUST: Mapping[Aggregation, Callable[[Updates, TrainingConfig], Combine]] = {
+    "median": lambda updates, _config: median(updates),
+    "trimmed_mean": _trimmed_mean,
+    "krum": _krum,
+    "multi_krum": _multi_krum,
+    "geometric_median": lambda updates, _config: geometric_median(updates),
+}
 
 
 def _as_dtype(name: str, value: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

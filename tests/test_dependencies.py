@@ -1,0 +1,95 @@
+"""What is declared, what is imported, and what the page about dependencies says of both."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections import defaultdict
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+OURS = ("app", "migrations", "tests", "examples", "benchmarks")
+ELSEWHERE = {"torch", "flwr"}  # installed by whoever runs the example or the benchmark that imports them
+STANDARD = sys.stdlib_module_names | {"compression"}  # the latter from Python 3.14 on
+GROUPS = {"At run time": "dependencies", "For the demo": "demo", "For development": "dev"}
+
+
+@cache
+def declared(group: str) -> frozenset[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] if group == "dependencies" else project["optional-dependencies"][group]
+    return frozenset(canonicalize_name(Requirement(line).name) for line in lines)
+
+
+@cache
+def listed(heading: str) -> dict[str, str]:
+    """The packages of a table, and where each is used."""
+    text = (ROOT / "docs" / "dependencies.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    _, _, *table = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    return {canonicalize_name(name.strip()): where.strip() for name, _, where, *_ in table}
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """The packages outside the standard library and this project that a file names in its imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module)
+    tops = {module.partition(".")[0] for module in found} - STANDARD - {*OURS} - ELSEWHERE
+    return frozenset(name for top in tops for name in packages().get(top, [f"nobody's {top}"]))
+
+
+@cache
+def packages() -> dict[str, list[str]]:
+    """Of each module at the top of an installed package, whose it is."""
+    found = metadata.packages_distributions()
+    return {top: [canonicalize_name(name) for name in names] for top, names in found.items()}
+
+
+@cache
+def users() -> dict[str, set[Path]]:
+    """Of each package the files that import it."""
+    found = defaultdict(set)
+    for top in OURS:
+        for path in (ROOT / top).rglob("*.py"):
+            for name in imported(path):
+                found[name].add(path)
+    return found
+
+
+@pytest.mark.parametrize(("heading", "group"), GROUPS.items())
+def test_the_page_lists_what_is_declared(heading: str, group: str) -> None:
+    assert sorted(listed(heading)) == sorted(declared(group))
+
+
+@pytest.mark.parametrize("heading", GROUPS)
+def test_a_package_is_imported_in_every_place_that_the_page_names_or_nowhere(heading: str) -> None:
+    for name, where in listed(heading).items():
+        files = users().get(name, set())
+        if where.startswith("not imported: "):
+            assert not files, name
+            continue
+        places = [ROOT / place for place in re.findall(r"`([^`]+)`", where)]
+        assert places, name
+        for place in places:
+            assert any(file.is_relative_to(place) for file in files), f"{name} in {place}"
+
+
+def test_what_is_imported_is_declared() -> None:
+    for name, files in users().items():
+        for file in files:
+            allowed = declared("dependencies")
+            if file.is_relative_to(ROOT / "app" / "demo"):
+                allowed |= declared("demo")
+            elif not file.is_relative_to(ROOT / "app"):
+                allowed |= declared("demo") | declared("dev")
+            assert name in allowed, f"{name} in {file.relative_to(ROOT)}"
