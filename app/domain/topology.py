@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -70,52 +71,25 @@ def topology_stats(connectivity: Connectivity, clients: Sequence[Candidate]) -> 
     )
 
 
-def cohesion(costs: sparse.csr_array) -> tuple[int, int]:
-    """How many connected parts there are, and how many links are bridges.
+def backbone(costs: sparse.csr_array) -> Any:
+    """A networkx graph of fewer than 2 N links that has the same components and the same bridges.
 
-    A bridge is in every spanning forest; a link of one forest that is none lies on a cycle through what a second forest
-    takes of the rest (Nagamochi, Ibaraki, "A linear-time algorithm for finding a sparse k-connected spanning subgraph
-    of a k-connected graph", 1992). Each link of the second closes such a cycle with the way between its ends in the
-    first. What is known to lie on cycles together is gathered at its highest node, so that no link is walked twice.
+    It is a spanning forest, and one of what that leaves. A bridge is in every spanning forest; a link of the first that
+    is none lies on a cycle, whose other links the two forests replace (Nagamochi, Ibaraki, "A linear-time algorithm for
+    finding a sparse k-connected spanning subgraph of a k-connected graph", 1992).
 
     Args:
         costs: N by N, symmetric; an explicit zero is a link.
     """
+    import networkx as nx  # noqa: PLC0415  (nobody should wait for it who asks for something else)
+
     links = sparse.csr_array((np.ones(costs.nnz), costs.indices, costs.indptr), shape=costs.shape)
-    forest = csgraph.minimum_spanning_tree(links)
-    rest = csgraph.minimum_spanning_tree(links - forest - forest.T)
-    parts, above, depth = _rooted(forest)
-    highest = list(range(len(above)))
-
-    def top(node: int) -> int:
-        while highest[node] != node:
-            highest[node] = node = highest[highest[node]]
-        return node
-
-    bridges = int(forest.nnz)
-    for ends in zip(*(side.tolist() for side in rest.nonzero()), strict=True):
-        one, other = map(top, ends)
-        while one != other:
-            lower, other = (one, other) if depth[one] >= depth[other] else (other, one)
-            highest[lower] = above[lower]
-            bridges -= 1
-            one = top(lower)
-    return parts, bridges
-
-
-def _rooted(forest: sparse.csr_array) -> tuple[int, list[int], list[int]]:
-    """How many trees there are, and for each node the one above it and its depth; a last node is above all roots."""
-    count = forest.shape[0]
-    parts, tree_of = csgraph.connected_components(forest, directed=False)
-    roots = np.unique(tree_of, return_index=True)[1]
-    of, to = forest.nonzero()
-    ends = np.concatenate([of, np.full(parts, count)]), np.concatenate([to, roots])
-    rooted = sparse.csr_array((np.ones(len(ends[0])), ends), shape=(count + 1, count + 1))
-    order, above = csgraph.breadth_first_order(rooted, count, directed=False)
-    depth = [0] * (count + 1)
-    for node in order[1:].tolist():
-        depth[node] = depth[above[node]] + 1
-    return int(parts), above.tolist(), depth
+    first = csgraph.minimum_spanning_tree(links)
+    second = csgraph.minimum_spanning_tree(links - first - first.T)
+    graph = nx.Graph()
+    graph.add_nodes_from(range(costs.shape[0]))
+    graph.add_edges_from(zip(*(first + second).nonzero(), strict=True))
+    return graph
 
 
 def _shape(connectivity: Connectivity, client_ids: tuple[str, ...]) -> _Shape:
@@ -128,12 +102,14 @@ def _shape(connectivity: Connectivity, client_ids: tuple[str, ...]) -> _Shape:
 
 
 def _measured(links: Connectivity) -> _Shape:
-    components, bridges = cohesion(links.costs)
+    import networkx as nx  # noqa: PLC0415  (as above)
+
+    graph = backbone(links.costs)
     central = betweenness(links.costs).tolist()
     return _Shape(
         num_edges=links.num_edges,
-        components=components,
-        bridges=bridges,
+        components=nx.number_connected_components(graph),
+        bridges=sum(1 for _ in nx.bridges(graph)),
         betweenness=dict(zip(links.client_ids, central, strict=True)),
     )
 

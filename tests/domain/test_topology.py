@@ -3,14 +3,13 @@
 from dataclasses import asdict
 
 import networkx as nx
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.selection import Candidate
-from app.domain.topology import cohesion, topology_stats
+from app.domain.topology import topology_stats
 
 
 def client(name: str, *, data_size: int = 100, bandwidth: float = 10, latency: float = 5) -> Candidate:
@@ -66,26 +65,6 @@ def test_components_and_bridges_are_those_of_the_whole_graph(cells: dict[tuple[i
 
     assert stats.components == nx.number_connected_components(whole)
     assert stats.bridges == sum(1 for _ in nx.bridges(whole))
-
-
-@pytest.mark.parametrize(("clients", "links"), [(300, 100), (300, 300), (300, 600), (2, 1), (1, 0)])
-@pytest.mark.parametrize("seed", range(5))
-def test_so_they_are_in_larger_graphs_with_few_and_with_many_links(clients: int, links: int, seed: int) -> None:
-    drawn = np.random.default_rng(seed).integers(0, clients, (links, 2))
-    whole = nx.Graph([(one, other) for one, other in drawn.tolist() if one != other])
-    whole.add_nodes_from(range(clients))
-
-    found = cohesion(nx.to_scipy_sparse_array(whole, nodelist=range(clients), format="csr"))
-
-    assert found == (nx.number_connected_components(whole), sum(1 for _ in nx.bridges(whole)))
-
-
-def test_a_long_chain_is_all_bridges_until_its_ends_are_joined() -> None:
-    clients = range(5000)
-    chain = nx.path_graph(clients)
-    assert cohesion(nx.to_scipy_sparse_array(chain, nodelist=clients, format="csr")) == (1, 4999)
-    chain.add_edge(0, 4999)
-    assert cohesion(nx.to_scipy_sparse_array(chain, nodelist=clients, format="csr")) == (1, 0)
 
 
 def test_the_clients_that_are_asked_about_decide_also_the_second_time() -> None:
