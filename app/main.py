@@ -83,7 +83,7 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     for router in (clients, connectivity, strategies, selections, trainings, rounds, models):
-        app.include_router(router.router, dependencies=[BearerKey], responses=problems.responses(401, 422, 503))
+        app.include_router(router.router, dependencies=[BearerKey], responses=openapi.responses(401, 422, 503))
     app.include_router(operations.router)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     Instrumentator(registry=system.metrics.registry, excluded_handlers=["/metrics"]).instrument(app)
