@@ -35,7 +35,7 @@ class EventRepository:
         self._connection = connection
         self._pending: list[dict[str, Any]] = []
 
-    async def append(  # the fields of one event
+    async def append(
         self,
         event_type: str,
         now: float,
