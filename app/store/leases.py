@@ -40,10 +40,6 @@ class LeaseRepository:
         self._connection = connection
         self._clock = clock
 
-    async def now(self) -> float:
-        """The database's clock, unix seconds."""
-        return float((await self._connection.execute(select(self._clock))).scalar_one())
-
     async def claimable(self) -> bool:
         """Whether `claim` would find something now."""
         free = select(trainings.c.id).where(trainings.c.status == "running", trainings.c.lease_until < self._clock)

@@ -136,7 +136,7 @@ class RoundEngine:
         spool = self._files.spool(value)
         async with self._db.read() as tx:
             base = await tx.models.find(value.training_id, value.base_model or "")
-            since = await tx.leases.now()
+            since = await tx.now()
         await self._recover(training, value)
         try:
             stored, state = await asyncio.to_thread(self._files.aggregate, training.config, value, base, spool)
@@ -232,7 +232,7 @@ class RoundEngine:
                 async with asyncio.timeout(patience):
                     received = await self._caller.initial_model(clients[client_id].profile, spool)
                 async with self._db.glance() as tx:
-                    since = await tx.leases.now()
+                    since = await tx.now()
                 stored = await asyncio.to_thread(self._files.adopt_initial, spool, received)
             except (AgentFailed, Invalid, WireError, TimeoutError) as error:
                 reason = str(error) or "did not answer in time"
