@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -146,29 +146,31 @@ class Participants:
 
         Nothing depends on it: an agent that is not told drops what it has by itself. One whose breaker is open is not.
         """
-
-        async def errand(client: Client) -> None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FORGET_SECONDS):
-                    await self._dispatcher.forget(client, task_id(value.training_id, value.number, client.id, kind))
-
-        async def errands(clients: list[Client]) -> None:
-            try:
-                shut_out = await self._breakers.open_among([client.id for client in clients])
-            except (SQLAlchemyError, OSError) as error:
-                if not is_outage(error):
-                    raise
-                return
-            await asyncio.gather(*(errand(client) for client in clients if client.id not in shut_out))
-
-        if told := list(clients):
-            task = asyncio.create_task(errands(told))
-            self._errands.add(task)
-            task.add_done_callback(self._errands.discard)
+        tasks = [(client, task_id(value.training_id, value.number, client.id, kind)) for client in clients]
+        if tasks:
+            errand = asyncio.create_task(self._forget(tasks))
+            self._errands.add(errand)
+            errand.add_done_callback(self._errands.discard)
 
     async def drain(self) -> None:
         """Wait for errands at agents that are still under way."""
         await asyncio.gather(*self._errands, return_exceptions=True)
+
+    async def _forget(self, tasks: Sequence[tuple[Client, str]]) -> None:
+        """Tell every client at once to forget its task."""
+        try:
+            shut_out = await self._breakers.open_among([client.id for client, _ in tasks])
+        except (SQLAlchemyError, OSError) as error:
+            if not is_outage(error):
+                raise
+            return
+
+        async def tell(client: Client, task: str) -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FORGET_SECONDS):
+                    await self._dispatcher.forget(client, task)
+
+        await asyncio.gather(*(tell(client, task) for client, task in tasks if client.id not in shut_out))
 
     async def _checked(self, phase: Phase, part: Participation, client: Client, run: TaskRun) -> Participation:
         """The participation with its update checked; a bad one counts against the client."""
