@@ -10,10 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.clock import Clock
 from app.domain.aggregation import update_quality
 from app.domain.clients import Client
-from app.domain.errors import UpdateRejected
+from app.domain.errors import Invalid, UpdateRejected
 from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig, Uploads
+from app.services.agents import AgentCaller, AgentFailed
 from app.services.breakers import Breakers
 from app.services.dispatch import Assignment, Dispatcher, TaskRun
 from app.services.rounds.files import RoundFiles
@@ -24,6 +25,7 @@ from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.wire.codec import Packed
 from app.wire.compression import IDENTITY
+from app.wire.errors import WireError
 from app.wire.tasks import Task, TaskKind, TaskResult, task_id
 
 FORGET_SECONDS = 10.0
@@ -78,14 +80,47 @@ class Participants:
     """Runs clients' tasks and settles what they gave."""
 
     def __init__(
-        self, *, clock: Clock, dispatcher: Dispatcher, breakers: Breakers, files: RoundFiles, ledger: RoundLedger
+        self,
+        *,
+        clock: Clock,
+        caller: AgentCaller,
+        dispatcher: Dispatcher,
+        breakers: Breakers,
+        files: RoundFiles,
+        ledger: RoundLedger,
     ) -> None:
         self._clock = clock
+        self._caller = caller
         self._dispatcher = dispatcher
         self._breakers = breakers
         self._files = files
         self._ledger = ledger
         self._errands: set[asyncio.Task[None]] = set()
+
+    async def initial_model(
+        self, client: Client, spool: ModelStore, patience: float, *, force: bool
+    ) -> tuple[StoredFile, float]:
+        """Ask a client for parameters to begin with, for at most `patience` seconds.
+
+        Gives the file in the model store, and the `since` that `RoundLedger.initial_model` wants with it. `force` is
+        that of `Breaker.admit`.
+
+        Raises:
+            AgentFailed: the client could not be asked, or has no model to give.
+        """
+        if not await self._breakers.admit(client.id, patience, force=force):
+            raise AgentFailed(f"the breaker of client {client.id!r} is not closed")
+        try:
+            async with asyncio.timeout(patience):
+                received = await self._caller.initial_model(client.profile, spool)
+            since = await self._ledger.now()
+            stored = await asyncio.to_thread(self._files.adopt_initial, spool, received)
+        except (AgentFailed, Invalid, WireError, TimeoutError) as error:
+            await self._breakers.fail(client.id)
+            raise AgentFailed(f"client {client.id!r}: {str(error) or 'did not answer in time'}") from error
+        if client.breaker.state != "closed":
+            await self._breakers.succeed(client.id)
+        return stored, since
 
     async def fit(
         self, lease: Lease, phase: Phase, part: Participation, client: Client | None, *, resumed: bool
