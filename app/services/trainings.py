@@ -7,6 +7,7 @@ write for it any more, wherever its work stands.
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Literal
 
 from app.clock import Clock
 from app.domain.errors import UnknownStrategy
@@ -54,7 +55,7 @@ class Trainings:
         async with self._db.read() as tx:
             return await tx.trainings.page(limit=limit, after=after)
 
-    async def start(self, training_id: str, event: TrainingEvent = "start") -> Training:
+    async def start(self, training_id: str, event: Literal["start", "resume"] = "start") -> Training:
         """Let it run on its own. Raises `NotFound`, `StateForbids`."""
         async with self._db.begin() as tx:
             training = await self._moved(tx, await tx.trainings.get(training_id, for_update=True), event)
