@@ -117,6 +117,7 @@ class ProblemResponse(JSONResponse):
 def problem(
     kind: Kind, detail: str, fields: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
+    """The answer to an error of this kind; `headers` go beside the kind's own, or in their place."""
     body: dict[str, Any] = {
         "type": f"urn:tcsfeel:problem:{kind.name}",
         "title": kind.title,

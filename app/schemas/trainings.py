@@ -152,6 +152,7 @@ class CreateTraining(RequestModel):
         return self
 
     def config(self, defaults: TrainingSettings) -> TrainingConfig:
+        """What is stored: the target and the number of rounds are those of `defaults` where they were left out."""
         rules = self.selection
         return TrainingConfig(
             name=self.name,

@@ -91,9 +91,11 @@ class ClientRepository:
         return await self._those(ids, CHUNK, select(clients))
 
     async def ids(self) -> list[str]:
+        """Of every client, in their order."""
         return list((await self._connection.execute(select(clients.c.id).order_by(clients.c.id))).scalars())
 
     async def count_by_status(self) -> dict[ClientStatus, int]:
+        """A status that no client has is left out."""
         query = select(clients.c.status, func.count()).group_by(clients.c.status)
         return {row[0]: row[1] for row in await self._connection.execute(query)}
 

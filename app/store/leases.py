@@ -36,6 +36,8 @@ class Fenced(Exception):
 
 
 class LeaseRepository:
+    """Leases, in the rows of their trainings. `clock` is the database's, unix seconds."""
+
     def __init__(self, connection: AsyncConnection, clock: ColumnElement[float]) -> None:
         self._connection = connection
         self._clock = clock

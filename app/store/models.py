@@ -39,6 +39,8 @@ class MeasuredVersion:
 
 
 class ModelVersionRepository:
+    """Versions by training and round, those that were removed included."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 

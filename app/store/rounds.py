@@ -35,6 +35,7 @@ class RoundRepository:
         self._connection = connection
 
     async def add(self, value: Round) -> None:
+        """Add a round without its participations; they are known, and added, once it is planned."""
         await self._connection.execute(insert(rounds).values(_row(value)))
 
     async def put(self, value: Round) -> None:
@@ -43,6 +44,7 @@ class RoundRepository:
         await self._connection.execute(update(rounds).where(_is(value.training_id, value.number)).values(row))
 
     async def add_participations(self, value: Round) -> None:
+        """Add a round's participations; their order is their rank."""
         rows = [
             {"training_id": value.training_id, "round": value.number, "rank": rank, **asdict(participation)}
             for rank, participation in enumerate(value.participations)

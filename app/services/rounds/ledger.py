@@ -57,6 +57,7 @@ class RoundLedger:
 
     @asynccontextmanager
     async def owned(self, lease: Lease) -> AsyncIterator[Transaction]:
+        """A write transaction of whoever owns the training. Raises `Fenced`."""
         # In a queue here, not at the training's row: a hundred participations that settle would wait there with a
         # connection each, and leave none for anybody else.
         queue = self._queues.setdefault(lease.training_id, asyncio.Lock())

@@ -50,6 +50,7 @@ class Phase:
         return sum(run.bytes_sent + run.bytes_received for run in self.runs.values())
 
     def assignment(self, client: Client, now: float) -> Assignment:
+        """One client's task, the same for every owner but for the seconds that it has left, which are at least 1."""
         task = Task(
             id=task_id(self.value.training_id, self.value.number, client.id, self.kind),
             kind=self.kind,
