@@ -25,6 +25,7 @@ _bearer = HTTPBearer(auto_error=False, description="The admin key")
 
 
 def wired(request: Request) -> System:
+    """The services behind the application that a request has come to."""
     found: System = request.app.state.system
     return found
 

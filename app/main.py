@@ -45,7 +45,7 @@ from app.settings import Settings
 from app.store import migrations
 from app.store.bucket import BucketStore
 from app.store.database import Database
-from app.store.model_store import ModelStore
+from app.store.model_store import ModelFiles, ModelStore
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     for router in (clients, connectivity, strategies, selections, trainings, rounds, models):
-        app.include_router(router.router, dependencies=[BearerKey], responses=problems.responses(401, 422, 503))
+        app.include_router(router.router, dependencies=[BearerKey], responses=openapi.responses(401, 422, 503))
     app.include_router(operations.router)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     Instrumentator(registry=system.metrics.registry, excluded_handlers=["/metrics"]).instrument(app)
@@ -98,16 +98,10 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
     db = Database(settings.database_url, pool_size=settings.database.pool_size)
-    directory, bucket = ModelStore(settings.model_directory), settings.models.bucket
-    models = directory if bucket is None else BucketStore(bucket, directory)
+    models, copies = _model_files(settings)
     files = RoundFiles(models, settings.data_dir / "spool")
     retention = ModelRetention(
-        db=db,
-        files=models,
-        copies=None if bucket is None else directory,
-        clock=clock,
-        metrics=metrics,
-        delay=settings.models.removal_delay_seconds,
+        db=db, files=models, copies=copies, clock=clock, metrics=metrics, delay=settings.models.removal_delay_seconds
     )
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
     breakers = Breakers(db, clock, metrics, rng)
@@ -117,17 +111,10 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     dispatcher = Dispatcher(
         caller=caller, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
     )
-    participants = Participants(clock=clock, dispatcher=dispatcher, breakers=breakers, files=files, ledger=ledger)
-    engine = RoundEngine(
-        db=db,
-        clock=clock,
-        planner=planner,
-        caller=caller,
-        participants=participants,
-        breakers=breakers,
-        files=files,
-        ledger=ledger,
+    participants = Participants(
+        clock=clock, caller=caller, dispatcher=dispatcher, breakers=breakers, files=files, ledger=ledger
     )
+    engine = RoundEngine(db=db, clock=clock, planner=planner, participants=participants, files=files, ledger=ledger)
     return System(
         settings=settings,
         admin_key=AdminKey.load(settings),
@@ -152,6 +139,12 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         prober=HealthProber(db, caller, settings.health, clock),
         housekeeper=Housekeeper(db, files, retention),
     )
+
+
+def _model_files(settings: Settings) -> tuple[ModelFiles, ModelStore | None]:
+    """What keeps models, and where that is a bucket this machine's copies of them."""
+    directory, bucket = ModelStore(settings.model_directory), settings.models.bucket
+    return (directory, None) if bucket is None else (BucketStore(bucket, directory), directory)
 
 
 @contextlib.asynccontextmanager

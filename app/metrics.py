@@ -4,6 +4,7 @@ One `Metrics` belongs to one registry, so that two applications in one process (
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -25,52 +26,34 @@ class Metrics:
         self._max_clients = max_clients
         self._clients = 0
         self._shown: dict[str, None] = {}  # trainings with an accuracy, in the order of their last round
-        self._round_accuracy = Gauge(
-            "federated_round_accuracy", "Measured accuracy of the newest model", ["training"], registry=registry
-        )
-        self._communication_bytes = Counter(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._round_accuracy = gauge("federated_round_accuracy", "Measured accuracy of the newest model", ["training"])
+        self._communication_bytes = counter(
             "federated_communication_bytes",
             "Bytes of bodies that crossed the coordinator's links",
             ["client", "direction"],
-            registry=registry,
         )
-        self.selection_duration = Histogram(
-            "federated_selection_duration_seconds", "Time to plan one round", buckets=_SECONDS, registry=registry
+        self.selection_duration = histogram(
+            "federated_selection_duration_seconds", "Time to plan one round", buckets=_SECONDS
         )
-        self.rounds = Counter("federated_rounds", "Rounds that ended", ["outcome"], registry=registry)
-        self.round_duration = Histogram(
-            "federated_round_duration_seconds",
-            "Time of one round",
-            ["outcome"],
-            buckets=_ROUND_SECONDS,
-            registry=registry,
+        self.rounds = counter("federated_rounds", "Rounds that ended", ["outcome"])
+        self.round_duration = histogram(
+            "federated_round_duration_seconds", "Time of one round", ["outcome"], buckets=_ROUND_SECONDS
         )
-        self.participations = Counter(
-            "federated_participations", "Participations that ended", ["outcome"], registry=registry
+        self.participations = counter("federated_participations", "Participations that ended", ["outcome"])
+        self.updates = counter(
+            "federated_updates", "Updates that were received, by the form they came in", ["encoding", "coding"]
         )
-        self.updates = Counter(
-            "federated_updates", "Updates that were received, by the form they came in", ["encoding", "coding"],
-            registry=registry,
-        )  # fmt: skip
-        self.breaker_changes = Counter(
-            "federated_breaker_state_changes", "Breakers that came into a state", ["state"], registry=registry
-        )
-        self.open_breakers = Gauge("federated_open_breakers", "Breakers that are not closed", registry=registry)
-        self.clients = Gauge("federated_clients", "Registered clients", ["status"], registry=registry)
-        self.tasks_in_flight = Gauge("federated_tasks_in_flight", "Tasks handed over and not ended", registry=registry)
-        self.tick_age = Gauge(
-            "federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick", registry=registry
-        )
-        self.lease_takeovers = Counter(
-            "federated_lease_takeovers", "Trainings taken over from another owner", registry=registry
-        )
-        self.fenced_writes = Counter(
-            "federated_fenced_writes", "Writes refused because the lease was lost", registry=registry
-        )
-        self.model_files_removed = Counter(
-            "federated_model_files_removed",
-            "Files of models and optimisers' states that were removed",
-            registry=registry,
+        self.breaker_changes = counter("federated_breaker_state_changes", "Breakers that came into a state", ["state"])
+        self.open_breakers = gauge("federated_open_breakers", "Breakers that are not closed")
+        self.clients = gauge("federated_clients", "Registered clients", ["status"])
+        self.tasks_in_flight = gauge("federated_tasks_in_flight", "Tasks handed over and not ended")
+        self.tick_age = gauge("federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick")
+        self.lease_takeovers = counter("federated_lease_takeovers", "Trainings taken over from another owner")
+        self.fenced_writes = counter("federated_fenced_writes", "Writes refused because the lease was lost")
+        self.model_files_removed = counter(
+            "federated_model_files_removed", "Files of models and optimisers' states that were removed"
         )
 
     def count_participation(self, status: str, encoding: str, coding: str) -> None:

@@ -1,15 +1,41 @@
-"""The OpenAPI document, with what FastAPI cannot see: models that no handler names by its types."""
+"""The OpenAPI document, with what FastAPI cannot see: how operations fail, and models that no handler names."""
 
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.problems import MEDIA_TYPE
 from app.schemas.connectivity import ReplaceConnectivity
 from app.schemas.problems import Problem
 
 UNSEEN: tuple[type[BaseModel], ...] = (Problem, ReplaceConnectivity)
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def responses(*statuses: int, also: Responses | None = None) -> Responses:
+    """The error responses of an operation for its OpenAPI entry, and others that it has."""
+    errors: Responses = {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in sorted(statuses)
+    }
+    return errors | (also or {})
+
+
+def with_headers(**descriptions: str) -> dict[str, Any]:
+    """The headers of a response, for its OpenAPI entry."""
+    return {
+        "headers": {
+            name.replace("_", "-"): {"description": text, "schema": {"type": "string"}}
+            for name, text in descriptions.items()
+        }
+    }
 
 
 def install(app: FastAPI) -> None:

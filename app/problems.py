@@ -105,21 +105,6 @@ def kind_of(error: Exception) -> Kind:
     return next(CATALOG[cls] for cls in type(error).__mro__ if cls in CATALOG)
 
 
-Responses = dict[int | str, dict[str, Any]]
-
-
-def responses(*statuses: int, also: Responses | None = None) -> Responses:
-    """The error responses of an operation for its OpenAPI entry, and others that it has."""
-    errors_by_status: Responses = {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status in sorted(statuses)
-    }
-    return errors_by_status | (also or {})
-
-
 class ProblemResponse(JSONResponse):
     """Problem details. Text that UTF-8 cannot hold, such as half of a surrogate pair that was sent, becomes ``?``."""
 
@@ -129,19 +114,10 @@ class ProblemResponse(JSONResponse):
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
-def with_headers(**descriptions: str) -> dict[str, Any]:
-    """The headers of a response, for its OpenAPI entry."""
-    return {
-        "headers": {
-            name.replace("_", "-"): {"description": text, "schema": {"type": "string"}}
-            for name, text in descriptions.items()
-        }
-    }
-
-
 def problem(
     kind: Kind, detail: str, fields: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
+    """The answer to an error of this kind; `headers` go beside the kind's own, or in their place."""
     body: dict[str, Any] = {
         "type": f"urn:tcsfeel:problem:{kind.name}",
         "title": kind.title,

@@ -40,7 +40,10 @@ class _Section(BaseModel):
 
 
 class DatabaseSettings(_Section):
-    """`url` is ``sqlite+aiosqlite:///path`` or ``postgresql+asyncpg://…``; by default a file in the data directory."""
+    """`url` is ``sqlite+aiosqlite:///path`` or ``postgresql+asyncpg://…``; by default a file in the data directory.
+
+    Up to twice `pool_size` connections are open. `migrate_on_start` is about Postgres; SQLite is always migrated.
+    """
 
     url: str | None = None
     migrate_on_start: bool = False
@@ -126,6 +129,8 @@ class ModelSettings(_Section):
 
 
 class AuthSettings(_Section):
+    """Without an `admin_key` the first start makes one. It is sent in a header."""
+
     enabled: bool = True
     admin_key: SecretStr | None = None
 
@@ -172,6 +177,8 @@ class AgentSettings(_Section):
 
 
 class CoordinatorSettings(_Section):
+    """Whether this process drives trainings, how soon another takes over, and how long stopping may take (seconds)."""
+
     enabled: bool = True
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15.0
     tick_seconds: Annotated[float, Field(gt=0, le=60)] = 0.2
@@ -179,6 +186,8 @@ class CoordinatorSettings(_Section):
 
 
 class HealthSettings(_Section):
+    """How often a sign of life is due from a client, in seconds."""
+
     interval_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.connection import DEFAULT_SERVER, AsJson, Connection, Key, Server, fail
+from app.domain.trainings import FINAL
 
-ENDED = {"completed", "failed", "cancelled"}
 POLL_SECONDS = 0.5
 
 
@@ -98,7 +98,7 @@ def _follow(api: Connection, training_id: str, *, as_json: bool) -> None:
             if item["number"] > shown and item["ended_at"] is not None:
                 shown = item["number"]
                 typer.echo(json.dumps(item) if as_json else _line(item))
-        if training["status"] in ENDED:
+        if training["status"] in FINAL:
             break
         time.sleep(POLL_SECONDS)
     typer.echo(json.dumps(training) if as_json else f"{training['status']}: {training['stop_reason']}")

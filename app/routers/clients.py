@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Path, Query, Response, status
 
 from app.deps import ApiRoute, AppBreakers, AppClients
 from app.domain.errors import Invalid
-from app.problems import responses, with_headers
+from app.openapi import responses, with_headers
 from app.schemas.clients import (
     HEARTBEATS,
     BreakerOut,
@@ -48,7 +48,7 @@ async def register_clients(body: RegisterClients, clients: AppClients) -> Client
 
 
 @router.get("", responses=responses(422))
-async def list_clients(  # the filters of one list
+async def list_clients(
     clients: AppClients,
     status: Annotated[Literal["healthy", "suspect", "down"] | None, Query()] = None,
     tag: Tag = [],  # noqa: B006  (FastAPI copies defaults)

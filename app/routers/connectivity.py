@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response, status
 
 from app.deps import ApiRoute, AppConnectivity
-from app.problems import responses, with_headers
+from app.openapi import responses, with_headers
 from app.routers.matrices import reader_of, writer_for
 from app.routers.preconditions import IfNoneMatch, is_current
 from app.schemas.connectivity import (

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
 from app.deps import ApiRoute, AppModels
-from app.problems import responses, with_headers
+from app.openapi import responses, with_headers
 from app.routers.preconditions import IfNoneMatch, PartOfFile, is_current
 from app.routers.trainings import Id
 from app.schemas.models import ListedModelOut, ModelVersionOut

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Path, Response, status
 
 from app.deps import ApiRoute, AppSelections, AppTrainings, Idempotent
 from app.domain.rounds import ENDED
-from app.problems import responses, with_headers
+from app.openapi import responses, with_headers
 from app.routers.trainings import Id
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.rounds import RoundOut

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.deps import ApiRoute, AppSelections
-from app.problems import responses
+from app.openapi import responses
 from app.schemas.selections import PlanSelection, SelectionOut
 
 router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)

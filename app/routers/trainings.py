@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response, status
 
 from app.deps import ApiRoute, AppSettings, AppTrainings, Idempotent
-from app.problems import responses, with_headers
+from app.openapi import responses, with_headers
 from app.schemas.fields import ID_PATTERN
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.trainings import CreateTraining, TrainingOut

@@ -209,7 +209,7 @@ class BreakerOut(ResponseModel):
 
     @classmethod
     def of(cls, breaker: Breaker) -> "BreakerOut":
-        return cls(**{name: getattr(breaker, name) for name in cls.model_fields})
+        return cls.model_validate(breaker)
 
 
 class ClientOut(ResponseModel):
@@ -236,13 +236,12 @@ class ClientOut(ResponseModel):
 
     @classmethod
     def of(cls, client: Client) -> "ClientOut":
-        profile, measured = client.profile, client.measured
         return cls(
             id=client.id,
-            **{name: getattr(profile, name) for name in _SHOWN},
+            **{name: getattr(client.profile, name) for name in _SHOWN},
             status=client.status,
             breaker=client.breaker.state,
-            measured=MeasuredOut(**{name: getattr(measured, name) for name in MeasuredOut.model_fields}),
+            measured=MeasuredOut.model_validate(client.measured),
             rounds_selected=client.rounds_selected,
             rounds_completed=client.rounds_completed,
             last_seen_at=client.last_seen_at,

@@ -109,4 +109,4 @@ class TopologyOut(ResponseModel):
 
     @classmethod
     def of(cls, stats: TopologyStats) -> "TopologyOut":
-        return cls(**{name: getattr(stats, name) for name in cls.model_fields})
+        return cls.model_validate(stats)

@@ -33,9 +33,9 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """What is answered; unknown values stay out by construction."""
+    """What is answered: made of a value that has the fields as attributes, among others that stay inside."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 def wrong_fields(rules: Iterable[tuple[tuple[str | int, ...], str]]) -> ValidationError:

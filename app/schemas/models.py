@@ -19,7 +19,7 @@ class ModelVersionOut(ResponseModel):
 
     @classmethod
     def of(cls, version: ModelVersion) -> "ModelVersionOut":
-        return cls(**{name: getattr(version, name) for name in cls.model_fields})
+        return cls.model_validate(version)
 
 
 class ListedModelOut(ModelVersionOut):

@@ -38,6 +38,7 @@ class Page(ResponseModel, Generic[Item]):
 
 
 def encode_cursor(*key: str | float) -> str:
+    """A key as text that can stand in a URL as it is."""
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.domain.rounds import Participation, Round
+from app.domain.rounds import Round
 from app.schemas.fields import Instant, ResponseModel
 from app.schemas.selections import PlanOut
 
@@ -24,10 +24,6 @@ class ParticipationOut(ResponseModel):
     seconds: float | None
     score: float
     components: dict[str, float]
-
-    @classmethod
-    def of(cls, part: Participation) -> "ParticipationOut":
-        return cls(**{name: getattr(part, name) for name in cls.model_fields})
 
 
 class RoundOut(ResponseModel):
@@ -55,10 +51,4 @@ class RoundOut(ResponseModel):
 
     @classmethod
     def of(cls, value: Round) -> "RoundOut":
-        made = {"selected_clients", "plan", "participations"}
-        return cls(
-            **{name: getattr(value, name) for name in cls.model_fields if name not in made},
-            selected_clients=list(value.selected_clients),
-            plan=None if value.plan is None else PlanOut.of(value.plan),
-            participations=[ParticipationOut.of(part) for part in value.participations],
-        )
+        return cls.model_validate(value)

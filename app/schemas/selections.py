@@ -1,12 +1,12 @@
 """Planning a selection: the request, and the answer with its reasons."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
 from app.domain.selection import parameters_of, strategies, unfit
-from app.domain.selection.types import BYTES_PER_MB, Plan, Selection, SelectionPolicy, Topology, Weights
+from app.domain.selection.types import BYTES_PER_MB, Selection, SelectionPolicy, Topology, Weights
 from app.schemas.fields import ClientId, RequestModel, ResponseModel, wrong_fields
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
@@ -114,10 +114,6 @@ class PlanOut(ResponseModel):
     topology: Topology
     parents: dict[str, str | None]
 
-    @classmethod
-    def of(cls, plan: Plan) -> "PlanOut":
-        return cls(topology=plan.topology, parents=dict(plan.parents))
-
 
 class ExplainedSelection(ResponseModel):
     """Who takes part in a round, over which links, and why everybody else does not."""
@@ -137,7 +133,7 @@ class RoundSelectionOut(ExplainedSelection):
 
     @classmethod
     def of(cls, selection: Selection) -> "RoundSelectionOut":
-        return cls(**_explained(selection))
+        return cls.model_validate(selection)
 
 
 class ComparedOut(ResponseModel):
@@ -167,7 +163,7 @@ class SelectionOut(ExplainedSelection):
         (selection, duration_ms), *others = planned
         chosen = {*selection.client_ids}
         return cls(
-            **_explained(selection),
+            **dict(ExplainedSelection.model_validate(selection)),
             connectivity_version=connectivity_version,
             seed=seed,
             duration_ms=duration_ms,
@@ -184,20 +180,3 @@ class SelectionOut(ExplainedSelection):
 
 
 _FIGURES = ("strategy", "total_cost", "label_divergence", "fairness", "expected_seconds")
-
-
-def _explained(selection: Selection) -> dict[str, Any]:
-    return {
-        **{name: getattr(selection, name) for name in _FIGURES},
-        "selected": [
-            ChosenOut(
-                client_id=chosen.client_id,
-                score=chosen.score,
-                components=dict(chosen.components),
-                marginal_cost=chosen.marginal_cost,
-            )
-            for chosen in selection.selected
-        ],
-        "skipped": [SkippedOut(client_id=skip.client_id, reason=skip.reason) for skip in selection.skipped],
-        "plan": PlanOut.of(selection.plan),
-    }

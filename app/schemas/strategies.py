@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from app.domain.selection import Installed, Parameter
+from app.domain.selection import Installed
 from app.schemas.fields import ResponseModel
 
 
@@ -16,10 +16,6 @@ class ParameterOut(ResponseModel):
     minimum: float
     maximum: float
     meaning: str
-
-    @classmethod
-    def of(cls, parameter: Parameter) -> "ParameterOut":
-        return cls(**{name: getattr(parameter, name) for name in cls.model_fields})
 
 
 class StrategyOut(ResponseModel):
@@ -58,12 +54,7 @@ class StrategyOut(ResponseModel):
 
     @classmethod
     def of(cls, strategy: Installed) -> "StrategyOut":
-        return cls(
-            name=strategy.name,
-            summary=strategy.summary,
-            source=strategy.source,
-            parameters=[ParameterOut.of(parameter) for parameter in strategy.parameters],
-        )
+        return cls.model_validate(strategy)
 
 
 class StrategiesOut(ResponseModel):

@@ -1,6 +1,5 @@
 """Trainings in requests and responses."""
 
-from dataclasses import asdict
 from types import NoneType
 from typing import Annotated, Any, Literal
 
@@ -153,6 +152,7 @@ class CreateTraining(RequestModel):
         return self
 
     def config(self, defaults: TrainingSettings) -> TrainingConfig:
+        """What is stored: the target and the number of rounds are those of `defaults` where they were left out."""
         rules = self.selection
         return TrainingConfig(
             name=self.name,
@@ -255,24 +255,10 @@ class TrainingOut(ResponseModel):
 
     @classmethod
     def of(cls, training: Training) -> "TrainingOut":
-        config, rules, policy = training.config, training.config.selection, training.config.round_policy
-        weights = {name: getattr(rules.weights, name) for name in WeightsOut.model_fields}
         return cls(
             **{name: getattr(training, name) for name in _STATE},
-            **{name: getattr(config, name) for name in _CONFIG},
-            selection=SelectionRulesOut(
-                strategy=rules.strategy,
-                min_clients=rules.min_clients,
-                max_clients=rules.max_clients,
-                budget_constraint=rules.budget_constraint,
-                weights=WeightsOut(**weights),
-                parameters=dict(rules.parameters),
-            ),
-            hyperparameters=dict(config.hyperparameters),
-            round_policy=RoundPolicyOut(**{name: getattr(policy, name) for name in RoundPolicyOut.model_fields}),
-            evaluation=EvaluationOut(clients=config.evaluation_clients),
-            uploads=UploadsOut(encoding=config.uploads.encoding, compression=config.uploads.compression),
-            retention=None if config.retention is None else RetentionOut(**asdict(config.retention)),
+            **{name: getattr(training.config, name) for name in _CONFIG},
+            evaluation=EvaluationOut(clients=training.config.evaluation_clients),
         )
 
 
@@ -280,4 +266,7 @@ _STATE = (
     "id", "status", "stop_reason", "stop_detail", "current_round", "accuracy", "best_accuracy", "model", "created_at",
     "updated_at",
 )  # fmt: skip
-_CONFIG = ("name", "target_accuracy", "max_rounds", "aggregation", "topology", "seed")
+_CONFIG = (
+    "name", "target_accuracy", "max_rounds", "aggregation", "selection", "hyperparameters", "round_policy", "uploads",
+    "topology", "seed", "retention",
+)  # fmt: skip

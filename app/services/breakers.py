@@ -54,17 +54,20 @@ class Breakers:
 
         `force` is that of `Breaker.admit`. False where the call must not go out.
         """
-        now = self._clock.now()
         async with self._db.begin() as tx:
             for client in await tx.clients.lock([client_id]):
-                admitted = client.breaker.admit(now, seconds, force=force)
-                if admitted is None:
-                    return False
-                if admitted != client.breaker:
-                    await tx.clients.put(replace(client, breaker=admitted))
-                    await self.note(tx, client.breaker, admitted, client_id)
-                return True
+                return await self.take_permit(tx, client, seconds, force=force)
         return False
+
+    async def take_permit(self, tx: Transaction, client: Client, seconds: float, *, force: bool) -> bool:
+        """`admit`, for a client that the caller's transaction has locked."""
+        admitted = client.breaker.admit(self._clock.now(), seconds, force=force)
+        if admitted is None:
+            return False
+        if admitted != client.breaker:
+            await tx.clients.put(replace(client, breaker=admitted))
+            await self.note(tx, client.breaker, admitted, client.id)
+        return True
 
     async def fail(self, client_id: str) -> None:
         """One call failed."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.clock import Clock
 from app.domain.clients import Client, ClientStatus, Profile
+from app.metrics import Metrics
 from app.store.database import Database
 
 
@@ -81,3 +82,9 @@ class Clients:
         """Clients in the order of their ids."""
         async with self._db.read() as tx:
             return await tx.clients.page(limit=limit, after=after, status=status, tags=tags)
+
+    async def count(self, metrics: Metrics) -> None:
+        """Bring the gauges up to date: how many clients are in which status, how many breakers are not closed."""
+        async with self._db.read() as tx:
+            metrics.count_clients(await tx.clients.count_by_status())
+            metrics.open_breakers.set(await tx.clients.count_open_breakers())

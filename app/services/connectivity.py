@@ -21,6 +21,7 @@ class LatestConnectivity:
         self._cached = Connectivity.empty()
 
     async def get(self, tx: Transaction) -> Connectivity:
+        """The newest matrix that the transaction sees, the empty one where none was stored."""
         if self._cached.version != await tx.connectivity.latest_version():
             self._cached = await tx.connectivity.latest()
         return self._cached
@@ -39,10 +40,12 @@ class ConnectivityMatrix:
         self._clock = clock
 
     async def latest(self) -> Connectivity:
+        """The newest matrix, the empty one where none was stored."""
         async with self._db.read() as tx:
             return await self._latest.get(tx)
 
     async def latest_version(self) -> int:
+        """The number of the newest matrix, 0 where none was stored."""
         async with self._db.read() as tx:
             return await tx.connectivity.latest_version()
 

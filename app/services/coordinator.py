@@ -12,7 +12,7 @@ error is a bug: it is logged, and the lease is left to run out, which is a pause
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from contextlib import suppress
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,10 +20,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.clock import Clock
 from app.domain.errors import NotFound
 from app.domain.retries import Setbacks
-from app.domain.rounds import ENDED, Round, next_round
+from app.domain.rounds import Round
 from app.metrics import Metrics
 from app.services.outages import Outage
 from app.services.rounds.engine import RoundEngine
+from app.services.rounds.opening import begin_round, open_round, prolong
 from app.settings import CoordinatorSettings
 from app.store.database import Database, in_a_line, is_outage
 from app.store.leases import Fenced, Lease
@@ -70,7 +71,7 @@ class Coordinator:
     async def tick(self) -> None:
         """Agree on the time with the database, and claim what is free."""
         async with self._db.read() as tx:
-            self._clock.adopt(await tx.leases.now())
+            self._clock.adopt(await tx.now())
             claimable = await tx.leases.claimable()
         while claimable and not self._draining:
             async with self._db.begin() as tx:
@@ -102,12 +103,8 @@ class Coordinator:
                 work.cancel()
                 keeper.cancel()
                 results = await asyncio.gather(work, keeper, return_exceptions=True)
-            try:
+            with self._outage.tolerated():
                 await self._settle_up(lease, results)
-            except (SQLAlchemyError, OSError) as error:
-                if not is_outage(error):
-                    raise
-                self._outage.meet(error)
 
     async def _settle_up(self, lease: Lease, results: Iterable[BaseException | None]) -> None:
         """Look at how the work ended. After an unforeseen error the lease is kept until it is over: a pause."""
@@ -169,18 +166,12 @@ class Coordinator:
                 training = await tx.trainings.get(lease.training_id)
                 if training.status != "running":
                     return None
-                last = await tx.rounds.page(training.id, limit=1, before=None)
-                if last and last[0].status not in ENDED:
-                    value = replace(last[0], deadline_at=last[0].deadline_at + lost)
-                    if lost > 0:
-                        await tx.rounds.put(value)
-                    return value
+                if (value := await open_round(tx, training.id)) is not None:
+                    return await prolong(tx, value, lost)
                 now = self._clock.now()
                 if now >= training.next_round_at:
-                    training, value = next_round(training, now)
+                    training, value = await begin_round(tx, training, now)
                     await tx.trainings.put(training)
-                    await tx.rounds.add(value)
-                    await tx.events.append("round.started", now, training_id=training.id, round_number=value.number)
                     return value
             await self._clock.sleep(training.next_round_at - self._clock.now())
 
@@ -215,15 +206,9 @@ class Coordinator:
         log.warning("the lease ran out")
 
     async def _release(self, lease: Lease) -> None:
-        try:
+        with suppress(Fenced), self._outage.tolerated():  # then it runs out by itself
             async with self._db.begin() as tx:
                 await tx.leases.release(lease)
-        except Fenced:
-            pass
-        except (SQLAlchemyError, OSError) as error:
-            if not is_outage(error):
-                raise
-            self._outage.meet(error)  # it runs out by itself
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._driving.discard(task)

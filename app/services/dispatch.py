@@ -42,10 +42,13 @@ class TaskRun:
 
     Attributes:
         attempts: how often it was handed over as a new try.
+        bytes_sent: of the bodies that were handed over, every try's.
+        bytes_received: of the results' bodies.
+        started_at: when it got its place among those that run at once, unix seconds.
         file: the result in the spool as it came, once there is one.
         coding: the content coding that it came in.
         encoding: the one that an accepted update came in.
-        reason: why there is none.
+        reason: why there is no result, or why it was not accepted.
         bandwidth: Mbps at which the result came in, where it was large enough to tell.
         train_seconds: how long the trainer worked, by its own account, once the result was accepted.
         quality: `update_quality` of an accepted result.

@@ -57,4 +57,5 @@ class AdminKey:
 
 
 def key_path(settings: Settings) -> Path:
+    """Where a key that was made is kept."""
     return settings.data_dir / FILE_NAME

@@ -94,7 +94,7 @@ class Models:
     async def _store(self, training_id: str, spool: ModelStore, received: StoredFile) -> ModelVersion:
         """Raises `FileRemoved`: do it again."""
         async with self._db.glance() as tx:
-            since = await tx.leases.now()
+            since = await tx.now()
         stored = await asyncio.to_thread(self._adopt, spool, received)
         now = self._clock.now()
         version = ModelVersion(

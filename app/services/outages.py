@@ -1,7 +1,8 @@
 """Telling operators of an outage of the database once, not at every try until it is over."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -21,6 +22,16 @@ class Outage:
         if self._since is None:
             self._since = time.monotonic()
             log.error("the database does not answer", reason=in_a_line(error))
+
+    @contextmanager
+    def tolerated(self) -> Iterator[None]:
+        """For a try that may be left undone: an outage ends the block, and no more; any other error passes through."""
+        try:
+            yield
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            self.meet(error)
 
     async def outlast(self, tick: Callable[[], Awaitable[None]], otherwise: str) -> None:
         """One tick of a loop that goes on whatever happens; what is no outage is logged as `otherwise`."""

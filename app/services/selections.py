@@ -22,6 +22,8 @@ class Planned:
 
 
 class Selections:
+    """Use cases around selections. Nothing is stored."""
+
     def __init__(self, db: Database, planner: Planner) -> None:
         self._db = db
         self._planner = planner

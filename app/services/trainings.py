@@ -7,14 +7,16 @@ write for it any more, wherever its work stands.
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Literal
 
 from app.clock import Clock
 from app.domain.errors import UnknownStrategy
-from app.domain.rounds import ENDED, OUTSTANDING, Round, RoundEvent, next_round, next_status
+from app.domain.rounds import ENDED, OUTSTANDING, Round, RoundEvent, next_status
 from app.domain.selection import strategies
 from app.domain.trainings import Training, TrainingConfig, TrainingEvent
 from app.domain.trainings import next_status as next_training_status
 from app.services.idempotency import IdempotentRequest
+from app.services.rounds.opening import begin_round, open_round, prolong
 from app.store.database import Database
 from app.store.transaction import Transaction
 
@@ -53,14 +55,14 @@ class Trainings:
         async with self._db.read() as tx:
             return await tx.trainings.page(limit=limit, after=after)
 
-    async def start(self, training_id: str, event: TrainingEvent = "start") -> Training:
+    async def start(self, training_id: str, event: Literal["start", "resume"] = "start") -> Training:
         """Let it run on its own. Raises `NotFound`, `StateForbids`."""
         async with self._db.begin() as tx:
             training = await self._moved(tx, await tx.trainings.get(training_id, for_update=True), event)
-            open_round = await self._open_round(tx, training_id)
-            await self._give_time_back(tx, training, open_round)
+            value = await open_round(tx, training_id)
+            await self._give_time_back(tx, training, value)
             training = replace(training, stop_after=None, failed_in_row=0, next_round_at=0.0, paused_at=None)
-            if open_round is None and training.current_round >= training.config.max_rounds:
+            if value is None and training.current_round >= training.config.max_rounds:
                 training = replace(await self._moved(tx, training, "complete"), stop_reason="max_rounds")
             await tx.trainings.put(training)
         return training
@@ -81,7 +83,7 @@ class Trainings:
             training = replace(training, stop_reason="cancelled", stop_after=None, paused_at=None)
             await tx.trainings.put(training)
             await tx.leases.revoke(training_id)
-            value = await self._open_round(tx, training_id)
+            value = await open_round(tx, training_id)
             if value is not None:
                 await self._end_cancelled(tx, value)
         if value is not None:
@@ -98,16 +100,14 @@ class Trainings:
         now = self._clock.now()
         async with self._db.begin() as tx:
             training = await tx.trainings.get(training_id, for_update=True)
-            value = await self._open_round(tx, training_id)
+            value = await open_round(tx, training_id)
             number = training.current_round + 1 if value is None else value.number
             if request is not None and (known := await request.claim(tx, str(number), now)) is not None:
                 return int(known)
             training = await self._moved(tx, training, "run one round of")
             await self._give_time_back(tx, training, value)
             if value is None:
-                training, value = next_round(training, now)
-                await tx.rounds.add(value)
-                await tx.events.append("round.started", now, training_id=training_id, round_number=number)
+                training, _ = await begin_round(tx, training, now)
             await tx.trainings.put(replace(training, stop_after=number, next_round_at=0.0, paused_at=None))
         return number
 
@@ -139,15 +139,10 @@ class Trainings:
         await tx.events.append(f"training.{status}", now, training_id=training.id, was=training.status)
         return replace(training, status=status, updated_at=now)
 
-    async def _give_time_back(self, tx: Transaction, training: Training, open_round: Round | None) -> None:
+    async def _give_time_back(self, tx: Transaction, training: Training, value: Round | None) -> None:
         """An open round gets the time that it stood still while its training was paused."""
-        if open_round is not None and training.paused_at is not None:
-            still = self._clock.now() - training.paused_at
-            await tx.rounds.put(replace(open_round, deadline_at=open_round.deadline_at + still))
-
-    async def _open_round(self, tx: Transaction, training_id: str) -> Round | None:
-        last = await tx.rounds.page(training_id, limit=1, before=None)
-        return last[0] if last and last[0].status not in ENDED else None
+        if value is not None and training.paused_at is not None:
+            await prolong(tx, value, self._clock.now() - training.paused_at)
 
     async def _end_cancelled(self, tx: Transaction, value: Round) -> None:
         now = self._clock.now()

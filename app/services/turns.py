@@ -3,7 +3,7 @@
 The loop runs all that is ready before it looks at its sockets again. All tasks of a round become ready together: when
 it begins, when the trainers finish. Each needs a millisecond here and there; together they would hold up every request
 to the API by the sum of it, once for each time that the request has to wait for something. So before a piece of work a
-task takes a turn, and each pass of the loop gives one.
+task takes a turn, and each pass of the loop gives `PER_PASS` of them.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Turns:
         self._passing = False
 
     async def take(self) -> None:
-        """Return in a pass of the loop of which nobody else has a turn."""
+        """Return in a pass of the loop that still has a turn to give."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)

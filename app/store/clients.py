@@ -1,11 +1,11 @@
 """Clients as rows."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, func, select, update
+from sqlalchemy import Row, Select, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -16,7 +16,8 @@ from app.store.inserts import insert_missing
 from app.store.tables import clients
 
 PAGE = 500  # rows that are read at once: some 10 ms
-CHUNK = 500  # rows a statement: SQLite bounds the variables, Postgres the parameters
+CHUNK = 500  # rows a reading statement: as many as a page
+MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLite as many or more
 
 _PROFILE = tuple(Profile.__slots__)
 _PLAIN = tuple(name for name in Client.__slots__ if name not in {"profile", "measured", "breaker"})
@@ -86,22 +87,18 @@ class ClientRepository:
 
     async def lock(self, ids: Collection[str]) -> list[Client]:
         """Those of `ids` that are registered, held until the transaction ends; by id, so that no two can deadlock."""
-        query = select(clients).where(clients.c.id.in_(ids)).order_by(clients.c.id).with_for_update()
-        return [_client(row) for row in await self._connection.execute(query)]
+        return await self._those(ids, MOST_PARAMETERS, select(clients).with_for_update())
 
     async def some(self, ids: Collection[str]) -> list[Client]:
         """Those of `ids` that are registered."""
-        found: list[Client] = []
-        wanted = sorted(ids)
-        for start in range(0, len(wanted), CHUNK):
-            query = select(clients).where(clients.c.id.in_(wanted[start : start + CHUNK])).order_by(clients.c.id)
-            found += [_client(row) for row in await self._connection.execute(query)]
-        return found
+        return await self._those(ids, CHUNK, select(clients))
 
     async def ids(self) -> list[str]:
+        """Of every client, in their order."""
         return list((await self._connection.execute(select(clients.c.id).order_by(clients.c.id))).scalars())
 
     async def count_by_status(self) -> dict[ClientStatus, int]:
+        """A status that no client has is left out."""
         query = select(clients.c.status, func.count()).group_by(clients.c.status)
         return {row[0]: row[1] for row in await self._connection.execute(query)}
 
@@ -112,14 +109,29 @@ class ClientRepository:
 
     async def count_selected(self, client_ids: Sequence[str]) -> None:
         """One round more in which these were selected."""
-        more = clients.c.rounds_selected + 1
-        await self._connection.execute(update(clients).where(clients.c.id.in_(client_ids)).values(rounds_selected=more))
+        counted = update(clients).values(rounds_selected=clients.c.rounds_selected + 1)
+        for chunk in _chunks(client_ids, MOST_PARAMETERS):
+            await self._connection.execute(counted.where(clients.c.id.in_(chunk)))
+
+    async def _those(self, ids: Collection[str], at_once: int, query: Select[Any]) -> list[Client]:
+        found: list[Client] = []
+        for chunk in _chunks(ids, at_once):
+            rows = await self._connection.execute(query.where(clients.c.id.in_(chunk)).order_by(clients.c.id))
+            found += map(_client, rows)
+        return found
 
     def _tagged(self, key: str, value: str) -> ColumnElement[bool]:
         """Whether a row has this tag. SQLite's paths into JSON cannot name every key, so the keys are compared."""
         entries = func.jsonb_each_text if self._connection.dialect.name == "postgresql" else func.json_each
         tag = entries(clients.c.tags).table_valued("key", "value")
         return select(tag.c.key).where(tag.c.key == key, tag.c.value == value).exists()
+
+
+def _chunks(ids: Collection[str], size: int) -> Iterator[list[str]]:
+    """The ids in their order, at most `size` at a time."""
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]
 
 
 def _row(client: Client) -> dict[str, Any]:

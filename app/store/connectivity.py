@@ -32,10 +32,12 @@ class ConnectivityRepository:
             await self._connection.execute(text("LOCK TABLE connectivity IN EXCLUSIVE MODE"))
 
     async def latest_version(self) -> int:
+        """The number of the newest version, 0 where none was stored."""
         query = select(connectivity.c.version).order_by(connectivity.c.version.desc()).limit(1)
         return (await self._connection.execute(query)).scalar() or 0
 
     async def latest(self) -> Connectivity:
+        """The newest version, the empty one where none was stored."""
         query = select(connectivity).order_by(connectivity.c.version.desc()).limit(1)
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:

@@ -8,7 +8,7 @@ fairer and cheaper than the file's. Readers have connections of their own, see `
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -62,7 +62,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10, foreign_keys: bool = True) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._writer = asyncio.Lock() if self.is_sqlite else None
+        self._writing: AbstractAsyncContextManager[None] = asyncio.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             path = self.url.database or ""
             self._writers = _sqlite_engine(url, 1, lambda: Writer(path, foreign_keys=foreign_keys))
@@ -73,14 +73,10 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
         """A write transaction. Raises `DatabaseUnavailable`."""
-        async with AsyncExitStack() as stack:
-            if self._writer is not None:
-                await stack.enter_async_context(self._writer)
-            connection = await stack.enter_async_context(_connection(self._writers))
-            async with connection.begin():
-                tx = Transaction(connection, self.clock)
-                yield tx
-                await tx.events.write()
+        async with self._writing, _connection(self._writers) as connection, connection.begin():
+            tx = Transaction(connection, self.clock)
+            yield tx
+            await tx.events.write()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:

@@ -31,11 +31,13 @@ class Event:
 
 
 class EventRepository:
+    """The log: appended to until a transaction ends, read in the order of its ids."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._pending: list[dict[str, Any]] = []
 
-    async def append(  # the fields of one event
+    async def append(
         self,
         event_type: str,
         now: float,

@@ -36,13 +36,11 @@ class Fenced(Exception):
 
 
 class LeaseRepository:
+    """Leases, in the rows of their trainings. `clock` is the database's, unix seconds."""
+
     def __init__(self, connection: AsyncConnection, clock: ColumnElement[float]) -> None:
         self._connection = connection
         self._clock = clock
-
-    async def now(self) -> float:
-        """The database's clock, unix seconds."""
-        return float((await self._connection.execute(select(self._clock))).scalar_one())
 
     async def claimable(self) -> bool:
         """Whether `claim` would find something now."""

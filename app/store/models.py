@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -39,6 +39,8 @@ class MeasuredVersion:
 
 
 class ModelVersionRepository:
+    """Versions by training and round, those that were removed included."""
+
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
@@ -49,8 +51,7 @@ class ModelVersionRepository:
 
     async def replace_initial(self, version: ModelVersion) -> None:
         """Put `version` in the place of the initial one, if there is one."""
-        initial = (model_versions.c.training_id == version.training_id) & (model_versions.c.round == 0)
-        await self._connection.execute(delete(model_versions).where(initial))
+        await self._connection.execute(delete(model_versions).where(_of(version.training_id, [0])))
         await self.add(version)
 
     async def get(self, training_id: str, round_number: int | None = None) -> ModelVersion:
@@ -58,48 +59,45 @@ class ModelVersionRepository:
         query = select(model_versions).where(model_versions.c.training_id == training_id)
         if round_number is not None:
             query = query.where(model_versions.c.round == round_number)
-        query = query.order_by(model_versions.c.round.desc()).limit(1)
-        row = (await self._connection.execute(query)).mappings().one_or_none()
-        if row is None:
-            wanted = training_id if round_number is None else f"{training_id} after round {round_number}"
-            raise NotFound("model of training", wanted)
-        return ModelVersion(**row)
+        wanted = training_id if round_number is None else f"{training_id} after round {round_number}"
+        return await self._newest(query, NotFound("model of training", wanted))
 
     async def find(self, training_id: str, sha256: str) -> ModelVersion:
         """The version with these parameters. Raises `NotFound`."""
         query = select(model_versions).where(
             model_versions.c.training_id == training_id, model_versions.c.sha256 == sha256
         )
-        row = (
-            (await self._connection.execute(query.order_by(model_versions.c.round.desc()).limit(1))).mappings().first()
-        )
-        if row is None:
-            raise NotFound("model", sha256)
-        return ModelVersion(**row)
+        return await self._newest(query, NotFound("model", sha256))
 
     async def kept(self, training_id: str) -> list[MeasuredVersion]:
         """The versions that were not removed, newest first."""
-        return await self._measured(_measured(training_id).where(model_versions.c.removed_at.is_(None)))
+        return await self._measured(_with_accuracy(training_id).where(model_versions.c.removed_at.is_(None)))
 
     async def page(self, training_id: str, *, limit: int, before: int | None) -> list[MeasuredVersion]:
         """At most `limit` versions of rounds below `before`, newest first."""
-        query = _measured(training_id).limit(limit)
+        query = _with_accuracy(training_id).limit(limit)
         return await self._measured(query if before is None else query.where(model_versions.c.round < before))
 
     async def remove(self, training_id: str, numbers: Collection[int], now: float) -> None:
         """Mark versions as removed."""
-        these = (model_versions.c.training_id == training_id) & model_versions.c.round.in_(numbers)
-        await self._connection.execute(update(model_versions).where(these).values(removed_at=now))
+        await self._connection.execute(update(model_versions).where(_of(training_id, numbers)).values(removed_at=now))
 
     async def forget_states(self, training_id: str, numbers: Collection[int]) -> None:
         """Name no optimiser's state any more after these versions."""
-        these = (model_versions.c.training_id == training_id) & model_versions.c.round.in_(numbers)
-        await self._connection.execute(update(model_versions).where(these).values(optimiser_state=None))
+        forgotten = update(model_versions).where(_of(training_id, numbers)).values(optimiser_state=None)
+        await self._connection.execute(forgotten)
 
     async def pin(self, training_id: str, number: int, now: float | None) -> None:
         """Keep a version whatever the training's retention says; with None, no longer."""
-        this = (model_versions.c.training_id == training_id) & (model_versions.c.round == number)
-        await self._connection.execute(update(model_versions).where(this).values(pinned_at=now))
+        await self._connection.execute(update(model_versions).where(_of(training_id, [number])).values(pinned_at=now))
+
+    async def _newest(self, query: Select[Any], missing: NotFound) -> ModelVersion:
+        row = (
+            (await self._connection.execute(query.order_by(model_versions.c.round.desc()).limit(1))).mappings().first()
+        )
+        if row is None:
+            raise missing
+        return ModelVersion(**row)
 
     async def _measured(self, query: Select[Any]) -> list[MeasuredVersion]:
         rows = (await self._connection.execute(query)).mappings()
@@ -109,7 +107,12 @@ class ModelVersionRepository:
         ]
 
 
-def _measured(training_id: str) -> Select[Any]:
+def _of(training_id: str, numbers: Collection[int]) -> ColumnElement[bool]:
+    """A training's versions of some rounds."""
+    return (model_versions.c.training_id == training_id) & model_versions.c.round.in_(numbers)
+
+
+def _with_accuracy(training_id: str) -> Select[Any]:
     """A training's versions, newest first, with the accuracies of their rounds."""
     of_round = (rounds.c.training_id == model_versions.c.training_id) & (rounds.c.number == model_versions.c.round)
     return (

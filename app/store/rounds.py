@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -35,6 +35,7 @@ class RoundRepository:
         self._connection = connection
 
     async def add(self, value: Round) -> None:
+        """Add a round without its participations; they are known, and added, once it is planned."""
         await self._connection.execute(insert(rounds).values(_row(value)))
 
     async def put(self, value: Round) -> None:
@@ -43,6 +44,7 @@ class RoundRepository:
         await self._connection.execute(update(rounds).where(_is(value.training_id, value.number)).values(row))
 
     async def add_participations(self, value: Round) -> None:
+        """Add a round's participations; their order is their rank."""
         rows = [
             {"training_id": value.training_id, "round": value.number, "rank": rank, **asdict(participation)}
             for rank, participation in enumerate(value.participations)
@@ -57,7 +59,7 @@ class RoundRepository:
 
         They are held until the transaction ends.
         """
-        of_round = (participations.c.training_id == training_id) & (participations.c.round == number)
+        of_round = _part_of(training_id, number)
         wanted = participations.c.client_id.in_([part.client_id for part in settled])
         outstanding = (
             select(participations.c.client_id)
@@ -75,11 +77,7 @@ class RoundRepository:
 
     async def hand_over(self, training_id: str, number: int) -> None:
         """Move every pending participation of a round to training, with its first attempt."""
-        pending = (
-            (participations.c.training_id == training_id)
-            & (participations.c.round == number)
-            & (participations.c.status == "pending")
-        )
+        pending = _part_of(training_id, number) & (participations.c.status == "pending")
         await self._connection.execute(update(participations).where(pending).values(status="training", attempts=1))
 
     async def get(self, training_id: str, number: int) -> Round:
@@ -164,8 +162,12 @@ class RoundRepository:
         return [_round(row, tuple(grouped[row.number])) for row in rows]
 
 
-def _is(training_id: str, number: int) -> Any:
+def _is(training_id: str, number: int) -> ColumnElement[bool]:
     return (rounds.c.training_id == training_id) & (rounds.c.number == number)
+
+
+def _part_of(training_id: str, number: int) -> ColumnElement[bool]:
+    return (participations.c.training_id == training_id) & (participations.c.round == number)
 
 
 def _row(value: Round) -> dict[str, Any]:

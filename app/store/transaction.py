@@ -1,7 +1,8 @@
-"""What a transaction offers: one repository per noun, all on the same connection."""
+"""What a transaction offers: one repository per noun, all on the same connection, and the database's time."""
 
 from functools import cached_property
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -24,6 +25,10 @@ class Transaction:
     def __init__(self, connection: AsyncConnection, clock: ColumnElement[float]) -> None:
         self.connection = connection
         self._clock = clock
+
+    async def now(self) -> float:
+        """The database's clock, unix seconds."""
+        return float((await self.connection.execute(select(self._clock))).scalar_one())
 
     @cached_property
     def clients(self) -> ClientRepository:

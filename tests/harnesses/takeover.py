@@ -71,7 +71,7 @@ class Watch:
             columns = (trainings.c.owner, trainings.c.fence, trainings.c.lease_until)
             query = select(*columns).where(trainings.c.id == self._training_id)
             row = (await tx.connection.execute(query)).one()
-            now = await tx.leases.now()
+            now = await tx.now()
         return None if row.owner is None else Owner(row.owner, row.fence, row.lease_until - self._lease_seconds, now)
 
     async def owner_after(self, fence: int) -> Owner:

@@ -8,13 +8,13 @@ from app.store.tables import removals
 
 async def now(db: Database) -> float:
     async with db.glance() as tx:
-        return await tx.leases.now()
+        return await tx.now()
 
 
 async def window_passes(db: Database) -> None:
     """For whoever is at it: its time has ended just now."""
     async with db.begin() as tx:
-        instant = await tx.leases.now()
+        instant = await tx.now()
         await tx.connection.execute(update(removals).where(removals.c.until > instant).values(until=instant))
     await later_than(db, instant)
 

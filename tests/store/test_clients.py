@@ -233,3 +233,13 @@ async def test_others_have_their_turn_while_many_clients_are_read(
         working.cancel()
 
     assert turns >= 4  # one between each two of the five pages
+
+
+async def test_a_round_may_be_of_more_clients_than_a_statement_has_room_for(db: Database) -> None:
+    await add(db, client("first"), client("last"))
+    selected = ["first", *(f"gone-{number}" for number in range(40_000)), "last"]
+    async with db.begin() as tx:
+        assert [found.id for found in await tx.clients.lock(selected)] == ["first", "last"]
+        await tx.clients.count_selected(selected)
+    async with db.read() as tx:
+        assert [found.rounds_selected for found in await tx.clients.all()] == [1, 1]

@@ -1,1 +1,1 @@
-"""Driving one round: `engine` holds the transitions, the other modules what happens between them."""
+"""Driving one round: `engine` takes its steps, `ledger` writes what came of each, the rest is what a step does."""

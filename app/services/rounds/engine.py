@@ -24,8 +24,7 @@ from app.domain.retries import RetryBudget
 from app.domain.rounds import ENDED, OUTSTANDING, Round, evaluation_seconds, quorum_count
 from app.domain.selection.types import Selection
 from app.domain.trainings import Training
-from app.services.agents import AgentCaller, AgentFailed
-from app.services.breakers import Breakers
+from app.services.agents import AgentFailed
 from app.services.planning import Fleet, Planner, history, newest_losses, selection_policy
 from app.services.rounds.files import RoundFiles, facts
 from app.services.rounds.gathering import gather
@@ -33,7 +32,6 @@ from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.participants import Participants, Phase
 from app.store.database import Database
 from app.store.leases import Lease
-from app.wire.errors import WireError
 from app.wire.tasks import TaskKind, TaskResult
 
 ASKED_FOR_A_MODEL = 3  # clients that are asked for initial parameters, one after the other, within the deadline
@@ -48,18 +46,14 @@ class RoundEngine:
         db: Database,
         clock: Clock,
         planner: Planner,
-        caller: AgentCaller,
         participants: Participants,
-        breakers: Breakers,
         files: RoundFiles,
         ledger: RoundLedger,
     ) -> None:
         self._db = db
         self._clock = clock
         self._planner = planner
-        self._caller = caller
         self._participants = participants
-        self._breakers = breakers
         self._files = files
         self._ledger = ledger
 
@@ -136,7 +130,7 @@ class RoundEngine:
         spool = self._files.spool(value)
         async with self._db.read() as tx:
             base = await tx.models.find(value.training_id, value.base_model or "")
-            since = await tx.leases.now()
+            since = await tx.now()
         await self._recover(training, value)
         try:
             stored, state = await asyncio.to_thread(self._files.aggregate, training.config, value, base, spool)
@@ -225,22 +219,12 @@ class RoundEngine:
         patience = max(0.0, value.deadline_at - self._clock.now()) / ASKED_FOR_A_MODEL
         problem = AgentFailed("no client was selected")
         for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]:
-            if not await self._breakers.admit(client_id, patience, force=client_id in fleet.forced):
-                problem = AgentFailed(f"no initial model: the breaker of client {client_id!r} is not closed")
-                continue
+            client, force = clients[client_id], client_id in fleet.forced
             try:
-                async with asyncio.timeout(patience):
-                    received = await self._caller.initial_model(clients[client_id].profile, spool)
-                async with self._db.glance() as tx:
-                    since = await tx.leases.now()
-                stored = await asyncio.to_thread(self._files.adopt_initial, spool, received)
-            except (AgentFailed, Invalid, WireError, TimeoutError) as error:
-                reason = str(error) or "did not answer in time"
-                problem = AgentFailed(f"no initial model: client {client_id!r}: {reason}")
-                await self._breakers.fail(client_id)
+                stored, since = await self._participants.initial_model(client, spool, patience, force=force)
+            except AgentFailed as error:
+                problem = AgentFailed(f"no initial model: {error}")
             else:
-                if clients[client_id].breaker.state != "closed":
-                    await self._breakers.succeed(client_id)
                 return await self._ledger.initial_model(lease, stored, since=since)
         raise problem
 

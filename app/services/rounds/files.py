@@ -153,6 +153,7 @@ class RoundFiles:
 
 
 def facts(result: TaskResult) -> UpdateFacts:
+    """What aggregation wants to know of a result besides its tensors."""
     return UpdateFacts(num_examples=result.num_examples, loss=result.loss, accuracy=result.accuracy)
 
 

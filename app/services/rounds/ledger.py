@@ -11,20 +11,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
 
 from app.clock import Clock
-from app.domain.rounds import (
-    OUTSTANDING,
-    Participation,
-    Round,
-    RoundEvent,
-    convergence_speed,
-    goal_count,
-    next_status,
-)
+from app.domain.rounds import OUTSTANDING, Participation, Round, RoundEvent, convergence_speed, goal_count, next_status
 from app.domain.selection.types import Selection
 from app.domain.trainings import Training, after_round, pause_after_failures
 from app.domain.trainings import next_status as next_training_status
@@ -52,7 +45,7 @@ class PlanOvertaken(Exception):
 
 
 class RoundLedger:
-    """Writes for the owner of a training. Every method raises `Fenced` once the lease is lost."""
+    """Writes for the owner of a training. Whatever writes raises `Fenced` once the lease is lost."""
 
     def __init__(self, db: Database, clock: Clock, record: TrackRecord, metrics: Metrics) -> None:
         self._db = db
@@ -64,6 +57,7 @@ class RoundLedger:
 
     @asynccontextmanager
     async def owned(self, lease: Lease) -> AsyncIterator[Transaction]:
+        """A write transaction of whoever owns the training. Raises `Fenced`."""
         # In a queue here, not at the training's row: a hundred participations that settle would wait there with a
         # connection each, and leave none for anybody else.
         queue = self._queues.setdefault(lease.training_id, asyncio.Lock())
@@ -71,18 +65,22 @@ class RoundLedger:
             await tx.leases.guard(lease)
             yield tx
 
+    async def now(self) -> float:
+        """`since`, for files that are written from here on."""
+        async with self._db.glance() as tx:
+            return await tx.now()
+
     async def initial_model(self, lease: Lease, stored: StoredFile, *, since: float) -> str:
         """The training's first parameters, unless it has some by now; gives those that it has."""
         async with self.owned(lease) as tx:
             training = await tx.trainings.get(lease.training_id)
             if training.model is None:
                 await tx.removals.check([stored.sha256], since)
-                training = replace(training, model=stored.sha256, updated_at=self._clock.now())
+                now = self._clock.now()
+                training = replace(training, model=stored.sha256, updated_at=now)
                 await tx.models.add(self._version(training.id, 0, stored, None))
                 await tx.trainings.put(training)
-                await tx.events.append(
-                    "training.model_fetched", self._clock.now(), training_id=training.id, model=stored.sha256
-                )
+                await tx.events.append("training.model_fetched", now, training_id=training.id, model=stored.sha256)
         return training.model or stored.sha256
 
     async def planned(self, lease: Lease, value: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
@@ -271,12 +269,9 @@ class RoundLedger:
             self._metrics.participations.labels("skipped").inc()
         return replace(value, participations=tuple(parts.values()))
 
-    async def _note(
-        self, tx: Transaction, value: Round, event: str, client_id: str | None = None, **data: object
-    ) -> None:
-        at, number = self._clock.now(), value.number
+    async def _note(self, tx: Transaction, value: Round, event: str, **data: Any) -> None:
         await tx.events.append(
-            event, at, training_id=value.training_id, round_number=number, client_id=client_id, **data
+            event, self._clock.now(), training_id=value.training_id, round_number=value.number, **data
         )
 
     def _version(self, training_id: str, number: int, stored: StoredFile, parent: str | None) -> ModelVersion:

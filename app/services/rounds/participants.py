@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,10 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.clock import Clock
 from app.domain.aggregation import update_quality
 from app.domain.clients import Client
-from app.domain.errors import UpdateRejected
+from app.domain.errors import Invalid, UpdateRejected
 from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig, Uploads
+from app.services.agents import AgentCaller, AgentFailed
 from app.services.breakers import Breakers
 from app.services.dispatch import Assignment, Dispatcher, TaskRun
 from app.services.rounds.files import RoundFiles
@@ -24,6 +25,7 @@ from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.wire.codec import Packed
 from app.wire.compression import IDENTITY
+from app.wire.errors import WireError
 from app.wire.tasks import Task, TaskKind, TaskResult, task_id
 
 FORGET_SECONDS = 10.0
@@ -48,6 +50,7 @@ class Phase:
         return sum(run.bytes_sent + run.bytes_received for run in self.runs.values())
 
     def assignment(self, client: Client, now: float) -> Assignment:
+        """One client's task, the same for every owner but for the seconds that it has left, which are at least 1."""
         task = Task(
             id=task_id(self.value.training_id, self.value.number, client.id, self.kind),
             kind=self.kind,
@@ -78,14 +81,47 @@ class Participants:
     """Runs clients' tasks and settles what they gave."""
 
     def __init__(
-        self, *, clock: Clock, dispatcher: Dispatcher, breakers: Breakers, files: RoundFiles, ledger: RoundLedger
+        self,
+        *,
+        clock: Clock,
+        caller: AgentCaller,
+        dispatcher: Dispatcher,
+        breakers: Breakers,
+        files: RoundFiles,
+        ledger: RoundLedger,
     ) -> None:
         self._clock = clock
+        self._caller = caller
         self._dispatcher = dispatcher
         self._breakers = breakers
         self._files = files
         self._ledger = ledger
         self._errands: set[asyncio.Task[None]] = set()
+
+    async def initial_model(
+        self, client: Client, spool: ModelStore, patience: float, *, force: bool
+    ) -> tuple[StoredFile, float]:
+        """Ask a client for parameters to begin with, for at most `patience` seconds.
+
+        Gives the file in the model store, and the `since` that `RoundLedger.initial_model` wants with it. `force` is
+        that of `Breaker.admit`.
+
+        Raises:
+            AgentFailed: the client could not be asked, or has no model to give.
+        """
+        if not await self._breakers.admit(client.id, patience, force=force):
+            raise AgentFailed(f"the breaker of client {client.id!r} is not closed")
+        try:
+            async with asyncio.timeout(patience):
+                received = await self._caller.initial_model(client.profile, spool)
+            since = await self._ledger.now()
+            stored = await asyncio.to_thread(self._files.adopt_initial, spool, received)
+        except (AgentFailed, Invalid, WireError, TimeoutError) as error:
+            await self._breakers.fail(client.id)
+            raise AgentFailed(f"client {client.id!r}: {str(error) or 'did not answer in time'}") from error
+        if client.breaker.state != "closed":
+            await self._breakers.succeed(client.id)
+        return stored, since
 
     async def fit(
         self, lease: Lease, phase: Phase, part: Participation, client: Client | None, *, resumed: bool
@@ -146,29 +182,31 @@ class Participants:
 
         Nothing depends on it: an agent that is not told drops what it has by itself. One whose breaker is open is not.
         """
-
-        async def errand(client: Client) -> None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FORGET_SECONDS):
-                    await self._dispatcher.forget(client, task_id(value.training_id, value.number, client.id, kind))
-
-        async def errands(clients: list[Client]) -> None:
-            try:
-                shut_out = await self._breakers.open_among([client.id for client in clients])
-            except (SQLAlchemyError, OSError) as error:
-                if not is_outage(error):
-                    raise
-                return
-            await asyncio.gather(*(errand(client) for client in clients if client.id not in shut_out))
-
-        if told := list(clients):
-            task = asyncio.create_task(errands(told))
-            self._errands.add(task)
-            task.add_done_callback(self._errands.discard)
+        tasks = [(client, task_id(value.training_id, value.number, client.id, kind)) for client in clients]
+        if tasks:
+            errand = asyncio.create_task(self._forget(tasks))
+            self._errands.add(errand)
+            errand.add_done_callback(self._errands.discard)
 
     async def drain(self) -> None:
         """Wait for errands at agents that are still under way."""
         await asyncio.gather(*self._errands, return_exceptions=True)
+
+    async def _forget(self, tasks: Sequence[tuple[Client, str]]) -> None:
+        """Tell every client at once to forget its task."""
+        try:
+            shut_out = await self._breakers.open_among([client.id for client, _ in tasks])
+        except (SQLAlchemyError, OSError) as error:
+            if not is_outage(error):
+                raise
+            return
+
+        async def tell(client: Client, task: str) -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FORGET_SECONDS):
+                    await self._dispatcher.forget(client, task)
+
+        await asyncio.gather(*(tell(client, task) for client, task in tasks if client.id not in shut_out))
 
     async def _checked(self, phase: Phase, part: Participation, client: Client, run: TaskRun) -> Participation:
         """The participation with its update checked; a bad one counts against the client."""

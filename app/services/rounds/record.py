@@ -37,13 +37,7 @@ class TrackRecord:
 
     async def take_permit(self, tx: Transaction, client: Client, until: float, *, forced: bool) -> None:
         """Count a locked client's task as its breaker's probe, where it has one to give; `until` in unix seconds."""
-        if client.breaker.state == "closed":
-            return
-        now = self._clock.now()
-        admitted = client.breaker.admit(now, until - now, force=forced)
-        if admitted is not None:
-            await tx.clients.put(replace(client, breaker=admitted))
-            await self._breakers.note(tx, client.breaker, admitted, client.id)
+        await self._breakers.take_permit(tx, client, until - self._clock.now(), force=forced)
 
     async def miss(self, tx: Transaction, client_id: str, *, late: bool) -> None:
         """After a task that was called off: the breaker's permit is free again, and a late client was not reliable."""

@@ -52,7 +52,10 @@ async def errands(
             caller=caller, breakers=breakers, settings=AgentSettings(), clock=clock, metrics=counts, rng=rng
         )
         files = RoundFiles(ModelStore(directory / "models"), directory / "spool")
-        yield Participants(clock=clock, dispatcher=dispatcher, breakers=breakers, files=files, ledger=nothing), told
+        these = Participants(
+            clock=clock, caller=caller, dispatcher=dispatcher, breakers=breakers, files=files, ledger=nothing
+        )
+        yield these, told
 
 
 async def run_by_themselves(these: Participants) -> None:

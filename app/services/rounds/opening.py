@@ -1,0 +1,30 @@
+"""The open round of a training and the begin of its next one, for whoever holds the training's row."""
+
+from dataclasses import replace
+
+from app.domain.rounds import ENDED, Round, next_round
+from app.domain.trainings import Training
+from app.store.transaction import Transaction
+
+
+async def open_round(tx: Transaction, training_id: str) -> Round | None:
+    """The round that has not ended, None where there is none."""
+    last = await tx.rounds.page(training_id, limit=1, before=None)
+    return last[0] if last and last[0].status not in ENDED else None
+
+
+async def begin_round(tx: Transaction, training: Training, now: float) -> tuple[Training, Round]:
+    """The training with one round more, which the caller is to store, and that round, which is stored."""
+    training, value = next_round(training, now)
+    await tx.rounds.add(value)
+    await tx.events.append("round.started", now, training_id=training.id, round_number=value.number)
+    return training, value
+
+
+async def prolong(tx: Transaction, value: Round, seconds: float) -> Round:
+    """The round with time given back to it that it stood still."""
+    if seconds <= 0:
+        return value
+    value = replace(value, deadline_at=value.deadline_at + seconds)
+    await tx.rounds.put(value)
+    return value

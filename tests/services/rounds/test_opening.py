@@ -1,0 +1,47 @@
+"""The open round of a training, and the begin of the next."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.domain.rounds import ENDED, RoundStatus
+from app.services.rounds.opening import begin_round, open_round, prolong
+from app.store.database import Database
+from tests.store.samples import NOW, a_round, training
+
+
+@pytest.mark.parametrize(
+    ("status", "is_open"), [("selecting", True), ("evaluating", True), *((status, False) for status in sorted(ENDED))]
+)
+async def test_a_round_is_open_until_it_has_ended(sqlite: Database, status: RoundStatus, is_open: bool) -> None:
+    before, last = a_round(number=1), a_round(number=2, status=status)
+    async with sqlite.begin() as tx:
+        await tx.trainings.add(training())
+        assert await open_round(tx, "t") is None
+        for value in (before, last):
+            await tx.rounds.add(value)
+        assert await open_round(tx, "t") == (last if is_open else None)
+
+
+async def test_a_round_that_begins_is_stored_and_told_and_its_training_is_given_back(sqlite: Database) -> None:
+    async with sqlite.begin() as tx:
+        await tx.trainings.add(training(current_round=6))
+        changed, value = await begin_round(tx, training(current_round=6), NOW + 9)
+    assert changed == training(current_round=7, updated_at=NOW + 9)
+    assert (value.number, value.status, value.deadline_at) == (7, "selecting", NOW + 9 + 600)
+    async with sqlite.read() as tx:
+        assert await tx.rounds.get("t", 7) == value
+        assert (await tx.trainings.get("t")).current_round == 6, "its caller has more to change of it"
+        told = [(event.type, event.round) for event in await tx.events.after(0, training_id="t", limit=10)]
+    assert told == [("round.started", 7)]
+
+
+@pytest.mark.parametrize(("seconds", "later"), [(2.5, 2.5), (0.0, 0.0), (-1.0, 0.0)])
+async def test_a_round_is_given_time_and_never_deprived_of_it(sqlite: Database, seconds: float, later: float) -> None:
+    value = a_round()
+    async with sqlite.begin() as tx:
+        await tx.trainings.add(training())
+        await tx.rounds.add(value)
+        prolonged = await prolong(tx, value, seconds)
+        assert prolonged == replace(value, deadline_at=value.deadline_at + later)
+        assert await tx.rounds.get("t", 1) == prolonged
