@@ -2,10 +2,7 @@
 
 import asyncio
 import math
-import os
 import secrets
-import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,16 +16,17 @@ import asyncpg
 import numpy as np
 from sqlalchemy.engine import make_url
 
+from app.demo import stage
 from app.demo.leash import Child
 from app.demo.network import link_costs
-from app.demo.plane import Plane
+from app.demo.plane import ENDED, Plane
+from app.demo.stage import HOST, ONE_THREAD, free_port, make_key
 from benchmarks.fleet import client_id
 from tests import postgres
 
 AGENT_PROCESSES = 2
 BYTES_PER_FLOAT = 4
 SIDE = 1000.0  # m, of the square that the clients lie in
-HOST = "127.0.0.1"
 PATIENCE = 60.0  # s until everything is up
 LOOK_SECONDS = 0.25
 
@@ -39,7 +37,10 @@ class Stuck(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A control plane that is up, in a process of its own, with its data in `directory`; `loop` as of `Arena`."""
+    """A control plane that is up, in a process of its own, with its data in `directory`.
+
+    `loop` is a file as of `benchmarks.loop`.
+    """
 
     directory: Path
     key_file: Path
@@ -50,17 +51,11 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Arena:
-    """Everything is up. `agents` are the processes of the fleet; `loop` is a file as of `benchmarks.loop`."""
+class Arena(Served):
+    """With its clients, all of them registered. `agents` are the processes of the fleet."""
 
-    directory: Path
-    key_file: Path
-    environment: dict[str, str]
-    server: Child
     agents: tuple[Child, ...]
-    plane: Plane
     clients: int
-    loop: Path
 
     def cpu_pids(self) -> list[int]:
         return [child.pid for child in (self.server, *self.agents)]
@@ -77,7 +72,7 @@ class Arena:
         }
         path = f"/v1/trainings/{self.plane.post('/v1/trainings', body)['id']}"
         self.plane.post(f"{path}/start")
-        while self.plane.get(path)["status"] not in {"completed", "failed"}:
+        while self.plane.get(path)["status"] not in ENDED:
             watch()
             time.sleep(LOOK_SECONDS)
         finished = [self.plane.get(f"{path}/rounds/{number}") for number in range(1, rounds + 1)]
@@ -110,12 +105,13 @@ def served(
     """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-bench-")))
-        key_file = directory / "admin-key"  # where the control plane looks for it
-        key_file.touch(mode=0o600)
-        key_file.write_text(secrets.token_urlsafe(32) + "\n")
+        key_file = make_key(directory)
         port = free_port()
         database = None if server_url is None else stack.enter_context(_database(server_url))
-        environment = {**_environment(directory, database), **settings}
+        environment = stage.environment(directory)
+        if database is not None:
+            environment |= {"TCSFEEL_DATABASE__URL": database, "TCSFEEL_DATABASE__MIGRATE_ON_START": "true"}
+        environment |= settings
         loop = directory / "loop"
         target = ("benchmarks.loop:main", str(loop)) if watched else ("app.cli:main",)
         command = (*target, "serve", "--host", HOST, "--port", str(port))
@@ -130,8 +126,7 @@ def served(
 @contextmanager
 def arena(*, clients: int, model_bytes: int, server_url: str | None = None, watched: bool = False) -> Iterator[Arena]:
     """A control plane and agents for so many clients; the other arguments and errors are those of `served`."""
-    one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    with served(server_url=server_url, settings=one_thread, watched=watched) as found, ExitStack() as stack:
+    with served(server_url=server_url, settings=ONE_THREAD, watched=watched) as found, ExitStack() as stack:
         floats = str(math.ceil(model_bytes / BYTES_PER_FLOAT))
         agents = tuple(
             stack.enter_context(
@@ -158,10 +153,10 @@ def arena(*, clients: int, model_bytes: int, server_url: str | None = None, watc
             found.key_file,
             found.environment,
             found.server,
-            agents,
             found.plane,
-            clients,
             found.loop,
+            agents,
+            clients,
         )
 
 
@@ -219,25 +214,5 @@ def wait_for(is_up: Callable[[], bool]) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _environment(directory: Path, database: str | None) -> dict[str, str]:
-    """This process's environment without settings for another control plane."""
-    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("TCSFEEL_")}
-    ours = {
-        "TCSFEEL_DATA_DIR": str(directory / "data"),
-        "TCSFEEL_AUTH__ADMIN_KEY": (directory / "admin-key").read_text().strip(),
-        "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    if database is not None:
-        ours |= {"TCSFEEL_DATABASE__URL": database, "TCSFEEL_DATABASE__MIGRATE_ON_START": "true"}
-    return inherited | ours
-
-
 def _instant(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -14,8 +14,9 @@ import httpx
 import numpy as np
 
 from app.demo.leash import Child
-from app.demo.plane import Plane
-from benchmarks.arena import HOST, Stuck, databases, free_port, running, served, wait_for
+from app.demo.plane import ENDED, Plane
+from app.demo.stage import HOST, ONE_THREAD, free_port
+from benchmarks.arena import Stuck, databases, running, served, wait_for
 from benchmarks.control_group import limited
 from benchmarks.fleet import client_id
 from benchmarks.machine import Times, Usage, cpu_seconds
@@ -25,9 +26,7 @@ MEBIBYTE = 1 << 20
 MEGABYTE = 1_000_000
 LOOK_SECONDS = 0.5
 PATIENCE = 3600.0  # s for a round
-ENDED = {"completed", "failed", "cancelled"}
 TOLERANCE = 1e-6
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.arena import AGENT_PROCESSES, HOST, Stuck, free_port
+from app.demo.stage import HOST, ONE_THREAD, free_port
+from benchmarks.arena import AGENT_PROCESSES, Stuck
 from benchmarks.fleet import NICENESS
 from benchmarks.machine import Usage, cpu_seconds
 
@@ -133,8 +134,7 @@ def _running(
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """This process's, for a process of Flower."""
-    one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return {**os.environ, **one_thread, "FLWR_TELEMETRY_ENABLED": "0", **settings}
+    return {**os.environ, **ONE_THREAD, "FLWR_TELEMETRY_ENABLED": "0", **settings}
 
 
 def _still_before(give_up: float, problem: str) -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 from app.agent import serve_many
 from app.demo.world import World
 
-HEARTBEAT_SECONDS = 10.0
-
 
 def main() -> None:
     """``SERVER KEY_FILE SEED CLIENTS SHARE SHARES``: serve the clients of share SHARE (from 0) out of SHARES."""
@@ -18,6 +16,5 @@ def main() -> None:
         trainers,
         server_url=server,
         api_key=Path(key_file).read_text().strip(),
-        heartbeat_seconds=HEARTBEAT_SECONDS,
         threads=len(trainers),  # most of what a trainer does here is to wait for its device
     )

@@ -14,6 +14,7 @@ from rich.console import Console
 from app.demo import mlp
 from app.demo.errors import DemoFailed
 from app.demo.history import History, Row
+from app.demo.plane import ENDED
 from app.demo.progress import progress
 from app.demo.stage import Stage, data_directory, stage
 from app.demo.summary import Outcome, ideas, summary, tour
@@ -22,7 +23,6 @@ from app.demo.world import World
 CLIENTS_A_ROUND = 10
 MAX_ROUNDS = 120
 LOOK_SECONDS = 0.2
-ENDED = {"completed", "failed", "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from app.demo.errors import DemoFailed
 from app.wire.codec import Parameters, decode
 
 TIMEOUT = 30.0  # s
+ENDED = {"completed", "failed", "cancelled"}  # how a training may be when it has ended
 
 
 class Plane:

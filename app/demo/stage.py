@@ -20,6 +20,7 @@ AGENT_PROCESSES = 2
 HOST = "127.0.0.1"
 START_SECONDS = 60.0  # until everything is up and registered
 LOOK_SECONDS = 0.1
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # for matrices not worth a second one
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +57,17 @@ def stage(directory: Path, *, seed: int, agents: int) -> Iterator[Stage]:
     """
     children: list[Child] = []
     try:
-        key_file = directory / "admin-key"  # where the control plane looks for it
-        key_file.touch(mode=0o600)
-        key_file.write_text(secrets.token_urlsafe(32) + "\n")
-        port = _free_port()
+        key_file = make_key(directory)
+        port = free_port()
         url = f"http://{HOST}:{port}"
-        environment = _environment(directory)
+        settings = environment(directory) | ONE_THREAD | {"TCSFEEL_LOG__LEVEL": "warning"}
         children.append(
             Child(
                 "the control plane",
                 "app.cli:main",
                 *("serve", "--host", HOST, "--port", str(port)),
                 log=directory / "control-plane.log",
-                environment=environment,
+                environment=settings,
             )
         )
         for share in range(AGENT_PROCESSES):
@@ -79,7 +78,7 @@ def stage(directory: Path, *, seed: int, agents: int) -> Iterator[Stage]:
                     "app.demo.fleet:main",
                     *(url, str(key_file), *map(str, numbers)),
                     log=directory / f"agents-{share + 1}.log",
-                    environment=environment,
+                    environment=settings,
                 )
             )
         with Plane(url, key_file.read_text().strip(), check=children[0].check) as plane:
@@ -102,20 +101,26 @@ def _wait_until_up(found: Stage, agents: int) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _environment(directory: Path) -> dict[str, str]:
-    """This process's environment without settings for another control plane."""
+def make_key(directory: Path) -> Path:
+    """Give the control plane whose data directory this is an admin key; the file that holds it."""
+    key_file = directory / "admin-key"  # where the control plane looks for it
+    key_file.touch(mode=0o600)
+    key_file.write_text(secrets.token_urlsafe(32) + "\n")
+    return key_file
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """This process's environment, with settings for a control plane with this data directory in place of any other."""
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("TCSFEEL_")}
     return inherited | {
         "TCSFEEL_DATA_DIR": str(directory),
         "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
-        "TCSFEEL_LOG__LEVEL": "warning",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "OPENBLAS_NUM_THREADS": "1",  # matrices this small are not worth a second thread
-        "OMP_NUM_THREADS": "1",
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of `HOST` that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
