@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy.engine import URL, make_url
 
+from app.store import migrations
 from app.store.tables import metadata
 
 Result = TypeVar("Result")
@@ -77,6 +78,9 @@ async def _emptied(url: URL) -> bool:
         await connection.execute(_DISCONNECT)
         present = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
         if {name for (name,) in present} != {*TABLES, "alembic_version"}:
+            return False
+        versions = await connection.fetch("SELECT version_num FROM alembic_version")
+        if {version for (version,) in versions} != migrations.heads():
             return False
         deleted = [await connection.execute(f'DELETE FROM "{table}"') for table in TABLES]  # noqa: S608  (our own names)
         await connection.execute("SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'")

@@ -90,3 +90,9 @@ async def test_a_migration_that_is_not_known_here_is_not_current(db: Database, d
     async with db.begin() as tx:
         await tx.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     assert not await migrations.is_current(database_url)
+
+
+async def test_probes_do_not_read_the_chain_again(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await migrations.is_current(sqlite_url)
+    monkeypatch.delattr("app.store.migrations.ScriptDirectory")
+    assert await migrations.is_current(sqlite_url)
