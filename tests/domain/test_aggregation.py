@@ -110,7 +110,8 @@ def test_half_precision_is_summed_in_more_than_half_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("clients", "block"), [(1, LARGEST_BLOCK), (200, ALL_BLOCKS // 200), (10 * ALL_BLOCKS, SMALLEST_BLOCK)]
+    ("clients", "block"),
+    [(1, LARGEST_BLOCK), (200, ALL_BLOCKS // 200), (10 * ALL_BLOCKS // SMALLEST_BLOCK, SMALLEST_BLOCK)],
 )
 def test_blocks_cover_every_tensor_and_stay_small_together(clients: int, block: int) -> None:
     model = {"w": np.zeros(2 * block + 1, np.float32).reshape(1, -1), "e": f32(), "b": np.zeros((), np.float32)}
