@@ -60,7 +60,15 @@ def only(result: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 @pytest.mark.parametrize(
     ("rule", "weight"),
-    [("fedavg", 10.0), ("fedprox", 10.0), ("fedavgm", 10.0), ("weighted", 5.0)],  # 10 * 0.5
+    [
+        ("fedavg", 10.0),
+        ("fedprox", 10.0),
+        ("fedavgm", 10.0),
+        ("fedadam", 10.0),
+        ("fedyogi", 10.0),
+        ("fedadagrad", 10.0),
+        ("weighted", 5.0),  # 10 * 0.5
+    ],
 )
 def test_what_an_update_weighs(rule: Aggregation, weight: float) -> None:
     assert WEIGHTS[rule](FACTS) == weight
