@@ -129,7 +129,7 @@ async def test_whoever_was_taken_over_from_can_do_nothing_more(db: Database) -> 
     old = await take(db, "a", OVER)
     new = await take(db, "b")
     for call in ("guard", "release", "renew"):
-        with pytest.raises(Fenced, match="^t$"):
+        with pytest.raises(Fenced, match=r"^t$"):
             async with db.begin() as tx:
                 await getattr(tx.leases, call)(old, *([LONG] if call == "renew" else []))
     assert await owner(db) == ("b", 2)
