@@ -71,6 +71,29 @@ def test_planning_a_round_again_gives_the_same_clients() -> None:
     assert any(optimizer(6, strategy="random", seed=seed).optimize_topology(0) != first[0] for seed in range(1, 5))
 
 
+def test_rounds_have_ten_to_thirty_clients_unless_said_otherwise() -> None:
+    built = TopologyOptimizer(strategy="random")
+    for number in range(9):
+        built.add_client(replace(NODE, node_id=f"c{number}"))
+    with pytest.raises(NotEnoughClients, match="min_clients is 10"):
+        built.optimize_topology(1)
+    for number in range(9, 40):
+        built.add_client(replace(NODE, node_id=f"c{number}"))
+
+    assert len(built.optimize_topology(1)) == 30
+    assert built.target_accuracy == 0.963
+
+
+def test_the_ends_of_the_ranges_are_allowed() -> None:
+    node = replace(NODE, data_size=1, latency=0, reliability=0.0, update_quality=1.0, loss=-1.0)
+    assert node.candidate().data_size == 1
+
+    built = TopologyOptimizer(1, 1, 1.0, seed=0, model_bytes=1, weights=Weights(0, 0, 0, 1))
+    built.add_client(node)
+    built.update_client_performance("a", 0.0, new_reliability=1.0)
+    assert [one.node_id for one in built.optimize_topology(0, budget_constraint=1.0)] == ["a"]
+
+
 def test_a_newcomer_is_not_owed_the_past() -> None:
     built = optimizer(2, max_clients=1, weights=Weights(0, 0, 0, 1))
     for number in (1, 2, 3):
