@@ -103,6 +103,18 @@ def test_directions_that_differ_by_rounding_get_the_smaller_cost() -> None:
     assert links.costs.data.tolist() == [1.0, 1.0]
 
 
+def test_directions_may_differ_by_a_millionth_of_the_larger_cost() -> None:
+    assert list(Connectivity.from_matrix("ab", [[0, 1e6], [999_999, 0]]).edges()) == [("a", "b", 999_999.0)]
+    with pytest.raises(InvalidConnectivity):
+        Connectivity.from_matrix("ab", [[0, 1e6], [999_998, 0]])
+
+
+def test_an_asymmetry_is_found_behind_one_of_rounding() -> None:
+    with pytest.raises(InvalidConnectivity) as refused:
+        Connectivity.from_matrix("abc", [[0, 1 + 2e-7, 3], [1, 0, 5], [3, 4, 0]])
+    assert refused.value.pointer == "/costs/1/2"
+
+
 def test_a_missing_diagonal_is_no_contradiction() -> None:
     assert Connectivity.from_matrix("ab", [[None, 1], [1, None]]).neighbours("a") == {"b": 1.0}
 
