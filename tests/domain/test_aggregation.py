@@ -297,14 +297,19 @@ def test_why_an_update_is_rejected(update: Parameters, reason: str) -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("place", [0, 1 << 20, (1 << 20) + 1])
 def test_no_value_of_a_large_tensor_is_overlooked(dtype: type[Any], place: int) -> None:
-    model = {"w": np.zeros((1 << 20) + 2, dtype)}
+    model = {"w": np.zeros((2, (1 << 19) + 1), dtype)}
     update = {"w": model["w"].copy()}
-    update["w"][place] = np.nan
+    update["w"].reshape(-1)[place] = np.nan
     released: list[int] = []
     check_update(model, model, FACTS, data_size=10, release=lambda: released.append(1))
     assert len(released) == math.ceil(model["w"].nbytes / (1 << 20))
     with pytest.raises(UpdateRejected, match="not finite"):
         check_update(update, model, FACTS, data_size=10)
+
+
+def test_the_first_three_missing_tensors_are_named() -> None:
+    with pytest.raises(UpdateRejected, match=r"missing \['a', 'b', 'c'\], unknown \[\]$"):
+        check_update({}, {name: f32(1) for name in "dcba"}, FACTS, data_size=10)
 
 
 def test_a_claim_of_more_examples_than_anybody_believes_is_rejected() -> None:

@@ -139,6 +139,35 @@ def test_sparsifying_shows_who_would_relay_where_distances_hide_it() -> None:
     assert {int(position) for position in np.argsort(-central)[:2]} == {11, 12}
 
 
+def kept(links: Connectivity, neighbours: int) -> set[str]:
+    sparse = Connectivity(links.client_ids, sparsified(links.costs, neighbours))
+    return {edge.source + edge.target for edge in sparse.edges()}
+
+
+@pytest.mark.parametrize("neighbours", [2, 3, 5])
+def test_a_link_is_kept_that_is_among_the_cheapest_of_either_end(neighbours: int) -> None:
+    half = np.triu(np.random.default_rng(4).permutation(64).reshape(8, 8) + 1.0, 1)
+    half[0, 2:] = half[6, 7] = np.inf  # a has a single link
+    links = Connectivity.from_matrix(NAMES, half + half.T)
+    cheapest = {name: sorted(links.neighbours(name).values())[:neighbours] for name in NAMES}
+
+    assert kept(links, neighbours) == {
+        edge.source + edge.target
+        for edge in links.edges()
+        if edge.cost in cheapest[edge.source] + cheapest[edge.target]
+    }
+
+
+def test_the_forest_is_left_out_where_the_cheapest_links_hold_together() -> None:
+    # two triangles, a cheap link between them that no end counts among its two cheapest, and x that joins them anyhow
+    triangles = [("a", "b", 1), ("b", "c", 1), ("a", "c", 1), ("d", "e", 1), ("e", "f", 1), ("d", "f", 1)]
+    joined = graph(*triangles, ("a", "d", 10), ("b", "x", 12), ("e", "x", 12))
+    apart = graph(*triangles, ("a", "d", 10), ("c", "f", 11))
+
+    assert kept(joined, 2) == {"ab", "bc", "ac", "de", "ef", "df", "bx", "ex"}
+    assert kept(apart, 2) == {"ab", "bc", "ac", "de", "ef", "df", "ad"}
+
+
 def test_sparsifying_keeps_in_one_piece_what_was_in_one_piece() -> None:
     sparse = Connectivity(tuple(map(str, range(24))), sparsified(clusters().costs, neighbours=2))
 

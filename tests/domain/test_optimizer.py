@@ -11,7 +11,7 @@ import pytest
 from app.domain.errors import BudgetTooSmall, NotEnoughClients
 from app.domain.matrix import InvalidConnectivity
 from app.domain.optimizer import ClientNode, TopologyOptimizer
-from app.domain.selection import Weights
+from app.domain.selection import Candidate, Weights
 
 NODE = ClientNode("a", 100, [0.5, 0.5], compute_capacity=1.0, bandwidth=8.0, latency=0.0, reliability=1.0)
 PATH: list[list[float | None]] = [[0, 1, None], [1, 0, 2], [None, 2, 0]]
@@ -57,9 +57,13 @@ def test_labels_may_be_unknown() -> None:
 def test_rounds_remember_who_took_part() -> None:
     built = optimizer(max_clients=1)
 
+    assert built.last_selection is None
+
     names = [built.optimize_topology(number)[0].node_id for number in (1, 2, 3)]
 
     assert sorted(names) == ["a", "b", "c"]
+    from_zero = optimizer(max_clients=1, weights=Weights(0, 0, 0, 1))
+    assert [from_zero.optimize_topology(number)[0].node_id for number in (0, 1, 2)] == ["a", "b", "c"]
 
 
 def test_planning_a_round_again_gives_the_same_clients() -> None:
@@ -67,7 +71,7 @@ def test_planning_a_round_again_gives_the_same_clients() -> None:
     first = [built.optimize_topology(number) for number in range(4)]
 
     assert [built.optimize_topology(number) for number in range(4)] == first
-    assert [optimizer(6, strategy="random").optimize_topology(0)] == first[:1]
+    assert [optimizer(6, strategy="random", seed=0).optimize_topology(number) for number in range(4)] == first
     owed = optimizer(3, max_clients=1)  # by history, to which the round itself does not belong
     assert owed.optimize_topology(1) == owed.optimize_topology(1)
     assert any(optimizer(6, strategy="random", seed=seed).optimize_topology(0) != first[0] for seed in range(1, 5))
@@ -96,6 +100,23 @@ def test_the_ends_of_the_ranges_are_allowed() -> None:
     assert [one.node_id for one in built.optimize_topology(0, budget_constraint=1.0)] == ["a"]
 
 
+def test_the_strategies_see_every_field_of_a_client() -> None:
+    node = ClientNode("a", 7, [0, 2], 3.0, 4.0, 5.0, reliability=0.25, update_quality=0.5, loss=0.75)
+
+    assert node.candidate() == Candidate(
+        client_id="a",
+        data_size=7,
+        data_distribution={"0": 0.0, "1": 2.0},
+        compute_capacity=3.0,
+        bandwidth=4.0,
+        latency=5.0,
+        reliability=0.25,
+        update_quality=0.5,
+        loss=0.75,
+    )
+    assert replace(node, data_distribution=None).candidate().data_distribution is None
+
+
 def test_a_newcomer_is_not_owed_the_past() -> None:
     built = optimizer(2, max_clients=1, weights=Weights(0, 0, 0, 1))
     for number in (1, 2, 3):
@@ -116,6 +137,8 @@ def test_the_budget_holds() -> None:
     built = optimizer(max_clients=3)  # 2 s each
 
     assert len(built.optimize_topology(1, budget_constraint=2.0)) == 1
+    with pytest.raises(BudgetTooSmall, match="cost 4 s"):
+        optimizer(model_bytes=2_000_000).optimize_topology(1, budget_constraint=3.9)
     for budget in (1.9, 0.0):
         with pytest.raises(BudgetTooSmall):
             built.optimize_topology(1, budget_constraint=budget)
