@@ -56,6 +56,7 @@ def test_an_empty_connectivity_has_clients_and_no_links() -> None:
     links = Connectivity.empty("ab")
 
     assert links.block(["a", "b"]).tolist() == [[0, math.inf], [math.inf, 0]]
+    assert links.block(["a", "b"]).dtype == np.float32
     assert list(links.edges()) == []
     assert Connectivity.from_matrix((), []).num_edges == 0
     assert Connectivity.empty().block([]).shape == (0, 0)
