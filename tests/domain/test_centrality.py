@@ -92,6 +92,24 @@ def test_it_equals_networkx_where_needless_links_are_dropped(cells: dict[tuple[i
         assert betweenness(links.costs).tolist() == pytest.approx(by_networkx(links), abs=1e-9)
 
 
+@pytest.mark.parametrize("scale", [2.0**-40, 1.0, 2.0**40])
+def test_a_link_is_needless_whose_detour_is_cheaper_however_cheap_links_are(scale: float) -> None:
+    detour = graph(("a", "b", scale), ("b", "c", scale), ("a", "c", 3 * scale), ("c", "d", scale))
+    tie = graph(("a", "b", scale), ("b", "c", scale), ("a", "c", 2 * scale), ("c", "d", scale))
+
+    assert undominated(positive(detour.costs)).nnz == 2 * 3
+    assert undominated(positive(tie.costs)).nnz == 2 * 4
+
+
+def test_needless_links_are_found_where_each_client_has_just_as_many_as_are_looked_at() -> None:
+    half = np.triu(np.random.default_rng(6).integers(1, 100, (17, 17)), 1)  # 16 links each
+    links = Connectivity.from_matrix(map(str, range(17)), half + half.T)
+    costs = half + half.T + np.where(np.eye(17), 1000, 0)
+    over = (costs[:, :, np.newaxis] + costs[np.newaxis]).min(axis=1)
+
+    assert undominated(positive(links.costs)).nnz == ((costs <= over) & (costs < 1000)).sum()
+
+
 def test_the_graphs_of_few_costs_have_ties_and_needless_links() -> None:
     # so that the comparisons above are of what they are said to be of
     tied = needless = 0
