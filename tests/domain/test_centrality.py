@@ -110,6 +110,13 @@ def test_needless_links_are_found_where_each_client_has_just_as_many_as_are_look
     assert undominated(positive(links.costs)).nnz == ((costs <= over) & (costs < 1000)).sum()
 
 
+def test_a_detour_is_found_from_either_end() -> None:
+    # j looks at its 16 nearest alone, which lead nowhere, and i at both of its links
+    links = graph(*(("j", leaf, 1) for leaf in "ABCDEFGHIJKLMNOP"), ("j", "k", 5), ("i", "k", 5), ("i", "j", 20))
+
+    assert undominated(positive(links.costs)).nnz == 2 * (16 + 2)
+
+
 def test_the_graphs_of_few_costs_have_ties_and_needless_links() -> None:
     # so that the comparisons above are of what they are said to be of
     tied = needless = 0

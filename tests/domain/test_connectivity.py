@@ -88,13 +88,14 @@ def test_a_matrix_that_cannot_be_true_is_refused_at_its_cell(rows: Any, pointer:
     assert isinstance(refused.value, Invalid)
 
 
-def test_the_cell_of_an_asymmetry_beyond_the_first_stripe_is_found() -> None:
+@pytest.mark.parametrize(("row", "column"), [(10, 590), (400, 500), (550, 590)])
+def test_the_cell_of_an_asymmetry_is_found_wherever_it_is(row: int, column: int) -> None:
     rows = np.ones((600, 600), dtype=np.float32) - np.eye(600, dtype=np.float32)
-    rows[400, 500] = 1.1
+    rows[row, column] = 1.1
 
-    with pytest.raises(InvalidConnectivity, match=r"1\.1 here, 1 at /costs/500/400") as refused:
+    with pytest.raises(InvalidConnectivity, match=rf"1\.1 here, 1 at /costs/{column}/{row}") as refused:
         Connectivity.from_matrix(map(str, range(600)), rows)
-    assert refused.value.pointer == "/costs/400/500"
+    assert refused.value.pointer == f"/costs/{row}/{column}"
 
 
 def test_directions_that_differ_by_rounding_get_the_smaller_cost() -> None:
