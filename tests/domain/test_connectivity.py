@@ -2,6 +2,7 @@
 
 import math
 import time
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from app.domain.connectivity import Connectivity, Edge
 from app.domain.errors import Invalid
 from app.domain.matrix import InvalidConnectivity
 
+NINE = "abcdefghi"
 TRIANGLE: list[list[float | None]] = [
     [0, 1.5, None],
     [1.5, 0, 0],
@@ -24,11 +26,14 @@ def test_a_matrix_of_lists_keeps_free_links_apart_from_missing_ones() -> None:
     links = Connectivity.from_matrix("abc", TRIANGLE, version=3)
 
     assert list(links.edges()) == [("a", "b", 1.5), ("b", "c", 0.0)]
-    assert links.num_edges == 2
+    assert (links.num_edges, type(links.num_edges)) == (2, int)
     assert links.version == 3
+    assert links.restricted("ba").version == 3
+    assert Connectivity.from_matrix("abc", TRIANGLE).version == 0
     assert links.costs.dtype == np.float32
     assert links.costs.indptr.tolist() == [0, 1, 3, 4]
     assert links.costs.indices.tolist() == [1, 0, 2, 1]
+    assert (links.costs.indices.dtype, links.costs.indptr.dtype) == (np.int32, np.int32)
     assert links.costs.data.tolist() == [1.5, 1.5, 0, 0]
 
 
@@ -50,13 +55,17 @@ def test_neighbours_and_blocks_follow_the_names_asked_for() -> None:
     # rows and columns c, newcomer, b: c-b is free, the newcomer has no links
     assert links.block(["c", "newcomer", "b"]).tolist() == [[0, math.inf, 0], [math.inf, 0, math.inf], [0, math.inf, 0]]
     assert links.restricted(["b", "a"]).neighbours("b") == {"a": 1.5}
+    assert links.block([]).shape == (0, 0)
 
 
 def test_an_empty_connectivity_has_clients_and_no_links() -> None:
     links = Connectivity.empty("ab")
 
     assert links.block(["a", "b"]).tolist() == [[0, math.inf], [math.inf, 0]]
+    assert links.block(["a", "b"]).dtype == np.float32
     assert list(links.edges()) == []
+    assert (links.version, links.costs.dtype) == (0, np.float32)
+    assert Connectivity.from_edges("ab", []).version == 0
     assert Connectivity.from_matrix((), []).num_edges == 0
     assert Connectivity.empty().block([]).shape == (0, 0)
 
@@ -87,13 +96,22 @@ def test_a_matrix_that_cannot_be_true_is_refused_at_its_cell(rows: Any, pointer:
     assert isinstance(refused.value, Invalid)
 
 
-def test_the_cell_of_an_asymmetry_beyond_the_first_stripe_is_found() -> None:
+@pytest.mark.parametrize(("row", "column"), [(10, 590), (400, 500), (550, 590)])
+def test_the_cell_of_an_asymmetry_is_found_wherever_it_is(row: int, column: int) -> None:
     rows = np.ones((600, 600), dtype=np.float32) - np.eye(600, dtype=np.float32)
-    rows[400, 500] = 1.1
+    rows[row, column] = 1.1
 
-    with pytest.raises(InvalidConnectivity, match=r"1\.1 here, 1 at /costs/500/400") as refused:
+    with pytest.raises(InvalidConnectivity, match=rf"1\.1 here, 1 at /costs/{column}/{row}") as refused:
         Connectivity.from_matrix(map(str, range(600)), rows)
-    assert refused.value.pointer == "/costs/400/500"
+    assert refused.value.pointer == f"/costs/{row}/{column}"
+
+
+def test_the_largest_number_of_32_bits_is_a_cost() -> None:
+    most = float(np.finfo(np.float32).max)
+    links = Connectivity.from_matrix("abc", [[0, most, None], [most, 0, None], [None, None, 0]])
+
+    assert list(links.edges()) == [("a", "b", most)]
+    assert list(Connectivity.from_edges("ab", [Edge("a", "b", most)]).edges()) == [("a", "b", most)]
 
 
 def test_directions_that_differ_by_rounding_get_the_smaller_cost() -> None:
@@ -101,6 +119,18 @@ def test_directions_that_differ_by_rounding_get_the_smaller_cost() -> None:
     links = Connectivity.from_matrix("ab", [[0, 1 + 2e-7], [1, 0]])
 
     assert links.costs.data.tolist() == [1.0, 1.0]
+
+
+def test_directions_may_differ_by_a_millionth_of_the_larger_cost() -> None:
+    assert list(Connectivity.from_matrix("ab", [[0, 1e6], [999_999, 0]]).edges()) == [("a", "b", 999_999.0)]
+    with pytest.raises(InvalidConnectivity):
+        Connectivity.from_matrix("ab", [[0, 1e6], [999_998, 0]])
+
+
+def test_an_asymmetry_is_found_behind_one_of_rounding() -> None:
+    with pytest.raises(InvalidConnectivity) as refused:
+        Connectivity.from_matrix("abc", [[0, 1 + 2e-7, 3], [1, 0, 5], [3, 4, 0]])
+    assert refused.value.pointer == "/costs/1/2"
 
 
 def test_a_missing_diagonal_is_no_contradiction() -> None:
@@ -137,23 +167,34 @@ def test_changes_set_remove_and_add_links_and_leave_the_old_value_alone() -> Non
 
 
 @pytest.mark.parametrize(
-    ("edges", "pointer"),
+    ("edges", "pointer", "says"),
     [
-        ([Edge("a", "x", 1)], "/edges/0/target"),
-        ([Edge("a", "b", 1), Edge("x", "a", 1)], "/edges/1/source"),
-        ([Edge("a", "a", 0)], "/edges/0/target"),
-        ([Edge("a", "b", -1)], "/edges/0/cost"),
-        ([Edge("a", "b", math.nan)], "/edges/0/cost"),
-        ([Edge("a", "b", math.inf)], "/edges/0/cost"),
-        ([Edge("a", "b", 1), Edge("b", "a", 2)], "/edges/1/cost"),
-        ([Edge("a", "b", 1), Edge("b", "a", None)], "/edges/1/cost"),
+        ([Edge("a", "x", 1)], "/edges/0/target", "no client 'x'"),
+        ([Edge("a", "b", 1), Edge("x", "a", 1)], "/edges/1/source", "no client 'x'"),
+        ([Edge("a", "a", 0)], "/edges/0/target", "client 'a' needs no link to itself"),
+        ([Edge("a", "b", -1)], "/edges/0/cost", "not -1"),
+        ([Edge("a", "b", math.nan)], "/edges/0/cost", "not nan"),
+        ([Edge("a", "b", math.inf)], "/edges/0/cost", "not inf"),
+        ([Edge("a", "b", 1), Edge("b", "a", 2)], "/edges/1/cost", "another cost before"),
+        ([Edge("a", "b", 1), Edge("b", "a", None)], "/edges/1/cost", "another cost before"),
     ],
 )
-def test_an_edge_that_cannot_be_true_is_refused(edges: list[Edge], pointer: str) -> None:
-    with pytest.raises(InvalidConnectivity) as refused:
+def test_an_edge_that_cannot_be_true_is_refused(edges: list[Edge], pointer: str, says: str) -> None:
+    with pytest.raises(InvalidConnectivity, match=says) as refused:
         Connectivity.from_edges("abc", edges)
 
     assert refused.value.pointer == pointer
+
+
+def test_every_link_of_many_is_found_again() -> None:
+    half = np.triu(np.ones((9, 9)), 1)
+    links = Connectivity.from_matrix(NINE, half + half.T)
+
+    for source, target in combinations(NINE, 2):
+        changed = links.with_edges([Edge(target, source, 5)])
+        assert changed.num_edges == 36
+        assert (changed.neighbours(source)[target], changed.neighbours(target)[source]) == (5, 5)
+        assert links.with_edges([Edge(source, target, None)]).num_edges == 35
 
 
 def test_an_edge_may_be_repeated_with_the_same_cost() -> None:
