@@ -181,6 +181,6 @@ def test_with_relays_communication_counts_the_tree() -> None:
     f = objective(candidates(3, server_cost=[1.0, 4.0, 1.0]), policy, links=links)
 
     # 2 and 1 s of the tree, over twice the mean of 2, 8 and 2 s
-    assert float(f.communication(f.sums([0, 1]))) == pytest.approx(3 / 8)
+    assert float(f.terms(f.sums([0, 1])).communication) == pytest.approx(3 / 8)
     assert f.shares([0, 1]).communication.tolist() == pytest.approx([2 / 8, 1 / 8])
-    assert float(f.communication(f.sums([1, 2]))) == pytest.approx(10 / 8)
+    assert float(f.terms(f.sums([1, 2])).communication) == pytest.approx(10 / 8)
