@@ -27,6 +27,7 @@ def test_it_never_falls_below_minus_one() -> None:
 
 def test_taking_part_every_time_with_everybody_costs_nothing() -> None:
     assert participation_debt("ab", History(rounds("ab", "ab"))).tolist() == [0, 0]
+    assert participation_debt("a", History(rounds("a"))).tolist() == [0]
 
 
 def test_a_newcomer_starts_at_the_mean_of_the_others() -> None:

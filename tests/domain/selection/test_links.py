@@ -13,6 +13,7 @@ from app.domain.connectivity import Connectivity, Edge
 from app.domain.selection import Candidate, History, Selection, SelectionPolicy, strategies
 from app.domain.selection.costs import Budget
 from app.domain.selection.links import LEAST_SAVING, SERVER, Floats, Relays
+from app.domain.selection.pool import MAX_SECONDS
 from app.domain.selection.search import best_set
 from app.domain.selection.types import BYTES_PER_MB, Topology, Weights
 from tests.domain.worlds import NAMES, any_candidates, any_connectivity, candidates, objective, pool, skewed
@@ -117,6 +118,43 @@ def test_what_each_candidate_would_add_is_right_where_it_hangs_on_or_takes_over(
     exact = links.cost(np.array([[0, 1, 2], [0, 1, 3]]))
     assert estimates[[2, 3]].tolist() == pytest.approx(exact.tolist())
     assert exact.tolist() == pytest.approx([10.5, 1.7])
+
+
+@given(any_candidates(), any_connectivity(), st.data())
+def test_what_each_candidate_would_add_is_the_better_of_hanging_on_and_taking_over(
+    chosen: list[Candidate], connectivity: Connectivity, data: st.DataObject
+) -> None:
+    made = pool(chosen, RELAY, connectivity)
+    everybody = range(len(chosen))
+    members = data.draw(st.permutations(everybody))[: max(1, len(chosen) // 2)]
+    tree = made.links.tree(members)
+    direct = connectivity.restricted(made.ids()).costs
+    seconds = {
+        (one, int(other)): min(2 * float(cost) * made.policy.model_bytes / BYTES_PER_MB, MAX_SECONDS)
+        for one in everybody
+        for other, cost in zip(
+            direct.indices[direct.indptr[one] : direct.indptr[one + 1]],
+            direct.data[direct.indptr[one] : direct.indptr[one + 1]],
+            strict=True,
+        )
+    }
+
+    def attached(one: int, relay: int) -> float:
+        return seconds.get((one, relay), math.inf) + float((1 - made.reliability[relay]) * made.costs[one])
+
+    def added(candidate: int) -> float:
+        at_server = [member for member, parent in zip(members, tree.parents, strict=True) if parent == SERVER]
+        hanging = min([float(made.costs[candidate]), *(attached(candidate, member) for member in at_server)])
+        leaves = [place for place in range(len(members)) if place not in tree.parents]
+        taken = sum(max(float(tree.costs[place]) - attached(members[place], candidate), 0.0) for place in leaves)
+        return min(hanging, float(made.costs[candidate]) - taken)
+
+    estimates = made.links.cost_with_each(members)
+
+    assert len(estimates) == len(chosen)
+    for candidate in set(everybody).difference(members):
+        expected = float(tree.costs.sum()) + added(candidate)
+        assert estimates[candidate] == pytest.approx(expected, rel=1e-9, abs=1e-9 * float(made.costs.max()))
 
 
 def fleet(seed: int, count: int = 60) -> tuple[list[Candidate], Connectivity]:

@@ -1,5 +1,6 @@
 """The terms of F by hand, and their normalisers by counting all sets."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -50,6 +51,36 @@ def test_debt_is_a_mean_and_counts_against_the_rest() -> None:
     f = objective(candidates(3), policy, debt=[1, 0.5, -1])
 
     assert float(f.value(f.sums([0, 1]))) == pytest.approx(2 / 2 + 3 * 3 / 4 - 4 * 0.75)
+
+
+@pytest.mark.parametrize("members", [[4], [0, 3], [1, 2, 5], [5, 4, 2, 1], [0, 1, 2, 3, 4]])
+def test_it_is_the_formula(members: list[int]) -> None:
+    """The sums of the module's docstring, one client after the other; expectations by going through all sets."""
+    clients, debt = skewed(6, seed=5), np.array([0.5, -0.25, 0, 1, -1, 0.125])
+    weights = Weights(data_quality=2, communication=3, compute=5, fairness=7)
+    f = objective(clients, SelectionPolicy(min_clients=1, max_clients=6, weights=weights), debt)
+    largest = max(client.data_size for client in clients)
+    n = [client.data_size / largest for client in clients]
+    h = [size * np.array(client.data_distribution) for size, client in zip(n, clients, strict=True)]
+    overall = np.sum(h, axis=0) / sum(n)
+    r = [client.reliability for client in clients]
+    c, t = f.pool.costs, f.pool.seconds
+
+    def skew(chosen: Sequence[int]) -> float:
+        return float((np.sum([r[i] * (h[i] - n[i] * overall) for i in chosen], axis=0) ** 2).sum())
+
+    def arriving(chosen: Sequence[int]) -> float:
+        return float(sum(r[i] * n[i] for i in chosen))
+
+    variance = sum(r[i] * (1 - r[i]) * float(((h[i] - n[i] * overall) ** 2).sum()) for i in members)
+    sets = list(combinations(range(6), len(members)))
+    random_skew = np.mean([skew(one) for one in sets]) / np.mean([arriving(one) ** 2 for one in sets])
+    balance = (skew(members) + variance) / arriving(members) ** 2 / random_skew
+    communication = sum(c[members]) / (len(members) * np.mean(c))
+    time = max(t[members]) / np.mean([max(t[list(one)]) for one in sets])
+
+    value = 2 * balance + 3 * 0.5 * communication + 5 * 0.75 * time - 7 * np.mean(debt[members])
+    assert float(f.value(f.sums(members))) == pytest.approx(value)
 
 
 def test_without_costs_and_labels_there_is_nothing_to_compare() -> None:

@@ -1,4 +1,4 @@
-"""What the default strategy chooses, how it explains itself, and how good its search is."""
+"""What the default strategy chooses, and how it explains itself."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from app.domain.connectivity import Connectivity
-from app.domain.selection.costs import Budget
 from app.domain.selection.debt import participation_debt
-from app.domain.selection.objective import Objective
-from app.domain.selection.search import best_set, extended, improved
 from app.domain.selection.tcs_feel import tcs_feel
 from app.domain.selection.types import Candidate, History, Selection, SelectionPolicy, Weights
 from tests.domain.worlds import candidates, objective, skewed
@@ -168,35 +165,3 @@ def test_over_many_rounds_everybody_takes_part() -> None:
 
     assert chosen.fairness > 0.8
     assert len(frozenset().union(*rounds)) == 30
-
-
-def searched(f: Objective) -> tuple[Budget, int]:
-    return Budget.of(f.pool), f.pool.policy.min_clients
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_the_search_beats_a_thousand_random_sets(seed: int) -> None:
-    # 60 choose 10 is far too many to try, so this is local search
-    rng = np.random.default_rng(seed)
-    f = objective(skewed(60, seed), SelectionPolicy(min_clients=10, max_clients=10), debt=rng.uniform(-1, 1, 60))
-    budget, size = searched(f)
-
-    found = best_set(f, budget, size, rng)
-
-    random_sets = np.array([rng.choice(60, size, replace=False) for _ in range(1000)])
-    assert float(f.value(f.sums(found))) < f.value(f.sums(random_sets)).min()
-
-
-def test_a_greedy_dead_end_falls_back_to_the_cheapest_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.domain.selection.search.FEW", 0)
-    # 2 s each and 4 s to spend; the third costs a hair more, less than sums are trusted to show
-    clients = candidates(3, server_cost=[1.0, 1.0, 1.0 + 4e-16], train_seconds=[9.0, 1.0, 0.5])
-    policy = SelectionPolicy(min_clients=2, max_clients=3, budget_constraint=4.0, weights=TIME_ONLY)
-    f = objective(clients, policy)
-    budget, size = searched(f)
-
-    assert budget.room([2]).tolist() == [True, True, False]
-    assert extended(f, budget, [2], np.random.default_rng(0)) is None
-    assert sorted(best_set(f, budget, size, np.random.default_rng(0))) == [0, 1]
-    assert improved(f, budget, [0, 1]) == [0, 1]
-    assert plan(clients, policy).total_cost == 4.0
