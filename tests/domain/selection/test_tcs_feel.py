@@ -49,6 +49,39 @@ def test_it_says_whose_labels_are_covered() -> None:
     assert all("its labels are already covered: in place of" in skipped.reason for skipped in chosen.skipped)
 
 
+def test_it_says_how_skewed_the_set_would_be_in_the_best_place() -> None:
+    # shares of the first label: 1, 0 and 3/4, of all 7/12; they differ by 5/12, -7/12 and 2/12. Pairs: a and b -2/12,
+    # a and c 7/12, b and c -5/12, with a mean square of (4 + 49 + 25) / 3 / 144. In the place of a: 25/26, not 4/26
+    chosen = plan(candidates(3, data_distribution=[[1, 0], [0, 1], [3, 1]]), pairs(BALANCE_ONLY))
+
+    assert set(chosen.client_ids) == {"a", "b"}
+    assert chosen.skipped[0].reason.endswith(
+        "in place of a the set's label skew would be 0.962 instead of 0.154 (1: a random set)"
+    )
+
+
+@pytest.mark.parametrize(("compute", "reason"), [(1.0, "it is slow"), (0.5, "its link is dear")])
+def test_the_reason_is_the_term_that_gets_worst_by_its_weight(compute: float, reason: str) -> None:
+    # rounds of 2 and 4 s, all of it transfers: b in the place of a is worse by 2/3 in both terms, 1/2 and 3/4 of which
+    # count times their weights
+    policy = SelectionPolicy(min_clients=1, max_clients=1, weights=Weights(0, 1, compute, 0))
+
+    chosen = plan(candidates(2, server_cost=[1.0, 2.0]), policy)
+
+    assert chosen.client_ids == ("a",)
+    assert chosen.skipped[0].reason.startswith(reason)
+
+
+def test_the_places_that_the_budget_forbids_are_no_reason() -> None:
+    # rounds of 2, 8 and 6 s within 12 s: c could not take the place of a
+    clients = candidates(3, server_cost=[1.0, 4.0, 3.0], train_seconds=[1.0, 1.0, 20.0])
+
+    chosen = plan(clients, pairs(TIME_ONLY, budget=12))
+
+    assert set(chosen.client_ids) == {"a", "b"}
+    assert chosen.skipped[0].reason == "it is slow: in place of b the round would take 26 s instead of 9 s"
+
+
 def test_it_says_whose_link_is_dear() -> None:
     chosen = plan(candidates(3, server_cost=[1.0, 2.0, 5.0]), pairs(COST_ONLY))
 
