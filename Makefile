@@ -1,8 +1,8 @@
 # Needs make and Python 3.11 or later, nothing else. Everything is installed into .venv, from hashes.
 #
 #   PYTHON=/path/to/python3   the interpreter that makes .venv (by default the first one that is new enough)
-#   ARGS="..."                passed on by demo, test, bench and lock
-#   WORKERS=2                 processes that share the tests
+#   ARGS="..."                passed on by demo, test, mutation, bench and lock
+#   WORKERS=2                 processes that share the tests, or the mutants
 #   DB=sqlite KILLS=50        for crash and takeover: which database (postgres, if not said), and how many kills
 #   AGENTS=40 ROUNDS=10       for chaos; likewise MINUTES=3 for soak, and RESTARTS=5 for restarts
 
@@ -39,7 +39,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test check lint types layers format bench flower crash crash-mutants takeover chaos soak restarts lock clean
+.PHONY: help demo test check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -74,6 +74,9 @@ format: $(DEV) ## Rewrite the code in the house format, with the fixes that are 
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+mutation: $(DEV) ## Change the domain and the leases in thousands of places, and count what the tests miss (ARGS="app.domain.rounds*")
+	@$(BIN)/python -m tests.harnesses.mutation_score --workers $(WORKERS) $(ARGS)
+
 bench: $(DEV) $(if $(filter-out round aggregation,$(firstword $(ARGS))),,flower) ## Measure on this machine, for half an hour or more (ARGS="scale" for one, ARGS=--list for what there is)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -103,7 +106,7 @@ lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(COMPILE) --output-file benchmarks/flower/requirements.lock benchmarks/flower/requirements.in
 
 clean: ## Remove .venv, caches and build output (never data)
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python

@@ -1,0 +1,113 @@
+"""``make mutation``: what the tests of the domain and of the leases would not notice.
+
+mutmut changes one thing at a time in the functions of `app/domain` and `app/store/leases.py` and runs the tests that
+reach the function. Of these changes, the mutants, at least 85 % must make a test fail, in the domain and in the leases.
+Without patterns, everything is judged anew. With patterns of mutants' names, only what they match.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.stats import status_by_exit_code
+from mutmut.utils.file_utils import walk_mutatable_files
+
+from tests import postgres
+
+ENOUGH = 0.85
+WORK = Path("mutants")
+KILLED = {"killed", "timeout", "segfault"}
+UNDECIDED = {"not checked", "check was interrupted by user"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    path: Path
+    status: str
+
+    @property
+    def killed(self) -> bool:
+        return self.status in KILLED
+
+    def change(self) -> Iterator[str]:
+        """The lines that the mutant takes away and the ones it puts there."""
+        for line in get_diff_for_mutant(self.name, path=self.path).splitlines():
+            if line.startswith(("+", "-")) and not line.startswith(("+++", "---")):
+                yield line
+
+
+def run(patterns: list[str], workers: int) -> None:
+    """Let mutmut judge the mutants, with one Postgres for all of them."""
+    if not patterns:
+        shutil.rmtree(WORK, ignore_errors=True)
+    with postgres.server() as url:
+        environment = os.environ | {postgres.URL_VARIABLE: url, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        quiet = None if sys.stdout.isatty() else subprocess.DEVNULL  # it draws its progress
+        mutmut = (sys.executable, "-m", "tests.harnesses.decorated_mutants", "run", "--max-children", str(workers))
+        subprocess.run([*mutmut, *patterns], check=True, env=environment, stdout=quiet)  # noqa: S603  (our own arguments)
+
+
+def judged(patterns: list[str]) -> list[Mutant]:
+    found = []
+    for path in sorted(walk_mutatable_files()):
+        data = SourceFileMutationData(path=path)
+        data.load()
+        for name, code in data.exit_code_by_key.items():
+            if not patterns or any(fnmatch(name, pattern) for pattern in patterns):
+                found.append(Mutant(name, path, status_by_exit_code[code]))
+    return found
+
+
+def row(name: str, mutants: list[Mutant]) -> str:
+    killed = sum(mutant.killed for mutant in mutants)
+    return f"{name:42} {len(mutants):7} {killed:7} {len(mutants) - killed:8} {killed / len(mutants):7.1%}"
+
+
+def report(mutants: list[Mutant]) -> bool:
+    """Print the survivors and the score of each module; whether there are few enough survivors."""
+    modules, parts = defaultdict(list), defaultdict(list)
+    for mutant in mutants:
+        modules[mutant.path].append(mutant)
+        parts["app/domain" if mutant.path.is_relative_to("app/domain") else str(mutant.path)].append(mutant)
+        if not mutant.killed:
+            print(f"\n{mutant.name}: {mutant.status}", *mutant.change(), sep="\n  ")
+    print(f"\n{'':42} {'mutants':>7} {'killed':>7} {'survived':>8} {'score':>7}")
+    for path, ones in modules.items():
+        print(row(str(path), ones))
+    print()
+    for name, ones in parts.items():
+        print(row(name, ones))
+    return all(sum(one.killed for one in ones) >= ENOUGH * len(ones) for ones in parts.values())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make mutation", description=__doc__)
+    parser.add_argument("patterns", nargs="*", help="names of mutants, with wildcards: app.domain.rounds*")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report", action="store_true", help="of the mutants judged before, without a run")
+    given = parser.parse_args()
+    if not given.report:
+        run(given.patterns, given.workers)
+    mutants = judged(given.patterns)
+    undecided = [mutant.name for mutant in mutants if mutant.status in UNDECIDED]
+    if not mutants or undecided:
+        print(f"{len(undecided)} of {len(mutants)} mutants were not judged", file=sys.stderr)
+        return 1
+    if not report(mutants):
+        print(f"less than {ENOUGH:.0%} of the mutants were noticed", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
