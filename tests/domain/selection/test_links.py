@@ -13,7 +13,6 @@ from app.domain.connectivity import Connectivity, Edge
 from app.domain.selection import Candidate, History, Selection, SelectionPolicy, strategies
 from app.domain.selection.costs import Budget
 from app.domain.selection.links import LEAST_SAVING, SERVER, Floats, Relays
-from app.domain.selection.pool import MAX_SECONDS
 from app.domain.selection.search import best_set
 from app.domain.selection.types import BYTES_PER_MB, Topology, Weights
 from tests.domain.worlds import NAMES, any_candidates, any_connectivity, candidates, objective, pool, skewed
@@ -130,7 +129,7 @@ def test_what_each_candidate_would_add_is_the_better_of_hanging_on_and_taking_ov
     tree = made.links.tree(members)
     direct = connectivity.restricted(made.ids()).costs
     seconds = {
-        (one, int(other)): min(2 * float(cost) * made.policy.model_bytes / BYTES_PER_MB, MAX_SECONDS)
+        (one, int(other)): 2 * float(cost) * made.policy.model_bytes / BYTES_PER_MB
         for one in everybody
         for other, cost in zip(
             direct.indices[direct.indptr[one] : direct.indptr[one + 1]],
