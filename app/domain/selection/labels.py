@@ -98,7 +98,7 @@ def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, np
         if not isinstance(one, Mapping)
     ]
     if len(lists) == len(distributions):
-        width = max(map(len, lists), default=0)
+        width = max(map(len, lists))
         values = [[*one, *[0.0] * (width - len(one))] for one in lists]
         return np.array(values, dtype=np.float64).reshape(len(lists), width), np.array([len(one) > 0 for one in lists])
     by_label = [_by_label(one) for one in distributions]

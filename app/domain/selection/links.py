@@ -64,7 +64,7 @@ class Star:
     server: Floats
 
     def cost(self, sets: Positions) -> Floats:
-        return np.asarray(self.server[sets].sum(axis=-1))
+        return np.asarray(self.server[sets].sum(axis=1))
 
     def cost_with_each(self, members: Sequence[int]) -> Floats:
         return np.asarray(self.server[list(members)].sum() + self.server)
@@ -88,7 +88,7 @@ class Relays:
     reliability: Floats
 
     def cost(self, sets: Positions) -> Floats:
-        return np.asarray(self._trees(sets)[1].sum(axis=-1)) if sets.size else np.zeros(len(sets))
+        return np.asarray(self._trees(sets)[1].sum(axis=1))
 
     def cost_with_each(self, members: Sequence[int]) -> Floats:
         """The candidate hangs on the tree of the set, or takes over those of its leaves that it suits better."""
@@ -120,8 +120,8 @@ class Relays:
         while True:
             saved = np.maximum(costs[:, :, np.newaxis] - attach, 0.0)
             saved = (saved * ~relays[:, :, np.newaxis]).sum(axis=1) - (server - costs)
-            best = np.where(relays, -np.inf, saved).argmax(axis=1)
-            opened = (saved[rows, best] > LEAST_SAVING * server.sum(axis=1)) & ~relays[rows, best]
+            best = saved.argmax(axis=1)
+            opened = saved[rows, best] > LEAST_SAVING * server.sum(axis=1)  # who relays already saves exactly 0 more
             if not opened.any():
                 return parents, costs
             relays[rows[opened], best[opened]] = True

@@ -76,6 +76,12 @@ def test_the_documented_score_by_hand() -> None:
     assert [one.score for one in chosen.selected] == sorted(scores.values(), reverse=True)
 
 
+def test_the_highest_documented_scores_are_chosen() -> None:
+    policy = SelectionPolicy(min_clients=1, max_clients=2)  # 0.64 of c, 0.55 of b, 0.41 of a; nobody is drawn
+
+    assert documented(THREE, PATH, History(), policy, np.random.default_rng(0)).client_ids == ("c", "b")
+
+
 def test_a_fifth_of_the_documented_slots_is_drawn() -> None:
     clients = skewed(40, seed=4)
     policy = SelectionPolicy(min_clients=10, max_clients=10)
@@ -92,12 +98,12 @@ def test_a_fifth_of_the_documented_slots_is_drawn() -> None:
 
 
 def test_of_equal_documented_scores_the_first_given_is_ranked_first() -> None:
-    clients = [replace(THREE[0], client_id=f"c{row}") for row in range(40)]
+    clients = [replace(THREE[row % 2], client_id=f"c{row}") for row in range(40)]
     policy = SelectionPolicy(min_clients=1, max_clients=4)  # a fifth of 4, rounded down, is nobody
 
     chosen = documented(clients, Connectivity.empty(), History(), policy, np.random.default_rng(0))
 
-    assert chosen.client_ids == ("c0", "c1", "c2", "c3")
+    assert chosen.client_ids == ("c1", "c3", "c5", "c7")
 
 
 @pytest.mark.parametrize("strategy", [random, documented])

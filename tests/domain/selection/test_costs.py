@@ -34,6 +34,10 @@ def test_expected_seconds_are_transfers_and_training() -> None:
     assert pool(chosen, policy).seconds.tolist() == pytest.approx([8.4, 13])
 
 
+def test_of_equal_costs_the_first_given_are_the_cheapest() -> None:
+    assert budget([2.0, 1.0] * 20, 9, 3).cheapest() == [1, 3, 5]
+
+
 def test_room_leaves_enough_for_the_cheapest_others() -> None:
     # three of 1, 2, 3, 4 within 7: with 4 the cheapest two, 1 and 2, fit exactly
     assert budget([1, 2, 3, 4], 7, 3).room([]).tolist() == [True, True, True, True]

@@ -72,6 +72,12 @@ def test_others_than_the_drawn_join_where_the_budget_cannot_be_kept_without_them
         assert select("fedcs", clients, Connectivity.empty(), History(), policy, rng).client_ids == ("a",)
 
 
+def test_beyond_the_deadline_the_drawn_come_first_as_well() -> None:
+    clients = candidates(3, train_seconds=[1.0, 2.0, 3.0])
+    first = {choose(clients, 1, 1, seed, pool_factor=1, deadline_seconds=0).client_ids for seed in range(30)}
+    assert first == {("a",), ("b",), ("c",)}  # one is drawn, be it the slowest
+
+
 def test_clients_that_lengthen_the_round_alike_take_turns() -> None:
     first = {choose(candidates(4), 1, 1, seed, pool_factor=10).client_ids for seed in range(40)}
     assert first == {("a",), ("b",), ("c",), ("d",)}

@@ -30,6 +30,13 @@ def test_shorter_lists_are_padded() -> None:
     assert labels.skew.tolist() == [[0.375, -0.125, -0.25], [-0.375, 0.125, 0.25]]
 
 
+def test_one_label_is_a_report_as_well() -> None:
+    labels = read_labels([[5], [2], None], np.array([1.0, 1.0, 1.0]))
+
+    assert labels.reported.tolist() == [True, True, False]
+    assert labels.shares.tolist() == [[1], [1], [1]]
+
+
 @pytest.mark.parametrize("distributions", [[[1, 1], [], [0]], [{"0": 1, "1": 1}, {}, {"1": 0}], [[1, 1], {}, [0]]])
 def test_who_counts_nothing_reports_nothing(distributions: list[DataDistribution]) -> None:
     labels = read_labels(distributions, np.array([1.0, 1.0, 1.0]))

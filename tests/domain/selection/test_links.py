@@ -119,6 +119,14 @@ def test_what_each_candidate_would_add_is_right_where_it_hangs_on_or_takes_over(
     assert exact.tolist() == pytest.approx([10.5, 1.7])
 
 
+def test_a_relay_stays_with_its_children_when_another_joins() -> None:
+    # both ways: b hangs on a, 2 and 1 s. c, itself at 1 s, could hang on a for 0.2 s; a does not move to it
+    links = relays([1.0, 4.0, 0.5], {(0, 1): 0.5, (0, 2): 0.1})
+
+    assert links.tree([0, 1]).parents.tolist() == [SERVER, 0]
+    assert links.cost_with_each([0, 1])[2] == pytest.approx(3.2)
+
+
 @given(any_candidates(), any_connectivity(), st.data())
 def test_what_each_candidate_would_add_is_the_better_of_hanging_on_and_taking_over(
     chosen: list[Candidate], connectivity: Connectivity, data: st.DataObject

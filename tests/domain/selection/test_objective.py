@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from app.domain.selection.objective import Terms
+from app.domain.selection.objective import Terms, _expected_square
 from app.domain.selection.types import SelectionPolicy, Weights
 from tests.domain.worlds import candidates, objective, skewed
 
@@ -104,6 +104,15 @@ def test_random_sets_are_counted_right(size: int) -> None:
     assert f.terms(every).time.mean() == pytest.approx(1)
 
 
+def test_the_expected_square_of_a_random_sum_by_hand() -> None:
+    # of 1, 2 and 3: singles (1 + 4 + 9) / 3, pairs (3^2 + 4^2 + 5^2) / 3, all 6^2; of 1 and 2 all 3^2
+    assert _expected_square(np.array([[1.0], [2.0], [3.0]]), np.array([1, 2, 3])) == pytest.approx([14 / 3, 50 / 3, 36])
+    assert _expected_square(np.array([[1.0], [2.0]]), np.array([1, 2])) == pytest.approx([5 / 2, 9])
+    # of (3, 0) and (0, 4): singles (9 + 16) / 2, both 5^2
+    assert _expected_square(np.diag([3.0, 4.0]), np.array([1, 2])) == pytest.approx([25 / 2, 25])
+    assert _expected_square(np.array([[2.0]]), np.array([1])) == pytest.approx([4])
+
+
 def test_a_set_can_be_put_together() -> None:
     f = objective(skewed(8, seed=1), debt=range(8))
 
@@ -113,6 +122,7 @@ def test_a_set_can_be_put_together() -> None:
     assert step[others] == pytest.approx(f.value(f.sums([[2, 5, member] for member in others])))
     alone = f.value(f.with_each([]))
     assert alone == pytest.approx(f.value(f.sums([[member] for member in range(8)])))
+    assert alone == pytest.approx(f.value(f.singles))
 
 
 def test_shares_add_up_to_the_terms() -> None:

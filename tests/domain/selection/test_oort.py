@@ -56,6 +56,12 @@ def test_staleness_grows_with_the_rounds_since_the_last_part() -> None:
     assert found.total[:2].tolist() == pytest.approx((1 + found.staleness[:2]).tolist())
 
 
+def test_who_was_tried_but_is_in_no_round_counts_from_the_first() -> None:
+    found = utilities(candidates(2, loss=[1.0, 1.0]), "b", "")
+
+    assert found.staleness.tolist() == pytest.approx([math.sqrt(0.1 * math.log(3) / 1)] * 2)
+
+
 def test_the_slow_are_penalised_by_the_square_and_the_fast_not_rewarded() -> None:
     # Transfers take 2 s: durations of 4, 6 and 18 s, of which 6 s is the median.
     clients = candidates(3, train_seconds=[2.0, 4.0, 16.0], loss=[1.0, 1.0, 1.0])

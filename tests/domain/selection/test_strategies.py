@@ -127,6 +127,7 @@ def test_the_cheapest_set_is_found_when_nothing_else_fits(name: str) -> None:
 def test_one_candidate_is_chosen(name: str) -> None:
     chosen = run(name, candidates(1), SelectionPolicy(min_clients=1))
 
+    assert chosen.strategy == name
     assert chosen.client_ids == ("a",)
     assert chosen.skipped == ()
     assert chosen.fairness == 1
