@@ -64,7 +64,7 @@ class Pool:
     @cached_property
     def reliability(self) -> Floats:
         """(N,) probability that a client's update arrives: MIN_RELIABILITY..1."""
-        return np.clip([candidate.reliability for candidate in self.candidates], MIN_RELIABILITY, 1.0)
+        return np.maximum([candidate.reliability for candidate in self.candidates], MIN_RELIABILITY)
 
     @cached_property
     def samples(self) -> Floats:

@@ -106,6 +106,30 @@ def test_candidates_below_the_cut_off_are_kept_for_later() -> None:
     assert [part.tolist() for part in by_cut_off(found, 0)] == [[], [3, 1, 4, 2, 0]]
 
 
+def test_a_utility_at_the_cut_off_is_enough() -> None:
+    found = utilities(candidates(10, loss=[*[1.0] * 9, 0.95]))  # the 95th percentile is 1
+
+    assert by_cut_off(found, 1)[0].tolist() == list(range(10))
+    assert by_cut_off(found, 1)[1].tolist() == []
+
+
+def test_of_equal_utilities_the_first_given_ranks_first() -> None:
+    clients = [replace(client, client_id=f"c{row}") for row, client in enumerate(candidates(2, loss=[0.1, 1.0]) * 20)]
+
+    drawable, others = by_cut_off(utilities(clients), 3)
+
+    assert drawable.tolist() == list(range(1, 40, 2))
+    assert others.tolist() == list(range(0, 40, 2))
+
+
+def test_the_score_is_made_of_the_shown_components() -> None:
+    clients = candidates(4, loss=[1.0, 0.5, 2.0, None], train_seconds=[1.0, 9.0, 4.0, 2.0])
+
+    for one in choose(clients, 4, rounds=3, percentile=50).selected:
+        shown = one.components
+        assert one.score == pytest.approx((shown["utility"] + shown["staleness"]) * shown["speed"])
+
+
 def test_exploited_places_are_drawn_in_proportion_to_utility() -> None:
     clients = candidates(5, loss=[1.0, 0.5, 0.48, 0.47, 0.1])
     found = utilities(clients, *[""] * LONG_AGO)

@@ -35,13 +35,13 @@ def test_samples_are_relative_to_the_largest() -> None:
 
 
 def test_links_are_those_that_the_policy_lets_updates_travel_over() -> None:
-    # of 2 MB both ways: 2 and 4 s/MB are 8 and 16 s; d is no candidate
-    connectivity = Connectivity.from_edges("abcd", [Edge("a", "c", 2.0), Edge("b", "c", 4.0), Edge("a", "d", 1.0)])
+    # of 2 MB both ways: 2 and 4 s/MB are 8 and 16 s; d has no links but one to e, who is no candidate
+    connectivity = Connectivity.from_edges("abcde", [Edge("a", "c", 2.0), Edge("b", "c", 4.0), Edge("d", "e", 1.0)])
     policy = SelectionPolicy(min_clients=1, model_bytes=2_000_000)
 
-    assert isinstance(pool(candidates(3), policy, connectivity).links, Star)
-    made = pool(candidates(3), replace(policy, topology="relay"), connectivity).links
+    assert isinstance(pool(candidates(4), policy, connectivity).links, Star)
+    made = pool(candidates(4), replace(policy, topology="relay"), connectivity).links
     assert isinstance(made, Relays)
-    assert made.between.toarray().tolist() == [[0, 0, 8], [0, 0, 16], [8, 16, 0]]
-    assert made.server.tolist() == [4, 4, 4]
-    assert made.reliability.tolist() == [1, 1, 1]
+    assert made.between.toarray().tolist() == [[0, 0, 8, 0], [0, 0, 16, 0], [8, 16, 0, 0], [0, 0, 0, 0]]
+    assert made.server.tolist() == [4, 4, 4, 4]
+    assert made.reliability.tolist() == [1, 1, 1, 1]

@@ -181,6 +181,17 @@ def test_the_search_beats_a_thousand_random_sets(seed: int) -> None:
     assert value(f, found) < f.value(f.sums(random_sets)).min()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_of_a_greedy_and_two_random_starts_wins(seed: int) -> None:
+    f = objective(skewed(60, seed), SelectionPolicy(min_clients=10, max_clients=10))
+    budget, rng = Budget.of(f.pool), np.random.default_rng(seed)
+    starts = [greedy(f, budget, 10, rng), overdue(f, budget, 10, rng), overdue(f, budget, 10, rng)]
+    ends = [value(f, improved(f, budget, start)) for start in starts]
+
+    assert len(set(ends)) > 1
+    assert value(f, best_set(f, budget, 10, np.random.default_rng(seed))) == min(ends)
+
+
 def test_a_larger_set_is_good_as_well_where_not_all_can_be_tried() -> None:
     rng = np.random.default_rng(1)
     f = objective(skewed(60, 1), SelectionPolicy(min_clients=9, max_clients=10))

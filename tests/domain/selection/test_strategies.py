@@ -48,8 +48,9 @@ def test_rounds_are_numbered_from_one() -> None:
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownStrategy, match=f"known are {', '.join(NAMES)}"):
+    with pytest.raises(UnknownStrategy, match=f"known are {', '.join(NAMES)}") as refused:
         run("oracle", candidates(1), SelectionPolicy(min_clients=1))
+    assert refused.value.name == "oracle"
 
 
 @pytest.fixture
@@ -79,6 +80,7 @@ def plain(*arguments: Any, **keywords: Any) -> Selection:
 def test_each_strategy_says_where_it_comes_from_and_what_it_is() -> None:
     known = installed()
 
+    assert all(one.name == name for name, one in known.items())
     assert {name for name, one in known.items() if one.source == "built in"} == set(STRATEGIES)
     assert known["other"].source == "app.domain.selection.random"  # of no distribution: the module
     assert (
