@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from app.domain.selection.costs import Budget
 from app.domain.selection.objective import Objective
-from app.domain.selection.search import best_set, extended, greedy, grown, improved, overdue, weighted_order
+from app.domain.selection.search import _few, best_set, extended, greedy, grown, improved, overdue, weighted_order
 from app.domain.selection.tcs_feel import tcs_feel
 from app.domain.selection.types import History, SelectionPolicy, Weights
-from tests.domain.worlds import NO_LINKS, candidates, objective, skewed
+from tests.domain.worlds import NO_LINKS, PLAIN, candidates, objective, skewed
 
 COST_ONLY = Weights(data_quality=0, communication=1, compute=0, fairness=0)
 TIME_ONLY = Weights(data_quality=0, communication=0, compute=1, fairness=0)
@@ -100,6 +100,13 @@ def test_equals_are_taken_at_random() -> None:
     assert firsts == {(3, 0), (3, 1), (3, 2)}
 
 
+def test_a_hair_decides_before_chance_does() -> None:
+    f = by_cost(2.0, 2.0 + 4e-8, 4.0)  # F differs by 0.5 * 4e-8 / (8 / 3) = 7.5e-9
+    firsts = {tuple(extended(f, Budget.of(f.pool), [], np.random.default_rng(seed)) or ()) for seed in range(200)}
+
+    assert firsts == {(0,)}
+
+
 def test_a_set_that_the_budget_leaves_no_room_is_not_extended() -> None:
     f = by_cost(2.0, 2.0, 3.0, least=1, limit=6.0)
     budget, rng = Budget.of(f.pool), np.random.default_rng(0)
@@ -147,6 +154,21 @@ def test_after_the_swaps_no_other_one_helps(seed: int, size: int) -> None:
         others = set(range(12)).difference(found)
         swaps = [[*found[:place], other, *found[place + 1 :]] for place in range(size) for other in others]
         assert f.value(f.sums(swaps)).min() >= value(f, found) - 1e-8
+
+
+def test_passes_go_on_while_they_help() -> None:
+    for seed in range(20):  # one pass is enough for 9 of them, two for 18
+        f = objective(skewed(30, seed), SelectionPolicy(min_clients=4, max_clients=4))
+        found = improved(f, Budget.of(f.pool), range(4))
+        others = set(range(30)).difference(found)
+        swaps = [[*found[:place], other, *found[place + 1 :]] for place in range(4) for other in others]
+        assert f.value(f.sums(swaps)).min() >= value(f, found) - 1e-8
+
+
+@pytest.mark.parametrize(("count", "size", "few"), [(141, 2, True), (142, 2, False), (20_000, 1, True), (60, 3, False)])
+def test_all_sets_are_tried_where_they_have_20_000_members_together(count: int, size: int, few: bool) -> None:
+    # 9870 and 10 011 pairs, 34 220 triples
+    assert _few(objective([PLAIN] * count), size) == few
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4), st.none() | st.floats(1, 2))

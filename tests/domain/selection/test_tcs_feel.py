@@ -138,6 +138,13 @@ def test_it_grows_until_the_labels_are_balanced() -> None:
     assert chosen.label_divergence == pytest.approx(0)
 
 
+def test_a_set_that_is_as_balanced_as_the_target_does_not_grow() -> None:
+    clients = candidates(4, data_distribution=[[1, 0], [0, 1], [1, 0], [0, 1]])
+    policy = SelectionPolicy(min_clients=2, max_clients=4, weights=BALANCE_ONLY, parameters={"divergence_target": 0.0})
+
+    assert len(plan(clients, policy).selected) == 2  # divergence 0
+
+
 def test_it_grows_no_further_than_the_budget() -> None:
     clients = candidates(4, data_distribution=[[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]], data_size=[9, 9, 9, 1])
     policy = SelectionPolicy(min_clients=1, max_clients=4, weights=COST_ONLY, budget_constraint=5)
