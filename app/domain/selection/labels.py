@@ -93,7 +93,7 @@ def kl_divergence(shares: Floats, reference: Floats) -> Floats:
 def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """(N, C) as given, and (N,) whether anything is; without maps the labels are the positions."""
     lists = [
-        () if one is None or not max(one, default=0) > 0 else one
+        () if one is None or not any(value > 0 for value in one) else one
         for one in distributions
         if not isinstance(one, Mapping)
     ]

@@ -98,12 +98,12 @@ def test_a_fifth_of_the_documented_slots_is_drawn() -> None:
 
 
 def test_of_equal_documented_scores_the_first_given_is_ranked_first() -> None:
-    clients = [replace(THREE[row % 2], client_id=f"c{row}") for row in range(40)]
+    clients = [replace(THREE[0], client_id=f"c{row}", compute_capacity=row % 7 + 1.0) for row in range(24)]
     policy = SelectionPolicy(min_clients=1, max_clients=4)  # a fifth of 4, rounded down, is nobody
 
     chosen = documented(clients, Connectivity.empty(), History(), policy, np.random.default_rng(0))
 
-    assert chosen.client_ids == ("c1", "c3", "c5", "c7")
+    assert chosen.client_ids == ("c6", "c13", "c20", "c5"), "three of 7 GFLOPS, and of those with 6 the first"
 
 
 @pytest.mark.parametrize("strategy", [random, documented])
