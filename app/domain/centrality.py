@@ -91,7 +91,6 @@ def undominated(costs: sparse.csr_array) -> sparse.csr_array:
             over = indices[onward]
             reach[over] = np.minimum(reach[over], direct[middle] + data[onward])
         keep[start:end] = direct <= reach[ends] + margin
-        reach.fill(np.inf)
     return _kept(costs, keep)
 
 

@@ -184,7 +184,7 @@ class TopologyOptimizer:
         Raises:
             ValueError: it is no such matrix (an `InvalidConnectivity`, whose `pointer` names the cell).
         """
-        self._connectivity = Connectivity.from_matrix(self._clients, matrix, version=self._connectivity.version + 1)
+        self._connectivity = Connectivity.from_matrix(self._clients, matrix)
 
     def optimize_topology(self, round_number: int, budget_constraint: float | None = None) -> list[ClientNode]:
         """Choose the clients of a round, best first, and record them.

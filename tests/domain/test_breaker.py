@@ -233,6 +233,11 @@ def test_at_most_half_of_the_fleet_is_shut_out(shut: int, fleet: int, forced: in
     assert let_through == {f"c{number}" for number in range(forced)}  # the least recently failed first
 
 
+def test_the_least_recently_failed_is_let_through_whatever_its_name() -> None:
+    breakers = {"a": failed_at(30.0), "b": failed_at(10.0), "c": failed_at(20.0)}
+    assert admissible(breakers, NOW)[1] == {"b", "c"}  # 1 of 3 may be shut out
+
+
 def test_the_cap_lets_nobody_past_an_isolation_or_beside_a_probe() -> None:
     breakers = {"isolated": Breaker().isolate(NOW), "probed": probing(opened(), NOW + 30), "open": failed_at(NOW)}
     assert admissible(breakers, NOW) == (frozenset(), frozenset({"open"}))  # two may pass, one can

@@ -92,6 +92,31 @@ def test_it_equals_networkx_where_needless_links_are_dropped(cells: dict[tuple[i
         assert betweenness(links.costs).tolist() == pytest.approx(by_networkx(links), abs=1e-9)
 
 
+@pytest.mark.parametrize("scale", [2.0**-40, 1.0, 2.0**40])
+def test_a_link_is_needless_whose_detour_is_cheaper_however_cheap_links_are(scale: float) -> None:
+    detour = graph(("a", "b", scale), ("b", "c", scale), ("a", "c", 3 * scale), ("c", "d", scale))
+    tie = graph(("a", "b", scale), ("b", "c", scale), ("a", "c", 2 * scale), ("c", "d", scale))
+
+    assert undominated(positive(detour.costs)).nnz == 2 * 3
+    assert undominated(positive(tie.costs)).nnz == 2 * 4
+
+
+def test_needless_links_are_found_where_each_client_has_just_as_many_as_are_looked_at() -> None:
+    half = np.triu(np.random.default_rng(6).integers(1, 100, (17, 17)), 1)  # 16 links each
+    links = Connectivity.from_matrix(map(str, range(17)), half + half.T)
+    costs = half + half.T + np.where(np.eye(17), 1000, 0)
+    over = (costs[:, :, np.newaxis] + costs[np.newaxis]).min(axis=1)
+
+    assert undominated(positive(links.costs)).nnz == ((costs <= over) & (costs < 1000)).sum()
+
+
+def test_a_detour_is_found_from_either_end() -> None:
+    # j looks at its 16 nearest alone, which lead nowhere, and i at both of its links
+    links = graph(*(("j", leaf, 1) for leaf in "ABCDEFGHIJKLMNOP"), ("j", "k", 5), ("i", "k", 5), ("i", "j", 20))
+
+    assert undominated(positive(links.costs)).nnz == 2 * (16 + 2)
+
+
 def test_the_graphs_of_few_costs_have_ties_and_needless_links() -> None:
     # so that the comparisons above are of what they are said to be of
     tied = needless = 0
@@ -137,6 +162,35 @@ def test_sparsifying_shows_who_would_relay_where_distances_hide_it() -> None:
     central = betweenness(sparse)
     # 11 and 12 are the ends of the only bridge: all 11 * 12 pairs across it that do not end there, and none less
     assert {int(position) for position in np.argsort(-central)[:2]} == {11, 12}
+
+
+def kept(links: Connectivity, neighbours: int) -> set[str]:
+    sparse = Connectivity(links.client_ids, sparsified(links.costs, neighbours))
+    return {edge.source + edge.target for edge in sparse.edges()}
+
+
+@pytest.mark.parametrize("neighbours", [2, 3, 5])
+def test_a_link_is_kept_that_is_among_the_cheapest_of_either_end(neighbours: int) -> None:
+    half = np.triu(np.random.default_rng(4).permutation(64).reshape(8, 8) + 1.0, 1)
+    half[0, 2:] = half[6, 7] = np.inf  # a has a single link
+    links = Connectivity.from_matrix(NAMES, half + half.T)
+    cheapest = {name: sorted(links.neighbours(name).values())[:neighbours] for name in NAMES}
+
+    assert kept(links, neighbours) == {
+        edge.source + edge.target
+        for edge in links.edges()
+        if edge.cost in cheapest[edge.source] + cheapest[edge.target]
+    }
+
+
+def test_the_forest_is_left_out_where_the_cheapest_links_hold_together() -> None:
+    # two triangles, a cheap link between them that no end counts among its two cheapest, and x that joins them anyhow
+    triangles = [("a", "b", 1), ("b", "c", 1), ("a", "c", 1), ("d", "e", 1), ("e", "f", 1), ("d", "f", 1)]
+    joined = graph(*triangles, ("a", "d", 10), ("b", "x", 12), ("e", "x", 12))
+    apart = graph(*triangles, ("a", "d", 10), ("c", "f", 11))
+
+    assert kept(joined, 2) == {"ab", "bc", "ac", "de", "ef", "df", "bx", "ex"}
+    assert kept(apart, 2) == {"ab", "bc", "ac", "de", "ef", "df", "ad"}
 
 
 def test_sparsifying_keeps_in_one_piece_what_was_in_one_piece() -> None:

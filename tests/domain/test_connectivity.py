@@ -56,6 +56,7 @@ def test_an_empty_connectivity_has_clients_and_no_links() -> None:
     links = Connectivity.empty("ab")
 
     assert links.block(["a", "b"]).tolist() == [[0, math.inf], [math.inf, 0]]
+    assert links.block(["a", "b"]).dtype == np.float32
     assert list(links.edges()) == []
     assert Connectivity.from_matrix((), []).num_edges == 0
     assert Connectivity.empty().block([]).shape == (0, 0)
@@ -87,13 +88,14 @@ def test_a_matrix_that_cannot_be_true_is_refused_at_its_cell(rows: Any, pointer:
     assert isinstance(refused.value, Invalid)
 
 
-def test_the_cell_of_an_asymmetry_beyond_the_first_stripe_is_found() -> None:
+@pytest.mark.parametrize(("row", "column"), [(10, 590), (400, 500), (550, 590)])
+def test_the_cell_of_an_asymmetry_is_found_wherever_it_is(row: int, column: int) -> None:
     rows = np.ones((600, 600), dtype=np.float32) - np.eye(600, dtype=np.float32)
-    rows[400, 500] = 1.1
+    rows[row, column] = 1.1
 
-    with pytest.raises(InvalidConnectivity, match=r"1\.1 here, 1 at /costs/500/400") as refused:
+    with pytest.raises(InvalidConnectivity, match=rf"1\.1 here, 1 at /costs/{column}/{row}") as refused:
         Connectivity.from_matrix(map(str, range(600)), rows)
-    assert refused.value.pointer == "/costs/400/500"
+    assert refused.value.pointer == f"/costs/{row}/{column}"
 
 
 def test_directions_that_differ_by_rounding_get_the_smaller_cost() -> None:
@@ -101,6 +103,18 @@ def test_directions_that_differ_by_rounding_get_the_smaller_cost() -> None:
     links = Connectivity.from_matrix("ab", [[0, 1 + 2e-7], [1, 0]])
 
     assert links.costs.data.tolist() == [1.0, 1.0]
+
+
+def test_directions_may_differ_by_a_millionth_of_the_larger_cost() -> None:
+    assert list(Connectivity.from_matrix("ab", [[0, 1e6], [999_999, 0]]).edges()) == [("a", "b", 999_999.0)]
+    with pytest.raises(InvalidConnectivity):
+        Connectivity.from_matrix("ab", [[0, 1e6], [999_998, 0]])
+
+
+def test_an_asymmetry_is_found_behind_one_of_rounding() -> None:
+    with pytest.raises(InvalidConnectivity) as refused:
+        Connectivity.from_matrix("abc", [[0, 1 + 2e-7, 3], [1, 0, 5], [3, 4, 0]])
+    assert refused.value.pointer == "/costs/1/2"
 
 
 def test_a_missing_diagonal_is_no_contradiction() -> None:

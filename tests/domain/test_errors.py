@@ -9,6 +9,7 @@ from app.domain import errors
     ("error", "message"),
     [
         (errors.NotFound("client", "edge-7"), "there is no client 'edge-7'"),
+        (errors.Removed("model of round", "3"), "the model of round 3 has been removed"),
         (errors.AlreadyExists("client", ["a"]), "client 'a' is already registered; PUT replaces it"),
         (
             errors.AlreadyExists("client", list("abcdefg")),
@@ -36,7 +37,13 @@ def test_messages_say_what_is_wrong_with_which_value(error: errors.DomainError, 
 def test_errors_carry_what_they_are_about() -> None:
     invalid = errors.Invalid("/costs/0", "no")
     assert (invalid.pointer, invalid.detail) == ("/costs/0", "no")
-    assert errors.AlreadyExists("client", ["b", "a"]).names == ("b", "a")
+    missing, removed = errors.NotFound("client", "a"), errors.Removed("model", "3")
+    assert (missing.kind, missing.name) == ("client", "a")
+    assert (removed.kind, removed.name) == ("model", "3")
+    taken = errors.AlreadyExists("client", ["b", "a"])
+    assert (taken.kind, taken.names) == ("client", ("b", "a"))
+    unknown = errors.UnknownStrategy("best", ["b", "a"])
+    assert (unknown.name, unknown.known) == ("best", ("b", "a"))
     short = errors.NotEnoughClients(2, 10, 12)
     assert (short.available, short.required, short.known) == (2, 10, 12)
     tight = errors.BudgetTooSmall(0.5, 1.25, 3)

@@ -67,6 +67,20 @@ def test_a_round_gets_back_the_time_from_the_first_setback_to_the_last_try() -> 
     assert setbacks.begin(300.0) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("seconds", "pause", "lost"),
+    [(5.0, 0.4, 5.25), (5.5, 0.2, 0.25)],  # that are no more than five are lost, and so is the pause of 0.25 after them
+)
+def test_a_try_of_more_than_five_seconds_in_the_round_got_somewhere(seconds: float, pause: float, lost: float) -> None:
+    setbacks = Setbacks()
+    setbacks.begin(100.0)
+    setbacks.fail(100.0)
+    setbacks.begin(100.75)
+    setbacks.give_back()
+    assert setbacks.fail(100.75 + seconds) == pytest.approx(pause)
+    assert setbacks.begin(101.0 + seconds) == lost
+
+
 def test_a_try_that_got_somewhere_is_not_lost() -> None:
     setbacks = Setbacks()
     setbacks.begin(100.0)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from app.domain.aggregation import Parameters, UpdateFacts, Updates, next_model
+from app.domain.aggregation.blocks import LARGEST_BLOCK
 from app.domain.errors import UnusableRound
 from app.domain.trainings import Aggregation, TrainingConfig
 from tests.domain.models import assembled
@@ -79,6 +80,26 @@ def test_the_first_step_by_hand() -> None:
     assert {name: moment[0] for name, moment in new.state.items()} == pytest.approx(
         {"first/w": 0.2, "second/w": 0.04000099}
     )
+
+
+def test_the_second_moment_of_yogi_stays_where_the_squared_difference_is_just_as_large() -> None:
+    # m = 0.125; v = 0.125^2 = d^2; w = 0.5 * 0.125 / (0.125 + 0.125)
+    given = {"server_learning_rate": 0.5, "server_momentum": 0.0, "server_adaptivity": 0.125}
+    new = step("fedyogi", {"w": np.zeros(1)}, {"w": np.array([0.125])}, **given)
+    assert new.parameters["w"][0] == 0.25
+    assert new.state is not None
+    assert new.state["second/w"][0] == 0.015625
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_moments_are_kept_value_by_value_across_blocks(rule: Aggregation) -> None:
+    model, mean = np.zeros(LARGEST_BLOCK + 2), np.zeros(LARGEST_BLOCK + 2)
+    mean[0], mean[-1] = 1.0, -2.0
+    whole, alone = Stepped({"w": model}, None), Stepped({"w": model[[0, -2, -1]]}, None)
+    for _ in range(2):
+        whole = step(rule, whole.parameters, {"w": mean}, whole.state)
+        alone = step(rule, alone.parameters, {"w": mean[[0, -2, -1]]}, alone.state)
+    np.testing.assert_array_equal(whole.parameters["w"][[0, -2, -1]], alone.parameters["w"])
 
 
 @pytest.mark.parametrize("rule", RULES)

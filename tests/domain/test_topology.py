@@ -44,6 +44,13 @@ def test_a_path_and_a_lone_client() -> None:
     }
 
 
+def test_one_client() -> None:
+    stats = topology_stats(Connectivity.empty(), [client("a", bandwidth=40)])
+
+    assert (stats.num_clients, stats.components, stats.bridges) == (1, 1, 0)
+    assert (stats.avg_bandwidth, stats.avg_latency, stats.avg_reliability) == (40, 5, 0.5)
+
+
 def test_no_clients() -> None:
     stats = topology_stats(Connectivity.empty(), [])
 
@@ -75,3 +82,11 @@ def test_the_clients_that_are_asked_about_decide_also_the_second_time() -> None:
 
     assert (of_all.num_edges, of_two.num_edges) == (2, 0)
     assert topology_stats(links, [client(name) for name in "abc"]) == of_all
+
+
+def test_the_links_are_measured_once_while_the_same_clients_are_asked_about() -> None:
+    links = Connectivity.from_edges("abc", [Edge("a", "b", 1), Edge("b", "c", 1)])
+
+    first, second = (topology_stats(links, [client(name) for name in "abc"]) for _ in range(2))
+
+    assert second.betweenness is first.betweenness

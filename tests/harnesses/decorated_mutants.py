@@ -1,23 +1,33 @@
-"""mutmut, which leaves decorated functions alone, taught to change what is under a decorator as well.
+"""mutmut, taught three things that it has no settings for.
 
-Half of a strategy is under `@tunable`, and most of a formula's terms are properties. Here the decorator goes around
-mutmut's switch between the mutants, and the mutants are plain functions. That is all a decorator needs that is called
-once, when the function is defined; the decorators themselves stay as they are.
+*Decorated functions are changed too.* A strategy is under `@tunable`, and most terms of a formula are properties. Here
+the decorator goes around mutmut's switch between the mutants, and the mutants are plain functions. That is all a
+decorator needs that is called once, when the function is defined; the decorators themselves stay as they are.
+
+*The tests of selection judge selection alone.* They reach half of the domain, and take longer than all other tests.
+
+*Quick tests come first,* and in the same order each time: most mutants die of the first few.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import libcst as cst
+from mutmut import stats
 from mutmut.__main__ import cli
-from mutmut.mutation import file_mutation
+from mutmut.mutation import file_mutation, trampoline
 from mutmut.mutation.file_mutation import Mutation, MutationVisitor
+from mutmut.state import state
+from mutmut.workers.isolation import ForkServerRunner
 
 Arrangement = tuple[Sequence[cst.CSTNode], Sequence[cst.CSTNode], Sequence[cst.CSTNode], Sequence[str]]
 UNDERSTOOD = (["staticmethod"], ["classmethod"])  # by mutmut itself
 
 skips = MutationVisitor._skip_node_and_children
 arranged: Any = file_mutation.function_trampoline_arrangement
+record = stats.record_trampoline_hit
+submit = ForkServerRunner.submit
 
 
 def bare(node: cst.CSTNode) -> cst.CSTNode:
@@ -40,9 +50,22 @@ def arranged_bare(function: cst.FunctionDef, mutants: Iterable[Mutation], class_
     return declared, [switch, *copies], assigned, names
 
 
+def record_own(function: str, caller: str | None = None) -> None:
+    """Note that the test that runs now reaches a function, if it is to judge it."""
+    if ".selection." in function or "/selection/" not in os.environ.get("PYTEST_CURRENT_TEST", ""):
+        record(function, caller)
+
+
+def submit_quickest_first(runner: ForkServerRunner, mutant: str, tests: list[str], limit: int, estimate: float) -> None:
+    seconds = state().duration_by_test
+    submit(runner, mutant, sorted(tests, key=lambda test: (seconds[test], test)), limit, estimate)
+
+
 def main() -> None:
+    vars(trampoline)["record_trampoline_hit"] = record_own
     vars(file_mutation)["function_trampoline_arrangement"] = arranged_bare
-    MutationVisitor._skip_node_and_children = skips_bare  # type: ignore[method-assign, assignment]  # mutmut has no setting for it
+    MutationVisitor._skip_node_and_children = skips_bare  # type: ignore[method-assign, assignment]  # no setting for it
+    ForkServerRunner.submit = submit_quickest_first  # type: ignore[method-assign, assignment]
     cli()
 
 

@@ -66,6 +66,12 @@ async def test_the_time_is_the_databases(db: Database) -> None:
     assert LONG - 60 < await seconds_left(db) <= LONG
 
 
+async def test_whoever_asks_for_the_time_gets_the_databases(db: Database) -> None:
+    async with db.read() as tx:
+        before = (await tx.connection.execute(select(db.clock))).scalar_one()
+        assert before <= await tx.leases.now() <= before + 60
+
+
 async def test_the_databases_clock_moves_within_a_transaction(db: Database) -> None:
     async with db.begin() as tx:
         first = (await tx.connection.execute(select(db.clock))).scalar_one()
@@ -92,8 +98,10 @@ async def test_there_is_nothing_to_claim_while_leases_hold(db: Database) -> None
     assert await claim(db, "b") is None
 
 
-async def test_the_training_that_waits_longest_is_claimed_first(db: Database) -> None:
-    await add(db, "t", "u", "v")
+async def test_the_training_that_waits_longest_is_claimed_first_and_of_equal_ones_the_first_by_name(
+    db: Database,
+) -> None:
+    await add(db, "u", "v", "t")
     assert [(await take(db, seconds=OVER)).training_id for _ in range(4)] == ["t", "u", "v", "t"]
 
 
@@ -103,7 +111,7 @@ async def test_renewing_prolongs_the_lease(db: Database) -> None:
     assert await claimable(db)
     async with db.begin() as tx:
         await tx.leases.renew(lease, LONG)
-    assert await seconds_left(db) > LONG - 60
+    assert LONG - 60 < await seconds_left(db) <= LONG
     assert not await claimable(db)
 
 
@@ -121,7 +129,7 @@ async def test_whoever_was_taken_over_from_can_do_nothing_more(db: Database) -> 
     old = await take(db, "a", OVER)
     new = await take(db, "b")
     for call in ("guard", "release", "renew"):
-        with pytest.raises(Fenced):
+        with pytest.raises(Fenced, match=r"^t$"):
             async with db.begin() as tx:
                 await getattr(tx.leases, call)(old, *([LONG] if call == "renew" else []))
     assert await owner(db) == ("b", 2)
