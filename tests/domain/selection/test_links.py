@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.selection import Candidate, History, Selection, SelectionPolicy, strategies
 from app.domain.selection.costs import Budget
-from app.domain.selection.links import LEAST_SAVING, SERVER, Floats, Relays
+from app.domain.selection.links import LEAST_SAVING, SERVER, Floats, Positions, Relays
 from app.domain.selection.search import best_set
 from app.domain.selection.types import BYTES_PER_MB, Topology, Weights
 from tests.domain.worlds import NAMES, any_candidates, any_connectivity, candidates, objective, pool, skewed
@@ -77,6 +78,34 @@ def test_slow_links_leave_a_star() -> None:
     links = relays([1.0, 1.0, 1.0], {(0, 1): 5.0, (1, 2): 5.0, (0, 2): 1.0})
 
     assert links.tree([0, 1, 2]).parents.tolist() == [SERVER] * 3
+
+
+def test_nobody_relays_for_what_may_be_rounding() -> None:
+    # 2e6 s each: what is saved counts from 4e6 * 1e-12 s
+    def parents(saving: float) -> Positions:
+        link = 2e6 - saving
+        between = sparse.csr_array(np.array([[0, link], [link, 0]]))
+        return Relays(np.array([2e6, 2e6]), between, np.ones(2)).tree([0, 1]).parents
+
+    assert parents(1e-6).tolist() == [SERVER, SERVER]
+    assert parents(1e-5).tolist() == [SERVER, 0]
+
+
+def test_sets_that_are_judged_together_do_not_know_of_each_other() -> None:
+    # both ways: a and b at 2 s with a link of 1 s, c and d at 2e15 s
+    links = relays([1.0, 1.0, 1e15, 1e15], {(0, 1): 0.5})
+
+    assert links.cost(np.array([[0, 1], [2, 3]])).tolist() == [3.0, 4e15]
+
+
+def test_a_client_that_hung_on_a_relay_may_become_one_itself() -> None:
+    # both ways: a at 2 s, all others at 20 s. a carries b to e for 10 s, f to h for 1 s, and saves 4 * 10 + 3 * 19 s.
+    # b could carry c to e for 1 s and save 3 * 19 s; after a it is 3 * 9 s, less the 10 s that b itself costs more
+    links = {(0, one): 5.0 for one in range(1, 5)} | {(0, one): 0.5 for one in range(5, 8)}
+    tree = relays([1.0, *[10.0] * 7], links | {(1, one): 0.5 for one in range(2, 5)}).tree(range(8))
+
+    assert tree.parents.tolist() == [SERVER, SERVER, 1, 1, 1, 0, 0, 0]
+    assert tree.costs.tolist() == [2, 20, 1, 1, 1, 1, 1, 1]
 
 
 @given(any_candidates(), any_connectivity(), st.data())
