@@ -108,6 +108,13 @@ def test_a_client_that_hung_on_a_relay_may_become_one_itself() -> None:
     assert tree.costs.tolist() == [2, 20, 1, 1, 1, 1, 1, 1]
 
 
+def test_of_two_relays_alike_a_client_stays_with_the_first() -> None:
+    # both ways: a and b at 2 s, all others at 20 s; a carries c to e for 1 s each, b could c and f
+    links = {(0, 2): 0.5, (0, 3): 0.5, (0, 4): 0.5, (1, 2): 0.5, (1, 5): 0.5}
+
+    assert relays([1.0, 1.0, *[10.0] * 4], links).tree(range(6)).parents.tolist() == [SERVER, SERVER, 0, 0, 0, 1]
+
+
 @given(any_candidates(), any_connectivity(), st.data())
 def test_trees_are_those_of_the_greedy_rule(
     chosen: list[Candidate], connectivity: Connectivity, data: st.DataObject
