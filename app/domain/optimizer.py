@@ -265,4 +265,4 @@ def _shares(distribution: Distribution) -> Mapping[str, float]:
     """By label, positions as labels; the form in which lists, arrays and maps mix."""
     if isinstance(distribution, Mapping):
         return distribution
-    return {str(position): value for position, value in enumerate(np.asarray(distribution, dtype=float).tolist())}
+    return {str(position): value for position, value in enumerate(distribution)}

@@ -24,8 +24,10 @@ def test_a_matrix_of_lists_keeps_free_links_apart_from_missing_ones() -> None:
     links = Connectivity.from_matrix("abc", TRIANGLE, version=3)
 
     assert list(links.edges()) == [("a", "b", 1.5), ("b", "c", 0.0)]
-    assert links.num_edges == 2
+    assert (links.num_edges, type(links.num_edges)) == (2, int)
     assert links.version == 3
+    assert links.restricted("ba").version == 3
+    assert Connectivity.from_matrix("abc", TRIANGLE).version == 0
     assert links.costs.dtype == np.float32
     assert links.costs.indptr.tolist() == [0, 1, 3, 4]
     assert links.costs.indices.tolist() == [1, 0, 2, 1]
@@ -50,6 +52,7 @@ def test_neighbours_and_blocks_follow_the_names_asked_for() -> None:
     # rows and columns c, newcomer, b: c-b is free, the newcomer has no links
     assert links.block(["c", "newcomer", "b"]).tolist() == [[0, math.inf, 0], [math.inf, 0, math.inf], [0, math.inf, 0]]
     assert links.restricted(["b", "a"]).neighbours("b") == {"a": 1.5}
+    assert links.block([]).shape == (0, 0)
 
 
 def test_an_empty_connectivity_has_clients_and_no_links() -> None:
@@ -96,6 +99,14 @@ def test_the_cell_of_an_asymmetry_is_found_wherever_it_is(row: int, column: int)
     with pytest.raises(InvalidConnectivity, match=rf"1\.1 here, 1 at /costs/{column}/{row}") as refused:
         Connectivity.from_matrix(map(str, range(600)), rows)
     assert refused.value.pointer == f"/costs/{row}/{column}"
+
+
+def test_the_largest_number_of_32_bits_is_a_cost() -> None:
+    most = float(np.finfo(np.float32).max)
+    links = Connectivity.from_matrix("abc", [[0, most, None], [most, 0, None], [None, None, 0]])
+
+    assert list(links.edges()) == [("a", "b", most)]
+    assert list(Connectivity.from_edges("ab", [Edge("a", "b", most)]).edges()) == [("a", "b", most)]
 
 
 def test_directions_that_differ_by_rounding_get_the_smaller_cost() -> None:

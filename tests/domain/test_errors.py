@@ -1,37 +1,49 @@
 """What errors say, since users read it."""
 
+from typing import Any
+
 import pytest
 
 from app.domain import errors
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "about", "message"),
     [
-        (errors.NotFound("client", "edge-7"), "there is no client 'edge-7'"),
-        (errors.Removed("model of round", "3"), "the model of round 3 has been removed"),
-        (errors.AlreadyExists("client", ["a"]), "client 'a' is already registered; PUT replaces it"),
+        (errors.NotFound, ("client", "edge-7"), "there is no client 'edge-7'"),
+        (errors.Removed, ("model of round", "3"), "the model of round 3 has been removed"),
+        (errors.AlreadyExists, ("client", ["a"]), "client 'a' is already registered; PUT replaces it"),
         (
-            errors.AlreadyExists("client", list("abcdefg")),
-            "client 'a', 'b', 'c', 'd', 'e' and 2 more is already registered; PUT replaces it",
+            errors.AlreadyExists,
+            ("client", list("abcde")),
+            "client 'a', 'b', 'c', 'd', 'e' is already registered; PUT replaces it",
         ),
-        (errors.Invalid("/costs/0", "must be at least 0"), "must be at least 0"),
-        (errors.StateForbids("pause", "training", "paused"), "cannot pause a training that is paused"),
-        (errors.IllegalTransition("completed", "frozen"), "'frozen' cannot happen while 'completed'"),
         (
-            errors.NotEnoughClients(2, 10, 12),
+            errors.AlreadyExists,
+            ("client", list("abcdef")),
+            "client 'a', 'b', 'c', 'd', 'e' and 1 more is already registered; PUT replaces it",
+        ),
+        (errors.Invalid, ("/costs/0", "must be at least 0"), "must be at least 0"),
+        (errors.StateForbids, ("pause", "training", "paused"), "cannot pause a training that is paused"),
+        (errors.IllegalTransition, ("completed", "frozen"), "'frozen' cannot happen while 'completed'"),
+        (
+            errors.NotEnoughClients,
+            (2, 10, 12),
             "2 of 12 clients can be selected (healthy, admitted and free), min_clients is 10",
         ),
         (
-            errors.BudgetTooSmall(0.5, 1.25, 3),
+            errors.BudgetTooSmall,
+            (0.5, 1.25, 3),
             "budget_constraint is 0.5 s of link time, the cheapest 3 client(s) cost 1.25 s",
         ),
-        (errors.UnknownStrategy("best", ["a", "b"]), "there is no selection strategy 'best'; known are a, b"),
-        (errors.UpdateRejected("why"), "why"),
+        (errors.UnknownStrategy, ("best", ["a", "b"]), "there is no selection strategy 'best'; known are a, b"),
+        (errors.UpdateRejected, ("why",), "why"),
     ],
 )
-def test_messages_say_what_is_wrong_with_which_value(error: errors.DomainError, message: str) -> None:
-    assert str(error) == message
+def test_messages_say_what_is_wrong_with_which_value(
+    error: type[errors.DomainError], about: tuple[Any, ...], message: str
+) -> None:
+    assert str(error(*about)) == message
 
 
 def test_errors_carry_what_they_are_about() -> None:

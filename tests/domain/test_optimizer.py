@@ -187,6 +187,8 @@ def test_topology_stats_are_a_dictionary() -> None:
         ("data_distribution", [], "finite numbers of at least 0, not all 0"),
         ("data_distribution", [0, 0], "finite numbers of at least 0, not all 0"),
         ("data_distribution", [1, -1], "finite numbers of at least 0, not all 0"),
+        ("data_distribution", [1, 10**400], "finite numbers of at least 0, not all 0"),
+        ("data_distribution", [1, "x"], "finite numbers of at least 0, not all 0"),
         ("data_distribution", {"x": float("nan")}, "finite numbers of at least 0, not all 0"),
         ("compute_capacity", 0, "a finite number above 0"),
         ("bandwidth", float("inf"), "a finite number above 0"),

@@ -84,8 +84,10 @@ def test_the_first_step_by_hand() -> None:
 
 def test_the_second_moment_of_yogi_stays_where_the_squared_difference_is_just_as_large() -> None:
     # m = 0.125; v = 0.125^2 = d^2; w = 0.5 * 0.125 / (0.125 + 0.125)
-    given = {"server_learning_rate": 0.5, "server_momentum": 0.0, "server_adaptivity": 0.125}
-    new = step("fedyogi", {"w": np.zeros(1)}, {"w": np.array([0.125])}, **given)
+    new = step(
+        "fedyogi", {"w": np.zeros(1)}, {"w": np.array([0.125])},
+        server_learning_rate=0.5, server_momentum=0.0, server_adaptivity=0.125,
+    )  # fmt: skip
     assert new.parameters["w"][0] == 0.25
     assert new.state is not None
     assert new.state["second/w"][0] == 0.015625
