@@ -161,15 +161,29 @@ def test_an_update_that_went_too_far_is_shortened_over_all_its_tensors() -> None
     np.testing.assert_array_equal(clipped["b"], f32((3 + 2) / 2))
 
 
+def test_what_is_no_mean_sees_shortened_updates_as_well() -> None:
+    # the same way of 5, of which 2.5 are allowed, in the last block of a tensor of two
+    model, far = np.zeros(LARGEST_BLOCK + 2), np.zeros(LARGEST_BLOCK + 2)
+    model[-2:], far[-2:] = (1, 1), (4, 5)
+    clipped = only(aggregated({"w": model}, ({"w": far}, 1), rule="median", server_clip_norm=2.5))
+    np.testing.assert_array_equal(clipped[-4:], [0, 0, 2.5, 3])
+
+
+def test_what_is_not_shortened_is_left_to_the_bit() -> None:
+    # 1e16 + (1 - 1e16) would be 0
+    assert only(aggregated({"w": np.array([1e16])}, ({"w": np.array([1.0])}, 1), rule="median")) == 1.0
+
+
 def test_an_update_of_just_the_allowed_length_is_left_as_it_is() -> None:
     update = {"w": f32(4, 5)}
     np.testing.assert_array_equal(only(aggregated({"w": f32(1, 1)}, (update, 1), server_clip_norm=5.0)), update["w"])
 
 
-def test_a_length_beyond_all_numbers_is_shortened_to_nothing() -> None:
+@pytest.mark.parametrize("rule", ["fedavg", "median"])
+def test_a_length_beyond_all_numbers_is_shortened_to_nothing(rule: Aggregation) -> None:
     model = {"w": np.array([-1e308, 1.0])}
     far = {"w": np.array([1e308, 5.0])}
-    np.testing.assert_array_equal(only(aggregated(model, (far, 1), server_clip_norm=1.0)), model["w"])
+    np.testing.assert_array_equal(only(aggregated(model, (far, 1), rule=rule, server_clip_norm=1.0)), model["w"])
 
 
 @pytest.mark.parametrize(

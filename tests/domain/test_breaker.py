@@ -87,6 +87,10 @@ def test_when_a_breaker_opens(outcomes: list[Outcome], state: str) -> None:
     assert after(*outcomes).state == state
 
 
+def test_a_call_that_came_back_well_was_not_slow_unless_said_so() -> None:
+    assert Breaker().succeed(NOW, MIDDLE).outcomes == ("ok",)
+
+
 def test_the_window_holds_the_last_ten_calls() -> None:
     calm: tuple[Outcome, ...] = ("ok",) * 12
     assert after(*calm, "failed").outcomes == (*["ok"] * 9, "failed")
@@ -178,6 +182,7 @@ def test_a_call_from_before_the_opening_does_not_prolong_or_shorten_it() -> None
 def test_isolation_by_hand_lasts_until_it_is_taken_back() -> None:
     breaker = Breaker().isolate(NOW)
     assert breaker.isolated
+    assert breaker.opened_at == NOW
     assert not breaker.would_admit(NOW + 10**9)
     assert breaker.admit(NOW + 10**9, 60.0, force=True) is None
     assert after("ok", "failed", "failed", "failed", "failed", breaker=breaker).isolated

@@ -1,5 +1,7 @@
 """Betweenness against networkx and by hand, on the whole graph and on the sparsified one."""
 
+from itertools import pairwise
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -50,7 +52,8 @@ def test_of_free_paths_the_one_with_fewer_hops_is_the_shorter() -> None:
     # all free: the direct links win, nobody lies between
     assert betweenness(graph(("a", "b", 0), ("b", "c", 0), ("a", "c", 0)).costs).tolist() == [0, 0, 0]
     # a-b-c is free, a-c is not
-    assert betweenness(graph(("a", "b", 0), ("b", "c", 0), ("a", "c", 0.1)).costs).tolist() == [0, 1, 0]
+    for cost in (2.0**-40, 0.1, 2.0**40):
+        assert betweenness(graph(("a", "b", 0), ("b", "c", 0), ("a", "c", cost)).costs).tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("links", [Connectivity.empty(), Connectivity.empty("abcd"), graph(("a", "b", 1))])
@@ -143,6 +146,20 @@ def test_the_estimate_is_close_on_a_star(monkeypatch: pytest.MonkeyPatch) -> Non
     assert estimated[0] == pytest.approx(1, abs=0.1)
     assert estimated[1:].tolist() == [0] * 7
     assert estimated.tolist() == betweenness(star.costs).tolist()
+    monkeypatch.setattr(centrality, "SAMPLES", 1)  # one leaf, taken for all 8: 8 * 6 of the 7 * 6 paths
+    assert betweenness(star.costs)[0] == 1
+
+
+@pytest.mark.parametrize(("nodes", "work", "exact"), [(5, 20, True), (4, 20, False), (5, 19, False)])
+def test_it_is_estimated_beyond_so_many_nodes_or_so_much_work(
+    nodes: int, work: float, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = graph(*((one, other, 1.0) for one, other in pairwise("abcde")))  # 5 nodes times 4 links
+    monkeypatch.setattr(centrality, "EXACT_NODES", nodes)
+    monkeypatch.setattr(centrality, "EXACT_WORK", work)
+    monkeypatch.setattr(centrality, "SAMPLES", 1)  # a single tree tells no two ends of a path alike
+
+    assert (betweenness(path.costs).tolist() == pytest.approx([0, 1 / 2, 2 / 3, 1 / 2, 0])) == exact
 
 
 def clusters() -> Connectivity:

@@ -94,6 +94,21 @@ def test_of_equally_good_updates_krum_takes_the_first() -> None:
     assert combined("krum", updates[1:] + updates[:1])["w"] == 1.0
 
 
+def test_krum_goes_by_all_but_the_hostile_and_itself_and_one() -> None:
+    updates: list[Parameters] = [{"w": np.array([value])} for value in (0.0, 0.1, 5.0, 6.0, 7.0)]
+    # by the nearest two: 0 scores 0.01 + 25, 0.1 scores 0.01 + 24.01, 5 scores 1 + 4, 6 scores 1 + 1, 7 scores 1 + 4
+    assert combined("krum", updates)["w"] == 6.0
+
+
+def test_the_geometric_median_is_found_when_a_step_gains_nothing() -> None:
+    passes: list[int] = []
+    model: Parameters = {"w": np.zeros(3)}
+    updates = Updates(model, [{"w": np.ones(3)}] * 5, release=lambda: passes.append(1))
+    config = TrainingConfig(name="t", aggregation="geometric_median")
+    next_model(config, updates, [UpdateFacts(1, 1.0, 0.5)] * 5)
+    assert len(passes) == 3  # the start, one step, and one that is no better
+
+
 @pytest.mark.parametrize("rule", ROBUST)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int64, np.int8, np.uint8])
 @pytest.mark.parametrize("hostile", [-1, 1])

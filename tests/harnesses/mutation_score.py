@@ -25,7 +25,7 @@ from tests import postgres
 
 ENOUGH = 0.85
 WORK = Path("mutants")
-KILLED = {"killed", "timeout", "segfault"}
+KILLED = {"killed", "timeout"}
 UNDECIDED = {"not checked", "check was interrupted by user"}
 
 
@@ -64,7 +64,9 @@ def judged(patterns: list[str]) -> list[Mutant]:
         data.load()
         for name, code in data.exit_code_by_key.items():
             if not patterns or any(fnmatch(name, pattern) for pattern in patterns):
-                found.append(Mutant(name, path, status_by_exit_code[code]))
+                # A crash of a native library is noticed as well, and mutmut has no name for most of them.
+                status = "killed" if (code or 0) < 0 else status_by_exit_code[code]
+                found.append(Mutant(name, path, status))
     return found
 
 
