@@ -110,6 +110,11 @@ def test_a_mean_of_float32_is_within_some_units_of_the_exact_one() -> None:
     assert np.abs(result - exact).max() < 4 * np.finfo(np.float32).eps * np.abs(drawn).mean()
 
 
+def test_a_mean_is_held_in_no_more_than_the_models_precision() -> None:
+    model = {"w": f32(1, 2)}
+    assert Updates(model, [model]).mean([1.0], "w", slice(0, 2)).dtype == np.float32
+
+
 def test_half_precision_is_summed_in_more_than_half_precision() -> None:
     for dtype in (np.float16, ml_dtypes.bfloat16):
         model = {"w": np.ones(1, dtype)}
@@ -127,12 +132,13 @@ def test_blocks_cover_every_tensor_and_stay_small_together(clients: int, block: 
     assert found == [("w", 0, block), ("w", block, 2 * block), ("w", 2 * block, 2 * block + 1), ("b", 0, 1)]
 
 
-def test_memory_is_given_back_before_much_was_read_and_at_the_end() -> None:
+@pytest.mark.parametrize(("clients", "size"), [(31, 1 << 20), (1, 1 << 24)])
+def test_memory_is_given_back_before_much_was_read_and_at_the_end(clients: int, size: int) -> None:
     seen: list[int] = []
-    model = {"w": np.zeros(1 << 20, np.float32)}
-    updates = Updates(model, [model] * 31, release=lambda: seen.append(-1))
+    model = {"w": np.zeros(size, np.float32)}
+    updates = Updates(model, [model] * clients, release=lambda: seen.append(-1))
     for _, rows in updates.blocks():
-        seen.append(32 * 4 * (rows.stop - rows.start))  # the model is read too
+        seen.append((clients + 1) * 4 * (rows.stop - rows.start))  # the model is read too
     pieces = "".join("|" if one < 0 else "." for one in seen).rstrip("|").split("|")
     assert seen[-1] == -1
     assert max(map(len, pieces)) * seen[0] == RESIDENT_BYTES
@@ -154,10 +160,10 @@ def test_updates_that_weigh_nothing_give_no_model(updates: list[tuple[Parameters
 
 def test_an_update_that_went_too_far_is_shortened_over_all_its_tensors() -> None:
     # from (1, 1) to (4, 5): 3 and 4, a way of 5, of which 2.5 are allowed; the other one went 1
-    model = {"w": f32(1), "b": f32(1)}
-    far, near = {"w": f32(4), "b": f32(5)}, {"w": f32(1), "b": f32(2)}
+    model = {"w": f32(1).reshape(1, 1), "b": f32(1)}
+    far, near = {"w": f32(4).reshape(1, 1), "b": f32(5)}, {"w": f32(1).reshape(1, 1), "b": f32(2)}
     clipped = aggregated(model, (far, 1), (near, 1), server_clip_norm=2.5)
-    np.testing.assert_array_equal(clipped["w"], f32((2.5 + 1) / 2))
+    np.testing.assert_array_equal(clipped["w"], f32((2.5 + 1) / 2).reshape(1, 1))
     np.testing.assert_array_equal(clipped["b"], f32((3 + 2) / 2))
 
 
@@ -277,6 +283,8 @@ def test_momentum_that_runs_away_gives_no_model() -> None:
     model, before = {"w": np.array([1e308])}, {"w": np.array([-1e308])}
     with pytest.raises(UnusableRound, match="not finite"):
         stepped(config("fedavgm"), model, before, {"w": np.array([1e308])})
+    with pytest.raises(UnusableRound, match="not finite"):  # away from the mean as fast as towards it
+        stepped(config("fedavgm"), before, model, {"w": np.array([1e308])})
 
 
 MODEL: dict[str, npt.NDArray[Any]] = {"w": f32(1, 2), "n": np.array(3, np.int64)}

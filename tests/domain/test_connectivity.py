@@ -2,6 +2,7 @@
 
 import math
 import time
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from app.domain.connectivity import Connectivity, Edge
 from app.domain.errors import Invalid
 from app.domain.matrix import InvalidConnectivity
 
+NINE = "abcdefghi"
 TRIANGLE: list[list[float | None]] = [
     [0, 1.5, None],
     [1.5, 0, 0],
@@ -31,6 +33,7 @@ def test_a_matrix_of_lists_keeps_free_links_apart_from_missing_ones() -> None:
     assert links.costs.dtype == np.float32
     assert links.costs.indptr.tolist() == [0, 1, 3, 4]
     assert links.costs.indices.tolist() == [1, 0, 2, 1]
+    assert (links.costs.indices.dtype, links.costs.indptr.dtype) == (np.int32, np.int32)
     assert links.costs.data.tolist() == [1.5, 1.5, 0, 0]
 
 
@@ -61,6 +64,8 @@ def test_an_empty_connectivity_has_clients_and_no_links() -> None:
     assert links.block(["a", "b"]).tolist() == [[0, math.inf], [math.inf, 0]]
     assert links.block(["a", "b"]).dtype == np.float32
     assert list(links.edges()) == []
+    assert (links.version, links.costs.dtype) == (0, np.float32)
+    assert Connectivity.from_edges("ab", []).version == 0
     assert Connectivity.from_matrix((), []).num_edges == 0
     assert Connectivity.empty().block([]).shape == (0, 0)
 
@@ -162,23 +167,34 @@ def test_changes_set_remove_and_add_links_and_leave_the_old_value_alone() -> Non
 
 
 @pytest.mark.parametrize(
-    ("edges", "pointer"),
+    ("edges", "pointer", "says"),
     [
-        ([Edge("a", "x", 1)], "/edges/0/target"),
-        ([Edge("a", "b", 1), Edge("x", "a", 1)], "/edges/1/source"),
-        ([Edge("a", "a", 0)], "/edges/0/target"),
-        ([Edge("a", "b", -1)], "/edges/0/cost"),
-        ([Edge("a", "b", math.nan)], "/edges/0/cost"),
-        ([Edge("a", "b", math.inf)], "/edges/0/cost"),
-        ([Edge("a", "b", 1), Edge("b", "a", 2)], "/edges/1/cost"),
-        ([Edge("a", "b", 1), Edge("b", "a", None)], "/edges/1/cost"),
+        ([Edge("a", "x", 1)], "/edges/0/target", "no client 'x'"),
+        ([Edge("a", "b", 1), Edge("x", "a", 1)], "/edges/1/source", "no client 'x'"),
+        ([Edge("a", "a", 0)], "/edges/0/target", "client 'a' needs no link to itself"),
+        ([Edge("a", "b", -1)], "/edges/0/cost", "not -1"),
+        ([Edge("a", "b", math.nan)], "/edges/0/cost", "not nan"),
+        ([Edge("a", "b", math.inf)], "/edges/0/cost", "not inf"),
+        ([Edge("a", "b", 1), Edge("b", "a", 2)], "/edges/1/cost", "another cost before"),
+        ([Edge("a", "b", 1), Edge("b", "a", None)], "/edges/1/cost", "another cost before"),
     ],
 )
-def test_an_edge_that_cannot_be_true_is_refused(edges: list[Edge], pointer: str) -> None:
-    with pytest.raises(InvalidConnectivity) as refused:
+def test_an_edge_that_cannot_be_true_is_refused(edges: list[Edge], pointer: str, says: str) -> None:
+    with pytest.raises(InvalidConnectivity, match=says) as refused:
         Connectivity.from_edges("abc", edges)
 
     assert refused.value.pointer == pointer
+
+
+def test_every_link_of_many_is_found_again() -> None:
+    half = np.triu(np.ones((9, 9)), 1)
+    links = Connectivity.from_matrix(NINE, half + half.T)
+
+    for source, target in combinations(NINE, 2):
+        changed = links.with_edges([Edge(target, source, 5)])
+        assert changed.num_edges == 36
+        assert (changed.neighbours(source)[target], changed.neighbours(target)[source]) == (5, 5)
+        assert links.with_edges([Edge(source, target, None)]).num_edges == 35
 
 
 def test_an_edge_may_be_repeated_with_the_same_cost() -> None:

@@ -133,6 +133,17 @@ def test_a_newcomer_is_not_owed_the_past() -> None:
     assert built.optimize_topology(3)[0].node_id == "a"
 
 
+def test_weights_decide_what_counts() -> None:
+    def first(weights: Weights) -> str:
+        built = TopologyOptimizer(1, 1, weights=weights)
+        built.add_client(replace(NODE, node_id="even"))
+        built.add_client(replace(NODE, node_id="near", data_distribution=[1, 0], bandwidth=80.0))
+        return built.optimize_topology(1)[0].node_id
+
+    assert first(Weights(1, 0, 0, 0)) == "even"
+    assert first(Weights(0, 1, 0, 0)) == "near"
+
+
 def test_the_budget_holds() -> None:
     built = optimizer(max_clients=3)  # 2 s each
 
