@@ -103,7 +103,7 @@ def fedcs(
     members = scheduled(pool, times, budget, order, drawn)
     schedules = list(accumulate(members, times.extended, initial=Schedule()))[1:]
     seconds = times.with_each(schedules[-1])
-    scores = -seconds
+    scores = np.zeros(len(candidates))
     scores[members] = [-schedule.seconds for schedule in schedules]
     return report(
         "fedcs",

@@ -93,12 +93,12 @@ def kl_divergence(shares: Floats, reference: Floats) -> Floats:
 def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """(N, C) as given, and (N,) whether anything is; without maps the labels are the positions."""
     lists = [
-        () if one is None or not max(one, default=0) > 0 else one
+        () if one is None or not any(value > 0 for value in one) else one
         for one in distributions
         if not isinstance(one, Mapping)
     ]
     if len(lists) == len(distributions):
-        width = max(map(len, lists), default=0)
+        width = max(map(len, lists))
         values = [[*one, *[0.0] * (width - len(one))] for one in lists]
         return np.array(values, dtype=np.float64).reshape(len(lists), width), np.array([len(one) > 0 for one in lists])
     by_label = [_by_label(one) for one in distributions]

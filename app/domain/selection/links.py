@@ -64,7 +64,7 @@ class Star:
     server: Floats
 
     def cost(self, sets: Positions) -> Floats:
-        return np.asarray(self.server[sets].sum(axis=-1))
+        return np.asarray(self.server[sets].sum(axis=1))
 
     def cost_with_each(self, members: Sequence[int]) -> Floats:
         return np.asarray(self.server[list(members)].sum() + self.server)
@@ -88,7 +88,7 @@ class Relays:
     reliability: Floats
 
     def cost(self, sets: Positions) -> Floats:
-        return np.asarray(self._trees(sets)[1].sum(axis=-1)) if sets.size else np.zeros(len(sets))
+        return np.asarray(self._trees(sets)[1].sum(axis=1))
 
     def cost_with_each(self, members: Sequence[int]) -> Floats:
         """The candidate hangs on the tree of the set, or takes over those of its leaves that it suits better."""
@@ -117,13 +117,13 @@ class Relays:
         attach = self._between(sets) + (1 - self.reliability[sets])[:, np.newaxis, :] * server[:, :, np.newaxis]
         costs, parents = server.copy(), np.full(sets.shape, SERVER)
         relays = np.zeros(sets.shape, dtype=bool)
-        while True:
+        for _ in range(sets.shape[1]):  # each time one more relays, and who does already would save exactly 0 more
             saved = np.maximum(costs[:, :, np.newaxis] - attach, 0.0)
             saved = (saved * ~relays[:, :, np.newaxis]).sum(axis=1) - (server - costs)
-            best = np.where(relays, -np.inf, saved).argmax(axis=1)
-            opened = (saved[rows, best] > LEAST_SAVING * server.sum(axis=1)) & ~relays[rows, best]
+            best = saved.argmax(axis=1)
+            opened = saved[rows, best] > LEAST_SAVING * server.sum(axis=1)
             if not opened.any():
-                return parents, costs
+                break
             relays[rows[opened], best[opened]] = True
             costs = np.where(relays, server, costs)
             parents = np.where(relays, SERVER, parents)
@@ -131,6 +131,7 @@ class Relays:
             better = ~relays & (onward < costs)
             costs = np.where(better, onward, costs)
             parents = np.where(better, best[:, np.newaxis], parents)
+        return parents, costs
 
     def _between(self, sets: Positions) -> Floats:
         """(M, K, K) the links within each set, inf where there is none."""

@@ -42,7 +42,7 @@ class Sums:
         size: |S|.
         skew: (..., C) sum of r_i (h_i - n_i p*).
         variance: (...) sum of r_i (1 - r_i) ||h_i - n_i p*||^2.
-        weight: (...) sum of r_i n_i.
+        samples: (...) sum of r_i n_i.
         cost: (...) of the links, s.
         slowest: (...) largest t_i, s.
         debt: (...) sum of Q_i.
@@ -51,7 +51,7 @@ class Sums:
     size: int
     skew: Floats
     variance: Floats
-    weight: Floats
+    samples: Floats
     cost: Floats
     slowest: Floats
     debt: Floats
@@ -59,7 +59,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of F, unweighted; of one set, of M sets, or of each member's share."""
+    """The terms of F, unweighted or weighted; of one set, of M sets, or of each member's share."""
 
     balance: Floats
     communication: Floats
@@ -79,8 +79,8 @@ class Objective:
 
     def value(self, sums: Sums) -> Floats:
         """F, one value for each set in `sums`."""
-        terms = self.weighted(self.terms(sums))
-        return terms.balance + terms.communication + terms.time - terms.debt
+        weighted = self.weighted(self.terms(sums))
+        return weighted.balance + weighted.communication + weighted.time - weighted.debt
 
     def weighted(self, terms: Terms) -> Terms:
         """Each term times its weight."""
@@ -94,67 +94,8 @@ class Objective:
 
     def terms(self, sums: Sums) -> Terms:
         """The terms of F for each set in `sums`."""
-        return Terms(self.balance(sums), self.communication(sums), self.time(sums), sums.debt / sums.size)
-
-    def balance(self, sums: Sums) -> Floats:
-        """Expected skew over that of random sets; 0 where nobody's labels differ."""
-        skew = ((sums.skew * sums.skew).sum(axis=-1) + sums.variance) / (sums.weight * sums.weight)
-        return _over(skew, float(self._random_skew[sums.size]))
-
-    def communication(self, sums: Sums) -> Floats:
-        """Cost of the links over that of a random star."""
-        return _over(sums.cost, sums.size * float(self.pool.costs.mean()))
-
-    def time(self, sums: Sums) -> Floats:
-        """Seconds of the slowest member over those of a random set's."""
-        return _over(sums.slowest, float(self._random_slowest[sums.size]))
-
-    def sums(self, members: Positions) -> Sums:
-        """The sums of one set, (K,) positions, or of M sets, (M, K)."""
-        chosen = np.asarray(members, dtype=np.intp)
-        return self._sums(chosen, self.pool.links.cost(np.atleast_2d(chosen)).reshape(chosen.shape[:-1]))
-
-    def _sums(self, chosen: npt.NDArray[np.intp], cost: Floats) -> Sums:
-        one = self.singles
-        return Sums(
-            chosen.shape[-1],
-            one.skew[chosen].sum(axis=-2),
-            one.variance[chosen].sum(axis=-1),
-            one.weight[chosen].sum(axis=-1),
-            cost,
-            one.slowest[chosen].max(axis=-1, initial=0.0),
-            one.debt[chosen].sum(axis=-1),
-        )
-
-    def with_each(self, members: Sequence[int]) -> Sums:
-        """The sums of the N unions of one set and each candidate; with relays the cost is an estimate."""
-        cost = self.pool.links.cost_with_each(members)
-        whole, one = self._sums(np.asarray(members, dtype=np.intp), cost), self.singles
-        return Sums(
-            whole.size + 1,
-            whole.skew + one.skew,
-            whole.variance + one.variance,
-            whole.weight + one.weight,
-            cost,
-            np.maximum(whole.slowest, one.slowest),
-            whole.debt + one.debt,
-        )
-
-    @cached_property
-    def singles(self) -> Sums:
-        """The N sets of one candidate."""
-        pool = self.pool
-        r, n = pool.reliability, pool.samples
-        own = n[:, np.newaxis] * pool.skew
-        return Sums(
-            size=1,
-            skew=np.asfortranarray(r[:, np.newaxis] * own),  # summed over C, N at a time
-            variance=r * (1 - r) * (own * own).sum(axis=1),
-            weight=r * n,
-            cost=pool.costs,
-            slowest=pool.seconds,
-            debt=pool.urgency,
-        )
+        skew = (_squared(sums.skew) + sums.variance) / (sums.samples * sums.samples)
+        return self._terms(sums.size, skew, sums.cost, sums.slowest, sums.debt)
 
     def shares(self, members: Sequence[int]) -> Terms:
         """(K,) what each member contributes to the terms of its set; each term's shares add up to the term.
@@ -165,17 +106,21 @@ class Objective:
         """
         chosen = np.asarray(members, dtype=np.intp)
         whole, one, size = self.sums(chosen), self.singles, len(chosen)
-        skew = (one.skew[chosen] @ whole.skew + one.variance[chosen]) / (whole.weight * whole.weight)
+        skew = (one.skew[chosen] @ whole.skew + one.variance[chosen]) / (whole.samples * whole.samples)
         seconds = one.slowest[chosen]
         order = np.argsort(seconds)
         steps = np.diff(seconds[order], prepend=0.0) / np.arange(size, 0, -1)
         slowness = np.empty(size)
         slowness[order] = np.cumsum(steps)
+        return self._terms(size, skew, self.pool.links.tree(members).costs, slowness, one.debt[chosen])
+
+    def _terms(self, size: int, skew: Floats, cost: Floats, seconds: Floats, debt: Floats) -> Terms:
+        """What sets of a size, or their members, have, over what a random set of that size has."""
         return Terms(
             _over(skew, float(self._random_skew[size])),
-            _over(self.pool.links.tree(members).costs, size * float(self.pool.costs.mean())),
-            _over(slowness, float(self._random_slowest[size])),
-            one.debt[chosen] / size,
+            _over(cost, size * float(self.pool.costs.mean())),
+            _over(seconds, float(self._random_slowest[size])),
+            debt / size,
         )
 
     @cached_property
@@ -186,7 +131,7 @@ class Objective:
         """
         one, count = self.singles, len(self.pool.candidates)
         sizes = np.clip(np.arange(self._largest + 1), 1, max(count - 1, 1))
-        return _expected_square(one.skew, sizes) / _expected_square(one.weight[:, np.newaxis], sizes)
+        return _expected_square(one.skew, sizes) / _expected_square(one.samples[:, np.newaxis], sizes)
 
     @cached_property
     def _random_slowest(self) -> Floats:
@@ -210,6 +155,53 @@ class Objective:
         """The largest set that is asked for."""
         return min(self.pool.policy.max_clients, len(self.pool.candidates))
 
+    def sums(self, members: Positions) -> Sums:
+        """The sums of one set, (K,) positions, or of M sets, (M, K)."""
+        chosen = np.asarray(members, dtype=np.intp)
+        return self._sums(chosen, self.pool.links.cost(np.atleast_2d(chosen)).reshape(chosen.shape[:-1]))
+
+    def with_each(self, members: Sequence[int]) -> Sums:
+        """The sums of the N unions of one set and each candidate; with relays the cost is an estimate."""
+        cost = self.pool.links.cost_with_each(members)
+        whole, one = self._sums(np.asarray(members, dtype=np.intp), cost), self.singles
+        return Sums(
+            whole.size + 1,
+            whole.skew + one.skew,
+            whole.variance + one.variance,
+            whole.samples + one.samples,
+            cost,
+            np.maximum(whole.slowest, one.slowest),
+            whole.debt + one.debt,
+        )
+
+    def _sums(self, chosen: npt.NDArray[np.intp], cost: Floats) -> Sums:
+        one = self.singles
+        return Sums(
+            chosen.shape[-1],
+            one.skew[chosen].sum(axis=-2),
+            one.variance[chosen].sum(axis=-1),
+            one.samples[chosen].sum(axis=-1),
+            cost,
+            one.slowest[chosen].max(axis=-1, initial=0.0),
+            one.debt[chosen].sum(axis=-1),
+        )
+
+    @cached_property
+    def singles(self) -> Sums:
+        """The N sets of one candidate."""
+        pool = self.pool
+        r, n = pool.reliability, pool.samples
+        apart = n[:, np.newaxis] * pool.skew  # h_i - n_i p*
+        return Sums(
+            size=1,
+            skew=np.asfortranarray(r[:, np.newaxis] * apart),  # summed over C, N at a time
+            variance=r * (1 - r) * _squared(apart),
+            samples=r * n,
+            cost=pool.costs,
+            slowest=pool.seconds,
+            debt=pool.urgency,
+        )
+
 
 def _expected_square(values: Floats, sizes: npt.NDArray[np.intp]) -> Floats:
     """E||sum over S of values_i||^2 for uniformly random S out of N, for each of `sizes`: values is (N, C).
@@ -220,6 +212,11 @@ def _expected_square(values: Floats, sizes: npt.NDArray[np.intp]) -> Floats:
     alone = float((values * values).sum())
     pairs = float((values.sum(axis=0) ** 2).sum()) - alone
     return sizes / count * (alone + (sizes - 1) / max(count - 1, 1) * pairs)
+
+
+def _squared(vectors: Floats) -> Floats:
+    """(...) the squared lengths of (..., C) vectors."""
+    return np.asarray((vectors * vectors).sum(axis=-1))
 
 
 def _over(values: Floats, scale: float) -> Floats:

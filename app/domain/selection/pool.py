@@ -1,7 +1,8 @@
 """What a strategy is given for one round, its candidates as arrays.
 
 All magnitudes that strategies divide or square are brought into a range where neither can overflow: costs and seconds
-are capped at `MAX_SECONDS`, sample counts are relative to the largest client's.
+are capped at `MAX_SECONDS` (links between clients are single-precision numbers, and cannot come near it), sample counts
+are relative to the largest client's.
 """
 
 from collections.abc import Iterable
@@ -63,7 +64,7 @@ class Pool:
     @cached_property
     def reliability(self) -> Floats:
         """(N,) probability that a client's update arrives: MIN_RELIABILITY..1."""
-        return np.clip([candidate.reliability for candidate in self.candidates], MIN_RELIABILITY, 1.0)
+        return np.maximum([candidate.reliability for candidate in self.candidates], MIN_RELIABILITY)
 
     @cached_property
     def samples(self) -> Floats:
@@ -97,8 +98,7 @@ class Pool:
         if self.policy.topology == "star":
             return Star(self.costs)
         costs = self.connectivity.restricted(self.ids()).costs
-        both_ways = 2 * self.policy.model_bytes / BYTES_PER_MB
-        seconds = np.minimum(costs.data.astype(np.float64) * both_ways, MAX_SECONDS)
+        seconds = costs.data.astype(np.float64) * (2 * self.policy.model_bytes / BYTES_PER_MB)  # both ways
         between = sparse.csr_array((seconds, costs.indices, costs.indptr), shape=costs.shape)
         return Relays(self.costs, between, self.reliability)
 

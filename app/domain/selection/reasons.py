@@ -39,7 +39,7 @@ def reasons(objective: Objective, budget: Budget, members: Sequence[int]) -> Cal
     """The reason of any candidate outside `members`, by its position."""
     pool, spent = objective.pool, budget.spent(members)
     sums = objective.sums(members)
-    skew, slowest = float(objective.balance(sums)), float(sums.slowest)
+    skew, slowest = float(objective.terms(sums).balance), float(sums.slowest)
     swap = _best_swap(objective, budget, members)
     total, term = swap.loss.sum(axis=0), swap.loss.argmax(axis=0)
 

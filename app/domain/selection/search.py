@@ -23,20 +23,15 @@ RANDOM_STARTS = 2
 EVEN_CHANCE = 0.1  # of debt, on top of everyone's: a start may hold clients that are owed nothing
 GAIN = 1e-9  # a swap that gains less gains rounding
 LEAST_WEIGHT = 1e-300  # of a draw: what is divided by it stays finite
-FEW = 20_000  # numbers of candidates to be looked at for trying every set
+FEW = 20_000  # positions in all sets together: where there are no more, every set is tried
 
 
 def best_set(objective: Objective, budget: Budget, size: int, rng: np.random.Generator) -> list[int]:
     """The best set of `size` clients that is found; `size` is the budget's minimum, so that there is one."""
     if _few(objective, size):
         return _best_of_all(objective, budget, size)
-    greedy: list[int] = []
-    while len(greedy) < size:
-        following = extended(objective, budget, greedy, rng)
-        greedy = budget.cheapest() if following is None else following
-    debt = objective.pool.debt
-    owed = debt - debt.min() + EVEN_CHANCE
-    starts = [greedy] + [fill(weighted_order(owed, rng), [], budget, size) for _ in range(RANDOM_STARTS)]
+    starts = [greedy(objective, budget, size, rng)]
+    starts += [overdue(objective, budget, size, rng) for _ in range(RANDOM_STARTS)]
     return min((improved(objective, budget, start) for start in starts), key=lambda members: _value(objective, members))
 
 
@@ -48,6 +43,21 @@ def grown(objective: Objective, budget: Budget, members: list[int], rng: np.rand
     if _few(objective, len(larger)):
         return _best_of_all(objective, budget, len(larger))
     return improved(objective, budget, larger)
+
+
+def greedy(objective: Objective, budget: Budget, size: int, rng: np.random.Generator) -> list[int]:
+    """A set of `size` clients, each of them the best beside those before it; the cheapest where that is a dead end."""
+    members: list[int] = []
+    while len(members) < size:
+        larger = extended(objective, budget, members, rng)
+        members = budget.cheapest() if larger is None else larger
+    return members
+
+
+def overdue(objective: Objective, budget: Budget, size: int, rng: np.random.Generator) -> list[int]:
+    """A random set of `size` clients, those more likely that are owed a turn."""
+    debt = objective.pool.debt
+    return fill(weighted_order(debt - debt.min() + EVEN_CHANCE, rng), [], budget, size)
 
 
 def extended(objective: Objective, budget: Budget, members: list[int], rng: np.random.Generator) -> list[int] | None:
@@ -71,9 +81,10 @@ def improved(objective: Objective, budget: Budget, members: Sequence[int]) -> li
             values = objective.value(objective.with_each(rest))
             values[~budget.room(rest)] = math.inf
             best = int(np.argmin(values))
-            if values[best] < value - GAIN and budget.allows([*rest, best]):
-                swapped = [*rest[:place], best, *rest[place:]]
-                if (exact := _value(objective, swapped)) < value - GAIN:
+            swapped = [*rest[:place], best, *rest[place:]]
+            if values[best] < value - GAIN and budget.allows(swapped):
+                exact = _value(objective, swapped)
+                if exact < value - GAIN:
                     current, value = swapped, exact
         if value == before:
             break
@@ -90,16 +101,17 @@ def weighted_order(weights: Floats, rng: np.random.Generator) -> list[int]:
 
 
 def _few(objective: Objective, size: int) -> bool:
+    """Whether every set of a size is to be tried."""
     return math.comb(len(objective.pool.candidates), size) * size <= FEW
 
 
 def _best_of_all(objective: Objective, budget: Budget, size: int) -> list[int]:
     sets = np.array(list(combinations(range(len(objective.pool.candidates)), size)), dtype=np.intp)
-    sums = objective.sums(sets)
     affordable = budget.costs[sets].sum(axis=1) <= budget.limit * (1 + ROUNDING)
-    values = np.where(affordable, objective.value(sums), math.inf)
+    values = np.where(affordable, objective.value(objective.sums(sets)), math.inf)
     return budget.settle([int(member) for member in sets[np.argmin(values)]])
 
 
 def _value(objective: Objective, members: Sequence[int]) -> float:
+    """F of one set."""
     return float(objective.value(objective.sums(members)))

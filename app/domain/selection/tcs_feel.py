@@ -87,7 +87,7 @@ def choose(objective: Objective, budget: Budget, rng: np.random.Generator) -> li
 def balanced(objective: Objective, members: Sequence[int]) -> bool:
     """Whether the labels that `members` are expected to deliver are close enough to the global ones."""
     pool = objective.pool
-    divergence = pool.labels.pooled_divergence(members, objective.singles.weight)
+    divergence = pool.labels.pooled_divergence(members, objective.singles.samples)
     return divergence is None or divergence <= pool.policy.parameters["divergence_target"]
 
 

@@ -1,6 +1,7 @@
 """The random and the documented strategy, and the components that every strategy shows."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,8 +46,20 @@ def test_centrality_follows_the_connectivity_and_the_candidates() -> None:
     assert relay_centrality(PATH, ("a", "b", "c")).tolist() == [0, 1, 0]
     assert relay_centrality(PATH, ("a", "c", "b")).tolist() == [0, 0, 1]
     assert relay_centrality(PATH, ("a", "c")).tolist() == [0, 0]
+    # of 4 clients in a row the inner two are between 2 pairs each; of 5 the middle one between 4, its neighbours 3
+    row = Connectivity.from_edges("abcde", [Edge(one, other, 1) for one, other in ("ab", "bc", "cd", "de")])
+    assert relay_centrality(row, tuple("abcd")).tolist() == [0, 1, 1, 0]
+    assert relay_centrality(row, tuple("abcde")).tolist() == [0, 0.75, 1, 0.75, 0]
     longer = PATH.with_edges([Edge("a", "c", 1)])
     assert relay_centrality(longer, ("a", "b", "c")).tolist() == [0, 0, 0]
+
+
+def test_the_last_centralities_of_a_connectivity_are_kept() -> None:
+    links = Connectivity.from_edges("abc", [Edge("a", "b", 1)])
+    first = relay_centrality(links, ("a", "b"))
+
+    assert relay_centrality(links, ("a", "b")) is first
+    assert len(relay_centrality(links, ("a", "b", "c"))) == 3
 
 
 def test_the_documented_score_by_hand() -> None:
@@ -63,6 +76,12 @@ def test_the_documented_score_by_hand() -> None:
     assert [one.score for one in chosen.selected] == sorted(scores.values(), reverse=True)
 
 
+def test_the_highest_documented_scores_are_chosen() -> None:
+    policy = SelectionPolicy(min_clients=1, max_clients=2)  # 0.64 of c, 0.55 of b, 0.41 of a; nobody is drawn
+
+    assert documented(THREE, PATH, History(), policy, np.random.default_rng(0)).client_ids == ("c", "b")
+
+
 def test_a_fifth_of_the_documented_slots_is_drawn() -> None:
     clients = skewed(40, seed=4)
     policy = SelectionPolicy(min_clients=10, max_clients=10)
@@ -76,6 +95,15 @@ def test_a_fifth_of_the_documented_slots_is_drawn() -> None:
     ranked = sorted(one.score for one in runs[0].selected if one.client_id in always)
     assert f"the lowest that was ranked in is {ranked[0]:.3f}" in runs[0].skipped[0].reason
     assert "2 slots" in runs[0].skipped[0].reason
+
+
+def test_of_equal_documented_scores_the_first_given_is_ranked_first() -> None:
+    clients = [replace(THREE[0], client_id=f"c{row}", compute_capacity=row % 7 + 1.0) for row in range(24)]
+    policy = SelectionPolicy(min_clients=1, max_clients=4)  # a fifth of 4, rounded down, is nobody
+
+    chosen = documented(clients, Connectivity.empty(), History(), policy, np.random.default_rng(0))
+
+    assert chosen.client_ids == ("c6", "c13", "c20", "c5"), "three of 7 GFLOPS, and of those with 6 the first"
 
 
 @pytest.mark.parametrize("strategy", [random, documented])

@@ -1,12 +1,15 @@
 """The budget: a hard limit under which the minimum is still found."""
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.errors import BudgetTooSmall, NotEnoughClients
-from app.domain.selection.costs import Budget, fill
+from app.domain.selection.costs import Budget, fill, lack_of_budget
 from app.domain.selection.types import SelectionPolicy
 from tests.domain.worlds import candidates, pool
 
@@ -31,6 +34,10 @@ def test_expected_seconds_are_transfers_and_training() -> None:
     assert pool(chosen, policy).seconds.tolist() == pytest.approx([8.4, 13])
 
 
+def test_of_equal_costs_the_first_given_are_the_cheapest() -> None:
+    assert budget([2.0, 1.0] * 20, 9, 3).cheapest() == [1, 3, 5]
+
+
 def test_room_leaves_enough_for_the_cheapest_others() -> None:
     # three of 1, 2, 3, 4 within 7: with 4 the cheapest two, 1 and 2, fit exactly
     assert budget([1, 2, 3, 4], 7, 3).room([]).tolist() == [True, True, True, True]
@@ -44,6 +51,29 @@ def test_room_beyond_the_minimum_is_what_is_left() -> None:
     assert budget([1, 2, 3, 4], 6, 1).room([1]).tolist() == [True, False, True, True]
     assert budget([1, 2, 3, 4], 6, 1).room([0, 1]).tolist() == [False, False, True, False]
     assert budget([1, 1], 1, 2).room([0]).tolist() == [False, False]
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=7), st.integers(0, 24), st.integers(1, 7), st.randoms(), st.data()
+)
+def test_room_is_for_whom_the_cheapest_completion_fits(
+    costs: list[float], limit: float, minimum: int, rng: Random, data: st.DataObject
+) -> None:
+    everybody = range(len(costs))
+    members = rng.sample(everybody, data.draw(st.integers(0, len(costs))))
+
+    room = budget(costs, limit, minimum).room(members)
+
+    for candidate in everybody:
+        joined = {*members, candidate}
+        cheapest = sorted(costs[other] for other in everybody if other not in joined)[: max(minimum - len(joined), 0)]
+        fits = sum(costs[one] for one in joined) + sum(cheapest) <= limit
+        assert room[candidate] == (candidate not in members and fits)
+
+
+def test_nothing_is_left_of_a_budget_that_rounding_has_overdrawn() -> None:
+    assert lack_of_budget(1.25, 0.5) == "would add 1.25 s to a budget of which 0.5 s is left"
+    assert "which 0 s is left" in lack_of_budget(5.0, -1e-17)
 
 
 def test_filling_in_order_passes_over_what_does_not_fit() -> None:

@@ -27,6 +27,7 @@ def test_it_never_falls_below_minus_one() -> None:
 
 def test_taking_part_every_time_with_everybody_costs_nothing() -> None:
     assert participation_debt("ab", History(rounds("ab", "ab"))).tolist() == [0, 0]
+    assert participation_debt("a", History(rounds("a"))).tolist() == [0]
 
 
 def test_a_newcomer_starts_at_the_mean_of_the_others() -> None:
@@ -39,6 +40,14 @@ def test_a_newcomer_starts_at_the_mean_of_the_others() -> None:
 def test_who_joined_after_the_last_round_is_at_the_mean_too() -> None:
     # after two rounds of a: a is at -1 (held), b at 1
     assert participation_debt("abc", History(rounds("a", "a"), {"c": 2})).tolist() == [-1, 1, 0]
+
+
+def test_the_mean_of_the_others_rises_where_the_floor_has_held_one_of_them() -> None:
+    # Three rounds of a: it is at -1/2, -1 and -1 (held), b at 1/2, 1 and 3/2, together at a mean of 1/4.
+    thrice = rounds("a", "a", "a")
+    assert participation_debt("abc", History(thrice, {"c": 3})).tolist() == [-1, 1.5, 0.25]
+    # In a fourth round of nobody c is there from the start, at the same mean.
+    assert participation_debt("abc", History((*thrice, frozenset()), {"c": 3})).tolist() == [-1, 1.5, 0.25]
 
 
 def test_a_client_that_is_gone_still_counts_in_the_rounds_it_was_in() -> None:

@@ -31,6 +31,18 @@ def test_uploads_follow_one_another_while_training_overlaps() -> None:
     assert times.with_each(schedule).tolist() == [2 + 11 + 1, 2 + 11 + 2, 3 + 30 + 3]
 
 
+def test_a_round_of_one_takes_what_its_client_takes() -> None:
+    times = Times.of(pool(candidates(1, server_cost=[0.25], train_seconds=[0.5])))
+
+    assert times.extended(Schedule(), 0) == Schedule(0.25, 0.75)
+
+
+def test_by_default_two_candidates_are_drawn_for_each_place() -> None:
+    reasons = [skip.reason for skip in choose(candidates(8), 2, 2).skipped]
+
+    assert sum(reason == "not among the 4 candidates that were drawn" for reason in reasons) == 4
+
+
 def test_as_many_as_the_deadline_allows_are_chosen() -> None:
     # Transfers of 1 s: a round of a takes 1 + 2 + 1 s, each of b to d that trains meanwhile 1 s more; e trains longer.
     clients = candidates(5, train_seconds=[2.0, 1.0, 1.0, 1.0, 9.0])
@@ -70,6 +82,12 @@ def test_others_than_the_drawn_join_where_the_budget_cannot_be_kept_without_them
     for seed in range(10):
         rng = np.random.default_rng(seed)
         assert select("fedcs", clients, Connectivity.empty(), History(), policy, rng).client_ids == ("a",)
+
+
+def test_beyond_the_deadline_the_drawn_come_first_as_well() -> None:
+    clients = candidates(3, train_seconds=[1.0, 2.0, 3.0])
+    first = {choose(clients, 1, 1, seed, pool_factor=1, deadline_seconds=0).client_ids for seed in range(30)}
+    assert first == {("a",), ("b",), ("c",)}  # one is drawn, be it the slowest
 
 
 def test_clients_that_lengthen_the_round_alike_take_turns() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.domain.selection.labels import kl_divergence, read_labels
+from app.domain.selection.types import DataDistribution
 
 
 def test_counts_and_shares_of_any_length_and_form_come_to_one_set_of_labels() -> None:
@@ -19,6 +20,29 @@ def test_counts_and_shares_of_any_length_and_form_come_to_one_set_of_labels() ->
     assert labels.shares[2].tolist() == pytest.approx(overall)
     assert labels.reported.tolist() == [True, True, False]
     assert labels.skew[2].tolist() == [0, 0, 0]
+
+
+def test_shorter_lists_are_padded() -> None:
+    labels = read_labels([[3, 1], [0, 1, 1]], np.array([1.0, 1.0]))
+
+    assert labels.shares.tolist() == [[0.75, 0.25, 0], [0, 0.5, 0.5]]
+    assert labels.overall.tolist() == [0.375, 0.375, 0.25]
+    assert labels.skew.tolist() == [[0.375, -0.125, -0.25], [-0.375, 0.125, 0.25]]
+
+
+def test_one_label_is_a_report_as_well() -> None:
+    labels = read_labels([[5], [2], None], np.array([1.0, 1.0, 1.0]))
+
+    assert labels.reported.tolist() == [True, True, False]
+    assert labels.shares.tolist() == [[1], [1], [1]]
+
+
+@pytest.mark.parametrize("distributions", [[[1, 1], [], [0]], [{"0": 1, "1": 1}, {}, {"1": 0}], [[1, 1], {}, [0]]])
+def test_who_counts_nothing_reports_nothing(distributions: list[DataDistribution]) -> None:
+    labels = read_labels(distributions, np.array([1.0, 1.0, 1.0]))
+
+    assert labels.reported.tolist() == [True, False, False]
+    assert labels.shares.tolist() == [[0.5, 0.5]] * 3
 
 
 def test_kl_divergence_by_hand() -> None:

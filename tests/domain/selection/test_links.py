@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.selection import Candidate, History, Selection, SelectionPolicy, strategies
 from app.domain.selection.costs import Budget
-from app.domain.selection.links import LEAST_SAVING, SERVER, Floats, Relays
+from app.domain.selection.links import LEAST_SAVING, SERVER, Floats, Positions, Relays
 from app.domain.selection.search import best_set
 from app.domain.selection.types import BYTES_PER_MB, Topology, Weights
 from tests.domain.worlds import NAMES, any_candidates, any_connectivity, candidates, objective, pool, skewed
@@ -79,6 +80,41 @@ def test_slow_links_leave_a_star() -> None:
     assert links.tree([0, 1, 2]).parents.tolist() == [SERVER] * 3
 
 
+def test_nobody_relays_for_what_may_be_rounding() -> None:
+    # 2e6 s each: what is saved counts from 4e6 * 1e-12 s
+    def parents(saving: float) -> Positions:
+        link = 2e6 - saving
+        between = sparse.csr_array(np.array([[0, link], [link, 0]]))
+        return Relays(np.array([2e6, 2e6]), between, np.ones(2)).tree([0, 1]).parents
+
+    assert parents(1e-6).tolist() == [SERVER, SERVER]
+    assert parents(1e-5).tolist() == [SERVER, 0]
+
+
+def test_sets_that_are_judged_together_do_not_know_of_each_other() -> None:
+    # both ways: a and b at 2 s with a link of 1 s, c and d at 2e15 s
+    links = relays([1.0, 1.0, 1e15, 1e15], {(0, 1): 0.5})
+
+    assert links.cost(np.array([[0, 1], [2, 3]])).tolist() == [3.0, 4e15]
+
+
+def test_a_client_that_hung_on_a_relay_may_become_one_itself() -> None:
+    # both ways: a at 2 s, all others at 20 s. a carries b to e for 10 s, f to h for 1 s, and saves 4 * 10 + 3 * 19 s.
+    # b could carry c to e for 1 s and save 3 * 19 s; after a it is 3 * 9 s, less the 10 s that b itself costs more
+    links = {(0, one): 5.0 for one in range(1, 5)} | {(0, one): 0.5 for one in range(5, 8)}
+    tree = relays([1.0, *[10.0] * 7], links | {(1, one): 0.5 for one in range(2, 5)}).tree(range(8))
+
+    assert tree.parents.tolist() == [SERVER, SERVER, 1, 1, 1, 0, 0, 0]
+    assert tree.costs.tolist() == [2, 20, 1, 1, 1, 1, 1, 1]
+
+
+def test_of_two_relays_alike_a_client_stays_with_the_first() -> None:
+    # both ways: a and b at 2 s, all others at 20 s; a carries c to e for 1 s each, b could c and f
+    links = {(0, 2): 0.5, (0, 3): 0.5, (0, 4): 0.5, (1, 2): 0.5, (1, 5): 0.5}
+
+    assert relays([1.0, 1.0, *[10.0] * 4], links).tree(range(6)).parents.tolist() == [SERVER, SERVER, 0, 0, 0, 1]
+
+
 @given(any_candidates(), any_connectivity(), st.data())
 def test_trees_are_those_of_the_greedy_rule(
     chosen: list[Candidate], connectivity: Connectivity, data: st.DataObject
@@ -117,6 +153,51 @@ def test_what_each_candidate_would_add_is_right_where_it_hangs_on_or_takes_over(
     exact = links.cost(np.array([[0, 1, 2], [0, 1, 3]]))
     assert estimates[[2, 3]].tolist() == pytest.approx(exact.tolist())
     assert exact.tolist() == pytest.approx([10.5, 1.7])
+
+
+def test_a_relay_stays_with_its_children_when_another_joins() -> None:
+    # both ways: b hangs on a, 2 and 1 s. c, itself at 1 s, could hang on a for 0.2 s; a does not move to it
+    links = relays([1.0, 4.0, 0.5], {(0, 1): 0.5, (0, 2): 0.1})
+
+    assert links.tree([0, 1]).parents.tolist() == [SERVER, 0]
+    assert links.cost_with_each([0, 1])[2] == pytest.approx(3.2)
+
+
+@given(any_candidates(), any_connectivity(), st.data())
+def test_what_each_candidate_would_add_is_the_better_of_hanging_on_and_taking_over(
+    chosen: list[Candidate], connectivity: Connectivity, data: st.DataObject
+) -> None:
+    made = pool(chosen, RELAY, connectivity)
+    everybody = range(len(chosen))
+    members = data.draw(st.permutations(everybody))[: max(1, len(chosen) // 2)]
+    tree = made.links.tree(members)
+    direct = connectivity.restricted(made.ids()).costs
+    seconds = {
+        (one, int(other)): 2 * float(cost) * made.policy.model_bytes / BYTES_PER_MB
+        for one in everybody
+        for other, cost in zip(
+            direct.indices[direct.indptr[one] : direct.indptr[one + 1]],
+            direct.data[direct.indptr[one] : direct.indptr[one + 1]],
+            strict=True,
+        )
+    }
+
+    def attached(one: int, relay: int) -> float:
+        return seconds.get((one, relay), math.inf) + float((1 - made.reliability[relay]) * made.costs[one])
+
+    def added(candidate: int) -> float:
+        at_server = [member for member, parent in zip(members, tree.parents, strict=True) if parent == SERVER]
+        hanging = min([float(made.costs[candidate]), *(attached(candidate, member) for member in at_server)])
+        leaves = [place for place in range(len(members)) if place not in tree.parents]
+        taken = sum(max(float(tree.costs[place]) - attached(members[place], candidate), 0.0) for place in leaves)
+        return min(hanging, float(made.costs[candidate]) - taken)
+
+    estimates = made.links.cost_with_each(members)
+
+    assert len(estimates) == len(chosen)
+    for candidate in set(everybody).difference(members):
+        expected = float(tree.costs.sum()) + added(candidate)
+        assert estimates[candidate] == pytest.approx(expected, rel=1e-9, abs=1e-9 * float(made.costs.max()))
 
 
 def fleet(seed: int, count: int = 60) -> tuple[list[Candidate], Connectivity]:
@@ -181,6 +262,6 @@ def test_with_relays_communication_counts_the_tree() -> None:
     f = objective(candidates(3, server_cost=[1.0, 4.0, 1.0]), policy, links=links)
 
     # 2 and 1 s of the tree, over twice the mean of 2, 8 and 2 s
-    assert float(f.communication(f.sums([0, 1]))) == pytest.approx(3 / 8)
+    assert float(f.terms(f.sums([0, 1])).communication) == pytest.approx(3 / 8)
     assert f.shares([0, 1]).communication.tolist() == pytest.approx([2 / 8, 1 / 8])
-    assert float(f.communication(f.sums([1, 2]))) == pytest.approx(10 / 8)
+    assert float(f.terms(f.sums([1, 2])).communication) == pytest.approx(10 / 8)

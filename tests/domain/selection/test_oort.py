@@ -56,6 +56,12 @@ def test_staleness_grows_with_the_rounds_since_the_last_part() -> None:
     assert found.total[:2].tolist() == pytest.approx((1 + found.staleness[:2]).tolist())
 
 
+def test_who_was_tried_but_is_in_no_round_counts_from_the_first() -> None:
+    found = utilities(candidates(2, loss=[1.0, 1.0]), "b", "")
+
+    assert found.staleness.tolist() == pytest.approx([math.sqrt(0.1 * math.log(3) / 1)] * 2)
+
+
 def test_the_slow_are_penalised_by_the_square_and_the_fast_not_rewarded() -> None:
     # Transfers take 2 s: durations of 4, 6 and 18 s, of which 6 s is the median.
     clients = candidates(3, train_seconds=[2.0, 4.0, 16.0], loss=[1.0, 1.0, 1.0])
@@ -96,8 +102,32 @@ def test_candidates_below_the_cut_off_are_kept_for_later() -> None:
     for places, admitted in ((1, [3]), (2, [3, 1, 4]), (3, [3, 1, 4, 2]), (5, [3, 1, 4, 2, 0]), (9, [3, 1, 4, 2, 0])):
         drawable, others = by_cut_off(found, places)
         assert drawable.tolist() == admitted
-        assert {*drawable.tolist(), *others.tolist()} == set(range(5))
-    assert by_cut_off(found, 0)[0].tolist() == []
+        assert [*drawable.tolist(), *others.tolist()] == [3, 1, 4, 2, 0]
+    assert [part.tolist() for part in by_cut_off(found, 0)] == [[], [3, 1, 4, 2, 0]]
+
+
+def test_a_utility_at_the_cut_off_is_enough() -> None:
+    found = utilities(candidates(10, loss=[*[1.0] * 9, 0.95]))  # the 95th percentile is 1
+
+    assert by_cut_off(found, 1)[0].tolist() == list(range(10))
+    assert by_cut_off(found, 1)[1].tolist() == []
+
+
+def test_of_equal_utilities_the_first_given_ranks_first() -> None:
+    clients = [replace(client, client_id=f"c{row}") for row, client in enumerate(candidates(2, loss=[0.1, 1.0]) * 20)]
+
+    drawable, others = by_cut_off(utilities(clients), 3)
+
+    assert drawable.tolist() == list(range(1, 40, 2))
+    assert others.tolist() == list(range(0, 40, 2))
+
+
+def test_the_score_is_made_of_the_shown_components() -> None:
+    clients = candidates(4, loss=[1.0, 0.5, 2.0, None], train_seconds=[1.0, 9.0, 4.0, 2.0])
+
+    for one in choose(clients, 4, rounds=3, percentile=50).selected:
+        shown = one.components
+        assert one.score == pytest.approx((shown["utility"] + shown["staleness"]) * shown["speed"])
 
 
 def test_exploited_places_are_drawn_in_proportion_to_utility() -> None:

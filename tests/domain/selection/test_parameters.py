@@ -27,6 +27,11 @@ CHANCE = Parameter(name="chance", default=0.25, minimum=0, maximum=1, meaning="o
 DEPTH = Parameter(name="depth", default=3, minimum=1, maximum=8, meaning="of something else")
 
 
+def test_a_strategys_parameters_can_be_asked_for() -> None:
+    assert parameters_of(tunable(CHANCE, DEPTH)(random)) == (CHANCE, DEPTH)
+    assert parameters_of(random) == ()
+
+
 def seen(parameters: Mapping[str, float]) -> Mapping[str, float]:
     """The parameters that a strategy with two of them is called with."""
     found: list[Mapping[str, float]] = []
@@ -81,6 +86,11 @@ def test_a_declared_parameter_works_at_both_ends_and_not_beyond(name: str) -> No
         for beyond in (np.nextafter(one.minimum, -np.inf), np.nextafter(one.maximum, np.inf)):
             with pytest.raises(Invalid):
                 run(**{one.name: float(beyond)})
+
+
+@pytest.mark.parametrize("bounds", [{"minimum": 0.25}, {"maximum": 0.25}, {"minimum": 0.25, "maximum": 0.25}])
+def test_the_default_may_be_a_bound(bounds: dict[str, float]) -> None:
+    assert replace(CHANCE, **bounds).default == 0.25  # type: ignore[arg-type]  # only numbers are replaced
 
 
 @pytest.mark.parametrize(

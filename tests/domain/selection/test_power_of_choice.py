@@ -42,6 +42,13 @@ def test_clients_without_a_loss_come_first() -> None:
     }
 
 
+def test_who_has_no_loss_yet_scores_as_the_highest_loss() -> None:
+    tried = choose(candidates(3, loss=[0.3, None, 0.2]), 3)
+
+    assert {one.client_id: one.score for one in tried.selected} == {"a": 0.3, "b": 0.3, "c": 0.2}
+    assert [one.score for one in choose(candidates(2), 2).selected] == [0, 0]
+
+
 def test_among_clients_without_a_loss_the_draw_decides() -> None:
     chosen = [choose(candidates(4), 1, seed) for seed in range(20)]
 

@@ -78,6 +78,7 @@ def test_blocks_do_not_show() -> None:
         moved = weights.copy()
         moved[place] = 1
         alone.append(sketched(moved))
+        assert np.abs(alone[-1]).sum() == 1
     together = weights.copy()
     together[places] = [[2], [3], [6]]  # of length 7
     assert 7 * sketched(together) == pytest.approx(2 * alone[0] + 3 * alone[1] + 6 * alone[2])
@@ -95,6 +96,19 @@ def test_an_update_that_has_not_moved_or_went_too_far_has_no_sketch() -> None:
     assert sketch({"w": np.zeros((0, 2))}, {"w": np.zeros((0, 2))}) is None
 
 
+def test_an_update_has_no_sketch_however_its_infinities_fall_together() -> None:
+    # beyond the largest number in the first block, and in the same bucket with the other sign in the second
+    def at(place: int) -> npt.NDArray[np.float64]:
+        values = np.zeros(2 * BLOCK)
+        values[place] = 1.0
+        return values
+
+    opposite = next(place for place in range(BLOCK, 2 * BLOCK) if (sketched(at(place)) == -sketched(at(0))).all())
+    largest = np.finfo(np.float64).max * (at(0) + at(opposite))
+
+    assert sketch({"w": -largest}, {"w": largest}) is None
+
+
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.int8, np.uint64, np.bool_])
 def test_any_dtype_will_do(dtype: npt.DTypeLike) -> None:
     up = np.array([[0, 1, 1], [1, 0, 1]]).astype(dtype)
@@ -109,6 +123,15 @@ def test_the_sketch_of_an_update_is_the_same_on_every_server() -> None:
     assert (sketched(numbers) * np.linalg.norm(numbers)).tolist() == pytest.approx([
         67, -21, 0, 0, -4, -33, 3, -4, 57, 0, -36, 9, -24, -37, 35, -63,
         -11, 24, -48, 3, -20, 0, 23, -17, -33, 0, 56, 32, 17, -27, 0, 0,
+    ])  # fmt: skip
+
+
+def test_it_is_also_where_positions_take_more_than_16_bits() -> None:
+    numbers = np.zeros(70_020)
+    numbers[70_000:] = np.arange(1.0, 21.0)
+    assert (sketched(numbers) * np.linalg.norm(numbers)).tolist() == pytest.approx([
+        0, 19, 20, -6, 0, 0, -18, 0, 0, -14, 0, -4, -12, 0, -16, -8,
+        0, -7, 0, 0, 0, 18, 6, 13, 0, 0, -15, 0, -10, -11, 5, -2,
     ])  # fmt: skip
 
 

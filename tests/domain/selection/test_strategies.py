@@ -1,7 +1,10 @@
 """What holds of every strategy, whatever the candidates."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,8 +47,9 @@ def test_rounds_are_numbered_from_one() -> None:
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownStrategy, match=f"known are {', '.join(NAMES)}"):
+    with pytest.raises(UnknownStrategy, match=f"known are {', '.join(NAMES)}") as refused:
         run("oracle", candidates(1), SelectionPolicy(min_clients=1))
+    assert refused.value.name == "oracle"
 
 
 @pytest.fixture
@@ -65,6 +69,40 @@ def test_other_packages_add_strategies_and_replace_none() -> None:
     assert strategies()["other"] is random
     assert strategies()["tcs-feel"] is not random
     assert run("other", candidates(2), SelectionPolicy(min_clients=1, max_clients=1)).strategy == "random"
+
+
+def plain(*arguments: Any, **keywords: Any) -> Selection:
+    return random(*arguments, **keywords)
+
+
+@pytest.mark.usefixtures("third_parties")
+def test_each_strategy_says_where_it_comes_from_and_what_it_is() -> None:
+    known = installed()
+
+    assert all(one.name == name for name, one in known.items())
+    assert {name for name, one in known.items() if one.source == "built in"} == set(STRATEGIES)
+    assert known["other"].source == "app.domain.selection.random"  # of no distribution: the module
+    assert (
+        known["fedcs"].summary
+        == "As many of a random pool as fit a deadline, those first that lengthen the round least."
+    )
+    assert [one.name for one in known["fedcs"].parameters] == ["pool_factor", "deadline_seconds"]
+    assert replace(known["fedcs"], strategy=plain).summary == ""
+
+
+def test_a_distribution_that_is_installed_is_named_as_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "their_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[tcsfeel.strategies]\ntheirs = app.domain.selection.random:random\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    installed.cache_clear()
+    try:
+        assert (installed()["theirs"].source, installed()["theirs"].strategy) == ("their-package", random)
+    finally:
+        installed.cache_clear()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -90,6 +128,7 @@ def test_the_cheapest_set_is_found_when_nothing_else_fits(name: str) -> None:
 def test_one_candidate_is_chosen(name: str) -> None:
     chosen = run(name, candidates(1), SelectionPolicy(min_clients=1))
 
+    assert chosen.strategy == name
     assert chosen.client_ids == ("a",)
     assert chosen.skipped == ()
     assert chosen.fairness == 1
