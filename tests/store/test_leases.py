@@ -69,7 +69,7 @@ async def test_the_time_is_the_databases(db: Database) -> None:
 async def test_whoever_asks_for_the_time_gets_the_databases(db: Database) -> None:
     async with db.read() as tx:
         before = (await tx.connection.execute(select(db.clock))).scalar_one()
-        assert before <= await tx.leases.now() <= before + 60
+        assert before <= await tx.now() <= before + 60
 
 
 async def test_the_databases_clock_moves_within_a_transaction(db: Database) -> None:
