@@ -1,7 +1,7 @@
 """A training: one federated-learning job, its policy, and the states that it goes through."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from app.domain.errors import StateForbids
@@ -151,8 +151,8 @@ class Ending:
     stop_reason: StopReason | None = None
 
 
-def after_round(training: Training, *, accuracy: float | None, failed_in_row: int) -> Ending | None:
-    """How the training goes on after its current round; None: with the next round.
+def ending(training: Training, *, accuracy: float | None, failed_in_row: int) -> Ending | None:
+    """What its current round means for a training; None: it goes on with the next round.
 
     A round that was asked for singly leaves the training at rest, unless it reached the target.
     """
@@ -175,3 +175,38 @@ def pause_after_failures(failed_in_row: int) -> float:
     """Seconds to wait before the next round after `failed_in_row` abandoned ones: 0, then 1, 2, 4, … at most 30."""
     doublings = min(failed_in_row - 1, 10)  # beyond the maximum long since, and never too large for a float
     return 0.0 if failed_in_row == 0 else min(MAX_PAUSE_SECONDS, 2.0**doublings)
+
+
+def after_round(
+    training: Training, *, completed: bool, accuracy: float | None, reason: str | None, now: float
+) -> Training:
+    """The training after its current round: it goes on, rests, or has come to its end.
+
+    Args:
+        training: one that is running.
+        completed: whether the round did, or was abandoned.
+        accuracy: of the round's model on held-out data, None where nobody measured it.
+        reason: why the round was abandoned.
+        now: unix seconds.
+    """
+    failed = 0 if completed else training.failed_in_row + 1
+    measured = [known for known in (training.best_accuracy, accuracy) if known is not None]
+    end = ending(training, accuracy=accuracy, failed_in_row=failed)
+    training = replace(
+        training,
+        accuracy=training.accuracy if accuracy is None else accuracy,
+        best_accuracy=max(measured, default=None),
+        failed_in_row=failed,
+        next_round_at=now + pause_after_failures(failed),
+        updated_at=now,
+    )
+    if end is None:
+        return training
+    return replace(
+        training,
+        status=next_status(training.status, end.event),
+        stop_reason=end.stop_reason,
+        stop_detail=reason,
+        stop_after=None,
+        paused_at=now if end.event == "rest" else None,
+    )

@@ -17,6 +17,7 @@ from app.domain.trainings import (
     TrainingEvent,
     TrainingStatus,
     after_round,
+    ending,
     next_status,
     pause_after_failures,
 )
@@ -53,7 +54,7 @@ TRAINING = Training(id="t", config=CONFIG, created_at=0.0, updated_at=0.0, statu
 
 
 @pytest.mark.parametrize(
-    ("training", "accuracy", "failed_in_row", "ending"),
+    ("training", "accuracy", "failed_in_row", "expected"),
     [
         (TRAINING, 0.5, 0, None),
         (TRAINING, None, 2, None),
@@ -71,9 +72,44 @@ TRAINING = Training(id="t", config=CONFIG, created_at=0.0, updated_at=0.0, statu
     ],
 )
 def test_what_the_end_of_a_round_means(
-    training: Training, accuracy: float | None, failed_in_row: int, ending: Ending | None
+    training: Training, accuracy: float | None, failed_in_row: int, expected: Ending | None
 ) -> None:
-    assert after_round(training, accuracy=accuracy, failed_in_row=failed_in_row) == ending
+    assert ending(training, accuracy=accuracy, failed_in_row=failed_in_row) == expected
+
+
+def test_a_training_goes_on_with_what_its_round_measured() -> None:
+    after = after_round(TRAINING, completed=True, accuracy=0.5, reason=None, now=7.0)
+    assert after == replace(TRAINING, accuracy=0.5, best_accuracy=0.5, next_round_at=7.0, updated_at=7.0)
+    worse = after_round(after, completed=True, accuracy=0.4, reason=None, now=8.0)
+    assert worse == replace(after, accuracy=0.4, next_round_at=8.0, updated_at=8.0)
+    assert after_round(worse, completed=True, accuracy=None, reason=None, now=8.0) == worse
+
+
+def test_an_abandoned_round_is_followed_by_a_pause_until_one_completes() -> None:
+    known = replace(TRAINING, accuracy=0.4, best_accuracy=0.5)
+    once = after_round(known, completed=False, accuracy=None, reason="too late", now=7.0)
+    assert once == replace(known, failed_in_row=1, next_round_at=8.0, updated_at=7.0)
+    twice = after_round(once, completed=False, accuracy=None, reason="too late", now=9.0)
+    assert twice == replace(known, failed_in_row=2, next_round_at=11.0, updated_at=9.0)
+    assert after_round(twice, completed=True, accuracy=None, reason=None, now=11.0).failed_in_row == 0
+
+
+def test_a_training_ends_with_its_reason() -> None:
+    done = after_round(TRAINING, completed=True, accuracy=0.9, reason=None, now=7.0)
+    assert (done.status, done.stop_reason, done.stop_detail, done.paused_at) == (
+        "completed",
+        "target_accuracy",
+        None,
+        None,
+    )
+    failing = replace(TRAINING, failed_in_row=2)
+    failed = after_round(failing, completed=False, accuracy=None, reason="too late", now=7.0)
+    assert (failed.status, failed.stop_reason, failed.stop_detail) == ("failed", "too_many_failed_rounds", "too late")
+
+
+def test_a_training_rests_after_a_round_that_was_asked_for_singly() -> None:
+    resting = after_round(replace(TRAINING, stop_after=2), completed=True, accuracy=0.5, reason=None, now=7.0)
+    assert (resting.status, resting.stop_reason, resting.stop_after, resting.paused_at) == ("paused", None, None, 7.0)
 
 
 @pytest.mark.parametrize(

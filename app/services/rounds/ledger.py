@@ -19,8 +19,7 @@ import structlog
 from app.clock import Clock
 from app.domain.rounds import OUTSTANDING, Participation, Round, RoundEvent, convergence_speed, goal_count, next_status
 from app.domain.selection.types import Selection
-from app.domain.trainings import Training, after_round, pause_after_failures
-from app.domain.trainings import next_status as next_training_status
+from app.domain.trainings import Training, after_round
 from app.metrics import Metrics
 from app.services.dispatch import TaskRun
 from app.services.planning import Fleet
@@ -220,32 +219,19 @@ class RoundLedger:
         return value
 
     async def _continue(self, tx: Transaction, training: Training, value: Round, now: float) -> None:
-        """Store the training after its round: it goes on, rests, or has come to its end."""
-        failed = 0 if value.status == "completed" else training.failed_in_row + 1
-        accuracy = training.accuracy if value.average_accuracy is None else value.average_accuracy
-        measured = [known for known in (training.best_accuracy, value.average_accuracy) if known is not None]
-        ending = after_round(training, accuracy=value.average_accuracy, failed_in_row=failed)
-        training = replace(
+        """Store the training as it is after its round."""
+        after = after_round(
             training,
-            accuracy=accuracy,
-            best_accuracy=max(measured, default=None),
-            failed_in_row=failed,
-            next_round_at=now + pause_after_failures(failed),
-            updated_at=now,
+            completed=value.status == "completed",
+            accuracy=value.average_accuracy,
+            reason=value.failure_reason,
+            now=now,
         )
-        if ending is not None:
-            training = replace(
-                training,
-                status=next_training_status(training.status, ending.event),
-                stop_reason=ending.stop_reason,
-                stop_detail=value.failure_reason,
-                stop_after=None,
-                paused_at=now if ending.event == "rest" else None,
-            )
+        if after.status != training.status:
             await tx.events.append(
-                f"training.{training.status}", now, training_id=training.id, was="running", reason=ending.stop_reason
+                f"training.{after.status}", now, training_id=after.id, was=training.status, reason=after.stop_reason
             )
-        await tx.trainings.put(training)
+        await tx.trainings.put(after)
 
     async def _skip_outstanding(self, tx: Transaction, value: Round, reason: str, runs: Mapping[str, TaskRun]) -> Round:
         """Settle what has not come to an end. Whoever was waited for in vain is late, not who came after the goal."""
