@@ -1,48 +1,35 @@
 """``python -m benchmarks [NAME] [OPTION…]``: run one benchmark with its options, or all of them without."""
 
+import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from benchmarks import (
-    aggregation,
-    memory,
-    responsiveness,
-    round,  # noqa: A004  (a noun of the domain)
-    scale,
-    selection,
-    topology,
-    uploads,
-)
-
-BENCHMARKS: Mapping[str, Callable[[Sequence[str]], int]] = {
-    "aggregation": aggregation.main,
-    "memory": memory.main,
-    "responsiveness": responsiveness.main,
-    "round": round.main,
-    "scale": scale.main,
-    "selection": selection.main,
-    "topology": topology.main,
-    "uploads": uploads.main,
-}
+NAMES = ("aggregation", "memory", "responsiveness", "round", "scale", "selection", "topology", "uploads")
 USAGE = "usage: python -m benchmarks [--list] [NAME [OPTION…]]   (NAME --help tells the options)"
+
+
+def benchmark(name: str) -> Callable[[Sequence[str]], int]:
+    """One that is asked for, since some take seconds to import."""
+    run: Callable[[Sequence[str]], int] = importlib.import_module(f"benchmarks.{name}").main
+    return run
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status: of all benchmarks the worst."""
     match arguments:
         case []:
-            return max(run([]) for run in BENCHMARKS.values())
+            return max(benchmark(name)([]) for name in NAMES)
         case ["--list"]:
-            for name, run in BENCHMARKS.items():
-                print(f"{name:16}{inspect.getdoc(run)}")
+            for name in NAMES:
+                print(f"{name:16}{inspect.getdoc(benchmark(name))}")
             return 0
         case ["-h" | "--help"]:
             print(USAGE)
             return 0
-        case [name, *options] if name in BENCHMARKS:
-            return BENCHMARKS[name](options)
-    print(f"{USAGE}\nNAME is one of {', '.join(BENCHMARKS)}", file=sys.stderr)
+        case [name, *options] if name in NAMES:
+            return benchmark(name)(options)
+    print(f"{USAGE}\nNAME is one of {', '.join(NAMES)}", file=sys.stderr)
     return 2
 
 

@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.wire.codec import decode
 
 PATIENCE = 60.0  # seconds until a condition that should come true is given up: machines may be busy
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.03
 
 
 class Adder:

@@ -1,23 +1,17 @@
 """Commands that run something on this machine: the control plane, an agent, the demo; and the migration before them."""
 
 import asyncio
-import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from app import demo as demonstration
-from app import interpreter, logs
+from app import logs
 from app.agent import AgentError, load_trainer
 from app.agent import serve as serve_agent
 from app.cli.connection import DEFAULT_SERVER, Key, Server, fail, find_key, load_settings
-from app.main import create_app
-from app.services.keys import key_path
-from app.services.system import System
 from app.settings import WrongSetting
-from app.store import migrations
 
 
 def serve(
@@ -28,26 +22,14 @@ def serve(
 
     It keeps its facts in an embedded SQLite file unless TCSFEEL_DATABASE__URL says otherwise.
     """
+    from app.cli import serving  # noqa: PLC0415  (it loads the whole control plane, and the other commands are quick)
+
     settings = load_settings(host=host, port=port)
     logs.configure(settings.log)
     try:
-        app = create_app(settings)
+        server = serving.prepared(settings)
     except (WrongSetting, OSError) as error:
         fail(str(error))
-    key = app.state.system.admin_key
-    if settings.auth.enabled and key.made:
-        typer.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
-    )
-    server = _DrainingServer(config, app.state.system)
-    interpreter.tune()
     server.run()
     if not server.started:
         raise typer.Exit(1)
@@ -55,6 +37,8 @@ def serve(
 
 def migrate() -> None:
     """Bring the database up to date."""
+    from app.store import migrations  # noqa: PLC0415
+
     settings = load_settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     try:
@@ -116,15 +100,3 @@ def demo(
         demonstration.run(strategy=strategy, agents=agents, keep=keep, seed=seed, target_accuracy=target)
     except demonstration.DemoFailed as error:
         fail(str(error))
-
-
-class _DrainingServer(uvicorn.Server):
-    """Gives its trainings away as soon as it is told to stop, before it waits for open connections."""
-
-    def __init__(self, config: uvicorn.Config, system: System) -> None:
-        super().__init__(config)
-        self._system = system
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._system.coordinator.stop()
-        await super().shutdown(sockets)

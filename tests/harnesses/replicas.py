@@ -31,7 +31,7 @@ from tests.harnesses.strategies import offer
 
 LOOK_SECONDS = 0.02
 _IMPORTED = (
-    "app.cli.processes",
+    "app.cli.serving",
     "aiohttp",
     "aiosqlite",
     "alembic.command",

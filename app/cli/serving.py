@@ -1,0 +1,48 @@
+"""The control plane as a process: its application under uvicorn, which gives its trainings away before it stops."""
+
+import socket
+
+import typer
+import uvicorn
+
+from app import interpreter
+from app.main import create_app
+from app.services.keys import key_path
+from app.services.system import System
+from app.settings import Settings
+
+
+def prepared(settings: Settings) -> uvicorn.Server:
+    """A server that is about to run, in an interpreter that is tuned for it.
+
+    Raises:
+        WrongSetting: one names what is not there.
+        OSError: the data directory cannot be used.
+    """
+    app = create_app(settings)
+    key = app.state.system.admin_key
+    if settings.auth.enabled and key.made:
+        typer.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
+    )
+    interpreter.tune()
+    return _DrainingServer(config, app.state.system)
+
+
+class _DrainingServer(uvicorn.Server):
+    """Gives its trainings away as soon as it is told to stop, before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, system: System) -> None:
+        super().__init__(config)
+        self._system = system
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._system.coordinator.stop()
+        await super().shutdown(sockets)
