@@ -2,7 +2,7 @@
 #
 #   PYTHON=/path/to/python3   the interpreter that makes .venv (by default the first one that is new enough)
 #   ARGS="..."                passed on by demo, test, mutation, bench and lock
-#   WORKERS=2                 processes that share the tests, or the mutants
+#   WORKERS=3                 processes that share the tests, or the mutants: one more than two cores, since many wait
 #   DEPTH=10                  times as many examples for the slower property tests
 #   DB=sqlite KILLS=50        for crash and takeover: which database (postgres, if not said), and how many kills
 #   AGENTS=40 ROUNDS=10       for chaos; likewise MINUTES=3 for soak, and RESTARTS=5 for restarts
@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 FLOWER := build/flower
-WORKERS ?= 2
+WORKERS ?= 3
 DB ?= postgres
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 
