@@ -51,12 +51,12 @@ demo: $(RUNTIME) ## Run the whole system once: control plane, agents, a training
 	@$(BIN)/tcsfeel demo $(ARGS)
 
 test: $(DEV) ## Run the tests on SQLite and Postgres (ARGS="tests/x.py" for a part, DEPTH=10 for more examples)
-	$(BIN)/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS))
+	$(BIN)/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS) --dist worksteal)
 
 # On Python 3.11 each traced line costs most of another one: so only the core's own tests, and on SQLite alone.
 coverage: $(DEV) ## Run the core's own tests, and see that they reach 95 % of its branches
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report= -k "not postgres" tests/domain tests/services tests/routers
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= -k "not postgres" tests/domain tests/services tests/routers
 	$(BIN)/python -m coverage report --include='app/domain/*,app/services/*' --fail-under=95
 
 check: lint types layers test coverage ## Everything that must pass before a commit: format, lint, types, layers, tests
