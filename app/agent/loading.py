@@ -14,7 +14,7 @@ _METHODS = ("initial_parameters", "fit", "evaluate", "profile")
 
 
 def load_trainer(reference: str) -> Trainer:
-    """Import a trainer; modules in the working directory are found too.
+    """Import a trainer; modules in the working directory are found too, after all that are installed.
 
     Args:
         reference: ``package.module:attribute``, where the attribute is a trainer, or a class or function that gives
@@ -28,7 +28,7 @@ def load_trainer(reference: str) -> Trainer:
         raise TrainerNotFound(f"{reference!r} is not of the form package.module:attribute")
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)  # never first: a file there that is called `typing_extensions.py` would take its place
     try:
         found: object = importlib.import_module(module_name)
     except Exception as error:

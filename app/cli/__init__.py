@@ -1,7 +1,5 @@
 """The ``tcsfeel`` command. Every command ends with a non-zero status and one line of reason when it fails."""
 
-import os
-import sys
 from typing import Annotated
 
 import typer
@@ -34,6 +32,5 @@ cli.command(epilog="Example: tcsfeel clients --json")(following.clients)
 
 
 def main() -> None:
-    """The entry point."""
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109  (so that `module:trainer` of the current directory is found)
+    """The entry point. The working directory is no place to import from, but for the trainer of `agent`."""
     cli()

@@ -45,6 +45,8 @@ def migrate() -> None:
         asyncio.run(migrations.upgrade(settings.database_url))
     except OSError as error:
         fail(f"the database does not answer: {error}")
+    except migrations.WrongSchema as error:
+        fail(str(error))
     typer.echo("the database is up to date")
 
 

@@ -1,6 +1,6 @@
 """Subprocesses that end with the one that started them, however that ends.
 
-A child runs as ``python -m app.demo.leash module:function ARGUMENTS`` and holds the reading end of a pipe on stdin.
+A child runs as ``python -P -m app.demo.leash module:function ARGUMENTS`` and holds the reading end of a pipe on stdin.
 Nothing is ever written to it. When the parent lets go of its end, or dies and the kernel does, the child sends itself
 SIGTERM, and a little later leaves the hard way. Children have a session of their own, so that
 Ctrl-C reaches the parent alone and they end in the order that it chooses.
@@ -29,7 +29,14 @@ class Child:
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603  (this interpreter and arguments of ours)
-                [sys.executable, "-m", "app.demo.leash", target, *arguments],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "app.demo.leash",
+                    target,
+                    *arguments,
+                ],  # -P: not from the working directory
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,

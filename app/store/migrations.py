@@ -2,6 +2,9 @@
 
 An upgrade is one transaction and has the database to itself, so that replicas may race and a crash leaves nothing half
 done: an advisory lock sees to it on Postgres, the write lock on SQLite.
+
+The chain is found by the place of this file, never by the name `migrations`, which many projects use: another one's
+would run in place of ours and report success. For the same reason an upgrade looks at the schema that it ends with.
 """
 
 import asyncio
@@ -12,18 +15,24 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from alembic.util import CommandError
+from sqlalchemy import Connection, inspect, text
 
-import migrations
 from app.store.database import Database
+from app.store.tables import metadata
 
+CHAIN = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 7_261_904_403  # any number that nobody else uses
+
+
+class WrongSchema(Exception):
+    """The migrations cannot bring the database to what this code needs; the message says what is wrong."""
 
 
 def config() -> Config:
     """Alembic's configuration for the one migration chain."""
     value = Config()
-    value.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    value.set_main_option("script_location", str(CHAIN).replace("%", "%%"))
     return value
 
 
@@ -34,7 +43,12 @@ def heads() -> frozenset[str]:
 
 
 async def upgrade(url: str) -> None:
-    """Run every migration that the database at `url` lacks."""
+    """Run every migration that the database at `url` lacks.
+
+    Raises:
+        WrongSchema: the database is not what it has to be afterwards. It is left as it was.
+        DatabaseUnavailable: no connection can be had.
+    """
     db = Database(url, pool_size=1, foreign_keys=False)
     try:
         async with db.begin() as tx:
@@ -59,7 +73,25 @@ def _upgrade(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     value = config()
     value.attributes["connection"] = connection
-    command.upgrade(value, "head")
+    try:
+        command.upgrade(value, "head")
+    except CommandError as error:
+        raise WrongSchema(f"the database cannot be migrated with {CHAIN}: {error}") from error
+    if lacking := _lacking(connection):
+        raise WrongSchema(
+            f"after the migrations in {CHAIN} the database lacks {', '.join(sorted(lacking))}: install this version of "
+            "tcsfeel again, or restore the database from a backup"
+        )
+
+
+def _lacking(connection: Connection) -> set[str]:
+    """The columns that this code needs and the database has not."""
+    found = inspect(connection)
+    names = set(found.get_table_names())
+    columns = {(table, c["name"]) for table in names & set(metadata.tables) for c in found.get_columns(table)}
+    return {
+        f"{c.table.name}.{c.name}" for t in metadata.tables.values() for c in t.c if (t.name, c.name) not in columns
+    }
 
 
 def _current_heads(connection: Connection) -> frozenset[str]:

@@ -48,7 +48,15 @@ class Server:
     async def start(self) -> None:
         """Return once it is ready."""
         with self.log.open("ab") as log:
-            command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", str(self.port)]
+            command = [
+                sys.executable,
+                "-P",
+                "-c",
+                "from app.cli import main; main()",
+                "serve",
+                "--port",
+                str(self.port),
+            ]
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  (a start is quick; the command is ours)
                 command, env=self._environment, stdout=log, stderr=log
             )

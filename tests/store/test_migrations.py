@@ -65,6 +65,21 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(blank_database_url: s
     assert await table_names(blank_database_url) == {"participations"}
 
 
+async def test_an_upgrade_that_does_not_lead_to_our_schema_fails(db: Database, database_url: str) -> None:
+    async with db.begin() as tx:
+        await tx.connection.execute(text("ALTER TABLE idempotency_keys RENAME TO foreign_keys"))
+        await tx.connection.execute(text("ALTER TABLE events RENAME COLUMN data TO details"))
+    with pytest.raises(migrations.WrongSchema, match=r"the database lacks events\.data, idempotency_keys\.\w+, "):
+        await migrations.upgrade(database_url)
+
+
+async def test_a_version_that_is_not_in_our_chain_is_named(db: Database, database_url: str) -> None:
+    async with db.begin() as tx:
+        await tx.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(migrations.WrongSchema, match="'9999'"):
+        await migrations.upgrade(database_url)
+
+
 async def test_the_way_down_and_up_again(blank_database_url: str) -> None:
     await migrations.upgrade(blank_database_url)
     db = Database(blank_database_url, foreign_keys=False)
