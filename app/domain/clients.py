@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from app.domain.breaker import Breaker
 from app.domain.selection.types import Candidate, DataDistribution
@@ -27,6 +28,22 @@ class Profile:
     server_cost: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     auth_token: str | None = field(default=None, repr=False)
+
+    def changed(self, changes: Mapping[str, Any]) -> "Profile":
+        """The profile with `changes` made to it.
+
+        The token is forgotten where the agent is at another address afterwards and no token comes with it: what one
+        host was trusted with is not sent to another.
+        """
+        after = replace(self, **changes)
+        moved = _origin(after.url) != _origin(self.url)
+        return replace(after, auth_token=None) if moved and "auth_token" not in changes else after
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: whom a URL leads to."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,13 +46,16 @@ class Clients:
         return client, is_new
 
     async def change(self, client_id: str, changes: Mapping[str, Any]) -> Client:
-        """Change some fields of a profile. Raises `NotFound`."""
+        """Change some fields of a profile; a new address makes it forget its token. Raises `NotFound`."""
         now = self._clock.now()
         async with self._db.begin() as tx:
             before = await tx.clients.get(client_id, for_update=True)
-            client = replace(before, profile=replace(before.profile, **changes), updated_at=now)
+            client = replace(before, profile=before.profile.changed(changes), updated_at=now)
             await tx.clients.put(client)
-            await tx.events.append("client.updated", now, client_id=client_id, fields=sorted(changes))
+            data: dict[str, Any] = {"fields": sorted(changes)}
+            if "auth_token" not in changes and client.profile.auth_token != before.profile.auth_token:
+                data["token_forgotten"] = True
+            await tx.events.append("client.updated", now, client_id=client_id, **data)
         return client
 
     async def remove(self, client_id: str) -> None:

@@ -1,5 +1,7 @@
 """What is known of a client: claims, moving averages, signs of life."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.domain.clients import Client, ClientStatus, Measured, Profile, liveness, moving_average
@@ -86,3 +88,25 @@ def test_one_outcome_does_not_make_a_client_reliable_or_unreliable() -> None:
         bandwidth=7.0,
     )
     assert client.observed(bandwidth=7.0, latency=None).measured == Measured(bandwidth=7.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ("http://a", "http://a/base", True),
+        ("http://a", "http://A:80/", True),
+        ("https://a:443", "https://a", True),
+        ("http://a", "https://a", False),
+        ("http://a", "http://a:8080", False),
+        ("http://a", "http://b", False),
+        ("http://a", "http://a.example", False),
+        ("http://[::1]:80", "http://[::2]:80", False),
+    ],
+)
+def test_a_token_stays_with_the_address_that_it_was_given_for(before: str, after: str, *, kept: bool) -> None:
+    profile = replace(PROFILE, url=before)
+    assert profile.changed({"url": after}) == replace(profile, url=after, auth_token="secret" if kept else None)
+    for token in ("another", "secret", None):
+        changes = {"url": after, "auth_token": token}
+        assert profile.changed(changes) == replace(profile, url=after, auth_token=token)
+    assert profile.changed({"bandwidth": 1.0}) == replace(profile, bandwidth=1.0)

@@ -5,8 +5,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import select
+
 from app.domain.clients import Measured
 from app.domain.rounds import Participation, next_round
+from app.store import tables
 from tests.api import NOW, Api, assert_problem, profile
 
 FULL = profile(
@@ -186,6 +189,25 @@ async def test_patch_replaces_and_clears_the_token(api: Api) -> None:
         assert (await api.http.patch("/v1/clients/edge-7", json={"auth_token": token})).status_code == 200
         async with api.system.db.read() as tx:
             assert (await tx.clients.get("edge-7")).profile.auth_token == token
+
+
+async def test_a_new_address_does_not_get_the_token_of_the_old_one(api: Api) -> None:
+    await api.http.post("/v1/clients", json=FULL)
+    for url, token, kept in (
+        ("http://10.0.0.7:9000/base", {}, "s3cr3t-of-edge-7"),
+        ("http://10.0.0.8:9000", {"auth_token": "another"}, "another"),
+        ("http://10.0.0.8:9001", {}, None),
+    ):
+        assert (await api.http.patch("/v1/clients/edge-7", json={"url": url} | token)).status_code == 200
+        async with api.system.db.read() as tx:
+            assert (await tx.clients.get("edge-7")).profile.auth_token == kept
+            events = (await tx.connection.execute(select(tables.events.c.data).order_by(tables.events.c.id))).scalars()
+        data = list(events)[-1]
+        assert data == {"fields": sorted({"url", *token})} | ({} if kept else {"token_forgotten": True})
+    await api.http.put("/v1/clients/edge-7", json=FULL)
+    await api.http.put("/v1/clients/edge-7", json=profile(url="http://10.0.0.9:9000"))
+    async with api.system.db.read() as tx:
+        assert (await tx.clients.get("edge-7")).profile.auth_token is None
 
 
 async def test_patch_names_every_field_that_cannot_be_null(api: Api) -> None:
