@@ -8,6 +8,9 @@ A probe has a deadline, so that a prober that dies cannot hold the breaker half-
 next caller gets the permit. A probe that is called off gives its permit back. Isolated by hand, a breaker stays open
 until it is reset by hand.
 
+Its last failures are kept with it, each with its phase and its reason, so that whoever finds a client shut out can see
+why. They stay when it closes after a success, and are forgotten when it is reset by hand.
+
 Not every breaker may stay shut: `admissible` lets the least recently failed through where the open ones would keep out
 more than a share of the fleet, since an outage that large is more likely ours than theirs (Envoy's panic threshold and
 ``max_ejection_percent`` follow the same reasoning).
@@ -18,8 +21,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app.domain.text import plain
+
 BreakerState = Literal["closed", "open", "half_open"]
 Outcome = Literal["ok", "slow", "failed"]
+FailurePhase = Literal["fit", "evaluate", "initial model"]
+
+KEPT_FAILURES = 5
+SHOWN = 200  # characters of a failure's reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,20 @@ DEFAULT_POLICY = BreakerPolicy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One call that failed: in which phase of which round, why, and when (unix seconds)."""
+
+    phase: FailurePhase
+    reason: str
+    training_id: str | None = None
+    round: int | None = None
+    at: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.phase}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     """State of one breaker. Instants are unix seconds.
 
@@ -49,6 +72,7 @@ class Breaker:
         openings: how often in a row it has opened without a success in between.
         retry_at: when an open breaker admits a probe; None when isolated by hand.
         probe_until: until when the one probe of a half-open breaker may take; None when its permit is free.
+        last_failures: oldest first, at most `KEPT_FAILURES`.
     """
 
     state: BreakerState = "closed"
@@ -59,6 +83,7 @@ class Breaker:
     retry_at: float | None = None
     probe_until: float | None = None
     last_failure_at: float | None = None
+    last_failures: tuple[Failure, ...] = ()
 
     @property
     def isolated(self) -> bool:
@@ -89,15 +114,20 @@ class Breaker:
     def succeed(
         self, now: float, rng: random.Random, policy: BreakerPolicy = DEFAULT_POLICY, *, slow: bool = False
     ) -> "Breaker":
-        """After a call that came back well; a success closes a half-open breaker and forgets its past."""
+        """After a call that came back well; a success closes a half-open breaker, and its past counts no more."""
         if self.state == "half_open":
-            return Breaker()
+            return Breaker(last_failures=self.last_failures)
         succeeded = _recorded(replace(self, consecutive_failures=0), "slow" if slow else "ok", policy)
         return _tripped(succeeded, now, rng, policy)
 
-    def fail(self, now: float, rng: random.Random, policy: BreakerPolicy = DEFAULT_POLICY) -> "Breaker":
-        """After a call that failed; a half-open breaker opens again at once."""
+    def fail(
+        self, now: float, rng: random.Random, policy: BreakerPolicy = DEFAULT_POLICY, *, failure: Failure | None = None
+    ) -> "Breaker":
+        """After a call that failed, as `failure` tells; a half-open breaker opens again at once."""
         failed = replace(self, consecutive_failures=self.consecutive_failures + 1, last_failure_at=now)
+        if failure is not None:
+            told = replace(failure, at=now, reason=plain(failure.reason, SHOWN))
+            failed = replace(failed, last_failures=(*self.last_failures, told)[-KEPT_FAILURES:])
         failed = _recorded(failed, "failed", policy)
         return _opened(failed, now, rng, policy) if self.state == "half_open" else _tripped(failed, now, rng, policy)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-SHOWN = 300  # characters of a reason
+from app.domain.text import plain
 
 
 class DomainError(Exception):
@@ -106,11 +106,11 @@ class UnknownStrategy(DomainError):
 class UpdateRejected(DomainError):
     """An update that must not be aggregated, with the reason that the participation shows.
 
-    Reasons quote what an agent sent, such as tensor names, so they are cut to a length that can be stored and read.
+    Reasons quote what an agent sent, such as tensor names, so they become one line that can be stored and read.
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason if len(reason) <= SHOWN else f"{reason[: SHOWN - 1]}…")
+        super().__init__(plain(reason))
 
 
 class UnusableRound(DomainError):

@@ -196,6 +196,16 @@ class MeasuredOut(ResponseModel):
     last_update_quality: float | None
 
 
+class FailureOut(ResponseModel):
+    """One call that failed, in which phase of which round, and why."""
+
+    at: Instant
+    phase: Literal["fit", "evaluate", "initial model"]
+    training_id: str | None
+    round: int | None
+    reason: str
+
+
 class BreakerOut(ResponseModel):
     """A circuit breaker."""
 
@@ -206,6 +216,7 @@ class BreakerOut(ResponseModel):
     retry_at: Annotated[Instant | None, Field(description="When a probe is admitted; null when isolated by hand")]
     probe_until: Annotated[Instant | None, Field(description="Until when the one probe may take")]
     last_failure_at: Instant | None
+    last_failures: Annotated[list[FailureOut], Field(description="The last five, oldest first")]
 
     @classmethod
     def of(cls, breaker: Breaker) -> "BreakerOut":

@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 
 from app.clock import Clock
-from app.domain.breaker import Breaker
+from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client
 from app.domain.errors import NotFound
 from app.metrics import Metrics
@@ -69,11 +69,11 @@ class Breakers:
             await self.note(tx, client.breaker, admitted, client.id)
         return True
 
-    async def fail(self, client_id: str) -> None:
-        """One call failed."""
+    async def fail(self, client_id: str, failure: Failure) -> None:
+        """One call failed; `failure` says in which phase and why, and gets its instant here."""
         now = self._clock.now()
         with contextlib.suppress(NotFound):
-            await self._change(client_id, lambda breaker: breaker.fail(now, self._rng))
+            await self._change(client_id, lambda breaker: breaker.fail(now, self._rng, failure=failure))
 
     async def succeed(self, client_id: str) -> None:
         """One call came back well."""
@@ -100,15 +100,18 @@ class Breakers:
         return replace(client, breaker=client.breaker.succeed(self._clock.now(), self._rng, slow=slow))
 
     async def note(self, tx: Transaction, before: Breaker, after: Breaker, client_id: str) -> None:
-        """Tell operators of a change of state."""
+        """Tell operators of a change of state, and of the failure that opened a breaker."""
         if before.state == after.state:
             return
+        by_failure = after.state == "open" and after.last_failures != before.last_failures
+        reason = str(after.last_failures[-1]) if by_failure else None
         (self._opened.add if after.state == "open" else self._opened.discard)(client_id)
         self._metrics.breaker_changes.labels(after.state).inc()
         await tx.events.append(
-            f"breaker.{after.state}", self._clock.now(), client_id=client_id, retry_at=after.retry_at, was=before.state
-        )
-        log.info("breaker", client=client_id, state=after.state, was=before.state)
+            f"breaker.{after.state}", self._clock.now(), client_id=client_id, retry_at=after.retry_at, was=before.state,
+            reason=reason,
+        )  # fmt: skip
+        log.info("breaker", client=client_id, state=after.state, was=before.state, reason=reason)
 
     async def _change(self, client_id: str, decide: Callable[[Breaker], Breaker]) -> Breaker:
         async with self._db.begin() as tx:

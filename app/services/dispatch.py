@@ -14,6 +14,7 @@ import random
 from dataclasses import dataclass
 
 from app.clock import Clock
+from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.retries import MAX_TRIES, RetryBudget, pause
 from app.metrics import Metrics
@@ -81,6 +82,11 @@ class Assignment:
     spool: ModelStore
     accept: str = IDENTITY
 
+    def failure(self, reason: str) -> Failure:
+        """What a client's breaker is told when its task came to nothing."""
+        task = self.task
+        return Failure(phase=task.kind, training_id=task.training_id, round=task.round, reason=reason)
+
 
 class Dispatcher:
     """Runs tasks; how many at once is bounded over the whole process."""
@@ -123,7 +129,7 @@ class Dispatcher:
                         return run
                     except AgentFailed as error:
                         run.reason = str(error)
-                        await self._breakers.fail(client_id)
+                        await self._breakers.fail(client_id, assignment.failure(run.reason))
                     else:
                         run.reason = None
                         return run

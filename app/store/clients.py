@@ -9,7 +9,7 @@ from sqlalchemy import Row, Select, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
-from app.domain.breaker import Breaker
+from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, ClientStatus, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
 from app.store.inserts import insert_missing
@@ -147,6 +147,7 @@ def _row(client: Client) -> dict[str, Any]:
 def _client(row: Row[Any]) -> Client:
     breaker = dict(row.breaker)
     breaker["outcomes"] = tuple(breaker["outcomes"])
+    breaker["last_failures"] = tuple(Failure(**failure) for failure in breaker.get("last_failures", ()))
     return Client(
         profile=Profile(**{name: getattr(row, name) for name in _PROFILE}),
         measured=Measured(**row.measured),

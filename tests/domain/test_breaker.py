@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Outcome, admissible
+from app.domain.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Failure, Outcome, admissible
 
 NOW = 1000.0
 STEADY = BreakerPolicy(jitter=0.0)
@@ -142,6 +142,23 @@ def test_a_probe_that_never_comes_back_loses_its_permit_at_its_deadline() -> Non
 def test_a_probe_that_succeeds_closes_and_forgets_the_past() -> None:
     assert after("ok", breaker=probing(opened(4))) == Breaker()
     assert after("slow", breaker=probing(opened(4))) == Breaker()
+
+
+def test_the_last_failures_outlast_a_success_but_no_reset() -> None:
+    told = Failure(phase="evaluate", training_id="t", round=2, reason="answered 500")
+    breaker = Breaker()
+    for second in range(7):
+        breaker = breaker.fail(NOW + second, MIDDLE, STEADY, failure=told)
+    assert breaker.last_failures == tuple(replace(told, at=NOW + second) for second in (2, 3, 4, 5, 6))
+    assert str(breaker.last_failures[-1]) == "evaluate: answered 500"
+    closed = after("ok", breaker=probing(breaker))
+    assert closed == Breaker(last_failures=breaker.last_failures)
+    assert closed.reset() == Breaker()
+
+
+def test_what_is_told_of_a_failure_is_short() -> None:
+    breaker = Breaker().fail(NOW, MIDDLE, failure=Failure(phase="fit", reason="x" * 10**6))
+    assert breaker.last_failures[0].reason == "x" * 199 + "…"
 
 
 def test_a_probe_that_fails_opens_again() -> None:

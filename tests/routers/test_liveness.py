@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.breaker import Breaker, Failure
 from tests.api import NOW, Api
 
 
@@ -41,6 +42,7 @@ async def test_a_breaker_is_opened_and_reset_by_hand(api: Api) -> None:
         "retry_at": None,
         "probe_until": None,
         "last_failure_at": None,
+        "last_failures": [],
     }
     assert (await api.http.get("/v1/clients/edge-7/breaker")).json() == closed
     opened = await api.http.post("/v1/clients/edge-7/breaker/open")
@@ -50,3 +52,19 @@ async def test_a_breaker_is_opened_and_reset_by_hand(api: Api) -> None:
     reset = await api.http.post("/v1/clients/edge-7/breaker/reset")
     assert (reset.status_code, reset.json()) == (200, closed)
     assert (await api.http.get("/v1/clients/edge-7/breaker")).json() == closed
+
+
+async def test_a_breaker_names_its_last_failures(api: Api) -> None:
+    await api.register("edge-7")
+    failures = (
+        Failure(phase="evaluate", training_id="t", round=3, reason="answered 500: out of memory", at=api.clock.now()),
+        Failure(phase="initial model", reason="did not answer in time", at=api.clock.now()),
+    )
+    async with api.system.db.begin() as tx:
+        client = await tx.clients.get("edge-7")
+        await tx.clients.put(replace(client, breaker=Breaker(last_failures=failures)))
+    told = {"at": NOW, "phase": "evaluate", "training_id": "t", "round": 3, "reason": "answered 500: out of memory"}
+    assert (await api.http.get("/v1/clients/edge-7/breaker")).json()["last_failures"] == [
+        told,
+        {"at": NOW, "phase": "initial model", "training_id": None, "round": None, "reason": "did not answer in time"},
+    ]

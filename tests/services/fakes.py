@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry
 
+from app.domain.breaker import Failure
 from app.domain.clients import Profile
 from app.metrics import Metrics
 from app.services.agents import AgentCaller
@@ -18,6 +19,7 @@ from tests.clocks import FakeClock
 
 LOOPBACK: dict[str, Any] = {"allowed_networks": ("127.0.0.0/8",)}
 HERE = "127.0.0.1"
+FAILURE = Failure(phase="fit", training_id="t", round=1, reason="answered 500")
 
 
 class SkippingClock(FakeClock):

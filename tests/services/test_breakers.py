@@ -2,18 +2,20 @@
 
 import asyncio
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
+from sqlalchemy import update
 
-from app.domain.breaker import Breaker
+from app.domain.breaker import Breaker, Failure
 from app.domain.errors import NotFound
 from app.metrics import Metrics
 from app.services.breakers import Breakers
 from app.store.database import Database
 from app.store.events import Event
+from app.store.tables import clients
 from tests.clocks import FakeClock
-from tests.services.fakes import metrics
+from tests.services.fakes import FAILURE, metrics
 from tests.store.samples import client
 
 NOW = 1_000_000.0
@@ -52,52 +54,76 @@ async def test_three_failures_open_a_breaker_and_operators_are_told_once(
     breakers: Breakers, db: Database, counts: Metrics
 ) -> None:
     for failures in (1, 2):
-        await breakers.fail("a")
+        await breakers.fail("a", FAILURE)
         assert (await breakers.get("a")).consecutive_failures == failures
         assert await breakers.admits("a")
     assert await events(db) == []
-    await breakers.fail("a")
+    await breakers.fail("a", FAILURE)
     assert not await breakers.admits("a")
     assert (await breakers.get("a")).retry_at == NOW + 30
-    await breakers.fail("a")  # a call that was under way
+    await breakers.fail("a", FAILURE)  # a call that was under way
     (event,) = await events(db)
     assert (event.type, event.at, event.client_id) == ("breaker.open", NOW, "a")
-    assert event.data == {"was": "closed", "retry_at": NOW + 30}
+    assert event.data == {"was": "closed", "retry_at": NOW + 30, "reason": "fit: answered 500"}
     assert opened(counts, "open") == 1
+
+
+async def test_a_breaker_names_its_last_failures(breakers: Breakers, db: Database) -> None:
+    for number in range(1, 8):
+        evaluation = Failure(phase="evaluate", training_id="t", round=number, reason=f"answered\n5\x1b[31m0{number}")
+        await breakers.fail("a", evaluation)
+    kept = (await breakers.get("a")).last_failures
+    assert [(failure.phase, failure.round, failure.at) for failure in kept] == [
+        ("evaluate", number, NOW) for number in range(3, 8)
+    ]
+    assert kept[-1].reason == "answered 5 [31m07"  # on one line, without what a terminal would obey
+    (event,) = await events(db)
+    assert event.data["reason"] == "evaluate: answered 5 [31m03"
+
+
+async def test_a_breaker_that_was_stored_before_failures_were_kept_has_none(breakers: Breakers, db: Database) -> None:
+    async with db.begin() as tx:
+        old = {name: value for name, value in asdict(Breaker(openings=2)).items() if name != "last_failures"}
+        await tx.connection.execute(update(clients).where(clients.c.id == "a").values(breaker=old))
+    assert await breakers.get("a") == Breaker(openings=2)
 
 
 async def test_a_breaker_is_one_clients(breakers: Breakers, db: Database) -> None:
     for _ in range(3):
-        await breakers.fail("a")
+        await breakers.fail("a", FAILURE)
     async with db.read() as tx:
         assert await tx.clients.get("b") == client("b", rounds_selected=7)
         assert (await tx.clients.get("a")).profile == client("a").profile
 
 
 async def test_a_success_ends_a_row_of_failures(breakers: Breakers) -> None:
-    await breakers.fail("a")
-    await breakers.fail("a")
+    await breakers.fail("a", FAILURE)
+    await breakers.fail("a", FAILURE)
     await breakers.succeed("a")
-    await breakers.fail("a")
+    await breakers.fail("a", FAILURE)
     assert (await breakers.get("a")).state == "closed"
     assert (await breakers.get("a")).consecutive_failures == 1
 
 
 async def test_failures_at_the_same_moment_are_all_counted(breakers: Breakers, db: Database, counts: Metrics) -> None:
-    await asyncio.gather(*(breakers.fail("a") for _ in range(8)))
+    await asyncio.gather(*(breakers.fail("a", FAILURE) for _ in range(8)))
     assert (await breakers.get("a")).consecutive_failures == 8
     assert opened(counts, "open") == 1
     assert len(await events(db)) == 1
 
 
 async def test_isolating_and_resetting_by_hand(breakers: Breakers, db: Database, counts: Metrics) -> None:
+    await breakers.fail("a", FAILURE)
     assert (await breakers.isolate("a")).isolated
     assert (await breakers.get("a")).isolated
     assert not await breakers.admits("a")
     assert await breakers.reset("a") == Breaker()
     assert await breakers.get("a") == Breaker()
     assert await breakers.reset("a") == Breaker()  # again, which is no change
-    assert [event.type for event in await events(db)] == ["breaker.open", "breaker.closed"]
+    assert [(event.type, event.data["reason"]) for event in await events(db)] == [
+        ("breaker.open", None),  # by hand, whatever failed before
+        ("breaker.closed", None),
+    ]
     assert opened(counts, "closed") == 1
 
 
@@ -120,7 +146,7 @@ async def test_there_is_no_breaker_of_a_stranger(breakers: Breakers) -> None:
 
 
 async def test_what_happens_to_a_client_that_was_removed_is_recorded_nowhere(breakers: Breakers, db: Database) -> None:
-    await breakers.fail("stranger")
+    await breakers.fail("stranger", FAILURE)
     await breakers.succeed("stranger")
     assert not await breakers.admits("stranger")
     assert await events(db) == []
@@ -128,7 +154,7 @@ async def test_what_happens_to_a_client_that_was_removed_is_recorded_nowhere(bre
 
 async def test_an_open_breaker_of_this_process_is_known_without_a_look(breakers: Breakers, db: Database) -> None:
     for _ in range(3):
-        await breakers.fail("a")
+        await breakers.fail("a", FAILURE)
     assert breakers.seems_open("a")
     assert not breakers.seems_open("b")
     assert await breakers.open_among(["a", "b", "of nobody"]) == {"a"}
@@ -145,7 +171,7 @@ async def test_a_single_call_takes_the_one_permit_of_a_half_open_breaker(breaker
     assert await breakers.admit("a", 10)
     assert await breakers.admit("a", 10), "a closed breaker has no need to count"
     for _ in range(3):
-        await breakers.fail("a")
+        await breakers.fail("a", FAILURE)
     assert not await breakers.admit("a", 10)
     assert await breakers.admit("a", 10, force=True)
     assert (await breakers.get("a")).probe_until == NOW + 10

@@ -9,7 +9,7 @@ from app.domain.retries import RetryBudget
 from app.services.dispatch import TaskRun
 from app.store.database import Database
 from tests.services.bench import OK, SIZE, Benches
-from tests.services.fakes import profile
+from tests.services.fakes import FAILURE, profile
 from tests.store.samples import client
 
 
@@ -106,7 +106,7 @@ async def test_a_breaker_that_this_process_has_opened_stops_the_next_call_too(be
 
         async def fail() -> None:  # as another training's calls do, while the task is handed over
             for _ in range(3):
-                await b.dispatcher._breakers.fail("a")
+                await b.dispatcher._breakers.fail("a", FAILURE)
 
         b.script.before = fail
         run = await b.go()
@@ -119,7 +119,7 @@ async def test_a_breaker_that_was_closed_elsewhere_stops_nothing(bench: Benches)
 
         async def fail_and_reset() -> None:
             for _ in range(3):
-                await b.dispatcher._breakers.fail("a")
+                await b.dispatcher._breakers.fail("a", FAILURE)
             async with b.db.begin() as tx:
                 await tx.clients.put(client("a", profile=profile()))
 

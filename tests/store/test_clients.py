@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.breaker import Breaker
+from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
 from app.store.clients import CHUNK
@@ -32,6 +32,7 @@ FULL = Client(
     breaker=Breaker(
         state="half_open", consecutive_failures=3, outcomes=("ok", "slow", "failed"), openings=2, opened_at=NOW,
         retry_at=NOW + 0.1, probe_until=NOW + 0.2, last_failure_at=NOW - 1e-3,
+        last_failures=(Failure(phase="evaluate", training_id="t", round=3, reason="answered 500", at=NOW - 1e-3),),
     ),
     rounds_selected=4,
     rounds_completed=3,

@@ -221,7 +221,7 @@ class RoundEngine:
         for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]:
             client, force = clients[client_id], client_id in fleet.forced
             try:
-                stored, since = await self._participants.initial_model(client, spool, patience, force=force)
+                stored, since = await self._participants.initial_model(client, value, spool, patience, force=force)
             except AgentFailed as error:
                 problem = AgentFailed(f"no initial model: {error}")
             else:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
 from app.domain.aggregation import update_quality
+from app.domain.breaker import Failure, FailurePhase
 from app.domain.clients import Client
 from app.domain.errors import Invalid, UpdateRejected
 from app.domain.retries import RetryBudget
@@ -63,6 +64,10 @@ class Phase:
         accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
         return Assignment(client, task, self.model, self.spool, accept)
 
+    def failure(self, reason: str) -> Failure:
+        """What a client's breaker is told when its result was rejected."""
+        return _failure(self.value, self.kind, reason)
+
     @property
     def uploads(self) -> Uploads:
         """How updates may come; measurements are small."""
@@ -99,7 +104,7 @@ class Participants:
         self._errands: set[asyncio.Task[None]] = set()
 
     async def initial_model(
-        self, client: Client, spool: ModelStore, patience: float, *, force: bool
+        self, client: Client, value: Round, spool: ModelStore, patience: float, *, force: bool
     ) -> tuple[StoredFile, float]:
         """Ask a client for parameters to begin with, for at most `patience` seconds.
 
@@ -117,8 +122,9 @@ class Participants:
             since = await self._ledger.now()
             stored = await asyncio.to_thread(self._files.adopt_initial, spool, received)
         except (AgentFailed, Invalid, WireError, TimeoutError) as error:
-            await self._breakers.fail(client.id)
-            raise AgentFailed(f"client {client.id!r}: {str(error) or 'did not answer in time'}") from error
+            reason = str(error) or "did not answer in time"
+            await self._breakers.fail(client.id, _failure(value, "initial model", reason))
+            raise AgentFailed(f"client {client.id!r}: {reason}") from error
         if client.breaker.state != "closed":
             await self._breakers.succeed(client.id)
         return stored, since
@@ -170,8 +176,8 @@ class Participants:
                 return None
             data_size = client.profile.data_size
             measured[client.id] = await asyncio.to_thread(self._files.measurement, phase.spool, run.file, data_size)
-        except UpdateRejected:
-            await self._breakers.fail(client.id)
+        except UpdateRejected as error:
+            await self._breakers.fail(client.id, phase.failure(str(error)))
             return None
         if run.attempts > 1 or client.breaker.consecutive_failures:
             await self._breakers.succeed(client.id)
@@ -218,7 +224,7 @@ class Participants:
             result = await asyncio.to_thread(self._files.check, phase.spool, update, phase.model, data_size)
         except UpdateRejected as error:
             run.reason = str(error)
-            await self._breakers.fail(client.id)
+            await self._breakers.fail(client.id, phase.failure(run.reason))
             return part
         run.train_seconds, run.quality = result.train_seconds, update_quality(result.loss)
         if client.profile.data_distribution is None:
@@ -232,3 +238,7 @@ class Participants:
             accuracy=result.accuracy,
             update=update.sha256,
         )
+
+
+def _failure(value: Round, phase: FailurePhase, reason: str) -> Failure:
+    return Failure(phase=phase, training_id=value.training_id, round=value.number, reason=reason)
