@@ -33,6 +33,7 @@ from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.planning import Planner
 from app.services.retention import ModelRetention
+from app.services.rounds.ending import RoundEnding
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
@@ -107,7 +108,9 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     breakers = Breakers(db, clock, metrics, rng)
     matrix = LatestConnectivity()
     planner = Planner(matrix, clock, metrics)
-    ledger = RoundLedger(db, clock, TrackRecord(clock, breakers), metrics)
+    record = TrackRecord(clock, breakers)
+    ending = RoundEnding(clock, record, metrics)
+    ledger = RoundLedger(db, clock, record, ending, metrics)
     dispatcher = Dispatcher(
         caller=caller, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
     )
@@ -124,7 +127,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         breakers=breakers,
         connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, planner),
-        trainings=Trainings(db, clock, engine.call_off),
+        trainings=Trainings(db, clock, ending, engine.call_off),
         models=Models(db, files, clock, max_bytes=settings.models.max_bytes),
         caller=caller,
         participants=participants,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.connection import DEFAULT_SERVER, AsJson, Connection, Key, Server, fail
-from app.domain.trainings import FINAL
+from app.domain.trainings import STOPPED
 
 POLL_SECONDS = 0.5
 
@@ -82,7 +82,7 @@ def watch(
 ) -> None:
     """Follow a training until it ends.
 
-    Exits with 1 unless it completed.
+    The exit status is 1 unless it completed.
     """
     with Connection(server, key) as api:
         _follow(api, training_id, as_json=as_json)
@@ -98,12 +98,17 @@ def _follow(api: Connection, training_id: str, *, as_json: bool) -> None:
             if item["number"] > shown and item["ended_at"] is not None:
                 shown = item["number"]
                 typer.echo(json.dumps(item) if as_json else _line(item))
-        if training["status"] in FINAL:
+        if training["status"] in STOPPED:
             break
         time.sleep(POLL_SECONDS)
-    typer.echo(json.dumps(training) if as_json else f"{training['status']}: {training['stop_reason']}")
+    typer.echo(json.dumps(training) if as_json else _conclusion(training))
     if training["status"] != "completed":
         raise typer.Exit(1)
+
+
+def _conclusion(training: dict[str, Any]) -> str:
+    detail = "" if training["stop_detail"] is None else f": {training['stop_detail']}"
+    return f"{training['status']}: {training['stop_reason']}{detail}"
 
 
 def _line(item: dict[str, Any]) -> str:

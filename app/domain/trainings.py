@@ -34,8 +34,12 @@ TRANSITIONS: Mapping[tuple[TrainingStatus, TrainingEvent], TrainingStatus] = {
     ("running", "complete"): "completed",
     ("running", "fail"): "failed",
     ("running", "rest"): "paused",
+    ("failed", "start"): "running",
+    ("failed", "resume"): "running",
+    ("failed", "run one round of"): "running",
 }
-FINAL: frozenset[TrainingStatus] = frozenset({"completed", "failed", "cancelled"})
+FINAL: frozenset[TrainingStatus] = frozenset({"completed", "cancelled"})  # no arrow leaves these
+STOPPED: frozenset[TrainingStatus] = FINAL | {"failed"}  # it does nothing more unless a user resumes it
 
 
 def next_status(status: TrainingStatus, event: TrainingEvent) -> TrainingStatus:
@@ -149,23 +153,48 @@ class Ending:
 
     event: Literal["complete", "fail", "rest"]
     stop_reason: StopReason | None = None
+    detail: str | None = None
 
 
-def ending(training: Training, *, accuracy: float | None, failed_in_row: int) -> Ending | None:
-    """What its current round means for a training; None: it goes on with the next round.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a training's newest round came to. `completed` counts the completed rounds, this one included.
+
+    `accuracy` was measured on held-out data, and is None if no client measured it. `reason` says why the round was
+    abandoned; it is None for a completed one.
+    """
+
+    completed: int
+    accuracy: float | None = None
+    reason: str | None = None
+
+
+def ending(training: Training, outcome: Outcome, *, failed_in_row: int) -> Ending | None:
+    """Decide what its current round means for a training; None means that it goes on with the next round.
 
     A round that was asked for singly leaves the training at rest, unless it reached the target.
     """
-    config = training.config
+    config, accuracy = training.config, outcome.accuracy
     if accuracy is not None and accuracy >= config.target_accuracy:
-        return Ending("complete", "target_accuracy")
+        reached = f"round {training.current_round} measured an accuracy of {accuracy:.6g}"
+        return Ending("complete", "target_accuracy", f"{reached}; the target was {config.target_accuracy:g}")
     if training.stop_after is not None:
-        return Ending("rest")
+        return Ending("rest", detail=outcome.reason)
     if failed_in_row >= config.round_policy.max_failed_rounds:
-        return Ending("fail", "too_many_failed_rounds")
+        return Ending("fail", "too_many_failed_rounds", outcome.reason)
     if training.current_round >= config.max_rounds:
-        return Ending("complete", "max_rounds")
+        return Ending("complete" if outcome.completed else "fail", "max_rounds", _achieved(training, outcome))
     return None
+
+
+def _achieved(training: Training, outcome: Outcome) -> str:
+    """Say what a training achieved in all of its rounds."""
+    rounds = f"{outcome.completed} of {training.current_round} rounds completed"
+    last = None if outcome.reason is None else f"the last was abandoned: {outcome.reason}"
+    best = training.best_accuracy
+    measured = "no round measured an accuracy" if best is None else f"the best accuracy was {best:.6g}"
+    target = f"{measured}; the target was {training.config.target_accuracy:g}" if outcome.completed else None
+    return "; ".join(part for part in (rounds, last, target) if part is not None)
 
 
 MAX_PAUSE_SECONDS = 30.0
@@ -177,36 +206,46 @@ def pause_after_failures(failed_in_row: int) -> float:
     return 0.0 if failed_in_row == 0 else min(MAX_PAUSE_SECONDS, 2.0**doublings)
 
 
-def after_round(
-    training: Training, *, completed: bool, accuracy: float | None, reason: str | None, now: float
-) -> Training:
-    """The training after its current round: it goes on, rests, or has come to its end.
+def after_round(training: Training, outcome: Outcome, now: float) -> Training:
+    """Give the training as it is after its current round: it goes on, rests, or has come to its end.
 
-    Args:
-        training: one that is running.
-        completed: whether the round did, or was abandoned.
-        accuracy: of the round's model on held-out data, None where nobody measured it.
-        reason: why the round was abandoned.
-        now: unix seconds.
+    The training must be running. `now` is in unix seconds.
     """
-    failed = 0 if completed else training.failed_in_row + 1
-    measured = [known for known in (training.best_accuracy, accuracy) if known is not None]
-    end = ending(training, accuracy=accuracy, failed_in_row=failed)
+    failed = 0 if outcome.reason is None else training.failed_in_row + 1
+    measured = [known for known in (training.best_accuracy, outcome.accuracy) if known is not None]
     training = replace(
         training,
-        accuracy=training.accuracy if accuracy is None else accuracy,
+        accuracy=training.accuracy if outcome.accuracy is None else outcome.accuracy,
         best_accuracy=max(measured, default=None),
         failed_in_row=failed,
         next_round_at=now + pause_after_failures(failed),
         updated_at=now,
     )
-    if end is None:
-        return training
+    end = ending(training, outcome, failed_in_row=failed)
+    return training if end is None else ended(training, end, now)
+
+
+def ended(training: Training, end: Ending, now: float) -> Training:
+    """Give a running training as it is after `end`. `now` is in unix seconds."""
     return replace(
         training,
         status=next_status(training.status, end.event),
         stop_reason=end.stop_reason,
-        stop_detail=reason,
+        stop_detail=end.detail,
         stop_after=None,
         paused_at=now if end.event == "rest" else None,
+        updated_at=now,
+    )
+
+
+def resumed(training: Training, now: float) -> Training:
+    """Give a running training as it is when a user has set it going: what stopped it before is forgotten."""
+    return replace(
+        training,
+        stop_reason=None,
+        stop_detail=None,
+        failed_in_row=0,
+        next_round_at=0.0,
+        paused_at=None,
+        updated_at=now,
     )

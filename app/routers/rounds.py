@@ -42,7 +42,7 @@ async def run_round(
     response: Response,
     prefer: Annotated[str, Header(max_length=256, examples=["wait=60"])] = "",
 ) -> RoundOut:
-    """Run exactly one round of a created or paused training, which is paused afterwards."""
+    """Run exactly one round of a created, paused or failed training, which is paused afterwards."""
     number = await trainings.run_round(training_id, request)
     response.headers["Location"] = f"/v1/trainings/{training_id}/rounds/{number}"
     wanted = _WAIT.search(prefer)

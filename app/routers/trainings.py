@@ -45,7 +45,7 @@ async def get_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
 
 @router.post("/{training_id}/start", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def start_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
-    """Set a created or paused training running, until its target or its last round."""
+    """Set a created, paused or failed training running, until its target or its last round."""
     return TrainingOut.of(await trainings.start(training_id))
 
 
@@ -57,7 +57,7 @@ async def pause_training(training_id: Id, trainings: AppTrainings) -> TrainingOu
 
 @router.post("/{training_id}/resume", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def resume_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
-    """Set a paused or created training running."""
+    """Set a paused, created or failed training running."""
     return TrainingOut.of(await trainings.start(training_id, "resume"))
 
 

@@ -234,7 +234,7 @@ class TrainingOut(ResponseModel):
     name: str
     status: Literal["created", "running", "paused", "completed", "failed", "cancelled"]
     stop_reason: Literal["target_accuracy", "max_rounds", "cancelled", "too_many_failed_rounds"] | None
-    stop_detail: Annotated[str | None, Field(description="Why its last round failed, where that ended it")]
+    stop_detail: Annotated[str | None, Field(description="What it achieved, or why its last round failed")]
     current_round: int
     accuracy: Annotated[float | None, Field(description="Measured on held-out data after the last round")]
     best_accuracy: float | None

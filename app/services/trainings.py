@@ -11,11 +11,20 @@ from typing import Literal
 
 from app.clock import Clock
 from app.domain.errors import UnknownStrategy
-from app.domain.rounds import ENDED, OUTSTANDING, Round, RoundEvent, next_status
+from app.domain.rounds import ENDED, Round
 from app.domain.selection import strategies
-from app.domain.trainings import Training, TrainingConfig, TrainingEvent
-from app.domain.trainings import next_status as next_training_status
+from app.domain.trainings import (
+    Outcome,
+    Training,
+    TrainingConfig,
+    TrainingEvent,
+    ended,
+    ending,
+    next_status,
+    resumed,
+)
 from app.services.idempotency import IdempotentRequest
+from app.services.rounds.ending import RoundEnding, note_status
 from app.services.rounds.opening import begin_round, open_round, prolong
 from app.store.database import Database
 from app.store.transaction import Transaction
@@ -26,10 +35,13 @@ POLL_SECONDS = 0.05
 class Trainings:
     """Use cases around trainings and their rounds."""
 
-    def __init__(self, db: Database, clock: Clock, call_off: Callable[[Round], Awaitable[None]]) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, ending: RoundEnding, call_off: Callable[[Round], Awaitable[None]]
+    ) -> None:
         """`call_off` tells the agents of a round that its tasks are no longer wanted."""
         self._db = db
         self._clock = clock
+        self._ending = ending
         self._call_off = call_off
 
     async def create(self, config: TrainingConfig, request: IdempotentRequest | None = None) -> Training:
@@ -57,36 +69,57 @@ class Trainings:
 
     async def start(self, training_id: str, event: Literal["start", "resume"] = "start") -> Training:
         """Let it run on its own. Raises `NotFound`, `StateForbids`."""
+        now = self._clock.now()
         async with self._db.begin() as tx:
-            training = await self._moved(tx, await tx.trainings.get(training_id, for_update=True), event)
+            before = await tx.trainings.get(training_id, for_update=True)
             value = await open_round(tx, training_id)
-            await self._give_time_back(tx, training, value)
-            training = replace(training, stop_after=None, failed_in_row=0, next_round_at=0.0, paused_at=None)
-            if value is None and training.current_round >= training.config.max_rounds:
-                training = replace(await self._moved(tx, training, "complete"), stop_reason="max_rounds")
+            await self._give_time_back(tx, before, value)
+            training = replace(resumed(_moved(before, event), now), stop_after=None)
+            await note_status(tx, before, training, now)
+            if value is None:
+                training = await self._at_its_limit(tx, training, now)
             await tx.trainings.put(training)
         return training
 
+    async def _at_its_limit(self, tx: Transaction, training: Training, now: float) -> Training:
+        """Give a running training without an open round as it is: it has ended if it has no round left."""
+        last = await tx.rounds.page(training.id, limit=1, before=None)
+        completed = await tx.rounds.count_completed(training.id)
+        reason = last[0].failure_reason if last and last[0].status == "abandoned" else None
+        end = ending(training, Outcome(completed=completed, reason=reason), failed_in_row=0)
+        if end is None:
+            return training
+        after = ended(training, end, now)
+        await note_status(tx, training, after, now)
+        return after
+
     async def pause(self, training_id: str) -> Training:
         """Stop where it stands; agents keep what they have. Raises `NotFound`, `StateForbids`."""
+        now = self._clock.now()
         async with self._db.begin() as tx:
-            training = await self._moved(tx, await tx.trainings.get(training_id, for_update=True), "pause")
-            training = replace(training, paused_at=self._clock.now())
+            before = await tx.trainings.get(training_id, for_update=True)
+            training = replace(_moved(before, "pause"), paused_at=now, updated_at=now)
+            await note_status(tx, before, training, now)
             await tx.trainings.put(training)
             await tx.leases.revoke(training_id)
         return training
 
     async def cancel(self, training_id: str) -> Training:
         """End it; its open round is ended with it, and its model stays. Raises `NotFound`, `StateForbids`."""
+        now = self._clock.now()
         async with self._db.begin() as tx:
-            training = await self._moved(tx, await tx.trainings.get(training_id, for_update=True), "cancel")
-            training = replace(training, stop_reason="cancelled", stop_after=None, paused_at=None)
+            before = await tx.trainings.get(training_id, for_update=True)
+            training = replace(
+                _moved(before, "cancel"), stop_reason="cancelled", stop_after=None, paused_at=None, updated_at=now
+            )
+            await note_status(tx, before, training, now)
             await tx.trainings.put(training)
             await tx.leases.revoke(training_id)
             value = await open_round(tx, training_id)
             if value is not None:
-                await self._end_cancelled(tx, value)
+                value = await self._ending.cancel(tx, value)
         if value is not None:
+            self._ending.count(value)
             await self._call_off(value)
         return training
 
@@ -104,11 +137,13 @@ class Trainings:
             number = training.current_round + 1 if value is None else value.number
             if request is not None and (known := await request.claim(tx, str(number), now)) is not None:
                 return int(known)
-            training = await self._moved(tx, training, "run one round of")
-            await self._give_time_back(tx, training, value)
+            before = training
+            training = resumed(_moved(before, "run one round of"), now)
+            await note_status(tx, before, training, now)
+            await self._give_time_back(tx, before, value)
             if value is None:
                 training, _ = await begin_round(tx, training, now)
-            await tx.trainings.put(replace(training, stop_after=number, next_round_at=0.0, paused_at=None))
+            await tx.trainings.put(replace(training, stop_after=number))
         return number
 
     async def round(self, training_id: str, number: int) -> Round:
@@ -133,38 +168,11 @@ class Trainings:
                 return value
             await self._clock.sleep(POLL_SECONDS)
 
-    async def _moved(self, tx: Transaction, training: Training, event: TrainingEvent) -> Training:
-        now = self._clock.now()
-        status = next_training_status(training.status, event)
-        await tx.events.append(f"training.{status}", now, training_id=training.id, was=training.status)
-        return replace(training, status=status, updated_at=now)
-
     async def _give_time_back(self, tx: Transaction, training: Training, value: Round | None) -> None:
         """An open round gets the time that it stood still while its training was paused."""
         if value is not None and training.paused_at is not None:
             await prolong(tx, value, self._clock.now() - training.paused_at)
 
-    async def _end_cancelled(self, tx: Transaction, value: Round) -> None:
-        now = self._clock.now()
-        for part in value.participations:
-            if part.status in OUTSTANDING:
-                skipped = replace(part, status="skipped", reason="the training was cancelled", finished_at=now)
-                await tx.rounds.settle(value.training_id, value.number, [skipped])
-                await tx.events.append(
-                    "participation.skipped",
-                    now,
-                    training_id=value.training_id,
-                    round_number=value.number,
-                    client_id=part.client_id,
-                    reason=skipped.reason,
-                )
-        event: RoundEvent = "measured" if value.status == "evaluating" else "abandoned"  # a committed model stays
-        ended = replace(
-            value,
-            status=next_status(value.status, event),
-            ended_at=now,
-            failure_reason="the training was cancelled",
-            communication_bytes=sum(part.bytes_sent + part.bytes_received for part in value.participations),
-        )
-        await tx.rounds.put(ended)
-        await tx.events.append(f"round.{ended.status}", now, training_id=value.training_id, round_number=value.number)
+
+def _moved(training: Training, event: TrainingEvent) -> Training:
+    return replace(training, status=next_status(training.status, event))

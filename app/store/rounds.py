@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -104,6 +104,12 @@ class RoundRepository:
         )
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else _round(row, ())
+
+    async def count_completed(self, training_id: str) -> int:
+        """Count the rounds of a training that completed."""
+        completed = (rounds.c.training_id == training_id) & (rounds.c.status == "completed")
+        query = select(func.count()).select_from(rounds).where(completed)
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def selections(self, training_id: str, before: int) -> list[PastSelection]:
         """Who took part in the rounds before `before`, oldest first; rounds that selected nobody are left out.

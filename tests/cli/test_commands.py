@@ -95,7 +95,7 @@ def test_a_training_is_started_and_watched_to_its_end(federation: Federation, tm
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0].startswith("round   1  completed  accuracy 0.")
-    assert lines[-1] == "completed: target_accuracy"
+    assert lines[-1].startswith("completed: target_accuracy: round ")
 
 
 def test_watching_a_training_that_fails_exits_with_one(federation: Federation, tmp_path: Path) -> None:
@@ -108,6 +108,14 @@ def test_watching_a_training_that_fails_exits_with_one(federation: Federation, t
     printed = [json.loads(line) for line in result.output.splitlines()]
     assert printed[0]["failure_reason"].startswith("3 of 3 clients can be selected")
     assert (printed[-1]["status"], printed[-1]["stop_reason"]) == ("failed", "too_many_failed_rounds")
+
+
+def test_watching_a_training_without_a_completed_round_exits_with_one(federation: Federation) -> None:
+    options = ["--name", "x", "--min-clients", "9", "--max-clients", "9", "--max-rounds", "1", "--watch"]
+    result = federation.run("train", *options)
+    assert result.exit_code == 1
+    achieved = "failed: max_rounds: 0 of 1 rounds completed; the last was abandoned: 3 of 3 clients can be selected"
+    assert result.output.splitlines()[-1].startswith(achieved)
 
 
 def test_refusals_are_one_line_with_the_reason(federation: Federation, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def emitted() -> tuple[set[str], set[str]]:
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
                 continue
             on_events = isinstance(call.func.value, ast.Attribute) and call.func.value.attr == "events"
-            if not (call.func.attr == "_note" or (call.func.attr == "append" and on_events)):
+            if not (call.func.attr in {"note", "_note"} or (call.func.attr == "append" and on_events)):
                 continue
             for argument in call.args:
                 inside = {

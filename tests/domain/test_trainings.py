@@ -8,8 +8,10 @@ import pytest
 from app.domain.errors import StateForbids
 from app.domain.trainings import (
     FINAL,
+    STOPPED,
     TRANSITIONS,
     Ending,
+    Outcome,
     RoundPolicy,
     Scalar,
     Training,
@@ -20,6 +22,7 @@ from app.domain.trainings import (
     ending,
     next_status,
     pause_after_failures,
+    resumed,
 )
 
 MOVES: dict[TrainingStatus, dict[TrainingEvent, TrainingStatus]] = {
@@ -27,7 +30,7 @@ MOVES: dict[TrainingStatus, dict[TrainingEvent, TrainingStatus]] = {
     "paused": {"start": "running", "resume": "running", "run one round of": "running", "cancel": "cancelled"},
     "running": {"pause": "paused", "rest": "paused", "cancel": "cancelled", "complete": "completed", "fail": "failed"},
     "completed": {},
-    "failed": {},
+    "failed": {"start": "running", "resume": "running", "run one round of": "running"},
     "cancelled": {},
 }
 
@@ -47,68 +50,109 @@ def test_a_training_moves_as_the_table_says_and_no_other_way(status: TrainingSta
 def test_every_status_can_be_reached_and_the_last_ones_are_final() -> None:
     assert {"created", *TRANSITIONS.values()} == set(get_args(TrainingStatus))
     assert set(get_args(TrainingStatus)) - {status for status, _ in TRANSITIONS} == FINAL
+    asked: set[TrainingEvent] = {"start", "resume", "run one round of"}
+    assert {status for status, event in TRANSITIONS if event not in asked} == {"created", "paused", "running"}
+    assert {*FINAL, "failed"} == STOPPED
 
 
 CONFIG = TrainingConfig(name="t", target_accuracy=0.9, max_rounds=5, round_policy=RoundPolicy(max_failed_rounds=3))
 TRAINING = Training(id="t", config=CONFIG, created_at=0.0, updated_at=0.0, status="running", current_round=2)
 
 
+REACHED = Ending("complete", "target_accuracy", "round 2 measured an accuracy of 0.9; the target was 0.9")
+LAST = replace(TRAINING, current_round=5)
+WHY = "too late"
+
+
 @pytest.mark.parametrize(
-    ("training", "accuracy", "failed_in_row", "expected"),
+    ("training", "outcome", "failed_in_row", "expected"),
     [
-        (TRAINING, 0.5, 0, None),
-        (TRAINING, None, 2, None),
-        (TRAINING, 0.9, 0, Ending("complete", "target_accuracy")),  # reached, not only passed
-        (TRAINING, 0.8999, 0, None),
-        (TRAINING, None, 3, Ending("fail", "too_many_failed_rounds")),
-        (replace(TRAINING, current_round=5), 0.5, 0, Ending("complete", "max_rounds")),
-        (replace(TRAINING, current_round=5), 0.9, 0, Ending("complete", "target_accuracy")),
-        (replace(TRAINING, current_round=5), None, 3, Ending("fail", "too_many_failed_rounds")),
-        (replace(TRAINING, current_round=4), 0.5, 0, None),
-        (replace(TRAINING, stop_after=2), 0.5, 0, Ending("rest")),
-        (replace(TRAINING, stop_after=2), 0.95, 0, Ending("complete", "target_accuracy")),
-        (replace(TRAINING, stop_after=2), None, 3, Ending("rest")),  # whoever asks for single rounds sees them fail
-        (replace(TRAINING, stop_after=5, current_round=5), 0.5, 0, Ending("rest")),
+        (TRAINING, Outcome(completed=2, accuracy=0.5), 0, None),
+        (TRAINING, Outcome(completed=0, reason=WHY), 2, None),
+        (TRAINING, Outcome(completed=2, accuracy=0.9), 0, REACHED),  # reached, not only passed
+        (TRAINING, Outcome(completed=2, accuracy=0.8999), 0, None),
+        (TRAINING, Outcome(completed=2, reason=WHY), 3, Ending("fail", "too_many_failed_rounds", WHY)),
+        (LAST, Outcome(completed=0, reason=WHY), 3, Ending("fail", "too_many_failed_rounds", WHY)),
+        (replace(TRAINING, current_round=4), Outcome(completed=4, accuracy=0.5), 0, None),
+        (replace(TRAINING, stop_after=2), Outcome(completed=1, accuracy=0.5), 0, Ending("rest")),
+        (replace(TRAINING, stop_after=2), Outcome(completed=2, accuracy=0.9), 0, REACHED),
+        # Someone who asks for single rounds sees them fail.
+        (replace(TRAINING, stop_after=2), Outcome(completed=1, reason=WHY), 3, Ending("rest", detail=WHY)),
+        (replace(LAST, stop_after=5), Outcome(completed=5, accuracy=0.5), 0, Ending("rest")),
     ],
 )
 def test_what_the_end_of_a_round_means(
-    training: Training, accuracy: float | None, failed_in_row: int, expected: Ending | None
+    training: Training, outcome: Outcome, failed_in_row: int, expected: Ending | None
 ) -> None:
-    assert ending(training, accuracy=accuracy, failed_in_row=failed_in_row) == expected
+    assert ending(training, outcome, failed_in_row=failed_in_row) == expected
+
+
+@pytest.mark.parametrize(
+    ("best", "outcome", "event", "detail"),
+    [
+        (None, Outcome(completed=0, reason=WHY), "fail", "0 of 5 rounds completed; the last was abandoned: too late"),
+        (
+            0.75,
+            Outcome(completed=4, reason=WHY),
+            "complete",
+            "4 of 5 rounds completed; the last was abandoned: too late; the best accuracy was 0.75; the target was 0.9",
+        ),
+        (
+            0.75,
+            Outcome(completed=5, accuracy=0.5),
+            "complete",
+            "5 of 5 rounds completed; the best accuracy was 0.75; the target was 0.9",
+        ),
+        (
+            None,
+            Outcome(completed=5),
+            "complete",
+            "5 of 5 rounds completed; no round measured an accuracy; the target was 0.9",
+        ),
+    ],
+)
+def test_a_training_at_its_last_round_says_what_it_achieved(
+    best: float | None, outcome: Outcome, event: str, detail: str
+) -> None:
+    end = ending(replace(LAST, best_accuracy=best), outcome, failed_in_row=0)
+    assert end is not None
+    assert (end.event, end.stop_reason, end.detail) == (event, "max_rounds", detail)
 
 
 def test_a_training_goes_on_with_what_its_round_measured() -> None:
-    after = after_round(TRAINING, completed=True, accuracy=0.5, reason=None, now=7.0)
+    after = after_round(TRAINING, Outcome(completed=1, accuracy=0.5), 7.0)
     assert after == replace(TRAINING, accuracy=0.5, best_accuracy=0.5, next_round_at=7.0, updated_at=7.0)
-    worse = after_round(after, completed=True, accuracy=0.4, reason=None, now=8.0)
+    worse = after_round(after, Outcome(completed=2, accuracy=0.4), 8.0)
     assert worse == replace(after, accuracy=0.4, next_round_at=8.0, updated_at=8.0)
-    assert after_round(worse, completed=True, accuracy=None, reason=None, now=8.0) == worse
+    assert after_round(worse, Outcome(completed=3), 8.0) == worse
 
 
 def test_an_abandoned_round_is_followed_by_a_pause_until_one_completes() -> None:
-    known = replace(TRAINING, accuracy=0.4, best_accuracy=0.5)
-    once = after_round(known, completed=False, accuracy=None, reason="too late", now=7.0)
+    known, late = replace(TRAINING, accuracy=0.4, best_accuracy=0.5), Outcome(completed=1, reason=WHY)
+    once = after_round(known, late, 7.0)
     assert once == replace(known, failed_in_row=1, next_round_at=8.0, updated_at=7.0)
-    twice = after_round(once, completed=False, accuracy=None, reason="too late", now=9.0)
+    twice = after_round(once, late, 9.0)
     assert twice == replace(known, failed_in_row=2, next_round_at=11.0, updated_at=9.0)
-    assert after_round(twice, completed=True, accuracy=None, reason=None, now=11.0).failed_in_row == 0
+    assert after_round(twice, Outcome(completed=2), 11.0).failed_in_row == 0
 
 
 def test_a_training_ends_with_its_reason() -> None:
-    done = after_round(TRAINING, completed=True, accuracy=0.9, reason=None, now=7.0)
-    assert (done.status, done.stop_reason, done.stop_detail, done.paused_at) == (
-        "completed",
-        "target_accuracy",
-        None,
-        None,
-    )
-    failing = replace(TRAINING, failed_in_row=2)
-    failed = after_round(failing, completed=False, accuracy=None, reason="too late", now=7.0)
+    done = after_round(TRAINING, Outcome(completed=2, accuracy=0.9), 7.0)
+    assert (done.status, done.stop_reason, done.paused_at) == ("completed", "target_accuracy", None)
+    assert done.stop_detail == REACHED.detail
+    failed = after_round(replace(TRAINING, failed_in_row=2), Outcome(completed=0, reason=WHY), 7.0)
     assert (failed.status, failed.stop_reason, failed.stop_detail) == ("failed", "too_many_failed_rounds", "too late")
 
 
+def test_a_training_that_is_resumed_forgets_what_stopped_it() -> None:
+    failed = replace(
+        TRAINING, failed_in_row=3, stop_reason="too_many_failed_rounds", stop_detail=WHY, next_round_at=9.0
+    )
+    assert resumed(replace(failed, paused_at=3.0), 7.0) == replace(TRAINING, updated_at=7.0)
+
+
 def test_a_training_rests_after_a_round_that_was_asked_for_singly() -> None:
-    resting = after_round(replace(TRAINING, stop_after=2), completed=True, accuracy=0.5, reason=None, now=7.0)
+    resting = after_round(replace(TRAINING, stop_after=2), Outcome(completed=2, accuracy=0.5), 7.0)
     assert (resting.status, resting.stop_reason, resting.stop_after, resting.paused_at) == ("paused", None, None, 7.0)
 
 

@@ -11,19 +11,17 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 from weakref import WeakValueDictionary
 
-import structlog
-
 from app.clock import Clock
-from app.domain.rounds import OUTSTANDING, Participation, Round, RoundEvent, convergence_speed, goal_count, next_status
+from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.selection.types import Selection
-from app.domain.trainings import Training, after_round
+from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
 from app.services.dispatch import TaskRun
 from app.services.planning import Fleet
 from app.services.rounds.batches import Batches
+from app.services.rounds.ending import RoundEnding, note_status
 from app.services.rounds.record import TrackRecord
 from app.store.database import Database
 from app.store.leases import Lease
@@ -36,8 +34,6 @@ Settled = tuple[Round, Participation, TaskRun]
 
 SETTLED_TOGETHER = 16  # participations a transaction: some 5 ms on the event loop, all in all
 
-log = structlog.get_logger(__name__)
-
 
 class PlanOvertaken(Exception):
     """The fleet has changed under the plan: plan again."""
@@ -46,10 +42,11 @@ class PlanOvertaken(Exception):
 class RoundLedger:
     """Writes for the owner of a training. Whatever writes raises `Fenced` once the lease is lost."""
 
-    def __init__(self, db: Database, clock: Clock, record: TrackRecord, metrics: Metrics) -> None:
+    def __init__(self, db: Database, clock: Clock, record: TrackRecord, ending: RoundEnding, metrics: Metrics) -> None:
         self._db = db
         self._clock = clock
         self._record = record
+        self._ending = ending
         self._metrics = metrics
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._settling = Batches(self._settle, limit=SETTLED_TOGETHER)
@@ -115,7 +112,7 @@ class RoundLedger:
             await tx.clients.count_selected(value.selected_clients)
             for client in await tx.clients.lock(selection.client_ids):
                 await self._record.take_permit(tx, client, value.deadline_at, forced=client.id in fleet.forced)
-            await self._note(
+            await self._ending.note(
                 tx, value, "round.planned", clients=list(value.selected_clients), cost=selection.total_cost
             )
         return value
@@ -137,7 +134,7 @@ class RoundLedger:
             counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
             await self._record.learn(tx, lease.training_id, {part.client_id: (part, run) for _, part, run in counted})
             for value, part, _ in counted:
-                await self._note(
+                await self._ending.note(
                     tx, value, f"participation.{part.status}", client_id=part.client_id, reason=part.reason,
                     num_examples=part.num_examples, loss=part.loss, accuracy=part.accuracy, seconds=part.seconds,
                 )  # fmt: skip
@@ -148,7 +145,7 @@ class RoundLedger:
     async def frozen(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:
         """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
         async with self.owned(lease) as tx:
-            value = await self._skip_outstanding(tx, value, "late: the round went on without it", runs)
+            value = await self._ending.skip_outstanding(tx, value, "late: the round went on without it", runs)
             value = replace(value, status=next_status(value.status, "frozen"))
             await tx.rounds.put(value)
         return value
@@ -165,7 +162,7 @@ class RoundLedger:
             await tx.models.add(replace(version, optimiser_state=optimiser_state))
             await tx.trainings.put(replace(training, model=stored.sha256, updated_at=self._clock.now()))
             await tx.rounds.put(value)
-            await self._note(tx, value, "round.aggregated", model=stored.sha256, parent=value.base_model)
+            await self._ending.note(tx, value, "round.aggregated", model=stored.sha256, parent=value.base_model)
         return value
 
     async def abandoned(
@@ -173,8 +170,10 @@ class RoundLedger:
     ) -> Round:
         """Selecting, training, aggregating -> abandoned: the global model does not change."""
         async with self.owned(lease) as tx:
-            value = await self._skip_outstanding(tx, value, "the round was abandoned", runs or {})
-            return await self._close(tx, replace(value, failure_reason=reason), "abandoned")
+            value = await self._ending.skip_outstanding(tx, value, "the round was abandoned", runs or {})
+            value = await self._close(tx, replace(value, failure_reason=reason), "abandoned")
+        self._ending.count(value)
+        return value
 
     async def measured(
         self, lease: Lease, value: Round, average: tuple[float, float] | None, *, extra_bytes: int
@@ -188,77 +187,24 @@ class RoundLedger:
                 average_loss=loss,
                 communication_bytes=value.communication_bytes + extra_bytes,
             )
-            return await self._close(tx, value, "measured")
-
-    async def _close(self, tx: Transaction, value: Round, event: RoundEvent) -> Round:
-        """End the round and tell its training what that means."""
-        now = self._clock.now()
-        training = await tx.trainings.get(value.training_id)
-        before = await tx.rounds.previous(value.training_id, value.number)
-        value = replace(
-            value,
-            status=next_status(value.status, event),
-            ended_at=now,
-            communication_bytes=value.communication_bytes
-            + sum(part.bytes_sent + part.bytes_received for part in value.participations),
-            convergence_speed=convergence_speed(
-                value.average_accuracy,
-                now,
-                None if before is None else before.average_accuracy,
-                None if before is None else before.ended_at,
-            ),
-            fairness=await self._record.fairness(tx, value),
-        )
-        await tx.rounds.put(value)
-        await self._note(
-            tx, value, f"round.{value.status}", accuracy=value.average_accuracy, loss=value.average_loss,
-            reason=value.failure_reason, model=value.model, cost=value.communication_cost,
-        )  # fmt: skip
-        await self._continue(tx, training, value, now)
-        self._count(value)
+            value = await self._close(tx, value, "measured")
+        self._ending.count(value)
         return value
 
-    async def _continue(self, tx: Transaction, training: Training, value: Round, now: float) -> None:
-        """Store the training as it is after its round."""
-        after = after_round(
-            training,
-            completed=value.status == "completed",
+    async def _close(self, tx: Transaction, value: Round, event: RoundEvent) -> Round:
+        """End the round, and store its training as it is after it."""
+        value = await self._ending.close(tx, value, event)
+        training = await tx.trainings.get(value.training_id)
+        now = self._clock.now()
+        outcome = Outcome(
+            completed=await tx.rounds.count_completed(training.id),
             accuracy=value.average_accuracy,
-            reason=value.failure_reason,
-            now=now,
+            reason=value.failure_reason if value.status == "abandoned" else None,
         )
-        if after.status != training.status:
-            await tx.events.append(
-                f"training.{after.status}", now, training_id=after.id, was=training.status, reason=after.stop_reason
-            )
+        after = after_round(training, outcome, now)
+        await note_status(tx, training, after, now)
         await tx.trainings.put(after)
-
-    async def _skip_outstanding(self, tx: Transaction, value: Round, reason: str, runs: Mapping[str, TaskRun]) -> Round:
-        """Settle what has not come to an end. Whoever was waited for in vain is late, not who came after the goal."""
-        stored = await tx.rounds.get(value.training_id, value.number)
-        received = sum(part.status == "received" for part in stored.participations)
-        late = received < (value.goal or 1)
-        parts = {part.client_id: part for part in stored.participations}
-        for part in [part for part in stored.participations if part.status in OUTSTANDING]:
-            run = runs.get(part.client_id, TaskRun())
-            parts[part.client_id] = skipped = replace(
-                part,
-                status="skipped",
-                reason=reason,
-                attempts=max(part.attempts, run.attempts),
-                bytes_sent=part.bytes_sent + run.bytes_sent,
-                finished_at=self._clock.now(),
-            )
-            await tx.rounds.settle(value.training_id, value.number, [skipped])
-            await self._record.miss(tx, part.client_id, late=late)
-            await self._note(tx, value, "participation.skipped", client_id=part.client_id, reason=reason)
-            self._metrics.participations.labels("skipped").inc()
-        return replace(value, participations=tuple(parts.values()))
-
-    async def _note(self, tx: Transaction, value: Round, event: str, **data: Any) -> None:
-        await tx.events.append(
-            event, self._clock.now(), training_id=value.training_id, round_number=value.number, **data
-        )
+        return value
 
     def _version(self, training_id: str, number: int, stored: StoredFile, parent: str | None) -> ModelVersion:
         return ModelVersion(
@@ -269,13 +215,3 @@ class RoundLedger:
             size=stored.size,
             created_at=self._clock.now(),
         )
-
-    def _count(self, value: Round) -> None:
-        self._metrics.rounds.labels(value.status).inc()
-        self._metrics.round_duration.labels(value.status).observe((value.ended_at or 0.0) - value.started_at)
-        if value.average_accuracy is not None:
-            self._metrics.show_accuracy(value.training_id, value.average_accuracy)
-        log.info(
-            "round", status=value.status, accuracy=value.average_accuracy, reason=value.failure_reason,
-            clients=len(value.participations),
-        )  # fmt: skip

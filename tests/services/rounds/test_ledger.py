@@ -207,7 +207,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if self.truth.failed_in_row == MAX_FAILED:
                 self.truth.training = "failed"
             elif len(self.truth.rounds) == MAX_ROUNDS:
-                self.truth.training = "completed"
+                self.truth.training = "completed" if "completed" in self.truth.rounds else "failed"
 
     @invariant()
     def the_store_holds_the_truth(self) -> None:

@@ -1,0 +1,126 @@
+"""How a round ends, for every cause: its owner measured or abandoned it, or a user cancelled its training.
+
+The caller's transaction holds the training's row: an owner's through its lease, a user's by a lock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+
+from app.clock import Clock
+from app.domain.rounds import OUTSTANDING, Round, RoundEvent, convergence_speed, next_status
+from app.domain.trainings import Training
+from app.metrics import Metrics
+from app.services.dispatch import TaskRun
+from app.services.rounds.record import TrackRecord
+from app.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+
+class RoundEnding:
+    """Ends rounds in the transactions of others."""
+
+    def __init__(self, clock: Clock, record: TrackRecord, metrics: Metrics) -> None:
+        self._clock = clock
+        self._record = record
+        self._metrics = metrics
+
+    async def skip_outstanding(
+        self,
+        tx: Transaction,
+        value: Round,
+        reason: str,
+        runs: Mapping[str, TaskRun] = MappingProxyType({}),
+        *,
+        at_fault: bool = True,
+    ) -> Round:
+        """Settle the participations that have not come to their end, and give the breakers' permits back.
+
+        A client that the round waited for in vain counts as late. A client does not if the goal was met without it, or
+        if the clients are not `at_fault`.
+        """
+        stored = await tx.rounds.get(value.training_id, value.number)
+        received = sum(part.status == "received" for part in stored.participations)
+        late = at_fault and received < (value.goal or 1)
+        parts = {part.client_id: part for part in stored.participations}
+        for part in [part for part in stored.participations if part.status in OUTSTANDING]:
+            run = runs.get(part.client_id, TaskRun())
+            parts[part.client_id] = skipped = replace(
+                part,
+                status="skipped",
+                reason=reason,
+                attempts=max(part.attempts, run.attempts),
+                bytes_sent=part.bytes_sent + run.bytes_sent,
+                finished_at=self._clock.now(),
+            )
+            await tx.rounds.settle(value.training_id, value.number, [skipped])
+            await self._record.miss(tx, part.client_id, late=late)
+            await self.note(tx, value, "participation.skipped", client_id=part.client_id, reason=reason)
+            self._metrics.participations.labels("skipped").inc()
+        return replace(value, participations=tuple(parts.values()))
+
+    async def close(self, tx: Transaction, value: Round, event: RoundEvent) -> Round:
+        """End the round with what came of it. `count` is to follow, once the transaction is committed."""
+        now = self._clock.now()
+        before = await tx.rounds.previous(value.training_id, value.number)
+        value = replace(
+            value,
+            status=next_status(value.status, event),
+            ended_at=now,
+            communication_bytes=value.communication_bytes
+            + sum(part.bytes_sent + part.bytes_received for part in value.participations),
+            convergence_speed=convergence_speed(
+                value.average_accuracy,
+                now,
+                None if before is None else before.average_accuracy,
+                None if before is None else before.ended_at,
+            ),
+            fairness=await self._record.fairness(tx, value),
+        )
+        await tx.rounds.put(value)
+        await self.note(
+            tx, value, f"round.{value.status}", accuracy=value.average_accuracy, loss=value.average_loss,
+            reason=value.failure_reason, model=value.model, cost=value.communication_cost,
+        )  # fmt: skip
+        return value
+
+    async def cancel(self, tx: Transaction, value: Round) -> Round:
+        """End the open round of a training that was cancelled; a model that it has committed stays."""
+        reason = "the training was cancelled"
+        value = await self.skip_outstanding(tx, value, reason, at_fault=False)
+        event: RoundEvent = "measured" if value.status == "evaluating" else "abandoned"
+        return await self.close(tx, replace(value, failure_reason=reason), event)
+
+    def count(self, value: Round) -> None:
+        """Show a round that has ended in the metrics and in the log."""
+        self._metrics.rounds.labels(value.status).inc()
+        self._metrics.round_duration.labels(value.status).observe((value.ended_at or 0.0) - value.started_at)
+        if value.average_accuracy is not None:
+            self._metrics.show_accuracy(value.training_id, value.average_accuracy)
+        log.info(
+            "round", status=value.status, accuracy=value.average_accuracy, reason=value.failure_reason,
+            clients=len(value.participations),
+        )  # fmt: skip
+
+    async def note(self, tx: Transaction, value: Round, event: str, **data: Any) -> None:
+        """Append an event of the round."""
+        await tx.events.append(
+            event, self._clock.now(), training_id=value.training_id, round_number=value.number, **data
+        )
+
+
+async def note_status(tx: Transaction, before: Training, after: Training, now: float) -> None:
+    """Append the event of a training whose status has changed."""
+    if after.status != before.status:
+        await tx.events.append(
+            f"training.{after.status}",
+            now,
+            training_id=after.id,
+            was=before.status,
+            reason=after.stop_reason,
+            detail=after.stop_detail,
+        )

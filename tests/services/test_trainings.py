@@ -1,0 +1,133 @@
+"""What a user may ask of a training, and that each way to end a round is the same ending."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.breaker import Breaker
+from app.domain.rounds import Round
+from app.store.events import Event
+from tests.clocks import FakeClock
+from tests.planes import Adder, Plane, plane, policy, until
+from tests.services.courses import has_status, is_idle
+
+
+async def test_a_cancelled_round_gives_the_permit_of_a_half_open_breaker_back(
+    database_url: str, tmp_path: Path
+) -> None:
+    trainer, clock = Adder(1.0), FakeClock()
+    async with plane(tmp_path, database_url, {"a": trainer}, clock=clock) as running:
+        training_id = await running.create()
+        await running.run_round(training_id)
+        before = await running.system.clients.get("a")
+        tripped = Breaker(state="open", consecutive_failures=3, openings=1, retry_at=clock.now())
+        async with running.system.db.begin() as tx:
+            await tx.clients.put(replace(before, breaker=tripped))
+        trainer.open.clear()
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: _trains(trainer, 2))
+        assert (await running.system.breakers.get("a")).admit(clock.now(), 60.0) is None, "the round has its permit"
+
+        await running.system.trainings.cancel(training_id)
+        after = await running.system.clients.get("a")
+        assert after.breaker.admit(clock.now(), 60.0) is not None
+        assert after.measured == before.measured, "the client is not at fault"
+
+
+async def test_a_cancelled_round_ends_as_every_round_does(database_url: str, tmp_path: Path) -> None:
+    trainers = {"a": Adder(1.0), "b": Adder(1.0)}
+    async with plane(tmp_path, database_url, trainers) as running:
+        metrics = running.system.metrics.registry.get_sample_value
+        training_id = await running.create(round_policy=policy())
+        first = await running.run_round(training_id)
+        assert first.fairness == 1.0
+        trainers["b"].open.clear()
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: _has_received_in(running, training_id, 2))
+        await running.system.trainings.cancel(training_id)
+        await until(lambda: is_idle(running))
+
+        value = await running.round(training_id, 2)
+        assert (value.status, value.failure_reason) == ("abandoned", "the training was cancelled")
+        assert value.fairness == pytest.approx(0.9)  # (2 + 1)² / (2 · (2² + 1²))
+        assert metrics("federated_rounds_total", {"outcome": "abandoned"}) == 1.0
+        assert metrics("federated_participations_total", {"outcome": "skipped"}) == 1.0
+        events = {event.type: event for event in await _events(running, training_id)}
+        assert events["round.abandoned"].data.keys() == events["round.completed"].data.keys()
+        assert events["round.abandoned"].data["reason"] == "the training was cancelled"
+        assert events["training.cancelled"].data["reason"] == "cancelled"
+
+
+async def test_a_training_whose_only_round_was_abandoned_has_failed(database_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, database_url, {"a": Adder()}) as running:
+        training_id = await running.create(clients=2, max_rounds=1)
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: has_status(running, training_id, "failed"))
+        training = await running.system.trainings.get(training_id)
+        assert training.stop_reason == "max_rounds"
+        assert str(training.stop_detail).startswith("0 of 1 rounds completed; the last was abandoned: 1 of 1 clients")
+
+        again = await running.system.trainings.start(training_id)
+        assert (again.status, again.stop_reason, again.stop_detail) == ("failed", "max_rounds", training.stop_detail)
+        events = [event for event in await _events(running, training_id) if event.type.startswith("training.")]
+        assert [event.type for event in events[-2:]] == ["training.running", "training.failed"]
+        assert events[-1].data == events[-3].data, "both endings tell the same"
+
+
+async def test_a_completed_training_says_what_it_achieved(sqlite_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, sqlite_url, {"a": Adder(1.0)}) as running:
+        training_id = await running.create(max_rounds=2)
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: has_status(running, training_id, "completed"))
+        training = await running.system.trainings.get(training_id)
+        assert training.stop_detail == "2 of 2 rounds completed; the best accuracy was 0.2; the target was 1"
+
+
+@pytest.mark.parametrize("how", ["start", "resume", "single round"])
+async def test_a_failed_training_can_be_resumed(how: Any, database_url: str, tmp_path: Path) -> None:
+    trainer = Adder(1.0)
+    trainer.problem = RuntimeError("broken for now")
+    async with plane(tmp_path, database_url, {"a": trainer}) as running:
+        training_id = await running.create(max_rounds=3, round_policy=policy(max_failed_rounds=1))
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: has_status(running, training_id, "failed"))
+        trainer.problem = None
+        await running.system.breakers.reset("a")
+
+        if how == "single round":
+            value = await running.run_round(training_id)
+            assert (value.number, value.status) == (2, "completed")
+            training = await running.system.trainings.get(training_id)
+            assert (training.status, training.stop_reason, training.failed_in_row) == ("paused", None, 0)
+            return
+        training = await running.system.trainings.start(training_id, how)
+        assert (training.status, training.stop_reason, training.stop_detail) == ("running", None, None)
+        await running.drive()
+        await until(lambda: has_status(running, training_id, "completed"))
+        training = await running.system.trainings.get(training_id)
+        assert str(training.stop_detail).startswith("2 of 3 rounds completed; the best accuracy was 0.2")
+
+
+async def _trains(trainer: Adder, times: int) -> bool:
+    return len(trainer.fitted) == times
+
+
+async def _has_received_in(running: Plane, training_id: str, number: int) -> bool:
+    rounds = await running.system.trainings.rounds(training_id, limit=1, before=number + 1)
+    return bool(rounds) and rounds[0].number == number and _received(rounds[0]) == 1
+
+
+def _received(value: Round) -> int:
+    return sum(part.status == "received" for part in value.participations)
+
+
+async def _events(running: Plane, training_id: str) -> list[Event]:
+    async with running.system.db.read() as tx:
+        return await tx.events.after(0, training_id=training_id, limit=100)
