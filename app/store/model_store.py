@@ -25,6 +25,7 @@ BLOCK = 1 << 20  # bytes written at a time
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _UNFINISHED = ".part"
+_WITHIN = "of."  # no name of a file begins like this, and no name of a directory is `.` or `..`
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -113,6 +114,10 @@ class ModelStore:
             return writer.finish()
         finally:
             writer.discard()
+
+    def within(self, name: str) -> "ModelStore":
+        """Give the store in a directory of this one, which goes with it."""
+        return ModelStore(self._directory / f"{_WITHIN}{name}", durable=self._durable)
 
     def has(self, sha256: str) -> bool:
         return (self._directory / sha256).is_file()

@@ -32,6 +32,7 @@ from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.participants import Participants, Phase
 from app.store.database import Database
 from app.store.leases import Lease
+from app.wire.sizes import EVALUATION, fit_size
 from app.wire.tasks import TaskKind, TaskResult
 
 ASKED_FOR_A_MODEL = 3  # clients that are asked for initial parameters, one after the other, within the deadline
@@ -186,11 +187,13 @@ class RoundEngine:
     async def _phase(
         self, training: Training, value: Round, kind: TaskKind, model: str | None, *, tasks: int, deadline: float
     ) -> Phase:
+        loaded = await asyncio.to_thread(self._files.load, model or "")
         return Phase(
             value=value,
             kind=kind,
             config=training.config,
-            model=await asyncio.to_thread(self._files.load, model or ""),
+            model=loaded,
+            size=await asyncio.to_thread(fit_size, loaded) if kind == "fit" else EVALUATION,
             spool=self._files.spool(value),
             budget=RetryBudget.of(tasks),
             deadline=deadline,
