@@ -160,7 +160,7 @@ class RoundEngine:
                 deadline=phase.deadline,
                 grace_seconds=policy.grace_seconds,
             )
-        average = mean_by_examples(facts(result) for result in measured.values())
+        average = mean_by_examples((facts(result) for result in measured.values()), training.config)
         value = await self._ledger.measured(lease, value, average, extra_bytes=phase.traffic)
         self._participants.forget(evaluators, value, "evaluate")
         return value

@@ -137,6 +137,7 @@ class RoundFiles:
                 {name: parameters[name] for name in layout},
                 [update.parameters() for update in updates],
                 clip_norm=config.hyperparameter("server_clip_norm", math.inf),
+                statistics=config.statistics,
                 release=lambda: give_back(*read),
             ),
             [_reported(part) for part in received],

@@ -77,7 +77,7 @@ HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
     ),
     "more examples than it can have": (
         INT8,
-        encoded(CODES, Encoding(name="int8", scales=SCALES), RESULT.model_copy(update={"num_examples": 101})),
+        encoded(CODES, Encoding(name="int8", scales=SCALES), RESULT.model_copy(update={"num_examples": 16})),
         None,
         "rejected",
         "num_examples is not plausible",
