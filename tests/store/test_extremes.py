@@ -50,7 +50,11 @@ async def test_results_and_their_means(db: Database) -> None:
                 await tx.trainings.add(training())
             await tx.rounds.add(value)
             await tx.rounds.add_participations(value)
-            note = {"accuracy": mean[0], "loss": mean[1], "all": [result.model_dump() for result in results]}
+            note: dict[str, Any] = {
+                "accuracy": mean[0],
+                "loss": mean[1],
+                "all": [result.model_dump() for result in results],
+            }
             await tx.events.append("round.completed", 1.0, training_id="t", round_number=number, **note)
             assert (await tx.rounds.get("t", number)) == value
         async with db.read() as tx:
