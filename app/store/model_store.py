@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from app.domain.errors import NotFound
+from app.threads import in_thread
 
 BLOCK = 1 << 20  # bytes written at a time
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -242,7 +243,7 @@ async def _in_thread(
     function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
     """Run in a thread. A cancelled caller leaves only when the thread has: two threads must not share one file."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    work = asyncio.ensure_future(in_thread("files", function, *args, **kwargs))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -24,6 +24,7 @@ from app.services.rounds.uploads import Expanded, full_update
 from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
+from app.threads import in_thread
 from app.wire.codec import Packed
 from app.wire.compression import IDENTITY, largest
 from app.wire.errors import WireError
@@ -89,7 +90,8 @@ class Phase:
         """An upload in full; see `full_update`. Raises `UpdateRejected`."""
         if self.uploads == Uploads():
             return Expanded(upload, "full")
-        return await asyncio.to_thread(
+        return await in_thread(
+            "checks",
             full_update,
             self.place(client_id),
             upload,
@@ -101,7 +103,7 @@ class Phase:
 
     async def drop(self, client_id: str) -> None:
         """Remove what a client sent: nobody wants it."""
-        await asyncio.to_thread(self.place(client_id).clear)
+        await in_thread("files", self.place(client_id).clear)
 
 
 class Participants:
@@ -143,7 +145,7 @@ class Participants:
             async with asyncio.timeout(patience):
                 received = await self._caller.initial_model(client.profile, place)
             since = await self._ledger.now()
-            stored = await asyncio.to_thread(self._files.adopt_initial, place, received)
+            stored = await in_thread("files", self._files.adopt_initial, place, received)
         except (AgentFailed, Invalid, WireError, TimeoutError) as error:
             reason = str(error) or "did not answer in time"
             await self._breakers.fail(client.id, _failure(value, "initial model", reason))
@@ -151,7 +153,7 @@ class Participants:
         except MemoryError as error:
             raise AgentFailed(f"client {client.id!r}: {NO_MEMORY}") from error
         finally:
-            await asyncio.to_thread(place.clear)
+            await in_thread("files", place.clear)
         if client.breaker.state != "closed":
             await self._breakers.succeed(client.id)
         return stored, since
@@ -209,8 +211,8 @@ class Participants:
             if run.file is None:
                 return None
             data_size = client.profile.data_size
-            measured[client.id] = await asyncio.to_thread(
-                self._files.measurement, phase.place(client.id), run.file, phase.size, data_size
+            measured[client.id] = await in_thread(
+                "checks", self._files.measurement, phase.place(client.id), run.file, phase.size, data_size
             )
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)))
@@ -262,8 +264,8 @@ class Participants:
         data_size = client.profile.data_size
         try:
             update, run.encoding = await phase.full_update(client.id, run.file, run.coding)
-            result = await asyncio.to_thread(
-                self._files.check, phase.place(client.id), update, phase.model, phase.size, data_size
+            result = await in_thread(
+                "checks", self._files.check, phase.place(client.id), update, phase.model, phase.size, data_size
             )
         except UpdateRejected as error:
             run.reason = str(error)
@@ -271,7 +273,7 @@ class Participants:
             return part
         run.train_seconds, run.quality = result.train_seconds, update_quality(result.loss)
         if client.profile.data_distribution is None:
-            run.sketch = await asyncio.to_thread(self._files.sketch, phase.place(client.id), update, phase.model)
+            run.sketch = await in_thread("checks", self._files.sketch, phase.place(client.id), update, phase.model)
         return replace(
             part,
             status="received",
