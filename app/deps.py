@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from app.inbound import welcome
 from app.schemas.fields import KEY_PATTERN
 from app.services.breakers import Breakers
 from app.services.clients import Clients
@@ -45,6 +46,7 @@ async def authenticate(request: Request) -> None:
         found.admin_key.check(None if given is None else given.credentials)
     elif request.client is None or not is_loopback(request.client.host):
         raise Unauthenticated
+    welcome(request.scope)
 
 
 class ApiRoute(APIRoute):

@@ -19,9 +19,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from app.domain import errors
+from app.inbound import Crowded
 from app.schemas.problems import FieldProblem, field_problems
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
+from app.services.trainings import Stopping
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import DatabaseUnavailable, in_a_line, is_outage
 from app.store.model_store import FileTooLarge, StoreUnavailable
@@ -94,6 +96,8 @@ CATALOG: Mapping[type[Exception], Kind] = {
         "The bucket of models does not answer, or refuses",
         {"Retry-After": "5"},
     ),
+    Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "Every place is taken", {"Retry-After": "5"}),
+    Stopping: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server stops", {"Retry-After": "1"}),
     RangeNotSatisfiable: Kind(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies outside"
     ),

@@ -21,6 +21,7 @@ from app.agent.replies import CompressedResponse, ParametersResponse, Problem, s
 from app.agent.tasks import Entry, TaskTable
 from app.agent.trainer import Trainer
 from app.agent.workers import Workers
+from app.inbound import Crowded, welcome
 from app.wire.codec import decode
 from app.wire.compression import accepts_zstd
 from app.wire.errors import WireError
@@ -100,10 +101,14 @@ class Agent:
         raise Problem(HTTPStatus.NOT_FOUND, "the agent has /healthz, /model and /tasks/{task_id}")
 
     def _authenticate(self, request: Request) -> None:
-        if self._credentials is None:
-            return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._credentials):
+        if self._credentials is None or (
+            scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._credentials)
+        ):
+            try:
+                welcome(request.scope)
+            except Crowded as crowded:
+                raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(crowded), {"Retry-After": "1"}) from None
             return
         challenge = 'Bearer realm="agent"' + (', error="invalid_token"' if scheme else "")
         detail = "the bearer token is wrong" if scheme else "a bearer token is needed"

@@ -13,8 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.agent.errors import CannotListen
+from app.inbound import Arrivals, Bounds, Connection
+from app.inbound.bounds import places
 
-BACKLOG = 2048
 LAST_PORT = 65535
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 5  # that an answer under way has at the end
@@ -26,7 +27,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise CannotListen(host, port, f"a port is 0 to {LAST_PORT}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise CannotListen(host, port, error.strerror or str(error)) from error
     # asyncio switches Nagle's algorithm off only where a socket names its protocol, which create_server leaves out:
@@ -37,10 +38,12 @@ def bind(host: str, port: int) -> socket.socket:
 @asynccontextmanager
 async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
     """Serve `app`; gives its base URL, with the port that was really taken. Raises `CannotListen`."""
+    bounds = Bounds(places=places())
     listener = bind(host, port)
     bound = listener.getsockname()[1]
     config = uvicorn.Config(
         app,
+        http=Connection,
         access_log=False,
         log_config=None,
         log_level="warning",
@@ -48,11 +51,12 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
         ws="none",
         proxy_headers=False,
         server_header=False,
-        backlog=BACKLOG,
+        backlog=bounds.backlog,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config)
+    server.server_state = Arrivals(bounds)
     serving = asyncio.create_task(server.serve([listener]))
     try:
         yield f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"

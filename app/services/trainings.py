@@ -32,6 +32,10 @@ from app.store.transaction import Transaction
 POLL_SECONDS = 0.05
 
 
+class Stopping(Exception):
+    """This server stops, so that it waits for nothing any more."""
+
+
 class Trainings:
     """Use cases around trainings and their rounds."""
 
@@ -43,6 +47,11 @@ class Trainings:
         self._clock = clock
         self._ending = ending
         self._call_off = call_off
+        self._stopping = False
+
+    def stop_waiting(self) -> None:
+        """End every wait for a round, those to come included: the server stops."""
+        self._stopping = True
 
     async def create(self, config: TrainingConfig, request: IdempotentRequest | None = None) -> Training:
         """Raises `UnknownStrategy`, and `KeyReused` for the key of another request."""
@@ -158,7 +167,7 @@ class Trainings:
             return await tx.rounds.page(training_id, limit=limit, before=before)
 
     async def finished_round(self, training_id: str, number: int, seconds: float) -> Round:
-        """The round once it has ended and its training has moved on, or as it is after `seconds`."""
+        """The round once it has ended and its training has moved on, or as it is after `seconds`. Raises `Stopping`."""
         until = self._clock.now() + seconds
         while True:
             async with self._db.read() as tx:
@@ -166,6 +175,8 @@ class Trainings:
                 training = await tx.trainings.get(training_id)
             if (value.status in ENDED and training.stop_after != number) or self._clock.now() >= until:
                 return value
+            if self._stopping:
+                raise Stopping("ask another server, or this one when it is back: the round goes on")
             await self._clock.sleep(POLL_SECONDS)
 
     async def _give_time_back(self, tx: Transaction, training: Training, value: Round | None) -> None:

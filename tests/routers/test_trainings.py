@@ -39,7 +39,6 @@ DEFAULTS: dict[str, Any] = {
     "topology": "star",
     "seed": 0,
     "retention": None,
-    "statistics": [],
     "created_at": NOW,
     "updated_at": NOW,
 }
@@ -78,7 +77,6 @@ GIVEN: dict[str, Any] = {
     "topology": "star",
     "seed": 42,
     "retention": {"keep_last": 3, "keep_best": False},
-    "statistics": ["*.ema", "stats/*"],
 }
 
 
