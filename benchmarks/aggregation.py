@@ -81,7 +81,10 @@ class Spooled:
             training_id="t", number=1, status="aggregating", seed=0, started_at=0.0, deadline_at=1.0, base_model="0"
         )
         self.spool = self.files.spool(empty)
-        self.stored = [self.spool.write([encode(tensors)]).sha256 for tensors in self.tensors]
+        self.places = [self.spool.within(f"{number:04}") for number in range(updates)]
+        self.stored = [
+            place.write([encode(tensors)]).sha256 for place, tensors in zip(self.places, self.tensors, strict=True)
+        ]
         parts = tuple(
             Participation(client_id=f"{number:04}", status="received", num_examples=100, update=sha256)
             for number, sha256 in enumerate(self.stored)
@@ -97,7 +100,7 @@ class Spooled:
 
     def combine(self, rule: Aggregation) -> None:
         """The next model's values, from the files as they lie in the page cache."""
-        maps = [self.spool.map(sha256) for sha256 in self.stored]
+        maps = [place.map(sha256) for place, sha256 in zip(self.places, self.stored, strict=True)]
         updates = Updates(
             self.files.load(self.base.sha256).parameters(),
             [unpack(mapped)[0].parameters() for mapped in maps],

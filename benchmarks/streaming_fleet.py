@@ -15,7 +15,8 @@ import numpy.typing as npt
 from starlette.types import Receive, Scope, Send
 
 from app.agent.listening import listening, run
-from app.wire.codec import MEDIA_TYPE, TensorSpec, header
+from app.wire.codec import MEDIA_TYPE
+from app.wire.headers import TensorSpec, header
 from app.wire.tasks import TaskResult, result_metadata
 
 HOST = "127.0.0.1"

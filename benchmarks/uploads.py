@@ -24,6 +24,7 @@ from app.store.model_store import ModelStore
 from app.wire.codec import Packed, Parameters, decode, pack
 from app.wire.compression import IDENTITY, ZSTD, compressed
 from app.wire.differences import encode_update
+from app.wire.sizes import fit_size
 from app.wire.tasks import EncodingName, TaskResult, result_metadata
 from benchmarks.machine import Times
 from benchmarks.selection import learning
@@ -113,7 +114,7 @@ def spooling() -> Iterator[ModelStore]:
 
 def received(spool: ModelStore, body: bytes, base: Packed, encoding: EncodingName, coding: str) -> Parameters:
     """What the control plane works with after this body came in."""
-    full, _ = full_update(spool, spool.write([body]), base, encoding=encoding, coding=coding)
+    full, _ = full_update(spool, spool.write([body]), base, fit_size(base), encoding=encoding, coding=coding)
     return decode(spool.map(full.sha256))[0]
 
 

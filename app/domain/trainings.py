@@ -96,7 +96,10 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """What a training was created with. It does not change. Without `retention` every model version is kept."""
+    """What a training was created with. It does not change. Without `retention` every model version is kept.
+
+    `statistics` are patterns for names of tensors that are averaged and never optimised, besides the well-known ones.
+    """
 
     name: str
     target_accuracy: float = 0.963
@@ -110,6 +113,7 @@ class TrainingConfig:
     topology: Literal["star"] = "star"
     seed: int = 0
     retention: Retention | None = None
+    statistics: tuple[str, ...] = ()
 
     def hyperparameter(self, name: str, default: float) -> float:
         """A numeric hyperparameter, or `default` where it is not given as a number."""

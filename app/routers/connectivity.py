@@ -1,6 +1,5 @@
 """``/v1/connectivity`` and ``/v1/topology``: what the links cost, and what the network looks like."""
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response, status
@@ -17,6 +16,7 @@ from app.schemas.connectivity import (
     ConnectivityVersion,
     TopologyOut,
 )
+from app.threads import in_thread
 from app.wire.codec import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1", tags=["connectivity"], route_class=ApiRoute)
@@ -85,7 +85,7 @@ async def get_connectivity(
     value = await connectivity.latest()
     headers["ETag"] = _etag(value.version)
     form, media_type = writer_for(accept)
-    return Response(await asyncio.to_thread(form, value), headers=headers, media_type=media_type)
+    return Response(await in_thread("matrices", form, value), headers=headers, media_type=media_type)
 
 
 @router.get("/topology")

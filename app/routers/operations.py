@@ -1,7 +1,5 @@
 """What operators and their machines ask: is it up, is it ready, what does it count."""
 
-import asyncio
-
 from fastapi import APIRouter, Response, status
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -10,6 +8,7 @@ from app.deps import AppSystem
 from app.openapi import responses
 from app.schemas.operations import Health, Ready
 from app.services.readiness import readiness
+from app.threads import in_thread
 
 router = APIRouter(tags=["operations"])
 
@@ -33,7 +32,7 @@ async def readyz(system: AppSystem, response: Response) -> Ready:
 async def metrics(system: AppSystem) -> Response:
     """Prometheus metrics."""
     await system.clients.count(system.metrics)
-    body = await asyncio.to_thread(generate_latest, system.metrics.registry)
+    body = await in_thread("administration", generate_latest, system.metrics.registry)
     return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, model_validator
 
-from app.domain.aggregation import BYZANTINE_CLIENTS, shortage
+from app.domain.aggregation import shortage, usual_byzantine
 from app.domain.retention import Retention
 from app.domain.trainings import (
     Aggregation,
@@ -63,8 +63,22 @@ class Hyperparameters(RequestModel):
     server_clip_norm: Annotated[float, Field(gt=0, le=1e12, description="The longest update, any if absent")] | None = (
         None
     )
-    server_trim_fraction: Annotated[float, Field(gt=0, lt=0.5)] | None = None
-    server_byzantine_clients: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    server_largest_multiple: (
+        Annotated[
+            float, Field(ge=1, le=1e12, description="Of the median weight that one client may have; 10 if absent")
+        ]
+        | None
+    ) = None
+    server_largest_share: (
+        Annotated[
+            float, Field(ge=0.01, le=1, description="Of the weight that one client may have; 0.3 to 0.5 if absent")
+        ]
+        | None
+    ) = None
+    server_trim_fraction: Annotated[float, Field(gt=0, lt=0.5, description="At each end; 0.25 if absent")] | None = None
+    server_byzantine_clients: (
+        Annotated[int, Field(ge=0, le=100_000, description="A quarter of the updates if absent")] | None
+    ) = None
 
     @model_validator(mode="after")
     def _not_too_many(self) -> "Hyperparameters":
@@ -142,12 +156,16 @@ class CreateTraining(RequestModel):
     topology: Annotated[Literal["star"], Field(description="Relay trees are planned for a later version")] = "star"
     seed: Seed = 0
     retention: Annotated[RetentionIn | None, Field(description="Every model version is kept if absent")] = None
+    statistics: Annotated[
+        list[Annotated[PlainText, Field(min_length=1)]],
+        Field(max_length=64, description="Patterns for tensors that are averaged and never optimised, such as `*.ema`"),
+    ] = []
 
     @model_validator(mode="after")
     def _enough_clients_for_the_rule(self) -> "CreateTraining":
-        given = self.hyperparameters.server_byzantine_clients
-        byzantine = BYZANTINE_CLIENTS if given is None else given
-        if problem := shortage(self.aggregation, self.selection.max_clients, byzantine):
+        count, given = self.selection.max_clients, self.hyperparameters.server_byzantine_clients
+        byzantine = usual_byzantine(count) if given is None else given
+        if problem := shortage(self.aggregation, count, byzantine):
             raise wrong_fields([(("selection", "max_clients"), f"should be larger: {problem}")])
         return self
 
@@ -174,6 +192,7 @@ class CreateTraining(RequestModel):
             topology=self.topology,
             seed=self.seed,
             retention=None if self.retention is None else Retention(**self.retention.model_dump()),
+            statistics=tuple(self.statistics),
         )
 
 
@@ -250,6 +269,7 @@ class TrainingOut(ResponseModel):
     topology: Literal["star", "relay"]
     seed: int
     retention: Annotated[RetentionOut | None, Field(description="Null: every model version is kept")]
+    statistics: list[str]
     created_at: Instant
     updated_at: Instant
 
@@ -268,5 +288,5 @@ _STATE = (
 )  # fmt: skip
 _CONFIG = (
     "name", "target_accuracy", "max_rounds", "aggregation", "selection", "hyperparameters", "round_policy", "uploads",
-    "topology", "seed", "retention",
+    "topology", "seed", "retention", "statistics",
 )  # fmt: skip

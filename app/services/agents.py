@@ -101,21 +101,32 @@ class AgentCaller:
         spool: ModelStore,
         *,
         accept: str = IDENTITY,
+        limit: int | None = None,
     ) -> Reply:
-        """``PUT`` a task; a result may be in the content coding `accept`. Raises `AgentFailed`."""
+        """``PUT`` a task; a result may be in the content coding `accept` and have `limit` bytes.
+
+        Raises `AgentFailed`.
+        """
         size = len(payload[0]) + len(payload[1])
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size), "Accept-Encoding": accept}
         call = self._call("PUT", profile, f"/tasks/{task_id}", headers=headers, content=self._chunks(payload))
         async with call as response:
-            return await self._reply(response, spool, accept)
+            return await self._reply(response, spool, accept, limit)
 
     async def poll(
-        self, profile: Profile, task_id: str, wait: float, spool: ModelStore, *, accept: str = IDENTITY
+        self,
+        profile: Profile,
+        task_id: str,
+        wait: float,
+        spool: ModelStore,
+        *,
+        accept: str = IDENTITY,
+        limit: int | None = None,
     ) -> Reply:
-        """``GET`` a task's result, waiting at the agent for up to `wait` seconds. Raises `AgentFailed`."""
+        """``GET`` a task's result, waiting at the agent for up to `wait` seconds; otherwise as `hand_over`."""
         headers = {"Accept-Encoding": accept}
         async with self._call("GET", profile, f"/tasks/{task_id}?wait={wait:g}", headers=headers) as response:
-            return await self._reply(response, spool, accept)
+            return await self._reply(response, spool, accept, limit)
 
     async def forget(self, profile: Profile, task_id: str) -> None:
         """``DELETE`` a task; a failure does not matter, since agents drop old results by themselves."""
@@ -167,13 +178,13 @@ class AgentCaller:
             await self._turns.take()
             yield cast("bytes", block[start : start + _SENT_BYTES])  # any buffer will do, and without a copy
 
-    async def _reply(self, response: httpx.Response, spool: ModelStore, accept: str) -> Reply:
+    async def _reply(self, response: httpx.Response, spool: ModelStore, accept: str, limit: int | None) -> Reply:
         status = response.status_code
         if status == httpx.codes.OK:
             loop = asyncio.get_running_loop()
             started = loop.time()
             await self._turns.take()
-            file = await self._receive(response, spool, accept)
+            file = await self._receive(response, spool, accept, limit)
             return Reply("result", file, _coding(response), loop.time() - started)
         if status in _ANSWERS:
             return Reply(_ANSWERS[status], retry_after=_retry_after(response))
@@ -186,11 +197,14 @@ class AgentCaller:
             yield chunk
             await self._turns.take()
 
-    async def _receive(self, response: httpx.Response, store: ModelStore, accept: str) -> StoredFile:
+    async def _receive(
+        self, response: httpx.Response, store: ModelStore, accept: str, limit: int | None = None
+    ) -> StoredFile:
+        most = self._max_bytes if limit is None else min(limit, self._max_bytes)
         if (coding := _coding(response)) not in {IDENTITY, accept}:
             raise AgentFailed(f"answered with Content-Encoding {coding[:32]!r}, which is not accepted")
         try:
-            return await store.receive(self._body(response), self._max_bytes)
+            return await store.receive(self._body(response), most)
         except FileTooLarge as error:
             raise AgentFailed(f"sent a body of more than {error.limit} bytes") from error
 

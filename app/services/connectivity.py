@@ -1,6 +1,5 @@
 """The connectivity matrix and the topology that it spans over the registered clients."""
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ from app.domain.connectivity import Connectivity, Edge
 from app.domain.topology import TopologyStats, topology_stats
 from app.store.database import Database
 from app.store.transaction import Transaction
+from app.threads import in_thread
 
 Build = Callable[[Collection[str]], Connectivity]
 
@@ -53,7 +53,7 @@ class ConnectivityMatrix:
         """Store what `build` makes of the registered ids, as a new version. Raises what `build` raises."""
         async with self._db.read() as tx:
             known = frozenset(await tx.clients.ids())
-        value = await asyncio.to_thread(build, known)
+        value = await in_thread("matrices", build, known)
         async with self._db.begin() as tx:
             await tx.connectivity.lock()
             version = await self._store(tx, value)
@@ -66,7 +66,7 @@ class ConnectivityMatrix:
             async with self._db.read() as tx:
                 known = frozenset(await tx.clients.ids())
                 before = await self._latest.get(tx)
-            value = await asyncio.to_thread(_changed, before, edges, known)
+            value = await in_thread("matrices", _changed, before, edges, known)
             async with self._db.begin() as tx:
                 await tx.connectivity.lock()
                 if await tx.connectivity.latest_version() != before.version:  # somebody was faster: again
@@ -80,7 +80,7 @@ class ConnectivityMatrix:
         async with self._db.read() as tx:
             clients = await tx.clients.all()
             connectivity = await self._latest.get(tx)
-        return await asyncio.to_thread(_topology, connectivity, clients)
+        return await in_thread("matrices", _topology, connectivity, clients)
 
     async def _store(self, tx: Transaction, value: Connectivity) -> int:
         now = self._clock.now()

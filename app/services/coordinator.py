@@ -26,6 +26,7 @@ from app.services.outages import Outage
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.opening import begin_round, open_round, prolong
 from app.settings import CoordinatorSettings
+from app.sharing import party
 from app.store.database import Database, in_a_line, is_outage
 from app.store.leases import Fenced, Lease
 
@@ -94,7 +95,8 @@ class Coordinator:
         await asyncio.gather(*self._driving, return_exceptions=True)
 
     async def _own(self, lease: Lease) -> None:
-        with structlog.contextvars.bound_contextvars(training=lease.training_id, fence=lease.fence):
+        logged = structlog.contextvars.bound_contextvars(training=lease.training_id, fence=lease.fence)
+        with logged, party(lease.training_id):
             work = asyncio.create_task(self._drive(lease))
             keeper = asyncio.create_task(self._keep(lease))
             try:

@@ -74,13 +74,17 @@ class TaskRun:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A task for a client, the model that goes with it, where the result is spooled, and which coding it may be in."""
+    """A task for a client, the model that goes with it, and where the result is spooled.
+
+    The result may be in the coding `accept`, and have at most `limit` bytes as it comes.
+    """
 
     client: Client
     task: Task
     model: Packed
     spool: ModelStore
     accept: str = IDENTITY
+    limit: int | None = None
 
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its task came to nothing."""
@@ -185,7 +189,9 @@ class Dispatcher:
         """Wait at the agent, or here where it answers sooner than it was asked to."""
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        reply = await self._caller.poll(of.client.profile, of.task.id, self._poll_seconds, of.spool, accept=of.accept)
+        reply = await self._caller.poll(
+            of.client.profile, of.task.id, self._poll_seconds, of.spool, accept=of.accept, limit=of.limit
+        )
         if reply.answer == "working" and loop.time() - asked < self._poll_seconds / 2:
             await self._clock.sleep(POLL_PAUSE)
         return reply
@@ -201,7 +207,12 @@ class Dispatcher:
             self._metrics.count_bytes(client.id, sent=size)
             asked = self._clock.now()
             reply = await self._caller.hand_over(
-                client.profile, task.id, payload, assignment.spool, accept=assignment.accept
+                client.profile,
+                task.id,
+                payload,
+                assignment.spool,
+                accept=assignment.accept,
+                limit=assignment.limit,
             )
             if reply.answer != "result":  # which took as long as it trained and sent it
                 run.slow = run.slow or self._clock.now() - asked > self._slow_seconds

@@ -14,6 +14,7 @@ from app.services.outages import Outage
 from app.services.retention import ModelRetention
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
+from app.threads import in_thread
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +39,11 @@ class Housekeeper:
 
     async def tick(self) -> None:
         """Empty the spools of rounds that are over; remove what nobody goes on with, or keeps."""
-        spools = await asyncio.to_thread(self._files.spooled)
+        spools = await in_thread("files", self._files.spooled)
         over = [(training_id, number) for training_id, number in spools if await self._is_over(training_id, number)]
         for training_id, number in over:
-            await asyncio.to_thread(self._files.spool_of(training_id, number).clear)
-        unfinished = await asyncio.to_thread(self._files.sweep, STALE_SECONDS)
+            await in_thread("files", self._files.spool_of(training_id, number).clear)
+        unfinished = await in_thread("files", self._files.sweep, STALE_SECONDS)
         if over or unfinished:
             log.info("cleared away", spools=len(over), unfinished_files=unfinished)
         await self._retention.tick()

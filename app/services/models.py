@@ -1,6 +1,5 @@
 """A training's parameters: uploading the initial ones, downloading any version that is kept, keeping some for good."""
 
-import asyncio
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from app.store.model_store import ModelStore, StoredFile
 from app.store.models import MeasuredVersion, ModelVersion
 from app.store.removals import FileRemoved
 from app.store.transaction import Transaction
+from app.threads import in_thread
 from app.wire.errors import WireError
 
 AGAIN_SECONDS = 0.5  # until a file is written again that was being removed
@@ -54,14 +54,14 @@ class Models:
                 except FileRemoved:
                     await self._clock.sleep(AGAIN_SECONDS)
         finally:
-            await asyncio.to_thread(spool.clear)
+            await in_thread("files", spool.clear)
 
     async def get(self, training_id: str, round_number: int | None) -> StoredModel:
         """The version after a round (0: the initial one), or the newest. Raises `NotFound`, `Removed`."""
         async with self._db.read() as tx:
             await tx.trainings.get(training_id)
             version = await _not_removed(tx, training_id, round_number)
-        return StoredModel(version, await asyncio.to_thread(self._files.models.path, version.sha256))
+        return StoredModel(version, await in_thread("files", self._files.models.path, version.sha256))
 
     async def page(self, training_id: str, *, limit: int, before: int | None) -> list[MeasuredVersion]:
         """The versions of rounds below `before`, newest first. Raises `NotFound`."""
@@ -95,7 +95,7 @@ class Models:
         """Raises `FileRemoved`: do it again."""
         async with self._db.glance() as tx:
             since = await tx.now()
-        stored = await asyncio.to_thread(self._adopt, spool, received)
+        stored = await in_thread("files", self._adopt, spool, received)
         now = self._clock.now()
         version = ModelVersion(
             training_id=training_id, round=0, sha256=stored.sha256, parent=None, size=stored.size, created_at=now

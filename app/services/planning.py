@@ -1,6 +1,5 @@
 """Planning a round: who may be selected now, and the selection over them."""
 
-import asyncio
 import math
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +19,7 @@ from app.metrics import Metrics
 from app.services.connectivity import LatestConnectivity
 from app.store.rounds import PastSelection
 from app.store.transaction import Transaction
+from app.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Planner:
             return select(strategy, candidates, fleet.connectivity, history, policy, rng)
 
         with self._metrics.selection_duration.time():
-            selection = await asyncio.to_thread(run)
+            selection = await in_thread("selection", run)
         return replace(selection, skipped=(*selection.skipped, *fleet.shut_out))
 
 

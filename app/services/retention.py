@@ -7,7 +7,6 @@ server optimisers go once their version is superseded, whatever the training say
 Any number of processes may do this at the same time, and any of them may be killed anywhere.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -22,6 +21,7 @@ from app.store.model_store import ModelFiles, ModelStore, StoreUnavailable
 from app.store.models import MeasuredVersion
 from app.store.removals import WINDOW
 from app.store.transaction import Transaction
+from app.threads import in_thread
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +112,7 @@ class ModelRetention:
         began = time.monotonic()
         async with self._db.begin() as tx:
             until = await tx.removals.begin(name)
-        if until is None or not await asyncio.to_thread(self._remove_in_time, name, began):
+        if until is None or not await in_thread("files", self._remove_in_time, name, began):
             return False
         async with self._db.begin() as tx:
             ended = await tx.removals.end(name, until)
@@ -131,12 +131,12 @@ class ModelRetention:
         """Other processes have removed files of which this machine has copies."""
         if self._copies is None:
             return
-        names = await asyncio.to_thread(self._copies.names)
+        names = await in_thread("files", self._copies.names)
         for begin in range(0, len(names), BATCH):
             async with self._db.read() as tx:
                 gone = await tx.removals.removed(names[begin : begin + BATCH])
             for name in gone:
-                await asyncio.to_thread(self._copies.remove, name)
+                await in_thread("files", self._copies.remove, name)
 
 
 def _superfluous(training: Training, kept: Sequence[MeasuredVersion]) -> list[MeasuredVersion]:

@@ -1,6 +1,5 @@
 """Selections: of one round that is planned without storing anything, and of rounds as they were planned."""
 
-import asyncio
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from app.domain.selection.types import History, Selection, SelectionPolicy
 from app.services.planning import Planner
 from app.store.database import Database
 from app.store.selections import unpacked
+from app.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +62,4 @@ class Selections:
         async with self._db.read() as tx:
             await tx.rounds.get(training_id, number)
             document = await tx.selections.get(training_id, number)
-        return await asyncio.to_thread(unpacked, document)
+        return await in_thread("administration", unpacked, document)

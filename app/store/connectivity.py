@@ -5,7 +5,6 @@ arrays are what the domain works on. Of a matrix with many links the half above 
 for each pair takes less than the positions. Nothing is compressed: that takes seconds, and costs hardly shrink.
 """
 
-import asyncio
 import io
 from itertools import pairwise
 
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.connectivity import Connectivity
 from app.domain.matrix import csr, from_dense
 from app.store.tables import connectivity, rounds
+from app.threads import in_thread
 
 INDEX_BITS = 32
 
@@ -42,11 +42,11 @@ class ConnectivityRepository:
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
             return Connectivity.empty()
-        return await asyncio.to_thread(_unpack, row.client_ids, row.links, row.version)
+        return await in_thread("matrices", _unpack, row.client_ids, row.links, row.version)
 
     async def add(self, value: Connectivity, now: float) -> int:
         """Store `value` as the newest version and give its number. Versions that no round names are dropped."""
-        links = await asyncio.to_thread(_pack, value)
+        links = await in_thread("matrices", _pack, value)
         row = {"client_ids": list(value.client_ids), "links": links, "created_at": now}
         version: int = (
             await self._connection.execute(insert(connectivity).values(row).returning(connectivity.c.version))

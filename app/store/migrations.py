@@ -7,7 +7,6 @@ The chain is found by the place of this file, never by the name `migrations`, wh
 would run in place of ours and report success. For the same reason an upgrade looks at the schema that it ends with.
 """
 
-import asyncio
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sqlalchemy import Connection, inspect, text
 
 from app.store.database import Database
 from app.store.tables import metadata
+from app.threads import in_thread
 
 CHAIN = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 7_261_904_403  # any number that nobody else uses
@@ -59,7 +59,7 @@ async def upgrade(url: str) -> None:
 
 async def is_current(url: str) -> bool:
     """Whether the database has exactly the migrations that this code knows."""
-    wanted = await asyncio.to_thread(heads)
+    wanted = await in_thread("administration", heads)
     db = Database(url, pool_size=1)
     try:
         async with db.read() as tx:

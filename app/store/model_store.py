@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from app.domain.errors import NotFound
+from app.threads import in_thread
 
 BLOCK = 1 << 20  # bytes written at a time
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _UNFINISHED = ".part"
+_WITHIN = "of."  # no name of a file begins like this, and no name of a directory is `.` or `..`
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -113,6 +115,10 @@ class ModelStore:
             return writer.finish()
         finally:
             writer.discard()
+
+    def within(self, name: str) -> "ModelStore":
+        """Give the store in a directory of this one, which goes with it."""
+        return ModelStore(self._directory / f"{_WITHIN}{name}", durable=self._durable)
 
     def has(self, sha256: str) -> bool:
         return (self._directory / sha256).is_file()
@@ -237,7 +243,7 @@ async def _in_thread(
     function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
     """Run in a thread. A cancelled caller leaves only when the thread has: two threads must not share one file."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    work = asyncio.ensure_future(in_thread("files", function, *args, **kwargs))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -9,7 +9,6 @@ They run on the event loop itself, where a statement takes less time than a trip
 transaction that does nothing else takes one turn of the loop.
 """
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,8 @@ from functools import partial
 from typing import Any, Protocol, Self
 
 import aiosqlite
+
+from app.threads import in_thread
 
 BUSY_SECONDS = 30
 WAL_ATTEMPTS, WAL_PAUSE = 100, 0.02
@@ -87,7 +88,7 @@ class Writer(aiosqlite.Connection):
         try:
             await self._connect()
         except BaseException:
-            await asyncio.to_thread(self._thread.join)  # or its last word could find the event loop closed
+            await in_thread("administration", self._thread.join)  # or its last word could find the event loop closed
             raise
         return self
 

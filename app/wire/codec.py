@@ -10,54 +10,22 @@ makes a new header in front of the same memory. Decoding gives read-only views i
 every offset was checked.
 """
 
-import json
-import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from app.wire.errors import MalformedParameters
+from app.wire.errors import MalformedParameters, quoted
+from app.wire.headers import DTYPES, LENGTH, MAX_HEADER_BYTES, Layout, TensorSpec, header, parse_header
 
 Parameters = Mapping[str, npt.NDArray[Any]]
 Buffer = bytes | bytearray | memoryview
 
 MEDIA_TYPE = "application/vnd.safetensors"
-MAX_HEADER_BYTES = 100_000_000  # the bound of the reference implementation
-MAX_DIMENSIONS = 64  # numpy's bound
-MAX_SIDE = 2**48  # an empty tensor may have any other side, within what an address can count
-
-_LENGTH = struct.Struct("<Q")
-_DTYPES: Mapping[str, np.dtype[Any]] = {
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    **{
-        name: np.dtype(code)
-        for name, code in {
-            "F64": "<f8", "F32": "<f4", "F16": "<f2",
-            "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1",
-            "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1",
-            "BOOL": "?",
-        }.items()
-    },
-}  # fmt: skip
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One tensor of a layout: its dtype name, its shape, and where it lies in the block (bytes)."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-
-Layout = Mapping[str, TensorSpec]
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +45,12 @@ class Packed:
         for name, spec in self.layout.items():
             count = prod(spec.shape)
             if count == 0:
-                view = np.empty(spec.shape, _DTYPES[spec.dtype])
+                view = np.empty(spec.shape, DTYPES[spec.dtype])
             else:
-                view = np.frombuffer(self.block, _DTYPES[spec.dtype], count, spec.start).reshape(spec.shape)
+                view = np.frombuffer(self.block, DTYPES[spec.dtype], count, spec.start).reshape(spec.shape)
             view.flags.writeable = False
             views[name] = view
         return views
-
-
-def header(layout: Layout, metadata: Mapping[str, str] | None = None) -> bytes:
-    """What stands in front of a block with this layout."""
-    entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
-    for name, spec in layout.items():
-        entries[name] = {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": (spec.start, spec.stop)}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return _LENGTH.pack(len(text)) + text
 
 
 def arrange(parameters: Parameters) -> dict[str, TensorSpec]:
@@ -109,7 +67,7 @@ def arrange(parameters: Parameters) -> dict[str, TensorSpec]:
         array = parameters[name]
         dtype = _NAMES.get(array.dtype.newbyteorder("<"))
         if dtype is None:
-            raise MalformedParameters(f"tensor {name!r} has dtype {array.dtype}, which cannot be sent")
+            raise MalformedParameters(f"tensor {quoted(name)} has dtype {array.dtype}, which cannot be sent")
         layout[name] = TensorSpec(dtype, array.shape, position, position + array.nbytes)
         position += array.nbytes
     return layout
@@ -138,24 +96,27 @@ def encode(parameters: Parameters, metadata: Mapping[str, str] | None = None) ->
     return b"".join(pieces(parameters, metadata))
 
 
-def unpack(buffer: Buffer) -> tuple[Packed, dict[str, str]]:
+def unpack(buffer: Buffer, header_bytes: int = MAX_HEADER_BYTES) -> tuple[Packed, dict[str, str]]:
     """Check a complete file and give its layout, its block (a view, no copy) and its metadata.
 
+    Args:
+        buffer: the file.
+        header_bytes: how long the header may be; a longer one is not parsed.
+
     Raises:
-        MalformedParameters: the header is cut or breaks the format, or offsets overlap, leave a hole or leave the file.
+        MalformedParameters: the header is cut, is too long or breaks the format, or offsets overlap, leave a hole or
+            leave the file.
     """
     view = memoryview(buffer).cast("B").toreadonly()
-    if len(view) < _LENGTH.size:
+    if len(view) < LENGTH.size:
         raise MalformedParameters(f"{len(view)} bytes are too few for a header")
-    (length,) = _LENGTH.unpack_from(view)
-    if length > min(MAX_HEADER_BYTES, len(view) - _LENGTH.size):
+    (length,) = LENGTH.unpack_from(view)
+    if length > len(view) - LENGTH.size:
         raise MalformedParameters(f"the header claims {length} bytes, the file has {len(view)}")
-    entries = _parse_header(bytes(view[_LENGTH.size : _LENGTH.size + length]))
-    block = view[_LENGTH.size + length :]
-    metadata = entries.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise MalformedParameters("__metadata__ must map strings to strings")
-    layout = {name: _parse_spec(name, entry) for name, entry in entries.items()}
+    if length > header_bytes:
+        raise MalformedParameters(f"the header has {length} bytes, at most {header_bytes} are allowed here")
+    block = view[LENGTH.size + length :]
+    layout, metadata = parse_header(view[LENGTH.size : LENGTH.size + length])
     _check_cover(layout, len(block))
     return Packed(layout, block), metadata
 
@@ -171,63 +132,11 @@ def _bytes(array: npt.NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
-def _parse_header(text: bytes) -> dict[str, Any]:
-    try:
-        header = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except MalformedParameters:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise MalformedParameters(f"the header is not JSON: {error}") from error
-    if not isinstance(header, dict):
-        raise MalformedParameters("the header is not a JSON object")
-    return header
-
-
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    entries: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in entries:
-            raise MalformedParameters(f"the header names {name!r} twice")
-        entries[name] = value
-    return entries
-
-
-def _no_constant(name: str) -> None:
-    raise MalformedParameters(f"the header holds {name}")
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SIDE
-
-
-def _is_shape(value: object) -> bool:
-    """Sides whose product numpy can hold, also where an empty side makes it zero."""
-    if not isinstance(value, list) or len(value) > MAX_DIMENSIONS or not all(_is_size(side) for side in value):
-        return False
-    elements: int = prod(side for side in value if side)
-    return elements <= MAX_SIDE
-
-
-def _parse_spec(name: str, entry: object) -> TensorSpec:
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise MalformedParameters(f"tensor {name!r} needs exactly dtype, shape and data_offsets")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise MalformedParameters(f"tensor {name!r} has the unknown dtype {dtype!r}")
-    if not _is_shape(shape):
-        raise MalformedParameters(f"tensor {name!r} has a broken shape")
-    if not isinstance(offsets, list) or len(offsets) != len(("start", "stop")) or not all(map(_is_size, offsets)):
-        raise MalformedParameters(f"tensor {name!r} has broken data_offsets")
-    if offsets[1] - offsets[0] != prod(shape) * _DTYPES[dtype].itemsize:
-        raise MalformedParameters(f"tensor {name!r} does not fill its data_offsets")
-    return TensorSpec(dtype, tuple(shape), offsets[0], offsets[1])
-
-
 def _check_cover(layout: Mapping[str, TensorSpec], size: int) -> None:
     position = 0
     for name, spec in sorted(layout.items(), key=lambda item: (item[1].start, item[1].stop)):
         if spec.start != position:
-            raise MalformedParameters(f"tensor {name!r} starts at {spec.start}, where {position} was due")
+            raise MalformedParameters(f"tensor {quoted(name)} starts at {spec.start}, where {position} was due")
         position = spec.stop
     if position != size:
         raise MalformedParameters(f"the tensors end at {position}, the block at {size}")

@@ -33,6 +33,11 @@ def compressed(pieces: Iterator[bytes | memoryview]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
+def largest(size: int, coding: str) -> int:
+    """Give the most bytes that a content of `size` bytes takes in a coding: zstd may add some to what is random."""
+    return size + size // 256 if coding == ZSTD else size
+
+
 def decompressed(body: memoryview, limit: int) -> Iterator[bytes]:
     """The content of a body in pieces, without ever more than `PIECE` of it in memory.
 

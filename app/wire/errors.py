@@ -1,5 +1,13 @@
 """Errors of the wire protocol. What arrives is hostile until checked, so each says what was wrong with it."""
 
+SHOWN = 64  # characters of a text that somebody else chose
+
+
+def quoted(text: str) -> str:
+    """Give `text` as Python would write it, cut short, with everything escaped that a terminal would not print."""
+    shown = repr(text[:SHOWN])
+    return shown if len(text) <= SHOWN else f"{shown}…"
+
 
 class WireError(ValueError):
     """Bytes that do not follow the agent protocol."""

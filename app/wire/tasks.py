@@ -12,6 +12,11 @@ Scalar = bool | int | float | str | None
 
 
 EncodingName = Literal["full", "float16", "int8"]
+# A squared error of values in the tens of millions is 1e15: a larger loss tells of a training that has diverged, and
+# sums and squares of losses have to stay finite. Examples are counted in 64 bits; 1e9 seconds are thirty years.
+LARGEST_LOSS = 1e15
+MOST_EXAMPLES = 10**15
+MOST_SECONDS = 1e9
 LARGEST_SCALE = (2.0 - 2.0**-23) * 2.0**127  # that a float32 holds
 
 
@@ -39,10 +44,10 @@ class Task(WireModel):
 class TaskResult(WireModel):
     """What an agent measured: examples used, mean loss, accuracy (0..1), and how long it worked (seconds)."""
 
-    num_examples: Annotated[int, Field(ge=1)]
-    loss: float
+    num_examples: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)]
+    loss: Annotated[float, Field(ge=-LARGEST_LOSS, le=LARGEST_LOSS)]
     accuracy: Annotated[float, Field(ge=0, le=1)]
-    train_seconds: Annotated[float, Field(ge=0)] = 0.0
+    train_seconds: Annotated[float, Field(ge=0, le=MOST_SECONDS)] = 0.0
 
 
 class UpdateEncoding(WireModel):

@@ -55,6 +55,7 @@ BROKEN = {
     "another kind": (fit_result(parameters={"w": np.zeros(2, complex)}), "came as float32 and went back as complex128"),
     "no examples": (fit_result(num_examples=0), "num_examples is 0"),
     "a loss that is no number": (fit_result(loss=float("nan")), "loss is nan"),
+    "a loss beyond all sense": (fit_result(loss=1.7e308), "loss is 1.7e+308: Input should be less than"),
     "percent": (fit_result(accuracy=75.0), "accuracy is 75.0"),
 }
 

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from app import problems
 from app.domain.trainings import Aggregation
-from app.wire import codec
+from app.wire import headers
 from tests.docs.pages import CODE, page
 
 OPERATION = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^\s`]*)`")
@@ -47,6 +47,6 @@ def test_the_types_of_errors_are_listed_with_their_statuses() -> None:
     assert listed - known <= {("405", "method-not-allowed"), ("500", "internal"), ("501", "not-implemented")}
 
 
-def test_the_protocol_lists_the_dtypes_of_the_codec() -> None:
+def test_the_protocol_lists_the_dtypes_of_the_code() -> None:
     (listed,) = re.findall(r"`dtype` is one of `([A-Z0-9 ]+)`", page("agent-protocol.md"))
-    assert set(listed.split()) == set(codec._DTYPES)
+    assert set(listed.split()) == set(headers.DTYPES)

@@ -269,12 +269,6 @@ def test_server_momentum_is_taken_value_by_value_across_blocks() -> None:
     assert (result[0], result[-2], result[-1]) == pytest.approx((-0.9, 0.0, 21.8))  # 0.9 * (0 - 1); as above
 
 
-def test_momentum_does_not_carry_an_unsigned_integer_below_zero() -> None:
-    model, before = {"w": np.array([1], np.uint8)}, {"w": np.array([200], np.uint8)}
-    found = stepped(config("fedavgm"), model, before, {"w": np.array([1.0])})
-    assert only(found) == 0  # 1 + 0.9 * (1 - 200) = -178
-
-
 def test_momentum_that_runs_away_gives_no_model() -> None:
     model, before = {"w": np.array([1e308])}, {"w": np.array([-1e308])}
     with pytest.raises(UnusableRound, match="not finite"):

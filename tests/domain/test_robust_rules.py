@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.aggregation import ROBUST, WEIGHTS, Parameters, UpdateFacts, Updates, next_model, shortage
-from app.domain.aggregation.robust import trimmed
+from app.domain.aggregation.robust import trimmed, usual_byzantine
 from app.domain.errors import UnusableRound
 from app.domain.trainings import Aggregation, TrainingConfig
 from tests.domain.models import assembled
@@ -57,11 +57,11 @@ def weiszfeld_by_numpy(stack: Array) -> Array:
 REFERENCES: list[tuple[Aggregation, dict[str, float], int, Callable[[Array], Array]]] = [
     ("median", {}, 7, lambda stack: np.asarray(np.median(stack, axis=0))),
     ("median", {}, 8, lambda stack: np.asarray(np.median(stack, axis=0))),
-    ("trimmed_mean", {}, 7, lambda stack: trimmed_by_numpy(stack, 1)),
+    ("trimmed_mean", {}, 7, lambda stack: trimmed_by_numpy(stack, 2)),
     ("trimmed_mean", {"server_trim_fraction": 0.4}, 7, lambda stack: trimmed_by_numpy(stack, 3)),
-    ("krum", {}, 7, lambda stack: krum_by_numpy(stack, 1, 1)),
-    ("krum", {"server_byzantine_clients": 2}, 7, lambda stack: krum_by_numpy(stack, 2, 1)),
-    ("multi_krum", {}, 7, lambda stack: krum_by_numpy(stack, 1, 4)),
+    ("krum", {}, 7, lambda stack: krum_by_numpy(stack, 2, 1)),
+    ("krum", {"server_byzantine_clients": 1}, 7, lambda stack: krum_by_numpy(stack, 1, 1)),
+    ("multi_krum", {}, 7, lambda stack: krum_by_numpy(stack, 2, 3)),
     ("multi_krum", {"server_byzantine_clients": 0}, 7, lambda stack: krum_by_numpy(stack, 0, 5)),
     ("geometric_median", {}, 7, weiszfeld_by_numpy),
 ]
@@ -187,6 +187,14 @@ def test_too_few_updates_give_no_model_and_the_reason_says_how_many(rule: Aggreg
 def test_what_is_trimmed_is_rounded_up_but_not_by_an_error_of_rounding() -> None:
     assert [trimmed(count, 0.1) for count in (3, 10, 11, 20)] == [1, 1, 2, 2]
     assert trimmed(100, 0.29) == 29  # 0.29 * 100 is 28.999999999999996
+
+
+def test_how_many_hostile_updates_are_stood_follows_their_number() -> None:
+    # a quarter rounded up; of 7 and 8 krum can stand (n - 3) / 2 = 2, of 4 none, which is asked for all the same
+    counts = [3, 4, 5, 7, 8, 9, 10, 12, 20, 30, 100]
+    assert [usual_byzantine(count) for count in counts] == [1, 1, 1, 2, 2, 3, 3, 3, 5, 8, 25]
+    assert all(shortage("krum", count, usual_byzantine(count)) is None for count in range(5, 200))
+    assert all(usual_byzantine(count) >= count // 5 for count in range(5, 200))
 
 
 def test_at_least_one_value_is_kept() -> None:

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "topology": "star",
     "seed": 0,
     "retention": None,
+    "statistics": [],
     "created_at": NOW,
     "updated_at": NOW,
 }
@@ -77,6 +78,7 @@ GIVEN: dict[str, Any] = {
     "topology": "star",
     "seed": 42,
     "retention": {"keep_last": 3, "keep_best": False},
+    "statistics": ["*.ema", "stats/*"],
 }
 
 

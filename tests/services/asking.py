@@ -9,6 +9,7 @@ import pytest
 from app.domain.clients import Profile
 from app.services.agents import AgentCaller, AgentFailed, Reply
 from app.store.model_store import ModelStore, StoredFile
+from app.wire.compression import IDENTITY
 from tests.services.fakes import profile
 
 PAYLOAD = (b"head", memoryview(b"block"))
@@ -20,12 +21,16 @@ def spooled(tmp_path: Path) -> list[str]:
     return [path.name for path in (tmp_path / "spool").glob("*")]
 
 
-async def poll(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT, **accept: str) -> Reply:
-    return await agents.poll(agent, "t.1.a.fit", 20.0, spool, **accept)
+async def poll(
+    agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT, accept: str = IDENTITY, limit: int | None = None
+) -> Reply:
+    return await agents.poll(agent, "t.1.a.fit", 20.0, spool, accept=accept, limit=limit)
 
 
-async def hand_over(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT, **accept: str) -> Reply:
-    return await agents.hand_over(agent, "t.1.a.fit", PAYLOAD, spool, **accept)
+async def hand_over(
+    agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT, accept: str = IDENTITY, limit: int | None = None
+) -> Reply:
+    return await agents.hand_over(agent, "t.1.a.fit", PAYLOAD, spool, accept=accept, limit=limit)
 
 
 async def initial_model(agents: AgentCaller, spool: ModelStore, agent: Profile = AGENT) -> Reply:

@@ -207,6 +207,16 @@ async def test_only_the_coding_that_was_asked_for_is_accepted(ask: Any, spool: M
     assert spooled(tmp_path) == []
 
 
+@ASK
+async def test_a_body_beyond_the_limit_of_a_task_is_refused(ask: Any, spool: ModelStore, tmp_path: Path) -> None:
+    async with calling(saying(200, b"x" * 11), max_bytes=1000) as agents:
+        assert await failure(ask(agents, spool, limit=10)) == "sent a body of more than 10 bytes"
+        assert spooled(tmp_path) == []
+        assert (await ask(agents, spool, limit=11)).file.size == 11
+    async with calling(saying(200, b"x" * 11), max_bytes=10) as agents:
+        assert await failure(ask(agents, spool, limit=1000)) == "sent a body of more than 10 bytes"
+
+
 @FETCH
 async def test_a_body_beyond_the_limit_is_refused(fetch: Any, spool: ModelStore, tmp_path: Path) -> None:
     async with calling(saying(200, b"x" * 11), max_bytes=10) as agents:

@@ -36,6 +36,7 @@ FULL = Training(
         uploads=Uploads(encoding="int8", compression="zstd"),
         seed=2**53 - 1,
         retention=Retention(keep_last=2, keep_best=False),
+        statistics=("*.ema", "stats/*"),
     ),
     created_at=NOW,
     updated_at=NOW + 1,

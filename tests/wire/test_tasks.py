@@ -126,12 +126,17 @@ def test_a_task_that_breaks_the_schema_is_refused_with_the_place(change: dict[st
         ({"num_examples": 0}, "result.num_examples"),
         ({"num_examples": 1.5}, "result.num_examples"),
         ({"num_examples": True}, "result.num_examples"),
+        ({"num_examples": 10**15 + 1}, "result.num_examples"),
+        ({"num_examples": 10**400}, "result.num_examples"),
         ({"loss": float("nan")}, "result.loss"),
         ({"loss": float("inf")}, "result.loss"),
         ({"loss": "0.5"}, "result.loss"),
+        ({"loss": 1.7e308}, "result.loss: .*less than or equal to 1000000000000000"),
+        ({"loss": -1.1e15}, "result.loss: .*greater than or equal to -1000000000000000"),
         ({"accuracy": 1.01}, "result.accuracy"),
         ({"accuracy": -0.01}, "result.accuracy"),
         ({"train_seconds": -1}, "result.train_seconds"),
+        ({"train_seconds": 1.1e9}, "result.train_seconds"),
     ],
 )
 def test_a_result_that_breaks_the_schema_is_refused_with_the_place(change: dict[str, Any], place: str) -> None:

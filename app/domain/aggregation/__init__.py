@@ -1,12 +1,14 @@
 """How updates become the next global model: functions over arrays, the same bytes for the same updates.
 
-`updates` says what may be aggregated; `mean` and `robust` combine updates, `server` goes from the combined ones to the
-new model, both in the blocks that `blocks` reads; `rules` brings a training's configuration to them.
+`updates` says what may be aggregated; `mean` and `robust` combine updates, of which each weighs what `weights` allows;
+`server` goes from the combined ones to the new model, where `statistics` lets it. All work in the blocks that `blocks`
+reads, and `rules` brings a training's configuration to them. `measurements` combines what clients measured.
 """
 
 from app.domain.aggregation.blocks import Updates
 from app.domain.aggregation.mean import WEIGHTS
-from app.domain.aggregation.robust import BYZANTINE_CLIENTS, shortage
+from app.domain.aggregation.measurements import mean_by_examples
+from app.domain.aggregation.robust import shortage, usual_byzantine
 from app.domain.aggregation.rules import ROBUST, NextModel, next_model
 from app.domain.aggregation.updates import (
     Parameters,
@@ -14,12 +16,10 @@ from app.domain.aggregation.updates import (
     check_examples,
     check_model,
     check_update,
-    mean_by_examples,
     update_quality,
 )
 
 __all__ = [
-    "BYZANTINE_CLIENTS",
     "ROBUST",
     "WEIGHTS",
     "NextModel",
@@ -33,4 +33,5 @@ __all__ = [
     "next_model",
     "shortage",
     "update_quality",
+    "usual_byzantine",
 ]

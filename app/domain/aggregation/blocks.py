@@ -9,12 +9,13 @@ is some units in the last place (Higham, "The accuracy of floating point summati
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.domain.aggregation.statistics import learnt
 from app.domain.aggregation.updates import Parameters, is_floating
 
 Block = npt.NDArray[Any]
@@ -50,9 +51,10 @@ class Updates:
     Args:
         model: the parameters that training started from; its order is that of the blocks.
         parameters: one set for each update.
-        clip_norm: the largest Euclidean norm, over all tensors, that the difference between an update and `model` may
-            have; a longer one is shortened to it (McMahan et al., "Learning differentially private recurrent language
-            models", 2018).
+        clip_norm: the largest Euclidean norm, over all tensors that are learnt, that the difference between an update
+            and `model` may have; a longer one is shortened to it (McMahan et al., "Learning differentially private
+            recurrent language models", 2018). Statistics and integers are neither counted nor shortened.
+        statistics: patterns for more names of statistics; see `learnt`.
         release: called now and then between blocks; a caller that maps files gives their memory back.
     """
 
@@ -62,12 +64,14 @@ class Updates:
         parameters: Sequence[Parameters],
         *,
         clip_norm: float = math.inf,
+        statistics: Collection[str] = (),
         release: Callable[[], None] = _keep,
     ) -> None:
         self.model = model
+        self.learnt = learnt(model, statistics)
         self._parameters = parameters
         self._release = release
-        self._scales = [1.0] * len(parameters)
+        self._scales = self._unscaled = [1.0] * len(parameters)
         if clip_norm < math.inf:
             self._scales = [_scale(math.sqrt(squared), clip_norm) for squared in self._squared_norms()]
 
@@ -90,7 +94,7 @@ class Updates:
 
     def one(self, index: int, name: str, rows: slice) -> Double:
         """What update `index` says, clipped, in float64."""
-        value, scale = values(self._parameters[index], name, rows), self._scales[index]
+        value, scale = values(self._parameters[index], name, rows), self._scales_of(name)[index]
         if scale == 1.0:
             return value
         now = values(self.model, name, rows)
@@ -110,20 +114,26 @@ class Updates:
             dtype, weights, divisor = np.promote_types(tensor.dtype, np.float32), [one / total for one in weights], 1.0
         else:
             dtype, divisor = np.dtype(np.float64), total
+        scales = self._scales_of(name)
         mean, product = np.zeros(rows.stop - rows.start, dtype), np.empty(rows.stop - rows.start, dtype)
-        for parameters, weight, scale in zip(self._parameters, weights, self._scales, strict=True):
+        for parameters, weight, scale in zip(self._parameters, weights, scales, strict=True):
             if weight * scale > 0.0:
                 np.multiply(parameters[name].reshape(-1)[rows], dtype.type(weight * scale), out=product)
                 mean += product
-        stay = sum(weight * (1.0 - scale) for weight, scale in zip(weights, self._scales, strict=True))
+        stay = sum(weight * (1.0 - scale) for weight, scale in zip(weights, scales, strict=True))
         if stay > 0.0:  # what clipping took away stands for the model as it was
             mean += np.multiply(tensor.reshape(-1)[rows], dtype.type(stay), out=product)
         return mean if divisor == 1.0 else np.divide(mean, divisor, out=mean)
+
+    def _scales_of(self, name: str) -> Sequence[float]:
+        return self._scales if name in self.learnt else self._unscaled
 
     def _squared_norms(self) -> list[float]:
         squared = [0.0] * len(self)
         with np.errstate(over="ignore"):
             for name, rows in self.blocks():
+                if name not in self.learnt:
+                    continue
                 now = values(self.model, name, rows)
                 for index in range(len(self)):
                     squared[index] += squared_length(self.one(index, name, rows) - now)

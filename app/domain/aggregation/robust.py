@@ -17,11 +17,20 @@ from app.domain.aggregation.blocks import Block, Combine, Updates, squared_lengt
 from app.domain.aggregation.mean import weighted_mean
 from app.domain.trainings import Aggregation
 
-BYZANTINE_CLIENTS = 1
-TRIM_FRACTION = 0.1
+BYZANTINE_SHARE = 0.25  # of the updates, that the rules stand where a training does not say how many
+TRIM_FRACTION = 0.25  # at each end
 MOST_STEPS = 50  # of Weiszfeld's algorithm; each reads all updates once
 TOLERANCE = 1e-9  # of the sum of distances, relative: a step that gains less is the last
 NEAR = 1e-6  # distances below it count as it
+
+
+def usual_byzantine(count: int) -> int:
+    """How many hostile ones of `count` updates krum is to stand where the training does not say.
+
+    A quarter, rounded up, as far as krum can with so many updates; and at least one, so that too few of them are an
+    error instead of a rule that protects from nobody.
+    """
+    return max(1, min(math.ceil(BYZANTINE_SHARE * count), (count - 3) // 2))
 
 
 def shortage(rule: Aggregation, count: int, byzantine: int) -> str | None:

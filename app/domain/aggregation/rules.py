@@ -10,16 +10,17 @@ import numpy.typing as npt
 from app.domain.aggregation.blocks import Block, Combine, Updates
 from app.domain.aggregation.mean import WEIGHTS, weighted_mean
 from app.domain.aggregation.robust import (
-    BYZANTINE_CLIENTS,
     TRIM_FRACTION,
     geometric_median,
     krum,
     median,
     shortage,
     trimmed_mean,
+    usual_byzantine,
 )
 from app.domain.aggregation.server import Optimiser, optimiser
 from app.domain.aggregation.updates import Parameters, UpdateFacts, is_floating
+from app.domain.aggregation.weights import bounded
 from app.domain.errors import UnusableRound
 from app.domain.trainings import Aggregation, TrainingConfig
 
@@ -58,7 +59,7 @@ def next_model(
     Raises:
         UnusableRound: there are too few updates for the rule, or none has a weight.
     """
-    step = optimiser(config, updates.model, before, state)
+    step = optimiser(config, updates.model, updates.learnt, before, state)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
         combine = combination(config, updates, facts)
     return NextModel(_blocks(updates, combine, step), step)
@@ -76,15 +77,15 @@ def combination(config: TrainingConfig, updates: Updates, facts: Sequence[Update
     """The training's rule over these updates. Raises `UnusableRound` where they are too few or have no weight."""
     rule = config.aggregation
     if rule in WEIGHTS:
-        return weighted_mean(updates, [WEIGHTS[rule](fact) for fact in facts])
-    if problem := shortage(rule, len(updates), byzantine_clients(config)):
+        return weighted_mean(updates, bounded([WEIGHTS[rule](fact) for fact in facts], config))
+    if problem := shortage(rule, len(updates), byzantine_clients(config, len(updates))):
         raise UnusableRound(problem)
     return ROBUST[rule](updates, config)
 
 
-def byzantine_clients(config: TrainingConfig) -> int:
-    """How many hostile updates a training's rule is to stand."""
-    return int(config.hyperparameter("server_byzantine_clients", BYZANTINE_CLIENTS))
+def byzantine_clients(config: TrainingConfig, count: int) -> int:
+    """How many hostile ones of `count` updates a training's rule is to stand."""
+    return int(config.hyperparameter("server_byzantine_clients", usual_byzantine(count)))
 
 
 def _trimmed_mean(updates: Updates, config: TrainingConfig) -> Combine:
@@ -92,11 +93,11 @@ def _trimmed_mean(updates: Updates, config: TrainingConfig) -> Combine:
 
 
 def _krum(updates: Updates, config: TrainingConfig) -> Combine:
-    return krum(updates, byzantine_clients(config), keep=1)
+    return krum(updates, byzantine_clients(config, len(updates)), keep=1)
 
 
 def _multi_krum(updates: Updates, config: TrainingConfig) -> Combine:
-    byzantine = byzantine_clients(config)
+    byzantine = byzantine_clients(config, len(updates))
     return krum(updates, byzantine, keep=len(updates) - byzantine - 2)
 
 

@@ -7,11 +7,11 @@ With the round's difference d = mean - w and the rate eta:
 - fedadam, fedyogi, fedadagrad (Reddi et al., "Adaptive federated optimization", 2021): w + eta * m / (sqrt(v) + tau),
   m = beta_1 * m + (1 - beta_1) * d. Their memory is m, at first 0, and v, at first tau^2, for each value.
 
-Fedavgm moves every tensor. The adaptive ones move floating-point tensors, whose steps have about the same length
-whatever the scale of d; integers and booleans, which count something, take the mean.
+All of them move the tensors that are learnt (`statistics`), the adaptive ones in steps of about the same length
+whatever the scale of d. Running statistics, integers and booleans, which measure or count something, take the mean.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain.aggregation.blocks import Block, Double, values
-from app.domain.aggregation.updates import Parameters, is_floating
+from app.domain.aggregation.updates import Parameters
 from app.domain.errors import UnusableRound
 from app.domain.trainings import Aggregation, TrainingConfig
 
@@ -54,14 +54,17 @@ class TakeMean:
 
 @dataclass(frozen=True, slots=True)
 class Momentum:
-    """`before` is the model before `model`, None in the first round."""
+    """`before` is the model before `model`, None in the first round; `learnt` names the tensors that it moves."""
 
     model: Parameters
+    learnt: Collection[str]
     before: Parameters | None
     rate: float
     momentum: float
 
     def step(self, name: str, rows: slice, mean: Block) -> Block:
+        if name not in self.learnt:
+            return mean
         now = values(self.model, name, rows)
         past = now if self.before is None else values(self.before, name, rows)
         return now + (self.rate * (mean - now) + self.momentum * (now - past))
@@ -100,7 +103,9 @@ class Adaptive:
         UnusableRound: a moment is no longer finite (from `step`).
     """
 
-    def __init__(self, config: TrainingConfig, model: Parameters, state: Parameters | None) -> None:
+    def __init__(
+        self, config: TrainingConfig, model: Parameters, learnt: Collection[str], state: Parameters | None
+    ) -> None:
         self._take_in, momentum = ADAPTIVE[config.aggregation]
         self._rate = config.hyperparameter("server_learning_rate", ADAPTIVE_RATE)
         self._momentum = config.hyperparameter("server_momentum", momentum)
@@ -111,7 +116,7 @@ class Adaptive:
         self._next: dict[str, npt.NDArray[Any]] = {
             moment + name: np.empty(tensor.shape, np.promote_types(tensor.dtype, np.float32))
             for name, tensor in model.items()
-            if is_floating(tensor.dtype)
+            if name in learnt
             for moment in (FIRST, SECOND)
         }
 
@@ -141,12 +146,16 @@ class Adaptive:
 
 
 def optimiser(
-    config: TrainingConfig, model: Parameters, before: Parameters | None, state: Parameters | None
+    config: TrainingConfig,
+    model: Parameters,
+    learnt: Collection[str],
+    before: Parameters | None,
+    state: Parameters | None,
 ) -> Optimiser:
-    """What the training's aggregation asks for."""
+    """What the training's aggregation asks for; it moves the tensors that are `learnt`."""
     if config.aggregation in ADAPTIVE:
-        return Adaptive(config, model, state)
+        return Adaptive(config, model, learnt, state)
     if config.aggregation == "fedavgm":
         rate = config.hyperparameter("server_learning_rate", RATE)
-        return Momentum(model, before, rate, config.hyperparameter("server_momentum", MOMENTUM))
+        return Momentum(model, learnt, before, rate, config.hyperparameter("server_momentum", MOMENTUM))
     return TakeMean()

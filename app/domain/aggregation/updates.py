@@ -1,6 +1,6 @@
 """What comes with an update, and what makes one fit to be aggregated."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from app.domain.errors import Invalid, UpdateRejected
 
 Parameters = Mapping[str, npt.NDArray[Any]]
 
-PLAUSIBLE_FACTOR = 10  # more examples than this many times the registered data size are not believed
+PLAUSIBLE_FACTOR = 1.5  # more examples than this many times the registered data size are not believed
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _CHECKED_BYTES = 1 << 20  # of a tensor, at a time
@@ -45,7 +45,9 @@ def check_model(parameters: Parameters) -> None:
 def check_examples(num_examples: int, data_size: int) -> None:
     """Raise `UpdateRejected` where a client of `data_size` samples speaks for more than it can have."""
     if num_examples > PLAUSIBLE_FACTOR * data_size:
-        raise UpdateRejected(f"num_examples is not plausible: more than {PLAUSIBLE_FACTOR} x data_size {data_size}")
+        raise UpdateRejected(
+            f"num_examples is not plausible: {num_examples} is more than {PLAUSIBLE_FACTOR} x data_size {data_size}"
+        )
 
 
 def check_update(
@@ -85,16 +87,6 @@ def _is_finite(tensor: npt.NDArray[Any], release: Callable[[], None] = lambda: N
             return False
         release()
     return True
-
-
-def mean_by_examples(measured: Iterable[UpdateFacts]) -> tuple[float, float] | None:
-    """Accuracy and loss over everything that was measured, each client counted by its examples; None of nothing."""
-    results = list(measured)
-    examples = sum(result.num_examples for result in results)
-    if examples == 0:
-        return None
-    accuracy = sum(result.num_examples * result.accuracy for result in results) / examples
-    return accuracy, sum(result.num_examples * result.loss for result in results) / examples
 
 
 def update_quality(loss: float) -> float:

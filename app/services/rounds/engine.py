@@ -10,7 +10,6 @@ Killed anywhere, the next owner calls `drive` with the round as it is stored, an
 `Fenced` from the ledger means that somebody else drives by now: it passes through, and nothing more is written.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Collection
 
@@ -32,6 +31,8 @@ from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.participants import Participants, Phase
 from app.store.database import Database
 from app.store.leases import Lease
+from app.threads import in_thread
+from app.wire.sizes import EVALUATION, fit_size
 from app.wire.tasks import TaskKind, TaskResult
 
 ASKED_FOR_A_MODEL = 3  # clients that are asked for initial parameters, one after the other, within the deadline
@@ -69,7 +70,7 @@ class RoundEngine:
             async with self._db.read() as tx:
                 training = await tx.trainings.get(value.training_id)
             value = await steps[value.status](lease, training, value)
-        await asyncio.to_thread(self._files.spool(value).clear)
+        await in_thread("files", self._files.spool(value).clear)
         return value
 
     async def call_off(self, value: Round) -> None:
@@ -80,12 +81,12 @@ class RoundEngine:
             async with self._db.read() as tx:
                 training = await tx.trainings.get(value.training_id)
             self._participants.forget(await self._evaluators(training, value), value, "evaluate")
-        await asyncio.to_thread(self._files.spool(value).clear)
+        await in_thread("files", self._files.spool(value).clear)
 
     async def _select(self, lease: Lease, training: Training, value: Round) -> Round:
         try:
             model = training.model or await self._initial_model(lease, training, value)
-            size = (await asyncio.to_thread(self._files.models.path, model)).stat().st_size
+            size = (await in_thread("files", self._files.models.path, model)).stat().st_size
             while True:
                 fleet, selection = await self._plan(training, value, size)
                 with contextlib.suppress(PlanOvertaken):
@@ -133,7 +134,7 @@ class RoundEngine:
             since = await tx.now()
         await self._recover(training, value)
         try:
-            stored, state = await asyncio.to_thread(self._files.aggregate, training.config, value, base, spool)
+            stored, state = await in_thread("aggregation", self._files.aggregate, training.config, value, base, spool)
         except UnusableRound as error:
             value = await self._ledger.abandoned(lease, value, str(error))
         except NotFound as error:
@@ -159,14 +160,14 @@ class RoundEngine:
                 deadline=phase.deadline,
                 grace_seconds=policy.grace_seconds,
             )
-        average = mean_by_examples(facts(result) for result in measured.values())
+        average = mean_by_examples((facts(result) for result in measured.values()), training.config)
         value = await self._ledger.measured(lease, value, average, extra_bytes=phase.traffic)
         self._participants.forget(evaluators, value, "evaluate")
         return value
 
     async def _recover(self, training: Training, value: Round) -> None:
         """Ask agents again for updates that the spool lacks: it may be another machine's, or have been emptied."""
-        lost = await asyncio.to_thread(self._files.lost, value)
+        lost = await in_thread("files", self._files.lost, value)
         if not lost:
             return
         now = self._clock.now()
@@ -186,11 +187,13 @@ class RoundEngine:
     async def _phase(
         self, training: Training, value: Round, kind: TaskKind, model: str | None, *, tasks: int, deadline: float
     ) -> Phase:
+        loaded = await in_thread("files", self._files.load, model or "")
         return Phase(
             value=value,
             kind=kind,
             config=training.config,
-            model=await asyncio.to_thread(self._files.load, model or ""),
+            model=loaded,
+            size=await in_thread("files", fit_size, loaded) if kind == "fit" else EVALUATION,
             spool=self._files.spool(value),
             budget=RetryBudget.of(tasks),
             deadline=deadline,

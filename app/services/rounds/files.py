@@ -23,8 +23,10 @@ from app.domain.trainings import TrainingConfig
 from app.services.rounds.uploads import check_offered
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back
 from app.store.models import ModelVersion
-from app.wire.codec import Packed, arrange, header, pieces, unpack
+from app.wire.codec import Packed, arrange, pieces, unpack
 from app.wire.errors import WireError
+from app.wire.headers import header
+from app.wire.sizes import AnswerSize
 from app.wire.tasks import TaskResult, read_encoding, read_result
 
 UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
@@ -72,11 +74,13 @@ class RoundFiles:
         check_model(unpack(file)[0].parameters())
         return self.models.write([file])
 
-    def check(self, spool: ModelStore, update: StoredFile, model: Packed, data_size: int) -> TaskResult:
+    def check(
+        self, spool: ModelStore, update: StoredFile, model: Packed, size: AnswerSize, data_size: int
+    ) -> TaskResult:
         """What the agent says of an update that may be aggregated. Raises `UpdateRejected`."""
         mapped = spool.map(update.sha256)
         try:
-            packed, metadata = unpack(mapped)
+            packed, metadata = unpack(mapped, size.header_bytes)
             result = read_result(metadata)
             encoding = read_encoding(metadata)
         except WireError as error:
@@ -93,10 +97,10 @@ class RoundFiles:
         after = unpack(mapped)[0].parameters()
         return sketch(model.parameters(), after, release=lambda: give_back(mapped))
 
-    def measurement(self, spool: ModelStore, answer: StoredFile, data_size: int) -> TaskResult:
+    def measurement(self, spool: ModelStore, answer: StoredFile, size: AnswerSize, data_size: int) -> TaskResult:
         """What an agent measured in an evaluation. Raises `UpdateRejected`."""
         try:
-            result = read_result(unpack(spool.map(answer.sha256))[1])
+            result = read_result(unpack(spool.map(answer.sha256), size.header_bytes)[1])
         except WireError as error:
             raise UpdateRejected(str(error)) from error
         check_examples(result.num_examples, data_size)
@@ -106,7 +110,7 @@ class RoundFiles:
         """Received updates that are not in the spool."""
         spool = self.spool(value)
         received = [part for part in value.participations if part.status == "received"]
-        return [part for part in received if part.update is None or not spool.has(part.update)]
+        return [part for part in received if part.update is None or not spool.within(part.client_id).has(part.update)]
 
     def aggregate(
         self, config: TrainingConfig, value: Round, base: ModelVersion, spool: ModelStore
@@ -121,7 +125,7 @@ class RoundFiles:
             NotFound: the spool lacks an update.
         """
         received = sorted((p for p in value.participations if p.status == "received"), key=lambda p: p.client_id)
-        updates = [unpack(spool.map(part.update or ""))[0] for part in received]
+        updates = [unpack(spool.within(part.client_id).map(part.update or ""))[0] for part in received]
         model, state = self.load(base.sha256), self._state(base)
         before = None if base.parent is None else self.load(base.parent)
         read = [file.block for file in (model, before, state, *updates) if file is not None]
@@ -133,6 +137,7 @@ class RoundFiles:
                 {name: parameters[name] for name in layout},
                 [update.parameters() for update in updates],
                 clip_norm=config.hyperparameter("server_clip_norm", math.inf),
+                statistics=config.statistics,
                 release=lambda: give_back(*read),
             ),
             [_reported(part) for part in received],

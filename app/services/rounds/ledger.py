@@ -29,6 +29,7 @@ from app.store.model_store import StoredFile
 from app.store.models import ModelVersion
 from app.store.selections import packed
 from app.store.transaction import Transaction
+from app.threads import in_thread
 
 Settled = tuple[Round, Participation, TaskRun]
 
@@ -85,7 +86,7 @@ class RoundLedger:
         Raises:
             PlanOvertaken: a selected client was removed, or another training has taken it, since the fleet was read.
         """
-        document = await asyncio.to_thread(packed, selection)
+        document = await in_thread("administration", packed, selection)
         async with self.owned(lease) as tx:
             training = await tx.trainings.get(value.training_id)
             present = await tx.clients.lock(selection.client_ids)

@@ -24,22 +24,29 @@ from app.services.rounds.uploads import Expanded, full_update
 from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
+from app.threads import in_thread
 from app.wire.codec import Packed
-from app.wire.compression import IDENTITY
+from app.wire.compression import IDENTITY, largest
 from app.wire.errors import WireError
+from app.wire.sizes import AnswerSize
 from app.wire.tasks import Task, TaskKind, TaskResult, task_id
 
 FORGET_SECONDS = 10.0
+NO_MEMORY = "the server did not have the memory to read its answer"
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What all tasks of one phase share. `deadline` is in unix seconds, `runs` are by client."""
+    """What all tasks of one phase share. `deadline` is in unix seconds, `runs` are by client.
+
+    `size` is what an answer may have; each client's lies in a place of its own in `spool`.
+    """
 
     value: Round
     kind: TaskKind
     config: TrainingConfig
     model: Packed
+    size: AnswerSize
     spool: ModelStore
     budget: RetryBudget
     deadline: float
@@ -62,7 +69,13 @@ class Phase:
             update_encoding=self.uploads.encoding,
         )
         accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
-        return Assignment(client, task, self.model, self.spool, accept)
+        return Assignment(
+            client, task, self.model, self.place(client.id), accept, largest(self.size.file_bytes, accept)
+        )
+
+    def place(self, client_id: str) -> ModelStore:
+        """Where the answer of one client is kept, until it is refused or the round has ended."""
+        return self.spool.within(client_id)
 
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its result was rejected."""
@@ -73,13 +86,24 @@ class Phase:
         """How updates may come; measurements are small."""
         return self.config.uploads if self.kind == "fit" else Uploads()
 
-    async def full_update(self, upload: StoredFile, coding: str) -> Expanded:
+    async def full_update(self, client_id: str, upload: StoredFile, coding: str) -> Expanded:
         """An upload in full; see `full_update`. Raises `UpdateRejected`."""
         if self.uploads == Uploads():
             return Expanded(upload, "full")
-        return await asyncio.to_thread(
-            full_update, self.spool, upload, self.model, encoding=self.uploads.encoding, coding=coding
+        return await in_thread(
+            "checks",
+            full_update,
+            self.place(client_id),
+            upload,
+            self.model,
+            self.size,
+            encoding=self.uploads.encoding,
+            coding=coding,
         )
+
+    async def drop(self, client_id: str) -> None:
+        """Remove what a client sent: nobody wants it."""
+        await in_thread("files", self.place(client_id).clear)
 
 
 class Participants:
@@ -116,15 +140,20 @@ class Participants:
         """
         if not await self._breakers.admit(client.id, patience, force=force):
             raise AgentFailed(f"the breaker of client {client.id!r} is not closed")
+        place = spool.within(client.id)
         try:
             async with asyncio.timeout(patience):
-                received = await self._caller.initial_model(client.profile, spool)
+                received = await self._caller.initial_model(client.profile, place)
             since = await self._ledger.now()
-            stored = await asyncio.to_thread(self._files.adopt_initial, spool, received)
+            stored = await in_thread("files", self._files.adopt_initial, place, received)
         except (AgentFailed, Invalid, WireError, TimeoutError) as error:
             reason = str(error) or "did not answer in time"
             await self._breakers.fail(client.id, _failure(value, "initial model", reason))
             raise AgentFailed(f"client {client.id!r}: {reason}") from error
+        except MemoryError as error:
+            raise AgentFailed(f"client {client.id!r}: {NO_MEMORY}") from error
+        finally:
+            await in_thread("files", place.clear)
         if client.breaker.state != "closed":
             await self._breakers.succeed(client.id)
         return stored, since
@@ -141,8 +170,13 @@ class Participants:
             run.reason = "the client was removed"
         else:
             phase.runs[client.id] = run
-            await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
-            part = await self._checked(phase, part, client, run)
+            try:
+                await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
+                part = await self._checked(phase, part, client, run)
+            except MemoryError:
+                run.file, run.reason = None, NO_MEMORY
+            if part.status != "received":
+                await phase.drop(client.id)
         if part.status != "received":
             part = replace(part, status="rejected" if run.file is not None else "failed", reason=run.reason)
         part = replace(
@@ -162,8 +196,10 @@ class Participants:
         await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
         if run.file is None:
             return None
-        with contextlib.suppress(UpdateRejected):
-            await phase.full_update(run.file, run.coding)
+        try:
+            await phase.full_update(client.id, run.file, run.coding)
+        except (UpdateRejected, MemoryError):
+            await phase.drop(client.id)
         return self._clock.now()
 
     async def evaluate(self, phase: Phase, client: Client, measured: dict[str, TaskResult]) -> float | None:
@@ -175,10 +211,17 @@ class Participants:
             if run.file is None:
                 return None
             data_size = client.profile.data_size
-            measured[client.id] = await asyncio.to_thread(self._files.measurement, phase.spool, run.file, data_size)
+            measured[client.id] = await in_thread(
+                "checks", self._files.measurement, phase.place(client.id), run.file, phase.size, data_size
+            )
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)))
             return None
+        except MemoryError:
+            run.reason = NO_MEMORY
+            return None
+        finally:
+            await phase.drop(client.id)
         if run.attempts > 1 or client.breaker.consecutive_failures:
             await self._breakers.succeed(client.id)
         return self._clock.now()
@@ -220,15 +263,17 @@ class Participants:
             return part
         data_size = client.profile.data_size
         try:
-            update, run.encoding = await phase.full_update(run.file, run.coding)
-            result = await asyncio.to_thread(self._files.check, phase.spool, update, phase.model, data_size)
+            update, run.encoding = await phase.full_update(client.id, run.file, run.coding)
+            result = await in_thread(
+                "checks", self._files.check, phase.place(client.id), update, phase.model, phase.size, data_size
+            )
         except UpdateRejected as error:
             run.reason = str(error)
             await self._breakers.fail(client.id, phase.failure(run.reason))
             return part
         run.train_seconds, run.quality = result.train_seconds, update_quality(result.loss)
         if client.profile.data_distribution is None:
-            run.sketch = await asyncio.to_thread(self._files.sketch, phase.spool, update, phase.model)
+            run.sketch = await in_thread("checks", self._files.sketch, phase.place(client.id), update, phase.model)
         return replace(
             part,
             status="received",

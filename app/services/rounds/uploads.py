@@ -2,7 +2,8 @@
 
 The update in full is a file of the spool like one that came in full, under a SHA-256 of its own. The same upload and
 the same base model give the same bytes, so that an owner elsewhere that asks the agent again gets the same file.
-Whatever is wrong with an upload is a reason to reject it. It blocks: call it from a thread.
+Whatever is wrong with an upload is a reason to reject it. A file of the spool is removed as soon as the next one has
+been made of it, so that there are never more than two. It blocks: call it from a thread.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,15 +14,15 @@ from app.domain.errors import UpdateRejected
 from app.domain.trainings import UpdateEncoding
 from app.store.model_store import ModelStore, StoredFile, give_back
 from app.wire import tasks
-from app.wire.codec import Packed, header, unpack
+from app.wire.codec import Packed, unpack
 from app.wire.compression import IDENTITY, decompressed
 from app.wire.differences import check_encoded, expand
 from app.wire.errors import WireError
+from app.wire.headers import header
+from app.wire.sizes import AnswerSize
 from app.wire.tasks import EncodingName, read_encoding, read_result, result_metadata
 
 Piece = TypeVar("Piece", bytes, memoryview)
-
-HEADER_ROOM = 1 << 20  # bytes that a compressed upload may hold beside the model's tensors and four of its headers
 
 
 class Expanded(NamedTuple):
@@ -32,14 +33,15 @@ class Expanded(NamedTuple):
 
 
 def full_update(
-    spool: ModelStore, upload: StoredFile, base: Packed, *, encoding: UpdateEncoding, coding: str
+    spool: ModelStore, upload: StoredFile, base: Packed, size: AnswerSize, *, encoding: UpdateEncoding, coding: str
 ) -> Expanded:
     """The update in full.
 
     Args:
-        spool: where the upload is, and the result will be.
+        spool: where the upload is, and nothing else that is still wanted; the result will be there.
         upload: the body as it came.
         base: the model that training began with.
+        size: what the upload may have, once it is not compressed any more.
         encoding: what was offered.
         coding: the content coding that the body came in.
 
@@ -48,11 +50,11 @@ def full_update(
     """
     try:
         if coding != IDENTITY:
-            limit = len(base.block) + 4 * len(header(base.layout)) + HEADER_ROOM
             body = spool.map(upload.sha256)
-            upload = spool.write(_released(decompressed(body, limit), [body]))
+            content = spool.write(_released(decompressed(body, size.file_bytes), [body]))
+            upload = _in_place_of(upload, content, spool)
         mapped = spool.map(upload.sha256)
-        sent, metadata = unpack(mapped)
+        sent, metadata = unpack(mapped, size.header_bytes)
         said = read_encoding(metadata)
         if said.name == "full":
             return Expanded(upload, said.name)
@@ -62,13 +64,20 @@ def full_update(
     except WireError as error:
         raise UpdateRejected(str(error)) from error
     whole = _released(expand(sent, said, base), [mapped, base.block])
-    return Expanded(spool.write(chain([top], whole)), said.name)
+    return Expanded(_in_place_of(upload, spool.write(chain([top], whole)), spool), said.name)
 
 
 def check_offered(said: tasks.UpdateEncoding, offered: UpdateEncoding) -> None:
     """Raise `UpdateRejected` where an update is encoded as nobody asked for."""
     if said.name not in {"full", offered}:
         raise UpdateRejected(f"it is encoded as {said.name}, which was not offered")
+
+
+def _in_place_of(old: StoredFile, new: StoredFile, spool: ModelStore) -> StoredFile:
+    """Give the new file, and remove the old one."""
+    if old != new:
+        spool.remove(old.sha256)
+    return new
 
 
 def _released(pieces: Iterable[Piece], maps: Sequence[memoryview]) -> Iterator[Piece]:

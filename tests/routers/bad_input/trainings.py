@@ -38,6 +38,8 @@ HYPERPARAMETERS: list[Case] = [
     *one("server_second_momentum", True, "7", 1, -0.1),
     *one("server_adaptivity", True, "7", 0, -0.1),
     *one("server_clip_norm", True, "7", 0, -0.1, 1e300),
+    *one("server_largest_multiple", True, "7", 0.9, 1e13),
+    *one("server_largest_share", True, "7", 0, 0.001, 1.1),
     *one("server_trim_fraction", True, "7", 0, 0.5, -0.1),
     *one("server_byzantine_clients", True, "7", 1.5, -1, 10**6),
     *one("mine", *SCALAR_TROUBLE),
@@ -80,6 +82,10 @@ TRAINING: list[Case] = [
             *one("unknown", 1),
         ],
     ),
+    *one("statistics", None, 7, "x", {}, ["x"] * 65),
+    ({"statistics": ["a\0"]}, "/statistics/0"),
+    ({"statistics": ["a", ""]}, "/statistics/1"),
+    ({"statistics": ["x" * 257]}, "/statistics/0"),
     ({"aggregation": "krum", "selection": {"min_clients": 1, "max_clients": 4}}, "/selection/max_clients"),
     (
         {"aggregation": "multi_krum", "hyperparameters": {"server_byzantine_clients": 14}},  # 31 of at most 30

@@ -28,7 +28,7 @@ def test_the_order_of_arrival_does_not_show_in_the_bytes(files: RoundFiles, rule
     parts = []
     for client_id in "abcdef":
         drawn = rng.standard_normal(3).astype(np.float32)
-        stored = spool.write([encode({"w": drawn, "h": np.zeros((2, 0), np.float16)})])
+        stored = spool.within(client_id).write([encode({"w": drawn, "h": np.zeros((2, 0), np.float16)})])
         parts.append(
             Participation(
                 client_id=client_id,

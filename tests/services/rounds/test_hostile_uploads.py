@@ -8,12 +8,15 @@ import pytest
 
 from app.domain.trainings import Uploads
 from app.wire.codec import encode
+from app.wire.sizes import ROOM
 from app.wire.tasks import UpdateEncoding as Encoding
 from app.wire.tasks import result_metadata
-from tests.planes import Adder, plane, policy
-from tests.services.courses import parts
+from tests.planes import Adder, plane, policy, until
+from tests.services.courses import parts, statuses
 from tests.services.rounds.foreign import BOTH, CODES, HONEST, INT8, RESULT, SCALES, STEP, Foreign, encoded, join, zstd
 
+WHOLE = encode({"w": np.full(3, STEP, np.float32)}, result_metadata(RESULT))
+LARGE = encode({}, {"nested": "[]," * 500_000})
 WRONG_SCALES = json.dumps({"name": "int8", "scales": {"w": -0.5}})
 
 HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
@@ -74,7 +77,7 @@ HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
     ),
     "more examples than it can have": (
         INT8,
-        encoded(CODES, Encoding(name="int8", scales=SCALES), RESULT.model_copy(update={"num_examples": 101})),
+        encoded(CODES, Encoding(name="int8", scales=SCALES), RESULT.model_copy(update={"num_examples": 16})),
         None,
         "rejected",
         "num_examples is not plausible",
@@ -89,6 +92,11 @@ HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
     "zstd that is cut short": (BOTH, zstd(HONEST)[:-1], "zstd", "rejected", "its zstd body is cut short"),
     "zstd that goes on": (BOTH, zstd(HONEST) + b"x", "zstd", "rejected", "its zstd body goes on behind its frame"),
     "a bomb": (BOTH, zstd(HONEST + bytes(100_000_000)), "zstd", "rejected", "its zstd body holds more than "),
+    "a header of megabytes": (Uploads(), LARGE, None, "failed", "sent a body of more than "),
+    "a header of megabytes in zstd": (BOTH, zstd(LARGE), "zstd", "rejected", "its zstd body holds more than "),
+    "a name of megabytes": (
+        BOTH, zstd(encode({"w" * 60_000: np.zeros(3, np.float32)}, {})), "zstd", "rejected", "of at most 256 characters"
+    ),
     "another coding": (
         BOTH, HONEST, "gzip", "failed", "answered with Content-Encoding 'gzip', which is not accepted"
     ),
@@ -107,7 +115,80 @@ async def test_a_hostile_upload_leaves_no_trace(sqlite_url: str, tmp_path: Path,
         assert (value.status, parts(value)["good"].status, bad.status) == ("completed", "received", status)
         assert reason in (bad.reason or "")
         assert bad.update is None
+        assert len(bad.reason or "") <= 300
+        assert (bad.reason or "").isprintable()
         assert await running.weight(training_id) == STEP
+        assert (await running.system.clients.get("bad")).breaker.consecutive_failures >= 1
+
+
+class Looking(Adder):
+    """Looks, once another's update was refused, at what lies in the spool."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(STEP)
+        self._directory = directory
+
+    def lying(self) -> int:
+        """Bytes of the files in the spool."""
+        return sum(path.stat().st_size for path in self._directory.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("uploads", "body", "headers"),
+    [
+        (Uploads(), encoded({"w": np.full(3, np.nan, np.float32)}, Encoding(name="full")), {}),
+        (BOTH, zstd(HONEST + b"x"), {"Content-Encoding": "zstd"}),
+        (BOTH, zstd(HONEST)[:-1], {"Content-Encoding": "zstd"}),
+        (INT8, encoded(CODES, Encoding(name="int8", scales={"w": 3e38})), {}),
+    ],
+    ids=["in full", "zstd", "cut", "expanded"],
+)
+async def test_a_refused_upload_is_removed_at_once(
+    sqlite_url: str, tmp_path: Path, uploads: Uploads, body: bytes, headers: dict[str, str]
+) -> None:
+    good = Looking(tmp_path / "spool")
+    good.open.clear()
+    async with plane(tmp_path, sqlite_url, {"good": good, "bad": Adder()}) as running:
+        join(running, "bad", Foreign(lambda *_: (body, headers)))
+        training_id = await running.create(uploads=uploads, round_policy=policy(quorum=0.5), evaluation_clients=0)
+        number = await running.system.trainings.run_round(training_id)
+
+        async def is_refused() -> bool:
+            await running.drive()
+            return statuses(await running.round(training_id, number)).get("bad") == "rejected"
+
+        await until(is_refused)
+        assert good.lying() == 0
+        good.open.set()
+        assert (await running.ended(training_id, number)).status == "completed"
+
+
+async def test_a_refused_upload_does_not_take_the_same_bytes_from_another_client(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """Two clients send the same file, which is plausible for only one of them."""
+    async with plane(tmp_path, sqlite_url, {"large": Adder(examples=1000), "small": Adder()}) as running:
+        update = encode(
+            {"w": np.ones(3, np.float32)}, result_metadata(RESULT.model_copy(update={"num_examples": 1000}))
+        )
+        agents = [Foreign(lambda *_: (update, {})) for _ in range(2)]
+        for client_id, agent in zip(("large", "small"), agents, strict=True):
+            join(running, client_id, agent)
+        training_id = await running.create(round_policy=policy(quorum=0.5), evaluation_clients=0)
+        value = await running.run_round(training_id)
+        assert statuses(value) == {"large": "received", "small": "rejected"}
+        assert await running.weight(training_id) == 1.0
+        assert [len(agent.tasks) for agent in agents] == [1, 1], "nobody was asked for it again"
+
+
+async def test_an_answer_to_an_evaluation_holds_no_tensors(sqlite_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, sqlite_url, {"good": Adder(STEP), "bad": Adder(STEP)}) as running:
+        large = encode({}, {**result_metadata(RESULT), "x": "x" * ROOM})
+        join(running, "bad", Foreign(lambda *_: (WHOLE, {}), evaluation=large))
+        training_id = await running.create()
+        value = await running.run_round(training_id)
+        assert statuses(value) == {"good": "received", "bad": "received"}
+        assert value.average_accuracy == pytest.approx(STEP / 10)  # of the good one alone
         assert (await running.system.clients.get("bad")).breaker.consecutive_failures >= 1
 
 

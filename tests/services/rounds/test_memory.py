@@ -16,7 +16,8 @@ from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.files import RoundFiles
 from app.store.model_store import ModelStore
-from app.wire.codec import header, TensorSpec
+from app.wire.headers import TensorSpec, header
+from app.wire.sizes import fit_size
 from app.wire.tasks import TaskResult, result_metadata
 from tests.store.samples import a_round, version
 
@@ -32,13 +33,13 @@ def file(number):
 files = RoundFiles(ModelStore(Path(sys.argv[1]) / "models", durable=False), Path(sys.argv[1]) / "spool")
 spool = files.spool(a_round())
 model = files.models.write(file(0))
-updates = [spool.write(file(number + 1)) for number in range(6)]
+updates = [spool.within(str(number)).write(file(number + 1)) for number in range(6)]
 Path("/proc/self/clear_refs").write_text("5")
 before = peak()
-for update in updates:
+for n, update in enumerate(updates):
     base = files.load(model.sha256)
-    files.check(spool, update, base, 10)
-    files.sketch(spool, update, base)
+    files.check(spool.within(str(n)), update, base, fit_size(base), 10)
+    files.sketch(spool.within(str(n)), update, base)
     del base
 parts = tuple(
     Participation(client_id=str(n), status="received", num_examples=1, loss=1.0, accuracy=1.0, update=update.sha256)

@@ -13,10 +13,11 @@ from app.agent import FitResult, Parameters, Task
 from app.domain.errors import UpdateRejected
 from app.domain.trainings import Compression, UpdateEncoding, Uploads
 from app.services.rounds.engine import RoundEngine
-from app.services.rounds.uploads import HEADER_ROOM, full_update
+from app.services.rounds.uploads import full_update
 from app.store.model_store import ModelStore
 from app.wire.codec import decode, encode, pack, unpack
 from app.wire.differences import encode_update
+from app.wire.sizes import fit_size
 from app.wire.tasks import UpdateEncoding as Encoding
 from app.wire.tasks import result_metadata
 from tests.planes import Adder, Plane, plane
@@ -151,7 +152,7 @@ def test_the_same_upload_becomes_the_same_file_anywhere(spool: ModelStore, tmp_p
         (spool, zstd(body), "zstd"),
         (ModelStore(tmp_path / "elsewhere"), body, "identity"),
     ]:
-        found.append(full_update(store, store.write([content]), base, encoding="int8", coding=coding))
+        found.append(full_update(store, store.write([content]), base, fit_size(base), encoding="int8", coding=coding))
     assert len(set(found)) == 1
     assert found[0].encoding == "int8"
     full, metadata = decode(spool.map(found[0].file.sha256))
@@ -166,18 +167,26 @@ def test_the_same_upload_becomes_the_same_file_anywhere(spool: ModelStore, tmp_p
 def test_a_compressed_upload_in_full_is_the_file_itself(spool: ModelStore) -> None:
     base = pack({"w": np.zeros(3, np.float32)})
     body = encode({"w": np.ones(3, np.float32)}, result_metadata(RESULT))
-    plain = spool.write([body])
     in_zstd = spool.write([zstd(body)])
-    assert full_update(spool, in_zstd, base, encoding="full", coding="zstd") == (plain, "full")
-    assert full_update(spool, plain, base, encoding="int8", coding="identity") == (plain, "full")
+    plain, encoding = full_update(spool, in_zstd, base, fit_size(base), encoding="full", coding="zstd")
+    assert (bytes(spool.map(plain.sha256)), encoding) == (body, "full")
+    assert full_update(spool, plain, base, fit_size(base), encoding="int8", coding="identity") == (plain, "full")
 
 
-def test_a_bomb_is_cut_near_the_models_size(spool: ModelStore, tmp_path: Path) -> None:
+def test_a_bomb_is_cut_near_the_models_size(spool: ModelStore) -> None:
     base = pack({"w": np.zeros(1000, np.float32)})
-    upload = spool.write([zstd(bytes(10 * HEADER_ROOM))])
+    upload = spool.write([zstd(bytes(1_000_000))])
     with pytest.raises(UpdateRejected, match="its zstd body holds more than"):
-        full_update(spool, upload, base, encoding="full", coding="zstd")
-    assert [path.name for path in (tmp_path / "spool").iterdir()] == [upload.sha256]
+        full_update(spool, upload, base, fit_size(base), encoding="full", coding="zstd")
+    assert spool.names() == [upload.sha256]
+
+
+def test_an_upload_makes_way_for_what_is_made_of_it(spool: ModelStore) -> None:
+    base = pack({"w": np.zeros(1000, np.float32)})
+    codes = {"w": np.ones(1000, np.int8)}
+    upload = spool.write([zstd(encoded(codes, Encoding(name="int8", scales={"w": 0.5})))])
+    full = full_update(spool, upload, base, fit_size(base), encoding="int8", coding="zstd")
+    assert spool.names() == [full.file.sha256]
 
 
 def test_expanding_takes_little_memory(spool: ModelStore) -> None:
@@ -186,7 +195,7 @@ def test_expanding_takes_little_memory(spool: ModelStore) -> None:
     upload = spool.write([zstd(encoded(codes, Encoding(name="int8", scales={"w": 0.5})))])
     tracemalloc.start()
     try:
-        full = full_update(spool, upload, base, encoding="int8", coding="zstd")
+        full = full_update(spool, upload, base, fit_size(base), encoding="int8", coding="zstd")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -1,0 +1,113 @@
+"""Work in threads: one purpose does not stop another, nor one party another."""
+
+import asyncio
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import pytest
+
+from app.sharing import party
+from app.threads import THREADS, Pool, in_thread
+
+
+@contextmanager
+def hanging() -> Iterator[Callable[[], bool]]:
+    """A function that hangs until the test is over."""
+    over = threading.Event()
+    try:
+        yield over.wait
+    finally:
+        over.set()
+
+
+async def test_a_function_is_called_in_a_thread_of_its_purpose_with_the_context_of_the_caller() -> None:
+    seen: ContextVar[str] = ContextVar("seen")
+    seen.set("the caller's")
+
+    def work(left: int, *, right: int) -> tuple[str, str, int]:
+        return threading.current_thread().name, seen.get(), left + right
+
+    assert await in_thread("checks", work, 1, right=2) == ("tcsfeel-checks", "the caller's", 3)
+
+
+async def test_errors_are_the_callers_and_none_of_them_ends_the_event_loop() -> None:
+    def fail() -> None:
+        raise KeyError("y")
+
+    with pytest.raises(KeyError, match="y"):
+        await in_thread("files", fail)
+    with pytest.raises(RuntimeError, match="SystemExit in a thread"):
+        await in_thread("files", sys.exit)
+    with pytest.raises(RuntimeError, match="StopIteration in a thread"):
+        await in_thread("files", next, iter(()))
+
+
+async def test_a_purpose_whose_threads_all_hang_stops_no_other() -> None:
+    with hanging() as hang:
+        stuck = []
+        for number in range(THREADS["files"]):
+            with party(str(number)):
+                stuck.append(asyncio.create_task(in_thread("files", hang)))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            assert await in_thread("checks", int) == 0
+        assert not any(task.done() for task in stuck)
+    await asyncio.gather(*stuck)
+
+
+async def test_a_party_whose_strategy_hangs_stops_no_other_party() -> None:
+    with hanging() as hang:
+        with party("a"):
+            stuck = [asyncio.create_task(in_thread("selection", hang)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with party("b"):
+            async with asyncio.timeout(30):
+                assert await in_thread("selection", int) == 0
+        assert not any(task.done() for task in stuck)
+    await asyncio.gather(*stuck)
+
+
+async def test_a_thread_keeps_its_place_until_it_ends_though_its_caller_has_gone() -> None:
+    loop, began, order = asyncio.get_running_loop(), asyncio.Event(), list[str]()
+    with hanging() as hang, party("a"):
+
+        def work() -> None:
+            loop.call_soon_threadsafe(began.set)
+            hang()
+            order.append("first")
+
+        first = asyncio.create_task(in_thread("selection", work))
+        await began.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = asyncio.create_task(in_thread("selection", order.append, "second"))
+        await asyncio.sleep(0)
+    await second
+    assert order == ["first", "second"]
+
+
+async def test_threads_are_used_again_and_keep_nothing_alive() -> None:
+    class Large:
+        pass
+
+    async with asyncio.timeout(30):
+        names = {id(await in_thread("matrices", threading.current_thread)) for _ in range(20)}
+        assert len(names) <= 2  # of two, if one had not come to rest yet when it was wanted again
+        await in_thread("matrices", id, Large())
+        await in_thread("matrices", int)
+        await in_thread("matrices", int)
+        gc.collect()
+        assert not [thing for thing in gc.get_objects() if isinstance(thing, Large)]
+
+
+async def test_idle_threads_end() -> None:
+    pool = Pool("matrices", idle_seconds=0.001)
+    worker = await pool.run(threading.current_thread)
+    worker.join(30)
+    assert not worker.is_alive()
+    assert await pool.run(int) == 0
