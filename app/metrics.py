@@ -42,6 +42,7 @@ class Metrics:
             "federated_round_duration_seconds", "Time of one round", ["outcome"], buckets=_ROUND_SECONDS
         )
         self.participations = counter("federated_participations", "Participations that ended", ["outcome"])
+        self.evaluations = counter("federated_evaluations", "Evaluations that ended", ["outcome"])
         self.updates = counter(
             "federated_updates", "Updates that were received, by the form they came in", ["encoding", "coding"]
         )

@@ -13,7 +13,7 @@ from app.agent.host import AgentHost
 from app.agent.loading import load_trainer
 from app.agent.server import Hosting, hosting, serve, serve_many
 from app.agent.tasks import task_cancelled
-from app.agent.trainer import EvaluateResult, FitResult, Profile, Trainer, hyperparameter
+from app.agent.trainer import EvaluateResult, Evaluator, FitResult, Profile, Trainer, hyperparameter
 from app.wire.codec import Parameters
 from app.wire.tasks import Task
 
@@ -24,6 +24,7 @@ __all__ = [
     "BrokenResult",
     "CannotListen",
     "EvaluateResult",
+    "Evaluator",
     "FitResult",
     "Hosting",
     "NoLabelPrivacy",

@@ -10,7 +10,7 @@ from app.agent.errors import TrainerNotFound
 from app.agent.tasks import one_line
 from app.agent.trainer import Trainer
 
-_METHODS = ("initial_parameters", "fit", "evaluate", "profile")
+_METHODS = ("initial_parameters", "fit", "profile")
 
 
 def load_trainer(reference: str) -> Trainer:

@@ -8,7 +8,7 @@ from app.agent.errors import BrokenResult
 from app.agent.trainer import EvaluateResult, FitResult
 from app.wire.codec import Packed, Parameters, pack
 from app.wire.differences import encode_update
-from app.wire.tasks import EncodingName, TaskResult, result_metadata
+from app.wire.tasks import NOTHING_HELD_OUT, EncodingName, TaskResult, result_metadata
 
 Payload = tuple[bytes, memoryview]
 
@@ -49,10 +49,17 @@ def fitted(
     return Update(pack(encoded.parameters).payload(result_metadata(measured, encoded.encoding)), encoded.lost)
 
 
+def nothing_held_out() -> Payload:
+    """The answer of an agent that has no examples to measure with."""
+    return _NO_TENSORS.payload(NOTHING_HELD_OUT)
+
+
 def evaluate_payload(result: object, seconds: float) -> Payload:
     """Header (and no block) of an evaluate result; errors as `fitted`."""
     if not isinstance(result, EvaluateResult):
         raise BrokenResult(f"evaluate must return an EvaluateResult, not {type(result).__name__}")
+    if result.num_examples == 0:
+        return nothing_held_out()
     return _NO_TENSORS.payload(result_metadata(_measured(result, seconds)))
 
 

@@ -24,8 +24,8 @@ from typing import Literal
 
 from app.agent.errors import BrokenResult
 from app.agent.feedback import Feedback
-from app.agent.results import Payload, Update, evaluate_payload, fitted
-from app.agent.trainer import Trainer
+from app.agent.results import Payload, Update, evaluate_payload, fitted, nothing_held_out
+from app.agent.trainer import Evaluator, Trainer
 from app.wire.codec import Packed, Parameters, pack
 from app.wire.differences import known
 from app.wire.tasks import Task
@@ -212,6 +212,8 @@ class TaskTable:
             if entry.task.kind == "fit":
                 result = self._trainer.fit(parameters, entry.task)
                 update = fitted(result, parameters, self._clock() - started, known(entry.task.update_encoding), lost)
+            elif not isinstance(self._trainer, Evaluator):
+                update = Update(nothing_held_out())
             else:
                 measured = self._trainer.evaluate(parameters, entry.task)
                 update = Update(evaluate_payload(measured, self._clock() - started))

@@ -33,7 +33,10 @@ class FitResult:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateResult:
-    """What the given parameters achieve on local held-out data; units as in `FitResult`."""
+    """What the given parameters achieve on local held-out data; units as in `FitResult`.
+
+    With 0 examples it says that there is no such data, and the two measures do not matter.
+    """
 
     num_examples: int
     loss: float
@@ -70,7 +73,9 @@ class Profile:
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Trains on data that stays here. One agent calls its trainer from one thread at a time, never concurrently.
+    """Trains on data that stays here, and may be an `Evaluator` too.
+
+    One agent calls its trainer from one thread at a time, never concurrently.
 
     Parameters come in as read-only arrays: compute new ones or copy before changing them in place. An exception ends
     the task as failed; its type and message reach the control plane, its traceback only the local log.
@@ -84,12 +89,17 @@ class Trainer(Protocol):
         """Train from the global `parameters` and give the local ones back. May ask `task_cancelled` between steps."""
         ...
 
-    def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
-        """Measure the global `parameters` on held-out local data."""
-        ...
-
     def profile(self) -> Profile:
         """Called before each registration."""
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """What a trainer is as well where its data is partly held out. Without it an agent has nothing to measure with."""
+
+    def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
+        """Measure the global `parameters` on held-out local data."""
         ...
 
 

@@ -48,7 +48,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Moving averages of what really happened; None until it happened. They override what was claimed.
+    """What really happened, most of it as moving averages; None until it happened. It overrides what was claimed.
 
     Attributes:
         reliability: share of its tasks that came back, 0..1.
@@ -56,6 +56,7 @@ class Measured:
         bandwidth: Mbps.
         latency: ms.
         last_update_quality: `update_quality` of its updates, 0..1.
+        no_held_out_data_at: when it last answered an evaluation that it has no held-out examples, unix seconds.
     """
 
     reliability: float | None = None
@@ -63,6 +64,7 @@ class Measured:
     bandwidth: float | None = None
     latency: float | None = None
     last_update_quality: float | None = None
+    no_held_out_data_at: float | None = None
 
     def observe(self, **values: float | None) -> "Measured":
         """Fold new observations in; a None is not an observation."""
@@ -99,6 +101,16 @@ class Client:
         if reliability is not None and measured.reliability is None:
             measured = replace(measured, reliability=self.profile.reliability)
         return replace(self, measured=measured.observe(reliability=reliability, **values))
+
+    @property
+    def may_hold_out_data(self) -> bool:
+        """Whether it may be asked to evaluate: since its profile came it has not said that it has no data for it."""
+        said_at = self.measured.no_held_out_data_at
+        return said_at is None or said_at < self.updated_at
+
+    def without_held_out_data(self, now: float) -> "Client":
+        """The client after it has answered that it has no held-out examples."""
+        return replace(self, measured=replace(self.measured, no_held_out_data_at=now))
 
     def candidate(self) -> Candidate:
         """The client as selection sees it: measured where known, claimed otherwise."""

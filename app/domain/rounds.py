@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 
 from app.domain.errors import IllegalTransition
+from app.domain.evaluations import Evaluation
 from app.domain.selection.types import Plan
 from app.domain.trainings import RoundPolicy, Training
 
@@ -103,6 +104,7 @@ class Round:
     label_divergence: float | None = None
     failure_reason: str | None = None
     participations: tuple[Participation, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
 
     @property
     def selected_clients(self) -> tuple[str, ...]:

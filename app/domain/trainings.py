@@ -99,6 +99,7 @@ class TrainingConfig:
     """What a training was created with. It does not change. Without `retention` every model version is kept.
 
     `statistics` are patterns for names of tensors that are averaged and never optimised, besides the well-known ones.
+    Only clients with all the `evaluation_tags` are asked to evaluate.
     """
 
     name: str
@@ -109,6 +110,7 @@ class TrainingConfig:
     hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
     round_policy: RoundPolicy = field(default_factory=RoundPolicy)
     evaluation_clients: int = 50
+    evaluation_tags: Mapping[str, str] = field(default_factory=dict)
     uploads: Uploads = field(default_factory=Uploads)
     topology: Literal["star"] = "star"
     seed: int = 0

@@ -187,13 +187,16 @@ class Heartbeat(RequestModel):
 
 
 class MeasuredOut(ResponseModel):
-    """Moving averages of what really happened; null until it happened."""
+    """What really happened, as moving averages; null until it happened."""
 
     reliability: float | None
     train_seconds: float | None
     bandwidth: float | None
     latency: float | None
     last_update_quality: float | None
+    no_held_out_data_at: Annotated[
+        Instant | None, Field(description="When it last answered that it has no examples to evaluate with")
+    ]
 
 
 class FailureOut(ResponseModel):

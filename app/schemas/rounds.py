@@ -26,6 +26,21 @@ class ParticipationOut(ResponseModel):
     components: dict[str, float]
 
 
+class ClientEvaluationOut(ResponseModel):
+    """One client's measurement of a round's new model."""
+
+    client_id: str
+    status: Literal["received", "rejected", "failed", "skipped"]
+    attempts: int
+    reason: str | None
+    num_examples: int | None
+    loss: float | None
+    accuracy: float | None
+    bytes_sent: int
+    bytes_received: int
+    seconds: float | None
+
+
 class RoundOut(ResponseModel):
     """One round of a training."""
 
@@ -48,6 +63,7 @@ class RoundOut(ResponseModel):
     connectivity_version: int | None
     plan: PlanOut | None
     participations: list[ParticipationOut]
+    evaluations: Annotated[list[ClientEvaluationOut], Field(description="Of the clients that were asked to evaluate")]
 
     @classmethod
     def of(cls, value: Round) -> "RoundOut":

@@ -18,6 +18,7 @@ from app.domain.trainings import (
     UpdateEncoding,
     Uploads,
 )
+from app.schemas.clients import Tags
 from app.schemas.fields import PLAIN_PATTERN, STRICT, Instant, PlainText, RequestModel, ResponseModel, wrong_fields
 from app.schemas.selections import Seed, SelectionRules
 from app.settings import TrainingSettings
@@ -108,6 +109,7 @@ class Evaluation(RequestModel):
     """Who measures the new global model on held-out data."""
 
     clients: Annotated[int, Field(ge=0, le=100_000, description="Healthy clients that evaluate; 0 for none")] = 50
+    tags: Annotated[Tags, Field(description="Only clients with all of these tags are asked")] = {}
 
 
 class UploadsIn(RequestModel):
@@ -188,6 +190,7 @@ class CreateTraining(RequestModel):
             hyperparameters=self.hyperparameters.values(self.aggregation),
             round_policy=RoundPolicy(**self.round_policy.model_dump()),
             evaluation_clients=self.evaluation.clients,
+            evaluation_tags=self.evaluation.tags,
             uploads=Uploads(**self.uploads.model_dump()),
             topology=self.topology,
             seed=self.seed,
@@ -230,6 +233,7 @@ class EvaluationOut(ResponseModel):
     """As in the request."""
 
     clients: int
+    tags: dict[str, str]
 
 
 class UploadsOut(ResponseModel):
@@ -278,7 +282,9 @@ class TrainingOut(ResponseModel):
         return cls(
             **{name: getattr(training, name) for name in _STATE},
             **{name: getattr(training.config, name) for name in _CONFIG},
-            evaluation=EvaluationOut(clients=training.config.evaluation_clients),
+            evaluation=EvaluationOut(
+                clients=training.config.evaluation_clients, tags=dict(training.config.evaluation_tags)
+            ),
         )
 
 

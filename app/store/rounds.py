@@ -9,12 +9,13 @@ from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select, upda
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
+from app.domain.evaluations import Evaluation
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round
 from app.domain.selection.types import Plan
 from app.store.tables import participations, rounds
 
 _KEY = {"training_id", "number"}
-_PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations"})
+_PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations", "evaluations"})
 _PARTICIPATION = tuple(Participation.__slots__)
 
 
@@ -179,9 +180,13 @@ def _part_of(training_id: str, number: int) -> ColumnElement[bool]:
 def _row(value: Round) -> dict[str, Any]:
     row = {name: getattr(value, name) for name in _PLAIN}
     row["plan"] = None if value.plan is None else {"topology": value.plan.topology, "parents": dict(value.plan.parents)}
+    row["evaluations"] = [asdict(evaluation) for evaluation in value.evaluations]
     return row
 
 
 def _round(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
     plan = None if row.plan is None else Plan(row.plan["topology"], row.plan["parents"])
-    return Round(plan=plan, participations=parts, **{name: getattr(row, name) for name in _PLAIN})
+    evaluations = tuple(Evaluation(**evaluation) for evaluation in row.evaluations)
+    return Round(
+        plan=plan, participations=parts, evaluations=evaluations, **{name: getattr(row, name) for name in _PLAIN}
+    )

@@ -118,6 +118,7 @@ rounds = Table(
     Column("fairness", Double),
     Column("label_divergence", Double),
     Column("failure_reason", Text),
+    Column("evaluations", _Json, nullable=False, server_default="[]"),
     Index("ix_rounds_status", "status"),
 )
 

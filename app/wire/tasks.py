@@ -57,7 +57,13 @@ class UpdateEncoding(WireModel):
     scales: dict[str, Annotated[float, Field(ge=0, le=LARGEST_SCALE)]] = {}
 
 
+class _Amount(WireModel):
+    num_examples: Annotated[int, Field(ge=0)]
+
+
 FULL = UpdateEncoding(name="full")
+NOTHING_HELD_OUT: Mapping[str, str] = {"result": _Amount(num_examples=0).model_dump_json()}
+"""The metadata of an evaluate result from an agent that has no examples to measure with."""
 
 Model = TypeVar("Model", bound=WireModel)
 
@@ -84,6 +90,14 @@ def read_task(metadata: Mapping[str, str]) -> Task:
 def read_result(metadata: Mapping[str, str]) -> TaskResult:
     """Raises `MalformedMetadata` where there is no valid result."""
     return _read(TaskResult, "result", metadata)
+
+
+def read_measurement(metadata: Mapping[str, str]) -> TaskResult | None:
+    """An evaluate result; None from an agent that has no examples to measure with, whatever else it says then.
+
+    Raises `MalformedMetadata` where there is no valid result.
+    """
+    return read_result(metadata) if _read(_Amount, "result", metadata).num_examples else None
 
 
 def read_encoding(metadata: Mapping[str, str]) -> UpdateEncoding:

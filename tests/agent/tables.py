@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Callable
 
+from app.agent import Trainer
 from app.agent.tasks import Entry, TaskTable
 from app.agent.workers import Workers
-from tests.agent.fakes import AddingTrainer, FakeClock
+from tests.agent.fakes import FakeClock
 
 ID = "t.1.c.fit"
 
 
-def table_of(trainer: AddingTrainer, clock: Callable[[], float] | None = None) -> TaskTable:
+def table_of(trainer: Trainer, clock: Callable[[], float] | None = None) -> TaskTable:
     return TaskTable(trainer, Workers(2), clock=clock or FakeClock())
 
 

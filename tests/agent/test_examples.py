@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.agent import Parameters, Task, Trainer, TrainerNotFound, hosting, load_trainer
+from app.agent import Evaluator, Parameters, Task, Trainer, TrainerNotFound, hosting, load_trainer
 from app.wire.codec import decode
 from app.wire.tasks import TaskKind, TaskResult, read_result
 from examples import minimal_trainer, numpy_mlp, sklearn_trainer, third_party_agent
@@ -36,7 +36,9 @@ def federate(trainers: list[Trainer], rounds: int, **hyperparameters: float) -> 
             ).astype(array.dtype)
             for name, array in parameters.items()
         }
-    return float(np.mean([trainer.evaluate(parameters, task).accuracy for trainer in trainers]))
+    evaluators = [trainer for trainer in trainers if isinstance(trainer, Evaluator)]
+    assert len(evaluators) == len(trainers)
+    return float(np.mean([trainer.evaluate(parameters, task).accuracy for trainer in evaluators]))
 
 
 def test_the_minimal_trainer_learns() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.agent import EvaluateResult, FitResult, Parameters, Task
+from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task
+from app.agent.tasks import Entry
 from app.wire.codec import decode
 from app.wire.tasks import read_result
 from tests.agent.fakes import PARAMETERS, AddingTrainer, FakeClock, GatedTrainer, make_task
@@ -89,3 +90,41 @@ async def test_wider_floats_and_numpy_scalars_are_sent_as_what_came() -> None:
     np.testing.assert_array_equal(parameters["w"], np.array([0.1, 0.2], np.float32))
     assert parameters["w"].dtype == np.float32
     assert read_result(metadata).num_examples == 5
+
+
+class WithoutEvaluation:
+    """A trainer whose data is all for training."""
+
+    def initial_parameters(self) -> Parameters:
+        return PARAMETERS
+
+    def fit(self, parameters: Parameters, task: Task) -> FitResult:
+        raise NotImplementedError
+
+    def profile(self) -> Profile:
+        return Profile(data_size=10)
+
+
+async def test_a_trainer_that_cannot_evaluate_says_that_it_has_nothing_to_measure_with() -> None:
+    table = table_of(WithoutEvaluation())
+    table.submit(make_task(kind="evaluate"), PARAMETERS)
+    assert _metadata(await settled(table)) == {"result": '{"num_examples":0}'}
+
+
+@pytest.mark.parametrize("measures", [(0.0, 0.0), (float("nan"), float("nan"))])
+async def test_an_evaluation_over_no_examples_says_so(measures: tuple[float, float]) -> None:
+    class Empty(AddingTrainer):
+        def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
+            del parameters, task
+            return EvaluateResult(0, *measures)
+
+    table = table_of(Empty())
+    table.submit(make_task(kind="evaluate"), PARAMETERS)
+    assert _metadata(await settled(table)) == {"result": '{"num_examples":0}'}
+
+
+def _metadata(entry: Entry) -> dict[str, str]:
+    assert entry.payload is not None
+    parameters, metadata = decode(b"".join(entry.payload))
+    assert parameters == {}
+    return metadata

@@ -29,6 +29,7 @@ SHOWN: dict[str, Any] = {name: value for name, value in FULL.items() if name != 
         "bandwidth": None,
         "latency": None,
         "last_update_quality": None,
+        "no_held_out_data_at": None,
     },
     "rounds_selected": 0,
     "rounds_completed": 0,
@@ -242,9 +243,14 @@ async def test_what_was_measured_is_shown_beside_what_was_claimed(sqlite_api: Ap
     measured = {"reliability": 0.5, "train_seconds": 2.0, "bandwidth": 9.0, "latency": 1.0, "last_update_quality": 0.75}
     async with sqlite_api.system.db.begin() as tx:
         client = await tx.clients.get("edge-7")
-        await tx.clients.put(replace(client, measured=Measured(**measured), rounds_selected=3, rounds_completed=2))
+        known = Measured(**measured, no_held_out_data_at=sqlite_api.clock.now())
+        await tx.clients.put(replace(client, measured=known, rounds_selected=3, rounds_completed=2))
     client_shown = (await sqlite_api.http.get("/v1/clients/edge-7")).json()
-    assert client_shown == SHOWN | {"measured": measured, "rounds_selected": 3, "rounds_completed": 2}
+    assert client_shown == SHOWN | {
+        "measured": measured | {"no_held_out_data_at": NOW},
+        "rounds_selected": 3,
+        "rounds_completed": 2,
+    }
 
 
 OF_A_CLIENT = [

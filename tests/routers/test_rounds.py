@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round, next_round
 from app.domain.selection.types import Chosen, Plan, Selection, Skipped
 from app.store.selections import packed
@@ -145,6 +146,10 @@ PART = Participation(
     finished_at=1_000_001.0,
     update="f" * 64,
 )
+EVALUATION = Evaluation(
+    client_id="edge-7", status="received", attempts=1, num_examples=20, loss=1.25, accuracy=0.5, seconds=0.5,
+    bytes_sent=300, bytes_received=90,
+)  # fmt: skip
 FAILED = Participation(client_id="edge-8", status="failed", attempts=1, reason="it did not answer", bytes_sent=400)
 
 
@@ -168,6 +173,7 @@ async def played(api: Api, training_id: str, count: int) -> None:
                     communication_bytes=1210,
                     convergence_speed=0.25,
                     fairness=0.5,
+                    evaluations=(EVALUATION, Evaluation(client_id="edge-8", status="skipped", reason="late")),
                 )
             )
             await tx.rounds.add_participations(_with(value, PART, FAILED))
@@ -230,6 +236,32 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "seconds": None,
                 "score": 0.0,
                 "components": {},
+            },
+        ],
+        "evaluations": [
+            {
+                "client_id": "edge-7",
+                "status": "received",
+                "attempts": 1,
+                "reason": None,
+                "num_examples": 20,
+                "loss": 1.25,
+                "accuracy": 0.5,
+                "bytes_sent": 300,
+                "bytes_received": 90,
+                "seconds": 0.5,
+            },
+            {
+                "client_id": "edge-8",
+                "status": "skipped",
+                "attempts": 0,
+                "reason": "late",
+                "num_examples": None,
+                "loss": None,
+                "accuracy": None,
+                "bytes_sent": 0,
+                "bytes_received": 0,
+                "seconds": None,
             },
         ],
     }

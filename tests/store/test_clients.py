@@ -28,7 +28,8 @@ FULL = Client(
         auth_token="secret",
     ),
     status="suspect",
-    measured=Measured(reliability=0.0, train_seconds=1.5, bandwidth=2.0, latency=0.0, last_update_quality=1.0),
+    measured=Measured(reliability=0.0, train_seconds=1.5, bandwidth=2.0, latency=0.0, last_update_quality=1.0,
+        no_held_out_data_at=NOW),
     breaker=Breaker(
         state="half_open", consecutive_failures=3, outcomes=("ok", "slow", "failed"), openings=2, opened_at=NOW,
         retry_at=NOW + 0.1, probe_until=NOW + 0.2, last_failure_at=NOW - 1e-3,

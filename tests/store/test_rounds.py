@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import NotFound
+from app.domain.evaluations import Evaluation
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, ParticipationStatus, Round, RoundStatus
 from app.domain.selection.types import Plan
 from app.store.database import Database
@@ -17,6 +18,10 @@ PART = Participation(
     client_id="edge-7", status="received", attempts=2, reason="second", num_examples=10**13, loss=-0.5, accuracy=1.0,
     bytes_sent=2**40, bytes_received=1, seconds=0.25, score=0.75, components={"quality": 0.5, "cost": -1e-9},
     finished_at=NOW, update="b" * 64,
+)  # fmt: skip
+EVALUATION = Evaluation(
+    client_id="b", status="received", attempts=1, reason="second", num_examples=10**13, loss=-1e300, accuracy=0.5,
+    seconds=1.5, bytes_sent=2**40, bytes_received=7,
 )  # fmt: skip
 FULL = Round(
     training_id="t",
@@ -40,6 +45,7 @@ FULL = Round(
     label_divergence=0.125,
     failure_reason="none",
     participations=(PART, Participation(client_id="b"), Participation(client_id="a")),
+    evaluations=(EVALUATION, Evaluation(client_id="a", status="skipped", reason="it has no held-out examples")),
 )
 
 
@@ -57,7 +63,7 @@ def parts(**statuses: ParticipationStatus) -> tuple[Participation, ...]:
 
 
 def test_the_sample_has_something_in_every_field() -> None:
-    assert unsaid(FULL, PART) == set()
+    assert unsaid(FULL, PART, EVALUATION) == set()
 
 
 @pytest.mark.parametrize("stored", [FULL, a_round()], ids=["every-field", "no-optional-field"])

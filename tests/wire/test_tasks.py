@@ -8,10 +8,12 @@ import pytest
 from app.wire.errors import MalformedMetadata
 from app.wire.tasks import (
     FULL,
+    NOTHING_HELD_OUT,
     Task,
     TaskResult,
     UpdateEncoding,
     read_encoding,
+    read_measurement,
     read_result,
     read_task,
     result_metadata,
@@ -142,6 +144,28 @@ def test_a_task_that_breaks_the_schema_is_refused_with_the_place(change: dict[st
 def test_a_result_that_breaks_the_schema_is_refused_with_the_place(change: dict[str, Any], place: str) -> None:
     with pytest.raises(MalformedMetadata, match=place):
         read_result({"result": json.dumps(RESULT | change)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"num_examples": 0}',
+        '{"num_examples": 0, "loss": null, "accuracy": null}',
+        '{"num_examples": 0, "loss": NaN, "accuracy": NaN}',  # what a mean over nothing is
+    ],
+)
+def test_an_evaluation_over_no_examples_measures_nothing(text: str) -> None:
+    assert read_measurement({"result": text}) is None
+    with pytest.raises(MalformedMetadata, match=r"result\."):
+        read_result({"result": text})
+
+
+def test_an_evaluation_over_examples_is_a_result() -> None:
+    assert read_measurement({"result": json.dumps(RESULT)}) == TaskResult(**RESULT)
+    assert read_measurement(NOTHING_HELD_OUT) is None
+    for change in ({"num_examples": -1}, {"num_examples": 1.0}, {"loss": float("nan")}):
+        with pytest.raises(MalformedMetadata):
+            read_measurement({"result": json.dumps(RESULT | change)})
 
 
 @pytest.mark.parametrize("missing", ["num_examples", "loss", "accuracy"])

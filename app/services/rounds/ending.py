@@ -72,7 +72,8 @@ class RoundEnding:
             status=next_status(value.status, event),
             ended_at=now,
             communication_bytes=value.communication_bytes
-            + sum(part.bytes_sent + part.bytes_received for part in value.participations),
+            + sum(part.bytes_sent + part.bytes_received for part in value.participations)
+            + sum(one.bytes_sent + one.bytes_received for one in value.evaluations),
             convergence_speed=convergence_speed(
                 value.average_accuracy,
                 now,
@@ -82,6 +83,7 @@ class RoundEnding:
             fairness=await self._record.fairness(tx, value),
         )
         await tx.rounds.put(value)
+        await self._record.evaluated(tx, value)
         await self.note(
             tx, value, f"round.{value.status}", accuracy=value.average_accuracy, loss=value.average_loss,
             reason=value.failure_reason, model=value.model, cost=value.communication_cost,
@@ -99,6 +101,8 @@ class RoundEnding:
         """Show a round that has ended in the metrics and in the log."""
         self._metrics.rounds.labels(value.status).inc()
         self._metrics.round_duration.labels(value.status).observe((value.ended_at or 0.0) - value.started_at)
+        for evaluation in value.evaluations:
+            self._metrics.evaluations.labels(evaluation.status).inc()
         if value.average_accuracy is not None:
             self._metrics.show_accuracy(value.training_id, value.average_accuracy)
         log.info(

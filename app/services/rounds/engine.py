@@ -19,21 +19,23 @@ from app.clock import Clock
 from app.domain.aggregation import mean_by_examples
 from app.domain.clients import Client
 from app.domain.errors import Invalid, NotFound, SelectionInfeasible, UnknownStrategy, UnusableRound
+from app.domain.evaluations import Evaluation, able_to_evaluate
 from app.domain.retries import RetryBudget
 from app.domain.rounds import ENDED, OUTSTANDING, Round, evaluation_seconds, quorum_count
 from app.domain.selection.types import Selection
 from app.domain.trainings import Training
 from app.services.agents import AgentFailed
 from app.services.planning import Fleet, Planner, history, newest_losses, selection_policy
-from app.services.rounds.files import RoundFiles, facts
+from app.services.rounds.files import RoundFiles, reported
 from app.services.rounds.gathering import gather
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
-from app.services.rounds.participants import Participants, Phase
+from app.services.rounds.participants import Participants
+from app.services.rounds.phase import Phase
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
 from app.wire.sizes import EVALUATION, fit_size
-from app.wire.tasks import TaskKind, TaskResult
+from app.wire.tasks import TaskKind
 
 ASKED_FOR_A_MODEL = 3  # clients that are asked for initial parameters, one after the other, within the deadline
 
@@ -150,18 +152,21 @@ class RoundEngine:
         evaluators = await self._evaluators(training, value)
         deadline = value.deadline_at if now < value.deadline_at else now + evaluation_seconds(policy)
         phase = await self._phase(training, value, "evaluate", value.model, tasks=len(evaluators), deadline=deadline)
-        measured: dict[str, TaskResult] = {}
+        ended: dict[str, Evaluation] = {}
         if evaluators:
             await gather(
-                [self._participants.evaluate(phase, client, measured) for client in evaluators],
+                [self._participants.evaluate(phase, client, ended) for client in evaluators],
                 clock=self._clock,
                 goal=len(evaluators),
                 quorum=quorum_count(len(evaluators), policy),
                 deadline=phase.deadline,
                 grace_seconds=policy.grace_seconds,
             )
-        average = mean_by_examples((facts(result) for result in measured.values()), training.config)
-        value = await self._ledger.measured(lease, value, average, extra_bytes=phase.traffic)
+        now = self._clock.now()
+        evaluations = [ended.get(client.id) or phase.late(client.id, now) for client in evaluators]
+        received = [reported(one) for one in evaluations if one.status == "received"]
+        average = mean_by_examples(received, training.config)
+        value = await self._ledger.measured(lease, value, average, evaluations)
         self._participants.forget(evaluators, value, "evaluate")
         return value
 
@@ -236,13 +241,13 @@ class RoundEngine:
             return {client.id: client for client in await tx.clients.some(client_ids)}
 
     async def _evaluators(self, training: Training, value: Round) -> list[Client]:
-        """Healthy, free clients with a closed breaker; as many as asked for, drawn with the round's seed."""
+        """Healthy, free clients that are able to evaluate; as many as asked for, drawn with the round's seed."""
         wanted = training.config.evaluation_clients
         if wanted == 0:
             return []
         async with self._db.read() as tx:
             fleet = await self._planner.fleet(tx, training_id=training.id)
-        able = [client for client in fleet.offered if client.breaker.state == "closed"]
+        able = able_to_evaluate(fleet.offered, training.config.evaluation_tags)
         if len(able) <= wanted:
             return able
         drawn = np.random.default_rng([value.seed, 1]).choice(len(able), wanted, replace=False)

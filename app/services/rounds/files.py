@@ -17,6 +17,7 @@ from app.domain.aggregation import (
     next_model,
 )
 from app.domain.errors import NotFound, UnusableRound, UpdateRejected
+from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round
 from app.domain.selection.sketches import sketch
 from app.domain.trainings import TrainingConfig
@@ -27,7 +28,7 @@ from app.wire.codec import Packed, arrange, pieces, unpack
 from app.wire.errors import WireError
 from app.wire.headers import header
 from app.wire.sizes import AnswerSize
-from app.wire.tasks import TaskResult, read_encoding, read_result
+from app.wire.tasks import TaskResult, read_encoding, read_measurement, read_result
 
 UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
 
@@ -97,13 +98,14 @@ class RoundFiles:
         after = unpack(mapped)[0].parameters()
         return sketch(model.parameters(), after, release=lambda: give_back(mapped))
 
-    def measurement(self, spool: ModelStore, answer: StoredFile, size: AnswerSize, data_size: int) -> TaskResult:
-        """What an agent measured in an evaluation. Raises `UpdateRejected`."""
+    def measurement(self, spool: ModelStore, answer: StoredFile, size: AnswerSize, data_size: int) -> TaskResult | None:
+        """What an agent measured in an evaluation, None if it has nothing to measure with. Raises `UpdateRejected`."""
         try:
-            result = read_result(unpack(spool.map(answer.sha256), size.header_bytes)[1])
+            result = read_measurement(unpack(spool.map(answer.sha256), size.header_bytes)[1])
         except WireError as error:
             raise UpdateRejected(str(error)) from error
-        check_examples(result.num_examples, data_size)
+        if result is not None:
+            check_examples(result.num_examples, data_size)
         return result
 
     def lost(self, value: Round) -> list[Participation]:
@@ -140,7 +142,7 @@ class RoundFiles:
                 statistics=config.statistics,
                 release=lambda: give_back(*read),
             ),
-            [_reported(part) for part in received],
+            [reported(part) for part in received],
             before=None if before is None else before.parameters(),
             state=None if state is None else state.parameters(),
         )
@@ -162,5 +164,6 @@ def facts(result: TaskResult) -> UpdateFacts:
     return UpdateFacts(num_examples=result.num_examples, loss=result.loss, accuracy=result.accuracy)
 
 
-def _reported(part: Participation) -> UpdateFacts:
+def reported(part: Participation | Evaluation) -> UpdateFacts:
+    """The same, of what was kept of a result that was received."""
     return UpdateFacts(num_examples=part.num_examples or 0, loss=part.loss or 0.0, accuracy=part.accuracy or 0.0)

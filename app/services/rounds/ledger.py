@@ -14,6 +14,7 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from app.clock import Clock
+from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.selection.types import Selection
 from app.domain.trainings import Outcome, after_round
@@ -177,17 +178,15 @@ class RoundLedger:
         return value
 
     async def measured(
-        self, lease: Lease, value: Round, average: tuple[float, float] | None, *, extra_bytes: int
+        self, lease: Lease, value: Round, average: tuple[float, float] | None, evaluations: Sequence[Evaluation] = ()
     ) -> Round:
-        """Evaluating -> completed: the new model's accuracy and loss on held-out data, None if nobody measured it."""
+        """Evaluating -> completed: the new model's accuracy and loss on held-out data, None if nobody measured it.
+
+        `evaluations` tell how each client that was asked has answered.
+        """
         accuracy, loss = average or (None, None)
         async with self.owned(lease) as tx:
-            value = replace(
-                value,
-                average_accuracy=accuracy,
-                average_loss=loss,
-                communication_bytes=value.communication_bytes + extra_bytes,
-            )
+            value = replace(value, average_accuracy=accuracy, average_loss=loss, evaluations=tuple(evaluations))
             value = await self._close(tx, value, "measured")
         self._ending.count(value)
         return value

@@ -3,107 +3,32 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
 from app.domain.aggregation import update_quality
-from app.domain.breaker import Failure, FailurePhase
+from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.errors import Invalid, UpdateRejected
-from app.domain.retries import RetryBudget
+from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
 from app.domain.rounds import Participation, Round
-from app.domain.trainings import TrainingConfig, Uploads
 from app.services.agents import AgentCaller, AgentFailed
 from app.services.breakers import Breakers
-from app.services.dispatch import Assignment, Dispatcher, TaskRun
+from app.services.dispatch import Dispatcher, TaskRun
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
-from app.services.rounds.uploads import Expanded, full_update
+from app.services.rounds.phase import Phase
 from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
-from app.wire.codec import Packed
-from app.wire.compression import IDENTITY, largest
 from app.wire.errors import WireError
-from app.wire.sizes import AnswerSize
-from app.wire.tasks import Task, TaskKind, TaskResult, task_id
+from app.wire.tasks import TaskKind, task_id
 
 FORGET_SECONDS = 10.0
 NO_MEMORY = "the server did not have the memory to read its answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """What all tasks of one phase share. `deadline` is in unix seconds, `runs` are by client.
-
-    `size` is what an answer may have; each client's lies in a place of its own in `spool`.
-    """
-
-    value: Round
-    kind: TaskKind
-    config: TrainingConfig
-    model: Packed
-    size: AnswerSize
-    spool: ModelStore
-    budget: RetryBudget
-    deadline: float
-    runs: dict[str, TaskRun] = field(default_factory=dict)
-
-    @property
-    def traffic(self) -> int:
-        """Bytes of bodies, both ways."""
-        return sum(run.bytes_sent + run.bytes_received for run in self.runs.values())
-
-    def assignment(self, client: Client, now: float) -> Assignment:
-        """One client's task, the same for every owner but for the seconds that it has left, which are at least 1."""
-        task = Task(
-            id=task_id(self.value.training_id, self.value.number, client.id, self.kind),
-            kind=self.kind,
-            training_id=self.value.training_id,
-            round=self.value.number,
-            hyperparameters=dict(self.config.hyperparameters),
-            deadline_seconds=max(1.0, self.deadline - now),
-            update_encoding=self.uploads.encoding,
-        )
-        accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
-        return Assignment(
-            client, task, self.model, self.place(client.id), accept, largest(self.size.file_bytes, accept)
-        )
-
-    def place(self, client_id: str) -> ModelStore:
-        """Where the answer of one client is kept, until it is refused or the round has ended."""
-        return self.spool.within(client_id)
-
-    def failure(self, reason: str) -> Failure:
-        """What a client's breaker is told when its result was rejected."""
-        return _failure(self.value, self.kind, reason)
-
-    @property
-    def uploads(self) -> Uploads:
-        """How updates may come; measurements are small."""
-        return self.config.uploads if self.kind == "fit" else Uploads()
-
-    async def full_update(self, client_id: str, upload: StoredFile, coding: str) -> Expanded:
-        """An upload in full; see `full_update`. Raises `UpdateRejected`."""
-        if self.uploads == Uploads():
-            return Expanded(upload, "full")
-        return await in_thread(
-            "checks",
-            full_update,
-            self.place(client_id),
-            upload,
-            self.model,
-            self.size,
-            encoding=self.uploads.encoding,
-            coding=coding,
-        )
-
-    async def drop(self, client_id: str) -> None:
-        """Remove what a client sent: nobody wants it."""
-        await in_thread("files", self.place(client_id).clear)
 
 
 class Participants:
@@ -148,7 +73,10 @@ class Participants:
             stored = await in_thread("files", self._files.adopt_initial, place, received)
         except (AgentFailed, Invalid, WireError, TimeoutError) as error:
             reason = str(error) or "did not answer in time"
-            await self._breakers.fail(client.id, _failure(value, "initial model", reason))
+            await self._breakers.fail(
+                client.id,
+                Failure(phase="initial model", training_id=value.training_id, round=value.number, reason=reason),
+            )
             raise AgentFailed(f"client {client.id!r}: {reason}") from error
         except MemoryError as error:
             raise AgentFailed(f"client {client.id!r}: {NO_MEMORY}") from error
@@ -202,26 +130,29 @@ class Participants:
             await phase.drop(client.id)
         return self._clock.now()
 
-    async def evaluate(self, phase: Phase, client: Client, measured: dict[str, TaskResult]) -> float | None:
-        """Evaluate at one client into `measured`. The instant of its arrival, None without a measurement."""
+    async def evaluate(self, phase: Phase, client: Client, ended: dict[str, Evaluation]) -> float | None:
+        """Evaluate at one client, and put what came of it into `ended`.
+
+        Gives the instant of its arrival, None without a measurement. A client without held-out data is not at fault.
+        """
         run = TaskRun()
         phase.runs[client.id] = run
         try:
             await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
-            if run.file is None:
-                return None
-            data_size = client.profile.data_size
-            measured[client.id] = await in_thread(
-                "checks", self._files.measurement, phase.place(client.id), run.file, phase.size, data_size
-            )
-        except UpdateRejected as error:
-            await self._breakers.fail(client.id, phase.failure(str(error)))
-            return None
+            came = await self._measured(phase, client, run)
         except MemoryError:
-            run.reason = NO_MEMORY
-            return None
+            came = Evaluation(client_id=client.id, status="failed", reason=NO_MEMORY)
         finally:
             await phase.drop(client.id)
+        ended[client.id] = replace(
+            came,
+            attempts=run.attempts,
+            seconds=self._clock.now() - run.started_at,
+            bytes_sent=run.bytes_sent,
+            bytes_received=run.bytes_received,
+        )
+        if came.status != "received":
+            return None
         if run.attempts > 1 or client.breaker.consecutive_failures:
             await self._breakers.succeed(client.id)
         return self._clock.now()
@@ -257,6 +188,28 @@ class Participants:
 
         await asyncio.gather(*(tell(client, task) for client, task in tasks if client.id not in shut_out))
 
+    async def _measured(self, phase: Phase, client: Client, run: TaskRun) -> Evaluation:
+        """What a client measured, checked; a bad answer counts against it."""
+        if run.file is None:
+            return Evaluation(client_id=client.id, status="failed", reason=run.reason)
+        data_size = client.profile.data_size
+        try:
+            result = await in_thread(
+                "checks", self._files.measurement, phase.place(client.id), run.file, phase.size, data_size
+            )
+        except UpdateRejected as error:
+            await self._breakers.fail(client.id, phase.failure(str(error)))
+            return Evaluation(client_id=client.id, status="rejected", reason=str(error))
+        if result is None:
+            return Evaluation(client_id=client.id, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0)
+        return Evaluation(
+            client_id=client.id,
+            status="received",
+            num_examples=result.num_examples,
+            loss=result.loss,
+            accuracy=result.accuracy,
+        )
+
     async def _checked(self, phase: Phase, part: Participation, client: Client, run: TaskRun) -> Participation:
         """The participation with its update checked; a bad one counts against the client."""
         if run.file is None:
@@ -283,7 +236,3 @@ class Participants:
             accuracy=result.accuracy,
             update=update.sha256,
         )
-
-
-def _failure(value: Round, phase: FailurePhase, reason: str) -> Failure:
-    return Failure(phase=phase, training_id=value.training_id, round=value.number, reason=reason)

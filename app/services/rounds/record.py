@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.clients import Client
+from app.domain.evaluations import NOTHING_HELD_OUT
 from app.domain.fairness import jain_index
 from app.domain.rounds import Participation, Round
 from app.services.breakers import Breakers
@@ -34,6 +35,19 @@ class TrackRecord:
         await tx.clients.put(*learned)
         for before, after in zip(known, learned, strict=True):
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
+
+    async def evaluated(self, tx: Transaction, value: Round) -> None:
+        """Append how each evaluation of a round ended to the events, and remember who has no held-out examples."""
+        now = self._clock.now()
+        for one in value.evaluations:
+            await tx.events.append(
+                f"evaluation.{one.status}", now, training_id=value.training_id, round_number=value.number,
+                client_id=one.client_id, reason=one.reason, num_examples=one.num_examples, loss=one.loss,
+                accuracy=one.accuracy, seconds=one.seconds,
+            )  # fmt: skip
+        without_data = [one.client_id for one in value.evaluations if one.reason == NOTHING_HELD_OUT]
+        known = await tx.clients.lock(without_data)
+        await tx.clients.put(*(client.without_held_out_data(now) for client in known))
 
     async def take_permit(self, tx: Transaction, client: Client, until: float, *, forced: bool) -> None:
         """Count a locked client's task as its breaker's probe, where it has one to give; `until` in unix seconds."""

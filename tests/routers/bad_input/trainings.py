@@ -72,7 +72,9 @@ TRAINING: list[Case] = [
         ],
     ),
     *one("evaluation", None, 7, [], "x"),
-    *within("evaluation", [*one("clients", *NOT_A_COUNT, 100_001), *one("unknown", 1)]),
+    *within(
+        "evaluation", [*one("clients", *NOT_A_COUNT, 100_001), *one("tags", None, 7, "a:b", []), *one("unknown", 1)]
+    ),
     *one("uploads", None, 7, [], "int8"),
     *within(
         "uploads",

@@ -190,7 +190,7 @@ class LedgerMachine(RuleBasedStateMachine):
         average = None if accuracy is None else (accuracy, 1.0)
 
         async def measured(value: Round) -> Round:
-            return await self.ledger.measured(owner.lease, value, average, extra_bytes=0)
+            return await self.ledger.measured(owner.lease, value, average)
 
         if self.step(owner, measured, {"evaluating": "completed"}):
             self.truth.failed_in_row = 0

@@ -23,7 +23,7 @@ class Exhausted(RoundFiles):
             raise MemoryError
         return super().check(spool, update, *args)
 
-    def measurement(self, spool: ModelStore, answer: StoredFile, *args: Any) -> TaskResult:
+    def measurement(self, spool: ModelStore, answer: StoredFile, *args: Any) -> TaskResult | None:
         if "of.small" in str(spool.path(answer.sha256)):
             raise MemoryError
         return super().measurement(spool, answer, *args)

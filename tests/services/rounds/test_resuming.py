@@ -158,6 +158,8 @@ async def _assert_as_if_nothing_had_been(running: Plane, training_id: str, *, st
     rounds = await running.system.trainings.rounds(training_id, limit=10, before=None)
     assert [(value.number, value.status) for value in rounds] == [(2, "completed"), (1, "completed")]
     assert {part.status for value in rounds for part in value.participations} == {"received"}
+    assert {one.status for value in rounds for one in value.evaluations} == {"received"}
+    assert [len(value.evaluations) for value in rounds] == [len(running.trainers)] * 2
     for trainer in running.trainers.values():
         assert set(trainer.fitted.values()) == {1}
         assert len(trainer.fitted) == 2

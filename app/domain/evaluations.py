@@ -1,0 +1,44 @@
+"""Who measures a round's new model, and how each of these measurements ended."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from app.domain.clients import Client
+
+EvaluationStatus = Literal["received", "rejected", "failed", "skipped"]
+
+NOTHING_HELD_OUT = "it has no held-out examples"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How one client's evaluation in a round ended. Bytes are bodies as they crossed the coordinator's link.
+
+    Attributes:
+        status: skipped, where the client has nothing to measure with or the round went on without its answer.
+        attempts: how often the task was handed over.
+        seconds: from the first hand-over to the end; None where it was never handed over.
+    """
+
+    client_id: str
+    status: EvaluationStatus
+    attempts: int = 0
+    reason: str | None = None
+    num_examples: int | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    seconds: float | None = None
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
+def able_to_evaluate(offered: Iterable[Client], tags: Mapping[str, str]) -> list[Client]:
+    """Those of the clients on offer that may measure a model: with a closed breaker, held-out data and all the tags."""
+    return [
+        client
+        for client in offered
+        if client.breaker.state == "closed"
+        and client.may_hold_out_data
+        and all(client.profile.tags.get(key) == value for key, value in tags.items())
+    ]

@@ -1,0 +1,100 @@
+"""What the tasks of one phase of a round have in common."""
+
+from dataclasses import dataclass, field
+
+from app.domain.breaker import Failure
+from app.domain.clients import Client
+from app.domain.evaluations import Evaluation
+from app.domain.retries import RetryBudget
+from app.domain.rounds import Round
+from app.domain.trainings import TrainingConfig, Uploads
+from app.services.dispatch import Assignment, TaskRun
+from app.services.rounds.uploads import Expanded, full_update
+from app.store.model_store import ModelStore, StoredFile
+from app.threads import in_thread
+from app.wire.codec import Packed
+from app.wire.compression import IDENTITY, largest
+from app.wire.sizes import AnswerSize
+from app.wire.tasks import Task, TaskKind, task_id
+
+LATE = "late: the round went on without it"
+NEVER_ASKED = "no free place on the server: it was never contacted"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What all tasks of one phase share. `deadline` is in unix seconds, `runs` are by client.
+
+    `size` is what an answer may have; each client's lies in a place of its own in `spool`.
+    """
+
+    value: Round
+    kind: TaskKind
+    config: TrainingConfig
+    model: Packed
+    size: AnswerSize
+    spool: ModelStore
+    budget: RetryBudget
+    deadline: float
+    runs: dict[str, TaskRun] = field(default_factory=dict)
+
+    def assignment(self, client: Client, now: float) -> Assignment:
+        """One client's task, the same for every owner but for the seconds that it has left, which are at least 1."""
+        task = Task(
+            id=task_id(self.value.training_id, self.value.number, client.id, self.kind),
+            kind=self.kind,
+            training_id=self.value.training_id,
+            round=self.value.number,
+            hyperparameters=dict(self.config.hyperparameters),
+            deadline_seconds=max(1.0, self.deadline - now),
+            update_encoding=self.uploads.encoding,
+        )
+        accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
+        return Assignment(
+            client, task, self.model, self.place(client.id), accept, largest(self.size.file_bytes, accept)
+        )
+
+    def place(self, client_id: str) -> ModelStore:
+        """Where the answer of one client is kept, until it is refused or the round has ended."""
+        return self.spool.within(client_id)
+
+    def late(self, client_id: str, now: float) -> Evaluation:
+        """The evaluation of a client whose answer was not waited for any longer."""
+        run = self.runs.get(client_id, TaskRun())
+        return Evaluation(
+            client_id=client_id,
+            status="skipped",
+            reason=LATE if run.attempts else NEVER_ASKED,
+            attempts=run.attempts,
+            seconds=now - run.started_at if run.attempts else None,
+            bytes_sent=run.bytes_sent,
+            bytes_received=run.bytes_received,
+        )
+
+    def failure(self, reason: str) -> Failure:
+        """What a client's breaker is told when its result was rejected."""
+        return Failure(phase=self.kind, training_id=self.value.training_id, round=self.value.number, reason=reason)
+
+    @property
+    def uploads(self) -> Uploads:
+        """How updates may come; measurements are small."""
+        return self.config.uploads if self.kind == "fit" else Uploads()
+
+    async def full_update(self, client_id: str, upload: StoredFile, coding: str) -> Expanded:
+        """An upload in full; see `full_update`. Raises `UpdateRejected`."""
+        if self.uploads == Uploads():
+            return Expanded(upload, "full")
+        return await in_thread(
+            "checks",
+            full_update,
+            self.place(client_id),
+            upload,
+            self.model,
+            self.size,
+            encoding=self.uploads.encoding,
+            coding=coding,
+        )
+
+    async def drop(self, client_id: str) -> None:
+        """Remove what a client sent: nobody wants it."""
+        await in_thread("files", self.place(client_id).clear)
