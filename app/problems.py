@@ -24,8 +24,9 @@ from app.schemas.problems import FieldProblem, field_problems
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
 from app.services.trainings import Stopping
+from app.store.availability import DatabaseUnavailable
 from app.store.bucket import ObjectStoreUnavailable
-from app.store.database import DatabaseUnavailable, in_a_line, is_outage
+from app.store.database import in_a_line, is_outage
 from app.store.model_store import FileTooLarge, StoreUnavailable
 
 log = structlog.get_logger(__name__)

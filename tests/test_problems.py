@@ -19,8 +19,9 @@ from app.schemas.problems import FieldProblem, field_problems
 from app.services.housekeeping import Housekeeper
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
+from app.store.availability import DatabaseUnavailable
 from app.store.bucket import ObjectStoreUnavailable
-from app.store.database import DatabaseUnavailable, is_outage
+from app.store.database import is_outage
 from app.store.model_store import FileTooLarge, StoreUnavailable
 from tests.api import Api, assert_problem, running_api
 from tests.planes import until

@@ -6,6 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.services.system import System
 from app.store import migrations
+from app.store.availability import DatabaseUnavailable
 
 TIMEOUT_SECONDS = 3.0
 TICKS_MISSED = 50
@@ -19,9 +20,11 @@ async def readiness(system: System) -> dict[str, str]:
 async def _database(system: System) -> str:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            current = await migrations.is_current(system.settings.database_url)
+            current = await migrations.is_current(system.db)
+    except DatabaseUnavailable as error:
+        return error.finding
     except (SQLAlchemyError, OSError, TimeoutError):
-        return "does not answer"
+        return DatabaseUnavailable.finding
     return "ok" if current else "migrations are missing: run `tcsfeel migrate`"
 
 

@@ -7,30 +7,32 @@ fairer and cheaper than the file's. Readers have connections of their own, see `
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from typing import Any
 
-import asyncpg
 from asyncpg import PostgresError
 from sqlalchemy import Double, cast, event, func
 from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.elements import ColumnElement
 
+from app.store import postgres
+from app.store.availability import DatabaseUnavailable, NoAnswer, NoFreeConnection, TooManyConnections
 from app.store.sqlite import Reader, Writer
 from app.store.transaction import Transaction
 
-CONNECT_SECONDS = 10
-IDLE_SECONDS = 10  # between two statements of a transaction
+WAIT_SECONDS = 5.0  # for a free connection
+STATEMENT_SECONDS = 10.0
+_RETRY_SECONDS = 0.05
 _UNIX_EPOCH_JULIAN_DAY = 2440587.5
+_TOO_MANY = "53300"
 _PASSING = {"08", "40", "53", "57"}  # connection, transaction rollback, insufficient resources, operator intervention
-
-
-class DatabaseUnavailable(ConnectionError):
-    """No connection can be had now."""
 
 
 def is_outage(error: BaseException) -> bool:
@@ -41,8 +43,7 @@ def is_outage(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return False
-    state = str(getattr(error.orig, "sqlstate", None) or "")
-    return error.connection_invalidated or isinstance(error, OperationalError) or state[:2] in _PASSING
+    return error.connection_invalidated or isinstance(error, OperationalError) or _state(error)[:2] in _PASSING
 
 
 def in_a_line(error: BaseException) -> str:
@@ -56,24 +57,45 @@ def in_a_line(error: BaseException) -> str:
 class Database:
     """An engine with the rules above. `url` is ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
 
-    Only migrations do without `foreign_keys`: they rebuild tables on SQLite, and dropping the old one would cascade.
+    At most `pool_size` connections are open, and one that writes on SQLite; a transaction waits `wait_seconds` for one.
+    On Postgres a statement has `statement_seconds`. `on_refusal` is told the reason of each `DatabaseUnavailable` as a
+    transaction begins. Only migrations do without `foreign_keys`: they rebuild tables on SQLite, and dropping the old
+    one would cascade.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, foreign_keys: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        wait_seconds: float = WAIT_SECONDS,
+        statement_seconds: float = STATEMENT_SECONDS,
+        on_refusal: Callable[[str], None] = lambda _reason: None,
+        foreign_keys: bool = True,
+    ) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._writing: AbstractAsyncContextManager[None] = asyncio.Lock() if self.is_sqlite else nullcontext()
+        self._wait_seconds = wait_seconds
+        self._on_refusal = on_refusal
+        self._write_lock = asyncio.Lock()
+        self._connector = postgres.Connector()
         if self.is_sqlite:
             path = self.url.database or ""
-            self._writers = _sqlite_engine(url, 1, lambda: Writer(path, foreign_keys=foreign_keys))
-            self._readers = _sqlite_engine(url, pool_size, lambda: Reader(path))
+            self._writers = _sqlite_engine(url, 1, wait_seconds, lambda: Writer(path, foreign_keys=foreign_keys))
+            self._readers = _sqlite_engine(url, pool_size, wait_seconds, lambda: Reader(path))
         else:
-            self._writers = self._readers = _postgres_engine(url, pool_size)
+            self._writers = self._readers = postgres.engine(
+                url,
+                self._connector,
+                pool_size=pool_size,
+                wait_seconds=wait_seconds,
+                statement_seconds=statement_seconds,
+            )
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
         """A write transaction. Raises `DatabaseUnavailable`."""
-        async with self._writing, _connection(self._writers) as connection, connection.begin():
+        async with self._writing(), self._connection(self._writers) as connection, connection.begin():
             tx = Transaction(connection, self.clock)
             yield tx
             await tx.events.write()
@@ -92,7 +114,7 @@ class Database:
 
     @asynccontextmanager
     async def _reading(self, isolation_level: str) -> AsyncIterator[Transaction]:
-        async with _connection(self._readers) as connection:
+        async with self._connection(self._readers) as connection:
             if self.is_sqlite:
                 await asyncio.sleep(0)  # where nothing waits, who reads in a loop would keep out everybody else
             else:
@@ -108,79 +130,96 @@ class Database:
         return cast(func.extract("epoch", func.clock_timestamp()), Double)
 
     async def dispose(self) -> None:
-        """Close every connection."""
-        await self._writers.dispose()
-        await self._readers.dispose()
+        """Close every connection, in bounded time."""
+        if self.is_sqlite:
+            await self._writers.dispose()
+            await self._readers.dispose()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(postgres.CLOSE_SECONDS):
+                await self._writers.dispose()
+        self._connector.hang_up()
 
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use, and how many are open and idle."""
+        pools = [engine.pool for engine in {self._writers, self._readers} if isinstance(engine.pool, QueuePool)]
+        return sum(pool.checkedout() for pool in pools), sum(pool.checkedin() for pool in pools)
 
-@asynccontextmanager
-async def _connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    connection = engine.connect()
-    try:
-        await connection.start()
-    except (OSError, SQLAlchemyError, PostgresError) as error:  # the driver's come through as they are, at times
-        raise DatabaseUnavailable(str(error)) from error
-    try:
-        yield connection
-    except BaseException as error:
-        await connection.__aexit__(type(error), error, None)  # may have to wait for the database, in a task of its own
-        raise
-    else:
-        await connection.close()  # the transaction is over, so there is nothing to wait for
-
-
-class _Connecting:
-    """Connects to the end also where nobody waits for it any more, and hangs up then.
-
-    Called off half-way, asyncpg leaves an error in a future that nobody looks at.
-    """
-
-    def __init__(self) -> None:
-        self._under_way: set[asyncio.Task[asyncpg.Connection]] = set()
-
-    async def __call__(self, **where: Any) -> asyncpg.Connection:
-        task = asyncio.create_task(asyncpg.connect(**where))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """One writer at a time on SQLite."""
+        if not self.is_sqlite:
+            yield
+            return
         try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(_hang_up)
+            async with asyncio.timeout(self._wait_seconds):
+                await self._write_lock.acquire()
+        except TimeoutError as error:
+            self._on_refusal(NoFreeConnection.reason)
+            raise NoFreeConnection(f"other writers were busy for {self._wait_seconds:g} s") from error
+        try:
+            yield
+        finally:
+            self._write_lock.release()
+
+    @asynccontextmanager
+    async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        connection = await self._connected(engine)
+        try:
+            yield connection
+        except BaseException as error:
+            await connection.__aexit__(type(error), error, None)  # may have to wait for the database, in its own task
             raise
+        else:
+            await connection.close()  # the transaction is over, so there is nothing to wait for
+
+    async def _connected(self, engine: AsyncEngine) -> AsyncConnection:
+        """A connection that is open. Where the server has no more of them, one of ours may become free meanwhile."""
+        give_up = time.monotonic() + self._wait_seconds
+        while True:
+            connection = engine.connect()
+            try:
+                await connection.start()
+            except (
+                OSError,
+                SQLAlchemyError,
+                PostgresError,
+            ) as error:  # the driver's come through, at times
+                problem = self._explained(error)
+                if not isinstance(problem, TooManyConnections) or time.monotonic() > give_up:
+                    self._on_refusal(problem.reason)
+                    raise problem from error
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return connection
+
+    def _explained(self, error: Exception) -> DatabaseUnavailable:
+        if isinstance(error, DatabaseUnavailable):
+            return error
+        if isinstance(error, PoolTimeout):
+            return NoFreeConnection(f"no connection was free for {self._wait_seconds:g} s")
+        if isinstance(error, TimeoutError):
+            return NoAnswer("the database did not answer in time")
+        if _state(error) == _TOO_MANY:
+            return TooManyConnections(str(error))
+        return DatabaseUnavailable(str(error))
 
 
-def _hang_up(task: asyncio.Task[asyncpg.Connection]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result().terminate()
+def _state(error: BaseException) -> str:
+    """The SQLSTATE of an error, wherever it is; empty where it has none."""
+    return str(getattr(error, "sqlstate", None) or getattr(getattr(error, "orig", None), "sqlstate", None) or "")
 
 
-def _postgres_engine(url: str, pool_size: int) -> AsyncEngine:
+def _sqlite_engine(
+    url: str, pool_size: int, wait_seconds: float, connect: Callable[[], Writer | Reader]
+) -> AsyncEngine:
     engine = create_async_engine(
         url,
-        pool_size=2 * pool_size,
-        max_overflow=0,  # or each of these would be opened and closed again for a single transaction
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=wait_seconds,
         hide_parameters=True,
-        connect_args={"timeout": CONNECT_SECONDS, "async_creator_fn": _Connecting()},
-    )
-
-    @event.listens_for(engine.sync_engine, "checkout")
-    def look(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-        # The driver knows of a connection that the server has closed. SQLAlchemy's own check is three statements.
-        if dbapi_connection.driver_connection.is_closed():
-            raise InvalidatePoolError
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def configure(dbapi_connection: Any, _record: Any) -> None:
-        # A process that stands still in a transaction would keep its locks, and nobody could take its training over.
-        limit = f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
-        dbapi_connection.run_async(lambda connection: connection.execute(limit))
-
-    return engine
-
-
-def _sqlite_engine(url: str, pool_size: int, connect: Callable[[], Writer | Reader]) -> AsyncEngine:
-    engine = create_async_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, hide_parameters=True, async_creator=connect
+        async_creator=connect,
     )
 
     @event.listens_for(engine.sync_engine, "begin")

@@ -22,6 +22,7 @@ from app.store.tables import metadata
 from app.threads import in_thread
 
 CHAIN = Path(__file__).resolve().parents[2] / "migrations"
+STATEMENT_SECONDS = 3600.0  # a large table may be rewritten, or another server may be at it
 _LOCK = 7_261_904_403  # any number that nobody else uses
 
 
@@ -49,7 +50,7 @@ async def upgrade(url: str) -> None:
         WrongSchema: the database is not what it has to be afterwards. It is left as it was.
         DatabaseUnavailable: no connection can be had.
     """
-    db = Database(url, pool_size=1, foreign_keys=False)
+    db = Database(url, pool_size=1, statement_seconds=STATEMENT_SECONDS, foreign_keys=False)
     try:
         async with db.begin() as tx:
             await tx.connection.run_sync(_upgrade)
@@ -57,15 +58,11 @@ async def upgrade(url: str) -> None:
         await db.dispose()
 
 
-async def is_current(url: str) -> bool:
-    """Whether the database has exactly the migrations that this code knows."""
+async def is_current(db: Database) -> bool:
+    """Whether the database has exactly the migrations that this code knows. Raises `DatabaseUnavailable`."""
     wanted = await in_thread("administration", heads)
-    db = Database(url, pool_size=1)
-    try:
-        async with db.read() as tx:
-            return await tx.connection.run_sync(_current_heads) == wanted
-    finally:
-        await db.dispose()
+    async with db.read() as tx:
+        return await tx.connection.run_sync(_current_heads) == wanted
 
 
 def _upgrade(connection: Connection) -> None:

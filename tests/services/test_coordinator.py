@@ -17,7 +17,8 @@ from app.clock import Clock
 from app.domain.breaker import Breaker
 from app.domain.rounds import Round
 from app.services.outages import Outage
-from app.store.database import Database, DatabaseUnavailable
+from app.store.availability import DatabaseUnavailable
+from app.store.database import Database
 from app.wire.codec import pack
 from tests.buckets import BucketServer
 from tests.clocks import LeapingClock

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.services.outages import Outage
-from app.store.database import DatabaseUnavailable
+from app.store.availability import DatabaseUnavailable
 
 
 def attempt(error: Exception) -> None:

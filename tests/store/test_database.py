@@ -14,7 +14,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from app.domain.errors import NotFound
-from app.store.database import Database, DatabaseUnavailable, is_outage
+from app.store.availability import DatabaseUnavailable
+from app.store.database import Database, is_outage
 from tests.store.samples import NOW, client, training
 
 

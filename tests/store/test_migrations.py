@@ -26,6 +26,14 @@ async def table_names(url: str) -> set[str]:
     return names
 
 
+async def is_current(url: str) -> bool:
+    db = Database(url)
+    try:
+        return await migrations.is_current(db)
+    finally:
+        await db.dispose()
+
+
 def downgrade(connection: Connection) -> None:
     value = migrations.config()
     value.attributes["connection"] = connection
@@ -33,9 +41,9 @@ def downgrade(connection: Connection) -> None:
 
 
 async def test_a_blank_database_is_brought_up_to_date(blank_database_url: str) -> None:
-    assert not await migrations.is_current(blank_database_url)
+    assert not await is_current(blank_database_url)
     await migrations.upgrade(blank_database_url)
-    assert await migrations.is_current(blank_database_url)
+    assert await is_current(blank_database_url)
     assert await table_names(blank_database_url) == {*metadata.tables, "alembic_version"}
 
 
@@ -52,7 +60,7 @@ async def test_upgrading_again_changes_nothing(blank_database_url: str) -> None:
 
 async def test_replicas_may_upgrade_at_the_same_time(blank_database_url: str) -> None:
     await asyncio.gather(*(migrations.upgrade(blank_database_url) for _ in range(4)))
-    assert await migrations.is_current(blank_database_url)
+    assert await is_current(blank_database_url)
 
 
 async def test_an_upgrade_that_fails_leaves_nothing_behind(blank_database_url: str) -> None:
@@ -87,9 +95,9 @@ async def test_the_way_down_and_up_again(blank_database_url: str) -> None:
         await tx.connection.run_sync(downgrade)
     await db.dispose()
     assert await table_names(blank_database_url) == {"alembic_version"}
-    assert not await migrations.is_current(blank_database_url)
+    assert not await is_current(blank_database_url)
     await migrations.upgrade(blank_database_url)
-    assert await migrations.is_current(blank_database_url)
+    assert await is_current(blank_database_url)
 
 
 async def test_the_migrated_schema_is_that_of_the_tables(db: Database) -> None:
@@ -101,13 +109,13 @@ async def test_the_migrated_schema_is_that_of_the_tables(db: Database) -> None:
         assert await tx.connection.run_sync(differences) == []
 
 
-async def test_a_migration_that_is_not_known_here_is_not_current(db: Database, database_url: str) -> None:
+async def test_a_migration_that_is_not_known_here_is_not_current(db: Database) -> None:
     async with db.begin() as tx:
         await tx.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    assert not await migrations.is_current(database_url)
+    assert not await migrations.is_current(db)
 
 
-async def test_probes_do_not_read_the_chain_again(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await migrations.is_current(sqlite_url)
+async def test_probes_do_not_read_the_chain_again(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await migrations.is_current(db)
     monkeypatch.delattr("app.store.migrations.ScriptDirectory")
-    assert await migrations.is_current(sqlite_url)
+    assert await migrations.is_current(db)
