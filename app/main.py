@@ -45,10 +45,12 @@ from app.services.trainings import Trainings
 from app.settings import Settings
 from app.store import migrations
 from app.store.bucket import BucketStore
-from app.store.database import Database
+from app.store.database import WAIT_SECONDS, Database
 from app.store.model_store import ModelFiles, ModelStore
 
 log = structlog.get_logger(__name__)
+
+API_WAIT_SECONDS = 2.0  # for a connection, before a request is told to come again
 
 DESCRIPTION = """
 A control plane for federated learning over networks whose links are not equal.
@@ -98,31 +100,39 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
-    db = Database(settings.database_url, pool_size=settings.database.pool_size)
+    db, coordinator_db = _databases(settings, metrics)
     models, copies = _model_files(settings)
     files = RoundFiles(models, settings.data_dir / "spool")
     retention = ModelRetention(
-        db=db, files=models, copies=copies, clock=clock, metrics=metrics, delay=settings.models.removal_delay_seconds
+        db=coordinator_db,
+        files=models,
+        copies=copies,
+        clock=clock,
+        metrics=metrics,
+        delay=settings.models.removal_delay_seconds,
     )
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
-    breakers = Breakers(db, clock, metrics, rng)
+    breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
     planner = Planner(matrix, clock, metrics)
     record = TrackRecord(clock, breakers)
     ending = RoundEnding(clock, record, metrics)
-    ledger = RoundLedger(db, clock, record, ending, metrics)
+    ledger = RoundLedger(coordinator_db, clock, record, ending, metrics)
     dispatcher = Dispatcher(
         caller=caller, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
     )
     participants = Participants(
         clock=clock, caller=caller, dispatcher=dispatcher, breakers=breakers, files=files, ledger=ledger
     )
-    engine = RoundEngine(db=db, clock=clock, planner=planner, participants=participants, files=files, ledger=ledger)
+    engine = RoundEngine(
+        db=coordinator_db, clock=clock, planner=planner, participants=participants, files=files, ledger=ledger
+    )
     return System(
         settings=settings,
         admin_key=AdminKey.load(settings),
         metrics=metrics,
         db=db,
+        coordinator_db=coordinator_db,
         clients=Clients(db, clock),
         breakers=breakers,
         connectivity=ConnectivityMatrix(db, matrix, clock),
@@ -133,14 +143,39 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         participants=participants,
         coordinator=Coordinator(
             owner=f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}",
-            db=db,
+            db=coordinator_db,
             engine=engine,
             settings=settings.coordinator,
             clock=clock,
             metrics=metrics,
         ),
-        prober=HealthProber(db, caller, settings.health, clock),
-        housekeeper=Housekeeper(db, files, retention),
+        prober=HealthProber(coordinator_db, caller, settings.health, clock),
+        housekeeper=Housekeeper(coordinator_db, files, retention),
+    )
+
+
+def _databases(settings: Settings, metrics: Metrics) -> tuple[Database, Database]:
+    """What the API uses, and what rounds use: requests, however many they are, must not take their connections.
+
+    An SQLite file has one writer at a time in any case, and a process queues for it best in one place.
+    """
+
+    def connected(pool: str, size: int) -> Database:
+        made = Database(
+            settings.database_url,
+            pool_size=size,
+            wait_seconds=API_WAIT_SECONDS if pool == "api" else WAIT_SECONDS,
+            statement_seconds=settings.database.statement_seconds,
+            on_refusal=lambda reason: metrics.database_refusals.labels(pool, reason).inc(),
+        )
+        metrics.watch_connections(pool, made.connections)
+        return made
+
+    if settings.database_url.startswith("sqlite"):
+        db = connected("shared", settings.database.pool_size)
+        return db, db
+    return connected("api", settings.database.pool_size), connected(
+        "coordinator", settings.database.coordinator_pool_size
     )
 
 
@@ -175,4 +210,5 @@ async def running(system: System) -> AsyncIterator[None]:
         finally:
             await system.caller.close()
             await system.db.dispose()
+            await system.coordinator_db.dispose()
             log.info("stopped")

@@ -3,7 +3,7 @@
 One `Metrics` belongs to one registry, so that two applications in one process (tests, replicas) do not share counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import get_args
 
@@ -53,9 +53,20 @@ class Metrics:
         self.tick_age = gauge("federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick")
         self.lease_takeovers = counter("federated_lease_takeovers", "Trainings taken over from another owner")
         self.fenced_writes = counter("federated_fenced_writes", "Writes refused because the lease was lost")
+        self.database_refusals = counter(
+            "federated_database_refusals", "Transactions that could not begin", ["pool", "reason"]
+        )
+        self._database_connections = gauge(
+            "federated_database_connections", "Open connections to the database", ["pool", "state"]
+        )
         self.model_files_removed = counter(
             "federated_model_files_removed", "Files of models and optimisers' states that were removed"
         )
+
+    def watch_connections(self, pool: str, connections: Callable[[], tuple[int, int]]) -> None:
+        """Show how many `connections` of a pool are in use and idle, whenever metrics are read."""
+        self._database_connections.labels(pool, "in_use").set_function(lambda: connections()[0])
+        self._database_connections.labels(pool, "idle").set_function(lambda: connections()[1])
 
     def count_participation(self, status: str, encoding: str, coding: str) -> None:
         """A participation that ended, and the form of its update where it has one."""

@@ -42,12 +42,16 @@ class _Section(BaseModel):
 class DatabaseSettings(_Section):
     """`url` is ``sqlite+aiosqlite:///path`` or ``postgresql+asyncpg://…``; by default a file in the data directory.
 
-    Up to twice `pool_size` connections are open. `migrate_on_start` is about Postgres; SQLite is always migrated.
+    On Postgres at most `pool_size` connections are open for the API, `coordinator_pool_size` for rounds, health and
+    housekeeping, and a statement has `statement_seconds`. On SQLite all share `pool_size`, and one that writes.
+    `migrate_on_start` is about Postgres; SQLite is always migrated.
     """
 
     url: str | None = None
     migrate_on_start: bool = False
-    pool_size: Annotated[int, Field(ge=1, le=200)] = 10
+    pool_size: Annotated[int, Field(ge=1, le=200)] = 5
+    coordinator_pool_size: Annotated[int, Field(ge=2, le=200)] = 5
+    statement_seconds: Annotated[float, Field(ge=1, le=3600)] = 10.0
 
     @field_validator("url")
     @classmethod

@@ -22,10 +22,14 @@ class Breakers:
     """Records calls and their outcomes, in a transaction of its own or in the caller's.
 
     A client can be removed while its task runs: what happens to it from then on is recorded nowhere.
+    What operators ask for goes over the connections of `api_db`, so that it takes none of those of rounds.
     """
 
-    def __init__(self, db: Database, clock: Clock, metrics: Metrics, rng: random.Random) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, metrics: Metrics, rng: random.Random, *, api_db: Database | None = None
+    ) -> None:
         self._db = db
+        self._api_db = api_db or db
         self._clock = clock
         self._metrics = metrics
         self._rng = rng
@@ -84,15 +88,15 @@ class Breakers:
     async def isolate(self, client_id: str) -> Breaker:
         """Open by hand. Raises `NotFound`."""
         now = self._clock.now()
-        return await self._change(client_id, lambda breaker: breaker.isolate(now))
+        return await self._change(client_id, lambda breaker: breaker.isolate(now), self._api_db)
 
     async def reset(self, client_id: str) -> Breaker:
         """Close by hand. Raises `NotFound`."""
-        return await self._change(client_id, lambda breaker: breaker.reset())
+        return await self._change(client_id, lambda breaker: breaker.reset(), self._api_db)
 
     async def get(self, client_id: str) -> Breaker:
         """Raises `NotFound`."""
-        async with self._db.glance() as tx:
+        async with self._api_db.glance() as tx:
             return (await tx.clients.get(client_id)).breaker
 
     def succeeded(self, client: Client, *, slow: bool = False) -> Client:
@@ -113,8 +117,10 @@ class Breakers:
         )  # fmt: skip
         log.info("breaker", client=client_id, state=after.state, was=before.state, reason=reason)
 
-    async def _change(self, client_id: str, decide: Callable[[Breaker], Breaker]) -> Breaker:
-        async with self._db.begin() as tx:
+    async def _change(
+        self, client_id: str, decide: Callable[[Breaker], Breaker], db: Database | None = None
+    ) -> Breaker:
+        async with (db or self._db).begin() as tx:
             client = await tx.clients.get(client_id, for_update=True)
             changed = replace(client, breaker=decide(client.breaker))
             await tx.clients.put(changed)

@@ -30,6 +30,8 @@ from app.sharing import party
 from app.store.database import Database, in_a_line, is_outage
 from app.store.leases import Fenced, Lease
 
+RELEASE_SECONDS = 3.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -62,6 +64,11 @@ class Coordinator:
     def tick_age(self) -> float:
         """Seconds since the last tick that succeeded."""
         return time.monotonic() - self._last_tick
+
+    @property
+    def finding(self) -> str | None:
+        """What the database does instead of answering; None as far as is known it answers."""
+        return self._outage.finding
 
     async def run(self) -> None:
         """Tick until cancelled; a tick that fails is logged and the loop goes on."""
@@ -208,8 +215,8 @@ class Coordinator:
         log.warning("the lease ran out")
 
     async def _release(self, lease: Lease) -> None:
-        with suppress(Fenced), self._outage.tolerated():  # then it runs out by itself
-            async with self._db.begin() as tx:
+        with suppress(Fenced, TimeoutError), self._outage.tolerated():  # then it runs out by itself
+            async with asyncio.timeout(RELEASE_SECONDS), self._db.begin() as tx:
                 await tx.leases.release(lease)
 
     def _done(self, task: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from app.store.availability import DatabaseUnavailable
 from app.store.database import in_a_line, is_outage
 
 log = structlog.get_logger(__name__)
@@ -16,9 +17,12 @@ class Outage:
 
     def __init__(self) -> None:
         self._since: float | None = None
+        self.finding: str | None = None
+        """What the database does instead of answering, while it does."""
 
     def meet(self, error: BaseException) -> None:
         """A try failed."""
+        self.finding = error.finding if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable.finding
         if self._since is None:
             self._since = time.monotonic()
             log.error("the database does not answer", reason=in_a_line(error))
@@ -49,4 +53,4 @@ class Outage:
         """A try came through."""
         if self._since is not None:
             log.info("the database answers again", seconds=round(time.monotonic() - self._since, 1))
-            self._since = None
+            self._since = self.finding = None

@@ -33,4 +33,7 @@ def _coordinator(system: System) -> str:
         return "ok"
     age = system.coordinator.tick_age
     late = age > max(TIMEOUT_SECONDS, TICKS_MISSED * system.settings.coordinator.tick_seconds)
-    return f"has not ticked for {age:.1f} s" if late else "ok"
+    if not late:
+        return "ok"
+    finding = system.coordinator.finding
+    return f"has not ticked for {age:.1f} s" + (f": the database {finding}" if finding else "")

@@ -27,6 +27,7 @@ class System:
     admin_key: AdminKey
     metrics: Metrics
     db: Database
+    coordinator_db: Database
     clients: Clients
     breakers: Breakers
     connectivity: ConnectivityMatrix

@@ -1,6 +1,7 @@
 """Whether this process should get traffic."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,25 @@ from app.main import build
 from app.services.readiness import readiness
 from app.services.system import System
 from app.settings import Settings
+from tests.links import link
 
 Built = Callable[..., System]
 
 
 @pytest.fixture
-def built(tmp_path: Path) -> Built:
+async def built(tmp_path: Path) -> AsyncIterator[Built]:
+    made: list[System] = []
+
     def build_one(url: str, *, enabled: bool = True, tick_seconds: float = 0.2) -> System:
         coordinator = {"enabled": enabled, "tick_seconds": tick_seconds}
-        settings = Settings(data_dir=tmp_path, database={"url": url}, coordinator=coordinator)
-        return build(settings, SystemClock(), None)
+        database = {"url": url, "pool_size": 1, "statement_seconds": 1.0}
+        made.append(build(Settings(data_dir=tmp_path, database=database, coordinator=coordinator), SystemClock(), None))
+        return made[-1]
 
-    return build_one
+    yield build_one
+    for system in made:
+        await system.db.dispose()
+        await system.coordinator_db.dispose()
 
 
 async def test_a_process_that_ticks_on_a_migrated_database_is_ready(built: Built, database_url: str) -> None:
@@ -40,7 +48,6 @@ async def test_migrations_of_a_newer_version_are_told(built: Built, database_url
     async with system.db.begin() as tx:
         await tx.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     assert (await readiness(system))["database"].startswith("migrations are missing")
-    await system.db.dispose()
 
 
 @pytest.mark.parametrize(
@@ -61,6 +68,41 @@ async def test_a_file_that_is_no_database_is_told(built: Built, tmp_path: Path) 
     system = built(f"sqlite+aiosqlite:///{tmp_path / 'broken.db'}")
     assert (await readiness(system))["database"] == "does not answer"
     assert (await readiness(built(f"sqlite+aiosqlite:///{tmp_path}/no/such/dir.db")))["database"] == "does not answer"
+
+
+async def test_a_process_whose_connections_are_all_in_use_is_told_from_a_silent_database(
+    built: Built, postgres_url: str
+) -> None:
+    async with link(postgres_url) as (way, url):
+        system = built(url)
+        async with system.db.begin() as tx:
+            await tx.clients.ids()
+            assert (await readiness(system))["database"].startswith("has no free connection")
+        assert (await readiness(system))["database"] == "ok"
+        way.fall_silent()
+        assert (await readiness(system))["database"] == "does not answer"
+        way.recover()
+        assert (await readiness(system))["database"] == "ok"
+        way.fall_silent()
+
+
+async def test_probes_open_no_connections_of_their_own(built: Built, database_url: str) -> None:
+    system = built(database_url)
+    for _ in range(3):
+        assert (await readiness(system))["database"] == "ok"
+    assert system.db.connections() == (0, 1)
+
+
+async def test_a_coordinator_that_the_database_refuses_says_so(built: Built, postgres_url: str) -> None:
+    system = built(make_url(postgres_url).set(port=1).render_as_string(hide_password=False))
+    running = asyncio.create_task(system.coordinator.run())
+    async with asyncio.timeout(30):
+        while system.coordinator.finding is None:  # noqa: ASYNC110  (nothing rings when a tick fails)
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait([running])
+    system.coordinator._last_tick -= 1000
+    assert (await readiness(system))["coordinator"].endswith(" s: the database does not answer")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ async def test_a_transaction_ends_when_the_database_falls_silent_in_it(step: str
                 async with asyncio.timeout(0):
                     await tx.clients.ids()
 
-    ends = {
+    ends: dict[str, type[Exception] | tuple[type[Exception], ...]] = {
         "statement": NoAnswer,
         "commit": NoAnswer,
         "error": (NoAnswer, ZeroDivisionError),
