@@ -209,6 +209,5 @@ async def running(system: System) -> AsyncIterator[None]:
             log.warning("some agents were not told that their results are no longer wanted")
         finally:
             await system.caller.close()
-            await system.db.dispose()
-            await system.coordinator_db.dispose()
+            await system.disconnect()
             log.info("stopped")

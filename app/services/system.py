@@ -1,5 +1,6 @@
 """The services of one process, as the composition root has wired them."""
 
+import asyncio
 from dataclasses import dataclass
 
 from app.metrics import Metrics
@@ -39,3 +40,7 @@ class System:
     coordinator: Coordinator
     prober: HealthProber
     housekeeper: Housekeeper
+
+    async def disconnect(self) -> None:
+        """Close every connection to the database."""
+        await asyncio.gather(*(db.dispose() for db in {self.db, self.coordinator_db}))

@@ -35,7 +35,7 @@ async def beside(one: Plane, directory: Path, database_url: str, **overrides: An
         yield other
     finally:
         await other.caller.close()
-        await other.db.dispose()
+        await other.disconnect()
 
 
 async def states(system: System, training_id: str) -> set[str]:

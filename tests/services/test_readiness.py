@@ -30,8 +30,7 @@ async def built(tmp_path: Path) -> AsyncIterator[Built]:
 
     yield build_one
     for system in made:
-        await system.db.dispose()
-        await system.coordinator_db.dispose()
+        await system.disconnect()
 
 
 async def test_a_process_that_ticks_on_a_migrated_database_is_ready(built: Built, database_url: str) -> None:

@@ -260,7 +260,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     async def close(self) -> None:
         await self.system.caller.close()
-        await self.system.db.dispose()
+        await self.system.disconnect()
 
 
 def test_no_order_of_owners_and_steps_breaks_a_rounds_history(database_url: str, tmp_path: Path) -> None:
