@@ -115,3 +115,7 @@ class UpdateRejected(DomainError):
 
 class UnusableRound(DomainError):
     """A round whose updates cannot give a model (all weights zero, none left)."""
+
+
+class ModelNotFinite(UnusableRound):
+    """The new model, or what the server optimiser remembers, would hold values that are not finite."""

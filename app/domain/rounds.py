@@ -61,6 +61,7 @@ class Participation:
         finished_at: when the status became final, unix seconds.
         seconds: from the first hand-over to the end.
         update: SHA-256 of the update's file, while it is received.
+        update_norm: how far the update went from the round's base model; see `app.domain.aggregation.norms`.
     """
 
     client_id: str
@@ -77,6 +78,7 @@ class Participation:
     components: Mapping[str, float] = field(default_factory=dict)
     finished_at: float | None = None
     update: str | None = None
+    update_norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ class ParticipationOut(ResponseModel):
     num_examples: int | None
     loss: float | None
     accuracy: float | None
+    update_norm: Annotated[float | None, Field(description="How far its update went from the round's base model")]
     bytes_sent: int
     bytes_received: int
     seconds: float | None

@@ -76,6 +76,12 @@ class Hyperparameters(RequestModel):
         ]
         | None
     ) = None
+    server_outlier_factor: (
+        Annotated[
+            float, Field(gt=1, le=1e12, description="Times the median norm of the round's updates; 1000 if absent")
+        ]
+        | None
+    ) = None
     server_trim_fraction: Annotated[float, Field(gt=0, lt=0.5, description="At each end; 0.25 if absent")] | None = None
     server_byzantine_clients: (
         Annotated[int, Field(ge=0, le=100_000, description="A quarter of the updates if absent")] | None

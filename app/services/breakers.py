@@ -103,6 +103,10 @@ class Breakers:
         """The client after a call that came back well, if slowly."""
         return replace(client, breaker=client.breaker.succeed(self._clock.now(), self._rng, slow=slow))
 
+    def failed(self, client: Client, failure: Failure) -> Client:
+        """The client after a call whose result turned out to be of no use; the failure gets its instant here."""
+        return replace(client, breaker=client.breaker.fail(self._clock.now(), self._rng, failure=failure))
+
     async def note(self, tx: Transaction, before: Breaker, after: Breaker, client_id: str) -> None:
         """Tell operators of a change of state, and of the failure that opened a breaker."""
         if before.state == after.state:

@@ -76,6 +76,18 @@ class RoundRepository:
             await self._connection.execute(statement, rows)
         return written
 
+    async def reject(self, training_id: str, number: int, reasons: Mapping[str, str]) -> list[str]:
+        """Turn received updates of a round into rejected ones; gives the clients whose update was still received."""
+        columns = participations.c
+        received = _part_of(training_id, number) & (columns.status == "received")
+        query = select(columns.client_id).where(received, columns.client_id.in_(reasons)).order_by(columns.client_id)
+        found = list((await self._connection.execute(query.with_for_update())).scalars())
+        if found:
+            statement = update(participations).where(received, columns.client_id == bindparam("whose"))
+            rows = [{"whose": client_id, "status": "rejected", "reason": reasons[client_id]} for client_id in found]
+            await self._connection.execute(statement, rows)
+        return found
+
     async def hand_over(self, training_id: str, number: int) -> None:
         """Move every pending participation of a round to training, with its first attempt."""
         pending = _part_of(training_id, number) & (participations.c.status == "pending")

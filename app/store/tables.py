@@ -143,6 +143,7 @@ participations = Table(
     Column("rank", Integer, nullable=False),
     Column("finished_at", Double),
     Column("update", _Sha256),
+    Column("update_norm", Double),
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
     Index("ix_participations_client_id", "client_id"),
     Index("ix_participations_status", "status"),

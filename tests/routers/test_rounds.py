@@ -145,6 +145,7 @@ PART = Participation(
     components={"data_quality": 0.5},
     finished_at=1_000_001.0,
     update="f" * 64,
+    update_norm=1.5,
 )
 EVALUATION = Evaluation(
     client_id="edge-7", status="received", attempts=1, num_examples=20, loss=1.25, accuracy=0.5, seconds=0.5,
@@ -217,6 +218,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "num_examples": 100,
                 "loss": 0.5,
                 "accuracy": 0.75,
+                "update_norm": 1.5,
                 "bytes_sent": 400,
                 "bytes_received": 410,
                 "seconds": 1.5,
@@ -231,6 +233,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "num_examples": None,
                 "loss": None,
                 "accuracy": None,
+                "update_norm": None,
                 "bytes_sent": 400,
                 "bytes_received": 0,
                 "seconds": None,

@@ -17,7 +17,7 @@ from tests.store.samples import NOW, a_round, training, unsaid
 PART = Participation(
     client_id="edge-7", status="received", attempts=2, reason="second", num_examples=10**13, loss=-0.5, accuracy=1.0,
     bytes_sent=2**40, bytes_received=1, seconds=0.25, score=0.75, components={"quality": 0.5, "cost": -1e-9},
-    finished_at=NOW, update="b" * 64,
+    finished_at=NOW, update="b" * 64, update_norm=1.5,
 )  # fmt: skip
 EVALUATION = Evaluation(
     client_id="b", status="received", attempts=1, reason="second", num_examples=10**13, loss=-1e300, accuracy=0.5,

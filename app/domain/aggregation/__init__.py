@@ -2,12 +2,14 @@
 
 `updates` says what may be aggregated; `mean` and `robust` combine updates, of which each weighs what `weights` allows;
 `server` goes from the combined ones to the new model, where `statistics` lets it. All work in the blocks that `blocks`
-reads, and `rules` brings a training's configuration to them. `measurements` combines what clients measured.
+reads, and `rules` brings a training's configuration to them. `norms` finds updates that no mean should
+hold, and `measurements` combines what clients measured.
 """
 
 from app.domain.aggregation.blocks import Updates
 from app.domain.aggregation.mean import WEIGHTS
 from app.domain.aggregation.measurements import mean_by_examples
+from app.domain.aggregation.norms import check_norm, length, longest, outliers
 from app.domain.aggregation.robust import shortage, usual_byzantine
 from app.domain.aggregation.rules import ROBUST, NextModel, next_model
 from app.domain.aggregation.updates import (
@@ -28,9 +30,13 @@ __all__ = [
     "Updates",
     "check_examples",
     "check_model",
+    "check_norm",
     "check_update",
+    "length",
+    "longest",
     "mean_by_examples",
     "next_model",
+    "outliers",
     "shortage",
     "update_quality",
     "usual_byzantine",

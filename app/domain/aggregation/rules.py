@@ -21,7 +21,7 @@ from app.domain.aggregation.robust import (
 from app.domain.aggregation.server import Optimiser, optimiser
 from app.domain.aggregation.updates import Parameters, UpdateFacts, is_floating
 from app.domain.aggregation.weights import bounded
-from app.domain.errors import UnusableRound
+from app.domain.errors import ModelNotFinite, UnusableRound
 from app.domain.trainings import Aggregation, TrainingConfig
 
 
@@ -31,7 +31,7 @@ class NextModel:
 
     Attributes:
         blocks: its values, flattened, in the order of the model that the updates started from and in its dtypes; once.
-            Raises `UnusableRound` where a value is not finite.
+            Raises `ModelNotFinite` where a value is not.
         optimiser: what the next round has to be given is its `state`, once all blocks were read.
     """
 
@@ -115,7 +115,7 @@ def _as_dtype(name: str, value: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]
     """`value` in the model's dtype: integers are the nearest that the dtype holds, a bool is a majority's."""
     cast = value.astype(dtype, copy=False) if is_floating(dtype) else value
     if not np.isfinite(cast).all():
-        raise UnusableRound(f"tensor {name!r} of the new model is not finite")
+        raise ModelNotFinite(f"tensor {name!r} of the new model is not finite")
     if dtype.kind == "b":
         return value > 1 / 2
     if dtype.kind in "iu":

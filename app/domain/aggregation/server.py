@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from app.domain.aggregation.blocks import Block, Double, values
 from app.domain.aggregation.updates import Parameters
-from app.domain.errors import UnusableRound
+from app.domain.errors import ModelNotFinite
 from app.domain.trainings import Aggregation, TrainingConfig
 
 RATE = 1.0
@@ -100,7 +100,7 @@ class Adaptive:
     """Moments are kept in float32, or in float64 for tensors of that type.
 
     Raises:
-        UnusableRound: a moment is no longer finite (from `step`).
+        ModelNotFinite: a moment is no longer finite (from `step`).
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Adaptive:
             kept = self._next[moment + name].reshape(-1)[rows]
             kept[:] = value
             if not np.isfinite(kept).all():
-                raise UnusableRound(f"the server optimiser's moments of tensor {name!r} are not finite")
+                raise ModelNotFinite(f"the server optimiser's moments of tensor {name!r} are not finite")
         return now + self._rate * first / (np.sqrt(second) + self._tau)
 
     def state(self) -> Parameters:

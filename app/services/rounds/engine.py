@@ -130,6 +130,21 @@ class RoundEngine:
         return value
 
     async def _aggregate(self, lease: Lease, training: Training, value: Round) -> Round:
+        received = [part.client_id for part in value.participations if part.status == "received"]
+        if outliers := await asyncio.to_thread(self._files.outliers, training.config, value):
+            value = await self._ledger.rejected(lease, value, outliers)
+        left = sum(part.status == "received" for part in value.participations)
+        if left < (quorum := quorum_count(len(value.participations), training.config.round_policy)):
+            rejected = ", ".join(part.client_id for part in value.participations if part.status == "rejected")
+            reason = f"{left} updates are left without those that were rejected ({rejected}), the quorum is {quorum}"
+            value = await self._ledger.abandoned(lease, value, reason)
+        else:
+            value = await self._combine(lease, training, value)
+        self._participants.forget((await self._clients(received)).values(), value, "fit")
+        return value
+
+    async def _combine(self, lease: Lease, training: Training, value: Round) -> Round:
+        """Make the new model of the received updates, or abandon the round that cannot have one."""
         spool = self._files.spool(value)
         async with self._db.read() as tx:
             base = await tx.models.find(value.training_id, value.base_model or "")
@@ -138,14 +153,10 @@ class RoundEngine:
         try:
             stored, state = await in_thread("aggregation", self._files.aggregate, training.config, value, base, spool)
         except UnusableRound as error:
-            value = await self._ledger.abandoned(lease, value, str(error))
+            return await self._ledger.abandoned(lease, value, str(error))
         except NotFound as error:
-            value = await self._ledger.abandoned(lease, value, f"an update is gone from the spool: {error}")
-        else:
-            value = await self._ledger.committed(lease, value, stored, state, since=since)
-        received = [part.client_id for part in value.participations if part.status == "received"]
-        self._participants.forget((await self._clients(received)).values(), value, "fit")
-        return value
+            return await self._ledger.abandoned(lease, value, f"an update is gone from the spool: {error}")
+        return await self._ledger.committed(lease, value, stored, state, since=since)
 
     async def _evaluate(self, lease: Lease, training: Training, value: Round) -> Round:
         policy, now = training.config.round_policy, self._clock.now()

@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,10 +14,14 @@ from app.domain.aggregation import (
     Updates,
     check_examples,
     check_model,
+    check_norm,
     check_update,
+    length,
+    longest,
     next_model,
+    outliers,
 )
-from app.domain.errors import NotFound, UnusableRound, UpdateRejected
+from app.domain.errors import ModelNotFinite, NotFound, UnusableRound, UpdateRejected
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round
 from app.domain.selection.sketches import sketch
@@ -31,6 +36,13 @@ from app.wire.sizes import AnswerSize
 from app.wire.tasks import TaskResult, read_encoding, read_measurement, read_result
 
 UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
+
+
+class Checked(NamedTuple):
+    """What an agent says of an update that was checked, and how far it went from the model."""
+
+    result: TaskResult
+    norm: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +87,8 @@ class RoundFiles:
         check_model(unpack(file)[0].parameters())
         return self.models.write([file])
 
-    def check(
-        self, spool: ModelStore, update: StoredFile, model: Packed, size: AnswerSize, data_size: int
-    ) -> TaskResult:
-        """What the agent says of an update that may be aggregated. Raises `UpdateRejected`."""
+    def check(self, spool: ModelStore, update: StoredFile, model: Packed, size: AnswerSize, data_size: int) -> Checked:
+        """What the agent says of an update that may be aggregated, and its norm. Raises `UpdateRejected`."""
         mapped = spool.map(update.sha256)
         try:
             packed, metadata = unpack(mapped, size.header_bytes)
@@ -87,10 +97,10 @@ class RoundFiles:
         except WireError as error:
             raise UpdateRejected(str(error)) from error
         check_offered(encoding, "full")
-        check_update(
-            packed.parameters(), model.parameters(), facts(result), data_size, release=lambda: give_back(mapped)
-        )
-        return result
+        parameters, base = packed.parameters(), model.parameters()
+        check_update(parameters, base, facts(result), data_size, release=lambda: give_back(mapped))
+        norm = check_norm(parameters, base, release=lambda: give_back(mapped, model.block))
+        return Checked(result, norm)
 
     def sketch(self, spool: ModelStore, update: StoredFile, model: Packed) -> tuple[float, ...] | None:
         """What an update that was checked says of its client's labels, None if nothing."""
@@ -114,6 +124,19 @@ class RoundFiles:
         received = [part for part in value.participations if part.status == "received"]
         return [part for part in received if part.update is None or not spool.within(part.client_id).has(part.update)]
 
+    def outliers(self, config: TrainingConfig, value: Round) -> dict[str, str]:
+        """The clients whose updates are too long to be averaged with the others of the round, each with the reason.
+
+        Updates that were rejected for it before are compared with the others as well: every owner finds the same.
+        """
+        norms = _norms(value)
+        if not norms:
+            return {}
+        model = self.load(value.base_model or "")
+        found = outliers(norms, length(model.parameters(), release=lambda: give_back(model.block)), config)
+        received = {part.client_id for part in value.participations if part.status == "received"}
+        return {client_id: reason for client_id, reason in found.items() if client_id in received}
+
     def aggregate(
         self, config: TrainingConfig, value: Round, base: ModelVersion, spool: ModelStore
     ) -> tuple[StoredFile, str | None]:
@@ -124,6 +147,7 @@ class RoundFiles:
 
         Raises:
             UnusableRound: the updates give no model, or the optimiser's state is gone.
+            ModelNotFinite: which is an UnusableRound; the reason names the client whose update went farthest.
             NotFound: the spool lacks an update.
         """
         received = sorted((p for p in value.participations if p.status == "received"), key=lambda p: p.client_id)
@@ -146,7 +170,11 @@ class RoundFiles:
             before=None if before is None else before.parameters(),
             state=None if state is None else state.parameters(),
         )
-        stored = self.models.write(chain([header(layout)], (block.view(np.uint8).data for block in new.blocks)))
+        try:
+            stored = self.models.write(chain([header(layout)], (block.view(np.uint8).data for block in new.blocks)))
+        except ModelNotFinite as error:
+            norms = _norms(value)
+            raise ModelNotFinite(f"{error}; {longest(norms)}" if norms else str(error)) from error
         kept = new.optimiser.state()
         return stored, None if kept is None else self.models.write(pieces(kept)).sha256
 
@@ -167,3 +195,8 @@ def facts(result: TaskResult) -> UpdateFacts:
 def reported(part: Participation | Evaluation) -> UpdateFacts:
     """The same, of what was kept of a result that was received."""
     return UpdateFacts(num_examples=part.num_examples or 0, loss=part.loss or 0.0, accuracy=part.accuracy or 0.0)
+
+
+def _norms(value: Round) -> dict[str, float]:
+    """Those of the round's updates, by client."""
+    return {part.client_id: part.update_norm for part in value.participations if part.update_norm is not None}

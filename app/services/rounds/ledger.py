@@ -152,6 +152,18 @@ class RoundLedger:
             await tx.rounds.put(value)
         return value
 
+    async def rejected(self, lease: Lease, value: Round, reasons: Mapping[str, str]) -> Round:
+        """Turn received updates into rejected ones, each client with its reason, before they are aggregated."""
+        async with self.owned(lease) as tx:
+            for client_id in await tx.rounds.reject(value.training_id, value.number, reasons):
+                await self._record.take_back(tx, value, client_id, reasons[client_id])
+                await self._ending.note(
+                    tx, value, "participation.rejected", client_id=client_id, reason=reasons[client_id]
+                )
+            stored = await tx.rounds.get(value.training_id, value.number)
+        self._metrics.participations.labels("rejected").inc(len(reasons))
+        return stored
+
     async def committed(
         self, lease: Lease, value: Round, stored: StoredFile, optimiser_state: str | None = None, *, since: float
     ) -> Round:

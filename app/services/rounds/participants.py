@@ -217,7 +217,7 @@ class Participants:
         data_size = client.profile.data_size
         try:
             update, run.encoding = await phase.full_update(client.id, run.file, run.coding)
-            result = await in_thread(
+            result, norm = await in_thread(
                 "checks", self._files.check, phase.place(client.id), update, phase.model, phase.size, data_size
             )
         except UpdateRejected as error:
@@ -235,4 +235,5 @@ class Participants:
             loss=result.loss,
             accuracy=result.accuracy,
             update=update.sha256,
+            update_norm=norm,
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.clock import Clock
+from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT
 from app.domain.fairness import jain_index
@@ -58,6 +59,16 @@ class TrackRecord:
         for client in await tx.clients.lock([client_id]):
             seen = client.observed(reliability=0.0 if late else None)
             await tx.clients.put(replace(seen, breaker=client.breaker.release()))
+
+    async def take_back(self, tx: Transaction, value: Round, client_id: str, reason: str) -> None:
+        """Undo what a client was credited with for an update that turned out to be of no use, and count a failure."""
+        failure = Failure(phase="fit", training_id=value.training_id, round=value.number, reason=reason)
+        for client in await tx.clients.lock([client_id]):
+            seen = client.observed(reliability=0.0)
+            seen = replace(seen, rounds_completed=max(0, client.rounds_completed - 1))
+            failed = self._breakers.failed(seen, failure)
+            await tx.clients.put(failed)
+            await self._breakers.note(tx, client.breaker, failed.breaker, client_id)
 
     async def fairness(self, tx: Transaction, value: Round) -> float:
         """Jain's index over the registered clients of how often each one's update was used, this round included."""

@@ -40,6 +40,7 @@ HYPERPARAMETERS: list[Case] = [
     *one("server_clip_norm", True, "7", 0, -0.1, 1e300),
     *one("server_largest_multiple", True, "7", 0.9, 1e13),
     *one("server_largest_share", True, "7", 0, 0.001, 1.1),
+    *one("server_outlier_factor", True, "7", 1, -5, 1e13),
     *one("server_trim_fraction", True, "7", 0, 0.5, -0.1),
     *one("server_byzantine_clients", True, "7", 1.5, -1, 10**6),
     *one("mine", *SCALAR_TROUBLE),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from app.services.rounds.files import RoundFiles
+from app.services.rounds.files import Checked, RoundFiles
 from app.store.model_store import ModelStore, StoredFile
 from app.wire.tasks import TaskResult
 from tests.planes import Adder, Plane, plane, policy
@@ -18,7 +18,7 @@ class Exhausted(RoundFiles):
             raise MemoryError
         return super().adopt_initial(spool, received)
 
-    def check(self, spool: ModelStore, update: StoredFile, *args: Any) -> TaskResult:
+    def check(self, spool: ModelStore, update: StoredFile, *args: Any) -> Checked:
         if "of.small" in str(spool.path(update.sha256)):
             raise MemoryError
         return super().check(spool, update, *args)
