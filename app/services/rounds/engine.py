@@ -131,7 +131,7 @@ class RoundEngine:
 
     async def _aggregate(self, lease: Lease, training: Training, value: Round) -> Round:
         received = [part.client_id for part in value.participations if part.status == "received"]
-        if outliers := await asyncio.to_thread(self._files.outliers, training.config, value):
+        if outliers := await in_thread("aggregation", self._files.outliers, training.config, value):
             value = await self._ledger.rejected(lease, value, outliers)
         left = sum(part.status == "received" for part in value.participations)
         if left < (quorum := quorum_count(len(value.participations), training.config.round_policy)):
