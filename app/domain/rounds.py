@@ -186,6 +186,28 @@ def judge(
     return Verdict("proceed") if now >= patience_ends else Verdict("wait", patience_ends)
 
 
+FAIR_CHANCE = 0.5  # of the time since its task was to be handed over, that an agent had it for
+
+
+def excuse(*, asked_at: float | None, started_at: float | None, answered: bool, now: float) -> str | None:
+    """Why a client is not to blame for an update that is missing, None where it is.
+
+    Args:
+        asked_at: when its task was to be handed over, unix seconds; None where the server did not come to it.
+        started_at: when the first call to its agent began; None where there was none.
+        answered: whether its answer has come in.
+        now: unix seconds.
+    """
+    if asked_at is None or started_at is None:
+        return "there was no free place on the server: it was never contacted"
+    if answered:
+        return "the server had not checked its answer in time"
+    had, time = now - started_at, now - asked_at
+    if had < FAIR_CHANCE * time:
+        return f"there was no free place on the server for long: it was contacted {had:.3g} s of {time:.3g} s before"
+    return None
+
+
 def convergence_speed(
     accuracy: float | None, ended_at: float, accuracy_before: float | None, ended_before: float | None
 ) -> float | None:

@@ -7,21 +7,29 @@ again, which costs no retry.
 A task was let through by its client's breaker when it was planned, or needed no permit. No call goes out any more once
 the breaker has opened, by this task's failures or by another training's: a breaker that this process has opened is
 known at once, and after every wait the stored one is looked at.
+
+A call holds one of the places that all trainings share, a task does not. While a trainer works, only a long poll holds
+one. Where places are scarce, agents answer polls at once, and are asked more rarely. So there is no bound on the
+number of tasks, and a slow trainer does not keep another client from being contacted.
 """
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from app.clock import Clock
 from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.retries import MAX_TRIES, RetryBudget, pause
+from app.domain.rounds import excuse
 from app.metrics import Metrics
 from app.services.agents import AgentCaller, AgentFailed, Reply
 from app.services.breakers import Breakers
 from app.services.turns import Turns
 from app.settings import AgentSettings
+from app.sharing import Places
 from app.store.model_store import ModelStore, StoredFile
 from app.wire.codec import Packed
 from app.wire.compression import IDENTITY
@@ -31,6 +39,10 @@ MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwid
 POLL_PAUSE = 1.0  # where an agent answers a long poll at once
 BUSY_PAUSE = 1.0  # the first; it doubles, since each try may send the model again
 LONGEST_BUSY_PAUSE = 30.0
+
+
+class NotCalled(Exception):
+    """No call went out, for a reason that does not count against the client."""
 
 
 class _ShutOut(Exception):
@@ -45,7 +57,9 @@ class TaskRun:
         attempts: how often it was handed over as a new try.
         bytes_sent: of the bodies that were handed over, every try's.
         bytes_received: of the results' bodies.
-        started_at: when it got its place among those that run at once, unix seconds.
+        resumed: whether an earlier owner may have handed it over, so that the agent is asked first.
+        asked_at: when it was to be handed over, unix seconds; None before.
+        started_at: when the first call of its agent began, unix seconds; None where there was none.
         file: the result in the spool as it came, once there is one.
         coding: the content coding that it came in.
         encoding: the one that an accepted update came in.
@@ -55,12 +69,15 @@ class TaskRun:
         quality: `update_quality` of an accepted result.
         sketch: what an accepted update says of its client's labels, where the client itself says nothing.
         slow: whether an agent took unusually long to accept the task.
+        excused: whether the server is to blame for a result that is missing.
     """
 
     attempts: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
-    started_at: float = 0.0
+    resumed: bool = False
+    asked_at: float | None = None
+    started_at: float | None = None
     file: StoredFile | None = None
     coding: str = IDENTITY
     encoding: EncodingName = "full"
@@ -70,6 +87,15 @@ class TaskRun:
     quality: float | None = None
     sketch: tuple[float, ...] | None = None
     slow: bool = False
+    excused: bool = False
+
+    def seconds(self, now: float) -> float | None:
+        """Seconds from the first call of the agent to `now`, unix seconds; None where there was no call."""
+        return None if self.started_at is None else now - self.started_at
+
+    def excuse(self, now: float) -> str | None:
+        """Why the client is not to blame if there is nothing of it at `now`, unix seconds; None where it is."""
+        return excuse(asked_at=self.asked_at, started_at=self.started_at, answered=self.file is not None, now=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +119,7 @@ class Assignment:
 
 
 class Dispatcher:
-    """Runs tasks; how many at once is bounded over the whole process."""
+    """Runs tasks. How many calls there are at once is bounded over the whole process, and divided between trainings."""
 
     def __init__(
         self,
@@ -110,62 +136,98 @@ class Dispatcher:
         self._poll_seconds = settings.poll_seconds
         self._slow_seconds = settings.slow_seconds
         self._turns = Turns()
-        self._places = asyncio.Semaphore(settings.concurrency)
+        self._concurrency = settings.concurrency
+        self._places = Places(settings.concurrency)
+        self._tasks = 0
         self._clock = clock
         self._metrics = metrics
         self._rng = rng
 
     async def run(self, run: TaskRun, assignment: Assignment, budget: RetryBudget) -> TaskRun:
         """Fill `run`. It ends with a file, or with a reason; the caller bounds its time by cancelling it."""
-        client_id = assignment.client.id
-        known = run.attempts > 0
-        waited = known or self._places.locked()
-        async with self._places:
-            await self._turns.take()
-            run.started_at = self._clock.now()
+        run.asked_at = self._clock.now()
+        self._tasks += 1
+        try:
             with self._metrics.tasks_in_flight.track_inprogress():
-                while True:
-                    try:
-                        await self._look(client_id, waited=waited)
-                        run.file = await self._once(run, assignment, known=known)
-                    except _ShutOut:
-                        run.reason = run.reason or "its breaker opened"
-                        return run
-                    except AgentFailed as error:
-                        run.reason = str(error)
-                        await self._breakers.fail(client_id, assignment.failure(run.reason))
-                    else:
-                        run.reason = None
-                        return run
-                    known, waited = False, True
-                    if not (await self._breakers.admits(client_id) and budget.spend(max(1, run.attempts))):
-                        return run
-                    await self._clock.sleep(pause(max(1, run.attempts), self._rng))
+                await self._try(run, assignment, budget)
+        finally:
+            self._tasks -= 1
+        return run
 
     async def forget(self, client: Client, task_id: str) -> None:
         """Tell the agent that the task's result is stored or no longer wanted."""
-        await self._caller.forget(client.profile, task_id)
+        async with self.place():
+            await self._caller.forget(client.profile, task_id)
+
+    @asynccontextmanager
+    async def place(self, patience: float | None = None) -> AsyncIterator[None]:
+        """Hold a place for a call inside. Raises `NotCalled` where there is none for `patience` seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                holder = await self._places.take()
+        except TimeoutError:
+            raise NotCalled("there was no free place on the server to call it") from None
+        try:
+            await self._turns.take()
+            yield
+        finally:
+            self._places.give_back(holder)
+
+    async def _try(self, run: TaskRun, assignment: Assignment, budget: RetryBudget) -> None:
+        """Try until there is a result, or the tries, the budget or the breaker end it."""
+        client_id = assignment.client.id
+        known = waited = run.resumed
+        while True:
+            try:
+                run.file = await self._once(run, assignment, known=known, waited=waited)
+            except _ShutOut:
+                run.reason = run.reason or "its breaker opened"
+                return
+            except AgentFailed as error:
+                run.reason = str(error)
+                await self._breakers.fail(client_id, assignment.failure(run.reason))
+            else:
+                run.reason = None
+                return
+            known, waited = False, True
+            if not (await self._breakers.admits(client_id) and budget.spend(max(1, run.attempts))):
+                return
+            await self._clock.sleep(pause(max(1, run.attempts), self._rng))
+
+    @asynccontextmanager
+    async def _call(self, run: TaskRun, client_id: str, *, waited: bool) -> AsyncIterator[None]:
+        """Hold a place for one call of a task's agent. Raises `_ShutOut`."""
+        waited = waited or self._places.crowded
+        async with self.place():
+            await self._look(client_id, waited=waited)
+            if run.started_at is None:
+                run.started_at = self._clock.now()
+            yield
 
     async def _look(self, client_id: str, *, waited: bool) -> None:
         """Raise `_ShutOut` where the client may not be called now; `waited`: something may have happened elsewhere."""
         if (waited or self._breakers.seems_open(client_id)) and await self._breakers.is_open(client_id):
             raise _ShutOut
 
-    async def _once(self, run: TaskRun, assignment: Assignment, *, known: bool) -> StoredFile:
+    async def _once(self, run: TaskRun, assignment: Assignment, *, known: bool, waited: bool) -> StoredFile:
         """One try: hand over (unless the agent may know the task already), then poll until there is a result."""
-        profile, task = assignment.client.profile, assignment.task
-        if not known:
-            run.attempts += 1
-        reply = Reply("working") if known else await self._hand_over(run, assignment)
-        forgotten = busy = polls = 0
+        attempt = max(1, run.attempts) if known else run.attempts + 1
+        if known:
+            reply = await self._poll(run, assignment, waited=waited)
+        else:
+            reply = await self._hand_over(run, assignment, attempt, waited=waited)
+        forgotten = busy = 0
+        polled = known
         while True:
+            if reply.answer != "unknown":  # so it was handed over, by whoever owned the training then
+                run.attempts = attempt
             match reply.answer:
                 case "result" if reply.file is not None:
                     self._measure(run, assignment.client.id, reply.file.size, reply.seconds)
                     run.coding = reply.coding
                     return reply.file
                 case "raised":
-                    await self._caller.forget(profile, task.id)  # so that the next try trains again
+                    await self.forget(assignment.client, assignment.task.id)  # so that the next try trains again
                     raise AgentFailed(f"its trainer failed: {reply.detail}")
                 case "cancelled":
                     raise AgentFailed("the agent cancelled the task")
@@ -173,54 +235,55 @@ class Dispatcher:
                     forgotten += 1
                     if forgotten > MAX_TRIES:
                         raise AgentFailed("it keeps forgetting the task")
-                    await self._look(assignment.client.id, waited=False)
-                    reply = await self._hand_over(run, assignment)
+                    reply = await self._hand_over(run, assignment, attempt, waited=False)
                     continue
                 case "busy":
                     busy += 1
                     await self._clock.sleep(_patience(reply, busy))
                 case _:
                     pass
-            await self._look(assignment.client.id, waited=polls > 0)
-            polls += 1
-            reply = await self._poll(assignment)
+            reply = await self._poll(run, assignment, waited=polled)
+            polled = True
 
-    async def _poll(self, of: Assignment) -> Reply:
-        """Wait at the agent, or here where it answers sooner than it was asked to."""
+    async def _poll(self, run: TaskRun, of: Assignment, *, waited: bool) -> Reply:
+        """Wait at the agent, or here where it answers sooner than that, or where places are scarce."""
         loop = asyncio.get_running_loop()
-        asked = loop.time()
-        reply = await self._caller.poll(
-            of.client.profile, of.task.id, self._poll_seconds, of.spool, accept=of.accept, limit=of.limit
-        )
+        async with self._call(run, of.client.id, waited=waited):
+            seconds = 0.0 if self._places.crowded else self._poll_seconds
+            asked = loop.time()
+            reply = await self._caller.poll(
+                of.client.profile, of.task.id, seconds, of.spool, accept=of.accept, limit=of.limit
+            )
         if reply.answer == "working" and loop.time() - asked < self._poll_seconds / 2:
-            await self._clock.sleep(POLL_PAUSE)
+            await self._clock.sleep(POLL_PAUSE * max(1.0, self._tasks / self._concurrency))
         return reply
 
-    async def _hand_over(self, run: TaskRun, assignment: Assignment) -> Reply:
+    async def _hand_over(self, run: TaskRun, assignment: Assignment, attempt: int, *, waited: bool) -> Reply:
         """``PUT`` the task, as often as the agent asks for patience."""
         client, task = assignment.client, assignment.task
         payload = assignment.model.payload(task_metadata(task))
         size = len(payload[0]) + len(payload[1])
         busy = 0
         while True:
-            run.bytes_sent += size
-            self._metrics.count_bytes(client.id, sent=size)
-            asked = self._clock.now()
-            reply = await self._caller.hand_over(
-                client.profile,
-                task.id,
-                payload,
-                assignment.spool,
-                accept=assignment.accept,
-                limit=assignment.limit,
-            )
+            async with self._call(run, client.id, waited=waited):
+                run.attempts = attempt
+                run.bytes_sent += size
+                self._metrics.count_bytes(client.id, sent=size)
+                asked = self._clock.now()
+                reply = await self._caller.hand_over(
+                    client.profile,
+                    task.id,
+                    payload,
+                    assignment.spool,
+                    accept=assignment.accept,
+                    limit=assignment.limit,
+                )
             if reply.answer != "result":  # which took as long as it trained and sent it
                 run.slow = run.slow or self._clock.now() - asked > self._slow_seconds
             if reply.answer != "busy":
                 return reply
-            busy += 1
+            busy, waited = busy + 1, True
             await self._clock.sleep(_patience(reply, busy))
-            await self._look(client.id, waited=True)
 
     def _measure(self, run: TaskRun, client_id: str, size: int, seconds: float) -> None:
         run.bytes_received += size

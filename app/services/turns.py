@@ -3,27 +3,29 @@
 The loop runs all that is ready before it looks at its sockets again. All tasks of a round become ready together: when
 it begins, when the trainers finish. Each needs a millisecond here and there; together they would hold up every request
 to the API by the sum of it, once for each time that the request has to wait for something. So before a piece of work a
-task takes a turn, and each pass of the loop gives `PER_PASS` of them.
+task takes a turn, and each pass of the loop gives `PER_PASS` of them, to one party after the other (`app.sharing`).
 """
 
 import asyncio
 from collections import deque
 
+from app.sharing import current_party
+
 PER_PASS = 4  # a pass costs some 0.1 ms itself, and nothing that takes a turn should take more than 1 ms
 
 
 class Turns:
-    """First come, first served."""
+    """Turns for the parties in rotation; within a party the first to come is the first to be served."""
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._passing = False
 
     async def take(self) -> None:
         """Return in a pass of the loop that still has a turn to give."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(turn)
+        self._waiting.setdefault(current_party(), deque()).append(turn)
         if not self._passing:
             self._passing = True
             loop.call_soon(self._pass)
@@ -32,7 +34,11 @@ class Turns:
     def _pass(self) -> None:
         given = 0
         while self._waiting and given < PER_PASS:
-            turn = self._waiting.popleft()
+            whose = next(iter(self._waiting))
+            queue = self._waiting.pop(whose)
+            turn = queue.popleft()
+            if queue:
+                self._waiting[whose] = queue
             if not turn.done():  # else it was called off
                 turn.set_result(None)
                 given += 1

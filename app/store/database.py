@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.elements import ColumnElement
 
+from app.sharing import Places
 from app.store import postgres
 from app.store.availability import DatabaseUnavailable, NoAnswer, NoFreeConnection, TooManyConnections
 from app.store.sqlite import Reader, Writer
@@ -77,7 +78,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._wait_seconds = wait_seconds
         self._on_refusal = on_refusal
-        self._write_lock = asyncio.Lock()
+        self._write_turn = Places(1)
         self._connector = postgres.Connector()
         if self.is_sqlite:
             path = self.url.database or ""
@@ -147,20 +148,20 @@ class Database:
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
-        """One writer at a time on SQLite."""
+        """One writer at a time on SQLite; trainings take turns, however many of its tasks one of them has waiting."""
         if not self.is_sqlite:
             yield
             return
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await self._write_lock.acquire()
+                holder = await self._write_turn.take()
         except TimeoutError as error:
             self._on_refusal(NoFreeConnection.reason)
             raise NoFreeConnection(f"other writers were busy for {self._wait_seconds:g} s") from error
         try:
             yield
         finally:
-            self._write_lock.release()
+            self._write_turn.give_back(holder)
 
     @asynccontextmanager
     async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:

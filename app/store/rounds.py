@@ -89,9 +89,9 @@ class RoundRepository:
         return found
 
     async def hand_over(self, training_id: str, number: int) -> None:
-        """Move every pending participation of a round to training, with its first attempt."""
+        """Move every pending participation of a round to training: from here on its agent may know its task."""
         pending = _part_of(training_id, number) & (participations.c.status == "pending")
-        await self._connection.execute(update(participations).where(pending).values(status="training", attempts=1))
+        await self._connection.execute(update(participations).where(pending).values(status="training"))
 
     async def get(self, training_id: str, number: int) -> Round:
         """Raises `NotFound`."""

@@ -19,6 +19,7 @@ from app.domain.rounds import (
     Verdict,
     convergence_speed,
     evaluation_seconds,
+    excuse,
     goal_count,
     judge,
     next_round,
@@ -221,3 +222,20 @@ def test_convergence_speed_is_accuracy_gained_per_second(
 
 def test_a_participation_is_outstanding_until_it_is_final() -> None:
     assert {"pending", "training"} == OUTSTANDING
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "started_at", "answered", "reason"),
+    [
+        (None, None, False, "there was no free place on the server: it was never contacted"),
+        (0.0, None, False, "there was no free place on the server: it was never contacted"),
+        (0.0, 10.0, True, "the server had not checked its answer in time"),
+        (0.0, 51.0, False, "there was no free place on the server for long: it was contacted 49 s of 100 s before"),
+        (0.0, 50.0, False, None),
+        (0.0, 0.0, False, None),
+    ],
+)
+def test_a_client_is_to_blame_only_where_it_had_a_chance(
+    asked_at: float | None, started_at: float | None, answered: bool, reason: str | None
+) -> None:
+    assert excuse(asked_at=asked_at, started_at=started_at, answered=answered, now=100.0) == reason

@@ -40,10 +40,12 @@ class Script:
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
         self.calls: list[str] = []
+        self.queries: list[str] = []
         self.before: Callable[[], Awaitable[None]] | None = None
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.calls.append(request.method)
+        self.queries.append(request.url.query.decode())
         assert request.url.path == f"/tasks/{TASK.id}"
         if request.method == "DELETE":
             return httpx.Response(204)

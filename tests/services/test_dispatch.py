@@ -8,7 +8,7 @@ import pytest
 from app.domain.breaker import Breaker
 from app.domain.retries import RetryBudget
 from app.metrics import Metrics
-from app.services.dispatch import MIN_BYTES_FOR_BANDWIDTH, TaskRun
+from app.services.dispatch import MIN_BYTES_FOR_BANDWIDTH, NotCalled, TaskRun
 from app.store.model_store import StoreUnavailable
 from tests.services.bench import OK, SIZE, TASK, Benches, Step
 
@@ -48,7 +48,7 @@ async def test_traffic_and_tasks_in_flight_are_counted(bench: Benches, counts: M
 
 async def test_a_resumed_task_is_asked_for_before_anything_is_sent(bench: Benches) -> None:
     async with bench(202, OK) as b:
-        b.run.attempts = 1
+        b.run.attempts, b.run.resumed = 1, True
         run = await b.go()
         assert b.script.calls == ["GET", "GET"]
         assert (run.attempts, run.bytes_sent, run.bytes_received) == (1, 0, 6)
@@ -56,7 +56,7 @@ async def test_a_resumed_task_is_asked_for_before_anything_is_sent(bench: Benche
 
 async def test_a_resumed_task_that_the_agent_forgot_is_handed_over_again_at_no_cost(bench: Benches) -> None:
     async with bench(404, 202, OK) as b:
-        b.run.attempts = 1
+        b.run.attempts, b.run.resumed = 1, True
         b.budget = RetryBudget(0)
         run = await b.go()
         assert b.script.calls == ["GET", "PUT", "GET"]
@@ -190,6 +190,52 @@ async def test_the_number_of_tasks_at_once_is_bounded(bench: Benches) -> None:
         await asyncio.gather(*(b.dispatcher.run(run, b.assignment, b.budget) for run in runs))
         assert all(run.file is not None for run in runs)
         assert most == 3
+
+
+async def test_a_task_holds_no_place_while_its_trainer_works(bench: Benches) -> None:
+    async with bench(202, concurrency=2) as b:
+        runs, all_contacted = [TaskRun() for _ in range(6)], asyncio.Event()
+
+        async def look() -> None:
+            if b.clock.slept and all(run.attempts for run in runs):
+                all_contacted.set()
+
+        b.script.before = look
+        tasks = [asyncio.create_task(b.dispatcher.run(run, b.assignment, b.budget)) for run in runs]
+        async with asyncio.timeout(20):
+            await all_contacted.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert b.clock.slept[0] == 3.0  # 6 tasks for 2 places: each asks three times as rarely
+
+
+@pytest.mark.parametrize(("concurrency", "waits"), [(1, "0"), (3, "20")])
+async def test_an_agent_is_asked_to_hold_a_poll_only_where_there_are_places(
+    bench: Benches, concurrency: int, waits: str
+) -> None:
+    async with bench(202, OK, concurrency=concurrency) as b:
+        await b.go()
+        assert b.script.queries == ["", f"wait={waits}"]
+
+
+async def test_a_task_that_was_called_off_while_it_waited_for_a_place_was_never_handed_over(bench: Benches) -> None:
+    async with bench(OK, concurrency=1) as b:
+        async with b.dispatcher.place():
+            task = asyncio.create_task(b.go())
+            await asyncio.sleep(0)
+            assert not b.script.calls
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert (b.run.attempts, b.run.bytes_sent, b.run.started_at) == (0, 0, None)
+        assert b.run.excuse(b.clock.now()) == "there was no free place on the server: it was never contacted"
+
+
+async def test_who_waits_too_long_for_a_place_is_told(bench: Benches) -> None:
+    async with bench(OK, concurrency=1) as b, b.dispatcher.place():
+        with pytest.raises(NotCalled, match="there was no free place on the server"):
+            async with b.dispatcher.place(0.0):
+                pass
 
 
 async def test_an_agent_is_told_to_forget(bench: Benches) -> None:

@@ -45,7 +45,7 @@ async def test_there_are_three_tries(bench: Benches) -> None:
 
 async def test_tries_before_a_restart_count(bench: Benches) -> None:
     async with bench(503) as b:
-        b.run.attempts = 2
+        b.run.attempts, b.run.resumed = 2, True
         run = await b.go()
         assert b.script.calls == ["GET", "PUT"]
         assert run.attempts == 3

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 
 from app.services.turns import PER_PASS, Turns
+from app.sharing import party
 
 
 async def test_each_pass_of_the_loop_gives_a_few_turns_in_the_order_of_asking() -> None:
@@ -44,3 +45,19 @@ async def test_who_is_called_off_while_waiting_uses_up_no_turn() -> None:
     async with asyncio.timeout(5):
         await work("d")  # and nobody is left behind
     assert taken == ["a", "c", "d"]
+
+
+async def test_parties_take_turns_however_many_tasks_one_of_them_has() -> None:
+    turns, taken = Turns(), list[str]()
+
+    async def work(name: str) -> None:
+        await turns.take()
+        taken.append(name)
+
+    with party("crowd"):
+        crowd = [asyncio.create_task(work("crowd")) for _ in range(20)]
+    with party("small"):
+        small = [asyncio.create_task(work("small")) for _ in range(2)]
+    await asyncio.gather(*crowd, *small)
+    assert taken[:4] == ["crowd", "small", "crowd", "small"]
+    assert len(taken) == 22

@@ -40,8 +40,8 @@ class RoundEnding:
     ) -> Round:
         """Settle the participations that have not come to their end, and give the breakers' permits back.
 
-        A client that the round waited for in vain counts as late. A client does not if the goal was met without it, or
-        if the clients are not `at_fault`.
+        A client that the round waited for in vain counts as late. A client does not if the goal was met without it, if
+        the clients are not `at_fault`, or if the server is why there is no update; that is the reason then.
         """
         stored = await tx.rounds.get(value.training_id, value.number)
         received = sum(part.status == "received" for part in stored.participations)
@@ -49,17 +49,19 @@ class RoundEnding:
         parts = {part.client_id: part for part in stored.participations}
         for part in [part for part in stored.participations if part.status in OUTSTANDING]:
             run = runs.get(part.client_id, TaskRun())
+            excused = run.excuse(self._clock.now()) if at_fault else None
+            why = excused or reason
             parts[part.client_id] = skipped = replace(
                 part,
                 status="skipped",
-                reason=reason,
+                reason=why,
                 attempts=max(part.attempts, run.attempts),
                 bytes_sent=part.bytes_sent + run.bytes_sent,
                 finished_at=self._clock.now(),
             )
             await tx.rounds.settle(value.training_id, value.number, [skipped])
-            await self._record.miss(tx, part.client_id, late=late)
-            await self.note(tx, value, "participation.skipped", client_id=part.client_id, reason=reason)
+            await self._record.miss(tx, part.client_id, late=late and excused is None)
+            await self.note(tx, value, "participation.skipped", client_id=part.client_id, reason=why)
             self._metrics.participations.labels("skipped").inc()
         return replace(value, participations=tuple(parts.values()))
 

@@ -16,10 +16,11 @@ from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
 from app.domain.rounds import Participation, Round
 from app.services.agents import AgentCaller, AgentFailed
 from app.services.breakers import Breakers
-from app.services.dispatch import Dispatcher, TaskRun
+from app.services.dispatch import Dispatcher, NotCalled, TaskRun
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.phase import Phase
+from app.sharing import party
 from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
@@ -28,6 +29,7 @@ from app.wire.errors import WireError
 from app.wire.tasks import TaskKind, task_id
 
 FORGET_SECONDS = 10.0
+ERRANDS = "errands"  # the party of calls that nothing waits for
 NO_MEMORY = "the server did not have the memory to read its answer"
 
 
@@ -63,14 +65,13 @@ class Participants:
         Raises:
             AgentFailed: the client could not be asked, or has no model to give.
         """
-        if not await self._breakers.admit(client.id, patience, force=force):
-            raise AgentFailed(f"the breaker of client {client.id!r} is not closed")
         place = spool.within(client.id)
         try:
-            async with asyncio.timeout(patience):
-                received = await self._caller.initial_model(client.profile, place)
+            received = await self._initial_model(client, place, patience, force=force)
             since = await self._ledger.now()
             stored = await in_thread("files", self._files.adopt_initial, place, received)
+        except NotCalled as error:
+            raise AgentFailed(f"client {client.id!r}: {error}") from error
         except (AgentFailed, Invalid, WireError, TimeoutError) as error:
             reason = str(error) or "did not answer in time"
             await self._breakers.fail(
@@ -93,7 +94,7 @@ class Participants:
 
         `resumed`: the agent may know the task already, so it is asked before anything is sent.
         """
-        run = TaskRun(attempts=part.attempts if resumed else 0)
+        run = TaskRun(attempts=part.attempts, resumed=resumed)
         if client is None:
             run.reason = "the client was removed"
         else:
@@ -102,7 +103,7 @@ class Participants:
                 await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
                 part = await self._checked(phase, part, client, run)
             except MemoryError:
-                run.file, run.reason = None, NO_MEMORY
+                run.file, run.reason, run.excused = None, NO_MEMORY, True
             if part.status != "received":
                 await phase.drop(client.id)
         if part.status != "received":
@@ -112,7 +113,7 @@ class Participants:
             attempts=max(part.attempts, run.attempts),
             bytes_sent=part.bytes_sent + run.bytes_sent,
             bytes_received=part.bytes_received + run.bytes_received,
-            seconds=None if client is None else self._clock.now() - run.started_at,
+            seconds=run.seconds(self._clock.now()),
             finished_at=self._clock.now(),
         )
         written = await self._ledger.settled(lease, phase.value, part, run)
@@ -120,7 +121,7 @@ class Participants:
 
     async def recover(self, phase: Phase, part: Participation, client: Client) -> float | None:
         """Fetch an update once more. The spool names files by content, so nothing but the same update will do."""
-        run = TaskRun(attempts=part.attempts)
+        run = TaskRun(attempts=part.attempts, resumed=True)
         await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
         if run.file is None:
             return None
@@ -147,7 +148,7 @@ class Participants:
         ended[client.id] = replace(
             came,
             attempts=run.attempts,
-            seconds=self._clock.now() - run.started_at,
+            seconds=run.seconds(self._clock.now()),
             bytes_sent=run.bytes_sent,
             bytes_received=run.bytes_received,
         )
@@ -164,13 +165,22 @@ class Participants:
         """
         tasks = [(client, task_id(value.training_id, value.number, client.id, kind)) for client in clients]
         if tasks:
-            errand = asyncio.create_task(self._forget(tasks))
+            with party(ERRANDS):  # which the tasks of the next round must not have to wait for
+                errand = asyncio.create_task(self._forget(tasks))
             self._errands.add(errand)
             errand.add_done_callback(self._errands.discard)
 
     async def drain(self) -> None:
         """Wait for errands at agents that are still under way."""
         await asyncio.gather(*self._errands, return_exceptions=True)
+
+    async def _initial_model(self, client: Client, place: ModelStore, patience: float, *, force: bool) -> StoredFile:
+        """Raises `NotCalled` where the client was not asked."""
+        async with self._dispatcher.place(patience):
+            if not await self._breakers.admit(client.id, patience, force=force):
+                raise NotCalled("its breaker is not closed")
+            async with asyncio.timeout(patience):
+                return await self._caller.initial_model(client.profile, place)
 
     async def _forget(self, tasks: Sequence[tuple[Client, str]]) -> None:
         """Tell every client at once to forget its task."""
@@ -183,8 +193,8 @@ class Participants:
 
         async def tell(client: Client, task: str) -> None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FORGET_SECONDS):
-                    await self._dispatcher.forget(client, task)
+                async with self._dispatcher.place(), asyncio.timeout(FORGET_SECONDS):
+                    await self._caller.forget(client.profile, task)
 
         await asyncio.gather(*(tell(client, task) for client, task in tasks if client.id not in shut_out))
 

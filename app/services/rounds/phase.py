@@ -18,7 +18,6 @@ from app.wire.sizes import AnswerSize
 from app.wire.tasks import Task, TaskKind, task_id
 
 LATE = "late: the round went on without it"
-NEVER_ASKED = "no free place on the server: it was never contacted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +63,9 @@ class Phase:
         return Evaluation(
             client_id=client_id,
             status="skipped",
-            reason=LATE if run.attempts else NEVER_ASKED,
+            reason=run.excuse(now) or LATE,
             attempts=run.attempts,
-            seconds=now - run.started_at if run.attempts else None,
+            seconds=run.seconds(now),
             bytes_sent=run.bytes_sent,
             bytes_received=run.bytes_received,
         )

@@ -82,7 +82,7 @@ class TrackRecord:
         came = part.status == "received"
         seen = replace(
             client.observed(
-                reliability=1.0 if came else 0.0,
+                reliability=1.0 if came else None if run.excused else 0.0,
                 train_seconds=run.train_seconds if came else None,
                 bandwidth=run.bandwidth,
                 last_update_quality=run.quality if came else None,
