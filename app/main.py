@@ -6,6 +6,7 @@ import random
 import secrets
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx
 import structlog
@@ -21,14 +22,17 @@ from app.domain.selection import installed
 from app.metrics import Metrics
 from app.middleware import BodyLimit, RequestContext
 from app.routers import clients, connectivity, models, operations, rounds, selections, strategies, trainings
+from app.services import readiness
 from app.services.agents import AgentCaller
 from app.services.breakers import Breakers
+from app.services.census import Census
 from app.services.clients import Clients
 from app.services.connectivity import ConnectivityMatrix, LatestConnectivity
 from app.services.coordinator import Coordinator
 from app.services.dispatch import Dispatcher
 from app.services.health import HealthProber
 from app.services.housekeeping import Housekeeper
+from app.services.inquiries import Inquiry
 from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.planning import Planner
@@ -114,6 +118,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
+    registered = Clients(db, clock)
     planner = Planner(matrix, clock, metrics)
     record = TrackRecord(clock, breakers)
     ending = RoundEnding(clock, record, metrics)
@@ -133,7 +138,9 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         metrics=metrics,
         db=db,
         coordinator_db=coordinator_db,
-        clients=Clients(db, clock),
+        migrated=Inquiry(partial(migrations.is_current, db), seconds=readiness.TIMEOUT_SECONDS),
+        clients=registered,
+        census=Census(registered, metrics),
         breakers=breakers,
         connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, planner),
@@ -208,6 +215,8 @@ async def running(system: System) -> AsyncIterator[None]:
         except TimeoutError:
             log.warning("some agents were not told that their results are no longer wanted")
         finally:
+            system.migrated.close()
+            system.census.close()
             await system.caller.close()
             await system.disconnect()
             log.info("stopped")

@@ -3,6 +3,7 @@
 One `Metrics` belongs to one registry, so that two applications in one process (tests, replicas) do not share counts.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import get_args
@@ -48,6 +49,11 @@ class Metrics:
         )
         self.breaker_changes = counter("federated_breaker_state_changes", "Breakers that came into a state", ["state"])
         self.open_breakers = gauge("federated_open_breakers", "Breakers that are not closed")
+        self._counted_at = time.monotonic()
+        self.counts_age = gauge(
+            "federated_counts_age_seconds", "Time since clients and breakers were counted, or since the start"
+        )
+        self.counts_age.set_function(lambda: time.monotonic() - self._counted_at)
         self.clients = gauge("federated_clients", "Registered clients", ["status"])
         self.tasks_in_flight = gauge("federated_tasks_in_flight", "Tasks handed over and not ended")
         self.tick_age = gauge("federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick")
@@ -85,7 +91,8 @@ class Metrics:
             self._round_accuracy.remove(oldest)
 
     def count_clients(self, by_status: Mapping[ClientStatus, int]) -> None:
-        """Take note of how many clients there are."""
+        """Take note of how many clients there are, and that they were counted now."""
+        self._counted_at = time.monotonic()
         self._clients = sum(by_status.values())
         for status in CLIENT_STATUSES:
             self.clients.labels(status).set(by_status.get(status, 0))

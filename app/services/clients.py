@@ -89,5 +89,6 @@ class Clients:
     async def count(self, metrics: Metrics) -> None:
         """Bring the gauges up to date: how many clients are in which status, how many breakers are not closed."""
         async with self._db.read() as tx:
-            metrics.count_clients(await tx.clients.count_by_status())
-            metrics.open_breakers.set(await tx.clients.count_open_breakers())
+            by_status, open_breakers = await tx.clients.count_by_status(), await tx.clients.count_open_breakers()
+        metrics.count_clients(by_status)
+        metrics.open_breakers.set(open_breakers)

@@ -1,11 +1,8 @@
 """Whether this process should get traffic."""
 
-import asyncio
-
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.services.system import System
-from app.store import migrations
 from app.store.availability import DatabaseUnavailable
 
 TIMEOUT_SECONDS = 3.0
@@ -19,8 +16,7 @@ async def readiness(system: System) -> dict[str, str]:
 
 async def _database(system: System) -> str:
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            current = await migrations.is_current(system.db)
+        current = await system.migrated.answer()
     except DatabaseUnavailable as error:
         return error.finding
     except (SQLAlchemyError, OSError, TimeoutError):

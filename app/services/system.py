@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from app.metrics import Metrics
 from app.services.agents import AgentCaller
 from app.services.breakers import Breakers
+from app.services.census import Census
 from app.services.clients import Clients
 from app.services.connectivity import ConnectivityMatrix
 from app.services.coordinator import Coordinator
 from app.services.health import HealthProber
 from app.services.housekeeping import Housekeeper
+from app.services.inquiries import Inquiry
 from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.rounds.participants import Participants
@@ -29,7 +31,9 @@ class System:
     metrics: Metrics
     db: Database
     coordinator_db: Database
+    migrated: Inquiry[bool]
     clients: Clients
+    census: Census
     breakers: Breakers
     connectivity: ConnectivityMatrix
     selections: Selections

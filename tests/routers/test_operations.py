@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.services.census import Census
+from app.services.clients import Clients
+from app.services.inquiries import Inquiry
+from app.store import migrations
+from app.store.database import Database
 from app.store.transaction import Transaction
 from tests.api import Api, caller, running_api
+from tests.silence import silence
 
 
 def samples(text: str, name: str) -> Iterator[tuple[dict[str, str], float]]:
@@ -95,3 +101,25 @@ async def test_without_a_database_the_process_is_up_but_not_ready(tmp_path: Path
             response = await http.get("/readyz")
             assert response.status_code == 503
             assert response.json()["checks"]["database"] == "does not answer"
+
+
+async def test_a_database_that_says_nothing_holds_neither_probes_nor_scrapes_up(api: Api) -> None:
+    await api.register("edge-7")
+    assert (await api.anonymous.get("/metrics")).status_code == 200  # counts the client
+    async with silence() as mute:
+        mute_db = Database(mute.url)
+        api.app.state.system = replace(
+            api.system,
+            migrated=Inquiry(lambda: migrations.is_current(mute_db), seconds=0.05),
+            census=Census(Clients(mute_db, api.clock), api.system.metrics, seconds=0.05),
+        )
+        for _ in range(5):
+            ready, scrape, health = [await api.anonymous.get(path) for path in ("/readyz", "/metrics", "/healthz")]
+            assert (ready.status_code, ready.json()["checks"]["database"]) == (503, "does not answer")
+            assert (scrape.status_code, health.status_code) == (200, 200)
+            assert next(samples(scrape.text, "federated_clients")) == ({"status": "healthy"}, 1)
+            assert next(samples(scrape.text, "federated_counts_age_seconds"))[1] > 0
+        assert len(mute.callers) == 2  # one for each question, however often it is asked
+        api.app.state.system.migrated.close()
+        api.app.state.system.census.close()
+        await mute_db.dispose()
