@@ -184,7 +184,6 @@ async def test_a_database_that_does_not_answer_answers_503(tmp_path: Path, postg
         for method, path, body in (
             ("GET", "/v1/clients", None),
             ("POST", "/v1/trainings", {"name": "digits"}),
-            ("GET", "/metrics", None),
         ):
             with capture_logs() as logged:
                 response = await api.http.request(method, path, json=body)
