@@ -33,6 +33,7 @@ from app.services.dispatch import Dispatcher
 from app.services.health import HealthProber
 from app.services.housekeeping import Housekeeper
 from app.services.inquiries import Inquiry
+from app.services.interruptions import Interruptions
 from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.planning import Planner
@@ -43,6 +44,7 @@ from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
 from app.services.rounds.record import TrackRecord
+from app.services.rounds.waiting import Availability, ClientWait
 from app.services.selections import Selections
 from app.services.system import System
 from app.services.trainings import Trainings
@@ -130,8 +132,15 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         clock=clock, caller=caller, dispatcher=dispatcher, breakers=breakers, files=files, ledger=ledger
     )
     engine = RoundEngine(
-        db=coordinator_db, clock=clock, planner=planner, participants=participants, files=files, ledger=ledger
+        db=coordinator_db,
+        clock=clock,
+        planner=planner,
+        participants=participants,
+        files=files,
+        ledger=ledger,
+        client_wait=ClientWait(ledger, Availability(coordinator_db, planner, clock), clock),
     )
+    interruptions = Interruptions(ledger, metrics, engine.give_up)
     return System(
         settings=settings,
         admin_key=AdminKey.load(settings),
@@ -152,10 +161,12 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
             owner=f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}",
             db=coordinator_db,
             engine=engine,
+            interruptions=interruptions,
             settings=settings.coordinator,
             clock=clock,
             metrics=metrics,
         ),
+        interruptions=interruptions,
         prober=HealthProber(coordinator_db, caller, settings.health, clock),
         housekeeper=Housekeeper(coordinator_db, files, retention),
     )

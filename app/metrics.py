@@ -5,15 +5,18 @@ One `Metrics` belongs to one registry, so that two applications in one process (
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.domain.clients import ClientStatus
+from app.domain.progress import ProgressState
 
 OTHER = "other"
 MAX_TRAININGS = 100
+HELD_UP: tuple[ProgressState, ...] = ("waiting", "stalled")
 CLIENT_STATUSES: tuple[ClientStatus, ...] = get_args(ClientStatus)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ROUND_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -29,6 +32,7 @@ class Metrics:
         self._shown: dict[str, None] = {}  # trainings with an accuracy, in the order of their last round
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
+        self._held_up: dict[str, tuple[str, float]] = {}  # state, and since when by the monotonic clock
         self._round_accuracy = gauge("federated_round_accuracy", "Measured accuracy of the newest model", ["training"])
         self._communication_bytes = counter(
             "federated_communication_bytes",
@@ -58,6 +62,12 @@ class Metrics:
         self.tasks_in_flight = gauge("federated_tasks_in_flight", "Tasks handed over and not ended")
         self.tick_age = gauge("federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick")
         self.lease_takeovers = counter("federated_lease_takeovers", "Trainings taken over from another owner")
+        self.stalled_seconds = gauge(
+            "federated_training_stalled_seconds", "Time since a training makes no progress", ["training", "state"]
+        )
+        self.held_up = gauge("federated_trainings_held_up", "Trainings that make no progress", ["state"])
+        for state in HELD_UP:
+            self.held_up.labels(state).set(0)
         self.fenced_writes = counter("federated_fenced_writes", "Writes refused because the lease was lost")
         self.database_refusals = counter(
             "federated_database_refusals", "Transactions that could not begin", ["pool", "reason"]
@@ -89,6 +99,21 @@ class Metrics:
             oldest = next(iter(self._shown))
             del self._shown[oldest]
             self._round_accuracy.remove(oldest)
+
+    def show_progress(self, training_id: str, state: ProgressState | None) -> None:
+        """Show whether a training that this process drives makes progress; None: it does not drive it any more."""
+        before = self._held_up.pop(training_id, None)
+        if before is not None:
+            self.held_up.labels(before[0]).dec()
+            with suppress(KeyError):  # it had no label of its own
+                self.stalled_seconds.remove(training_id, before[0])
+        if state not in HELD_UP:
+            return
+        since = time.monotonic() if before is None else before[1]
+        self._held_up[training_id] = (state, since)
+        self.held_up.labels(state).inc()
+        if len(self._held_up) <= MAX_TRAININGS:
+            self.stalled_seconds.labels(training_id, state).set_function(lambda: time.monotonic() - since)
 
     def count_clients(self, by_status: Mapping[ClientStatus, int]) -> None:
         """Take note of how many clients there are, and that they were counted now."""

@@ -83,7 +83,13 @@ class Participation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One select, train, aggregate, evaluate cycle. Instants are unix seconds; costs are seconds of link time."""
+    """One select, train, aggregate, evaluate cycle. Instants are unix seconds; costs are seconds of link time.
+
+    Attributes:
+        waiting_since: since when it waits for clients that can be selected; its deadline does not run meanwhile.
+        waited_seconds: the time that was given back to it so far, for such waits and for trouble of the server's own.
+        step_failures: how often its current step has ended in an error that nothing foresaw.
+    """
 
     training_id: str
     number: int
@@ -105,12 +111,33 @@ class Round:
     fairness: float | None = None
     label_divergence: float | None = None
     failure_reason: str | None = None
+    waiting_since: float | None = None
+    waited_seconds: float = 0.0
+    step_failures: int = 0
     participations: tuple[Participation, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
 
     @property
     def selected_clients(self) -> tuple[str, ...]:
         return tuple(participation.client_id for participation in self.participations)
+
+
+def waited(value: Round, now: float) -> float:
+    """Give the seconds that a round has waited in all, the wait that still goes on included."""
+    return value.waited_seconds + (0.0 if value.waiting_since is None else max(0.0, now - value.waiting_since))
+
+
+def after_waiting(value: Round, now: float) -> Round:
+    """Give a round with its clock running again: its deadline has moved by the time that it waited."""
+    if value.waiting_since is None:
+        return value
+    seconds = max(0.0, now - value.waiting_since)
+    return replace(
+        value,
+        deadline_at=value.deadline_at + seconds,
+        waited_seconds=value.waited_seconds + seconds,
+        waiting_since=None,
+    )
 
 
 def next_round(training: Training, now: float) -> tuple[Training, Round]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from app.domain.errors import StateForbids
+from app.domain.progress import Progress, ProgressState, progressed
 from app.domain.retention import Retention
 from app.domain.selection.types import Weights
 
@@ -72,6 +73,7 @@ class RoundPolicy:
         over_selection: how many times the goal count is selected, at least 1.
         grace_seconds: how long stragglers are waited for once the quorum is in.
         max_failed_rounds: abandoned rounds in a row that end the training.
+        max_wait_seconds: the longest that one round waits for clients, or stands still; 0 abandons it at once.
     """
 
     deadline_seconds: float = 600.0
@@ -79,6 +81,7 @@ class RoundPolicy:
     over_selection: float = 1.0
     grace_seconds: float = 10.0
     max_failed_rounds: int = 3
+    max_wait_seconds: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,9 @@ class Training:
         next_round_at: no round begins before this instant (back-off after an abandoned one).
         paused_at: since when an open round's clock stands still.
         fence: how often its ownership has been taken; see the coordinator's lease.
+        progress: of a running one; None otherwise.
+        outage_since: when the first of its newest rounds was abandoned because agents could not be reached; None
+            if another round came after them.
     """
 
     id: str
@@ -151,6 +157,8 @@ class Training:
     next_round_at: float = 0.0
     paused_at: float | None = None
     fence: int = 0
+    progress: Progress | None = None
+    outage_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +175,13 @@ class Outcome:
     """What a training's newest round came to. `completed` counts the completed rounds, this one included.
 
     `accuracy` was measured on held-out data, and is None if no client measured it. `reason` says why the round was
-    abandoned; it is None for a completed one.
+    abandoned; it is None for a completed one. With `outage` it would have had its quorum, had agents been reachable.
     """
 
     completed: int
     accuracy: float | None = None
     reason: str | None = None
+    outage: bool = False
 
 
 def ending(training: Training, outcome: Outcome, *, failed_in_row: int) -> Ending | None:
@@ -217,18 +226,28 @@ def after_round(training: Training, outcome: Outcome, now: float) -> Training:
 
     The training must be running. `now` is in unix seconds.
     """
-    failed = 0 if outcome.reason is None else training.failed_in_row + 1
+    outage_since = (training.outage_since or now) if outcome.outage else None
+    excused = outage_since is not None and now - outage_since < training.config.round_policy.max_wait_seconds
+    failed = 0 if outcome.reason is None else training.failed_in_row + (not excused)
+    reason = None if outcome.reason is None else f"round {training.current_round} was abandoned: {outcome.reason}"
     measured = [known for known in (training.best_accuracy, outcome.accuracy) if known is not None]
     training = replace(
         training,
         accuracy=training.accuracy if outcome.accuracy is None else outcome.accuracy,
         best_accuracy=max(measured, default=None),
         failed_in_row=failed,
-        next_round_at=now + pause_after_failures(failed),
+        next_round_at=now + pause_after_failures(max(failed, 1) if excused else failed),
         updated_at=now,
+        progress=progressed(training.progress, "waiting" if reason else "moving", reason, now),
+        outage_since=outage_since,
     )
     end = ending(training, outcome, failed_in_row=failed)
     return training if end is None else ended(training, end, now)
+
+
+def with_progress(training: Training, state: ProgressState, reason: str | None, now: float) -> Training:
+    """Give a running training with the progress that it makes, or does not make for a `reason`."""
+    return replace(training, progress=progressed(training.progress, state, reason, now))
 
 
 def ended(training: Training, end: Ending, now: float) -> Training:
@@ -241,6 +260,7 @@ def ended(training: Training, end: Ending, now: float) -> Training:
         stop_after=None,
         paused_at=now if end.event == "rest" else None,
         updated_at=now,
+        progress=None,
     )
 
 
@@ -254,4 +274,6 @@ def resumed(training: Training, now: float) -> Training:
         next_round_at=0.0,
         paused_at=None,
         updated_at=now,
+        progress=Progress("moving", now),
+        outage_since=None,
     )

@@ -60,6 +60,10 @@ class RoundOut(ResponseModel):
     label_divergence: float | None
     model: Annotated[str | None, Field(description="SHA-256 of the model version that the round made")]
     failure_reason: str | None
+    waiting_since: Annotated[
+        Instant | None, Field(description="Since when it waits for clients; its deadline does not run meanwhile")
+    ] = None
+    waited_seconds: Annotated[float, Field(description="Time given back to it for waits and for trouble of ours")] = 0.0
     seed: int
     connectivity_version: int | None
     plan: PlanOut | None

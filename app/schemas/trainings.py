@@ -20,18 +20,10 @@ from app.domain.trainings import (
 from app.schemas.clients import Tags
 from app.schemas.fields import Instant, PlainText, RequestModel, ResponseModel, wrong_fields
 from app.schemas.hyperparameters import Hyperparameters
+from app.schemas.progress import ProgressOut
+from app.schemas.round_policies import RoundPolicyIn, RoundPolicyOut
 from app.schemas.selections import Seed, SelectionRules
 from app.settings import TrainingSettings
-
-
-class RoundPolicyIn(RequestModel):
-    """When a round ends."""
-
-    deadline_seconds: Annotated[float, Field(ge=1, le=1e7)] = 600.0
-    quorum: Annotated[float, Field(gt=0, le=1, description="Share of the selection that must come in")] = 0.6
-    over_selection: Annotated[float, Field(ge=1, le=10)] = 1.0
-    grace_seconds: Annotated[float, Field(ge=0, le=1e7)] = 10.0
-    max_failed_rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 3
 
 
 class Evaluation(RequestModel):
@@ -148,16 +140,6 @@ class SelectionRulesOut(ResponseModel):
     parameters: dict[str, float]
 
 
-class RoundPolicyOut(ResponseModel):
-    """As in the request."""
-
-    deadline_seconds: float
-    quorum: float
-    over_selection: float
-    grace_seconds: float
-    max_failed_rounds: int
-
-
 class EvaluationOut(ResponseModel):
     """As in the request."""
 
@@ -203,6 +185,7 @@ class TrainingOut(ResponseModel):
     seed: int
     retention: Annotated[RetentionOut | None, Field(description="Null: every model version is kept")]
     statistics: list[str]
+    progress: Annotated[ProgressOut | None, Field(description="Null unless it is running")] = None
     created_at: Instant
     updated_at: Instant
 
@@ -219,7 +202,7 @@ class TrainingOut(ResponseModel):
 
 _STATE = (
     "id", "status", "stop_reason", "stop_detail", "current_round", "accuracy", "best_accuracy", "model", "created_at",
-    "updated_at",
+    "updated_at", "progress",
 )  # fmt: skip
 _CONFIG = (
     "name", "target_accuracy", "max_rounds", "aggregation", "selection", "hyperparameters", "round_policy", "uploads",

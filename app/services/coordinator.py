@@ -6,7 +6,7 @@ the work stops wherever it is, and a replica whose database does not answer stop
 
 A database that restarts and a disk that is full are no reason to give a training up: as long as the lease lasts, its
 owner tries again and goes on from the stored facts, and the round gets back the time that it stood still. Any other
-error is a bug: it is logged, and the lease is left to run out, which is a pause.
+error is a bug: it is logged and tried again a few times. See `app.services.interruptions` for how both end.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from app.domain.errors import NotFound
 from app.domain.retries import Setbacks
 from app.domain.rounds import Round
 from app.metrics import Metrics
+from app.services.interruptions import Interruptions, is_passing
 from app.services.outages import Outage
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.opening import begin_round, open_round, prolong
@@ -44,6 +45,7 @@ class Coordinator:
         owner: str,
         db: Database,
         engine: RoundEngine,
+        interruptions: Interruptions,
         settings: CoordinatorSettings,
         clock: Clock,
         metrics: Metrics,
@@ -51,6 +53,7 @@ class Coordinator:
         self._owner = owner
         self._db = db
         self._engine = engine
+        self._interruptions = interruptions
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -112,6 +115,8 @@ class Coordinator:
                 work.cancel()
                 keeper.cancel()
                 results = await asyncio.gather(work, keeper, return_exceptions=True)
+                self._interruptions.over(lease.training_id)
+                self._metrics.show_progress(lease.training_id, None)
             with self._outage.tolerated():
                 await self._settle_up(lease, results)
 
@@ -154,15 +159,28 @@ class Coordinator:
                 return False
             with structlog.contextvars.bound_contextvars(round=value.number):
                 await self._engine.drive(lease, value)
-        except (SQLAlchemyError, OSError) as error:
-            if not (is_outage(error) or isinstance(error, OSError)):  # OSError: the machine's trouble, not a bug
+        except Fenced:
+            raise
+        except Exception as error:
+            now = self._clock.now()
+            pause = setbacks.fail(now)
+            if is_passing(error):
+                log.warning("interrupted", reason=in_a_line(error), again_in=pause)
+            elif await self._holds(lease):
+                log.exception("driving failed", again_in=pause)
+            else:
                 raise
-            pause = setbacks.fail(self._clock.now())
-            log.warning("interrupted", reason=in_a_line(error), again_in=pause)
+            with self._outage.tolerated():
+                await self._interruptions.meet(lease, error, in_a_row=setbacks.in_a_row, lost=now - setbacks.since)
             await self._clock.sleep(pause)
         else:
             setbacks.end()
+            self._interruptions.over(lease.training_id)
         return True
+
+    async def _holds(self, lease: Lease) -> bool:
+        async with self._db.glance() as tx:
+            return await tx.leases.holds(lease)
 
     async def _next(self, lease: Lease, *, lost: float = 0.0) -> Round | None:
         """The open round, or a new one; None when the training is not running any more.
@@ -176,7 +194,7 @@ class Coordinator:
                 if training.status != "running":
                     return None
                 if (value := await open_round(tx, training.id)) is not None:
-                    return await prolong(tx, value, lost)
+                    return await prolong(tx, value, lost, ours=True)
                 now = self._clock.now()
                 if now >= training.next_round_at:
                     training, value = await begin_round(tx, training, now)

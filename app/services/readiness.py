@@ -11,7 +11,11 @@ TICKS_MISSED = 50
 
 async def readiness(system: System) -> dict[str, str]:
     """Findings by check, ``ok`` where all is well."""
-    return {"database": await _database(system), "coordinator": _coordinator(system)}
+    return {
+        "database": await _database(system),
+        "coordinator": _coordinator(system),
+        "storage": system.interruptions.finding(),
+    }
 
 
 async def _database(system: System) -> str:

@@ -13,6 +13,7 @@ from app.services.coordinator import Coordinator
 from app.services.health import HealthProber
 from app.services.housekeeping import Housekeeper
 from app.services.inquiries import Inquiry
+from app.services.interruptions import Interruptions
 from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.rounds.participants import Participants
@@ -42,6 +43,7 @@ class System:
     caller: AgentCaller
     participants: Participants
     coordinator: Coordinator
+    interruptions: Interruptions
     prober: HealthProber
     housekeeper: Housekeeper
 

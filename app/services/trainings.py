@@ -24,7 +24,7 @@ from app.domain.trainings import (
     resumed,
 )
 from app.services.idempotency import IdempotentRequest
-from app.services.rounds.ending import RoundEnding, note_status
+from app.services.rounds.ending import RoundEnding, note_changes
 from app.services.rounds.opening import begin_round, open_round, prolong
 from app.store.database import Database
 from app.store.transaction import Transaction
@@ -84,7 +84,7 @@ class Trainings:
             value = await open_round(tx, training_id)
             await self._give_time_back(tx, before, value)
             training = replace(resumed(_moved(before, event), now), stop_after=None)
-            await note_status(tx, before, training, now)
+            await note_changes(tx, before, training, now)
             if value is None:
                 training = await self._at_its_limit(tx, training, now)
             await tx.trainings.put(training)
@@ -99,7 +99,7 @@ class Trainings:
         if end is None:
             return training
         after = ended(training, end, now)
-        await note_status(tx, training, after, now)
+        await note_changes(tx, training, after, now)
         return after
 
     async def pause(self, training_id: str) -> Training:
@@ -107,8 +107,8 @@ class Trainings:
         now = self._clock.now()
         async with self._db.begin() as tx:
             before = await tx.trainings.get(training_id, for_update=True)
-            training = replace(_moved(before, "pause"), paused_at=now, updated_at=now)
-            await note_status(tx, before, training, now)
+            training = replace(_moved(before, "pause"), paused_at=now, progress=None, updated_at=now)
+            await note_changes(tx, before, training, now)
             await tx.trainings.put(training)
             await tx.leases.revoke(training_id)
         return training
@@ -119,9 +119,15 @@ class Trainings:
         async with self._db.begin() as tx:
             before = await tx.trainings.get(training_id, for_update=True)
             training = replace(
-                _moved(before, "cancel"), stop_reason="cancelled", stop_after=None, paused_at=None, updated_at=now
+                _moved(before, "cancel"),
+                stop_reason="cancelled",
+                stop_detail=None,
+                stop_after=None,
+                paused_at=None,
+                progress=None,
+                updated_at=now,
             )
-            await note_status(tx, before, training, now)
+            await note_changes(tx, before, training, now)
             await tx.trainings.put(training)
             await tx.leases.revoke(training_id)
             value = await open_round(tx, training_id)
@@ -148,7 +154,7 @@ class Trainings:
                 return int(known)
             before = training
             training = resumed(_moved(before, "run one round of"), now)
-            await note_status(tx, before, training, now)
+            await note_changes(tx, before, training, now)
             await self._give_time_back(tx, before, value)
             if value is None:
                 training, _ = await begin_round(tx, training, now)

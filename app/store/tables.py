@@ -91,6 +91,10 @@ trainings = Table(
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("tidied_at", Double),
+    Column("progress_state", String(16)),
+    Column("progress_since", Double),
+    Column("progress_reason", Text),
+    Column("outage_since", Double),
     Index("ix_trainings_created_at_id", "created_at", "id"),
     Index("ix_trainings_status", "status"),
 )
@@ -119,6 +123,9 @@ rounds = Table(
     Column("label_divergence", Double),
     Column("failure_reason", Text),
     Column("evaluations", _Json, nullable=False, server_default="[]"),
+    Column("waiting_since", Double),
+    Column("waited_seconds", Double, nullable=False, server_default="0"),
+    Column("step_failures", Integer, nullable=False, server_default="0"),
     Index("ix_rounds_status", "status"),
 )
 

@@ -8,11 +8,12 @@ from sqlalchemy import Row, exists, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
+from app.domain.progress import Progress
 from app.domain.trainings import Training, TrainingConfig
 from app.store.tables import model_versions, trainings
 
 _CONFIG = TypeAdapter(TrainingConfig)
-_PLAIN = tuple(name for name in Training.__slots__ if name not in {"config", "fence"})
+_PLAIN = tuple(name for name in Training.__slots__ if name not in {"config", "fence", "progress"})
 
 
 class TrainingRepository:
@@ -22,7 +23,7 @@ class TrainingRepository:
         self._connection = connection
 
     async def add(self, training: Training) -> None:
-        row = {name: getattr(training, name) for name in _PLAIN}
+        row = {name: getattr(training, name) for name in _PLAIN} | _progress(training)
         row |= {"config": asdict(training.config), "fence": training.fence}
         await self._connection.execute(insert(trainings).values(row))
 
@@ -36,7 +37,9 @@ class TrainingRepository:
 
     async def put(self, training: Training) -> None:
         """Write what changes of a training: all but its configuration and its lease."""
-        row = {name: getattr(training, name) for name in _PLAIN if name not in {"id", "created_at"}}
+        row = {name: getattr(training, name) for name in _PLAIN if name not in {"id", "created_at"}} | _progress(
+            training
+        )
         await self._connection.execute(update(trainings).where(trainings.c.id == training.id).values(row))
 
     async def untidied(self) -> list[str]:
@@ -62,4 +65,12 @@ class TrainingRepository:
 
 def _training(row: Row[Any]) -> Training:
     values = {name: getattr(row, name) for name in _PLAIN}
-    return Training(config=_CONFIG.validate_python(row.config), fence=row.fence, **values)
+    progress = None
+    if row.progress_state is not None:
+        progress = Progress(row.progress_state, row.progress_since, row.progress_reason)
+    return Training(config=_CONFIG.validate_python(row.config), fence=row.fence, progress=progress, **values)
+
+
+def _progress(training: Training) -> dict[str, Any]:
+    fields = ("state", "since", "reason")
+    return {f"progress_{name}": getattr(training.progress, name, None) for name in fields}

@@ -100,7 +100,7 @@ def test_a_training_is_started_and_watched_to_its_end(federation: Federation, tm
 
 def test_watching_a_training_that_fails_exits_with_one(federation: Federation, tmp_path: Path) -> None:
     body = tmp_path / "body.json"
-    body.write_text(json.dumps({"round_policy": {"max_failed_rounds": 1}}))
+    body.write_text(json.dumps({"round_policy": {"max_failed_rounds": 1, "max_wait_seconds": 0}}))
     options = ["--name", "x", "--body", str(body), "--min-clients", "9", "--max-clients", "9"]
     started = federation.run("train", *options)
     result = federation.run("watch", started.output.strip(), "--json")
@@ -110,9 +110,11 @@ def test_watching_a_training_that_fails_exits_with_one(federation: Federation, t
     assert (printed[-1]["status"], printed[-1]["stop_reason"]) == ("failed", "too_many_failed_rounds")
 
 
-def test_watching_a_training_without_a_completed_round_exits_with_one(federation: Federation) -> None:
-    options = ["--name", "x", "--min-clients", "9", "--max-clients", "9", "--max-rounds", "1", "--watch"]
-    result = federation.run("train", *options)
+def test_watching_a_training_without_a_completed_round_exits_with_one(federation: Federation, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"round_policy": {"max_wait_seconds": 0}}))
+    options = ["--name", "x", "--body", str(body), "--min-clients", "9", "--max-clients", "9", "--max-rounds", "1"]
+    result = federation.run("train", *options, "--watch")
     assert result.exit_code == 1
     achieved = "failed: max_rounds: 0 of 1 rounds completed; the last was abandoned: 3 of 3 clients can be selected"
     assert result.output.splitlines()[-1].startswith(achieved)

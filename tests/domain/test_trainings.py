@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from app.domain.errors import StateForbids
+from app.domain.progress import Progress
 from app.domain.trainings import (
     FINAL,
     STOPPED,
@@ -56,7 +57,10 @@ def test_every_status_can_be_reached_and_the_last_ones_are_final() -> None:
 
 
 CONFIG = TrainingConfig(name="t", target_accuracy=0.9, max_rounds=5, round_policy=RoundPolicy(max_failed_rounds=3))
-TRAINING = Training(id="t", config=CONFIG, created_at=0.0, updated_at=0.0, status="running", current_round=2)
+MOVING = Progress("moving", 1.0)
+TRAINING = Training(
+    id="t", config=CONFIG, created_at=0.0, updated_at=0.0, status="running", current_round=2, progress=MOVING
+)
 
 
 REACHED = Ending("complete", "target_accuracy", "round 2 measured an accuracy of 0.9; the target was 0.9")
@@ -130,15 +134,37 @@ def test_a_training_goes_on_with_what_its_round_measured() -> None:
 def test_an_abandoned_round_is_followed_by_a_pause_until_one_completes() -> None:
     known, late = replace(TRAINING, accuracy=0.4, best_accuracy=0.5), Outcome(completed=1, reason=WHY)
     once = after_round(known, late, 7.0)
-    assert once == replace(known, failed_in_row=1, next_round_at=8.0, updated_at=7.0)
+    waiting = Progress("waiting", 7.0, "round 2 was abandoned: too late")
+    assert once == replace(known, failed_in_row=1, next_round_at=8.0, updated_at=7.0, progress=waiting)
     twice = after_round(once, late, 9.0)
-    assert twice == replace(known, failed_in_row=2, next_round_at=11.0, updated_at=9.0)
-    assert after_round(twice, Outcome(completed=2), 11.0).failed_in_row == 0
+    assert twice == replace(once, failed_in_row=2, next_round_at=11.0, updated_at=9.0)
+    completed = after_round(twice, Outcome(completed=2), 11.0)
+    assert (completed.failed_in_row, completed.progress) == (0, Progress("moving", 11.0))
+
+
+def test_rounds_without_reachable_agents_count_as_failed_once_the_outage_has_lasted() -> None:
+    lost = Outcome(completed=1, reason=WHY, outage=True)
+    once = after_round(TRAINING, lost, 100.0)
+    assert (once.failed_in_row, once.outage_since, once.next_round_at) == (0, 100.0, 101.0)
+    later = after_round(once, lost, 3699.0)
+    assert (later.failed_in_row, later.outage_since) == (0, 100.0)
+    at_last = after_round(later, lost, 3700.0)  # max_wait_seconds is 3600
+    assert (at_last.failed_in_row, at_last.outage_since) == (1, 100.0)
+    reached = after_round(once, Outcome(completed=1, reason=WHY), 200.0)
+    assert (reached.failed_in_row, reached.outage_since) == (1, None), "the agents answered"
+    assert after_round(once, Outcome(completed=2), 200.0).outage_since is None
+
+
+def test_a_training_that_does_not_wait_counts_every_outage() -> None:
+    config = replace(CONFIG, round_policy=RoundPolicy(max_wait_seconds=0.0))
+    once = after_round(replace(TRAINING, config=config), Outcome(completed=1, reason=WHY, outage=True), 100.0)
+    assert once.failed_in_row == 1
 
 
 def test_a_training_ends_with_its_reason() -> None:
     done = after_round(TRAINING, Outcome(completed=2, accuracy=0.9), 7.0)
     assert (done.status, done.stop_reason, done.paused_at) == ("completed", "target_accuracy", None)
+    assert done.progress is None
     assert done.stop_detail == REACHED.detail
     failed = after_round(replace(TRAINING, failed_in_row=2), Outcome(completed=0, reason=WHY), 7.0)
     assert (failed.status, failed.stop_reason, failed.stop_detail) == ("failed", "too_many_failed_rounds", "too late")
@@ -148,7 +174,9 @@ def test_a_training_that_is_resumed_forgets_what_stopped_it() -> None:
     failed = replace(
         TRAINING, failed_in_row=3, stop_reason="too_many_failed_rounds", stop_detail=WHY, next_round_at=9.0
     )
-    assert resumed(replace(failed, paused_at=3.0), 7.0) == replace(TRAINING, updated_at=7.0)
+    assert resumed(replace(failed, paused_at=3.0), 7.0) == replace(
+        TRAINING, updated_at=7.0, progress=Progress("moving", 7.0)
+    )
 
 
 def test_a_training_rests_after_a_round_that_was_asked_for_singly() -> None:

@@ -30,7 +30,7 @@ async def test_healthz_says_that_the_process_is_up(sqlite_api: Api) -> None:
 async def test_readyz_names_every_check(api: Api) -> None:
     response = await api.anonymous.get("/readyz")
     assert response.status_code == 200
-    assert response.json() == {"status": "ready", "checks": {"database": "ok", "coordinator": "ok"}}
+    assert response.json() == {"status": "ready", "checks": {"database": "ok", "coordinator": "ok", "storage": "ok"}}
 
 
 async def test_a_database_without_its_migrations_is_not_ready(api: Api) -> None:
@@ -38,7 +38,7 @@ async def test_a_database_without_its_migrations_is_not_ready(api: Api) -> None:
         await _forget_migrations(tx)
     response = await api.anonymous.get("/readyz")
     assert response.status_code == 503
-    checks = {"database": "migrations are missing: run `tcsfeel migrate`", "coordinator": "ok"}
+    checks = {"database": "migrations are missing: run `tcsfeel migrate`", "coordinator": "ok", "storage": "ok"}
     assert response.json() == {"status": "not ready", "checks": checks}
 
 

@@ -205,6 +205,8 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
         "convergence_speed": 0.25,
         "fairness": 0.5,
         "label_divergence": None,
+        "waiting_since": None,
+        "waited_seconds": 0.0,
         "model": "a" * 64,
         "failure_reason": None,
         "connectivity_version": 0,

@@ -33,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
         "over_selection": 1.0,
         "grace_seconds": 10.0,
         "max_failed_rounds": 3,
+        "max_wait_seconds": 3600.0,
     },
     "evaluation": {"clients": 50, "tags": {}},
     "uploads": {"encoding": "full", "compression": "none"},
@@ -40,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "retention": None,
     "statistics": [],
+    "progress": None,
     "created_at": NOW,
     "updated_at": NOW,
 }
@@ -72,6 +74,7 @@ GIVEN: dict[str, Any] = {
         "over_selection": 1.3,
         "grace_seconds": 0.0,
         "max_failed_rounds": 1,
+        "max_wait_seconds": 0.5,
     },
     "evaluation": {"clients": 0, "tags": {"trusted": "yes", "site": "北"}},
     "uploads": {"encoding": "int8", "compression": "zstd"},

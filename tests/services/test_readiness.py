@@ -34,7 +34,11 @@ async def built(tmp_path: Path) -> AsyncIterator[Built]:
 
 
 async def test_a_process_that_ticks_on_a_migrated_database_is_ready(built: Built, database_url: str) -> None:
-    assert await readiness(built(database_url)) == {"database": "ok", "coordinator": "ok"}
+    assert await readiness(built(database_url)) == {
+        "database": "ok",
+        "coordinator": "ok",
+        "storage": "ok",
+    }
 
 
 async def test_missing_migrations_are_told(built: Built, blank_database_url: str) -> None:

@@ -64,7 +64,7 @@ async def test_a_cancelled_round_ends_as_every_round_does(database_url: str, tmp
 
 async def test_a_training_whose_only_round_was_abandoned_has_failed(database_url: str, tmp_path: Path) -> None:
     async with plane(tmp_path, database_url, {"a": Adder()}) as running:
-        training_id = await running.create(clients=2, max_rounds=1)
+        training_id = await running.create(clients=2, max_rounds=1, round_policy=policy(max_wait_seconds=0.0))
         await running.system.trainings.start(training_id)
         await running.drive()
         await until(lambda: has_status(running, training_id, "failed"))
@@ -98,6 +98,7 @@ async def test_a_failed_training_can_be_resumed(how: Any, database_url: str, tmp
         await running.system.trainings.start(training_id)
         await running.drive()
         await until(lambda: has_status(running, training_id, "failed"))
+        await until(lambda: is_idle(running))
         trainer.problem = None
         await running.system.breakers.reset("a")
 

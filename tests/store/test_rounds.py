@@ -44,6 +44,9 @@ FULL = Round(
     fairness=1.0,
     label_divergence=0.125,
     failure_reason="none",
+    waiting_since=NOW + 0.25,
+    waited_seconds=0.5,
+    step_failures=2,
     participations=(PART, Participation(client_id="b"), Participation(client_id="a")),
     evaluations=(EVALUATION, Evaluation(client_id="a", status="skipped", reason="it has no held-out examples")),
 )

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from app.domain.errors import NotFound
+from app.domain.progress import Progress
 from app.domain.retention import Retention
 from app.domain.selection.types import Weights
 from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
@@ -30,7 +31,12 @@ FULL = Training(
         ),
         hyperparameters={"rate": 0.1, "epochs": 2**53, "on": True, "note": "x", "none": None, "whole": 1.0},
         round_policy=RoundPolicy(
-            deadline_seconds=1.5, quorum=1.0, over_selection=1.3, grace_seconds=0.0, max_failed_rounds=1
+            deadline_seconds=1.5,
+            quorum=1.0,
+            over_selection=1.3,
+            grace_seconds=0.0,
+            max_failed_rounds=1,
+            max_wait_seconds=0.5,
         ),
         evaluation_clients=0,
         uploads=Uploads(encoding="int8", compression="zstd"),
@@ -52,6 +58,8 @@ FULL = Training(
     next_round_at=NOW + 2,
     paused_at=NOW + 3,
     fence=5,
+    progress=Progress("stalled", NOW + 4, "no space left"),
+    outage_since=NOW + 5,
 )
 
 

@@ -119,8 +119,8 @@ class RoundEnding:
         )
 
 
-async def note_status(tx: Transaction, before: Training, after: Training, now: float) -> None:
-    """Append the event of a training whose status has changed."""
+async def note_changes(tx: Transaction, before: Training, after: Training, now: float) -> None:
+    """Append the event of a training whose status has changed, or the state of whose progress has."""
     if after.status != before.status:
         await tx.events.append(
             f"training.{after.status}",
@@ -129,4 +129,12 @@ async def note_status(tx: Transaction, before: Training, after: Training, now: f
             was=before.status,
             reason=after.stop_reason,
             detail=after.stop_detail,
+        )
+    elif before.progress is not None and after.progress is not None and before.progress.state != after.progress.state:
+        await tx.events.append(
+            f"training.{after.progress.state}",
+            now,
+            training_id=after.id,
+            was=before.progress.state,
+            reason=after.progress.reason,
         )

@@ -18,10 +18,10 @@ import numpy as np
 from app.clock import Clock
 from app.domain.aggregation import mean_by_examples
 from app.domain.clients import Client
-from app.domain.errors import Invalid, NotFound, SelectionInfeasible, UnknownStrategy, UnusableRound
+from app.domain.errors import Invalid, NotEnoughClients, NotFound, SelectionInfeasible, UnknownStrategy, UnusableRound
 from app.domain.evaluations import Evaluation, able_to_evaluate
 from app.domain.retries import RetryBudget
-from app.domain.rounds import ENDED, OUTSTANDING, Round, evaluation_seconds, quorum_count
+from app.domain.rounds import ENDED, OUTSTANDING, Round, after_waiting, evaluation_seconds, quorum_count
 from app.domain.selection.types import Selection
 from app.domain.trainings import Training
 from app.services.agents import AgentFailed
@@ -31,6 +31,7 @@ from app.services.rounds.gathering import gather
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.participants import Participants
 from app.services.rounds.phase import Phase
+from app.services.rounds.waiting import ClientWait
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
@@ -52,6 +53,7 @@ class RoundEngine:
         participants: Participants,
         files: RoundFiles,
         ledger: RoundLedger,
+        client_wait: ClientWait,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -59,6 +61,7 @@ class RoundEngine:
         self._participants = participants
         self._files = files
         self._ledger = ledger
+        self._client_wait = client_wait
 
     async def drive(self, lease: Lease, value: Round) -> Round:
         """Take a round from wherever it stands to its end. Raises `Fenced`."""
@@ -75,8 +78,18 @@ class RoundEngine:
         await in_thread("files", self._files.spool(value).clear)
         return value
 
+    async def give_up(self, lease: Lease, value: Round, reason: str) -> Round:
+        """End a round that cannot go on for trouble of the server's own; a model that it has committed stays."""
+        if value.status == "evaluating":
+            value = await self._ledger.measured(lease, value, None, reason=reason)
+        else:
+            value = await self._ledger.abandoned(lease, value, reason, at_fault=False)
+        with contextlib.suppress(OSError):  # what is left of its spool is swept later
+            await self.call_off(value)
+        return value
+
     async def call_off(self, value: Round) -> None:
-        """Tell the agents of a cancelled round that its tasks are no longer wanted."""
+        """Tell the agents of a round that was ended early that its tasks are no longer wanted."""
         clients = await self._clients(value.selected_clients)
         self._participants.forget(clients.values(), value, "fit")
         if value.model is not None:
@@ -86,6 +99,20 @@ class RoundEngine:
         await in_thread("files", self._files.spool(value).clear)
 
     async def _select(self, lease: Lease, training: Training, value: Round) -> Round:
+        tries = 0
+        while True:
+            try:
+                return await self._planned(lease, training, after_waiting(value, self._clock.now()))
+            except NotEnoughClients as error:
+                value = await self._client_wait.wait(lease, training, value, str(error), tries=tries)
+            if value.status in ENDED:
+                return value
+            tries += 1
+            async with self._db.read() as tx:
+                training = await tx.trainings.get(training.id)
+
+    async def _planned(self, lease: Lease, training: Training, value: Round) -> Round:
+        """Plan the round, or abandon it where no waiting can help. Raises `NotEnoughClients`."""
         try:
             model = training.model or await self._initial_model(lease, training, value)
             size = (await in_thread("files", self._files.models.path, model)).stat().st_size
@@ -93,6 +120,8 @@ class RoundEngine:
                 fleet, selection = await self._plan(training, value, size)
                 with contextlib.suppress(PlanOvertaken):
                     return await self._ledger.planned(lease, value, model, selection, fleet)
+        except NotEnoughClients:
+            raise
         except (SelectionInfeasible, UnknownStrategy, AgentFailed, NotFound) as error:
             return await self._ledger.abandoned(lease, value, str(error))
         except Invalid as error:  # a parameter that the strategy has had once

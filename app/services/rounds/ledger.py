@@ -11,18 +11,20 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from weakref import WeakValueDictionary
 
 from app.clock import Clock
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.selection.types import Selection
-from app.domain.trainings import Outcome, after_round
+from app.domain.trainings import Outcome, Training, after_round, with_progress
 from app.metrics import Metrics
 from app.services.dispatch import TaskRun
 from app.services.planning import Fleet
 from app.services.rounds.batches import Batches
-from app.services.rounds.ending import RoundEnding, note_status
+from app.services.rounds.ending import RoundEnding, note_changes
+from app.services.rounds.opening import open_round
 from app.services.rounds.record import TrackRecord
 from app.store.database import Database
 from app.store.leases import Lease
@@ -52,6 +54,7 @@ class RoundLedger:
         self._metrics = metrics
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._settling = Batches(self._settle, limit=SETTLED_TOGETHER)
+        self._interrupted: set[str] = set()
 
     @asynccontextmanager
     async def owned(self, lease: Lease) -> AsyncIterator[Transaction]:
@@ -81,6 +84,32 @@ class RoundLedger:
                 await tx.events.append("training.model_fetched", now, training_id=training.id, model=stored.sha256)
         return training.model or stored.sha256
 
+    async def waiting(self, lease: Lease, value: Round, reason: str) -> Round:
+        """Store that a round waits for clients, and why; nothing is written that is stored already."""
+        now = self._clock.now()
+        async with self.owned(lease) as tx:
+            training = await tx.trainings.get(value.training_id)
+            await self._keep(tx, training, with_progress(training, "waiting", reason, now))
+            if value.waiting_since is None:
+                value = replace(value, waiting_since=now)
+                await tx.rounds.put(value)
+        return value
+
+    async def interrupted(self, lease: Lease, reason: str, *, foreseen: bool) -> tuple[Training, Round | None]:
+        """Store that trouble of the server's own stalls a training; give it, and its open round.
+
+        An error that was not `foreseen` counts as a failure of the round's step.
+        """
+        async with self.owned(lease) as tx:
+            before = await tx.trainings.get(lease.training_id)
+            training = with_progress(before, "stalled", reason, self._clock.now())
+            await self._keep(tx, before, training)
+            value = await open_round(tx, training.id)
+            if value is not None and not foreseen:
+                value = replace(value, step_failures=value.step_failures + 1)
+                await tx.rounds.put(value)
+        return training, value
+
     async def planned(self, lease: Lease, value: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
         """Selecting -> training: who takes part, before the first byte goes out. Open breakers give permits.
 
@@ -97,6 +126,7 @@ class RoundLedger:
             value = replace(
                 value,
                 status=next_status(value.status, "planned"),
+                step_failures=0,
                 plan=selection.plan,
                 goal=goal_count(len(selection.selected), training.config.round_policy),
                 base_model=model,
@@ -109,6 +139,7 @@ class RoundLedger:
                 ),
             )
             await tx.rounds.put(value)
+            await self._keep(tx, training, self._moving(training))
             await tx.rounds.add_participations(value)
             await tx.selections.add(value.training_id, value.number, document)
             await tx.clients.count_selected(value.selected_clients)
@@ -140,6 +171,9 @@ class RoundLedger:
                     tx, value, f"participation.{part.status}", client_id=part.client_id, reason=part.reason,
                     num_examples=part.num_examples, loss=part.loss, accuracy=part.accuracy, seconds=part.seconds,
                 )  # fmt: skip
+            if lease.training_id in self._interrupted and counted:
+                training = await tx.trainings.get(lease.training_id)
+                await self._keep(tx, training, self._moving(training))
         for _, part, run in counted:
             self._metrics.count_participation(part.status, run.encoding, run.coding)
         return [entry in counted for entry in settled]
@@ -148,8 +182,10 @@ class RoundLedger:
         """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
         async with self.owned(lease) as tx:
             value = await self._ending.skip_outstanding(tx, value, "late: the round went on without it", runs)
-            value = replace(value, status=next_status(value.status, "frozen"))
+            value = replace(value, status=next_status(value.status, "frozen"), step_failures=0)
             await tx.rounds.put(value)
+            training = await tx.trainings.get(value.training_id)
+            await self._keep(tx, training, self._moving(training))
         return value
 
     async def rejected(self, lease: Lease, value: Round, reasons: Mapping[str, str]) -> Round:
@@ -171,34 +207,57 @@ class RoundLedger:
         async with self.owned(lease) as tx:
             await tx.removals.check([name for name in (stored.sha256, optimiser_state) if name is not None], since)
             training = await tx.trainings.get(value.training_id)
-            value = replace(value, status=next_status(value.status, "committed"), model=stored.sha256)
+            value = replace(value, status=next_status(value.status, "committed"), model=stored.sha256, step_failures=0)
             version = self._version(training.id, value.number, stored, value.base_model)
             await tx.models.add(replace(version, optimiser_state=optimiser_state))
-            await tx.trainings.put(replace(training, model=stored.sha256, updated_at=self._clock.now()))
+            after = replace(self._moving(training), model=stored.sha256, updated_at=self._clock.now())
+            await self._keep(tx, training, after)
             await tx.rounds.put(value)
             await self._ending.note(tx, value, "round.aggregated", model=stored.sha256, parent=value.base_model)
         return value
 
     async def abandoned(
-        self, lease: Lease, value: Round, reason: str, runs: Mapping[str, TaskRun] | None = None
+        self,
+        lease: Lease,
+        value: Round,
+        reason: str,
+        runs: Mapping[str, TaskRun] = MappingProxyType({}),
+        *,
+        at_fault: bool = True,
     ) -> Round:
-        """Selecting, training, aggregating -> abandoned: the global model does not change."""
+        """Selecting, training, aggregating -> abandoned: the global model does not change.
+
+        `at_fault` says whether clients that have not answered count as late.
+        """
         async with self.owned(lease) as tx:
-            value = await self._ending.skip_outstanding(tx, value, "the round was abandoned", runs or {})
+            value = await self._ending.skip_outstanding(tx, value, "the round was abandoned", runs, at_fault=at_fault)
             value = await self._close(tx, replace(value, failure_reason=reason), "abandoned")
         self._ending.count(value)
         return value
 
     async def measured(
-        self, lease: Lease, value: Round, average: tuple[float, float] | None, evaluations: Sequence[Evaluation] = ()
+        self,
+        lease: Lease,
+        value: Round,
+        average: tuple[float, float] | None,
+        evaluations: Sequence[Evaluation] = (),
+        *,
+        reason: str | None = None,
     ) -> Round:
         """Evaluating -> completed: the new model's accuracy and loss on held-out data, None if nobody measured it.
 
-        `evaluations` tell how each client that was asked has answered.
+        `evaluations` tell how each client that was asked has answered. The `reason` says why no client was asked, where
+        trouble of the server's own was in the way.
         """
         accuracy, loss = average or (None, None)
         async with self.owned(lease) as tx:
-            value = replace(value, average_accuracy=accuracy, average_loss=loss, evaluations=tuple(evaluations))
+            value = replace(
+                value,
+                average_accuracy=accuracy,
+                average_loss=loss,
+                evaluations=tuple(evaluations),
+                failure_reason=reason,
+            )
             value = await self._close(tx, value, "measured")
         self._ending.count(value)
         return value
@@ -214,9 +273,20 @@ class RoundLedger:
             reason=value.failure_reason if value.status == "abandoned" else None,
         )
         after = after_round(training, outcome, now)
-        await note_status(tx, training, after, now)
-        await tx.trainings.put(after)
+        await self._keep(tx, training, after)
         return value
+
+    def _moving(self, training: Training) -> Training:
+        return with_progress(training, "moving", None, self._clock.now())
+
+    async def _keep(self, tx: Transaction, before: Training, after: Training) -> None:
+        """Store a training where it has changed, and tell of its status and its progress."""
+        state = None if after.progress is None else after.progress.state
+        (self._interrupted.add if state == "stalled" else self._interrupted.discard)(after.id)
+        self._metrics.show_progress(after.id, state)
+        if after != before:
+            await note_changes(tx, before, after, self._clock.now())
+            await tx.trainings.put(after)
 
     def _version(self, training_id: str, number: int, stored: StoredFile, parent: str | None) -> ModelVersion:
         return ModelVersion(

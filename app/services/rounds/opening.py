@@ -21,10 +21,18 @@ async def begin_round(tx: Transaction, training: Training, now: float) -> tuple[
     return training, value
 
 
-async def prolong(tx: Transaction, value: Round, seconds: float) -> Round:
-    """The round with time given back to it that it stood still."""
-    if seconds <= 0:
+async def prolong(tx: Transaction, value: Round, seconds: float, *, ours: bool = False) -> Round:
+    """Give a round the time back that it stood still; `ours` is time that it may only have a bounded sum of.
+
+    A pause does not count as a wait. Trouble of ours while the round waits is part of that wait.
+    """
+    if seconds <= 0 or (ours and value.waiting_since is not None):
         return value
-    value = replace(value, deadline_at=value.deadline_at + seconds)
+    value = replace(
+        value,
+        deadline_at=value.deadline_at + seconds,
+        waiting_since=None if value.waiting_since is None else value.waiting_since + seconds,
+        waited_seconds=value.waited_seconds + (seconds if ours else 0.0),
+    )
     await tx.rounds.put(value)
     return value

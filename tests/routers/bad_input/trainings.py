@@ -69,6 +69,7 @@ TRAINING: list[Case] = [
             *one("over_selection", *NOT_A_NUMBER, 0.9, 11),
             *one("grace_seconds", *NOT_A_NUMBER, -1, 1e300),
             *one("max_failed_rounds", *NOT_A_COUNT, 0),
+            *one("max_wait_seconds", "1", -1, 1e8),
             *one("unknown", 1),
         ],
     ),

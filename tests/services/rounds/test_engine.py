@@ -89,7 +89,7 @@ async def test_what_happened_is_measured(sqlite_url: str, tmp_path: Path) -> Non
 
 async def test_too_few_clients_abandon_the_round_and_say_so(sqlite_url: str, tmp_path: Path) -> None:
     async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
-        value = await running.run_round(await running.create(clients=2))
+        value = await running.run_round(await running.create(clients=2, round_policy=policy(max_wait_seconds=0.0)))
         assert value.status == "abandoned"
         assert value.failure_reason == ("1 of 1 clients can be selected (healthy, admitted and free), min_clients is 2")
 
@@ -97,7 +97,7 @@ async def test_too_few_clients_abandon_the_round_and_say_so(sqlite_url: str, tmp
 async def test_failed_rounds_in_a_row_end_a_training(database_url: str, tmp_path: Path) -> None:
     clock = FakeClock()
     async with plane(tmp_path, database_url, {"a": Adder()}, clock=clock) as running:
-        training_id = await running.create(clients=2, round_policy=policy(max_failed_rounds=2))
+        training_id = await running.create(clients=2, round_policy=policy(max_failed_rounds=2, max_wait_seconds=0.0))
         await running.system.trainings.start(training_id)
         await running.drive()
         await running.ended(training_id, 1)
@@ -160,6 +160,8 @@ async def test_what_happens_is_in_the_log_of_events(database_url: str, tmp_path:
             "participation.received",
             "participation.skipped",
             "round.aggregated",
+            "evaluation.received",
+            "evaluation.received",
             "round.completed",
             "training.completed",
         ]

@@ -1,0 +1,77 @@
+"""Waiting, inside a round, for clients that can be selected.
+
+Many trainings may wait for the same fleet for hours, so waiting costs little: they all look at one count of the clients
+that can be selected, which is read at most once a second, and nothing is written while it stays too small.
+"""
+
+import asyncio
+
+from app.clock import Clock
+from app.domain.rounds import Round, waited
+from app.domain.trainings import Training
+from app.services.planning import Planner, selection_policy
+from app.services.rounds.ledger import RoundLedger
+from app.store.database import Database
+from app.store.leases import Lease
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 5.0
+COUNT_SECONDS = 1.0  # how old the count may be
+COUNT_SHARE = 0.05  # of the time that counting may take: a large fleet is counted more rarely
+REASON_SECONDS = 30.0  # how old the stored reason may be, once the count has changed
+
+
+class Availability:
+    """Counts the clients that can be selected, for all trainings that wait."""
+
+    def __init__(self, db: Database, planner: Planner, clock: Clock) -> None:
+        self._db = db
+        self._planner = planner
+        self._clock = clock
+        self._reading = asyncio.Lock()
+        self._count = 0
+        self._good_until = 0.0
+
+    async def count(self) -> int:
+        """Count the clients that are healthy, admitted by their breakers, and free."""
+        async with self._reading:
+            if not self._clock.now() < self._good_until:
+                loop = asyncio.get_running_loop()
+                began = loop.time()
+                async with self._db.read() as tx:
+                    self._count = len((await self._planner.fleet(tx)).offered)
+                took = loop.time() - began
+                self._good_until = self._clock.now() + max(COUNT_SECONDS, took / COUNT_SHARE)
+        return self._count
+
+
+class ClientWait:
+    """Keeps a round waiting until clients can be selected, or until it has waited for too long."""
+
+    def __init__(self, ledger: RoundLedger, availability: Availability, clock: Clock) -> None:
+        self._ledger = ledger
+        self._availability = availability
+        self._clock = clock
+
+    async def wait(self, lease: Lease, training: Training, value: Round, reason: str, *, tries: int) -> Round:
+        """Give the round when planning it is worth another try, or abandoned if it has waited for its longest.
+
+        `tries` says how often it has been tried in vain, which makes the pauses longer. Raises `Fenced`.
+        """
+        limit = training.config.round_policy.max_wait_seconds
+        if waited(value, self._clock.now()) >= limit:
+            why = f"{reason}; the round waited for {limit:g} s" if limit else reason
+            return await self._ledger.abandoned(lease, value, why)
+        value = await self._ledger.waiting(lease, value, reason)
+        required = max(1, selection_policy(training.config, None).min_clients)
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10))
+        began, first = self._clock.now(), None
+        while (left := limit - waited(value, self._clock.now())) > 0:
+            await self._clock.sleep(min(pause, left))
+            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+            count = await self._availability.count()
+            first = count if first is None else first
+            news = count != first and self._clock.now() - began >= REASON_SECONDS
+            if count >= required or news:
+                break
+        return value
