@@ -6,9 +6,10 @@ its own error, since a strategy that silently is not there would be found missin
 names of this package cannot be taken over.
 """
 
+import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -16,7 +17,8 @@ from types import MappingProxyType
 import numpy as np
 
 from app.domain.connectivity import Connectivity
-from app.domain.errors import UnknownStrategy
+from app.domain.errors import SelectionInfeasible, UnknownStrategy
+from app.domain.selection.claims import believed
 from app.domain.selection.documented import documented
 from app.domain.selection.fedcs import fedcs
 from app.domain.selection.oort import oort
@@ -89,7 +91,7 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """Choose the clients of the next round by the strategy called `name`.
+    """Choose the clients of the next round by the strategy called `name`, as far as their claims are believed.
 
     Raises:
         UnknownStrategy: there is none.
@@ -99,6 +101,11 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
     known = strategies()
     if name not in known:
         raise UnknownStrategy(name, sorted(known))
+    seen = believed(candidates, history, policy)
+    if seen.doubts:
+        with contextlib.suppress(SelectionInfeasible):  # then the claims are better than no selection
+            selection = known[name](seen.in_turn(), connectivity, history, policy, rng)
+            return replace(selection, skipped=(*selection.skipped, *seen.skipped()))
     return known[name](candidates, connectivity, history, policy, rng)
 
 

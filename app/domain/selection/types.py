@@ -50,10 +50,14 @@ class Candidate:
     loss: float | None = None
     sketch: tuple[float, ...] | None = None
 
+    @property
+    def seconds_per_mb(self) -> float:
+        """What its link to the server costs."""
+        return BITS_PER_BYTE / self.bandwidth if self.server_cost is None else self.server_cost
+
     def transfer_seconds(self, model_bytes: int) -> float:
         """Seconds that one model takes over the link to the server."""
-        per_mb = BITS_PER_BYTE / self.bandwidth if self.server_cost is None else self.server_cost
-        return per_mb * model_bytes / BYTES_PER_MB + self.latency / 1000
+        return self.seconds_per_mb * model_bytes / BYTES_PER_MB + self.latency / 1000
 
 
 @dataclass(frozen=True, slots=True)

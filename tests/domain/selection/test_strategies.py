@@ -200,7 +200,7 @@ def test_tcs_feel_is_never_worse_than_a_thousand_random_sets(
     f = objective(clients, policy, participation_debt(names, history).tolist())
     rng = np.random.default_rng(seed)
 
-    chosen = select("tcs-feel", clients, Connectivity.empty(), history, policy, rng)
+    chosen = STRATEGIES["tcs-feel"](clients, Connectivity.empty(), history, policy, rng)
 
     found = float(f.value(f.sums([names.index(name) for name in chosen.client_ids])))
     sets = np.array([rng.choice(len(clients), size, replace=False) for _ in range(1000)])
