@@ -14,6 +14,7 @@ from typing import Literal, cast
 import httpx
 
 from app.domain.clients import Profile
+from app.domain.text import plain
 from app.services.connections import BROKEN, AgentTransport, describe
 from app.services.turns import Turns
 from app.settings import AgentSettings
@@ -39,6 +40,9 @@ _MAX_RETRY_AFTER = 3600.0
 
 class AgentFailed(Exception):
     """A call that counts against a client: it could not be reached, was too slow, or answered nonsense."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(plain(reason))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Trouble of the server's own in the middle of a round: it is seen, and it ends.
 
 A full disk, a database that restarts, or too few file descriptors interrupt a round, and its owner tries again. An
-error that nothing foresaw may be a bug, so only a few tries follow it. Both are shown at the training, in the metrics
+error that nothing foresaw may be a bug, so only a few tries follow it, and none follows where the database refuses a
+value, as it would each time. Both are shown at the training, in the metrics
 and in `/readyz`; after a bounded time, or number of tries, the round is given up with the reason.
 """
 
@@ -14,6 +15,7 @@ from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.rounds.ledger import RoundLedger
 from app.store.bucket import ObjectStoreUnavailable
+from app.store.columns import refuses
 from app.store.database import in_a_line, is_outage
 from app.store.leases import Lease
 
@@ -67,7 +69,10 @@ class Interruptions:
             self._last = time.monotonic(), error
         self._metrics.show_progress(lease.training_id, "stalled")
         training, value = await self._ledger.interrupted(lease, reason, foreseen=passing)
-        if value is not None and (why := _hopeless(training, value, reason, lost)) is not None:
+        if value is None:
+            return
+        why = f"the round cannot be stored: {reason}" if refuses(error) else _hopeless(training, value, reason, lost)
+        if why is not None:
             await self._give_up(lease, value, why)
 
     def over(self, training_id: str) -> None:

@@ -16,15 +16,17 @@ from typing import Any
 from asyncpg import PostgresError
 from sqlalchemy import Double, cast, event, func
 from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.elements import ColumnElement
 
+from app.domain.text import plain
 from app.sharing import Places
 from app.store import postgres
 from app.store.availability import DatabaseUnavailable, NoAnswer, NoFreeConnection, TooManyConnections
+from app.store.columns import to_json
 from app.store.sqlite import Reader, Writer
 from app.store.transaction import Transaction
 
@@ -51,8 +53,8 @@ def in_a_line(error: BaseException) -> str:
     """What happened, without the statement and the advice that SQLAlchemy adds."""
     if isinstance(error, BaseExceptionGroup):
         return in_a_line(error.exceptions[0])
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
+    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
+    return plain(f"{type(cause).__name__}: {cause}")
 
 
 class Database:
@@ -220,6 +222,7 @@ def _sqlite_engine(
         max_overflow=0,
         pool_timeout=wait_seconds,
         hide_parameters=True,
+        json_serializer=to_json,
         async_creator=connect,
     )
 
@@ -231,12 +234,15 @@ def _sqlite_engine(
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    @event.listens_for(engine.sync_engine, "handle_error")
-    def keep(context: ExceptionContext) -> None:
+    @event.listens_for(engine.sync_engine, "handle_error", retval=True)
+    def keep(context: ExceptionContext) -> StatementError | None:
         # SQLAlchemy would close a connection whose call was cancelled. An open cursor, alive in the exception's
         # traceback, then keeps the file's write lock. But nothing is wrong with the connection: its thread finishes
         # the call, and rolls back in its turn.
         if isinstance(context.original_exception, asyncio.CancelledError):
             context.is_disconnect = False
+        if isinstance(context.original_exception, OverflowError | UnicodeError):  # the driver's, and not of its kinds
+            return StatementError(str(context.original_exception), None, None, context.original_exception)
+        return None
 
     return engine

@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.text import plain
+from app.store.columns import LONGEST
 from app.store.tables import events
 
 _LOCK = 7_261_904_404  # any number that nobody else uses
@@ -54,7 +56,7 @@ class EventRepository:
             "training_id": training_id,
             "round": round_number,
             "client_id": client_id,
-            "data": data,
+            "data": {name: plain(value, LONGEST) if isinstance(value, str) else value for name, value in data.items()},
         }
         self._pending.append(row)
 

@@ -23,6 +23,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.availability import NoAnswer
+from app.store.columns import to_json
 
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
@@ -107,6 +108,7 @@ def engine(
         pool_timeout=wait_seconds,
         pool_use_lifo=True,
         hide_parameters=True,
+        json_serializer=to_json,
         connect_args={
             "timeout": min(CONNECT_SECONDS, statement_seconds),
             "command_timeout": statement_seconds,

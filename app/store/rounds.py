@@ -198,7 +198,13 @@ def _row(value: Round) -> dict[str, Any]:
 
 def _round(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
     plan = None if row.plan is None else Plan(row.plan["topology"], row.plan["parents"])
-    evaluations = tuple(Evaluation(**evaluation) for evaluation in row.evaluations)
+    evaluations = tuple(map(_evaluation, row.evaluations))
     return Round(
         plan=plan, participations=parts, evaluations=evaluations, **{name: getattr(row, name) for name in _PLAIN}
     )
+
+
+def _evaluation(given: dict[str, Any]) -> Evaluation:
+    """Make an evaluation of its JSON, in which Postgres writes a large float as an integer of many digits."""
+    loss = given["loss"]
+    return Evaluation(**given | {"loss": None if loss is None else float(loss)})

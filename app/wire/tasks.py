@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.wire.errors import MalformedMetadata
+from app.wire.errors import MalformedMetadata, quoted
 
 TaskKind = Literal["fit", "evaluate"]
 Scalar = bool | int | float | str | None
@@ -113,5 +113,6 @@ def _read(model: type[Model], key: str, metadata: Mapping[str, str]) -> Model:
         return model.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join([key, *map(str, first["loc"])])
+        loc = map(str, first["loc"])
+        place = ".".join([key, *(part if part.isidentifier() else quoted(part) for part in loc)])
         raise MalformedMetadata(f"{place}: {first['msg']}") from error

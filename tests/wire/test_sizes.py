@@ -14,9 +14,9 @@ from app.wire.differences import encode_update
 from app.wire.errors import MalformedParameters
 from app.wire.headers import MAX_NAME, MAX_TENSORS
 from app.wire.sizes import EVALUATION, ROOM, fit_size
-from app.wire.tasks import EncodingName, TaskResult, result_metadata
+from app.wire.tasks import MOST_EXAMPLES, EncodingName, TaskResult, result_metadata
 
-RESULT = TaskResult(num_examples=2**53, loss=1.7e308, accuracy=1.0, train_seconds=1.7e308)
+RESULT = TaskResult(num_examples=MOST_EXAMPLES, loss=-0.1 - 0.2, accuracy=1 / 3, train_seconds=1 / 7)
 letters = st.characters(exclude_categories=["Cs"])
 models = st.dictionaries(
     st.text(letters, max_size=MAX_NAME).filter(lambda name: name != "__metadata__"),

@@ -94,7 +94,7 @@ def last_layer(parameters: Parameters) -> list[str]:
 
 
 def _numbered(name: str) -> list[str | int]:
-    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
+    return [int(part) if part.isascii() and part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
 def _folded(values: Floats, first: int) -> Floats:

@@ -22,10 +22,10 @@ from app.domain.trainings import Outcome, Training, after_round, with_progress
 from app.metrics import Metrics
 from app.services.dispatch import TaskRun
 from app.services.planning import Fleet
-from app.services.rounds.batches import Batches
 from app.services.rounds.ending import RoundEnding, note_changes
 from app.services.rounds.opening import open_round
 from app.services.rounds.record import TrackRecord
+from app.services.rounds.settling import Settling
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
@@ -33,10 +33,6 @@ from app.store.models import ModelVersion
 from app.store.selections import packed
 from app.store.transaction import Transaction
 from app.threads import in_thread
-
-Settled = tuple[Round, Participation, TaskRun]
-
-SETTLED_TOGETHER = 16  # participations a transaction: some 5 ms on the event loop, all in all
 
 
 class PlanOvertaken(Exception):
@@ -53,7 +49,9 @@ class RoundLedger:
         self._ending = ending
         self._metrics = metrics
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._settling = Batches(self._settle, limit=SETTLED_TOGETHER)
+        self._settling = Settling(
+            owned=self.owned, progress=self._moved_on, clock=clock, record=record, ending=ending, metrics=metrics
+        )
         self._interrupted: set[str] = set()
 
     @asynccontextmanager
@@ -158,25 +156,7 @@ class RoundLedger:
 
     async def settled(self, lease: Lease, value: Round, part: Participation, run: TaskRun) -> bool:
         """A participation came to its end; it is written with those that come meanwhile. False where it had one."""
-        return await self._settling.put((lease, value.number), (value, part, run))
-
-    async def _settle(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
-        lease, number = owned
-        async with self.owned(lease) as tx:
-            written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled])
-            counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
-            await self._record.learn(tx, lease.training_id, {part.client_id: (part, run) for _, part, run in counted})
-            for value, part, _ in counted:
-                await self._ending.note(
-                    tx, value, f"participation.{part.status}", client_id=part.client_id, reason=part.reason,
-                    num_examples=part.num_examples, loss=part.loss, accuracy=part.accuracy, seconds=part.seconds,
-                )  # fmt: skip
-            if lease.training_id in self._interrupted and counted:
-                training = await tx.trainings.get(lease.training_id)
-                await self._keep(tx, training, self._moving(training))
-        for _, part, run in counted:
-            self._metrics.count_participation(part.status, run.encoding, run.coding)
-        return [entry in counted for entry in settled]
+        return await self._settling.settle(lease, value, part, run)
 
     async def frozen(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:
         """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
@@ -275,6 +255,12 @@ class RoundLedger:
         after = after_round(training, outcome, now)
         await self._keep(tx, training, after)
         return value
+
+    async def _moved_on(self, tx: Transaction, training_id: str) -> None:
+        """Note that a training moves again, where it was interrupted."""
+        if training_id in self._interrupted:
+            training = await tx.trainings.get(training_id)
+            await self._keep(tx, training, self._moving(training))
 
     def _moving(self, training: Training) -> Training:
         return with_progress(training, "moving", None, self._clock.now())

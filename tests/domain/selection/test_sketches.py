@@ -203,3 +203,8 @@ def test_sketches_count_also_where_nobody_reports_any_skew(distribution: Sequenc
     one, other = tuple(np.eye(SIZE)[0]), tuple(np.eye(SIZE)[1])
     made = pool(candidates(3, data_distribution=[distribution, None, None], sketch=[None, one, other]))
     assert (made.skew[1] ** 2).sum() == pytest.approx(0.5)
+
+
+def test_names_in_the_digits_of_any_writing_have_an_order() -> None:
+    names = {"٣": (1,), "w": (1,), "1": (1,), "²": (1,), "": (1,)}
+    assert sorted(last_layer(model(**names))) == ["", "1", "w", "²", "٣"]

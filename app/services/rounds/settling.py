@@ -1,0 +1,99 @@
+"""Writing the ends of participations: together with those that come meanwhile, each of them once.
+
+A value that the database refuses takes nothing along: the participations of its transaction are then written one by
+one, and the one that is refused alone is written as failed, with the reason.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.clock import Clock
+from app.domain.rounds import Participation, Round
+from app.metrics import Metrics
+from app.services.dispatch import TaskRun
+from app.services.rounds.batches import Batches
+from app.services.rounds.ending import RoundEnding
+from app.services.rounds.record import TrackRecord
+from app.store.columns import refuses
+from app.store.database import in_a_line
+from app.store.leases import Lease
+from app.store.transaction import Transaction
+
+Settled = tuple[Round, Participation, TaskRun]
+Owned = Callable[[Lease], AbstractAsyncContextManager[Transaction]]
+Progress = Callable[[Transaction, str], Awaitable[None]]
+
+SETTLED_TOGETHER = 16  # participations a transaction: some 5 ms on the event loop, all in all
+
+
+class Settling:
+    """Settles participations in transactions of their training's owner, which are `owned`.
+
+    `progress` is told, in the same transaction, of a training that has moved on.
+    """
+
+    def __init__(
+        self,
+        *,
+        owned: Owned,
+        progress: Progress,
+        clock: Clock,
+        record: TrackRecord,
+        ending: RoundEnding,
+        metrics: Metrics,
+    ) -> None:
+        self._owned = owned
+        self._progress = progress
+        self._clock = clock
+        self._record = record
+        self._ending = ending
+        self._metrics = metrics
+        self._batches = Batches(self._settle, limit=SETTLED_TOGETHER)
+
+    async def settle(self, lease: Lease, value: Round, part: Participation, run: TaskRun) -> bool:
+        """Write how a participation ended. False where it had ended before, or cannot be stored. Raises `Fenced`."""
+        return await self._batches.put((lease, value.number), (value, part, run))
+
+    async def _settle(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
+        """Write participations together, or one by one where the database refuses one of them."""
+        try:
+            return await self._settle_together(owned, settled)
+        except SQLAlchemyError as error:
+            if not refuses(error):
+                raise
+            if len(settled) == 1:
+                await self._settle_together(owned, [self._unstorable(*settled[0], in_a_line(error))])
+                return [False]
+        return [written for one in settled for written in await self._settle(owned, [one])]
+
+    def _unstorable(self, value: Round, part: Participation, run: TaskRun, problem: str) -> Settled:
+        """Make a failed participation of one that no database can hold."""
+        kept = Participation(
+            client_id=part.client_id,
+            status="failed",
+            reason=f"what it sent cannot be stored: {problem}",
+            attempts=part.attempts,
+            score=part.score,
+            components=part.components,
+            finished_at=self._clock.now(),
+        )
+        return value, kept, TaskRun(attempts=run.attempts)
+
+    async def _settle_together(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
+        lease, number = owned
+        async with self._owned(lease) as tx:
+            written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled])
+            counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
+            await self._record.learn(tx, lease.training_id, {part.client_id: (part, run) for _, part, run in counted})
+            for value, part, _ in counted:
+                await self._ending.note(
+                    tx, value, f"participation.{part.status}", client_id=part.client_id, reason=part.reason,
+                    num_examples=part.num_examples, loss=part.loss, accuracy=part.accuracy, seconds=part.seconds,
+                )  # fmt: skip
+            if counted:
+                await self._progress(tx, lease.training_id)
+        for _, part, run in counted:
+            self._metrics.count_participation(part.status, run.encoding, run.coding)
+        return [entry in counted for entry in settled]

@@ -1,0 +1,106 @@
+"""What no database can store fails alone, with a reason: it takes nothing along, and nothing is tried for ever."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.rounds import Participation, Round
+from app.services.dispatch import TaskRun
+from app.services.rounds.files import RoundFiles
+from app.store.leases import Lease
+from app.store.model_store import StoredFile
+from app.wire.tasks import LARGEST_LOSS, TaskResult
+from tests.planes import Adder, Plane, plane, policy
+from tests.store.samples import a_round
+
+GOOD = {"num_examples": 10, "loss": 1.0, "accuracy": 0.5}
+POISON: dict[str, dict[str, Any]] = {
+    "an integer of many digits": {"num_examples": 10**30},
+    "a loss that is not a number": {"loss": float("nan")},
+    "an infinite loss": {"loss": float("inf")},
+    "half a character": {"update": "\ud800"},
+}
+
+
+async def owning(running: Plane, clients: str) -> tuple[Lease, Round]:
+    """A round in training, of a training whose lease is ours."""
+    training_id = await running.create(clients=len(clients))
+    await running.system.trainings.start(training_id)
+    parts = tuple(Participation(client_id=name, status="training", attempts=1) for name in clients)
+    value = a_round(training_id, participations=parts)
+    async with running.system.db.begin() as tx:
+        claim = await tx.leases.claim("us", 60.0)
+        await tx.rounds.add(value)
+        await tx.rounds.add_participations(value)
+    assert claim is not None
+    return claim.lease, value
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
+async def test_one_participation_takes_no_other_along(
+    database_url: str, tmp_path: Path, poison: dict[str, Any]
+) -> None:
+    clients = "abcdef"
+    async with plane(tmp_path, database_url, {name: Adder() for name in clients}) as running:
+        lease, value = await owning(running, clients)
+        ledger = running.system.coordinator._engine._ledger
+        settling = []
+        for part in value.participations:
+            given = GOOD | (poison if part.client_id in "be" else {})
+            came = replace(part, status="received", finished_at=1.0, **given)
+            settling.append(ledger.settled(lease, value, came, TaskRun(attempts=1)))
+        assert await asyncio.gather(*settling) == [True, False, True, True, False, True]
+        stored = await running.round(value.training_id, 1)
+        known = await running.system.clients.page(limit=10, after=None, status=None, tags=[])
+    for part in stored.participations:
+        if part.client_id in "be":
+            assert part.status == "failed"
+            assert (part.reason or "").startswith("what it sent cannot be stored: ")
+        else:
+            assert (part.status, part.num_examples, part.reason) == ("received", 10, None)
+    assert {client.id for client in known if client.rounds_completed} == set("acdf")
+
+
+class Poisoning(RoundFiles):
+    """Gives a model, and measurements, that no database can store."""
+
+    def aggregate(self, *_: Any) -> tuple[StoredFile, str | None]:
+        return StoredFile("0" * 64, 10**30), None
+
+
+class Measuring(RoundFiles):
+    """Gives a measurement that no database can store."""
+
+    def measurement(self, *_: Any) -> TaskResult:
+        return TaskResult.model_construct(num_examples=1, loss=float("nan"), accuracy=0.5, train_seconds=0.0)
+
+
+async def test_a_model_that_cannot_be_stored_ends_its_round(database_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, database_url, {"a": Adder()}) as running:
+        engine = running.system.coordinator._engine
+        engine._files = Poisoning(engine._files.models, engine._files.spool_directory)
+        value = await running.run_round(await running.create(round_policy=policy()))
+        assert value.status == "abandoned"
+        assert (value.failure_reason or "").startswith("the round cannot be stored: ")
+
+
+async def test_a_measurement_that_cannot_be_stored_is_left_out(database_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, database_url, {"a": Adder()}) as running:
+        these = running.system.participants
+        these._files = Measuring(these._files.models, these._files.spool_directory)
+        training_id = await running.create(round_policy=policy())
+        value = await running.run_round(training_id)
+        assert (value.status, value.average_loss, value.average_accuracy) == ("completed", None, None)
+        assert "nan is not a finite number" in (value.failure_reason or "")
+        assert await running.weight(training_id) == 1.0
+
+
+async def test_the_largest_losses_end_no_training(database_url: str, tmp_path: Path) -> None:
+    trainers = {name: Adder(loss=LARGEST_LOSS, examples=10) for name in "ab"}
+    async with plane(tmp_path, database_url, trainers) as running:
+        training_id = await running.create()
+        for _ in range(2):
+            assert (await running.run_round(training_id)).status == "completed"
