@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from app.domain.text import plain
+from app.domain.text import moment, plain
 
 BreakerState = Literal["closed", "open", "half_open"]
 Outcome = Literal["ok", "slow", "failed"]
@@ -89,6 +89,18 @@ class Breaker:
     def isolated(self) -> bool:
         """Opened by hand."""
         return self.state == "open" and self.retry_at is None
+
+    @property
+    def explanation(self) -> str:
+        """In which state it is, since when, and the failure that it came from, for people to read."""
+        state = f"its breaker is {self.state}"
+        if self.opened_at is None:
+            return state
+        since = f"{state}: {'isolated by hand ' if self.isolated else ''}since {moment(self.opened_at)}"
+        if self.isolated or not self.consecutive_failures:
+            return since
+        last = f" (the last: {self.last_failures[-1]})" if self.last_failures else ""
+        return f"{since}, after {self.consecutive_failures} failure(s) in a row{last}"
 
     def would_admit(self, now: float) -> bool:
         """Whether `admit` would let a call through now."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.domain.text import plain
+from app.domain.text import listed, plain
 
 
 class DomainError(Exception):
@@ -71,15 +71,19 @@ class SelectionInfeasible(DomainError):
 
 
 class NotEnoughClients(SelectionInfeasible):
-    """Fewer clients can be selected than the policy's minimum."""
+    """Fewer clients can be selected than the policy's minimum. `out` has the others, each with the reason."""
 
-    def __init__(self, available: int, required: int, known: int) -> None:
-        super().__init__(
-            f"{available} of {known} clients can be selected (healthy, admitted and free), min_clients is {required}"
-        )
+    def __init__(self, available: int, required: int, known: int, out: Sequence[tuple[str, str]] = ()) -> None:
+        counts = f"{available} of {known} clients can be selected (healthy, admitted and free)"
+        super().__init__("; ".join([f"{counts}, min_clients is {required}", *([listed(out)] if out else [])]))
         self.available = available
         self.required = required
         self.known = known
+        self.out = tuple(out)
+
+    def naming(self, out: Sequence[tuple[str, str]]) -> "NotEnoughClients":
+        """The same error, with the clients that could not be selected."""
+        return NotEnoughClients(self.available, self.required, self.known, out)
 
 
 class BudgetTooSmall(SelectionInfeasible):

@@ -25,6 +25,7 @@ import numpy as np
 from app.domain.errors import IllegalTransition
 from app.domain.evaluations import Evaluation
 from app.domain.selection.types import Plan
+from app.domain.text import listed
 from app.domain.trainings import RoundPolicy, Training
 
 RoundStatus = Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
@@ -171,6 +172,15 @@ def goal_count(selected: int, policy: RoundPolicy) -> int:
 def quorum_count(selected: int, policy: RoundPolicy) -> int:
     """Without how many updates a round is abandoned; at most the goal."""
     return min(goal_count(selected, policy), max(1, math.ceil(policy.quorum * selected - 1e-9)))
+
+
+def too_few_updates(participations: Sequence[Participation], quorum: int) -> str:
+    """Why a round below its quorum is abandoned: how many updates came in, and why the others did not."""
+    received = sum(part.status == "received" for part in participations)
+    missing = [
+        (part.client_id, part.reason or "it has not answered") for part in participations if part.status != "received"
+    ]
+    return f"{received} of {len(participations)} updates came in, the quorum is {quorum}; {listed(missing)}"
 
 
 @dataclass(frozen=True, slots=True)

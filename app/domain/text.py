@@ -1,5 +1,9 @@
 """Text that came from outside, made fit to be stored, logged and read."""
 
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
 SHOWN = 300  # characters of a reason
 
 
@@ -12,3 +16,27 @@ def plain(text: str, limit: int = SHOWN) -> str:
     start = text[: 4 * limit]  # what is cut off anyway costs nothing
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in start).split())
     return line if len(line) <= limit and len(start) == len(text) else f"{line[: limit - 1]}…"
+
+
+NAMED = 5  # of many, those that a message names with their reasons
+_PART = 250  # characters of a reason among several
+_KIND = 80
+
+
+def listed(reasons: Iterable[tuple[str, str]]) -> str:
+    """Several names, each with its reason: the first in full, of the others how many have which kind of reason.
+
+    A reason's kind is what stands before its first colon.
+    """
+    ordered = sorted(reasons)
+    named = [f"{name}: {plain(reason, _PART)}" for name, reason in ordered[:NAMED]]
+    rest = Counter(reason.partition(":")[0] for _, reason in ordered[NAMED:])
+    if rest:
+        kinds = [f"{count} x {plain(kind, _KIND)}" for kind, count in rest.most_common(NAMED)]
+        named.append(f"and {rest.total()} more ({', '.join(kinds)}{', …' if len(rest) > NAMED else ''})")
+    return "; ".join(named)
+
+
+def moment(instant: float) -> str:
+    """An instant (unix seconds) as a reader of a message sees it, in UTC."""
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -12,8 +12,10 @@ from app.clock import Clock
 from app.domain.breaker import admissible
 from app.domain.clients import Client
 from app.domain.connectivity import Connectivity
+from app.domain.errors import NotEnoughClients
 from app.domain.selection import select
 from app.domain.selection.types import BYTES_PER_MB, Candidate, History, Selection, SelectionPolicy, Skipped
+from app.domain.text import moment
 from app.domain.trainings import TrainingConfig
 from app.metrics import Metrics
 from app.services.connectivity import LatestConnectivity
@@ -103,8 +105,11 @@ class Planner:
             candidates = fleet.candidates(losses)
             return select(strategy, candidates, fleet.connectivity, history, policy, rng)
 
-        with self._metrics.selection_duration.time():
-            selection = await in_thread("selection", run)
+        try:
+            with self._metrics.selection_duration.time():
+                selection = await in_thread("selection", run)
+        except NotEnoughClients as error:
+            raise error.naming([(out.client_id, out.reason) for out in fleet.shut_out]) from error
         return replace(selection, skipped=(*selection.skipped, *fleet.shut_out))
 
 
@@ -112,9 +117,10 @@ def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str 
     if excluded:
         return "excluded by the request"
     if client.status != "healthy":
-        return f"its status is {client.status}"
+        seen_at = client.created_at if client.last_seen_at is None else client.last_seen_at
+        return f"its status is {client.status}: its last sign of life came at {moment(seen_at)}"
     if not admitted:
-        return f"its breaker is {client.breaker.state}"
+        return client.breaker.explanation
     return "it has a task in flight for another training" if busy else None
 
 

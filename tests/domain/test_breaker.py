@@ -161,6 +161,33 @@ def test_what_is_told_of_a_failure_is_short() -> None:
     assert breaker.last_failures[0].reason == "x" * 199 + "…"
 
 
+@pytest.mark.parametrize(
+    ("breaker", "explanation"),
+    [
+        (Breaker(state="open"), "its breaker is open"),
+        (opened(), "its breaker is open: since 1970-01-01 00:16:40 UTC, after 3 failure(s) in a row"),
+        (
+            replace(opened(), last_failures=(Failure(phase="evaluate", reason="answered 500"),)),
+            (
+                "its breaker is open: since 1970-01-01 00:16:40 UTC, after 3 failure(s) in a row"
+                " (the last: evaluate: answered 500)"
+            ),
+        ),
+        (Breaker().isolate(NOW), "its breaker is open: isolated by hand since 1970-01-01 00:16:40 UTC"),
+        (
+            Breaker(state="open", opened_at=NOW, retry_at=NOW),
+            "its breaker is open: since 1970-01-01 00:16:40 UTC",  # slow calls are no failures
+        ),
+        (
+            probing(opened()),
+            "its breaker is half_open: since 1970-01-01 00:16:40 UTC, after 3 failure(s) in a row",
+        ),
+    ],
+)
+def test_a_breaker_explains_itself(breaker: Breaker, explanation: str) -> None:
+    assert breaker.explanation == explanation
+
+
 def test_a_probe_that_fails_opens_again() -> None:
     breaker = probing(opened()).fail(NOW + 40, MIDDLE, STEADY)
     assert breaker == Breaker(

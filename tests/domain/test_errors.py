@@ -32,6 +32,14 @@ from app.domain import errors
             "2 of 12 clients can be selected (healthy, admitted and free), min_clients is 10",
         ),
         (
+            errors.NotEnoughClients,
+            (2, 3, 3, [("edge-2", "its breaker is open: since noon")]),
+            (
+                "2 of 3 clients can be selected (healthy, admitted and free), min_clients is 3;"
+                " edge-2: its breaker is open: since noon"
+            ),
+        ),
+        (
             errors.BudgetTooSmall,
             (0.5, 1.25, 3),
             "budget_constraint is 0.5 s of link time, the cheapest 3 client(s) cost 1.25 s",
@@ -57,7 +65,10 @@ def test_errors_carry_what_they_are_about() -> None:
     unknown = errors.UnknownStrategy("best", ["b", "a"])
     assert (unknown.name, unknown.known) == ("best", ("b", "a"))
     short = errors.NotEnoughClients(2, 10, 12)
-    assert (short.available, short.required, short.known) == (2, 10, 12)
+    assert (short.available, short.required, short.known, short.out) == (2, 10, 12, ())
+    out = (("a", "it is busy"),)
+    assert short.naming(out).out == out
+    assert str(short.naming(out)) == f"{short}; a: it is busy"
     tight = errors.BudgetTooSmall(0.5, 1.25, 3)
     assert (tight.budget, tight.cheapest, tight.clients) == (0.5, 1.25, 3)
 

@@ -25,6 +25,7 @@ from app.domain.rounds import (
     next_round,
     next_status,
     quorum_count,
+    too_few_updates,
 )
 from app.domain.trainings import RoundPolicy, Training, TrainingConfig
 
@@ -239,3 +240,14 @@ def test_a_client_is_to_blame_only_where_it_had_a_chance(
     asked_at: float | None, started_at: float | None, answered: bool, reason: str | None
 ) -> None:
     assert excuse(asked_at=asked_at, started_at=started_at, answered=answered, now=100.0) == reason
+
+
+def test_a_round_below_its_quorum_says_who_failed_and_why() -> None:
+    parts = [
+        Participation(client_id="c", status="received"),
+        Participation(client_id="b", status="failed", reason="its trainer failed: disk on fire"),
+        Participation(client_id="a", status="training"),
+    ]
+    assert too_few_updates(parts, 2) == (
+        "1 of 3 updates came in, the quorum is 2; a: it has not answered; b: its trainer failed: disk on fire"
+    )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.text import SHOWN, plain
+from app.domain.text import SHOWN, listed, moment, plain
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,23 @@ def test_any_text_can_be_encoded_and_is_short(text: str) -> None:
     assert shown.isprintable()
     shown.encode()
     assert plain(shown) == shown
+
+
+def test_the_first_are_named_with_their_reasons_and_the_others_counted_by_kind() -> None:
+    assert listed([]) == ""
+    assert listed([("b", "its status is down: since noon"), ("a", "it\nhas no data")]) == (
+        "a: it has no data; b: its status is down: since noon"
+    )
+    many = [(f"{number:03}", f"kind {number % 2}: {number}") for number in range(108)]
+    assert listed(many) == (
+        "000: kind 0: 0; 001: kind 1: 1; 002: kind 0: 2; 003: kind 1: 3; 004: kind 0: 4;"
+        " and 103 more (52 x kind 1, 51 x kind 0)"
+    )
+
+
+def test_a_list_of_reasons_is_short_whatever_they_are() -> None:
+    assert len(listed((f"{number}", f"{number}" + "x" * 10**4) for number in range(1000))) < 2500
+
+
+def test_a_moment_is_told_in_utc() -> None:
+    assert moment(1_700_000_000.75) == "2023-11-14 22:13:20 UTC"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.breaker import Breaker
+from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, Measured
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.errors import BudgetTooSmall, NotEnoughClients, UnknownStrategy
@@ -23,6 +23,7 @@ from tests.services.fakes import metrics
 from tests.store.samples import a_round, client, training
 
 NOW = 1_000_000.0
+SEEN = "its last sign of life came at 2023-11-14 22:13:20 UTC"
 OPEN = Breaker(state="open", retry_at=NOW + 1, last_failure_at=NOW - 29)
 ONE = SelectionPolicy(min_clients=1, max_clients=1)
 
@@ -72,12 +73,12 @@ async def test_who_is_shut_out_and_why(db: Database, planner: Planner) -> None:
     assert found.forced == frozenset()  # 3 of 9 are shut out by breakers, 4 may be
     assert found.shut_out == (
         Skipped("busy", "it has a task in flight for another training"),
-        Skipped("down", "its status is down"),
+        Skipped("down", f"its status is down: {SEEN}"),
         Skipped("excluded", "excluded by the request"),
-        Skipped("isolated", "its breaker is open"),
+        Skipped("isolated", "its breaker is open: isolated by hand since 1970-01-12 13:46:40 UTC"),
         Skipped("open", "its breaker is open"),
         Skipped("probed", "its breaker is half_open"),
-        Skipped("suspect", "its status is suspect"),
+        Skipped("suspect", f"its status is suspect: {SEEN}"),
     )
     own = await fleet(db, planner, exclude={"excluded"}, training_id="other")
     assert offered(own) == ["busy", "fine", "waited"]
@@ -86,7 +87,7 @@ async def test_who_is_shut_out_and_why(db: Database, planner: Planner) -> None:
 async def test_a_client_with_several_faults_is_given_one_reason(db: Database, planner: Planner) -> None:
     found = await fleet(db, planner, [client("a", status="down", breaker=Breaker().isolate(NOW))], exclude=["a"])
     assert found.shut_out == (Skipped("a", "excluded by the request"),)
-    assert (await fleet(db, planner)).shut_out == (Skipped("a", "its status is down"),)
+    assert (await fleet(db, planner)).shut_out == (Skipped("a", f"its status is down: {SEEN}"),)
 
 
 async def test_breakers_keep_out_half_of_the_fleet_and_no_more(db: Database, planner: Planner) -> None:
@@ -109,12 +110,27 @@ async def test_the_newest_matrix_is_taken_and_loaded_once(db: Database, planner:
     assert (await fleet(db, planner)).connectivity.version == 2
 
 
+async def test_too_few_clients_are_named_with_their_reasons(db: Database, planner: Planner) -> None:
+    failed = Failure(phase="evaluate", training_id="t", round=2, reason="answered 500: no data")
+    opened_at = 1_700_000_000.0
+    shut = Breaker(state="open", opened_at=opened_at, retry_at=9e9, consecutive_failures=3, last_failures=(failed,))
+    found = await fleet(db, planner, [client("a"), client("b"), client("c", breaker=shut), client("d", status="down")])
+    with pytest.raises(NotEnoughClients) as caught:
+        await planner.select(found, "random", History(), SelectionPolicy(min_clients=3, max_clients=3), 1)
+    assert str(caught.value) == (
+        "2 of 4 clients can be selected (healthy, admitted and free), min_clients is 3;"
+        " c: its breaker is open: since 2023-11-14 22:13:20 UTC, after 3 failure(s) in a row"
+        f" (the last: evaluate: answered 500: no data); d: its status is down: {SEEN}"
+    )
+    assert caught.value.out == tuple((out.client_id, out.reason) for out in found.shut_out)
+
+
 async def test_a_selection_names_every_client_once(sqlite: Database, planner: Planner) -> None:
     clients = [client("a"), client("b"), client("c", status="down"), client("d")]
     found = await fleet(sqlite, planner, clients)
     selection = await planner.select(found, "tcs-feel", History(), SelectionPolicy(min_clients=2, max_clients=2), 7)
     assert len(selection.selected) == 2
-    assert Skipped("c", "its status is down") in selection.skipped
+    assert Skipped("c", f"its status is down: {SEEN}") in selection.skipped
     everybody = [*selection.client_ids, *(skipped.client_id for skipped in selection.skipped)]
     assert sorted(everybody) == ["a", "b", "c", "d"]
 

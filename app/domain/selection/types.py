@@ -166,6 +166,20 @@ class Selection:
         return tuple(chosen.client_id for chosen in self.selected)
 
 
+def nobody(strategy: str, skipped: Sequence[Skipped]) -> Selection:
+    """The selection of a round for which too few clients could be selected: it says of those that were out why."""
+    return Selection(
+        strategy=strategy,
+        selected=(),
+        skipped=tuple(skipped),
+        total_cost=0.0,
+        label_divergence=None,
+        fairness=1.0,
+        expected_seconds=0.0,
+        plan=Plan("star", {}),
+    )
+
+
 class Strategy(Protocol):
     """The function type of a strategy."""
 

@@ -21,7 +21,15 @@ from app.domain.clients import Client
 from app.domain.errors import Invalid, NotEnoughClients, NotFound, SelectionInfeasible, UnknownStrategy, UnusableRound
 from app.domain.evaluations import Evaluation, able_to_evaluate
 from app.domain.retries import RetryBudget
-from app.domain.rounds import ENDED, OUTSTANDING, Round, after_waiting, evaluation_seconds, quorum_count
+from app.domain.rounds import (
+    ENDED,
+    OUTSTANDING,
+    Round,
+    after_waiting,
+    evaluation_seconds,
+    quorum_count,
+    too_few_updates,
+)
 from app.domain.selection.types import Selection
 from app.domain.trainings import Training
 from app.services.agents import AgentFailed
@@ -104,7 +112,7 @@ class RoundEngine:
             try:
                 return await self._planned(lease, training, after_waiting(value, self._clock.now()))
             except NotEnoughClients as error:
-                value = await self._client_wait.wait(lease, training, value, str(error), tries=tries)
+                value = await self._client_wait.wait(lease, training, value, error, tries=tries)
             if value.status in ENDED:
                 return value
             tries += 1
@@ -151,7 +159,10 @@ class RoundEngine:
             grace_seconds=policy.grace_seconds,
         )
         if not enough:
-            value = await self._ledger.abandoned(lease, value, "fewer updates than the quorum came in", phase.runs)
+            async with self._db.read() as tx:
+                ended = (await tx.rounds.get(value.training_id, value.number)).participations
+            reason = too_few_updates(ended, quorum_count(len(ended), policy))
+            value = await self._ledger.abandoned(lease, value, reason, phase.runs)
         else:
             value = await self._ledger.frozen(lease, value, phase.runs)
         done_with = {part.client_id for part in value.participations if part.status != "received" or not enough}

@@ -204,12 +204,16 @@ class RoundLedger:
         runs: Mapping[str, TaskRun] = MappingProxyType({}),
         *,
         at_fault: bool = True,
+        selection: bytes | None = None,
     ) -> Round:
         """Selecting, training, aggregating -> abandoned: the global model does not change.
 
-        `at_fault` says whether clients that have not answered count as late.
+        `at_fault` says whether clients that have not answered count as late; `selection` is a document of `packed`, for
+        a round that came to no plan.
         """
         async with self.owned(lease) as tx:
+            if selection is not None:
+                await tx.selections.add(value.training_id, value.number, selection)
             value = await self._ending.skip_outstanding(tx, value, "the round was abandoned", runs, at_fault=at_fault)
             value = await self._close(tx, replace(value, failure_reason=reason), "abandoned")
         self._ending.count(value)
@@ -231,14 +235,8 @@ class RoundLedger:
         """
         accuracy, loss = average or (None, None)
         async with self.owned(lease) as tx:
-            value = replace(
-                value,
-                average_accuracy=accuracy,
-                average_loss=loss,
-                evaluations=tuple(evaluations),
-                failure_reason=reason,
-            )
-            value = await self._close(tx, value, "measured")
+            value = replace(value, average_accuracy=accuracy, average_loss=loss, failure_reason=reason)
+            value = await self._close(tx, replace(value, evaluations=tuple(evaluations)), "measured")
         self._ending.count(value)
         return value
 
@@ -246,14 +244,12 @@ class RoundLedger:
         """End the round, and store its training as it is after it."""
         value = await self._ending.close(tx, value, event)
         training = await tx.trainings.get(value.training_id)
-        now = self._clock.now()
         outcome = Outcome(
             completed=await tx.rounds.count_completed(training.id),
             accuracy=value.average_accuracy,
             reason=value.failure_reason if value.status == "abandoned" else None,
         )
-        after = after_round(training, outcome, now)
-        await self._keep(tx, training, after)
+        await self._keep(tx, training, after_round(training, outcome, self._clock.now()))
         return value
 
     async def _moved_on(self, tx: Transaction, training_id: str) -> None:

@@ -7,12 +7,16 @@ that can be selected, which is read at most once a second, and nothing is writte
 import asyncio
 
 from app.clock import Clock
+from app.domain.errors import NotEnoughClients
 from app.domain.rounds import Round, waited
+from app.domain.selection.types import Skipped, nobody
 from app.domain.trainings import Training
 from app.services.planning import Planner, selection_policy
 from app.services.rounds.ledger import RoundLedger
 from app.store.database import Database
 from app.store.leases import Lease
+from app.store.selections import packed
+from app.threads import in_thread
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 5.0
@@ -53,16 +57,21 @@ class ClientWait:
         self._availability = availability
         self._clock = clock
 
-    async def wait(self, lease: Lease, training: Training, value: Round, reason: str, *, tries: int) -> Round:
+    async def wait(
+        self, lease: Lease, training: Training, value: Round, lack: NotEnoughClients, *, tries: int
+    ) -> Round:
         """Give the round when planning it is worth another try, or abandoned if it has waited for its longest.
 
-        `tries` says how often it has been tried in vain, which makes the pauses longer. Raises `Fenced`.
+        `lack` says which clients were out, and why; an abandoned round keeps that as its selection. `tries` says how
+        often it has been tried in vain, which makes the pauses longer. Raises `Fenced`.
         """
         limit = training.config.round_policy.max_wait_seconds
         if waited(value, self._clock.now()) >= limit:
-            why = f"{reason}; the round waited for {limit:g} s" if limit else reason
-            return await self._ledger.abandoned(lease, value, why)
-        value = await self._ledger.waiting(lease, value, reason)
+            why = f"{lack}; the round waited for {limit:g} s" if limit else str(lack)
+            out = nobody(training.config.selection.strategy, [Skipped(name, reason) for name, reason in lack.out])
+            document = await in_thread("administration", packed, out)
+            return await self._ledger.abandoned(lease, value, why, selection=document)
+        value = await self._ledger.waiting(lease, value, str(lack))
         required = max(1, selection_policy(training.config, None).min_clients)
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10))
         began, first = self._clock.now(), None

@@ -98,7 +98,10 @@ async def test_below_the_quorum_at_the_deadline_the_round_is_abandoned(database_
         clock.advance(100.0)
         value = await running.ended(training_id, 1)
 
-        assert (value.status, value.failure_reason) == ("abandoned", "fewer updates than the quorum came in")
+        assert (value.status, value.failure_reason) == (
+            "abandoned",
+            "1 of 2 updates came in, the quorum is 2; b: it has not answered",
+        )
         assert statuses(value) == {"a": "received", "b": "skipped"}
         assert await running.weight(training_id) == 0.0
 
