@@ -13,10 +13,11 @@ from app.domain.breaker import admissible
 from app.domain.clients import Client
 from app.domain.connectivity import Connectivity
 from app.domain.errors import NotEnoughClients
+from app.domain.evaluations import able_to_evaluate
 from app.domain.selection import select
 from app.domain.selection.types import BYTES_PER_MB, Candidate, History, Selection, SelectionPolicy, Skipped
 from app.domain.text import moment
-from app.domain.trainings import TrainingConfig
+from app.domain.trainings import Training, TrainingConfig
 from app.metrics import Metrics
 from app.services.connectivity import LatestConnectivity
 from app.store.rounds import PastSelection
@@ -79,6 +80,18 @@ class Planner:
             await self._connectivity.get(tx),
             {} if training_id is None else await tx.sketches.means(training_id),
         )
+
+    async def evaluators(self, tx: Transaction, training: Training, seed: int) -> list[Client]:
+        """Healthy, free clients that are able to evaluate; as many as asked for, drawn with the round's seed."""
+        wanted = training.config.evaluation_clients
+        if wanted == 0:
+            return []
+        fleet = await self.fleet(tx, training_id=training.id)
+        able = able_to_evaluate(fleet.offered, training.config.evaluation_tags)
+        if len(able) <= wanted:
+            return able
+        drawn = np.random.default_rng([seed, 1]).choice(len(able), wanted, replace=False)
+        return [able[index] for index in sorted(drawn)]
 
     async def select(
         self,

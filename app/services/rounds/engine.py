@@ -13,13 +13,11 @@ Killed anywhere, the next owner calls `drive` with the round as it is stored, an
 import contextlib
 from collections.abc import Collection
 
-import numpy as np
-
 from app.clock import Clock
 from app.domain.aggregation import mean_by_examples
 from app.domain.clients import Client
 from app.domain.errors import Invalid, NotEnoughClients, NotFound, SelectionInfeasible, UnknownStrategy, UnusableRound
-from app.domain.evaluations import Evaluation, able_to_evaluate
+from app.domain.evaluations import Evaluation
 from app.domain.retries import RetryBudget
 from app.domain.rounds import (
     ENDED,
@@ -292,14 +290,5 @@ class RoundEngine:
             return {client.id: client for client in await tx.clients.some(client_ids)}
 
     async def _evaluators(self, training: Training, value: Round) -> list[Client]:
-        """Healthy, free clients that are able to evaluate; as many as asked for, drawn with the round's seed."""
-        wanted = training.config.evaluation_clients
-        if wanted == 0:
-            return []
         async with self._db.read() as tx:
-            fleet = await self._planner.fleet(tx, training_id=training.id)
-        able = able_to_evaluate(fleet.offered, training.config.evaluation_tags)
-        if len(able) <= wanted:
-            return able
-        drawn = np.random.default_rng([value.seed, 1]).choice(len(able), wanted, replace=False)
-        return [able[index] for index in sorted(drawn)]
+            return await self._planner.evaluators(tx, training, value.seed)
