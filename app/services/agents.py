@@ -1,26 +1,31 @@
 """The control plane's side of the agent protocol: one call each, what came back as a value, no retries.
 
-httpx over aiohttp (ADR 0002): no proxies from the environment, no redirects, no content codings but one that was asked
-for, and every address is checked as it is connected to. Bodies stream to a spool as they come, their size bounded.
+No proxies from the environment, no redirects, no content codings but one that was asked for, and every address is
+checked as it is connected to. Bodies stream to a spool as they come. Every call is bounded in bytes (the limit of its
+body) and in time: see `AgentTransport` for a task's and a model's; a probe and an errand end with `connect_seconds`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, cast
 
 import httpx
+import structlog
 
 from app.domain.clients import Profile
 from app.domain.text import plain
 from app.services.connections import BROKEN, AgentTransport, describe
 from app.services.turns import Turns
 from app.settings import AgentSettings
-from app.store.model_store import FileTooLarge, ModelStore, StoredFile
+from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
 from app.wire.codec import MEDIA_TYPE
 from app.wire.compression import IDENTITY
+
+log = structlog.get_logger(__name__)
 
 Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
 
@@ -34,6 +39,8 @@ _ANSWERS: dict[int, Answer] = {
     409: "busy",
     429: "busy",
 }
+_EXPECTED = "200, 202, 404, 409, 410, 429 or 500"
+_ERRANDS = 50  # at once: they hold connections beside those of tasks and probes
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"}
 _MAX_RETRY_AFTER = 3600.0
 
@@ -74,10 +81,9 @@ class AgentCaller:
         self._settings = settings
         self._max_bytes = max_bytes
         self._turns = Turns()
+        self._errands = asyncio.Semaphore(_ERRANDS)
         # Without a client of httpx around it: cookies, redirects and the like are not wanted, and take their time.
         self._transport = transport or AgentTransport(settings)
-        self._timeout = httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds, pool=None).as_dict()
-        self._soon = httpx.Timeout(settings.connect_seconds, pool=None).as_dict()
 
     async def close(self) -> None:
         await self._transport.aclose()
@@ -85,9 +91,9 @@ class AgentCaller:
     async def is_healthy(self, profile: Profile) -> bool:
         """Whether the agent says that it is able to train, in as little time as a connection may take."""
         try:
-            async with self._call("GET", profile, "/healthz", timeout=self._soon) as response:
+            async with self._soon(), self._call("GET", profile, "/healthz") as response:
                 return response.status_code == httpx.codes.OK
-        except AgentFailed:
+        except (AgentFailed, TimeoutError):
             return False
 
     async def initial_model(self, profile: Profile, store: ModelStore) -> StoredFile:
@@ -113,7 +119,7 @@ class AgentCaller:
         """
         size = len(payload[0]) + len(payload[1])
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size), "Accept-Encoding": accept}
-        call = self._call("PUT", profile, f"/tasks/{task_id}", headers=headers, content=self._chunks(payload))
+        call = self._call("PUT", profile, f"/tasks/{task_id}", headers=headers, content=_Payload(payload, self._turns))
         async with call as response:
             return await self._reply(response, spool, accept, limit)
 
@@ -134,11 +140,13 @@ class AgentCaller:
 
     async def forget(self, profile: Profile, task_id: str) -> None:
         """``DELETE`` a task; a failure does not matter, since agents drop old results by themselves."""
-        try:
-            async with self._call("DELETE", profile, f"/tasks/{task_id}"):
+        with contextlib.suppress(AgentFailed, TimeoutError):
+            async with self._errands, self._soon(), self._call("DELETE", profile, f"/tasks/{task_id}"):
                 pass
-        except AgentFailed:
-            pass
+
+    def _soon(self) -> asyncio.Timeout:
+        """For a call whose answer nothing waits for: all of it takes no longer than a connection may."""
+        return asyncio.timeout(self._settings.connect_seconds)
 
     @asynccontextmanager
     async def _call(
@@ -148,8 +156,7 @@ class AgentCaller:
         path: str,
         *,
         headers: Mapping[str, str] = MappingProxyType({}),
-        content: AsyncIterator[bytes] | None = None,
-        timeout: Mapping[str, float | None] | None = None,  # noqa: ASYNC109  (those of the transport)
+        content: AsyncIterable[bytes] | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """One exchange. Every way in which it can break raises `AgentFailed`."""
         sent = {**_HEADERS, **headers}
@@ -157,30 +164,25 @@ class AgentCaller:
             sent["Authorization"] = f"Bearer {profile.auth_token}"
         await self._turns.take()
         try:
-            request = httpx.Request(
-                method,
-                profile.url.rstrip("/") + path,
-                headers=sent,
-                content=content,
-                extensions={"timeout": timeout or self._timeout},
-            )
+            request = httpx.Request(method, profile.url.rstrip("/") + path, headers=sent, content=content)
             response = await self._transport.handle_async_request(request)
             response.request = request
         except (*BROKEN, OSError, ValueError) as error:  # ValueError: an URL that no resolver can take
             raise AgentFailed(describe(error)) from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _unforeseen(error) from error
         try:
             yield response
         except BROKEN as error:
             raise AgentFailed(describe(error)) from error
+        except (AgentFailed, StoreUnavailable, MemoryError):
+            raise
+        except Exception as error:
+            raise _unforeseen(error) from error
         finally:
             await response.aclose()
-
-    async def _chunks(self, payload: tuple[bytes, memoryview]) -> AsyncIterator[bytes]:
-        header, block = payload
-        yield header
-        for start in range(0, len(block), _SENT_BYTES):
-            await self._turns.take()
-            yield cast("bytes", block[start : start + _SENT_BYTES])  # any buffer will do, and without a copy
 
     async def _reply(self, response: httpx.Response, spool: ModelStore, accept: str, limit: int | None) -> Reply:
         status = response.status_code
@@ -193,8 +195,11 @@ class AgentCaller:
         if status in _ANSWERS:
             return Reply(_ANSWERS[status], retry_after=_retry_after(response))
         if status == httpx.codes.INTERNAL_SERVER_ERROR:
-            return Reply("raised", detail=await _problem(response))
-        raise AgentFailed(f"answered {status}: {await _problem(response)}")
+            return Reply("raised", detail=await self._problem(response))
+        if status < httpx.codes.BAD_REQUEST:
+            phrase = httpx.codes.get_reason_phrase(status)
+            raise AgentFailed(f"answered {status} {phrase}".rstrip() + f", expected {_EXPECTED}")
+        raise AgentFailed(f"answered {status}: {await self._problem(response)}")
 
     async def _body(self, response: httpx.Response) -> AsyncIterator[bytes]:
         async for chunk in response.aiter_raw():
@@ -212,25 +217,50 @@ class AgentCaller:
         except FileTooLarge as error:
             raise AgentFailed(f"sent a body of more than {error.limit} bytes") from error
 
+    async def _problem(self, response: httpx.Response) -> str:
+        """The start of an error's body, as one line of plain text, without the token if the agent repeats it.
+
+        It is what came in as little time as a connection may take. The status counts without it.
+        """
+        if (coding := _coding(response)) != IDENTITY:
+            return f"a body in Content-Encoding {coding[:32]!r}, which is not accepted"
+        text = bytearray()
+        with contextlib.suppress(*BROKEN):  # among them the time's end
+            async with self._soon():
+                async for piece in response.aiter_raw():
+                    text += piece[: _PROBLEM_BYTES - len(text)]
+                    if len(text) >= _PROBLEM_BYTES:
+                        break
+                    await self._turns.take()
+        printable = "".join(letter if letter.isprintable() else " " for letter in text.decode("utf-8", "replace"))
+        token = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        line = " ".join(printable.split())
+        return (line.replace(token, "<token>") if token else line)[:300]
+
+
+class _Payload:
+    """A task and its model as they are sent; to be sent again where a kept connection turns out to be closed."""
+
+    def __init__(self, payload: tuple[bytes, memoryview], turns: Turns) -> None:
+        self._header, self._block = payload
+        self._turns = turns
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._header
+        for start in range(0, len(self._block), _SENT_BYTES):
+            await self._turns.take()
+            yield cast("bytes", self._block[start : start + _SENT_BYTES])  # any buffer will do, and without a copy
+
 
 def _coding(response: httpx.Response) -> str:
     coding: str = response.headers.get("Content-Encoding", IDENTITY)
     return coding.strip().lower()
 
 
-async def _problem(response: httpx.Response) -> str:
-    """The start of an error's body, as one line of plain text, without the token if the agent repeats it."""
-    text = bytearray()
-    async for chunk in response.aiter_raw():
-        text += chunk
-        if len(text) >= _PROBLEM_BYTES:
-            break
-    printable = "".join(
-        letter if letter.isprintable() else " " for letter in text[:_PROBLEM_BYTES].decode("utf-8", "replace")
-    )
-    token = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-    line = " ".join(printable.split())
-    return (line.replace(token, "<token>") if token else line)[:300]
+def _unforeseen(error: Exception) -> AgentFailed:
+    """An answer that we cannot read, whatever it is that we did not think of, fails its own client and nobody else."""
+    log.error("an agent's answer could not be read", exc_info=error)
+    return AgentFailed(f"its answer could not be read ({type(error).__name__})")
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import httpx
 import pytest
 
@@ -22,10 +21,8 @@ BREAKS: list[tuple[Exception, str]] = [
     (httpx.ConnectTimeout("no"), "did not answer in time"),
     (httpx.ReadTimeout("no"), "did not answer in time"),
     (TimeoutError(), "did not answer in time"),
-    (aiohttp.ServerTimeoutError(), "did not answer in time"),
     (httpx.ReadError("no"), "broke off (ReadError)"),
-    (httpx.RemoteProtocolError("no"), "broke off (RemoteProtocolError)"),
-    (aiohttp.ServerDisconnectedError(), "broke off (ServerDisconnectedError)"),
+    (httpx.RemoteProtocolError("no"), "did not answer in HTTP"),
     (ConnectionResetError(), "broke off (ConnectionResetError)"),
     (httpx.InvalidURL("no"), "its URL cannot be called"),
 ]
@@ -117,10 +114,10 @@ async def test_nobody_listens(fetch: Any, spool: ModelStore) -> None:
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
-        (b"", "broke off (ServerDisconnectedError)"),
-        (b"HTTP/1.1 200 OK\r\ncontent-le", "broke off"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel", "broke off (ClientPayloadError)"),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel", "broke off (ClientPayloadError)"),
+        (b"", "broke off before it answered"),
+        (b"HTTP/1.1 200 OK\r\ncontent-le", "broke off in the middle of its answer"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel", "broke off in the middle of its answer"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel", "broke off in the middle of its answer"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nhello\r\n", "did not answer in HTTP"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "did not answer in HTTP"),
         (b"HTTP/1.1 200 OK\r\n" + b"x" * 100_000 + b": 1\r\n\r\n", "did not answer in HTTP"),
@@ -130,7 +127,7 @@ async def test_an_answer_that_is_cut_or_is_none(
     fetch: Any, sent: bytes, words: str, spool: ModelStore, tmp_path: Path
 ) -> None:
     async with listening(sent) as peer, calling(**LOOPBACK) as agents:
-        assert words in await failure(fetch(agents, spool, at(peer)))
+        assert await failure(fetch(agents, spool, at(peer))) == words
         assert not any(name.endswith(".part") for name in spooled(tmp_path))
 
 
@@ -203,8 +200,10 @@ async def test_an_agents_connection_is_kept_from_one_round_to_the_next(spool: Mo
 async def test_connections_of_a_burst_fall_idle(spool: ModelStore) -> None:
     used: list[int] = []
     crowd = asyncio.Barrier(3)
+    served: list[asyncio.Task[None] | None] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError):
             while await reader.readuntil(b"\r\n\r\n"):
                 used.append(writer.get_extra_info("peername")[1])
@@ -215,9 +214,11 @@ async def test_connections_of_a_burst_fall_idle(spool: ModelStore) -> None:
 
     server = await asyncio.start_server(answer, HERE, 0)
     agent = profile(f"http://{HERE}:{server.sockets[0].getsockname()[1]}")
-    async with server, calling(**LOOPBACK) as agents, asyncio.timeout(20):
-        await asyncio.gather(*(poll(agents, spool, agent) for _ in range(crowd.parties)))
-        for _ in range(4):
-            await poll(agents, spool, agent)
+    async with server, asyncio.timeout(20):
+        async with calling(**LOOPBACK) as agents:
+            await asyncio.gather(*(poll(agents, spool, agent) for _ in range(crowd.parties)))
+            for _ in range(4):
+                await poll(agents, spool, agent)
+        await asyncio.gather(*filter(None, served))
     assert len(set(used[:3])) == 3
     assert len(set(used[3:])) == 1  # of the three, two are used no more, so that they can be closed
