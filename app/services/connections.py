@@ -13,7 +13,7 @@ import httpx
 from app.services.addresses import guarded_socket, refusal
 from app.services.exchanges import Broken, Exchange, Wire
 from app.services.names import NameNotResolved, Names
-from app.services.patience import Patience
+from app.services.patience import Patience, TooSlow
 from app.settings import AgentSettings
 
 PROBE_CONNECTIONS = 50  # beside those that tasks may hold, so that long polls never keep a health probe waiting
@@ -40,7 +40,7 @@ def describe(error: BaseException) -> str:
     """Say what happened in a few words, without an URL's credentials."""
     if (refused := refusal(error)) is not None:
         return str(refused)
-    if isinstance(error, Broken):
+    if isinstance(error, Broken | TooSlow):
         return str(error)
     return next((words for kinds, words in _WORDS if isinstance(error, kinds)), f"broke off ({type(error).__name__})")
 
