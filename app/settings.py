@@ -156,8 +156,8 @@ class AgentSettings(_Section):
     allowed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     connect_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
     read_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
     min_bytes_per_second: Annotated[float, Field(ge=1, le=1_000_000_000)] = 1_000.0
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
     slow_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
 

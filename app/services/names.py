@@ -12,6 +12,8 @@ import ipaddress
 import re
 import socket
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +34,7 @@ class NameNotResolved(OSError):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the last lookup of a host gave, and until when (seconds of the loop) it need not be repeated."""
+    """What the last lookup of a host gave, and until when (by `Names`' clock) it need not be repeated."""
 
     infos: tuple[AddressInfo, ...] = ()
     until: float = 0.0
@@ -42,8 +44,9 @@ class _Known:
 class Names:
     """The addresses of hosts. `seconds` bounds each wait for them."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
+        self._now = now
         self._known: dict[str, _Known] = {}
         self._under_way: dict[str, asyncio.Task[tuple[AddressInfo, ...]]] = {}
         self._hung: set[str] = set()
@@ -62,7 +65,7 @@ class Names:
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
     async def _look_up(self, host: str) -> tuple[AddressInfo, ...]:
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         known = self._known.get(host, _Known())
         if known.until > now:
             return self._answer(known)
@@ -72,7 +75,7 @@ class Names:
             task.add_done_callback(lambda done: self._finished(host, done))
         try:
             async with asyncio.timeout(self._seconds):
-                return await asyncio.shield(task)
+                infos = await asyncio.shield(task)
         except TimeoutError:
             self._hung.add(host)
             self._remember(host, _Known(known.infos, now + self._seconds + FAILED_SECONDS, self._too_slow()))
@@ -80,6 +83,9 @@ class Names:
             gone = error.errno in {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
             reason = "its host name cannot be resolved"
             self._remember(host, _Known(() if gone else known.infos, now + FAILED_SECONDS, reason))
+        else:
+            self._hung.discard(host)
+            return infos
         return self._answer(self._known[host])
 
     def _answer(self, known: _Known) -> tuple[AddressInfo, ...]:
@@ -109,8 +115,7 @@ class Names:
     def _finished(self, host: str, task: asyncio.Task[tuple[AddressInfo, ...]]) -> None:
         del self._under_way[host]
         if not task.cancelled() and task.exception() is None:
-            self._hung.discard(host)
-            self._remember(host, _Known(task.result(), asyncio.get_running_loop().time() + KNOWN_SECONDS))
+            self._remember(host, _Known(task.result(), self._now() + KNOWN_SECONDS))
 
 
 def _literal(host: str) -> tuple[AddressInfo, ...] | None:

@@ -32,10 +32,10 @@ from tests.harnesses.strategies import offer
 LOOK_SECONDS = 0.02
 _IMPORTED = (
     "app.cli.serving",
-    "aiohttp",
+    "aiohappyeyeballs",
     "aiosqlite",
     "alembic.command",
-    "httpx_aiohttp",
+    "h11",
     "networkit",
     "scipy.sparse.csgraph",
     "sqlalchemy.dialects.postgresql.asyncpg",
