@@ -40,7 +40,6 @@ _ANSWERS: dict[int, Answer] = {
     429: "busy",
 }
 _EXPECTED = "200, 202, 404, 409, 410, 429 or 500"
-_ERRANDS = 50  # at once: they hold connections beside those of tasks and probes
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"}
 _MAX_RETRY_AFTER = 3600.0
 
@@ -81,7 +80,6 @@ class AgentCaller:
         self._settings = settings
         self._max_bytes = max_bytes
         self._turns = Turns()
-        self._errands = asyncio.Semaphore(_ERRANDS)
         # Without a client of httpx around it: cookies, redirects and the like are not wanted, and take their time.
         self._transport = transport or AgentTransport(settings)
 
@@ -141,7 +139,7 @@ class AgentCaller:
     async def forget(self, profile: Profile, task_id: str) -> None:
         """``DELETE`` a task; a failure does not matter, since agents drop old results by themselves."""
         with contextlib.suppress(AgentFailed, TimeoutError):
-            async with self._errands, self._soon(), self._call("DELETE", profile, f"/tasks/{task_id}"):
+            async with self._soon(), self._call("DELETE", profile, f"/tasks/{task_id}"):
                 pass
 
     def _soon(self) -> asyncio.Timeout:
