@@ -46,6 +46,7 @@ from app.services.rounds.participants import Participants
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.waiting import Availability, ClientWait
 from app.services.selections import Selections
+from app.services.starting import claim_directories, prepare_database
 from app.services.system import System
 from app.services.trainings import Trainings
 from app.settings import Settings
@@ -103,7 +104,7 @@ def create_app(
 def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | None) -> System:
     """Wire the services of one process. A third party's strategy that cannot be loaded stops it here."""
     installed()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    claim_directories(settings)
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
     db, coordinator_db = _databases(settings, metrics)
@@ -207,8 +208,7 @@ def _model_files(settings: Settings) -> tuple[ModelFiles, ModelStore | None]:
 async def running(system: System) -> AsyncIterator[None]:
     """Bring the database up to date where that is ours to do, run the loops, and stop them in order."""
     settings = system.settings
-    if system.db.is_sqlite or settings.database.migrate_on_start:
-        await migrations.upgrade(settings.database_url)
+    await prepare_database(settings)
     loops = [asyncio.create_task(system.housekeeper.run())]
     if settings.coordinator.enabled:
         loops += [asyncio.create_task(system.coordinator.run()), asyncio.create_task(system.prober.run())]

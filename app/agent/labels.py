@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from app import private
 from app.agent.errors import AgentError, NoLabelPrivacy
 from app.agent.trainer import Profile
 
@@ -81,7 +82,7 @@ class LabelReleases:
         text = json.dumps({"epsilon": epsilon, "counts": noisy})
         file = self._file(client_id)
         try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.make_directory(file.parent)
             draft = file.with_suffix(f".{secrets.token_hex(4)}")
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
                 stream.write(text)

@@ -37,15 +37,12 @@ def serve(
 
 def migrate() -> None:
     """Bring the database up to date."""
-    from app.store import migrations  # noqa: PLC0415
+    from app.services import starting  # noqa: PLC0415
 
     settings = load_settings()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     try:
-        asyncio.run(migrations.upgrade(settings.database_url))
-    except OSError as error:
-        fail(f"the database does not answer: {error}")
-    except migrations.WrongSchema as error:
+        asyncio.run(starting.migrate(settings))
+    except WrongSetting as error:
         fail(str(error))
     typer.echo("the database is up to date")
 

@@ -1,5 +1,6 @@
 """The control plane as a process: its application under uvicorn, which gives its trainings away before it stops."""
 
+import asyncio
 import socket
 
 import typer
@@ -10,6 +11,7 @@ from app.inbound import Arrivals, Bounds, Connection
 from app.inbound.bounds import places
 from app.main import create_app
 from app.services.keys import key_path
+from app.services.starting import prepare_database
 from app.services.system import System
 from app.settings import Settings
 
@@ -18,10 +20,10 @@ def prepared(settings: Settings) -> uvicorn.Server:
     """A server that is about to run, in an interpreter that is tuned for it.
 
     Raises:
-        WrongSetting: one names what is not there.
-        OSError: the data directory cannot be used.
+        WrongSetting: one names what is not there, or cannot be written to.
     """
     app = create_app(settings)
+    asyncio.run(prepare_database(settings))
     key = app.state.system.admin_key
     if settings.auth.enabled and key.made:
         typer.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)

@@ -4,6 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
+from app import private
 from app.domain.errors import DomainError
 from app.settings import KEY, Settings, WrongSetting
 
@@ -34,7 +35,7 @@ class AdminKey:
         if settings.auth.admin_key is not None:
             return cls(settings.auth.admin_key.get_secret_value())
         path = key_path(settings)
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        private.make_directory(settings.data_dir)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:

@@ -53,7 +53,7 @@ def in_a_line(error: BaseException) -> str:
     """What happened, without the statement and the advice that SQLAlchemy adds."""
     if isinstance(error, BaseExceptionGroup):
         return in_a_line(error.exceptions[0])
-    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
+    cause = _cause(error)
     return plain(f"{type(cause).__name__}: {cause}")
 
 
@@ -204,8 +204,13 @@ class Database:
         if isinstance(error, TimeoutError):
             return NoAnswer("the database did not answer in time")
         if _state(error) == _TOO_MANY:
-            return TooManyConnections(str(error))
-        return DatabaseUnavailable(str(error))
+            return TooManyConnections(str(_cause(error)))
+        return DatabaseUnavailable(str(_cause(error)))
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What the driver said, without what SQLAlchemy adds."""
+    return error.orig if isinstance(error, StatementError) and error.orig is not None else error
 
 
 def _state(error: BaseException) -> str:

@@ -15,10 +15,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, false, inspect, text, update
 
 from app.store.database import Database
-from app.store.tables import metadata
+from app.store.tables import metadata, trainings
 from app.threads import in_thread
 
 CHAIN = Path(__file__).resolve().parents[2] / "migrations"
@@ -63,6 +63,17 @@ async def is_current(db: Database) -> bool:
     wanted = await in_thread("administration", heads)
     async with db.read() as tx:
         return await tx.connection.run_sync(_current_heads) == wanted
+
+
+async def prove_writable(url: str) -> None:
+    """Raise what the database says where it cannot be written to; one that is not migrated yet is let pass."""
+    db = Database(url, pool_size=1)
+    try:
+        async with db.begin() as tx:
+            if await tx.connection.run_sync(lambda connection: inspect(connection).has_table(trainings.name)):
+                await tx.connection.execute(update(trainings).where(false()).values(fence=trainings.c.fence))
+    finally:
+        await db.dispose()
 
 
 def _upgrade(connection: Connection) -> None:

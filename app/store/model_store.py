@@ -19,6 +19,7 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
+from app import private
 from app.domain.errors import NotFound
 from app.threads import in_thread
 
@@ -190,8 +191,8 @@ class _Writer:
     def write(self, chunks: Iterable[bytes | memoryview]) -> BufferedWriter:
         with _disk():
             if self._file is None:
-                self._directory.mkdir(parents=True, exist_ok=True)
-                self._file = self._temporary.open("xb")
+                private.make_directory(self._directory)
+                self._file = open(self._temporary, "xb", opener=private.opener)  # noqa: SIM115  (Path's has no opener; `finish` closes it)
         for chunk in chunks:  # where they come from may break in its own way
             self._digest.update(chunk)
             with _disk():

@@ -12,11 +12,13 @@ transaction that does nothing else takes one turn of the loop.
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, Self
 
 import aiosqlite
 
+from app import private
 from app.threads import in_thread
 
 BUSY_SECONDS = 30
@@ -160,6 +162,8 @@ def _open_for_writing(path: str, *, foreign_keys: bool) -> sqlite3.Connection:
 
 def _open(path: str, *pragmas: str) -> sqlite3.Connection:
     """A connection in autocommit mode: the driver must not begin transactions on its own."""
+    with suppress(OSError):  # SQLite will say what is wrong; it gives the files beside this one the mode of this one
+        private.make_file(path)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     for pragma in pragmas:  # these say how to deal with the file, and do not look at it yet
         connection.execute(f"PRAGMA {pragma}").close()

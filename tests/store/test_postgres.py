@@ -14,6 +14,7 @@ from app.store import postgres
 from app.store.availability import DatabaseUnavailable, NoAnswer, NoFreeConnection, TooManyConnections
 from app.store.database import Database, is_outage
 from tests.links import Link, link
+from tests.roles import Role
 from tests.store.samples import client
 
 SHORT = 0.3  # s that a statement, or a wait for a connection, may take here
@@ -153,40 +154,23 @@ async def test_a_writer_of_a_file_waits_for_its_turn_no_longer_than_told(sqlite_
     await db.dispose()
 
 
-class Crowded:
-    """A role that may have one connection, and the URL that uses it."""
-
-    def __init__(self, url: str) -> None:
-        self._url = make_url(url)
-        self.name = f"crowded_{self._url.database}"
-        self.url = self._url.set(username=self.name, password="x").render_as_string(hide_password=False)
-
-    async def admin(self, *statements: str) -> None:
-        connection = await asyncpg.connect(self._url.set(drivername="postgresql").render_as_string(hide_password=False))
-        for statement in statements:
-            await connection.execute(statement)
-        await connection.close()
-
-
 @pytest.fixture
-async def crowded(postgres_url: str) -> AsyncIterator[Crowded]:
-    role = Crowded(postgres_url)
-    await role.admin(
-        f"CREATE ROLE {role.name} LOGIN PASSWORD 'x' CONNECTION LIMIT 1",
-        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role.name}",
-    )
-    yield role
-    await role.admin(f"DROP OWNED BY {role.name}", f"DROP ROLE {role.name}")
+async def crowded(postgres_url: str) -> AsyncIterator[Role]:
+    """Somebody who may have one connection."""
+    async with Role.made(
+        postgres_url, "ALTER ROLE {} CONNECTION LIMIT 1", "GRANT ALL ON ALL TABLES IN SCHEMA public TO {}"
+    ) as role:
+        yield role
 
 
-async def test_where_the_server_has_no_more_connections_one_of_ours_does(crowded: Crowded) -> None:
+async def test_where_the_server_has_no_more_connections_one_of_ours_does(crowded: Role) -> None:
     db = Database(crowded.url, pool_size=5)
     assert await asyncio.gather(*(ids(db) for _ in range(20))) == [[]] * 20
     assert db.connections() == (0, 1)
     await db.dispose()
 
 
-async def test_a_server_that_is_full_is_named_and_left_alone_for_a_while(crowded: Crowded) -> None:
+async def test_a_server_that_is_full_is_named_and_left_alone_for_a_while(crowded: Role) -> None:
     refusals: Counter[str] = Counter()
     holder = Database(crowded.url)
     db = Database(crowded.url, wait_seconds=SHORT, on_refusal=lambda reason: refusals.update([reason]))
@@ -208,7 +192,7 @@ async def test_a_server_that_is_full_is_named_and_left_alone_for_a_while(crowded
     await db.dispose()
 
 
-async def test_a_refused_server_is_asked_in_growing_steps(crowded: Crowded) -> None:
+async def test_a_refused_server_is_asked_in_growing_steps(crowded: Role) -> None:
     now = 0.0
     connector = postgres.Connector(lambda: now)
     where: dict[str, Any] = make_url(crowded.url).translate_connect_args(username="user")

@@ -1,0 +1,97 @@
+"""Files and directories that no other user of the machine can read: keys, tokens and models are in them.
+
+Each is made with its mode, whatever the process's umask is. What is there with a looser mode is mended at the start,
+but only below the data directory and only what a server makes there: the directory may have been chosen badly.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+OTHERS = 0o077
+BLOCK = 4096
+NAMES = frozenset(
+    {
+        "admin-key",
+        "tcsfeel.db",
+        "tcsfeel.db-wal",
+        "tcsfeel.db-shm",
+        "tcsfeel.db-journal",
+        "models",
+        "model-cache",
+        "spool",
+    }
+)
+"""What a server makes in its data directory."""
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it that are missing, for this user alone."""
+    if path.is_dir():
+        return
+    if path.exists():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    make_directory(path.parent)
+    path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+
+
+def prove_writable(directory: Path) -> None:
+    """Make a directory where it is missing, and write and remove a file in it. Raises `OSError`."""
+    make_directory(directory)
+    path = directory / f".{secrets.token_hex(8)}-can-be-written"
+    try:
+        with open(path, "xb", opener=opener) as file:
+            file.write(bytes(BLOCK))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def opener(path: str, flags: int) -> int:
+    """Open a file as `open` does, and give it `FILE_MODE` where it is new: the argument of `open` of that name."""
+    return os.open(path, flags, FILE_MODE)
+
+
+def make_file(path: str) -> None:
+    """Make an empty file for this user alone, unless there is one."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, FILE_MODE))
+
+
+def tighten(data_dir: Path) -> tuple[list[Path], list[Path]]:
+    """Take what a server keeps in its data directory away from other users.
+
+    Returns what was changed, and what others can still read because it belongs to another user or holds other things.
+    """
+    changed: list[Path] = []
+    left: list[Path] = []
+    for path in _kept(data_dir):
+        try:
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode) or not mode & OTHERS:
+                continue
+            path.chmod(stat.S_IMODE(mode) & ~OTHERS)
+            changed.append(path)
+        except PermissionError:
+            left.append(path)
+        except FileNotFoundError:  # another process has just removed it
+            continue
+    if data_dir.stat().st_mode & OTHERS and data_dir not in changed:
+        left.append(data_dir)
+    return changed, left
+
+
+def _kept(data_dir: Path) -> Iterator[Path]:
+    present = sorted(data_dir.iterdir())
+    if all(path.name in NAMES for path in present):
+        yield data_dir
+    for path in present:
+        if path.name in NAMES:
+            yield path
+            if not path.is_symlink():
+                yield from sorted(path.rglob("*"))
