@@ -17,7 +17,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.clock import Clock
 from app.domain.breaker import Failure
@@ -28,6 +28,7 @@ from app.metrics import Metrics
 from app.services.agents import AgentCaller, AgentFailed, Reply
 from app.services.breakers import Breakers
 from app.services.turns import Turns
+from app.services.watch import Watch
 from app.settings import AgentSettings
 from app.sharing import Places
 from app.store.model_store import ModelStore, StoredFile
@@ -65,7 +66,8 @@ class TaskRun:
         encoding: the one that an accepted update came in.
         reason: why there is no result, or why it was not accepted.
         bandwidth: Mbps at which the result came in, where it was large enough to tell.
-        train_seconds: how long the trainer worked, by its own account, once the result was accepted.
+        watch: how long the agent was seen to be at work in the last try.
+        train_seconds: how long the trainer worked, once the result was accepted.
         quality: `update_quality` of an accepted result.
         sketch: what an accepted update says of its client's labels, where the client itself says nothing.
         slow: whether an agent took unusually long to accept the task.
@@ -83,6 +85,7 @@ class TaskRun:
     encoding: EncodingName = "full"
     reason: str | None = None
     bandwidth: float | None = None
+    watch: Watch = field(default_factory=Watch)
     train_seconds: float | None = None
     quality: float | None = None
     sketch: tuple[float, ...] | None = None
@@ -211,6 +214,7 @@ class Dispatcher:
 
     async def _once(self, run: TaskRun, assignment: Assignment, *, known: bool, waited: bool) -> StoredFile:
         """One try: hand over (unless the agent may know the task already), then poll until there is a result."""
+        run.watch = Watch()
         attempt = max(1, run.attempts) if known else run.attempts + 1
         if known:
             reply = await self._poll(run, assignment, waited=waited)
@@ -250,10 +254,11 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         async with self._call(run, of.client.id, waited=waited):
             seconds = 0.0 if self._places.crowded else self._poll_seconds
-            asked = loop.time()
+            asked, began = loop.time(), self._clock.now()
             reply = await self._caller.poll(
                 of.client.profile, of.task.id, seconds, of.spool, accept=of.accept, limit=of.limit
             )
+        run.watch.note(reply, began, self._clock.now())
         if reply.answer == "working" and loop.time() - asked < self._poll_seconds / 2:
             await self._clock.sleep(POLL_PAUSE * max(1.0, self._tasks / self._concurrency))
         return reply
@@ -270,14 +275,11 @@ class Dispatcher:
                 run.bytes_sent += size
                 self._metrics.count_bytes(client.id, sent=size)
                 asked = self._clock.now()
+                spool, accept, limit = assignment.spool, assignment.accept, assignment.limit
                 reply = await self._caller.hand_over(
-                    client.profile,
-                    task.id,
-                    payload,
-                    assignment.spool,
-                    accept=assignment.accept,
-                    limit=assignment.limit,
+                    client.profile, task.id, payload, spool, accept=accept, limit=limit
                 )
+            run.watch.note(reply, asked, self._clock.now())
             if reply.answer != "result":  # which took as long as it trained and sent it
                 run.slow = run.slow or self._clock.now() - asked > self._slow_seconds
             if reply.answer != "busy":

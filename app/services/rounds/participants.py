@@ -234,7 +234,9 @@ class Participants:
             run.reason = str(error)
             await self._breakers.fail(client.id, phase.failure(run.reason))
             return part
-        run.train_seconds, run.quality = result.train_seconds, update_quality(result.loss)
+        transfer = client.candidate().transfer_seconds(len(phase.model.block))
+        run.train_seconds = max(result.train_seconds, run.watch.seconds - transfer)
+        run.quality = update_quality(result.loss)
         if client.profile.data_distribution is None:
             run.sketch = await in_thread("checks", self._files.sketch, phase.place(client.id), update, phase.model)
         return replace(
