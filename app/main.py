@@ -38,11 +38,14 @@ from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.planning import Planner
 from app.services.retention import ModelRetention
+from app.services.rounds.absences import Absences
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.files import RoundFiles
+from app.services.rounds.initial_models import InitialModels
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
+from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.waiting import Availability, ClientWait
 from app.services.selections import Selections
@@ -125,7 +128,11 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     planner = Planner(matrix, clock, metrics)
     record = TrackRecord(clock, breakers)
     ending = RoundEnding(clock, record, metrics)
-    ledger = RoundLedger(coordinator_db, clock, record, ending, metrics)
+    progress = ProgressRecord(clock, metrics)
+    ledger = RoundLedger(
+        db=coordinator_db, clock=clock, record=record, ending=ending, progress=progress, metrics=metrics
+    )
+    absences = Absences(coordinator_db, caller, clock)
     dispatcher = Dispatcher(
         caller=caller, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
     )
@@ -139,9 +146,13 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         participants=participants,
         files=files,
         ledger=ledger,
-        client_wait=ClientWait(ledger, Availability(coordinator_db, planner, clock), clock),
+        initial_models=InitialModels(
+            clock=clock, participants=participants, files=files, ledger=ledger, absences=absences
+        ),
+        client_wait=ClientWait(ledger, progress, Availability(coordinator_db, planner, clock), clock),
+        absences=absences,
     )
-    interruptions = Interruptions(ledger, metrics, engine.give_up)
+    interruptions = Interruptions(ledger, progress, metrics, engine.give_up)
     return System(
         settings=settings,
         admin_key=AdminKey.load(settings),

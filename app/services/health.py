@@ -36,13 +36,13 @@ class HealthProber:
             await self._outage.outlast(self.tick, "health tick failed")
 
     async def tick(self) -> None:
-        """Probe every client that was silent for more than an interval."""
+        """Probe every client that was silent for more than an interval, or did not answer when it was called."""
         now = self._clock.now()
         async with self._db.read() as tx:
             clients = await tx.clients.all()
         async with asyncio.TaskGroup() as probes:
             for client in clients:
-                if liveness(now - _last_sign(client), self._interval) != "healthy":
+                if client.status != "healthy" or liveness(now - _last_sign(client), self._interval) != "healthy":
                     probes.create_task(self._probe(client))
 
     async def _probe(self, client: Client) -> None:
@@ -57,6 +57,8 @@ class HealthProber:
             now = self._clock.now()
             seen = replace(stored, last_seen_at=now) if alive else stored
             status = liveness(now - _last_sign(seen), self._interval)
+            if not alive and status == "healthy":
+                status = stored.status  # a sign of life from before does not outweigh a probe that failed
             await tx.clients.put(replace(seen, status=status))
             if status != stored.status:
                 await tx.events.append(f"client.{status}", now, client_id=client_id, was=stored.status)

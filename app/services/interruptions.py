@@ -14,6 +14,7 @@ from app.domain.text import plain
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.progress import ProgressRecord
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.columns import refuses
 from app.store.database import in_a_line, is_outage
@@ -34,8 +35,9 @@ def is_passing(error: BaseException) -> bool:
 class Interruptions:
     """Records the interruptions of the rounds that this process drives, and gives rounds up that cannot go on."""
 
-    def __init__(self, ledger: RoundLedger, metrics: Metrics, give_up: GiveUp) -> None:
+    def __init__(self, ledger: RoundLedger, progress: ProgressRecord, metrics: Metrics, give_up: GiveUp) -> None:
         self._ledger = ledger
+        self._progress = progress
         self._metrics = metrics
         self._give_up = give_up
         self._since: dict[str, float] = {}
@@ -68,7 +70,8 @@ class Interruptions:
         if passing and not isinstance(error, ConnectionError | ObjectStoreUnavailable):  # these are not on this machine
             self._last = time.monotonic(), error
         self._metrics.show_progress(lease.training_id, "stalled")
-        training, value = await self._ledger.interrupted(lease, reason, foreseen=passing)
+        async with self._ledger.owned(lease) as tx:
+            training, value = await self._progress.interrupted(tx, lease.training_id, reason, foreseen=passing)
         if value is None:
             return
         why = f"the round cannot be stored: {reason}" if refuses(error) else _hopeless(training, value, reason, lost)

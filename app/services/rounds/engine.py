@@ -32,8 +32,10 @@ from app.domain.selection.types import Selection
 from app.domain.trainings import Training
 from app.services.agents import AgentFailed
 from app.services.planning import Fleet, Planner, history, newest_losses, selection_policy
+from app.services.rounds.absences import Absences
 from app.services.rounds.files import RoundFiles, reported
 from app.services.rounds.gathering import gather
+from app.services.rounds.initial_models import ClientsAway, InitialModels
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.participants import Participants
 from app.services.rounds.phase import Phase
@@ -43,8 +45,6 @@ from app.store.leases import Lease
 from app.threads import in_thread
 from app.wire.sizes import EVALUATION, fit_size
 from app.wire.tasks import TaskKind
-
-ASKED_FOR_A_MODEL = 3  # clients that are asked for initial parameters, one after the other, within the deadline
 
 
 class RoundEngine:
@@ -59,7 +59,9 @@ class RoundEngine:
         participants: Participants,
         files: RoundFiles,
         ledger: RoundLedger,
+        initial_models: InitialModels,
         client_wait: ClientWait,
+        absences: Absences,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -67,7 +69,9 @@ class RoundEngine:
         self._participants = participants
         self._files = files
         self._ledger = ledger
+        self._initial_models = initial_models
         self._client_wait = client_wait
+        self._absences = absences
 
     async def drive(self, lease: Lease, value: Round) -> Round:
         """Take a round from wherever it stands to its end. Raises `Fenced`."""
@@ -109,7 +113,7 @@ class RoundEngine:
         while True:
             try:
                 return await self._planned(lease, training, after_waiting(value, self._clock.now()))
-            except NotEnoughClients as error:
+            except (NotEnoughClients, ClientsAway) as error:
                 value = await self._client_wait.wait(lease, training, value, error, tries=tries)
             if value.status in ENDED:
                 return value
@@ -118,9 +122,11 @@ class RoundEngine:
                 training = await tx.trainings.get(training.id)
 
     async def _planned(self, lease: Lease, training: Training, value: Round) -> Round:
-        """Plan the round, or abandon it where no waiting can help. Raises `NotEnoughClients`."""
+        """Plan the round, or abandon it where no waiting can help. Raises `NotEnoughClients`, `ClientsAway`."""
         try:
-            model = training.model or await self._initial_model(lease, training, value)
+            model = training.model
+            if model is None:
+                model = await self._initial_models.fetch(lease, value, *await self._plan(training, value, None))
             size = (await in_thread("files", self._files.models.path, model)).stat().st_size
             while True:
                 fleet, selection = await self._plan(training, value, size)
@@ -159,8 +165,10 @@ class RoundEngine:
         if not enough:
             async with self._db.read() as tx:
                 ended = (await tx.rounds.get(value.training_id, value.number)).participations
-            reason = too_few_updates(ended, quorum_count(len(ended), policy))
-            value = await self._ledger.abandoned(lease, value, reason, phase.runs)
+            quorum = quorum_count(len(ended), policy)
+            outage = await self._absences.explain(ended, quorum)
+            reason = too_few_updates(ended, quorum)
+            value = await self._ledger.abandoned(lease, value, reason, phase.runs, outage=outage)
         else:
             value = await self._ledger.frozen(lease, value, phase.runs)
         done_with = {part.client_id for part in value.participations if part.status != "received" or not enough}
@@ -267,23 +275,6 @@ class RoundEngine:
             losses=newest_losses(past),
         )
         return fleet, selection
-
-    async def _initial_model(self, lease: Lease, training: Training, value: Round) -> str:
-        """Parameters for a training that has none: from the first selected client, or the next one if that fails."""
-        fleet, selection = await self._plan(training, value, None)
-        clients = {client.id: client for client in fleet.offered}
-        spool = self._files.spool(value)
-        patience = max(0.0, value.deadline_at - self._clock.now()) / ASKED_FOR_A_MODEL
-        problem = AgentFailed("no client was selected")
-        for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]:
-            client, force = clients[client_id], client_id in fleet.forced
-            try:
-                stored, since = await self._participants.initial_model(client, value, spool, patience, force=force)
-            except AgentFailed as error:
-                problem = AgentFailed(f"no initial model: {error}")
-            else:
-                return await self._ledger.initial_model(lease, stored, since=since)
-        raise problem
 
     async def _clients(self, client_ids: Collection[str]) -> dict[str, Client]:
         async with self._db.read() as tx:

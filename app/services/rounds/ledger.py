@@ -18,12 +18,12 @@ from app.clock import Clock
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.selection.types import Selection
-from app.domain.trainings import Outcome, Training, after_round, with_progress
+from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
 from app.services.dispatch import TaskRun
 from app.services.planning import Fleet
-from app.services.rounds.ending import RoundEnding, note_changes
-from app.services.rounds.opening import open_round
+from app.services.rounds.ending import RoundEnding
+from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.settling import Settling
 from app.store.database import Database
@@ -42,17 +42,31 @@ class PlanOvertaken(Exception):
 class RoundLedger:
     """Writes for the owner of a training. Whatever writes raises `Fenced` once the lease is lost."""
 
-    def __init__(self, db: Database, clock: Clock, record: TrackRecord, ending: RoundEnding, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        record: TrackRecord,
+        ending: RoundEnding,
+        progress: ProgressRecord,
+        metrics: Metrics,
+    ) -> None:
         self._db = db
         self._clock = clock
         self._record = record
         self._ending = ending
+        self._progress = progress
         self._metrics = metrics
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._settling = Settling(
-            owned=self.owned, progress=self._moved_on, clock=clock, record=record, ending=ending, metrics=metrics
+            owned=self.owned,
+            progress=progress.moved_after_stall,
+            clock=clock,
+            record=record,
+            ending=ending,
+            metrics=metrics,
         )
-        self._interrupted: set[str] = set()
 
     @asynccontextmanager
     async def owned(self, lease: Lease) -> AsyncIterator[Transaction]:
@@ -81,32 +95,6 @@ class RoundLedger:
                 await tx.trainings.put(training)
                 await tx.events.append("training.model_fetched", now, training_id=training.id, model=stored.sha256)
         return training.model or stored.sha256
-
-    async def waiting(self, lease: Lease, value: Round, reason: str) -> Round:
-        """Store that a round waits for clients, and why; nothing is written that is stored already."""
-        now = self._clock.now()
-        async with self.owned(lease) as tx:
-            training = await tx.trainings.get(value.training_id)
-            await self._keep(tx, training, with_progress(training, "waiting", reason, now))
-            if value.waiting_since is None:
-                value = replace(value, waiting_since=now)
-                await tx.rounds.put(value)
-        return value
-
-    async def interrupted(self, lease: Lease, reason: str, *, foreseen: bool) -> tuple[Training, Round | None]:
-        """Store that trouble of the server's own stalls a training; give it, and its open round.
-
-        An error that was not `foreseen` counts as a failure of the round's step.
-        """
-        async with self.owned(lease) as tx:
-            before = await tx.trainings.get(lease.training_id)
-            training = with_progress(before, "stalled", reason, self._clock.now())
-            await self._keep(tx, before, training)
-            value = await open_round(tx, training.id)
-            if value is not None and not foreseen:
-                value = replace(value, step_failures=value.step_failures + 1)
-                await tx.rounds.put(value)
-        return training, value
 
     async def planned(self, lease: Lease, value: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
         """Selecting -> training: who takes part, before the first byte goes out. Open breakers give permits.
@@ -137,7 +125,7 @@ class RoundLedger:
                 ),
             )
             await tx.rounds.put(value)
-            await self._keep(tx, training, self._moving(training))
+            await self._progress.keep(tx, training, self._progress.moving(training))
             await tx.rounds.add_participations(value)
             await tx.selections.add(value.training_id, value.number, document)
             await tx.clients.count_selected(value.selected_clients)
@@ -164,8 +152,7 @@ class RoundLedger:
             value = await self._ending.skip_outstanding(tx, value, "late: the round went on without it", runs)
             value = replace(value, status=next_status(value.status, "frozen"), step_failures=0)
             await tx.rounds.put(value)
-            training = await tx.trainings.get(value.training_id)
-            await self._keep(tx, training, self._moving(training))
+            await self._progress.moved(tx, value.training_id)
         return value
 
     async def rejected(self, lease: Lease, value: Round, reasons: Mapping[str, str]) -> Round:
@@ -190,8 +177,8 @@ class RoundLedger:
             value = replace(value, status=next_status(value.status, "committed"), model=stored.sha256, step_failures=0)
             version = self._version(training.id, value.number, stored, value.base_model)
             await tx.models.add(replace(version, optimiser_state=optimiser_state))
-            after = replace(self._moving(training), model=stored.sha256, updated_at=self._clock.now())
-            await self._keep(tx, training, after)
+            after = replace(self._progress.moving(training), model=stored.sha256, updated_at=self._clock.now())
+            await self._progress.keep(tx, training, after)
             await tx.rounds.put(value)
             await self._ending.note(tx, value, "round.aggregated", model=stored.sha256, parent=value.base_model)
         return value
@@ -205,17 +192,18 @@ class RoundLedger:
         *,
         at_fault: bool = True,
         selection: bytes | None = None,
+        outage: bool = False,
     ) -> Round:
         """Selecting, training, aggregating -> abandoned: the global model does not change.
 
         `at_fault` says whether clients that have not answered count as late; `selection` is a document of `packed`, for
-        a round that came to no plan.
+        a round that came to no plan; `outage` says whether the quorum is missing because agents cannot be reached.
         """
         async with self.owned(lease) as tx:
             if selection is not None:
                 await tx.selections.add(value.training_id, value.number, selection)
             value = await self._ending.skip_outstanding(tx, value, "the round was abandoned", runs, at_fault=at_fault)
-            value = await self._close(tx, replace(value, failure_reason=reason), "abandoned")
+            value = await self._close(tx, replace(value, failure_reason=reason), "abandoned", outage=outage)
         self._ending.count(value)
         return value
 
@@ -240,7 +228,7 @@ class RoundLedger:
         self._ending.count(value)
         return value
 
-    async def _close(self, tx: Transaction, value: Round, event: RoundEvent) -> Round:
+    async def _close(self, tx: Transaction, value: Round, event: RoundEvent, *, outage: bool = False) -> Round:
         """End the round, and store its training as it is after it."""
         value = await self._ending.close(tx, value, event)
         training = await tx.trainings.get(value.training_id)
@@ -248,27 +236,10 @@ class RoundLedger:
             completed=await tx.rounds.count_completed(training.id),
             accuracy=value.average_accuracy,
             reason=value.failure_reason if value.status == "abandoned" else None,
+            outage=outage,
         )
-        await self._keep(tx, training, after_round(training, outcome, self._clock.now()))
+        await self._progress.keep(tx, training, after_round(training, outcome, self._clock.now()))
         return value
-
-    async def _moved_on(self, tx: Transaction, training_id: str) -> None:
-        """Note that a training moves again, where it was interrupted."""
-        if training_id in self._interrupted:
-            training = await tx.trainings.get(training_id)
-            await self._keep(tx, training, self._moving(training))
-
-    def _moving(self, training: Training) -> Training:
-        return with_progress(training, "moving", None, self._clock.now())
-
-    async def _keep(self, tx: Transaction, before: Training, after: Training) -> None:
-        """Store a training where it has changed, and tell of its status and its progress."""
-        state = None if after.progress is None else after.progress.state
-        (self._interrupted.add if state == "stalled" else self._interrupted.discard)(after.id)
-        self._metrics.show_progress(after.id, state)
-        if after != before:
-            await note_changes(tx, before, after, self._clock.now())
-            await tx.trainings.put(after)
 
     def _version(self, training_id: str, number: int, stored: StoredFile, parent: str | None) -> ModelVersion:
         return ModelVersion(

@@ -12,7 +12,9 @@ from app.domain.rounds import Round, waited
 from app.domain.selection.types import Skipped, nobody
 from app.domain.trainings import Training
 from app.services.planning import Planner, selection_policy
+from app.services.rounds.initial_models import ClientsAway
 from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.progress import ProgressRecord
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.selections import packed
@@ -52,13 +54,14 @@ class Availability:
 class ClientWait:
     """Keeps a round waiting until clients can be selected, or until it has waited for too long."""
 
-    def __init__(self, ledger: RoundLedger, availability: Availability, clock: Clock) -> None:
+    def __init__(self, ledger: RoundLedger, progress: ProgressRecord, availability: Availability, clock: Clock) -> None:
         self._ledger = ledger
+        self._progress = progress
         self._availability = availability
         self._clock = clock
 
     async def wait(
-        self, lease: Lease, training: Training, value: Round, lack: NotEnoughClients, *, tries: int
+        self, lease: Lease, training: Training, value: Round, lack: NotEnoughClients | ClientsAway, *, tries: int
     ) -> Round:
         """Give the round when planning it is worth another try, or abandoned if it has waited for its longest.
 
@@ -71,7 +74,8 @@ class ClientWait:
             out = nobody(training.config.selection.strategy, [Skipped(name, reason) for name, reason in lack.out])
             document = await in_thread("administration", packed, out)
             return await self._ledger.abandoned(lease, value, why, selection=document)
-        value = await self._ledger.waiting(lease, value, str(lack))
+        async with self._ledger.owned(lease) as tx:
+            value = await self._progress.waiting(tx, value, str(lack))
         required = max(1, selection_policy(training.config, None).min_clients)
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10))
         began, first = self._clock.now(), None

@@ -1,0 +1,63 @@
+"""Clients that cannot be reached: an outage, which is the fault of no training.
+
+A task can fail in many ways when its agent is away: no connection, no answer, an answer that breaks off. So a client is
+not judged by the way in which its task failed, but is asked once more whether it is there.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import structlog
+
+from app.clock import Clock
+from app.domain.clients import Client
+from app.domain.rounds import OUTSTANDING, Participation
+from app.services.agents import AgentCaller
+from app.store.database import Database
+
+SAMPLE = 50  # clients that are asked, however many there are
+ANSWER_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Absences:
+    """Asks clients whether they are there; those that are not are left out of selections until they answer again."""
+
+    def __init__(self, db: Database, caller: AgentCaller, clock: Clock) -> None:
+        self._db = db
+        self._caller = caller
+        self._clock = clock
+
+    async def find(self, clients: Sequence[Client]) -> list[Client]:
+        """Give those of some clients that do not answer now. They become `suspect`, and are probed."""
+        there = await asyncio.gather(*(self._answers(client) for client in clients))
+        away = [client for client, answers in zip(clients, there, strict=True) if not answers]
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            for client in await tx.clients.lock([client.id for client in away]):
+                if client.status == "healthy":
+                    await tx.clients.put(replace(client, status="suspect"))
+                    await tx.events.append("client.suspect", now, client_id=client.id, was=client.status)
+                    log.info("client", client=client.id, status="suspect", was=client.status)
+        return away
+
+    async def explain(self, parts: Collection[Participation], quorum: int) -> bool:
+        """Tell whether a round would have had its quorum of updates, had all of its clients been there."""
+        gave_nothing = [part.client_id for part in parts if part.status in {"failed", *OUTSTANDING}]
+        async with self._db.read() as tx:
+            missing = await tx.clients.some(gave_nothing)
+        asked = missing[:SAMPLE]
+        if not asked:
+            return False
+        away = await self.find(asked)
+        received = sum(part.status == "received" for part in parts)
+        return received + len(missing) * len(away) / len(asked) >= quorum
+
+    async def _answers(self, client: Client) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._caller.is_healthy(client.profile)
+        except TimeoutError:
+            return False

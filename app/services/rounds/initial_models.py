@@ -1,0 +1,63 @@
+"""The first parameters of a training that has none: one of its clients is asked for them."""
+
+from collections.abc import Sequence
+
+from app.clock import Clock
+from app.domain.clients import Client
+from app.domain.rounds import Round
+from app.domain.selection.types import Selection
+from app.services.agents import AgentFailed
+from app.services.planning import Fleet
+from app.services.rounds.absences import Absences
+from app.services.rounds.files import RoundFiles
+from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.participants import Participants
+from app.store.leases import Lease
+
+ASKED_FOR_A_MODEL = 3  # clients, one after the other, within the deadline
+
+
+class ClientsAway(Exception):
+    """No client that was asked can be reached: it may help to wait. `out` holds these clients, each with the reason."""
+
+    def __init__(self, reason: str, away: Sequence[Client]) -> None:
+        super().__init__(reason)
+        self.out = tuple((client.id, "it cannot be reached") for client in away)
+
+
+class InitialModels:
+    """Fetches initial parameters from clients."""
+
+    def __init__(
+        self, *, clock: Clock, participants: Participants, files: RoundFiles, ledger: RoundLedger, absences: Absences
+    ) -> None:
+        self._clock = clock
+        self._participants = participants
+        self._files = files
+        self._ledger = ledger
+        self._absences = absences
+
+    async def fetch(self, lease: Lease, value: Round, fleet: Fleet, selection: Selection) -> str:
+        """Ask the first selected client for parameters, or the next one if that fails; give the model's SHA-256.
+
+        Raises:
+            AgentFailed: no client that was asked has a model to give.
+            ClientsAway: none of them can be reached.
+        """
+        clients = {client.id: client for client in fleet.offered}
+        asked = [clients[client_id] for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]]
+        spool = self._files.spool(value)
+        patience = max(0.0, value.deadline_at - self._clock.now()) / ASKED_FOR_A_MODEL
+        problem = AgentFailed("no client was selected")
+        for client in asked:
+            force = client.id in fleet.forced
+            try:
+                stored, since = await self._participants.initial_model(client, value, spool, patience, force=force)
+            except AgentFailed as error:
+                problem = AgentFailed(f"no initial model: {error}")
+            else:
+                return await self._ledger.initial_model(lease, stored, since=since)
+        away = await self._absences.find(asked)
+        if len(away) == len(asked) > 0:
+            raise ClientsAway(str(problem), away) from problem
+        raise problem

@@ -1,0 +1,69 @@
+"""What is stored of a training's progress, in the transactions of its owner."""
+
+from dataclasses import replace
+
+from app.clock import Clock
+from app.domain.rounds import Round
+from app.domain.trainings import Training, with_progress
+from app.metrics import Metrics
+from app.services.rounds.ending import note_changes
+from app.services.rounds.opening import open_round
+from app.store.transaction import Transaction
+
+
+class ProgressRecord:
+    """Writes the progress of trainings where it changes, with the events and the metrics that tell of it."""
+
+    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._stalled: set[str] = set()
+
+    async def keep(self, tx: Transaction, before: Training, after: Training) -> None:
+        """Store a training where it has changed, and tell of its status and its progress."""
+        state = None if after.progress is None else after.progress.state
+        (self._stalled.add if state == "stalled" else self._stalled.discard)(after.id)
+        self._metrics.show_progress(after.id, state)
+        if after != before:
+            await note_changes(tx, before, after, self._clock.now())
+            await tx.trainings.put(after)
+
+    def moving(self, training: Training) -> Training:
+        """Give a running training as it is after a step forward."""
+        return with_progress(training, "moving", None, self._clock.now())
+
+    async def moved(self, tx: Transaction, training_id: str) -> None:
+        """Store that a training has come a step forward."""
+        training = await tx.trainings.get(training_id)
+        await self.keep(tx, training, self.moving(training))
+
+    async def moved_after_stall(self, tx: Transaction, training_id: str) -> None:
+        """Store that a training moves if this process knows that it was stalled, which costs nothing otherwise."""
+        if training_id in self._stalled:
+            await self.moved(tx, training_id)
+
+    async def waiting(self, tx: Transaction, value: Round, reason: str) -> Round:
+        """Store that a round waits for clients, and why; nothing is written that is stored already."""
+        now = self._clock.now()
+        training = await tx.trainings.get(value.training_id)
+        await self.keep(tx, training, with_progress(training, "waiting", reason, now))
+        if value.waiting_since is None:
+            value = replace(value, waiting_since=now)
+            await tx.rounds.put(value)
+        return value
+
+    async def interrupted(
+        self, tx: Transaction, training_id: str, reason: str, *, foreseen: bool
+    ) -> tuple[Training, Round | None]:
+        """Store that trouble of the server's own stalls a training; give it, and its open round.
+
+        An error that was not `foreseen` counts as a failure of the round's step.
+        """
+        before = await tx.trainings.get(training_id)
+        training = with_progress(before, "stalled", reason, self._clock.now())
+        await self.keep(tx, before, training)
+        value = await open_round(tx, training.id)
+        if value is not None and not foreseen:
+            value = replace(value, step_failures=value.step_failures + 1)
+            await tx.rounds.put(value)
+        return training, value
