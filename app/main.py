@@ -124,7 +124,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
-    registered = Clients(db, clock)
+    registered = Clients(db, clock, metrics, settings.health)
     planner = Planner(matrix, clock, metrics)
     record = TrackRecord(clock, breakers)
     ending = RoundEnding(clock, record, metrics)

@@ -51,6 +51,9 @@ class Metrics:
         self.updates = counter(
             "federated_updates", "Updates that were received, by the form they came in", ["encoding", "coding"]
         )
+        self.identity_conflicts = counter(
+            "federated_identity_conflicts", "Conflicts that began between agents that share a client's id"
+        )
         self.breaker_changes = counter("federated_breaker_state_changes", "Breakers that came into a state", ["state"])
         self.open_breakers = gauge("federated_open_breakers", "Breakers that are not closed")
         self._counted_at = time.monotonic()

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -68,6 +69,7 @@ class Registration:
         self._heartbeat_seconds = heartbeat_seconds
         self._labels = labels or LabelReleases()
         self._sleep = sleep
+        self._instance = secrets.token_hex(8)  # tells this process from another one with the same ids
 
     async def register(self) -> None:
         """Register or replace every member; waits for a control plane that is not up yet.
@@ -112,7 +114,7 @@ class Registration:
         """Empty when it arrived, else the reason."""
         path = f"/v1/clients/{member.client_id}"
         try:
-            answer = await self._http.post(f"{path}/heartbeat", json={})
+            answer = await self._http.post(f"{path}/heartbeat", json={"instance": self._instance})
             if answer.status_code == HTTPStatus.NOT_FOUND:
                 _log.info("client %s is no longer known: registering again", member.client_id)
                 answer = await self._http.put(path, json=await self._body(member))
@@ -144,7 +146,7 @@ class Registration:
         return entry
 
     def _entries(self, members: Sequence[Member]) -> list[Json]:
-        return [_entry(member, self._labels) for member in members]
+        return [_entry(member, self._labels) | {"instance": self._instance} for member in members]
 
 
 async def _in_parallel(call: Callable[[Member], Awaitable[Result]], members: Sequence[Member]) -> list[Result]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from app.domain.breaker import Breaker
+from app.domain.identity import Identity
 from app.domain.selection.types import Candidate, DataDistribution
 
 ClientStatus = Literal["healthy", "suspect", "down"]
@@ -88,6 +89,7 @@ class Client:
     status: ClientStatus = "healthy"
     measured: Measured = field(default_factory=Measured)
     breaker: Breaker = field(default_factory=Breaker)
+    identity: Identity = field(default_factory=Identity)
     rounds_selected: int = 0
     rounds_completed: int = 0
     last_seen_at: float | None = None

@@ -35,7 +35,7 @@ Tag = Annotated[
 @router.post("", status_code=status.HTTP_201_CREATED, responses=responses(409, 413, 415, also={201: _LOCATION}))
 async def register_client(body: RegisterClient, clients: AppClients, response: Response) -> ClientOut:
     """Register a client."""
-    (client,) = await clients.register([(body.id, body.profile())])
+    (client,) = await clients.register([(body.id, body.profile())], {body.id: body.instance})
     response.headers["Location"] = f"/v1/clients/{client.id}"
     return ClientOut.of(client)
 
@@ -43,7 +43,9 @@ async def register_client(body: RegisterClient, clients: AppClients, response: R
 @router.post("/batch", status_code=status.HTTP_201_CREATED, responses=responses(409, 413, 415))
 async def register_clients(body: RegisterClients, clients: AppClients) -> ClientsOut:
     """Register up to 10 000 clients, all or none."""
-    registered = await clients.register([(item.id, item.profile()) for item in body.clients])
+    registered = await clients.register(
+        [(item.id, item.profile()) for item in body.clients], {item.id: item.instance for item in body.clients}
+    )
     return ClientsOut(items=[ClientOut.of(client) for client in registered])
 
 
@@ -76,7 +78,7 @@ async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, re
     """Register a client, or replace the profile of one that is there; an agent that restarts uses this."""
     if body.id not in {None, client_id}:
         raise Invalid("/id", f"should be the id in the path, {client_id!r}, or be left out")
-    client, is_new = await clients.put(client_id, body.profile())
+    client, is_new = await clients.put(client_id, body.profile(), body.instance)
     if is_new:
         response.status_code = status.HTTP_201_CREATED
         response.headers["Location"] = f"/v1/clients/{client_id}"
@@ -101,7 +103,9 @@ async def heartbeat(
 ) -> None:
     """Say that the client is alive, with what its agent measured of its link."""
     measured = body or Heartbeat()
-    await clients.heartbeat(client_id, bandwidth=measured.bandwidth, latency=measured.latency)
+    await clients.heartbeat(
+        client_id, bandwidth=measured.bandwidth, latency=measured.latency, instance=measured.instance
+    )
 
 
 @router.get("/{client_id}/breaker", responses=responses(404))

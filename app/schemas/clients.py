@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, PlainValidator, SecretStr, TypeAdapt
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, Profile
 from app.schemas.fields import (
+    ID_PATTERN,
     STRICT,
     AgentUrl,
     ClientId,
@@ -69,6 +70,10 @@ AuthToken = Annotated[
     AfterValidator(_header_safe),
 ]
 
+AgentInstance = Annotated[
+    str, Field(pattern=ID_PATTERN, description="Of the agent's process: random, and new at each of its starts")
+]
+
 EXAMPLE: dict[str, Any] = {
     "id": "edge-7",
     "url": "http://10.0.0.7:9000",
@@ -105,7 +110,13 @@ class ClientProfile(RequestModel):
         return Profile(**fields)
 
 
-class ReplaceClient(ClientProfile):
+class Registration(ClientProfile):
+    """A profile as an agent registers it."""
+
+    instance: AgentInstance | None = None
+
+
+class ReplaceClient(Registration):
     """A profile for the id in the path, which it may repeat."""
 
     model_config = {"json_schema_extra": {"examples": [EXAMPLE]}}
@@ -113,7 +124,7 @@ class ReplaceClient(ClientProfile):
     id: ClientId | None = None
 
 
-class RegisterClient(ClientProfile):
+class RegisterClient(Registration):
     """A profile with its id; without one an id is generated."""
 
     model_config = {"json_schema_extra": {"examples": [EXAMPLE]}}
@@ -184,6 +195,7 @@ class Heartbeat(RequestModel):
 
     bandwidth: Bandwidth | None = None
     latency: Latency | None = None
+    instance: AgentInstance | None = None
 
 
 class MeasuredOut(ResponseModel):
@@ -226,6 +238,15 @@ class BreakerOut(ResponseModel):
         return cls.model_validate(breaker)
 
 
+class ConflictOut(ResponseModel):
+    """Agents that give signs of life under one id in turn, the latest first."""
+
+    since: Instant
+    last_at: Instant
+    urls: list[str]
+    instances: list[str]
+
+
 class ClientOut(ResponseModel):
     """A registered client."""
 
@@ -242,6 +263,7 @@ class ClientOut(ResponseModel):
     status: Literal["healthy", "suspect", "down"]
     breaker: Literal["closed", "open", "half_open"]
     measured: MeasuredOut
+    conflict: Annotated[ConflictOut | None, Field(description="Null unless several agents share this id")]
     rounds_selected: int
     rounds_completed: int
     last_seen_at: Instant | None
@@ -256,6 +278,7 @@ class ClientOut(ResponseModel):
             status=client.status,
             breaker=client.breaker.state,
             measured=MeasuredOut.model_validate(client.measured),
+            conflict=client.identity.conflict and ConflictOut.model_validate(client.identity.conflict),
             rounds_selected=client.rounds_selected,
             rounds_completed=client.rounds_completed,
             last_seen_at=client.last_seen_at,

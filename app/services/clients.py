@@ -2,25 +2,37 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
+
+import structlog
 
 from app.clock import Clock
 from app.domain.clients import Client, ClientStatus, Profile
 from app.metrics import Metrics
+from app.settings import HealthSettings
 from app.store.database import Database
+from app.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
 
 
 class Clients:
     """Use cases around registered clients."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, metrics: Metrics, settings: HealthSettings) -> None:
         self._db = db
         self._clock = clock
+        self._metrics = metrics
+        self._interval = settings.interval_seconds
 
-    async def register(self, profiles: Sequence[tuple[str, Profile]]) -> list[Client]:
-        """Register all or none. Raises `AlreadyExists`."""
+    async def register(
+        self, profiles: Sequence[tuple[str, Profile]], instances: Mapping[str, str | None] = MappingProxyType({})
+    ) -> list[Client]:
+        """Register all or none; `instances` are those of the agents, by client. Raises `AlreadyExists`."""
         now = self._clock.now()
-        clients = [Client(id=name, profile=profile, created_at=now, updated_at=now) for name, profile in profiles]
+        new = [Client(id=name, profile=profile, created_at=now, updated_at=now) for name, profile in profiles]
+        clients = [self._seen(client, instances.get(client.id), client.profile.url) for client in new]
         async with self._db.begin() as tx:
             await tx.clients.add(clients)
             if len(clients) == 1:
@@ -29,19 +41,22 @@ class Clients:
                 await tx.events.append("clients.registered", now, count=len(clients))
         return clients
 
-    async def put(self, client_id: str, profile: Profile) -> tuple[Client, bool]:
+    async def put(self, client_id: str, profile: Profile, instance: str | None = None) -> tuple[Client, bool]:
         """Register, or replace the profile of a client that is there; tells whether it is new.
 
         An agent that restarts registers again: what was measured of it stays, and it counts as seen.
         """
         now = self._clock.now()
-        client = Client(id=client_id, profile=profile, created_at=now, updated_at=now)
+        new = Client(id=client_id, profile=profile, created_at=now, updated_at=now)
+        client = self._seen(new, instance, profile.url)
         async with self._db.begin() as tx:
             is_new = bool(await tx.clients.add_missing([client]))
             if not is_new:
                 before = await tx.clients.get(client_id, for_update=True)
-                client = replace(before, profile=profile, status="healthy", last_seen_at=now, updated_at=now)
+                seen = replace(before, profile=profile, status="healthy", last_seen_at=now, updated_at=now)
+                client = self._seen(seen, instance, profile.url)
                 await tx.clients.put(client)
+                await self._tell(tx, before, client)
             await tx.events.append("client.registered" if is_new else "client.updated", now, client_id=client_id)
         return client, is_new
 
@@ -64,15 +79,34 @@ class Clients:
             await tx.clients.remove(client_id)
             await tx.events.append("client.removed", self._clock.now(), client_id=client_id)
 
-    async def heartbeat(self, client_id: str, *, bandwidth: float | None, latency: float | None) -> None:
-        """A sign of life, with what the agent measured of its link. Raises `NotFound`."""
+    async def heartbeat(
+        self, client_id: str, *, bandwidth: float | None, latency: float | None, instance: str | None = None
+    ) -> None:
+        """A sign of life of an agent's `instance`, with what it measured of its link. Raises `NotFound`."""
         now = self._clock.now()
         async with self._db.begin() as tx:
             client = await tx.clients.get(client_id, for_update=True)
-            seen = client.observed(bandwidth=bandwidth, latency=latency)
+            seen = self._seen(client.observed(bandwidth=bandwidth, latency=latency), instance, None)
             await tx.clients.put(replace(seen, status="healthy", last_seen_at=now))
+            await self._tell(tx, client, seen)
             if client.status != "healthy":
                 await tx.events.append("client.healthy", now, client_id=client_id, was=client.status)
+
+    def _seen(self, client: Client, instance: str | None, url: str | None) -> Client:
+        """The client after a sign of life of an agent's `instance`."""
+        now = self._clock.now()
+        identity = client.identity.seen(now, instance=instance, url=url, interval=self._interval)
+        return replace(client, identity=identity)
+
+    async def _tell(self, tx: Transaction, before: Client, after: Client) -> None:
+        """Tell operators of a conflict that has begun between agents that share an id."""
+        known, conflict = before.identity.conflict, after.identity.conflict
+        if conflict is None or (known is not None and known.since == conflict.since):
+            return
+        agents: dict[str, Any] = {"urls": list(conflict.urls), "instances": list(conflict.instances)}
+        self._metrics.identity_conflicts.inc()
+        await tx.events.append("client.identity_conflict", conflict.since, client_id=after.id, **agents)
+        log.warning("two agents share one client id", client=after.id, **agents)
 
     async def get(self, client_id: str) -> Client:
         """Raises `NotFound`."""

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import Row, Select, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
@@ -12,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, ClientStatus, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
+from app.domain.identity import Identity
 from app.store.inserts import insert_missing
 from app.store.tables import clients
 
@@ -19,8 +21,9 @@ PAGE = 500  # rows that are read at once: some 10 ms
 CHUNK = 500  # rows a reading statement: as many as a page
 MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLite as many or more
 
+_IDENTITY = TypeAdapter(Identity)
 _PROFILE = tuple(Profile.__slots__)
-_PLAIN = tuple(name for name in Client.__slots__ if name not in {"profile", "measured", "breaker"})
+_PLAIN = tuple(name for name in Client.__slots__ if name not in {"profile", "measured", "breaker", "identity"})
 
 
 class ClientRepository:
@@ -141,6 +144,7 @@ def _row(client: Client) -> dict[str, Any]:
         "tags": dict(client.profile.tags),
         "measured": asdict(client.measured),
         "breaker": asdict(client.breaker),
+        "identity": None if client.identity == Identity() else asdict(client.identity),
     }
 
 
@@ -152,5 +156,6 @@ def _client(row: Row[Any]) -> Client:
         profile=Profile(**{name: getattr(row, name) for name in _PROFILE}),
         measured=Measured(**row.measured),
         breaker=Breaker(**breaker),
+        identity=Identity() if row.identity is None else _IDENTITY.validate_python(row.identity),
         **{name: getattr(row, name) for name in _PLAIN},
     )

@@ -54,6 +54,7 @@ clients = Table(
     Column("status", String(16), nullable=False),
     Column("measured", _Json, nullable=False),
     Column("breaker", _Json, nullable=False),
+    Column("identity", _Json),
     Column("rounds_selected", Integer, nullable=False),
     Column("rounds_completed", Integer, nullable=False),
     Column("last_seen_at", Finite),

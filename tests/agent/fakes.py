@@ -116,6 +116,7 @@ class ControlPlane:
         self.calls: list[tuple[str, str]] = []
         self.keys: set[str | None] = set()
         self.beats: list[str] = []
+        self.instances: list[str] = []  # that heartbeats named
         self.answers: dict[tuple[str, str], int] = {}
         self.app = Starlette(
             routes=[
@@ -149,6 +150,7 @@ class ControlPlane:
         if request.path_params["id"] not in self.clients:
             return self._problem(404)
         self.beats.append(request.path_params["id"])
+        self.instances.append((await request.json())["instance"])
         return Response(status_code=204)
 
     def _note(self, request: Request) -> Response | None:

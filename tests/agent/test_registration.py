@@ -63,6 +63,7 @@ async def test_one_client_is_put_with_its_whole_profile_and_its_token() -> None:
     assert plane.calls == [("PUT", "/v1/clients/edge-7")]
     assert plane.keys == {"Bearer key"}
     assert plane.clients["edge-7"] == {
+        "instance": plane.clients["edge-7"]["instance"],
         "url": "http://agents/edge-7",
         "auth_token": "t",
         "data_size": 30,
@@ -82,6 +83,7 @@ async def test_what_a_profile_leaves_out_is_not_sent() -> None:
     await registration_of(plane, [member(trainer=AddingTrainer())]).register()
 
     assert plane.clients["edge-7"] == {
+        "instance": plane.clients["edge-7"]["instance"],
         "url": "http://agents/edge-7",
         "data_size": 2,
         "compute_capacity": 10.0,
@@ -115,7 +117,7 @@ async def test_private_label_counts_are_sent_with_the_same_noise_again_and_nothi
     assert plane.clients["edge-7"] == sent
     restarted = Registration([here], http_to(plane), heartbeat_seconds=10, labels=LabelReleases(tmp_path))
     await restarted.register()
-    assert plane.clients["edge-7"] == sent
+    assert plane.clients["edge-7"] | {"instance": sent["instance"]} == sent
 
 
 async def test_label_privacy_of_shares_is_an_error_that_names_the_client() -> None:
@@ -275,3 +277,15 @@ async def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "edge-7" in caplog.text
     assert "agent-secret" not in caplog.text
     assert "Bearer" not in caplog.text
+
+
+async def test_each_process_names_an_instance_of_its_own_with_every_sign_of_life() -> None:
+    plane = ControlPlane()
+    first, second = registration_of(plane, [member()]), registration_of(plane, [member()])
+    named = []
+    for registration in (first, second):
+        await registration.register()
+        named.append(plane.clients["edge-7"]["instance"])
+        assert await registration.beat() == 1
+    assert len({*named}) == 2
+    assert plane.instances == named

@@ -31,6 +31,7 @@ SHOWN: dict[str, Any] = {name: value for name, value in FULL.items() if name != 
         "last_update_quality": None,
         "no_held_out_data_at": None,
     },
+    "conflict": None,
     "rounds_selected": 0,
     "rounds_completed": 0,
     "last_seen_at": None,

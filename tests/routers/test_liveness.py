@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from app.domain.breaker import Breaker, Failure
-from tests.api import NOW, Api
+from tests.api import NOW, Api, assert_problem
+
+PROFILE = {"data_size": 10, "compute_capacity": 1.0, "bandwidth": 8.0, "latency": 5.0}
 
 
 async def test_a_heartbeat_is_a_sign_of_life_with_measurements(api: Api) -> None:
@@ -68,3 +70,41 @@ async def test_a_breaker_names_its_last_failures(api: Api) -> None:
         told,
         {"at": NOW, "phase": "initial model", "training_id": None, "round": None, "reason": "did not answer in time"},
     ]
+
+
+async def test_two_devices_with_one_id_are_a_conflict_that_operators_see(api: Api) -> None:
+    first = PROFILE | {"url": "http://10.0.0.7:9000", "instance": "one"}
+    second = PROFILE | {"url": "http://10.0.0.8:9000", "instance": "two"}
+    for body in (first, second):
+        answer = await api.http.put("/v1/clients/edge-7", json=body)
+        assert answer.is_success
+        assert answer.json()["conflict"] is None
+    for instance in ("one", "two", "one"):
+        beat = await api.http.post("/v1/clients/edge-7/heartbeat", json={"instance": instance})
+        assert beat.status_code == 204
+    client = (await api.http.get("/v1/clients/edge-7")).json()
+    urls, instances = ["http://10.0.0.7:9000", "http://10.0.0.8:9000"], ["one", "two"]
+    assert client["conflict"] == {"since": NOW, "last_at": NOW, "urls": urls, "instances": instances}
+    assert client["url"] == "http://10.0.0.8:9000"  # nothing acts on it
+    assert client["status"] == "healthy"
+    async with api.system.db.read() as tx:
+        events = await tx.events.after(0, training_id=None, limit=100)
+    told = [event.data for event in events if event.type == "client.identity_conflict"]
+    assert told == [{"urls": urls, "instances": instances}]
+    assert api.system.metrics.registry.get_sample_value("federated_identity_conflicts_total") == 1
+
+
+async def test_agents_without_instances_are_in_conflict_where_they_register_in_turn(sqlite_api: Api) -> None:
+    conflicts = []
+    for port in (9000, 9001, 9000):
+        body = PROFILE | {"url": f"http://10.0.0.7:{port}"}
+        conflicts.append((await sqlite_api.http.put("/v1/clients/edge-7", json=body)).json()["conflict"])
+    assert conflicts[:2] == [None, None]
+    assert conflicts[2]["urls"] == ["http://10.0.0.7:9000", "http://10.0.0.7:9001"]
+
+
+async def test_an_instance_is_a_short_name(sqlite_api: Api) -> None:
+    await sqlite_api.register("edge-7")
+    for instance in ("", "a b", "x" * 65, "a\0", 7):
+        beat = await sqlite_api.http.post("/v1/clients/edge-7/heartbeat", json={"instance": instance})
+        assert_problem(beat, 422, "/instance")

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.services.census import Census
 from app.services.clients import Clients
 from app.services.inquiries import Inquiry
+from app.settings import HealthSettings
 from app.store import migrations
 from app.store.database import Database
 from app.store.transaction import Transaction
@@ -111,7 +112,9 @@ async def test_a_database_that_says_nothing_holds_neither_probes_nor_scrapes_up(
         api.app.state.system = replace(
             api.system,
             migrated=Inquiry(lambda: migrations.is_current(mute_db), seconds=0.05),
-            census=Census(Clients(mute_db, api.clock), api.system.metrics, seconds=0.05),
+            census=Census(
+                Clients(mute_db, api.clock, api.system.metrics, HealthSettings()), api.system.metrics, seconds=0.05
+            ),
         )
         for _ in range(5):
             ready, scrape, health = [await api.anonymous.get(path) for path in ("/readyz", "/metrics", "/healthz")]

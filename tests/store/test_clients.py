@@ -9,6 +9,7 @@ import pytest
 from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
+from app.domain.identity import Conflict, Identity, Sighting
 from app.store.clients import CHUNK
 from app.store.database import Database
 from tests.store.samples import NOW, client, unsaid
@@ -35,6 +36,10 @@ FULL = Client(
         retry_at=NOW + 0.1, probe_until=NOW + 0.2, last_failure_at=NOW - 1e-3,
         last_failures=(Failure(phase="evaluate", training_id="t", round=3, reason="answered 500", at=NOW - 1e-3),),
     ),
+    identity=Identity(
+        sightings=(Sighting(instance="7c0d", url="http://edge-7", at=NOW),),
+        conflict=Conflict(since=NOW - 5, last_at=NOW, urls=("http://edge-7", "http://other"), instances=("7c0d",)),
+    ),
     rounds_selected=4,
     rounds_completed=3,
     last_seen_at=NOW + 1 / 3,
@@ -55,7 +60,7 @@ async def ids(db: Database, **query: Any) -> list[str]:
 
 
 def test_the_sample_has_something_in_every_field() -> None:
-    assert unsaid(FULL, FULL.profile, FULL.measured, FULL.breaker) == set()
+    assert unsaid(FULL, FULL.profile, FULL.measured, FULL.breaker, FULL.identity) == set()
 
 
 @pytest.mark.parametrize("stored", [FULL, client("bare")], ids=["every-field", "no-optional-field"])
