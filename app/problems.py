@@ -23,6 +23,7 @@ from app.inbound import Crowded
 from app.schemas.problems import FieldProblem, field_problems
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
+from app.services.planning import StrategyOverdue
 from app.services.trainings import Stopping
 from app.store.availability import DatabaseUnavailable
 from app.store.bucket import ObjectStoreUnavailable
@@ -68,6 +69,13 @@ CATALOG: Mapping[type[Exception], Kind] = {
     errors.IllegalTransition: Kind(HTTPStatus.CONFLICT, "state-forbids", "The state does not allow it"),
     errors.SelectionInfeasible: Kind(HTTPStatus.CONFLICT, "selection-infeasible", "No set of clients fits"),
     errors.UnknownStrategy: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request cannot be true"),
+    errors.StrategyFailed: Kind(HTTPStatus.CONFLICT, "strategy-failed", "The selection strategy is broken"),
+    StrategyOverdue: Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "strategy-overdue",
+        "The selection strategy takes too long",
+        {"Retry-After": "60"},
+    ),
     errors.UpdateRejected: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "update-rejected", "The update cannot be used"),
     errors.UnusableRound: Kind(HTTPStatus.CONFLICT, "unusable-round", "The updates give no model"),
     KeyReused: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused", "The Idempotency-Key belongs to another request"),

@@ -38,11 +38,10 @@ def current_party() -> str:
 
 
 class Places:
-    """`limit` places, of which one party may hold at most `most`."""
+    """`limit` places."""
 
-    def __init__(self, limit: int, *, most: int | None = None) -> None:
+    def __init__(self, limit: int) -> None:
         self._free = limit
-        self._most = limit if most is None else most
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # the party that was served last comes last
 
@@ -95,8 +94,7 @@ class Places:
             place.set_result(None)
 
     def _may_take(self, holder: str) -> bool:
-        held = self._held[holder]
-        return held < min(self._most, SHARE * self._free)
+        return self._held[holder] < SHARE * self._free
 
     def _grant(self, holder: str) -> None:
         self._free -= 1

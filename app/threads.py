@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 Purpose = Literal["files", "checks", "aggregation", "selection", "matrices", "administration"]
 
 # Most of "files" wait for a disk or for a bucket, the others for a core. Code of third parties runs in "selection", and
-# may hang: so it has many threads, and each party has one of them.
+# may hang for ever: so it has many threads, and its parties are the strategies.
 THREADS: dict[Purpose, int] = {
     "files": 16,
     "checks": 4,
@@ -35,7 +35,6 @@ THREADS: dict[Purpose, int] = {
     "matrices": 4,
     "administration": 4,
 }
-MOST_OF_A_PARTY: dict[Purpose, int] = {"selection": 1}
 IDLE_SECONDS = 5.0
 
 
@@ -59,7 +58,7 @@ class Pool:
     def __init__(self, purpose: Purpose, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self._purpose = purpose
         self._idle_seconds = idle_seconds
-        self._places = Places(THREADS[purpose], most=MOST_OF_A_PARTY.get(purpose))
+        self._places = Places(THREADS[purpose])
         self._jobs: SimpleQueue[Callable[[], Callable[[], object]]] = SimpleQueue()
         self._idle = Semaphore(0)  # counts the threads that wait for a job and were promised none
 

@@ -59,17 +59,6 @@ async def test_places_that_come_free_go_to_the_party_that_holds_the_fewest() -> 
     await call_off(*[task for task in (*waiting, *waiting_too) if not task.done()])
 
 
-async def test_a_party_holds_no_more_than_the_most_that_it_may() -> None:
-    places = Places(8, most=1)
-    first, waiting = await hold(places, "a", 3)
-    second, _ = await hold(places, "b", 1)
-    assert (len(first), len(second)) == (1, 1)
-    places.give_back("a")
-    await settle()
-    assert [task.done() for task in waiting] == [True, False]
-    await call_off(waiting[1])
-
-
 async def test_those_who_are_called_off_leave_their_places() -> None:
     places = Places(1)
     _, waiting = await hold(places, "a", 3)

@@ -62,7 +62,7 @@ async def test_a_purpose_whose_threads_all_hang_stops_no_other() -> None:
 async def test_a_party_whose_strategy_hangs_stops_no_other_party() -> None:
     with hanging() as hang:
         with party("a"):
-            stuck = [asyncio.create_task(in_thread("selection", hang)) for _ in range(3)]
+            stuck = [asyncio.create_task(in_thread("selection", hang)) for _ in range(2 * THREADS["selection"])]
         await asyncio.sleep(0)
         with party("b"):
             async with asyncio.timeout(30):
@@ -72,23 +72,23 @@ async def test_a_party_whose_strategy_hangs_stops_no_other_party() -> None:
 
 
 async def test_a_thread_keeps_its_place_until_it_ends_though_its_caller_has_gone() -> None:
-    loop, began, order = asyncio.get_running_loop(), asyncio.Event(), list[str]()
-    with hanging() as hang, party("a"):
+    begun, order = threading.Barrier(THREADS["matrices"] + 1), list[str]()
+    with hanging() as hang:
 
         def work() -> None:
-            loop.call_soon_threadsafe(began.set)
+            begun.wait(30)
             hang()
-            order.append("first")
+            order.append("hung")
 
-        first = asyncio.create_task(in_thread("selection", work))
-        await began.wait()
-        first.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await first
-        second = asyncio.create_task(in_thread("selection", order.append, "second"))
+        calls = [asyncio.create_task(in_thread("matrices", work)) for _ in range(THREADS["matrices"])]
+        await in_thread("files", begun.wait, 30)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        another = asyncio.create_task(in_thread("matrices", order.append, "after them"))
         await asyncio.sleep(0)
-    await second
-    assert order == ["first", "second"]
+    await another
+    assert order[0] == "hung"
 
 
 async def test_threads_are_used_again_and_keep_nothing_alive() -> None:

@@ -107,6 +107,14 @@ class UnknownStrategy(DomainError):
         self.known = tuple(known)
 
 
+class StrategyFailed(DomainError):
+    """A selection strategy raised an error, or what it gave is no selection."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"the strategy {name!r} failed: {plain(detail)}")
+        self.name = name
+
+
 class UpdateRejected(DomainError):
     """An update that must not be aggregated, with the reason that the participation shows.
 

@@ -1,18 +1,23 @@
 """Planning a round: who may be selected now, and the selection over them."""
 
+import asyncio
 import math
+import traceback
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Event
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+import structlog
 
 from app.clock import Clock
 from app.domain.breaker import admissible
 from app.domain.clients import Client
 from app.domain.connectivity import Connectivity
-from app.domain.errors import NotEnoughClients
+from app.domain.errors import NotEnoughClients, SelectionInfeasible, StrategyFailed, UnknownStrategy
 from app.domain.evaluations import able_to_evaluate
 from app.domain.selection import select
 from app.domain.selection.types import BYTES_PER_MB, Candidate, History, Selection, SelectionPolicy, Skipped
@@ -20,9 +25,12 @@ from app.domain.text import moment
 from app.domain.trainings import Training, TrainingConfig
 from app.metrics import Metrics
 from app.services.connectivity import LatestConnectivity
+from app.sharing import party
 from app.store.rounds import PastSelection
 from app.store.transaction import Transaction
 from app.threads import in_thread
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,35 @@ class Fleet:
         ]
 
 
+class StrategyOverdue(Exception):
+    """A selection strategy did not end in time. Its thread cannot be stopped, and goes on."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"the strategy {name!r} {detail}")
+
+
+# Why a round has no selection: it ends with the reason.
+NO_SELECTION = (SelectionInfeasible, UnknownStrategy, StrategyFailed, StrategyOverdue)
+
+
+class _NotInTime(Exception):
+    """A strategy has not ended."""
+
+
+class _Course:
+    """How far a call in a thread has come."""
+
+    def __init__(self) -> None:
+        self.begun = Event()
+        self.over = Event()
+
+    def __enter__(self) -> None:
+        self.begun.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+
+
 class Planner:
     """Reads the fleet and runs strategies off the event loop."""
 
@@ -58,6 +95,7 @@ class Planner:
         self._connectivity = connectivity
         self._clock = clock
         self._metrics = metrics
+        self._overdue: dict[str | None, _Course] = {}
 
     async def fleet(self, tx: Transaction, *, exclude: Collection[str] = (), training_id: str | None = None) -> Fleet:
         """The fleet as a training sees it: clients with a task in flight for another one are busy."""
@@ -102,28 +140,67 @@ class Planner:
         seed: int,
         *,
         losses: Mapping[str, float] = MappingProxyType({}),
+        training_id: str | None = None,
+        patience: float | None = None,
     ) -> Selection:
         """Run a strategy. The same fleet, history, policy, seed and losses give the same answer.
 
-        `losses` holds what clients have reported in this training.
+        `losses` holds what clients have reported in this training. A strategy that has not ended after `patience`
+        seconds by the clock is given up. Its thread cannot be stopped; while it goes on, the training gets no other.
 
         Raises:
-            UnknownStrategy, NotEnoughClients, BudgetTooSmall.
+            UnknownStrategy, NotEnoughClients, BudgetTooSmall, StrategyFailed.
             Invalid: a parameter that the strategy does not have, or not with this value.
+            StrategyOverdue: it did not end in time, or there was no thread for it.
         """
+        if training_id in self._overdue and not self._overdue[training_id].over.is_set():
+            raise StrategyOverdue(strategy, "was given up in an earlier round, and its thread has still not ended")
         policy = replace(policy, known_clients=len(fleet.clients))
         rng = np.random.default_rng(seed)
 
+        course = _Course()
+
         def run() -> Selection:
-            candidates = fleet.candidates(losses)
-            return select(strategy, candidates, fleet.connectivity, history, policy, rng)
+            with course:
+                candidates = fleet.candidates(losses)
+                chosen = select(strategy, candidates, fleet.connectivity, history, policy, rng)
+                return replace(chosen, skipped=(*chosen.skipped, *fleet.shut_out))
 
         try:
-            with self._metrics.selection_duration.time():
-                selection = await in_thread("selection", run)
+            with self._metrics.selection_duration.time(), party(f"strategy {strategy}"):
+                return await self._in_time(in_thread("selection", run), patience)
+        except _NotInTime:
+            if not course.begun.is_set():
+                raise StrategyOverdue(strategy, "got no thread in time: others take too long") from None
+            if training_id is not None:
+                self._overdue[training_id] = course
+            raise StrategyOverdue(strategy, f"did not end within {patience:.3g} s") from None
         except NotEnoughClients as error:
             raise error.naming([(out.client_id, out.reason) for out in fleet.shut_out]) from error
-        return replace(selection, skipped=(*selection.skipped, *fleet.shut_out))
+        except StrategyFailed as error:
+            log.warning("a selection strategy failed", reason=str(error), where=_origin(error))
+            raise
+
+    async def _in_time(self, work: Coroutine[Any, Any, Selection], patience: float | None) -> Selection:
+        """What `work` gives. Raises `_NotInTime` where that takes more than `patience` seconds by the clock."""
+        if patience is None:
+            return await work
+        running, timer = asyncio.create_task(work), asyncio.create_task(self._clock.sleep(patience))
+        try:
+            await asyncio.wait({running, timer}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise _NotInTime
+            return running.result()
+        finally:
+            running.cancel()
+            timer.cancel()
+            await asyncio.gather(running, timer, return_exceptions=True)
+
+
+def _origin(error: BaseException) -> str:
+    """Where an error, or the one behind it, was raised."""
+    frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str | None:

@@ -1,5 +1,6 @@
 """Selections: of one round that is planned without storing anything, and of rounds as they were planned."""
 
+import asyncio
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -7,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from app.domain.selection.types import History, Selection, SelectionPolicy
-from app.services.planning import Planner
+from app.services.planning import Planner, StrategyOverdue
 from app.store.database import Database
 from app.store.selections import unpacked
 from app.threads import in_thread
+
+PATIENCE = 60.0  # seconds for a strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +25,12 @@ class Planned:
 
 
 class Selections:
-    """Use cases around selections. Nothing is stored."""
+    """Use cases around selections. Nothing is stored. A strategy has `patience` seconds, by the machine's clock."""
 
-    def __init__(self, db: Database, planner: Planner) -> None:
+    def __init__(self, db: Database, planner: Planner, *, patience: float = PATIENCE) -> None:
         self._db = db
         self._planner = planner
+        self._patience = patience
 
     async def plan(
         self,
@@ -44,7 +48,8 @@ class Selections:
         from the same fleet, each with its parameters as they are by default.
 
         Raises:
-            UnknownStrategy, NotEnoughClients, BudgetTooSmall.
+            UnknownStrategy, NotEnoughClients, BudgetTooSmall, StrategyFailed.
+            StrategyOverdue: a strategy did not end in time, or there was no thread for it.
         """
         async with self._db.read() as tx:
             fleet = await self._planner.fleet(tx, exclude=exclude)
@@ -52,7 +57,11 @@ class Selections:
         planned = []
         for name, its in [(strategy, policy), *((other, replace(policy, parameters={})) for other in compare)]:
             started = time.perf_counter()
-            selection = await self._planner.select(fleet, name, History(), its, drawn)
+            try:
+                async with asyncio.timeout(self._patience):
+                    selection = await self._planner.select(fleet, name, History(), its, drawn)
+            except TimeoutError:
+                raise StrategyOverdue(name, f"did not end within {self._patience:g} s") from None
             took = (time.perf_counter() - started) * 1000
             planned.append((selection, took))
         return Planned(tuple(planned), fleet.connectivity.version)

@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.selection import strategies
 from tests.api import Api, assert_problem
+from tests.plugins import PLUGIN, strategy
 
 IDS = [f"edge-{number}" for number in range(6)]
 
@@ -156,3 +157,16 @@ async def test_a_parameter_that_cannot_be_is_refused_with_what_it_may_be(sqlite_
 async def test_a_strategy_that_is_not_known_is_refused_with_those_that_are(sqlite_api: Api) -> None:
     problem = assert_problem(await sqlite_api.http.post("/v1/selections", json={"strategy": "best"}), 422, "/strategy")
     assert all(name in problem["detail"] for name in strategies())
+
+
+async def test_a_strategy_of_another_package_that_fails_is_named(sqlite_api: Api) -> None:
+    def failing(*_: Any) -> Any:
+        raise KeyError("y")
+
+    await sqlite_api.register(*IDS)
+    body = {"min_clients": 2, "max_clients": 3, "strategy": PLUGIN}
+    with strategy(failing):
+        response = await sqlite_api.http.post("/v1/selections", json=body)
+        assert assert_problem(response, 409)["detail"] == "the strategy 'theirs' failed: KeyError: 'y'"
+        compared = await sqlite_api.http.post("/v1/selections", json=body | {"strategy": "random", "compare": [PLUGIN]})
+        assert assert_problem(compared, 409)["type"] == "urn:tcsfeel:problem:strategy-failed"

@@ -10,14 +10,15 @@ import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
+from threading import current_thread, main_thread
 from types import MappingProxyType
 
 import numpy as np
 
 from app.domain.connectivity import Connectivity
-from app.domain.errors import SelectionInfeasible, UnknownStrategy
+from app.domain.errors import Invalid, SelectionInfeasible, StrategyFailed, UnknownStrategy
 from app.domain.selection.claims import believed
 from app.domain.selection.documented import documented
 from app.domain.selection.fedcs import fedcs
@@ -25,6 +26,7 @@ from app.domain.selection.oort import oort
 from app.domain.selection.parameters import Parameter, parameters_of
 from app.domain.selection.power_of_choice import power_of_choice
 from app.domain.selection.random import random
+from app.domain.selection.soundness import Unsound, sound
 from app.domain.selection.tcs_feel import tcs_feel
 from app.domain.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
 
@@ -97,16 +99,51 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
         UnknownStrategy: there is none.
         NotEnoughClients: fewer candidates than `policy.min_clients`.
         BudgetTooSmall: the cheapest `policy.min_clients` cost more than the budget.
+        Invalid: a parameter that the strategy does not have, or not with this value.
+        StrategyFailed: it raised any other error, or what it gave is no selection.
     """
     known = strategies()
     if name not in known:
         raise UnknownStrategy(name, sorted(known))
+    call = partial(_called, name, known[name])
     seen = believed(candidates, history, policy)
     if seen.doubts:
         with contextlib.suppress(SelectionInfeasible):  # then the claims are better than no selection
-            selection = known[name](seen.in_turn(), connectivity, history, policy, rng)
+            selection = call(seen.in_turn(), connectivity, history, policy, rng)
             return replace(selection, skipped=(*selection.skipped, *seen.skipped()))
-    return known[name](candidates, connectivity, history, policy, rng)
+    return call(candidates, connectivity, history, policy, rng)
+
+
+def _called(  # noqa: PLR0917  (a strategy's arguments, and its name)
+    name: str,
+    strategy: Strategy,
+    candidates: Sequence[Candidate],
+    connectivity: Connectivity,
+    history: History,
+    policy: SelectionPolicy,
+    rng: np.random.Generator,
+) -> Selection:
+    """What a strategy gives, checked. Raises `StrategyFailed`, and what a strategy may raise."""
+    try:
+        given = strategy(candidates, connectivity, history, policy, rng)
+        return sound(given, [candidate.client_id for candidate in candidates], policy)
+    except (SelectionInfeasible, Invalid):
+        raise
+    except Unsound as error:
+        raise StrategyFailed(name, str(error)) from error
+    except BaseException as error:  # also what a plug-in should never raise, such as SystemExit
+        if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+            raise
+        raise StrategyFailed(name, described(error)) from error
+
+
+def described(error: BaseException) -> str:
+    """Name an error and say what it says, if that is possible."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  (an error of a plug-in can have any fault)
+        text = ""
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _source(point: EntryPoint) -> str:

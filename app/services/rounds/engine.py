@@ -16,7 +16,7 @@ from collections.abc import Collection
 from app.clock import Clock
 from app.domain.aggregation import mean_by_examples
 from app.domain.clients import Client
-from app.domain.errors import Invalid, NotEnoughClients, NotFound, SelectionInfeasible, UnknownStrategy, UnusableRound
+from app.domain.errors import Invalid, NotEnoughClients, NotFound, UnusableRound
 from app.domain.evaluations import Evaluation
 from app.domain.retries import RetryBudget
 from app.domain.rounds import (
@@ -31,7 +31,7 @@ from app.domain.rounds import (
 from app.domain.selection.types import Selection
 from app.domain.trainings import Training
 from app.services.agents import AgentFailed
-from app.services.planning import Fleet, Planner, history, newest_losses, selection_policy
+from app.services.planning import NO_SELECTION, Fleet, Planner, history, newest_losses, selection_policy
 from app.services.rounds.absences import Absences
 from app.services.rounds.files import RoundFiles, reported
 from app.services.rounds.gathering import gather
@@ -134,7 +134,7 @@ class RoundEngine:
                     return await self._ledger.planned(lease, value, model, selection, fleet)
         except NotEnoughClients:
             raise
-        except (SelectionInfeasible, UnknownStrategy, AgentFailed, NotFound) as error:
+        except (*NO_SELECTION, AgentFailed, NotFound) as error:
             return await self._ledger.abandoned(lease, value, str(error))
         except Invalid as error:  # a parameter that the strategy has had once
             return await self._ledger.abandoned(lease, value, f"{error.pointer} {error}")
@@ -273,6 +273,8 @@ class RoundEngine:
             policy,
             value.seed,
             losses=newest_losses(past),
+            training_id=training.id,
+            patience=max(0.0, value.deadline_at - self._clock.now()),
         )
         return fleet, selection
 
