@@ -23,6 +23,9 @@ Words = npt.NDArray[np.uint32]
 Parameters = Mapping[str, npt.NDArray[Any]]
 
 SIZE = 32  # a power of two: a bucket is the low bits of a hash
+# The square of a sketch's length is 1 on average, whatever the update. One that was made to fit the hashes could be
+# much longer, and make all others look alike.
+LONGEST = 2.0
 BLOCK = 1 << 16  # elements at a time: what they take stays in the processor's cache
 MATRIX = 2  # dimensions
 
@@ -49,7 +52,9 @@ def sketch(
             done += len(old)
     if not 0 < square < np.inf:
         return None
-    return tuple((folded / np.sqrt(square)).tolist())
+    folded /= np.sqrt(square)
+    folded *= min(1.0, LONGEST / max(float(np.sqrt((folded * folded).sum())), LONGEST))
+    return tuple(folded.tolist())
 
 
 def averaged(mean: Sequence[float], rounds: int, newest: Sequence[float]) -> tuple[float, ...]:

@@ -6,8 +6,10 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.domain.selection.sketches import BLOCK, SIZE, averaged, last_layer, sketch, skew_of_sketches
+from app.domain.selection.sketches import BLOCK, LONGEST, SIZE, averaged, last_layer, sketch, skew_of_sketches
 from tests.domain.worlds import candidates, pool
 
 Floats = npt.NDArray[np.float64]
@@ -208,3 +210,32 @@ def test_sketches_count_also_where_nobody_reports_any_skew(distribution: Sequenc
 def test_names_in_the_digits_of_any_writing_have_an_order() -> None:
     names = {"٣": (1,), "w": (1,), "1": (1,), "²": (1,), "": (1,)}
     assert sorted(last_layer(model(**names))) == ["", "1", "w", "²", "٣"]
+
+
+def test_an_update_that_fits_the_hashes_has_no_longer_a_sketch_than_others() -> None:
+    # of 1024 values about 32 come to each bucket: with the signs of the hashes they add up, to about 5.7 of length 1
+    before = np.zeros((32, 32))
+    signs = np.zeros(1024)
+    for place in range(1024):
+        after = before.copy()
+        after.reshape(-1)[place] = 1.0
+        found = sketch({"w": before}, {"w": after})
+        assert found is not None
+        signs[place] = sum(found)
+    fitting = sketch({"w": before}, {"w": signs.reshape(32, 32)})
+    assert fitting is not None
+    assert np.linalg.norm(fitting) == pytest.approx(LONGEST)
+    for seed in range(20):
+        drawn = sketch({"w": before}, {"w": np.random.default_rng(seed).standard_normal((32, 32))})
+        assert drawn is not None
+        assert np.linalg.norm(drawn) < LONGEST
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=4, max_size=40))
+def test_a_sketch_is_finite_and_short_whatever_the_numbers(moved: list[float]) -> None:
+    after = np.array(moved).reshape(1, -1)
+    found = sketch({"w": np.zeros_like(after)}, {"w": after})
+    if found is not None:
+        assert np.linalg.norm(found) <= LONGEST * (1 + 1e-9)
+        mean = averaged(averaged(found, 1, found), 10**9, [-value for value in found])
+        assert np.isfinite(mean).all()

@@ -1,0 +1,32 @@
+"""One client that claims to have more data than all others together: it neither makes the model nor the measurement."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.agent import EvaluateResult, Parameters, Task
+from tests.planes import Adder, plane
+from tests.services.courses import statuses
+
+
+class Liar(Adder):
+    """Claims 10^12 examples, goes its own way, and says that the model is all but perfect."""
+
+    def __init__(self) -> None:
+        super().__init__(5.0, examples=10**12)
+
+    def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
+        return replace(super().evaluate(parameters, task), accuracy=0.999999)
+
+
+async def test_one_of_ten_has_three_tenths_of_the_weight_at_most(database_url: str, tmp_path: Path) -> None:
+    trainers: dict[str, Adder] = {f"honest-{number}": Adder(1.0) for number in range(9)} | {"liar": Liar()}
+    async with plane(tmp_path, database_url, trainers) as running:
+        training_id = await running.create(target_accuracy=0.963)
+        value = await running.run_round(training_id)
+        assert set(statuses(value).values()) == {"received"}
+        # 0.7 * 1 + 0.3 * 5; nine say 0.22 of it
+        assert await running.weight(training_id) == pytest.approx(2.2)
+        assert value.average_accuracy == pytest.approx(0.7 * 0.22 + 0.3 * 0.999999)
+        assert (await running.system.trainings.get(training_id)).status == "paused"  # and not completed
