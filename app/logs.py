@@ -5,12 +5,16 @@ What is bound with ``structlog.contextvars`` (request, training and round ids) i
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
 
+from app.domain.text import escaped
 from app.repeats import RepeatCounter
 from app.settings import LogSettings
 
+LONGEST_TRACEBACK = 20_000  # characters
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -22,10 +26,10 @@ def configure(settings: LogSettings) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
+        structlog.processors.format_exc_info,
     ]
     renderer: structlog.typing.Processor
     if settings.format == "json":
-        shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
         # Not the default's tracebacks: they show every local variable, agents' tokens among them.
@@ -34,7 +38,7 @@ def configure(settings: LogSettings) -> None:
         )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, without_controls, renderer],
     )
     handler = RepeatCounter(sys.stderr)
     handler.setFormatter(formatter)
@@ -57,3 +61,19 @@ def configure(settings: LogSettings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def without_controls(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what a terminal would obey, in every text of a line: no text that came from outside can forge another.
+
+    The lines of a traceback are indented, since the message of an exception may hold some more.
+    """
+    for name, value in line.items():
+        if not isinstance(value, str):
+            continue
+        if name == "exception":
+            lines = value[-LONGEST_TRACEBACK:].splitlines()
+            line[name] = "\n".join(f"  {escaped(part, LONGEST_TRACEBACK)}" for part in lines)
+        else:
+            line[name] = escaped(value)
+    return line

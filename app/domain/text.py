@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 SHOWN = 300  # characters of a reason
+LONGEST = 4000  # characters of a text that people read, whatever it is
 
 
 def plain(text: str, limit: int = SHOWN) -> str:
@@ -40,3 +41,11 @@ def listed(reasons: Iterable[tuple[str, str]]) -> str:
 def moment(instant: float) -> str:
     """An instant (unix seconds) as a reader of a message sees it, in UTC."""
     return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def escaped(text: str, limit: int = LONGEST) -> str:
+    r"""The text with an escape such as ``\x1b`` for whatever does not print, and cut to about `limit` characters."""
+    start = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    if start.isprintable():
+        return start
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in start)

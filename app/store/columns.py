@@ -14,9 +14,7 @@ from sqlalchemy import Dialect, Double, Text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.types import TypeDecorator
 
-from app.domain.text import plain
-
-LONGEST = 2000  # characters of a text that people read
+from app.domain.text import LONGEST, plain
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _REFUSED = {"22", "23"}  # data exception, integrity constraint violation

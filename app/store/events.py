@@ -12,8 +12,7 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.text import plain
-from app.store.columns import LONGEST
+from app.domain.text import LONGEST, plain
 from app.store.tables import events
 
 _LOCK = 7_261_904_404  # any number that nobody else uses

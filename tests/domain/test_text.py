@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.text import SHOWN, listed, moment, plain
+from app.domain.text import LONGEST, SHOWN, escaped, listed, moment, plain
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,24 @@ def test_a_list_of_reasons_is_short_whatever_they_are() -> None:
 
 def test_a_moment_is_told_in_utc() -> None:
     assert moment(1_700_000_000.75) == "2023-11-14 22:13:20 UTC"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("größer als 3 µm", "größer als 3 µm"),
+        ("a\x1b[2J\r\nb", "a\\x1b[2J\\r\\nb"),
+        ("\u202e\ud800\0", "\\u202e\\ud800\\x00"),
+        ("x" * 4001, "x" * 3999 + "…"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+@given(st.text(st.characters()))
+def test_any_text_can_be_printed_once_it_is_escaped(text: str) -> None:
+    shown = escaped(text)
+    assert shown.isprintable()
+    assert len(shown) <= 10 * LONGEST
+    assert escaped(shown) == shown

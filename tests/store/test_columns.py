@@ -12,8 +12,8 @@ from sqlalchemy import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.rounds import Participation
-from app.domain.text import plain
-from app.store.columns import LONGEST, refuses, to_json
+from app.domain.text import LONGEST, plain
+from app.store.columns import refuses, to_json
 from app.store.database import Database, in_a_line, is_outage
 from app.store.tables import events
 from app.wire.tasks import MOST_EXAMPLES

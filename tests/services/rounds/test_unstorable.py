@@ -1,19 +1,25 @@
 """What no database can store fails alone, with a reason: it takes nothing along, and nothing is tried for ever."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from app.domain.rounds import Participation, Round
+from app.domain.text import SHOWN
 from app.services.dispatch import TaskRun
 from app.services.rounds.files import RoundFiles
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
-from app.wire.tasks import LARGEST_LOSS, TaskResult
+from app.wire.codec import encode
+from app.wire.tasks import LARGEST_LOSS, TaskResult, result_metadata
 from tests.planes import Adder, Plane, plane, policy
+from tests.services.courses import parts, statuses
+from tests.services.rounds.foreign import CODES, INT8, RESULT, STEP, Foreign, join
 from tests.store.samples import a_round
 
 GOOD = {"num_examples": 10, "loss": 1.0, "accuracy": 0.5}
@@ -104,3 +110,41 @@ async def test_the_largest_losses_end_no_training(database_url: str, tmp_path: P
         training_id = await running.create()
         for _ in range(2):
             assert (await running.run_round(training_id)).status == "completed"
+
+
+EVIL = "w\0\x1b[2J\r\n\u202e\U000e0001"
+SAYING: dict[str, bytes] = {
+    "a scale's name": encode(
+        CODES,
+        result_metadata(RESULT) | {"update_encoding": json.dumps({"name": "int8", "scales": {EVIL: -1.0}})},
+    ),
+    "a name of many scales": encode(
+        CODES, result_metadata(RESULT) | {"update_encoding": json.dumps({"name": "int8", "scales": {EVIL: 1.0}})}
+    ),
+    "half a character in a scale's name": encode(
+        CODES, result_metadata(RESULT) | {"update_encoding": '{"name": "int8", "scales": {"\\ud800": -1.0}}'}
+    ),
+    "a tensor's name": encode({EVIL: np.zeros(3, np.float32)}, result_metadata(RESULT)),
+    "a long name": encode({"w" * 256: np.zeros(3, np.float32)}, result_metadata(RESULT)),
+    "an encoding's name": encode(CODES, result_metadata(RESULT) | {"update_encoding": json.dumps({"name": EVIL})}),
+    "a field's name": encode(CODES, {"result": json.dumps({EVIL: 1})}),
+    "an integer of many digits": encode(CODES, {"result": '{"num_examples": 1' + "0" * 5000 + "}"}),
+    "a number beyond the floats": encode(CODES, {"result": '{"num_examples": 1, "loss": 1e999, "accuracy": 1}'}),
+}
+
+
+@pytest.mark.parametrize("body", SAYING.values(), ids=SAYING.keys())
+async def test_what_an_agent_writes_is_shown_as_one_line_and_harms_nobody(
+    database_url: str, tmp_path: Path, body: bytes
+) -> None:
+    async with plane(tmp_path, database_url, {"good": Adder(STEP), "bad": Adder()}) as running:
+        join(running, "bad", Foreign(lambda *_: (body, {})))
+        training_id = await running.create(uploads=INT8, round_policy=policy(quorum=0.5), evaluation_clients=0)
+        value = await running.run_round(training_id)
+        assert (value.status, statuses(value)) == ("completed", {"good": "received", "bad": "rejected"})
+        async with running.system.db.read() as tx:
+            told = await tx.events.after(0, training_id=training_id, limit=100)
+    reason = parts(value)["bad"].reason or ""
+    assert reason.isprintable()
+    assert 0 < len(reason) <= SHOWN
+    assert reason in {event.data.get("reason") for event in told}
