@@ -9,10 +9,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
-PLAIN_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+# Controls, line breaks, and marks that turn the direction of writing.
+_UNPRINTED = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+PLAIN_PATTERN = rf"^[^{_UNPRINTED}]*$"
 URL_PATTERN = r"^https?://[\x21-\x7e]+$"
 KEY_PATTERN = r"^[\x21-\x7e]+$"
-TAG_PATTERN = r"^[^\x00-\x1f\x7f:]+:[^\x00-\x1f\x7f]*$"
+TAG_PATTERN = rf"^[^{_UNPRINTED}:]+:[^{_UNPRINTED}]*$"
 PATTERN_RULES = {
     ID_PATTERN: "should be 1 to 64 of the characters A-Z a-z 0-9 . _ -",
     PLAIN_PATTERN: "should hold no control characters",

@@ -90,7 +90,8 @@ NO_MODELS = [
     (file({"w": tensor(1), "w2": {}}, b"\0" * 4), ""),
     (encode({"w": np.array([1, np.nan], np.float32)}), "/w"),
     (encode({"a/b~c": np.array(np.inf)}), "/a~1b~0c"),
-    (file({"\ud800": tensor(1)}, np.float32(np.nan).tobytes()), "/?"),
+    (file({"\ud800": tensor(1)}, np.float32(np.nan).tobytes()), ""),
+    (encode({"w\0": np.array(np.nan)}), "/w\0"),
 ]
 
 

@@ -143,7 +143,7 @@ class Participants:
             came = await self._measured(phase, client, run)
         except MemoryError:
             came = Evaluation(client_id=client.id, status="failed", reason=NO_MEMORY)
-        finally:
+        if came.status != "received":
             await phase.drop(client.id)
         ended[client.id] = replace(
             came,
