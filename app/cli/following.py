@@ -89,8 +89,8 @@ def watch(
 
 
 def _follow(api: Connection, training_id: str, *, as_json: bool) -> None:
-    """Print each round once as it ends, then how the training ended."""
-    shown = 0
+    """Print each round once as it ends, what holds the training up meanwhile, then how it ended."""
+    shown, known = 0, None
     while True:
         training = api.call("GET", f"/v1/trainings/{training_id}")
         rounds = api.call("GET", f"/v1/trainings/{training_id}/rounds")["items"]
@@ -100,6 +100,10 @@ def _follow(api: Connection, training_id: str, *, as_json: bool) -> None:
                 typer.echo(json.dumps(item) if as_json else _line(item))
         if training["status"] in STOPPED:
             break
+        progress = training.get("progress")
+        if progress != known and not as_json and progress is not None and progress["reason"] is not None:
+            typer.echo(f"{progress['state']} since {progress['since']}: {progress['reason']}")
+        known = progress
         time.sleep(POLL_SECONDS)
     typer.echo(json.dumps(training) if as_json else _conclusion(training))
     if training["status"] != "completed":

@@ -170,13 +170,24 @@ class Coordinator:
                 log.exception("driving failed", again_in=pause)
             else:
                 raise
-            with self._outage.tolerated():
-                await self._interruptions.meet(lease, error, in_a_row=setbacks.in_a_row, lost=now - setbacks.since)
+            await self._record(lease, error, in_a_row=setbacks.in_a_row, lost=now - setbacks.since)
             await self._clock.sleep(pause)
         else:
             setbacks.end()
             self._interruptions.over(lease.training_id)
         return True
+
+    async def _record(self, lease: Lease, error: Exception, *, in_a_row: int, lost: float) -> None:
+        """Record an interruption. Where that fails too, the next try of the round is the next try of this."""
+        try:
+            await self._interruptions.meet(lease, error, in_a_row=in_a_row, lost=lost)
+        except Fenced:
+            raise
+        except Exception as problem:
+            if is_outage(problem):
+                self._outage.meet(problem)
+            else:
+                log.exception("an interruption could not be recorded")
 
     async def _holds(self, lease: Lease) -> bool:
         async with self._db.glance() as tx:
