@@ -176,7 +176,7 @@ def _outcome(entry: Entry, request: Request) -> ASGIApp:
             zstd = accepts_zstd(request.headers.get("accept-encoding", ""))
             return CompressedResponse(entry.payload) if zstd else ParametersResponse(entry.payload)
         case "failed":
-            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, entry.failure)
+            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, entry.failure, broken_trainer=entry.broken)
         case "cancelled":
             raise Problem(HTTPStatus.GONE, f"task {entry.task.id!r} was cancelled")
     return _RUNNING

@@ -15,17 +15,29 @@ from app.wire.compression import ZSTD, compressed
 _CHUNK = 256 * 1024  # bytes that are copied at a time; below it, a whole answer goes out in one write
 
 
-class Problem(Exception):
-    """An answer that is an error; raised where it is found, sent as ``application/problem+json``."""
+BROKEN_TRAINER = "urn:tcsfeel:problem:broken-trainer"
 
-    def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> None:
+
+class Problem(Exception):
+    """An answer that is an error; raised where it is found, sent as ``application/problem+json``.
+
+    `broken_trainer`: it is a mistake in the trainer, which no other try of the same task can mend.
+    """
+
+    def __init__(
+        self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None, *, broken_trainer: bool = False
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
+        self.broken_trainer = broken_trainer
 
     def response(self) -> Response:
-        body = {"type": "about:blank", "title": self.status.phrase, "status": self.status, "detail": self.detail}
+        body: dict[str, object] = {"type": "about:blank", "title": self.status.phrase}
+        if self.broken_trainer:
+            body = {"type": BROKEN_TRAINER, "title": "The trainer is broken", "retry": False}
+        body |= {"status": self.status, "detail": self.detail}
         return Response(json.dumps(body), self.status, self.headers, "application/problem+json")
 
 

@@ -48,6 +48,9 @@ TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
 }  # None: forgotten
 
 _MAX_REASON = 300
+MISTAKES = (BrokenResult, TypeError, AttributeError, NameError, ImportError, NotImplementedError)
+"""What a trainer raises because of how it is written: the same task would fail in the same way."""
+
 _log = logging.getLogger(__name__)
 _no_longer_wanted: ContextVar[threading.Event | None] = ContextVar("no_longer_wanted", default=None)
 
@@ -60,13 +63,17 @@ def task_cancelled() -> bool:
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """One task and what became of it. `payload` is there when done, `failure` when failed."""
+    """One task and what became of it. `payload` is there when done, `failure` when failed.
+
+    `broken` says that the failure is a mistake in the trainer, which would come again.
+    """
 
     task: Task
     expires_at: float
     state: State = "running"
     payload: Payload | None = None
     failure: str = ""
+    broken: bool = False
     unwanted: threading.Event = field(default_factory=threading.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -76,6 +83,7 @@ class _Outcome:
     event: Event
     update: Update | None = None
     failure: str = ""
+    broken: bool = False
 
 
 class TaskTable:
@@ -182,7 +190,7 @@ class TaskTable:
                 del self._entries[entry.task.id]
             return
         entry.state = state
-        entry.failure = outcome.failure
+        entry.failure, entry.broken = outcome.failure, outcome.broken
         if outcome.update is not None:
             entry.payload = outcome.update.payload
             if outcome.update.lost is not None:
@@ -219,7 +227,8 @@ class TaskTable:
                 update = Update(evaluate_payload(measured, self._clock() - started))
         except BaseException as error:  # noqa: BLE001  (it is third-party code; see above)
             _log.warning("task %s failed", entry.task.id, exc_info=error, extra={"task_id": entry.task.id})
-            return _Outcome("raised", failure=one_line(error))
+            failure = " ".join(str(error).split())[:_MAX_REASON] if isinstance(error, BrokenResult) else one_line(error)
+            return _Outcome("raised", failure=failure, broken=isinstance(error, MISTAKES))
         else:
             return _Outcome("returned", update)
         finally:

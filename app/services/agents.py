@@ -18,6 +18,7 @@ import structlog
 
 from app.domain.clients import Profile
 from app.domain.text import plain
+from app.services.complaints import MOST_BYTES, Complaint, may_pass, read_complaint
 from app.services.connections import BROKEN, AgentTransport, describe
 from app.services.turns import Turns
 from app.settings import AgentSettings
@@ -30,7 +31,6 @@ log = structlog.get_logger(__name__)
 Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
 
 _SENT_BYTES = 1 << 20  # of a body in one turn: what the system takes of it at once is some 0.3 ms
-_PROBLEM_BYTES = 2_000
 _ANSWERS: dict[int, Answer] = {
     200: "result",
     202: "working",
@@ -45,10 +45,14 @@ _MAX_RETRY_AFTER = 3600.0
 
 
 class AgentFailed(Exception):
-    """A call that counts against a client: it could not be reached, was too slow, or answered nonsense."""
+    """A call that counts against a client: it could not be reached, was too slow, or answered nonsense.
 
-    def __init__(self, reason: str) -> None:
+    `passing` says whether another try may come out otherwise.
+    """
+
+    def __init__(self, reason: str, *, passing: bool = True) -> None:
         super().__init__(plain(reason))
+        self.passing = passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Reply:
         coding: the content coding that it is in.
         seconds: how long the body took to come in.
         detail: what an agent said of an exception in its trainer.
+        passing: whether another try may come out otherwise.
         retry_after: seconds after which a busy agent wants to be asked again.
     """
 
@@ -68,6 +73,7 @@ class Reply:
     coding: str = IDENTITY
     seconds: float = 0.0
     detail: str = ""
+    passing: bool = True
     retry_after: float | None = None
 
 
@@ -98,7 +104,8 @@ class AgentCaller:
         """Fetch initial parameters into `store`. Raises `AgentFailed`."""
         async with self._call("GET", profile, "/model") as response:
             if response.status_code != httpx.codes.OK:
-                raise AgentFailed(f"GET /model answered {response.status_code}")
+                complaint = await self._complaint(response)
+                raise AgentFailed(f"GET /model answered {response.status_code}: {complaint.text}".removesuffix(": "))
             return await self._receive(response, store, IDENTITY)
 
     async def hand_over(
@@ -193,11 +200,15 @@ class AgentCaller:
         if status in _ANSWERS:
             return Reply(_ANSWERS[status], retry_after=_retry_after(response))
         if status == httpx.codes.INTERNAL_SERVER_ERROR:
-            return Reply("raised", detail=await self._problem(response))
+            complaint = await self._complaint(response)
+            return Reply("raised", detail=complaint.text, passing=complaint.passing)
         if status < httpx.codes.BAD_REQUEST:
             phrase = httpx.codes.get_reason_phrase(status)
-            raise AgentFailed(f"answered {status} {phrase}".rstrip() + f", expected {_EXPECTED}")
-        raise AgentFailed(f"answered {status}: {await self._problem(response)}")
+            reason = f"answered {status} {phrase}".rstrip() + f", expected {_EXPECTED}"
+        else:
+            complaint = await self._complaint(response)
+            reason = f"answered {status}: {complaint.text}".removesuffix(": ")
+        raise AgentFailed(reason, passing=may_pass(status))
 
     async def _body(self, response: httpx.Response) -> AsyncIterator[bytes]:
         async for chunk in response.aiter_raw():
@@ -209,31 +220,30 @@ class AgentCaller:
     ) -> StoredFile:
         most = self._max_bytes if limit is None else min(limit, self._max_bytes)
         if (coding := _coding(response)) not in {IDENTITY, accept}:
-            raise AgentFailed(f"answered with Content-Encoding {coding[:32]!r}, which is not accepted")
+            reason = f"answered with Content-Encoding {coding[:32]!r}, which is not accepted"
+            raise AgentFailed(reason, passing=False)
         try:
             return await store.receive(self._body(response), most)
         except FileTooLarge as error:
-            raise AgentFailed(f"sent a body of more than {error.limit} bytes") from error
+            raise AgentFailed(f"sent a body of more than {error.limit} bytes", passing=False) from error
 
-    async def _problem(self, response: httpx.Response) -> str:
-        """The start of an error's body, as one line of plain text, without the token if the agent repeats it.
+    async def _complaint(self, response: httpx.Response) -> Complaint:
+        """What an error's body says.
 
         It is what came in as little time as a connection may take. The status counts without it.
         """
         if (coding := _coding(response)) != IDENTITY:
-            return f"a body in Content-Encoding {coding[:32]!r}, which is not accepted"
+            return Complaint(f"a body in Content-Encoding {coding[:32]!r}, which is not accepted")
         text = bytearray()
         with contextlib.suppress(*BROKEN):  # among them the time's end
             async with self._soon():
                 async for piece in response.aiter_raw():
-                    text += piece[: _PROBLEM_BYTES - len(text)]
-                    if len(text) >= _PROBLEM_BYTES:
+                    text += piece[: MOST_BYTES - len(text)]
+                    if len(text) >= MOST_BYTES:
                         break
                     await self._turns.take()
-        printable = "".join(letter if letter.isprintable() else " " for letter in text.decode("utf-8", "replace"))
         token = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-        line = " ".join(printable.split())
-        return (line.replace(token, "<token>") if token else line)[:300]
+        return read_complaint(bytes(text), token)
 
 
 class _Payload:

@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
-from app.agent import Agent, FitResult, Parameters
+from app.agent import Agent, BrokenResult, FitResult, Parameters
 from app.wire.codec import MEDIA_TYPE, decode
 from app.wire.compression import decompressed
 from tests.agent.calling import BODY, TASK, client, problem
@@ -39,6 +40,28 @@ async def test_a_trainer_that_raises_is_a_500_without_its_traceback() -> None:
         assert detail == "ValueError: only 3 of 10 labels"
         assert problem(await http.put(TASK, content=BODY), 500) == detail
         assert problem(await http.get("/model"), 500) == detail
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (TypeError("'NoneType' object is not iterable"), "TypeError: 'NoneType' object is not iterable"),
+        (NameError("name 'tirch' is not defined"), "NameError: name 'tirch' is not defined"),
+        (BrokenResult("fit must return a FitResult, not tuple"), "fit must return a FitResult, not tuple"),
+    ],
+)
+async def test_a_mistake_in_a_trainer_is_told_from_a_failure_that_may_pass(error: Exception, detail: str) -> None:
+    async with client(Agent(RaisingTrainer(error))) as http:
+        await http.put(TASK, content=BODY)
+        answer = await http.get(TASK, params={"wait": 60})
+        assert answer.status_code == 500
+        assert answer.json() == {
+            "type": "urn:tcsfeel:problem:broken-trainer",
+            "title": "The trainer is broken",
+            "status": 500,
+            "detail": detail,
+            "retry": False,
+        }
 
 
 async def test_a_trainer_that_writes_into_its_parameters_is_told_so() -> None:
