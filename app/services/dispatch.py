@@ -189,11 +189,12 @@ class Dispatcher:
             except AgentFailed as error:
                 run.reason = str(error)
                 await self._breakers.fail(client_id, assignment.failure(run.reason))
+                passing = error.passing
             else:
                 run.reason = None
                 return
             known, waited = False, True
-            if not (await self._breakers.admits(client_id) and budget.spend(max(1, run.attempts))):
+            if not (passing and await self._breakers.admits(client_id) and budget.spend(max(1, run.attempts))):
                 return
             await self._clock.sleep(pause(max(1, run.attempts), self._rng))
 
@@ -232,7 +233,7 @@ class Dispatcher:
                     return reply.file
                 case "raised":
                     await self.forget(assignment.client, assignment.task.id)  # so that the next try trains again
-                    raise AgentFailed(f"its trainer failed: {reply.detail}")
+                    raise AgentFailed(f"its trainer failed: {reply.detail}", passing=reply.passing)
                 case "cancelled":
                     raise AgentFailed("the agent cancelled the task")
                 case "unknown":

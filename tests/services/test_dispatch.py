@@ -146,7 +146,7 @@ async def test_a_run_that_is_called_off_tells_what_it_did(bench: Benches, counts
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert (b.run.attempts, b.run.bytes_sent, b.run.file) == (2, 2 * SIZE, None)
-        assert b.run.reason == "answered 503: "
+        assert b.run.reason == "answered 503"
         assert (await b.breaker()).consecutive_failures == 1  # our own cancellation is not the client's fault
     assert counts.registry.get_sample_value("federated_tasks_in_flight") == 0
 

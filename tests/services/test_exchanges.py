@@ -85,10 +85,10 @@ ANSWERS: dict[str, tuple[bytes, bytes, str]] = {
     "chunks without end": (CHUNKED, b"10000\r\n" + b"x" * 65536 + b"\r\n", TOO_LARGE),
     "crumbs without end": (CHUNKED, b"1\r\nx\r\n", "sent its body in pieces of less than 16 bytes"),
     "a length beyond the limit": (OK + b"Content-Length: 9999999999\r\n\r\n", b"x", TOO_LARGE),
-    "an error without end": (b"HTTP/1.1 503 No\r\n\r\n", b"x", "answered 503: " + "x" * 300),
-    "an error in crumbs": (NO_CHUNKED, b"1\r\nx\r\n", "answered 503: " + "x" * 300),
+    "an error without end": (b"HTTP/1.1 503 No\r\n\r\n", b"x", "answered 503" + "x" * 300),
+    "an error in crumbs": (NO_CHUNKED, b"1\r\nx\r\n", "answered 503" + "x" * 300),
     "an error that is cut": (b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nbusy", b"", "answered 503: busy"),
-    "an error that is no HTTP": (NO_CHUNKED + b"x", b"", "answered 503: "),
+    "an error that is no HTTP": (NO_CHUNKED + b"x", b"", "answered 503"),
     "a bomb in an error": (
         answer(503, gzip.compress(bytes(1 << 24)), b"Content-Encoding: gzip"), b"",
         "answered 503: a body in Content-Encoding 'gzip', which is not accepted",

@@ -3,12 +3,13 @@
 import random
 
 import httpx
+import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.retries import RetryBudget
 from app.services.dispatch import TaskRun
 from app.store.database import Database
-from tests.services.bench import OK, SIZE, Benches
+from tests.services.bench import OK, SIZE, Benches, Step
 from tests.services.fakes import FAILURE, profile
 from tests.store.samples import client
 
@@ -38,7 +39,7 @@ async def test_jitter_is_drawn(bench: Benches) -> None:
 async def test_there_are_three_tries(bench: Benches) -> None:
     async with bench(503, 503, 503) as b:
         run = await b.go()
-        assert (run.file, run.attempts, run.reason) == (None, 3, "answered 503: ")
+        assert (run.file, run.attempts, run.reason) == (None, 3, "answered 503")
         assert b.script.calls == ["PUT"] * 3
         assert (await b.breaker()).state == "open"
 
@@ -81,7 +82,7 @@ async def test_no_retry_goes_out_when_the_breaker_opens_in_the_pause_before_it(b
         b.clock.meanwhile = lambda: _open(b.db)
         run = await b.go()
         assert b.script.calls == ["PUT"]
-        assert (run.attempts, run.bytes_sent, run.reason) == (1, SIZE, "answered 503: ")
+        assert (run.attempts, run.bytes_sent, run.reason) == (1, SIZE, "answered 503")
 
 
 async def test_a_task_is_not_polled_any_more_once_the_breaker_has_opened(bench: Benches) -> None:
@@ -138,7 +139,7 @@ async def test_a_client_that_is_removed_while_its_task_runs_ends_it(bench: Bench
 
         b.script.before = remove
         run = await b.go()
-        assert (run.attempts, run.reason) == (1, "answered 503: ")
+        assert (run.attempts, run.reason) == (1, "answered 503")
 
 
 async def test_a_trainer_that_raised_is_made_to_train_again(bench: Benches) -> None:
@@ -170,3 +171,35 @@ async def _open(db: Database) -> None:
     """As another replica does."""
     async with db.begin() as tx:
         await tx.clients.put(client("a", profile=profile(), breaker=Breaker(state="open", retry_at=9e9, openings=1)))
+
+
+BROKEN = (500, b'{"type": "urn:x", "detail": "fit must return a FitResult, not tuple", "retry": false}')
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (BROKEN, "its trainer failed: fit must return a FitResult, not tuple"),
+        ((422, b'{"detail": "no tensor of mine"}'), "answered 422: no tensor of mine"),
+        ((401, b"who are you?"), "answered 401: who are you?"),
+        (413, "answered 413"),
+        (501, "answered 501"),
+        (204, "answered 204 No Content, expected 200, 202, 404, 409, 410, 429 or 500"),
+        ((200, b"", {"Content-Encoding": "gzip"}), "answered with Content-Encoding 'gzip', which is not accepted"),
+    ],
+)
+async def test_what_no_repeat_can_mend_is_not_tried_again(bench: Benches, answer: Step, reason: str) -> None:
+    async with bench(answer, OK) as b:
+        run = await b.go()
+        assert (run.attempts, run.file, run.reason) == (1, None, reason)
+        assert b.script.calls.count("PUT") == 1
+        assert b.budget.left == 10
+        (failure,) = (await b.breaker()).last_failures
+        assert (failure.phase, failure.training_id, failure.round) == ("fit", "t", 1)
+        assert failure.reason == reason
+
+
+@pytest.mark.parametrize("answer", [408, 502, (500, b'{"detail": "out of memory"}'), (500, b"out of memory")])
+async def test_what_may_pass_is_tried_again(bench: Benches, answer: Step) -> None:
+    async with bench(answer, OK) as b:
+        assert ((await b.go()).attempts, b.result()) == (2, b"result")

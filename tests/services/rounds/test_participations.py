@@ -61,6 +61,16 @@ async def test_a_trainer_that_raises_is_tried_again_and_then_fails(sqlite_url: s
         assert (client.rounds_selected, client.rounds_completed) == (1, 0)
 
 
+async def test_a_mistake_in_a_trainer_is_not_tried_again_and_is_told_in_words(sqlite_url: str, tmp_path: Path) -> None:
+    trainers = {name: Adder() for name in "abc"}
+    trainers["a"].fit = lambda _parameters, _task: (1, 2)  # type: ignore[method-assign,assignment,return-value]  # broken
+    async with plane(tmp_path, sqlite_url, trainers) as running:
+        value = await running.run_round(await running.create(round_policy=policy(quorum=0.5)))
+        part = parts(value)["a"]
+        assert (part.status, part.attempts) == ("failed", 1)
+        assert part.reason == "its trainer failed: fit must return a FitResult, not tuple"
+
+
 async def test_stragglers_are_waited_for_only_for_the_grace_period(sqlite_url: str, tmp_path: Path) -> None:
     clock = FakeClock()
     trainers = {name: Adder(1.0) for name in "abcd"}
