@@ -7,20 +7,24 @@ straight from the bytes; both happen in a thread.
 import json
 import re
 from collections.abc import Callable, Collection
+from typing import Annotated
 
 import numpy as np
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from app.domain.connectivity import Connectivity
 from app.domain.errors import Invalid
 from app.problems import UnsupportedMediaType
 from app.schemas.connectivity import ConnectivityOut, ReplaceConnectivity
+from app.schemas.fields import STRICT
 from app.wire.codec import MEDIA_TYPE, decode, encode
 from app.wire.errors import WireError
 
 TENSOR = "costs"
 JSON = "application/json"
+
+_CLIENT_IDS: TypeAdapter[list[str]] = TypeAdapter(list[Annotated[str, Field(max_length=64)]], config=STRICT)
 
 Reader = Callable[[bytes], Callable[[Collection[str]], Connectivity]]
 Writer = Callable[[Connectivity], bytes]
@@ -99,9 +103,7 @@ def to_safetensors(value: Connectivity) -> bytes:
 
 def _client_ids(text: str | None) -> list[str]:
     try:
-        ids = json.loads(text or "")
-    except (ValueError, RecursionError):
-        ids = None
-    if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-        raise Invalid("/client_ids", "the metadata must hold `client_ids`, a JSON list of strings")
-    return ids
+        return _CLIENT_IDS.validate_json(text or "")
+    except ValidationError:
+        detail = "the metadata must hold `client_ids`, a JSON list of strings of at most 64 characters"
+        raise Invalid("/client_ids", detail) from None

@@ -19,8 +19,8 @@ import numpy as np
 from app.wire.errors import MalformedParameters, quoted
 
 LENGTH = struct.Struct("<Q")
-MAX_HEADER_BYTES = 1 << 24  # of any file: 256 bytes for each tensor
-MAX_TENSORS = 1 << 16
+MAX_HEADER_BYTES = 1 << 22  # of any file: 256 bytes for each tensor
+MAX_TENSORS = 1 << 14
 MAX_NAME = 256  # characters of a tensor's name, or of a metadata entry's
 MAX_VALUE_BYTES = 1 << 20  # of a metadata entry
 MAX_DIMENSIONS = 64  # numpy's bound

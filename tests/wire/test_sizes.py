@@ -12,7 +12,7 @@ from app.wire.codec import Packed, Parameters, encode, pack, unpack
 from app.wire.compression import ZSTD, compressed, largest
 from app.wire.differences import encode_update
 from app.wire.errors import MalformedParameters
-from app.wire.headers import MAX_NAME, MAX_TENSORS
+from app.wire.headers import MAX_HEADER_BYTES, MAX_NAME, MAX_TENSORS
 from app.wire.sizes import EVALUATION, ROOM, fit_size
 from app.wire.tasks import MOST_EXAMPLES, EncodingName, TaskResult, result_metadata
 
@@ -74,7 +74,7 @@ def test_a_header_beyond_the_models_is_refused_where_the_file_would_have_the_roo
 def test_the_header_of_the_largest_model_there_is_stays_within_what_any_file_may_have() -> None:
     layout = unpack(encode({f"{number:040}": np.zeros(0) for number in range(MAX_TENSORS)}))[0].layout
 
-    assert fit_size(Packed(layout, memoryview(b""))).header_bytes == 1 << 24
+    assert fit_size(Packed(layout, memoryview(b""))).header_bytes == MAX_HEADER_BYTES
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 300_000, 5_000_000])
