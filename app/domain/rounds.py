@@ -90,6 +90,7 @@ class Round:
         waiting_since: since when it waits for clients that can be selected; its deadline does not run meanwhile.
         waited_seconds: the time that was given back to it so far, for such waits and for trouble of the server's own.
         step_failures: how often its current step has ended in an error that nothing foresaw.
+        takeovers: how often its current step was taken over from an owner that had died, or had stood still.
     """
 
     training_id: str
@@ -115,6 +116,7 @@ class Round:
     waiting_since: float | None = None
     waited_seconds: float = 0.0
     step_failures: int = 0
+    takeovers: int = 0
     participations: tuple[Participation, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
 

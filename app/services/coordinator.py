@@ -11,7 +11,7 @@ error is a bug: it is logged and tried again a few times. See `app.services.inte
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 
 import structlog
@@ -29,7 +29,7 @@ from app.services.rounds.opening import begin_round, open_round, prolong
 from app.settings import CoordinatorSettings
 from app.sharing import party
 from app.store.database import Database, in_a_line, is_outage
-from app.store.leases import Fenced, Lease
+from app.store.leases import Claim, Fenced, Lease
 
 RELEASE_SECONDS = 3.0
 
@@ -92,7 +92,7 @@ class Coordinator:
             if claim.previous_owner is not None:
                 self._metrics.lease_takeovers.inc()
                 log.info("training taken over", training=claim.lease.training_id, previous_owner=claim.previous_owner)
-            task = asyncio.create_task(self._own(claim.lease), name=f"training {claim.lease.training_id}")
+            task = asyncio.create_task(self._own(claim), name=f"training {claim.lease.training_id}")
             self._driving.add(task)
             task.add_done_callback(self._done)
         self._last_tick = time.monotonic()
@@ -104,10 +104,11 @@ class Coordinator:
             task.cancel()
         await asyncio.gather(*self._driving, return_exceptions=True)
 
-    async def _own(self, lease: Lease) -> None:
+    async def _own(self, claim: Claim) -> None:
+        lease = claim.lease
         logged = structlog.contextvars.bound_contextvars(training=lease.training_id, fence=lease.fence)
         with logged, party(lease.training_id):
-            work = asyncio.create_task(self._drive(lease))
+            work = asyncio.create_task(self._drive(lease, taken_over=claim.previous_owner is not None))
             keeper = asyncio.create_task(self._keep(lease))
             try:
                 await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
@@ -139,10 +140,12 @@ class Coordinator:
         if training.status == "cancelled" and last:
             await self._engine.call_off(last[0])
 
-    async def _drive(self, lease: Lease) -> None:
+    async def _drive(self, lease: Lease, *, taken_over: bool) -> None:
         """Round after round, as long as the training wants one."""
         setbacks = Setbacks()
         try:
+            if taken_over:
+                await self._record(self._interruptions.taken_over(lease))
             while await self._go_on(lease, setbacks):
                 pass
         except asyncio.CancelledError:
@@ -170,17 +173,18 @@ class Coordinator:
                 log.exception("driving failed", again_in=pause)
             else:
                 raise
-            await self._record(lease, error, in_a_row=setbacks.in_a_row, lost=now - setbacks.since)
+            meeting = self._interruptions.meet(lease, error, in_a_row=setbacks.in_a_row, lost=now - setbacks.since)
+            await self._record(meeting)
             await self._clock.sleep(pause)
         else:
             setbacks.end()
             self._interruptions.over(lease.training_id)
         return True
 
-    async def _record(self, lease: Lease, error: Exception, *, in_a_row: int, lost: float) -> None:
+    async def _record(self, recording: Coroutine[None, None, None]) -> None:
         """Record an interruption. Where that fails too, the next try of the round is the next try of this."""
         try:
-            await self._interruptions.meet(lease, error, in_a_row=in_a_row, lost=lost)
+            await recording
         except Fenced:
             raise
         except Exception as problem:

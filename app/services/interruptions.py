@@ -8,12 +8,14 @@ and in `/readyz`; after a bounded time, or number of tries, the round is given u
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from app.domain.rounds import Round
 from app.domain.text import plain
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.opening import open_round
 from app.services.rounds.progress import ProgressRecord
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.columns import refuses
@@ -21,6 +23,7 @@ from app.store.database import in_a_line, is_outage
 from app.store.leases import Lease
 
 MAX_STEP_FAILURES = 3
+MAX_TAKEOVERS = 10  # of one step: servers may well be killed often, but hardly each time within the same step
 SHORTEST_LIMIT_SECONDS = 60.0  # a training that does not wait for clients still outlasts a restart of the database
 FRESH_SECONDS = 30.0  # interrupted rounds are tried again after 2 s at the latest
 
@@ -76,6 +79,21 @@ class Interruptions:
             return
         why = f"the round cannot be stored: {reason}" if refuses(error) else _hopeless(training, value, reason, lost)
         if why is not None:
+            await self._give_up(lease, value, why)
+
+    async def taken_over(self, lease: Lease) -> None:
+        """Record that a round's owner died or stood still, and give a round up that may be what kills its owners.
+
+        A wait for clients kills nobody, and may well outlast many servers. Raises `Fenced`.
+        """
+        async with self._ledger.owned(lease) as tx:
+            value = await open_round(tx, lease.training_id)
+            if value is None or value.waiting_since is not None:
+                return
+            value = replace(value, takeovers=value.takeovers + 1)
+            await tx.rounds.put(value)
+        if value.takeovers >= MAX_TAKEOVERS:
+            why = f"{value.takeovers} servers in a row died or stood still while the round was {value.status}"
             await self._give_up(lease, value, why)
 
     def over(self, training_id: str) -> None:

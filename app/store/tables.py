@@ -128,6 +128,7 @@ rounds = Table(
     Column("waiting_since", Finite),
     Column("waited_seconds", Finite, nullable=False, server_default="0"),
     Column("step_failures", Integer, nullable=False, server_default="0"),
+    Column("takeovers", Integer, nullable=False, server_default="0"),
     Index("ix_rounds_status", "status"),
 )
 

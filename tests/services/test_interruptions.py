@@ -3,18 +3,22 @@
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from app.clock import Clock
 from app.domain.rounds import Round
+from app.services.interruptions import MAX_TAKEOVERS
 from app.services.readiness import readiness
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
 from app.store.events import Event
+from app.store.tables import trainings
 from tests.clocks import LeapingClock
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, is_idle
@@ -115,6 +119,38 @@ async def test_tries_of_owners_before_count(sqlite_url: str, tmp_path: Path, mon
     assert len(tries) <= 4
 
 
+async def test_a_round_that_costs_server_after_server_is_given_up(database_url: str, tmp_path: Path) -> None:
+    trainer = Adder(1.0)
+    trainer.open.clear()
+    async with plane(tmp_path, database_url, {"a": trainer}, coordinator=LONG) as running:
+        training_id = await running.create(round_policy=policy(max_failed_rounds=1))
+        await running.system.trainings.start(training_id)
+        for lost in range(MAX_TAKEOVERS):
+            await running.drive()
+            await until(partial(_was_taken_over, running, training_id, lost))
+            await _lose_the_owner(running, training_id)
+        await running.drive()
+        await until(lambda: has_status(running, training_id, "failed"))
+        value = await running.round(training_id, 1)
+    assert value.failure_reason == "10 servers in a row died or stood still while the round was training"
+    assert set(trainer.fitted.values()) == {1}, "up to then, each owner asked for the same task"
+
+
+async def test_a_step_forward_forgets_the_owners_that_were_lost(sqlite_url: str, tmp_path: Path) -> None:
+    trainer = Adder(1.0)
+    trainer.open.clear()
+    async with plane(tmp_path, sqlite_url, {"a": trainer}, coordinator=LONG) as running:
+        training_id = await running.create(max_rounds=1)
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(partial(_was_taken_over, running, training_id, 0))
+        await _lose_the_owner(running, training_id)
+        await running.drive()
+        await until(partial(_was_taken_over, running, training_id, 1))
+        trainer.open.set()
+        assert (await running.ended(training_id, 1)).takeovers == 0
+
+
 async def test_an_evaluation_that_cannot_be_done_leaves_the_model(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +184,20 @@ async def test_a_database_that_cannot_be_written_shows_in_the_metrics(sqlite_url
             await until(lambda: _counts(gauge, 0))
     await other.dispose()
     assert "interrupted" in {entry["event"] for entry in logs}
+
+
+async def _was_taken_over(running: Plane, training_id: str, times: int) -> bool:
+    rounds = await running.system.trainings.rounds(training_id, limit=1, before=None)
+    return bool(rounds) and (rounds[0].status, rounds[0].takeovers) == ("training", times)
+
+
+async def _lose_the_owner(running: Plane, training_id: str) -> None:
+    """The owner's lease ends without its doing, and another process will find its name there."""
+    async with running.system.db.begin() as tx:
+        fence = trainings.c.fence + 1
+        of_it = update(trainings).where(trainings.c.id == training_id)
+        await tx.connection.execute(of_it.values(owner="lost", lease_until=0.0, fence=fence))
+    await until(lambda: is_idle(running))
 
 
 async def _counts(gauge: Any, stalled: int) -> bool:

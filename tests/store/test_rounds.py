@@ -47,6 +47,7 @@ FULL = Round(
     waiting_since=NOW + 0.25,
     waited_seconds=0.5,
     step_failures=2,
+    takeovers=3,
     participations=(PART, Participation(client_id="b"), Participation(client_id="a")),
     evaluations=(EVALUATION, Evaluation(client_id="a", status="skipped", reason="it has no held-out examples")),
 )

@@ -113,6 +113,7 @@ class RoundLedger:
                 value,
                 status=next_status(value.status, "planned"),
                 step_failures=0,
+                takeovers=0,
                 plan=selection.plan,
                 goal=goal_count(len(selection.selected), training.config.round_policy),
                 base_model=model,
@@ -150,7 +151,7 @@ class RoundLedger:
         """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
         async with self.owned(lease) as tx:
             value = await self._ending.skip_outstanding(tx, value, "late: the round went on without it", runs)
-            value = replace(value, status=next_status(value.status, "frozen"), step_failures=0)
+            value = replace(value, status=next_status(value.status, "frozen"), step_failures=0, takeovers=0)
             await tx.rounds.put(value)
             await self._progress.moved(tx, value.training_id)
         return value
@@ -174,7 +175,9 @@ class RoundLedger:
         async with self.owned(lease) as tx:
             await tx.removals.check([name for name in (stored.sha256, optimiser_state) if name is not None], since)
             training = await tx.trainings.get(value.training_id)
-            value = replace(value, status=next_status(value.status, "committed"), model=stored.sha256, step_failures=0)
+            value = replace(
+                value, status=next_status(value.status, "committed"), model=stored.sha256, step_failures=0, takeovers=0
+            )
             version = self._version(training.id, value.number, stored, value.base_model)
             await tx.models.add(replace(version, optimiser_state=optimiser_state))
             after = replace(self._progress.moving(training), model=stored.sha256, updated_at=self._clock.now())
