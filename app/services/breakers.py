@@ -35,18 +35,14 @@ class Breakers:
         self._rng = rng
         self._opened: set[str] = set()
 
-    async def admits(self, client_id: str) -> bool:
-        """Whether a further call of a task that was admitted may go out: not once the breaker has opened."""
+    async def look(self, client_id: str) -> Client | None:
+        """The client as it is stored now: whether it may be called, and where it is. None where it was removed."""
         async with self._db.glance() as tx:
-            return any(client.breaker.state != "open" for client in await tx.clients.some([client_id]))
+            return next(iter(await tx.clients.some([client_id])), None)
 
     def seems_open(self, client_id: str) -> bool:
         """Whether this process has opened the breaker last: a reason to look, since others may have changed it."""
         return client_id in self._opened
-
-    async def is_open(self, client_id: str) -> bool:
-        """Whether calls of tasks under way have to stop. A removed client's go on."""
-        return bool(await self.open_among([client_id]))
 
     async def open_among(self, client_ids: Collection[str]) -> frozenset[str]:
         """Those of the clients whose breaker is open."""

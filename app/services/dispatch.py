@@ -6,7 +6,8 @@ again, which costs no retry.
 
 A task was let through by its client's breaker when it was planned, or needed no permit. No call goes out any more once
 the breaker has opened, by this task's failures or by another training's: a breaker that this process has opened is
-known at once, and after every wait the stored one is looked at.
+known at once, and after every wait the stored one is looked at. That look also tells where the agent is by now: one
+that moved is asked at its new address for the task that it has, and a call that failed at the old one is no failure.
 
 A call holds one of the places that all trainings share, a task does not. While a trainer works, only a long poll holds
 one. Where places are scarce, agents answer polls at once, and are asked more rarely. So there is no bound on the
@@ -17,26 +18,23 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 from app.clock import Clock
-from app.domain.breaker import Failure
-from app.domain.clients import Client
+from app.domain.clients import Client, Profile
 from app.domain.retries import MAX_TRIES, RetryBudget, pause
-from app.domain.rounds import excuse
 from app.metrics import Metrics
 from app.services.agents import AgentCaller, AgentFailed, Reply
 from app.services.breakers import Breakers
+from app.services.tasks import Assignment, TaskRun
 from app.services.turns import Turns
 from app.services.watch import Watch
 from app.settings import AgentSettings
 from app.sharing import Places
-from app.store.model_store import ModelStore, StoredFile
-from app.wire.codec import Packed
-from app.wire.compression import IDENTITY
-from app.wire.tasks import EncodingName, Task, task_metadata
+from app.store.model_store import StoredFile
+from app.wire.tasks import task_metadata
 
 MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth
+MOST_MOVES = 3  # of an agent within one task, after each of which it is asked anew
 POLL_PAUSE = 1.0  # where an agent answers a long poll at once
 BUSY_PAUSE = 1.0  # the first; it doubles, since each try may send the model again
 LONGEST_BUSY_PAUSE = 30.0
@@ -48,77 +46,6 @@ class NotCalled(Exception):
 
 class _ShutOut(Exception):
     """The client's breaker has opened since its task was let through."""
-
-
-@dataclass(slots=True)
-class TaskRun:
-    """What happened to one task so far; its owner reads it also when the run is called off.
-
-    Attributes:
-        attempts: how often it was handed over as a new try.
-        bytes_sent: of the bodies that were handed over, every try's.
-        bytes_received: of the results' bodies.
-        resumed: whether an earlier owner may have handed it over, so that the agent is asked first.
-        asked_at: when it was to be handed over, unix seconds; None before.
-        started_at: when the first call of its agent began, unix seconds; None where there was none.
-        file: the result in the spool as it came, once there is one.
-        coding: the content coding that it came in.
-        encoding: the one that an accepted update came in.
-        reason: why there is no result, or why it was not accepted.
-        bandwidth: Mbps at which the result came in, where it was large enough to tell.
-        watch: how long the agent was seen to be at work in the last try.
-        train_seconds: how long the trainer worked, once the result was accepted.
-        quality: `update_quality` of an accepted result.
-        sketch: what an accepted update says of its client's labels, where the client itself says nothing.
-        slow: whether an agent took unusually long to accept the task.
-        excused: whether the server is to blame for a result that is missing.
-    """
-
-    attempts: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    resumed: bool = False
-    asked_at: float | None = None
-    started_at: float | None = None
-    file: StoredFile | None = None
-    coding: str = IDENTITY
-    encoding: EncodingName = "full"
-    reason: str | None = None
-    bandwidth: float | None = None
-    watch: Watch = field(default_factory=Watch)
-    train_seconds: float | None = None
-    quality: float | None = None
-    sketch: tuple[float, ...] | None = None
-    slow: bool = False
-    excused: bool = False
-
-    def seconds(self, now: float) -> float | None:
-        """Seconds from the first call of the agent to `now`, unix seconds; None where there was no call."""
-        return None if self.started_at is None else now - self.started_at
-
-    def excuse(self, now: float) -> str | None:
-        """Why the client is not to blame if there is nothing of it at `now`, unix seconds; None where it is."""
-        return excuse(asked_at=self.asked_at, started_at=self.started_at, answered=self.file is not None, now=now)
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A task for a client, the model that goes with it, and where the result is spooled.
-
-    The result may be in the coding `accept`, and have at most `limit` bytes as it comes.
-    """
-
-    client: Client
-    task: Task
-    model: Packed
-    spool: ModelStore
-    accept: str = IDENTITY
-    limit: int | None = None
-
-    def failure(self, reason: str) -> Failure:
-        """What a client's breaker is told when its task came to nothing."""
-        task = self.task
-        return Failure(phase=task.kind, training_id=task.training_id, round=task.round, reason=reason)
 
 
 class Dispatcher:
@@ -157,10 +84,10 @@ class Dispatcher:
             self._tasks -= 1
         return run
 
-    async def forget(self, client: Client, task_id: str) -> None:
+    async def forget(self, agent: Profile, task_id: str) -> None:
         """Tell the agent that the task's result is stored or no longer wanted."""
         async with self.place():
-            await self._caller.forget(client.profile, task_id)
+            await self._caller.forget(agent, task_id)
 
     @asynccontextmanager
     async def place(self, patience: float | None = None) -> AsyncIterator[None]:
@@ -180,6 +107,7 @@ class Dispatcher:
         """Try until there is a result, or the tries, the budget or the breaker end it."""
         client_id = assignment.client.id
         known = waited = run.resumed
+        moves = 0
         while True:
             try:
                 run.file = await self._once(run, assignment, known=known, waited=waited)
@@ -187,6 +115,9 @@ class Dispatcher:
                 run.reason = run.reason or "its breaker opened"
                 return
             except AgentFailed as error:
+                if moves < MOST_MOVES and await self._has_moved(run, assignment):
+                    known, waited, moves = True, True, moves + 1
+                    continue
                 run.reason = str(error)
                 await self._breakers.fail(client_id, assignment.failure(run.reason))
                 passing = error.passing
@@ -194,24 +125,35 @@ class Dispatcher:
                 run.reason = None
                 return
             known, waited = False, True
-            if not (passing and await self._breakers.admits(client_id) and budget.spend(max(1, run.attempts))):
+            if not passing:
+                return
+            stored = await self._breakers.look(client_id)
+            if stored is None or stored.breaker.state == "open" or not budget.spend(max(1, run.attempts)):
                 return
             await self._clock.sleep(pause(max(1, run.attempts), self._rng))
 
     @asynccontextmanager
-    async def _call(self, run: TaskRun, client_id: str, *, waited: bool) -> AsyncIterator[None]:
-        """Hold a place for one call of a task's agent. Raises `_ShutOut`."""
-        waited = waited or self._places.crowded
+    async def _call(self, run: TaskRun, client: Client, *, waited: bool) -> AsyncIterator[Profile]:
+        """Hold a place for one call of a task's agent, and tell where that is now. Raises `_ShutOut`.
+
+        `waited`: something may have happened elsewhere.
+        """
+        waited = waited or self._places.crowded or self._breakers.seems_open(client.id)
         async with self.place():
-            await self._look(client_id, waited=waited)
+            stored = await self._breakers.look(client.id) if waited else None
+            if stored is not None:  # else nothing is known to have changed, or it was removed: its calls go on
+                if stored.breaker.state == "open":
+                    raise _ShutOut
+                run.profile = stored.profile
             if run.started_at is None:
                 run.started_at = self._clock.now()
-            yield
+            yield run.profile or client.profile
 
-    async def _look(self, client_id: str, *, waited: bool) -> None:
-        """Raise `_ShutOut` where the client may not be called now; `waited`: something may have happened elsewhere."""
-        if (waited or self._breakers.seems_open(client_id)) and await self._breakers.is_open(client_id):
-            raise _ShutOut
+    async def _has_moved(self, run: TaskRun, assignment: Assignment) -> bool:
+        """Whether the client says by now that its agent is somewhere else than where it was called."""
+        called = run.profile or assignment.client.profile
+        stored = await self._breakers.look(assignment.client.id)
+        return stored is not None and (stored.profile.url, stored.profile.auth_token) != (called.url, called.auth_token)
 
     async def _once(self, run: TaskRun, assignment: Assignment, *, known: bool, waited: bool) -> StoredFile:
         """One try: hand over (unless the agent may know the task already), then poll until there is a result."""
@@ -232,7 +174,7 @@ class Dispatcher:
                     run.coding = reply.coding
                     return reply.file
                 case "raised":
-                    await self.forget(assignment.client, assignment.task.id)  # so that the next try trains again
+                    await self.forget(run.profile or assignment.client.profile, assignment.task.id)  # else it stays so
                     raise AgentFailed(f"its trainer failed: {reply.detail}", passing=reply.passing)
                 case "cancelled":
                     raise AgentFailed("the agent cancelled the task")
@@ -253,12 +195,10 @@ class Dispatcher:
     async def _poll(self, run: TaskRun, of: Assignment, *, waited: bool) -> Reply:
         """Wait at the agent, or here where it answers sooner than that, or where places are scarce."""
         loop = asyncio.get_running_loop()
-        async with self._call(run, of.client.id, waited=waited):
+        async with self._call(run, of.client, waited=waited) as agent:
             seconds = 0.0 if self._places.crowded else self._poll_seconds
             asked, began = loop.time(), self._clock.now()
-            reply = await self._caller.poll(
-                of.client.profile, of.task.id, seconds, of.spool, accept=of.accept, limit=of.limit
-            )
+            reply = await self._caller.poll(agent, of.task.id, seconds, of.spool, accept=of.accept, limit=of.limit)
         run.watch.note(reply, began, self._clock.now())
         if reply.answer == "working" and loop.time() - asked < self._poll_seconds / 2:
             await self._clock.sleep(POLL_PAUSE * max(1.0, self._tasks / self._concurrency))
@@ -271,15 +211,13 @@ class Dispatcher:
         size = len(payload[0]) + len(payload[1])
         busy = 0
         while True:
-            async with self._call(run, client.id, waited=waited):
+            async with self._call(run, client, waited=waited) as agent:
                 run.attempts = attempt
                 run.bytes_sent += size
                 self._metrics.count_bytes(client.id, sent=size)
                 asked = self._clock.now()
                 spool, accept, limit = assignment.spool, assignment.accept, assignment.limit
-                reply = await self._caller.hand_over(
-                    client.profile, task.id, payload, spool, accept=accept, limit=limit
-                )
+                reply = await self._caller.hand_over(agent, task.id, payload, spool, accept=accept, limit=limit)
             run.watch.note(reply, asked, self._clock.now())
             if reply.answer != "result":  # which took as long as it trained and sent it
                 run.slow = run.slow or self._clock.now() - asked > self._slow_seconds

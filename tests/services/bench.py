@@ -14,7 +14,8 @@ from app.domain.breaker import Breaker
 from app.domain.retries import RetryBudget
 from app.metrics import Metrics
 from app.services.breakers import Breakers
-from app.services.dispatch import Assignment, Dispatcher, TaskRun
+from app.services.dispatch import Dispatcher
+from app.services.tasks import Assignment, TaskRun
 from app.settings import AgentSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
@@ -40,11 +41,15 @@ class Script:
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
         self.calls: list[str] = []
+        self.urls: list[httpx.URL] = []
+        self.tokens: list[str | None] = []
         self.queries: list[str] = []
         self.before: Callable[[], Awaitable[None]] | None = None
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.calls.append(request.method)
+        self.urls.append(request.url)
+        self.tokens.append(request.headers.get("Authorization", "").removeprefix("Bearer ") or None)
         self.queries.append(request.url.query.decode())
         assert request.url.path == f"/tasks/{TASK.id}"
         if request.method == "DELETE":

@@ -8,7 +8,8 @@ import pytest
 from app.domain.breaker import Breaker
 from app.domain.retries import RetryBudget
 from app.metrics import Metrics
-from app.services.dispatch import MIN_BYTES_FOR_BANDWIDTH, NotCalled, TaskRun
+from app.services.dispatch import MIN_BYTES_FOR_BANDWIDTH, NotCalled
+from app.services.tasks import TaskRun
 from app.store.model_store import StoreUnavailable
 from tests.services.bench import OK, SIZE, TASK, Benches, Step
 
@@ -240,5 +241,5 @@ async def test_who_waits_too_long_for_a_place_is_told(bench: Benches) -> None:
 
 async def test_an_agent_is_told_to_forget(bench: Benches) -> None:
     async with bench(OK) as b:
-        await b.dispatcher.forget(b.assignment.client, TASK.id)
+        await b.dispatcher.forget(b.assignment.client.profile, TASK.id)
         assert b.script.calls == ["DELETE"]

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.retries import RetryBudget
-from app.services.dispatch import TaskRun
+from app.services.tasks import TaskRun
 from app.store.database import Database
 from tests.services.bench import OK, SIZE, Benches, Step
 from tests.services.fakes import FAILURE, profile

@@ -14,8 +14,8 @@ from app.clock import Clock
 from app.domain.rounds import OUTSTANDING, Round, RoundEvent, convergence_speed, next_status
 from app.domain.trainings import Training
 from app.metrics import Metrics
-from app.services.dispatch import TaskRun
 from app.services.rounds.record import TrackRecord
+from app.services.tasks import TaskRun
 from app.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)

@@ -20,12 +20,12 @@ from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next
 from app.domain.selection.types import Selection
 from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
-from app.services.dispatch import TaskRun
 from app.services.planning import Fleet
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.settling import Settling
+from app.services.tasks import TaskRun
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile

@@ -8,8 +8,8 @@ from app.domain.evaluations import Evaluation
 from app.domain.retries import RetryBudget
 from app.domain.rounds import Round
 from app.domain.trainings import TrainingConfig, Uploads
-from app.services.dispatch import Assignment, TaskRun
 from app.services.rounds.uploads import Expanded, full_update
+from app.services.tasks import Assignment, TaskRun
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
 from app.wire.codec import Packed

@@ -10,7 +10,7 @@ from app.domain.evaluations import NOTHING_HELD_OUT
 from app.domain.fairness import jain_index
 from app.domain.rounds import Participation, Round
 from app.services.breakers import Breakers
-from app.services.dispatch import TaskRun
+from app.services.tasks import TaskRun
 from app.store.transaction import Transaction
 
 

@@ -12,10 +12,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.clock import Clock
 from app.domain.rounds import Participation, Round
 from app.metrics import Metrics
-from app.services.dispatch import TaskRun
 from app.services.rounds.batches import Batches
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.record import TrackRecord
+from app.services.tasks import TaskRun
 from app.store.columns import refuses
 from app.store.database import in_a_line
 from app.store.leases import Lease

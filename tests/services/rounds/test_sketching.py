@@ -16,7 +16,7 @@ from app.demo import mlp
 from app.domain.rounds import Round
 from app.domain.selection.sketches import sketch
 from app.domain.trainings import SelectionConfig
-from app.services.dispatch import TaskRun
+from app.services.tasks import TaskRun
 from app.store.leases import Fenced, Lease
 from app.store.tables import sketches, trainings
 from app.store.transaction import Transaction

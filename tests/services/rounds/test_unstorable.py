@@ -11,8 +11,8 @@ import pytest
 
 from app.domain.rounds import Participation, Round
 from app.domain.text import SHOWN
-from app.services.dispatch import TaskRun
 from app.services.rounds.files import RoundFiles
+from app.services.tasks import TaskRun
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
 from app.wire.codec import encode
