@@ -90,8 +90,9 @@ class Places:
             place = queue.popleft()
             if queue:
                 self._waiting[chosen] = queue
-            self._grant(chosen)
-            place.set_result(None)
+            if not place.done():  # else the one who waited was called off in this pass of the loop
+                self._grant(chosen)
+                place.set_result(None)
 
     def _may_take(self, holder: str) -> bool:
         return self._held[holder] < SHARE * self._free
@@ -101,7 +102,8 @@ class Places:
         self._held[holder] += 1
 
     def _leave(self, holder: str, place: asyncio.Future[None]) -> None:
-        queue = self._waiting[holder]
-        queue.remove(place)
+        queue = self._waiting.get(holder, deque())
+        if place in queue:
+            queue.remove(place)
         if not queue:
-            del self._waiting[holder]
+            self._waiting.pop(holder, None)

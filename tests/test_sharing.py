@@ -69,6 +69,18 @@ async def test_those_who_are_called_off_leave_their_places() -> None:
     assert len(got) == 1
 
 
+async def test_a_place_that_comes_free_as_somebody_is_called_off_goes_to_the_next() -> None:
+    places = Places(1)
+    _, waiting = await hold(places, "a", 3)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    waiting[1].cancel()  # neither of them has noticed yet
+    places.give_back("a")
+    await call_off(*waiting)
+    got, _ = await hold(places, "b", 1)
+    assert len(got) == 1
+
+
 async def test_places_are_crowded_where_somebody_waits_or_the_party_has_its_share() -> None:
     places, found = Places(9), []
     for name, before in (("a", 0), ("a", 8), ("b", 0), ("b", 1)):

@@ -16,18 +16,22 @@ from app.services.breakers import Breakers
 from app.services.clients import Clients
 from app.services.dispatch import MOST_MOVES, Dispatcher
 from app.services.tasks import Assignment, TaskRun
-from app.settings import AgentSettings
+from app.settings import AgentSettings, HealthSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
 from app.wire.codec import pack
 from tests.planes import Adder, until
 from tests.services.bench import OK, TASK, Bench, Benches
-from tests.services.fakes import HERE, LOOPBACK, Highest, SkippingClock, calling, profile
+from tests.services.fakes import HERE, LOOPBACK, Highest, SkippingClock, calling, metrics, profile
 from tests.store.samples import client
 
 
+def clients(db: Database, clock: SkippingClock) -> Clients:
+    return Clients(db, clock, metrics(), HealthSettings())
+
+
 async def register(b: Bench, url: str, token: str | None = None) -> None:
-    await Clients(b.db, b.clock).put("a", profile(url, auth_token=token))
+    await clients(b.db, b.clock).put("a", profile(url, auth_token=token))
 
 
 def on_the(number: int, b: Bench, url: str, token: str | None = None) -> None:
@@ -90,7 +94,7 @@ async def test_a_change_of_something_else_is_no_move(bench: Benches) -> None:
         b.budget = RetryBudget(0)
 
         async def change() -> None:
-            await Clients(b.db, b.clock).change("a", {"data_size": 11})
+            await clients(b.db, b.clock).change("a", {"data_size": 11})
 
         b.script.before = change
         await b.go()
@@ -127,7 +131,7 @@ async def test_a_device_that_moves_its_port_trains_once_and_is_not_blamed(
 
             await until(begun)
             moved = replace(before.profile, url=f"{new}{host.path('a')}")
-            await Clients(db, clock).put("a", moved)
+            await clients(db, clock).put("a", moved)
         trainer.open.set()
         run = await running
     host.close()
