@@ -4,6 +4,7 @@ Each is made with its mode, whatever the process's umask is. What is there with 
 but only below the data directory and only what a server makes there: the directory may have been chosen badly.
 """
 
+import contextlib
 import errno
 import os
 import secrets
@@ -59,8 +60,13 @@ def opener(path: str, flags: int) -> int:
 
 
 def make_file(path: str) -> None:
-    """Make an empty file for this user alone, unless there is one."""
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, FILE_MODE))
+    """Make an empty file for this user alone, unless there is one.
+
+    One that is there is not opened: to close it would take away every lock that this process has on it, those of an
+    SQLite database among them, and other processes would write into what this one writes.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
 
 
 def tighten(data_dir: Path) -> tuple[list[Path], list[Path]]:

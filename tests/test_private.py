@@ -1,7 +1,10 @@
 """What is kept on the disk is kept from other users, whatever the umask is."""
 
 import os
+import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +129,16 @@ def test_proof_of_writing_leaves_nothing(tmp_path: Path) -> None:
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(NotADirectoryError):
             private.prove_writable(place)
+
+
+def test_a_database_that_is_there_keeps_the_locks_that_this_process_has_on_it(tmp_path: Path) -> None:
+    """Replicas on one file wrote into each other's pages, and it was "malformed"."""
+    path = str(tmp_path / "x.db")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("BEGIN IMMEDIATE")
+    private.make_file(path)
+    other = f"import sqlite3; sqlite3.connect({path!r}, timeout=0, isolation_level=None).execute('BEGIN IMMEDIATE')"
+    tried = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)  # noqa: S603  (a program of the test's own)
+    connection.close()
+    assert "database is locked" in tried.stderr
