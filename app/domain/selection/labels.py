@@ -3,10 +3,16 @@
 A distribution is shares or counts, by position or by label; only its shape is used, `data_size` says how much there is
 of it. A client that does not report counts as neutral: its samples are distributed like everybody's together, so it
 neither helps nor harms the balance of a set, and with no reports at all every set is balanced.
+
+Memory and time are linear in what is reported: where clients name so many labels of their own that a column for each
+would be more than that, rare labels share columns. Fleets with up to `FEW_LABELS` labels never come to that, nor do
+those whose clients report most of the labels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +21,7 @@ from app.domain.selection.types import DataDistribution
 
 Floats = npt.NDArray[np.float64]
 
+FEW_LABELS = 1024
 ROUNDING = 1e-12  # a share that differs from the global one by less does not differ
 
 
@@ -91,7 +98,7 @@ def kl_divergence(shares: Floats, reference: Floats) -> Floats:
 
 
 def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """(N, C) as given, and (N,) whether anything is; without maps the labels are the positions."""
+    """(N, C) as given, or relative to the row's largest; (N,) whether anything is. A list has positions as labels."""
     lists = [
         () if one is None or not any(value > 0 for value in one) else one
         for one in distributions
@@ -99,14 +106,49 @@ def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, np
     ]
     if len(lists) == len(distributions):
         width = max(map(len, lists))
-        values = [[*one, *[0.0] * (width - len(one))] for one in lists]
-        return np.array(values, dtype=np.float64).reshape(len(lists), width), np.array([len(one) > 0 for one in lists])
+        if width <= _most_columns(lists):
+            values = [[*one, *[0.0] * (width - len(one))] for one in lists]
+            table = np.array(values, dtype=np.float64).reshape(len(lists), width)
+            return table, np.array([len(one) > 0 for one in lists])
     by_label = [_by_label(one) for one in distributions]
-    columns = {label: column for column, label in enumerate(dict.fromkeys(key for row in by_label for key in row))}
+    reported = np.array([bool(row) for row in by_label])
+    labels = dict.fromkeys(label for row in by_label for label in row)
+    if len(labels) > _most_columns(by_label):
+        return _merged(by_label), reported
+    columns = {label: column for column, label in enumerate(labels)}
     table = np.zeros((len(by_label), len(columns)))
     for row, given in enumerate(by_label):
         table[row, [columns[label] for label in given]] = list(given.values())
-    return table, np.array([bool(row) for row in by_label])
+    return table, reported
+
+
+def _most_columns(reports: Sequence[Sized]) -> int:
+    """How many columns a table may have, so that it has about as many cells as there were values reported."""
+    return max(FEW_LABELS, sum(map(len, reports)) // len(reports))
+
+
+def _merged(by_label: Sequence[Mapping[str, float]]) -> Floats:
+    """(N, at most FEW_LABELS) relative to the row's largest value, for tables that would have too many columns.
+
+    The labels that most clients report have columns of their own. All labels that a client shares with nobody have one
+    together, since their shares are in a constant ratio to the global ones: divergences stay what they are. Labels that
+    few clients share go to columns by their hash, which keeps inner products of rows about the same (Weinberger et al.,
+    "Feature hashing for large scale multitask learning", 2009).
+    """
+    counts = Counter(label for row in by_label for label in row)
+    shared = [(label, count) for label, count in counts.items() if count > 1]
+    shared.sort(key=lambda entry: -entry[1])
+    common, rest = shared[: FEW_LABELS // 2], shared[FEW_LABELS // 2 :]
+    few, alone = FEW_LABELS // 4, len(common) + FEW_LABELS // 4
+    columns = {label: column for column, (label, _) in enumerate(common)}
+    columns |= {label: len(common) + crc32(label.encode("utf-8", "surrogatepass")) % few for label, _ in rest}
+    table = np.zeros((len(by_label), alone + few))
+    for row, given in enumerate(by_label):
+        if given:
+            places = [columns.get(label, alone + row % few) for label in given]
+            values = np.array(list(given.values()), dtype=np.float64)
+            table[row] = np.bincount(places, values / values.max(), alone + few)
+    return np.ascontiguousarray(table[:, table.any(axis=0)])
 
 
 def _by_label(distribution: DataDistribution | None) -> Mapping[str, float]:

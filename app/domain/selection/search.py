@@ -23,6 +23,7 @@ RANDOM_STARTS = 2
 EVEN_CHANCE = 0.1  # of debt, on top of everyone's: a start may hold clients that are owed nothing
 GAIN = 1e-9  # a swap that gains less gains rounding
 LEAST_WEIGHT = 1e-300  # of a draw: what is divided by it stays finite
+AT_ONCE = 1 << 22  # values of skews that are summed at once: 32 MiB
 FEW = 20_000  # positions in all sets together: where there are no more, every set is tried
 
 
@@ -108,7 +109,10 @@ def _few(objective: Objective, size: int) -> bool:
 def _best_of_all(objective: Objective, budget: Budget, size: int) -> list[int]:
     sets = np.array(list(combinations(range(len(objective.pool.candidates)), size)), dtype=np.intp)
     affordable = budget.costs[sets].sum(axis=1) <= budget.limit * (1 + ROUNDING)
-    values = np.where(affordable, objective.value(objective.sums(sets)), math.inf)
+    at_once = max(1, AT_ONCE // (size * max(1, objective.pool.skew.shape[1])))
+    parts = [sets[start : start + at_once] for start in range(0, len(sets), at_once)]
+    values = np.concatenate([objective.value(objective.sums(part)) for part in parts])
+    values = np.where(affordable, values, math.inf)
     return budget.settle([int(member) for member in sets[np.argmin(values)]])
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.domain.selection.labels import kl_divergence, read_labels
+from app.domain.selection.labels import FEW_LABELS, kl_divergence, read_labels
 from app.domain.selection.types import DataDistribution
 
 
@@ -89,3 +89,59 @@ def test_a_share_so_small_that_the_global_one_is_lost_adds_nothing() -> None:
     assert labels.shares[0, 1] > 0
     assert labels.overall.tolist() == [1.0, 0.0]
     assert labels.divergences().tolist() == [0.0, 0.0]
+
+
+def with_labels_of_their_own(clients: int, own: int) -> list[DataDistribution]:
+    """Each client reports labels that all have, as many of its own, and one that it shares with its neighbour."""
+    return [
+        {f"shared {label}": float(1 + (number * label) % 5) for label in range(5)}
+        | {f"{number}'s {label}": float(1 + label % 3) for label in range(own)}
+        | {f"of two {number // 2}": 2.0}
+        for number in range(clients)
+    ]
+
+
+def test_up_to_a_thousand_labels_have_columns_of_their_own() -> None:
+    distributions: list[DataDistribution] = [{f"{number} {label}": 1.0 for label in range(512)} for number in (0, 1)]
+    labels = read_labels([*distributions, *[{"0 0": 1.0}] * 100], np.ones(102))
+    assert labels.shares.shape == (102, FEW_LABELS)
+    assert labels.shares[0].tolist() == [1 / 512] * 512 + [0.0] * 512
+
+
+def test_dense_reports_have_a_column_for_every_label() -> None:
+    assert read_labels([[1.0] * 3000] * 3, np.ones(3)).shares.shape == (3, 3000)
+
+
+def test_labels_that_nobody_shares_are_merged_without_changing_divergences() -> None:
+    distributions = with_labels_of_their_own(40, 60)
+    names = list(dict.fromkeys(label for one in distributions for label in one))
+    assert len(names) == 5 + 40 * 60 + 20
+    full = np.array([[dict(one).get(name, 0.0) for name in names] for one in distributions])  # type: ignore[arg-type]  # maps
+    full /= full.sum(axis=1, keepdims=True)
+    samples = np.linspace(0.5, 1.0, 40)
+    overall = samples @ full / samples.sum()
+
+    labels = read_labels(distributions, samples)
+    assert labels.shares.shape == (40, 5 + 20 + 40)
+    assert labels.divergences().tolist() == pytest.approx(kl_divergence(full, overall).tolist())
+    assert labels.shares.sum(axis=1).tolist() == pytest.approx([1.0] * 40)
+
+
+def test_labels_of_few_share_columns_where_there_are_too_many_of_them() -> None:
+    pairs: list[DataDistribution] = [{f"{number // 2} {label}": 1e308 for label in range(100)} for number in range(100)]
+    labels = read_labels([*pairs, *[[1.0, 1.0]] * 900], np.ones(1000))
+    assert labels.shares.shape[1] <= FEW_LABELS
+    assert np.isfinite(labels.shares).all()
+    assert labels.shares[0].tolist() == labels.shares[1].tolist()
+    assert labels.shares[0].tolist() != labels.shares[2].tolist()
+    assert np.allclose(labels.shares.sum(axis=1), 1.0)
+    assert labels.shares[-1].max() == 0.5  # labels that many have are kept apart
+
+
+@pytest.mark.parametrize("form", ["list", "map"])
+def test_a_client_with_many_labels_of_its_own_costs_no_columns_for_all(form: str) -> None:
+    many = [1.0] * 100_000
+    strange: DataDistribution = many if form == "list" else {str(place): value for place, value in enumerate(many)}
+    labels = read_labels([*[[1.0, 1.0]] * 999, strange], np.ones(1000))
+    assert labels.shares.shape == (1000, 3)  # 0, 1, and all others
+    assert labels.shares[-1].tolist() == pytest.approx([1e-5, 1e-5, 1 - 2e-5])

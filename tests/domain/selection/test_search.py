@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from app.domain.selection.costs import Budget
 from app.domain.selection.objective import Objective
-from app.domain.selection.search import _few, best_set, extended, greedy, grown, improved, overdue, weighted_order
+from app.domain.selection.search import (
+    AT_ONCE,
+    _few,
+    best_set,
+    extended,
+    greedy,
+    grown,
+    improved,
+    overdue,
+    weighted_order,
+)
 from app.domain.selection.tcs_feel import tcs_feel
 from app.domain.selection.types import History, SelectionPolicy, Weights
 from tests.domain.worlds import NO_LINKS, PLAIN, candidates, objective, skewed
@@ -241,3 +251,13 @@ def test_a_greedy_dead_end_falls_back_to_the_cheapest_set(monkeypatch: pytest.Mo
     assert sorted(best_set(f, budget, size, np.random.default_rng(0))) == [0, 1]
     assert improved(f, budget, [0, 1]) == [0, 1]
     assert tcs_feel(clients, NO_LINKS, History(), policy, np.random.default_rng(0)).total_cost == 4.0
+
+
+def test_sets_are_summed_in_parts_where_there_are_many_labels() -> None:
+    rng = np.random.default_rng(5)
+    clients = candidates(10, data_distribution=[rng.dirichlet(np.full(6000, 0.01)).tolist() for _ in range(10)])
+    goal = objective(clients, SelectionPolicy(min_clients=4, max_clients=4))
+    sets = list(combinations(range(10), 4))
+    assert len(sets) * 4 * 6000 > AT_ONCE
+    expected = min(sets, key=lambda members: float(goal.value(goal.sums(members))))
+    assert sorted(best_set(goal, Budget.of(goal.pool), 4, rng)) == list(expected)
