@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Path, Response, status
 from app.deps import ApiRoute, AppSelections, AppTrainings, Idempotent
 from app.domain.rounds import ENDED
 from app.openapi import responses, with_headers
+from app.routers.answers import answered
 from app.routers.trainings import Id
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.rounds import RoundOut
@@ -71,7 +72,7 @@ async def get_round(training_id: Id, number: Number, trainings: AppTrainings) ->
     return RoundOut.of(await trainings.round(training_id, number))
 
 
-@router.get("/{number}/selection", responses=responses(404))
-async def get_round_selection(training_id: Id, number: Number, selections: AppSelections) -> RoundSelectionOut:
+@router.get("/{number}/selection", response_model=RoundSelectionOut, responses=responses(404))
+async def get_round_selection(training_id: Id, number: Number, selections: AppSelections) -> Response:
     """Say why each client was in a round or not, as it was planned. 404 before it is."""
-    return RoundSelectionOut.of(await selections.of_round(training_id, number))
+    return await answered(RoundSelectionOut.of, await selections.of_round(training_id, number))

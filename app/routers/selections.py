@@ -1,16 +1,19 @@
 """``/v1/selections``: plan a round without running it."""
 
-from fastapi import APIRouter
+from functools import partial
+
+from fastapi import APIRouter, Response
 
 from app.deps import ApiRoute, AppSelections
 from app.openapi import responses
+from app.routers.answers import answered
 from app.schemas.selections import PlanSelection, SelectionOut
 
 router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 
 
-@router.post("/selections", responses=responses(409, 413, 415))
-async def plan_selection(body: PlanSelection, selections: AppSelections) -> SelectionOut:
+@router.post("/selections", response_model=SelectionOut, responses=responses(409, 413, 415))
+async def plan_selection(body: PlanSelection, selections: AppSelections) -> Response:
     """Plan one round and say why each client is in it or not. Nothing is stored."""
     planned = await selections.plan(
         body.strategy,
@@ -20,4 +23,5 @@ async def plan_selection(body: PlanSelection, selections: AppSelections) -> Sele
         exclude=body.exclude,
         compare=body.compare,
     )
-    return SelectionOut.of(planned.selections, connectivity_version=planned.connectivity_version, seed=body.seed)
+    answer = partial(SelectionOut.of, connectivity_version=planned.connectivity_version, seed=body.seed)
+    return await answered(answer, planned.selections)

@@ -101,22 +101,10 @@ class Planner:
         """The fleet as a training sees it: clients with a task in flight for another one are busy."""
         clients = await tx.clients.all()
         busy = await tx.rounds.busy_clients(except_training=training_id)
-        admitted, forced = admissible({client.id: client.breaker for client in clients}, self._clock.now())
-        let_in, excluded = admitted | forced, frozenset(exclude)
-        offered, shut_out = [], []
-        for client in clients:
-            reason = _why_not(client, client.id in let_in, client.id in busy, client.id in excluded)
-            if reason is None:
-                offered.append(client)
-            else:
-                shut_out.append(Skipped(client.id, reason))
-        return Fleet(
-            tuple(clients),
-            tuple(offered),
-            tuple(shut_out),
-            forced,
-            await self._connectivity.get(tx),
-            {} if training_id is None else await tx.sketches.means(training_id),
+        connectivity = await self._connectivity.get(tx)
+        sketches = {} if training_id is None else await tx.sketches.means(training_id)
+        return await in_thread(
+            "administration", _fleet, clients, busy, frozenset(exclude), self._clock.now(), connectivity, sketches
         )
 
     async def evaluators(self, tx: Transaction, training: Training, seed: int) -> list[Client]:
@@ -201,6 +189,27 @@ def _origin(error: BaseException) -> str:
     """Where an error, or the one behind it, was raised."""
     frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _fleet(  # noqa: PLR0917  (what a fleet is made of)
+    clients: Sequence[Client],
+    busy: Collection[str],
+    excluded: Collection[str],
+    now: float,
+    connectivity: Connectivity,
+    sketches: Mapping[str, tuple[float, ...]],
+) -> Fleet:
+    """The clients, divided into those on offer and those that are shut out."""
+    admitted, forced = admissible({client.id: client.breaker for client in clients}, now)
+    let_in = admitted | forced
+    offered, shut_out = [], []
+    for client in clients:
+        reason = _why_not(client, client.id in let_in, client.id in busy, client.id in excluded)
+        if reason is None:
+            offered.append(client)
+        else:
+            shut_out.append(Skipped(client.id, reason))
+    return Fleet(tuple(clients), tuple(offered), tuple(shut_out), forced, connectivity, sketches)
 
 
 def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str | None:

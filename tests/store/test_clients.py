@@ -10,7 +10,7 @@ from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
 from app.domain.identity import Conflict, Identity, Sighting
-from app.store.clients import CHUNK
+from app.store.clients import CHUNK, next_page
 from app.store.database import Database
 from tests.store.samples import NOW, client, unsaid
 
@@ -250,3 +250,11 @@ async def test_a_round_may_be_of_more_clients_than_a_statement_has_room_for(db: 
         await tx.clients.count_selected(selected)
     async with db.read() as tx:
         assert [found.rounds_selected for found in await tx.clients.all()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "following"),
+    [(20, 0.0, 40), (20, 0.001, 40), (20, 0.01, 20), (20, 0.1, 2), (20, 10.0, 1), (400, 0.001, 500), (1, 0.002, 2)],
+)
+def test_pages_of_a_fleet_get_as_long_as_they_are_quick(size: int, seconds: float, following: int) -> None:
+    assert next_page(size, seconds) == following
