@@ -1,5 +1,6 @@
 """A registered client: what it claims, what was measured of it, and how alive it is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -129,6 +130,18 @@ class Client:
             train_seconds=measured.train_seconds,
             update_quality=measured.last_update_quality,
         )
+
+
+def silence(client: Client, now: float, interval: float) -> float:
+    """Seconds since the client's last sign of life, one being due every `interval` seconds.
+
+    Its registration counts as one (the agent gets an interval to come up), a change of its profile does not. A sign
+    that lies more than an interval in the future is not believed: the clock that noted it, or this one, was wrong, and
+    the client would seem alive until then.
+    """
+    signs = client.created_at if client.last_seen_at is None else client.last_seen_at, client.created_at
+    believed = [sign for sign in signs if sign <= now + interval]
+    return max(0.0, now - believed[0]) if believed else math.inf
 
 
 def liveness(silent_seconds: float, interval: float) -> ClientStatus:

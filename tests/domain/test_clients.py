@@ -1,10 +1,11 @@
 """What is known of a client: claims, moving averages, signs of life."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from app.domain.clients import Client, ClientStatus, Measured, Profile, liveness, moving_average
+from app.domain.clients import Client, ClientStatus, Measured, Profile, liveness, moving_average, silence
 from app.domain.selection.types import Candidate
 
 PROFILE = Profile(
@@ -110,3 +111,27 @@ def test_a_token_stays_with_the_address_that_it_was_given_for(before: str, after
         changes = {"url": after, "auth_token": token}
         assert profile.changed(changes) == replace(profile, url=after, auth_token=token)
     assert profile.changed({"bandwidth": 1.0}) == replace(profile, bandwidth=1.0)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "last_seen_at", "seconds"),
+    [
+        (100.0, None, 900.0),
+        (100.0, 990.0, 10.0),
+        (100.0, 1000.0, 0.0),
+        (100.0, 1030.0, 0.0),  # an interval ahead, as two clocks may be
+        (100.0, 1031.0, 900.0),  # as if it had not been seen since it was registered
+        (1031.0, None, math.inf),
+        (1031.0, 990.0, 10.0),
+        (1031.0, 1031.0, math.inf),
+    ],
+)
+def test_a_sign_of_life_from_the_future_is_not_believed(
+    created_at: float, last_seen_at: float | None, seconds: float
+) -> None:
+    value = Client(id="a", profile=PROFILE, created_at=created_at, updated_at=0.0, last_seen_at=last_seen_at)
+    assert silence(value, now=1000.0, interval=30.0) == seconds
+
+
+def test_a_client_that_was_never_believably_seen_is_down() -> None:
+    assert liveness(math.inf, interval=30.0) == "down"

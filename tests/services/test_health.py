@@ -8,12 +8,15 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, ClientStatus
 from app.services.clients import Clients
-from app.services.health import HealthProber
+from app.services.connections import PROBE_CONNECTIONS
+from app.services.health import BATCH, HealthProber
 from app.settings import HealthSettings
+from app.store.clients import PAGE
 from app.store.database import Database
 from tests.clocks import FakeClock
 from tests.planes import until
@@ -67,16 +70,16 @@ class Ward:
 
     async def events(self) -> list[tuple[str, str | None, Any]]:
         async with self.db.read() as tx:
-            found = await tx.events.after(0, training_id=None, limit=100)
+            found = await tx.events.after(0, training_id=None, limit=1000)
             return [(event.type, event.client_id, event.data.get("was")) for event in found]
 
 
 @asynccontextmanager
-async def opened(db: Database) -> AsyncIterator[Ward]:
+async def opened(db: Database, interval: float = INTERVAL, **settings: Any) -> AsyncIterator[Ward]:
     agents, clock = Agents(), FakeClock(START)
-    async with calling(agents) as caller:
-        settings = HealthSettings(interval_seconds=INTERVAL)
-        yield Ward(db, HealthProber(db, caller, settings, clock), clock, agents)
+    async with calling(agents, **settings) as caller:
+        health = HealthSettings(interval_seconds=interval)
+        yield Ward(db, HealthProber(db, caller, health, clock), clock, agents)
 
 
 @pytest.fixture
@@ -206,6 +209,54 @@ async def test_many_silent_clients_are_probed_together_but_not_all_at_once(sqlit
         assert most == 50
 
 
+async def test_a_probe_that_finds_nothing_new_writes_nothing(ward: Ward) -> None:
+    await ward.admit(*(client(f"c{number:03}", status="down") for number in range(120)))
+    ward.clock.advance(1e6)
+    async with asyncio.timeout(60), ward.db.begin() as tx:
+        held = await tx.clients.lock([f"c{number:03}" for number in range(120)])
+        await ward.prober.tick()  # which would wait for the rows, and on SQLite for every other writer
+    assert len(held) == len(ward.agents.asked) == 120
+    assert await ward.events() == []
+
+
+async def test_what_probes_find_is_written_in_batches(ward: Ward) -> None:
+    await ward.admit(*(client(f"c{number:03}") for number in range(BATCH + 20)))
+    ward.agents.up = {f"c{number:03}" for number in range(10)}
+    statuses = await ward.after(100.0)
+    assert {name for name, status in statuses.items() if status == "healthy"} == ward.agents.up
+    assert set(statuses.values()) == {"healthy", "down"}
+    assert len(await ward.events()) == BATCH + 10
+
+
+async def test_the_whole_fleet_is_looked_through(ward: Ward) -> None:
+    await ward.admit(*(client(f"c{number:04}") for number in range(PAGE)), client("z"))
+    assert (await ward.after(31.0))["z"] == "suspect"
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(INTERVAL, "healthy"), (INTERVAL + 1, "down"), (1e9, "down")])
+async def test_a_sign_of_life_that_lies_in_the_future_is_not_believed(
+    ward: Ward, ahead: float, status: ClientStatus
+) -> None:
+    await ward.admit(client("a", last_seen_at=START + 1e6 + ahead))
+    assert await ward.after(1e6) == {"a": status}
+    ward.agents.up = {"a"}
+    await ward.after(1e6 + INTERVAL)
+    assert (await ward.get()).last_seen_at == ward.clock.now()
+
+
+async def test_agents_that_do_not_answer_bound_no_tick_and_those_left_over_come_first(sqlite: Database) -> None:
+    async with opened(sqlite, interval=0.1, connect_seconds=0.05) as ward:
+        await ward.admit(*(client(f"c{number:03}") for number in range(300)))
+        ward.clock.advance(31.0)
+        ward.agents.before = asyncio.Event().wait
+        async with asyncio.timeout(60):
+            await ward.prober.tick()
+            assert PROBE_CONNECTIONS <= len(ward.agents.asked) <= 2 * PROBE_CONNECTIONS  # one after the other
+            while len(ward.agents.asked) < 300:
+                await ward.prober.tick()
+    assert len(set(ward.agents.asked[:300])) == 300
+
+
 async def test_the_loop_ticks_twice_an_interval_and_outlives_a_tick_that_fails(sqlite: Database) -> None:
     async with opened(sqlite) as ward:
         await ward.admit(client("a"))
@@ -217,16 +268,17 @@ async def test_the_loop_ticks_twice_an_interval_and_outlives_a_tick_that_fails(s
 
             await until(waits)
 
-        async def broken() -> None:
-            raise RuntimeError("a bug of ours")
+        async def rename(before: str, after: str) -> None:
+            async with ward.db.begin() as tx:
+                await tx.connection.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
 
         await asleep(0)
-        ward.agents.before = broken
-        ward.clock.advance(31.0)  # past the first half interval: the tick finds it silent, and fails
-        await asleep(1)
-        ward.agents.before = None
+        await rename("clients", "elsewhere")
+        ward.clock.advance(31.0)  # past the first half interval: the tick fails
+        await asleep(0)
+        await rename("elsewhere", "clients")
         ward.clock.advance(15.0)
-        await asleep(2)
+        await asleep(1)
         assert (await ward.get()).status == "suspect"
         looping.cancel()
         await asyncio.gather(looping, return_exceptions=True)
