@@ -44,6 +44,13 @@ class Breakers:
         """Whether this process has opened the breaker last: a reason to look, since others may have changed it."""
         return client_id in self._opened
 
+    async def why_open(self, client_id: str) -> str:
+        """Why calls of a task under way had to stop: the failure that opened the breaker, in whatever phase it was."""
+        async with self._db.glance() as tx:
+            breakers = [client.breaker for client in await tx.clients.some([client_id])]
+        failures = [failure for breaker in breakers if not breaker.isolated for failure in breaker.last_failures]
+        return f"its breaker opened: {failures[-1]}" if failures else "its breaker opened"
+
     async def open_among(self, client_ids: Collection[str]) -> frozenset[str]:
         """Those of the clients whose breaker is open."""
         async with self._db.glance() as tx:

@@ -112,7 +112,7 @@ class Dispatcher:
             try:
                 run.file = await self._once(run, assignment, known=known, waited=waited)
             except _ShutOut:
-                run.reason = run.reason or "its breaker opened"
+                run.reason = run.reason or await self._breakers.why_open(client_id)
                 return
             except AgentFailed as error:
                 if moves < MOST_MOVES and await self._has_moved(run, assignment):

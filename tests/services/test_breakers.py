@@ -146,6 +146,15 @@ async def test_what_happens_to_a_client_that_was_removed_is_recorded_nowhere(bre
     assert await events(db) == []
 
 
+async def test_why_a_breaker_stopped_a_task_is_told_of_failures_only(breakers: Breakers) -> None:
+    await breakers.fail("a", FAILURE)
+    assert await breakers.why_open("a") == "its breaker opened: fit: answered 500"
+    await breakers.isolate("a")
+    assert await breakers.why_open("a") == "its breaker opened"
+    assert await breakers.why_open("b") == "its breaker opened"
+    assert await breakers.why_open("of nobody") == "its breaker opened"
+
+
 async def test_an_open_breaker_of_this_process_is_known_without_a_look(breakers: Breakers, db: Database) -> None:
     for _ in range(3):
         await breakers.fail("a", FAILURE)

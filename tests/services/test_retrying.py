@@ -112,7 +112,7 @@ async def test_a_breaker_that_this_process_has_opened_stops_the_next_call_too(be
         b.script.before = fail
         run = await b.go()
         assert b.script.calls == ["PUT"]
-        assert (run.file, run.reason) == (None, "its breaker opened")
+        assert (run.file, run.reason) == (None, "its breaker opened: fit: answered 500")
 
 
 async def test_a_breaker_that_was_closed_elsewhere_stops_nothing(bench: Benches) -> None:
