@@ -24,17 +24,21 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock, moved to agree with the database's, so that replicas mean the same instant by a number."""
+    """The machine's clock, moved to agree with the database's, so that replicas mean the same instant by a number.
+
+    It asks the machine for the time of day once. From then on it goes steadily, so that setting the machine's clock
+    does not move it: only the database's does.
+    """
 
     def __init__(self) -> None:
-        self._offset = 0.0
+        self._offset = time.time() - time.monotonic()
 
     def now(self) -> float:
-        return time.time() + self._offset
+        return time.monotonic() + self._offset
 
     def adopt(self, now: float) -> None:
         """Take over another clock's time, unless the two differ by no more than a look at it takes."""
-        offset = now - time.time()
+        offset = now - time.monotonic()
         if abs(offset - self._offset) > TOLERANCE_SECONDS:
             self._offset = offset
 

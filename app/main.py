@@ -51,6 +51,7 @@ from app.services.rounds.waiting import Availability, ClientWait
 from app.services.selections import Selections
 from app.services.starting import claim_directories, prepare_database
 from app.services.system import System
+from app.services.timekeeping import Timekeeper
 from app.services.trainings import Trainings
 from app.settings import Settings
 from app.store import migrations
@@ -180,6 +181,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         ),
         interruptions=interruptions,
         prober=HealthProber(coordinator_db, caller, settings.health, clock),
+        timekeeper=Timekeeper(coordinator_db, clock),
         housekeeper=Housekeeper(coordinator_db, files, retention),
     )
 
@@ -220,9 +222,12 @@ async def running(system: System) -> AsyncIterator[None]:
     """Bring the database up to date where that is ours to do, run the loops, and stop them in order."""
     settings = system.settings
     await prepare_database(settings)
+    await system.timekeeper.begin()
     loops = [asyncio.create_task(system.housekeeper.run())]
     if settings.coordinator.enabled:
         loops += [asyncio.create_task(system.coordinator.run()), asyncio.create_task(system.prober.run())]
+    else:
+        loops.append(asyncio.create_task(system.timekeeper.run()))
     log.info("started", version=__version__, database=system.db.url.render_as_string(hide_password=True))
     try:
         yield

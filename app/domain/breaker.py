@@ -11,6 +11,8 @@ until it is reset by hand.
 Its last failures are kept with it, each with its phase and its reason, so that whoever finds a client shut out can see
 why. They stay when it closes after a success, and are forgotten when it is reset by hand.
 
+An opening or a probe that began in the future, by a clock that was set back since, does not count.
+
 Not every breaker may stay shut: `admissible` lets the least recently failed through where the open ones would keep out
 more than a share of the fleet, since an outage that large is more likely ours than theirs (Envoy's panic threshold and
 ``max_ejection_percent`` follow the same reasoning).
@@ -21,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app.domain.instants import lies_ahead
 from app.domain.text import moment, plain
 
 BreakerState = Literal["closed", "open", "half_open"]
@@ -71,6 +74,7 @@ class Breaker:
         outcomes: the last calls, oldest first, at most the policy's window.
         openings: how often in a row it has opened without a success in between.
         retry_at: when an open breaker admits a probe; None when isolated by hand.
+        probe_at: when the one probe of a half-open breaker began.
         probe_until: until when the one probe of a half-open breaker may take; None when its permit is free.
         last_failures: oldest first, at most `KEPT_FAILURES`.
     """
@@ -81,6 +85,7 @@ class Breaker:
     openings: int = 0
     opened_at: float | None = None
     retry_at: float | None = None
+    probe_at: float | None = None
     probe_until: float | None = None
     last_failure_at: float | None = None
     last_failures: tuple[Failure, ...] = ()
@@ -107,8 +112,8 @@ class Breaker:
         if self.state == "closed":
             return True
         if self.state == "open":
-            return self.retry_at is not None and now >= self.retry_at
-        return self.probe_until is None or now >= self.probe_until
+            return self.retry_at is not None and (now >= self.retry_at or lies_ahead(self.opened_at, now))
+        return self.probe_until is None or now >= self.probe_until or lies_ahead(self.probe_at, now)
 
     def admit(self, now: float, probe_seconds: float, *, force: bool = False) -> "Breaker | None":
         """The breaker after letting one call through that takes at most `probe_seconds`, or None where it does not.
@@ -121,7 +126,7 @@ class Breaker:
         early = force and self.state == "open" and not self.isolated
         if not (early or self.would_admit(now)):
             return None
-        return replace(self, state="half_open", probe_until=now + probe_seconds)
+        return replace(self, state="half_open", probe_at=now, probe_until=now + probe_seconds)
 
     def succeed(
         self, now: float, rng: random.Random, policy: BreakerPolicy = DEFAULT_POLICY, *, slow: bool = False
@@ -145,11 +150,11 @@ class Breaker:
 
     def release(self) -> "Breaker":
         """After a call that was called off: a probe's permit is free again."""
-        return replace(self, probe_until=None) if self.state == "half_open" else self
+        return replace(self, probe_at=None, probe_until=None) if self.state == "half_open" else self
 
     def isolate(self, now: float) -> "Breaker":
         """Open by hand, until `reset`."""
-        return replace(self, state="open", opened_at=now, retry_at=None, probe_until=None)
+        return replace(self, state="open", opened_at=now, retry_at=None, probe_at=None, probe_until=None)
 
     def reset(self) -> "Breaker":
         """Close by hand."""
@@ -181,6 +186,7 @@ def _opened(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPol
         openings=breaker.openings + 1,
         opened_at=now,
         retry_at=now + seconds,
+        probe_at=None,
         probe_until=None,
         outcomes=(),
     )

@@ -24,6 +24,7 @@ import numpy as np
 
 from app.domain.errors import IllegalTransition
 from app.domain.evaluations import Evaluation
+from app.domain.instants import lies_ahead
 from app.domain.selection.types import Plan
 from app.domain.text import listed
 from app.domain.trainings import RoundPolicy, Training
@@ -141,6 +142,15 @@ def after_waiting(value: Round, now: float) -> Round:
         waited_seconds=value.waited_seconds + seconds,
         waiting_since=None,
     )
+
+
+def believed(value: Round, longest: float, now: float) -> Round:
+    """Give a round the end that it can have where the clock was set back: in `longest` seconds at the latest."""
+    latest = now + longest
+    if not lies_ahead(value.deadline_at, latest) and not lies_ahead(value.waiting_since, now):
+        return value
+    waiting = None if value.waiting_since is None else min(value.waiting_since, now)
+    return replace(value, deadline_at=min(value.deadline_at, latest), waiting_since=waiting)
 
 
 def next_round(training: Training, now: float) -> tuple[Training, Round]:

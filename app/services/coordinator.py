@@ -19,13 +19,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
 from app.domain.errors import NotFound
+from app.domain.instants import lies_ahead
 from app.domain.retries import Setbacks
 from app.domain.rounds import Round
+from app.domain.trainings import MAX_PAUSE_SECONDS
 from app.metrics import Metrics
 from app.services.interruptions import Interruptions, is_passing
 from app.services.outages import Outage
 from app.services.rounds.engine import RoundEngine
-from app.services.rounds.opening import begin_round, open_round, prolong
+from app.services.rounds.opening import begin_round, correct, open_round, prolong
+from app.services.steps import Steps
 from app.settings import CoordinatorSettings
 from app.sharing import party
 from app.store.database import Database, in_a_line, is_outage
@@ -60,6 +63,7 @@ class Coordinator:
         self._driving: set[asyncio.Task[None]] = set()
         self._draining = False
         self._outage = Outage()
+        self._steps = Steps(settings.lease_seconds)
         self._last_tick = time.monotonic()
         metrics.tick_age.set_function(lambda: self.tick_age)
 
@@ -80,22 +84,39 @@ class Coordinator:
             await self._clock.sleep(self._settings.tick_seconds)
 
     async def tick(self) -> None:
-        """Agree on the time with the database, and claim what is free."""
+        """Agree on the time with the database, and claim what is free.
+
+        Where the database's clock was set, claims come first: a drive of before must lose its lease before it can
+        find its round's deadline gone by.
+        """
         async with self._db.read() as tx:
-            self._clock.adopt(await tx.now())
+            now = await tx.now()
             claimable = await tx.leases.claimable()
-        while claimable and not self._draining:
-            async with self._db.begin() as tx:
-                claim = await tx.leases.claim(self._owner, self._settings.lease_seconds)
-            if claim is None:
-                break
-            if claim.previous_owner is not None:
-                self._metrics.lease_takeovers.inc()
-                log.info("training taken over", training=claim.lease.training_id, previous_owner=claim.previous_owner)
-            task = asyncio.create_task(self._own(claim), name=f"training {claim.lease.training_id}")
-            self._driving.add(task)
-            task.add_done_callback(self._done)
+        was_set = self._steps.notice(now - self._clock.now())
+        if not was_set:
+            self._clock.adopt(now)
+        claims: list[Claim] = []
+        try:
+            while claimable and not self._draining:
+                async with self._db.begin() as tx:
+                    claim = await tx.leases.claim(self._owner, self._settings.lease_seconds)
+                if claim is None:
+                    break
+                claims.append(claim)
+        finally:
+            if was_set:
+                self._clock.adopt(now)
+            for claim in claims:
+                self._begin(claim)
         self._last_tick = time.monotonic()
+
+    def _begin(self, claim: Claim) -> None:
+        if claim.previous_owner is not None:
+            self._metrics.lease_takeovers.inc()
+            log.info("training taken over", training=claim.lease.training_id, previous_owner=claim.previous_owner)
+        task = asyncio.create_task(self._own(claim), name=f"training {claim.lease.training_id}")
+        self._driving.add(task)
+        task.add_done_callback(self._done)
 
     async def stop(self) -> None:
         """Claim nothing more, stop driving, and release every lease, so that a peer takes over at once."""
@@ -208,10 +229,12 @@ class Coordinator:
                 training = await tx.trainings.get(lease.training_id)
                 if training.status != "running":
                     return None
-                if (value := await open_round(tx, training.id)) is not None:
-                    return await prolong(tx, value, lost, ours=True)
                 now = self._clock.now()
-                if now >= training.next_round_at:
+                if (value := await open_round(tx, training.id)) is not None:
+                    value = await prolong(tx, value, self._steps.owed(lease))
+                    value = await prolong(tx, value, lost, ours=True)
+                    return await correct(tx, value, training.config.round_policy.deadline_seconds, now)
+                if now >= training.next_round_at or lies_ahead(training.next_round_at, now + MAX_PAUSE_SECONDS):
                     training, value = await begin_round(tx, training, now)
                     await tx.trainings.put(training)
                     return value

@@ -18,6 +18,7 @@ from app.services.keys import AdminKey
 from app.services.models import Models
 from app.services.rounds.participants import Participants
 from app.services.selections import Selections
+from app.services.timekeeping import Timekeeper
 from app.services.trainings import Trainings
 from app.settings import Settings
 from app.store.database import Database
@@ -45,6 +46,7 @@ class System:
     coordinator: Coordinator
     interruptions: Interruptions
     prober: HealthProber
+    timekeeper: Timekeeper
     housekeeper: Housekeeper
 
     async def disconnect(self) -> None:

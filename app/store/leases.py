@@ -3,6 +3,8 @@
 A claim raises the training's `fence`. Every write of an owner runs in a transaction whose first statement is `guard`,
 which holds the training's row and proves that the fence is still the owner's. An owner that stalled past its lease
 finds a higher fence there, is `Fenced`, and its transaction rolls back.
+
+A clock can be set back. A lease that ends later than it can have been taken for is not believed: it is over.
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
+from app.domain.instants import TOLERANCE_SECONDS
 from app.store.tables import trainings
 
 
@@ -42,16 +45,22 @@ class LeaseRepository:
         self._connection = connection
         self._clock = clock
 
+    @property
+    def _free(self) -> ColumnElement[bool]:
+        began = trainings.c.lease_until - trainings.c.lease_seconds
+        over = (trainings.c.lease_until < self._clock) | (began > self._clock + TOLERANCE_SECONDS)
+        return (trainings.c.status == "running") & over
+
     async def claimable(self) -> bool:
         """Whether `claim` would find something now."""
-        free = select(trainings.c.id).where(trainings.c.status == "running", trainings.c.lease_until < self._clock)
+        free = select(trainings.c.id).where(self._free)
         return (await self._connection.execute(free.limit(1))).scalar() is not None
 
     async def claim(self, owner: str, seconds: float) -> Claim | None:
         """Take one running training whose lease is over, or None when there is none."""
         free = (
             select(trainings.c.id, trainings.c.owner)
-            .where(trainings.c.status == "running", trainings.c.lease_until < self._clock)
+            .where(self._free)
             .order_by(trainings.c.lease_until, trainings.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -62,7 +71,7 @@ class LeaseRepository:
         taken = (
             update(trainings)
             .where(trainings.c.id == row.id)
-            .values(owner=owner, fence=trainings.c.fence + 1, lease_until=self._clock + seconds)
+            .values(owner=owner, fence=trainings.c.fence + 1, lease_until=self._clock + seconds, lease_seconds=seconds)
             .returning(trainings.c.fence)
         )
         return Claim(Lease(row.id, owner, (await self._connection.execute(taken)).scalar_one()), row.owner)
@@ -79,7 +88,7 @@ class LeaseRepository:
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         """Raises `Fenced`."""
-        await self._write(lease, lease_until=self._clock + seconds)
+        await self._write(lease, lease_until=self._clock + seconds, lease_seconds=seconds)
 
     async def guard(self, lease: Lease) -> None:
         """Hold the training's row and prove the ownership. Raises `Fenced`."""

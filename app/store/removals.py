@@ -14,7 +14,8 @@ process, and no transaction spans the database and the files. Hence these rules:
 `request`, `begin` and `check` hold a lock on the name until their transaction ends. So either the writer commits first,
 and the remover finds the file named; or the remover does, and the writer finds `until`. A remover that is killed leaves
 its request, which is taken up once `until` has passed. What is assumed, as for leases: the database's clock does not
-run back, and a remover does not stand still for most of `WINDOW` between its last look at the time and the removal.
+run back while somebody removes or writes, and a remover does not stand still for most of `WINDOW` between its last look
+at the time and the removal.
 """
 
 from collections.abc import Collection
@@ -22,6 +23,7 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, Integer, cast, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.instants import TOLERANCE_SECONDS
 from app.store.model_store import StoreUnavailable
 from app.store.tables import model_versions, removals
 
@@ -51,7 +53,11 @@ class RemovalRepository:
     async def check(self, names: Collection[str], since: float) -> None:
         """Raises `FileRemoved` if a file that was written after `since` (by the database's clock) may be gone."""
         await self.hold(names)
-        query = select(removals.c.sha256).where(removals.c.sha256.in_(names), removals.c.until >= since)
+        ended_ahead = func.coalesce(removals.c.removed_at, 0.0) > self._clock + TOLERANCE_SECONDS
+        before_the_clock_was_set_back = ended_ahead & (self._clock >= since)  # which was, too, before `since`
+        query = select(removals.c.sha256).where(
+            removals.c.sha256.in_(names), removals.c.until >= since, ~before_the_clock_was_set_back
+        )
         if (name := (await self._connection.execute(query.limit(1))).scalar()) is not None:
             raise FileRemoved(f"the file {name} was being removed while it was written")
 

@@ -89,6 +89,7 @@ trainings = Table(
     Column("paused_at", Finite),
     Column("owner", _Id),
     Column("lease_until", Finite, nullable=False, server_default="0"),
+    Column("lease_seconds", Finite, nullable=False, server_default="600"),
     Column("fence", BigInteger, nullable=False),
     Column("created_at", Finite, nullable=False),
     Column("updated_at", Finite, nullable=False),

@@ -136,7 +136,7 @@ def test_a_probe_that_never_comes_back_loses_its_permit_at_its_deadline() -> Non
     assert not breaker.would_admit(NOW + 89.999)
     again = breaker.admit(NOW + 90, 5.0)
     assert again is not None
-    assert again == replace(breaker, probe_until=NOW + 95)
+    assert again == replace(breaker, probe_at=NOW + 90, probe_until=NOW + 95)
 
 
 def test_a_probe_that_succeeds_closes_and_forgets_the_past() -> None:
@@ -204,7 +204,7 @@ def test_a_probe_that_was_called_off_gives_its_permit_back() -> None:
     breaker = probing(opened()).release()
     assert (breaker.state, breaker.probe_until, breaker.openings) == ("half_open", None, 1)
     assert breaker.would_admit(NOW)
-    assert breaker.admit(NOW, 60.0) == replace(breaker, probe_until=NOW + 60)
+    assert breaker.admit(NOW, 60.0) == replace(breaker, probe_at=NOW, probe_until=NOW + 60)
 
 
 @pytest.mark.parametrize("breaker", [Breaker(), opened(), Breaker().isolate(NOW)])
@@ -285,8 +285,8 @@ def test_the_least_recently_failed_is_let_through_whatever_its_name() -> None:
 
 
 def test_the_cap_lets_nobody_past_an_isolation_or_beside_a_probe() -> None:
-    breakers = {"isolated": Breaker().isolate(NOW), "probed": probing(opened(), NOW + 30), "open": failed_at(NOW)}
-    assert admissible(breakers, NOW) == (frozenset(), frozenset({"open"}))  # two may pass, one can
+    shut = {"isolated": Breaker().isolate(NOW), "probed": probing(opened(), NOW + 30), "open": opened(times=2)}
+    assert admissible(shut, NOW + 30) == (frozenset(), frozenset({"open"}))  # two may pass, one can
 
 
 def test_equally_recent_failures_are_let_through_in_the_order_of_their_names() -> None:

@@ -102,7 +102,7 @@ class RoundEnding:
     def count(self, value: Round) -> None:
         """Show a round that has ended in the metrics and in the log."""
         self._metrics.rounds.labels(value.status).inc()
-        self._metrics.round_duration.labels(value.status).observe((value.ended_at or 0.0) - value.started_at)
+        self._metrics.round_duration.labels(value.status).observe(max(0.0, (value.ended_at or 0.0) - value.started_at))
         for evaluation in value.evaluations:
             self._metrics.evaluations.labels(evaluation.status).inc()
         if value.average_accuracy is not None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from app.domain.rounds import ENDED, Round, next_round
+from app.domain.rounds import ENDED, Round, believed, next_round
 from app.domain.trainings import Training
 from app.store.transaction import Transaction
 
@@ -36,3 +36,11 @@ async def prolong(tx: Transaction, value: Round, seconds: float, *, ours: bool =
     )
     await tx.rounds.put(value)
     return value
+
+
+async def correct(tx: Transaction, value: Round, longest: float, now: float) -> Round:
+    """Give a round that was begun before the clock was set back the end that it can have."""
+    corrected = believed(value, longest, now)
+    if corrected != value:
+        await tx.rounds.put(corrected)
+    return corrected

@@ -1,0 +1,13 @@
+"""Instants that were written down before the clock was set back, and now lie in the future.
+
+What has a length is stored with its begin, so that one rule suffices: what begins in the future has not begun, and its
+end is not believed. A clock that was set forward cannot be told from time that passed.
+"""
+
+TOLERANCE_SECONDS = 1.0
+"""By how much the clocks of processes that follow the database's may differ."""
+
+
+def lies_ahead(began: float | None, now: float) -> bool:
+    """Whether something that is said to have begun at `began` cannot have: that is still to come."""
+    return began is not None and began > now + TOLERANCE_SECONDS
