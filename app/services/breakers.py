@@ -37,8 +37,12 @@ class Breakers:
 
     async def look(self, client_id: str) -> Client | None:
         """The client as it is stored now: whether it may be called, and where it is. None where it was removed."""
+        return (await self.look_at([client_id])).get(client_id)
+
+    async def look_at(self, client_ids: Collection[str]) -> dict[str, Client]:
+        """The clients as they are stored now, by id."""
         async with self._db.glance() as tx:
-            return next(iter(await tx.clients.some([client_id])), None)
+            return {client.id: client for client in await tx.clients.some(client_ids)}
 
     def seems_open(self, client_id: str) -> bool:
         """Whether this process has opened the breaker last: a reason to look, since others may have changed it."""
@@ -46,15 +50,9 @@ class Breakers:
 
     async def why_open(self, client_id: str) -> str:
         """Why calls of a task under way had to stop: the failure that opened the breaker, in whatever phase it was."""
-        async with self._db.glance() as tx:
-            breakers = [client.breaker for client in await tx.clients.some([client_id])]
-        failures = [failure for breaker in breakers if not breaker.isolated for failure in breaker.last_failures]
+        client = await self.look(client_id)
+        failures = client.breaker.last_failures if client is not None and not client.breaker.isolated else ()
         return f"its breaker opened: {failures[-1]}" if failures else "its breaker opened"
-
-    async def open_among(self, client_ids: Collection[str]) -> frozenset[str]:
-        """Those of the clients whose breaker is open."""
-        async with self._db.glance() as tx:
-            return frozenset(c.id for c in await tx.clients.some(client_ids) if c.breaker.state == "open")
 
     async def admit(self, client_id: str, seconds: float, *, force: bool = False) -> bool:
         """Let one call through that takes at most `seconds`, as a probe where the breaker is not closed.

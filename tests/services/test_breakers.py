@@ -160,7 +160,8 @@ async def test_an_open_breaker_of_this_process_is_known_without_a_look(breakers:
         await breakers.fail("a", FAILURE)
     assert breakers.seems_open("a")
     assert not breakers.seems_open("b")
-    assert await breakers.open_among(["a", "b", "of nobody"]) == {"a"}
+    stored = await breakers.look_at(["a", "b", "of nobody"])
+    assert {name: one.breaker.state for name, one in stored.items()} == {"a": "open", "b": "closed"}
     async with db.begin() as tx:
         await tx.clients.put(client("a"))
     assert breakers.seems_open("a"), "others have closed it"

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from app.domain.clients import Profile
 from app.services.agents import Reply
@@ -74,6 +75,39 @@ async def test_a_name_that_stands_for_nothing_counts_against_the_client(spool: M
         assert (
             await failure(poll(agents, spool, profile("http://agent.invalid/"))) == "its host name cannot be resolved"
         )
+
+
+@FETCH
+@pytest.mark.parametrize("error", [RuntimeError("what"), KeyError("x"), RecursionError()], ids=repr)
+@pytest.mark.parametrize("in_body", [False, True], ids=["call", "body"])
+async def test_what_nobody_thought_of_fails_its_own_call(
+    fetch: Any, error: Exception, in_body: bool, spool: ModelStore
+) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"hel"
+        raise error
+
+    def agent(_: httpx.Request) -> httpx.Response:
+        if in_body:
+            return httpx.Response(200, content=breaking())
+        raise error
+
+    with capture_logs() as logs:
+        async with calling(agent) as agents:
+            message = await failure(fetch(agents, spool))
+    assert message == f"its answer could not be read ({type(error).__name__})"
+    assert [(line["event"], line["log_level"]) for line in logs] == [("an agent's answer could not be read", "error")]
+
+
+@FETCH
+async def test_a_server_without_memory_does_not_blame_the_client(fetch: Any, spool: ModelStore) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"hel"
+        raise MemoryError
+
+    async with calling(lambda _: httpx.Response(200, content=breaking())) as agents:
+        with pytest.raises(MemoryError):
+            await fetch(agents, spool)
 
 
 # Over real sockets

@@ -186,7 +186,7 @@ class Participants:
     async def _forget(self, tasks: Sequence[tuple[Client, str]]) -> None:
         """Tell every client at once to forget its task."""
         try:
-            shut_out = await self._breakers.open_among([client.id for client, _ in tasks])
+            stored = await self._breakers.look_at([client.id for client, _ in tasks])
         except (SQLAlchemyError, OSError) as error:
             if not is_outage(error):
                 raise
@@ -197,7 +197,9 @@ class Participants:
                 async with self._dispatcher.place(), asyncio.timeout(FORGET_SECONDS):
                     await self._caller.forget(client.profile, task)
 
-        await asyncio.gather(*(tell(client, task) for client, task in tasks if client.id not in shut_out))
+        shut_out = {client.id for client in stored.values() if client.breaker.state == "open"}
+        now = [(stored.get(client.id, client), task) for client, task in tasks]  # they may have moved meanwhile
+        await asyncio.gather(*(tell(client, task) for client, task in now if client.id not in shut_out))
 
     async def _measured(self, phase: Phase, client: Client, run: TaskRun) -> Evaluation:
         """What a client measured, checked; a bad answer counts against it."""

@@ -5,6 +5,7 @@ import gc
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ async def test_agents_are_told_to_forget_unless_their_breaker_is_open(sqlite: Da
         these.forget([], a_round("t", 3), "fit")
         await these.drain()
     assert sorted(told) == ["DELETE http://a/tasks/t.3.a.fit", "DELETE http://c/tasks/t.3.c.fit"]
+
+
+async def test_an_agent_that_moved_is_told_where_it_is(sqlite: Database, tmp_path: Path) -> None:
+    before = CLIENTS[0]
+    async with sqlite.begin() as tx:
+        await tx.clients.add([replace(before, profile=replace(before.profile, url="http://elsewhere"))])
+    async with errands(sqlite, tmp_path) as (these, told):
+        these.forget([before], a_round("t", 3), "fit")
+        await these.drain()
+    assert told == [f"DELETE http://elsewhere/tasks/t.3.{before.id}.fit"]
 
 
 async def test_an_agent_that_does_not_listen_is_left_alone(
