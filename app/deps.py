@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
+from app.bodies import bounded, refuse_crowd
 from app.inbound import welcome
-from app.schemas.fields import KEY_PATTERN
+from app.schemas.fields import KEY_PATTERN, RequestModel
 from app.services.breakers import Breakers
 from app.services.clients import Clients
 from app.services.connectivity import ConnectivityMatrix
@@ -49,12 +50,22 @@ async def authenticate(request: Request) -> None:
     welcome(request.scope)
 
 
+STREAMED = {"x-tcsfeel-body": "streamed"}
+"""Marks a route, in its `openapi_extra`, whose body goes elsewhere as it comes, and is bounded there."""
+
+
 class ApiRoute(APIRoute):
-    """A route of ``/v1``: asks for the key before it reads a body, and refuses parameters that it does not know."""
+    """A route of ``/v1``: asks for the key before it reads a body, and refuses parameters that it does not know.
+
+    A body is bounded by its model. A route without a model takes a small one, or where it describes its body by itself
+    (`openapi_extra`), one of the size that is configured, which it bounds further.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = {parameter.alias for parameter in self.dependant.query_params}
+        model = _model(self.dependant.body_params[0].field_info.annotation) if self.dependant.body_params else None
+        extra = self.openapi_extra or {}
 
         async def guarded(request: Request) -> Response:
             await authenticate(request)
@@ -63,9 +74,25 @@ class ApiRoute(APIRoute):
                 raise RequestValidationError(
                     [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in unknown]
                 )
-            return await handle(request)
+            if extra.items() >= STREAMED.items():
+                return await handle(request)
+            found = wired(request)
+            most = found.settings.max_body_bytes
+            limit = most if "requestBody" in extra else min(most, (model or RequestModel).max_bytes)
+            request.state.most_bytes = most  # for handlers that read the body by themselves
+            with found.room.holding() as held:
+                request = bounded(request, limit, held)
+                if model is not None:
+                    refuse_crowd(await request.body(), model.max_items)
+                return await handle(request)
 
         return guarded
+
+
+def _model(annotation: Any) -> type[RequestModel]:
+    """The model of a body, which may be optional."""
+    candidates = (annotation, *get_args(annotation))
+    return next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, RequestModel))
 
 
 async def idempotent_request(

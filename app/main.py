@@ -16,11 +16,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 
 from app import __version__, openapi, problems
+from app.bodies import Room
 from app.clock import Clock, SystemClock
 from app.deps import BearerKey
 from app.domain.selection import installed
 from app.metrics import Metrics
-from app.middleware import BodyLimit, RequestContext
+from app.middleware import RequestContext
 from app.routers import clients, connectivity, models, operations, rounds, selections, strategies, trainings
 from app.services import readiness
 from app.services.agents import AgentCaller
@@ -99,7 +100,6 @@ def create_app(
     for router in (clients, connectivity, strategies, selections, trainings, rounds, models):
         app.include_router(router.router, dependencies=[BearerKey], responses=openapi.responses(401, 422, 503))
     app.include_router(operations.router)
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     Instrumentator(registry=system.metrics.registry, excluded_handlers=["/metrics"]).instrument(app)
     app.add_middleware(RequestContext)
     return app
@@ -158,6 +158,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         settings=settings,
         admin_key=AdminKey.load(settings),
         metrics=metrics,
+        room=Room(settings.max_body_bytes),
         db=db,
         coordinator_db=coordinator_db,
         migrated=Inquiry(partial(migrations.is_current, db), seconds=readiness.TIMEOUT_SECONDS),

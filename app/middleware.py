@@ -1,4 +1,4 @@
-"""What every HTTP request goes through: an id for its log lines and its answer, and a bound on its body."""
+"""What every HTTP request goes through: an id for its log lines and its answer."""
 
 import re
 import secrets
@@ -6,7 +6,6 @@ import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import unforeseen
@@ -14,7 +13,6 @@ from app.problems import unforeseen
 log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_MODEL_UPLOAD = re.compile(r"/v1/trainings/[^/]+/model")  # streams to the model store, which bounds it
 
 
 # A method is a label of the HTTP metrics, and anybody can invent one.
@@ -55,33 +53,3 @@ class RequestContext:
                 await response(scope, receive, note)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
-
-
-class BodyLimit:
-    """Refuses bodies of more than `limit` bytes with 413, by their announced length or as they come in."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _MODEL_UPLOAD.fullmatch(scope["path"]):
-            await self._app(scope, receive, send)
-            return
-        announced = Headers(scope=scope).get("Content-Length", "")
-        received = 0
-
-        async def bounded() -> Message:
-            nonlocal received
-            if announced.isdecimal() and int(announced[:20]) > self._limit:
-                raise self._too_large()
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit:
-                raise self._too_large()
-            return message
-
-        await self._app(scope, bounded, send)
-
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"the body may have at most {self._limit} bytes")

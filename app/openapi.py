@@ -8,10 +8,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.problems import MEDIA_TYPE
-from app.schemas.connectivity import ReplaceConnectivity
+from app.schemas.clients import RegisterClients
+from app.schemas.connectivity import ChangeConnectivity, ReplaceConnectivity
 from app.schemas.problems import Problem
 
-UNSEEN: tuple[type[BaseModel], ...] = (Problem, ReplaceConnectivity)
+UNSEEN: tuple[type[BaseModel], ...] = (Problem, RegisterClients, ChangeConnectivity, ReplaceConnectivity)
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -26,6 +27,12 @@ def responses(*statuses: int, also: Responses | None = None) -> Responses:
         for status in sorted(statuses)
     }
     return errors | (also or {})
+
+
+def json_body(model: str) -> dict[str, Any]:
+    """The body of an operation that reads it by itself."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def with_headers(**descriptions: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
+from app.bodies import NoRoom, UnsupportedMediaType
 from app.domain import errors
 from app.inbound import Crowded
 from app.schemas.problems import FieldProblem, field_problems
@@ -33,13 +34,6 @@ from app.store.model_store import FileTooLarge, StoreUnavailable
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-
-
-class UnsupportedMediaType(Exception):
-    """The body is of another kind than the operation takes."""
-
-    def __init__(self, *accepted: str) -> None:
-        super().__init__(f"should be {' or '.join(accepted)}")
 
 
 class RangeNotSatisfiable(Exception):
@@ -106,6 +100,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
         {"Retry-After": "5"},
     ),
     Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "Every place is taken", {"Retry-After": "5"}),
+    NoRoom: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "Every place is taken", {"Retry-After": "5"}),
     Stopping: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server stops", {"Retry-After": "1"}),
     RangeNotSatisfiable: Kind(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies outside"

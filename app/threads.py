@@ -23,7 +23,7 @@ from app.sharing import Places
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-Purpose = Literal["files", "checks", "aggregation", "selection", "matrices", "administration"]
+Purpose = Literal["files", "checks", "aggregation", "selection", "matrices", "messages", "administration"]
 
 # Most of "files" wait for a disk or for a bucket, the others for a core. Code of third parties runs in "selection", and
 # may hang for ever: so it has many threads, and its parties are the strategies.
@@ -33,6 +33,7 @@ THREADS: dict[Purpose, int] = {
     "aggregation": 4,
     "selection": 32,
     "matrices": 4,
+    "messages": 4,
     "administration": 4,
 }
 IDLE_SECONDS = 5.0

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from structlog.testing import capture_logs
 
-from app import problems
+from app import bodies, problems
 from app.domain import errors
 from app.schemas.problems import FieldProblem, field_problems
 from app.services.housekeeping import Housekeeper
@@ -59,7 +59,7 @@ def test_every_error_of_the_domain_has_a_status(cls: type[Exception]) -> None:
         (DatabaseUnavailable("gone"), 503, "database-unavailable"),
         (StoreUnavailable(28, "No space left on device"), 507, "storage-unavailable"),
         (ObjectStoreUnavailable("s3://models: 503 SlowDown"), 503, "object-store-unavailable"),
-        (problems.UnsupportedMediaType("text/plain"), 415, "unsupported-media-type"),
+        (bodies.UnsupportedMediaType("text/plain"), 415, "unsupported-media-type"),
         (problems.RangeNotSatisfiable(5), 416, "range-not-satisfiable"),
     ],
 )

@@ -35,7 +35,7 @@ def square(rows: Rows, size: int) -> npt.NDArray[np.floating[Any]]:
     dense = np.empty((size, size))
     for index, row in enumerate(rows):
         try:
-            dense[index] = [math.inf if cost is None else cost for cost in row]
+            dense[index] = row if isinstance(row, np.ndarray) else [math.inf if cost is None else cost for cost in row]
         except (TypeError, ValueError) as error:
             raise InvalidConnectivity(f"/costs/{index}", "must hold numbers and nulls only") from error
     return dense

@@ -1,17 +1,56 @@
-"""Answers that are long: they are made in a thread, since ten thousand reasons take a while."""
+"""Answers that may be long, written in a thread and a piece at a time: a whole one would hold the interpreter."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
 from fastapi import Response
+from pydantic import BaseModel
+from pydantic_core import to_json
 
-from app.schemas.fields import ResponseModel
 from app.threads import in_thread
 
-Given = TypeVar("Given")
+PIECE = 1000  # elements of a list or an object that are written at once, where they are no models
 
 
-async def answered(make: Callable[[Given], ResponseModel], given: Given) -> Response:
-    """The answer that `make` makes of `given`, as JSON."""
-    body = await in_thread("administration", lambda: make(given).model_dump_json(by_alias=True))
-    return Response(body, media_type="application/json")
+async def written(make: Callable[[], BaseModel]) -> Response:
+    """The answer that `make` gives, made and written in a thread."""
+    return Response(await in_thread("messages", lambda: b"".join(_parts(make()))), media_type="application/json")
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    """JSON of a value in parts that each take little time to write."""
+    if isinstance(value, BaseModel):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        if any(isinstance(field, list | dict | BaseModel) for field in fields.values()):
+            yield from _object(fields)
+            return
+    elif isinstance(value, Mapping) and len(value) > PIECE:
+        yield from _cut(value.items(), b"{", b"}", dict)
+        return
+    elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
+        for number, element in enumerate(value):
+            yield b"," if number else b"["
+            yield from _parts(element)
+        yield b"]"
+        return
+    elif isinstance(value, list) and len(value) > PIECE:
+        yield from _cut(value, b"[", b"]", list)
+        return
+    yield to_json(value)
+
+
+def _object(fields: Mapping[str, Any]) -> Iterator[bytes]:
+    for number, (name, field) in enumerate(fields.items()):
+        yield b'%b"%b":' % (b"," if number else b"{", name.encode())
+        yield from _parts(field)
+    yield b"}"
+
+
+def _cut(elements: Any, opening: bytes, closing: bytes, kind: Callable[[Any], Any]) -> Iterator[bytes]:
+    """The elements of a list or an object, some at a time, without the brackets of each part."""
+    rest, mark = iter(elements), opening
+    while part := kind(islice(rest, PIECE)):
+        yield mark + to_json(part)[1:-1]
+        mark = b","
+    yield closing

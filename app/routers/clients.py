@@ -2,12 +2,16 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Path, Query, Response, status
+from fastapi import APIRouter, Body, Path, Query, Request, Response, status
 
+from app.bodies import ContentType, require_json, whole
 from app.deps import ApiRoute, AppBreakers, AppClients
 from app.domain.errors import Invalid
-from app.openapi import responses, with_headers
+from app.openapi import json_body, responses, with_headers
+from app.routers.answers import written
+from app.schemas.batches import registrations
 from app.schemas.clients import (
+    BATCH_BYTES,
     HEARTBEATS,
     BreakerOut,
     ChangeClient,
@@ -15,11 +19,11 @@ from app.schemas.clients import (
     ClientsOut,
     Heartbeat,
     RegisterClient,
-    RegisterClients,
     ReplaceClient,
 )
 from app.schemas.fields import ID_PATTERN, TAG_PATTERN
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
+from app.threads import in_thread
 
 router = APIRouter(prefix="/v1/clients", tags=["clients"], route_class=ApiRoute)
 
@@ -40,28 +44,37 @@ async def register_client(body: RegisterClient, clients: AppClients, response: R
     return ClientOut.of(client)
 
 
-@router.post("/batch", status_code=status.HTTP_201_CREATED, responses=responses(409, 413, 415))
-async def register_clients(body: RegisterClients, clients: AppClients) -> ClientsOut:
+@router.post(
+    "/batch",
+    status_code=status.HTTP_201_CREATED,
+    openapi_extra=json_body("RegisterClients"),
+    response_model=ClientsOut,
+    responses=responses(409, 413, 415),
+)
+async def register_clients(request: Request, clients: AppClients, content_type: ContentType = "") -> Response:
     """Register up to 10 000 clients, all or none."""
-    registered = await clients.register(
-        [(item.id, item.profile()) for item in body.clients], {item.id: item.instance for item in body.clients}
-    )
-    return ClientsOut(items=[ClientOut.of(client) for client in registered])
+    require_json(content_type)
+    body = await whole(request, BATCH_BYTES)
+    profiles, instances = await in_thread("messages", registrations, body)
+    registered = await clients.register(profiles, instances)
+    answer = await written(lambda: ClientsOut(items=[ClientOut.of(client) for client in registered]))
+    answer.status_code = status.HTTP_201_CREATED
+    return answer
 
 
-@router.get("", responses=responses(422))
+@router.get("", response_model=Page[ClientOut], responses=responses(422))
 async def list_clients(
     clients: AppClients,
     status: Annotated[Literal["healthy", "suspect", "down"] | None, Query()] = None,
     tag: Tag = [],  # noqa: B006  (FastAPI copies defaults)
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> Page[ClientOut]:
+) -> Response:
     """List clients in the order of their ids."""
     after = decode_cursor(cursor, str)
     tags = [(key, value) for key, _, value in (entry.partition(":") for entry in tag)]
     found = await clients.page(limit=limit + 1, after=after[0] if after else None, status=status, tags=tags)
-    return Page.of(found, limit, ClientOut.of, lambda client: (client.id,))
+    return await written(lambda: Page.of(found, limit, ClientOut.of, lambda client: (client.id,)))
 
 
 @router.get("/{client_id}", responses=responses(404))

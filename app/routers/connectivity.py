@@ -4,14 +4,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response, status
 
+from app.bodies import ContentType, require_json, whole
 from app.deps import ApiRoute, AppConnectivity
-from app.openapi import responses, with_headers
-from app.routers.matrices import reader_of, writer_for
+from app.openapi import json_body, responses, with_headers
+from app.routers.answers import written
+from app.routers.matrices import JSON_CELL_BYTES, reader_of, writer_for
 from app.routers.preconditions import IfNoneMatch, is_current
+from app.schemas.batches import changes
 from app.schemas.connectivity import (
     EDGES_EXAMPLE,
     MATRIX_EXAMPLE,
-    ChangeConnectivity,
     ConnectivityOut,
     ConnectivityVersion,
     TopologyOut,
@@ -42,21 +44,26 @@ async def replace_connectivity(
     request: Request,
     response: Response,
     connectivity: AppConnectivity,
-    content_type: Annotated[str, Header(include_in_schema=False)] = "",
+    content_type: ContentType = "",
 ) -> ConnectivityVersion:
     """Replace the matrix of link costs, whole or not at all."""
-    form = reader_of(content_type)
-    version = await connectivity.replace(form(await request.body()))
+    form, cell_bytes = reader_of(content_type)
+    body = await whole(request, await connectivity.most_bytes(cell_bytes))
+    version = await connectivity.replace(form(body))
     response.headers["ETag"] = _etag(version)
     return ConnectivityVersion(version=version)
 
 
-@router.patch("/connectivity", responses=responses(413, 415, also={200: _ETAG}))
+@router.patch(
+    "/connectivity", openapi_extra=json_body("ChangeConnectivity"), responses=responses(413, 415, also={200: _ETAG})
+)
 async def change_connectivity(
-    body: ChangeConnectivity, response: Response, connectivity: AppConnectivity
+    request: Request, response: Response, connectivity: AppConnectivity, content_type: ContentType = ""
 ) -> ConnectivityVersion:
     """Set or remove some links."""
-    version = await connectivity.change([edge.edge() for edge in body.edges])
+    require_json(content_type)
+    body = await whole(request, await connectivity.most_bytes(JSON_CELL_BYTES))
+    version = await connectivity.change(await in_thread("matrices", changes, body))
     response.headers["ETag"] = _etag(version)
     return ConnectivityVersion(version=version)
 
@@ -88,10 +95,11 @@ async def get_connectivity(
     return Response(await in_thread("matrices", form, value), headers=headers, media_type=media_type)
 
 
-@router.get("/topology")
-async def get_topology(connectivity: AppConnectivity) -> TopologyOut:
+@router.get("/topology", response_model=TopologyOut)
+async def get_topology(connectivity: AppConnectivity) -> Response:
     """Describe the registered clients and their links in numbers."""
-    return TopologyOut.of(await connectivity.topology())
+    stats = await connectivity.topology()
+    return await written(lambda: TopologyOut.of(stats))
 
 
 def _etag(version: int) -> str:

@@ -1,7 +1,7 @@
 """The two forms of the connectivity matrix: JSON for people, safetensors for large ones.
 
-A large matrix never becomes a list of Python objects on its way in as safetensors, and its JSON is parsed by pydantic
-straight from the bytes; both happen in a thread.
+A large matrix never becomes a list of Python objects on its way in as safetensors, and its JSON is read and written row
+by row; both happen in a thread.
 """
 
 import json
@@ -10,28 +10,29 @@ from collections.abc import Callable, Collection
 from typing import Annotated
 
 import numpy as np
-from fastapi.exceptions import RequestValidationError
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import to_json as to_json_text
 
+from app.bodies import JSON, UnsupportedMediaType
 from app.domain.connectivity import Connectivity
 from app.domain.errors import Invalid
-from app.problems import UnsupportedMediaType
-from app.schemas.connectivity import ConnectivityOut, ReplaceConnectivity
+from app.schemas.batches import replacement
 from app.schemas.fields import STRICT
 from app.wire.codec import MEDIA_TYPE, decode, encode
 from app.wire.errors import WireError
 
 TENSOR = "costs"
-JSON = "application/json"
+JSON_CELL_BYTES = 128  # of a cost with its white space, or half of a link with two names
+BINARY_CELL_BYTES = 4
 
 _CLIENT_IDS: TypeAdapter[list[str]] = TypeAdapter(list[Annotated[str, Field(max_length=64)]], config=STRICT)
 
-Reader = Callable[[bytes], Callable[[Collection[str]], Connectivity]]
+Reader = Callable[[memoryview], Callable[[Collection[str]], Connectivity]]
 Writer = Callable[[Connectivity], bytes]
 
 
-def reader_of(content_type: str) -> Reader:
-    """What reads a body of this type. Raises `UnsupportedMediaType`."""
+def reader_of(content_type: str) -> tuple[Reader, int]:
+    """What reads a body of this type, and the bytes that a cell of the matrix takes. Raises `UnsupportedMediaType`."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in _READERS:
         raise UnsupportedMediaType(*_READERS)
@@ -56,21 +57,16 @@ def _preference(entry: str) -> tuple[str, float]:
 _QUALITY = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
 
 
-def from_json(body: bytes) -> Callable[[Collection[str]], Connectivity]:
+def from_json(body: memoryview) -> Callable[[Collection[str]], Connectivity]:
     """A builder of the matrix in `body`. Both raise what the sender should hear."""
 
     def build(known: Collection[str]) -> Connectivity:
-        try:
-            parsed = ReplaceConnectivity.model_validate_json(body)
-        except ValidationError as error:
-            found = [entry | {"loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
-            raise RequestValidationError(found) from None
-        return parsed.connectivity(known)
+        return replacement(body).connectivity(known)
 
     return build
 
 
-def from_safetensors(body: bytes) -> Callable[[Collection[str]], Connectivity]:
+def from_safetensors(body: memoryview) -> Callable[[Collection[str]], Connectivity]:
     """A builder of the float32 tensor ``costs``, with ``client_ids`` as a JSON list in its metadata."""
 
     def build(known: Collection[str]) -> Connectivity:
@@ -85,14 +81,17 @@ def from_safetensors(body: bytes) -> Callable[[Collection[str]], Connectivity]:
     return build
 
 
-_READERS: dict[str, Reader] = {JSON: from_json, MEDIA_TYPE: from_safetensors}
+_READERS: dict[str, tuple[Reader, int]] = {
+    JSON: (from_json, JSON_CELL_BYTES),
+    MEDIA_TYPE: (from_safetensors, BINARY_CELL_BYTES),
+}
 
 
 def to_json(value: Connectivity) -> bytes:
-    """The matrix as rows, null for no link."""
+    """The matrix as rows, null for no link; written row by row, so that none holds the interpreter for long."""
     rows = ([None if cost == np.inf else cost for cost in row.tolist()] for row in value.block(value.client_ids))
-    answer = ConnectivityOut(version=value.version, client_ids=list(value.client_ids), costs=list(rows))
-    return answer.model_dump_json().encode()
+    head = b'{"version":%d,"client_ids":%b,"costs":[' % (value.version, to_json_text(list(value.client_ids)))
+    return head + b",".join(map(to_json_text, rows)) + b"]}"
 
 
 def to_safetensors(value: Connectivity) -> bytes:

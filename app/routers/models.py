@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
-from app.deps import ApiRoute, AppModels
+from app.deps import STREAMED, ApiRoute, AppModels
 from app.openapi import responses, with_headers
 from app.routers.preconditions import IfNoneMatch, PartOfFile, is_current
 from app.routers.trainings import Id
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/trainings/{training_id}", tags=["models"], route_
 _BINARY = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _ETAG = with_headers(ETag="The SHA-256 of the parameters, in quotes")
 _Round = Annotated[int, Path(ge=0, lt=2**31, examples=[0], description="After which round; 0 for the initial")]
-_UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}}
+_UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}} | STREAMED
 
 
 @router.put("/model", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, 507, also={200: _ETAG}))

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Response, status
 from app.deps import ApiRoute, AppSelections, AppTrainings, Idempotent
 from app.domain.rounds import ENDED
 from app.openapi import responses, with_headers
-from app.routers.answers import answered
+from app.routers.answers import written
 from app.routers.trainings import Id
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.rounds import RoundOut
@@ -56,23 +56,23 @@ async def run_round(
     return RoundOut.of(value)
 
 
-@router.get("", responses=responses(404))
-async def list_rounds(
-    training_id: Id, trainings: AppTrainings, limit: Limit = 100, cursor: Cursor = None
-) -> Page[RoundOut]:
+@router.get("", response_model=Page[RoundOut], responses=responses(404))
+async def list_rounds(training_id: Id, trainings: AppTrainings, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """List a training's rounds, newest first."""
     before = decode_cursor(cursor, int)
     found = await trainings.rounds(training_id, limit=limit + 1, before=before[0] if before else None)
-    return Page.of(found, limit, RoundOut.of, lambda value: (value.number,))
+    return await written(lambda: Page.of(found, limit, RoundOut.of, lambda value: (value.number,)))
 
 
-@router.get("/{number}", responses=responses(404))
-async def get_round(training_id: Id, number: Number, trainings: AppTrainings) -> RoundOut:
+@router.get("/{number}", response_model=RoundOut, responses=responses(404))
+async def get_round(training_id: Id, number: Number, trainings: AppTrainings) -> Response:
     """Read one round with its participations."""
-    return RoundOut.of(await trainings.round(training_id, number))
+    value = await trainings.round(training_id, number)
+    return await written(lambda: RoundOut.of(value))
 
 
 @router.get("/{number}/selection", response_model=RoundSelectionOut, responses=responses(404))
 async def get_round_selection(training_id: Id, number: Number, selections: AppSelections) -> Response:
     """Say why each client was in a round or not, as it was planned. 404 before it is."""
-    return await answered(RoundSelectionOut.of, await selections.of_round(training_id, number))
+    selection = await selections.of_round(training_id, number)
+    return await written(lambda: RoundSelectionOut.of(selection))

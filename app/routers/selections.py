@@ -1,12 +1,10 @@
 """``/v1/selections``: plan a round without running it."""
 
-from functools import partial
-
 from fastapi import APIRouter, Response
 
 from app.deps import ApiRoute, AppSelections
 from app.openapi import responses
-from app.routers.answers import answered
+from app.routers.answers import written
 from app.schemas.selections import PlanSelection, SelectionOut
 
 router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
@@ -23,5 +21,5 @@ async def plan_selection(body: PlanSelection, selections: AppSelections) -> Resp
         exclude=body.exclude,
         compare=body.compare,
     )
-    answer = partial(SelectionOut.of, connectivity_version=planned.connectivity_version, seed=body.seed)
-    return await answered(answer, planned.selections)
+    version = planned.connectivity_version
+    return await written(lambda: SelectionOut.of(planned.selections, connectivity_version=version, seed=body.seed))

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Response, status
 
 from app.deps import ApiRoute, AppSettings, AppTrainings, Idempotent
 from app.openapi import responses, with_headers
+from app.routers.answers import written
 from app.schemas.fields import ID_PATTERN
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.schemas.trainings import CreateTraining, TrainingOut
@@ -29,12 +30,14 @@ async def create_training(
     return TrainingOut.of(training)
 
 
-@router.get("")
-async def list_trainings(trainings: AppTrainings, limit: Limit = 100, cursor: Cursor = None) -> Page[TrainingOut]:
+@router.get("", response_model=Page[TrainingOut])
+async def list_trainings(trainings: AppTrainings, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """List trainings, newest first."""
     after = decode_cursor(cursor, float, str)
     found = await trainings.page(limit=limit + 1, after=(after[0], after[1]) if after else None)
-    return Page.of(found, limit, TrainingOut.of, lambda training: (training.created_at, training.id))
+    return await written(
+        lambda: Page.of(found, limit, TrainingOut.of, lambda training: (training.created_at, training.id))
+    )
 
 
 @router.get("/{training_id}", responses=responses(404))

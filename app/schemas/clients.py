@@ -20,6 +20,10 @@ from app.schemas.fields import (
 )
 
 BATCH_LIMIT = 10_000
+BATCH_BYTES = 16_000_000  # 1.6 kB for each client
+BATCH_LABELS = 1_000_000  # of all clients together
+CLIENT_BYTES = 1_000_000  # 10 000 labels of 90 characters
+CLIENT_ITEMS = 20_000
 _MOST = 1e9
 _LEAST = 1e-9  # what divides must not come near zero
 
@@ -93,6 +97,9 @@ HEARTBEATS: list[Any] = [{"bandwidth": 38.2, "latency": 31.0}]
 class ClientProfile(RequestModel):
     """What a client says of itself."""
 
+    max_bytes = CLIENT_BYTES
+    max_items = CLIENT_ITEMS
+
     url: Annotated[AgentUrl, Field(description="Base URL of the agent")]
     data_size: DataSize
     data_distribution: DataDistribution | None = None
@@ -158,6 +165,9 @@ class RegisterClients(RequestModel):
 
 class ChangeClient(RequestModel):
     """Fields to change; what is left out stays. `null` clears those that may be absent."""
+
+    max_bytes = CLIENT_BYTES
+    max_items = CLIENT_ITEMS
 
     model_config = {"json_schema_extra": {"examples": [{"bandwidth": 12.5, "tags": {"site": "south"}}]}}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -29,7 +29,15 @@ STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class RequestModel(BaseModel):
-    """A body, or a part of one."""
+    """A body, or a part of one.
+
+    Attributes:
+        max_bytes: that a body may have.
+        max_items: lists, objects and elements that it may have together, counted by brackets and commas.
+    """
+
+    max_bytes: ClassVar[int] = 65_536
+    max_items: ClassVar[int] = 2_000
 
     model_config = ConfigDict(**STRICT, extra="forbid", frozen=True)
 

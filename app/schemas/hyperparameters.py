@@ -61,11 +61,13 @@ class Hyperparameters(RequestModel):
         Annotated[int, Field(ge=0, le=100_000, description="A quarter of the updates if absent")] | None
     ) = None
 
-    @model_validator(mode="after")
-    def _not_too_many(self) -> "Hyperparameters":
-        if len(self.model_extra or {}) > MAX_HYPERPARAMETERS:
+    @model_validator(mode="before")
+    @classmethod
+    def _not_too_many(cls, given: Any) -> Any:
+        """Count first: each key of a hundred thousand would be checked, and reported."""
+        if isinstance(given, dict) and len(given.keys() - cls.model_fields.keys()) > MAX_HYPERPARAMETERS:
             raise ValueError(f"should have at most {MAX_HYPERPARAMETERS} keys of your own")
-        return self
+        return given
 
     def values(self, aggregation: Aggregation) -> dict[str, Scalar]:
         """What is stored and sent: what was given, and the defaults that matter."""

@@ -1,7 +1,7 @@
 """Planning a selection: the request, and the answer with its reasons."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -67,13 +67,16 @@ class SelectionRules(RequestModel):
 class PlanSelection(SelectionRules):
     """One round to be planned. Nothing is stored."""
 
+    max_bytes = 2_000_000
+    max_items = _MOST_CLIENTS + 2_000
+
     model_config = {
         "json_schema_extra": {"examples": [{"strategy": "tcs-feel", "min_clients": 1, "max_clients": 2, "seed": 7}]}
     }
 
     round_number: Annotated[int, Field(ge=1, lt=2**31)] = 1
     seed: Seed = 0
-    exclude: Annotated[list[ClientId], Field(max_length=_MOST_CLIENTS)] = []
+    exclude: Annotated[list[ClientId], Field(max_length=_MOST_CLIENTS, fail_fast=True)] = []
     model_bytes: Annotated[int, Field(ge=1, le=10**13)] = BYTES_PER_MB
     topology: Annotated[Topology, Field(description="`relay`: updates may travel over links between clients")] = "star"
     compare: Annotated[
@@ -128,12 +131,24 @@ class ExplainedSelection(ResponseModel):
     plan: PlanOut
 
 
+def _explained(selection: Selection) -> dict[str, Any]:
+    """The fields of an `ExplainedSelection`, its clients one by one: all at once would hold the interpreter."""
+    lists = {
+        "selected": [ChosenOut.model_validate(chosen) for chosen in selection.selected],
+        "skipped": [SkippedOut.model_validate(skipped) for skipped in selection.skipped],
+        "plan": PlanOut.model_validate(selection.plan),
+    }
+    return {
+        name: lists[name] if name in lists else getattr(selection, name) for name in ExplainedSelection.model_fields
+    }
+
+
 class RoundSelectionOut(ExplainedSelection):
     """A round as it was planned."""
 
     @classmethod
     def of(cls, selection: Selection) -> "RoundSelectionOut":
-        return cls.model_validate(selection)
+        return cls(**_explained(selection))
 
 
 class ComparedOut(ResponseModel):
@@ -163,7 +178,7 @@ class SelectionOut(ExplainedSelection):
         (selection, duration_ms), *others = planned
         chosen = {*selection.client_ids}
         return cls(
-            **dict(ExplainedSelection.model_validate(selection)),
+            **_explained(selection),
             connectivity_version=connectivity_version,
             seed=seed,
             duration_ms=duration_ms,

@@ -50,6 +50,9 @@ class RetentionIn(RequestModel):
 class CreateTraining(RequestModel):
     """A federated-learning job."""
 
+    max_bytes = 524_288  # 256 hyperparameters of 1 024 characters, and twice as many bytes
+    max_items = 20_000
+
     model_config = {
         "json_schema_extra": {
             "examples": [

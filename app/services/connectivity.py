@@ -11,6 +11,8 @@ from app.store.database import Database
 from app.store.transaction import Transaction
 from app.threads import in_thread
 
+_LEAST_BYTES, _NAME_BYTES = 65_536, 128
+
 Build = Callable[[Collection[str]], Connectivity]
 
 
@@ -48,6 +50,12 @@ class ConnectivityMatrix:
         """The number of the newest matrix, 0 where none was stored."""
         async with self._db.read() as tx:
             return await tx.connectivity.latest_version()
+
+    async def most_bytes(self, cell_bytes: int) -> int:
+        """How many bytes a matrix of the registered clients may have, its names included."""
+        async with self._db.read() as tx:
+            clients = sum((await tx.clients.count_by_status()).values())
+        return _LEAST_BYTES + _NAME_BYTES * clients + cell_bytes * clients**2
 
     async def replace(self, build: Build) -> int:
         """Store what `build` makes of the registered ids, as a new version. Raises what `build` raises."""

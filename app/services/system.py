@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from app.bodies import Room
 from app.metrics import Metrics
 from app.services.agents import AgentCaller
 from app.services.breakers import Breakers
@@ -31,6 +32,7 @@ class System:
     settings: Settings
     admin_key: AdminKey
     metrics: Metrics
+    room: Room
     db: Database
     coordinator_db: Database
     migrated: Inquiry[bool]

@@ -1,6 +1,7 @@
 """Clients as rows."""
 
 import asyncio
+import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
@@ -18,9 +19,10 @@ from app.domain.identity import Identity
 from app.store.inserts import insert_missing
 from app.store.tables import clients
 
-PAGE = 500  # rows that are read at once: some 10 ms, for most fleets
+PAGE = 500  # rows that are read or written at once: some 10 ms, for most fleets
 FIRST_PAGE = 20
 PAGE_SECONDS = 0.01  # of the event loop's time, that one page of a fleet should take
+FREE_LABELS = 20  # that take as long to write as the rest of a row
 CHUNK = 500  # rows a reading statement: as many as a page
 MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLite as many or more
 
@@ -48,7 +50,11 @@ class ClientRepository:
         if not rows:
             return set()
         statement = insert_missing(self._connection, clients).returning(clients.c.id)
-        return set((await self._connection.execute(statement, rows)).scalars())
+        found: set[str] = set()
+        for some in _by_weight(rows):
+            found |= set((await self._connection.execute(statement, some)).scalars())
+            await asyncio.sleep(0)
+        return found
 
     async def get(self, client_id: str, *, for_update: bool = False) -> Client:
         """Raises `NotFound`. `for_update` holds the row until the transaction ends."""
@@ -73,31 +79,36 @@ class ClientRepository:
         self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Collection[tuple[str, str]]
     ) -> list[Client]:
         """At most `limit` clients with ids beyond `after`, of this status and with all of these tags."""
-        query = select(clients).order_by(clients.c.id).limit(limit)
-        if after is not None:
-            query = query.where(clients.c.id > after)
+        query = select(clients).order_by(clients.c.id)
         if status is not None:
             query = query.where(clients.c.status == status)
         for key, value in tags:
             query = query.where(self._tagged(key, value))
-        return [_client(row) for row in await self._connection.execute(query)]
+        return await self._walk(query, limit, after)
 
     async def all(self) -> list[Client]:
-        """Every client. Rows become values on the event loop, which has other work to do between two pages.
+        """Every client."""
+        return await self._walk(select(clients).order_by(clients.c.id), math.inf, None)
 
-        Rows of clients with a thousand labels take a hundred times as long as others, so pages get as long as they are
-        quick.
+    async def _walk(self, query: Select[Any], limit: float, after: str | None) -> list[Client]:
+        """At most `limit` clients in the order of their ids.
+
+        Rows become values on the event loop, which has other work to do between two pages. Rows of clients with a
+        thousand labels take a hundred times as long as others, so pages get as long as they are quick.
         """
         found: list[Client] = []
         size = min(FIRST_PAGE, PAGE)
-        while True:
+        while len(found) < limit:
             began = time.thread_time()
-            page = await self.page(limit=size, after=found[-1].id if found else None, status=None, tags=())
+            wanted = int(min(size, limit - len(found)))
+            rest = query.limit(wanted) if after is None else query.where(clients.c.id > after).limit(wanted)
+            page = [_client(row) for row in await self._connection.execute(rest)]
             found += page
-            if len(page) < size:
-                return found
-            size = next_page(size, time.thread_time() - began)
+            if len(page) < wanted:
+                break
+            after, size = page[-1].id, next_page(wanted, time.thread_time() - began)
             await asyncio.sleep(0)
+        return found
 
     async def lock(self, ids: Collection[str]) -> list[Client]:
         """Those of `ids` that are registered, held until the transaction ends; by id, so that no two can deadlock."""
@@ -144,6 +155,20 @@ class ClientRepository:
 def next_page(size: int, seconds: float) -> int:
     """How many rows to read after `size` of them took `seconds` of the event loop's time."""
     return max(1, min(PAGE, 2 * size, int(size * PAGE_SECONDS / max(seconds, 1e-6))))
+
+
+def _by_weight(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The rows in their order, as many at a time as can be written without holding the event loop."""
+    some: list[dict[str, Any]] = []
+    weight = 0.0
+    for row in rows:
+        some.append(row)
+        weight += 1 + len(row["data_distribution"] or ()) / FREE_LABELS
+        if weight >= PAGE:
+            yield some
+            some, weight = [], 0.0
+    if some:
+        yield some
 
 
 def _chunks(ids: Collection[str], size: int) -> Iterator[list[str]]:

@@ -9,7 +9,7 @@ Case = tuple[Body, str | tuple[str, ...]]
 
 HUGE = "9" * 400
 LONG = "x" * 100_000
-DEEP = "[" * 100_000
+DEEP = "[" * 50_000
 NOT_A_NUMBER: tuple[Any, ...] = (None, True, "7", "", [], {}, [1])
 NOT_A_COUNT: tuple[Any, ...] = (*NOT_A_NUMBER, 1.5, 7.0, -1, 10**400)
 NOT_TEXT: tuple[Any, ...] = (7, True, [], {}, ["a"])
@@ -27,7 +27,7 @@ NOT_JSON: list[Case] = [
     (b"\xff\xfe", ""),
     (b'{"id":"\xff"}', ""),
     (DEEP, ""),
-    ('{"a":' * 100_000, ""),
+    ('{"a":' * 10_000, ""),
     *((body, "") for body in NOT_AN_OBJECT),
 ]
 

@@ -1,0 +1,99 @@
+"""Bodies that are too large for what they are for, or too many at a time."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.bodies import NoRoom, Room
+from tests.api import Api, assert_problem, profile
+
+JSON = {"Content-Type": "application/json"}
+BOUNDS = [
+    ("POST", "/v1/clients", 1_000_000),
+    ("PUT", "/v1/clients/edge-7", 1_000_000),
+    ("PATCH", "/v1/clients/edge-7", 1_000_000),
+    ("POST", "/v1/clients/batch", 16_000_000),
+    ("POST", "/v1/clients/edge-7/heartbeat", 65_536),
+    ("POST", "/v1/trainings", 524_288),
+    ("POST", "/v1/selections", 2_000_000),
+    ("PUT", "/v1/connectivity", 65_536 + 2 * 128 + 4 * 128),  # two clients are registered
+    ("PATCH", "/v1/connectivity", 65_536 + 2 * 128 + 4 * 128),
+    ("POST", "/v1/trainings/1/rounds", 65_536),  # which reads it for the Idempotency-Key alone
+]
+
+
+@pytest.mark.parametrize(("method", "path", "bound"), BOUNDS)
+async def test_a_body_is_bounded_by_what_it_is_for(sqlite_api: Api, method: str, path: str, bound: int) -> None:
+    await sqlite_api.register("edge-7", "edge-8")
+    asked = 0
+
+    async def chunks() -> Any:
+        nonlocal asked
+        while True:
+            asked += 65_536
+            yield b" " * 65_536
+
+    headers = JSON | {"Idempotency-Key": "x"}
+    refused = await sqlite_api.http.request(method, path, content=chunks(), headers=headers)
+    assert assert_problem(refused, 413)["detail"] == f"the body may have at most {bound} bytes"
+    assert asked <= bound + 2 * 65_536
+
+
+CROWDS: list[tuple[str, str, Any]] = [
+    ("POST", "/v1/clients", profile(tags={str(number): "" for number in range(20_001)})),
+    ("POST", "/v1/clients/edge-7/heartbeat", [[]] * 2_001),
+    ("POST", "/v1/trainings", {"name": "x", "hyperparameters": {str(number): 1 for number in range(20_001)}}),
+    ("POST", "/v1/selections", {str(number): [] for number in range(60_000)}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CROWDS)
+async def test_a_body_of_more_elements_than_there_is_sense_in_is_refused_unparsed(
+    sqlite_api: Api, method: str, path: str, body: Any
+) -> None:
+    response = await sqlite_api.http.request(method, path, content=json.dumps(body), headers=JSON)
+    assert "lists, objects and elements" in assert_problem(response, 422, "")["detail"]
+
+
+def batch(*sizes: int) -> bytes:
+    """Clients with so many labels each."""
+    clients = [profile(id=f"edge-{number}", data_distribution=[1] * size) for number, size in enumerate(sizes)]
+    return json.dumps({"clients": clients}).encode()
+
+
+async def test_a_long_batch_is_registered_whole(api: Api) -> None:
+    response = await api.http.post("/v1/clients/batch", content=batch(*[10] * 1000), headers=JSON)
+    assert response.status_code == 201
+    assert [client["id"] for client in response.json()["items"]] == [f"edge-{number}" for number in range(1000)]
+    assert len((await api.stored())["clients"]) == 1000
+
+
+LONG_BATCHES = [
+    (batch(*[10_000] * 101), "/clients"),
+    (batch(*[1] * 10_001), "/clients"),
+    (batch(*[1] * 1000).replace(b'"data_size": 100', b'"data_size": 0', 1), "/clients/0/data_size"),
+    (batch(*[1] * 1000).replace(b'"edge-999"', b'"edge-7"'), "/clients/999/id"),
+    (batch(*[1] * 1000)[:-1] + b', "unknown": 1}', "/unknown"),
+    (batch(*[1] * 1000)[:-1], ""),
+    (b'{"clients": 7' + b" " * 65_536 + b"}", "/clients"),
+    (b'{"clients": []' + b" " * 65_536 + b"}", "/clients"),
+]
+
+
+@pytest.mark.parametrize(("body", "pointer"), LONG_BATCHES, ids=[pointer for _, pointer in LONG_BATCHES])
+async def test_a_long_batch_that_is_wrong_is_refused_whole(sqlite_api: Api, body: bytes, pointer: str) -> None:
+    assert len(body) > 65_536
+    assert_problem(await sqlite_api.http.post("/v1/clients/batch", content=body, headers=JSON), 422, pointer)
+    assert (await sqlite_api.stored())["clients"] == []
+
+
+def test_bodies_have_a_room_together() -> None:
+    room = Room(100)
+    with room.holding() as first, room.holding() as second:
+        first.grow(60)
+        with pytest.raises(NoRoom, match="hold all of 100 bytes"):
+            second.grow(41)
+        second.grow(40)
+    with room.holding() as third:
+        third.grow(100)
