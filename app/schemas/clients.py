@@ -3,13 +3,13 @@
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, SecretStr, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, Profile
+from app.schemas.distributions import LEAST, DataDistribution
 from app.schemas.fields import (
     ID_PATTERN,
-    STRICT,
     AgentUrl,
     ClientId,
     Instant,
@@ -25,35 +25,14 @@ BATCH_LABELS = 1_000_000  # of all clients together
 CLIENT_BYTES = 1_000_000  # 10 000 labels of 90 characters
 CLIENT_ITEMS = 20_000
 _MOST = 1e9
-_LEAST = 1e-9  # what divides must not come near zero
 
 DataSize = Annotated[int, Field(ge=1, le=10**12, description="Samples that the client holds")]
-Share = Annotated[float, Field(ge=0, le=1e15)]
-ComputeCapacity = Annotated[float, Field(gt=0, ge=_LEAST, le=_MOST, description="GFLOPS")]
-Bandwidth = Annotated[float, Field(gt=0, ge=_LEAST, le=_MOST, description="Mbps to the server")]
+ComputeCapacity = Annotated[float, Field(gt=0, ge=LEAST, le=_MOST, description="GFLOPS")]
+Bandwidth = Annotated[float, Field(gt=0, ge=LEAST, le=_MOST, description="Mbps to the server")]
 Latency = Annotated[float, Field(ge=0, le=_MOST, description="ms to the server")]
 Reliability = Annotated[float, Field(ge=0, le=1, description="Share of its tasks that come back")]
 ServerCost = Annotated[float, Field(ge=0, le=_MOST, description="s/MB; 8 / bandwidth by default")]
 Tags = Annotated[dict[Annotated[PlainText, Field(min_length=1)], PlainText], Field(max_length=64)]
-
-
-_Positions = Annotated[list[Share], Field(min_length=1, max_length=10_000)]
-_Names = Annotated[dict[PlainText, Share], Field(min_length=1, max_length=10_000)]
-_POSITIONS: TypeAdapter[list[float]] = TypeAdapter(_Positions, config=STRICT)
-_NAMES: TypeAdapter[dict[str, float]] = TypeAdapter(_Names, config=STRICT)
-
-
-def _distribution(value: Any) -> list[float] | dict[str, float]:
-    """One of the two forms, by its shape: a union would report what is wrong with the other one too."""
-    if isinstance(value, dict):
-        checked: list[float] | dict[str, float] = _NAMES.validate_python(value)
-    elif isinstance(value, list):
-        checked = _POSITIONS.validate_python(value)
-    else:
-        raise ValueError("should be a list of counts, or an object of counts by label")  # noqa: TRY004  (pydantic's way)
-    if not any(share >= _LEAST for share in (checked.values() if isinstance(checked, dict) else checked)):
-        raise ValueError("should hold at least one label with a count above zero")
-    return checked
 
 
 def _header_safe(value: SecretStr) -> SecretStr:
@@ -63,11 +42,6 @@ def _header_safe(value: SecretStr) -> SecretStr:
     return value
 
 
-DataDistribution = Annotated[
-    list[float] | dict[str, float],
-    PlainValidator(_distribution, json_schema_input_type=_Positions | _Names),
-    Field(description="Label counts or shares, by position or by name"),
-]
 AuthToken = Annotated[
     SecretStr,
     Field(min_length=1, max_length=4096, description="Bearer token that the agent expects; never shown again"),
