@@ -11,7 +11,7 @@ error is a bug: it is logged and tried again a few times. See `app.services.inte
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -26,6 +26,7 @@ from app.domain.trainings import MAX_PAUSE_SECONDS
 from app.metrics import Metrics
 from app.services.interruptions import Interruptions, is_passing
 from app.services.outages import Outage
+from app.services.rounds.batches import Batches
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.opening import begin_round, correct, open_round, prolong
 from app.services.steps import Steps
@@ -35,6 +36,8 @@ from app.store.database import Database, in_a_line, is_outage
 from app.store.leases import Claim, Fenced, Lease
 
 RELEASE_SECONDS = 3.0
+
+LOOKS_TOGETHER = 500  # leases in one query
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +67,7 @@ class Coordinator:
         self._draining = False
         self._outage = Outage()
         self._steps = Steps(settings.lease_seconds)
+        self._looks = Batches(self._look, limit=LOOKS_TOGETHER)
         self._last_tick = time.monotonic()
         metrics.tick_age.set_function(lambda: self.tick_age)
 
@@ -245,15 +249,14 @@ class Coordinator:
         renewed = time.monotonic()
         trusted = self._settings.lease_seconds - self._settings.tick_seconds
         while True:
-            await asyncio.sleep(self._settings.tick_seconds)
+            await asyncio.sleep(_until_next(self._settings.tick_seconds))  # all keepers together: see `_look`
             if (age := time.monotonic() - renewed) >= trusted:
                 break
             try:
                 async with asyncio.timeout(trusted - age):
                     if age < self._settings.lease_seconds / 3:
-                        async with self._db.glance() as tx:
-                            if not await tx.leases.holds(lease):
-                                return
+                        if not await self._looks.put(None, lease):
+                            return
                     else:
                         began = time.monotonic()
                         async with self._db.begin() as tx:
@@ -270,6 +273,12 @@ class Coordinator:
                     log.warning("the lease could not be renewed", exc_info=True)
         log.warning("the lease ran out")
 
+    async def _look(self, _key: None, leases: Sequence[Lease]) -> list[bool]:
+        """Whether each of the leases still holds: one query for those that are asked about at the same time."""
+        async with self._db.glance() as tx:
+            held = await tx.leases.held(leases)
+        return [lease in held for lease in leases]
+
     async def _release(self, lease: Lease) -> None:
         with suppress(Fenced, TimeoutError), self._outage.tolerated():  # then it runs out by itself
             async with asyncio.timeout(RELEASE_SECONDS), self._db.begin() as tx:
@@ -279,3 +288,8 @@ class Coordinator:
         self._driving.discard(task)
         if not task.cancelled() and (problem := task.exception()) is not None:
             log.error("a training's task failed", exc_info=problem)
+
+
+def _until_next(tick: float) -> float:
+    """Seconds until the next instant at which everything looks that looks once a `tick`, in seconds."""
+    return tick - time.monotonic() % tick

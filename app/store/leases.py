@@ -7,6 +7,7 @@ finds a higher fence there, is `Fenced`, and its transaction rolls back.
 A clock can be set back. A lease that ends later than it can have been taken for is not believed: it is over.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -80,6 +81,12 @@ class LeaseRepository:
         """Whether the fence is still the lease's; a read, so it proves nothing for a write that follows."""
         query = select(trainings.c.fence).where(trainings.c.id == lease.training_id)
         return (await self._connection.execute(query)).scalar() == lease.fence
+
+    async def held(self, leases: Collection[Lease]) -> set[Lease]:
+        """Those of the leases whose fence is still theirs, as `holds` has it."""
+        query = select(trainings.c.id, trainings.c.fence).where(trainings.c.id.in_([one.training_id for one in leases]))
+        fences = {row.id: row.fence for row in await self._connection.execute(query)}
+        return {lease for lease in leases if fences.get(lease.training_id) == lease.fence}
 
     async def revoke(self, training_id: str) -> None:
         """Fence whoever owns the training: what it has under way must not be written any more."""

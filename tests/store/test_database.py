@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from app.domain.errors import NotFound
+from app.sharing import party
 from app.store.availability import DatabaseUnavailable
 from app.store.database import Database, is_outage
 from tests.store.samples import NOW, client, training
@@ -252,3 +253,20 @@ async def test_a_glance_reads_what_is_there_now_and_refuses_nothing_but_writes(d
         async with db.glance() as tx:
             await tx.clients.get("b")
     assert await ids(db) == ["a"]  # the next transaction is a snapshot again
+
+
+async def test_parties_take_turns_to_write_on_sqlite(sqlite_url: str) -> None:
+    """However many transactions one training has waiting, another one's is next."""
+    database, written = Database(sqlite_url), list[str]()
+
+    async def write(name: str) -> None:
+        async with database.begin():
+            written.append(name)
+
+    with party("crowd"):
+        crowd = [asyncio.create_task(write("crowd")) for _ in range(8)]
+    with party("small"):
+        small = asyncio.create_task(write("small"))
+    await asyncio.gather(*crowd, small)
+    await database.dispose()
+    assert written.index("small") <= 2

@@ -137,6 +137,8 @@ async def test_whoever_was_taken_over_from_can_do_nothing_more(db: Database) -> 
         await tx.leases.guard(new)
         assert await tx.leases.holds(new)
         assert not await tx.leases.holds(old)
+        assert await tx.leases.held([old, new, Lease("nobody's", "a", 1)]) == {new}
+        assert await tx.leases.held([]) == set()
 
 
 async def test_a_lease_that_is_over_still_guards_until_somebody_claims(db: Database) -> None:
