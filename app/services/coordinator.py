@@ -32,6 +32,7 @@ from app.services.rounds.opening import begin_round, correct, open_round, prolon
 from app.services.steps import Steps
 from app.settings import CoordinatorSettings
 from app.sharing import party
+from app.store.columns import refuses
 from app.store.database import Database, in_a_line, is_outage
 from app.store.leases import Claim, Fenced, Lease
 
@@ -192,7 +193,7 @@ class Coordinator:
         except Exception as error:
             now = self._clock.now()
             pause = setbacks.fail(now)
-            if is_passing(error):
+            if is_passing(error) or refuses(error):  # which say all in a line
                 log.warning("interrupted", reason=in_a_line(error), again_in=pause)
             elif await self._holds(lease):
                 log.exception("driving failed", again_in=pause)
