@@ -64,12 +64,12 @@ async def test_a_coordinator_outlasts_a_database_that_is_silent(postgres_url: st
             training_id = await running.create(max_rounds=1)
             with capture_logs() as logs:
                 way.fall_silent()
-                await until(lambda: told(logs, "the database does not answer"))
-                assert finding(running.system) == "does not answer"
+                await until(lambda: finds(running.system, "does not answer"))
                 assert (await readiness(running.system))["database"] == "does not answer"
                 way.recover()
-                await until(lambda: told(logs, "the database answers again"))
-            assert finding(running.system) is None
+                await until(lambda: finds(running.system, None))
+            assert told(logs, "the database does not answer")
+            assert told(logs, "the database answers again")
             await running.system.trainings.start(training_id)
             assert (await running.ended(training_id, 1)).status == "completed"
             ticking.cancel()
@@ -89,13 +89,13 @@ async def test_a_stop_while_the_database_is_silent_ends(postgres_url: str, tmp_p
             trainer.open.set()
 
 
-def finding(system: System) -> str | None:
-    return system.coordinator.finding
+async def finds(system: System, finding: str | None) -> bool:
+    return system.coordinator.finding == finding
 
 
 async def begun(trainer: Adder) -> bool:
     return bool(trainer.fitted)
 
 
-async def told(logs: Sequence[Mapping[str, Any]], event: str) -> bool:
+def told(logs: Sequence[Mapping[str, Any]], event: str) -> bool:
     return event in [entry["event"] for entry in logs]
