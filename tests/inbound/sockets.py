@@ -95,19 +95,6 @@ async def calling(port: int, *, address: str = "127.0.0.1") -> AsyncIterator[Cal
         writer.transport.abort()
 
 
-class Lag:
-    """Watches the event loop: `longest` is the longest time that it was held, in the loop's own CPU time."""
-
-    def __init__(self) -> None:
-        self.longest = 0.0
-
-    async def watch(self) -> None:
-        while True:
-            began = asyncio.get_running_loop().time()
-            await asyncio.sleep(0.001)
-            self.longest = max(self.longest, asyncio.get_running_loop().time() - began - 0.001)
-
-
 async def refusing(_scope: Any, _receive: Any, send: Any) -> None:
     """Answers 401 before it has asked for the body."""
     await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"2")]})

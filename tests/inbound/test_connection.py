@@ -7,6 +7,7 @@ import pytest
 
 from app.inbound import Connection
 from tests.inbound.sockets import SHORT, calling, echo, refusing, served, until
+from tests.lag import watched
 
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SIZED = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -39,6 +40,19 @@ async def test_a_refused_body_of_small_chunks_is_not_parsed() -> None:
         await caller.send(CHUNKED + ONE_BYTE * 50_000)
         assert (await caller.answer())[0] == 401
     assert parsed == 0
+
+
+async def test_callers_without_a_key_that_flood_with_small_chunks_do_not_hold_the_loop() -> None:
+    chunks = ONE_BYTE * 10_000
+
+    async def flood(port: int) -> None:
+        async with calling(port) as caller:
+            await caller.send(CHUNKED)
+            await caller.flood(chunks)
+
+    async with served(refusing, linger_seconds=SHORT) as server, watched() as lag:
+        await asyncio.gather(*(flood(server.port) for _ in range(8)))
+    assert lag.longest < 0.05
 
 
 async def test_a_body_comes_whole_however_it_is_cut() -> None:
