@@ -106,7 +106,11 @@ async def test_an_agent_on_loopback_is_not_called_unless_that_is_allowed(sqlite_
         plane.api() as api,
         hosting(trainers, server_url=plane.url, api_key=plane.key) as agents,
     ):
-        body = {"name": "near", "selection": {"min_clients": 1, "max_clients": 1}}
+        body = {
+            "name": "near",
+            "selection": {"min_clients": 1, "max_clients": 1},
+            "round_policy": {"max_wait_seconds": 0},
+        }
         training = await call(api, "POST", "/v1/trainings", json=body)
         path = f"/v1/trainings/{training['id']}/rounds"
         value = await call(api, "POST", path, headers={"Prefer": "wait=30"})
