@@ -1,9 +1,11 @@
 """The interpreter of a server, set to answer quickly rather than to finish a little sooner."""
 
+import asyncio
 import gc
 import resource
 import sys
 import threading
+import time
 
 from app.domain import centrality
 
@@ -17,12 +19,36 @@ default is five times as long.
 DRAWING = ("matplotlib", "sklearn")
 """Libraries that networkit loads where they are installed, to draw with: 90 MB that a server has no use for."""
 
+NEVER = 1_000_000_000
+"""Collections of younger objects after which the interpreter would look at all by itself.
+
+While a large fleet is read or a matrix checked there are millions of objects, and to look at them takes longer than the
+event loop may stand still. Younger ones are collected as they come, which takes a millisecond at most.
+"""
+SWEEP_SECONDS = 10.0
+PATIENCE_SECONDS = 300.0
+FEW_BLOCKS = 250_000
+"""Pieces of memory, beyond those at the start, that can be looked at in some 20 ms."""
+
 
 def tune() -> None:
     """Call once, when the server is about to start."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, NEVER)
     _allow_files()
     threading.Thread(target=_prepare, name="prepare", daemon=True).start()
+
+
+async def sweep() -> None:
+    """Collect all garbage again and again, when there is little else in memory; after a few minutes in any case."""
+    at_start, swept_at = sys.getallocatedblocks(), time.monotonic()
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        few = sys.getallocatedblocks() - at_start < FEW_BLOCKS
+        if few or time.monotonic() - swept_at > PATIENCE_SECONDS:
+            gc.collect()
+            swept_at = time.monotonic()
 
 
 def _allow_files() -> None:

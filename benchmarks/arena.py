@@ -39,7 +39,7 @@ class Stuck(RuntimeError):
 class Served:
     """A control plane that is up, in a process of its own, with its data in `directory`.
 
-    `loop` is a file as of `benchmarks.loop`.
+    `loop` is the file that the module which watches its event loop writes.
     """
 
     directory: Path
@@ -89,7 +89,7 @@ def served(
     server_url: str | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
     started: Callable[[int], None] | None = None,
-    watched: bool = False,
+    watch: str | None = None,
 ) -> Iterator[Served]:
     """A control plane without any clients.
 
@@ -97,7 +97,7 @@ def served(
         server_url: a Postgres server's, of which a new database is used; None for a SQLite file.
         settings: of the control plane, as environment variables.
         started: called with the process's id as soon as it has one.
-        watched: whether its event loop is, see `benchmarks.loop`.
+        watch: the module that watches its event loop, `benchmarks.loop` or `benchmarks.beats`.
 
     Raises:
         Stuck: it does not come up.
@@ -113,7 +113,7 @@ def served(
             environment |= {"TCSFEEL_DATABASE__URL": database, "TCSFEEL_DATABASE__MIGRATE_ON_START": "true"}
         environment |= settings
         loop = directory / "loop"
-        target = ("benchmarks.loop:main", str(loop)) if watched else ("app.cli:main",)
+        target = ("app.cli:main",) if watch is None else (f"{watch}:main", str(loop))
         command = (*target, "serve", "--host", HOST, "--port", str(port))
         server = stack.enter_context(running("server", *command, directory=directory, environment=environment))
         if started is not None:
@@ -124,9 +124,11 @@ def served(
 
 
 @contextmanager
-def arena(*, clients: int, model_bytes: int, server_url: str | None = None, watched: bool = False) -> Iterator[Arena]:
+def arena(
+    *, clients: int, model_bytes: int, server_url: str | None = None, watch: str | None = None
+) -> Iterator[Arena]:
     """A control plane and agents for so many clients; the other arguments and errors are those of `served`."""
-    with served(server_url=server_url, settings=ONE_THREAD, watched=watched) as found, ExitStack() as stack:
+    with served(server_url=server_url, settings=ONE_THREAD, watch=watch) as found, ExitStack() as stack:
         floats = str(math.ceil(model_bytes / BYTES_PER_FLOAT))
         agents = tuple(
             stack.enter_context(

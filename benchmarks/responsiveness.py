@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     with databases(options.database) as servers:
         for name, server_url in servers.items():
             with arena(
-                clients=options.clients, model_bytes=options.model_bytes, server_url=server_url, watched=True
+                clients=options.clients, model_bytes=options.model_bytes, server_url=server_url, watch="benchmarks.loop"
             ) as found:
                 figures[name] = _measure(name, found, options)
     met = all(loaded < BAR for _, loaded in figures.values())

@@ -22,6 +22,38 @@ print(*("networkit" in sys.modules, *(name in sys.modules for name in interprete
 import sklearn
 """
 
+GARBAGE = """
+import asyncio, gc, weakref
+from app import interpreter
+
+class Ring:
+    pass
+
+async def swept():
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return len(full) > 0, left() is None
+
+async def main():
+    interpreter.SWEEP_SECONDS = 0.0
+    interpreter.tune()
+    sweeping = asyncio.create_task(interpreter.sweep())
+    await asyncio.sleep(0)
+    global left
+    ring = Ring()
+    ring.itself, left = ring, weakref.ref(ring)
+    gc.collect(1)  # the ring is old by now
+    del ring
+    gc.callbacks.append(lambda phase, about: full.append(phase) if about["generation"] == 2 else None)
+    many = [[] for _ in range(400_000)]
+    print(*await swept())
+    del many
+    print(*await swept())
+
+full = []
+asyncio.run(main())
+"""
+
 
 def run(code: str, **options: Any) -> list[str]:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, **options)  # noqa: S603  (ours)
@@ -36,3 +68,7 @@ def test_a_server_may_open_as_many_files_as_its_user_may() -> None:
 
 def test_what_only_draws_is_not_loaded_and_can_be_all_the_same() -> None:
     assert run(LIBRARIES) == ["True", "False", "False"]
+
+
+def test_all_garbage_is_collected_when_there_is_little_to_look_at_and_not_while_there_is_much() -> None:
+    assert run(GARBAGE) == ["False", "False", "True", "True"]

@@ -52,6 +52,13 @@ class _DrainingServer(uvicorn.Server):
         self.server_state = Arrivals(bounds)
         self._system = system
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        sweeping = asyncio.create_task(interpreter.sweep())
+        try:
+            await super().serve(sockets)
+        finally:
+            sweeping.cancel()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._system.trainings.stop_waiting()
         await self._system.coordinator.stop()

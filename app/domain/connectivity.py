@@ -11,6 +11,7 @@ too). NaN never means anything and is refused. The diagonal carries no entry: a 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,8 @@ from app.domain.matrix import (
     symmetric,
     with_entries,
 )
+
+AT_ONCE = 4096  # links that become arrays at once
 
 
 class Edge(NamedTuple):
@@ -103,10 +106,9 @@ class Connectivity:
             InvalidConnectivity: as for `from_edges`.
         """
         position = dict(self.position)
-        changed = _by_cell(changes, position, frozenset(known))
+        cells, values = _by_cell(changes, position, frozenset(known))
         size = len(position)
-        above, below = np.divmod(np.array(sorted(changed), dtype=np.int64), max(size, 1))
-        values = np.array([changed[cell] for cell in sorted(changed)], dtype=np.float32)  # None becomes NaN
+        above, below = np.divmod(cells, max(size, 1))
         rows, columns = np.concatenate((above, below)), np.concatenate((below, above))
         order = np.lexsort((columns, rows))
         indptr = np.pad(self.costs.indptr, (0, size - len(self.client_ids)), mode="edge")
@@ -161,6 +163,15 @@ class Connectivity:
         np.fill_diagonal(dense, 0)
         return dense
 
+    def rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Some rows, dense as in `block`: (stop - start) by N."""
+        spans = self.costs.indptr[start : stop + 1]
+        inside = slice(spans[0], spans[-1])
+        dense = np.full((stop - start, len(self.client_ids)), np.inf, dtype=np.float32)
+        dense[np.repeat(np.arange(stop - start), np.diff(spans)), self.costs.indices[inside]] = self.costs.data[inside]
+        dense[np.arange(stop - start), np.arange(start, stop)] = 0
+        return dense
+
     def _entries(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         rows = np.repeat(np.arange(len(self.client_ids)), np.diff(self.costs.indptr))
         return rows, self.costs.indices.astype(np.int64), self.costs.data
@@ -178,10 +189,37 @@ def _distinct(client_ids: tuple[str, ...], known: Collection[str] | None) -> tup
     return client_ids
 
 
-def _by_cell(changes: Iterable[Edge], position: dict[str, int], known: frozenset[str]) -> dict[int, float | None]:
-    """The checked changes by cell above the diagonal, numbered in the final matrix; `position` grows by new clients."""
-    checked: list[tuple[int, int, float | None]] = []
-    for index, (source, target, cost) in enumerate(changes):
+def _by_cell(
+    changes: Iterable[Edge], position: dict[str, int], known: frozenset[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The checked changes by cell above the diagonal, in the order of the cells; NaN removes a link.
+
+    Cells are numbered in the final matrix, and `position` grows by new clients. There can be millions of changes: they
+    are arrays as soon as may be, since the interpreter does nothing else while it sorts a list of as many.
+    """
+    pairs, costs = [np.empty((0, 2), dtype=np.int64)], [np.empty(0)]
+    rest, start = iter(changes), 0
+    while some := list(islice(rest, AT_ONCE)):
+        pairs.append(_pairs(some, start, position, known))
+        costs.append(np.array([edge.cost for edge in some], dtype=np.float64))
+        start += len(some)
+    pair, cost = np.concatenate(pairs), np.concatenate(costs)
+    cells = pair.min(axis=1) * len(position) + pair.max(axis=1)
+    order = np.argsort(cells, kind="stable")
+    cells, cost = cells[order], cost[order]
+    first = np.diff(cells, prepend=-1) != 0
+    kept = cost[first]
+    usual = kept[np.cumsum(first) - 1]
+    other = (cost != usual) & ~(np.isnan(cost) & np.isnan(usual))
+    if other.any():
+        raise InvalidConnectivity(f"/edges/{order[other].min()}/cost", "this link was given another cost before")
+    return cells[first], kept.astype(np.float32)
+
+
+def _pairs(edges: Sequence[Edge], start: int, position: dict[str, int], known: frozenset[str]) -> npt.NDArray[np.int64]:
+    """(E, 2) positions of some checked links, the first of which has number `start`."""
+    pairs = []
+    for index, (source, target, cost) in enumerate(edges, start):
         for name, client_id in (("source", source), ("target", target)):
             if client_id not in position:
                 if client_id not in known:
@@ -191,13 +229,5 @@ def _by_cell(changes: Iterable[Edge], position: dict[str, int], known: frozenset
             raise InvalidConnectivity(f"/edges/{index}/target", f"client {source!r} needs no link to itself")
         if cost is not None and not 0 <= cost <= MAX_COST:
             raise InvalidConnectivity(f"/edges/{index}/cost", cost_rule(cost))
-        row, column = sorted((position[source], position[target]))
-        checked.append((row, column, cost))
-    size = len(position)
-    cells: dict[int, float | None] = {}
-    for index, (row, column, cost) in enumerate(checked):
-        cell = row * size + column
-        if cell in cells and cells[cell] != cost:
-            raise InvalidConnectivity(f"/edges/{index}/cost", "this link was given another cost before")
-        cells[cell] = cost
-    return cells
+        pairs.append((position[source], position[target]))
+    return np.array(pairs, dtype=np.int64)

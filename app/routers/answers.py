@@ -1,6 +1,6 @@
 """Answers that may be long, written in a thread and a piece at a time: a whole one would hold the interpreter."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -8,7 +8,7 @@ from fastapi import Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from app.threads import in_thread
+from app.threads import Purpose, in_thread
 
 PIECE = 1000  # elements of a list or an object that are written at once, where they are no models
 
@@ -16,6 +16,12 @@ PIECE = 1000  # elements of a list or an object that are written at once, where 
 async def written(make: Callable[[], BaseModel]) -> Response:
     """The answer that `make` gives, made and written in a thread."""
     return Response(await in_thread("messages", lambda: b"".join(_parts(make()))), media_type="application/json")
+
+
+async def streamed(purpose: Purpose, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The parts of an answer that is too long to be held whole, each made in a thread as the caller takes them in."""
+    while (part := await in_thread(purpose, next, parts, None)) is not None:
+        yield part
 
 
 def _parts(value: Any) -> Iterator[bytes]:

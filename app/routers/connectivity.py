@@ -3,11 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response, status
+from fastapi.responses import StreamingResponse
 
 from app.bodies import ContentType, require_json, whole
 from app.deps import ApiRoute, AppConnectivity
 from app.openapi import json_body, responses, with_headers
-from app.routers.answers import written
+from app.routers.answers import streamed, written
 from app.routers.matrices import JSON_CELL_BYTES, reader_of, writer_for
 from app.routers.preconditions import IfNoneMatch, is_current
 from app.schemas.batches import changes
@@ -92,7 +93,7 @@ async def get_connectivity(
     value = await connectivity.latest()
     headers["ETag"] = _etag(value.version)
     form, media_type = writer_for(accept)
-    return Response(await in_thread("matrices", form, value), headers=headers, media_type=media_type)
+    return StreamingResponse(streamed("matrices", form(value)), headers=headers, media_type=media_type)
 
 
 @router.get("/topology", response_model=TopologyOut)

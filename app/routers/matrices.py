@@ -6,10 +6,11 @@ by row; both happen in a thread.
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json as to_json_text
 
@@ -18,17 +19,19 @@ from app.domain.connectivity import Connectivity
 from app.domain.errors import Invalid
 from app.schemas.batches import replacement
 from app.schemas.fields import STRICT
-from app.wire.codec import MEDIA_TYPE, decode, encode
+from app.wire.codec import MEDIA_TYPE, decode
 from app.wire.errors import WireError
+from app.wire.headers import TensorSpec, header
 
 TENSOR = "costs"
 JSON_CELL_BYTES = 128  # of a cost with its white space, or half of a link with two names
 BINARY_CELL_BYTES = 4
+CELLS = 100_000  # of an answer that are written at once
 
 _CLIENT_IDS: TypeAdapter[list[str]] = TypeAdapter(list[Annotated[str, Field(max_length=64)]], config=STRICT)
 
 Reader = Callable[[memoryview], Callable[[Collection[str]], Connectivity]]
-Writer = Callable[[Connectivity], bytes]
+Writer = Callable[[Connectivity], Iterator[bytes]]
 
 
 def reader_of(content_type: str) -> tuple[Reader, int]:
@@ -61,7 +64,7 @@ def from_json(body: memoryview) -> Callable[[Collection[str]], Connectivity]:
     """A builder of the matrix in `body`. Both raise what the sender should hear."""
 
     def build(known: Collection[str]) -> Connectivity:
-        return replacement(body).connectivity(known)
+        return replacement(body, known)
 
     return build
 
@@ -87,17 +90,30 @@ _READERS: dict[str, tuple[Reader, int]] = {
 }
 
 
-def to_json(value: Connectivity) -> bytes:
-    """The matrix as rows, null for no link; written row by row, so that none holds the interpreter for long."""
-    rows = ([None if cost == np.inf else cost for cost in row.tolist()] for row in value.block(value.client_ids))
-    head = b'{"version":%d,"client_ids":%b,"costs":[' % (value.version, to_json_text(list(value.client_ids)))
-    return head + b",".join(map(to_json_text, rows)) + b"]}"
+def to_json(value: Connectivity) -> Iterator[bytes]:
+    """The matrix as rows, null for no link; in pieces, each row written by itself."""
+    yield b'{"version":%d,"client_ids":%b,"costs":[' % (value.version, to_json_text(list(value.client_ids)))
+    for start, rows in _blocks(value):
+        texts = (to_json_text([None if cost == np.inf else cost for cost in row.tolist()]) for row in rows)
+        yield (b"," if start else b"") + b",".join(texts)
+    yield b"]}"
 
 
-def to_safetensors(value: Connectivity) -> bytes:
-    """The matrix as one float32 tensor, +inf for no link."""
+def to_safetensors(value: Connectivity) -> Iterator[bytes]:
+    """The matrix as one float32 tensor, +inf for no link; in pieces."""
+    size = len(value.client_ids)
     metadata = {"client_ids": json.dumps(value.client_ids), "version": str(value.version)}
-    return encode({TENSOR: value.block(value.client_ids)}, metadata)
+    yield header({TENSOR: TensorSpec("F32", (size, size), 0, BINARY_CELL_BYTES * size**2)}, metadata)
+    for _, rows in _blocks(value):
+        yield rows.astype("<f4", copy=False).tobytes()
+
+
+def _blocks(value: Connectivity) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """Dense rows, some at a time, with the number of the first: a whole matrix could be 400 MB."""
+    size = len(value.client_ids)
+    at_once = max(1, CELLS // max(size, 1))
+    for start in range(0, size, at_once):
+        yield start, value.rows(start, min(size, start + at_once))
 
 
 def _client_ids(text: str | None) -> list[str]:

@@ -1,13 +1,14 @@
 """Bodies with long lists, read a piece at a time: batches of clients, and changes of links."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from app.domain.clients import Profile
-from app.domain.connectivity import Edge
+from app.domain.connectivity import Connectivity, Edge
 from app.schemas.clients import BATCH_LABELS, BATCH_LIMIT, RegisterClient, RegisterClients
 from app.schemas.connectivity import ChangeConnectivity, EdgeChange, EdgeIn, ReplaceConnectivity, Row
 from app.schemas.fields import STRICT, ClientId, RequestModel
@@ -52,35 +53,60 @@ def registrations(body: memoryview) -> Registrations:
     return list(found.items()), instances
 
 
-def changes(body: memoryview) -> list[Edge]:
-    """The links to change. Raises `RequestValidationError`."""
+def changes(body: memoryview) -> Iterable[Edge]:
+    """The links to change. Raises `RequestValidationError`, for a long body as one iterates over it."""
     if len(body) <= CUT:
         return [edge.edge() for edge in parsed(ChangeConnectivity, body).edges]
-    found: list[Edge] = []
-    for _, edges in validated(body, {"edges": _CHANGES}):
-        found += [edge.edge() for edge in edges]
-        _bound("edges", found, MOST_CHANGES)
-    if not found:
-        raise wrong("missing", "edges")
-    return found
+    return _Changes(body)
 
 
-def replacement(body: memoryview) -> ReplaceConnectivity:
-    """A whole matrix, its rows as arrays. Raises `RequestValidationError`."""
+class _Changes:
+    """The links of a long body, which are read anew each time: as values all of them would take gigabytes."""
+
+    def __init__(self, body: memoryview) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[Edge]:
+        number = 0
+        for _, edges in validated(self._body, {"edges": _CHANGES}):
+            number += len(edges)
+            _bound("edges", number, MOST_CHANGES)
+            yield from (edge.edge() for edge in edges)
+        if not number:
+            raise wrong("missing", "edges")
+
+
+def replacement(body: memoryview, known: Collection[str]) -> Connectivity:
+    """A whole matrix of some of the clients in `known`. Raises `RequestValidationError`, `InvalidConnectivity`."""
     if len(body) <= CUT:
-        return parsed(ReplaceConnectivity, body)
+        return parsed(ReplaceConnectivity, body).connectivity(known)
+    parts = validated(body, _MATRIX)
+    first = next(parts, None)
+    given = parts if first is None else chain([first], parts)
+    if first is not None and first[0] == "edges":
+        return Connectivity.from_edges(sorted(known), _edges(given))
     members: dict[str, list[Any]] = {}
-    for key, part in validated(body, _MATRIX):
+    for key, part in given:
+        if key == "edges":
+            raise wrong("value_error", min(members), said="excludes edges")
         whole = members.setdefault(key, [])
         whole += map(_packed, part) if key == "costs" else part
-        _bound(key, whole, MOST_EDGES if key == "edges" else MOST_IDS)
+        _bound(key, len(whole), MOST_IDS)
     missing = {"client_ids", "costs"} - members.keys()
-    if "edges" in members and len(missing) < len(members):
-        raise wrong("value_error", *sorted(members.keys() - {"edges"})[:1], said="excludes edges")
-    if "edges" not in members and missing:
+    if missing:
         raise wrong("missing", min(missing))
-    named = {name: members.get(name) for name in _MATRIX}
-    return ReplaceConnectivity.model_construct(None, **named)
+    return Connectivity.from_matrix(members["client_ids"], members["costs"], known=known)
+
+
+def _edges(parts: Iterable[tuple[str, Any]]) -> Iterator[Edge]:
+    """The links of a matrix that is given by its links."""
+    number = 0
+    for key, edges in parts:
+        if key != "edges":
+            raise wrong("value_error", key, said="excludes edges")
+        number += len(edges)
+        _bound(key, number, MOST_EDGES)
+        yield from (edge.edge() for edge in edges)
 
 
 def parsed(model: type[Model], body: memoryview) -> Model:
@@ -96,6 +122,6 @@ def _packed(row: Sequence[float | None]) -> Any:
     return np.array([np.inf if cost is None else cost for cost in row], np.float64)
 
 
-def _bound(key: str, whole: list[Any], most: int) -> None:
-    if len(whole) > most:
+def _bound(key: str, number: int, most: int) -> None:
+    if number > most:
         raise wrong("value_error", key, said=f"should have at most {most} items")

@@ -13,6 +13,7 @@ from app.metrics import Metrics
 from app.settings import HealthSettings
 from app.store.database import Database
 from app.store.transaction import Transaction
+from app.threads import in_thread
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +32,12 @@ class Clients:
     ) -> list[Client]:
         """Register all or none; `instances` are those of the agents, by client. Raises `AlreadyExists`."""
         now = self._clock.now()
-        new = [Client(id=name, profile=profile, created_at=now, updated_at=now) for name, profile in profiles]
-        clients = [self._seen(client, instances.get(client.id), client.profile.url) for client in new]
+
+        def made() -> list[Client]:
+            new = (Client(id=name, profile=profile, created_at=now, updated_at=now) for name, profile in profiles)
+            return [self._seen(client, instances.get(client.id), client.profile.url) for client in new]
+
+        clients = made() if len(profiles) == 1 else await in_thread("messages", made)
         async with self._db.begin() as tx:
             await tx.clients.add(clients)
             if len(clients) == 1:

@@ -1,6 +1,6 @@
 """The connectivity matrix and the topology that it spans over the registered clients."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from app.clock import Clock
@@ -68,8 +68,8 @@ class ConnectivityMatrix:
         self._latest.keep(replace(value, version=version))
         return version
 
-    async def change(self, edges: Sequence[Edge]) -> int:
-        """Set or remove some links, as a new version. Raises `InvalidConnectivity`."""
+    async def change(self, edges: Iterable[Edge]) -> int:
+        """Set or remove some links, as a new version; they may be asked for again. Raises `InvalidConnectivity`."""
         while True:
             async with self._db.read() as tx:
                 known = frozenset(await tx.clients.ids())
@@ -101,7 +101,7 @@ def _topology(connectivity: Connectivity, clients: Sequence[Client]) -> Topology
     return topology_stats(connectivity, [client.candidate() for client in clients])
 
 
-def _changed(before: Connectivity, edges: Sequence[Edge], known: Collection[str]) -> Connectivity:
+def _changed(before: Connectivity, edges: Iterable[Edge], known: Collection[str]) -> Connectivity:
     """The matrix with some links changed; clients that were removed meanwhile are gone from it."""
     left = before.restricted([client_id for client_id in before.client_ids if client_id in known])
     return left.with_edges(edges, known=known)

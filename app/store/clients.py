@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,8 @@ from app.domain.identity import Identity
 from app.store.inserts import insert_missing
 from app.store.tables import clients
 
-PAGE = 500  # rows that are read or written at once: some 10 ms, for most fleets
+PAGE = 500  # rows that are read at once: some 10 ms, for most fleets
+WRITTEN = 100  # rows that are written at once, which takes as long
 FIRST_PAGE = 20
 PAGE_SECONDS = 0.01  # of the event loop's time, that one page of a fleet should take
 FREE_LABELS = 20  # that take as long to write as the rest of a row
@@ -46,12 +47,10 @@ class ClientRepository:
     async def add_missing(self, added: Sequence[Client]) -> set[str]:
         """Add those whose id is free, and give their ids."""
         # In one order everywhere: two transactions that wait for each other's rows would be a deadlock.
-        rows = [_row(client) for client in sorted(added, key=lambda client: client.id)]
-        if not rows:
-            return set()
+        ordered = sorted(added, key=lambda client: client.id)
         statement = insert_missing(self._connection, clients).returning(clients.c.id)
         found: set[str] = set()
-        for some in _by_weight(rows):
+        for some in _by_weight(map(_row, ordered)):
             found |= set((await self._connection.execute(statement, some)).scalars())
             await asyncio.sleep(0)
         return found
@@ -157,14 +156,14 @@ def next_page(size: int, seconds: float) -> int:
     return max(1, min(PAGE, 2 * size, int(size * PAGE_SECONDS / max(seconds, 1e-6))))
 
 
-def _by_weight(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _by_weight(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The rows in their order, as many at a time as can be written without holding the event loop."""
     some: list[dict[str, Any]] = []
     weight = 0.0
     for row in rows:
         some.append(row)
         weight += 1 + len(row["data_distribution"] or ()) / FREE_LABELS
-        if weight >= PAGE:
+        if weight >= WRITTEN:
             yield some
             some, weight = [], 0.0
     if some:

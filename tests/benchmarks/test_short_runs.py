@@ -109,6 +109,13 @@ def test_selection_is_timed_as_fleets_grow() -> None:
     assert done.stdout.splitlines()[-1].startswith("scale: one selection takes at most ")
 
 
+def test_the_holds_of_the_largest_calls_are_measured() -> None:
+    done = run("holds", "--clients", "120", "--labels", "50", "--dense", "20", "--repeats", "1", "--database", "sqlite")
+    assert done.returncode in {0, 1}, done.stderr  # 1: held for longer than the bar, which a busy machine explains
+    assert re.search(r"GET connectivity, dense +\d+ +\d+ +\d+ +\d+\.\d\d ", done.stdout)
+    assert done.stdout.splitlines()[-1].startswith("holds: the longest is ")
+
+
 def test_smaller_uploads_are_measured() -> None:
     done = run("uploads", "--seeds", "1", "--rounds", "2", "--values", "10000")
     assert done.returncode in {0, 1}, done.stderr  # two rounds say nothing of accuracy
@@ -118,6 +125,7 @@ def test_smaller_uploads_are_measured() -> None:
 def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
     assert {line.split()[0] for line in run("--list").stdout.splitlines()} == {
         "aggregation",
+        "holds",
         "memory",
         "responsiveness",
         "round",

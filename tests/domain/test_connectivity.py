@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from app.domain.connectivity import Connectivity, Edge
 from app.domain.errors import Invalid
 from app.domain.matrix import InvalidConnectivity
+from app.threads import in_thread
+from tests.lag import watched
 
 NINE = "abcdefghi"
 TRIANGLE: list[list[float | None]] = [
@@ -221,6 +223,24 @@ def test_changes_agree_with_a_dictionary(
     again = Connectivity.from_matrix(links.client_ids, whole)
     assert list(again.edges()) == list(links.edges())
     assert (whole == whole.T).all()
+
+
+async def test_the_event_loop_goes_on_while_many_links_are_sorted() -> None:
+    names = [f"client-{number}" for number in range(1000)]
+    rng = np.random.default_rng(0)
+    pairs = rng.integers(0, len(names), (300_000, 2)).tolist()
+    links = [Edge(names[one], names[other], 0.5) for one, other in pairs if one != other]
+    async with watched() as lag:
+        value = await in_thread("matrices", Connectivity.from_edges, names, links)
+    assert value.num_edges == len({frozenset((link.source, link.target)) for link in links})
+    assert lag.longest < 0.05
+
+
+def test_some_rows_are_those_of_the_whole() -> None:
+    names = [f"{number}" for number in range(7)]
+    links = Connectivity.from_edges(names, [Edge("0", "6", 0), Edge("2", "3", 1.5), Edge("5", "3", 2)])
+    for start, stop in ((0, 7), (2, 4), (6, 7), (3, 3)):
+        assert np.array_equal(links.rows(start, stop), links.block(names)[start:stop])
 
 
 def test_new_costs_of_old_links_copy_nothing_but_the_costs() -> None:

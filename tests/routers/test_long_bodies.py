@@ -8,6 +8,7 @@ import pytest
 from app.bodies import NoRoom, Room
 from tests.api import Api, assert_problem, profile
 
+NAMES = [f"a-{number}" for number in range(50)]  # so many that a matrix may have hundreds of kilobytes
 JSON = {"Content-Type": "application/json"}
 BOUNDS = [
     ("POST", "/v1/clients", 1_000_000),
@@ -86,6 +87,51 @@ async def test_a_long_batch_that_is_wrong_is_refused_whole(sqlite_api: Api, body
     assert len(body) > 65_536
     assert_problem(await sqlite_api.http.post("/v1/clients/batch", content=body, headers=JSON), 422, pointer)
     assert (await sqlite_api.stored())["clients"] == []
+
+
+def links(number: int, **last: Any) -> bytes:
+    """So many links between the first two of `NAMES`, all the same but for the last one."""
+    every = [{"source": "a-0", "target": "a-1", "cost": 0.5} for _ in range(number)]
+    return json.dumps({"edges": [*every[:-1], every[-1] | last]}).encode()
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_a_long_list_of_links_is_taken_over_whole(sqlite_api: Api, method: str) -> None:
+    await sqlite_api.register(*NAMES)
+    changed = await sqlite_api.http.request(method, "/v1/connectivity", content=links(5000), headers=JSON)
+    assert changed.status_code == 200, changed.text
+    answer = (await sqlite_api.http.get("/v1/connectivity")).json()
+    costs = dict(zip(answer["client_ids"], answer["costs"], strict=True))
+    assert [cost for cost in costs["a-0"] if cost is not None] == [0, 0.5]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize(
+    ("last", "pointer"),
+    [
+        ({"cost": 0.25}, "/edges/4999/cost"),
+        ({"target": "c"}, "/edges/4999/target"),
+        ({"cost": -1}, "/edges/4999/cost"),
+        ({"cost": "no"}, "/edges/4999/cost"),
+    ],
+)
+async def test_a_link_that_is_wrong_is_named_in_a_long_list(
+    sqlite_api: Api, method: str, last: dict[str, Any], pointer: str
+) -> None:
+    await sqlite_api.register(*NAMES)
+    refused = await sqlite_api.http.request(method, "/v1/connectivity", content=links(5000, **last), headers=JSON)
+    assert_problem(refused, 422, pointer)
+
+
+@pytest.mark.parametrize(
+    ("more", "pointer"),
+    [(b', "costs": []}', "/costs"), (b', "client_ids": []}', "/client_ids"), (b', "edges": []}', "/edges")],
+)
+async def test_a_long_list_of_links_excludes_a_matrix(sqlite_api: Api, more: bytes, pointer: str) -> None:
+    await sqlite_api.register(*NAMES)
+    body = links(5000)[:-1] + more
+    refused = await sqlite_api.http.put("/v1/connectivity", content=body, headers=JSON)
+    assert_problem(refused, 422, pointer)
 
 
 def test_bodies_have_a_room_together() -> None:
