@@ -48,17 +48,8 @@ class Server:
     async def start(self) -> None:
         """Return once it is ready."""
         with self.log.open("ab") as log:
-            command = [
-                sys.executable,
-                "-P",
-                "-c",
-                "from app.cli import main; main()",
-                "serve",
-                "--port",
-                str(self.port),
-            ]
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  (a start is quick; the command is ours)
-                command, env=self._environment, stdout=log, stderr=log
+                [sys.executable, *self.command], env=self._environment, stdout=log, stderr=log
             )
         async with asyncio.timeout(PATIENCE), httpx.AsyncClient() as http:
             while True:
@@ -69,6 +60,11 @@ class Server:
                 except httpx.TransportError:
                     pass
                 await asyncio.sleep(0.05)
+
+    @property
+    def command(self) -> list[str]:
+        """The interpreter's arguments."""
+        return ["-P", "-c", "from app.cli import main; main()", "serve", "--port", str(self.port)]
 
     @property
     def pid(self) -> int:
@@ -116,4 +112,9 @@ async def call(api: httpx.AsyncClient, method: str, path: str, **kwargs: Any) ->
 
 def unhandled(log: Path) -> list[str]:
     """Lines of a server's log that nobody wants to see."""
-    return [line for line in log.read_text().splitlines() if re.search(r"Traceback|\[error|unforeseen", line)]
+    return unhandled_in(log.read_text())
+
+
+def unhandled_in(log: str) -> list[str]:
+    """Those lines of a log that tell of an error."""
+    return [line for line in log.splitlines() if re.search(r'Traceback|\[error|"level": "error"|unforeseen', line)]

@@ -14,6 +14,7 @@ from app.domain.selection.registry import ENTRY_POINTS
 from app.domain.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
 
 GROUPS = ("a", "b", "c")
+ATTACKED = ("q", "h", "e", "m")  # of the harness of hostile agents
 
 
 def client_id(group: str, number: int) -> str:
@@ -39,6 +40,7 @@ def _within(group: str) -> Strategy:
 
 
 a, b, c = map(_within, GROUPS)
+q, h, e, m = map(_within, ATTACKED)
 
 
 def offer(directory: Path) -> Path:
@@ -46,6 +48,6 @@ def offer(directory: Path) -> Path:
     installed = directory / "tcsfeel_harness-1.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: tcsfeel-harness\nVersion: 1\n")
-    points = [f"{strategy_name(group)} = {__name__}:{group}" for group in GROUPS]
+    points = [f"{strategy_name(group)} = {__name__}:{group}" for group in (*GROUPS, *ATTACKED)]
     (installed / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINTS}]", *points, ""]))
     return directory

@@ -1,0 +1,40 @@
+"""The command behind ``make hostile``."""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.harnesses.databases import Kind, database_server
+from tests.harnesses.hostile.attack import Run, attack
+from tests.harnesses.hostile.judgement import problems, report
+
+SHOWN = 60
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make hostile", description=__doc__)
+    parser.add_argument("--database", choices=["postgres", "sqlite", "both"], default="both")
+    parser.add_argument("--seconds", type=float, default=90, help="how long the attack lasts")
+    parser.add_argument("--callers", default="all", help="names of callers, with commas between them")
+    parser.add_argument("--keep", type=Path, help="a new directory for logs and files, instead of a temporary one")
+    given = parser.parse_args()
+    run = Run(attack=given.seconds, callers=given.callers)
+    kinds: list[Kind] = ["sqlite", "postgres"] if given.database == "both" else [given.database]
+    status = 0
+    for kind in kinds:
+        with database_server(kind) as url, contextlib.ExitStack() as stack:
+            directory = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-hostile-")))
+            outcome = asyncio.run(attack(run, directory / kind, url))
+        found = problems(outcome)
+        for problem in found[:SHOWN]:
+            print(f"  {problem}")
+        print(report(outcome, kind, found), flush=True)
+        status = status or bool(found)
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

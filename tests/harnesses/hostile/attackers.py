@@ -1,0 +1,55 @@
+"""The attackers as processes of their own, with little right to the processor: what they cost is not the server's.
+
+`agents` writes the port of the hostile agents to a file. `callers` attacks until it is stopped, and then writes what
+it saw to a file: a JSON object of counts by caller, then by what was seen, with the Retry-After behind a 503.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from tests.harnesses.hostile.agents import ALL
+from tests.harnesses.hostile.callers import CALLERS, Target, go_on
+from tests.harnesses.hostile.exchange import serve
+
+NICE = 10
+
+
+def agents() -> None:
+    """Run as ``agents FILE``."""
+    os.nice(NICE)
+    asyncio.run(_serve(Path(sys.argv[1])))
+
+
+async def _serve(file: Path) -> None:
+    server = await serve(ALL)
+    file.write_text(str(server.sockets[0].getsockname()[1]))  # noqa: ASYNC240  (a few bytes)
+    await server.serve_forever()
+
+
+def callers() -> None:
+    """Run as ``callers HOST PORT FILE NAMES TRAINING…``; the key comes in the environment."""
+    os.nice(NICE)
+    host, port, file, names, *trainings = sys.argv[1:]
+    seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def tell(name: str, what: str, after: str) -> None:
+        seen[name][f"{what} {after}" if what == "503" and after else what] += 1
+
+    target = Target(host, int(port), os.environ["TCSFEEL_KEY"], tell, trainings)
+    asyncio.run(_attack(target, [name for name in CALLERS if names == "all" or name in names.split(",")]))
+    Path(file).write_text(json.dumps(seen))
+
+
+async def _attack(target: Target, names: list[str]) -> None:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    attacks = [asyncio.create_task(go_on(name, CALLERS[name][0], target, CALLERS[name][1])) for name in names]
+    await ended.wait()
+    for attack in attacks:
+        attack.cancel()
+    await asyncio.gather(*attacks, return_exceptions=True)

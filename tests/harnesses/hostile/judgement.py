@@ -1,0 +1,151 @@
+"""What must hold while attackers are about, compared with what was seen."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+from tests.e2e.servers import unhandled_in
+from tests.harnesses.hostile.agents import EVALUATE, FIT, MODEL
+from tests.harnesses.hostile.attack import MIB, SMALL, Outcome
+from tests.harnesses.hostile.callers import CALLERS
+
+HELD_SECONDS = 0.050
+MEMORY_BYTES = 64 * MIB
+SLOWER = 1.20  # the quiet fleet's rounds, as a share of those in calm times
+MODELS_IN_FLIGHT = 2  # times as many bytes as the models that are under way may be on the disk
+OPERATOR_SECONDS = 2.0
+REASON_LETTERS = 1000
+LOG_LINES = 20_000
+QUIET_MODEL_BYTES = 1_000_200
+
+Instant = float
+
+
+def problems(outcome: Outcome) -> list[str]:
+    """Everything that should not have been, one line each."""
+    return [*_server(outcome), *_quiet(outcome), *_rounds(outcome), *_callers(outcome)]
+
+
+def _server(outcome: Outcome) -> Iterator[str]:
+    long = [held for held in outcome.holds if held > HELD_SECONDS]
+    if long:
+        yield f"the loop was held {len(long)} times for more than 50 ms, {long[0] * 1000:.0f} ms at most"
+    grown = memory_growth(outcome)
+    if grown > MEMORY_BYTES:
+        yield f"memory grew by {grown / MIB:.0f} MiB"
+    most, allowed = disk(outcome)
+    if most > allowed:
+        yield f"the spools held {most / MIB:.1f} MiB, {allowed / MIB:.1f} are allowed"
+    slow = [seconds for seconds in outcome.health if seconds > OPERATOR_SECONDS]
+    if slow:
+        yield f"{len(slow)} of {len(outcome.health)} calls of GET /healthz were slow, {max(slow):.1f} s at most"
+    if outcome.log.count("\n") > LOG_LINES:
+        yield f"the log has {outcome.log.count(chr(10))} lines"
+    if "\x1b" in outcome.log or "\0" in outcome.log:
+        yield "the log holds control characters"
+    yield from (f"log: {line[:300]}" for line in unhandled_in(outcome.log)[:10])
+    if outcome.status not in {0, -15}:
+        yield f"the server ended with status {outcome.status}"
+
+
+def memory_growth(outcome: Outcome) -> int:
+    """Bytes by which the peak in the attack is above the peak in the calm time before it."""
+    start, end = outcome.attacked
+    before = max(sample.memory for sample in outcome.samples if sample.at < start)
+    return max(sample.memory for sample in outcome.samples if start <= sample.at < end) - before
+
+
+def disk(outcome: Outcome) -> tuple[int, int]:
+    """The most bytes in the spools while the attack lasted, and how many may be there."""
+    start, end = outcome.attacked
+    most = max(sample.disk for sample in outcome.samples if start <= sample.at < end)
+    small = (len(FIT) + len(EVALUATE) + 2 * 3) * (4 * SMALL + 200)
+    return most, MODELS_IN_FLIGHT * (small + 6 * QUIET_MODEL_BYTES)
+
+
+def quiet_rounds(outcome: Outcome) -> tuple[float, float]:
+    """Median seconds of the quiet fleet's rounds: in calm times, and in the attack."""
+    start, end = outcome.attacked
+    calm: list[float] = []
+    attacked: list[float] = []
+    for value in outcome.quiet:
+        if value["status"] != "completed":
+            continue
+        began, ended = instant(value["started_at"]), instant(value["ended_at"])
+        (attacked if start <= began < end else calm).append(ended - began)
+    return median(calm[2:]), median(attacked)
+
+
+def _quiet(outcome: Outcome) -> Iterator[str]:
+    calm, attacked = quiet_rounds(outcome)
+    if attacked > SLOWER * calm:
+        yield f"the quiet fleet's rounds took {attacked:.3f} s, in calm times {calm:.3f} s"
+    bad = [value for value in outcome.quiet if value["status"] == "abandoned"]
+    yield from (f"round {value['number']} of the quiet fleet is abandoned: {value['failure_reason']}" for value in bad)
+
+
+def _rounds(outcome: Outcome) -> Iterator[str]:
+    """Nothing hostile in an aggregate, and a reason for each."""
+    told: dict[str, str] = {}
+    for name, rounds in outcome.rounds.items():
+        parts = [
+            part
+            for value in rounds
+            for part in value["evaluations" if name == "evaluate" else "participations"]
+            if "honest" not in part["client_id"]
+        ]
+        for part in parts:
+            told[part["client_id"]] = part["reason"] or told.get(part["client_id"], "")
+            yield from _wrong(name, part)
+        if name != "model" and not any(value["status"] == "completed" for value in rounds):
+            yield f"no round of {name} was completed"
+    first_models = " ".join(str(value["failure_reason"]) for value in outcome.rounds.get("model", []))
+    told |= {hostile.name: "named" for hostile in MODEL if hostile.name in first_models}
+    for hostile in (*FIT, *EVALUATE, *MODEL):
+        if not told.get(hostile.name):
+            yield f"nothing says what is wrong with {hostile.name}"
+
+
+def _wrong(training: str, part: Mapping[str, Any]) -> Iterator[str]:
+    client_id, reason = part["client_id"], part["reason"]
+    if part["status"] == "received":
+        yield f"{client_id} counts in a round of {training}"
+    if reason is not None and (len(reason) > REASON_LETTERS or not reason.isprintable()):
+        yield f"{client_id} has a reason that cannot be shown: {reason[:80]!r}"
+
+
+def _callers(outcome: Outcome) -> Iterator[str]:
+    for name in CALLERS:
+        seen = outcome.seen.get(name)
+        if seen is None:
+            yield f"{name} never got an end"
+            continue
+        for what, count in seen.items():
+            status = what.split(" ")[0]
+            if status == "silent":
+                yield f"{name} was left without an answer {count} times"
+            elif status.startswith("5") and not what.startswith("503 "):
+                yield f"{name} got {what} {count} times"
+
+
+def instant(text: str) -> float:
+    """Unix seconds of an RFC 3339 time."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def report(outcome: Outcome, database: str, found: list[str]) -> str:
+    """Say in one line what was measured."""
+    calm, attacked = quiet_rounds(outcome)
+    most, allowed = disk(outcome)
+    longest = outcome.holds[0] * 1000 if outcome.holds else 0.0
+    answers = sum(sum(seen.values()) for seen in outcome.seen.values())
+    agents = len(FIT) + len(EVALUATE) + len(MODEL) + 4
+    start, end = outcome.attacked
+    return (
+        f"hostile on {database}: {agents} agents and {len(CALLERS)} callers ({answers} calls) for {end - start:.0f} s; "
+        f"loop held {longest:.0f} ms at most; memory {memory_growth(outcome) / MIB:+.1f} MiB; "
+        f"spools {most / MIB:.1f} of {allowed / MIB:.1f} MiB allowed; quiet rounds {attacked:.3f} s, calm {calm:.3f} s ({attacked / calm:.2f}); "
+        f"healthz {max(outcome.health, default=0.0):.2f} s at most; {outcome.log.count(chr(10))} log lines; "
+        f"{'ok' if not found else f'{len(found)} PROBLEMS'}"
+    )
