@@ -84,9 +84,10 @@ class Server:
         process = self._process
         if process is None:
             return 0
-        self._process = None
         process.send_signal(number)
-        return process.wait(PATIENCE)
+        status = process.wait(PATIENCE)
+        self._process = None
+        return status
 
     def api(self) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self.key}"}

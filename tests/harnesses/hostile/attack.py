@@ -8,31 +8,32 @@ they evaluate; `m-` when they are asked for a first model; `p-` when they are pr
 import asyncio
 import json
 import os
-import signal
+import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
-from app.agent import hosting
-from app.demo.leash import Child
-from app.wire.codec import MEDIA_TYPE, encode
 from tests.e2e.servers import Server, call
 from tests.harnesses.databases import new_database
-from tests.harnesses.hostile import agents
+from tests.harnesses.hostile.fleets import (
+    FLOATS,
+    QUIET,
+    attacked,
+    beat,
+    callers,
+    honest_fleet,
+    hostile_agents,
+    quiet_fleet,
+    register,
+    train,
+)
 from tests.harnesses.hostile.watched import holds
-from tests.harnesses.strategies import offer, strategy_name
-from tests.harnesses.wide import WideLearner
+from tests.harnesses.strategies import offer
 
-QUIET = 6  # clients that only want to train
-HONEST = 3  # among the hostile ones
-FLOATS = 250_000  # of the quiet model: 1 MB
-SMALL = 1000  # floats of the attacked model: 4 kB
 LOOK_SECONDS = 0.25
 MIB = 1 << 20
 ENVIRONMENT = {
@@ -74,6 +75,7 @@ class Outcome:
         rounds: of the attacked trainings, as the API shows them, by the training's name.
         quiet: the rounds of the quiet fleet, oldest first.
         health: seconds that `GET /healthz` took while the attack lasted.
+        gone: how the run found out that the server does not answer any more.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -85,6 +87,7 @@ class Outcome:
     health: list[float] = field(default_factory=list)
     log: str = ""
     status: int = 0
+    gone: str | None = None
 
 
 class _Watched(Server):
@@ -109,26 +112,28 @@ async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
         server = _Watched(directory, url, **environment)
         await server.start()
         try:
-            async with server.api() as api, _quiet_fleet(server), _honest_fleet(server):
+            async with server.api() as api, quiet_fleet(server), honest_fleet(server):
                 await _run(run, server, api, outcome, directory)
+        except (httpx.TransportError, OSError) as error:
+            outcome.gone = f"{type(error).__name__}: {error}"
         finally:
-            outcome.status = await asyncio.to_thread(server.stop)
+            outcome.status = await asyncio.to_thread(_stop, server)
             outcome.log = server.log.read_text(errors="replace")
     return outcome
 
 
 async def _run(run: Run, server: _Watched, api: httpx.AsyncClient, outcome: Outcome, directory: Path) -> None:
-    quiet = await _train(api, "quiet", "q", QUIET, FLOATS, evaluation={"clients": 0}, max_rounds=1_000_000)
+    quiet = await train(api, "quiet", "q", QUIET, FLOATS, evaluation={"clients": 0}, max_rounds=1_000_000)
     watching = asyncio.create_task(_sample(server, directory / "data", outcome))
     try:
         await asyncio.sleep(run.calm)
-        with _hostile_agents(directory) as port:
-            await _register(api, port)
-            trainings = await _attacked(api)
+        with hostile_agents(directory) as port:
+            await register(api, port)
+            trainings = await attacked(api)
             began = time.time()
-            with _callers(run, server, directory, trainings) as seen:
+            with callers(run.callers, server, directory, trainings) as seen:
                 looking = asyncio.create_task(_look(server, outcome))
-                beating = asyncio.create_task(_beat(api))
+                beating = asyncio.create_task(beat(api))
                 await asyncio.sleep(run.attack)
                 for task in (looking, beating):
                     task.cancel()
@@ -145,81 +150,6 @@ async def _run(run: Run, server: _Watched, api: httpx.AsyncClient, outcome: Outc
         watching.cancel()
         await asyncio.wait([watching])
     outcome.holds = holds(server.holds, *outcome.attacked)
-
-
-async def _train(api: httpx.AsyncClient, name: str, group: str, clients: int, floats: int, **more: Any) -> str:
-    """Start a training of one group, with a model of so many floats (0: its clients are asked for one)."""
-    body = {
-        "name": name,
-        "target_accuracy": 1.0,
-        "max_rounds": 1000,
-        "selection": {"strategy": strategy_name(group), "min_clients": clients, "max_clients": 100},
-        "evaluation": {"clients": 0},
-        "round_policy": {"deadline_seconds": 12, "quorum": 0.01, "grace_seconds": 3, "max_failed_rounds": 1000},
-    } | more
-    training = (await call(api, "POST", "/v1/trainings", json=body))["id"]
-    if floats:
-        model = encode({"w": np.linspace(-1, 1, floats, dtype=np.float32), "b": np.zeros(3, np.float32)})
-        await call(api, "PUT", f"/v1/trainings/{training}/model", content=model, headers={"Content-Type": MEDIA_TYPE})
-    await call(api, "POST", f"/v1/trainings/{training}/start")
-    return str(training)
-
-
-async def _attacked(api: httpx.AsyncClient) -> dict[str, str]:
-    patient = {"deadline_seconds": 20, "quorum": 0.01, "grace_seconds": 8, "max_failed_rounds": 1000}
-    return {
-        "fit": await _train(api, "fit", "h", 1, SMALL, round_policy=patient),
-        "evaluate": await _train(
-            api, "evaluate", "e", 1, SMALL, evaluation={"clients": 100, "tags": {"group": "e"}}, round_policy=patient
-        ),
-        "model": await _train(api, "model", "m", 1, 0),
-    }
-
-
-@asynccontextmanager
-async def _quiet_fleet(server: Server) -> AsyncIterator[None]:
-    fleet = {f"q-{number}": WideLearner(number, seconds=0.05, floats=FLOATS) for number in range(QUIET)}
-    async with hosting(fleet, server_url=server.url, api_key=server.key, heartbeat_seconds=1.0, threads=QUIET):
-        yield
-
-
-@asynccontextmanager
-async def _honest_fleet(server: Server) -> AsyncIterator[None]:
-    fleet = {
-        f"{group}-honest-{number}": WideLearner(number, seconds=0.02, floats=SMALL)
-        for group in ("h", "e")
-        for number in range(HONEST)
-    }
-    async with hosting(fleet, server_url=server.url, api_key=server.key, heartbeat_seconds=1.0, threads=HONEST):
-        for client_id in fleet:
-            async with server.api() as api:
-                await call(api, "PATCH", f"/v1/clients/{client_id}", json={"tags": {"group": client_id[0]}})
-        yield
-
-
-async def _register(api: httpx.AsyncClient, port: int) -> None:
-    clients = [
-        {
-            "id": name,
-            "url": f"http://127.0.0.1:{port}/{name}",
-            "data_size": 10,
-            "compute_capacity": 1.0,
-            "bandwidth": 10.0,
-            "latency": 10.0,
-            "tags": {"group": name[0]},
-        }
-        for name in agents.ALL
-    ]
-    await call(api, "POST", "/v1/clients/batch", json={"clients": clients})
-
-
-async def _beat(api: httpx.AsyncClient) -> None:
-    """Send heartbeats for the hostile agents, but for those that are hostile to probes."""
-    while True:
-        for name in agents.ALL:
-            if not name.startswith("p-"):
-                await api.post(f"/v1/clients/{name}/heartbeat")
-        await asyncio.sleep(1.0)
 
 
 async def _look(server: Server, outcome: Outcome) -> None:
@@ -257,42 +187,6 @@ def _bytes(data: Path) -> int:
     return total
 
 
-@contextmanager
-def _hostile_agents(directory: Path) -> Iterator[int]:
-    file = directory / "port"
-    child = Child(
-        "agents",
-        "tests.harnesses.hostile.attackers:agents",
-        str(file),
-        log=directory / "agents.log",
-        environment=dict(os.environ),
-    )
-    try:
-        while not (file.exists() and file.read_text()):
-            child.check()
-            time.sleep(0.05)
-        yield int(file.read_text())
-    finally:
-        child.let_go()
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-
-
-@contextmanager
-def _callers(run: Run, server: Server, directory: Path, trainings: Mapping[str, str]) -> Iterator[Path]:
-    """Inside the block callers attack; behind it the file holds what they saw."""
-    file = directory / "seen.json"
-    child = Child(
-        "callers", "tests.harnesses.hostile.attackers:callers", "127.0.0.1", str(server.port), str(file), run.callers,
-        *trainings.values(), log=directory / "callers.log", environment={**os.environ, "TCSFEEL_KEY": server.key},
-    )  # fmt: skip
-    try:
-        yield file
-    finally:
-        child.let_go()
-        child.wait()
-
-
 async def _rounds(api: httpx.AsyncClient, training: str) -> list[dict[str, Any]]:
     """All rounds, oldest first."""
     found: list[dict[str, Any]] = []
@@ -304,3 +198,12 @@ async def _rounds(api: httpx.AsyncClient, training: str) -> list[dict[str, Any]]
         cursor = page["next_cursor"]
         if cursor is None:
             return found[::-1]
+
+
+def _stop(server: Server) -> int:
+    """Stop the server, by force where it does not react."""
+    try:
+        return server.stop()
+    except subprocess.TimeoutExpired:
+        server.kill()
+        return -9

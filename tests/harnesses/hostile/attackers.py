@@ -13,8 +13,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from tests.harnesses.hostile.agents import ALL
-from tests.harnesses.hostile.callers import CALLERS, Target, go_on
+from tests.harnesses.hostile.callers import CALLERS
 from tests.harnesses.hostile.exchange import serve
+from tests.harnesses.hostile.sockets import Target, go_on
 
 NICE = 10
 

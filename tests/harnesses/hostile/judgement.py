@@ -7,8 +7,9 @@ from typing import Any
 
 from tests.e2e.servers import unhandled_in
 from tests.harnesses.hostile.agents import EVALUATE, FIT, MODEL
-from tests.harnesses.hostile.attack import MIB, SMALL, Outcome
+from tests.harnesses.hostile.attack import MIB, Outcome
 from tests.harnesses.hostile.callers import CALLERS
+from tests.harnesses.hostile.fleets import SMALL
 
 HELD_SECONDS = 0.050
 MEMORY_BYTES = 64 * MIB
@@ -24,6 +25,8 @@ Instant = float
 
 def problems(outcome: Outcome) -> list[str]:
     """Everything that should not have been, one line each."""
+    if outcome.gone is not None:
+        return [f"the server does not answer any more: {outcome.gone}"]
     return [*_server(outcome), *_quiet(outcome), *_rounds(outcome), *_callers(outcome)]
 
 
@@ -136,6 +139,8 @@ def instant(text: str) -> float:
 
 def report(outcome: Outcome, database: str, found: list[str]) -> str:
     """Say in one line what was measured."""
+    if outcome.gone is not None:
+        return f"hostile on {database}: {found[0]}; 1 PROBLEM"
     calm, attacked = quiet_rounds(outcome)
     most, allowed = disk(outcome)
     longest = outcome.holds[0] * 1000 if outcome.holds else 0.0
@@ -145,7 +150,8 @@ def report(outcome: Outcome, database: str, found: list[str]) -> str:
     return (
         f"hostile on {database}: {agents} agents and {len(CALLERS)} callers ({answers} calls) for {end - start:.0f} s; "
         f"loop held {longest:.0f} ms at most; memory {memory_growth(outcome) / MIB:+.1f} MiB; "
-        f"spools {most / MIB:.1f} of {allowed / MIB:.1f} MiB allowed; quiet rounds {attacked:.3f} s, calm {calm:.3f} s ({attacked / calm:.2f}); "
+        f"spools {most / MIB:.1f} of {allowed / MIB:.1f} MiB allowed; "
+        f"quiet rounds {attacked:.3f} s, calm {calm:.3f} s ({attacked / calm:.2f}); "
         f"healthz {max(outcome.health, default=0.0):.2f} s at most; {outcome.log.count(chr(10))} log lines; "
         f"{'ok' if not found else f'{len(found)} PROBLEMS'}"
     )

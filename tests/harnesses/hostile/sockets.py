@@ -1,0 +1,152 @@
+"""Raw connections to the API: what callers send, and what they see. Each caller goes on until it is cancelled.
+
+A caller tells what it saw as one word or number: the status of an answer, `cut` where the server closed the connection,
+`refused` where it could not connect, `silent` where nothing came in time.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+PATIENCE = 20.0  # seconds until an answer counts as missing
+PAUSE = 0.2  # seconds between two attacks of one caller
+
+
+@dataclass(slots=True)
+class Target:
+    """The server, its key, and where callers tell what they saw.
+
+    Attributes:
+        tell: called with the caller's name, what it saw, and the answer's Retry-After (empty without one).
+    """
+
+    host: str
+    port: int
+    key: str
+    tell: Callable[[str, str, str], None]
+    trainings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Line:
+    """One connection to the server."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.writer.write(piece)
+            await self.writer.drain()
+
+    async def answer(self) -> tuple[str, str]:
+        """Read one answer's head: its status and its Retry-After. The rest of the connection is of no interest."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        except TimeoutError:
+            return "silent", ""
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return "cut", ""
+        status = head.split(" ", 2)[1] if head.startswith("HTTP/1.") else "no HTTP"
+        after = [
+            line.partition(":")[2].strip() for line in head.split("\r\n") if line.lower().startswith("retry-after:")
+        ]
+        return status, "".join(after)
+
+
+Attack = Callable[[Line, Target], Awaitable[None]]
+
+
+@asynccontextmanager
+async def connected(target: Target) -> AsyncIterator[Line]:
+    """Open a connection, and close it at once behind the block."""
+    reader, writer = await asyncio.open_connection(target.host, target.port)
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+async def go_on(name: str, attack: Attack, target: Target, connections: int) -> None:
+    """Attack over so many connections at a time, again and again."""
+
+    async def one() -> None:
+        while True:
+            try:
+                async with connected(target) as line:
+                    sending = asyncio.create_task(_quietly(attack, line, target))
+                    try:
+                        seen, after = await line.answer()
+                    finally:
+                        sending.cancel()
+                        await asyncio.gather(sending, return_exceptions=True)
+                target.tell(name, seen, after)
+            except OSError:
+                target.tell(name, "refused", "")
+            await asyncio.sleep(PAUSE)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(connections):
+            group.create_task(one())
+
+
+async def _quietly(attack: Attack, line: Line, target: Target) -> None:
+    with contextlib.suppress(OSError):
+        await attack(line, target)
+
+
+def request(method: str, path: str, *headers: str, key: bool = False, body: bytes = b"") -> Attack:
+    """One request; its length is announced unless a header says something of it."""
+
+    async def attack(line: Line, target: Target) -> None:
+        await line.send(head_of(method, path, target if key else None, *headers, length=len(body)), body)
+
+    return attack
+
+
+def head_of(method: str, path: str, target: Target | None, *headers: str, length: int | None = None) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: tcsfeel", *headers]
+    if target is not None:
+        lines.append(f"Authorization: Bearer {target.key}")
+    if length is not None:
+        lines.append(f"Content-Length: {length}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def stream(
+    method: str,
+    path: str,
+    pieces: Callable[[], Iterator[bytes]],
+    *,
+    length: int | None,
+    key: bool,
+    kind: str = "application/json",
+    pause: float = 0.0,
+) -> Attack:
+    """A request whose body comes in pieces: chunked, or announced with a `length`."""
+
+    async def attack(line: Line, target: Target) -> None:
+        headers = [f"Content-Type: {kind}"] + ([] if length is not None else ["Transfer-Encoding: chunked"])
+        await line.send(head_of(method, path, target if key else None, *headers, length=length))
+        for piece in pieces():
+            await line.send(piece if length is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
+            if pause:
+                await asyncio.sleep(pause)
+
+    return attack
+
+
+def raw(*pieces: bytes, pause: float = 0.0, times: int = 1) -> Attack:
+    """These bytes, so many times."""
+
+    async def attack(line: Line, target: Target) -> None:
+        del target
+        for _ in range(times):
+            for piece in pieces:
+                await line.send(piece)
+                await asyncio.sleep(pause)
+
+    return attack

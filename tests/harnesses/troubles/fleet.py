@@ -1,0 +1,65 @@
+"""Agents that leave, come back, move and double."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.harnesses.troubles.stage import Fleet, Trouble, fleet, stage
+
+SHORT = 3.9  # seconds: three abandoned rounds once, and a training that failed for ever
+
+
+async def leave(directory: Path, url: str) -> Mapping[str, float]:
+    """All agents are gone for longer than their absence takes to be noticed, and come back."""
+    async with stage(directory, url) as at, fleet(at.server) as agents:
+        path = await at.train()
+        await agents.leave()
+        await at.tells("says who is away", path, "c-0", "c-1", "c-2")
+        await agents.come()
+        await at.goes_on(path, "goes on when they are back")
+        return at.took
+
+
+async def leave_for_a_moment(directory: Path, url: str) -> Mapping[str, float]:
+    """All agents are gone for four seconds."""
+    async with stage(directory, url) as at, fleet(at.server) as agents:
+        path = await at.train()
+        await agents.leave()
+        await asyncio.sleep(SHORT)
+        await agents.come()
+        await at.goes_on(path, "goes on when they are back")
+        return at.took
+
+
+async def move(directory: Path, url: str) -> Mapping[str, float]:
+    """The agents move to another port in the middle of their tasks, and say so."""
+    async with stage(directory, url) as at, fleet(at.server, seconds=3.0) as agents:
+        path = await at.train(round_policy={"deadline_seconds": 60, "quorum": 1.0})
+        before = (await at.get(f"{path}/rounds?limit=1"))["items"][0]["number"]
+        await agents.leave()
+        await agents.come()
+        await at.goes_on(path, "goes on at the new port")
+        rounds = (await at.get(f"{path}/rounds?limit=100"))["items"]
+        if lost := [value for value in rounds if value["number"] >= before and value["status"] == "abandoned"]:
+            raise Trouble(f"round {lost[0]['number']} was abandoned: {lost[0]['failure_reason']}")
+        return at.took
+
+
+async def double(directory: Path, url: str) -> Mapping[str, float]:
+    """Two devices have the same id, and both send heartbeats."""
+    async with stage(directory, url) as at, fleet(at.server):
+        path = await at.train()
+        other = Fleet(at.server)
+        await other.come()
+        try:
+
+            async def told() -> bool:
+                found: Any = await at.get("/v1/clients")
+                return found is not None and all(item.get("conflict") for item in found["items"])
+
+            await at.until("says that ids are there twice", told, "no client shows a conflict")
+        finally:
+            await other.leave()
+        await at.goes_on(path, "goes on with one of them")
+        return at.took

@@ -1,0 +1,101 @@
+"""A disk that is full, descriptors and memory that run out, a directory that cannot be written to."""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.e2e.servers import Server
+from tests.harnesses.troubles.stage import AT_MOST, Trouble, fleet, stage
+
+ROOM = 1 << 14  # bytes that a file may have: less than a model
+HEADROOM = 4 << 20  # bytes of address space beside what is in use: less than a model
+WIDE = 4_000_000  # floats of a model that memory does not suffice for
+
+
+@asynccontextmanager
+async def _limited(server: Server, kind: int, limit: int) -> AsyncIterator[None]:
+    """Inside the block a limit of the server's process is lower."""
+    before = resource.prlimit(server.pid, kind)
+    resource.prlimit(server.pid, kind, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.pid, kind, before)
+
+
+def _address_space(server: Server) -> int:
+    """Bytes that a process has mapped."""
+    return int(Path(f"/proc/{server.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+async def full_disk(directory: Path, url: str) -> Mapping[str, float]:
+    """The disk is full for a while: the training says so, and goes on when there is room."""
+    async with stage(directory, url) as at, fleet(at.server):
+        path = await at.train()
+        async with _limited(at.server, resource.RLIMIT_FSIZE, ROOM):
+            await at.tells("says that files cannot be written", path, "file too large", "no space", "written", "disk")
+        await at.goes_on(path, "goes on with room")
+        return at.took
+
+
+async def full_disk_for_good(directory: Path, url: str) -> Mapping[str, float]:
+    """The disk stays full: the round comes to an end that says why."""
+    async with stage(directory, url) as at, fleet(at.server):
+        policy = {"deadline_seconds": 60, "quorum": 1.0, "max_wait_seconds": 3}
+        path = await at.train(round_policy=policy)
+        async with _limited(at.server, resource.RLIMIT_FSIZE, ROOM):
+
+            async def ended() -> bool:
+                rounds = await at.get(f"{path}/rounds?limit=3")
+                return any(value["status"] == "abandoned" and value["failure_reason"] for value in rounds["items"])
+
+            await at.until("the round is abandoned", ended, "no round was abandoned with a reason")
+        return at.took
+
+
+async def no_descriptors(directory: Path, url: str) -> Mapping[str, float]:
+    """No file can be opened and no connection made, for a while."""
+    async with stage(directory, url) as at, fleet(at.server):
+        path = await at.train()
+        used = len(list(Path(f"/proc/{at.server.pid}/fd").iterdir()))  # noqa: ASYNC240  (a look at the kernel)
+        lines = at.server.log.read_text().count("\n")
+        async with _limited(at.server, resource.RLIMIT_NOFILE, used - 5):
+            await asyncio.sleep(5.0)
+        await at.goes_on(path, "goes on with descriptors")
+        written = at.server.log.read_text().count("\n") - lines
+        if written > 1000:
+            raise Trouble(f"the log got {written} lines in 5 s without descriptors")
+        return at.took
+
+
+async def no_memory(directory: Path, url: str) -> Mapping[str, float]:
+    """Memory does not suffice for a model, for a while."""
+    async with stage(directory, url) as at, fleet(at.server, floats=WIDE):
+        path = await at.train()
+        used = _address_space(at.server)
+        async with _limited(at.server, resource.RLIMIT_AS, used + HEADROOM):
+            await at.tells("says that memory is short", path, "memory", "allocate")
+        await at.goes_on(path, "goes on with memory")
+        return at.took
+
+
+async def no_place_to_write(directory: Path, url: str) -> Mapping[str, float]:
+    """A server whose data directory cannot be made does not start, and says which."""
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (a file or two)
+    (directory / "data").write_text("a file where the directory should be")
+    server = Server(directory, url)
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(AT_MOST):
+            await server.start()
+    except AssertionError as error:
+        if "data" not in str(error) or "Traceback" in str(error):
+            raise Trouble(f"it ended without a word about its directory: {error}") from error
+        return {"does not start": asyncio.get_running_loop().time() - began}
+    except TimeoutError:
+        pass
+    finally:
+        server.kill()
+    raise Trouble("it neither starts nor ends")

@@ -1,0 +1,180 @@
+"""A server with a few agents and a training, for one trouble, and what can be asked of them."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.agent import AgentHost
+from app.agent.listening import listening
+from app.agent.registration import Member
+from app.agent.server import registered
+from tests.e2e.servers import Server, call
+from tests.harnesses.wide import WideLearner
+
+AT_MOST = 10.0  # seconds until there is progress again, or a state that names the cause
+CLIENTS = 3
+FIT_SECONDS = 0.1
+FLOATS = 100_000
+LOOK_SECONDS = 0.1
+ENVIRONMENT = {
+    "TCSFEEL_COORDINATOR__LEASE_SECONDS": "3",
+    "TCSFEEL_HEALTH__INTERVAL_SECONDS": "1",
+    "TCSFEEL_AGENTS__CONNECT_SECONDS": "1",
+    "TCSFEEL_AGENTS__READ_SECONDS": "5",
+    "TCSFEEL_AGENTS__POLL_SECONDS": "1",
+}
+
+
+class Trouble(Exception):
+    """What should have happened did not."""
+
+
+@dataclass
+class Stage:
+    """One server. `took` collects the seconds of each step that was waited for, by its name."""
+
+    server: Server
+    directory: Path
+    took: dict[str, float] = field(default_factory=dict)
+
+    async def get(self, path: str) -> Any:
+        """The body of an answer, whatever its status; None where there is none."""
+        try:
+            async with httpx.AsyncClient(
+                base_url=self.server.url,
+                headers={"Authorization": f"Bearer {self.server.key}"},
+                timeout=AT_MOST,
+                trust_env=False,
+            ) as http:
+                return (await http.get(path)).json()
+        except (httpx.TransportError, ValueError):
+            return None
+
+    async def train(self, **more: Any) -> str:
+        """Start a training of all clients that goes on for ever; gives its path."""
+        body: dict[str, Any] = {
+            "name": "troubled",
+            "target_accuracy": 1.0,
+            "max_rounds": 1_000_000,
+            "selection": {"strategy": "random", "min_clients": CLIENTS, "max_clients": CLIENTS},
+            "evaluation": {"clients": 0},
+            "round_policy": {"deadline_seconds": 60, "quorum": 1.0},
+        }
+        async with self.server.api() as api:
+            training = await call(api, "POST", "/v1/trainings", json=body | more)
+            path = f"/v1/trainings/{training['id']}"
+            await call(api, "POST", f"{path}/start")
+        await self.goes_on(path, "begin")
+        return path
+
+    async def goes_on(self, path: str, step: str) -> None:
+        """Wait until two more rounds have been completed."""
+        before = await self._completed(path)
+
+        async def more() -> str | None:
+            return "" if await self._completed(path) >= before + 2 else None
+
+        await self._within(step, more, f"no two rounds of {path} were completed")
+
+    async def tells(self, step: str, path: str, *words: str) -> str:
+        """Wait until the training, its last round or ``/readyz`` says one of the words; gives where it is said."""
+
+        async def said() -> str | None:
+            ready = await self.get("/readyz")
+            training = await self.get(path)
+            rounds = await self.get(f"{path}/rounds?limit=1")
+            told = {
+                "readyz": ready if ready is None or ready.get("status") != "ready" else {},
+                "training": training and {name: training.get(name) for name in ("progress", "stop_detail")},
+                "round": rounds and [value["failure_reason"] for value in rounds["items"]],
+            }
+            for place, text in told.items():
+                if any(word.lower() in str(text).lower() for word in words):
+                    return f"{place}: {text}"
+            return None
+
+        return await self._within(step, said, f"nothing says {' or '.join(words)}")
+
+    async def until(self, step: str, condition: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+        """Wait until a condition holds."""
+
+        async def holds() -> str | None:
+            return "" if await condition() else None
+
+        await self._within(step, holds, otherwise)
+
+    async def _completed(self, path: str) -> int:
+        found = await self.get(f"{path}/rounds?limit=1000")
+        return 0 if found is None else sum(value["status"] == "completed" for value in found["items"])
+
+    async def _within(self, step: str, look: Callable[[], Awaitable[str | None]], otherwise: str) -> str:
+        began = time.monotonic()
+        while True:
+            found = await look()
+            elapsed = time.monotonic() - began
+            if found is not None and elapsed <= AT_MOST:
+                self.took[step] = elapsed
+                return found
+            if elapsed > AT_MOST:
+                raise Trouble(f"{step}: {otherwise} within {AT_MOST:g} s")
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def stage(directory: Path, database_url: str, **environment: str) -> AsyncIterator[Stage]:
+    """Start a server, and end it by force behind the block."""
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
+    server = Server(directory, database_url, **(ENVIRONMENT | environment))
+    await server.start()
+    try:
+        yield Stage(server, directory)
+    finally:
+        server.kill()
+
+
+class Fleet:
+    """Agents that can leave and come back, at another port, with what they know."""
+
+    def __init__(self, server: Server, *, floats: int = FLOATS, seconds: float = FIT_SECONDS) -> None:
+        self._server = server
+        self.learners = {f"c-{n}": WideLearner(n, seconds=seconds, floats=floats) for n in range(CLIENTS)}
+        self._host = AgentHost(threads=CLIENTS)
+        for client_id, learner in self.learners.items():
+            self._host.add(client_id, learner, token="t" * 20)
+        self._stack = contextlib.AsyncExitStack()
+
+    async def come(self, **settings: Any) -> None:
+        """Listen on any free port, and register."""
+        self._stack = contextlib.AsyncExitStack()
+        url = await self._stack.enter_async_context(listening(self._host, "127.0.0.1", 0))
+        members = [
+            Member(client_id, url + self._host.path(client_id), agent.token, agent.trainer)
+            for client_id, agent in self._host.agents.items()
+        ]
+        joined = registered(members, self._server.url, self._server.key, **({"heartbeat_seconds": 0.5} | settings))
+        await self._stack.enter_async_context(joined)
+
+    async def leave(self) -> None:
+        """Stop listening and sending heartbeats. What the agents work at goes on."""
+        await self._stack.aclose()
+
+
+@asynccontextmanager
+async def fleet(server: Server, **settings: Any) -> AsyncIterator[Fleet]:
+    """Run a fleet inside the block."""
+    found = Fleet(server, **settings)
+    await found.come()
+    try:
+        yield found
+    finally:
+        await found.leave()
+
+
+Scenario = Callable[[Path, str], Awaitable[Mapping[str, float]]]
