@@ -49,7 +49,8 @@ async def full_disk_for_good(directory: Path, url: str) -> Mapping[str, float]:
 
             async def ended() -> bool:
                 rounds = await at.get(f"{path}/rounds?limit=3")
-                return any(value["status"] == "abandoned" and value["failure_reason"] for value in rounds["items"])
+                ends = [] if rounds is None else rounds["items"]
+                return any(value["status"] == "abandoned" and value["failure_reason"] for value in ends)
 
             await at.until("the round is abandoned", ended, "no round was abandoned with a reason")
         return at.took

@@ -45,7 +45,7 @@ class Stage:
     took: dict[str, float] = field(default_factory=dict)
 
     async def get(self, path: str) -> Any:
-        """The body of an answer, whatever its status; None where there is none."""
+        """The body of an answer; None where there is none, or where it tells of an error, but for ``/readyz``."""
         try:
             async with httpx.AsyncClient(
                 base_url=self.server.url,
@@ -53,7 +53,8 @@ class Stage:
                 timeout=AT_MOST,
                 trust_env=False,
             ) as http:
-                return (await http.get(path)).json()
+                response = await http.get(path)
+                return response.json() if response.is_success or path == "/readyz" else None
         except (httpx.TransportError, ValueError):
             return None
 
