@@ -5,7 +5,7 @@
 #   WORKERS=3                 processes that share the tests, or the mutants: one more than two cores, since many wait
 #   DEPTH=10                  times as many examples for the slower property tests
 #   DB=sqlite KILLS=50        for crash and takeover: which database (postgres, if not said), and how many kills
-#   AGENTS=40 ROUNDS=10       for chaos; likewise MINUTES=3 for soak, and RESTARTS=5 for restarts
+#   AGENTS=40 ROUNDS=10       for chaos; likewise MINUTES=3 for soak, RESTARTS=5 for restarts, and ATTACK=20 (seconds) for hostile
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -40,7 +40,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts lock clean
+.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -100,6 +100,15 @@ soak: $(DEV) ## Run rounds for 10 minutes and fit slopes to what the server take
 
 restarts: $(DEV) ## Stop Postgres in the middle of rounds 20 times, fill the disk, and look for what got lost (RESTARTS=5)
 	@$(BIN)/python -m tests.harnesses.restarts --restarts $(or $(RESTARTS),20) $(ARGS)
+
+# On both databases, unless DB is given.
+EACH_DB = --database $(if $(filter command environment,$(firstword $(origin DB))),$(DB),both)
+
+hostile: $(DEV) ## Attack a server with hostile agents and callers, on both databases (DB=sqlite ATTACK=20)
+	@$(BIN)/python -m tests.harnesses.hostile $(EACH_DB) --seconds $(or $(ATTACK),90) $(ARGS)
+
+faults: $(DEV) ## Step clocks, fill disks, take memory, silence the database, move agents; on both databases (DB=sqlite)
+	@$(BIN)/python -m tests.harnesses.troubles $(EACH_DB) $(ARGS)
 
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(COMPILE) --extra demo --build-deps-for=editable --output-file requirements.lock pyproject.toml

@@ -27,7 +27,7 @@ def problems(outcome: Outcome) -> list[str]:
     """Everything that should not have been, one line each."""
     if outcome.gone is not None:
         return [f"the server does not answer any more: {outcome.gone}"]
-    return [*_server(outcome), *_quiet(outcome), *_rounds(outcome), *_callers(outcome)]
+    return [*_server(outcome), *_quiet(outcome), *of_rounds(outcome), *_callers(outcome)]
 
 
 def _server(outcome: Outcome) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _quiet(outcome: Outcome) -> Iterator[str]:
     yield from (f"round {value['number']} of the quiet fleet is abandoned: {value['failure_reason']}" for value in bad)
 
 
-def _rounds(outcome: Outcome) -> Iterator[str]:
+def of_rounds(outcome: Outcome) -> Iterator[str]:
     """Nothing hostile in an aggregate, and a reason for each."""
     told: dict[str, str] = {}
     for name, rounds in outcome.rounds.items():
