@@ -1,6 +1,7 @@
 """The clients and the trainings of a run, and its attackers."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -48,7 +49,7 @@ async def attacked(api: httpx.AsyncClient) -> dict[str, str]:
     patient = {"deadline_seconds": 20, "quorum": 0.01, "grace_seconds": 8, "max_failed_rounds": 1000}
     return {
         "fit": await train(api, "fit", "h", 1, SMALL, round_policy=patient),
-        "evaluate": await train(api, "evaluate", "e", 1, SMALL, evaluation={"clients": 100}, round_policy=patient),
+        "evaluate": await train(api, "evaluate", "e", 1, SMALL, evaluation={"clients": 100, "tags": {"group": "e"}}, round_policy=patient),
         "model": await train(api, "model", "m", 1, 0),
     }
 
@@ -99,6 +100,11 @@ async def beat(api: httpx.AsyncClient) -> None:
         await asyncio.sleep(1.0)
 
 
+def _environment(**more: str) -> dict[str, str]:
+    """That of this process, in which the tests can be imported."""
+    return {**os.environ, "PYTHONPATH": str(Path.cwd()), **more}
+
+
 @contextmanager
 def hostile_agents(directory: Path) -> Iterator[int]:
     file = directory / "port"
@@ -107,7 +113,7 @@ def hostile_agents(directory: Path) -> Iterator[int]:
         "tests.harnesses.hostile.attackers:agents",
         str(file),
         log=directory / "agents.log",
-        environment=dict(os.environ),
+        environment=_environment(),
     )
     try:
         while not (file.exists() and file.read_text()):
@@ -116,7 +122,8 @@ def hostile_agents(directory: Path) -> Iterator[int]:
         yield int(file.read_text())
     finally:
         child.let_go()
-        os.kill(child.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
         child.wait()
 
 
@@ -126,7 +133,7 @@ def callers(names: str, server: Server, directory: Path, trainings: Mapping[str,
     file = directory / "seen.json"
     child = Child(
         "callers", "tests.harnesses.hostile.attackers:callers", "127.0.0.1", str(server.port), str(file), names,
-        *trainings.values(), log=directory / "callers.log", environment={**os.environ, "TCSFEEL_KEY": server.key},
+        *trainings.values(), log=directory / "callers.log", environment=_environment(TCSFEEL_KEY=server.key),
     )  # fmt: skip
     try:
         yield file
