@@ -136,7 +136,10 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
         ),
         1,
     ),
-    "dripping-body": (stream("POST", "/v1/trainings", repeated(b" ", 100_000), length=None, key=True, pause=0.5), 10),
+    "dripping-body": (
+        stream("POST", "/v1/trainings", lambda: iter([b" "] * 1000), length=None, key=True, pause=0.5),
+        10,
+    ),
     "body-that-stops": (request("POST", "/v1/trainings", _JSON, "Content-Length: 1000", key=True), 10),
     "expecting": (expecting, 5),
     "waiting": (waiting, 20),

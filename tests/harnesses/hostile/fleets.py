@@ -49,7 +49,9 @@ async def attacked(api: httpx.AsyncClient) -> dict[str, str]:
     patient = {"deadline_seconds": 20, "quorum": 0.01, "grace_seconds": 8, "max_failed_rounds": 1000}
     return {
         "fit": await train(api, "fit", "h", 1, SMALL, round_policy=patient),
-        "evaluate": await train(api, "evaluate", "e", 1, SMALL, evaluation={"clients": 100, "tags": {"group": "e"}}, round_policy=patient),
+        "evaluate": await train(
+            api, "evaluate", "e", 1, SMALL, evaluation={"clients": 100, "tags": {"group": "e"}}, round_policy=patient
+        ),
         "model": await train(api, "model", "m", 1, 0),
     }
 
