@@ -21,6 +21,7 @@ BOTH: dict[str, Scenario] = {
     "clients die behind a step back": clock.dead_clients_are_noticed,
     "the disk is full": limits.full_disk,
     "the disk stays full": limits.full_disk_for_good,
+    "nothing can be written": limits.database_without_room,
     "no descriptors": limits.no_descriptors,
     "no memory": limits.no_memory,
     "no place to write": limits.no_place_to_write,

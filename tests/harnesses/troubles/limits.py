@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.e2e.servers import Server
 from tests.harnesses.troubles.stage import AT_MOST, Trouble, fleet, stage
 
-ROOM = 1 << 14  # bytes that a file may have: less than a model
+ROOM = 12 << 20  # bytes that a file may have: less than a model, more than a small database
 HEADROOM = 4 << 20  # bytes of address space beside what is in use: less than a model
 WIDE = 4_000_000  # floats of a model that memory does not suffice for
 
@@ -31,18 +31,18 @@ def _address_space(server: Server) -> int:
 
 
 async def full_disk(directory: Path, url: str) -> Mapping[str, float]:
-    """The disk is full for a while: the training says so, and goes on when there is room."""
-    async with stage(directory, url) as at, fleet(at.server):
+    """There is no room for models for a while: the training says so, and goes on when there is room."""
+    async with stage(directory, url) as at, fleet(at.server, floats=WIDE):
         path = await at.train()
         async with _limited(at.server, resource.RLIMIT_FSIZE, ROOM):
-            await at.tells("says that files cannot be written", path, "file too large", "no space", "written", "disk")
+            await at.tells("says that files cannot be written", path, "too large", "no space", "cannot be written")
         await at.goes_on(path, "goes on with room")
         return at.took
 
 
 async def full_disk_for_good(directory: Path, url: str) -> Mapping[str, float]:
-    """The disk stays full: the round comes to an end that says why."""
-    async with stage(directory, url) as at, fleet(at.server):
+    """There is no room for models any more: the round comes to an end that says why."""
+    async with stage(directory, url) as at, fleet(at.server, floats=WIDE):
         policy = {"deadline_seconds": 60, "quorum": 1.0, "max_wait_seconds": 3}
         path = await at.train(round_policy=policy)
         async with _limited(at.server, resource.RLIMIT_FSIZE, ROOM):
@@ -53,6 +53,16 @@ async def full_disk_for_good(directory: Path, url: str) -> Mapping[str, float]:
                 return any(value["status"] == "abandoned" and value["failure_reason"] for value in ends)
 
             await at.until("the round is abandoned", ended, "no round was abandoned with a reason")
+        return at.took
+
+
+async def database_without_room(directory: Path, url: str) -> Mapping[str, float]:
+    """Not even the database can be written, where it is a file: then ``/readyz`` says so."""
+    async with stage(directory, url) as at, fleet(at.server):
+        path = await at.train()
+        async with _limited(at.server, resource.RLIMIT_FSIZE, 1 << 14):
+            await at.tells("says what cannot be written", path, "disk", "too large", "cannot be written")
+        await at.goes_on(path, "goes on with room")
         return at.took
 
 

@@ -162,6 +162,12 @@ class Fleet:
         joined = registered(members, self._server.url, self._server.key, **({"heartbeat_seconds": 0.5} | settings))
         await self._stack.enter_async_context(joined)
 
+    async def move(self) -> None:
+        """Listen on another port, register with it, and only then leave the one before."""
+        before = self._stack
+        await self.come()
+        await before.aclose()
+
     async def leave(self) -> None:
         """Stop listening and sending heartbeats. What the agents work at goes on."""
         await self._stack.aclose()
