@@ -19,7 +19,7 @@ import structlog
 from app.domain.clients import Profile
 from app.domain.text import plain
 from app.services.complaints import MOST_BYTES, Complaint, may_pass, read_complaint
-from app.services.connections import BROKEN, AgentTransport, describe
+from app.services.connections import BROKEN, AgentTransport, describe, is_ours
 from app.services.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
@@ -145,7 +145,7 @@ class AgentCaller:
 
     async def forget(self, profile: Profile, task_id: str) -> None:
         """``DELETE`` a task; a failure does not matter, since agents drop old results by themselves."""
-        with contextlib.suppress(AgentFailed, TimeoutError):
+        with contextlib.suppress(AgentFailed, OSError):
             async with self._soon(), self._call("DELETE", profile, f"/tasks/{task_id}"):
                 pass
 
@@ -163,7 +163,7 @@ class AgentCaller:
         headers: Mapping[str, str] = MappingProxyType({}),
         content: AsyncIterable[bytes] | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        """One exchange. Every way in which it can break raises `AgentFailed`."""
+        """One exchange. Every way in which the agent can break it raises `AgentFailed`; OSError is trouble of ours."""
         sent = {**_HEADERS, **headers}
         if profile.auth_token is not None:
             sent["Authorization"] = f"Bearer {profile.auth_token}"
@@ -173,6 +173,8 @@ class AgentCaller:
             response = await self._transport.handle_async_request(request)
             response.request = request
         except (*BROKEN, OSError, ValueError) as error:  # ValueError: an URL that no resolver can take
+            if is_ours(error):
+                raise
             raise AgentFailed(describe(error)) from error
         except MemoryError:
             raise

@@ -1,6 +1,7 @@
 """Connections to agents: made where agents may be, kept for the next call, and told of when they break (ADR 0011)."""
 
 import asyncio
+import errno
 import re
 import socket
 import ssl
@@ -32,8 +33,14 @@ _WORDS = (
     ((httpx.RemoteProtocolError,), "did not answer in HTTP"),
 )
 
+_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 _HOST = re.compile(rb"[0-9A-Za-z._:%-]+")
 _Place = tuple[bytes, bytes, int]  # scheme, host and port
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether no connection could be had for want of something on this machine, which no agent can help."""
+    return isinstance(error, OSError) and error.errno in _SHORT
 
 
 def describe(error: BaseException) -> str:
@@ -56,7 +63,11 @@ class AgentTransport(httpx.AsyncBaseTransport):
         self._idle: defaultdict[_Place, list[tuple[Exchange, asyncio.TimerHandle]]] = defaultdict(list)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One exchange. Raises errors of `BROKEN`, OSError where no connection can be had, ValueError for its URL."""
+        """One exchange.
+
+        Raises errors of `BROKEN`, ValueError for its URL, and an OSError that `is_ours` where this machine is short of
+        descriptors or memory for a connection.
+        """
         place = _place(request.url)
         exchange = self._kept(place) or await self._connect(place)
         try:
@@ -132,6 +143,8 @@ class AgentTransport(httpx.AsyncBaseTransport):
         except NameNotResolved as error:
             raise Broken(str(error)) from error
         except OSError as error:  # also one that says that it took too long
+            if is_ours(error):
+                raise
             raise httpx.ConnectError(str(error)) from error
         return Exchange(wire)
 

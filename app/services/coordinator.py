@@ -82,6 +82,11 @@ class Coordinator:
         """What the database does instead of answering; None as far as is known it answers."""
         return self._outage.finding
 
+    @property
+    def outage_seconds(self) -> float:
+        """How long the database has not answered the coordinator; 0 where it does."""
+        return self._outage.seconds
+
     async def run(self) -> None:
         """Tick until cancelled; a tick that fails is logged and the loop goes on."""
         while True:

@@ -14,6 +14,7 @@ from app.domain.rounds import Round
 from app.domain.text import plain
 from app.domain.trainings import Training
 from app.metrics import Metrics
+from app.services.outages import finding_of
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.opening import open_round
 from app.services.rounds.progress import ProgressRecord
@@ -102,6 +103,8 @@ class Interruptions:
 
 
 def _kind(error: BaseException) -> str:
+    if is_outage(error):
+        return f"the database {finding_of(error)}"
     said = getattr(error, "strerror", None)
     return type(error).__name__ if said is None else f"{type(error).__name__}: {said}"
 

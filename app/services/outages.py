@@ -1,5 +1,6 @@
 """Telling operators of an outage of the database once, not at every try until it is over."""
 
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,15 @@ from app.store.database import in_a_line, is_outage
 log = structlog.get_logger(__name__)
 
 
+def finding_of(error: BaseException) -> str:
+    """Say what the database does instead of answering. Strangers may read it, so it holds no path and no address."""
+    if isinstance(error, DatabaseUnavailable):
+        return error.finding
+    cause = getattr(error, "orig", None)
+    # SQLite's messages name the trouble of the file (a full disk, say), and never the file.
+    return f"cannot be used: {cause}" if isinstance(cause, sqlite3.Error) else DatabaseUnavailable.finding
+
+
 class Outage:
     """What a loop, or several of one service, knows of the database: whether it answers."""
 
@@ -22,10 +32,15 @@ class Outage:
 
     def meet(self, error: BaseException) -> None:
         """A try failed."""
-        self.finding = error.finding if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable.finding
+        self.finding = finding_of(error)
         if self._since is None:
             self._since = time.monotonic()
             log.error("the database does not answer", reason=in_a_line(error))
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted; 0 where the database answers."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
 
     @contextmanager
     def tolerated(self) -> Iterator[None]:

@@ -31,9 +31,9 @@ async def _database(system: System) -> str:
 def _coordinator(system: System) -> str:
     if not system.settings.coordinator.enabled:
         return "ok"
-    age = system.coordinator.tick_age
-    late = age > max(TIMEOUT_SECONDS, TICKS_MISSED * system.settings.coordinator.tick_seconds)
-    if not late:
-        return "ok"
-    finding = system.coordinator.finding
-    return f"has not ticked for {age:.1f} s" + (f": the database {finding}" if finding else "")
+    age, finding = system.coordinator.tick_age, system.coordinator.finding
+    why = f": the database {finding}" if finding else ""
+    if age > max(TIMEOUT_SECONDS, TICKS_MISSED * system.settings.coordinator.tick_seconds):
+        return f"has not ticked for {age:.1f} s{why}"
+    seconds = system.coordinator.outage_seconds
+    return f"has been held up for {seconds:.0f} s{why}" if seconds > TIMEOUT_SECONDS else "ok"
