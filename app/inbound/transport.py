@@ -48,8 +48,11 @@ class LingeringTransport(asyncio.Transport):
         self._end = asyncio.get_running_loop().call_later(self._linger_seconds, self._transport.abort)
         if self._unread():
             self._transport.pause_reading()
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
+            try:
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+            except OSError:  # the caller has reset the connection just now
+                self._transport.abort()
         else:
             self._transport.close()
 
