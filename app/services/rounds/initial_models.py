@@ -6,6 +6,7 @@ from app.clock import Clock
 from app.domain.clients import Client
 from app.domain.rounds import Round
 from app.domain.selection.types import Selection
+from app.domain.text import plain
 from app.services.agents import AgentFailed
 from app.services.planning import Fleet
 from app.services.rounds.absences import Absences
@@ -14,6 +15,7 @@ from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
 from app.store.leases import Lease
 
+SHOWN = 270  # characters of all reasons together
 ASKED_FOR_A_MODEL = 3  # clients, one after the other, within the deadline
 
 
@@ -48,15 +50,16 @@ class InitialModels:
         asked = [clients[client_id] for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]]
         spool = self._files.spool(value)
         patience = max(0.0, value.deadline_at - self._clock.now()) / ASKED_FOR_A_MODEL
-        problem = AgentFailed("no client was selected")
+        reasons: list[str] = []
         for client in asked:
             force = client.id in fleet.forced
             try:
                 stored, since = await self._participants.initial_model(client, value, spool, patience, force=force)
             except AgentFailed as error:
-                problem = AgentFailed(f"no initial model: {error}")
+                reasons.append(plain(str(error), SHOWN // ASKED_FOR_A_MODEL - len("; ")))
             else:
                 return await self._ledger.initial_model(lease, stored, since=since)
+        problem = AgentFailed(f"no initial model: {'; '.join(reasons) or 'no client was selected'}")
         away = await self._absences.find(asked)
         if len(away) == len(asked) > 0:
             raise ClientsAway(str(problem), away) from problem

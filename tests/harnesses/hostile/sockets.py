@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-PATIENCE = 20.0  # seconds until an answer counts as missing
+PATIENCE = 45.0  # seconds until an answer counts as missing: a body may take 30 s whatever its size
 PAUSE = 0.2  # seconds between two attacks of one caller
 
 

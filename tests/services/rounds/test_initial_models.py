@@ -66,3 +66,16 @@ async def test_an_initial_model_that_is_not_finite_is_refused(sqlite_url: str, t
         assert value.status == "abandoned"
         assert "tensor 'w' holds values that are not finite" in str(value.failure_reason)
         assert [path for path in (tmp_path / "models").rglob("*") if path.is_file()] == []
+
+
+async def test_a_round_without_a_first_model_names_each_client_that_was_asked(sqlite_url: str, tmp_path: Path) -> None:
+    class Broken(Adder):
+        def initial_parameters(self) -> Parameters:
+            return {"w": np.array([np.nan], np.float32)}
+
+    async with plane(tmp_path, sqlite_url, {"a": Broken(), "b": Broken()}) as running:
+        value = await running.run_round(await running.create())
+        assert value.failure_reason == (
+            "no initial model: client 'a': tensor 'w' holds values that are not finite; "
+            "client 'b': tensor 'w' holds values that are not finite"
+        )
