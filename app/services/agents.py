@@ -7,7 +7,7 @@ body) and in time: see `AgentTransport` for a task's and a model's; a probe and 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -25,6 +25,8 @@ from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
 from app.wire.codec import MEDIA_TYPE
 from app.wire.compression import IDENTITY
+from app.wire.errors import WireError
+from app.wire.headers import LENGTH, check_beginning
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +108,7 @@ class AgentCaller:
             if response.status_code != httpx.codes.OK:
                 complaint = await self._complaint(response)
                 raise AgentFailed(f"GET /model answered {response.status_code}: {complaint.text}".removesuffix(": "))
-            return await self._receive(response, store, IDENTITY)
+            return await self._receive(response, store, IDENTITY, check=check_beginning)
 
     async def hand_over(
         self,
@@ -212,20 +214,36 @@ class AgentCaller:
             reason = f"answered {status}: {complaint.text}".removesuffix(": ")
         raise AgentFailed(reason, passing=may_pass(status))
 
-    async def _body(self, response: httpx.Response) -> AsyncIterator[bytes]:
+    async def _body(
+        self, response: httpx.Response, check: Callable[[bytes], None] = lambda _beginning: None
+    ) -> AsyncIterator[bytes]:
+        beginning = b""
         async for chunk in response.aiter_raw():
+            if len(beginning) < LENGTH.size:
+                beginning += chunk[: LENGTH.size - len(beginning)]
+                if len(beginning) == LENGTH.size:
+                    check(beginning)
             yield chunk
             await self._turns.take()
 
     async def _receive(
-        self, response: httpx.Response, store: ModelStore, accept: str, limit: int | None = None
+        self,
+        response: httpx.Response,
+        store: ModelStore,
+        accept: str,
+        limit: int | None = None,
+        *,
+        check: Callable[[bytes], None] = lambda _beginning: None,
     ) -> StoredFile:
+        """Store a body of at most `limit` bytes; `check` may refuse it by its first eight."""
         most = self._max_bytes if limit is None else min(limit, self._max_bytes)
         if (coding := _coding(response)) not in {IDENTITY, accept}:
             reason = f"answered with Content-Encoding {coding[:32]!r}, which is not accepted"
             raise AgentFailed(reason, passing=False)
         try:
-            return await store.receive(self._body(response), most)
+            return await store.receive(self._body(response, check), most)
+        except WireError as error:
+            raise AgentFailed(str(error), passing=False) from error
         except FileTooLarge as error:
             raise AgentFailed(f"sent a body of more than {error.limit} bytes", passing=False) from error
 

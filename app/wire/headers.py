@@ -71,6 +71,16 @@ def header(layout: Layout, metadata: Mapping[str, str] | None = None) -> bytes:
     return LENGTH.pack(len(text)) + text
 
 
+def check_beginning(beginning: bytes) -> None:
+    """Refuse a file by its first eight bytes, so that what is no parameter file need not be received to its end.
+
+    Raises `MalformedParameters` where they claim a header that is too long to be read.
+    """
+    (length,) = LENGTH.unpack_from(beginning)
+    if length > MAX_HEADER_BYTES:
+        raise MalformedParameters(f"the header claims {length} bytes, at most {MAX_HEADER_BYTES} are read")
+
+
 def parse_header(text: memoryview) -> tuple[dict[str, TensorSpec], dict[str, str]]:
     """Read the tensors and the metadata that a header's JSON names. Raises `MalformedParameters`."""
     reader = _Reader(text)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 PATIENCE = 45.0  # seconds until an answer counts as missing: a body may take 30 s whatever its size
-PAUSE = 0.2  # seconds between two attacks of one caller
+PAUSE = 1.0  # seconds between two attacks over one connection: this is about kinds, not about floods
 
 
 @dataclass(slots=True)
