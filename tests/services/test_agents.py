@@ -219,10 +219,10 @@ async def test_a_body_beyond_the_limit_of_a_task_is_refused(ask: Any, spool: Mod
 
 @FETCH
 async def test_a_body_beyond_the_limit_is_refused(fetch: Any, spool: ModelStore, tmp_path: Path) -> None:
-    async with calling(saying(200, b"x" * 11), max_bytes=10) as agents:
+    async with calling(saying(200, bytes(11)), max_bytes=10) as agents:
         assert await failure(fetch(agents, spool)) == "sent a body of more than 10 bytes"
     assert spooled(tmp_path) == []
-    async with calling(saying(200, b"x" * 10), max_bytes=10) as agents:
+    async with calling(saying(200, bytes(10)), max_bytes=10) as agents:
         assert (await fetch(agents, spool)).file.size == 10
 
 
