@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import cast
 
 import httpx
 import structlog
@@ -20,6 +19,7 @@ from app.domain.clients import Profile
 from app.domain.text import plain
 from app.services.complaints import MOST_BYTES, Complaint, may_pass, read_complaint
 from app.services.connections import BROKEN, AgentTransport, describe, is_ours
+from app.services.replies import ANSWERS, EXPECTED, Reply, coding_of, retry_after
 from app.services.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
@@ -30,20 +30,8 @@ from app.wire.headers import LENGTH, check_beginning
 
 log = structlog.get_logger(__name__)
 
-Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
-
 _SENT_BYTES = 1 << 20  # of a body in one turn: what the system takes of it at once is some 0.3 ms
-_ANSWERS: dict[int, Answer] = {
-    200: "result",
-    202: "working",
-    404: "unknown",
-    410: "cancelled",
-    409: "busy",
-    429: "busy",
-}
-_EXPECTED = "200, 202, 404, 409, 410, 429 or 500"
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"}
-_MAX_RETRY_AFTER = 3600.0
 
 
 class AgentFailed(Exception):
@@ -55,28 +43,6 @@ class AgentFailed(Exception):
     def __init__(self, reason: str, *, passing: bool = True) -> None:
         super().__init__(plain(reason))
         self.passing = passing
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What an agent answered to a call about a task.
-
-    Attributes:
-        file: the body of a result, as it came.
-        coding: the content coding that it is in.
-        seconds: how long the body took to come in.
-        detail: what an agent said of an exception in its trainer.
-        passing: whether another try may come out otherwise.
-        retry_after: seconds after which a busy agent wants to be asked again.
-    """
-
-    answer: Answer
-    file: StoredFile | None = None
-    coding: str = IDENTITY
-    seconds: float = 0.0
-    detail: str = ""
-    passing: bool = True
-    retry_after: float | None = None
 
 
 class AgentCaller:
@@ -200,15 +166,15 @@ class AgentCaller:
             started = loop.time()
             await self._turns.take()
             file = await self._receive(response, spool, accept, limit)
-            return Reply("result", file, _coding(response), loop.time() - started)
-        if status in _ANSWERS:
-            return Reply(_ANSWERS[status], retry_after=_retry_after(response))
+            return Reply("result", file, coding_of(response), loop.time() - started)
+        if status in ANSWERS:
+            return Reply(ANSWERS[status], retry_after=retry_after(response))
         if status == httpx.codes.INTERNAL_SERVER_ERROR:
             complaint = await self._complaint(response)
             return Reply("raised", detail=complaint.text, passing=complaint.passing)
         if status < httpx.codes.BAD_REQUEST:
             phrase = httpx.codes.get_reason_phrase(status)
-            reason = f"answered {status} {phrase}".rstrip() + f", expected {_EXPECTED}"
+            reason = f"answered {status} {phrase}".rstrip() + f", expected {EXPECTED}"
         else:
             complaint = await self._complaint(response)
             reason = f"answered {status}: {complaint.text}".removesuffix(": ")
@@ -237,7 +203,7 @@ class AgentCaller:
     ) -> StoredFile:
         """Store a body of at most `limit` bytes; `check` may refuse it by its first eight."""
         most = self._max_bytes if limit is None else min(limit, self._max_bytes)
-        if (coding := _coding(response)) not in {IDENTITY, accept}:
+        if (coding := coding_of(response)) not in {IDENTITY, accept}:
             reason = f"answered with Content-Encoding {coding[:32]!r}, which is not accepted"
             raise AgentFailed(reason, passing=False)
         try:
@@ -252,7 +218,7 @@ class AgentCaller:
 
         It is what came in as little time as a connection may take. The status counts without it.
         """
-        if (coding := _coding(response)) != IDENTITY:
+        if (coding := coding_of(response)) != IDENTITY:
             return Complaint(f"a body in Content-Encoding {coding[:32]!r}, which is not accepted")
         text = bytearray()
         with contextlib.suppress(*BROKEN):  # among them the time's end
@@ -280,19 +246,7 @@ class _Payload:
             yield cast("bytes", self._block[start : start + _SENT_BYTES])  # any buffer will do, and without a copy
 
 
-def _coding(response: httpx.Response) -> str:
-    coding: str = response.headers.get("Content-Encoding", IDENTITY)
-    return coding.strip().lower()
-
-
 def _unforeseen(error: Exception) -> AgentFailed:
     """An answer that we cannot read, whatever it is that we did not think of, fails its own client and nobody else."""
     log.error("an agent's answer could not be read", exc_info=error)
     return AgentFailed(f"its answer could not be read ({type(error).__name__})")
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    try:
-        return min(_MAX_RETRY_AFTER, max(0.0, float(response.headers["Retry-After"])))
-    except (KeyError, ValueError):
-        return None

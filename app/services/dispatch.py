@@ -23,8 +23,9 @@ from app.clock import Clock
 from app.domain.clients import Client, Profile
 from app.domain.retries import MAX_TRIES, RetryBudget, pause
 from app.metrics import Metrics
-from app.services.agents import AgentCaller, AgentFailed, Reply
+from app.services.agents import AgentCaller, AgentFailed
 from app.services.breakers import Breakers
+from app.services.replies import Reply
 from app.services.tasks import Assignment, TaskRun
 from app.services.turns import Turns
 from app.services.watch import Watch

@@ -7,7 +7,7 @@ that the task was being worked on, and as long as the last call waited at the ag
 
 from dataclasses import dataclass
 
-from app.services.agents import Reply
+from app.services.replies import Reply
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from app.agent import AgentHost
-from app.services.agents import AgentCaller, Reply
+from app.services.agents import AgentCaller
+from app.services.replies import Reply
 from app.settings import AgentSettings
 from app.store.model_store import ModelStore, StoreUnavailable
 from app.wire.codec import decode, pack

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.domain.clients import Profile
-from app.services.agents import Reply
+from app.services.replies import Reply
 from app.store.model_store import ModelStore
 from tests.services.asking import AGENT, FETCH, HELLO, failure, hand_over, poll, spooled
 from tests.services.fakes import HERE, LOOPBACK, Peer, answering, calling, for_ever, listening, profile, reply

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.services.agents import Reply
+from app.services.replies import Reply
 from app.store.model_store import ModelStore
 from tests.services.asking import ASK, FETCH, failure, poll, spooled
 from tests.services.fakes import LOOPBACK, calling
@@ -157,9 +157,9 @@ SLOW: dict[str, Any] = LOOPBACK | {"read_seconds": 0.3, "poll_seconds": 0.2, "co
         (b"", b""),
         (b"HTTP/1.1 200 ", b"O"),
         (OK, b"a:b\r\n"),
-        (OK + b"Content-Length: 1000\r\n\r\n", b"x"),
-        (CHUNKED, b"1\r\nx\r\n"),
-        (OK + b"\r\n", b"x"),
+        (OK + b"Content-Length: 1000\r\n\r\n", b"\0"),
+        (CHUNKED, b"1\r\n\0\r\n"),
+        (OK + b"\r\n", b"\0"),
     ],
     ids=["nothing", "a status line", "headers", "a body", "chunks", "a body without length"],
 )

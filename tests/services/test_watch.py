@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.services.agents import Reply
+from app.services.replies import Reply
 from app.services.watch import Watch
 from tests.services.bench import OK, Benches
 

@@ -1,0 +1,59 @@
+"""What agents answer to calls about tasks, as values."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+
+from app.store.model_store import StoredFile
+from app.wire.compression import IDENTITY
+
+Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
+
+ANSWERS: dict[int, Answer] = {
+    200: "result",
+    202: "working",
+    404: "unknown",
+    410: "cancelled",
+    409: "busy",
+    429: "busy",
+}
+EXPECTED = "200, 202, 404, 409, 410, 429 or 500"
+"""The statuses that an agent may answer, as reasons name them."""
+MAX_RETRY_AFTER = 3600.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an agent answered to a call about a task.
+
+    Attributes:
+        file: the body of a result, as it came.
+        coding: the content coding that it is in.
+        seconds: how long the body took to come in.
+        detail: what an agent said of an exception in its trainer.
+        passing: whether another try may come out otherwise.
+        retry_after: seconds after which a busy agent wants to be asked again.
+    """
+
+    answer: Answer
+    file: StoredFile | None = None
+    coding: str = IDENTITY
+    seconds: float = 0.0
+    detail: str = ""
+    passing: bool = True
+    retry_after: float | None = None
+
+
+def coding_of(response: httpx.Response) -> str:
+    """Read the content coding of a body."""
+    coding: str = response.headers.get("Content-Encoding", IDENTITY)
+    return coding.strip().lower()
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Read after how many seconds a busy agent wants to be asked again; None where it does not say."""
+    try:
+        return min(MAX_RETRY_AFTER, max(0.0, float(response.headers["Retry-After"])))
+    except (KeyError, ValueError):
+        return None
