@@ -11,11 +11,10 @@ error is a bug: it is logged and tried again a few times. See `app.services.inte
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
 from app.domain.errors import NotFound
@@ -25,8 +24,8 @@ from app.domain.rounds import Round
 from app.domain.trainings import MAX_PAUSE_SECONDS
 from app.metrics import Metrics
 from app.services.interruptions import Interruptions, is_passing
+from app.services.keepers import LeaseKeeper
 from app.services.outages import Outage
-from app.services.rounds.batches import Batches
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.opening import begin_round, correct, open_round, prolong
 from app.services.steps import Steps
@@ -37,8 +36,6 @@ from app.store.database import Database, in_a_line, is_outage
 from app.store.leases import Claim, Fenced, Lease
 
 RELEASE_SECONDS = 3.0
-
-LOOKS_TOGETHER = 500  # leases in one query
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +65,7 @@ class Coordinator:
         self._draining = False
         self._outage = Outage()
         self._steps = Steps(settings.lease_seconds)
-        self._looks = Batches(self._look, limit=LOOKS_TOGETHER)
+        self._keeper = LeaseKeeper(db, settings)
         self._last_tick = time.monotonic()
         metrics.tick_age.set_function(lambda: self.tick_age)
 
@@ -80,12 +77,12 @@ class Coordinator:
     @property
     def finding(self) -> str | None:
         """What the database does instead of answering; None as far as is known it answers."""
-        return self._outage.finding
+        return self._outage.finding or self._keeper.outage.finding
 
     @property
     def outage_seconds(self) -> float:
         """How long the database has not answered the coordinator; 0 where it does."""
-        return self._outage.seconds
+        return max(self._outage.seconds, self._keeper.outage.seconds)
 
     async def run(self) -> None:
         """Tick until cancelled; a tick that fails is logged and the loop goes on."""
@@ -113,6 +110,7 @@ class Coordinator:
                 if claim is None:
                     break
                 claims.append(claim)
+                self._keeper.outage.end()
         finally:
             if was_set:
                 self._clock.adopt(now)
@@ -140,7 +138,7 @@ class Coordinator:
         logged = structlog.contextvars.bound_contextvars(training=lease.training_id, fence=lease.fence)
         with logged, party(lease.training_id):
             work = asyncio.create_task(self._drive(lease, taken_over=claim.previous_owner is not None))
-            keeper = asyncio.create_task(self._keep(lease))
+            keeper = asyncio.create_task(self._keeper.keep(lease))
             try:
                 await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -250,41 +248,6 @@ class Coordinator:
                     return value
             await self._clock.sleep(training.next_round_at - self._clock.now())
 
-    async def _keep(self, lease: Lease) -> None:
-        """Return once the lease is lost, or about to be, also where the database has fallen silent."""
-        renewed = time.monotonic()
-        trusted = self._settings.lease_seconds - self._settings.tick_seconds
-        while True:
-            await asyncio.sleep(_until_next(self._settings.tick_seconds))  # all keepers together: see `_look`
-            if (age := time.monotonic() - renewed) >= trusted:
-                break
-            try:
-                async with asyncio.timeout(trusted - age):
-                    if age < self._settings.lease_seconds / 3:
-                        if not await self._looks.put(None, lease):
-                            return
-                    else:
-                        began = time.monotonic()
-                        async with self._db.begin() as tx:
-                            await tx.leases.renew(lease, self._settings.lease_seconds)
-                        renewed = began
-            except Fenced:
-                return
-            except TimeoutError:  # of the database's making, or this process has stood still: who knows
-                break
-            except (SQLAlchemyError, OSError) as error:
-                if is_outage(error):
-                    self._outage.meet(error)
-                else:
-                    log.warning("the lease could not be renewed", exc_info=True)
-        log.warning("the lease ran out")
-
-    async def _look(self, _key: None, leases: Sequence[Lease]) -> list[bool]:
-        """Whether each of the leases still holds: one query for those that are asked about at the same time."""
-        async with self._db.glance() as tx:
-            held = await tx.leases.held(leases)
-        return [lease in held for lease in leases]
-
     async def _release(self, lease: Lease) -> None:
         with suppress(Fenced, TimeoutError), self._outage.tolerated():  # then it runs out by itself
             async with asyncio.timeout(RELEASE_SECONDS), self._db.begin() as tx:
@@ -294,8 +257,3 @@ class Coordinator:
         self._driving.discard(task)
         if not task.cancelled() and (problem := task.exception()) is not None:
             log.error("a training's task failed", exc_info=problem)
-
-
-def _until_next(tick: float) -> float:
-    """Seconds until the next instant at which everything looks that looks once a `tick`, in seconds."""
-    return tick - time.monotonic() % tick

@@ -1,5 +1,6 @@
 """Telling operators of an outage of the database once, not at every try until it is over."""
 
+import math
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -9,6 +10,8 @@ import structlog
 
 from app.store.availability import DatabaseUnavailable
 from app.store.database import in_a_line, is_outage
+
+FRESH_SECONDS = 30.0  # an outage that nothing has met for so long may be over
 
 log = structlog.get_logger(__name__)
 
@@ -27,20 +30,25 @@ class Outage:
 
     def __init__(self) -> None:
         self._since: float | None = None
-        self.finding: str | None = None
-        """What the database does instead of answering, while it does."""
+        self._last = -math.inf
+        self._finding: str | None = None
 
     def meet(self, error: BaseException) -> None:
         """A try failed."""
-        self.finding = finding_of(error)
+        self._finding, self._last = finding_of(error), time.monotonic()
         if self._since is None:
             self._since = time.monotonic()
             log.error("the database does not answer", reason=in_a_line(error))
 
     @property
+    def finding(self) -> str | None:
+        """What the database does instead of answering; None where it answers, or nothing has asked it lately."""
+        return self._finding if time.monotonic() - self._last < FRESH_SECONDS else None
+
+    @property
     def seconds(self) -> float:
-        """How long it has lasted; 0 where the database answers."""
-        return 0.0 if self._since is None else time.monotonic() - self._since
+        """How long the database has not answered; 0 where `finding` is None."""
+        return 0.0 if self._since is None or self.finding is None else time.monotonic() - self._since
 
     @contextmanager
     def tolerated(self) -> Iterator[None]:
@@ -68,4 +76,4 @@ class Outage:
         """A try came through."""
         if self._since is not None:
             log.info("the database answers again", seconds=round(time.monotonic() - self._since, 1))
-            self._since = self.finding = None
+            self._since = self._finding = None
