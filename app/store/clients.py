@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, ClientStatus, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
 from app.domain.identity import Identity
+from app.domain.selection.distributions import Packer, plain
 from app.store.inserts import insert_missing
 from app.store.tables import clients
 
@@ -83,13 +84,20 @@ class ClientRepository:
             query = query.where(clients.c.status == status)
         for key, value in tags:
             query = query.where(self._tagged(key, value))
-        return await self._walk(query, limit, after)
+        return await self._walk(query, limit, after, _client)
 
     async def all(self) -> list[Client]:
-        """Every client."""
-        return await self._walk(select(clients).order_by(clients.c.id), math.inf, None)
+        """Every client. What they say of their labels takes little memory, and no time to give it back."""
+        packer = Packer()
 
-    async def _walk(self, query: Select[Any], limit: float, after: str | None) -> list[Client]:
+        def made(row: Row[Any]) -> Client:
+            return _client(row, packer)
+
+        return await self._walk(select(clients).order_by(clients.c.id), math.inf, None, made)
+
+    async def _walk(
+        self, query: Select[Any], limit: float, after: str | None, made: Callable[[Row[Any]], Client]
+    ) -> list[Client]:
         """At most `limit` clients in the order of their ids.
 
         Rows become values on the event loop, which has other work to do between two pages. Rows of clients with a
@@ -101,7 +109,7 @@ class ClientRepository:
             began = time.thread_time()
             wanted = int(min(size, limit - len(found)))
             rest = query.limit(wanted) if after is None else query.where(clients.c.id > after).limit(wanted)
-            page = [_client(row) for row in await self._connection.execute(rest)]
+            page = [made(row) for row in await self._connection.execute(rest)]
             found += page
             if len(page) < wanted:
                 break
@@ -181,6 +189,7 @@ def _row(client: Client) -> dict[str, Any]:
     return {
         **{name: getattr(client, name) for name in _PLAIN},
         **{name: getattr(client.profile, name) for name in _PROFILE},
+        "data_distribution": plain(client.profile.data_distribution),
         "tags": dict(client.profile.tags),
         "measured": asdict(client.measured),
         "breaker": asdict(client.breaker),
@@ -188,12 +197,15 @@ def _row(client: Client) -> dict[str, Any]:
     }
 
 
-def _client(row: Row[Any]) -> Client:
+def _client(row: Row[Any], packer: Packer | None = None) -> Client:
     breaker = dict(row.breaker)
     breaker["outcomes"] = tuple(breaker["outcomes"])
     breaker["last_failures"] = tuple(Failure(**failure) for failure in breaker.get("last_failures", ()))
+    profile = {name: getattr(row, name) for name in _PROFILE}
+    if packer is not None and (labels := profile["data_distribution"]) is not None:
+        profile["data_distribution"] = packer.packed(labels)
     return Client(
-        profile=Profile(**{name: getattr(row, name) for name in _PROFILE}),
+        profile=Profile(**profile),
         measured=Measured(**row.measured),
         breaker=Breaker(**breaker),
         identity=Identity() if row.identity is None else _IDENTITY.validate_python(row.identity),

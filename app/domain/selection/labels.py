@@ -12,11 +12,13 @@ those whose clients report most of the labels.
 from collections import Counter
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
+from itertools import chain
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
+from app.domain.selection.distributions import ByLabel, Packer
 from app.domain.selection.types import DataDistribution
 
 Floats = npt.NDArray[np.float64]
@@ -99,35 +101,38 @@ def kl_divergence(shares: Floats, reference: Floats) -> Floats:
 
 def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """(N, C) as given, or relative to the row's largest; (N,) whether anything is. A list has positions as labels."""
-    lists = [
-        () if one is None or not any(value > 0 for value in one) else one
-        for one in distributions
-        if not isinstance(one, Mapping)
-    ]
-    if len(lists) == len(distributions):
-        width = max(map(len, lists))
-        if width <= _most_columns(lists):
-            values = [[*one, *[0.0] * (width - len(one))] for one in lists]
-            table = np.array(values, dtype=np.float64).reshape(len(lists), width)
-            return table, np.array([len(one) > 0 for one in lists])
-    by_label = [_by_label(one) for one in distributions]
-    reported = np.array([bool(row) for row in by_label])
-    labels = dict.fromkeys(label for row in by_label for label in row)
+    packer = Packer()
+    given = [None if one is None else packer.packed(one) for one in distributions]
+    given = [one if one is not None and any(count > 0 for count in one.counts) else None for one in given]
+    reported = np.array([one is not None for one in given])
+    if not any(isinstance(one, Mapping) for one in distributions):
+        width = max(0 if one is None else len(one) for one in given)
+        if width <= _most_columns(given):
+            table = np.zeros((len(given), width))
+            for row, one in enumerate(given):
+                if one is not None:
+                    table[row, : len(one)] = one.counts
+            return table, reported
+    by_label = [None if one is None else packer.by_label(one) for one in given]
+    every = {one.names: None for one in by_label if one is not None}
+    labels = dict.fromkeys(chain.from_iterable(names.labels for names in every))
     if len(labels) > _most_columns(by_label):
         return _merged(by_label), reported
     columns = {label: column for column, label in enumerate(labels)}
+    places = {names: np.array([columns[label] for label in names.labels], dtype=np.intp) for names in every}
     table = np.zeros((len(by_label), len(columns)))
-    for row, given in enumerate(by_label):
-        table[row, [columns[label] for label in given]] = list(given.values())
+    for row, labelled in enumerate(by_label):
+        if labelled is not None:
+            table[row, places[labelled.names]] = labelled.counts
     return table, reported
 
 
-def _most_columns(reports: Sequence[Sized]) -> int:
+def _most_columns(reports: Sequence[Sized | None]) -> int:
     """How many columns a table may have, so that it has about as many cells as there were values reported."""
-    return max(FEW_LABELS, sum(map(len, reports)) // len(reports))
+    return max(FEW_LABELS, sum(0 if one is None else len(one) for one in reports) // len(reports))
 
 
-def _merged(by_label: Sequence[Mapping[str, float]]) -> Floats:
+def _merged(by_label: Sequence[ByLabel | None]) -> Floats:
     """(N, at most FEW_LABELS) relative to the row's largest value, for tables that would have too many columns.
 
     The labels that most clients report have columns of their own. All labels that a client shares with nobody have one
@@ -135,7 +140,7 @@ def _merged(by_label: Sequence[Mapping[str, float]]) -> Floats:
     few clients share go to columns by their hash, which keeps inner products of rows about the same (Weinberger et al.,
     "Feature hashing for large scale multitask learning", 2009).
     """
-    counts = Counter(label for row in by_label for label in row)
+    counts = Counter(chain.from_iterable(one.names.labels for one in by_label if one is not None))
     shared = [(label, count) for label, count in counts.items() if count > 1]
     shared.sort(key=lambda entry: -entry[1])
     common, rest = shared[: FEW_LABELS // 2], shared[FEW_LABELS // 2 :]
@@ -144,16 +149,8 @@ def _merged(by_label: Sequence[Mapping[str, float]]) -> Floats:
     columns |= {label: len(common) + crc32(label.encode("utf-8", "surrogatepass")) % few for label, _ in rest}
     table = np.zeros((len(by_label), alone + few))
     for row, given in enumerate(by_label):
-        if given:
+        if given is not None:
             places = [columns.get(label, alone + row % few) for label in given]
-            values = np.array(list(given.values()), dtype=np.float64)
+            values = np.array(given.counts)
             table[row] = np.bincount(places, values / values.max(), alone + few)
     return np.ascontiguousarray(table[:, table.any(axis=0)])
-
-
-def _by_label(distribution: DataDistribution | None) -> Mapping[str, float]:
-    if distribution is None:
-        return {}
-    if not isinstance(distribution, Mapping):
-        distribution = {str(position): value for position, value in enumerate(distribution)}
-    return distribution if any(value > 0 for value in distribution.values()) else {}
