@@ -23,6 +23,7 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.domain.text import plain
+from app.endings import to_its_end
 from app.sharing import Places
 from app.store import postgres
 from app.store.availability import DatabaseUnavailable, NoAnswer, NoFreeConnection, TooManyConnections
@@ -98,10 +99,12 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
         """A write transaction. Raises `DatabaseUnavailable`."""
-        async with self._writing(), self._connection(self._writers) as connection, connection.begin():
+        async with self._writing(), self._connection(self._writers) as connection:
+            transaction = await connection.begin()
             tx = Transaction(connection, self.clock)
             yield tx
             await tx.events.write()
+            await transaction.commit()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
@@ -122,8 +125,9 @@ class Database:
                 await asyncio.sleep(0)  # where nothing waits, who reads in a loop would keep out everybody else
             else:
                 await connection.execution_options(isolation_level=isolation_level, postgresql_readonly=True)
-            async with connection.begin():
-                yield Transaction(connection, self.clock)
+            transaction = await connection.begin()
+            yield Transaction(connection, self.clock)
+            await transaction.commit()
 
     @cached_property
     def clock(self) -> ColumnElement[float]:
@@ -167,22 +171,50 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """A connection for the length of the block. What is not committed by its end is rolled back."""
         connection = await self._connected(engine)
         try:
             yield connection
         except BaseException as error:
-            await connection.__aexit__(type(error), error, None)  # may have to wait for the database, in its own task
+            await self._closed(connection, error)
             raise
         else:
-            await connection.close()  # the transaction is over, so there is nothing to wait for
+            if self._has_a_thread(engine):
+                await self._closed(connection)
+            else:
+                await connection.close()  # the transaction is over, so there is nothing to wait for
+
+    async def _closed(self, connection: AsyncConnection, error: BaseException | None = None) -> None:
+        """Roll back and give the connection to its pool, in a task of its own: a cancellation must not cut that short.
+
+        SQLite ends it soon. Postgres may have fallen silent: who is cancelled once more leaves it to that task.
+        """
+        if self.is_sqlite:
+            await to_its_end(connection.close())
+        else:
+            await connection.__aexit__(type(error), error, None)
+
+    def _has_a_thread(self, engine: AsyncEngine) -> bool:
+        """Whether its connections run in a thread, and so have to be waited for when they open and close."""
+        return self.is_sqlite and engine is self._writers
+
+    async def _open(self, engine: AsyncEngine) -> AsyncConnection:
+        connection = engine.connect()
+        if not self._has_a_thread(engine):
+            return await connection.start()
+        try:
+            return await to_its_end(connection.start())
+        except asyncio.CancelledError:
+            if connection.sync_connection is not None:
+                await to_its_end(connection.close())
+            raise
 
     async def _connected(self, engine: AsyncEngine) -> AsyncConnection:
         """A connection that is open. Where the server has no more of them, one of ours may become free meanwhile."""
         give_up = time.monotonic() + self._wait_seconds
         while True:
-            connection = engine.connect()
             try:
-                await connection.start()
+                return await self._open(engine)
             except (
                 OSError,
                 SQLAlchemyError,
@@ -193,8 +225,6 @@ class Database:
                     self._on_refusal(problem.reason)
                     raise problem from error
                 await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                return connection
 
     def _explained(self, error: Exception) -> DatabaseUnavailable:
         if isinstance(error, DatabaseUnavailable):

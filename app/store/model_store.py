@@ -4,7 +4,6 @@ A file's name is the SHA-256 of its bytes, so writing the same parameters twice 
 whole: a crash leaves at most a temporary file.
 """
 
-import asyncio
 import contextlib
 import hashlib
 import mmap
@@ -21,6 +20,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from app import private
 from app.domain.errors import NotFound
+from app.endings import to_its_end
 from app.threads import in_thread
 
 BLOCK = 1 << 20  # bytes written at a time
@@ -244,12 +244,7 @@ async def _in_thread(
     function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
     """Run in a thread. A cancelled caller leaves only when the thread has: two threads must not share one file."""
-    work = asyncio.ensure_future(in_thread("files", function, *args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.gather(work, return_exceptions=True)
-        raise
+    return await to_its_end(in_thread("files", function, *args, **kwargs))
 
 
 def _sync(directory: Path) -> None:
