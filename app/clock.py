@@ -14,6 +14,10 @@ class Clock(Protocol):
         """Unix seconds."""
         ...
 
+    def behind(self, now: float) -> float:
+        """Tell by how many seconds this clock is behind one that has more say, where it is `now`, unix seconds."""
+        ...
+
     def adopt(self, now: float) -> None:
         """Agree with a clock that has more say: it is `now`, unix seconds."""
         ...
@@ -35,6 +39,9 @@ class SystemClock:
 
     def now(self) -> float:
         return time.monotonic() + self._offset
+
+    def behind(self, now: float) -> float:
+        return now - self.now()
 
     def adopt(self, now: float) -> None:
         """Take over another clock's time, unless the two differ by no more than a look at it takes."""

@@ -20,6 +20,10 @@ class FakeClock:
     def now(self) -> float:
         return self._now
 
+    def behind(self, now: float) -> float:  # noqa: ARG002  (`app.clock.Clock` gives it)
+        """The test's time is the only one, so that no other clock is seen to be set."""
+        return 0.0
+
     def adopt(self, now: float) -> None:
         """The test's time is the only one."""
 
@@ -31,6 +35,10 @@ class FakeClock:
         else:
             woken.get_loop().call_soon(_wake, woken)
         return _until(woken)
+
+    def is_slept_on(self, seconds: float) -> bool:
+        """Whether somebody wants to be woken in exactly so many seconds."""
+        return any(at == self._now + seconds for at, _, _ in self._sleepers)
 
     def advance(self, seconds: float) -> None:
         self._now += seconds

@@ -99,7 +99,7 @@ class Coordinator:
         async with self._db.read() as tx:
             now = await tx.now()
             claimable = await tx.leases.claimable()
-        was_set = self._steps.notice(now - self._clock.now())
+        was_set = self._steps.notice(self._clock.behind(now))
         if not was_set:
             self._clock.adopt(now)
         claims: list[Claim] = []

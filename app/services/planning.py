@@ -143,6 +143,8 @@ class Planner:
         """
         if training_id in self._overdue and not self._overdue[training_id].over.is_set():
             raise StrategyOverdue(strategy, "was given up in an earlier round, and its thread has still not ended")
+        if patience is not None and patience <= 0:
+            raise StrategyOverdue(strategy, "was not begun: the time that the round had for it has passed")
         policy = replace(policy, known_clients=len(fleet.clients))
         rng = np.random.default_rng(seed)
 

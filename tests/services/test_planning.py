@@ -15,7 +15,7 @@ from app.domain.rounds import Participation
 from app.domain.selection.types import History, SelectionPolicy, Skipped, Weights
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from app.services.connectivity import LatestConnectivity
-from app.services.planning import Fleet, Planner, history, newest_losses, selection_policy
+from app.services.planning import Fleet, Planner, StrategyOverdue, history, newest_losses, selection_policy
 from app.store.database import Database
 from app.store.rounds import PastSelection
 from tests.clocks import FakeClock
@@ -112,14 +112,14 @@ async def test_the_newest_matrix_is_taken_and_loaded_once(db: Database, planner:
 
 async def test_too_few_clients_are_named_with_their_reasons(db: Database, planner: Planner) -> None:
     failed = Failure(phase="evaluate", training_id="t", round=2, reason="answered 500: no data")
-    opened_at = 1_700_000_000.0
-    shut = Breaker(state="open", opened_at=opened_at, retry_at=9e9, consecutive_failures=3, last_failures=(failed,))
+    since, until = NOW - 30, NOW + 30
+    shut = Breaker(state="open", opened_at=since, retry_at=until, consecutive_failures=3, last_failures=(failed,))
     found = await fleet(db, planner, [client("a"), client("b"), client("c", breaker=shut), client("d", status="down")])
     with pytest.raises(NotEnoughClients) as caught:
         await planner.select(found, "random", History(), SelectionPolicy(min_clients=3, max_clients=3), 1)
     assert str(caught.value) == (
         "2 of 4 clients can be selected (healthy, admitted and free), min_clients is 3;"
-        " c: its breaker is open: since 2023-11-14 22:13:20 UTC, after 3 failure(s) in a row"
+        " c: its breaker is open: since 1970-01-12 13:46:10 UTC, after 3 failure(s) in a row"
         f" (the last: evaluate: answered 500: no data); d: its status is down: {SEEN}"
     )
     assert caught.value.out == tuple((out.client_id, out.reason) for out in found.shut_out)
@@ -184,6 +184,13 @@ async def test_a_selection_that_cannot_be_says_why(sqlite: Database, planner: Pl
         await planner.select(found, "random", History(), tight, 1)
     with pytest.raises(UnknownStrategy):
         await planner.select(found, "best", History(), ONE, 1)
+
+
+async def test_a_strategy_for_which_no_time_is_left_is_not_begun(sqlite: Database, planner: Planner) -> None:
+    found = await fleet(sqlite, planner, [client("a")])
+    reason = "the strategy 'random' was not begun: the time that the round had for it has passed"
+    with pytest.raises(StrategyOverdue, match=reason):
+        await planner.select(found, "random", History(), ONE, 1, patience=0.0)
 
 
 def test_a_client_has_missed_every_round_that_began_before_it_registered() -> None:

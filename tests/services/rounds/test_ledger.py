@@ -67,7 +67,7 @@ class LedgerMachine(RuleBasedStateMachine):
             target_accuracy=TARGET,
             max_rounds=MAX_ROUNDS,
             selection=SelectionConfig(strategy="random", min_clients=len(CLIENTS), max_clients=len(CLIENTS)),
-            round_policy=RoundPolicy(max_failed_rounds=MAX_FAILED),
+            round_policy=RoundPolicy(max_failed_rounds=MAX_FAILED, deadline_seconds=1e6),
         )
         created = await self.system.trainings.create(config)
         await self.system.trainings.start(created.id)
