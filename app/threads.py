@@ -53,6 +53,10 @@ async def in_thread(
     return await pools[purpose].run(partial(function, *args, **kwargs))  # type: ignore[no-any-return]  # pools run anything
 
 
+# In a task they mean something else than that a function has failed: `sys.exit()` would end the event loop.
+_OF_THE_LOOP = (StopIteration, GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
+
+
 class Pool:
     """Threads that are started as they are needed, and end where they have been idle for a while."""
 
@@ -80,13 +84,14 @@ class Pool:
                 outcome.set_exception(problem)
 
         def job() -> Callable[[], object]:
-            problem, result = None, None
+            problem: BaseException | None = None
+            result = None
             try:
                 result = context.run(function)
-            except Exception as error:  # noqa: BLE001  (the caller's to handle, whatever it is)
-                problem = RuntimeError("StopIteration in a thread") if isinstance(error, StopIteration) else error
-            except BaseException as error:  # noqa: BLE001  (`sys.exit()` in a thread must not end the event loop)
+            except _OF_THE_LOOP as error:
                 problem = RuntimeError(f"{type(error).__name__} in a thread")
+            except BaseException as error:  # noqa: BLE001  (the caller's to handle, whatever it is)
+                problem = error
             return partial(loop.call_soon_threadsafe, end, problem, result)
 
         self._jobs.put(job)

@@ -40,6 +40,15 @@ async def test_errors_are_the_callers_and_none_of_them_ends_the_event_loop() -> 
 
     with pytest.raises(KeyError, match="y"):
         await in_thread("files", fail)
+
+    class Panic(BaseException):
+        """As extensions in Rust raise it."""
+
+    def panic() -> None:
+        raise Panic
+
+    with pytest.raises(Panic):
+        await in_thread("files", panic)
     with pytest.raises(RuntimeError, match="SystemExit in a thread"):
         await in_thread("files", sys.exit)
     with pytest.raises(RuntimeError, match="StopIteration in a thread"):
