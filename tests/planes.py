@@ -107,7 +107,12 @@ class Plane:
     async def _driven_to_rest(self, training_id: str, number: int) -> bool:
         await self.drive()  # more than once: the lease of a round before may just be on its way back
         training = await self.system.trainings.get(training_id)
-        return training.status != "running" and await self._has_ended(training_id, number)
+        ended = training.status != "running" and await self._has_ended(training_id, number)
+        return ended and not self._drives(training_id)
+
+    def _drives(self, training_id: str) -> bool:
+        """Whether the coordinator still holds the lease: until it has given that back, nobody can claim it again."""
+        return any(task.get_name() == f"training {training_id}" for task in self.system.coordinator._driving)
 
     async def _has_ended(self, training_id: str, number: int) -> bool:
         known = await self.system.trainings.rounds(training_id, limit=1000, before=None)

@@ -105,6 +105,7 @@ async def test_a_file_that_holds_no_model_is_refused_and_leaves_no_trace(sqlite_
 async def test_a_model_store_that_takes_nothing_in_answers_507_until_it_does(tmp_path: Path, sqlite_url: str) -> None:
     async with running_api(tmp_path / "data", sqlite_url) as api:
         path = f"/v1/trainings/{await api.create_training()}/model"
+        (tmp_path / "data" / "models").rmdir()
         (tmp_path / "data" / "models").write_text("in the way of the directory")
         with capture_logs() as logged:
             problem = assert_problem(await api.http.put(path, content=MODEL), 507)

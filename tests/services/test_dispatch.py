@@ -176,12 +176,15 @@ async def test_bandwidth_is_measured_where_the_result_is_large_enough(
 
 async def test_the_number_of_tasks_at_once_is_bounded(bench: Benches) -> None:
     async with bench(OK, concurrency=3) as b:
-        under_way, most = 0, 0
+        under_way, most, all_places_taken = 0, 0, asyncio.Event()
 
         async def linger() -> None:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
+            if under_way == 3:
+                all_places_taken.set()
+            await all_places_taken.wait()
             for _ in range(10):
                 await asyncio.sleep(0)
             under_way -= 1
