@@ -35,10 +35,12 @@ def make_directory(path: Path) -> None:
     """Make a directory, and those above it that are missing, for this user alone."""
     if path.is_dir():
         return
-    if path.exists():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     make_directory(path.parent)
-    path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    try:
+        path.mkdir(mode=DIRECTORY_MODE)
+    except FileExistsError:
+        if not path.is_dir():  # else another thread has made it just now
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def prove_writable(directory: Path) -> None:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,15 @@ def test_a_database_that_is_there_keeps_the_locks_that_this_process_has_on_it(tm
     tried = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)  # noqa: S603  (a program of the test's own)
     connection.close()
     assert "database is locked" in tried.stderr
+
+
+def test_threads_may_make_the_same_directory_at_the_same_time(tmp_path: Path) -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as threads:
+            for number in range(300):
+                made = [threads.submit(private.make_directory, tmp_path / str(number) / "a" / "b") for _ in range(6)]
+                assert [one.result() for one in made] == [None] * 6
+    finally:
+        sys.setswitchinterval(before)

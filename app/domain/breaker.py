@@ -148,6 +148,15 @@ class Breaker:
         failed = _recorded(failed, "failed", policy)
         return _opened(failed, now, rng, policy) if self.state == "half_open" else _tripped(failed, now, rng, policy)
 
+    def withdraw(self) -> "Breaker":
+        """After a success that turned out to be none: the last of the calls that came back well is not counted."""
+        position = next((at for at in reversed(range(len(self.outcomes))) if self.outcomes[at] != "failed"), None)
+        if position is None:
+            return self
+        left = (*self.outcomes[:position], *self.outcomes[position + 1 :])
+        failed_last = next((at for at, outcome in enumerate(reversed(left)) if outcome != "failed"), len(left))
+        return replace(self, outcomes=left, consecutive_failures=failed_last)
+
     def release(self) -> "Breaker":
         """After a call that was called off: a probe's permit is free again."""
         return replace(self, probe_at=None, probe_until=None) if self.state == "half_open" else self

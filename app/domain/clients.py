@@ -115,6 +115,18 @@ class Client:
         """The client after it has answered that it has no held-out examples."""
         return replace(self, measured=replace(self.measured, no_held_out_data_at=now))
 
+    def withdrawn(self) -> "Client":
+        """The client as it was before an update of its was received, which turned out to be of no use."""
+        reliability = self.measured.reliability
+        if reliability is not None:
+            reliability = max(0.0, (reliability - SMOOTHING) / (1.0 - SMOOTHING))
+        return replace(
+            self,
+            measured=replace(self.measured, reliability=reliability),
+            breaker=self.breaker.withdraw(),
+            rounds_completed=max(0, self.rounds_completed - 1),
+        )
+
     def candidate(self) -> Candidate:
         """The client as selection sees it: measured where known, claimed otherwise."""
         profile, measured = self.profile, self.measured

@@ -198,17 +198,21 @@ def ending(training: Training, outcome: Outcome, *, failed_in_row: int) -> Endin
     if failed_in_row >= config.round_policy.max_failed_rounds:
         return Ending("fail", "too_many_failed_rounds", outcome.reason)
     if training.current_round >= config.max_rounds:
-        return Ending("complete" if outcome.completed else "fail", "max_rounds", _achieved(training, outcome))
+        detail = achieved(training, completed=outcome.completed, reason=outcome.reason)
+        return Ending("complete" if outcome.completed else "fail", "max_rounds", detail)
     return None
 
 
-def _achieved(training: Training, outcome: Outcome) -> str:
-    """Say what a training achieved in all of its rounds."""
-    rounds = f"{outcome.completed} of {training.current_round} rounds completed"
-    last = None if outcome.reason is None else f"the last was abandoned: {outcome.reason}"
+def achieved(training: Training, *, completed: int, reason: str | None = None) -> str:
+    """Say what a training achieved in its rounds, of which so many `completed`.
+
+    `reason` says why the last one was abandoned; it is None for a completed one.
+    """
+    rounds = f"{completed} of {training.current_round} rounds completed"
+    last = None if reason is None else f"the last was abandoned: {reason}"
     best = training.best_accuracy
     measured = "no round measured an accuracy" if best is None else f"the best accuracy was {best:.6g}"
-    target = f"{measured}; the target was {training.config.target_accuracy:g}" if outcome.completed else None
+    target = f"{measured}; the target was {training.config.target_accuracy:g}" if completed else None
     return "; ".join(part for part in (rounds, last, target) if part is not None)
 
 

@@ -1,7 +1,7 @@
 """Registering clients and keeping what is known of them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -62,7 +62,11 @@ class Clients:
                 client = self._seen(seen, instance, profile.url)
                 await tx.clients.put(client)
                 await self._tell(tx, before, client)
-            await tx.events.append("client.registered" if is_new else "client.updated", now, client_id=client_id)
+                await tx.events.append("client.updated", now, client_id=client_id, **_changes(before, client))
+                if before.status != "healthy":
+                    await tx.events.append("client.healthy", now, client_id=client_id, was=before.status)
+            else:
+                await tx.events.append("client.registered", now, client_id=client_id, url=profile.url)
         return client, is_new
 
     async def change(self, client_id: str, changes: Mapping[str, Any]) -> Client:
@@ -72,7 +76,7 @@ class Clients:
             before = await tx.clients.get(client_id, for_update=True)
             client = replace(before, profile=before.profile.changed(changes), updated_at=now)
             await tx.clients.put(client)
-            data: dict[str, Any] = {"fields": sorted(changes)}
+            data = _changes(before, client) | {"fields": sorted(changes)}
             if "auth_token" not in changes and client.profile.auth_token != before.profile.auth_token:
                 data["token_forgotten"] = True
             await tx.events.append("client.updated", now, client_id=client_id, **data)
@@ -131,3 +135,13 @@ class Clients:
             by_status, open_breakers = await tx.clients.count_by_status(), await tx.clients.count_open_breakers()
         metrics.count_clients(by_status)
         metrics.open_breakers.set(open_breakers)
+
+
+def _changes(before: Client, after: Client) -> dict[str, Any]:
+    """What an event tells of a changed profile: which fields, and both addresses of a client that has moved."""
+    names = [field.name for field in fields(Profile)]
+    changed = [name for name in names if getattr(before.profile, name) != getattr(after.profile, name)]
+    data: dict[str, Any] = {"fields": sorted(changed)}
+    if "url" in changed:
+        data |= {"url": after.profile.url, "was": before.profile.url}
+    return data

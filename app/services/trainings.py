@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from app.clock import Clock
-from app.domain.errors import UnknownStrategy
+from app.domain.errors import StateForbids, UnknownStrategy
 from app.domain.rounds import ENDED, Round
 from app.domain.selection import strategies
 from app.domain.trainings import (
@@ -18,6 +18,7 @@ from app.domain.trainings import (
     Training,
     TrainingConfig,
     TrainingEvent,
+    achieved,
     ended,
     ending,
     next_status,
@@ -82,6 +83,11 @@ class Trainings:
         async with self._db.begin() as tx:
             before = await tx.trainings.get(training_id, for_update=True)
             value = await open_round(tx, training_id)
+            if before.stop_reason == "max_rounds":
+                state = (
+                    f"{before.status} after all of its rounds, of which max_rounds allows {before.config.max_rounds}"
+                )
+                raise StateForbids(event, "training", f"{state}: run single rounds, or create another training")
             await self._give_time_back(tx, before, value)
             training = replace(resumed(_moved(before, event), now), stop_after=None)
             await note_changes(tx, before, training, now)
@@ -121,7 +127,7 @@ class Trainings:
             training = replace(
                 _moved(before, "cancel"),
                 stop_reason="cancelled",
-                stop_detail=None,
+                stop_detail=achieved(before, completed=await tx.rounds.count_completed(training_id)),
                 stop_after=None,
                 paused_at=None,
                 progress=None,
@@ -135,7 +141,10 @@ class Trainings:
                 value = await self._ending.cancel(tx, value)
         if value is not None:
             self._ending.count(value)
-            await self._call_off(value)
+            # A running training's owner calls its tasks off by itself, once it has stopped to ask for them: an agent
+            # that has been told to forget a task answers that it was cancelled, which would count as a failure.
+            if before.status != "running":
+                await self._call_off(value)
         return training
 
     async def run_round(self, training_id: str, request: IdempotentRequest | None = None) -> int:

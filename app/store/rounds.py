@@ -88,6 +88,18 @@ class RoundRepository:
             await self._connection.execute(statement, rows)
         return found
 
+    async def account(self, training_id: str, number: int, spent: Mapping[str, tuple[int, int]]) -> None:
+        """Add attempts and sent bytes to participations, by client, and the bytes to those of their round."""
+        own = participations.c
+        counted = {"attempts": own.attempts + bindparam("tried"), "bytes_sent": own.bytes_sent + bindparam("sent")}
+        statement = update(participations).where(_part_of(training_id, number), own.client_id == bindparam("whose"))
+        rows = [{"whose": client_id, "tried": tried, "sent": sent} for client_id, (tried, sent) in spent.items()]
+        if rows:
+            await self._connection.execute(statement.values(counted), rows)
+            total = rounds.c.communication_bytes + sum(sent for _, sent in spent.values())
+            ended = update(rounds).where(_is(training_id, number))
+            await self._connection.execute(ended.values(communication_bytes=total))
+
     async def hand_over(self, training_id: str, number: int) -> None:
         """Move every pending participation of a round to training: from here on its agent may know its task."""
         pending = _part_of(training_id, number) & (participations.c.status == "pending")

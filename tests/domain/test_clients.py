@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.breaker import Breaker
 from app.domain.clients import Client, ClientStatus, Measured, Profile, liveness, moving_average, silence
 from app.domain.selection.types import Candidate
 
@@ -19,6 +20,8 @@ PROFILE = Profile(
     server_cost=0.5,
     auth_token="secret",
 )
+
+CLIENT = Client(id="a", profile=PROFILE, created_at=0.0, updated_at=0.0)
 
 
 def candidate(measured: Measured) -> Candidate:
@@ -135,3 +138,23 @@ def test_a_sign_of_life_from_the_future_is_not_believed(
 
 def test_a_client_that_was_never_believably_seen_is_down() -> None:
     assert liveness(math.inf, interval=30.0) == "down"
+
+
+def test_an_update_that_is_withdrawn_leaves_a_client_as_it_was_before_it() -> None:
+    before = replace(
+        CLIENT,
+        rounds_completed=4,
+        measured=Measured(reliability=0.6),
+        breaker=Breaker(outcomes=("slow", "failed", "failed"), consecutive_failures=2),
+    )
+    received = replace(before.observed(reliability=1.0), rounds_completed=5)  # 0.6 + 0.3 * 0.4 = 0.72
+    received = replace(received, breaker=Breaker(outcomes=("slow", "failed", "failed", "ok")))
+    after = received.withdrawn()
+    assert after.measured.reliability == pytest.approx(0.6)
+    assert replace(after, measured=before.measured) == before
+
+
+def test_what_was_never_received_cannot_be_withdrawn() -> None:
+    failed = replace(CLIENT, breaker=Breaker(outcomes=("failed",)), measured=Measured(reliability=0.2))
+    after = failed.withdrawn()
+    assert (after.breaker, after.rounds_completed, after.measured.reliability) == (failed.breaker, 0, 0.0)

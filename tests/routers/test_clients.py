@@ -195,6 +195,7 @@ async def test_patch_replaces_and_clears_the_token(api: Api) -> None:
 
 async def test_a_new_address_does_not_get_the_token_of_the_old_one(api: Api) -> None:
     await api.http.post("/v1/clients", json=FULL)
+    was = FULL["url"]
     for url, token, kept in (
         ("http://10.0.0.7:9000/base", {}, "s3cr3t-of-edge-7"),
         ("http://10.0.0.8:9000", {"auth_token": "another"}, "another"),
@@ -205,7 +206,9 @@ async def test_a_new_address_does_not_get_the_token_of_the_old_one(api: Api) -> 
             assert (await tx.clients.get("edge-7")).profile.auth_token == kept
             events = (await tx.connection.execute(select(tables.events.c.data).order_by(tables.events.c.id))).scalars()
         data = list(events)[-1]
-        assert data == {"fields": sorted({"url", *token})} | ({} if kept else {"token_forgotten": True})
+        moved = {"fields": sorted({"url", *token}), "url": url, "was": was}
+        assert data == moved | ({} if kept else {"token_forgotten": True})
+        was = url
     await api.http.put("/v1/clients/edge-7", json=FULL)
     await api.http.put("/v1/clients/edge-7", json=profile(url="http://10.0.0.9:9000"))
     async with api.system.db.read() as tx:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.domain.breaker import Breaker
+from app.domain.errors import StateForbids
 from app.domain.rounds import Round
 from app.store.events import Event
 from tests.clocks import FakeClock
@@ -72,11 +73,19 @@ async def test_a_training_whose_only_round_was_abandoned_has_failed(database_url
         assert training.stop_reason == "max_rounds"
         assert str(training.stop_detail).startswith("0 of 1 rounds completed; the last was abandoned: 1 of 1 clients")
 
-        again = await running.system.trainings.start(training_id)
-        assert (again.status, again.stop_reason, again.stop_detail) == ("failed", "max_rounds", training.stop_detail)
-        events = [event for event in await _events(running, training_id) if event.type.startswith("training.")]
-        assert [event.type for event in events[-2:]] == ["training.running", "training.failed"]
-        assert events[-1].data == events[-3].data, "both endings tell the same"
+        told = len(await _events(running, training_id))
+        with pytest.raises(StateForbids, match="max_rounds allows 1: run single rounds"):
+            await running.system.trainings.start(training_id)
+        assert await running.system.trainings.get(training_id) == training
+        assert len(await _events(running, training_id)) == told
+
+
+async def test_a_paused_training_without_a_round_left_ends_when_it_is_started(sqlite_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
+        training_id = await running.create(max_rounds=1)
+        await running.run_round(training_id)
+        ended = await running.system.trainings.start(training_id)
+        assert (ended.status, ended.stop_reason) == ("completed", "max_rounds")
 
 
 async def test_a_completed_training_says_what_it_achieved(sqlite_url: str, tmp_path: Path) -> None:

@@ -12,11 +12,14 @@ import structlog
 
 from app.clock import Clock
 from app.domain.rounds import OUTSTANDING, Round, RoundEvent, convergence_speed, next_status
+from app.domain.text import listed
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.rounds.record import TrackRecord
 from app.services.tasks import TaskRun
 from app.store.transaction import Transaction
+
+FAULTS = frozenset({"failed", "rejected"})
 
 log = structlog.get_logger(__name__)
 
@@ -107,9 +110,11 @@ class RoundEnding:
             self._metrics.evaluations.labels(evaluation.status).inc()
         if value.average_accuracy is not None:
             self._metrics.show_accuracy(value.training_id, value.average_accuracy)
+        failed = [(part.client_id, part.reason or "") for part in value.participations if part.status in FAULTS]
         log.info(
             "round", status=value.status, accuracy=value.average_accuracy, reason=value.failure_reason,
-            clients=len(value.participations),
+            clients=len(value.participations), received=sum(part.status == "received" for part in value.participations),
+            failed=listed(failed) or None,
         )  # fmt: skip
 
     async def note(self, tx: Transaction, value: Round, event: str, **data: Any) -> None:

@@ -85,6 +85,7 @@ class RoundEngine:
             async with self._db.read() as tx:
                 training = await tx.trainings.get(value.training_id)
             value = await steps[value.status](lease, training, value)
+        self._participants.end(value)
         await in_thread("files", self._files.spool(value).clear)
         return value
 
@@ -93,13 +94,18 @@ class RoundEngine:
         if value.status == "evaluating":
             value = await self._ledger.measured(lease, value, None, reason=reason)
         else:
-            value = await self._ledger.abandoned(lease, value, reason, at_fault=False)
+            value = await self._ledger.abandoned(lease, value, reason, self._participants.end(value), at_fault=False)
         with contextlib.suppress(OSError):  # what is left of its spool is swept later
             await self.call_off(value)
         return value
 
     async def call_off(self, value: Round) -> None:
-        """Tell the agents of a round that was ended early that its tasks are no longer wanted."""
+        """Tell the agents of a round that was ended early that its tasks are no longer wanted.
+
+        What this process had sent to them by then is added to what the round has cost.
+        """
+        if runs := self._participants.end(value):
+            await self._ledger.account(value, runs)
         clients = await self._clients(value.selected_clients)
         self._participants.forget(clients.values(), value, "fit")
         if value.model is not None:
@@ -250,7 +256,7 @@ class RoundEngine:
         self, training: Training, value: Round, kind: TaskKind, model: str | None, *, tasks: int, deadline: float
     ) -> Phase:
         loaded = await in_thread("files", self._files.load, model or "")
-        return Phase(
+        phase = Phase(
             value=value,
             kind=kind,
             config=training.config,
@@ -260,6 +266,8 @@ class RoundEngine:
             budget=RetryBudget.of(tasks),
             deadline=deadline,
         )
+        self._participants.begin(phase)
+        return phase
 
     async def _plan(self, training: Training, value: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
         async with self._db.read() as tx:

@@ -137,6 +137,20 @@ class RoundLedger:
             )
         return value
 
+    async def account(self, value: Round, runs: Mapping[str, TaskRun]) -> None:
+        """Add what had been sent in vain to a round that a user has ended: to its participations, and to its bytes.
+
+        The lease is gone by then, and with it the right to decide anything about the round.
+        """
+        async with self._db.begin() as tx:
+            stored = await tx.rounds.get(value.training_id, value.number)
+            spent = {
+                part.client_id: (runs[part.client_id].attempts, runs[part.client_id].bytes_sent)
+                for part in stored.participations
+                if part.status == "skipped" and part.client_id in runs
+            }
+            await tx.rounds.account(value.training_id, value.number, spent)
+
     async def handed_over(self, lease: Lease, value: Round) -> Round:
         """Pending participations are about to be sent: from here on the agents may know their tasks."""
         async with self.owned(lease) as tx:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -54,6 +54,17 @@ class Participants:
         self._files = files
         self._ledger = ledger
         self._errands: set[asyncio.Task[None]] = set()
+        self._runs: dict[str, tuple[int, Mapping[str, TaskRun]]] = {}
+
+    def begin(self, phase: Phase) -> None:
+        """Note the tasks of a round's training, for the case that the round is ended from outside."""
+        if phase.kind == "fit":
+            self._runs[phase.value.training_id] = phase.value.number, phase.runs
+
+    def end(self, value: Round) -> Mapping[str, TaskRun]:
+        """Give what the tasks of a round's training have come to, by client, and forget it."""
+        number, runs = self._runs.pop(value.training_id, (value.number, {}))
+        return runs if number == value.number else {}
 
     async def initial_model(
         self, client: Client, value: Round, spool: ModelStore, patience: float, *, force: bool

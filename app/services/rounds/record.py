@@ -64,9 +64,7 @@ class TrackRecord:
         """Undo what a client was credited with for an update that turned out to be of no use, and count a failure."""
         failure = Failure(phase="fit", training_id=value.training_id, round=value.number, reason=reason)
         for client in await tx.clients.lock([client_id]):
-            seen = client.observed(reliability=0.0)
-            seen = replace(seen, rounds_completed=max(0, client.rounds_completed - 1))
-            failed = self._breakers.failed(seen, failure)
+            failed = self._breakers.failed(client.withdrawn().observed(reliability=0.0), failure)
             await tx.clients.put(failed)
             await self._breakers.note(tx, client.breaker, failed.breaker, client_id)
 

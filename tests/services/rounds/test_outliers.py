@@ -13,7 +13,7 @@ from app.store.leases import Lease
 from tests.planes import Adder, Plane, plane, policy
 from tests.services.courses import parts, statuses
 
-OPENS_AFTER = 3  # rounds in which the only call that failed was that of its update
+OPENS_AFTER = 3  # rounds in a row in which its update was rejected
 RULES: tuple[Aggregation, ...] = ("fedavg", "fedavgm", "fedadam", "fedadagrad")
 
 
@@ -79,6 +79,20 @@ async def test_a_round_without_a_quorum_of_sound_updates_is_abandoned_and_says_w
         assert statuses(value)["far"] == "rejected"
 
 
+async def test_a_client_whose_every_update_is_rejected_loses_its_permit_however_well_it_evaluates(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with plane(tmp_path, database_url, trainers(1e14)) as running:
+        training_id = await create(running, evaluation_clients=4)
+        for number in range(1, OPENS_AFTER + 1):  # failed, ok, failed, ok, failed: more than half of five calls
+            value = await running.run_round(training_id)
+            assert statuses(value)["far"] == "rejected"
+            assert [one.status for one in value.evaluations] == ["received"] * (4 if number < OPENS_AFTER else 3)
+        client = await running.system.clients.get("far")
+        assert client.breaker.state == "open"
+        assert client.measured.reliability == pytest.approx(0.9 * 0.7**OPENS_AFTER)
+
+
 class Dying(RoundLedger):
     """Stores what was rejected, and then the process dies: the next owner begins the step again."""
 
@@ -101,7 +115,7 @@ async def test_the_next_owner_decides_the_same_and_blames_nobody_twice(database_
         assert statuses(value) == {"a": "received", "b": "received", "c": "received", "far": "rejected"}
         client = await running.system.clients.get("far")
         assert len(client.breaker.last_failures) == 1
-        assert client.measured.reliability == pytest.approx(0.7 * (0.9 + 0.3 * 0.1))
+        assert client.measured.reliability == pytest.approx(0.7 * 0.9), "as if it had never been received"
 
 
 class Half(Adder):

@@ -1,5 +1,6 @@
 """Work on a round that ends before the round does: a lost lease, a pause, a cancellation."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.agent import Agent
+from app.domain.breaker import Breaker
 from app.domain.errors import NotFound
 from app.services.rounds.files import RoundFiles
 from tests.planes import Adder, plane, until
@@ -108,6 +110,35 @@ async def test_cancelling_ends_the_round_and_tells_the_agents(database_url: str,
         trainers["a"].open.set()
         agent = running.host.agents["a"]
         await until(lambda: _knows_nothing(agent))
+
+
+async def test_cancelling_blames_no_client_and_counts_what_was_sent(database_url: str, tmp_path: Path) -> None:
+    trainers = {"a": Adder(1.0), "b": Adder(1.0)}
+    for trainer in trainers.values():
+        trainer.open.clear()
+    # The owner notices late: an agent that was told to forget its task by then answers that it was cancelled.
+    late = {"enabled": False, "tick_seconds": 1.0, "lease_seconds": 600}
+    async with plane(tmp_path, database_url, trainers, coordinator=late) as running:
+        training_id = await running.create()
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        for trainer in trainers.values():
+            await until(partial(has_started, trainer))
+        await running.system.trainings.cancel(training_id)
+        await until(lambda: is_idle(running))
+        await running.system.participants.drain()
+
+        value = await running.round(training_id, 1)
+        assert [(part.status, part.attempts) for part in value.participations] == [("skipped", 1)] * 2
+        assert all(part.bytes_sent > 0 for part in value.participations)
+        assert value.communication_bytes == sum(part.bytes_sent for part in value.participations)
+        for client_id in trainers:
+            client = await running.system.clients.get(client_id)
+            assert client.breaker == Breaker()
+            assert client.measured.reliability is None
+        for trainer in trainers.values():
+            trainer.open.set()
+        await until(lambda: _knows_nothing(running.host.agents["a"]))
 
 
 async def _knows_nothing(agent: Agent) -> bool:
