@@ -60,7 +60,7 @@ def judge_rounds(outcome: Outcome, rounds: Iterable[Round]) -> None:
             outcome.problems.append(f"{place} made {attempts} attempts for {first} clients")
     sent: dict[str, Counter[str]] = defaultdict(Counter)
     for call in outcome.calls:
-        if call.method == "PUT" and (task := TASK.match(call.path)):
+        if call.method == "PUT" and not call.repeatable and (task := TASK.match(call.path)):
             training, number, *_, kind = task[1].split(".")
             sent[f"{training}/{number} {kind}"][task[1]] += 1
     for phase, tasks in sent.items():

@@ -36,6 +36,8 @@ class Call:
         answer: SHA-256 of the answer's body as the agent sent it, if it was a success.
         flipped: where a bit was flipped in the answer: in its head or its body.
         corrupted: SHA-256 of the body with its bit flipped.
+        repeatable: the proxy reset its connection, which had answered before, without a byte of an answer. Then a
+            caller of HTTP cannot tell whether the request was read, and sends it again (RFC 9112, 9.3.1).
     """
 
     client_id: str
@@ -47,6 +49,7 @@ class Call:
     answer: str | None = None
     flipped: Literal["head", "body"] | None = None
     corrupted: str | None = None
+    repeatable: bool = False
 
 
 class Proxy:
@@ -61,6 +64,7 @@ class Proxy:
         self._reserved = _bound(0)
         self._server: asyncio.Server | None = None
         self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._unanswered: dict[asyncio.StreamWriter, Call] = {}  # on connections that have answered before
 
     @property
     def port(self) -> int:
@@ -75,7 +79,7 @@ class Proxy:
             self._server.close()
             self._server = None
             for writer in list(self._serving.values()):
-                _reset(writer)
+                self._break_off(writer)
 
     async def close(self) -> None:
         if self._server is not None:
@@ -98,8 +102,9 @@ class Proxy:
         agent: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         try:
             agent = await asyncio.open_connection(*self._upstream)
-            while await self._exchange(reader, writer, *agent):
-                pass
+            kept = False
+            while await self._exchange(reader, writer, *agent, kept=kept):
+                kept = True
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # one of the two has hung up
         finally:
@@ -112,16 +117,20 @@ class Proxy:
         writer: asyncio.StreamWriter,
         agent: asyncio.StreamReader,
         to_agent: asyncio.StreamWriter,
+        *,
+        kept: bool,
     ) -> bool:
         """One request and its answer; False when the connection is over."""
         head = await reader.readuntil(b"\r\n\r\n")
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
         call = Call(client_id=self._client_id, method=method, path=path, mode=self.mode, began=time.time())
         self._record.append(call)
+        if kept:
+            self._unanswered[writer] = call
         try:
             request = head + await reader.readexactly(_length(head))
             if call.mode == "reset" or (call.mode == "flap" and self._rng.random() < 0.5):
-                _reset(writer)
+                self._break_off(writer)
                 return False
             if call.mode == "hang":
                 await reader.read(1)
@@ -133,6 +142,7 @@ class Proxy:
             return await self._send(call, *answer, writer)
         finally:
             call.ended = time.time()
+            self._unanswered.pop(writer, None)
 
     async def _send(self, call: Call, head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bool:
         """The answer, with its fault."""
@@ -145,11 +155,14 @@ class Proxy:
             call.flipped = "head" if place < len(head) else "body"
             call.corrupted = hashlib.sha256(answer[len(head) :]).hexdigest()
         elif call.mode == "cut":
-            writer.write(answer[: self._rng.randrange(len(answer))])
-            await writer.drain()
-            _reset(writer)
+            if beginning := answer[: self._rng.randrange(len(answer))]:
+                self._unanswered.pop(writer, None)
+                writer.write(beginning)
+                await writer.drain()
+            self._break_off(writer)
             return False
-        elif call.mode == "slow":
+        self._unanswered.pop(writer, None)
+        if call.mode == "slow":
             step = max(1, len(answer) // (SLOW_PIECES_A_SECOND * self._rng.randint(1, 20)))
             while answer:
                 writer.write(answer[:step])
@@ -159,6 +172,11 @@ class Proxy:
         writer.write(answer)
         await writer.drain()
         return True
+
+    def _break_off(self, writer: asyncio.StreamWriter) -> None:
+        if (call := self._unanswered.get(writer)) is not None:
+            call.repeatable = True
+        _reset(writer)
 
 
 @dataclass(kw_only=True)

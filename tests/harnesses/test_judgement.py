@@ -75,6 +75,18 @@ def test_rounds_are_held_against_their_deadline_and_their_budget(
     assert outcome.problems == ([] if problem is None else [f"round t/1 {problem}"])
 
 
+@pytest.mark.parametrize(
+    ("repeatable", "problems"), [(2, []), (1, ["t/1 fit: 3 hand-overs of 1 tasks reached the proxies"])]
+)
+def test_what_http_repeats_by_itself_is_no_retry(repeatable: int, problems: list[str]) -> None:
+    calls = [a_call("PUT", 10.0 + number, 11.0) for number in range(4)]
+    for call in calls[:repeatable]:
+        call.repeatable = True
+    outcome = judgement.Outcome(history=History({}, {}, {}), calls=calls, events=[])
+    judgement.judge_rounds(outcome, [])
+    assert outcome.problems == problems
+
+
 def test_an_update_that_nobody_has_sent_is_told() -> None:
     def part(client_id: str, update: str) -> Participation:
         return Participation(client_id=client_id, status="received", update=update)

@@ -14,7 +14,7 @@ BODY = b"0123456789" * 100
 
 
 @asynccontextmanager
-async def behind(mode: Mode) -> AsyncIterator[tuple[httpx.AsyncClient, list[Call]]]:
+async def behind(mode: Mode) -> AsyncIterator[tuple[httpx.AsyncClient, list[Call], Proxy]]:
     """A client of a small server behind a proxy in this mode."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,14 +30,14 @@ async def behind(mode: Mode) -> AsyncIterator[tuple[httpx.AsyncClient, list[Call
     await proxy.set_mode(mode)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{proxy.port}", trust_env=False, timeout=10) as client:
-            yield client, record
+            yield client, record, proxy
     finally:
         await proxy.close()
         server.close()
 
 
 async def test_a_proxy_that_is_clear_changes_nothing_and_keeps_a_record() -> None:
-    async with behind("pass") as (client, record):
+    async with behind("pass") as (client, record, _):
         for path in ("/a", "/b"):
             assert (await client.get(path)).content == BODY
     assert [(call.method, call.path, call.flipped) for call in record] == [("GET", "/a", None), ("GET", "/b", None)]
@@ -46,14 +46,34 @@ async def test_a_proxy_that_is_clear_changes_nothing_and_keeps_a_record() -> Non
 
 @pytest.mark.parametrize("mode", ["refuse", "reset", "cut"])
 async def test_a_proxy_breaks_off(mode: Mode) -> None:
-    async with behind(mode) as (client, record):
+    async with behind(mode) as (client, record, _):
         with pytest.raises(httpx.TransportError):
             await client.get("/a")
     assert len(record) == (0 if mode == "refuse" else 1)
 
 
+@pytest.mark.parametrize("mode", ["refuse", "reset", "hang", "pass"])
+async def test_a_call_on_a_kept_connection_that_is_reset_unanswered_may_be_repeated(mode: Mode) -> None:
+    """The first call on a connection may not: a caller has no reason to think that it was closed meanwhile."""
+    async with behind(mode) as (client, record, proxy):
+        await proxy.set_mode("pass")
+        await client.get("/first")
+        await proxy.set_mode("hang" if mode == "refuse" else mode)
+        call = asyncio.create_task(client.get("/again", timeout=None if mode == "refuse" else 0.5))
+        while len(record) < 2:  # noqa: ASYNC110  (the record rings no bell)
+            await asyncio.sleep(0.001)
+        await proxy.set_mode(mode)
+        await asyncio.gather(call, return_exceptions=True)
+        await proxy.set_mode("pass")
+        await proxy.set_mode("reset")
+        with pytest.raises(httpx.TransportError):
+            await client.get("/new")
+    repeatable = mode in {"refuse", "reset"}
+    assert [call.repeatable for call in record] == [False, repeatable, mode == "pass"]
+
+
 async def test_a_proxy_hangs() -> None:
-    async with behind("hang") as (client, record):
+    async with behind("hang") as (client, record, _):
         with pytest.raises(httpx.ReadTimeout):
             await client.get("/a", timeout=0.2)
     assert record[0].ended is not None
@@ -61,14 +81,14 @@ async def test_a_proxy_hangs() -> None:
 
 async def test_a_proxy_is_slow() -> None:
     loop = asyncio.get_running_loop()
-    async with behind("slow") as (client, _):
+    async with behind("slow") as (client, _, _):
         began = loop.time()
         assert (await client.get("/a")).content == BODY
         assert loop.time() - began > 0.5
 
 
 async def test_a_proxy_flips_one_bit() -> None:
-    async with behind("corrupt") as (client, record):
+    async with behind("corrupt") as (client, record, _):
         await client.get("/a")
         sent = int.from_bytes(BODY)
         got = (await client.get("/a")).content
