@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.requests import ClientDisconnect
 
 from app.bodies import bounded, refuse_crowd
 from app.inbound import welcome
@@ -21,6 +22,7 @@ from app.services.models import Models
 from app.services.selections import Selections
 from app.services.system import System
 from app.services.trainings import Trainings
+from app.services.waits import RoundWaits
 from app.settings import Settings, is_loopback
 
 _bearer = HTTPBearer(auto_error=False, description="The admin key")
@@ -115,8 +117,20 @@ async def idempotent_request(
     return IdempotentRequest(f"{request.method} {request.url.path}", idempotency_key, digest)
 
 
+async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Give what comes to an end when the caller hangs up, with `ClientDisconnect`; it reads what is left of a body."""
+
+    async def hung_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        raise ClientDisconnect
+
+    return hung_up
+
+
 BearerKey = Depends(_bearer)
 """Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
+Departure = Annotated[Callable[[], Coroutine[Any, Any, None]], Depends(departure)]
 Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
 
 
@@ -135,4 +149,5 @@ AppBreakers = Annotated[Breakers, _part("breakers")]
 AppConnectivity = Annotated[ConnectivityMatrix, _part("connectivity")]
 AppSelections = Annotated[Selections, _part("selections")]
 AppTrainings = Annotated[Trainings, _part("trainings")]
+AppWaits = Annotated[RoundWaits, _part("waits")]
 AppModels = Annotated[Models, _part("models")]

@@ -54,6 +54,7 @@ from app.services.starting import claim_directories, prepare_database
 from app.services.system import System
 from app.services.timekeeping import Timekeeper
 from app.services.trainings import Trainings
+from app.services.waits import RoundWaits
 from app.settings import Settings
 from app.store import migrations
 from app.store.bucket import BucketStore
@@ -128,7 +129,8 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     registered = Clients(db, clock, metrics, settings.health)
     planner = Planner(matrix, clock, metrics)
     record = TrackRecord(clock, breakers)
-    ending = RoundEnding(clock, record, metrics)
+    waits = RoundWaits(db, clock)
+    ending = RoundEnding(clock, record, metrics, waits.notice)
     progress = ProgressRecord(clock, metrics)
     ledger = RoundLedger(
         db=coordinator_db, clock=clock, record=record, ending=ending, progress=progress, metrics=metrics
@@ -167,7 +169,8 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         breakers=breakers,
         connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, planner),
-        trainings=Trainings(db, clock, ending, engine.call_off),
+        trainings=Trainings(db, clock, ending, engine.call_off, waits.notice),
+        waits=waits,
         models=Models(db, files, clock, max_bytes=settings.models.max_bytes),
         caller=caller,
         participants=participants,
@@ -236,6 +239,7 @@ async def running(system: System) -> AsyncIterator[None]:
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+        await system.waits.close()
         try:
             async with asyncio.timeout(settings.coordinator.drain_seconds):
                 await system.coordinator.stop()

@@ -25,7 +25,7 @@ from app.schemas.problems import FieldProblem, field_problems
 from app.services.idempotency import KeyReused
 from app.services.keys import Unauthenticated
 from app.services.planning import StrategyOverdue
-from app.services.trainings import Stopping
+from app.services.waits import Stopping, TooManyWaits
 from app.store.availability import DatabaseUnavailable
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import in_a_line, is_outage
@@ -76,7 +76,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     Unauthenticated: Kind(
         HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid key is needed", {"WWW-Authenticate": "Bearer"}
     ),
-    ClientDisconnect: Kind(HTTPStatus.BAD_REQUEST, "incomplete", "The sender left before the end of the body"),
+    ClientDisconnect: Kind(HTTPStatus.BAD_REQUEST, "incomplete", "The sender left before the end of the call"),
     FileTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The body is too large"),
     UnsupportedMediaType: Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of another kind"
@@ -101,6 +101,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     ),
     Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "Every place is taken", {"Retry-After": "5"}),
     NoRoom: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "Every place is taken", {"Retry-After": "5"}),
+    TooManyWaits: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "Every place is taken", {"Retry-After": "5"}),
     Stopping: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server stops", {"Retry-After": "1"}),
     RangeNotSatisfiable: Kind(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies outside"

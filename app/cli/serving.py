@@ -60,6 +60,6 @@ class _DrainingServer(uvicorn.Server):
             sweeping.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._system.trainings.stop_waiting()
+        self._system.waits.stop()
         await self._system.coordinator.stop()
         await super().shutdown(sockets)

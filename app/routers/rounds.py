@@ -1,11 +1,12 @@
 """``/v1/trainings/{id}/rounds``: a training's history, and single rounds by hand."""
 
 import re
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response, status
 
-from app.deps import ApiRoute, AppSelections, AppTrainings, Idempotent
+from app.deps import ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
 from app.domain.rounds import ENDED
 from app.openapi import responses, with_headers
 from app.routers.answers import written
@@ -37,18 +38,24 @@ Number = Annotated[int, Path(ge=1, lt=2**31, examples=[1])]
     ),
 )
 async def run_round(
+    *,
     training_id: Id,
     request: Idempotent,
     trainings: AppTrainings,
+    waits: AppWaits,
+    departure: Departure,
     response: Response,
     prefer: Annotated[str, Header(max_length=256, examples=["wait=60"])] = "",
 ) -> RoundOut:
     """Run exactly one round of a created, paused or failed training, which is paused afterwards."""
-    number = await trainings.run_round(training_id, request)
-    response.headers["Location"] = f"/v1/trainings/{training_id}/rounds/{number}"
     wanted = _WAIT.search(prefer)
     seconds = min(int(wanted[1]), MAX_WAIT_SECONDS) if wanted else 0
-    value = await trainings.finished_round(training_id, number, seconds)
+    with waits.place() if seconds else nullcontext():
+        number = await trainings.run_round(training_id, request)
+        if seconds:
+            await waits.wait(training_id, number, seconds, departure)
+    value = await trainings.round(training_id, number)
+    response.headers["Location"] = f"/v1/trainings/{training_id}/rounds/{number}"
     if wanted:
         response.headers["Preference-Applied"] = f"wait={seconds}"
         if value.status in ENDED:

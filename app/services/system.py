@@ -21,6 +21,7 @@ from app.services.rounds.participants import Participants
 from app.services.selections import Selections
 from app.services.timekeeping import Timekeeper
 from app.services.trainings import Trainings
+from app.services.waits import RoundWaits
 from app.settings import Settings
 from app.store.database import Database
 
@@ -42,6 +43,7 @@ class System:
     connectivity: ConnectivityMatrix
     selections: Selections
     trainings: Trainings
+    waits: RoundWaits
     models: Models
     caller: AgentCaller
     participants: Participants

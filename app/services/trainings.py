@@ -11,7 +11,7 @@ from typing import Literal
 
 from app.clock import Clock
 from app.domain.errors import StateForbids, UnknownStrategy
-from app.domain.rounds import ENDED, Round
+from app.domain.rounds import Round
 from app.domain.selection import strategies
 from app.domain.trainings import (
     Outcome,
@@ -30,29 +30,27 @@ from app.services.rounds.opening import begin_round, open_round, prolong
 from app.store.database import Database
 from app.store.transaction import Transaction
 
-POLL_SECONDS = 0.05
-
-
-class Stopping(Exception):
-    """This server stops, so that it waits for nothing any more."""
-
 
 class Trainings:
     """Use cases around trainings and their rounds."""
 
     def __init__(
-        self, db: Database, clock: Clock, ending: RoundEnding, call_off: Callable[[Round], Awaitable[None]]
+        self,
+        db: Database,
+        clock: Clock,
+        ending: RoundEnding,
+        call_off: Callable[[Round], Awaitable[None]],
+        paused: Callable[[str], None],
     ) -> None:
-        """`call_off` tells the agents of a round that its tasks are no longer wanted."""
+        """`call_off` tells the agents of a round that its tasks are no longer wanted.
+
+        `paused` tells those who wait for a round that its training, by id, goes on no more.
+        """
         self._db = db
         self._clock = clock
         self._ending = ending
         self._call_off = call_off
-        self._stopping = False
-
-    def stop_waiting(self) -> None:
-        """End every wait for a round, those to come included: the server stops."""
-        self._stopping = True
+        self._paused = paused
 
     async def create(self, config: TrainingConfig, request: IdempotentRequest | None = None) -> Training:
         """Raises `UnknownStrategy`, and `KeyReused` for the key of another request."""
@@ -117,6 +115,7 @@ class Trainings:
             await note_changes(tx, before, training, now)
             await tx.trainings.put(training)
             await tx.leases.revoke(training_id)
+        self._paused(training_id)
         return training
 
     async def cancel(self, training_id: str) -> Training:
@@ -180,19 +179,6 @@ class Trainings:
         async with self._db.read() as tx:
             await tx.trainings.get(training_id)
             return await tx.rounds.page(training_id, limit=limit, before=before)
-
-    async def finished_round(self, training_id: str, number: int, seconds: float) -> Round:
-        """The round once it has ended and its training has moved on, or as it is after `seconds`. Raises `Stopping`."""
-        until = self._clock.now() + seconds
-        while True:
-            async with self._db.read() as tx:
-                value = await tx.rounds.get(training_id, number)
-                training = await tx.trainings.get(training_id)
-            if (value.status in ENDED and training.stop_after != number) or self._clock.now() >= until:
-                return value
-            if self._stopping:
-                raise Stopping("ask another server, or this one when it is back: the round goes on")
-            await self._clock.sleep(POLL_SECONDS)
 
     async def _give_time_back(self, tx: Transaction, training: Training, value: Round | None) -> None:
         """An open round gets the time that it stood still while its training was paused."""

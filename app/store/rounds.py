@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.evaluations import Evaluation
-from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round
+from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round, RoundStatus
 from app.domain.selection.types import Plan
-from app.store.tables import participations, rounds
+from app.domain.trainings import TrainingStatus
+from app.store.tables import participations, rounds, trainings
 
 _KEY = {"training_id", "number"}
 _PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations", "evaluations"})
@@ -27,6 +28,15 @@ class PastSelection:
     selected: frozenset[str]
     received: frozenset[str]
     losses: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a round is: its status, and of its training the status and the round after which it rests."""
+
+    status: RoundStatus
+    training_status: TrainingStatus
+    stop_after: int | None
 
 
 class RoundRepository:
@@ -111,6 +121,18 @@ class RoundRepository:
         if row is None:
             raise NotFound("round", f"{training_id}/{number}")
         return (await self._with_participations(training_id, [row]))[0]
+
+    async def standing(self, training_id: str, number: int) -> Standing:
+        """Tell how far a round is, in one statement that reads little. Raises `NotFound`."""
+        query = (
+            select(rounds.c.status, trainings.c.status, trainings.c.stop_after)
+            .join_from(rounds, trainings, rounds.c.training_id == trainings.c.id)
+            .where(_is(training_id, number))
+        )
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            raise NotFound("round", f"{training_id}/{number}")
+        return Standing(*row)
 
     async def page(self, training_id: str, *, limit: int, before: int | None) -> list[Round]:
         """At most `limit` rounds with numbers below `before`, newest first."""

@@ -3,22 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round, next_round
 from app.domain.selection.types import Chosen, Plan, Selection, Skipped
 from app.store.selections import packed
 from tests.api import Api, assert_problem
-
-
-async def end(api: Api, training_id: str, number: int) -> None:
-    """Do what the coordinator does at the end of a single round."""
-    async with api.system.db.begin() as tx:
-        value = await tx.rounds.get(training_id, number)
-        training = await tx.trainings.get(training_id)
-        await tx.rounds.put(replace(value, status="completed", ended_at=api.clock.now(), average_accuracy=0.75))
-        await tx.trainings.put(replace(training, status="paused", stop_after=None))
+from tests.routers.samples import end
 
 
 async def test_one_round_is_ordered_with_202_and_its_location(api: Api) -> None:
@@ -32,26 +22,6 @@ async def test_one_round_is_ordered_with_202_and_its_location(api: Api) -> None:
     assert (await api.http.get(response.headers["Location"])).json() == body
     assert (await api.http.get(f"/v1/trainings/{training_id}")).json()["status"] == "running"
     assert_problem(await api.http.post(f"/v1/trainings/{training_id}/rounds"), 409)
-
-
-async def test_wait_answers_200_with_the_finished_round(api: Api) -> None:
-    training_id = await api.create_training()
-    api.clock.meanwhile = lambda: end(api, training_id, 1)
-    headers = {"Prefer": "respond-async, wait=60"}
-    response = await api.http.post(f"/v1/trainings/{training_id}/rounds", headers=headers)
-    assert response.status_code == 200
-    assert response.headers["Preference-Applied"] == "wait=60"
-    assert response.headers["Location"] == f"/v1/trainings/{training_id}/rounds/1"
-    assert (response.json()["status"], response.json()["average_accuracy"]) == ("completed", 0.75)
-
-
-async def test_wait_answers_202_when_the_time_is_over(api: Api) -> None:
-    training_id = await api.create_training()
-    began = api.clock.now()
-    response = await api.http.post(f"/v1/trainings/{training_id}/rounds", headers={"Prefer": "wait=2"})
-    assert (response.status_code, response.headers["Preference-Applied"]) == (202, "wait=2")
-    assert response.json()["status"] == "selecting"
-    assert 2 <= api.clock.now() - began < 2.1
 
 
 async def test_a_round_tells_why_each_client_is_in_it_or_not(api: Api) -> None:
@@ -84,28 +54,6 @@ async def test_a_round_tells_why_each_client_is_in_it_or_not(api: Api) -> None:
         "expected_seconds": 4.0,
         "plan": {"topology": "star", "parents": {"edge-1": None}},
     }
-
-
-@pytest.mark.parametrize("prefer", ["", "respond-async", "wait=", "wait=-1", "wait=1.5", "waiting=5", "wait=x"])
-async def test_a_preference_that_says_nothing_of_waiting_is_ignored(sqlite_api: Api, prefer: str) -> None:
-    training_id = await sqlite_api.create_training()
-    response = await sqlite_api.http.post(f"/v1/trainings/{training_id}/rounds", headers={"Prefer": prefer})
-    assert response.status_code == 202
-    assert "Preference-Applied" not in response.headers
-
-
-async def test_nobody_waits_longer_than_ten_minutes(sqlite_api: Api) -> None:
-    async def almost_over() -> None:
-        sqlite_api.clock.meanwhile = None
-        sqlite_api.clock.advance(599.9)
-
-    training_id = await sqlite_api.create_training()
-    began = sqlite_api.clock.now()
-    sqlite_api.clock.meanwhile = almost_over
-    headers = {"Prefer": "wait=999999"}
-    response = await sqlite_api.http.post(f"/v1/trainings/{training_id}/rounds", headers=headers)
-    assert response.headers["Preference-Applied"] == "wait=600"
-    assert 600 <= sqlite_api.clock.now() - began < 600.1
 
 
 async def test_a_key_gives_the_same_round_again_even_when_it_has_ended(api: Api) -> None:

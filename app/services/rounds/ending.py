@@ -3,7 +3,7 @@
 The caller's transaction holds the training's row: an owner's through its lease, a user's by a lock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -27,10 +27,12 @@ log = structlog.get_logger(__name__)
 class RoundEnding:
     """Ends rounds in the transactions of others."""
 
-    def __init__(self, clock: Clock, record: TrackRecord, metrics: Metrics) -> None:
+    def __init__(self, clock: Clock, record: TrackRecord, metrics: Metrics, announce: Callable[[str], None]) -> None:
+        """`announce` tells those who wait for a round of a training, by its id, that one has ended."""
         self._clock = clock
         self._record = record
         self._metrics = metrics
+        self._announce = announce
 
     async def skip_outstanding(
         self,
@@ -103,7 +105,8 @@ class RoundEnding:
         return await self.close(tx, replace(value, failure_reason=reason), event)
 
     def count(self, value: Round) -> None:
-        """Show a round that has ended in the metrics and in the log."""
+        """Show a round that has ended in the metrics and in the log, and tell those who wait for it."""
+        self._announce(value.training_id)
         self._metrics.rounds.labels(value.status).inc()
         self._metrics.round_duration.labels(value.status).observe(max(0.0, (value.ended_at or 0.0) - value.started_at))
         for evaluation in value.evaluations:
