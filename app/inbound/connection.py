@@ -17,10 +17,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.inbound.arrivals import EXTENSION, Arrivals
 from app.inbound.parsing import HEAD_BYTES, Parser
-from app.inbound.transport import HeldFlow, LingeringTransport
+from app.inbound.transport import HeldFlow, LingeringTransport, Patience
 
 CLOSE = (b"connection", b"close")
 RETRY_SECONDS = 1
+PIECE_BYTES = 262_144  # of an answer that are handed over before the caller has to take some in
 
 
 class Connection(H11Protocol, asyncio.BufferedProtocol):
@@ -43,7 +44,6 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self._application: Any = self.app
         self.app = self._answer
         self._head = _Deadline(self._bounds.head_seconds, self._head_is_late)
-        self._stall = _Deadline(self._bounds.stall_seconds, self.evict)
 
     @property
     def address(self) -> str:
@@ -52,15 +52,19 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered."""
-        return self.conn.our_state is h11.IDLE
+        """Whether no request is being answered, and the last answer has been sent."""
+        return self.conn.our_state is h11.IDLE and self.transport.get_write_buffer_size() == 0
 
     def evict(self) -> None:
         """Lose the connection at once."""
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        transport.set_write_buffer_limits(high=0)  # writing is paused exactly while a part of an answer is not sent
         lingering = LingeringTransport(transport, linger_seconds=self._bounds.linger_seconds, unread=self._is_unread)
+        self._patience = Patience(
+            self._bounds.stall_seconds, loop=self.loop, sent=lambda: lingering.sent, give_up=self.evict
+        )
         super().connection_made(lingering)
         self.flow = HeldFlow(lingering, lambda: self.conn.held)
         self.server_state.arrive(self)
@@ -70,7 +74,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self.server_state.leave(self)
         self.transport.lost()
         self._head.stop()
-        self._stall.stop()
+        self._patience.stop()
         super().connection_lost(exc)
 
     def get_buffer(self, _sizehint: int) -> memoryview:
@@ -94,11 +98,22 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stall.start()
+        self._patience.start()
 
     def resume_writing(self) -> None:
-        self._stall.stop()
+        self._patience.stop()
         super().resume_writing()
+        self.transport.emptied()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that rests; while its last answer is being sent it does not rest yet."""
+        if self.transport.get_write_buffer_size() == 0:
+            super().timeout_keep_alive_handler()
 
     def _is_unread(self) -> bool:
         return self.conn.unread or self.conn.their_state is h11.ERROR
@@ -164,6 +179,12 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
                 started = True
                 if self.conn.unread:
                     message = {**message, "headers": [*message.get("headers", ()), CLOSE]}
+            body = memoryview(message.get("body", b""))
+            while len(body) > PIECE_BYTES:
+                await send({"type": "http.response.body", "body": body[:PIECE_BYTES], "more_body": True})
+                await asyncio.sleep(0)  # a kernel that takes each piece at once would hold the loop
+                body = body[PIECE_BYTES:]
+                message = {**message, "body": body}
             await send(message)
 
         try:

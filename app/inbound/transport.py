@@ -6,13 +6,16 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+LOOKS = 4  # at what a caller takes in, in the time that it may take in nothing
+
 
 class LingeringTransport(asyncio.Transport):
     """Closes without reading on.
 
     A socket that is closed while it holds bytes that nobody has read resets the connection, and the caller may lose the
     answer that it had not read yet. So where `unread` says that more may come, only our half is closed first, and the
-    rest after `linger_seconds`. An answer that is not taken in by then is given up.
+    rest `linger_seconds` after everything that was written has been sent. How long the sending may take is not decided
+    here: `Patience` watches it.
     """
 
     def __init__(self, transport: asyncio.Transport, *, linger_seconds: float, unread: Callable[[], bool]) -> None:
@@ -20,13 +23,23 @@ class LingeringTransport(asyncio.Transport):
         self._transport = transport
         self._linger_seconds = linger_seconds
         self._unread = unread
+        self._closing = False
         self._end: asyncio.TimerHandle | None = None
+        self._written = 0
+
+    @property
+    def sent(self) -> int:
+        """How many bytes of all that was written have been handed to the kernel."""
+        return self._written - self.get_write_buffer_size()
+
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._transport.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
-        return self._end is not None or self._transport.is_closing()
+        return self._closing or self._transport.is_closing()
 
     def is_reading(self) -> bool:
         return self._transport.is_reading()
@@ -35,26 +48,35 @@ class LingeringTransport(asyncio.Transport):
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._end is None:
+        if not self._closing:
             self._transport.resume_reading()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self.is_closing():
+            self._written += len(data)
             self._transport.write(data)
 
     def close(self) -> None:
         if self.is_closing():
             return
-        self._end = asyncio.get_running_loop().call_later(self._linger_seconds, self._transport.abort)
-        if self._unread():
-            self._transport.pause_reading()
-            try:
-                if self._transport.can_write_eof():
-                    self._transport.write_eof()
-            except OSError:  # the caller has reset the connection just now
-                self._transport.abort()
-        else:
+        self._closing = True
+        if not self._unread():
             self._transport.close()
+            return
+        self._transport.pause_reading()
+        try:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+        except OSError:  # the caller has reset the connection just now
+            self._transport.abort()
+        else:
+            if self.get_write_buffer_size() == 0:
+                self.emptied()
+
+    def emptied(self) -> None:
+        """Take note that everything that was written has been sent."""
+        if self._closing and self._end is None:
+            self._end = asyncio.get_running_loop().call_later(self._linger_seconds, self._transport.abort)
 
     def abort(self) -> None:
         self._transport.abort()
@@ -63,6 +85,48 @@ class LingeringTransport(asyncio.Transport):
         """Take note that there is no connection any more."""
         if self._end is not None:
             self._end.cancel()
+
+
+class Patience:
+    """Gives a caller up who has taken in nothing of an answer for some seconds, however long the answer takes."""
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        sent: Callable[[], int],
+        give_up: Callable[[], None],
+    ) -> None:
+        self._seconds = seconds
+        self._loop = loop
+        self._sent = sent
+        self._give_up = give_up
+        self._last = (0, 0.0)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._last = (self._sent(), self._loop.time())
+        self._look_later()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_later(self) -> None:
+        self.stop()
+        self._timer = self._loop.call_later(self._seconds / LOOKS, self._look)
+
+    def _look(self) -> None:
+        now, sent = self._loop.time(), self._sent()
+        if sent != self._last[0]:
+            self._last = (sent, now)
+        elif now - self._last[1] >= self._seconds:
+            self._give_up()
+            return
+        self._look_later()
 
 
 class HeldFlow(FlowControl):

@@ -1,6 +1,7 @@
 """A server in the test's process on a real socket, and callers that write bytes to it as they like."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,11 +25,19 @@ class Served:
 
 
 @asynccontextmanager
-async def served(app: Any, **bounds: Any) -> AsyncIterator[Served]:
+async def served(app: Any, *, keep_alive: Any = 5, **bounds: Any) -> AsyncIterator[Served]:
     """Serve an ASGI application within these bounds."""
     limits = Bounds(**bounds)
     config = uvicorn.Config(
-        app, port=0, http=Connection, ws="none", lifespan="off", log_config=None, access_log=False, backlog=128
+        app,
+        port=0,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        backlog=128,
+        timeout_keep_alive=keep_alive,
     )
     server = uvicorn.Server(config)
     arrivals = server.server_state = Arrivals(limits)
@@ -69,14 +78,12 @@ class Caller:
 
     async def rest(self) -> bytes:
         """Everything until the server closes."""
-        received = b""
+        received = []
         async with asyncio.timeout(PATIENCE):
-            try:
+            with contextlib.suppress(ConnectionError):
                 while piece := await self.reader.read(65_536):
-                    received += piece
-            except ConnectionError:
-                return received
-        return received
+                    received.append(piece)
+        return b"".join(received)
 
     async def answer(self) -> tuple[int, bytes]:
         """The status and the head of the next answer."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+from collections.abc import Callable
+from typing import Any
 
-from app.inbound.transport import LingeringTransport
+from app.inbound.transport import LingeringTransport, Patience
 
 
 class Reset(asyncio.Transport):
@@ -12,6 +14,9 @@ class Reset(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def is_closing(self) -> bool:
         return self.aborted
@@ -35,3 +40,62 @@ async def test_a_connection_that_the_caller_has_reset_is_closed_without_an_error
     transport.close()
     assert below.aborted
     transport.lost()
+
+
+class Timer:
+    """A call that is due, unless it is cancelled."""
+
+    def __init__(self, when: float, call: Callable[[], None]) -> None:
+        self.when = when
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        self.call = None
+
+
+class Hours:
+    """A loop, as far as timers are concerned, whose time a test turns on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due: list[Timer] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        self.due.append(Timer(self.now + delay, callback))
+        return self.due[-1]
+
+    def turn_to(self, now: float) -> None:
+        while self.due and self.due[0].when <= now:  # all calls come after as much time: they are in order
+            timer = self.due.pop(0)
+            self.now = timer.when
+            if timer.call is not None:
+                timer.call()
+        self.now = now
+
+
+def watching(hours: Hours, sent: Callable[[], int]) -> tuple[Patience, list[float]]:
+    ends: list[float] = []
+    loop: Any = hours
+    return Patience(60.0, loop=loop, sent=sent, give_up=lambda: ends.append(hours.now)), ends
+
+
+def test_a_caller_who_takes_in_nothing_is_given_up_after_its_time() -> None:
+    hours = Hours()
+    patience, ends = watching(hours, lambda: 1000)
+    patience.start()
+    hours.turn_to(200.0)
+    assert ends == [60.0]
+
+
+def test_a_caller_who_takes_in_a_little_again_and_again_is_not_given_up() -> None:
+    hours = Hours()
+    patience, ends = watching(hours, lambda: int(hours.now) // 40)  # a byte every 40 seconds
+    patience.start()
+    hours.turn_to(4000.0)
+    assert ends == []
+    patience.stop()
+    hours.turn_to(8000.0)
+    assert ends == []
