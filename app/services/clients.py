@@ -1,6 +1,7 @@
 """Registering clients and keeping what is known of them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any
@@ -9,11 +10,15 @@ import structlog
 
 from app.clock import Clock
 from app.domain.clients import Client, ClientStatus, Profile
+from app.domain.errors import NotFound
 from app.metrics import Metrics
 from app.settings import HealthSettings
+from app.store.availability import DatabaseUnavailable
 from app.store.database import Database
 from app.store.transaction import Transaction
 from app.threads import in_thread
+
+PUT_TRIES = 10  # each fails only where another call removes the client just then
 
 log = structlog.get_logger(__name__)
 
@@ -50,14 +55,16 @@ class Clients:
         """Register, or replace the profile of a client that is there; tells whether it is new.
 
         An agent that restarts registers again: what was measured of it stays, and it counts as seen.
+
+        Raises:
+            DatabaseUnavailable: others remove the client again and again meanwhile.
         """
         now = self._clock.now()
         new = Client(id=client_id, profile=profile, created_at=now, updated_at=now)
         client = self._seen(new, instance, profile.url)
         async with self._db.begin() as tx:
-            is_new = bool(await tx.clients.add_missing([client]))
-            if not is_new:
-                before = await tx.clients.get(client_id, for_update=True)
+            before = await self._added_or_held(tx, client)
+            if before is not None:
                 seen = replace(before, profile=profile, status="healthy", last_seen_at=now, updated_at=now)
                 client = self._seen(seen, instance, profile.url)
                 await tx.clients.put(client)
@@ -67,7 +74,19 @@ class Clients:
                     await tx.events.append("client.healthy", now, client_id=client_id, was=before.status)
             else:
                 await tx.events.append("client.registered", now, client_id=client_id, url=profile.url)
-        return client, is_new
+        return client, before is None
+
+    async def _added_or_held(self, tx: Transaction, client: Client) -> Client | None:
+        """Add the client, or give the one that has its id, held until the transaction ends.
+
+        The one that is in the way may be removed before it is held: then the id is free again.
+        """
+        for _ in range(PUT_TRIES):
+            if await tx.clients.add_missing([client]):
+                return None
+            with suppress(NotFound):
+                return await tx.clients.get(client.id, for_update=True)
+        raise DatabaseUnavailable(f"client {client.id} was removed and registered again during {PUT_TRIES} tries")
 
     async def change(self, client_id: str, changes: Mapping[str, Any]) -> Client:
         """Change some fields of a profile; a new address makes it forget its token. Raises `NotFound`."""
