@@ -5,7 +5,7 @@ from typing import Annotated, Any, NoReturn, Self
 import httpx
 import typer
 
-from app.services.keys import key_path
+from app.services.keys import key_path, read_key
 from app.settings import Settings, WrongSetting
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
@@ -43,8 +43,8 @@ def find_key(given: str | None) -> str:
         return given
     path = key_path(load_settings())
     try:
-        return path.read_text().strip()
-    except OSError:
+        return read_key(path)
+    except WrongSetting:
         fail(f"there is no admin key: give --key, or run where {path} is")
 
 

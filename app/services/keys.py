@@ -9,6 +9,7 @@ from app.domain.errors import DomainError
 from app.settings import KEY, Settings, WrongSetting
 
 FILE_NAME = "admin-key"
+MOST_BYTES = 65_536  # of its file
 
 
 class Unauthenticated(DomainError):
@@ -30,7 +31,7 @@ class AdminKey:
         """The configured key, else the one in the data directory, else a new one, written with mode 0600.
 
         Raises:
-            WrongSetting: the file holds no key.
+            WrongSetting: the file holds no key, or cannot be read or made.
         """
         if settings.auth.admin_key is not None:
             return cls(settings.auth.admin_key.get_secret_value())
@@ -39,10 +40,14 @@ class AdminKey:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            value = path.read_text().strip()
+            value = read_key(path)
             if not KEY.fullmatch(value):
-                raise WrongSetting(f"{path} holds no key: remove it, and the next start makes a new one") from None
+                raise WrongSetting(
+                    f"TCSFEEL_DATA_DIR: {path} holds no key: remove it, and the next start makes a new one"
+                ) from None
             return cls(value)
+        except OSError as error:
+            raise WrongSetting(f"TCSFEEL_DATA_DIR: {path} cannot be made: {error.strerror}") from error
         value = secrets.token_urlsafe(32)
         with os.fdopen(descriptor, "w") as file:
             file.write(value + "\n")
@@ -55,6 +60,18 @@ class AdminKey:
         """Raises `Unauthenticated`."""
         if given is None or not secrets.compare_digest(given.encode(), self._value.encode()):
             raise Unauthenticated
+
+
+def read_key(path: Path) -> str:
+    """Read the key that is kept in a file; what is no text is no key. Raises `WrongSetting`."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES).decode(errors="replace").strip()
+    except OSError as error:
+        raise WrongSetting(
+            f"TCSFEEL_DATA_DIR: {path}, which keeps the admin key, cannot be read: {error.strerror}: remove it, and "
+            "the next start makes a new one, or set TCSFEEL_AUTH__ADMIN_KEY"
+        ) from error
 
 
 def key_path(settings: Settings) -> Path:

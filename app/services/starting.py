@@ -3,10 +3,12 @@
 One that could not would take work on, fail at each of its steps, and try again for ever.
 """
 
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import private
@@ -75,5 +77,22 @@ async def _database(settings: Settings, work: Callable[[str], Awaitable[None]], 
         await work(settings.database_url)
     except (SQLAlchemyError, migrations.WrongSchema, OSError) as error:
         if not (tolerant and is_outage(error)):
-            words = str(error) if isinstance(error, DatabaseUnavailable) else in_a_line(error)
-            raise WrongSetting(f"TCSFEEL_DATABASE__URL: {words}") from error
+            words = str(error) if isinstance(error, DatabaseUnavailable | migrations.WrongSchema) else in_a_line(error)
+            url = make_url(settings.database_url)
+            if url.get_backend_name() != "sqlite":
+                raise WrongSetting(f"TCSFEEL_DATABASE__URL: {words}") from error
+            variable = "TCSFEEL_DATA_DIR" if settings.database.url is None else "TCSFEEL_DATABASE__URL"
+            path = Path(url.database or "")
+            said = _trouble(path) or str(getattr(error, "orig", None) or words)
+            raise WrongSetting(f"{variable}: {path} cannot be used as the database: {said}") from error
+
+
+def _trouble(path: Path) -> str | None:
+    """Say what keeps this user from an SQLite file, of which SQLite says only that it is not to be opened."""
+    if not path.parent.is_dir():
+        return f"there is no directory {path.parent}: make it, or name another file"
+    if path.is_dir():
+        return "it is a directory: name a file, or move the directory away"
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return "this user may not read and write it"
+    return None

@@ -50,7 +50,7 @@ def test_a_file_that_holds_no_key_stops_the_start(tmp_path: Path, content: str) 
     path.write_text(content)
     with pytest.raises(WrongSetting) as stopped:
         AdminKey.load(settings(tmp_path))
-    assert str(stopped.value) == f"{path} holds no key: remove it, and the next start makes a new one"
+    assert str(stopped.value) == f"TCSFEEL_DATA_DIR: {path} holds no key: remove it, and the next start makes a new one"
     assert path.read_text() == content
 
 

@@ -1,9 +1,11 @@
 """A server that cannot write does not start, and says in one line where."""
 
 import resource
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -67,25 +69,69 @@ def test_a_disk_that_takes_no_byte_stops_the_start(tmp_path: Path) -> None:
     assert done.stderr == f"tcsfeel: TCSFEEL_DATA_DIR: {tmp_path}/data cannot be written to: File too large\n"
 
 
+@pytest.mark.parametrize("variable", ["TCSFEEL_DATA_DIR", "TCSFEEL_DATABASE__URL"])
 @pytest.mark.parametrize(
-    ("content", "words"), [("no database" * 1000, "file is not a database"), (None, "unable to open database file")]
+    ("content", "words"),
+    [
+        ("no database" * 1000, "file is not a database"),
+        (None, "it is a directory: name a file, or move the directory away"),
+    ],
 )
-async def test_a_file_that_is_no_database_is_named(content: str | None, words: str, tmp_path: Path) -> None:
-    path = tmp_path / "facts.db"
+def test_a_file_that_is_no_database_is_named_with_the_setting_that_decides_it(
+    variable: str, content: str | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    monkeypatch.setenv("TCSFEEL_DATA_DIR", str(data))
+    path = data / "tcsfeel.db"
+    if variable == "TCSFEEL_DATABASE__URL":
+        path = tmp_path / "facts.db"
+        monkeypatch.setenv(variable, f"sqlite+aiosqlite:///{path}")
     path.mkdir() if content is None else path.write_text(content)
-    with pytest.raises(WrongSetting, match=f"TCSFEEL_DATABASE__URL: .*{words}"):
+    assert_both_commands_say(f"{variable}: {path} cannot be used as the database: {words}", monkeypatch)
+
+
+def test_a_database_in_a_directory_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCSFEEL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("TCSFEEL_DATABASE__URL", f"sqlite+aiosqlite:///{tmp_path}/none/facts.db")
+    words = f"there is no directory {tmp_path}/none: make it, or name another file"
+    place = f"TCSFEEL_DATABASE__URL: {tmp_path}/none/facts.db cannot be used as the database"
+    assert_both_commands_say(f"{place}: {words}", monkeypatch)
+
+
+async def test_what_sqlite_says_of_a_statement_comes_without_the_name_of_a_class(tmp_path: Path) -> None:
+    path = tmp_path / "facts.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE clients (id INTEGER)")
+    with pytest.raises(WrongSetting) as stopped:
         await prepare_database(settings(tmp_path, f"sqlite+aiosqlite:///{path}"))
+    assert str(stopped.value) == (
+        f"TCSFEEL_DATABASE__URL: {path} cannot be used as the database: table clients already exists"
+    )
 
 
-def test_a_broken_database_stops_the_command_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "tcsfeel.db").write_text("no database" * 1000)
-    (tmp_path / "tcsfeel.db").chmod(0o600)
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_an_admin_key_that_cannot_be_read_is_named(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "admin-key"
+    path.mkdir() if content is None else path.write_bytes(content)
+    path.chmod(0o700)
     monkeypatch.setenv("TCSFEEL_DATA_DIR", str(tmp_path))
+    result = CliRunner().invoke(cli, ["serve"])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    words = (
+        "holds no key: remove it" if content else "which keeps the admin key, cannot be read: Is a directory: remove it"
+    )
+    assert result.stderr.startswith(f"tcsfeel: TCSFEEL_DATA_DIR: {path}")
+    assert words in result.stderr
+
+
+def assert_both_commands_say(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TCSFEEL_AUTH__ADMIN_KEY", "an-admin-key-for-tests")
     for command in ("serve", "migrate"):
         result = CliRunner().invoke(cli, [command])
-        assert result.exit_code == 1
-        assert result.stderr == "tcsfeel: TCSFEEL_DATABASE__URL: file is not a database\n"
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, f"tcsfeel: {words}")
 
 
 @pytest.fixture
