@@ -21,7 +21,7 @@ ContentType = Annotated[str, Header(include_in_schema=False)]
 
 
 class UnsupportedMediaType(Exception):
-    """The body is of another kind than the operation takes."""
+    """The body's media type is not one that the operation accepts."""
 
     def __init__(self, *accepted: str) -> None:
         super().__init__(f"should be {' or '.join(accepted)}")
@@ -31,7 +31,7 @@ class NoRoom(Exception):
     """The bodies that are being read hold all the memory that there is for them."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"the bodies of other requests hold all of {size} bytes: try again in a moment")
+        super().__init__(f"other requests use all {size} bytes for bodies: try again in a moment")
 
 
 class Room:
@@ -95,7 +95,7 @@ def too_large(limit: int) -> HTTPException:
 
 
 def refuse_crowd(body: bytes, most_items: int) -> None:
-    """Refuse a body of more lists, objects and elements than there is sense in."""
+    """Refuse a body that has more lists, objects and elements than its operation can use."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > most_items:
         words = f"Value should hold at most {most_items} lists, objects and elements"
         raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": words}])

@@ -53,7 +53,7 @@ async def authenticate(request: Request) -> None:
 
 
 STREAMED = {"x-tcsfeel-body": "streamed"}
-"""Marks a route, in its `openapi_extra`, whose body goes elsewhere as it comes, and is bounded there."""
+"""Marks a route, in its `openapi_extra`, whose body the handler itself reads and bounds."""
 
 
 class ApiRoute(APIRoute):
@@ -105,7 +105,7 @@ async def idempotent_request(
             min_length=1,
             max_length=255,
             pattern=KEY_PATTERN,
-            description="Makes a repeat harmless",
+            description="A request that is repeated with the same key gets the answer to the first one",
             examples=["9c7e1f"],
         ),
     ] = None,

@@ -58,7 +58,7 @@ class Metrics:
         self.open_breakers = gauge("federated_open_breakers", "Breakers that are not closed")
         self._counted_at = time.monotonic()
         self.counts_age = gauge(
-            "federated_counts_age_seconds", "Time since clients and breakers were counted, or since the start"
+            "federated_counts_age_seconds", "Time since clients and breakers were last counted, or since the start"
         )
         self.counts_age.set_function(lambda: time.monotonic() - self._counted_at)
         self.clients = gauge("federated_clients", "Registered clients", ["status"])
@@ -66,7 +66,7 @@ class Metrics:
         self.tick_age = gauge("federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick")
         self.lease_takeovers = counter("federated_lease_takeovers", "Trainings taken over from another owner")
         self.stalled_seconds = gauge(
-            "federated_training_stalled_seconds", "Time since a training makes no progress", ["training", "state"]
+            "federated_training_stalled_seconds", "How long a training has made no progress", ["training", "state"]
         )
         self.held_up = gauge("federated_trainings_held_up", "Trainings that make no progress", ["state"])
         for state in HELD_UP:

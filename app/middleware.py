@@ -1,4 +1,4 @@
-"""What every HTTP request goes through: an id for its log lines and its answer."""
+"""Gives every HTTP request an id for its log lines and its answer."""
 
 import re
 import secrets

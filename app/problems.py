@@ -55,14 +55,14 @@ class Kind:
 
 
 CATALOG: Mapping[type[Exception], Kind] = {
-    errors.NotFound: Kind(HTTPStatus.NOT_FOUND, "not-found", "There is no such thing"),
+    errors.NotFound: Kind(HTTPStatus.NOT_FOUND, "not-found", "Not found"),
     errors.Removed: Kind(HTTPStatus.GONE, "removed", "It is not kept any more"),
     errors.AlreadyExists: Kind(HTTPStatus.CONFLICT, "already-exists", "The id is taken"),
-    errors.Invalid: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request cannot be true"),
+    errors.Invalid: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
     errors.StateForbids: Kind(HTTPStatus.CONFLICT, "state-forbids", "The state does not allow it"),
     errors.IllegalTransition: Kind(HTTPStatus.CONFLICT, "state-forbids", "The state does not allow it"),
     errors.SelectionInfeasible: Kind(HTTPStatus.CONFLICT, "selection-infeasible", "No set of clients fits"),
-    errors.UnknownStrategy: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request cannot be true"),
+    errors.UnknownStrategy: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
     errors.StrategyFailed: Kind(HTTPStatus.CONFLICT, "strategy-failed", "The selection strategy is broken"),
     StrategyOverdue: Kind(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -79,7 +79,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     ClientDisconnect: Kind(HTTPStatus.BAD_REQUEST, "incomplete", "The sender left before the end of the call"),
     FileTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The body is too large"),
     UnsupportedMediaType: Kind(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of another kind"
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "This Content-Type is not accepted"
     ),
     DatabaseUnavailable: Kind(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -90,7 +90,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     StoreUnavailable: Kind(
         HTTPStatus.INSUFFICIENT_STORAGE,
         "storage-unavailable",
-        "The model store takes nothing in",
+        "The model store cannot store the file",
         {"Retry-After": "60"},
     ),
     ObjectStoreUnavailable: Kind(
@@ -99,12 +99,12 @@ CATALOG: Mapping[type[Exception], Kind] = {
         "The bucket of models does not answer, or refuses",
         {"Retry-After": "5"},
     ),
-    Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "Every place is taken", {"Retry-After": "5"}),
-    NoRoom: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "Every place is taken", {"Retry-After": "5"}),
-    TooManyWaits: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "Every place is taken", {"Retry-After": "5"}),
-    Stopping: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server stops", {"Retry-After": "1"}),
+    Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    NoRoom: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    TooManyWaits: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    Stopping: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server is stopping", {"Retry-After": "1"}),
     RangeNotSatisfiable: Kind(
-        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies outside"
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range is outside the file"
     ),
 }
 
@@ -230,8 +230,8 @@ async def _database(_request: Request, error: Exception) -> Response:
 
 
 async def _disk(_request: Request, error: Exception) -> Response:
-    log.error("the model store takes nothing in", reason=in_a_line(error))
-    return problem(CATALOG[StoreUnavailable], "try again when there is room")
+    log.error("the model store cannot store a file", reason=in_a_line(error))
+    return problem(CATALOG[StoreUnavailable], "try again later: the server's log names the cause")
 
 
 async def _bucket(_request: Request, error: Exception) -> Response:

@@ -109,7 +109,7 @@ def test_a_directory_that_holds_other_things_is_left_as_it_is_and_told(tmp_path:
     assert modes(elsewhere).keys() == {".", "file"}
     assert [entry["event"] for entry in logs] == [
         "other users could read the data directory",
-        "other users can read what is in the data directory: take it away from them, or choose another",
+        "other users can read this: take their permissions away (chmod go=), or choose another directory",
     ]
     assert logs[1]["path"] == str(data)
 

@@ -74,7 +74,7 @@ def test_a_problem_has_the_members_of_the_standard() -> None:
     response = problems.problem(kind, "it is wrong", [field], {"X-More": "1"})
     assert json.loads(bytes(response.body)) == {
         "type": "urn:tcsfeel:problem:invalid",
-        "title": "The request cannot be true",
+        "title": "The request is not valid",
         "status": 422,
         "detail": "it is wrong",
         "errors": [{"pointer": "/a", "detail": "is wrong"}],

@@ -63,7 +63,7 @@ def task_cancelled() -> bool:
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """One task and what became of it. `payload` is there when done, `failure` when failed.
+    """One task and its outcome. `payload` is there when done, `failure` when failed.
 
     `broken` says that the failure is a mistake in the trainer, which would come again.
     """

@@ -212,7 +212,7 @@ def _by_cell(
     usual = kept[np.cumsum(first) - 1]
     other = (cost != usual) & ~(np.isnan(cost) & np.isnan(usual))
     if other.any():
-        raise InvalidConnectivity(f"/edges/{order[other].min()}/cost", "this link was given another cost before")
+        raise InvalidConnectivity(f"/edges/{order[other].min()}/cost", "appears twice with different costs")
     return cells[first], kept.astype(np.float32)
 
 

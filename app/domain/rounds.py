@@ -253,7 +253,7 @@ def excuse(*, asked_at: float | None, started_at: float | None, answered: bool, 
         return "the server had not checked its answer in time"
     had, time = now - started_at, now - asked_at
     if had < FAIR_CHANCE * time:
-        return f"there was no free place on the server for long: it was contacted {had:.3g} s of {time:.3g} s before"
+        return f"the server had no free place for long: it was contacted {had:.3g} s before the end of {time:.3g} s"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Who has which place."""
+"""Keep track of which connection has which place."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -166,7 +166,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
                     message = await receive()
             except TimeoutError:
                 rate = f"less than {self._bounds.body_rate:g} bytes a second"
-                self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body has brought {rate}")
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body arrives at {rate}")
                 return {"type": "http.disconnect"}
             waited += self.loop.time() - began
             received += len(message.get("body", b""))

@@ -100,7 +100,7 @@ async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, re
 
 @router.patch("/{client_id}", responses=responses(404, 413, 415))
 async def change_client(client_id: Id, body: ChangeClient, clients: AppClients) -> ClientOut:
-    """Change some fields of a client's profile. Another address clears `auth_token`, unless a new one comes with it."""
+    """Change some fields of a client's profile. A new address clears `auth_token` unless the request has a new one."""
     return ClientOut.of(await clients.change(client_id, body.changes()))
 
 

@@ -47,7 +47,7 @@ async def replace_connectivity(
     connectivity: AppConnectivity,
     content_type: ContentType = "",
 ) -> ConnectivityVersion:
-    """Replace the matrix of link costs, whole or not at all."""
+    """Replace the matrix of link costs. An error anywhere in it leaves the old one."""
     form, cell_bytes = reader_of(content_type)
     body = await whole(request, await connectivity.most_bytes(cell_bytes))
     version = await connectivity.replace(form(body))

@@ -29,7 +29,7 @@ async def readyz(system: AppSystem, response: Response) -> Ready:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(system: AppSystem) -> Response:
-    """Tell Prometheus what is counted; clients as they were counted last, where the database does not answer."""
+    """Return the metrics for Prometheus. Without a database, client counts keep their last values."""
     await system.census.take()
     body = await in_thread("administration", generate_latest, system.metrics.registry)
     return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -48,7 +48,7 @@ async def get_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
 
 @router.post("/{training_id}/start", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def start_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
-    """Set a created, paused or failed training running, until its target or its last round."""
+    """Start a created, paused or failed training. It runs until its target or its last round."""
     return TrainingOut.of(await trainings.start(training_id))
 
 
@@ -60,7 +60,7 @@ async def pause_training(training_id: Id, trainings: AppTrainings) -> TrainingOu
 
 @router.post("/{training_id}/resume", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def resume_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
-    """Set a paused, created or failed training running."""
+    """Resume a paused, created or failed training."""
     return TrainingOut.of(await trainings.start(training_id, "resume"))
 
 

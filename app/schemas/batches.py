@@ -42,7 +42,7 @@ def registrations(body: memoryview) -> Registrations:
     for _, clients in validated(body, {"clients": _CLIENTS}):
         for client in clients:
             if found.setdefault(client.id, profile := client.profile()) is not profile:
-                raise wrong("value_error", "clients", len(found), "id", said="is the id of another one too")
+                raise wrong("value_error", "clients", len(found), "id", said="is used twice in this batch")
             instances[client.id] = client.instance
             labels += len(client.data_distribution or ())
         if len(found) > BATCH_LIMIT or labels > BATCH_LABELS:
@@ -88,7 +88,7 @@ def replacement(body: memoryview, known: Collection[str]) -> Connectivity:
     members: dict[str, list[Any]] = {}
     for key, part in given:
         if key == "edges":
-            raise wrong("value_error", min(members), said="excludes edges")
+            raise wrong("value_error", min(members), said="cannot be combined with edges")
         whole = members.setdefault(key, [])
         whole += map(_packed, part) if key == "costs" else part
         _bound(key, len(whole), MOST_IDS)
@@ -103,7 +103,7 @@ def _edges(parts: Iterable[tuple[str, Any]]) -> Iterator[Edge]:
     number = 0
     for key, edges in parts:
         if key != "edges":
-            raise wrong("value_error", key, said="excludes edges")
+            raise wrong("value_error", key, said="cannot be combined with edges")
         number += len(edges)
         _bound(key, number, MOST_EDGES)
         yield from (edge.edge() for edge in edges)

@@ -49,7 +49,7 @@ AuthToken = Annotated[
 ]
 
 AgentInstance = Annotated[
-    str, Field(pattern=ID_PATTERN, description="Of the agent's process: random, and new at each of its starts")
+    str, Field(pattern=ID_PATTERN, description="Identifies the agent's process: random, and new at each start")
 ]
 
 EXAMPLE: dict[str, Any] = {
@@ -183,7 +183,7 @@ class Heartbeat(RequestModel):
 
 
 class MeasuredOut(ResponseModel):
-    """What really happened, as moving averages; null until it happened."""
+    """Moving averages of what was observed; null before the first observation."""
 
     reliability: float | None
     train_seconds: float | None
@@ -191,7 +191,7 @@ class MeasuredOut(ResponseModel):
     latency: float | None
     last_update_quality: float | None
     no_held_out_data_at: Annotated[
-        Instant | None, Field(description="When it last answered that it has no examples to evaluate with")
+        Instant | None, Field(description="When the client last answered that it has no examples to evaluate with")
     ]
 
 

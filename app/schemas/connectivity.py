@@ -57,7 +57,7 @@ class ReplaceConnectivity(RequestModel):
         if self.edges is None:
             rules = {(name,): "is required, unless edges are given" for name, value in matrix.items() if value is None}
         else:
-            rules = {(name,): "excludes edges" for name, value in matrix.items() if value is not None}
+            rules = {(name,): "cannot be combined with edges" for name, value in matrix.items() if value is not None}
         if rules:
             raise wrong_fields(rules.items())
         return self
@@ -100,7 +100,7 @@ class TopologyOut(ResponseModel):
     num_edges: int
     avg_degree: float
     components: int
-    bridges: Annotated[int, Field(description="Links without which there would be a component more")]
+    bridges: Annotated[int, Field(description="Links whose removal would split a component")]
     avg_bandwidth: float
     avg_latency: float
     total_data: int

@@ -11,9 +11,9 @@ from app.schemas.fields import PLAIN_PATTERN, STRICT, PlainText, RequestModel
 DEFAULT_PROXIMAL_MU = 0.01
 MAX_HYPERPARAMETERS = 256
 
-MULTIPLE = "Times the median weight that one client may have; 10 if absent"
-SHARE = "Of the weight that one client may have; 0.3 to 0.5 if absent"
-FACTOR = "Times the median norm of the round's updates that one may have; 1000 if absent"
+MULTIPLE = "Largest weight of a client, as a multiple of the median; 10 if absent"
+SHARE = "Largest share of the weight that a client may have; 0.3 to 0.5 if absent"
+FACTOR = "Largest norm of an update, as a multiple of the round's median; 1000 if absent"
 
 _Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 _Text = Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=1024)]
@@ -50,15 +50,18 @@ class Hyperparameters(RequestModel):
     server_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     server_second_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     server_adaptivity: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    server_clip_norm: Annotated[float, Field(gt=0, le=1e12, description="The longest update, any if absent")] | None = (
-        None
-    )
+    server_clip_norm: (
+        Annotated[float, Field(gt=0, le=1e12, description="Longer updates are shortened to this norm")] | None
+    ) = None
     server_largest_multiple: Annotated[float, Field(ge=1, le=1e12, description=MULTIPLE)] | None = None
     server_largest_share: Annotated[float, Field(ge=0.01, le=1, description=SHARE)] | None = None
     server_outlier_factor: Annotated[float, Field(gt=1, le=1e12, description=FACTOR)] | None = None
-    server_trim_fraction: Annotated[float, Field(gt=0, lt=0.5, description="At each end; 0.25 if absent")] | None = None
+    server_trim_fraction: (
+        Annotated[float, Field(gt=0, lt=0.5, description="Share cut at each end; 0.25 if absent")] | None
+    ) = None
     server_byzantine_clients: (
-        Annotated[int, Field(ge=0, le=100_000, description="A quarter of the updates if absent")] | None
+        Annotated[int, Field(ge=0, le=100_000, description="Hostile updates to withstand; a quarter of all if absent")]
+        | None
     ) = None
 
     @model_validator(mode="before")

@@ -60,7 +60,7 @@ def pieces(body: memoryview, *, lists: Collection[str]) -> Iterator[Piece]:
         while True:
             key = scan.key()
             if key in seen:
-                raise wrong("value_error", key, said="is there twice")
+                raise wrong("value_error", key, said="appears twice")
             seen.add(key)
             scan.expect(b":")
             if key in lists and scan.takes(b"["):

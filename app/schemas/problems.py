@@ -15,7 +15,7 @@ from app.schemas.fields import PATTERN_RULES
 _SUBJECT = re.compile(r"^(?:Input|String|List|Dictionary|Value) should\b")
 _WORDS: Mapping[str, str] = {
     "missing": "is required",
-    "extra_forbidden": "is not known here: leave it out",
+    "extra_forbidden": "is not a known field or parameter: remove it",
     "model_type": "should be a JSON object",
     "model_attributes_type": "should be a JSON object",
     "string_unicode": "should be text without lone surrogates",

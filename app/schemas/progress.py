@@ -12,7 +12,7 @@ class ProgressOut(ResponseModel):
 
     state: Annotated[
         Literal["moving", "waiting", "stalled"],
-        Field(description="It waits for something outside, or trouble of the server's own stalls it"),
+        Field(description="`waiting` for clients or after an abandoned round; `stalled` by a problem on the server"),
     ]
-    since: Annotated[Instant, Field(description="Unless it moves: since when it makes no progress")]
+    since: Annotated[Instant, Field(description="When it began to move, or since when it makes no progress")]
     reason: str | None

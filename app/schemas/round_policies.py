@@ -16,7 +16,7 @@ class RoundPolicyIn(RequestModel):
     grace_seconds: Annotated[float, Field(ge=0, le=1e7)] = 10.0
     max_failed_rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 3
     max_wait_seconds: Annotated[
-        float, Field(ge=0, le=1e7, description="The longest that a round waits for clients, or stands still")
+        float, Field(ge=0, le=1e7, description="How long a round may wait for clients or stand still")
     ] = 3600.0
 
 

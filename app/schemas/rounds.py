@@ -63,7 +63,7 @@ class RoundOut(ResponseModel):
     waiting_since: Annotated[
         Instant | None, Field(description="Since when it waits for clients; its deadline does not run meanwhile")
     ] = None
-    waited_seconds: Annotated[float, Field(description="Time given back to it for waits and for trouble of ours")] = 0.0
+    waited_seconds: Annotated[float, Field(description="Seconds that it waited or stood still, given back to it")] = 0.0
     seed: int
     connectivity_version: int | None
     plan: PlanOut | None

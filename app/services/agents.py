@@ -131,7 +131,7 @@ class AgentCaller:
         headers: Mapping[str, str] = MappingProxyType({}),
         content: AsyncIterable[bytes] | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        """One exchange. Every way in which the agent can break it raises `AgentFailed`; OSError is trouble of ours."""
+        """One exchange. Whatever the agent does wrong raises `AgentFailed`; OSError is the server's."""
         sent = {**_HEADERS, **headers}
         if profile.auth_token is not None:
             sent["Authorization"] = f"Bearer {profile.auth_token}"

@@ -49,7 +49,9 @@ def describe(error: BaseException) -> str:
         return str(refused)
     if isinstance(error, Broken | TooSlow):
         return str(error)
-    return next((words for kinds, words in _WORDS if isinstance(error, kinds)), f"broke off ({type(error).__name__})")
+    return next(
+        (words for kinds, words in _WORDS if isinstance(error, kinds)), f"lost the connection ({type(error).__name__})"
+    )
 
 
 class AgentTransport(httpx.AsyncBaseTransport):
@@ -74,12 +76,12 @@ class AgentTransport(httpx.AsyncBaseTransport):
             return await self._ask(exchange, place, request)
         except ConnectionError:
             if not exchange.used:
-                raise Broken("broke off before it answered") from None
+                raise Broken("closed the connection before it answered") from None
         # The agent had given the connection up when the request came.
         try:
             return await self._ask(await self._connect(place), place, request)
         except ConnectionError as error:
-            raise Broken("broke off before it answered") from error
+            raise Broken("closed the connection before it answered") from error
 
     async def aclose(self) -> None:
         """Close what is kept. Calls under way are their callers' to end."""

@@ -163,7 +163,7 @@ class Coordinator:
             elif isinstance(problem, Exception) and is_outage(problem):
                 self._outage.meet(problem)
             elif isinstance(problem, NotFound) and not holds:  # its successor has gone on, and emptied the spool
-                log.info("a late owner misses a file", reason=str(problem))
+                log.info("a former owner of the round did not find a file", reason=str(problem))
             elif isinstance(problem, Exception):
                 log.error("driving failed", exc_info=problem)
         if training.status == "cancelled" and last:

@@ -182,7 +182,7 @@ class Dispatcher:
                 case "unknown":
                     forgotten += 1
                     if forgotten > MAX_TRIES:
-                        raise AgentFailed("it keeps forgetting the task")
+                        raise AgentFailed(f"it answered 404 to {forgotten} polls of this task")
                     reply = await self._hand_over(run, assignment, attempt, waited=False)
                     continue
                 case "busy":

@@ -27,7 +27,7 @@ _LEAST_PIECE = 16
 _REFUSING = 300  # and beyond: an agent that answers so has no use for the rest of a task
 
 _START = b"HTTP/1."
-_CUT = "broke off in the middle of its answer"
+_CUT = "closed the connection in the middle of its answer"
 _NOT_HTTP = "did not answer in HTTP"
 
 
@@ -115,7 +115,7 @@ class Wire(asyncio.Protocol):
             before, left = left, transport.get_write_buffer_size()
             patience.earn(before - left)
             if patience.is_over:
-                raise TooSlow("did not take in what it was sent in time")
+                raise TooSlow("did not read the request in time")
 
     def close(self) -> None:
         """Hang up, whatever there is still to be sent."""

@@ -45,7 +45,7 @@ class Housekeeper:
             await in_thread("files", self._files.spool_of(training_id, number).clear)
         unfinished = await in_thread("files", self._files.sweep, STALE_SECONDS)
         if over or unfinished:
-            log.info("cleared away", spools=len(over), unfinished_files=unfinished)
+            log.info("removed leftover files", spools=len(over), unfinished_files=unfinished)
         await self._retention.tick()
 
     async def _is_over(self, training_id: str, number: int) -> bool:

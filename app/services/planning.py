@@ -161,7 +161,7 @@ class Planner:
                 return await self._in_time(in_thread("selection", run), patience)
         except _NotInTime:
             if not course.begun.is_set():
-                raise StrategyOverdue(strategy, "got no thread in time: others take too long") from None
+                raise StrategyOverdue(strategy, "got no thread in time: other selections take too long") from None
             if training_id is not None:
                 self._overdue[training_id] = course
             raise StrategyOverdue(strategy, f"did not end within {patience:.3g} s") from None

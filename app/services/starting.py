@@ -38,7 +38,7 @@ def claim_directories(settings: Settings) -> None:
         log.warning("other users could read the data directory", path=str(settings.data_dir), mended=len(changed))
     if left:
         log.warning(
-            "other users can read what is in the data directory: take it away from them, or choose another",
+            "other users can read this: take their permissions away (chmod go=), or choose another directory",
             path=str(left[0]),
             number=len(left),
         )

@@ -29,7 +29,7 @@ Statement = Callable[[sqlite3.Connection], sqlite3.Cursor]
 
 
 class Runs(Protocol):
-    """Runs a statement and fills a cursor with what came of it."""
+    """Runs a statement and fills a cursor with its result."""
 
     async def run(self, cursor: "Cursor", statement: Statement) -> None: ...
 

@@ -136,7 +136,7 @@ def _check_cover(layout: Mapping[str, TensorSpec], size: int) -> None:
     position = 0
     for name, spec in sorted(layout.items(), key=lambda item: (item[1].start, item[1].stop)):
         if spec.start != position:
-            raise MalformedParameters(f"tensor {quoted(name)} starts at {spec.start}, where {position} was due")
+            raise MalformedParameters(f"tensor {quoted(name)} starts at byte {spec.start}, not at {position}")
         position = spec.stop
     if position != size:
         raise MalformedParameters(f"the tensors end at {position}, the block at {size}")

@@ -42,7 +42,7 @@ def decompressed(body: memoryview, limit: int) -> Iterator[bytes]:
     """The content of a body in pieces, without ever more than `PIECE` of it in memory.
 
     Raises:
-        MalformedBody: it is no frame, is cut short, goes on behind its frame, or holds more than `limit` bytes.
+        MalformedBody: it is no frame, is cut short, has more bytes after its frame, or holds more than `limit` bytes.
     """
     decompressor = zstd.ZstdDecompressor(options=_OPTIONS)
     position = size = 0
@@ -60,4 +60,4 @@ def decompressed(body: memoryview, limit: int) -> Iterator[bytes]:
             raise MalformedBody(f"its zstd body holds more than {limit} bytes")
         yield content
     if decompressor.unused_data or position < len(body):
-        raise MalformedBody("its zstd body goes on behind its frame")
+        raise MalformedBody("its zstd body has bytes after its frame")

@@ -97,7 +97,7 @@ def check_encoded(sent: Packed, encoding: UpdateEncoding, base: Packed) -> None:
         raise MalformedParameters(f"its tensors are not the model's: missing {missing[:3]}, unknown {extra[:3]}")
     for name, form in expected.items():
         if found[name] != form:
-            raise MalformedParameters(f"tensor {name!r} is {found[name]}, {form} is due in {encoding.name}")
+            raise MalformedParameters(f"tensor {name!r} is {found[name]}, but {encoding.name} needs {form}")
     scaled = {
         name for name, spec in sent.layout.items() if encoding.name == "int8" and spec.dtype != base.layout[name].dtype
     }

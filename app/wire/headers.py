@@ -148,7 +148,7 @@ class _Reader:
     def finish(self) -> None:
         """Make sure that nothing but spaces follows."""
         if bytes(self._text[self._at :]).strip(b" \t\n\r"):
-            raise MalformedParameters(f"the header is not JSON: it goes on behind its end at byte {self._at}")
+            raise MalformedParameters(f"the header is not JSON: more text follows its end at byte {self._at}")
 
     def _string(self, most_bytes: int, most: int, what: str) -> str:
         """Read a string of at most `most` characters, which `most_bytes` hold whatever is escaped."""
@@ -156,8 +156,8 @@ class _Reader:
         match = _STRING.match(self._text, self._at, min(len(self._text), self._at + most_bytes))
         if match is None:
             raise MalformedParameters(
-                f"the header is not JSON, or too much of it: {what} with an end, of at most {most} characters, is due"
-                f" at byte {self._at}"
+                f"the header is not JSON, or a text in it is too long: {what} of at most {most} characters, with its"
+                f" closing quote, is missing at byte {self._at}"
             )
         self._at = match.end()
         text = _parsed(match[0])
@@ -169,7 +169,7 @@ class _Reader:
 
     def _expect(self, mark: bytes, otherwise: str = "is not JSON") -> None:
         if not self._skip(mark):
-            raise MalformedParameters(f"the header {otherwise}: {mark.decode()!r} is due at byte {self._at}")
+            raise MalformedParameters(f"the header {otherwise}: {mark.decode()!r} is missing at byte {self._at}")
 
     def _skip(self, mark: bytes) -> bool:
         """Step over `mark`, if it comes next."""

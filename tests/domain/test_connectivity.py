@@ -177,8 +177,8 @@ def test_changes_set_remove_and_add_links_and_leave_the_old_value_alone() -> Non
         ([Edge("a", "b", -1)], "/edges/0/cost", "not -1"),
         ([Edge("a", "b", math.nan)], "/edges/0/cost", "not nan"),
         ([Edge("a", "b", math.inf)], "/edges/0/cost", "not inf"),
-        ([Edge("a", "b", 1), Edge("b", "a", 2)], "/edges/1/cost", "another cost before"),
-        ([Edge("a", "b", 1), Edge("b", "a", None)], "/edges/1/cost", "another cost before"),
+        ([Edge("a", "b", 1), Edge("b", "a", 2)], "/edges/1/cost", "twice with different costs"),
+        ([Edge("a", "b", 1), Edge("b", "a", None)], "/edges/1/cost", "twice with different costs"),
     ],
 )
 def test_an_edge_that_cannot_be_true_is_refused(edges: list[Edge], pointer: str, says: str) -> None:

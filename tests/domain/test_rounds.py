@@ -231,7 +231,7 @@ def test_a_participation_is_outstanding_until_it_is_final() -> None:
         (None, None, False, "there was no free place on the server: it was never contacted"),
         (0.0, None, False, "there was no free place on the server: it was never contacted"),
         (0.0, 10.0, True, "the server had not checked its answer in time"),
-        (0.0, 51.0, False, "there was no free place on the server for long: it was contacted 49 s of 100 s before"),
+        (0.0, 51.0, False, "the server had no free place for long: it was contacted 49 s before the end of 100 s"),
         (0.0, 50.0, False, None),
         (0.0, 0.0, False, None),
     ],

@@ -46,7 +46,7 @@ FULL_SECONDS = 4.0
 MOSTLY = 0.7
 # As by default: what recovery takes must not hang on a short lease.
 ENVIRONMENT = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": "15", "TCSFEEL_COORDINATOR__TICK_SECONDS": "0.2"}
-EXPECTED = ("the database does not answer", "the model store takes nothing in")
+EXPECTED = ("the database does not answer", "the model store cannot store a file")
 
 
 @dataclass(kw_only=True)

@@ -138,7 +138,7 @@ def test_bodies_have_a_room_together() -> None:
     room = Room(100)
     with room.holding() as first, room.holding() as second:
         first.grow(60)
-        with pytest.raises(NoRoom, match="hold all of 100 bytes"):
+        with pytest.raises(NoRoom, match="use all 100 bytes for bodies"):
             second.grow(41)
         second.grow(40)
     with room.holding() as third:

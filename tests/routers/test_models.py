@@ -111,7 +111,7 @@ async def test_a_model_store_that_takes_nothing_in_answers_507_until_it_does(tmp
             problem = assert_problem(await api.http.put(path, content=MODEL), 507)
         assert problem["type"] == "urn:tcsfeel:problem:storage-unavailable"
         assert [line["event"] for line in logged if line["log_level"] == "error"] == [
-            "the model store takes nothing in"
+            "the model store cannot store a file"
         ]
         (tmp_path / "data" / "models").unlink()
         assert (await api.http.put(path, content=MODEL)).status_code == 200

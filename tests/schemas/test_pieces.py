@@ -91,4 +91,4 @@ def test_an_element_is_bounded_by_its_number(text: bytes) -> None:
 def test_a_field_that_is_there_twice_is_refused() -> None:
     with pytest.raises(RequestValidationError) as caught:
         joined(b'{"clients":[1],"clients":[2]}', "clients")
-    assert caught.value.errors() == [{"type": "value_error", "loc": ("body", "clients"), "msg": "is there twice"}]
+    assert caught.value.errors() == [{"type": "value_error", "loc": ("body", "clients"), "msg": "appears twice"}]

@@ -22,9 +22,9 @@ BREAKS: list[tuple[Exception, str]] = [
     (httpx.ConnectTimeout("no"), "did not answer in time"),
     (httpx.ReadTimeout("no"), "did not answer in time"),
     (TimeoutError(), "did not answer in time"),
-    (httpx.ReadError("no"), "broke off (ReadError)"),
+    (httpx.ReadError("no"), "lost the connection (ReadError)"),
     (httpx.RemoteProtocolError("no"), "did not answer in HTTP"),
-    (ConnectionResetError(), "broke off (ConnectionResetError)"),
+    (ConnectionResetError(), "lost the connection (ConnectionResetError)"),
     (httpx.InvalidURL("no"), "its URL cannot be called"),
 ]
 
@@ -148,10 +148,13 @@ async def test_nobody_listens(fetch: Any, spool: ModelStore) -> None:
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
-        (b"", "broke off before it answered"),
-        (b"HTTP/1.1 200 OK\r\ncontent-le", "broke off in the middle of its answer"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel", "broke off in the middle of its answer"),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel", "broke off in the middle of its answer"),
+        (b"", "closed the connection before it answered"),
+        (b"HTTP/1.1 200 OK\r\ncontent-le", "closed the connection in the middle of its answer"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel", "closed the connection in the middle of its answer"),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel",
+            "closed the connection in the middle of its answer",
+        ),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nhello\r\n", "did not answer in HTTP"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "did not answer in HTTP"),
         (b"HTTP/1.1 200 OK\r\n" + b"x" * 100_000 + b": 1\r\n\r\n", "did not answer in HTTP"),

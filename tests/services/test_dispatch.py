@@ -77,7 +77,7 @@ async def test_an_agent_that_forgets_every_time_fails_its_try(bench: Benches) ->
     async with bench(404) as b:  # an URL that leads to another program, say
         b.budget = RetryBudget(0)
         run = await b.go()
-        assert (run.file, run.reason) == (None, "it keeps forgetting the task")
+        assert (run.file, run.reason) == (None, "it answered 404 to 4 polls of this task")
         assert b.script.calls == ["PUT"] * 4
         assert (await b.breaker()).consecutive_failures == 1
 

@@ -25,7 +25,7 @@ def answer(status: object, body: bytes = b"", *lines: bytes) -> bytes:
     return head + b"".join(line + b"\r\n" for line in (b"Content-Length: %d" % len(body), *lines)) + b"\r\n" + body
 
 
-NOT_HTTP, CUT = "did not answer in HTTP", "broke off in the middle of its answer"
+NOT_HTTP, CUT = "did not answer in HTTP", "closed the connection in the middle of its answer"
 TOO_LARGE = "sent a body of more than 1000000 bytes"
 UNEXPECTED = "expected 200, 202, 404, 409, 410, 429 or 500"
 
@@ -191,7 +191,7 @@ async def test_an_agent_that_does_not_take_its_task_in_is_cut_off(spool: ModelSt
     with answering(b"", reads=False) as villain:
         async with calling(**SLOW) as agents, asyncio.timeout(60):
             message = await failure(agents.hand_over(villain.profile, "t.1.a.fit", payload, spool))
-    assert message == "did not take in what it was sent in time"
+    assert message == "did not read the request in time"
 
 
 async def test_200_agents_that_drip_hold_no_place_for_long(spool: ModelStore) -> None:

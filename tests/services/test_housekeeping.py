@@ -47,7 +47,7 @@ async def test_spools_of_rounds_that_are_over_are_emptied_and_no_others(sqlite: 
         await housekeeper.tick()
     assert sorted(files.spooled()) == [("t", number) for number in (3, 4, 5, 6)]
     assert all(list((tmp_path / "spool" / "t" / str(number)).iterdir()) for number in (3, 4, 5, 6))
-    assert [entry["spools"] for entry in logs if entry["event"] == "cleared away"] == [3]
+    assert [entry["spools"] for entry in logs if entry["event"] == "removed leftover files"] == [3]
 
 
 async def test_unfinished_files_go_once_nobody_writes_to_them(sqlite: Database, tmp_path: Path) -> None:

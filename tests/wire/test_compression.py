@@ -40,7 +40,7 @@ def test_a_body_that_is_cut_short_is_refused(cut: int) -> None:
 
 @pytest.mark.parametrize("behind", [b"x", FRAME, b"\x00" * (3 * PIECE)])
 def test_a_body_that_goes_on_is_refused(behind: bytes) -> None:
-    with pytest.raises(MalformedBody, match="its zstd body goes on behind its frame"):
+    with pytest.raises(MalformedBody, match="its zstd body has bytes after its frame"):
         content(FRAME + behind, 10 * len(CONTENT))
 
 

@@ -35,7 +35,7 @@ HOSTILE = {
     "brackets without end": (file(b"[" * 100_000), "not a JSON object"),
     "a name that is no text": (file(b'{"\xff":1}'), "not JSON"),
     "a name with a control character": (file(b'{"\x00":1}'), "not JSON"),
-    "a name that does not end": (file(b'{"' + b"w" * 100_000), "a name with an end, of at most 256 characters, is due"),
+    "a name that does not end": (file(b'{"' + b"w" * 100_000), "a name of at most 256 characters, with its closing quote"),
     "a name of 257 characters": (file({"w" * 257: spec()}, FOUR), "a name in the header has more than 256 characters"),
     "a name with half a character": (file(b'{"\\ud800":{}}'), "half of a surrogate pair: '.ud800'"),
     "metadata with half a character": (
@@ -46,12 +46,12 @@ HOSTILE = {
     "metadata named twice": (file(b'{"__metadata__":{},"__metadata__":{}}'), "names '__metadata__' twice"),
     "a metadata entry that is too long": (
         file({"__metadata__": {"k": "x" * MAX_VALUE_BYTES}}),
-        "the metadata entry 'k' with an end, of at most 1048576 ",
+        "the metadata entry 'k' of at most 1048576 ",
     ),
-    "a comma too much": (file(b'{"__metadata__":{},}'), "a name with an end, .* is due at byte 19"),
-    "a comma too little": (file(b'{"__metadata__":{}"w":{}}'), "not JSON: ',' is due at byte 18"),
-    "no colon": (file(b'{"w"{}}'), "not JSON: ':' is due at byte 4"),
-    "something behind the end": (file(b"{}{}"), "goes on behind its end at byte 2"),
+    "a comma too much": (file(b'{"__metadata__":{},}'), "a name of at most .* is missing at byte 19"),
+    "a comma too little": (file(b'{"__metadata__":{}"w":{}}'), "not JSON: ',' is missing at byte 18"),
+    "no colon": (file(b'{"w"{}}'), "not JSON: ':' is missing at byte 4"),
+    "something behind the end": (file(b"{}{}"), "more text follows its end at byte 2"),
     "a gap of spaces": (file(b"{" + b" " * 100_000 + b"}"), "not JSON"),
     "a description without end": (file(b'{"w":{' + b" " * 100_000), "in one object of at most 8192 bytes"),
     "a description with an object in it": (file({"w": {**spec(), "dtype": {}}}, FOUR), "needs exactly dtype, shape"),
@@ -90,9 +90,9 @@ HOSTILE = {
     "an offset past the file": (file({"w": spec(shape=[2], offsets=[0, 8])}, FOUR), "end at 8, the block at 4"),
     "bytes left over": (file({"w": spec()}, EIGHT), "end at 4, the block at 8"),
     "bytes that belong to nobody": (file({}, b"\0"), "end at 0, the block at 1"),
-    "a hole": (file({"a": spec(), "b": spec(offsets=[8, 12])}, b"\0" * 12), "'b' starts at 8, where 4 was due"),
-    "an overlap": (file({"a": spec(), "b": spec(offsets=[2, 6])}, b"\0" * 6), "'b' starts at 2, where 4 was due"),
-    "two tensors in one place": (file({"a": spec(), "b": spec()}, FOUR), "'b' starts at 0, where 4 was due"),
+    "a hole": (file({"a": spec(), "b": spec(offsets=[8, 12])}, b"\0" * 12), "'b' starts at byte 8, not at 4"),
+    "an overlap": (file({"a": spec(), "b": spec(offsets=[2, 6])}, b"\0" * 6), "'b' starts at byte 2, not at 4"),
+    "two tensors in one place": (file({"a": spec(), "b": spec()}, FOUR), "'b' starts at byte 0, not at 4"),
 }
 
 

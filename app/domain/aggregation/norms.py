@@ -53,9 +53,7 @@ def check_norm(update: Parameters, model: Parameters, *, release: Callable[[], N
     """The norm of an update with the tensors of `model`. Raises `UpdateRejected` where it is beyond `LONGEST`."""
     norm = length(update, model, release=release)
     if not norm <= LONGEST:
-        raise UpdateRejected(
-            f"it is too far from the model to be averaged: by {norm:.3g}, at most {LONGEST:.3g} is taken"
-        )
+        raise UpdateRejected(f"its update is too far from the model: by {norm:.3g}, at most {LONGEST:.3g} is allowed")
     return norm
 
 
@@ -79,7 +77,7 @@ def outliers(norms: Mapping[str, float], model_norm: float, config: TrainingConf
     factor = config.hyperparameter("server_outlier_factor", OUTLIER_FACTOR)
     limit = max(factor * median, model_norm)
     return {
-        client_id: f"its update is not like the others: its norm is {norm:.3g}, the median of the round is {median:.3g}"
+        client_id: f"its update is far larger than the others: norm {norm:.3g}, the round's median is {median:.3g}"
         for client_id, norm in norms.items()
         if norm > limit > 0
     }

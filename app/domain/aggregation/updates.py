@@ -43,7 +43,7 @@ def check_model(parameters: Parameters) -> None:
 
 
 def check_examples(num_examples: int, data_size: int) -> None:
-    """Raise `UpdateRejected` where a client of `data_size` samples speaks for more than it can have."""
+    """Raise `UpdateRejected` where a client of `data_size` samples claims more examples than it can have."""
     if num_examples > PLAUSIBLE_FACTOR * data_size:
         raise UpdateRejected(
             f"num_examples is not plausible: {num_examples} is more than {PLAUSIBLE_FACTOR} x data_size {data_size}"

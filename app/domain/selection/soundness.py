@@ -28,7 +28,7 @@ def sound(given: object, offered: Collection[str], policy: SelectionPolicy) -> S
         policy: whose counts the selection has to respect.
     """
     if not isinstance(given, Selection):
-        raise Unsound(f"it gave {_a(given)}, not a Selection")
+        raise Unsound(f"it returned {_a(given)}, not a Selection")
     known = set(offered)
     selected = tuple(_chosen(chosen) for chosen in _members(given.selected, Chosen))
     ids = _known([chosen.client_id for chosen in selected], known)
@@ -54,7 +54,7 @@ def sound(given: object, offered: Collection[str], policy: SelectionPolicy) -> S
 def _members(given: Iterable[Kind], kind: type[Kind]) -> Iterable[Kind]:
     for one in given:
         if not isinstance(one, kind):
-            raise Unsound(f"it gave {_a(one)}, not a {kind.__name__}")
+            raise Unsound(f"it returned {_a(one)}, not a {kind.__name__}")
         yield one
 
 
@@ -93,7 +93,7 @@ def _number(name: str, value: float) -> float:
 def _plan(plan: Any, ids: Collection[str]) -> Plan:
     parents = plan.parents
     if not isinstance(plan, Plan) or plan.topology not in get_args(Topology) or not isinstance(parents, Mapping):
-        raise Unsound("its plan is no Plan")
+        raise Unsound("its plan is not a Plan")
     if parents.keys() != set(ids) or not {*parents.values()} <= {*ids, None}:
         raise Unsound("its plan does not lead every selected client to the server")
     return Plan(plan.topology, dict(parents))

@@ -71,7 +71,7 @@ class RoundEnding:
         return replace(value, participations=tuple(parts.values()))
 
     async def close(self, tx: Transaction, value: Round, event: RoundEvent) -> Round:
-        """End the round with what came of it. `count` is to follow, once the transaction is committed."""
+        """End the round with its result. `count` is to follow, once the transaction is committed."""
         now = self._clock.now()
         before = await tx.rounds.previous(value.training_id, value.number)
         value = replace(

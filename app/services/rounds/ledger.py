@@ -164,7 +164,9 @@ class RoundLedger:
     async def frozen(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:
         """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
         async with self.owned(lease) as tx:
-            value = await self._ending.skip_outstanding(tx, value, "late: the round went on without it", runs)
+            value = await self._ending.skip_outstanding(
+                tx, value, "it did not finish in time: the round continued without it", runs
+            )
             value = replace(value, status=next_status(value.status, "frozen"), step_failures=0, takeovers=0)
             await tx.rounds.put(value)
             await self._progress.moved(tx, value.training_id)

@@ -24,7 +24,7 @@ async def begin_round(tx: Transaction, training: Training, now: float) -> tuple[
 async def prolong(tx: Transaction, value: Round, seconds: float, *, ours: bool = False) -> Round:
     """Give a round the time back that it stood still; `ours` is time that it may only have a bounded sum of.
 
-    A pause does not count as a wait. Trouble of ours while the round waits is part of that wait.
+    A pause does not count as a wait. A problem on the server while the round waits is part of that wait.
     """
     if seconds <= 0 or (ours and value.waiting_since is not None):
         return value

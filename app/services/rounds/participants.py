@@ -144,7 +144,7 @@ class Participants:
         return self._clock.now()
 
     async def evaluate(self, phase: Phase, client: Client, ended: dict[str, Evaluation]) -> float | None:
-        """Evaluate at one client, and put what came of it into `ended`.
+        """Evaluate at one client, and put its result into `ended`.
 
         Gives the instant of its arrival, None without a measurement. A client without held-out data is not at fault.
         """

@@ -17,7 +17,7 @@ from app.wire.compression import IDENTITY, largest
 from app.wire.sizes import AnswerSize
 from app.wire.tasks import Task, TaskKind, task_id
 
-LATE = "late: the round went on without it"
+LATE = "it did not finish in time: the round continued without it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"selected": lambda s: first(s, score="high")}, "ValueError: could not convert string to float: 'high'"),
     ({"selected": lambda s: first(s, components={"x": math.inf})}, "a component of client .* is inf"),
     ({"selected": lambda s: first(s, marginal_cost=None)}, "TypeError"),
-    ({"selected": lambda s: s.client_ids}, "it gave a value of the type str, not a Chosen"),
+    ({"selected": lambda s: s.client_ids}, "it returned a value of the type str, not a Chosen"),
     ({"selected": lambda _: 7}, "TypeError: 'int' object is not iterable"),
     ({"skipped": lambda s: [Skipped(s.client_ids[0], "a reason")]}, "it named client"),
     ({"total_cost": lambda _: math.nan}, "total_cost is nan"),
@@ -60,7 +60,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"fairness": lambda _: math.nan}, "fairness is nan"),
     ({"expected_seconds": lambda _: math.inf}, "expected_seconds is inf"),
     ({"plan": lambda _: None}, "AttributeError"),
-    ({"plan": lambda s: replace(s.plan, topology="ring")}, "its plan is no Plan"),
+    ({"plan": lambda s: replace(s.plan, topology="ring")}, "its plan is not a Plan"),
     ({"plan": lambda _: Plan("star", {})}, "its plan does not lead every selected client to the server"),
     ({"plan": lambda s: Plan("star", dict.fromkeys(s.client_ids, "moon"))}, "its plan does not lead"),
 ]

@@ -170,7 +170,7 @@ async def test_an_evaluation_that_was_not_waited_for_is_skipped(database_url: st
         clock.advance(100.0)
         value = await running.ended(training_id, 1)
         late = evaluations(value)["slow"]
-        assert (late.status, late.reason) == ("skipped", "late: the round went on without it")
+        assert (late.status, late.reason) == ("skipped", "it did not finish in time: the round continued without it")
         assert (late.attempts, late.seconds) == (1, 100.0)
         assert ("slow", 1, late.reason) in await told(running, "evaluation.skipped")
         assert (await running.system.breakers.get("slow")).last_failures == ()

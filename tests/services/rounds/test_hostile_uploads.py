@@ -33,7 +33,7 @@ HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
         encoded({"w": np.ones(3, np.float32)}, Encoding(name="int8", scales=SCALES)),
         None,
         "rejected",
-        "tensor 'w' is float32[3], int8[3] is due in int8",
+        "tensor 'w' is float32[3], but int8 needs int8[3]",
     ),
     "codes that claim to be whole": (
         INT8, encoded(CODES, Encoding(name="full")), None, "rejected", "is int8[3], the model's is float32[3]"
@@ -43,7 +43,7 @@ HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
         encoded({"w": CODES["w"][:2]}, Encoding(name="int8", scales=SCALES)),
         None,
         "rejected",
-        "tensor 'w' is int8[2], int8[3] is due in int8",
+        "tensor 'w' is int8[2], but int8 needs int8[3]",
     ),
     "no tensor": (INT8, encoded({}, Encoding(name="int8")), None, "rejected", "missing ['w'], unknown []"),
     "no scale": (INT8, encoded(CODES, Encoding(name="int8")), None, "rejected", "see ['w']"),
@@ -90,7 +90,7 @@ HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
     "zstd that does not say so": (BOTH, zstd(HONEST), None, "rejected", "the header claims"),
     "zstd that is none": (BOTH, HONEST, "zstd", "rejected", "its zstd body is broken: "),
     "zstd that is cut short": (BOTH, zstd(HONEST)[:-1], "zstd", "rejected", "its zstd body is cut short"),
-    "zstd that goes on": (BOTH, zstd(HONEST) + b"x", "zstd", "rejected", "its zstd body goes on behind its frame"),
+    "zstd that goes on": (BOTH, zstd(HONEST) + b"x", "zstd", "rejected", "its zstd body has bytes after its frame"),
     "a bomb": (BOTH, zstd(HONEST + bytes(100_000_000)), "zstd", "rejected", "its zstd body holds more than "),
     "a header of megabytes": (Uploads(), LARGE, None, "failed", "sent a body of more than "),
     "a header of megabytes in zstd": (BOTH, zstd(LARGE), "zstd", "rejected", "its zstd body holds more than "),

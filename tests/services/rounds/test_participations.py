@@ -89,7 +89,7 @@ async def test_stragglers_are_waited_for_only_for_the_grace_period(sqlite_url: s
 
         assert statuses(value) == {"a": "received", "b": "received", "c": "received", "d": "skipped"}
         late = parts(value)["d"]
-        assert late.reason == "late: the round went on without it"
+        assert late.reason == "it did not finish in time: the round continued without it"
         assert late.bytes_sent > 0
         client = await running.system.clients.get("d")
         assert client.breaker.consecutive_failures == 0  # we called it off

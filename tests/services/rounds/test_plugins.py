@@ -80,7 +80,7 @@ def of_another_type(*_: Any) -> Any:
     [
         (failing, "KeyError: 'y'"),
         (leaving, "SystemExit: 3"),
-        (of_another_type, "it gave a value of the type list, not a Selection"),
+        (of_another_type, "it returned a value of the type list, not a Selection"),
     ],
 )
 async def test_a_strategy_that_fails_abandons_the_round_with_its_name_and_error(
@@ -165,7 +165,7 @@ async def test_a_training_without_a_thread_for_its_selection_says_so(sqlite_url:
             await until(waits_for_a_thread)
             clock.advance(60.0)
             value = await running.ended(training_id, 1)
-            assert value.failure_reason == "the strategy 'theirs' got no thread in time: others take too long"
+            assert value.failure_reason == "the strategy 'theirs' got no thread in time: other selections take too long"
             given.go_on.set()
             assert {len(planned.selections) for planned in await asyncio.gather(*plans)} == {1}
 
