@@ -229,7 +229,11 @@ HONEST = encoded(UPDATE, BASE, "int8")
     ("tensors", "scales", "reason"),
     [
         ({"w": UPDATE["w"]}, {"w": 1.0}, r"tensor 'w' is float32\[2, 2\], but int8 needs int8\[2, 2\]"),
-        ({"w": np.zeros((2, 2), np.float16)}, {"w": 1.0}, r"tensor 'w' is float16\[2, 2\], but int8 needs int8\[2, 2\]"),
+        (
+            {"w": np.zeros((2, 2), np.float16)},
+            {"w": 1.0},
+            r"tensor 'w' is float16\[2, 2\], but int8 needs int8\[2, 2\]",
+        ),
         ({"w": np.zeros(4, np.int8)}, {"w": 1.0}, r"tensor 'w' is int8\[4\], but int8 needs int8\[2, 2\]"),
         ({"steps": np.zeros(2, np.int8)}, {"w": 1.0}, r"tensor 'steps' is int8\[2\], but int8 needs int64\[2\]"),
         ({"more": np.zeros(2, np.int8)}, {"w": 1.0}, r"missing \[\], unknown \['more'\]"),

@@ -35,7 +35,10 @@ HOSTILE = {
     "brackets without end": (file(b"[" * 100_000), "not a JSON object"),
     "a name that is no text": (file(b'{"\xff":1}'), "not JSON"),
     "a name with a control character": (file(b'{"\x00":1}'), "not JSON"),
-    "a name that does not end": (file(b'{"' + b"w" * 100_000), "a name of at most 256 characters, with its closing quote"),
+    "a name that does not end": (
+        file(b'{"' + b"w" * 100_000),
+        "a name of at most 256 characters, with its closing quote",
+    ),
     "a name of 257 characters": (file({"w" * 257: spec()}, FOUR), "a name in the header has more than 256 characters"),
     "a name with half a character": (file(b'{"\\ud800":{}}'), "half of a surrogate pair: '.ud800'"),
     "metadata with half a character": (
