@@ -203,7 +203,8 @@ async def test_a_body_without_end_is_not_read_to_its_end(fetch: Any, spool: Mode
             hung_up.set()
 
     head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
-    async with listening(head, flood) as peer, calling(**LOOPBACK, max_bytes=10**6) as agents, asyncio.timeout(20):
+    begin = head + (2).to_bytes(8, "little") + b"{}"  # a header that no first look refuses
+    async with listening(begin, flood) as peer, calling(**LOOPBACK, max_bytes=10**6) as agents, asyncio.timeout(20):
         assert await failure(fetch(agents, spool, at(peer))) == "sent a body of more than 1000000 bytes"
         await hung_up.wait()
     assert spooled(tmp_path) == []
