@@ -17,6 +17,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from app.domain.instants import TOLERANCE_SECONDS
 from app.store.tables import trainings
 
+RENEWED_TOGETHER = 1000  # in a statement
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -93,9 +95,28 @@ class LeaseRepository:
         values = {"owner": None, "lease_until": 0.0, "fence": trainings.c.fence + 1}
         await self._connection.execute(update(trainings).where(trainings.c.id == training_id).values(values))
 
-    async def renew(self, lease: Lease, seconds: float) -> None:
-        """Raises `Fenced`."""
-        await self._write(lease, lease_until=self._clock + seconds, lease_seconds=seconds)
+    async def renew(self, leases: Collection[Lease], seconds: float) -> set[Lease]:
+        """Renew those that are still theirs, and give them; rows that another transaction holds are left for later.
+
+        Who waited for one of them would keep all others from being renewed.
+        """
+        columns = trainings.c
+        found: set[Lease] = set()
+        ordered = sorted(leases, key=lambda lease: lease.training_id)
+        for start in range(0, len(ordered), RENEWED_TOGETHER):
+            some = {(lease.training_id, lease.fence): lease for lease in ordered[start : start + RENEWED_TOGETHER]}
+            free = (
+                select(columns.id, columns.fence)
+                .where(columns.id.in_([training_id for training_id, _ in some]))
+                .order_by(columns.id)
+                .with_for_update(skip_locked=True)
+            )
+            ours = [some[key] for row in await self._connection.execute(free) if (key := (row.id, row.fence)) in some]
+            whose = columns.id.in_([lease.training_id for lease in ours])
+            values = {"lease_until": self._clock + seconds, "lease_seconds": seconds}
+            await self._connection.execute(update(trainings).where(whose).values(values))
+            found.update(ours)
+        return found
 
     async def guard(self, lease: Lease) -> None:
         """Hold the training's row and prove the ownership. Raises `Fenced`."""

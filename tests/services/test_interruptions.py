@@ -34,6 +34,7 @@ async def with_a_blocked_spool(
     async with plane(directory, database_url, {"a": Adder(1.0)}, clock=clock, coordinator=LONG) as running:
         training_id = await running.create(max_rounds=2, round_policy=policy(max_failed_rounds=1, **rules))
         await running.run_round(training_id)
+        await until(lambda: is_idle(running))  # or the lease may still be on its way back
         spool = directory / "spool"
         shutil.rmtree(spool)
         spool.write_text("in the way of the directory")

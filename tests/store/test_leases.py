@@ -1,6 +1,7 @@
 """Leases with a fencing token, on both databases."""
 
 import asyncio
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -110,9 +111,36 @@ async def test_renewing_prolongs_the_lease(db: Database) -> None:
     lease = await take(db, seconds=OVER)
     assert await claimable(db)
     async with db.begin() as tx:
-        await tx.leases.renew(lease, LONG)
+        assert await tx.leases.renew([lease], LONG) == {lease}
     assert LONG - 60 < await seconds_left(db) <= LONG
     assert not await claimable(db)
+
+
+async def test_many_leases_are_renewed_together_and_lost_ones_left_out(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.leases.RENEWED_TOGETHER", 2)
+    await add(db, "t", "u", "v")
+    held = [await take(db, seconds=OVER) for _ in range(3)]
+    lost = replace(held[1], fence=0)
+    async with db.begin() as tx:
+        assert await tx.leases.renew([held[0], lost, held[2]], LONG) == {held[0], held[2]}
+        assert await tx.leases.renew([], LONG) == set()
+    assert await claim(db, "b") == Claim(Lease(lost.training_id, "b", 2), "a")
+    assert not await claimable(db)
+
+
+async def test_a_row_that_is_held_keeps_no_other_lease_from_being_renewed(postgres_url: str) -> None:
+    db = Database(postgres_url)
+    await add(db, "t", "u")
+    held = [await take(db, seconds=OVER) for _ in range(2)]
+    async with db.begin() as slow:
+        await slow.leases.guard(held[0])
+        async with db.begin() as tx:
+            assert await tx.leases.renew(held, LONG) == {held[1]}
+    async with db.begin() as tx:
+        assert await tx.leases.renew(held, LONG) == {*held}
+    await db.dispose()
 
 
 async def test_releasing_lets_a_peer_take_over_at_once(db: Database) -> None:
@@ -128,11 +156,14 @@ async def test_whoever_was_taken_over_from_can_do_nothing_more(db: Database) -> 
     await add(db, "t")
     old = await take(db, "a", OVER)
     new = await take(db, "b")
-    for call in ("guard", "release", "renew"):
+    for call in ("guard", "release"):
         with pytest.raises(Fenced, match=r"^t$"):
             async with db.begin() as tx:
-                await getattr(tx.leases, call)(old, *([LONG] if call == "renew" else []))
+                await getattr(tx.leases, call)(old)
     assert await owner(db) == ("b", 2)
+    async with db.begin() as tx:
+        assert await tx.leases.renew([old], 2 * LONG) == set()
+    assert await seconds_left(db) <= LONG
     async with db.begin() as tx:
         await tx.leases.guard(new)
         assert await tx.leases.holds(new)

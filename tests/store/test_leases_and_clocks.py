@@ -40,7 +40,7 @@ async def test_a_longer_lease_of_another_server_is_believed(db: Database) -> Non
     assert taken is not None
     assert await claim(db, "b", 1.0) is None
     async with db.begin() as tx:
-        await tx.leases.renew(taken.lease, LEASE)
+        assert await tx.leases.renew([taken.lease], LEASE)
     assert await claim(db, "b", 1.0) is None
     db.clock = db.clock - 60.0
     assert await claim(db, "b", 1.0) is not None
