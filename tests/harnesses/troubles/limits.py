@@ -11,6 +11,7 @@ from tests.harnesses.troubles.stage import AT_MOST, Trouble, fleet, stage
 
 ROOM = 12 << 20  # bytes that a file may have: less than a model, more than a small database
 HEADROOM = 4 << 20  # bytes of address space beside what is in use: less than a model
+GIVEN_UP = 90.0  # seconds: a round outlasts 60 s of such trouble, whatever its training waits for
 WIDE = 4_000_000  # floats of a model that memory does not suffice for
 
 
@@ -52,7 +53,8 @@ async def full_disk_for_good(directory: Path, url: str) -> Mapping[str, float]:
                 ends = [] if rounds is None else rounds["items"]
                 return any(value["status"] == "abandoned" and value["failure_reason"] for value in ends)
 
-            await at.until("the round is abandoned", ended, "no round was abandoned with a reason")
+            await at.tells("says that files cannot be written", path, "too large", "no space", "cannot be written")
+            await at.until("the round is abandoned", ended, "no round was abandoned with a reason", at_most=GIVEN_UP)
         return at.took
 
 

@@ -103,28 +103,32 @@ class Stage:
 
         return await self._within(step, said, f"nothing says {' or '.join(words)}")
 
-    async def until(self, step: str, condition: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+    async def until(
+        self, step: str, condition: Callable[[], Awaitable[bool]], otherwise: str, *, at_most: float = AT_MOST
+    ) -> None:
         """Wait until a condition holds."""
 
         async def holds() -> str | None:
             return "" if await condition() else None
 
-        await self._within(step, holds, otherwise)
+        await self._within(step, holds, otherwise, at_most)
 
     async def _completed(self, path: str) -> int:
         found = await self.get(f"{path}/rounds?limit=1000")
         return 0 if found is None else sum(value["status"] == "completed" for value in found["items"])
 
-    async def _within(self, step: str, look: Callable[[], Awaitable[str | None]], otherwise: str) -> str:
+    async def _within(
+        self, step: str, look: Callable[[], Awaitable[str | None]], otherwise: str, at_most: float = AT_MOST
+    ) -> str:
         began = time.monotonic()
         while True:
             found = await look()
             elapsed = time.monotonic() - began
-            if found is not None and elapsed <= AT_MOST:
+            if found is not None and elapsed <= at_most:
                 self.took[step] = elapsed
                 return found
-            if elapsed > AT_MOST:
-                raise Trouble(f"{step}: {otherwise} within {AT_MOST:g} s")
+            if elapsed > at_most:
+                raise Trouble(f"{step}: {otherwise} within {at_most:g} s")
             await asyncio.sleep(LOOK_SECONDS)
 
 
