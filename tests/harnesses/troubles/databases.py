@@ -72,7 +72,7 @@ async def slow(directory: Path, url: str) -> Mapping[str, float]:
     async with _piped(url) as (pipe, through), stage(directory, through) as at, fleet(at.server):
         path = await at.train()
         pipe.delay = SLOW_SECONDS
-        await at.goes_on(path, "goes on slowly")
+        await at.goes_on(path, "goes on slowly", rounds=1)
         return at.took
 
 

@@ -23,6 +23,7 @@ CLIENTS = 3
 FIT_SECONDS = 0.1
 FLOATS = 100_000
 LOOK_SECONDS = 0.1
+LOOK_AT_MOST = 4.0  # seconds: ``/readyz`` answers within 3
 ENVIRONMENT = {
     "TCSFEEL_COORDINATOR__LEASE_SECONDS": "3",
     "TCSFEEL_HEALTH__INTERVAL_SECONDS": "1",
@@ -50,7 +51,7 @@ class Stage:
             async with httpx.AsyncClient(
                 base_url=self.server.url,
                 headers={"Authorization": f"Bearer {self.server.key}"},
-                timeout=AT_MOST,
+                timeout=LOOK_AT_MOST,
                 trust_env=False,
             ) as http:
                 response = await http.get(path)
@@ -75,22 +76,21 @@ class Stage:
         await self.goes_on(path, "begin")
         return path
 
-    async def goes_on(self, path: str, step: str) -> None:
-        """Wait until two more rounds have been completed."""
+    async def goes_on(self, path: str, step: str, *, rounds: int = 2) -> None:
+        """Wait until so many more rounds have been completed: the first one may have been nearly over."""
         before = await self._completed(path)
 
         async def more() -> str | None:
-            return "" if await self._completed(path) >= before + 2 else None
+            return "" if await self._completed(path) >= before + rounds else None
 
-        await self._within(step, more, f"no two rounds of {path} were completed")
+        await self._within(step, more, f"no {rounds} rounds of {path} were completed")
 
     async def tells(self, step: str, path: str, *words: str) -> str:
         """Wait until the training, its last round or ``/readyz`` says one of the words; gives where it is said."""
 
         async def said() -> str | None:
-            ready = await self.get("/readyz")
-            training = await self.get(path)
-            rounds = await self.get(f"{path}/rounds?limit=1")
+            asked = ("/readyz", path, f"{path}/rounds?limit=1")
+            ready, training, rounds = await asyncio.gather(*map(self.get, asked))
             told = {
                 "readyz": ready if ready is None or ready.get("status") != "ready" else {},
                 "training": training and {name: training.get(name) for name in ("progress", "stop_detail")},
