@@ -119,6 +119,10 @@ async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
         finally:
             outcome.status = await asyncio.to_thread(_stop, server)
             outcome.log = server.log.read_text(errors="replace")
+            samples = [
+                f"{sample.at:.2f} {sample.memory} {sample.disk} {sample.descriptors}" for sample in outcome.samples
+            ]
+            server.log.with_name("samples").write_text("\n".join(samples))
     return outcome
 
 
