@@ -96,8 +96,11 @@ def too_large(limit: int) -> HTTPException:
 
 def refuse_crowd(body: bytes, most_items: int) -> None:
     """Refuse a body that has more lists, objects and elements than its operation can use."""
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > most_items:
-        words = f"Value should hold at most {most_items} lists, objects and elements"
+    items = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if items > most_items:
+        words = (
+            f"Value should hold at most {most_items} lists, objects and elements, and has {items}: shorten its lists"
+        )
         raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": words}])
 
 

@@ -188,7 +188,7 @@ def _invalid(fields: Sequence[FieldProblem]) -> Response:
 
 
 _UNPARSABLE: Mapping[type[BaseException], str] = {
-    RecursionError: "is nested too deeply",
+    RecursionError: "is nested too deeply to be parsed: no field here has use for more than 8 levels",
     UnicodeDecodeError: "is not JSON: it is not UTF-8",
     ValueError: "is not JSON that can be read: a number has too many digits",
 }
@@ -196,16 +196,17 @@ _UNPARSABLE: Mapping[type[BaseException], str] = {
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (the handler is registered for this class)
-    status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+    status, headers, detail = HTTPStatus(error.status_code), dict(error.headers or {}), str(error.detail)
     if status == HTTPStatus.BAD_REQUEST:  # the framework's word for a body that it cannot parse
         for cls, words in _UNPARSABLE.items():
             if isinstance(error.__cause__, cls):
                 return _invalid([FieldProblem(pointer="", detail=words)])
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
+        detail = f"the method {request.method} is not allowed at this path: use {headers['Allow']}"
     kind = next((kind for kind in CATALOG.values() if kind.status == status and status in _SHARED), None)
     kind = kind or Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
-    return problem(kind, str(error.detail), headers=headers)
+    return problem(kind, detail, headers=headers)
 
 
 _SHARED = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE}

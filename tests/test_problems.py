@@ -146,7 +146,8 @@ async def test_a_method_that_is_not_there_answers_405_with_those_that_are(
     api: Api, method: str, path: str, allowed: str
 ) -> None:
     response = await api.http.request(method, path)
-    assert_problem(response, 405)
+    body = assert_problem(response, 405)
+    assert body["detail"].endswith(f"is not allowed at this path: use {response.headers['Allow']}")
     assert response.headers["Allow"] == allowed
 
 

@@ -21,6 +21,9 @@ from app.inbound.transport import HeldFlow, LingeringTransport, Patience
 
 CLOSE = (b"connection", b"close")
 RETRY_SECONDS = 1
+HEAD_IS_TOO_LONG = (
+    f"the request line and its headers have more than {HEAD_BYTES} bytes: shorten the path, or send fewer headers"
+)
 PIECE_BYTES = 262_144  # of an answer that are handed over before the caller has to take some in
 
 
@@ -94,7 +97,8 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
     def send_400_response(self, msg: str) -> None:
         error = sys.exception()
         status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else HTTPStatus.BAD_REQUEST
-        self._refuse(HTTPStatus(status), str(error or msg))
+        too_long = status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        self._refuse(HTTPStatus(status), HEAD_IS_TOO_LONG if too_long else str(error or msg))
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -45,9 +45,12 @@ def registrations(body: memoryview) -> Registrations:
                 raise wrong("value_error", "clients", len(found), "id", said="is used twice in this batch")
             instances[client.id] = client.instance
             labels += len(client.data_distribution or ())
-        if len(found) > BATCH_LIMIT or labels > BATCH_LABELS:
-            limits = f"{BATCH_LIMIT} clients, with {BATCH_LABELS} labels together"
-            raise wrong("value_error", "clients", said=f"should have at most {limits}")
+        if len(found) > BATCH_LIMIT:
+            said = f"should have at most {BATCH_LIMIT} clients: send the others in another batch"
+            raise wrong("value_error", "clients", said=said)
+        if labels > BATCH_LABELS:
+            said = f"should have at most {BATCH_LABELS} labels in all clients together: send some in another batch"
+            raise wrong("value_error", "clients", said=said)
     if not found:
         raise wrong("missing", "clients")
     return list(found.items()), instances

@@ -152,8 +152,10 @@ def _marks(text: memoryview, start: int, key: str, cut: int | None) -> Iterator[
         token, at, parts = bytes(found[0]), found.end(), parts + 1
         closes = token in {b"]", b"}"}
         depth += (token in {b"[", b"{"}) - closes
-        if parts > PARTS or depth > DEPTH:
-            raise _too_much(key, number, f"should hold at most {PARTS} lists, objects and texts, {DEPTH} levels deep")
+        if parts > PARTS:
+            raise _too_much(key, number, f"should hold at most {PARTS} lists, objects and texts")
+        if depth > DEPTH:
+            raise _too_much(key, number, f"should be nested at most {DEPTH} levels deep")
         number += (closes and depth < 0) or token == b","
         if depth < 0 or (token == b"," and (cut is None or found.start() - begin >= cut)):
             yield _Mark(found.start(), token, number)

@@ -63,6 +63,7 @@ def _sentence(entry: Any) -> str:
     if entry["type"] == "string_pattern_mismatch" and context.get("pattern") in PATTERN_RULES:
         return PATTERN_RULES[context["pattern"]]
     words = _WORDS.get(entry["type"]) or _SUBJECT.sub(
-        "should", entry["msg"].removeprefix("Value error, ").replace(" after validation,", ",")
+        "should",
+        entry["msg"].removeprefix("Value error, ").replace(" after validation,", ",").removesuffix(", not more"),
     )
     return f"has a key that {words}" if entry["loc"][-1:] == ("[key]",) else words
