@@ -38,7 +38,12 @@ def configure(settings: LogSettings) -> None:
         )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, without_controls, renderer],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            without_colours,
+            without_controls,
+            renderer,
+        ],
     )
     handler = RepeatCounter(sys.stderr)
     handler.setFormatter(formatter)
@@ -61,6 +66,12 @@ def configure(settings: LogSettings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def without_colours(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Leave out the same message in colours, which uvicorn adds to its lines."""
+    line.pop("color_message", None)
+    return line
 
 
 def without_controls(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

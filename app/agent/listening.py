@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.agent.errors import CannotListen
-from app.inbound import Arrivals, Bounds, Connection
+from app.inbound import Bounds, Connection, Server, listeners
 from app.inbound.bounds import places
 
 LAST_PORT = 65535
@@ -25,14 +25,13 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `CannotListen`."""
     if not 0 <= port <= LAST_PORT:
         raise CannotListen(host, port, f"a port is 0 to {LAST_PORT}")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family)
+        first, *others = listeners(host, port)
     except OSError as error:
         raise CannotListen(host, port, error.strerror or str(error)) from error
-    # asyncio switches Nagle's algorithm off only where a socket names its protocol, which create_server leaves out:
-    # each answer would wait 40 ms for the caller's delayed acknowledgement
-    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
+    for other in others:
+        other.close()
+    return first
 
 
 @asynccontextmanager
@@ -55,8 +54,7 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    server = _Server(config)
-    server.server_state = Arrivals(bounds)
+    server = _Server(config, bounds)
     serving = asyncio.create_task(server.serve([listener]))
     try:
         yield f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
@@ -90,7 +88,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         asyncio.run(until_told())
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """Leaves the process's signals to `run`: uvicorn would raise them again after its own shutdown."""
 
     @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Commands that run something on this machine: the control plane, an agent, the demo; and the migration before them."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,8 @@ def serve(
         server = serving.prepared(settings)
     except (WrongSetting, OSError) as error:
         fail(str(error))
-    server.run()
+    with contextlib.suppress(SystemExit):  # of uvicorn, with a status of its own, after it has said why
+        server.run()
     if not server.started:
         raise typer.Exit(1)
 

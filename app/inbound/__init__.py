@@ -13,5 +13,6 @@ Rules:
 from app.inbound.arrivals import Arrivals, Crowded, welcome
 from app.inbound.bounds import Bounds
 from app.inbound.connection import Connection
+from app.inbound.server import Server, listeners
 
-__all__ = ["Arrivals", "Bounds", "Connection", "Crowded", "welcome"]
+__all__ = ["Arrivals", "Bounds", "Connection", "Crowded", "Server", "listeners", "welcome"]

@@ -1,13 +1,15 @@
 """Keep track of which connection has which place."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from uvicorn.server import ServerState
 
-from app.inbound.bounds import Bounds
+from app.inbound.bounds import Bounds, places
 
 EXTENSION = "tcsfeel.welcome"
+RELIEF = 4  # strangers that lose their places at once where descriptors are short, for what requests open besides
 
 
 class Crowded(Exception):
@@ -42,19 +44,19 @@ class Arrivals(ServerState):
 
     def arrive(self, guest: Guest) -> None:
         """Give a stranger a place. Where there is none left, the address with the most of them loses its oldest."""
-        if sum(map(len, self._strangers.values())) >= self.bounds.stranger_places:
-            fullest = max(self._strangers.values(), key=len)
-            self._evict(next(iter(fullest)))
+        if sum(map(len, self._strangers.values())) >= self._bounds_now.stranger_places:
+            self._evict(self._oldest_stranger())
         self._strangers.setdefault(guest.address, {})[guest] = None
 
     def welcome(self, guest: Guest) -> None:
         """Give a caller who has shown a key a place that no stranger can take. Raises `Crowded`."""
         if guest in self._known:
             return
-        if len(self._known) >= self.bounds.places - self.bounds.stranger_places:
-            resting = next((other for other in self._known if other.idle), None)
+        bounds = self._bounds_now
+        if len(self._known) >= bounds.places - bounds.stranger_places:
+            resting = self._resting()
             if resting is None:
-                raise Crowded(self.bounds.places)
+                raise Crowded(bounds.places)
             self._evict(resting)
         self.leave(guest)
         self._known[guest] = None
@@ -66,6 +68,28 @@ class Arrivals(ServerState):
         neighbours.pop(guest, None)
         if not neighbours:
             self._strangers.pop(guest.address, None)
+
+    def make_room(self) -> bool:
+        """Close strangers' connections, or else one that rests, where descriptors are short. Tells whether any was."""
+        evictions = self.evictions
+        while self._strangers and self.evictions < evictions + RELIEF:
+            self._evict(self._oldest_stranger())
+        if evictions == self.evictions and (resting := self._resting()) is not None:
+            self._evict(resting)
+        return self.evictions > evictions
+
+    @property
+    def _bounds_now(self) -> Bounds:
+        """With no more places than the process's limit of descriptors, which may be changed as it runs, allows now."""
+        return replace(self.bounds, places=min(self.bounds.places, places()))
+
+    def _oldest_stranger(self) -> Guest:
+        """Of the address that has the most of them."""
+        fullest: dict[Guest, None] = max(self._strangers.values(), key=len)
+        return next(iter(fullest))
+
+    def _resting(self) -> Guest | None:
+        return next((guest for guest in self._known if guest.idle), None)
 
     def _evict(self, guest: Guest) -> None:
         self.evictions += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -160,6 +161,23 @@ def test_a_wrong_variable_stops_a_command(command: list[str], monkeypatch: pytes
     result = runner.invoke(cli, command)
     assert result.exit_code == 1
     assert "TCSFEEL_COORDINATOR__LEASE_SECONDS" in result.stderr
+
+
+def test_a_port_that_is_taken_stops_serve_with_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = subprocess.run(  # noqa: S603  (our own)
+            [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", str(port)],
+            env={"TCSFEEL_DATA_DIR": str(tmp_path), "TCSFEEL_AUTH__ADMIN_KEY": "k" * 32},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"tcsfeel: cannot listen on 127.0.0.1 port {port}: Address already in use")
+    assert line.endswith("Choose another with --host or --port")
 
 
 def test_migrate_makes_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

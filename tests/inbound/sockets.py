@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-from app.inbound import Arrivals, Bounds, Connection
+from app.inbound import Arrivals, Bounds, Connection, Server, listeners
 
 PATIENCE = 30.0
 SHORT = 0.05  # a deadline that a test waits for
@@ -30,25 +30,24 @@ async def served(app: Any, *, keep_alive: Any = 5, **bounds: Any) -> AsyncIterat
     limits = Bounds(**bounds)
     config = uvicorn.Config(
         app,
-        port=0,
         http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
-        backlog=128,
         timeout_keep_alive=keep_alive,
     )
-    server = uvicorn.Server(config)
-    arrivals = server.server_state = Arrivals(limits)
-    serving = asyncio.create_task(server._serve())
+    server = Server(config, limits)
+    sockets = listeners("127.0.0.1", 0)
+    port = sockets[0].getsockname()[1]
+    serving = asyncio.create_task(server._serve(sockets))
     while not server.started:  # noqa: ASYNC110  (uvicorn rings no bell)
         await asyncio.sleep(0.005)
     try:
-        yield Served(server, arrivals, server.servers[0].sockets[0].getsockname()[1])
+        yield Served(server, server.arrivals, port)
     finally:
         server.should_exit = True
-        for connection in list(arrivals.connections):
+        for connection in list(server.arrivals.connections):
             connection.transport.abort()
         await serving
 

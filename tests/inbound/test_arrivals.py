@@ -1,6 +1,7 @@
 """Who has a place, and who loses it."""
 
 import asyncio
+import resource
 from contextlib import AsyncExitStack
 
 import pytest
@@ -59,6 +60,40 @@ def test_a_caller_with_a_key_takes_the_place_of_one_that_rests_and_of_no_other()
     with pytest.raises(Crowded, match="all 8 connections are busy"):
         arrivals.welcome(late)
     assert [guest.evicted for guest in (*busy, newcomer, late)] == [False] * 7
+
+
+def test_strangers_lose_their_places_at_once_where_descriptors_are_short() -> None:
+    arrivals = Arrivals(Bounds(places=64))
+    strangers = [Guest("10.0.0.1") for _ in range(6)]
+    for guest in strangers:
+        arrivals.arrive(guest)
+    assert arrivals.make_room()
+    assert [guest.evicted for guest in strangers] == [True] * 4 + [False] * 2  # the oldest
+    assert arrivals.make_room()
+    assert all(guest.evicted for guest in strangers)
+
+
+def test_without_strangers_a_caller_that_rests_makes_room_and_a_busy_one_does_not() -> None:
+    arrivals = Arrivals(Bounds(places=64))
+    busy, resting = Guest("10.0.0.1"), Guest("10.0.0.1", idle=True)
+    for guest in (busy, resting):
+        arrivals.arrive(guest)
+        arrivals.welcome(guest)
+    assert [arrivals.make_room(), arrivals.make_room()] == [True, False]
+    assert (busy.evicted, resting.evicted) == (False, True)
+
+
+def test_places_follow_the_limit_of_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    arrivals = Arrivals(Bounds(places=1024))
+    guests = [Guest("10.0.0.1") for _ in range(100)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # 128 places, 32 of them for strangers
+        for guest in guests:
+            arrivals.arrive(guest)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sum(not guest.evicted for guest in guests) == 32
 
 
 def test_a_place_that_was_left_is_free() -> None:
