@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import structlog
@@ -60,19 +60,24 @@ class Breakers:
         `force` is that of `Breaker.admit`. False where the call must not go out.
         """
         async with self._db.begin() as tx:
-            for client in await tx.clients.lock([client_id]):
-                return await self.take_permit(tx, client, seconds, force=force)
-        return False
+            clients = await tx.clients.lock([client_id])
+            return client_id in await self.take_permits(tx, clients, seconds, forced={client_id} if force else ())
 
-    async def take_permit(self, tx: Transaction, client: Client, seconds: float, *, force: bool) -> bool:
-        """`admit`, for a client that the caller's transaction has locked."""
-        admitted = client.breaker.admit(self._clock.now(), seconds, force=force)
-        if admitted is None:
-            return False
-        if admitted != client.breaker:
-            await tx.clients.put(replace(client, breaker=admitted))
-            await self.note(tx, client.breaker, admitted, client.id)
-        return True
+    async def take_permits(
+        self, tx: Transaction, clients: Sequence[Client], seconds: float, *, forced: Collection[str]
+    ) -> set[str]:
+        """`admit`, for clients that the caller's transaction has locked; gives the ids of those that are let through.
+
+        Those in `forced` are admitted by force.
+        """
+        now = self._clock.now()
+        asked = [(client, client.breaker.admit(now, seconds, force=client.id in forced)) for client in clients]
+        admitted = [(client, breaker) for client, breaker in asked if breaker is not None]
+        changed = [(client, breaker) for client, breaker in admitted if breaker != client.breaker]
+        await tx.clients.put(*(replace(client, breaker=breaker) for client, breaker in changed))
+        for client, breaker in changed:
+            await self.note(tx, client.breaker, breaker, client.id)
+        return {client.id for client, _ in admitted}
 
     async def fail(self, client_id: str, failure: Failure) -> None:
         """One call failed; `failure` says in which phase and why, and gets its instant here."""

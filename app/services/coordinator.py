@@ -137,8 +137,8 @@ class Coordinator:
         lease = claim.lease
         logged = structlog.contextvars.bound_contextvars(training=lease.training_id, fence=lease.fence)
         with logged, party(lease.training_id):
-            work = asyncio.create_task(self._drive(lease, taken_over=claim.previous_owner is not None))
             keeper = asyncio.create_task(self._keeper.keep(lease))
+            work = asyncio.create_task(self._drive(lease, keeper, taken_over=claim.previous_owner is not None))
             try:
                 await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -169,8 +169,12 @@ class Coordinator:
         if training.status == "cancelled" and last:
             await self._engine.call_off(last[0])
 
-    async def _drive(self, lease: Lease, *, taken_over: bool) -> None:
-        """Round after round, as long as the training wants one."""
+    async def _drive(self, lease: Lease, keeper: asyncio.Task[None], *, taken_over: bool) -> None:
+        """Drive round after round, as long as the training wants one.
+
+        A lease whose `keeper` has ended is lost, or runs out in a moment. It is not given back, so that whoever takes
+        the training next sees that its owner stood still.
+        """
         setbacks = Setbacks()
         try:
             if taken_over:
@@ -178,7 +182,8 @@ class Coordinator:
             while await self._go_on(lease, setbacks):
                 pass
         except asyncio.CancelledError:
-            await asyncio.shield(self._release(lease))
+            if not keeper.done():
+                await asyncio.shield(self._release(lease))
             raise
         await self._release(lease)
 

@@ -85,7 +85,8 @@ class Interruptions:
     async def taken_over(self, lease: Lease) -> None:
         """Record that a round's owner died or stood still, and give a round up that may be what kills its owners.
 
-        A wait for clients kills nobody, and may well outlast many servers. Raises `Fenced`.
+        A training whose round was taken over more than once within the same step is stalled until it moves on. A wait
+        for clients kills nobody, and may well outlast many servers. Raises `Fenced`.
         """
         async with self._ledger.owned(lease) as tx:
             value = await open_round(tx, lease.training_id)
@@ -93,8 +94,10 @@ class Interruptions:
                 return
             value = replace(value, takeovers=value.takeovers + 1)
             await tx.rounds.put(value)
-        if value.takeovers >= MAX_TAKEOVERS:
             why = f"{value.takeovers} servers in a row died or stood still while the round was {value.status}"
+            if value.takeovers > 1:
+                await self._progress.interrupted(tx, lease.training_id, why, foreseen=True)
+        if value.takeovers >= MAX_TAKEOVERS:
             await self._give_up(lease, value, why)
 
     def over(self, training_id: str) -> None:

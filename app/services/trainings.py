@@ -11,7 +11,7 @@ from typing import Literal
 
 from app.clock import Clock
 from app.domain.errors import StateForbids, UnknownStrategy
-from app.domain.rounds import Round
+from app.domain.rounds import ENDED, Round
 from app.domain.selection import strategies
 from app.domain.trainings import (
     Outcome,
@@ -108,36 +108,32 @@ class Trainings:
 
     async def pause(self, training_id: str) -> Training:
         """Stop where it stands; agents keep what they have. Raises `NotFound`, `StateForbids`."""
-        now = self._clock.now()
         async with self._db.begin() as tx:
             before = await tx.trainings.get(training_id, for_update=True)
-            training = replace(_moved(before, "pause"), paused_at=now, progress=None, updated_at=now)
-            await note_changes(tx, before, training, now)
-            await tx.trainings.put(training)
-            await tx.leases.revoke(training_id)
+            training = await self._pause(tx, before)
         self._paused(training_id)
         return training
 
-    async def cancel(self, training_id: str) -> Training:
-        """End it; its open round is ended with it, and its model stays. Raises `NotFound`, `StateForbids`."""
+    async def _pause(self, tx: Transaction, before: Training) -> Training:
+        """Pause a training whose row the transaction holds. Raises `StateForbids`."""
         now = self._clock.now()
-        async with self._db.begin() as tx:
-            before = await tx.trainings.get(training_id, for_update=True)
-            training = replace(
-                _moved(before, "cancel"),
-                stop_reason="cancelled",
-                stop_detail=achieved(before, completed=await tx.rounds.count_completed(training_id)),
-                stop_after=None,
-                paused_at=None,
-                progress=None,
-                updated_at=now,
-            )
-            await note_changes(tx, before, training, now)
-            await tx.trainings.put(training)
-            await tx.leases.revoke(training_id)
-            value = await open_round(tx, training_id)
-            if value is not None:
-                value = await self._ending.cancel(tx, value)
+        training = replace(_moved(before, "pause"), paused_at=now, progress=None, updated_at=now)
+        await note_changes(tx, before, training, now)
+        await tx.trainings.put(training)
+        await tx.leases.revoke(training.id)
+        return training
+
+    async def cancel(self, training_id: str) -> Training:
+        """End it; its open round is ended with it, and its model stays. Raises `NotFound`, `StateForbids`.
+
+        A round with many stragglers takes several transactions, between which the training is paused. So nothing drives
+        it meanwhile, and where this server dies in between, it can be cancelled again, or resumed.
+        """
+        cancelled = None
+        while cancelled is None:
+            async with self._db.begin() as tx:
+                cancelled = await self._cancel(tx, training_id)
+        before, training, value = cancelled
         if value is not None:
             self._ending.count(value)
             # A running training's owner calls its tasks off by itself, once it has stopped to ask for them: an agent
@@ -145,6 +141,35 @@ class Trainings:
             if before.status != "running":
                 await self._call_off(value)
         return training
+
+    async def _cancel(self, tx: Transaction, training_id: str) -> tuple[Training, Training, Round | None] | None:
+        """Cancel a training, with its open round; give it as it was, as it is, and the round.
+
+        Where the round needs more transactions, the training is only paused, and this gives None.
+        """
+        now = self._clock.now()
+        before = await tx.trainings.get(training_id, for_update=True)
+        training = replace(
+            _moved(before, "cancel"),
+            stop_reason="cancelled",
+            stop_detail=achieved(before, completed=await tx.rounds.count_completed(training_id)),
+            stop_after=None,
+            paused_at=None,
+            progress=None,
+            updated_at=now,
+        )
+        value = await tx.rounds.newest(training_id)
+        if value is not None and value.status in ENDED:
+            value = None
+        ended = None if value is None else await self._ending.cancel(tx, value)
+        if value is not None and ended is None:
+            if before.status == "running":
+                await self._pause(tx, before)
+            return None
+        await note_changes(tx, before, training, now)
+        await tx.trainings.put(training)
+        await tx.leases.revoke(training_id)
+        return before, training, ended
 
     async def run_round(self, training_id: str, request: IdempotentRequest | None = None) -> int:
         """Have exactly one round run, the open one if there is one; gives its number.

@@ -28,6 +28,7 @@ FREE_LABELS = 20  # that take as long to write as the rest of a row
 CHUNK = 500  # rows a reading statement: as many as a page
 MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLite as many or more
 
+_BREAKER_NOT_CLOSED = clients.c.breaker["state"].as_string() != "closed"
 _IDENTITY = TypeAdapter(Identity)
 _PROFILE = tuple(Profile.__slots__)
 _PLAIN = tuple(name for name in Client.__slots__ if name not in {"profile", "measured", "breaker", "identity"})
@@ -66,9 +67,10 @@ class ClientRepository:
 
     async def put(self, *changed: Client) -> None:
         """Write every column of clients that exist."""
-        if changed:
-            rows = [{"whose": row.pop("id"), **row} for row in map(_row, changed)]
-            await self._connection.execute(update(clients).where(clients.c.id == bindparam("whose")), rows)
+        statement = update(clients).where(clients.c.id == bindparam("whose"))
+        for some in _by_weight(map(_row, changed)):
+            await self._connection.execute(statement, [{"whose": row.pop("id"), **row} for row in some])
+            await asyncio.sleep(0)
 
     async def remove(self, client_id: str) -> None:
         """Raises `NotFound`."""
@@ -119,11 +121,23 @@ class ClientRepository:
 
     async def lock(self, ids: Collection[str]) -> list[Client]:
         """Those of `ids` that are registered, held until the transaction ends; by id, so that no two can deadlock."""
-        return await self._those(ids, MOST_PARAMETERS, select(clients).with_for_update())
+        return await self._those(ids, select(clients).with_for_update())
+
+    async def hold(self, ids: Collection[str]) -> int:
+        """Lock those of `ids` that are registered as `lock` does, and count them, without the time to read them."""
+        count = 0
+        for chunk in _chunks(ids, MOST_PARAMETERS):
+            query = select(clients.c.id).where(clients.c.id.in_(chunk)).order_by(clients.c.id).with_for_update()
+            count += len((await self._connection.execute(query)).all())
+        return count
+
+    async def lock_unsound(self, ids: Collection[str]) -> list[Client]:
+        """Lock those of `ids` whose breaker is open or half-open."""
+        return await self._those(ids, select(clients).where(_BREAKER_NOT_CLOSED).with_for_update())
 
     async def some(self, ids: Collection[str]) -> list[Client]:
         """Those of `ids` that are registered."""
-        return await self._those(ids, CHUNK, select(clients))
+        return await self._those(ids, select(clients))
 
     async def ids(self) -> list[str]:
         """Of every client, in their order."""
@@ -136,7 +150,7 @@ class ClientRepository:
 
     async def count_open_breakers(self) -> int:
         """Breakers that are open or half-open."""
-        query = select(func.count()).where(clients.c.breaker["state"].as_string() != "closed")
+        query = select(func.count()).where(_BREAKER_NOT_CLOSED)
         return int((await self._connection.execute(query)).scalar_one())
 
     async def count_selected(self, client_ids: Sequence[str]) -> None:
@@ -145,11 +159,12 @@ class ClientRepository:
         for chunk in _chunks(client_ids, MOST_PARAMETERS):
             await self._connection.execute(counted.where(clients.c.id.in_(chunk)))
 
-    async def _those(self, ids: Collection[str], at_once: int, query: Select[Any]) -> list[Client]:
+    async def _those(self, ids: Collection[str], query: Select[Any]) -> list[Client]:
         found: list[Client] = []
-        for chunk in _chunks(ids, at_once):
+        for chunk in _chunks(ids, CHUNK):
             rows = await self._connection.execute(query.where(clients.c.id.in_(chunk)).order_by(clients.c.id))
             found += map(_client, rows)
+            await asyncio.sleep(0)
         return found
 
     def _tagged(self, key: str, value: str) -> ColumnElement[bool]:

@@ -1,8 +1,10 @@
 """Rounds and their participations as rows."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select, update
@@ -14,6 +16,8 @@ from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round, RoundSta
 from app.domain.selection.types import Plan
 from app.domain.trainings import TrainingStatus
 from app.store.tables import participations, rounds, trainings
+
+WRITTEN = 500  # participations that are written at once: some 10 ms of the event loop
 
 _KEY = {"training_id", "number"}
 _PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations", "evaluations"})
@@ -56,12 +60,14 @@ class RoundRepository:
 
     async def add_participations(self, value: Round) -> None:
         """Add a round's participations; their order is their rank."""
-        rows = [
-            {"training_id": value.training_id, "round": value.number, "rank": rank, **asdict(participation)}
-            for rank, participation in enumerate(value.participations)
-        ]
-        if rows:
+        ranked = enumerate(value.participations)
+        while some := list(islice(ranked, WRITTEN)):
+            rows = [
+                {"training_id": value.training_id, "round": value.number, "rank": rank, **asdict(participation)}
+                for rank, participation in some
+            ]
             await self._connection.execute(insert(participations), rows)
+            await asyncio.sleep(0)
 
     async def settle(
         self, training_id: str, number: int, settled: Collection[Participation]
@@ -110,6 +116,26 @@ class RoundRepository:
             ended = update(rounds).where(_is(training_id, number))
             await self._connection.execute(ended.values(communication_bytes=total))
 
+    async def outstanding(self, training_id: str, number: int, *, limit: int) -> list[Participation]:
+        """At most `limit` participations of a round whose status is not final yet, by client."""
+        columns = participations.c
+        waited_for = _part_of(training_id, number) & columns.status.in_(OUTSTANDING)
+        query = select(participations).where(waited_for).order_by(columns.client_id).limit(limit)
+        return [_participation(row) for row in await self._connection.execute(query)]
+
+    async def count_received(self, training_id: str, number: int) -> int:
+        """Count the updates of a round that are received."""
+        received = _part_of(training_id, number) & (participations.c.status == "received")
+        query = select(func.count()).select_from(participations).where(received)
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def received_by_client(self, training_id: str, up_to: int) -> dict[str, int]:
+        """Count each client's received updates in the rounds of a training up to one; without those that have none."""
+        columns = participations.c
+        received = (columns.training_id == training_id) & (columns.round <= up_to) & (columns.status == "received")
+        query = select(columns.client_id, func.count()).where(received).group_by(columns.client_id)
+        return {row[0]: row[1] for row in await self._connection.execute(query)}
+
     async def hand_over(self, training_id: str, number: int) -> None:
         """Move every pending participation of a round to training: from here on its agent may know its task."""
         pending = _part_of(training_id, number) & (participations.c.status == "pending")
@@ -140,6 +166,12 @@ class RoundRepository:
         if before is not None:
             query = query.where(rounds.c.number < before)
         return await self._with_participations(training_id, (await self._connection.execute(query)).all())
+
+    async def newest(self, training_id: str) -> Round | None:
+        """The last round of a training, without its participations."""
+        query = select(rounds).where(rounds.c.training_id == training_id).order_by(rounds.c.number.desc()).limit(1)
+        row = (await self._connection.execute(query)).one_or_none()
+        return None if row is None else _round(row, ())
 
     async def previous(self, training_id: str, number: int) -> Round | None:
         """The last completed round before `number`."""
@@ -211,7 +243,7 @@ class RoundRepository:
         )
         grouped: dict[int, list[Participation]] = defaultdict(list)
         for row in await self._connection.execute(query):
-            grouped[row.round].append(Participation(**{name: getattr(row, name) for name in _PARTICIPATION}))
+            grouped[row.round].append(_participation(row))
         return [_round(row, tuple(grouped[row.number])) for row in rows]
 
 
@@ -228,6 +260,10 @@ def _row(value: Round) -> dict[str, Any]:
     row["plan"] = None if value.plan is None else {"topology": value.plan.topology, "parents": dict(value.plan.parents)}
     row["evaluations"] = [asdict(evaluation) for evaluation in value.evaluations]
     return row
+
+
+def _participation(row: Row[Any]) -> Participation:
+    return Participation(**{name: getattr(row, name) for name in _PARTICIPATION})
 
 
 def _round(row: Row[Any], parts: tuple[Participation, ...]) -> Round:

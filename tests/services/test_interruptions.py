@@ -23,6 +23,7 @@ from tests.clocks import LeapingClock
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, is_idle
 
+STALLED = "training.stalled"
 LONG = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}
 
 
@@ -137,6 +138,28 @@ async def test_a_round_that_costs_server_after_server_is_given_up(database_url: 
     assert set(trainer.fitted.values()) == {1}, "up to then, each owner asked for the same task"
 
 
+async def test_a_lease_that_runs_out_counts_as_a_takeover_and_is_seen(database_url: str, tmp_path: Path) -> None:
+    """Such an owner gave its lease back, so that a round that cost one lease after the other went on for ever."""
+    trainer = Adder(1.0)
+    trainer.open.clear()
+    short = LONG | {"lease_seconds": 1}
+    other = Database(database_url)
+    async with plane(tmp_path, database_url, {"a": trainer}, coordinator=short) as running:
+        training_id = await running.create(max_rounds=1)
+        await running.system.trainings.start(training_id)
+        for lost in range(3):  # a busy machine may lose more
+            await until(partial(_was_taken_over_often, running, training_id, lost))
+            async with other.begin() as tx:
+                await tx.trainings.get(training_id, for_update=True)
+                await until(lambda: is_idle(running))
+        assert await _is(running, training_id, "stalled")
+        trainer.open.set()
+        await until(partial(_has_ended, running, training_id))
+        reasons = [event.data["reason"] for event in await _events(running, training_id) if event.type == STALLED]
+    await other.dispose()
+    assert reasons[0] == "2 servers in a row died or stood still while the round was training"
+
+
 async def test_a_step_forward_forgets_the_owners_that_were_lost(sqlite_url: str, tmp_path: Path) -> None:
     trainer = Adder(1.0)
     trainer.open.clear()
@@ -185,6 +208,17 @@ async def test_a_database_that_cannot_be_written_shows_in_the_metrics(sqlite_url
             await until(lambda: _counts(gauge, 0))
     await other.dispose()
     assert "interrupted" in {entry["event"] for entry in logs}
+
+
+async def _has_ended(running: Plane, training_id: str) -> bool:
+    await running.drive()
+    return await has_status(running, training_id, "completed")
+
+
+async def _was_taken_over_often(running: Plane, training_id: str, times: int) -> bool:
+    await running.drive()
+    rounds = await running.system.trainings.rounds(training_id, limit=1, before=None)
+    return bool(rounds) and (rounds[0].status, rounds[0].takeovers >= times) == ("training", True)
 
 
 async def _was_taken_over(running: Plane, training_id: str, times: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from app.clock import Clock
-from app.domain.rounds import OUTSTANDING, Round, RoundEvent, convergence_speed, next_status
+from app.domain.rounds import Participation, Round, RoundEvent, convergence_speed, next_status
 from app.domain.text import listed
 from app.domain.trainings import Training
 from app.metrics import Metrics
@@ -20,6 +20,7 @@ from app.services.tasks import TaskRun
 from app.store.transaction import Transaction
 
 FAULTS = frozenset({"failed", "rejected"})
+SKIPPED_TOGETHER = 200  # stragglers a transaction: some 50 ms
 
 log = structlog.get_logger(__name__)
 
@@ -42,33 +43,35 @@ class RoundEnding:
         runs: Mapping[str, TaskRun] = MappingProxyType({}),
         *,
         at_fault: bool = True,
-    ) -> Round:
-        """Settle the participations that have not come to their end, and give the breakers' permits back.
+    ) -> Round | None:
+        """Settle participations that have not come to their end, and give the breakers' permits back.
+
+        One transaction settles `SKIPPED_TOGETHER` of them at most, so that none holds others up for long. Gives None
+        where more are left: the caller is to commit, and to go on in another transaction. Each is settled once, so
+        that a successor may go on as well. In the end it gives the round with its participations as they are stored.
 
         A client that the round waited for in vain counts as late. A client does not if the goal was met without it, if
         the clients are not `at_fault`, or if the server is why there is no update; that is the reason then.
         """
+        outstanding = await tx.rounds.outstanding(value.training_id, value.number, limit=SKIPPED_TOGETHER + 1)
+        if stragglers := outstanding[:SKIPPED_TOGETHER]:
+            now = self._clock.now()
+            ours = {part.client_id: runs.get(part.client_id, TaskRun()) for part in stragglers}
+            excuses = {client_id: run.excuse(now) if at_fault else None for client_id, run in ours.items()}
+            skipped = [
+                _skipped(part, ours[part.client_id], excuses[part.client_id] or reason, now) for part in stragglers
+            ]
+            written = await tx.rounds.settle(value.training_id, value.number, skipped)
+            received = await tx.rounds.count_received(value.training_id, value.number)
+            late = at_fault and received < (value.goal or 1)
+            await self._record.miss(tx, {client_id: late and excuses[client_id] is None for client_id in written})
+            for part in written.values():
+                await self.note(tx, value, "participation.skipped", client_id=part.client_id, reason=part.reason)
+            self._metrics.participations.labels("skipped").inc(len(written))
+        if len(outstanding) > SKIPPED_TOGETHER:
+            return None
         stored = await tx.rounds.get(value.training_id, value.number)
-        received = sum(part.status == "received" for part in stored.participations)
-        late = at_fault and received < (value.goal or 1)
-        parts = {part.client_id: part for part in stored.participations}
-        for part in [part for part in stored.participations if part.status in OUTSTANDING]:
-            run = runs.get(part.client_id, TaskRun())
-            excused = run.excuse(self._clock.now()) if at_fault else None
-            why = excused or reason
-            parts[part.client_id] = skipped = replace(
-                part,
-                status="skipped",
-                reason=why,
-                attempts=max(part.attempts, run.attempts),
-                bytes_sent=part.bytes_sent + run.bytes_sent,
-                finished_at=self._clock.now(),
-            )
-            await tx.rounds.settle(value.training_id, value.number, [skipped])
-            await self._record.miss(tx, part.client_id, late=late and excused is None)
-            await self.note(tx, value, "participation.skipped", client_id=part.client_id, reason=why)
-            self._metrics.participations.labels("skipped").inc()
-        return replace(value, participations=tuple(parts.values()))
+        return replace(value, participations=stored.participations)
 
     async def close(self, tx: Transaction, value: Round, event: RoundEvent) -> Round:
         """End the round with its result. `count` is to follow, once the transaction is committed."""
@@ -97,12 +100,17 @@ class RoundEnding:
         )  # fmt: skip
         return value
 
-    async def cancel(self, tx: Transaction, value: Round) -> Round:
-        """End the open round of a training that was cancelled; a model that it has committed stays."""
+    async def cancel(self, tx: Transaction, value: Round) -> Round | None:
+        """End the open round of a training that was cancelled; a model that it has committed stays.
+
+        Gives None where more transactions are needed, as `skip_outstanding` does.
+        """
         reason = "the training was cancelled"
-        value = await self.skip_outstanding(tx, value, reason, at_fault=False)
+        ended = await self.skip_outstanding(tx, value, reason, at_fault=False)
+        if ended is None:
+            return None
         event: RoundEvent = "measured" if value.status == "evaluating" else "abandoned"
-        return await self.close(tx, replace(value, failure_reason=reason), event)
+        return await self.close(tx, replace(ended, failure_reason=reason), event)
 
     def count(self, value: Round) -> None:
         """Show a round that has ended in the metrics and in the log, and tell those who wait for it."""
@@ -125,6 +133,18 @@ class RoundEnding:
         await tx.events.append(
             event, self._clock.now(), training_id=value.training_id, round_number=value.number, **data
         )
+
+
+def _skipped(part: Participation, run: TaskRun, reason: str, now: float) -> Participation:
+    """A participation that is not waited for any longer, with what its task has cost so far."""
+    return replace(
+        part,
+        status="skipped",
+        reason=reason,
+        attempts=max(part.attempts, run.attempts),
+        bytes_sent=part.bytes_sent + run.bytes_sent,
+        finished_at=now,
+    )
 
 
 async def note_changes(tx: Transaction, before: Training, after: Training, now: float) -> None:

@@ -23,8 +23,12 @@ async def gather(
     A job gives the instant at which its answer became usable, or None where it gave none. An error in a job (a lost
     lease, say) ends everything. The other arguments are those of `judge`; `arrivals` holds earlier answers.
     """
-    started = [asyncio.create_task(job) for job in jobs]
-    waiting = set(started)
+    # Tasks come here as they end. `asyncio.wait` would look at every task again for each one that ends.
+    over: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
+    waiting = {asyncio.create_task(job) for job in jobs}
+    everything: list[asyncio.Task[Any]] = list(waiting)
+    for task in everything:
+        task.add_done_callback(over.put_nowait)
     came = list(arrivals)
     timer: asyncio.Task[None] | None = None
     try:
@@ -42,12 +46,22 @@ async def gather(
             if verdict.action != "wait":
                 return verdict.action == "proceed"
             timer = asyncio.create_task(clock.sleep(verdict.until - now))
-            done, _ = await asyncio.wait({*waiting, timer}, return_when=asyncio.FIRST_COMPLETED)
+            timer.add_done_callback(lambda rung: None if rung.cancelled() else over.put_nowait(rung))
+            ended = await _some(over)
             timer.cancel()
-            waiting -= done
-            came += [arrival for task in done - {timer} if (arrival := task.result()) is not None]
+            came += [arrival for task in ended if task in waiting and (arrival := task.result()) is not None]
+            waiting.difference_update(ended)
     finally:
-        everything = [*started, *([] if timer is None else [timer])]
+        if timer is not None:
+            everything.append(timer)
         for task in everything:
             task.cancel()
         await asyncio.gather(*everything, return_exceptions=True)  # which looks at every error, too
+
+
+async def _some(over: "asyncio.Queue[asyncio.Task[Any]]") -> list["asyncio.Task[Any]"]:
+    """Wait for a task that is over, and give it with all those that are over by now."""
+    ended = [await over.get()]
+    while not over.empty():
+        ended.append(over.get_nowait())
+    return ended

@@ -22,6 +22,7 @@ from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
 from app.services.planning import Fleet
 from app.services.rounds.ending import RoundEnding
+from app.services.rounds.phase import LATE
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.settling import Settling
@@ -105,9 +106,9 @@ class RoundLedger:
         document = await in_thread("administration", packed, selection)
         async with self.owned(lease) as tx:
             training = await tx.trainings.get(value.training_id)
-            present = await tx.clients.lock(selection.client_ids)
+            present = await tx.clients.hold(selection.client_ids)
             busy = await tx.rounds.busy_clients(except_training=training.id)
-            if len(present) < len(selection.selected) or busy & set(selection.client_ids):
+            if present < len(selection.selected) or busy & set(selection.client_ids):
                 raise PlanOvertaken
             value = replace(
                 value,
@@ -129,9 +130,7 @@ class RoundLedger:
             await self._progress.keep(tx, training, self._progress.moving(training))
             await tx.rounds.add_participations(value)
             await tx.selections.add(value.training_id, value.number, document)
-            await tx.clients.count_selected(value.selected_clients)
-            for client in await tx.clients.lock(selection.client_ids):
-                await self._record.take_permit(tx, client, value.deadline_at, forced=client.id in fleet.forced)
+            await self._record.selected(tx, value.selected_clients, value.deadline_at, forced=fleet.forced)
             await self._ending.note(
                 tx, value, "round.planned", clients=list(value.selected_clients), cost=selection.total_cost
             )
@@ -163,20 +162,18 @@ class RoundLedger:
 
     async def frozen(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:
         """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
-        async with self.owned(lease) as tx:
-            value = await self._ending.skip_outstanding(
-                tx, value, "it did not finish in time: the round continued without it", runs
-            )
-            value = replace(value, status=next_status(value.status, "frozen"), step_failures=0, takeovers=0)
-            await tx.rounds.put(value)
-            await self._progress.moved(tx, value.training_id)
-        return value
+        async with self._without_stragglers(lease, value, "frozen", LATE, runs) as (tx, skipped):
+            frozen = replace(skipped, status=next_status(skipped.status, "frozen"), step_failures=0, takeovers=0)
+            await tx.rounds.put(frozen)
+            await self._progress.moved(tx, frozen.training_id)
+        return frozen
 
     async def rejected(self, lease: Lease, value: Round, reasons: Mapping[str, str]) -> Round:
         """Turn received updates into rejected ones, each client with its reason, before they are aggregated."""
         async with self.owned(lease) as tx:
-            for client_id in await tx.rounds.reject(value.training_id, value.number, reasons):
-                await self._record.take_back(tx, value, client_id, reasons[client_id])
+            rejected = await tx.rounds.reject(value.training_id, value.number, reasons)
+            await self._record.take_back(tx, value, {client_id: reasons[client_id] for client_id in rejected})
+            for client_id in rejected:
                 await self._ending.note(
                     tx, value, "participation.rejected", client_id=client_id, reason=reasons[client_id]
                 )
@@ -218,13 +215,15 @@ class RoundLedger:
         `at_fault` says whether clients that have not answered count as late; `selection` is a document of `packed`, for
         a round that came to no plan; `outage` says whether the quorum is missing because agents cannot be reached.
         """
-        async with self.owned(lease) as tx:
+        skipping = self._without_stragglers(
+            lease, value, "abandoned", "the round was abandoned", runs, at_fault=at_fault
+        )
+        async with skipping as (tx, skipped):
             if selection is not None:
                 await tx.selections.add(value.training_id, value.number, selection)
-            value = await self._ending.skip_outstanding(tx, value, "the round was abandoned", runs, at_fault=at_fault)
-            value = await self._close(tx, replace(value, failure_reason=reason), "abandoned", outage=outage)
-        self._ending.count(value)
-        return value
+            ended = await self._close(tx, replace(skipped, failure_reason=reason), "abandoned", outage=outage)
+        self._ending.count(ended)
+        return ended
 
     async def measured(
         self,
@@ -246,6 +245,30 @@ class RoundLedger:
             value = await self._close(tx, replace(value, evaluations=tuple(evaluations)), "measured")
         self._ending.count(value)
         return value
+
+    @asynccontextmanager
+    async def _without_stragglers(
+        self,
+        lease: Lease,
+        value: Round,
+        event: RoundEvent,
+        reason: str,
+        runs: Mapping[str, TaskRun],
+        *,
+        at_fault: bool = True,
+    ) -> AsyncIterator[tuple[Transaction, Round]]:
+        """The owner's transaction for `event`, with the round as it is without stragglers.
+
+        Where there are many, others have committed most of them before. The round keeps its status until this one, so
+        whoever takes over in between goes on from there.
+        """
+        while True:
+            async with self.owned(lease) as tx:
+                next_status(value.status, event)  # an event that is not legal leaves everything as it was
+                skipped = await self._ending.skip_outstanding(tx, value, reason, runs, at_fault=at_fault)
+                if skipped is not None:
+                    yield tx, skipped
+                    return
 
     async def _close(self, tx: Transaction, value: Round, event: RoundEvent, *, outage: bool = False) -> Round:
         """End the round, and store its training as it is after it."""

@@ -1,6 +1,6 @@
 """A client's track record: what rounds teach of it, and the permits that its breaker gives for them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from app.clock import Clock
@@ -50,31 +50,39 @@ class TrackRecord:
         known = await tx.clients.lock(without_data)
         await tx.clients.put(*(client.without_held_out_data(now) for client in known))
 
-    async def take_permit(self, tx: Transaction, client: Client, until: float, *, forced: bool) -> None:
-        """Count a locked client's task as its breaker's probe, where it has one to give; `until` in unix seconds."""
-        await self._breakers.take_permit(tx, client, until - self._clock.now(), force=forced)
+    async def selected(
+        self, tx: Transaction, client_ids: Sequence[str], until: float, *, forced: Collection[str]
+    ) -> None:
+        """Count one round more for clients, and their tasks as probes of breakers that are not closed.
 
-    async def miss(self, tx: Transaction, client_id: str, *, late: bool) -> None:
-        """After a task that was called off: the breaker's permit is free again, and a late client was not reliable."""
-        for client in await tx.clients.lock([client_id]):
-            seen = client.observed(reliability=0.0 if late else None)
-            await tx.clients.put(replace(seen, breaker=client.breaker.release()))
+        A probe ends at `until`, in unix seconds; breakers of those in `forced` give theirs before their time.
+        """
+        await tx.clients.count_selected(client_ids)
+        unsound = await tx.clients.lock_unsound(client_ids)
+        await self._breakers.take_permits(tx, unsound, until - self._clock.now(), forced=forced)
 
-    async def take_back(self, tx: Transaction, value: Round, client_id: str, reason: str) -> None:
-        """Undo what a client was credited with for an update that turned out to be of no use, and count a failure."""
-        failure = Failure(phase="fit", training_id=value.training_id, round=value.number, reason=reason)
-        for client in await tx.clients.lock([client_id]):
-            failed = self._breakers.failed(client.withdrawn().observed(reliability=0.0), failure)
-            await tx.clients.put(failed)
-            await self._breakers.note(tx, client.breaker, failed.breaker, client_id)
+    async def miss(self, tx: Transaction, late: Mapping[str, bool]) -> None:
+        """Record tasks that were called off, by client: breakers get permits back, `late` clients are unreliable."""
+        before = await tx.clients.lock(late.keys())
+        after = [_missed(client, late=late[client.id]) for client in before]
+        await tx.clients.put(*(seen for client, seen in zip(before, after, strict=True) if seen != client))
+
+    async def take_back(self, tx: Transaction, value: Round, reasons: Mapping[str, str]) -> None:
+        """Undo what clients were credited with for updates that turned out to be of no use, and count failures."""
+        before = await tx.clients.lock(reasons.keys())
+        after = [self._taken_back(client, value, reasons[client.id]) for client in before]
+        await tx.clients.put(*after)
+        for client, failed in zip(before, after, strict=True):
+            await self._breakers.note(tx, client.breaker, failed.breaker, client.id)
 
     async def fairness(self, tx: Transaction, value: Round) -> float:
         """Jain's index over the registered clients of how often each one's update was used, this round included."""
-        counts = dict.fromkeys(await tx.clients.ids(), 0)
-        for past in await tx.rounds.selections(value.training_id, value.number + 1):
-            for client_id in past.received & counts.keys():
-                counts[client_id] += 1
-        return jain_index(list(counts.values()))
+        counts = await tx.rounds.received_by_client(value.training_id, value.number)
+        return jain_index([counts.get(client_id, 0) for client_id in await tx.clients.ids()])
+
+    def _taken_back(self, client: Client, value: Round, reason: str) -> Client:
+        failure = Failure(phase="fit", training_id=value.training_id, round=value.number, reason=reason)
+        return self._breakers.failed(client.withdrawn().observed(reliability=0.0), failure)
 
     def _learned(self, client: Client, part: Participation, run: TaskRun) -> Client:
         came = part.status == "received"
@@ -90,3 +98,8 @@ class TrackRecord:
             status="healthy" if came else client.status,
         )
         return self._breakers.succeeded(seen, slow=run.slow) if came else seen
+
+
+def _missed(client: Client, *, late: bool) -> Client:
+    """The client after a task of it was called off."""
+    return replace(client.observed(reliability=0.0 if late else None), breaker=client.breaker.release())

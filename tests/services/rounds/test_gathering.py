@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,3 +30,46 @@ async def test_of_several_errors_one_is_raised_and_none_is_left_behind() -> None
     gc.collect()
     await asyncio.sleep(0)
     assert left_behind == []
+
+
+class Watched(asyncio.Task[Any]):
+    """A task that counts how often it is asked to tell that it is over, with all others of its kind."""
+
+    asked = 0
+
+    def add_done_callback(self, callback: Callable[..., object], /, **given: Any) -> None:
+        Watched.asked += 1
+        super().add_done_callback(callback, **given)
+
+
+async def test_an_answer_costs_the_same_however_many_are_still_to_come() -> None:
+    """Each answer had every other task looked at again: 4 000 of them took 5 s."""
+    jobs = 200
+    gates = [asyncio.Event() for _ in range(jobs)]
+
+    async def job(gate: asyncio.Event) -> float:
+        await gate.wait()
+        return 1.0
+
+    async def open_one_by_one() -> None:
+        for gate in gates:
+            gate.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    def made(loop: asyncio.AbstractEventLoop, work: Any) -> asyncio.Task[Any]:
+        return Watched(work, loop=loop)
+
+    loop = asyncio.get_running_loop()
+    opening = asyncio.create_task(open_one_by_one())
+    Watched.asked = 0
+    loop.set_task_factory(made)
+    try:
+        enough = await gather(
+            map(job, gates), clock=SystemClock(), goal=jobs, quorum=jobs, deadline=1e12, grace_seconds=0.0
+        )
+    finally:
+        loop.set_task_factory(None)
+    await opening
+    assert enough
+    assert Watched.asked <= 5 * jobs
