@@ -29,26 +29,38 @@ SWEEP_SECONDS = 10.0
 PATIENCE_SECONDS = 300.0
 FEW_BLOCKS = 250_000
 """Pieces of memory, beyond those at the start, that can be looked at in some 20 ms."""
+MANY_BLOCKS = 2_000_000
+"""Pieces of memory more than after the last collection: if they are garbage, they are some 200 MB."""
 
 
-def tune() -> None:
-    """Call once, when the server is about to start."""
+def tune() -> threading.Thread:
+    """Call once, when the server is about to start; gives the thread that loads what is needed later."""
     sys.setswitchinterval(SWITCH_SECONDS)
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, NEVER)
     _allow_files()
-    threading.Thread(target=_prepare, name="prepare", daemon=True).start()
+    preparing = threading.Thread(target=_prepare, name="prepare", daemon=True)
+    preparing.start()
+    return preparing
 
 
-async def sweep() -> None:
-    """Collect all garbage again and again, when there is little else in memory; after a few minutes in any case."""
-    at_start, swept_at = sys.getallocatedblocks(), time.monotonic()
+async def sweep(preparing: threading.Thread) -> None:
+    """Collect all garbage again and again, when there is little else in memory.
+
+    It is collected in any case after a few minutes, and where memory has grown by much since the last time. `preparing`
+    is what `tune` gave: what it loads is not looked at, and does not count as being in memory.
+    """
+    while preparing.is_alive():  # noqa: ASYNC110  (a thread tells no event loop of its end)
+        await asyncio.sleep(SWEEP_SECONDS)
+    at_start = left = sys.getallocatedblocks()
+    swept_at = time.monotonic()
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        few = sys.getallocatedblocks() - at_start < FEW_BLOCKS
-        if few or time.monotonic() - swept_at > PATIENCE_SECONDS:
+        blocks = sys.getallocatedblocks()
+        due = time.monotonic() - swept_at > PATIENCE_SECONDS or blocks - left > MANY_BLOCKS
+        if due or blocks - at_start < FEW_BLOCKS:
             gc.collect()
-            swept_at = time.monotonic()
+            left, swept_at = sys.getallocatedblocks(), time.monotonic()
 
 
 def _allow_files() -> None:

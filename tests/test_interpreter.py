@@ -36,8 +36,9 @@ async def swept():
 
 async def main():
     interpreter.SWEEP_SECONDS = 0.0
-    interpreter.tune()
-    sweeping = asyncio.create_task(interpreter.sweep())
+    preparing = interpreter.tune()
+    preparing.join()
+    sweeping = asyncio.create_task(interpreter.sweep(preparing))
     await asyncio.sleep(0)
     global left
     ring = Ring()
@@ -48,6 +49,11 @@ async def main():
     many = [[] for _ in range(400_000)]
     print(*await swept())
     del many
+    print(*await swept())
+    full.clear()
+    interpreter.FEW_BLOCKS, interpreter.MANY_BLOCKS = 0, 300_000
+    print(*await swept())
+    many = [[] for _ in range(400_000)]
     print(*await swept())
 
 full = []
@@ -71,4 +77,4 @@ def test_what_only_draws_is_not_loaded_and_can_be_all_the_same() -> None:
 
 
 def test_all_garbage_is_collected_when_there_is_little_to_look_at_and_not_while_there_is_much() -> None:
-    assert run(GARBAGE) == ["False", "False", "True", "True"]
+    assert run(GARBAGE) == ["False", "False", "True", "True", "False", "True", "True", "True"]

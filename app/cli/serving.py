@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 
 import structlog
 import typer
@@ -43,8 +44,7 @@ def prepared(settings: Settings) -> "ControlPlane":
         server_header=False,
         timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
     )
-    interpreter.tune()
-    return ControlPlane(config, app.state.system, bounds, sockets)
+    return ControlPlane(config, app.state.system, bounds, sockets, preparing=interpreter.tune())
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:
@@ -58,8 +58,17 @@ def _listening(host: str, port: int) -> list[socket.socket]:
 class ControlPlane(Server):
     """Serves until it is told to stop. Gives its trainings away at once then, before it waits for open connections."""
 
-    def __init__(self, config: uvicorn.Config, system: System, bounds: Bounds, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        system: System,
+        bounds: Bounds,
+        sockets: list[socket.socket],
+        *,
+        preparing: threading.Thread,
+    ) -> None:
         super().__init__(config, bounds)
+        self._preparing = preparing
         self._sockets = sockets
         self._system = system
 
@@ -69,7 +78,7 @@ class ControlPlane(Server):
             log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        sweeping = asyncio.create_task(interpreter.sweep())
+        sweeping = asyncio.create_task(interpreter.sweep(self._preparing))
         try:
             await super().serve(self._sockets if sockets is None else sockets)
         finally:
