@@ -3,7 +3,7 @@
 A *party* is a training, or the API. The one that a task works for is in its context: `party` sets it once, and every
 task that is started inside counts for the same one.
 
-A place cannot be taken away from whoever holds it, and some hold theirs for long. So the rule looks ahead: a party may
+A place cannot be taken away from its holder, and some hold theirs for long. So the rule looks ahead: a party may
 take a further place while it holds fewer than `SHARE` times the places that are free (Choudhury, Hahne, "Dynamic queue
 length thresholds in a shared-memory packet switch", 1998). A party that is alone gets 8 of 9 places, n greedy parties
 get equal shares, and a few places stay free, so that a newcomer gets some at once. Where a place comes free, the party

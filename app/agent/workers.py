@@ -34,7 +34,7 @@ class Workers(Executor):
             wanted = future.set_running_or_notify_cancel()
             try:
                 result = fn(*args, **kwargs) if wanted else None
-            except BaseException as error:  # noqa: BLE001  (the future carries it to whoever waits)
+            except BaseException as error:  # noqa: BLE001  (the future carries it to the waiting task)
                 self._idle.release()
                 future.set_exception(error)
             else:

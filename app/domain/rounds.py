@@ -3,7 +3,7 @@
     selecting -> training -> aggregating -> evaluating -> completed
     selecting, training, aggregating -> abandoned
 
-Each arrow is one database transaction, so that whoever comes after a crash finds the round at a named status and goes
+Each arrow is one database transaction, so that the next owner after a crash finds the round at a named status and goes
 on from there:
 
 - selecting: nothing was sent. Planning again with the stored seed gives the same plan.

@@ -167,7 +167,7 @@ class Dispatcher:
         forgotten = busy = 0
         polled = known
         while True:
-            if reply.answer != "unknown":  # so it was handed over, by whoever owned the training then
+            if reply.answer != "unknown":  # so it was handed over, by the owner of that time
                 run.attempts = attempt
             match reply.answer:
                 case "result" if reply.file is not None:

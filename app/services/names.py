@@ -141,7 +141,7 @@ def _block(host: str, loop: asyncio.AbstractEventLoop, found: asyncio.Future[tup
             (info[0], info[1], info[2], "", tuple(info[4]))
             for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         )
-    except Exception as error:  # noqa: BLE001  (it belongs to whoever asked)
+    except Exception as error:  # noqa: BLE001  (it belongs to the caller)
         outcome = error
     with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
         loop.call_soon_threadsafe(_deliver, found, outcome)

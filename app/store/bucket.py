@@ -1,6 +1,6 @@
 """Parameters as objects of an S3-compatible bucket, behind a directory of the files that this machine has read or made.
 
-An object's name is the SHA-256 of its bytes, so whoever fetches one can tell whether it is what was stored, and storing
+An object's name is the SHA-256 of its bytes, so a reader can tell whether it is what was stored, and storing
 the same parameters twice is harmless. Credentials are those that obstore finds in the environment (``AWS_…``). What the
 store answers may repeat them in part, so errors carry only its status and its code.
 """
@@ -39,7 +39,7 @@ class BucketStore:
     """Files of a bucket, each also in `cache` once it was needed here. Everything blocks: call it from a thread.
 
     Without an answer within `patience` seconds, or with another than it should be, calls raise
-    `ObjectStoreUnavailable`; where the cache's disk takes nothing in, `StoreUnavailable`.
+    `ObjectStoreUnavailable`; where the cache's disk cannot be written, `StoreUnavailable`.
     """
 
     def __init__(self, bucket: Bucket, cache: ModelStore, *, patience: float = PATIENCE) -> None:

@@ -1,8 +1,8 @@
 """Types of columns that hold the same on both databases.
 
 SQLite stores what Postgres refuses (a NUL in a text, NaN in JSON) or something else in its place (NULL for NaN). Here
-both refuse it, with an error of which `refuses` says that no repeat can mend it. Text that only people read is made
-fit to be stored instead.
+both refuse it, with an error of which `refuses` says that another try would fail too. Text that only people read is
+made fit to be stored instead.
 """
 
 import json

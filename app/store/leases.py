@@ -91,7 +91,7 @@ class LeaseRepository:
         return {lease for lease in leases if fences.get(lease.training_id) == lease.fence}
 
     async def revoke(self, training_id: str) -> None:
-        """Fence whoever owns the training: what it has under way must not be written any more."""
+        """Fence the owner of the training: what it has under way must not be written any more."""
         values = {"owner": None, "lease_until": 0.0, "fence": trainings.c.fence + 1}
         await self._connection.execute(update(trainings).where(trainings.c.id == training_id).values(values))
 

@@ -66,7 +66,7 @@ class ModelFiles(Protocol):
         """The bytes of a file, mapped and read-only. Raises `NotFound`, `StoreUnavailable`."""
 
     def remove(self, sha256: str) -> None:
-        """Remove a file, if it is there; whoever has mapped or opened it keeps it. See `app.store.removals`.
+        """Remove a file, if it is there; a process that has mapped or opened it keeps it. See `app.store.removals`.
 
         Raises `StoreUnavailable`.
         """
@@ -144,7 +144,7 @@ class ModelStore:
         return [path.name for path in self._directory.glob("*") if SHA256.fullmatch(path.name)]
 
     def remove(self, sha256: str) -> None:
-        """Remove a file, if it is there; whoever has mapped or opened it keeps it."""
+        """Remove a file, if it is there; a process that has mapped or opened it keeps it."""
         if SHA256.fullmatch(sha256):
             with _disk():
                 (self._directory / sha256).unlink(missing_ok=True)

@@ -107,7 +107,7 @@ class _Reader:
         self._at = 0
 
     def names(self) -> Iterable[str]:
-        """Give the keys of an object one by one; whoever asks has to read each one's value before the next."""
+        """Give the keys of an object one by one; the caller has to read each one's value before the next."""
         self._expect(b"{", "is not a JSON object")
         if self._skip(b"}"):
             return

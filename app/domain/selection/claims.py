@@ -4,7 +4,7 @@ What a client says of its data, its processor and its link is its word. A word t
 with 10^12 samples and a link without any delay a client would be in every round, and since labels are weighed by
 samples, its labels would be the global ones. So a claim that is better than `BELIEVED` times the median of the
 candidates counts as the median. And since a client that looks like the median may still be what a strategy likes best
-in each round, one whose claims are not believed takes part when a turn is owed to it, by its participation debt, and
+in each round, one whose claims are not believed takes part when its participation debt says that it is due, and
 not before.
 
 Nothing changes where all claims are within that factor, or where there are fewer than `ENOUGH` candidates. Where no set

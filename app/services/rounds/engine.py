@@ -48,7 +48,7 @@ from app.wire.tasks import TaskKind
 
 
 class RoundEngine:
-    """Drives rounds for whoever holds the lease."""
+    """Drives rounds for the owner of the lease."""
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ class RoundLedger:
 
     @asynccontextmanager
     async def owned(self, lease: Lease) -> AsyncIterator[Transaction]:
-        """A write transaction of whoever owns the training. Raises `Fenced`."""
+        """Open a write transaction of the training's owner. Raises `Fenced`."""
         # In a queue here, not at the training's row: a hundred participations that settle would wait there with a
         # connection each, and leave none for anybody else.
         queue = self._queues.setdefault(lease.training_id, asyncio.Lock())
@@ -260,7 +260,7 @@ class RoundLedger:
         """The owner's transaction for `event`, with the round as it is without stragglers.
 
         Where there are many, others have committed most of them before. The round keeps its status until this one, so
-        whoever takes over in between goes on from there.
+        an owner that takes over in between goes on from there.
         """
         while True:
             async with self.owned(lease) as tx:

@@ -1,4 +1,4 @@
-"""The open round of a training and the begin of its next one, for whoever holds the training's row."""
+"""The open round of a training and the begin of its next one, for a caller that holds the training's row."""
 
 from dataclasses import replace
 
