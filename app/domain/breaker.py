@@ -8,8 +8,8 @@ A probe has a deadline, so that a prober that dies cannot hold the breaker half-
 next caller gets the permit. A probe that is called off gives its permit back. Isolated by hand, a breaker stays open
 until it is reset by hand.
 
-Its last failures are kept with it, each with its phase and its reason, so that an operator who finds a client shut out can
-see why. They stay when it closes after a success, and are forgotten when it is reset by hand.
+Its last failures are kept with it, each with its phase and its reason, so that an operator who finds a client shut out
+can see why. They stay when it closes after a success, and are forgotten when it is reset by hand.
 
 An opening or a probe that began in the future, by a clock that was set back since, does not count.
 

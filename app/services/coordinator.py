@@ -172,8 +172,8 @@ class Coordinator:
     async def _drive(self, lease: Lease, keeper: asyncio.Task[None], *, taken_over: bool) -> None:
         """Drive round after round, as long as the training wants one.
 
-        A lease whose `keeper` has ended is lost, or runs out in a moment. It is not given back, so that the next owner of
-        the training sees that its owner stood still.
+        A lease whose `keeper` has ended is lost, or runs out in a moment. It is not given back, so that the next owner
+        of the training sees that its owner stood still.
         """
         setbacks = Setbacks()
         try:

@@ -15,8 +15,8 @@ is to be minimised, where
 
 Every term is about 1 for a random set (Debt about 0), so the weights compare like with like. The fractions are what
 trained best with equal weights (`benchmarks/selection`, 12 seeds that no published figure comes from): a client that is
-fast and near is so in every round, and would be chosen again and again. All terms but a relay tree's cost are functions of
-sums and a maximum over S, held in `Sums`: that makes a set and each of its N extensions cheap to evaluate at once.
+fast and near is so in every round, and would be chosen again and again. All terms but a relay tree's cost are functions
+of sums and a maximum over S, held in `Sums`: that makes a set and each of its N extensions cheap to evaluate at once.
 """
 
 from collections.abc import Sequence
