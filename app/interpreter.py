@@ -7,7 +7,11 @@ import sys
 import threading
 import time
 
+import structlog
+
 from app.domain import centrality
+
+log = structlog.get_logger(__name__)
 
 SWITCH_SECONDS = 0.001
 """After how long a thread that has work to do gets the interpreter from one that is busy.
@@ -82,6 +86,8 @@ def _prepare() -> None:
         sys.modules[name] = None  # type: ignore[assignment]  # which is how Python refuses an import
     try:
         centrality.prepare()
+    except (ImportError, OSError) as error:  # it is loaded when it is needed, or that says why not
+        log.warning("what a selection needs could not be loaded ahead", reason=f"{type(error).__name__}: {error}")
     finally:
         for name in kept_out:
             del sys.modules[name]
