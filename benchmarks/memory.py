@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import httpx
 import numpy as np
 
+from app.demo.errors import DemoFailed
 from app.demo.leash import Child
 from app.demo.plane import ENDED, Plane
 from app.demo.stage import HOST, ONE_THREAD, free_port
@@ -39,12 +40,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--database", choices=["sqlite", "postgres", "all"], default="sqlite")
     options = parser.parse_args(arguments)
     limit = options.limit * MEBIBYTE
-    with databases(options.database) as servers:
-        peaks = [
-            _peak(name, server_url, Work(rule, options.clients, options.megabytes), limit)
-            for name, server_url in servers.items()
-            for rule in options.aggregation
-        ]
+    try:
+        with databases(options.database) as servers:
+            peaks = [
+                _peak(name, server_url, Work(rule, options.clients, options.megabytes), limit)
+                for name, server_url in servers.items()
+                for rule in options.aggregation
+            ]
+    except DemoFailed as error:  # the kernel kills a process that does not keep to its limit
+        print(f"memory: with a limit of {limit / MEGABYTE:.0f} MB {error}")
+        return 1
     met = max(peaks) * MEGABYTE < limit
     print(
         f"memory: at most {max(peaks):.0f} MB resident in a round of {options.clients} x {options.megabytes:g} MB "
