@@ -196,6 +196,6 @@ async def test_an_agent_that_does_not_take_its_task_in_is_cut_off(spool: ModelSt
 
 async def test_200_agents_that_drip_hold_no_place_for_long(spool: ModelStore) -> None:
     with answering(OK + b"Content-Length: 1000\r\n\r\n", b"x", drip=0.05) as villain:
-        async with calling(**SLOW) as agents, asyncio.timeout(60):
+        async with calling(**SLOW | {"connect_seconds": 30.0}) as agents, asyncio.timeout(60):
             reasons = await asyncio.gather(*(failure(poll(agents, spool, villain.profile)) for _ in range(200)))
     assert set(reasons) == {"did not answer in time"}

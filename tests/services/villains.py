@@ -35,7 +35,7 @@ def answering(start: bytes, again: bytes = b"", *, drip: float | None = None, re
 
     It waits `drip` seconds before each `again`. Without `reads` it takes nothing in and says nothing.
     """
-    listener = socket.create_server((HERE, 0))
+    listener = socket.create_server((HERE, 0), backlog=512)
     villain = Villain(listener.getsockname()[1])
     over = threading.Event()
 
