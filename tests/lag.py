@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ class Lag:
 @asynccontextmanager
 async def watched() -> AsyncIterator[Lag]:
     lag = Lag()
+    gc.disable()  # a process full of tests takes long to look at, which is no fault of what is measured
     watching = asyncio.create_task(lag.watch())
     await asyncio.sleep(0.005)
     lag.longest = 0.0
@@ -34,6 +36,7 @@ async def watched() -> AsyncIterator[Lag]:
         yield lag
         await asyncio.sleep(0.005)  # the last turn counts as well
     finally:
+        gc.enable()
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import threading
 import time
@@ -95,6 +96,7 @@ class Watch:
 @asynccontextmanager
 async def watching() -> AsyncIterator[Watch]:
     watch = Watch()
+    gc.disable()  # a process full of tests takes long to look at, which is no fault of what is measured
 
     async def look() -> None:
         while True:
@@ -106,5 +108,6 @@ async def watching() -> AsyncIterator[Watch]:
     try:
         yield watch
     finally:
+        gc.enable()
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
