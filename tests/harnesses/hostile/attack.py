@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.beats import holds
 from tests.e2e.servers import Server, call
 from tests.harnesses.databases import new_database
 from tests.harnesses.hostile.fleets import (
@@ -31,7 +32,6 @@ from tests.harnesses.hostile.fleets import (
     register,
     train,
 )
-from tests.harnesses.hostile.watched import holds
 from tests.harnesses.strategies import offer
 
 LOOK_SECONDS = 0.25
@@ -99,7 +99,7 @@ class _Watched(Server):
 
     @property
     def command(self) -> list[str]:
-        return ["-c", "from tests.harnesses.hostile.watched import main; main()", str(self.holds), str(self.port)]
+        return ["-c", "from benchmarks.beats import main; main()", str(self.holds), str(self.port)]
 
 
 async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
@@ -153,7 +153,7 @@ async def _run(run: Run, server: _Watched, api: httpx.AsyncClient, outcome: Outc
     finally:
         watching.cancel()
         await asyncio.wait([watching])
-    outcome.holds = holds(server.holds, *outcome.attacked)
+    outcome.holds = [hold.seconds for hold in holds(server.holds, *outcome.attacked)]
 
 
 async def _look(server: Server, outcome: Outcome) -> None:
