@@ -19,6 +19,7 @@ from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from app.main import build, running
 from app.services.system import System
 from app.settings import Settings
+from app.store.database import is_outage
 from app.wire.codec import decode
 
 PATIENCE = 60.0  # seconds until a condition that should come true is given up: machines may be busy
@@ -120,10 +121,19 @@ class Plane:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Return once `condition` holds; fail if it does not come true."""
+    """Return once `condition` holds; fail if it does not come true. A database that is not there is asked again."""
     async with asyncio.timeout(PATIENCE):
-        while not await condition():  # noqa: ASYNC110  (the condition is in a database, which rings no bell)
+        while not await _holds(condition):  # noqa: ASYNC110  (the condition is in a database, which rings no bell)
             await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _holds(condition: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await condition()
+    except Exception as error:
+        if is_outage(error):
+            return False
+        raise
 
 
 def settings(directory: Path, database_url: str, **overrides: Any) -> Settings:

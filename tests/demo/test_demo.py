@@ -17,6 +17,8 @@ from app.demo.world import World
 
 PATIENCE = 120.0  # s until something that should happen is given up
 PROC = Path("/proc")
+# A shell starts what runs in its background without Ctrl-C, and so may CI start the tests.
+IN_FRONT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Place:
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         demo = subprocess.Popen(  # noqa: S603  (this interpreter and arguments of ours)
-            [sys.executable, "-c", "from app.cli import main; main()", "demo", *arguments],
+            [sys.executable, "-c", IN_FRONT + "from app.cli import main; main()", "demo", *arguments],
             cwd=self.root / "work",
             env=os.environ | {"TMPDIR": str(self.root / "tmp"), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdout=subprocess.PIPE,

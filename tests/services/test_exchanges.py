@@ -11,7 +11,7 @@ import pytest
 from app.services.replies import Reply
 from app.store.model_store import ModelStore
 from tests.services.asking import ASK, FETCH, failure, poll, spooled
-from tests.services.fakes import LOOPBACK, calling
+from tests.services.fakes import HERE, LOOPBACK, calling
 from tests.services.villains import MOST, answering, watching
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -194,6 +194,14 @@ async def test_an_agent_that_does_not_take_its_task_in_is_cut_off(spool: ModelSt
         async with calling(**SLOW) as agents, asyncio.timeout(60):
             message = await failure(agents.hand_over(villain.profile, "t.1.a.fit", payload, spool))
     assert message == "did not read the request in time"
+
+
+async def test_a_fake_agent_lets_go_of_callers_that_say_nothing() -> None:
+    with answering(OK) as villain:
+        _, writer = await asyncio.open_connection(HERE, villain.port)
+        writer.close()
+        await writer.wait_closed()
+    assert not [thread for thread in villain.threads if thread.is_alive()]
 
 
 async def test_200_agents_that_drip_hold_no_place_for_long(spool: ModelStore) -> None:

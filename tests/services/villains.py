@@ -14,6 +14,7 @@ from app.domain.clients import Profile
 from tests.services.fakes import HERE, profile
 
 MOST = 1 << 26  # bytes that an endless answer has in the end, where nothing cuts it off
+JOIN_SECONDS = 30.0  # for all threads together, each of which waits 20 s at most
 
 
 @dataclass
@@ -71,19 +72,29 @@ def answering(start: bytes, again: bytes = b"", *, drip: float | None = None, re
         over.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        for thread in [accepting, *villain.threads]:
-            thread.join(20)
+        end = time.monotonic() + JOIN_SECONDS
+        accepting.join(JOIN_SECONDS)  # it may be about to start one more
+        for thread in villain.threads:
+            thread.join(max(0.0, end - time.monotonic()))
+    assert not [thread for thread in villain.threads if thread.is_alive()]
 
 
 def _read_request(connection: socket.socket) -> None:
     data = b""
     while b"\r\n\r\n" not in data:
-        data += connection.recv(1 << 16)
+        data += _received(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     left = int(lengths[0].split(b":")[1]) - len(body) if lengths else 0
     while left > 0:
-        left -= len(connection.recv(1 << 16))
+        left -= len(_received(connection))
+
+
+def _received(connection: socket.socket) -> bytes:
+    """Give what has come; raises `ConnectionError` where the caller has hung up, or a thread would read for ever."""
+    if not (data := connection.recv(1 << 16)):
+        raise ConnectionResetError
+    return data
 
 
 @dataclass
