@@ -5,6 +5,7 @@ counts bytes, and what a parser would make an object of; the second is told from
 `Room` bounds what all requests of a server hold together.
 """
 
+import asyncio
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from app.inbound import Pace
+from app.sharing import Portions
+
 JSON = "application/json"
+SMALL_BYTES = 1_000_000  # of a body, such as a client's or a training's, that comes out of the reserve
+RESERVE_BYTES = 32_000_000
+UNCOUNTED_BYTES = 16_384  # at the beginning of each body
+PAUSE_SECONDS = 30.0
+LEAST_RATE = 65_536.0  # bytes per second of what holds memory that others may need
+LONG_ANSWERS_BYTES = 256_000_000
 
 ContentType = Annotated[str, Header(include_in_schema=False)]
 
@@ -27,60 +37,113 @@ class UnsupportedMediaType(Exception):
         super().__init__(f"should be {' or '.join(accepted)}")
 
 
-class NoRoom(Exception):
-    """The bodies that are being read hold all the memory that there is for them."""
+class TooSlow(Exception):
+    """A body arrives more slowly than its pace allows."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(f"other requests use all {size} bytes for bodies: try again in a moment")
+    def __init__(self, pace: Pace) -> None:
+        super().__init__(f"the body arrives too slowly: it {pace}")
+
+
+class NoRoom(Exception):
+    """Other requests use too much of the memory that there is for bodies, or for long answers."""
+
+    def __init__(self, size: int, what: str) -> None:
+        super().__init__(f"other requests use too much of the {size} bytes that there are for {what}")
 
 
 class Room:
-    """What all bodies together may hold."""
+    """The memory that bodies hold together, shared by the addresses that they come from.
+
+    Small bodies have a reserve that no large one can take. The beginning of a body does not count: connections have
+    places, which bound what all beginnings hold. So a short body, such as a heartbeat's, always has room.
+    """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._taken = 0
+        self._large = (size, Portions.of_alone(size))
+        self._small = (RESERVE_BYTES, Portions.of_alone(RESERVE_BYTES))
 
     @contextmanager
-    def holding(self) -> Iterator["Held"]:
-        """A share for one request, given back at its end."""
-        held = Held(self)
+    def holding(self, address: str, most: int) -> Iterator["Held"]:
+        """A share for one request, whose body has at most `most` bytes. It is given back at the request's end."""
+        held = Held(*(self._small if most <= SMALL_BYTES else self._large), address)
         try:
             yield held
         finally:
-            self._taken -= held.size
+            held.give_back()
 
-    def take(self, size: int) -> None:
-        """Raises `NoRoom`."""
-        if self._taken + size > self._size:
-            raise NoRoom(self._size)
-        self._taken += size
+
+class AnswerRoom:
+    """The memory that long answers hold until their callers have taken them in, shared by the callers' addresses.
+
+    An answer is made before its size is known. So every address may have one, whatever its size, and others as long as
+    there is room.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._portions = Portions.of_alone(size)
+
+    @contextmanager
+    def holding(self, address: str, size: int) -> Iterator[None]:
+        """Count an answer until the block ends. Raises `NoRoom`."""
+        if self._portions.held(address) and not self._portions.may_take(address, size):
+            raise NoRoom(self._size, "long answers: ask for fewer at a time (limit), or try again in a moment")
+        self._portions.take(address, size)
+        try:
+            yield
+        finally:
+            self._portions.give_back(address, size)
 
 
 class Held:
     """What one request holds."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self.size = 0
+    def __init__(self, size: int, portions: Portions, address: str) -> None:
+        self._size = size
+        self._portions = portions
+        self._address = address
+        self._received = self._counted = 0
 
     def grow(self, size: int) -> None:
         """Raises `NoRoom`."""
-        self._room.take(size)
-        self.size += size
+        more = max(0, self._received + size - UNCOUNTED_BYTES) - self._counted
+        if more and not self._portions.may_take(self._address, more):
+            raise NoRoom(self._size, "bodies: try again in a moment")
+        self._portions.take(self._address, more)
+        self._received += size
+        self._counted += more
+
+    def give_back(self) -> None:
+        """Hold nothing any more."""
+        self._portions.give_back(self._address, self._counted)
+        self._received = self._counted = 0
 
 
-def bounded(request: Request, limit: int, held: Held) -> Request:
-    """The same request, whose body is refused with 413 by its announced length, or as it comes in."""
-    announced = request.headers.get("Content-Length", "")
-    received = 0
+def announced(request: Request) -> int | None:
+    """The length that a request's head gives its body; None where it gives none, as for a body in chunks."""
+    length = request.headers.get("Content-Length", "")
+    return int(length[:20]) if length.isdecimal() else None
+
+
+def bounded(request: Request, limit: int, held: Held, pace: Pace) -> Request:
+    """The same request, whose body is refused by its length, as announced or received (413), or as too slow (408)."""
+    received, whole = 0, False
 
     async def receive() -> Message:
-        nonlocal received
-        if announced.isdecimal() and int(announced[:20]) > limit:
+        nonlocal received, whole
+        if (announced(request) or 0) > limit:
             raise too_large(limit)
-        message = await request.receive()
+        if whole:
+            return await request.receive()
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(pace.left):
+                message = await request.receive()
+        except TimeoutError:
+            raise TooSlow(pace) from None
         size = len(message.get("body", b""))
+        pace.spend(asyncio.get_running_loop().time() - began, size)
+        whole = not message.get("more_body", False)
         received += size
         if received > limit:
             raise too_large(limit)
@@ -113,8 +176,7 @@ def require_json(content_type: str) -> None:
 async def whole(request: Request, limit: int) -> memoryview:
     """A large body in one piece of memory, which takes no more than what came, and is never copied to grow."""
     limit = min(limit, request.state.most_bytes)
-    announced = request.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced[:20]) > limit:
+    if (announced(request) or 0) > limit:
         raise too_large(limit)
     space, size = mmap.mmap(-1, limit), 0
     async for chunk in request.stream():

@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.requests import ClientDisconnect
 
-from app.bodies import bounded, refuse_crowd
-from app.inbound import welcome
+from app.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd
+from app.inbound import Pace, welcome
 from app.schemas.fields import KEY_PATTERN, RequestModel
 from app.services.breakers import Breakers
 from app.services.clients import Clients
@@ -47,9 +47,18 @@ async def authenticate(request: Request) -> None:
     if found.settings.auth.enabled:
         given = await _bearer(request)
         found.admin_key.check(None if given is None else given.credentials)
-    elif request.client is None or not is_loopback(request.client.host):
+    elif not is_loopback(address_of(request)):
         raise Unauthenticated
     welcome(request.scope)
+
+
+def address_of(request: Request) -> str:
+    """Where a caller is, which tells callers apart that all have the same key."""
+    return "" if request.client is None else request.client.host
+
+
+async def address(request: Request) -> str:
+    return address_of(request)
 
 
 STREAMED = {"x-tcsfeel-body": "streamed"}
@@ -82,8 +91,9 @@ class ApiRoute(APIRoute):
             most = found.settings.max_body_bytes
             limit = most if "requestBody" in extra else min(most, (model or RequestModel).max_bytes)
             request.state.most_bytes = most  # for handlers that read the body by themselves
-            with found.room.holding() as held:
-                request = bounded(request, limit, held)
+            length = announced(request)
+            with found.room.holding(address_of(request), limit if length is None else min(length, limit)) as held:
+                request = bounded(request, limit, held, Pace(PAUSE_SECONDS, LEAST_RATE))
                 if model is not None:
                     refuse_crowd(await request.body(), model.max_items)
                 return await handle(request)
@@ -130,6 +140,7 @@ async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]
 
 BearerKey = Depends(_bearer)
 """Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
+Address = Annotated[str, Depends(address)]
 Departure = Annotated[Callable[[], Coroutine[Any, Any, None]], Depends(departure)]
 Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
 

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 
 from app import __version__, openapi, problems
-from app.bodies import Room
+from app.bodies import LONG_ANSWERS_BYTES, AnswerRoom, Room
 from app.clock import Clock, SystemClock
 from app.deps import BearerKey
 from app.domain.selection import installed
@@ -161,6 +161,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         admin_key=AdminKey.load(settings),
         metrics=metrics,
         room=Room(settings.max_body_bytes),
+        answers=AnswerRoom(LONG_ANSWERS_BYTES),
         db=db,
         coordinator_db=coordinator_db,
         migrated=Inquiry(partial(migrations.is_current, db), seconds=readiness.TIMEOUT_SECONDS),

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from app.bodies import NoRoom, UnsupportedMediaType
+from app.bodies import NoRoom, TooSlow, UnsupportedMediaType
 from app.domain import errors
 from app.inbound import Crowded
 from app.schemas.problems import FieldProblem, field_problems
@@ -77,6 +77,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
         HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid key is needed", {"WWW-Authenticate": "Bearer"}
     ),
     ClientDisconnect: Kind(HTTPStatus.BAD_REQUEST, "incomplete", "The sender left before the end of the call"),
+    TooSlow: Kind(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "The body arrives too slowly"),
     FileTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The body is too large"),
     UnsupportedMediaType: Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "This Content-Type is not accepted"

@@ -1,7 +1,7 @@
-"""Places that several parties use at the same time, divided fairly between them.
+"""Places, and amounts, that several parties use at the same time, divided fairly between them.
 
-A *party* is a training, or the API. The one that a task works for is in its context: `party` sets it once, and every
-task that is started inside counts for the same one.
+A *party* of `Places` is a training, or the API. The one that a task works for is in its context: `party` sets it once,
+and every task that is started inside counts for the same one. A party of `Portions` is whatever their user says.
 
 A place cannot be taken away from its holder, and some hold theirs for long. So the rule looks ahead: a party may
 take a further place while it holds fewer than `SHARE` times the places that are free (Choudhury, Hahne, "Dynamic queue
@@ -12,7 +12,7 @@ that holds the fewest of those that may take it gets it.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
@@ -107,3 +107,38 @@ class Places:
             queue.remove(place)
         if not queue:
             self._waiting.pop(holder, None)
+
+
+class Portions:
+    """An amount, such as memory, of which parties take portions by the same rule; a party that may not is refused.
+
+    Every portion leaves something free, so that a party that asks for little gets it, whatever the others hold.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._held: Counter[Hashable] = Counter()
+
+    @classmethod
+    def of_alone(cls, size: int) -> "Portions":
+        """As much as lets a party that is alone have `size`."""
+        return cls(size + -(-size // SHARE))
+
+    def held(self, holder: Hashable) -> int:
+        """What a party holds."""
+        return self._held[holder]
+
+    def may_take(self, holder: Hashable, amount: int) -> bool:
+        """Whether a party holds at most `SHARE` times what is free, once it has taken the amount too."""
+        return self._held[holder] + amount <= SHARE * (self._free - amount)
+
+    def take(self, holder: Hashable, amount: int) -> None:
+        """Take the amount, whether the party may or not."""
+        self._free -= amount
+        self._held[holder] += amount
+
+    def give_back(self, holder: Hashable, amount: int) -> None:
+        """Free what a party took."""
+        self.take(holder, -amount)
+        if not self._held[holder]:
+            del self._held[holder]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.sharing import SHARE, Places, current_party, party
+from app.sharing import SHARE, Places, Portions, current_party, party
 
 
 async def hold(places: Places, name: str, count: int) -> tuple[list[asyncio.Task[str]], list[asyncio.Task[str]]]:
@@ -136,3 +136,27 @@ async def follow(limit: int, moves: list[tuple[str, str]]) -> None:
 
 def held(asked: dict[str, list[asyncio.Task[str]]]) -> Counter[str]:
     return Counter({name: sum(task.done() for task in tasks) for name, tasks in asked.items()})
+
+
+@pytest.mark.parametrize(("size", "step"), [(256, 1), (1, 1), (1_000_000, 1), (9000, 8)])
+def test_a_party_that_is_alone_may_have_what_it_was_meant_to(size: int, step: int) -> None:
+    portions = Portions.of_alone(size)
+    while portions.may_take("a", step):
+        portions.take("a", step)
+    assert portions.held("a") == size
+    portions.give_back("a", size)
+    assert portions.held("a") == 0
+
+
+def test_greedy_parties_get_equal_portions_and_leave_one_for_the_next() -> None:
+    portions = Portions(129_000)
+    for name in [number for _ in range(129_000) for number in range(16)]:
+        if portions.may_take(name, 100):
+            portions.take(name, 100)
+    assert {portions.held(name) for name in range(16)} == {8000}
+    assert portions.may_take("a newcomer", 800)
+    assert not portions.may_take(0, 100)
+
+
+def test_a_portion_that_is_larger_than_all_that_is_free_is_refused() -> None:
+    assert not Portions(100).may_take("a", 101)

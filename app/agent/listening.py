@@ -18,6 +18,7 @@ from app.inbound.bounds import places
 
 LAST_PORT = 65535
 KEEP_ALIVE_SECONDS = 75
+PAUSE_SECONDS = 60.0  # that a task may pause on its way: the links of devices are worse than those of callers
 GRACE_SECONDS = 5  # that an answer under way has at the end
 
 
@@ -37,7 +38,7 @@ def bind(host: str, port: int) -> socket.socket:
 @asynccontextmanager
 async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
     """Serve `app`; gives its base URL, with the port that was really taken. Raises `CannotListen`."""
-    bounds = Bounds(places=places())
+    bounds = Bounds(places=places(), grace_seconds=PAUSE_SECONDS)
     listener = bind(host, port)
     bound = listener.getsockname()[1]
     config = uvicorn.Config(

@@ -13,6 +13,7 @@ Rules:
 from app.inbound.arrivals import Arrivals, Crowded, welcome
 from app.inbound.bounds import Bounds
 from app.inbound.connection import Connection
+from app.inbound.pace import Pace, hurry
 from app.inbound.server import Server, listeners
 
-__all__ = ["Arrivals", "Bounds", "Connection", "Crowded", "Server", "listeners", "welcome"]
+__all__ = ["Arrivals", "Bounds", "Connection", "Crowded", "Pace", "Server", "hurry", "listeners", "welcome"]

@@ -14,9 +14,10 @@ class Bounds:
     Attributes:
         places: how many connections there are at the same time.
         head_seconds: from a connection's begin, or from a further request's first byte, to the end of its head.
-        grace_seconds: that a body may take whatever its size, while the server waits for it.
-        body_rate: bytes per second that a body has to bring on average, once the grace is over.
+        grace_seconds: that a body may pause, while the server waits for it.
+        body_rate: bytes per second that a body has to bring on average beyond that.
         stall_seconds: that a caller may take in nothing of an answer.
+        answer_rate: bytes per second of an answer that a caller has to take in on average beyond that.
         linger_seconds: that a caller who was cut off has to read its answer.
     """
 
@@ -25,6 +26,7 @@ class Bounds:
     grace_seconds: float = 30.0
     body_rate: float = 4096.0
     stall_seconds: float = 60.0
+    answer_rate: float = 4096.0
     linger_seconds: float = 1.0
 
     @property

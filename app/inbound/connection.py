@@ -15,6 +15,7 @@ import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from app.inbound import pace
 from app.inbound.arrivals import EXTENSION, Arrivals
 from app.inbound.parsing import HEAD_BYTES, Parser
 from app.inbound.transport import HeldFlow, LingeringTransport, Patience
@@ -66,7 +67,11 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=0)  # writing is paused exactly while a part of an answer is not sent
         lingering = LingeringTransport(transport, linger_seconds=self._bounds.linger_seconds, unread=self._is_unread)
         self._patience = Patience(
-            self._bounds.stall_seconds, loop=self.loop, sent=lambda: lingering.sent, give_up=self.evict
+            self._bounds.stall_seconds,
+            self._bounds.answer_rate,
+            loop=self.loop,
+            sent=lambda: lingering.sent,
+            give_up=self.evict,
         )
         super().connection_made(lingering)
         self.flow = HeldFlow(lingering, lambda: self.conn.held)
@@ -154,26 +159,28 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         """Run the application with a body that it has to ask for; an answer before its end closes the connection."""
-        scope["extensions"] = {**scope.get("extensions", {}), EXTENSION: lambda: self.server_state.welcome(self)}
+        scope["extensions"] = {
+            **scope.get("extensions", {}),
+            EXTENSION: lambda: self.server_state.welcome(self),
+            pace.EXTENSION: self._patience.renew,
+        }
         started = False
-        waited, received = 0.0, 0
+        sending = pace.Pace(self._bounds.grace_seconds, self._bounds.body_rate)
+        self._patience.renew(self._bounds.answer_rate)
 
         async def ask() -> Any:
-            nonlocal waited, received
             if not self.conn.unread:
                 return await receive()
             self.conn.release()
             self.handle_events()
             began = self.loop.time()
             try:
-                async with asyncio.timeout(self._bounds.grace_seconds + received / self._bounds.body_rate - waited):
+                async with asyncio.timeout(sending.left):
                     message = await receive()
             except TimeoutError:
-                rate = f"less than {self._bounds.body_rate:g} bytes a second"
-                self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body arrives at {rate}")
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body arrives too slowly: it {sending}")
                 return {"type": "http.disconnect"}
-            waited += self.loop.time() - began
-            received += len(message.get("body", b""))
+            sending.spend(self.loop.time() - began, len(message.get("body", b"")))
             await asyncio.sleep(0)  # what has been received already would come without a pause
             return message
 

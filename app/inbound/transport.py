@@ -6,6 +6,8 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from app.inbound.pace import Pace
+
 LOOKS = 4  # at what a caller takes in, in the time that it may take in nothing
 
 
@@ -88,45 +90,56 @@ class LingeringTransport(asyncio.Transport):
 
 
 class Patience:
-    """Gives a caller up who has taken in nothing of an answer for some seconds, however long the answer takes."""
+    """Gives a caller up who takes an answer in too slowly: see `Pace`."""
 
     def __init__(
         self,
         seconds: float,
+        rate: float,
         *,
         loop: asyncio.AbstractEventLoop,
         sent: Callable[[], int],
         give_up: Callable[[], None],
     ) -> None:
         self._seconds = seconds
+        self._pace = Pace(seconds, rate)
         self._loop = loop
         self._sent = sent
         self._give_up = give_up
-        self._last = (0, 0.0)
+        self._seen = (0, 0.0)
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to watch."""
-        self._last = (self._sent(), self._loop.time())
+        """Begin to wait for the caller."""
+        self.stop()
+        self._seen = (self._sent(), self._loop.time())
         self._look_later()
 
     def stop(self) -> None:
+        """Take note that the caller has taken in what was sent: nothing waits for it now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._count()
+
+    def renew(self, rate: float) -> None:
+        """Begin another answer, to which what the caller did before does not matter."""
+        self._pace.renew(rate)
 
     def _look_later(self) -> None:
-        self.stop()
         self._timer = self._loop.call_later(self._seconds / LOOKS, self._look)
 
     def _look(self) -> None:
-        now, sent = self._loop.time(), self._sent()
-        if sent != self._last[0]:
-            self._last = (sent, now)
-        elif now - self._last[1] >= self._seconds:
+        self._count()
+        if self._pace.left <= 0:
+            self._timer = None
             self._give_up()
-            return
-        self._look_later()
+        else:
+            self._look_later()
+
+    def _count(self) -> None:
+        (sent_before, before), self._seen = self._seen, (self._sent(), self._loop.time())
+        self._pace.spend(self._seen[1] - before, self._seen[0] - sent_before)
 
 
 class HeldFlow(FlowControl):

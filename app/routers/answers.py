@@ -4,18 +4,38 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from fastapi import Response
+from fastapi import Request, Response
 from pydantic import BaseModel
 from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
 
+from app.bodies import LEAST_RATE, SMALL_BYTES
+from app.deps import address_of, wired
+from app.inbound import hurry
 from app.threads import Purpose, in_thread
 
 PIECE = 1000  # elements of a list or an object that are written at once, where they are no models
 
 
+class LongAnswer(Response):
+    """An answer that, if it is long, counts in the memory for these until its caller has taken it in.
+
+    Raises `NoRoom` before it begins.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size, request = len(self.body), Request(scope)
+        if size <= SMALL_BYTES:
+            await super().__call__(scope, receive, send)
+            return
+        with wired(request).answers.holding(address_of(request), size):
+            hurry(scope, LEAST_RATE)
+            await super().__call__(scope, receive, send)
+
+
 async def written(make: Callable[[], BaseModel]) -> Response:
     """The answer that `make` gives, made and written in a thread."""
-    return Response(await in_thread("messages", lambda: b"".join(_parts(make()))), media_type="application/json")
+    return LongAnswer(await in_thread("messages", lambda: b"".join(_parts(make()))), media_type="application/json")
 
 
 async def streamed(purpose: Purpose, parts: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response, status
 
-from app.deps import ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
+from app.deps import Address, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
 from app.domain.rounds import ENDED
 from app.openapi import responses, with_headers
 from app.routers.answers import written
@@ -43,6 +43,7 @@ async def run_round(
     request: Idempotent,
     trainings: AppTrainings,
     waits: AppWaits,
+    address: Address,
     departure: Departure,
     response: Response,
     prefer: Annotated[str, Header(max_length=256, examples=["wait=60"])] = "",
@@ -50,7 +51,7 @@ async def run_round(
     """Run exactly one round of a created, paused or failed training, which is paused afterwards."""
     wanted = _WAIT.search(prefer)
     seconds = min(int(wanted[1]), MAX_WAIT_SECONDS) if wanted else 0
-    with waits.place() if seconds else nullcontext():
+    with waits.place(address) if seconds else nullcontext():
         number = await trainings.run_round(training_id, request)
         if seconds:
             await waits.wait(training_id, number, seconds, departure)

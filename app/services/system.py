@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from app.bodies import Room
+from app.bodies import AnswerRoom, Room
 from app.metrics import Metrics
 from app.services.agents import AgentCaller
 from app.services.breakers import Breakers
@@ -34,6 +34,7 @@ class System:
     admin_key: AdminKey
     metrics: Metrics
     room: Room
+    answers: AnswerRoom
     db: Database
     coordinator_db: Database
     migrated: Inquiry[bool]

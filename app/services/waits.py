@@ -5,7 +5,7 @@ Rules:
 - A process asks the database once for all callers that wait for the same round, and reads no more than what tells
   whether the wait is over: ever more rarely, and at once where this process has ended the round itself.
 - A wait ends with its caller, so that one who has hung up costs nothing.
-- Waits have places. Who finds none is told so before the round is ordered.
+- Waits have places, which are divided fairly. A caller that finds none is told so before the round is ordered.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 
 from app.clock import Clock
 from app.domain.rounds import ENDED
+from app.sharing import Portions
 from app.store.database import Database
 
 PLACES = 256
@@ -30,36 +31,36 @@ class Stopping(Exception):
 
 
 class TooManyWaits(Exception):
-    """Every place for a caller that waits for a round is taken."""
+    """A party has its share of the places for callers that wait for rounds."""
 
     def __init__(self, places: int) -> None:
         super().__init__(
-            f"{places} callers wait for rounds at this server, which is the most: send the call without Prefer: wait, "
-            "or try again in a moment"
+            f"too many callers from this address wait for rounds at this server: {places} may, and fewer while callers "
+            "from other addresses wait too. Send the call without Prefer: wait, or try again in a moment"
         )
 
 
 class RoundWaits:
-    """The waits of one process. `places` says how many there may be at the same time."""
+    """The waits of one process. `places` says how many a party may have that is alone; others find some left."""
 
     def __init__(self, db: Database, clock: Clock, *, places: int = PLACES) -> None:
         self._db = db
         self._clock = clock
         self._places = places
-        self._taken = 0
+        self._portions = Portions.of_alone(places)
         self._lookouts: dict[tuple[str, int], _Lookout] = {}
         self._stopping = False
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Take a place for one caller, until the block ends. Raises `TooManyWaits`."""
-        if self._taken >= self._places:
+    def place(self, party: str) -> Iterator[None]:
+        """Take a place for one caller of a party, until the block ends. Raises `TooManyWaits`."""
+        if not self._portions.may_take(party, 1):
             raise TooManyWaits(self._places)
-        self._taken += 1
+        self._portions.take(party, 1)
         try:
             yield
         finally:
-            self._taken -= 1
+            self._portions.give_back(party, 1)
 
     async def wait(
         self, training_id: str, number: int, seconds: float, departure: Callable[[], Coroutine[Any, Any, None]]

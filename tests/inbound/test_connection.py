@@ -130,6 +130,12 @@ async def test_a_body_that_drips_is_refused_whatever_its_length() -> None:
         assert b"408 Request Timeout" in await caller.rest()
 
 
+async def test_a_body_that_came_quickly_may_pause_for_no_longer_than_any_other() -> None:
+    async with served(echo, grace_seconds=SHORT, body_rate=1000.0) as server, calling(server.port) as caller:
+        await caller.send(SIZED % 10**6 + b"x" * (10**6 - 1))  # which would earn 1000 s
+        assert b"408 Request Timeout" in await caller.rest()
+
+
 async def test_time_that_the_application_takes_does_not_count_against_the_sender() -> None:
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         async def late() -> Any:

@@ -1,13 +1,14 @@
 """Callers who take an answer in slowly, over real sockets: they get all of it, and cost little."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from app.inbound import Connection
+from app.inbound import Connection, hurry
 from app.inbound.connection import PIECE_BYTES
 from tests.inbound.sockets import SHORT, Caller, Served, calling, served, until
 
@@ -72,3 +73,25 @@ async def test_a_connection_whose_answer_is_not_sent_does_not_rest() -> None:
         await caller.answer()
         await caller.reader.readexactly(SIZE)
         await until(lambda: connection.idle)
+
+
+@pytest.mark.parametrize("rates", [(1e12, None), (1.0, 1e12)], ids=["the server's", "the application's"])
+async def test_a_reader_that_drips_is_given_up(rates: tuple[float, float | None]) -> None:
+    usual, hurried = rates
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if hurried is not None:
+            hurry(scope, hurried)
+        await large(scope, receive, send)
+
+    async with (
+        served(app, keep_alive=SHORT, stall_seconds=SHORT, answer_rate=usual) as server,
+        calling(server.port) as caller,
+    ):
+        await caller.send(GET)
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            while piece := await caller.reader.read(4096):
+                received += len(piece)
+                await asyncio.sleep(0.001)
+        assert 0 < received < SIZE

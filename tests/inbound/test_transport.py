@@ -79,7 +79,7 @@ class Hours:
 def watching(hours: Hours, sent: Callable[[], int]) -> tuple[Patience, list[float]]:
     ends: list[float] = []
     loop: Any = hours
-    return Patience(60.0, loop=loop, sent=sent, give_up=lambda: ends.append(hours.now)), ends
+    return Patience(60.0, 100.0, loop=loop, sent=sent, give_up=lambda: ends.append(hours.now)), ends
 
 
 def test_a_caller_who_takes_in_nothing_is_given_up_after_its_time() -> None:
@@ -90,12 +90,46 @@ def test_a_caller_who_takes_in_nothing_is_given_up_after_its_time() -> None:
     assert ends == [60.0]
 
 
+def test_a_caller_who_takes_in_too_little_is_given_up() -> None:
+    hours = Hours()
+    patience, ends = watching(hours, lambda: int(hours.now) * 50)  # half of what it has to take in
+    patience.start()
+    hours.turn_to(400.0)
+    assert ends == [120.0]
+
+
 def test_a_caller_who_takes_in_a_little_again_and_again_is_not_given_up() -> None:
     hours = Hours()
-    patience, ends = watching(hours, lambda: int(hours.now) // 40)  # a byte every 40 seconds
+    patience, ends = watching(hours, lambda: int(hours.now) // 30 * 3000)  # in large portions
     patience.start()
     hours.turn_to(4000.0)
     assert ends == []
     patience.stop()
     hours.turn_to(8000.0)
     assert ends == []
+
+
+def test_a_piece_of_an_answer_does_not_give_the_time_back_that_another_took() -> None:
+    hours = Hours()
+    patience, ends = watching(hours, lambda: 0)
+    for begun in (0.0, 1000.0):
+        hours.turn_to(begun)
+        patience.start()
+        hours.turn_to(begun + 29.0)
+        patience.stop()
+    hours.turn_to(2000.0)
+    patience.start()
+    hours.turn_to(3000.0)
+    assert ends == [2015.0]  # of its 60 s it had 2 left, and the first look comes after 15
+
+
+def test_another_answer_begins_with_all_the_time() -> None:
+    hours = Hours()
+    patience, ends = watching(hours, lambda: 0)
+    patience.start()
+    hours.turn_to(50.0)
+    patience.stop()
+    patience.renew(100.0)
+    patience.start()
+    hours.turn_to(200.0)
+    assert ends == [110.0]

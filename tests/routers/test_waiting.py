@@ -70,11 +70,11 @@ async def test_a_wait_without_a_place_is_refused_before_its_round_begins(sqlite_
     path = f"/v1/trainings/{training_id}/rounds"
     with ExitStack() as held:
         for _ in range(PLACES):
-            held.enter_context(sqlite_api.system.waits.place())
+            held.enter_context(sqlite_api.system.waits.place("127.0.0.1"))
         refused = await sqlite_api.http.post(path, headers={"Prefer": "wait=5"})
         body = assert_problem(refused, 503)
         assert (body["type"], refused.headers["Retry-After"]) == ("urn:tcsfeel:problem:crowded", "5")
-        assert body["detail"].startswith("256 callers wait for rounds at this server, which is the most")
+        assert body["detail"].startswith("too many callers from this address wait for rounds at this server: 256 may")
         assert (await sqlite_api.http.get(path)).json()["items"] == []
         assert (await sqlite_api.http.post(path)).status_code == 202  # without a wait it needs no place
 

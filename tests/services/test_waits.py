@@ -194,6 +194,17 @@ async def test_places_are_bounded_and_given_back(bench: Bench) -> None:
     for _ in range(2):
         with ExitStack() as held:
             for _ in range(3):
-                held.enter_context(bench.waits.place())
-            with pytest.raises(TooManyWaits, match="3 callers wait for rounds"):
-                held.enter_context(bench.waits.place())
+                held.enter_context(bench.waits.place("here"))
+            with pytest.raises(TooManyWaits, match=r"too many callers from this address wait .*: 3 may"):
+                held.enter_context(bench.waits.place("here"))
+
+
+async def test_callers_of_one_party_leave_places_for_others(bench: Bench) -> None:
+    waits = RoundWaits(bench.db, bench.clock, places=256)
+    with ExitStack() as held:
+        for _ in range(256):
+            held.enter_context(waits.place("greedy"))
+        for _ in range(25):
+            held.enter_context(waits.place("another"))
+        with pytest.raises(TooManyWaits):
+            held.enter_context(waits.place("greedy"))
