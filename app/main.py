@@ -40,6 +40,8 @@ from app.services.models import Models
 from app.services.planning import Planner
 from app.services.retention import ModelRetention
 from app.services.rounds.absences import Absences
+from app.services.rounds.costs import Costs
+from app.services.rounds.early_ends import EarlyEnds
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.files import RoundFiles
@@ -48,6 +50,7 @@ from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
+from app.services.rounds.selecting import Selecting
 from app.services.rounds.waiting import Availability, ClientWait
 from app.services.selections import Selections
 from app.services.starting import claim_directories, prepare_database
@@ -142,6 +145,21 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     participants = Participants(
         clock=clock, caller=caller, dispatcher=dispatcher, breakers=breakers, files=files, ledger=ledger
     )
+    selecting = Selecting(
+        db=coordinator_db,
+        clock=clock,
+        planner=planner,
+        files=files,
+        ledger=ledger,
+        initial_models=InitialModels(
+            clock=clock, participants=participants, files=files, ledger=ledger, absences=absences
+        ),
+        client_wait=ClientWait(ledger, progress, Availability(coordinator_db, planner, clock), clock),
+    )
+    costs = Costs(coordinator_db)
+    early_ends = EarlyEnds(
+        db=coordinator_db, planner=planner, participants=participants, files=files, ledger=ledger, costs=costs
+    )
     engine = RoundEngine(
         db=coordinator_db,
         clock=clock,
@@ -149,13 +167,11 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         participants=participants,
         files=files,
         ledger=ledger,
-        initial_models=InitialModels(
-            clock=clock, participants=participants, files=files, ledger=ledger, absences=absences
-        ),
-        client_wait=ClientWait(ledger, progress, Availability(coordinator_db, planner, clock), clock),
+        selecting=selecting,
         absences=absences,
+        costs=costs,
     )
-    interruptions = Interruptions(ledger, progress, metrics, engine.give_up)
+    interruptions = Interruptions(ledger, progress, metrics, early_ends.give_up)
     return System(
         settings=settings,
         admin_key=AdminKey.load(settings),
@@ -170,7 +186,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         breakers=breakers,
         connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, planner),
-        trainings=Trainings(db, clock, ending, engine.call_off, waits.notice),
+        trainings=Trainings(db, clock, ending, early_ends.call_off, waits.notice),
         waits=waits,
         models=Models(db, files, clock, max_bytes=settings.models.max_bytes),
         caller=caller,
@@ -179,6 +195,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
             owner=f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}",
             db=coordinator_db,
             engine=engine,
+            early_ends=early_ends,
             interruptions=interruptions,
             settings=settings.coordinator,
             clock=clock,

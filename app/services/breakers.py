@@ -13,6 +13,7 @@ from app.domain.clients import Client
 from app.domain.errors import NotFound
 from app.metrics import Metrics
 from app.store.database import Database
+from app.store.leases import Fenced, Lease
 from app.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
@@ -79,11 +80,15 @@ class Breakers:
             await self.note(tx, client.breaker, breaker, client.id)
         return {client.id for client, _ in admitted}
 
-    async def fail(self, client_id: str, failure: Failure) -> None:
-        """One call failed; `failure` says in which phase and why, and gets its instant here."""
+    async def fail(self, client_id: str, failure: Failure, *, under: Lease | None = None) -> None:
+        """One call failed; `failure` says in which phase and why, and gets its instant here.
+
+        A call that was made `under` a lease counts only while the lease holds: agents may have been told by then that
+        their tasks are no longer wanted, and answer accordingly. Raises `Fenced`.
+        """
         now = self._clock.now()
         with contextlib.suppress(NotFound):
-            await self._change(client_id, lambda breaker: breaker.fail(now, self._rng, failure=failure))
+            await self._change(client_id, lambda breaker: breaker.fail(now, self._rng, failure=failure), under=under)
 
     async def succeed(self, client_id: str) -> None:
         """One call came back well."""
@@ -128,9 +133,16 @@ class Breakers:
         log.info("breaker", client=client_id, state=after.state, was=before.state, reason=reason)
 
     async def _change(
-        self, client_id: str, decide: Callable[[Breaker], Breaker], db: Database | None = None
+        self,
+        client_id: str,
+        decide: Callable[[Breaker], Breaker],
+        db: Database | None = None,
+        *,
+        under: Lease | None = None,
     ) -> Breaker:
         async with (db or self._db).begin() as tx:
+            if under is not None and not await tx.leases.holds(under):
+                raise Fenced(under.training_id)
             client = await tx.clients.get(client_id, for_update=True)
             changed = replace(client, breaker=decide(client.breaker))
             await tx.clients.put(changed)

@@ -26,6 +26,7 @@ from app.metrics import Metrics
 from app.services.interruptions import Interruptions, is_passing
 from app.services.keepers import LeaseKeeper
 from app.services.outages import Outage
+from app.services.rounds.early_ends import EarlyEnds
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.opening import begin_round, correct, open_round, prolong
 from app.services.steps import Steps
@@ -49,6 +50,7 @@ class Coordinator:
         owner: str,
         db: Database,
         engine: RoundEngine,
+        early_ends: EarlyEnds,
         interruptions: Interruptions,
         settings: CoordinatorSettings,
         clock: Clock,
@@ -57,6 +59,7 @@ class Coordinator:
         self._owner = owner
         self._db = db
         self._engine = engine
+        self._early_ends = early_ends
         self._interruptions = interruptions
         self._settings = settings
         self._clock = clock
@@ -155,7 +158,7 @@ class Coordinator:
         async with self._db.read() as tx:
             holds = await tx.leases.holds(lease)
             training = await tx.trainings.get(lease.training_id)
-            last = await tx.rounds.page(training.id, limit=1, before=None)
+            last = await tx.rounds.newest(training.id)
         for problem in results:
             if isinstance(problem, Fenced):
                 self._metrics.fenced_writes.inc()
@@ -166,8 +169,8 @@ class Coordinator:
                 log.info("a former owner of the round did not find a file", reason=str(problem))
             elif isinstance(problem, Exception):
                 log.error("driving failed", exc_info=problem)
-        if training.status == "cancelled" and last:
-            await self._engine.call_off(last[0])
+        if last is not None:
+            await self._early_ends.leave(training, last)
 
     async def _drive(self, lease: Lease, keeper: asyncio.Task[None], *, taken_over: bool) -> None:
         """Drive round after round, as long as the training wants one.

@@ -75,7 +75,10 @@ class Dispatcher:
         self._rng = rng
 
     async def run(self, run: TaskRun, assignment: Assignment, budget: RetryBudget) -> TaskRun:
-        """Fill `run`. It ends with a file, or with a reason; the caller bounds its time by cancelling it."""
+        """Fill `run`. It ends with a file, or with a reason; the caller bounds its time by cancelling it.
+
+        Raises `Fenced` where it failed, and the lease of its owner is lost.
+        """
         run.asked_at = self._clock.now()
         self._tasks += 1
         try:
@@ -120,7 +123,7 @@ class Dispatcher:
                     known, waited, moves = True, True, moves + 1
                     continue
                 run.reason = str(error)
-                await self._breakers.fail(client_id, assignment.failure(run.reason))
+                await self._breakers.fail(client_id, assignment.failure(run.reason), under=assignment.lease)
                 passing = error.passing
             else:
                 run.reason = None

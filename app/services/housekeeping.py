@@ -51,6 +51,6 @@ class Housekeeper:
     async def _is_over(self, training_id: str, number: int) -> bool:
         async with self._db.read() as tx:
             try:
-                return (await tx.rounds.get(training_id, number)).status in ENDED
+                return (await tx.rounds.standing(training_id, number)).status in ENDED
             except NotFound:  # of another database, which used this directory before
                 return True

@@ -1,11 +1,13 @@
 """A task on its way to an agent, and what happened to it so far."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from app.domain.breaker import Failure
 from app.domain.clients import Client, Profile
-from app.domain.rounds import excuse
+from app.domain.rounds import Participation, excuse
 from app.services.watch import Watch
+from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.wire.codec import Packed
 from app.wire.compression import IDENTITY
@@ -17,9 +19,9 @@ class TaskRun:
     """What happened to one task so far; its owner reads it also when the run is called off.
 
     Attributes:
-        attempts: how often it was handed over as a new try.
-        bytes_sent: of the bodies that were handed over, every try's.
-        bytes_received: of the results' bodies.
+        attempts: how often it was handed over as a new try, by earlier owners as well.
+        bytes_sent: of the bodies that were handed over, every try's, as far as earlier owners have stored theirs.
+        bytes_received: of the results' bodies, as `bytes_sent`.
         resumed: whether an earlier owner may have handed it over, so that the agent is asked first.
         asked_at: when it was to be handed over, unix seconds; None before.
         profile: what its client says of itself, as it was last read: it may have moved since its task was made.
@@ -56,6 +58,25 @@ class TaskRun:
     slow: bool = False
     excused: bool = False
 
+    @classmethod
+    def of(cls, part: Participation, *, resumed: bool) -> Self:
+        """Make the run of a participation's task, which goes on from what the task has cost until now."""
+        return cls(
+            attempts=part.attempts,
+            bytes_sent=part.bytes_sent,
+            bytes_received=part.bytes_received,
+            resumed=resumed,
+        )
+
+    def charged(self, part: Participation) -> Participation:
+        """Give the participation with what its task has cost. To charge it again changes nothing."""
+        return replace(
+            part,
+            attempts=max(part.attempts, self.attempts),
+            bytes_sent=max(part.bytes_sent, self.bytes_sent),
+            bytes_received=max(part.bytes_received, self.bytes_received),
+        )
+
     def seconds(self, now: float) -> float | None:
         """Seconds from the first call of the agent to `now`, unix seconds; None where there was no call."""
         return None if self.started_at is None else now - self.started_at
@@ -69,7 +90,8 @@ class TaskRun:
 class Assignment:
     """A task for a client, the model that goes with it, and where the result is spooled.
 
-    The result may be in the coding `accept`, and have at most `limit` bytes as it comes.
+    The result may be in the coding `accept`, and have at most `limit` bytes as it comes. Failures count against the
+    client as long as `lease` holds.
     """
 
     client: Client
@@ -78,6 +100,7 @@ class Assignment:
     spool: ModelStore
     accept: str = IDENTITY
     limit: int | None = None
+    lease: Lease | None = None
 
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its task came to nothing."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from app.clock import Clock
 from app.domain.errors import StateForbids, UnknownStrategy
-from app.domain.rounds import ENDED, Round
+from app.domain.rounds import Round
 from app.domain.selection import strategies
 from app.domain.trainings import (
     Outcome,
@@ -96,9 +96,9 @@ class Trainings:
 
     async def _at_its_limit(self, tx: Transaction, training: Training, now: float) -> Training:
         """Give a running training without an open round as it is: it has ended if it has no round left."""
-        last = await tx.rounds.page(training.id, limit=1, before=None)
+        last = await tx.rounds.newest(training.id)
         completed = await tx.rounds.count_completed(training.id)
-        reason = last[0].failure_reason if last and last[0].status == "abandoned" else None
+        reason = last.failure_reason if last is not None and last.status == "abandoned" else None
         end = ending(training, Outcome(completed=completed, reason=reason), failed_in_row=0)
         if end is None:
             return training
@@ -158,9 +158,7 @@ class Trainings:
             progress=None,
             updated_at=now,
         )
-        value = await tx.rounds.newest(training_id)
-        if value is not None and value.status in ENDED:
-            value = None
+        value = await open_round(tx, training_id)
         ended = None if value is None else await self._ending.cancel(tx, value)
         if value is not None and ended is None:
             if before.status == "running":

@@ -22,6 +22,7 @@ WRITTEN = 500  # participations that are written at once: some 10 ms of the even
 _KEY = {"training_id", "number"}
 _PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations", "evaluations"})
 _PARTICIPATION = tuple(Participation.__slots__)
+_COST = ("attempts", "bytes_sent", "bytes_received")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +105,34 @@ class RoundRepository:
             await self._connection.execute(statement, rows)
         return found
 
-    async def account(self, training_id: str, number: int, spent: Mapping[str, tuple[int, int]]) -> None:
-        """Add attempts and sent bytes to participations, by client, and the bytes to those of their round."""
-        own = participations.c
-        counted = {"attempts": own.attempts + bindparam("tried"), "bytes_sent": own.bytes_sent + bindparam("sent")}
-        statement = update(participations).where(_part_of(training_id, number), own.client_id == bindparam("whose"))
-        rows = [{"whose": client_id, "tried": tried, "sent": sent} for client_id, (tried, sent) in spent.items()]
-        if rows:
-            await self._connection.execute(statement.values(counted), rows)
-            total = rounds.c.communication_bytes + sum(sent for _, sent in spent.values())
-            ended = update(rounds).where(_is(training_id, number))
-            await self._connection.execute(ended.values(communication_bytes=total))
+    async def some_participations(
+        self, training_id: str, number: int, client_ids: Collection[str]
+    ) -> list[Participation]:
+        """The participations of some clients in a round, held until the transaction ends."""
+        query = select(participations).where(_part_of(training_id, number), participations.c.client_id.in_(client_ids))
+        ordered = query.order_by(participations.c.client_id).with_for_update()
+        return [_participation(row) for row in await self._connection.execute(ordered)]
+
+    async def charge(self, training_id: str, number: int, charged: Collection[Participation]) -> None:
+        """Write how often tasks were handed over, and their bytes."""
+        if not charged:
+            return
+        statement = update(participations).where(
+            _part_of(training_id, number), participations.c.client_id == bindparam("whose")
+        )
+        rows = [{"whose": part.client_id, **{name: getattr(part, name) for name in _COST}} for part in charged]
+        await self._connection.execute(statement, rows)
+
+    async def add_bytes(self, training_id: str, number: int, added: int) -> None:
+        """Add bytes to those of a round, beyond those of its participations and evaluations."""
+        total = rounds.c.communication_bytes + added
+        await self._connection.execute(update(rounds).where(_is(training_id, number)).values(communication_bytes=total))
+
+    async def selected(self, training_id: str, number: int) -> list[str]:
+        """The clients of a round, in the order of their ids."""
+        columns = participations.c
+        query = select(columns.client_id).where(_part_of(training_id, number)).order_by(columns.client_id)
+        return list((await self._connection.execute(query)).scalars())
 
     async def outstanding(self, training_id: str, number: int, *, limit: int) -> list[Participation]:
         """At most `limit` participations of a round whose status is not final yet, by client."""

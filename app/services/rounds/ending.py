@@ -137,14 +137,7 @@ class RoundEnding:
 
 def _skipped(part: Participation, run: TaskRun, reason: str, now: float) -> Participation:
     """A participation that is not waited for any longer, with what its task has cost so far."""
-    return replace(
-        part,
-        status="skipped",
-        reason=reason,
-        attempts=max(part.attempts, run.attempts),
-        bytes_sent=part.bytes_sent + run.bytes_sent,
-        finished_at=now,
-    )
+    return replace(run.charged(part), status="skipped", reason=reason, finished_at=now)
 
 
 async def note_changes(tx: Transaction, before: Training, after: Training, now: float) -> None:

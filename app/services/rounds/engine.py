@@ -10,36 +10,32 @@ Killed anywhere, the next owner calls `drive` with the round as it is stored, an
 `Fenced` from the ledger means that somebody else drives by now: it passes through, and nothing more is written.
 """
 
-import contextlib
 from collections.abc import Collection
 
 from app.clock import Clock
 from app.domain.aggregation import mean_by_examples
 from app.domain.clients import Client
-from app.domain.errors import Invalid, NotEnoughClients, NotFound, UnusableRound
+from app.domain.errors import NotFound, UnusableRound
 from app.domain.evaluations import Evaluation
 from app.domain.retries import RetryBudget
 from app.domain.rounds import (
     ENDED,
     OUTSTANDING,
     Round,
-    after_waiting,
     evaluation_seconds,
     quorum_count,
     too_few_updates,
 )
-from app.domain.selection.types import Selection
 from app.domain.trainings import Training
-from app.services.agents import AgentFailed
-from app.services.planning import NO_SELECTION, Fleet, Planner, history, newest_losses, selection_policy
+from app.services.planning import Planner
 from app.services.rounds.absences import Absences
+from app.services.rounds.costs import Costs
 from app.services.rounds.files import RoundFiles, reported
 from app.services.rounds.gathering import gather
-from app.services.rounds.initial_models import ClientsAway, InitialModels
-from app.services.rounds.ledger import PlanOvertaken, RoundLedger
+from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
 from app.services.rounds.phase import Phase
-from app.services.rounds.waiting import ClientWait
+from app.services.rounds.selecting import Selecting
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
@@ -59,9 +55,9 @@ class RoundEngine:
         participants: Participants,
         files: RoundFiles,
         ledger: RoundLedger,
-        initial_models: InitialModels,
-        client_wait: ClientWait,
+        selecting: Selecting,
         absences: Absences,
+        costs: Costs,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -69,14 +65,14 @@ class RoundEngine:
         self._participants = participants
         self._files = files
         self._ledger = ledger
-        self._initial_models = initial_models
-        self._client_wait = client_wait
+        self._selecting = selecting
         self._absences = absences
+        self._costs = costs
 
     async def drive(self, lease: Lease, value: Round) -> Round:
         """Take a round from wherever it stands to its end. Raises `Fenced`."""
         steps = {
-            "selecting": self._select,
+            "selecting": self._selecting.select,
             "training": self._train,
             "aggregating": self._aggregate,
             "evaluating": self._evaluate,
@@ -85,65 +81,9 @@ class RoundEngine:
             async with self._db.read() as tx:
                 training = await tx.trainings.get(value.training_id)
             value = await steps[value.status](lease, training, value)
-        self._participants.end(value)
+        self._costs.take(value)
         await in_thread("files", self._files.spool(value).clear)
         return value
-
-    async def give_up(self, lease: Lease, value: Round, reason: str) -> Round:
-        """End a round that cannot go on for trouble of the server's own; a model that it has committed stays."""
-        if value.status == "evaluating":
-            value = await self._ledger.measured(lease, value, None, reason=reason)
-        else:
-            value = await self._ledger.abandoned(lease, value, reason, self._participants.end(value), at_fault=False)
-        with contextlib.suppress(OSError):  # what is left of its spool is swept later
-            await self.call_off(value)
-        return value
-
-    async def call_off(self, value: Round) -> None:
-        """Tell the agents of a round that was ended early that its tasks are no longer wanted.
-
-        What this process had sent to them by then is added to what the round has cost.
-        """
-        if runs := self._participants.end(value):
-            await self._ledger.account(value, runs)
-        clients = await self._clients(value.selected_clients)
-        self._participants.forget(clients.values(), value, "fit")
-        if value.model is not None:
-            async with self._db.read() as tx:
-                training = await tx.trainings.get(value.training_id)
-            self._participants.forget(await self._evaluators(training, value), value, "evaluate")
-        await in_thread("files", self._files.spool(value).clear)
-
-    async def _select(self, lease: Lease, training: Training, value: Round) -> Round:
-        tries = 0
-        while True:
-            try:
-                return await self._planned(lease, training, after_waiting(value, self._clock.now()))
-            except (NotEnoughClients, ClientsAway) as error:
-                value = await self._client_wait.wait(lease, training, value, error, tries=tries)
-            if value.status in ENDED:
-                return value
-            tries += 1
-            async with self._db.read() as tx:
-                training = await tx.trainings.get(training.id)
-
-    async def _planned(self, lease: Lease, training: Training, value: Round) -> Round:
-        """Plan the round, or abandon it where no waiting can help. Raises `NotEnoughClients`, `ClientsAway`."""
-        try:
-            model = training.model
-            if model is None:
-                model = await self._initial_models.fetch(lease, value, *await self._plan(training, value, None))
-            size = (await in_thread("files", self._files.models.path, model)).stat().st_size
-            while True:
-                fleet, selection = await self._plan(training, value, size)
-                with contextlib.suppress(PlanOvertaken):
-                    return await self._ledger.planned(lease, value, model, selection, fleet)
-        except NotEnoughClients:
-            raise
-        except (*NO_SELECTION, AgentFailed, NotFound) as error:
-            return await self._ledger.abandoned(lease, value, str(error))
-        except Invalid as error:  # a parameter that the strategy has had once
-            return await self._ledger.abandoned(lease, value, f"{error.pointer} {error}")
 
     async def _train(self, lease: Lease, training: Training, value: Round) -> Round:
         policy = training.config.round_policy
@@ -151,8 +91,9 @@ class RoundEngine:
         value = await self._ledger.handed_over(lease, value)
         outstanding = [part for part in value.participations if part.status in OUTSTANDING]
         reserve = evaluation_seconds(policy) if training.config.evaluation_clients else 0.0
+        deadline = value.deadline_at - reserve
         phase = await self._phase(
-            training, value, "fit", value.base_model, tasks=len(outstanding), deadline=value.deadline_at - reserve
+            lease, training, value, "fit", value.base_model, tasks=len(outstanding), deadline=deadline
         )
         clients = await self._clients(value.selected_clients)
         fit = self._participants.fit
@@ -201,7 +142,7 @@ class RoundEngine:
         async with self._db.read() as tx:
             base = await tx.models.find(value.training_id, value.base_model or "")
             since = await tx.now()
-        await self._recover(training, value)
+        value = await self._recover(lease, training, value)
         try:
             stored, state = await in_thread("aggregation", self._files.aggregate, training.config, value, base, spool)
         except UnusableRound as error:
@@ -214,7 +155,9 @@ class RoundEngine:
         policy, now = training.config.round_policy, self._clock.now()
         evaluators = await self._evaluators(training, value)
         deadline = value.deadline_at if now < value.deadline_at else now + evaluation_seconds(policy)
-        phase = await self._phase(training, value, "evaluate", value.model, tasks=len(evaluators), deadline=deadline)
+        phase = await self._phase(
+            lease, training, value, "evaluate", value.model, tasks=len(evaluators), deadline=deadline
+        )
         ended: dict[str, Evaluation] = {}
         if evaluators:
             await gather(
@@ -233,14 +176,14 @@ class RoundEngine:
         self._participants.forget(evaluators, value, "evaluate")
         return value
 
-    async def _recover(self, training: Training, value: Round) -> None:
+    async def _recover(self, lease: Lease, training: Training, value: Round) -> Round:
         """Ask agents again for updates that the spool lacks: it may be another machine's, or have been emptied."""
         lost = await in_thread("files", self._files.lost, value)
         if not lost:
-            return
+            return value
         now = self._clock.now()
         deadline = max(value.deadline_at, now + evaluation_seconds(training.config.round_policy))
-        phase = await self._phase(training, value, "fit", value.base_model, tasks=len(lost), deadline=deadline)
+        phase = await self._phase(lease, training, value, "fit", value.base_model, tasks=len(lost), deadline=deadline)
         clients = await self._clients([part.client_id for part in lost])
         recover = self._participants.recover
         await gather(
@@ -251,12 +194,22 @@ class RoundEngine:
             deadline=deadline,
             grace_seconds=0.0,
         )
+        return await self._ledger.charged(lease, value, phase.runs)
 
     async def _phase(
-        self, training: Training, value: Round, kind: TaskKind, model: str | None, *, tasks: int, deadline: float
+        self,
+        lease: Lease,
+        training: Training,
+        value: Round,
+        kind: TaskKind,
+        model: str | None,
+        *,
+        tasks: int,
+        deadline: float,
     ) -> Phase:
         loaded = await in_thread("files", self._files.load, model or "")
         phase = Phase(
+            lease=lease,
             value=value,
             kind=kind,
             config=training.config,
@@ -266,25 +219,8 @@ class RoundEngine:
             budget=RetryBudget.of(tasks),
             deadline=deadline,
         )
-        self._participants.begin(phase)
+        self._costs.begin(phase)
         return phase
-
-    async def _plan(self, training: Training, value: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
-        async with self._db.read() as tx:
-            fleet = await self._planner.fleet(tx, training_id=training.id)
-            past = await tx.rounds.selections(training.id, value.number)
-        policy = selection_policy(training.config, model_bytes)
-        selection = await self._planner.select(
-            fleet,
-            training.config.selection.strategy,
-            history(past, fleet.clients),
-            policy,
-            value.seed,
-            losses=newest_losses(past),
-            training_id=training.id,
-            patience=max(0.0, value.deadline_at - self._clock.now()),
-        )
-        return fleet, selection
 
     async def _clients(self, client_ids: Collection[str]) -> dict[str, Client]:
         async with self._db.read() as tx:

@@ -54,7 +54,9 @@ class InitialModels:
         for client in asked:
             force = client.id in fleet.forced
             try:
-                stored, since = await self._participants.initial_model(client, value, spool, patience, force=force)
+                stored, since = await self._participants.initial_model(
+                    lease, client, value, spool, patience, force=force
+                )
             except AgentFailed as error:
                 reasons.append(plain(str(error), SHOWN // ASKED_FOR_A_MODEL - len("; ")))
             else:

@@ -21,6 +21,7 @@ from app.domain.selection.types import Selection
 from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
 from app.services.planning import Fleet
+from app.services.rounds.costs import charge
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.phase import LATE
 from app.services.rounds.progress import ProgressRecord
@@ -136,19 +137,12 @@ class RoundLedger:
             )
         return value
 
-    async def account(self, value: Round, runs: Mapping[str, TaskRun]) -> None:
-        """Add what had been sent in vain to a round that a user has ended: to its participations, and to its bytes.
-
-        The lease is gone by then, and with it the right to decide anything about the round.
-        """
-        async with self._db.begin() as tx:
+    async def charged(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:
+        """Add what tasks have cost to participations that have ended, and give the round with them."""
+        async with self.owned(lease) as tx:
+            await charge(tx, value, runs)
             stored = await tx.rounds.get(value.training_id, value.number)
-            spent = {
-                part.client_id: (runs[part.client_id].attempts, runs[part.client_id].bytes_sent)
-                for part in stored.participations
-                if part.status == "skipped" and part.client_id in runs
-            }
-            await tx.rounds.account(value.training_id, value.number, spent)
+        return replace(value, participations=stored.participations)
 
     async def handed_over(self, lease: Lease, value: Round) -> Round:
         """Pending participations are about to be sent: from here on the agents may know their tasks."""

@@ -8,9 +8,9 @@ from app.store.transaction import Transaction
 
 
 async def open_round(tx: Transaction, training_id: str) -> Round | None:
-    """The round that has not ended, None where there is none."""
-    last = await tx.rounds.page(training_id, limit=1, before=None)
-    return last[0] if last and last[0].status not in ENDED else None
+    """The round that has not ended, without its participations, of which there may be thousands; None if there is none."""
+    last = await tx.rounds.newest(training_id)
+    return last if last is not None and last.status not in ENDED else None
 
 
 async def begin_round(tx: Transaction, training: Training, now: float) -> tuple[Training, Round]:

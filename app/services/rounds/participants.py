@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -54,20 +54,9 @@ class Participants:
         self._files = files
         self._ledger = ledger
         self._errands: set[asyncio.Task[None]] = set()
-        self._runs: dict[str, tuple[int, Mapping[str, TaskRun]]] = {}
-
-    def begin(self, phase: Phase) -> None:
-        """Note the tasks of a round's training, for the case that the round is ended from outside."""
-        if phase.kind == "fit":
-            self._runs[phase.value.training_id] = phase.value.number, phase.runs
-
-    def end(self, value: Round) -> Mapping[str, TaskRun]:
-        """Give what the tasks of a round's training have come to, by client, and forget it."""
-        number, runs = self._runs.pop(value.training_id, (value.number, {}))
-        return runs if number == value.number else {}
 
     async def initial_model(
-        self, client: Client, value: Round, spool: ModelStore, patience: float, *, force: bool
+        self, lease: Lease, client: Client, value: Round, spool: ModelStore, patience: float, *, force: bool
     ) -> tuple[StoredFile, float]:
         """Ask a client for parameters to begin with, for at most `patience` seconds.
 
@@ -76,6 +65,7 @@ class Participants:
 
         Raises:
             AgentFailed: the client could not be asked, or has no model to give.
+            Fenced: the same, and the lease is lost.
         """
         place = spool.within(client.id)
         try:
@@ -89,6 +79,7 @@ class Participants:
             await self._breakers.fail(
                 client.id,
                 Failure(phase="initial model", training_id=value.training_id, round=value.number, reason=reason),
+                under=lease,
             )
             raise AgentFailed(f"client {client.id!r}: {reason}") from error
         except MemoryError as error:
@@ -106,7 +97,7 @@ class Participants:
 
         `resumed`: the agent may know the task already, so it is asked before anything is sent.
         """
-        run = TaskRun(attempts=part.attempts, resumed=resumed)
+        run = TaskRun.of(part, resumed=resumed)
         if client is None:
             run.reason = "the client was removed"
         else:
@@ -120,20 +111,15 @@ class Participants:
                 await phase.drop(client.id)
         if part.status != "received":
             part = replace(part, status="rejected" if run.file is not None else "failed", reason=run.reason)
-        part = replace(
-            part,
-            attempts=max(part.attempts, run.attempts),
-            bytes_sent=part.bytes_sent + run.bytes_sent,
-            bytes_received=part.bytes_received + run.bytes_received,
-            seconds=run.seconds(self._clock.now()),
-            finished_at=self._clock.now(),
-        )
+        now = self._clock.now()
+        part = replace(run.charged(part), seconds=run.seconds(now), finished_at=now)
         written = await self._ledger.settled(lease, phase.value, part, run)
         return part.finished_at if written and part.status == "received" else None
 
     async def recover(self, phase: Phase, part: Participation, client: Client) -> float | None:
         """Fetch an update once more. The spool names files by content, so nothing but the same update will do."""
-        run = TaskRun(attempts=part.attempts, resumed=True)
+        run = TaskRun.of(part, resumed=True)
+        phase.runs[client.id] = run
         await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
         if run.file is None:
             return None
@@ -222,7 +208,7 @@ class Participants:
                 "checks", self._files.measurement, phase.place(client.id), run.file, phase.size, data_size
             )
         except UpdateRejected as error:
-            await self._breakers.fail(client.id, phase.failure(str(error)))
+            await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return Evaluation(client_id=client.id, status="rejected", reason=str(error))
         if result is None:
             return Evaluation(client_id=client.id, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0)
@@ -246,7 +232,7 @@ class Participants:
             )
         except UpdateRejected as error:
             run.reason = str(error)
-            await self._breakers.fail(client.id, phase.failure(run.reason))
+            await self._breakers.fail(client.id, phase.failure(run.reason), under=phase.lease)
             return part
         transfer = client.candidate().transfer_seconds(len(phase.model.block))
         run.train_seconds = max(result.train_seconds, run.watch.seconds - transfer)

@@ -10,6 +10,7 @@ from app.domain.rounds import Round
 from app.domain.trainings import TrainingConfig, Uploads
 from app.services.rounds.uploads import Expanded, full_update
 from app.services.tasks import Assignment, TaskRun
+from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
 from app.wire.codec import Packed
@@ -22,11 +23,12 @@ LATE = "it did not finish in time: the round continued without it"
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What all tasks of one phase share. `deadline` is in unix seconds, `runs` are by client.
+    """What all tasks of one phase share. `deadline` is in unix seconds, `runs` are by client, `lease` is its owner's.
 
     `size` is what an answer may have; each client's lies in a place of its own in `spool`.
     """
 
+    lease: Lease
     value: Round
     kind: TaskKind
     config: TrainingConfig
@@ -49,9 +51,8 @@ class Phase:
             update_encoding=self.uploads.encoding,
         )
         accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
-        return Assignment(
-            client, task, self.model, self.place(client.id), accept, largest(self.size.file_bytes, accept)
-        )
+        limit = largest(self.size.file_bytes, accept)
+        return Assignment(client, task, self.model, self.place(client.id), accept, limit, self.lease)
 
     def place(self, client_id: str) -> ModelStore:
         """Where the answer of one client is kept, until it is refused or the round has ended."""

@@ -90,7 +90,7 @@ async def claimed(running: Plane, owner: str) -> Lease:
 async def planned(running: Plane, lease: Lease, value: Round) -> Round:
     engine = running.system.coordinator._engine
     training = await running.system.trainings.get(value.training_id)
-    fleet, selection = await engine._plan(training, value, 8)
+    fleet, selection = await engine._selecting.plan(training, value, 8)
     value = await engine._ledger.planned(lease, value, "0" * 64, selection, fleet)
     return await engine._ledger.handed_over(lease, value)
 

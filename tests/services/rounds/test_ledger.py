@@ -121,7 +121,7 @@ class LedgerMachine(RuleBasedStateMachine):
         async def planned(value: Round) -> Round:
             async with self.system.db.read() as tx:
                 training = await tx.trainings.get(value.training_id)
-            fleet, selection = await self.engine._plan(training, value, 8)
+            fleet, selection = await self.engine._selecting.plan(training, value, 8)
             return await self.ledger.planned(owner.lease, value, self.truth.model, selection, fleet)
 
         if self.step(owner, planned, {"selecting": "training"}):

@@ -1,0 +1,93 @@
+"""What the tasks of open rounds have cost this process, as long as it is not stored with the rounds.
+
+A round's owner stores what its tasks have cost as they end. Where a pause or a cancellation takes a round from its
+owner, some tasks have not ended, and have cost something all the same.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from app.domain.evaluations import Evaluation
+from app.domain.rounds import ENDED, Round
+from app.services.rounds.phase import Phase
+from app.services.tasks import TaskRun
+from app.store.database import Database
+from app.store.transaction import Transaction
+
+CHARGED_TOGETHER = 200  # participations a transaction, so that none holds others up for long
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """The tasks of one round's training and of its evaluation, by client."""
+
+    fit: Mapping[str, TaskRun] = field(default_factory=dict)
+    evaluate: Mapping[str, TaskRun] = field(default_factory=dict)
+
+    def evaluation_bytes(self, stored: Iterable[Evaluation] = ()) -> int:
+        """Add up the bytes of the evaluations that are not `stored`."""
+        known = {one.client_id for one in stored}
+        runs = [run for client_id, run in self.evaluate.items() if client_id not in known]
+        return sum(run.bytes_sent + run.bytes_received for run in runs)
+
+
+class Costs:
+    """Knows the tasks of the rounds that this process drives, and stores what they have cost."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._phases: dict[str, list[Phase]] = {}
+
+    def begin(self, phase: Phase) -> None:
+        """Note a phase, whose tasks begin now."""
+        phases = self._phases.setdefault(phase.value.training_id, [])
+        phases[:] = [one for one in phases if one.value.number == phase.value.number] + [phase]
+
+    def take(self, value: Round) -> Spent:
+        """Give the tasks of a round, and forget them."""
+        phases = [one for one in self._phases.pop(value.training_id, []) if one.value.number == value.number]
+        fit, evaluate = (
+            {client_id: run for phase in phases if phase.kind == kind for client_id, run in phase.runs.items()}
+            for kind in ("fit", "evaluate")
+        )
+        return Spent(fit, evaluate)
+
+    async def store(self, value: Round) -> None:
+        """Add what tasks have cost to a round whose training was paused or cancelled while this process drove it.
+
+        The lease is gone by then, and with it the right to decide anything about the round. Where the training runs
+        again, its next owner counts on from what was stored, and nothing may be added any more.
+        """
+        spent = self.take(value)
+        tasks = list(spent.fit.items())
+        for start in range(0, len(tasks), CHARGED_TOGETHER):
+            async with self._db.begin() as tx:
+                stored = await self._at_rest(tx, value)
+                if stored is None:
+                    return
+                added = await charge(tx, value, dict(tasks[start : start + CHARGED_TOGETHER]))
+                if stored.status in ENDED:  # otherwise its end will add its participations up
+                    await tx.rounds.add_bytes(value.training_id, value.number, added)
+        if spent.evaluate:
+            async with self._db.begin() as tx:
+                stored = await self._at_rest(tx, value)
+                if stored is not None:
+                    added = spent.evaluation_bytes(stored.evaluations)
+                    await tx.rounds.add_bytes(value.training_id, value.number, added)
+
+    async def _at_rest(self, tx: Transaction, value: Round) -> Round | None:
+        """Hold a training, and give its round without participations; None where it is driven again."""
+        training = await tx.trainings.get(value.training_id, for_update=True)
+        newest = await tx.rounds.newest(value.training_id)
+        return newest if training.status != "running" and newest is not None and newest.number == value.number else None
+
+
+async def charge(tx: Transaction, value: Round, runs: Mapping[str, TaskRun]) -> int:
+    """Store what tasks have cost with the participations of a round; give the bytes that were not stored before."""
+    before = await tx.rounds.some_participations(value.training_id, value.number, runs)
+    after = [runs[part.client_id].charged(part) for part in before]
+    changed = [new for old, new in zip(before, after, strict=True) if new != old]
+    await tx.rounds.charge(value.training_id, value.number, changed)
+    return sum(part.bytes_sent + part.bytes_received for part in after) - sum(
+        part.bytes_sent + part.bytes_received for part in before
+    )

@@ -1,0 +1,91 @@
+"""Selecting: from a round that has begun to its plan, or to its end where it can have none."""
+
+import contextlib
+
+from app.clock import Clock
+from app.domain.errors import Invalid, NotEnoughClients, NotFound
+from app.domain.rounds import ENDED, Round, after_waiting
+from app.domain.selection.types import Selection
+from app.domain.trainings import Training
+from app.services.agents import AgentFailed
+from app.services.planning import NO_SELECTION, Fleet, Planner, history, newest_losses, selection_policy
+from app.services.rounds.files import RoundFiles
+from app.services.rounds.initial_models import ClientsAway, InitialModels
+from app.services.rounds.ledger import PlanOvertaken, RoundLedger
+from app.services.rounds.waiting import ClientWait
+from app.store.database import Database
+from app.store.leases import Lease
+from app.threads import in_thread
+
+
+class Selecting:
+    """Plans rounds for the owner of the lease."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        planner: Planner,
+        files: RoundFiles,
+        ledger: RoundLedger,
+        initial_models: InitialModels,
+        client_wait: ClientWait,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._planner = planner
+        self._files = files
+        self._ledger = ledger
+        self._initial_models = initial_models
+        self._client_wait = client_wait
+
+    async def select(self, lease: Lease, training: Training, value: Round) -> Round:
+        """Plan a round once clients can be selected; give it planned, or abandoned. Raises `Fenced`."""
+        tries = 0
+        while True:
+            try:
+                return await self._planned(lease, training, after_waiting(value, self._clock.now()))
+            except (NotEnoughClients, ClientsAway) as error:
+                value = await self._client_wait.wait(lease, training, value, error, tries=tries)
+            if value.status in ENDED:
+                return value
+            tries += 1
+            async with self._db.read() as tx:
+                training = await tx.trainings.get(training.id)
+
+    async def _planned(self, lease: Lease, training: Training, value: Round) -> Round:
+        """Plan the round, or abandon it where no waiting can help. Raises `NotEnoughClients`, `ClientsAway`."""
+        try:
+            model = training.model
+            if model is None:
+                model = await self._initial_models.fetch(lease, value, *await self.plan(training, value, None))
+            size = (await in_thread("files", self._files.models.path, model)).stat().st_size
+            while True:
+                fleet, selection = await self.plan(training, value, size)
+                with contextlib.suppress(PlanOvertaken):
+                    return await self._ledger.planned(lease, value, model, selection, fleet)
+        except NotEnoughClients:
+            raise
+        except (*NO_SELECTION, AgentFailed, NotFound) as error:
+            return await self._ledger.abandoned(lease, value, str(error))
+        except Invalid as error:  # a parameter that the strategy has had once
+            return await self._ledger.abandoned(lease, value, f"{error.pointer} {error}")
+
+    async def plan(self, training: Training, value: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
+        """Read the fleet, and select from it for a round. Raises what `Planner.select` does."""
+        async with self._db.read() as tx:
+            fleet = await self._planner.fleet(tx, training_id=training.id)
+            past = await tx.rounds.selections(training.id, value.number)
+        policy = selection_policy(training.config, model_bytes)
+        selection = await self._planner.select(
+            fleet,
+            training.config.selection.strategy,
+            history(past, fleet.clients),
+            policy,
+            value.seed,
+            losses=newest_losses(past),
+            training_id=training.id,
+            patience=max(0.0, value.deadline_at - self._clock.now()),
+        )
+        return fleet, selection

@@ -1,0 +1,116 @@
+"""Cancelling a training in the middle of a round: no client is blamed, and nothing is left behind."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.breaker import Breaker
+from app.services.rounds.ending import SKIPPED_TOGETHER
+from app.threads import THREADS, in_thread
+from tests.planes import Plane, plane, policy, until
+from tests.services.courses import has_received, is_idle
+from tests.services.rounds.crowd import Crowd
+
+MANY = [f"c{number:03}" for number in range(SKIPPED_TOGETHER + 30)]
+UNAWARE: dict[str, Any] = {"enabled": False, "tick_seconds": 60.0, "lease_seconds": 600}
+"""An owner that learns only when it writes that its lease is lost."""
+AWARE: dict[str, Any] = {**UNAWARE, "tick_seconds": 0.01}
+
+
+@asynccontextmanager
+async def training(
+    directory: Path, database_url: str, clients: list[str], *, tripped: frozenset[str] = frozenset(), **fields: Any
+) -> AsyncIterator[tuple[Plane, Crowd, str]]:
+    """A training whose clients have all been given their task; the breakers of some of them were open."""
+    crowd = Crowd()
+    given = {"agents": {"poll_seconds": 50.0, "concurrency": 1000}, "coordinator": UNAWARE, **fields}
+    async with plane(directory, database_url, {}, **given) as running:
+        await crowd.register(running, clients)
+        async with running.system.db.begin() as tx:
+            for client in await tx.clients.some(tripped):
+                opened = Breaker(state="open", opened_at=1.0, retry_at=2.0, consecutive_failures=3, openings=1)
+                await tx.clients.put(replace(client, breaker=opened))
+        training_id = await running.create(clients=len(clients), round_policy=policy())
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: has_tasks(crowd, len(clients)))
+        yield running, crowd, training_id
+
+
+async def has_tasks(crowd: Crowd, count: int) -> bool:
+    return crowd.tasks["fit"] == count
+
+
+@contextmanager
+def busy_checks() -> Iterator[None]:
+    """Keep every thread that checks updates busy, so that what comes in meanwhile is not checked."""
+    gate = threading.Event()
+    jobs = [asyncio.create_task(in_thread("checks", gate.wait)) for _ in range(THREADS["checks"])]
+    try:
+        yield
+    finally:
+        gate.set()
+        for job in jobs:
+            job.cancel()
+
+
+async def test_cancelling_a_crowd_counts_against_no_client(database_url: str, tmp_path: Path) -> None:
+    """The last of several transactions told the agents to forget their tasks, which counted as failures of theirs."""
+    tripped = frozenset(MANY[10:13])
+    async with training(tmp_path, database_url, MANY, tripped=tripped) as (running, crowd, training_id):
+        await crowd.answer("fit", MANY[:3])
+        await until(lambda: has_received(running, training_id, 3))
+        await running.system.trainings.cancel(training_id)
+        await until(lambda: is_idle(running))
+        await running.system.participants.drain()
+
+        assert crowd.tasks["fit"] == 0
+        async with running.system.db.read() as tx:
+            clients = {client.id: client for client in await tx.clients.all()}
+        for client_id in MANY:
+            client = clients[client_id]
+            assert not client.breaker.last_failures, client_id
+            assert client.breaker.state == ("half_open" if client_id in tripped else "closed"), client_id
+            assert client.breaker.probe_until is None, client_id
+            assert client.measured.reliability == (pytest.approx(0.93) if client_id in MANY[:3] else None), client_id
+
+
+@pytest.mark.parametrize(
+    ("clients", "owner"), [(MANY[:5], AWARE), (MANY, AWARE), (MANY, UNAWARE)], ids=["few", "many", "many, unaware"]
+)
+async def test_what_had_crossed_the_links_is_counted(
+    database_url: str, tmp_path: Path, clients: list[str], owner: dict[str, Any]
+) -> None:
+    """Neither an answer that was not checked yet, nor what the owner had sent, was counted with every cancellation."""
+    async with training(tmp_path, database_url, clients, coordinator=owner) as (running, crowd, training_id):
+        await crowd.answer("fit", clients[:1])
+        await until(lambda: has_received(running, training_id, 1))
+        with busy_checks():
+            await crowd.answer("fit", clients[1:3])
+            await until(lambda: has_come(running, sum(crowd.gave.values()), 3))
+            await running.system.trainings.cancel(training_id)
+            await until(lambda: is_idle(running))
+        await running.system.participants.drain()
+
+        value = await running.round(training_id, 1)
+        assert {part.client_id: part.bytes_sent for part in value.participations} == crowd.got
+        assert {
+            part.client_id: part.bytes_received for part in value.participations if part.bytes_received
+        } == crowd.gave
+        assert {part.attempts for part in value.participations} == {1}
+        assert value.communication_bytes == crowd.got.total() + crowd.gave.total()
+        assert running.system.housekeeper._files.spooled() == []
+
+
+async def has_come(running: Plane, size: int, answers: int) -> bool:
+    """Whether the server has received so many bytes, of so many answers."""
+    counted = running.system.metrics.registry.get_sample_value
+    labels = {"direction": "received"}
+    known = [counted("federated_communication_bytes_total", {"client": name, **labels}) or 0.0 for name in MANY]
+    return sum(known) == size and sum(one > 0 for one in known) == answers
