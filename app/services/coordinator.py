@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -249,12 +250,16 @@ class Coordinator:
                 if (value := await open_round(tx, training.id)) is not None:
                     value = await prolong(tx, value, self._steps.owed(lease))
                     value = await prolong(tx, value, lost, ours=True)
-                    return await correct(tx, value, training.config.round_policy.deadline_seconds, now)
+                    value = await correct(tx, value, training.config.round_policy.deadline_seconds, now)
+                    break
                 if now >= training.next_round_at or lies_ahead(training.next_round_at, now + MAX_PAUSE_SECONDS):
                     training, value = await begin_round(tx, training, now)
                     await tx.trainings.put(training)
                     return value
             await self._clock.sleep(training.next_round_at - self._clock.now())
+        async with self._db.read() as tx:  # there may be thousands of participations: nothing is held up meanwhile
+            stored = await tx.rounds.get(value.training_id, value.number)
+        return replace(value, participations=stored.participations)
 
     async def _release(self, lease: Lease) -> None:
         with suppress(Fenced, TimeoutError), self._outage.tolerated():  # then it runs out by itself

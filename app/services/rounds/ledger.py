@@ -148,6 +148,7 @@ class RoundLedger:
         """Pending participations are about to be sent: from here on the agents may know their tasks."""
         async with self.owned(lease) as tx:
             await tx.rounds.hand_over(value.training_id, value.number)
+        async with self._db.read() as tx:
             return await tx.rounds.get(value.training_id, value.number)
 
     async def settled(self, lease: Lease, value: Round, part: Participation, run: TaskRun) -> bool:

@@ -8,7 +8,7 @@ from app.store.transaction import Transaction
 
 
 async def open_round(tx: Transaction, training_id: str) -> Round | None:
-    """The round that has not ended, without its participations, of which there may be thousands; None if there is none."""
+    """The round that has not ended, without its participations: there may be thousands. None where there is none."""
     last = await tx.rounds.newest(training_id)
     return last if last is not None and last.status not in ENDED else None
 
