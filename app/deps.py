@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, get_args
 
 from fastapi import Depends, Header, Request, Response
@@ -138,9 +139,15 @@ async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]
     return hung_up
 
 
+async def answer_place(request: Request) -> AbstractAsyncContextManager[None]:
+    """Give what holds one of the places in which long answers are made."""
+    return wired(request).answer_places.one(address_of(request))
+
+
 BearerKey = Depends(_bearer)
 """Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
 Address = Annotated[str, Depends(address)]
+AnswerPlace = Annotated[AbstractAsyncContextManager[None], Depends(answer_place)]
 Departure = Annotated[Callable[[], Coroutine[Any, Any, None]], Depends(departure)]
 Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
 

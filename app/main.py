@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 
 from app import __version__, openapi, problems
+from app.answers import AnswerPlaces
 from app.bodies import LONG_ANSWERS_BYTES, AnswerRoom, Room
 from app.clock import Clock, SystemClock
 from app.deps import BearerKey
@@ -178,6 +179,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         metrics=metrics,
         room=Room(settings.max_body_bytes),
         answers=AnswerRoom(LONG_ANSWERS_BYTES),
+        answer_places=AnswerPlaces(),
         db=db,
         coordinator_db=coordinator_db,
         migrated=Inquiry(partial(migrations.is_current, db), seconds=readiness.TIMEOUT_SECONDS),

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
+from app.answers import TooManyAnswers
 from app.bodies import NoRoom, TooSlow, UnsupportedMediaType
 from app.domain import errors
 from app.inbound import Crowded
@@ -103,6 +104,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     NoRoom: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     TooManyWaits: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    TooManyAnswers: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     Stopping: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server is stopping", {"Retry-After": "1"}),
     RangeNotSatisfiable: Kind(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range is outside the file"

@@ -40,3 +40,28 @@ async def watched() -> AsyncIterator[Lag]:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
+
+
+class Turns:
+    """`number` is how many turns the event loop has had."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    async def count(self) -> None:
+        while True:
+            self.number += 1
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def turns() -> AsyncIterator[Turns]:
+    """Count the turns of the event loop while what is inside runs."""
+    counted = Turns()
+    counting = asyncio.create_task(counted.count())
+    try:
+        yield counted
+    finally:
+        counting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await counting

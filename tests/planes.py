@@ -116,7 +116,7 @@ class Plane:
         return any(task.get_name() == f"training {training_id}" for task in self.system.coordinator._driving)
 
     async def _has_ended(self, training_id: str, number: int) -> bool:
-        known = await self.system.trainings.rounds(training_id, limit=1000, before=None)
+        known = (await self.system.trainings.rounds(training_id, limit=1000, before=None)).items
         return any(value.number == number and value.status in ENDED for value in known)
 
 

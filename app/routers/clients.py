@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
 
 from app.bodies import ContentType, require_json, whole
-from app.deps import ApiRoute, AppBreakers, AppClients
+from app.deps import AnswerPlace, ApiRoute, AppBreakers, AppClients
 from app.domain.errors import Invalid
 from app.openapi import json_body, responses, with_headers
 from app.routers.answers import written
@@ -51,20 +51,25 @@ async def register_client(body: RegisterClient, clients: AppClients, response: R
     response_model=ClientsOut,
     responses=responses(409, 413, 415),
 )
-async def register_clients(request: Request, clients: AppClients, content_type: ContentType = "") -> Response:
+async def register_clients(
+    request: Request, clients: AppClients, place: AnswerPlace, content_type: ContentType = ""
+) -> Response:
     """Register up to 10 000 clients, all or none."""
     require_json(content_type)
     body = await whole(request, BATCH_BYTES)
     profiles, instances = await in_thread("messages", registrations, body)
     registered = await clients.register(profiles, instances)
-    answer = await written(lambda: ClientsOut(items=[ClientOut.of(client) for client in registered]))
+    async with place:
+        answer = await written(lambda: ClientsOut(items=[ClientOut.of(client) for client in registered]))
     answer.status_code = status.HTTP_201_CREATED
     return answer
 
 
 @router.get("", response_model=Page[ClientOut], responses=responses(422))
 async def list_clients(
+    *,
     clients: AppClients,
+    place: AnswerPlace,
     status: Annotated[Literal["healthy", "suspect", "down"] | None, Query()] = None,
     tag: Tag = [],  # noqa: B006  (FastAPI copies defaults)
     limit: Limit = 100,
@@ -73,8 +78,9 @@ async def list_clients(
     """List clients in the order of their ids."""
     after = decode_cursor(cursor, str)
     tags = [(key, value) for key, _, value in (entry.partition(":") for entry in tag)]
-    found = await clients.page(limit=limit + 1, after=after[0] if after else None, status=status, tags=tags)
-    return await written(lambda: Page.of(found, limit, ClientOut.of, lambda client: (client.id,)))
+    async with place:
+        found = await clients.page(limit=limit, after=after[0] if after else None, status=status, tags=tags)
+        return await written(lambda: Page.of(found, ClientOut.of, lambda client: (client.id,)))
 
 
 @router.get("/{client_id}", responses=responses(404))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Request, Response, status
 from fastapi.responses import StreamingResponse
 
 from app.bodies import ContentType, require_json, whole
-from app.deps import ApiRoute, AppConnectivity
+from app.deps import AnswerPlace, ApiRoute, AppConnectivity
 from app.openapi import json_body, responses, with_headers
 from app.routers.answers import streamed, written
 from app.routers.matrices import JSON_CELL_BYTES, reader_of, writer_for
@@ -97,10 +97,11 @@ async def get_connectivity(
 
 
 @router.get("/topology", response_model=TopologyOut)
-async def get_topology(connectivity: AppConnectivity) -> Response:
+async def get_topology(connectivity: AppConnectivity, place: AnswerPlace) -> Response:
     """Describe the registered clients and their links in numbers."""
     stats = await connectivity.topology()
-    return await written(lambda: TopologyOut.of(stats))
+    async with place:
+        return await written(lambda: TopologyOut.of(stats))
 
 
 def _etag(version: int) -> str:

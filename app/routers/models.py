@@ -5,12 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
-from app.deps import STREAMED, ApiRoute, AppModels
+from app.deps import STREAMED, AnswerPlace, ApiRoute, AppModels
 from app.openapi import responses, with_headers
+from app.routers.answers import written
 from app.routers.preconditions import IfNoneMatch, PartOfFile, is_current
 from app.routers.trainings import Id
 from app.schemas.models import ListedModelOut, ModelVersionOut
 from app.schemas.pages import Cursor, Limit, Page, decode_cursor
+from app.store.models import MeasuredVersion
 from app.wire.codec import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1/trainings/{training_id}", tags=["models"], route_class=ApiRoute)
@@ -67,14 +69,19 @@ async def download_model(
     return PartOfFile(stored.path, size=stored.version.size, headers=headers, media_type=MEDIA_TYPE, filename=name)
 
 
-@router.get("/models", responses=responses(404))
+@router.get("/models", response_model=Page[ListedModelOut], responses=responses(404))
 async def list_models(
-    training_id: Id, models: AppModels, limit: Limit = 100, cursor: Cursor = None
-) -> Page[ListedModelOut]:
+    training_id: Id, models: AppModels, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
     """List a training's model versions, newest first, removed ones included."""
     before = decode_cursor(cursor, int)
-    found = await models.page(training_id, limit=limit + 1, before=before[0] if before else None)
-    return Page.of(found, limit, ListedModelOut.of_measured, lambda one: (one.version.round,))
+    async with place:
+        found = await models.page(training_id, limit=limit, before=before[0] if before else None)
+        return await written(lambda: Page.of(found, ListedModelOut.of_measured, _key))
+
+
+def _key(listed: MeasuredVersion) -> tuple[int]:
+    return (listed.version.round,)
 
 
 @router.put("/models/{number}/pin", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404, 410))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response, status
 
-from app.deps import Address, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
+from app.deps import Address, AnswerPlace, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
 from app.domain.rounds import ENDED
 from app.openapi import responses, with_headers
 from app.routers.answers import written
@@ -65,22 +65,29 @@ async def run_round(
 
 
 @router.get("", response_model=Page[RoundOut], responses=responses(404))
-async def list_rounds(training_id: Id, trainings: AppTrainings, limit: Limit = 100, cursor: Cursor = None) -> Response:
+async def list_rounds(
+    training_id: Id, trainings: AppTrainings, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
     """List a training's rounds, newest first."""
     before = decode_cursor(cursor, int)
-    found = await trainings.rounds(training_id, limit=limit + 1, before=before[0] if before else None)
-    return await written(lambda: Page.of(found, limit, RoundOut.of, lambda value: (value.number,)))
+    async with place:
+        found = await trainings.rounds(training_id, limit=limit, before=before[0] if before else None)
+        return await written(lambda: Page.of(found, RoundOut.of, lambda value: (value.number,)))
 
 
 @router.get("/{number}", response_model=RoundOut, responses=responses(404))
-async def get_round(training_id: Id, number: Number, trainings: AppTrainings) -> Response:
+async def get_round(training_id: Id, number: Number, trainings: AppTrainings, place: AnswerPlace) -> Response:
     """Read one round with its participations."""
-    value = await trainings.round(training_id, number)
-    return await written(lambda: RoundOut.of(value))
+    async with place:
+        value = await trainings.round(training_id, number)
+        return await written(lambda: RoundOut.of(value))
 
 
 @router.get("/{number}/selection", response_model=RoundSelectionOut, responses=responses(404))
-async def get_round_selection(training_id: Id, number: Number, selections: AppSelections) -> Response:
+async def get_round_selection(
+    training_id: Id, number: Number, selections: AppSelections, place: AnswerPlace
+) -> Response:
     """Say why each client was in a round or not, as it was planned. 404 before it is."""
-    selection = await selections.of_round(training_id, number)
-    return await written(lambda: RoundSelectionOut.of(selection))
+    async with place:
+        selection = await selections.of_round(training_id, number)
+        return await written(lambda: RoundSelectionOut.of(selection))

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from app.deps import ApiRoute, AppSelections
+from app.deps import AnswerPlace, ApiRoute, AppSelections
 from app.openapi import responses
 from app.routers.answers import written
 from app.schemas.selections import PlanSelection, SelectionOut
@@ -11,7 +11,7 @@ router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 
 
 @router.post("/selections", response_model=SelectionOut, responses=responses(409, 413, 415))
-async def plan_selection(body: PlanSelection, selections: AppSelections) -> Response:
+async def plan_selection(body: PlanSelection, selections: AppSelections, place: AnswerPlace) -> Response:
     """Plan one round and say why each client is in it or not. Nothing is stored."""
     planned = await selections.plan(
         body.strategy,
@@ -22,4 +22,5 @@ async def plan_selection(body: PlanSelection, selections: AppSelections) -> Resp
         compare=body.compare,
     )
     version = planned.connectivity_version
-    return await written(lambda: SelectionOut.of(planned.selections, connectivity_version=version, seed=body.seed))
+    async with place:
+        return await written(lambda: SelectionOut.of(planned.selections, connectivity_version=version, seed=body.seed))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response, status
 
-from app.deps import ApiRoute, AppSettings, AppTrainings, Idempotent
+from app.deps import AnswerPlace, ApiRoute, AppSettings, AppTrainings, Idempotent
 from app.openapi import responses, with_headers
 from app.routers.answers import written
 from app.schemas.fields import ID_PATTERN
@@ -31,13 +31,16 @@ async def create_training(
 
 
 @router.get("", response_model=Page[TrainingOut])
-async def list_trainings(trainings: AppTrainings, limit: Limit = 100, cursor: Cursor = None) -> Response:
+async def list_trainings(
+    trainings: AppTrainings, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
     """List trainings, newest first."""
     after = decode_cursor(cursor, float, str)
-    found = await trainings.page(limit=limit + 1, after=(after[0], after[1]) if after else None)
-    return await written(
-        lambda: Page.of(found, limit, TrainingOut.of, lambda training: (training.created_at, training.id))
-    )
+    async with place:
+        found = await trainings.page(limit=limit, after=(after[0], after[1]) if after else None)
+        return await written(
+            lambda: Page.of(found, TrainingOut.of, lambda training: (training.created_at, training.id))
+        )
 
 
 @router.get("/{training_id}", responses=responses(404))

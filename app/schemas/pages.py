@@ -5,7 +5,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
@@ -13,12 +13,16 @@ from pydantic import Field
 
 from app.domain.errors import Invalid
 from app.schemas.fields import ID_PATTERN, ResponseModel
+from app.store.reading import Part
 
 Item = TypeVar("Item")
 Stored = TypeVar("Stored")
 Key = tuple[str | float, ...]
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="How many items at most")]
+Limit = Annotated[
+    int,
+    Query(ge=1, le=1000, description="How many items at most; a page of long ones ends earlier, with `next_cursor`"),
+]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before")]
 
 
@@ -29,12 +33,10 @@ class Page(ResponseModel, Generic[Item]):
     next_cursor: Annotated[str | None, Field(description="Pass it as `cursor` for the next page; null at the end")]
 
     @classmethod
-    def of(
-        cls, found: Sequence[Stored], limit: int, show: Callable[[Stored], Item], key: Callable[[Stored], Key]
-    ) -> "Page[Item]":
-        """The first `limit` of what was found; one more was asked for, to tell whether this is the end."""
-        more = encode_cursor(*key(found[limit - 1])) if len(found) > limit else None
-        return cls(items=[show(value) for value in found[:limit]], next_cursor=more)
+    def of(cls, found: Part[Stored], show: Callable[[Stored], Item], key: Callable[[Stored], Key]) -> "Page[Item]":
+        """Show what was found, with a cursor where there is more."""
+        cursor = encode_cursor(*key(found.items[-1])) if found.more else None
+        return cls(items=[show(value) for value in found.items], next_cursor=cursor)
 
 
 def encode_cursor(*key: str | float) -> str:

@@ -72,4 +72,10 @@ class RoundOut(ResponseModel):
 
     @classmethod
     def of(cls, value: Round) -> "RoundOut":
-        return cls.model_validate(value)
+        """Show a round, its clients one by one: all at once would hold the interpreter."""
+        lists = {
+            "participations": [ParticipationOut.model_validate(part) for part in value.participations],
+            "evaluations": [ClientEvaluationOut.model_validate(one) for one in value.evaluations],
+            "plan": value.plan and PlanOut.model_validate(value.plan),
+        }
+        return cls(**{name: lists[name] if name in lists else getattr(value, name) for name in cls.model_fields})

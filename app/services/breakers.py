@@ -108,7 +108,7 @@ class Breakers:
     async def get(self, client_id: str) -> Breaker:
         """Raises `NotFound`."""
         async with self._api_db.glance() as tx:
-            return (await tx.clients.get(client_id)).breaker
+            return (await tx.clients.get(client_id, labels=False)).breaker
 
     def succeeded(self, client: Client, *, slow: bool = False) -> Client:
         """The client after a call that came back well, if slowly."""
@@ -143,7 +143,7 @@ class Breakers:
         async with (db or self._db).begin() as tx:
             if under is not None and not await tx.leases.holds(under):
                 raise Fenced(under.training_id)
-            client = await tx.clients.get(client_id, for_update=True)
+            client = await tx.clients.get(client_id, for_update=True, labels=False)
             changed = replace(client, breaker=decide(client.breaker))
             await tx.clients.put(changed)
             await self.note(tx, client.breaker, changed.breaker, client_id)

@@ -15,6 +15,7 @@ from app.metrics import Metrics
 from app.settings import HealthSettings
 from app.store.availability import DatabaseUnavailable
 from app.store.database import Database
+from app.store.reading import LISTED, Part
 from app.store.transaction import Transaction
 from app.threads import in_thread
 
@@ -67,7 +68,7 @@ class Clients:
             if before is not None:
                 seen = replace(before, profile=profile, status="healthy", last_seen_at=now, updated_at=now)
                 client = self._seen(seen, instance, profile.url)
-                await tx.clients.put(client)
+                await tx.clients.put_profile(before, client)
                 await self._tell(tx, before, client)
                 await tx.events.append("client.updated", now, client_id=client_id, **_changes(before, client))
                 if before.status != "healthy":
@@ -94,7 +95,7 @@ class Clients:
         async with self._db.begin() as tx:
             before = await tx.clients.get(client_id, for_update=True)
             client = replace(before, profile=before.profile.changed(changes), updated_at=now)
-            await tx.clients.put(client)
+            await tx.clients.put_profile(before, client)
             data = _changes(before, client) | {"fields": sorted(changes)}
             if "auth_token" not in changes and client.profile.auth_token != before.profile.auth_token:
                 data["token_forgotten"] = True
@@ -113,7 +114,7 @@ class Clients:
         """A sign of life of an agent's `instance`, with what it measured of its link. Raises `NotFound`."""
         now = self._clock.now()
         async with self._db.begin() as tx:
-            client = await tx.clients.get(client_id, for_update=True)
+            client = await tx.clients.get(client_id, for_update=True, labels=False)
             seen = self._seen(client.observed(bandwidth=bandwidth, latency=latency), instance, None)
             await tx.clients.put(replace(seen, status="healthy", last_seen_at=now))
             await self._tell(tx, client, seen)
@@ -143,10 +144,10 @@ class Clients:
 
     async def page(
         self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Collection[tuple[str, str]]
-    ) -> list[Client]:
-        """Clients in the order of their ids."""
+    ) -> Part[Client]:
+        """Clients in the order of their ids; fewer than `limit` where more would be too long for an answer."""
         async with self._db.read() as tx:
-            return await tx.clients.page(limit=limit, after=after, status=status, tags=tags)
+            return await tx.clients.page(limit=limit, after=after, status=status, tags=tags, most_bytes=LISTED)
 
     async def count(self, metrics: Metrics) -> None:
         """Bring the gauges up to date: how many clients are in which status, how many breakers are not closed."""

@@ -86,7 +86,7 @@ class ConnectivityMatrix:
     async def topology(self) -> TopologyStats:
         """Statistics over the registered clients and their links."""
         async with self._db.read() as tx:
-            clients = await tx.clients.all()
+            clients = await tx.clients.all(labels=False)
             connectivity = await self._latest.get(tx)
         return await in_thread("matrices", _topology, connectivity, clients)
 

@@ -18,11 +18,11 @@ from app.services.agents import AgentCaller
 from app.services.connections import PROBE_CONNECTIONS
 from app.services.outages import Outage
 from app.settings import HealthSettings
-from app.store.clients import PAGE
 from app.store.database import Database
 
 log = structlog.get_logger(__name__)
 
+PAGE = 500  # clients that are read in one transaction
 BATCH = 100  # clients whose probes are noted in one transaction
 
 
@@ -61,13 +61,15 @@ class HealthProber:
         after: str | None = None
         while True:
             async with self._db.glance() as tx:
-                page = await tx.clients.page(limit=PAGE, after=after, status=None, tags=())
+                page = await tx.clients.page(limit=PAGE, after=after, status=None, tags=(), labels=False)
             silent += [
-                client for client in page if client.status != "healthy" or self._liveness(client, now) != "healthy"
+                client
+                for client in page.items
+                if client.status != "healthy" or self._liveness(client, now) != "healthy"
             ]
-            if len(page) < PAGE:
+            if not page.more:
                 return silent
-            after = page[-1].id
+            after = page.items[-1].id
 
     async def _probe(self, waiting: deque[Client], found: dict[str, bool]) -> None:
         """Ask one client after the other, as long as a tick may take; `found` gets who answered."""

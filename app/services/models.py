@@ -11,6 +11,7 @@ from app.services.rounds.files import RoundFiles
 from app.store.database import Database
 from app.store.model_store import ModelStore, StoredFile
 from app.store.models import MeasuredVersion, ModelVersion
+from app.store.reading import Part
 from app.store.removals import FileRemoved
 from app.store.transaction import Transaction
 from app.threads import in_thread
@@ -63,7 +64,7 @@ class Models:
             version = await _not_removed(tx, training_id, round_number)
         return StoredModel(version, await in_thread("files", self._files.models.path, version.sha256))
 
-    async def page(self, training_id: str, *, limit: int, before: int | None) -> list[MeasuredVersion]:
+    async def page(self, training_id: str, *, limit: int, before: int | None) -> Part[MeasuredVersion]:
         """The versions of rounds below `before`, newest first. Raises `NotFound`."""
         async with self._db.read() as tx:
             await tx.trainings.get(training_id)

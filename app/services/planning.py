@@ -97,9 +97,14 @@ class Planner:
         self._metrics = metrics
         self._overdue: dict[str | None, _Course] = {}
 
-    async def fleet(self, tx: Transaction, *, exclude: Collection[str] = (), training_id: str | None = None) -> Fleet:
-        """The fleet as a training sees it: clients with a task in flight for another one are busy."""
-        clients = await tx.clients.all()
+    async def fleet(
+        self, tx: Transaction, *, exclude: Collection[str] = (), training_id: str | None = None, labels: bool = True
+    ) -> Fleet:
+        """The fleet as a training sees it: clients with a task in flight for another one are busy.
+
+        What clients say of their labels is read only with `labels`.
+        """
+        clients = await tx.clients.all(labels=labels)
         busy = await tx.rounds.busy_clients(except_training=training_id)
         connectivity = await self._connectivity.get(tx)
         sketches = {} if training_id is None else await tx.sketches.means(training_id)
@@ -112,7 +117,7 @@ class Planner:
         wanted = training.config.evaluation_clients
         if wanted == 0:
             return []
-        fleet = await self.fleet(tx, training_id=training.id)
+        fleet = await self.fleet(tx, training_id=training.id, labels=False)
         able = able_to_evaluate(fleet.offered, training.config.evaluation_tags)
         if len(able) <= wanted:
             return able

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from app.answers import AnswerPlaces
 from app.bodies import AnswerRoom, Room
 from app.metrics import Metrics
 from app.services.agents import AgentCaller
@@ -35,6 +36,7 @@ class System:
     metrics: Metrics
     room: Room
     answers: AnswerRoom
+    answer_places: AnswerPlaces
     db: Database
     coordinator_db: Database
     migrated: Inquiry[bool]

@@ -28,6 +28,7 @@ from app.services.idempotency import IdempotentRequest
 from app.services.rounds.ending import RoundEnding, note_changes
 from app.services.rounds.opening import begin_round, open_round, prolong
 from app.store.database import Database
+from app.store.reading import LISTED, Part
 from app.store.transaction import Transaction
 
 
@@ -70,10 +71,10 @@ class Trainings:
         async with self._db.glance() as tx:
             return await tx.trainings.get(training_id)
 
-    async def page(self, *, limit: int, after: tuple[float, str] | None) -> list[Training]:
-        """Newest first."""
+    async def page(self, *, limit: int, after: tuple[float, str] | None) -> Part[Training]:
+        """Newest first; fewer than `limit` where more would be too long for an answer."""
         async with self._db.read() as tx:
-            return await tx.trainings.page(limit=limit, after=after)
+            return await tx.trainings.page(limit=limit, after=after, most_bytes=LISTED)
 
     async def start(self, training_id: str, event: Literal["start", "resume"] = "start") -> Training:
         """Let it run on its own. Raises `NotFound`, `StateForbids`."""
@@ -197,11 +198,11 @@ class Trainings:
         async with self._db.read() as tx:
             return await tx.rounds.get(training_id, number)
 
-    async def rounds(self, training_id: str, *, limit: int, before: int | None) -> list[Round]:
-        """Newest first. Raises `NotFound`."""
+    async def rounds(self, training_id: str, *, limit: int, before: int | None) -> Part[Round]:
+        """Newest first; fewer than `limit` where more would be too long for an answer. Raises `NotFound`."""
         async with self._db.read() as tx:
             await tx.trainings.get(training_id)
-            return await tx.rounds.page(training_id, limit=limit, before=before)
+            return await tx.rounds.page(training_id, limit=limit, before=before, most_bytes=LISTED)
 
     async def _give_time_back(self, tx: Transaction, training: Training, value: Round | None) -> None:
         """An open round gets the time that it stood still while its training was paused."""

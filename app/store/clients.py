@@ -2,13 +2,12 @@
 
 import asyncio
 import math
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import JSON, Row, Select, bindparam, case, delete, func, literal, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -18,20 +17,21 @@ from app.domain.errors import AlreadyExists, NotFound
 from app.domain.identity import Identity
 from app.domain.selection.distributions import Packer, plain
 from app.store.inserts import insert_missing
+from app.store.reading import Part, Walk, read
 from app.store.tables import clients
 
-PAGE = 500  # rows that are read at once: some 10 ms, for most fleets
-WRITTEN = 100  # rows that are written at once, which takes as long
-FIRST_PAGE = 20
-PAGE_SECONDS = 0.01  # of the event loop's time, that one page of a fleet should take
+WRITTEN = 100  # rows that are written at once: some 10 ms
 FREE_LABELS = 20  # that take as long to write as the rest of a row
-CHUNK = 500  # rows a reading statement: as many as a page
+CHUNK = 500  # rows of a statement that reads no labels
 MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLite as many or more
 
 _BREAKER_NOT_CLOSED = clients.c.breaker["state"].as_string() != "closed"
 _IDENTITY = TypeAdapter(Identity)
 _PROFILE = tuple(Profile.__slots__)
 _PLAIN = tuple(name for name in Client.__slots__ if name not in {"profile", "measured", "breaker", "identity"})
+_CLAIMED = {"id", "created_at", "data_distribution", *_PROFILE}
+_UNREAD = case((clients.c.data_distribution.is_(None), null()), else_=literal([], JSON)).label("data_distribution")
+_WITHOUT_LABELS = [_UNREAD if column.name == "data_distribution" else column for column in clients.c]
 
 
 class ClientRepository:
@@ -57,20 +57,32 @@ class ClientRepository:
             await asyncio.sleep(0)
         return found
 
-    async def get(self, client_id: str, *, for_update: bool = False) -> Client:
+    async def get(self, client_id: str, *, for_update: bool = False, labels: bool = True) -> Client:
         """Raises `NotFound`. `for_update` holds the row until the transaction ends."""
-        query = select(clients).where(clients.c.id == client_id)
+        query = _select(labels).where(clients.c.id == client_id)
         row = (await self._connection.execute(query.with_for_update() if for_update else query)).one_or_none()
         if row is None:
             raise NotFound("client", client_id)
         return _client(row)
 
     async def put(self, *changed: Client) -> None:
-        """Write every column of clients that exist."""
+        """Write what changes of clients while they take part: all but their profiles."""
         statement = update(clients).where(clients.c.id == bindparam("whose"))
-        for some in _by_weight(map(_row, changed)):
-            await self._connection.execute(statement, [{"whose": row.pop("id"), **row} for row in some])
+        rows = list(map(_row, changed))
+        for start in range(0, len(rows), WRITTEN):
+            some = [
+                {"whose": row["id"], **{name: value for name, value in row.items() if name not in _CLAIMED}}
+                for row in rows[start : start + WRITTEN]
+            ]
+            await self._connection.execute(statement, some)
             await asyncio.sleep(0)
+
+    async def put_profile(self, before: Client, after: Client) -> None:
+        """Write a client whose profile has changed, without the parts of its profile that are as they were."""
+        known = _row(before)
+        changed = {name: value for name, value in _row(after).items() if value != known[name]}
+        if changed:
+            await self._connection.execute(update(clients).where(clients.c.id == after.id).values(changed))
 
     async def remove(self, client_id: str) -> None:
         """Raises `NotFound`."""
@@ -78,50 +90,49 @@ class ClientRepository:
             raise NotFound("client", client_id)
 
     async def page(
-        self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Collection[tuple[str, str]]
-    ) -> list[Client]:
-        """At most `limit` clients with ids beyond `after`, of this status and with all of these tags."""
-        query = select(clients).order_by(clients.c.id)
+        self,
+        *,
+        limit: int,
+        after: str | None,
+        status: ClientStatus | None,
+        tags: Collection[tuple[str, str]],
+        most_bytes: float = math.inf,
+        labels: bool = True,
+    ) -> Part[Client]:
+        """At most `limit` clients with ids beyond `after`, of this status and with all of these tags.
+
+        The list ends with the client with which it has about `most_bytes` as JSON. `labels` is that of `some`.
+        """
+        query = _select(labels).order_by(clients.c.id)
+        if after is not None:
+            query = query.where(clients.c.id > after)
         if status is not None:
             query = query.where(clients.c.status == status)
         for key, value in tags:
             query = query.where(self._tagged(key, value))
-        return await self._walk(query, limit, after, _client)
+        walk = Walk()
+        return await read(
+            self._connection, query, _client, _beyond, limit=limit, ends=lambda _: walk.weight >= most_bytes, walk=walk
+        )
 
-    async def all(self) -> list[Client]:
-        """Every client. What they say of their labels takes little memory, and no time to give it back."""
+    async def all(self, *, labels: bool = True) -> list[Client]:
+        """Every client. What they say of their labels takes little memory, and no time to give it back.
+
+        Without `labels` it is not read, as in `some`.
+        """
         packer = Packer()
 
         def made(row: Row[Any]) -> Client:
             return _client(row, packer)
 
-        return await self._walk(select(clients).order_by(clients.c.id), math.inf, None, made)
-
-    async def _walk(
-        self, query: Select[Any], limit: float, after: str | None, made: Callable[[Row[Any]], Client]
-    ) -> list[Client]:
-        """At most `limit` clients in the order of their ids.
-
-        Rows become values on the event loop, which has other work to do between two pages. Rows of clients with a
-        thousand labels take a hundred times as long as others, so pages get as long as they are quick.
-        """
-        found: list[Client] = []
-        size = min(FIRST_PAGE, PAGE)
-        while len(found) < limit:
-            began = time.thread_time()
-            wanted = int(min(size, limit - len(found)))
-            rest = query.limit(wanted) if after is None else query.where(clients.c.id > after).limit(wanted)
-            page = [made(row) for row in await self._connection.execute(rest)]
-            found += page
-            if len(page) < wanted:
-                break
-            after, size = page[-1].id, next_page(wanted, time.thread_time() - began)
-            await asyncio.sleep(0)
-        return found
+        return (await read(self._connection, _select(labels).order_by(clients.c.id), made, _beyond)).items
 
     async def lock(self, ids: Collection[str]) -> list[Client]:
-        """Those of `ids` that are registered, held until the transaction ends; by id, so that no two can deadlock."""
-        return await self._those(ids, select(clients).with_for_update())
+        """Those of `ids` that are registered, held until the transaction ends; by id, so that no two can deadlock.
+
+        Their labels are not read, as in `some`.
+        """
+        return await self._those(ids, _select(labels=False).with_for_update())
 
     async def hold(self, ids: Collection[str]) -> int:
         """Lock those of `ids` that are registered as `lock` does, and count them, without the time to read them."""
@@ -133,11 +144,15 @@ class ClientRepository:
 
     async def lock_unsound(self, ids: Collection[str]) -> list[Client]:
         """Lock those of `ids` whose breaker is open or half-open."""
-        return await self._those(ids, select(clients).where(_BREAKER_NOT_CLOSED).with_for_update())
+        return await self._those(ids, _select(labels=False).where(_BREAKER_NOT_CLOSED).with_for_update())
 
     async def some(self, ids: Collection[str]) -> list[Client]:
-        """Those of `ids` that are registered."""
-        return await self._those(ids, select(clients))
+        """Those of `ids` that are registered.
+
+        What they say of their labels is not read, since a client may report ten thousand: `data_distribution` is empty
+        where there are labels, and None where there are none.
+        """
+        return await self._those(ids, _select(labels=False))
 
     async def ids(self) -> list[str]:
         """Of every client, in their order."""
@@ -161,10 +176,12 @@ class ClientRepository:
 
     async def _those(self, ids: Collection[str], query: Select[Any]) -> list[Client]:
         found: list[Client] = []
+        walk = Walk()
         for chunk in _chunks(ids, CHUNK):
             rows = await self._connection.execute(query.where(clients.c.id.in_(chunk)).order_by(clients.c.id))
-            found += map(_client, rows)
-            await asyncio.sleep(0)
+            for row in rows:
+                found.append(_client(row))
+                await walk.past(row)
         return found
 
     def _tagged(self, key: str, value: str) -> ColumnElement[bool]:
@@ -174,9 +191,14 @@ class ClientRepository:
         return select(tag.c.key).where(tag.c.key == key, tag.c.value == value).exists()
 
 
-def next_page(size: int, seconds: float) -> int:
-    """How many rows to read after `size` of them took `seconds` of the event loop's time."""
-    return max(1, min(PAGE, 2 * size, int(size * PAGE_SECONDS / max(seconds, 1e-6))))
+def _select(labels: bool) -> Select[Any]:
+    """A query for clients, with what they say of their labels or without it."""
+    return select(clients) if labels else select(*_WITHOUT_LABELS)
+
+
+def _beyond(row: Row[Any]) -> ColumnElement[bool]:
+    following: ColumnElement[bool] = clients.c.id > row.id
+    return following
 
 
 def _by_weight(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -1,13 +1,15 @@
 """Model versions: which parameters a training had after which round. The bytes are in the model store."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
+from app.store.reading import NARROW, Part, read
 from app.store.tables import model_versions, rounds
 
 
@@ -71,12 +73,12 @@ class ModelVersionRepository:
 
     async def kept(self, training_id: str) -> list[MeasuredVersion]:
         """The versions that were not removed, newest first."""
-        return await self._measured(_with_accuracy(training_id).where(model_versions.c.removed_at.is_(None)))
+        return (await self._measured(_with_accuracy(training_id).where(model_versions.c.removed_at.is_(None)))).items
 
-    async def page(self, training_id: str, *, limit: int, before: int | None) -> list[MeasuredVersion]:
+    async def page(self, training_id: str, *, limit: int, before: int | None) -> Part[MeasuredVersion]:
         """At most `limit` versions of rounds below `before`, newest first."""
-        query = _with_accuracy(training_id).limit(limit)
-        return await self._measured(query if before is None else query.where(model_versions.c.round < before))
+        query = _with_accuracy(training_id)
+        return await self._measured(query if before is None else query.where(model_versions.c.round < before), limit)
 
     async def remove(self, training_id: str, numbers: Collection[int], now: float) -> None:
         """Mark versions as removed."""
@@ -99,12 +101,20 @@ class ModelVersionRepository:
             raise missing
         return ModelVersion(**row)
 
-    async def _measured(self, query: Select[Any]) -> list[MeasuredVersion]:
-        rows = (await self._connection.execute(query)).mappings()
-        return [
-            MeasuredVersion(ModelVersion(**{name: row[name] for name in ModelVersion.__slots__}), row["accuracy"])
-            for row in rows
-        ]
+    async def _measured(self, query: Select[Any], limit: float = math.inf) -> Part[MeasuredVersion]:
+        return await read(
+            self._connection,
+            query,
+            _measured,
+            lambda row: model_versions.c.round < row.round,
+            limit=limit,
+            many=NARROW,
+        )
+
+
+def _measured(row: Row[Any]) -> MeasuredVersion:
+    version = ModelVersion(**{name: getattr(row, name) for name in ModelVersion.__slots__})
+    return MeasuredVersion(version, row.accuracy)
 
 
 def _of(training_id: str, numbers: Collection[int]) -> ColumnElement[bool]:

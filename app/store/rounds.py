@@ -1,27 +1,27 @@
 """Rounds and their participations as rows."""
 
 import asyncio
+import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
-from app.domain.evaluations import Evaluation
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round, RoundStatus
-from app.domain.selection.types import Plan
 from app.domain.trainings import TrainingStatus
+from app.store.reading import NARROW, Part, Walk, read
+from app.store.round_rows import participation_of, round_of, row_of, with_participations
 from app.store.tables import participations, rounds, trainings
 
 WRITTEN = 500  # participations that are written at once: some 10 ms of the event loop
+TOGETHER = 50  # rounds of a list whose participations are read together
 
 _KEY = {"training_id", "number"}
-_PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations", "evaluations"})
-_PARTICIPATION = tuple(Participation.__slots__)
 _COST = ("attempts", "bytes_sent", "bytes_received")
 
 
@@ -52,11 +52,11 @@ class RoundRepository:
 
     async def add(self, value: Round) -> None:
         """Add a round without its participations; they are known, and added, once it is planned."""
-        await self._connection.execute(insert(rounds).values(_row(value)))
+        await self._connection.execute(insert(rounds).values(row_of(value)))
 
     async def put(self, value: Round) -> None:
         """Write the round's own columns; participations have writes of their own."""
-        row = {name: column for name, column in _row(value).items() if name not in _KEY}
+        row = {name: column for name, column in row_of(value).items() if name not in _KEY}
         await self._connection.execute(update(rounds).where(_is(value.training_id, value.number)).values(row))
 
     async def add_participations(self, value: Round) -> None:
@@ -111,7 +111,7 @@ class RoundRepository:
         """The participations of some clients in a round, held until the transaction ends."""
         query = select(participations).where(_part_of(training_id, number), participations.c.client_id.in_(client_ids))
         ordered = query.order_by(participations.c.client_id).with_for_update()
-        return [_participation(row) for row in await self._connection.execute(ordered)]
+        return [participation_of(row) for row in await self._connection.execute(ordered)]
 
     async def charge(self, training_id: str, number: int, charged: Collection[Participation]) -> None:
         """Write how often tasks were handed over, and their bytes."""
@@ -139,7 +139,7 @@ class RoundRepository:
         columns = participations.c
         waited_for = _part_of(training_id, number) & columns.status.in_(OUTSTANDING)
         query = select(participations).where(waited_for).order_by(columns.client_id).limit(limit)
-        return [_participation(row) for row in await self._connection.execute(query)]
+        return [participation_of(row) for row in await self._connection.execute(query)]
 
     async def count_received(self, training_id: str, number: int) -> int:
         """Count the updates of a round that are received."""
@@ -164,7 +164,7 @@ class RoundRepository:
         row = (await self._connection.execute(select(rounds).where(_is(training_id, number)))).one_or_none()
         if row is None:
             raise NotFound("round", f"{training_id}/{number}")
-        return (await self._with_participations(training_id, [row]))[0]
+        return (await with_participations(self._connection, training_id, [row], Walk()))[0]
 
     async def standing(self, training_id: str, number: int) -> Standing:
         """Tell how far a round is, in one statement that reads little. Raises `NotFound`."""
@@ -178,18 +178,38 @@ class RoundRepository:
             raise NotFound("round", f"{training_id}/{number}")
         return Standing(*row)
 
-    async def page(self, training_id: str, *, limit: int, before: int | None) -> list[Round]:
-        """At most `limit` rounds with numbers below `before`, newest first."""
-        query = select(rounds).where(rounds.c.training_id == training_id).order_by(rounds.c.number.desc()).limit(limit)
-        if before is not None:
-            query = query.where(rounds.c.number < before)
-        return await self._with_participations(training_id, (await self._connection.execute(query)).all())
+    async def page(
+        self, training_id: str, *, limit: int, before: int | None, most_bytes: float = math.inf
+    ) -> Part[Round]:
+        """At most `limit` rounds with numbers below `before`, newest first.
+
+        The list ends with the round with which it has about `most_bytes` as JSON.
+        """
+        query = select(rounds).where(rounds.c.training_id == training_id).order_by(rounds.c.number.desc())
+        found: list[Round] = []
+        walk = Walk()
+        while True:
+            part = await read(
+                self._connection,
+                query if before is None else query.where(rounds.c.number < before),
+                _itself,
+                lambda row: rounds.c.number < row.number,
+                limit=min(TOGETHER, limit - len(found)),
+                ends=lambda _: walk.weight >= most_bytes,
+                walk=walk,
+            )
+            whole = await with_participations(self._connection, training_id, part.items, walk, most_bytes)
+            found += whole
+            more = part.more or len(whole) < len(part.items)
+            if not more or len(found) == limit or walk.weight >= most_bytes:
+                return Part(found, more)
+            before = found[-1].number
 
     async def newest(self, training_id: str) -> Round | None:
         """The last round of a training, without its participations."""
         query = select(rounds).where(rounds.c.training_id == training_id).order_by(rounds.c.number.desc()).limit(1)
         row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else _round(row, ())
+        return None if row is None else round_of(row, ())
 
     async def previous(self, training_id: str, number: int) -> Round | None:
         """The last completed round before `number`."""
@@ -200,7 +220,7 @@ class RoundRepository:
             .limit(1)
         )
         row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else _round(row, ())
+        return None if row is None else round_of(row, ())
 
     async def count_completed(self, training_id: str) -> int:
         """Count the rounds of a training that completed."""
@@ -220,18 +240,29 @@ class RoundRepository:
         )
         starts = [(number, started_at) for number, started_at in await self._connection.execute(begun)]
         columns = participations.c
-        parts = select(columns.round, columns.client_id, columns.status, columns.loss).where(
-            columns.training_id == training_id, columns.round < before
+        parts = (
+            select(columns.round, columns.client_id, columns.status, columns.loss)
+            .where(columns.training_id == training_id, columns.round < before)
+            .order_by(columns.round, columns.client_id)
         )
         selected: dict[int, set[str]] = defaultdict(set)
         received: dict[int, set[str]] = defaultdict(set)
         losses: dict[int, dict[str, float]] = defaultdict(dict)
-        for number, client_id, status, loss in await self._connection.execute(parts):
-            selected[number].add(client_id)
-            if status == "received":
-                received[number].add(client_id)
-                if loss is not None:
-                    losses[number][client_id] = loss
+
+        def keep(row: Row[Any]) -> None:
+            selected[row.round].add(row.client_id)
+            if row.status == "received":
+                received[row.round].add(row.client_id)
+                if row.loss is not None:
+                    losses[row.round][row.client_id] = row.loss
+
+        await read(
+            self._connection,
+            parts,
+            keep,
+            lambda row: tuple_(columns.round, columns.client_id) > tuple_(row.round, row.client_id),
+            many=NARROW,
+        )
         return [
             PastSelection(started_at, frozenset(selected[number]), frozenset(received[number]), losses[number])
             for number, started_at in starts
@@ -249,20 +280,9 @@ class RoundRepository:
             query = query.where(participations.c.training_id != except_training)
         return frozenset((await self._connection.execute(query)).scalars())
 
-    async def _with_participations(self, training_id: str, rows: Sequence[Row[Any]]) -> list[Round]:
-        if not rows:
-            return []
-        query = (
-            select(participations)
-            .where(
-                participations.c.training_id == training_id, participations.c.round.in_([row.number for row in rows])
-            )
-            .order_by(participations.c.round, participations.c.rank)
-        )
-        grouped: dict[int, list[Participation]] = defaultdict(list)
-        for row in await self._connection.execute(query):
-            grouped[row.round].append(_participation(row))
-        return [_round(row, tuple(grouped[row.number])) for row in rows]
+
+def _itself(row: Row[Any]) -> Row[Any]:
+    return row
 
 
 def _is(training_id: str, number: int) -> ColumnElement[bool]:
@@ -271,28 +291,3 @@ def _is(training_id: str, number: int) -> ColumnElement[bool]:
 
 def _part_of(training_id: str, number: int) -> ColumnElement[bool]:
     return (participations.c.training_id == training_id) & (participations.c.round == number)
-
-
-def _row(value: Round) -> dict[str, Any]:
-    row = {name: getattr(value, name) for name in _PLAIN}
-    row["plan"] = None if value.plan is None else {"topology": value.plan.topology, "parents": dict(value.plan.parents)}
-    row["evaluations"] = [asdict(evaluation) for evaluation in value.evaluations]
-    return row
-
-
-def _participation(row: Row[Any]) -> Participation:
-    return Participation(**{name: getattr(row, name) for name in _PARTICIPATION})
-
-
-def _round(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
-    plan = None if row.plan is None else Plan(row.plan["topology"], row.plan["parents"])
-    evaluations = tuple(map(_evaluation, row.evaluations))
-    return Round(
-        plan=plan, participations=parts, evaluations=evaluations, **{name: getattr(row, name) for name in _PLAIN}
-    )
-
-
-def _evaluation(given: dict[str, Any]) -> Evaluation:
-    """Make an evaluation of its JSON, in which Postgres writes a large float as an integer of many digits."""
-    loss = given["loss"]
-    return Evaluation(**given | {"loss": None if loss is None else float(loss)})

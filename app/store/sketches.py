@@ -5,6 +5,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.selection.sketches import averaged
+from app.store.reading import NARROW, read
 from app.store.tables import sketches
 
 Sketch = tuple[float, ...]
@@ -32,8 +33,20 @@ class SketchRepository:
 
     async def means(self, training_id: str) -> dict[str, Sketch]:
         """The mean of each client that has one in this training."""
-        query = select(sketches.c.client_id, sketches.c.vector).where(sketches.c.training_id == training_id)
-        return {row.client_id: _unpacked(row.vector) for row in await self._connection.execute(query)}
+        columns = sketches.c
+        query = (
+            select(columns.client_id, columns.vector)
+            .where(columns.training_id == training_id)
+            .order_by(columns.client_id)
+        )
+        found = await read(
+            self._connection,
+            query,
+            lambda row: (row.client_id, _unpacked(row.vector)),
+            lambda row: columns.client_id > row.client_id,
+            many=NARROW,
+        )
+        return dict(found.items)
 
 
 def _packed(sketch: Sketch) -> bytes:

@@ -1,15 +1,17 @@
 """Trainings as rows."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Row, exists, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, exists, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.progress import Progress
 from app.domain.trainings import Training, TrainingConfig
+from app.store.reading import Part, Walk, read
 from app.store.tables import model_versions, trainings
 
 _CONFIG = TypeAdapter(TrainingConfig)
@@ -54,13 +56,30 @@ class TrainingRepository:
         stamped = update(trainings).where(trainings.c.id == training_id).values(tidied_at=updated_at)
         await self._connection.execute(stamped)
 
-    async def page(self, *, limit: int, after: tuple[float, str] | None) -> list[Training]:
-        """At most `limit` trainings older than `after`, which is the `created_at` and the id of the last one seen."""
-        key = tuple_(trainings.c.created_at, trainings.c.id)
-        query = select(trainings).order_by(trainings.c.created_at.desc(), trainings.c.id.desc()).limit(limit)
+    async def page(
+        self, *, limit: int, after: tuple[float, str] | None, most_bytes: float = math.inf
+    ) -> Part[Training]:
+        """At most `limit` trainings older than `after`, which is the `created_at` and the id of the last one seen.
+
+        The list ends with the training with which it has about `most_bytes` as JSON.
+        """
+        query = select(trainings).order_by(trainings.c.created_at.desc(), trainings.c.id.desc())
         if after is not None:
-            query = query.where(key < tuple_(*after))
-        return [_training(row) for row in await self._connection.execute(query)]
+            query = query.where(_older(*after))
+        walk = Walk()
+        return await read(
+            self._connection,
+            query,
+            _training,
+            lambda row: _older(row.created_at, row.id),
+            limit=limit,
+            ends=lambda _: walk.weight >= most_bytes,
+            walk=walk,
+        )
+
+
+def _older(created_at: float, training_id: str) -> ColumnElement[bool]:
+    return tuple_(trainings.c.created_at, trainings.c.id) < tuple_(created_at, training_id)
 
 
 def _training(row: Row[Any]) -> Training:

@@ -52,10 +52,10 @@ async def read_history(url: str) -> History:
     db = Database(url, pool_size=1)
     try:
         async with db.read() as tx:
-            trainings = await tx.trainings.page(limit=MANY, after=None)
+            trainings = (await tx.trainings.page(limit=MANY, after=None)).items
             stories = {}
             for training in trainings:
-                rounds = await tx.rounds.page(training.id, limit=MANY, before=None)
+                rounds = (await tx.rounds.page(training.id, limit=MANY, before=None)).items
                 stories[training.config.name] = Story(
                     training,
                     {value.number: value for value in rounds},

@@ -86,7 +86,7 @@ class Watch:
         async with asyncio.timeout(PATIENCE):
             while True:
                 async with self._db.read() as tx:
-                    last = await tx.rounds.page(self._training_id, limit=1, before=None)
+                    last = (await tx.rounds.page(self._training_id, limit=1, before=None)).items
                 statuses = {part.status for value in last for part in value.participations}
                 if {"training", "received"} <= statuses:
                     return

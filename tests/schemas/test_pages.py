@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.errors import Invalid
 from app.schemas.pages import Page, decode_cursor, encode_cursor
+from app.store.reading import Part
 
 
 @pytest.mark.parametrize(
@@ -66,10 +67,8 @@ def test_what_no_page_gave_is_refused_by_name(cursor: str, kinds: tuple[type, ..
     assert refused.value.pointer == "/query/cursor"
 
 
-@pytest.mark.parametrize(
-    ("found", "items", "more"), [([], [], None), ([1], [1], None), ([1, 2], [1, 2], None), ([1, 2, 3], [1, 2], 2)]
-)
-def test_one_item_beyond_the_limit_means_another_page(found: list[int], items: list[int], more: int | None) -> None:
-    page = Page.of(found, 2, lambda number: number, lambda number: (number,))
-    assert page.items == items
-    assert page.next_cursor == (None if more is None else encode_cursor(more))
+@pytest.mark.parametrize(("found", "more"), [([], False), ([1, 2], False), ([1, 2], True)])
+def test_a_page_has_a_cursor_where_there_is_more(found: list[int], more: bool) -> None:
+    page = Page.of(Part(found, more), lambda number: number, lambda number: (number,))
+    assert page.items == found
+    assert page.next_cursor == (encode_cursor(found[-1]) if more else None)

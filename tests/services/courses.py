@@ -22,8 +22,8 @@ async def has_status(running: Plane, training_id: str, status: str) -> bool:
 
 async def has_received(running: Plane, training_id: str, count: int) -> bool:
     """Whether so many updates of round 1 have come in."""
-    rounds = await running.system.trainings.rounds(training_id, limit=1, before=2)  # none where it has not begun
-    return sum(part.status == "received" for value in rounds for part in value.participations) == count
+    first = await running.system.trainings.rounds(training_id, limit=1, before=2)  # none where it has not begun
+    return sum(part.status == "received" for value in first.items for part in value.participations) == count
 
 
 async def is_idle(running: Plane) -> bool:

@@ -25,7 +25,7 @@ class ContestedClients(ClientRepository):
         super().__init__(connection)
         self._db = db
 
-    async def get(self, client_id: str, *, for_update: bool = False) -> Client:
+    async def get(self, client_id: str, *, for_update: bool = False, labels: bool = True) -> Client:
         if for_update and self._db.removals:
             self._db.removals -= 1
             if self._db.hidden:
@@ -35,7 +35,7 @@ class ContestedClients(ClientRepository):
             else:
                 async with self._db.others.begin() as tx:
                     await tx.clients.remove(client_id)
-        return await super().get(client_id, for_update=for_update)
+        return await super().get(client_id, for_update=for_update, labels=labels)
 
 
 class ContestedDatabase(Database):

@@ -14,9 +14,8 @@ from app.domain.breaker import Breaker
 from app.domain.clients import Client, ClientStatus
 from app.services.clients import Clients
 from app.services.connections import PROBE_CONNECTIONS
-from app.services.health import BATCH, HealthProber
+from app.services.health import BATCH, PAGE, HealthProber
 from app.settings import HealthSettings
-from app.store.clients import PAGE
 from app.store.database import Database
 from tests.clocks import FakeClock
 from tests.planes import until

@@ -215,12 +215,12 @@ async def _has_ended(running: Plane, training_id: str) -> bool:
 
 async def _was_taken_over_often(running: Plane, training_id: str, times: int) -> bool:
     await running.drive()
-    rounds = await running.system.trainings.rounds(training_id, limit=1, before=None)
+    rounds = (await running.system.trainings.rounds(training_id, limit=1, before=None)).items
     return bool(rounds) and (rounds[0].status, rounds[0].takeovers >= times) == ("training", True)
 
 
 async def _was_taken_over(running: Plane, training_id: str, times: int) -> bool:
-    rounds = await running.system.trainings.rounds(training_id, limit=1, before=None)
+    rounds = (await running.system.trainings.rounds(training_id, limit=1, before=None)).items
     return bool(rounds) and (rounds[0].status, rounds[0].takeovers) == ("training", times)
 
 

@@ -38,7 +38,7 @@ async def test_of_a_training_with_retention_the_rest_goes_and_its_history_stays(
         assert [await running.weight(training_id, number) for number in kept] == [4.0, 5.0, 6.0, 0.0]
         with pytest.raises(Removed, match="model of round 1 has been removed"):
             await system.models.get(training_id, 1)
-        page = await system.models.page(training_id, limit=10, before=None)
+        page = (await system.models.page(training_id, limit=10, before=None)).items
         assert [one.version.round for one in page] == [4, 3, 2, 1, 0]
         assert [one.accuracy for one in page] == [*map(pytest.approx, (0.4, 0.5, 0.6, 0.1)), None]
         assert [one.version.removed_at is None for one in page] == [True, True, True, False, True]

@@ -241,6 +241,6 @@ async def test_copies_of_what_another_server_removed_from_the_bucket_go_too(
             await other.housekeeper.tick()
             assert stored(other) == {kept[0]}
             assert removed_files(other) == 0
-            page = await other.models.page(training_id, limit=10, before=None)
+            page = (await other.models.page(training_id, limit=10, before=None)).items
             with pytest.raises(NotFound):
                 other.models._files.models.path(page[2].version.sha256)  # of round 1

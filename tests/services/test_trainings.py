@@ -130,7 +130,7 @@ async def _trains(trainer: Adder, times: int) -> bool:
 
 
 async def _has_received_in(running: Plane, training_id: str, number: int) -> bool:
-    rounds = await running.system.trainings.rounds(training_id, limit=1, before=number + 1)
+    rounds = (await running.system.trainings.rounds(training_id, limit=1, before=number + 1)).items
     return bool(rounds) and rounds[0].number == number and _received(rounds[0]) == 1
 
 

@@ -54,7 +54,7 @@ async def test_a_trouble_that_does_not_pass_ends_the_training_with_its_reason(
         await until(lambda: _has_ended(running, training_id))
 
         training = await running.system.trainings.get(training_id)
-        (value,) = await running.system.trainings.rounds(training_id, limit=10, before=None)
+        (value,) = (await running.system.trainings.rounds(training_id, limit=10, before=None)).items
         assert (value.status, training.status) in {("abandoned", "failed"), ("completed", "completed")}
         told = f"{value.failure_reason} {[part.reason for part in value.participations]} {value.evaluations}"
         assert any(name in told for name in NAMED[trouble])

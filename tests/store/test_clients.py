@@ -1,6 +1,7 @@
 """Clients as rows, on both databases."""
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,10 @@ from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
 from app.domain.identity import Conflict, Identity, Sighting
-from app.store.clients import CHUNK, next_page
+from app.store.clients import CHUNK
 from app.store.database import Database
 from tests.store.samples import NOW, client, unsaid
+from tests.store.statements import statements
 
 FULL = Client(
     id="edge-7",
@@ -56,7 +58,7 @@ async def add(db: Database, *clients: Client) -> None:
 async def ids(db: Database, **query: Any) -> list[str]:
     given: dict[str, Any] = {"limit": 100, "after": None, "status": None, "tags": []}
     async with db.read() as tx:
-        return [found.id for found in await tx.clients.page(**(given | query))]
+        return [found.id for found in (await tx.clients.page(**(given | query))).items]
 
 
 def test_the_sample_has_something_in_every_field() -> None:
@@ -78,13 +80,56 @@ async def test_a_list_of_label_counts_comes_back_as_numbers(db: Database) -> Non
         assert (await tx.clients.get("a")).profile == counted
 
 
-async def test_put_writes_every_field(db: Database) -> None:
-    await add(db, client("edge-7"), client("other"))
+async def test_put_writes_every_field_but_the_profile(db: Database) -> None:
+    claimed = replace(client("edge-7").profile, data_distribution=[1.0, 2.0])
+    await add(db, client("edge-7", profile=claimed), client("other"))
     async with db.begin() as tx:
         await tx.clients.put(FULL)
     async with db.read() as tx:
+        assert await tx.clients.get("edge-7") == replace(FULL, profile=claimed)
+        assert await tx.clients.get("other") == client("other")
+
+
+async def test_a_changed_profile_is_written_with_what_else_has_changed(db: Database) -> None:
+    before = client("edge-7")
+    await add(db, before, client("other"))
+    async with db.begin() as tx:
+        await tx.clients.put_profile(before, FULL)
+    async with db.read() as tx:
         assert await tx.clients.get("edge-7") == FULL
         assert await tx.clients.get("other") == client("other")
+
+
+async def test_what_has_not_changed_of_a_profile_is_not_written(db: Database) -> None:
+    await add(db, FULL)
+    moved = replace(FULL, profile=replace(FULL.profile, url="http://10.0.0.8:9000"))
+    with statements() as written:
+        async with db.begin() as tx:
+            await tx.clients.put_profile(FULL, moved)
+            await tx.clients.put(FULL)
+            await tx.clients.put_profile(FULL, FULL)
+    profile, others = [text for text in written if text.startswith("UPDATE clients")]
+    assert re.findall(r"(\w+)=", profile) == ["url"]
+    assert "status=" in others
+    assert not {"data_distribution", "tags", "auth_token", "url"} & {*re.findall(r"(\w+)=", others)}
+
+
+async def test_labels_are_not_read_where_rounds_need_none_of_them(db: Database) -> None:
+    labelled = replace(client("b").profile, data_distribution=[3.0] * 1000)
+    await add(db, client("a"), client("b", profile=labelled))
+    async with db.begin() as tx:
+        for found in (
+            await tx.clients.some(["a", "b"]),
+            await tx.clients.lock(["a", "b"]),
+            await tx.clients.all(labels=False),
+            (await tx.clients.page(limit=2, after=None, status=None, tags=(), labels=False)).items,
+            [await tx.clients.get("a", labels=False), await tx.clients.get("b", labels=False)],
+        ):
+            assert [one.profile.data_distribution is None for one in found] == [True, False]
+            assert not found[1].profile.data_distribution
+            await tx.clients.put(*found)  # which must not lose them
+    async with db.read() as tx:
+        assert await tx.clients.get("b") == client("b", profile=labelled)
 
 
 async def test_taken_ids_are_all_named_and_nothing_is_added(db: Database) -> None:
@@ -207,41 +252,6 @@ async def test_a_row_held_for_update_keeps_a_second_change_from_being_lost(db: D
         assert (await tx.clients.get("a")).rounds_completed == 8
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
-async def test_every_client_is_read_once_whatever_the_size_of_a_page(
-    db: Database, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
-    ids = [f"client-{number}" for number in range(count)]
-    async with db.begin() as tx:
-        await tx.clients.add([client(name) for name in reversed(ids)])
-    monkeypatch.setattr("app.store.clients.PAGE", 2)
-
-    async with db.read() as tx:
-        assert [found.id for found in await tx.clients.all()] == ids
-
-
-async def test_others_have_their_turn_while_many_clients_are_read(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with db.begin() as tx:
-        await tx.clients.add([client(f"client-{number}") for number in range(9)])
-    monkeypatch.setattr("app.store.clients.PAGE", 2)
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    async with db.read() as tx:
-        working = asyncio.create_task(others())
-        await tx.clients.all()
-        working.cancel()
-
-    assert turns >= 4  # one between each two of the five pages
-
-
 async def test_a_round_may_be_of_more_clients_than_a_statement_has_room_for(db: Database) -> None:
     await add(db, client("first"), client("last"))
     selected = ["first", *(f"gone-{number}" for number in range(40_000)), "last"]
@@ -250,11 +260,3 @@ async def test_a_round_may_be_of_more_clients_than_a_statement_has_room_for(db: 
         await tx.clients.count_selected(selected)
     async with db.read() as tx:
         assert [found.rounds_selected for found in await tx.clients.all()] == [1, 1]
-
-
-@pytest.mark.parametrize(
-    ("size", "seconds", "following"),
-    [(20, 0.0, 40), (20, 0.001, 40), (20, 0.01, 20), (20, 0.1, 2), (20, 10.0, 1), (400, 0.001, 500), (1, 0.002, 2)],
-)
-def test_pages_of_a_fleet_get_as_long_as_they_are_quick(size: int, seconds: float, following: int) -> None:
-    assert next_page(size, seconds) == following

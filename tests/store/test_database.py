@@ -44,7 +44,7 @@ async def test_a_transaction_that_raises_is_undone_whole(db: Database) -> None:
         await fail()
     assert await ids(db) == []
     async with db.read() as tx:
-        assert await tx.trainings.page(limit=10, after=None) == []
+        assert (await tx.trainings.page(limit=10, after=None)).items == []
 
 
 async def test_a_transaction_that_is_cancelled_is_undone_and_holds_up_nobody(db: Database) -> None:
@@ -107,7 +107,7 @@ async def test_a_snapshot_does_not_see_what_is_written_later(db: Database) -> No
             await writer.clients.add([client("a")])
             await writer.trainings.add(training())
         assert await tx.clients.ids() == []
-        assert await tx.trainings.page(limit=10, after=None) == []
+        assert (await tx.trainings.page(limit=10, after=None)).items == []
     assert await ids(db) == ["a"]
 
 

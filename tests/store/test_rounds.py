@@ -11,7 +11,9 @@ from app.domain.evaluations import Evaluation
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, ParticipationStatus, Round, RoundStatus
 from app.domain.selection.types import Plan
 from app.store.database import Database
+from app.store.reading import Part
 from app.store.rounds import PastSelection
+from tests.lag import turns
 from tests.store.samples import NOW, a_round, training, unsaid
 
 PART = Participation(
@@ -137,9 +139,9 @@ async def test_pages_are_newest_first_with_participations(db: Database) -> None:
     rounds = [a_round(number=number, participations=(Participation(client_id=f"c{number}"),)) for number in (1, 2, 3)]
     await add(db, *rounds, a_round("other", 1))
     async with db.read() as tx:
-        assert await tx.rounds.page("t", limit=2, before=None) == [rounds[2], rounds[1]]
-        assert await tx.rounds.page("t", limit=2, before=2) == [rounds[0]]
-        assert await tx.rounds.page("t", limit=2, before=1) == []
+        assert await tx.rounds.page("t", limit=2, before=None) == Part([rounds[2], rounds[1]], more=True)
+        assert await tx.rounds.page("t", limit=2, before=2) == Part([rounds[0]], more=False)
+        assert await tx.rounds.page("t", limit=2, before=1) == Part([], more=False)
 
 
 async def test_the_round_before_is_the_last_one_that_completed(db: Database) -> None:
@@ -199,3 +201,44 @@ async def test_a_training_does_not_find_its_own_clients_busy(db: Database) -> No
     async with db.read() as tx:
         assert await tx.rounds.busy_clients() == {"a", "b"}
         assert await tx.rounds.busy_clients(except_training="t") == {"b"}
+
+
+def crowd(number: int, size: int) -> Round:
+    """A round of `size` participations, ranked against the order of their ids."""
+    parts = (Participation(client_id=f"c{one:04}", reason="x" * 400) for one in reversed(range(size)))
+    return a_round("t", number, participations=tuple(parts))
+
+
+async def test_others_have_their_turn_while_rounds_of_many_clients_are_read(db: Database) -> None:
+    rounds = [crowd(1, 300), a_round("t", 2), crowd(3, 300)]
+    await add(db, *rounds)
+    async with db.read() as tx, turns() as counted:
+        assert (await tx.rounds.page("t", limit=5, before=None)).items == rounds[::-1]
+    assert counted.number >= 5  # 600 participations of about 900 each
+    async with db.read() as tx, turns() as counted:
+        assert await tx.rounds.get("t", 3) == rounds[2]
+    assert counted.number >= 2
+
+
+async def test_a_page_ends_with_the_round_with_which_it_is_long_enough(db: Database) -> None:
+    rounds = [crowd(1, 30), crowd(2, 30), a_round("t", 3), crowd(4, 30), a_round("t", 5)]
+    await add(db, *rounds)
+    read: list[list[int]] = []
+    before, more = None, True
+    while more:
+        async with db.read() as tx:
+            page = await tx.rounds.page("t", limit=4, before=before, most_bytes=25_000)
+        assert page.items == [rounds[one.number - 1] for one in page.items]
+        read.append([one.number for one in page.items])
+        before, more = page.items[-1].number, page.more
+    assert [number for numbers in read for number in numbers] == [5, 4, 3, 2, 1]
+    assert read[0] == [5, 4]
+    assert read[-1] == [1]
+
+
+async def test_past_selections_are_read_in_turns(db: Database) -> None:
+    await add(db, crowd(1, 400), crowd(2, 400))
+    async with db.read() as tx, turns() as counted:
+        past = await tx.rounds.selections("t", 3)
+    assert [len(one.selected) for one in past] == [400, 400]
+    assert counted.number >= 3

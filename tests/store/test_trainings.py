@@ -12,6 +12,7 @@ from app.domain.selection.types import Weights
 from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
 from app.store.database import Database
 from app.store.tables import trainings
+from tests.lag import turns
 from tests.store.samples import NOW, training, unsaid
 
 FULL = Training(
@@ -109,8 +110,28 @@ async def test_pages_are_newest_first_and_ids_break_ties(db: Database) -> None:
         for one in made:
             await tx.trainings.add(one)
     async with db.read() as tx:
-        first = await tx.trainings.page(limit=2, after=None)
+        first = (await tx.trainings.page(limit=2, after=None)).items
         assert [one.id for one in first] == ["b", "c"]
-        second = await tx.trainings.page(limit=2, after=(first[-1].created_at, first[-1].id))
+        second = (await tx.trainings.page(limit=2, after=(first[-1].created_at, first[-1].id))).items
         assert [one.id for one in second] == ["a"]
-        assert await tx.trainings.page(limit=2, after=(NOW, "a")) == []
+        assert (await tx.trainings.page(limit=2, after=(NOW, "a"))).items == []
+
+
+async def test_a_page_of_trainings_with_long_settings_ends_early_and_leaves_others_their_turn(db: Database) -> None:
+    settings = {f"key-{number:03}": "x" * 1024 for number in range(200)}  # which weigh 200 000
+    stored = [
+        training(f"t{number}", config=TrainingConfig(name="long", hyperparameters=settings), created_at=NOW + number)
+        for number in range(6)
+    ]
+    async with db.begin() as tx:
+        for one in stored:
+            await tx.trainings.add(one)
+    async with db.read() as tx, turns() as counted:
+        whole = await tx.trainings.page(limit=6, after=None)
+    assert (whole.items, whole.more) == (stored[::-1], False)
+    assert counted.number >= 6
+    async with db.read() as tx:
+        first = await tx.trainings.page(limit=6, after=None, most_bytes=500_000)
+        assert (first.items, first.more) == (stored[:2:-1], True)
+        rest = await tx.trainings.page(limit=6, after=(NOW + 3, "t3"), most_bytes=5_000_000)
+        assert (rest.items, rest.more) == (stored[2::-1], False)

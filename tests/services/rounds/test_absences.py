@@ -110,12 +110,12 @@ async def going_on(clock: FakeClock, condition: Callable[[], Awaitable[bool]]) -
 
 
 async def waits_in(running: Plane, training_id: str, number: int) -> bool:
-    rounds = await running.system.trainings.rounds(training_id, limit=1, before=None)
+    rounds = (await running.system.trainings.rounds(training_id, limit=1, before=None)).items
     return bool(rounds) and rounds[0].number == number and rounds[0].waiting_since is not None
 
 
 async def _has_abandoned(running: Plane, training_id: str, number: int) -> bool:
-    rounds = await running.system.trainings.rounds(training_id, limit=10, before=None)
+    rounds = (await running.system.trainings.rounds(training_id, limit=10, before=None)).items
     return any(value.number == number and value.status == "abandoned" for value in rounds)
 
 

@@ -155,7 +155,7 @@ async def _driven_to_its_end(running: Plane, training_id: str) -> bool:
 async def _assert_as_if_nothing_had_been(running: Plane, training_id: str, *, step: float) -> None:
     """Two rounds, each a `step` further with the updates of all, and no task trained twice."""
     assert [await running.weight(training_id, number) for number in range(3)] == [0.0, step, 2 * step]
-    rounds = await running.system.trainings.rounds(training_id, limit=10, before=None)
+    rounds = (await running.system.trainings.rounds(training_id, limit=10, before=None)).items
     assert [(value.number, value.status) for value in rounds] == [(2, "completed"), (1, "completed")]
     assert {part.status for value in rounds for part in value.participations} == {"received"}
     assert {one.status for value in rounds for one in value.evaluations} == {"received"}

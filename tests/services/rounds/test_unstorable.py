@@ -60,7 +60,7 @@ async def test_one_participation_takes_no_other_along(
             settling.append(ledger.settled(lease, value, came, TaskRun(attempts=1)))
         assert await asyncio.gather(*settling) == [True, False, True, True, False, True]
         stored = await running.round(value.training_id, 1)
-        known = await running.system.clients.page(limit=10, after=None, status=None, tags=[])
+        known = (await running.system.clients.page(limit=10, after=None, status=None, tags=[])).items
     for part in stored.participations:
         if part.client_id in "be":
             assert part.status == "failed"

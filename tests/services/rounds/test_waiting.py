@@ -203,6 +203,6 @@ async def _events(running: Plane, training_id: str) -> list[Event]:
 
 async def _rows(running: Plane) -> Any:
     async with running.system.db.read() as tx:
-        trainings = await tx.trainings.page(limit=100, after=None)
-        rounds = [await tx.rounds.page(one.id, limit=10, before=None) for one in trainings]
+        trainings = (await tx.trainings.page(limit=100, after=None)).items
+        rounds = [(await tx.rounds.page(one.id, limit=10, before=None)).items for one in trainings]
         return trainings, rounds, await tx.events.after(0, training_id=None, limit=1000)

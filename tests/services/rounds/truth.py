@@ -38,7 +38,7 @@ class Truth:
         """Fail where the database says anything else."""
         async with db.read() as tx:
             training = await tx.trainings.get(training_id)
-            stored = sorted(await tx.rounds.page(training_id, limit=100, before=None), key=lambda one: one.number)
+            stored = (await tx.rounds.page(training_id, limit=100, before=None)).items[::-1]
             models = [await tx.models.get(training_id, number) for number in sorted(self.models)]
             counted = {client.id: client.rounds_completed for client in await tx.clients.all()}
             sketched = await tx.sketches.means(training_id)

@@ -1,0 +1,82 @@
+"""Rounds with their participations, made of rows."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Row, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.evaluations import Evaluation
+from app.domain.rounds import Participation, Round
+from app.domain.selection.types import Plan
+from app.store.reading import Walk, read
+from app.store.tables import participations
+
+_PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations", "evaluations"})
+_PARTICIPATION = tuple(Participation.__slots__)
+
+
+async def with_participations(
+    connection: AsyncConnection, training_id: str, rows: Sequence[Row[Any]], walk: Walk, most_bytes: float = math.inf
+) -> list[Round]:
+    """The rounds of these rows, which begin with the newest: as many as are whole when `most_bytes` are reached."""
+    if not rows:
+        return []
+    columns = participations.c
+    query = (
+        select(participations)
+        .where(columns.training_id == training_id, columns.round.between(rows[-1].number, rows[0].number))
+        .order_by(columns.round.desc(), columns.client_id.desc())  # as they are in the index of their key
+    )
+    grouped: dict[int, list[tuple[int, Participation]]] = defaultdict(list)
+    oldest = rows[0].number
+
+    def keep(row: Row[Any]) -> None:
+        nonlocal oldest
+        oldest = row.round
+        grouped[oldest].append((row.rank, participation_of(row)))
+
+    part = await read(
+        connection,
+        query,
+        keep,
+        lambda row: tuple_(columns.round, columns.client_id) < tuple_(row.round, row.client_id),
+        ends=lambda row: walk.weight >= most_bytes and row.round < oldest,
+        walk=walk,
+    )
+    whole: list[Round] = []
+    for row in rows:
+        if part.more and row.number < oldest:
+            break
+        ranked = sorted(grouped[row.number], key=itemgetter(0))
+        whole.append(round_of(row, tuple(participation for _, participation in ranked)))
+    return whole
+
+
+def row_of(value: Round) -> dict[str, Any]:
+    row = {name: getattr(value, name) for name in _PLAIN}
+    row["plan"] = None if value.plan is None else {"topology": value.plan.topology, "parents": dict(value.plan.parents)}
+    row["evaluations"] = [asdict(evaluation) for evaluation in value.evaluations]
+    return row
+
+
+def participation_of(row: Row[Any]) -> Participation:
+    return Participation(**{name: getattr(row, name) for name in _PARTICIPATION})
+
+
+def round_of(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
+    plan = None if row.plan is None else Plan(row.plan["topology"], row.plan["parents"])
+    evaluations = tuple(map(_evaluation, row.evaluations))
+    return Round(
+        plan=plan, participations=parts, evaluations=evaluations, **{name: getattr(row, name) for name in _PLAIN}
+    )
+
+
+def _evaluation(given: dict[str, Any]) -> Evaluation:
+    """Make an evaluation of its JSON, in which Postgres writes a large float as an integer of many digits."""
+    loss = given["loss"]
+    return Evaluation(**given | {"loss": None if loss is None else float(loss)})
