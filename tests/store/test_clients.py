@@ -13,6 +13,8 @@ from app.domain.errors import AlreadyExists, NotFound
 from app.domain.identity import Conflict, Identity, Sighting
 from app.store.clients import CHUNK
 from app.store.database import Database
+from app.store.reading import MANY, ROW, STATEMENT, following
+from tests.lag import turns
 from tests.store.samples import NOW, client, unsaid
 from tests.store.statements import statements
 
@@ -260,3 +262,29 @@ async def test_a_round_may_be_of_more_clients_than_a_statement_has_room_for(db: 
         await tx.clients.count_selected(selected)
     async with db.read() as tx:
         assert [found.rounds_selected for found in await tx.clients.all()] == [1, 1]
+
+
+async def test_others_have_their_turn_while_many_clients_are_read(db: Database) -> None:
+    labels = [number + 0.123456789 for number in range(10_000)]
+    wide = [client(f"z-{number}", profile=replace(client().profile, data_distribution=labels)) for number in range(12)]
+    await add(db, *map(client, "abcdefgh"), *wide)
+    async with db.read() as tx, turns() as counted:
+        found = await tx.clients.all()
+    assert len(found) == 20
+    assert counted.number >= 12  # one after each of those with 200 kB
+
+
+@pytest.mark.parametrize(
+    ("size", "weight", "wanted"),
+    [
+        (10, 10 * ROW, 50),
+        (50, 50 * ROW, MANY),
+        (MANY, MANY * ROW, MANY),
+        (10, STATEMENT, 10),
+        (100, 10 * STATEMENT, 10),
+        (10, 100 * STATEMENT, 1),
+        (1, 2 * STATEMENT, 1),
+    ],
+)
+def test_pages_of_a_fleet_get_as_long_as_they_are_quick(size: int, weight: int, wanted: int) -> None:
+    assert following(size, weight, MANY) == wanted

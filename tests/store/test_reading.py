@@ -8,7 +8,7 @@ import pytest
 from app.domain.clients import Client
 from app.store.clients import CHUNK
 from app.store.database import Database
-from app.store.reading import FEW, MANY, ROW, STATEMENT, VALUE, following, weigh
+from app.store.reading import FEW, MANY, ROW, VALUE, weigh
 from tests.lag import turns
 from tests.store.samples import client
 
@@ -33,22 +33,6 @@ def test_a_row_weighs_what_its_long_values_do(row: tuple[Any, ...], weight: int)
     assert weigh(row) == ROW + weight
 
 
-@pytest.mark.parametrize(
-    ("size", "weight", "wanted"),
-    [
-        (10, 10 * ROW, 50),
-        (50, 50 * ROW, MANY),
-        (MANY, MANY * ROW, MANY),
-        (10, STATEMENT, 10),
-        (100, 10 * STATEMENT, 10),
-        (10, 100 * STATEMENT, 1),
-        (1, 2 * STATEMENT, 1),
-    ],
-)
-def test_a_statement_asks_for_fewer_rows_where_those_before_were_heavy(size: int, weight: int, wanted: int) -> None:
-    assert following(size, weight, MANY) == wanted
-
-
 @pytest.mark.parametrize("count", [0, 1, FEW - 1, FEW, FEW + 1, FEW + MANY, 3 * MANY])
 async def test_every_client_is_read_once_however_many_there_are(db: Database, count: int) -> None:
     names = [f"client-{number:03}" for number in range(count)]
@@ -59,16 +43,6 @@ async def test_every_client_is_read_once_however_many_there_are(db: Database, co
             page = await tx.clients.page(limit=limit, after=None, status=None, tags=())
             assert [found.id for found in page.items] == names[:limit]
             assert page.more == (count > limit)
-
-
-async def test_others_have_their_turn_while_clients_with_many_labels_are_read(db: Database) -> None:
-    labels = [number + 0.123456789 for number in range(10_000)]
-    wide = [client(f"z-{number}", profile=replace(client().profile, data_distribution=labels)) for number in range(12)]
-    await add(db, *map(client, "abcdefgh"), *wide)
-    async with db.read() as tx, turns() as counted:
-        found = await tx.clients.all()
-    assert len(found) == 20
-    assert counted.number >= 12  # one after each of those with 200 kB
 
 
 async def test_others_have_their_turn_while_clients_of_a_round_are_read(db: Database) -> None:
