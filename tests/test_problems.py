@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from app import bodies, problems
 from app.domain import errors
+from app.inbound import Pace
 from app.schemas.problems import FieldProblem, field_problems
 from app.services.housekeeping import Housekeeper
 from app.services.idempotency import KeyReused
@@ -59,6 +60,8 @@ def test_every_error_of_the_domain_has_a_status(cls: type[Exception]) -> None:
         (DatabaseUnavailable("gone"), 503, "database-unavailable"),
         (StoreUnavailable(28, "No space left on device"), 507, "storage-unavailable"),
         (ObjectStoreUnavailable("s3://models: 503 SlowDown"), 503, "object-store-unavailable"),
+        (bodies.TooSlow(Pace(30.0, 65_536.0)), 408, "too-slow"),
+        (bodies.NoRoom(5, "bodies"), 503, "crowded"),
         (bodies.UnsupportedMediaType("text/plain"), 415, "unsupported-media-type"),
         (problems.RangeNotSatisfiable(5), 416, "range-not-satisfiable"),
     ],

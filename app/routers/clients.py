@@ -13,6 +13,7 @@ from app.schemas.batches import registrations
 from app.schemas.clients import (
     BATCH_BYTES,
     HEARTBEATS,
+    MOST_TAGS,
     BreakerOut,
     ChangeClient,
     ClientOut,
@@ -32,7 +33,7 @@ _LOCATION = with_headers(Location="The client's path")
 Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["edge-7"])]
 Tag = Annotated[
     list[Annotated[str, Query(pattern=TAG_PATTERN, max_length=520)]],
-    Query(description="`key:value`; several must all hold", examples=[["site:north"]]),
+    Query(max_length=MOST_TAGS, description="`key:value`; several must all hold", examples=[["site:north"]]),
 ]
 
 

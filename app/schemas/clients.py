@@ -32,7 +32,8 @@ Bandwidth = Annotated[float, Field(gt=0, ge=LEAST, le=_MOST, description="Mbps t
 Latency = Annotated[float, Field(ge=0, le=_MOST, description="ms to the server")]
 Reliability = Annotated[float, Field(ge=0, le=1, description="Share of its tasks that come back")]
 ServerCost = Annotated[float, Field(ge=0, le=_MOST, description="s/MB; 8 / bandwidth by default")]
-Tags = Annotated[dict[Annotated[PlainText, Field(min_length=1)], PlainText], Field(max_length=64)]
+MOST_TAGS = 64  # of a client, so that no query has use for more
+Tags = Annotated[dict[Annotated[PlainText, Field(min_length=1)], PlainText], Field(max_length=MOST_TAGS)]
 
 
 def _header_safe(value: SecretStr) -> SecretStr:

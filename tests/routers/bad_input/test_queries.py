@@ -42,6 +42,7 @@ QUERIES: dict[str, list[tuple[str, str]]] = {
         *((f"status={value}", "/query/status") for value in ("", "up", "Healthy", "%00", "healthy,down")),
         *((f"tag={value}", "/query/tag/0") for value in ("", "site", ":north", "a%00:b", "a:b%0a", "x" * 600)),
         ("tag=a:b&tag=c", "/query/tag/1"),
+        ("&".join(["tag=a:b"] * 65), "/query/tag"),
     ],
     "/v1/trainings": [
         *LIMITS,
