@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ ENVIRONMENT = {
     "TCSFEEL_AGENTS__READ_SECONDS": "5",
     "TCSFEEL_AGENTS__POLL_SECONDS": "2",
     "TCSFEEL_LOG__FORMAT": "json",
+    "TCSFEEL_MAX_BODY_BYTES": "24000000",  # so that two long bodies fill the room
 }
 
 
@@ -75,6 +77,7 @@ class Outcome:
         rounds: of the attacked trainings, as the API shows them, by the training's name.
         quiet: the rounds of the quiet fleet, oldest first.
         health: seconds that `GET /healthz` took while the attack lasted.
+        refused: statuses of heartbeats with a body, sent with the key, that should have been 204.
         gone: how the run found out that the server does not answer any more.
     """
 
@@ -85,6 +88,7 @@ class Outcome:
     rounds: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     quiet: list[dict[str, Any]] = field(default_factory=list)
     health: list[float] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
     log: str = ""
     status: int = 0
     gone: str | None = None
@@ -163,7 +167,11 @@ async def _look(server: Server, outcome: Outcome) -> None:
         try:
             async with httpx.AsyncClient(timeout=30.0, trust_env=False) as http:
                 await http.get(f"{server.url}/healthz")
-            outcome.health.append(time.monotonic() - began)
+                outcome.health.append(time.monotonic() - began)
+                key = {"Authorization": f"Bearer {server.key}"}
+                beaten = await http.post(f"{server.url}/v1/clients/q-0/heartbeat", headers=key, json={})
+            if beaten.status_code != HTTPStatus.NO_CONTENT:
+                outcome.refused.append(beaten.status_code)
         except httpx.TransportError:
             outcome.health.append(float("inf"))
         await asyncio.sleep(1.0)

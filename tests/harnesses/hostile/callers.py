@@ -141,6 +141,10 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
         10,
     ),
     "body-that-stops": (stream("POST", "/v1/trainings", lambda: iter([b"{"]), length=1000, key=True), 10),
+    "bodies-that-fill-the-room": (
+        stream("POST", "/v1/clients/batch", repeated(b" ", 15 * MEGABYTE), length=16 * MEGABYTE, key=True),
+        4,
+    ),
     "expecting": (expecting, 5),
     "waiting": (waiting, 20),
     "nul-in-a-name": (_keyed("POST", "/v1/trainings", {"name": "a\0b"}), 1),
@@ -158,6 +162,7 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
     ),
     "name-of-10-mb": (_keyed("POST", "/v1/trainings", {"name": "n" * 10 * MEGABYTE}), 1),
     "exclude-by-the-million": (_keyed("POST", "/v1/selections", {"exclude": [str(n) for n in range(500_000)]}), 1),
+    "tags-by-the-thousand-in-a-query": (request("GET", "/v1/clients?" + "&".join(["tag=k:v"] * 1500), key=True), 1),
     "cursor": (request("GET", "/v1/clients?cursor=" + "A" * 5000, key=True), 1),
     "range-by-the-thousand": (
         request(

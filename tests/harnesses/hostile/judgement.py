@@ -43,6 +43,8 @@ def _server(outcome: Outcome) -> Iterator[str]:
     slow = [seconds for seconds in outcome.health if seconds > OPERATOR_SECONDS]
     if slow:
         yield f"{len(slow)} of {len(outcome.health)} calls of GET /healthz were slow, {max(slow):.1f} s at most"
+    if outcome.refused:
+        yield f"{len(outcome.refused)} heartbeats were refused: {sorted(set(outcome.refused))}"
     if outcome.log.count("\n") > LOG_LINES:
         yield f"the log has {outcome.log.count(chr(10))} lines"
     if "\x1b" in outcome.log or "\0" in outcome.log:
