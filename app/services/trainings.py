@@ -134,17 +134,16 @@ class Trainings:
         while cancelled is None:
             async with self._db.begin() as tx:
                 cancelled = await self._cancel(tx, training_id)
-        before, training, value = cancelled
+        training, value, driven = cancelled
         if value is not None:
             self._ending.count(value)
-            # A running training's owner calls its tasks off by itself, once it has stopped to ask for them: an agent
-            # that has been told to forget a task answers that it was cancelled, which would count as a failure.
-            if before.status != "running":
+            # An owner calls its tasks off by itself, once it has stopped to ask for them and to hand them over.
+            if not driven:
                 await self._call_off(value)
         return training
 
-    async def _cancel(self, tx: Transaction, training_id: str) -> tuple[Training, Training, Round | None] | None:
-        """Cancel a training, with its open round; give it as it was, as it is, and the round.
+    async def _cancel(self, tx: Transaction, training_id: str) -> tuple[Training, Round | None, bool] | None:
+        """Cancel a training, with its open round; give both, and whether an owner drove them.
 
         Where the round needs more transactions, the training is only paused, and this gives None.
         """
@@ -167,8 +166,8 @@ class Trainings:
             return None
         await note_changes(tx, before, training, now)
         await tx.trainings.put(training)
-        await tx.leases.revoke(training_id)
-        return before, training, ended
+        driven = await tx.leases.revoke(training_id)
+        return training, ended, driven
 
     async def run_round(self, training_id: str, request: IdempotentRequest | None = None) -> int:
         """Have exactly one round run, the open one if there is one; gives its number.

@@ -49,10 +49,13 @@ class LeaseRepository:
         self._clock = clock
 
     @property
-    def _free(self) -> ColumnElement[bool]:
+    def _over(self) -> ColumnElement[bool]:
         began = trainings.c.lease_until - trainings.c.lease_seconds
-        over = (trainings.c.lease_until < self._clock) | (began > self._clock + TOLERANCE_SECONDS)
-        return (trainings.c.status == "running") & over
+        return (trainings.c.lease_until < self._clock) | (began > self._clock + TOLERANCE_SECONDS)
+
+    @property
+    def _free(self) -> ColumnElement[bool]:
+        return (trainings.c.status == "running") & self._over
 
     async def claimable(self) -> bool:
         """Whether `claim` would find something now."""
@@ -90,10 +93,16 @@ class LeaseRepository:
         fences = {row.id: row.fence for row in await self._connection.execute(query)}
         return {lease for lease in leases if fences.get(lease.training_id) == lease.fence}
 
-    async def revoke(self, training_id: str) -> None:
-        """Fence the owner of the training: what it has under way must not be written any more."""
+    async def revoke(self, training_id: str) -> bool:
+        """Fence the owner of the training: what it has under way must not be written any more.
+
+        Tells whether there was an owner whose lease was not over.
+        """
+        held = select(trainings.c.id).where(trainings.c.id == training_id, trainings.c.owner.is_not(None), ~self._over)
+        had_an_owner = (await self._connection.execute(held)).scalar() is not None
         values = {"owner": None, "lease_until": 0.0, "fence": trainings.c.fence + 1}
         await self._connection.execute(update(trainings).where(trainings.c.id == training_id).values(values))
+        return had_an_owner
 
     async def renew(self, leases: Collection[Lease], seconds: float) -> set[Lease]:
         """Renew those that are still theirs, and give them; rows that another transaction holds are left for later.

@@ -191,6 +191,20 @@ async def test_revoking_fences_the_owner(db: Database) -> None:
     assert await claim(db, "b") == Claim(Lease("t", "b", 3), None)
 
 
+async def test_revoking_tells_whether_there_was_an_owner_to_stop(db: Database) -> None:
+    async def revoked() -> bool:
+        async with db.begin() as tx:
+            return await tx.leases.revoke("t")
+
+    await add(db, "t")
+    assert not await revoked(), "it was never claimed"
+    await take(db)
+    assert await revoked()
+    assert not await revoked(), "it was revoked already"
+    await take(db, seconds=OVER)
+    assert not await revoked(), "its lease was over"
+
+
 async def test_a_training_that_is_not_there_is_held_by_nobody(db: Database) -> None:
     async with db.begin() as tx:
         assert not await tx.leases.holds(Lease("t", "a", 1))

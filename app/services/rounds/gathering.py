@@ -6,6 +6,7 @@ from typing import Any
 
 from app.clock import Clock
 from app.domain.rounds import judge
+from app.services.crowds import Crowd
 
 
 async def gather(
@@ -25,13 +26,13 @@ async def gather(
     """
     # Tasks come here as they end. `asyncio.wait` would look at every task again for each one that ends.
     over: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
-    waiting = {asyncio.create_task(job) for job in jobs}
-    everything: list[asyncio.Task[Any]] = list(waiting)
-    for task in everything:
-        task.add_done_callback(over.put_nowait)
+    crowd = Crowd(jobs)
     came = list(arrivals)
     timer: asyncio.Task[None] | None = None
     try:
+        waiting = set(await crowd.begin())
+        for task in waiting:
+            task.add_done_callback(over.put_nowait)
         while True:
             now = clock.now()
             verdict = judge(
@@ -53,10 +54,8 @@ async def gather(
             waiting.difference_update(ended)
     finally:
         if timer is not None:
-            everything.append(timer)
-        for task in everything:
-            task.cancel()
-        await asyncio.gather(*everything, return_exceptions=True)  # which looks at every error, too
+            timer.cancel()
+        await crowd.end()
 
 
 async def _some(over: "asyncio.Queue[asyncio.Task[Any]]") -> list["asyncio.Task[Any]"]:

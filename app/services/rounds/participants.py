@@ -16,6 +16,7 @@ from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
 from app.domain.rounds import Participation, Round
 from app.services.agents import AgentCaller, AgentFailed
 from app.services.breakers import Breakers
+from app.services.crowds import Crowd
 from app.services.dispatch import Dispatcher, NotCalled
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
@@ -196,7 +197,11 @@ class Participants:
 
         shut_out = {client.id for client in stored.values() if client.breaker.state == "open"}
         now = [(stored.get(client.id, client), task) for client, task in tasks]  # they may have moved meanwhile
-        await asyncio.gather(*(tell(client, task) for client, task in now if client.id not in shut_out))
+        telling = Crowd(tell(client, task) for client, task in now if client.id not in shut_out)
+        try:
+            await asyncio.gather(*await telling.begin())
+        finally:
+            await telling.end()
 
     async def _measured(self, phase: Phase, client: Client, run: TaskRun) -> Evaluation:
         """What a client measured, checked; a bad answer counts against it."""

@@ -2,20 +2,30 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.domain.breaker import Breaker
 from app.domain.clients import Profile
+from app.services.rounds.ending import SKIPPED_TOGETHER
 from app.wire.codec import encode
 from app.wire.tasks import TaskKind, result_metadata
-from tests.planes import Plane
+from tests.planes import Plane, plane, policy, until
 from tests.services.fakes import profile
 from tests.services.rounds.foreign import RESULT
 
+MANY = [f"c{number:03}" for number in range(SKIPPED_TOGETHER + 30)]
+UNAWARE: dict[str, Any] = {"enabled": False, "tick_seconds": 60.0, "lease_seconds": 600}
+"""An owner that learns only when it writes that its lease is lost."""
+AWARE: dict[str, Any] = {**UNAWARE, "tick_seconds": 0.01}
 MODEL = {"w": np.zeros(3, np.float32)}
 UPDATE = encode(MODEL, result_metadata(RESULT))
 MEASUREMENT = encode({}, result_metadata(RESULT))
@@ -66,9 +76,9 @@ class Crowd:
         """Whether the test lets a client answer its task."""
         return client_id in self._answering[kind]
 
-    def bytes_of(self, client_id: str) -> int:
-        """All bodies that have crossed the link of a client."""
-        return self.got[client_id] + self.gave[client_id]
+    async def has_tasks(self, kind: TaskKind, count: int) -> bool:
+        """Whether the agents have so many tasks of a kind."""
+        return self.tasks[kind] == count
 
 
 class _Task:
@@ -123,3 +133,24 @@ class _Member:
 
 def _kind(task_id: str) -> TaskKind:
     return "fit" if task_id.endswith("fit") else "evaluate"
+
+
+@asynccontextmanager
+async def outstanding(
+    directory: Path, database_url: str, clients: Sequence[str], *, tripped: frozenset[str] = frozenset(), **fields: Any
+) -> AsyncIterator[tuple[Plane, Crowd, str]]:
+    """A training whose clients have all been given their task; the breakers of some of them were open."""
+    crowd = Crowd()
+    rules = policy(**{name: fields.pop(name) for name in ("quorum", "grace_seconds") if name in fields})
+    given = {"agents": {"poll_seconds": 50.0, "concurrency": 1000}, "coordinator": UNAWARE, **fields}
+    async with plane(directory, database_url, {}, **given) as running:
+        await crowd.register(running, clients)
+        async with running.system.db.begin() as tx:
+            for client in await tx.clients.some(tripped):
+                opened = Breaker(state="open", opened_at=1.0, retry_at=2.0, consecutive_failures=3, openings=1)
+                await tx.clients.put(replace(client, breaker=opened))
+        training_id = await running.create(clients=len(clients), round_policy=rules)
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: crowd.has_tasks("fit", len(clients)))
+        yield running, crowd, training_id

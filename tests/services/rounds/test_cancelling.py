@@ -2,49 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.domain.breaker import Breaker
-from app.services.rounds.ending import SKIPPED_TOGETHER
 from app.threads import THREADS, in_thread
-from tests.planes import Plane, plane, policy, until
+from tests.planes import Plane, until
 from tests.services.courses import has_received, is_idle
-from tests.services.rounds.crowd import Crowd
-
-MANY = [f"c{number:03}" for number in range(SKIPPED_TOGETHER + 30)]
-UNAWARE: dict[str, Any] = {"enabled": False, "tick_seconds": 60.0, "lease_seconds": 600}
-"""An owner that learns only when it writes that its lease is lost."""
-AWARE: dict[str, Any] = {**UNAWARE, "tick_seconds": 0.01}
-
-
-@asynccontextmanager
-async def training(
-    directory: Path, database_url: str, clients: list[str], *, tripped: frozenset[str] = frozenset(), **fields: Any
-) -> AsyncIterator[tuple[Plane, Crowd, str]]:
-    """A training whose clients have all been given their task; the breakers of some of them were open."""
-    crowd = Crowd()
-    given = {"agents": {"poll_seconds": 50.0, "concurrency": 1000}, "coordinator": UNAWARE, **fields}
-    async with plane(directory, database_url, {}, **given) as running:
-        await crowd.register(running, clients)
-        async with running.system.db.begin() as tx:
-            for client in await tx.clients.some(tripped):
-                opened = Breaker(state="open", opened_at=1.0, retry_at=2.0, consecutive_failures=3, openings=1)
-                await tx.clients.put(replace(client, breaker=opened))
-        training_id = await running.create(clients=len(clients), round_policy=policy())
-        await running.system.trainings.start(training_id)
-        await running.drive()
-        await until(lambda: has_tasks(crowd, len(clients)))
-        yield running, crowd, training_id
-
-
-async def has_tasks(crowd: Crowd, count: int) -> bool:
-    return crowd.tasks["fit"] == count
+from tests.services.rounds.crowd import AWARE, MANY, UNAWARE, outstanding
 
 
 @contextmanager
@@ -63,7 +31,7 @@ def busy_checks() -> Iterator[None]:
 async def test_cancelling_a_crowd_counts_against_no_client(database_url: str, tmp_path: Path) -> None:
     """The last of several transactions told the agents to forget their tasks, which counted as failures of theirs."""
     tripped = frozenset(MANY[10:13])
-    async with training(tmp_path, database_url, MANY, tripped=tripped) as (running, crowd, training_id):
+    async with outstanding(tmp_path, database_url, MANY, tripped=tripped) as (running, crowd, training_id):
         await crowd.answer("fit", MANY[:3])
         await until(lambda: has_received(running, training_id, 3))
         await running.system.trainings.cancel(training_id)
@@ -88,7 +56,7 @@ async def test_what_had_crossed_the_links_is_counted(
     database_url: str, tmp_path: Path, clients: list[str], owner: dict[str, Any]
 ) -> None:
     """Neither an answer that was not checked yet, nor what the owner had sent, was counted with every cancellation."""
-    async with training(tmp_path, database_url, clients, coordinator=owner) as (running, crowd, training_id):
+    async with outstanding(tmp_path, database_url, clients, coordinator=owner) as (running, crowd, training_id):
         await crowd.answer("fit", clients[:1])
         await until(lambda: has_received(running, training_id, 1))
         with busy_checks():
