@@ -42,14 +42,30 @@ _SESSION = (
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # it has no types
-    """One that closes in bounded time: asyncpg's own goodbye waits for an answer to what was called off before."""
+    """One that closes in bounded time: asyncpg's own goodbye waits for an answer to what was called off before.
+
+    To call a statement off, asyncpg opens a second connection. If the first is terminated at that moment, the second
+    leaves an error in a future that nothing reads, and asyncio logs it. So a goodbye that has begun is not cut short.
+    """
+
+    _closing = False
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  (asyncpg's signature)
+        self._closing = True
         try:
             async with asyncio.timeout(CLOSE_SECONDS if timeout is None else min(timeout, CLOSE_SECONDS)):
                 await super().close()
         except TimeoutError:
-            self.terminate()
+            self.drop()
+
+    def terminate(self) -> None:
+        """End the connection at once, unless it is closing: then it ends within `CLOSE_SECONDS` by itself."""
+        if not self._closing:
+            self.drop()
+
+    def drop(self) -> None:
+        """End the connection at once, whatever is under way."""
+        super().terminate()
 
 
 class Connector:
@@ -89,7 +105,7 @@ class Connector:
         """Drop every connection that is still open."""
         for connection in list(self._open):
             if not connection.is_closed():
-                connection.terminate()
+                connection.drop()
 
 
 def _hang_up(task: asyncio.Task[Connection]) -> None:

@@ -1,6 +1,8 @@
 """A Postgres that vanishes without a word, that is slow, or that has no connection left."""
 
 import asyncio
+import gc
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -223,3 +225,26 @@ async def test_a_connection_that_was_idle_for_long_is_not_used_again(postgres_ur
             seen.append((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
     assert seen[0] == seen[1] == seen[2] != seen[3]
     await engine.dispose()
+
+
+async def test_a_goodbye_is_not_cut_short(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The connection by which asyncpg calls a statement off left an error in a future, and asyncio logged that."""
+    where = make_url(postgres_url)
+    connector = postgres.Connector()
+    for moment in range(20):
+        connection = await connector(
+            user=where.username, password=where.password, host=where.host, port=where.port, database=where.database
+        )
+        statement = asyncio.create_task(connection.execute("SELECT pg_sleep(60)"))
+        await asyncio.sleep(0)
+        statement.cancel()
+        await asyncio.wait({statement})
+        goodbye = asyncio.create_task(connection.close())
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        connection.terminate()  # as SQLAlchemy does where a caller is cancelled once more
+        async with asyncio.timeout(LIMIT):
+            await goodbye
+        assert connection.is_closed()
+    gc.collect()
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
