@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 
 from app.domain.errors import IllegalTransition
-from app.domain.evaluations import Evaluation
+from app.domain.evaluations import Evaluation, TargetDoubt
 from app.domain.instants import lies_ahead
 from app.domain.selection.types import Plan
 from app.domain.text import listed
@@ -108,6 +108,7 @@ class Round:
     model: str | None = None
     average_accuracy: float | None = None
     average_loss: float | None = None
+    target_doubt: TargetDoubt | None = None
     communication_cost: float | None = None
     communication_bytes: int = 0
     convergence_speed: float | None = None

@@ -174,12 +174,14 @@ class Ending:
 class Outcome:
     """What a training's newest round came to. `completed` counts the completed rounds, this one included.
 
-    `accuracy` was measured on held-out data, and is None if no client measured it. `reason` says why the round was
-    abandoned; it is None for a completed one. With `outage` it would have had its quorum, had agents been reachable.
+    `accuracy` was measured on held-out data, and is None if no client measured it. It is `doubted` if it does
+    not reach the target without the measurement of one client. `reason` says why the round was abandoned; it is None
+    for a completed one. With `outage` it would have had its quorum, had agents been reachable.
     """
 
     completed: int
     accuracy: float | None = None
+    doubted: bool = False
     reason: str | None = None
     outage: bool = False
 
@@ -190,7 +192,7 @@ def ending(training: Training, outcome: Outcome, *, failed_in_row: int) -> Endin
     A round that was asked for singly leaves the training at rest, unless it reached the target.
     """
     config, accuracy = training.config, outcome.accuracy
-    if accuracy is not None and accuracy >= config.target_accuracy:
+    if accuracy is not None and accuracy >= config.target_accuracy and not outcome.doubted:
         reached = f"round {training.current_round} measured an accuracy of {accuracy:.6g}"
         return Ending("complete", "target_accuracy", f"{reached}; the target was {config.target_accuracy:g}")
     if training.stop_after is not None:
@@ -213,6 +215,8 @@ def achieved(training: Training, *, completed: int, reason: str | None = None) -
     best = training.best_accuracy
     measured = "no round measured an accuracy" if best is None else f"the best accuracy was {best:.6g}"
     target = f"{measured}; the target was {training.config.target_accuracy:g}" if completed else None
+    if target is not None and best is not None and best >= training.config.target_accuracy:
+        target += ", and was not reached without the measurement of one client"
     return "; ".join(part for part in (rounds, last, target) if part is not None)
 
 

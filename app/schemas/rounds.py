@@ -42,6 +42,13 @@ class ClientEvaluationOut(ResponseModel):
     seconds: float | None
 
 
+class TargetDoubtOut(ResponseModel):
+    """The client without which a round's accuracy does not reach the target."""
+
+    client_id: str
+    accuracy: Annotated[float, Field(description="Of the other clients' measurements: the mean without this client")]
+
+
 class RoundOut(ResponseModel):
     """One round of a training."""
 
@@ -53,6 +60,9 @@ class RoundOut(ResponseModel):
     selected_clients: list[str]
     average_accuracy: Annotated[float | None, Field(description="Of the new global model, on held-out data")]
     average_loss: float | None
+    target_doubt: Annotated[
+        TargetDoubtOut | None, Field(description="Set where the target was not accepted since it rests on one client")
+    ] = None
     communication_cost: Annotated[float | None, Field(description="Seconds of link time")]
     communication_bytes: Annotated[int, Field(description="Bodies that crossed the coordinator's links")]
     convergence_speed: Annotated[float | None, Field(description="Accuracy per second since the round before")]

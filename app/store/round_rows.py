@@ -10,13 +10,15 @@ from typing import Any
 from sqlalchemy import Row, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.evaluations import Evaluation
+from app.domain.evaluations import Evaluation, TargetDoubt
 from app.domain.rounds import Participation, Round
 from app.domain.selection.types import Plan
 from app.store.reading import Walk, read
 from app.store.tables import participations
 
-_PLAIN = tuple(name for name in Round.__slots__ if name not in {"plan", "participations", "evaluations"})
+_PLAIN = tuple(
+    name for name in Round.__slots__ if name not in {"plan", "target_doubt", "participations", "evaluations"}
+)
 _PARTICIPATION = tuple(Participation.__slots__)
 
 
@@ -60,6 +62,7 @@ async def with_participations(
 def row_of(value: Round) -> dict[str, Any]:
     row = {name: getattr(value, name) for name in _PLAIN}
     row["plan"] = None if value.plan is None else {"topology": value.plan.topology, "parents": dict(value.plan.parents)}
+    row["target_doubt"] = None if value.target_doubt is None else asdict(value.target_doubt)
     row["evaluations"] = [asdict(evaluation) for evaluation in value.evaluations]
     return row
 
@@ -70,9 +73,12 @@ def participation_of(row: Row[Any]) -> Participation:
 
 def round_of(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
     plan = None if row.plan is None else Plan(row.plan["topology"], row.plan["parents"])
-    evaluations = tuple(map(_evaluation, row.evaluations))
     return Round(
-        plan=plan, participations=parts, evaluations=evaluations, **{name: getattr(row, name) for name in _PLAIN}
+        plan=plan,
+        target_doubt=None if row.target_doubt is None else TargetDoubt(**row.target_doubt),
+        participations=parts,
+        evaluations=tuple(map(_evaluation, row.evaluations)),
+        **{name: getattr(row, name) for name in _PLAIN},
     )
 
 

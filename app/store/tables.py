@@ -119,6 +119,7 @@ rounds = Table(
     Column("model", _Sha256),
     Column("average_accuracy", Finite),
     Column("average_loss", Finite),
+    Column("target_doubt", _Json),
     Column("communication_cost", Finite),
     Column("communication_bytes", BigInteger, nullable=False),
     Column("convergence_speed", Finite),

@@ -75,6 +75,8 @@ WHY = "too late"
         (TRAINING, Outcome(completed=0, reason=WHY), 2, None),
         (TRAINING, Outcome(completed=2, accuracy=0.9), 0, REACHED),  # reached, not only passed
         (TRAINING, Outcome(completed=2, accuracy=0.8999), 0, None),
+        (TRAINING, Outcome(completed=2, accuracy=0.9, doubted=True), 0, None),
+        (replace(TRAINING, stop_after=2), Outcome(completed=2, accuracy=0.9, doubted=True), 0, Ending("rest")),
         (TRAINING, Outcome(completed=2, reason=WHY), 3, Ending("fail", "too_many_failed_rounds", WHY)),
         (LAST, Outcome(completed=0, reason=WHY), 3, Ending("fail", "too_many_failed_rounds", WHY)),
         (replace(TRAINING, current_round=4), Outcome(completed=4, accuracy=0.5), 0, None),
@@ -106,6 +108,15 @@ def test_what_the_end_of_a_round_means(
             Outcome(completed=5, accuracy=0.5),
             "complete",
             "5 of 5 rounds completed; the best accuracy was 0.75; the target was 0.9",
+        ),
+        (
+            0.9,
+            Outcome(completed=5, accuracy=0.5),
+            "complete",
+            (
+                "5 of 5 rounds completed; the best accuracy was 0.9; the target was 0.9, "
+                "and was not reached without the measurement of one client"
+            ),
         ),
         (
             None,

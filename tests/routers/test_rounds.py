@@ -148,6 +148,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
         "selected_clients": ["edge-7", "edge-8"],
         "average_accuracy": 0.5,
         "average_loss": 1.25,
+        "target_doubt": None,
         "communication_cost": 0.9,
         "communication_bytes": 1210,
         "convergence_speed": 0.25,

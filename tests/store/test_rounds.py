@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import NotFound
-from app.domain.evaluations import Evaluation
+from app.domain.evaluations import Evaluation, TargetDoubt
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, ParticipationStatus, Round, RoundStatus
 from app.domain.selection.types import Plan
 from app.store.database import Database
@@ -40,6 +40,7 @@ FULL = Round(
     model="d" * 64,
     average_accuracy=0.0,
     average_loss=1.25,
+    target_doubt=TargetDoubt("edge-7", 0.5),
     communication_cost=0.0,
     communication_bytes=2**41,
     convergence_speed=-0.1,

@@ -8,7 +8,7 @@ hold, and `measurements` combines what clients measured.
 
 from app.domain.aggregation.blocks import Updates
 from app.domain.aggregation.mean import WEIGHTS
-from app.domain.aggregation.measurements import mean_by_examples
+from app.domain.aggregation.measurements import mean_by_examples, target_doubt
 from app.domain.aggregation.norms import check_norm, length, longest, outliers
 from app.domain.aggregation.robust import shortage, usual_byzantine
 from app.domain.aggregation.rules import ROBUST, NextModel, next_model
@@ -38,6 +38,7 @@ __all__ = [
     "next_model",
     "outliers",
     "shortage",
+    "target_doubt",
     "update_quality",
     "usual_byzantine",
 ]

@@ -94,6 +94,9 @@ class RoundEnding:
         )
         await tx.rounds.put(value)
         await self._record.evaluated(tx, value)
+        if (doubt := value.target_doubt) is not None:
+            shown = {"accuracy": value.average_accuracy, "without": doubt.accuracy}
+            await self.note(tx, value, "round.target_doubted", client_id=doubt.client_id, **shown)
         await self.note(
             tx, value, f"round.{value.status}", accuracy=value.average_accuracy, loss=value.average_loss,
             reason=value.failure_reason, model=value.model, cost=value.communication_cost,
@@ -121,6 +124,11 @@ class RoundEnding:
             self._metrics.evaluations.labels(evaluation.status).inc()
         if value.average_accuracy is not None:
             self._metrics.show_accuracy(value.training_id, value.average_accuracy)
+        if (doubt := value.target_doubt) is not None:
+            log.warning(
+                "target not accepted, it rests on one client", accuracy=value.average_accuracy,
+                client=doubt.client_id, without=doubt.accuracy,
+            )  # fmt: skip
         failed = [(part.client_id, part.reason or "") for part in value.participations if part.status in FAULTS]
         log.info(
             "round", status=value.status, accuracy=value.average_accuracy, reason=value.failure_reason,

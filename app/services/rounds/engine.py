@@ -11,9 +11,10 @@ Killed anywhere, the next owner calls `drive` with the round as it is stored, an
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from app.clock import Clock
-from app.domain.aggregation import mean_by_examples
+from app.domain.aggregation import mean_by_examples, target_doubt
 from app.domain.clients import Client
 from app.domain.errors import NotFound, UnusableRound
 from app.domain.evaluations import Evaluation
@@ -170,8 +171,9 @@ class RoundEngine:
             )
         now = self._clock.now()
         evaluations = [ended.get(client.id) or phase.late(client.id, now) for client in evaluators]
-        received = [reported(one) for one in evaluations if one.status == "received"]
-        average = mean_by_examples(received, training.config)
+        received = {one.client_id: reported(one) for one in evaluations if one.status == "received"}
+        average = mean_by_examples(received.values(), training.config)
+        value = replace(value, target_doubt=target_doubt(received, training.config))
         value = await self._ledger.measured(lease, value, average, evaluations)
         self._participants.forget(evaluators, value, "evaluate")
         return value

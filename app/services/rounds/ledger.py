@@ -272,6 +272,7 @@ class RoundLedger:
         outcome = Outcome(
             completed=await tx.rounds.count_completed(training.id),
             accuracy=value.average_accuracy,
+            doubted=value.target_doubt is not None,
             reason=value.failure_reason if value.status == "abandoned" else None,
             outage=outage,
         )
