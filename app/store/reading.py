@@ -21,10 +21,11 @@ VALUE = 20  # what a number in a list or in a map weighs
 TURN = 100_000  # weight of the rows that become values between two turns of the event loop: some 5 ms
 STATEMENT = 2_000_000  # weight that the rows of one statement should have
 LISTED = 8_000_000  # weight of what one answer lists: the item that reaches it is the last one
-FEW, MANY = 10, 100  # rows that the first statement asks for, and that later ones ask for at most
-NARROW = 2000  # the same where no column of a row can be long
+MANY = 100  # rows that one statement asks for at most; the first one asks for a quarter
+SHORT = 500  # the same where the columns of a row are short texts
+NARROW = 2000  # the same where a row has no texts but ids
 
-_SHORT = frozenset({float, int, bool, type(None)})
+_NUMBERS = frozenset({float, int, bool, type(None)})
 
 Value = TypeVar("Value")
 
@@ -67,7 +68,7 @@ def _length(value: Any) -> int:
 
 def _lengths(values: Collection[Any]) -> int:
     """The lengths of some values together, quickly where they are ten thousand numbers."""
-    if _SHORT.issuperset(map(type, values)):
+    if _NUMBERS.issuperset(map(type, values)):
         return VALUE * len(values)
     return sum(map(_length, values))
 
@@ -96,7 +97,7 @@ async def read(
     """
     walk = walk or Walk()
     found: list[Value] = []
-    size, rest = min(FEW, many), query
+    size, rest = max(1, many // 4), query
     while True:
         wanted, weight, last = int(min(size, limit + 1 - len(found))), walk.weight, None
         count = 0

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.evaluations import Evaluation, TargetDoubt
 from app.domain.rounds import Participation, Round
 from app.domain.selection.types import Plan
-from app.store.reading import Walk, read
+from app.store.reading import SHORT, Walk, read
 from app.store.tables import participations
 
 _PLAIN = tuple(
@@ -49,6 +49,7 @@ async def with_participations(
         lambda row: tuple_(columns.round, columns.client_id) < tuple_(row.round, row.client_id),
         ends=lambda row: walk.weight >= most_bytes and row.round < oldest,
         walk=walk,
+        many=SHORT,
     )
     whole: list[Round] = []
     for row in rows:

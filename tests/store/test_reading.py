@@ -8,9 +8,11 @@ import pytest
 from app.domain.clients import Client
 from app.store.clients import CHUNK
 from app.store.database import Database
-from app.store.reading import FEW, MANY, ROW, VALUE, weigh
+from app.store.reading import MANY, ROW, VALUE, weigh
 from tests.lag import turns
 from tests.store.samples import client
+
+FIRST = MANY // 4
 
 
 async def add(db: Database, *clients: Client) -> None:
@@ -33,7 +35,7 @@ def test_a_row_weighs_what_its_long_values_do(row: tuple[Any, ...], weight: int)
     assert weigh(row) == ROW + weight
 
 
-@pytest.mark.parametrize("count", [0, 1, FEW - 1, FEW, FEW + 1, FEW + MANY, 3 * MANY])
+@pytest.mark.parametrize("count", [0, 1, FIRST - 1, FIRST, FIRST + 1, FIRST + MANY, 3 * MANY])
 async def test_every_client_is_read_once_however_many_there_are(db: Database, count: int) -> None:
     names = [f"client-{number:03}" for number in range(count)]
     await add(db, *map(client, reversed(names)))
