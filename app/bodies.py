@@ -25,6 +25,8 @@ RESERVE_BYTES = 32_000_000
 UNCOUNTED_BYTES = 16_384  # at the beginning of each body
 PAUSE_SECONDS = 30.0
 LEAST_RATE = 65_536.0  # bytes per second of what holds memory that others may need
+STREAMED_BYTES = 1 << 20  # of a body that its handler streams to a file: what is in memory at a time
+UPLOADS_BYTES = 64 * STREAMED_BYTES
 LONG_ANSWERS_BYTES = 256_000_000
 
 ContentType = Annotated[str, Header(include_in_schema=False)]

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.requests import ClientDisconnect
 
-from app.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd
+from app.bodies import LEAST_RATE, PAUSE_SECONDS, STREAMED_BYTES, announced, bounded, refuse_crowd
 from app.inbound import Pace, welcome
 from app.schemas.fields import KEY_PATTERN, RequestModel
 from app.services.breakers import Breakers
@@ -86,9 +86,11 @@ class ApiRoute(APIRoute):
                 raise RequestValidationError(
                     [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in unknown]
                 )
-            if extra.items() >= STREAMED.items():
-                return await handle(request)
             found = wired(request)
+            if extra.items() >= STREAMED.items():
+                with found.uploads.holding(address_of(request), STREAMED_BYTES) as held:
+                    held.grow(STREAMED_BYTES)
+                    return await handle(request)
             most = found.settings.max_body_bytes
             limit = most if "requestBody" in extra else min(most, (model or RequestModel).max_bytes)
             request.state.most_bytes = most  # for handlers that read the body by themselves

@@ -17,7 +17,7 @@ from prometheus_fastapi_instrumentator import Instrumentator
 
 from app import __version__, openapi, problems
 from app.answers import AnswerPlaces
-from app.bodies import LONG_ANSWERS_BYTES, AnswerRoom, Room
+from app.bodies import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerRoom, Room
 from app.clock import Clock, SystemClock
 from app.deps import BearerKey
 from app.domain.selection import installed
@@ -178,6 +178,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         admin_key=AdminKey.load(settings),
         metrics=metrics,
         room=Room(settings.max_body_bytes),
+        uploads=Room(UPLOADS_BYTES),
         answers=AnswerRoom(LONG_ANSWERS_BYTES),
         answer_places=AnswerPlaces(),
         db=db,

@@ -35,6 +35,7 @@ class System:
     admin_key: AdminKey
     metrics: Metrics
     room: Room
+    uploads: Room
     answers: AnswerRoom
     answer_places: AnswerPlaces
     db: Database

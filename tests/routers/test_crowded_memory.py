@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import httpx
+import numpy as np
 import pytest
 
-from app.bodies import LONG_ANSWERS_BYTES, SMALL_BYTES, NoRoom
+from app.bodies import LONG_ANSWERS_BYTES, SMALL_BYTES, STREAMED_BYTES, UPLOADS_BYTES, NoRoom
+from app.wire.codec import encode
 from tests.api import AUTHORIZED, Api, assert_problem, caller, profile
 
 HERE, THERE = "127.0.0.1", "127.0.0.2"
@@ -69,3 +71,17 @@ async def test_long_answers_that_are_not_taken_in_leave_room_for_others(sqlite_a
         async with caller(sqlite_api.app, address=THERE, headers=AUTHORIZED) as elsewhere:
             assert (await listed(elsewhere, 5)).status_code == 200
     assert (await listed(sqlite_api.http, 5)).status_code == 200
+
+
+async def test_uploads_that_drip_leave_room_for_those_from_elsewhere(sqlite_api: Api) -> None:
+    path = f"/v1/trainings/{await sqlite_api.create_training()}/model"
+    model = encode({"w": np.zeros(2, np.float32)})
+    with ExitStack() as stack:
+        for _ in range(UPLOADS_BYTES // STREAMED_BYTES + 1):
+            held = stack.enter_context(sqlite_api.system.uploads.holding(HERE, STREAMED_BYTES))
+            with suppress(NoRoom):
+                held.grow(STREAMED_BYTES)
+        assert_problem(await sqlite_api.http.put(path, content=model), 503)
+        async with caller(sqlite_api.app, address=THERE, headers=AUTHORIZED) as elsewhere:
+            assert (await elsewhere.put(path, content=model)).status_code == 200
+    assert (await sqlite_api.http.put(path, content=model)).status_code == 200
