@@ -48,6 +48,8 @@ from app.services.rounds.engine import RoundEngine
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.initial_models import InitialModels
 from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.model_ledger import ModelLedger
+from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.participants import Participants
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
@@ -136,15 +138,30 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
     waits = RoundWaits(db, clock)
     ending = RoundEnding(clock, record, metrics, waits.notice)
     progress = ProgressRecord(clock, metrics)
+    owned = OwnedTransactions(coordinator_db)
+    model_ledger = ModelLedger(coordinator_db, owned, clock)
     ledger = RoundLedger(
-        db=coordinator_db, clock=clock, record=record, ending=ending, progress=progress, metrics=metrics
+        db=coordinator_db,
+        owned=owned,
+        models=model_ledger,
+        clock=clock,
+        record=record,
+        ending=ending,
+        progress=progress,
+        metrics=metrics,
     )
     absences = Absences(coordinator_db, caller, clock)
     dispatcher = Dispatcher(
         caller=caller, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
     )
     participants = Participants(
-        clock=clock, caller=caller, dispatcher=dispatcher, breakers=breakers, files=files, ledger=ledger
+        clock=clock,
+        caller=caller,
+        dispatcher=dispatcher,
+        breakers=breakers,
+        files=files,
+        ledger=ledger,
+        models=model_ledger,
     )
     selecting = Selecting(
         db=coordinator_db,
@@ -153,9 +170,9 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         files=files,
         ledger=ledger,
         initial_models=InitialModels(
-            clock=clock, participants=participants, files=files, ledger=ledger, absences=absences
+            clock=clock, participants=participants, files=files, models=model_ledger, absences=absences
         ),
-        client_wait=ClientWait(ledger, progress, Availability(coordinator_db, planner, clock), clock),
+        client_wait=ClientWait(owned, ledger, progress, Availability(coordinator_db, planner, clock), clock),
     )
     costs = Costs(coordinator_db)
     early_ends = EarlyEnds(
@@ -172,7 +189,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         absences=absences,
         costs=costs,
     )
-    interruptions = Interruptions(ledger, progress, metrics, early_ends.give_up)
+    interruptions = Interruptions(owned, progress, metrics, early_ends.give_up)
     return System(
         settings=settings,
         admin_key=AdminKey.load(settings),

@@ -15,8 +15,8 @@ from app.domain.text import plain
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.outages import finding_of
-from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.opening import open_round
+from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.progress import ProgressRecord
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.columns import refuses
@@ -39,8 +39,8 @@ def is_passing(error: BaseException) -> bool:
 class Interruptions:
     """Records the interruptions of the rounds that this process drives, and gives rounds up that cannot go on."""
 
-    def __init__(self, ledger: RoundLedger, progress: ProgressRecord, metrics: Metrics, give_up: GiveUp) -> None:
-        self._ledger = ledger
+    def __init__(self, owned: OwnedTransactions, progress: ProgressRecord, metrics: Metrics, give_up: GiveUp) -> None:
+        self._owned = owned
         self._progress = progress
         self._metrics = metrics
         self._give_up = give_up
@@ -74,7 +74,7 @@ class Interruptions:
         if passing and not isinstance(error, ConnectionError | ObjectStoreUnavailable):  # these are not on this machine
             self._last = time.monotonic(), error
         self._metrics.show_progress(lease.training_id, "stalled")
-        async with self._ledger.owned(lease) as tx:
+        async with self._owned.begin(lease) as tx:
             training, value = await self._progress.interrupted(tx, lease.training_id, reason, foreseen=passing)
         if value is None:
             return
@@ -88,7 +88,7 @@ class Interruptions:
         A training whose round was taken over more than once within the same step is stalled until it moves on. A wait
         for clients kills nobody, and may well outlast many servers. Raises `Fenced`.
         """
-        async with self._ledger.owned(lease) as tx:
+        async with self._owned.begin(lease) as tx:
             value = await open_round(tx, lease.training_id)
             if value is None or value.waiting_since is not None:
                 return

@@ -11,7 +11,7 @@ from app.services.agents import AgentFailed
 from app.services.planning import Fleet
 from app.services.rounds.absences import Absences
 from app.services.rounds.files import RoundFiles
-from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.participants import Participants
 from app.store.leases import Lease
 
@@ -31,12 +31,12 @@ class InitialModels:
     """Fetches initial parameters from clients."""
 
     def __init__(
-        self, *, clock: Clock, participants: Participants, files: RoundFiles, ledger: RoundLedger, absences: Absences
+        self, *, clock: Clock, participants: Participants, files: RoundFiles, models: ModelLedger, absences: Absences
     ) -> None:
         self._clock = clock
         self._participants = participants
         self._files = files
-        self._ledger = ledger
+        self._models = models
         self._absences = absences
 
     async def fetch(self, lease: Lease, value: Round, fleet: Fleet, selection: Selection) -> str:
@@ -60,7 +60,7 @@ class InitialModels:
             except AgentFailed as error:
                 reasons.append(plain(str(error), SHOWN // ASKED_FOR_A_MODEL - len("; ")))
             else:
-                return await self._ledger.initial_model(lease, stored, since=since)
+                return await self._models.begin(lease, stored, since=since)
         problem = AgentFailed(f"no initial model: {'; '.join(reasons) or 'no client was selected'}")
         away = await self._absences.find(asked)
         if len(away) == len(asked) > 0:

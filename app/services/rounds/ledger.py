@@ -1,18 +1,15 @@
 """The facts of a round: every transition, and every write in between, as one transaction that the lease guards.
 
-This is where "killed at any instant" is decided. A transaction's first statement is `guard`: an owner whose lease is
+This is where "killed at any instant" is decided. `OwnedTransactions` begin with `guard`: an owner whose lease is
 gone gets `Fenced` and writes nothing. What is written once stays: a participation is settled only while it is
 outstanding, a round has one model version, and that version, the round's step and the training's pointer to its model
-move together. Whoever comes next finds the round at the last status written here. `since` is the database's time from
-before the files were written; `FileRemoved` says to write them again.
+move together. Whoever comes next finds the round at the last status written here. `since` is that of `ModelLedger`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import MappingProxyType
-from weakref import WeakValueDictionary
 
 from app.clock import Clock
 from app.domain.evaluations import Evaluation
@@ -23,6 +20,8 @@ from app.metrics import Metrics
 from app.services.planning import Fleet
 from app.services.rounds.costs import charge
 from app.services.rounds.ending import RoundEnding
+from app.services.rounds.model_ledger import ModelLedger
+from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.phase import LATE
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
@@ -31,7 +30,6 @@ from app.services.tasks import TaskRun
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
-from app.store.models import ModelVersion
 from app.store.selections import packed
 from app.store.transaction import Transaction
 from app.threads import in_thread
@@ -48,6 +46,8 @@ class RoundLedger:
         self,
         *,
         db: Database,
+        owned: OwnedTransactions,
+        models: ModelLedger,
         clock: Clock,
         record: TrackRecord,
         ending: RoundEnding,
@@ -55,48 +55,21 @@ class RoundLedger:
         metrics: Metrics,
     ) -> None:
         self._db = db
+        self._owned = owned
+        self._models = models
         self._clock = clock
         self._record = record
         self._ending = ending
         self._progress = progress
         self._metrics = metrics
-        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._settling = Settling(
-            owned=self.owned,
+            owned=owned.begin,
             progress=progress.moved_after_stall,
             clock=clock,
             record=record,
             ending=ending,
             metrics=metrics,
         )
-
-    @asynccontextmanager
-    async def owned(self, lease: Lease) -> AsyncIterator[Transaction]:
-        """Open a write transaction of the training's owner. Raises `Fenced`."""
-        # In a queue here, not at the training's row: a hundred participations that settle would wait there with a
-        # connection each, and leave none for anybody else.
-        queue = self._queues.setdefault(lease.training_id, asyncio.Lock())
-        async with queue, self._db.begin() as tx:
-            await tx.leases.guard(lease)
-            yield tx
-
-    async def now(self) -> float:
-        """`since`, for files that are written from here on."""
-        async with self._db.glance() as tx:
-            return await tx.now()
-
-    async def initial_model(self, lease: Lease, stored: StoredFile, *, since: float) -> str:
-        """The training's first parameters, unless it has some by now; gives those that it has."""
-        async with self.owned(lease) as tx:
-            training = await tx.trainings.get(lease.training_id)
-            if training.model is None:
-                await tx.removals.check([stored.sha256], since)
-                now = self._clock.now()
-                training = replace(training, model=stored.sha256, updated_at=now)
-                await tx.models.add(self._version(training.id, 0, stored, None))
-                await tx.trainings.put(training)
-                await tx.events.append("training.model_fetched", now, training_id=training.id, model=stored.sha256)
-        return training.model or stored.sha256
 
     async def planned(self, lease: Lease, value: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
         """Selecting -> training: who takes part, before the first byte goes out. Open breakers give permits.
@@ -105,7 +78,7 @@ class RoundLedger:
             PlanOvertaken: a selected client was removed, or another training has taken it, since the fleet was read.
         """
         document = await in_thread("administration", packed, selection)
-        async with self.owned(lease) as tx:
+        async with self._owned.begin(lease) as tx:
             training = await tx.trainings.get(value.training_id)
             present = await tx.clients.hold(selection.client_ids)
             busy = await tx.rounds.busy_clients(except_training=training.id)
@@ -139,14 +112,14 @@ class RoundLedger:
 
     async def charged(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:
         """Add what tasks have cost to participations that have ended, and give the round with them."""
-        async with self.owned(lease) as tx:
+        async with self._owned.begin(lease) as tx:
             await charge(tx, value, runs)
             stored = await tx.rounds.get(value.training_id, value.number)
         return replace(value, participations=stored.participations)
 
     async def handed_over(self, lease: Lease, value: Round) -> Round:
         """Pending participations are about to be sent: from here on the agents may know their tasks."""
-        async with self.owned(lease) as tx:
+        async with self._owned.begin(lease) as tx:
             await tx.rounds.hand_over(value.training_id, value.number)
         async with self._db.read() as tx:
             return await tx.rounds.get(value.training_id, value.number)
@@ -165,7 +138,7 @@ class RoundLedger:
 
     async def rejected(self, lease: Lease, value: Round, reasons: Mapping[str, str]) -> Round:
         """Turn received updates into rejected ones, each client with its reason, before they are aggregated."""
-        async with self.owned(lease) as tx:
+        async with self._owned.begin(lease) as tx:
             rejected = await tx.rounds.reject(value.training_id, value.number, reasons)
             await self._record.take_back(tx, value, {client_id: reasons[client_id] for client_id in rejected})
             for client_id in rejected:
@@ -180,16 +153,21 @@ class RoundLedger:
         self, lease: Lease, value: Round, stored: StoredFile, optimiser_state: str | None = None, *, since: float
     ) -> Round:
         """Aggregating -> evaluating: the new model version, the round's step and the training's pointer, together."""
-        async with self.owned(lease) as tx:
-            await tx.removals.check([name for name in (stored.sha256, optimiser_state) if name is not None], since)
-            training = await tx.trainings.get(value.training_id)
+        async with self._owned.begin(lease) as tx:
+            before = await tx.trainings.get(value.training_id)
             value = replace(
                 value, status=next_status(value.status, "committed"), model=stored.sha256, step_failures=0, takeovers=0
             )
-            version = self._version(training.id, value.number, stored, value.base_model)
-            await tx.models.add(replace(version, optimiser_state=optimiser_state))
-            after = replace(self._progress.moving(training), model=stored.sha256, updated_at=self._clock.now())
-            await self._progress.keep(tx, training, after)
+            after = await self._models.add(
+                tx,
+                self._progress.moving(before),
+                value.number,
+                stored,
+                since=since,
+                parent=value.base_model,
+                optimiser_state=optimiser_state,
+            )
+            await self._progress.keep(tx, before, after)
             await tx.rounds.put(value)
             await self._ending.note(tx, value, "round.aggregated", model=stored.sha256, parent=value.base_model)
         return value
@@ -235,7 +213,7 @@ class RoundLedger:
         trouble of the server's own was in the way.
         """
         accuracy, loss = average or (None, None)
-        async with self.owned(lease) as tx:
+        async with self._owned.begin(lease) as tx:
             value = replace(value, average_accuracy=accuracy, average_loss=loss, failure_reason=reason)
             value = await self._close(tx, replace(value, evaluations=tuple(evaluations)), "measured")
         self._ending.count(value)
@@ -258,7 +236,7 @@ class RoundLedger:
         an owner that takes over in between goes on from there.
         """
         while True:
-            async with self.owned(lease) as tx:
+            async with self._owned.begin(lease) as tx:
                 next_status(value.status, event)  # an event that is not legal leaves everything as it was
                 skipped = await self._ending.skip_outstanding(tx, value, reason, runs, at_fault=at_fault)
                 if skipped is not None:
@@ -278,13 +256,3 @@ class RoundLedger:
         )
         await self._progress.keep(tx, training, after_round(training, outcome, self._clock.now()))
         return value
-
-    def _version(self, training_id: str, number: int, stored: StoredFile, parent: str | None) -> ModelVersion:
-        return ModelVersion(
-            training_id=training_id,
-            round=number,
-            sha256=stored.sha256,
-            parent=parent,
-            size=stored.size,
-            created_at=self._clock.now(),
-        )

@@ -20,6 +20,7 @@ from app.services.crowds import Crowd
 from app.services.dispatch import Dispatcher, NotCalled
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.phase import Phase
 from app.services.tasks import TaskRun
 from app.sharing import party
@@ -47,6 +48,7 @@ class Participants:
         breakers: Breakers,
         files: RoundFiles,
         ledger: RoundLedger,
+        models: ModelLedger,
     ) -> None:
         self._clock = clock
         self._caller = caller
@@ -54,6 +56,7 @@ class Participants:
         self._breakers = breakers
         self._files = files
         self._ledger = ledger
+        self._models = models
         self._errands: set[asyncio.Task[None]] = set()
 
     async def initial_model(
@@ -61,7 +64,7 @@ class Participants:
     ) -> tuple[StoredFile, float]:
         """Ask a client for parameters to begin with, for at most `patience` seconds.
 
-        Gives the file in the model store, and the `since` that `RoundLedger.initial_model` wants with it. `force` is
+        Gives the file in the model store, and the `since` that `ModelLedger.begin` wants with it. `force` is
         that of `Breaker.admit`.
 
         Raises:
@@ -71,7 +74,7 @@ class Participants:
         place = spool.within(client.id)
         try:
             received = await self._initial_model(client, place, patience, force=force)
-            since = await self._ledger.now()
+            since = await self._models.now()
             stored = await in_thread("files", self._files.adopt_initial, place, received)
         except NotCalled as error:
             raise AgentFailed(f"client {client.id!r}: {error}") from error

@@ -14,6 +14,7 @@ from app.domain.trainings import Training
 from app.services.planning import Planner, selection_policy
 from app.services.rounds.initial_models import ClientsAway
 from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.progress import ProgressRecord
 from app.store.database import Database
 from app.store.leases import Lease
@@ -54,7 +55,15 @@ class Availability:
 class ClientWait:
     """Keeps a round waiting until clients can be selected, or until it has waited for too long."""
 
-    def __init__(self, ledger: RoundLedger, progress: ProgressRecord, availability: Availability, clock: Clock) -> None:
+    def __init__(
+        self,
+        owned: OwnedTransactions,
+        ledger: RoundLedger,
+        progress: ProgressRecord,
+        availability: Availability,
+        clock: Clock,
+    ) -> None:
+        self._owned = owned
         self._ledger = ledger
         self._progress = progress
         self._availability = availability
@@ -74,7 +83,7 @@ class ClientWait:
             out = nobody(training.config.selection.strategy, [Skipped(name, reason) for name, reason in lack.out])
             document = await in_thread("administration", packed, out)
             return await self._ledger.abandoned(lease, value, why, selection=document)
-        async with self._ledger.owned(lease) as tx:
+        async with self._owned.begin(lease) as tx:
             value = await self._progress.waiting(tx, value, str(lack))
         required = max(1, selection_policy(training.config, None).min_clients)
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10))

@@ -73,7 +73,7 @@ async def crowded(
         training_id = await running.create(clients=CROWD)
         await system.trainings.start(training_id)
         lease = await claimed(running, "first")
-        await ledger.initial_model(lease, StoredFile("0" * 64, 8), since=1.0)
+        await ledger._models.begin(lease, StoredFile("0" * 64, 8), since=1.0)
         value = await system.coordinator._next(lease)
         assert value is not None
         yield running, lease, await planned(running, lease, value) if plan else value
@@ -152,7 +152,7 @@ async def test_other_writers_come_through_while_a_crowd_is_settled(sqlite_url: s
 async def test_a_successor_goes_on_where_a_crowd_was_half_settled(database_url: str, tmp_path: Path) -> None:
     async with crowded(tmp_path, database_url) as (running, lease, value):
         ledger = running.system.coordinator._engine._ledger
-        async with ledger.owned(lease) as tx:  # and then its owner is killed
+        async with ledger._owned.begin(lease) as tx:  # and then its owner is killed
             assert await ledger._ending.skip_outstanding(tx, value, LATE, silent(value)) is None
         stored = await running.round(value.training_id, 1)
         assert stored.status == "training"

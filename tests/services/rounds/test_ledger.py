@@ -75,7 +75,7 @@ class LedgerMachine(RuleBasedStateMachine):
             claim = await tx.leases.claim("founder", 10.0)
         assert claim is not None
         self.truth.fence = claim.lease.fence
-        await self.ledger.initial_model(claim.lease, StoredFile(INITIAL, 8), since=1.0)
+        await self.ledger._models.begin(claim.lease, StoredFile(INITIAL, 8), since=1.0)
         self.owners.append(Owner(claim.lease, None))
         return created.id
 

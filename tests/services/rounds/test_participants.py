@@ -54,7 +54,13 @@ async def errands(
         )
         files = RoundFiles(ModelStore(directory / "models"), directory / "spool")
         these = Participants(
-            clock=clock, caller=caller, dispatcher=dispatcher, breakers=breakers, files=files, ledger=nothing
+            clock=clock,
+            caller=caller,
+            dispatcher=dispatcher,
+            breakers=breakers,
+            files=files,
+            ledger=nothing,
+            models=nothing,
         )
         yield these, told
 

@@ -1,0 +1,68 @@
+"""The versions of a training's model as facts: the first one, which a client gave, and those that rounds make of it."""
+
+from dataclasses import replace
+
+from app.clock import Clock
+from app.domain.trainings import Training
+from app.services.rounds.owned import OwnedTransactions
+from app.store.database import Database
+from app.store.leases import Lease
+from app.store.model_store import StoredFile
+from app.store.models import ModelVersion
+from app.store.transaction import Transaction
+
+
+class ModelLedger:
+    """Writes versions for the owner of a training. `since` is the database's time from before a file was written."""
+
+    def __init__(self, db: Database, owned: OwnedTransactions, clock: Clock) -> None:
+        self._db = db
+        self._owned = owned
+        self._clock = clock
+
+    async def now(self) -> float:
+        """`since`, for files that are written from here on."""
+        async with self._db.glance() as tx:
+            return await tx.now()
+
+    async def begin(self, lease: Lease, stored: StoredFile, *, since: float) -> str:
+        """The training's first parameters, unless it has some by now; gives those that it has."""
+        async with self._owned.begin(lease) as tx:
+            training = await tx.trainings.get(lease.training_id)
+            if training.model is None:
+                training = await self.add(tx, training, 0, stored, since=since)
+                await tx.trainings.put(training)
+                await tx.events.append(
+                    "training.model_fetched", training.updated_at, training_id=training.id, model=stored.sha256
+                )
+        return training.model or stored.sha256
+
+    async def add(
+        self,
+        tx: Transaction,
+        training: Training,
+        number: int,
+        stored: StoredFile,
+        *,
+        since: float,
+        parent: str | None = None,
+        optimiser_state: str | None = None,
+    ) -> Training:
+        """Add the version of round `number`; give the training with it, which the caller is to store.
+
+        Raises `FileRemoved`: write the files again.
+        """
+        await tx.removals.check([name for name in (stored.sha256, optimiser_state) if name is not None], since)
+        now = self._clock.now()
+        await tx.models.add(
+            ModelVersion(
+                training_id=training.id,
+                round=number,
+                sha256=stored.sha256,
+                parent=parent,
+                size=stored.size,
+                created_at=now,
+                optimiser_state=optimiser_state,
+            )
+        )
+        return replace(training, model=stored.sha256, updated_at=now)
