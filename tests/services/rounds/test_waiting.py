@@ -162,7 +162,7 @@ class CountingPlanner:
     def __init__(self) -> None:
         self.reads = 0
 
-    async def fleet(self, _tx: Any) -> Any:
+    async def fleet(self, _tx: Any, **_: Any) -> Any:
         self.reads += 1
         await asyncio.sleep(0)
         return type("Fleet", (), {"offered": ("a", "b")})()
