@@ -9,11 +9,13 @@ from fastapi import Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.bodies import LEAST_RATE, PAUSE_SECONDS, STREAMED_BYTES, announced, bounded, refuse_crowd
 from app.inbound import Pace, welcome
 from app.schemas.fields import KEY_PATTERN, RequestModel
+from app.schemas.unparsable import unparsable
 from app.services.breakers import Breakers
 from app.services.clients import Clients
 from app.services.connectivity import ConnectivityMatrix
@@ -97,9 +99,14 @@ class ApiRoute(APIRoute):
             length = announced(request)
             with found.room.holding(address_of(request), limit if length is None else min(length, limit)) as held:
                 request = bounded(request, limit, held, Pace(PAUSE_SECONDS, LEAST_RATE))
-                if model is not None:
-                    refuse_crowd(await request.body(), model.max_items)
-                return await handle(request)
+                if model is None:
+                    return await handle(request)
+                body = await request.body()
+                refuse_crowd(body, model.max_items)
+                try:
+                    return await handle(request)
+                except HTTPException as error:
+                    raise unparsable(body, error.__cause__) or error from error
 
         return guarded
 

@@ -190,20 +190,9 @@ def _invalid(fields: Sequence[FieldProblem]) -> Response:
     return problem(CATALOG[errors.Invalid], detail, fields)
 
 
-_UNPARSABLE: Mapping[type[BaseException], str] = {
-    RecursionError: "is nested too deeply to be parsed: no field here has use for more than 8 levels",
-    UnicodeDecodeError: "is not JSON: it is not UTF-8",
-    ValueError: "is not JSON that can be read: a number has too many digits",
-}
-
-
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (the handler is registered for this class)
     status, headers, detail = HTTPStatus(error.status_code), dict(error.headers or {}), str(error.detail)
-    if status == HTTPStatus.BAD_REQUEST:  # the framework's word for a body that it cannot parse
-        for cls, words in _UNPARSABLE.items():
-            if isinstance(error.__cause__, cls):
-                return _invalid([FieldProblem(pointer="", detail=words)])
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
         detail = f"the method {request.method} is not allowed at this path: use {headers['Allow']}"

@@ -69,3 +69,17 @@ def test_a_long_value_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(LogSettings(format="json"))
     structlog.get_logger("test").warning("long", reason="x" * 1_000_000)
     assert len(lines(capsys)[0]) < 5_000
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_line_of_uvicorn_is_written_once_and_without_colours(
+    form: Format, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Uvicorn gives its message a second time, in colours for a terminal, as a further value of the line."""
+    logs.configure(LogSettings(format=form))
+    coloured = "Started server process [\x1b[36m%d\x1b[0m]"
+    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7, extra={"color_message": coloured})
+    (line,) = lines(capsys)
+    assert "Started server process [7]" in line
+    assert line.count("Started") == 1
+    assert "color_message" not in line

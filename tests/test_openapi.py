@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from app.domain.selection.types import Plan, Selection
+from app.schemas.pieces import DEPTH
 from app.store.selections import packed
 from app.wire.codec import encode
 from tests.api import PROBLEM, Api, running_api
@@ -231,3 +232,30 @@ async def test_the_start_page_leads_to_a_page(api: Api) -> None:
 
 async def test_the_document_is_served(api: Api, document: dict[str, Any]) -> None:
     assert (await api.anonymous.get("/openapi.json")).json() == json.loads(json.dumps(document))
+
+
+def levels(schema: dict[str, Any], document: dict[str, Any], inside: tuple[str, ...] = ()) -> int:
+    """How deep a value of a schema may be nested: a list or an object is one level, and what it holds more of them."""
+    if (reference := schema.get("$ref")) is not None:
+        assert reference not in inside, f"{reference} may be nested without end"
+        found = document["components"]["schemas"][reference.rpartition("/")[2]]
+        return levels(found, document, (*inside, reference))
+    held = [*schema.get("properties", {}).values(), *schema.get("prefixItems", [])]
+    held += [schema[name] for name in ("items", "additionalProperties") if isinstance(schema.get(name), dict)]
+    own = schema.get("type") in {"object", "array"}
+    same = [one for name in ("anyOf", "oneOf", "allOf") for one in schema.get(name, [])]
+    return max(
+        own + max((levels(one, document, inside) for one in held), default=0),
+        max((levels(one, document, inside) for one in same), default=0),
+    )
+
+
+def test_no_request_has_use_for_more_levels_than_a_refusal_says(document: dict[str, Any]) -> None:
+    deepest = {
+        name: levels(body["schema"], document)
+        for name, operation in operations(document).items()
+        for kind, body in operation.get("requestBody", {}).get("content", {}).items()
+        if kind == "application/json"
+    }
+    assert deepest["POST /v1/clients/batch"] > deepest["POST /v1/clients"] > 1  # something is counted
+    assert {name: depth for name, depth in deepest.items() if depth > DEPTH} == {}

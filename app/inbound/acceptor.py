@@ -62,8 +62,8 @@ class Acceptor:
                     task = self._loop.create_task(self._start(accepted))
                     self._starting.add(task)
                     task.add_done_callback(self._starting.discard)
-            if self._reserve is None:
-                self._reserve = _spare()
+                    if self._reserve is None:
+                        self._reserve = _spare()
             await asyncio.sleep(0)
 
     async def _start(self, accepted: socket.socket) -> None:
@@ -74,6 +74,8 @@ class Acceptor:
 
     async def _recover(self, error: OSError) -> None:
         """Make room for the next connection; where there is none to make, wait."""
+        if error.errno in SHORTAGES:
+            await self._caller()
         self._complain(error)
         if error.errno in SHORTAGES:
             if self._arrivals.make_room():
@@ -84,6 +86,15 @@ class Acceptor:
                 self._reserve = None
                 return
         await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _caller(self) -> None:
+        """Wait until a caller is there: Linux asks for a descriptor first, and fails for want of it without one too."""
+        there = asyncio.Event()
+        self._loop.add_reader(self._listener, there.set)
+        try:
+            await there.wait()
+        finally:
+            self._loop.remove_reader(self._listener)
 
     def _complain(self, error: OSError) -> None:
         self._refusals += 1

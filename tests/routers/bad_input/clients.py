@@ -50,7 +50,7 @@ CLIENT_TEXTS = [
     (text(profile(data_size="?"), "NaN"), "/data_size"),
     (text(profile(data_size="?"), HUGE), "/data_size"),
     (text(profile(data_distribution=[1, "?"]), "NaN"), "/data_distribution/1"),
-    (text(profile(bandwidth="?"), "9" * 5000), ""),
+    (text(profile(bandwidth="?"), "9" * 5000), "/bandwidth"),
     (text(profile(tags="?"), '{"a":' * 50_000), ""),
 ]
 IDS = one("id", None, *NOT_TEXT, "", "x" * 65, "a b", "a/b", "a\n", "\0", "é", "a:b", "\ud800", LONG)
