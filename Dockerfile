@@ -7,10 +7,11 @@ RUN python -m venv /opt/tcsfeel
 # The pinned packages change less often than the code, so they are a layer of their own.
 COPY requirements.lock ./
 RUN /opt/tcsfeel/bin/pip install --require-hashes --only-binary :all: -r requirements.lock
+COPY sdk sdk
 COPY pyproject.toml README.md LICENSE ./
 COPY migrations migrations
 COPY app app
-RUN /opt/tcsfeel/bin/pip install --no-index --no-deps --no-build-isolation . \
+RUN /opt/tcsfeel/bin/pip install --no-index --no-deps --no-build-isolation ./sdk . \
     && /opt/tcsfeel/bin/pip uninstall --yes setuptools pip
 
 FROM python:3.12-slim

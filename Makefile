@@ -30,10 +30,10 @@ define install
 @lock=$(1); total=$$(grep -c '^[A-Za-z0-9].*==' $$lock); log=$(VENV)/install.log; \
 echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has changed)"; \
 { { $(BIN)/python -u -m pip install --disable-pip-version-check --require-hashes -r $$lock \
-	&& $(BIN)/python -u -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .; \
+	&& $(BIN)/python -u -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation -e sdk -e .; \
   } 2>&1 || echo '@failed'; } | tee $$log | { n=0; while IFS= read -r line; do case "$$line" in \
 	Collecting*|Processing*) n=$$((n + 1)); if [ $$((n % 20)) -eq 0 ]; then echo "  $$n of $$total"; fi ;; \
-	"Installing collected packages: tcs-feel"*) ;; \
+	"Installing collected packages: tcsfeel"*) ;; \
 	"Installing collected"*) echo "  unpacking" ;; \
 	@failed) grep -v -e '^ ' -e '^Collecting' -e '^Processing' -e '^WARNING' -e '^@failed' $$log | tail -n 30; echo "Installation failed; all of pip's output is in $$log" >&2; exit 1 ;; \
   esac; done; }
@@ -56,8 +56,8 @@ test: $(DEV) ## Run the tests on SQLite and Postgres (ARGS="tests/x.py" for a pa
 # On Python 3.11 each traced line costs most of another one: so only the core's own tests, and on SQLite alone.
 coverage: $(DEV) ## Run the core's own tests, and see that they reach 95 % of its branches
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= -k "not postgres" tests/domain tests/services tests/routers
-	$(BIN)/python -m coverage report --include='app/domain/*,app/services/*' --fail-under=95
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= -k "not postgres" tests/domain tests/services tests/routers tests/http tests/tcsfeel
+	$(BIN)/python -m coverage report --include='app/domain/*,app/services/*,sdk/tcsfeel/selection/*,sdk/tcsfeel/network/*,sdk/tcsfeel/aggregation/*,sdk/tcsfeel/wire/*' --fail-under=95
 
 check: lint types layers test coverage ## Everything that must pass before a commit: format, lint, types, layers, tests
 
@@ -111,19 +111,22 @@ faults: $(DEV) ## Step clocks, fill disks, take memory, silence the database, mo
 	@$(BIN)/python -m tests.harnesses.troubles $(EACH_DB) $(ARGS)
 
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
-	$(COMPILE) --extra demo --build-deps-for=editable --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra demo --extra dev --output-file requirements-dev.lock pyproject.toml requirements.lock
+	@mkdir -p build
+	$(BIN)/python scripts/declared.py demo > build/requirements.in
+	$(BIN)/python scripts/declared.py demo dev > build/requirements-dev.in
+	$(COMPILE) --no-annotate --output-file requirements.lock build/requirements.in
+	$(COMPILE) --no-annotate --output-file requirements-dev.lock build/requirements-dev.in requirements.lock
 	$(COMPILE) --output-file benchmarks/flower/requirements.lock benchmarks/flower/requirements.in
 
 clean: ## Remove .venv, caches and build output (never data)
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants
+	rm -rf $(VENV) build dist *.egg-info sdk/build sdk/*.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
+$(RUNTIME): requirements.lock pyproject.toml sdk/pyproject.toml | $(BIN)/python
 	$(call install,requirements.lock,$(RUNTIME))
 
 # The development lock holds the runtime lock's pins and more.
-$(DEV): requirements-dev.lock requirements.lock pyproject.toml | $(BIN)/python
+$(DEV): requirements-dev.lock requirements.lock pyproject.toml sdk/pyproject.toml | $(BIN)/python
 	$(call install,requirements-dev.lock,$(RUNTIME) $(DEV))
 
 $(FLOWER)/.installed: benchmarks/flower/requirements.lock | $(BIN)/python

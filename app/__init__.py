@@ -1,3 +1,5 @@
-"""TCS-FEEL: a control plane for federated learning over networks whose links are not equal."""
+"""The service: a control plane for federated learning over networks whose links are not equal."""
 
-__version__ = "0.1.0"
+from tcsfeel import __version__
+
+__all__ = ["__version__"]

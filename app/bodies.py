@@ -16,8 +16,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from app.inbound import Pace
 from app.sharing import Portions
+from tcsfeel.inbound import Pace
 
 JSON = "application/json"
 SMALL_BYTES = 1_000_000  # of a body, such as a client's or a training's, that comes out of the reserve

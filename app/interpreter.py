@@ -9,7 +9,7 @@ import time
 
 import structlog
 
-from app.domain import centrality
+from tcsfeel.network import centrality
 
 log = structlog.get_logger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import structlog
 
-from app.domain.text import escaped
-from app.repeats import RepeatCounter
 from app.settings import LogSettings
+from tcsfeel.repeats import RepeatCounter
+from tcsfeel.text import escaped
 
 LONGEST_TRACEBACK = 20_000  # characters
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

@@ -15,14 +15,14 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 
-from app import __version__, openapi, problems
+from app import __version__
 from app.answers import AnswerPlaces
 from app.bodies import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerRoom, Room
 from app.clock import Clock, SystemClock
-from app.deps import BearerKey
-from app.domain.selection import installed
+from app.http import openapi, problems
+from app.http.deps import BearerKey
+from app.http.middleware import RequestContext
 from app.metrics import Metrics
-from app.middleware import RequestContext
 from app.routers import clients, connectivity, models, operations, rounds, selections, strategies, trainings
 from app.services import readiness
 from app.services.agents import AgentCaller
@@ -66,6 +66,7 @@ from app.store import migrations
 from app.store.bucket import BucketStore
 from app.store.database import WAIT_SECONDS, Database
 from app.store.model_store import ModelFiles, ModelStore
+from tcsfeel.selection import installed
 
 log = structlog.get_logger(__name__)
 

@@ -20,15 +20,16 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from app.domain.aggregation import UpdateFacts, Updates, next_model
 from app.domain.rounds import Participation, Round
-from app.domain.trainings import Aggregation, TrainingConfig
+from app.domain.trainings import TrainingConfig
 from app.services.rounds.files import RoundFiles
 from app.store.model_store import ModelStore, give_back
 from app.store.models import ModelVersion
-from app.wire.codec import decode, encode, pack, unpack
 from benchmarks.machine import Times, cpu_seconds
 from benchmarks.peers import HOME, MISSING, PYTHON, environment
+from tcsfeel.aggregation import UpdateFacts, Updates, next_model
+from tcsfeel.aggregation.config import Aggregation
+from tcsfeel.wire.codec import decode, encode, pack, unpack
 
 OF_MEMCPY = 0.7
 LARGE = 10.0  # MB, from which on the bar holds

@@ -113,7 +113,7 @@ def served(
             environment |= {"TCSFEEL_DATABASE__URL": database, "TCSFEEL_DATABASE__MIGRATE_ON_START": "true"}
         environment |= settings
         loop = directory / "loop"
-        target = ("app.cli:main",) if watch is None else (f"{watch}:main", str(loop))
+        target = ("tcsfeel.cli:main",) if watch is None else (f"{watch}:main", str(loop))
         command = (*target, "serve", "--host", HOST, "--port", str(port))
         server = stack.enter_context(running("server", *command, directory=directory, environment=environment))
         if started is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from app import logs
-from app.cli import serving
+from app.commands import serving
 from app.settings import Settings
 
 BEAT_SECONDS = 0.005

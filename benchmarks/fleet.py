@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, serve_many
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, serve_many
 
 NICENESS = 5
 SCHEDULING_GROUP = Path("/proc/self/autogroup")  # of a session: where Linux has them, niceness counts within one only

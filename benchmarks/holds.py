@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 
-from app.domain.selection import STRATEGIES
 from benchmarks.arena import Served, databases, served
 from benchmarks.beats import Hold, holds
 from benchmarks.machine import Usage
 from benchmarks.scale import PATIENCE, SETTLED
+from tcsfeel.selection import STRATEGIES
 
 BAR = 0.050
 MANY, LABELS_OF_MANY = 10_000, 100  # of one batch: as many labels as one may have

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.cli import main as tcsfeel
+from tcsfeel.cli import main as tcsfeel
 
 TOLD = 0.001  # s; what is shorter is not written down
 

@@ -19,12 +19,12 @@ import httpx
 import numpy as np
 from scipy.spatial import cKDTree
 
-from app.domain.centrality import prepare
-from app.domain.connectivity import Connectivity, Edge
-from app.domain.selection import STRATEGIES, Candidate, History, SelectionPolicy, select
 from benchmarks.arena import Served, databases, served
 from benchmarks.fleet import client_id
 from benchmarks.machine import Times, cpu_seconds
+from tcsfeel.network.centrality import prepare
+from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.selection import STRATEGIES, Candidate, History, SelectionPolicy, select
 
 SECONDS = {500: 0.1, 10_000: 1.5}
 GROWTH = 1.2  # exponent of the number of clients

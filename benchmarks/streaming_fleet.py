@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from starlette.types import Receive, Scope, Send
 
-from app.agent.listening import listening, run
-from app.wire.codec import MEDIA_TYPE
-from app.wire.headers import TensorSpec, header
-from app.wire.tasks import TaskResult, result_metadata
+from tcsfeel.agent.listening import listening, run
+from tcsfeel.wire.codec import MEDIA_TYPE
+from tcsfeel.wire.headers import TensorSpec, header
+from tcsfeel.wire.tasks import TaskResult, result_metadata
 
 HOST = "127.0.0.1"
 NAME = "weights"

@@ -18,12 +18,12 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.centrality import betweenness, positive, prepare
-from app.domain.connectivity import Connectivity
-from app.wire.codec import MEDIA_TYPE, encode
 from benchmarks.arena import Served, served
 from benchmarks.fleet import client_id
 from benchmarks.machine import Times, cpu_seconds
+from tcsfeel.network.centrality import betweenness, positive, prepare
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.wire.codec import MEDIA_TYPE, encode
 
 FASTER_THAN_NETWORKX = 100.0
 FASTER_THAN_JSON = 100.0

@@ -21,15 +21,15 @@ import numpy as np
 
 from app.services.rounds.uploads import full_update
 from app.store.model_store import ModelStore
-from app.wire.codec import Packed, Parameters, decode, pack
-from app.wire.compression import IDENTITY, ZSTD, compressed
-from app.wire.differences import encode_update
-from app.wire.sizes import fit_size
-from app.wire.tasks import EncodingName, TaskResult, result_metadata
 from benchmarks.machine import Times
 from benchmarks.selection import learning
 from benchmarks.selection.data import Dataset, digits, partition
 from benchmarks.selection.learning import federated_average, local_training
+from tcsfeel.wire.codec import Packed, Parameters, decode, pack
+from tcsfeel.wire.compression import IDENTITY, ZSTD, compressed
+from tcsfeel.wire.differences import encode_update
+from tcsfeel.wire.sizes import fit_size
+from tcsfeel.wire.tasks import EncodingName, TaskResult, result_metadata
 
 CLIENTS, PER_ROUND = 50, 10
 PARTITION = "dirichlet-0.3"

@@ -5,7 +5,7 @@ tcsfeel agent examples.minimal_trainer:trainer --id edge-7 --server http://127.0
 
 import numpy as np
 
-from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter
 
 
 class SoftmaxTrainer:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter, task_cancelled
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter, task_cancelled
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.intp]

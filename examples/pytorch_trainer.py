@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("this example needs PyTorch: pip install torch") from error
 
-from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter, task_cancelled
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter, task_cancelled
 
 
 class TorchTrainer:

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import log_loss
 
-from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter
 
 CLASSES = np.arange(10)
 FEATURES = 64

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import numpy as np
 
-from app.agent import AgentHost, EvaluateResult, FitResult, Parameters, Profile, Task
 from app.clock import Clock, SystemClock
 from app.domain import clients as domain
 from app.domain.rounds import ENDED, Round
@@ -20,7 +19,8 @@ from app.main import build, running
 from app.services.system import System
 from app.settings import Settings
 from app.store.database import is_outage
-from app.wire.codec import decode
+from tcsfeel.agent import AgentHost, EvaluateResult, FitResult, Parameters, Profile, Task
+from tcsfeel.wire.codec import decode
 
 PATIENCE = 60.0  # seconds until a condition that should come true is given up: machines may be busy
 LOOK_SECONDS = 0.03

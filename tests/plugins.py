@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.selection import installed, registry
+from tcsfeel.selection import installed, registry
 
 PLUGIN = "theirs"
 _given: list[Any] = []

@@ -9,7 +9,7 @@ import pytest
 from fastapi import Request
 
 from app.bodies import SMALL_BYTES, UNCOUNTED_BYTES, AnswerRoom, Held, NoRoom, Room, TooSlow, bounded
-from app.inbound import Pace
+from tcsfeel.inbound import Pace
 
 LARGE = 16_000_000
 PIECE = 65_536

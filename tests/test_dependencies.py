@@ -8,13 +8,15 @@ from collections import defaultdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-OURS = ("app", "migrations", "tests", "examples", "benchmarks")
+OURS = ("app", "sdk/tcsfeel", "migrations", "tests", "examples", "benchmarks", "scripts")
+NAMES = {*OURS, "tcsfeel"}
 ELSEWHERE = {"torch", "flwr"}  # installed by whoever runs the example or the benchmark that imports them
 STANDARD = sys.stdlib_module_names | {"compression"}  # the latter from Python 3.14 on
 GROUPS = {"At run time": "dependencies", "For the demo": "demo", "For development": "dev"}
@@ -22,8 +24,28 @@ GROUPS = {"At run time": "dependencies", "For the demo": "demo", "For developmen
 
 @cache
 def declared(group: str) -> frozenset[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] if group == "dependencies" else project["optional-dependencies"][group]
+    """The packages of a group of the server; those of the library run in the server too."""
+    if group == "dependencies":
+        lines = project("pyproject.toml")["dependencies"]
+        return (named(lines) - {"tcsfeel"}) | library()
+    return named(project("pyproject.toml")["optional-dependencies"][group])
+
+
+@cache
+def library() -> frozenset[str]:
+    """What the library needs, with all its extras."""
+    found = project("sdk/pyproject.toml")
+    return named(
+        [*found["dependencies"], *(line for extra in found["optional-dependencies"].values() for line in extra)]
+    )
+
+
+def project(file: str) -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / file).read_text())["project"]
+    return found
+
+
+def named(lines: list[str]) -> frozenset[str]:
     return frozenset(canonicalize_name(Requirement(line).name) for line in lines)
 
 
@@ -44,7 +66,7 @@ def imported(path: Path) -> frozenset[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             found.add(node.module)
-    tops = {module.partition(".")[0] for module in found} - STANDARD - {*OURS} - ELSEWHERE
+    tops = {module.partition(".")[0] for module in found} - STANDARD - NAMES - ELSEWHERE
     return frozenset(name for top in tops for name in packages().get(top, [f"nobody's {top}"]))
 
 
@@ -88,7 +110,9 @@ def test_what_is_imported_is_declared() -> None:
     for name, files in users().items():
         for file in files:
             allowed = declared("dependencies")
-            if file.is_relative_to(ROOT / "app" / "demo"):
+            if file.is_relative_to(ROOT / "sdk"):
+                allowed = library()
+            elif file.is_relative_to(ROOT / "app" / "demo"):
                 allowed |= declared("demo")
             elif not file.is_relative_to(ROOT / "app"):
                 allowed |= declared("demo") | declared("dev")

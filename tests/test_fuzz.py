@@ -20,7 +20,7 @@ from schemathesis.core.result import Ok
 from schemathesis.python import asgi
 
 from app.main import create_app
-from app.wire.codec import MEDIA_TYPE
+from tcsfeel.wire.codec import MEDIA_TYPE
 from tests import planes
 from tests.api import AUTHORIZED, KEY, PassingClock
 from tests.depth import tries

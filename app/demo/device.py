@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter, task_cancelled
 from app.demo import mlp
 from app.demo.digits import CLASSES, Shard
 from app.demo.network import Device
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter, task_cancelled
 
 QUIET = 0.25  # share of the failures in which a device says nothing any more
 STEP = 0.1  # s between two looks at whether the task is still wanted
@@ -25,7 +25,7 @@ class DeviceFailed(Exception):
 
 
 class DeviceTrainer:
-    """Implements `app.agent.Trainer`.
+    """Implements `tcsfeel.agent.Trainer`.
 
     Args:
         shard: what it learns from and measures on.

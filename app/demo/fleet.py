@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from app.agent import serve_many
 from app.demo.world import World
+from tcsfeel.agent import serve_many
 
 
 def main() -> None:

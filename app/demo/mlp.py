@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from app.agent import Parameters
 from app.demo.digits import CLASSES, Inputs, Labels
+from tcsfeel.agent import Parameters
 
 PIXELS = 64
 HIDDEN = 64

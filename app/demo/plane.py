@@ -7,7 +7,7 @@ from typing import Any, Self
 import httpx
 
 from app.demo.errors import DemoFailed
-from app.wire.codec import Parameters, decode
+from tcsfeel.wire.codec import Parameters, decode
 
 TIMEOUT = 30.0  # s
 ENDED = {"completed", "failed", "cancelled"}  # how a training may be when it has ended

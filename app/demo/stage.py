@@ -64,7 +64,7 @@ def stage(directory: Path, *, seed: int, agents: int) -> Iterator[Stage]:
         children.append(
             Child(
                 "the control plane",
-                "app.cli:main",
+                "tcsfeel.cli:main",
                 *("serve", "--host", HOST, "--port", str(port)),
                 log=directory / "control-plane.log",
                 environment=settings,

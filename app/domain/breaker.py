@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.domain.instants import lies_ahead
-from app.domain.text import moment, plain
+from tcsfeel.text import moment, plain
 
 BreakerState = Literal["closed", "open", "half_open"]
 Outcome = Literal["ok", "slow", "failed"]

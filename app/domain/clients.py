@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from app.domain.breaker import Breaker
 from app.domain.identity import Identity
-from app.domain.selection.types import Candidate, DataDistribution
+from tcsfeel.selection.types import Candidate, DataDistribution
 
 ClientStatus = Literal["healthy", "suspect", "down"]
 

@@ -1,15 +1,11 @@
-"""What can go wrong, as typed data. HTTP is not known here: `app.problems` maps each class to a status."""
+"""What can go wrong, as typed data. HTTP is not known here: `app.http.problems` maps each class to a status."""
 
 from collections.abc import Sequence
 
-from app.domain.text import listed, plain
+from tcsfeel.errors import TcsFeelError
 
 
-class DomainError(Exception):
-    """Root of every error that a caller can act on."""
-
-
-class NotFound(DomainError):
+class NotFound(TcsFeelError):
     """No such thing is stored."""
 
     def __init__(self, kind: str, name: str) -> None:
@@ -18,7 +14,7 @@ class NotFound(DomainError):
         self.name = name
 
 
-class Removed(DomainError):
+class Removed(TcsFeelError):
     """It was there once and is not kept any more; its row in the history says so."""
 
     def __init__(self, kind: str, name: str) -> None:
@@ -27,7 +23,7 @@ class Removed(DomainError):
         self.name = name
 
 
-class AlreadyExists(DomainError):
+class AlreadyExists(TcsFeelError):
     """The id is taken."""
 
     def __init__(self, kind: str, names: Sequence[str]) -> None:
@@ -38,16 +34,7 @@ class AlreadyExists(DomainError):
         self.names = tuple(names)
 
 
-class Invalid(DomainError):
-    """Input that no schema could refuse but that cannot be true. `pointer` is a JSON pointer to the field."""
-
-    def __init__(self, pointer: str, detail: str) -> None:
-        super().__init__(detail)
-        self.pointer = pointer
-        self.detail = detail
-
-
-class StateForbids(DomainError):
+class StateForbids(TcsFeelError):
     """The call does not fit the state that the thing is in."""
 
     def __init__(self, action: str, kind: str, state: str) -> None:
@@ -57,77 +44,10 @@ class StateForbids(DomainError):
         self.state = state
 
 
-class IllegalTransition(DomainError):
+class IllegalTransition(TcsFeelError):
     """A state machine met an event that its table lacks. Nothing was changed."""
 
     def __init__(self, status: str, event: str) -> None:
         super().__init__(f"{event!r} cannot happen while {status!r}")
         self.status = status
         self.event = event
-
-
-class SelectionInfeasible(DomainError):
-    """No set of clients meets the policy: the counts or costs that show it are in the message."""
-
-
-class NotEnoughClients(SelectionInfeasible):
-    """Fewer clients can be selected than the policy's minimum. `out` has the others, each with the reason."""
-
-    def __init__(self, available: int, required: int, known: int, out: Sequence[tuple[str, str]] = ()) -> None:
-        counts = f"{available} of {known} clients can be selected (healthy, admitted and free)"
-        super().__init__("; ".join([f"{counts}, min_clients is {required}", *([listed(out)] if out else [])]))
-        self.available = available
-        self.required = required
-        self.known = known
-        self.out = tuple(out)
-
-    def naming(self, out: Sequence[tuple[str, str]]) -> "NotEnoughClients":
-        """The same error, with the clients that could not be selected."""
-        return NotEnoughClients(self.available, self.required, self.known, out)
-
-
-class BudgetTooSmall(SelectionInfeasible):
-    """The cheapest feasible set costs more than the budget (both in seconds of link time)."""
-
-    def __init__(self, budget: float, cheapest: float, clients: int) -> None:
-        super().__init__(
-            f"budget_constraint is {budget:g} s of link time, the cheapest {clients} client(s) cost {cheapest:g} s"
-        )
-        self.budget = budget
-        self.cheapest = cheapest
-        self.clients = clients
-
-
-class UnknownStrategy(DomainError):
-    """No selection strategy has this name."""
-
-    def __init__(self, name: str, known: Sequence[str]) -> None:
-        super().__init__(f"there is no selection strategy {name!r}; known are {', '.join(known)}")
-        self.name = name
-        self.known = tuple(known)
-
-
-class StrategyFailed(DomainError):
-    """A selection strategy raised an error, or what it gave is no selection."""
-
-    def __init__(self, name: str, detail: str) -> None:
-        super().__init__(f"the strategy {name!r} failed: {plain(detail)}")
-        self.name = name
-
-
-class UpdateRejected(DomainError):
-    """An update that must not be aggregated, with the reason that the participation shows.
-
-    Reasons quote what an agent sent, such as tensor names, so they become one line that can be stored and read.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(plain(reason))
-
-
-class UnusableRound(DomainError):
-    """A round whose updates cannot give a model (all weights zero, none left)."""
-
-
-class ModelNotFinite(UnusableRound):
-    """The new model, or what the server optimiser remembers, would hold values that are not finite."""

@@ -33,18 +33,6 @@ class Evaluation:
     bytes_received: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TargetDoubt:
-    """Why an accuracy that reached the target was not accepted: it rests on what one client measured.
-
-    Attributes:
-        accuracy: the mean without this client, which is below the target.
-    """
-
-    client_id: str
-    accuracy: float
-
-
 def able_to_evaluate(offered: Iterable[Client], tags: Mapping[str, str]) -> list[Client]:
     """Those of the clients on offer that may measure a model: with a closed breaker, held-out data and all the tags."""
     return [

@@ -23,11 +23,12 @@ from typing import Literal
 import numpy as np
 
 from app.domain.errors import IllegalTransition
-from app.domain.evaluations import Evaluation, TargetDoubt
+from app.domain.evaluations import Evaluation
 from app.domain.instants import lies_ahead
-from app.domain.selection.types import Plan
-from app.domain.text import listed
 from app.domain.trainings import RoundPolicy, Training
+from tcsfeel.aggregation.measurements import TargetDoubt
+from tcsfeel.selection.types import Plan
+from tcsfeel.text import listed
 
 RoundStatus = Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
 RoundEvent = Literal["planned", "frozen", "committed", "measured", "abandoned"]
@@ -63,7 +64,7 @@ class Participation:
         finished_at: when the status became final, unix seconds.
         seconds: from the first hand-over to the end.
         update: SHA-256 of the update's file, while it is received.
-        update_norm: how far the update went from the round's base model; see `app.domain.aggregation.norms`.
+        update_norm: how far the update went from the round's base model; see `tcsfeel.aggregation.norms`.
     """
 
     client_id: str

@@ -7,18 +7,14 @@ from typing import Literal
 from app.domain.errors import StateForbids
 from app.domain.progress import Progress, ProgressState, progressed
 from app.domain.retention import Retention
-from app.domain.selection.types import Weights
+from tcsfeel.aggregation.config import AggregationConfig
+from tcsfeel.selection.types import Weights
+from tcsfeel.wire.compression import Compression
+from tcsfeel.wire.tasks import EncodingName
 
 TrainingStatus = Literal["created", "running", "paused", "completed", "failed", "cancelled"]
 StopReason = Literal["target_accuracy", "max_rounds", "cancelled", "too_many_failed_rounds"]
 TrainingEvent = Literal["start", "resume", "run one round of", "pause", "cancel", "complete", "fail", "rest"]
-Aggregation = Literal[
-    "fedavg", "fedprox", "weighted", "fedavgm", "fedadam", "fedyogi", "fedadagrad",
-    "median", "trimmed_mean", "krum", "multi_krum", "geometric_median",
-]  # fmt: skip
-Scalar = bool | int | float | str | None
-UpdateEncoding = Literal["full", "float16", "int8"]
-Compression = Literal["none", "zstd"]
 
 # What a user asks reads as "cannot <event> a training that is <status>". `rest` is the end of a single round.
 TRANSITIONS: Mapping[tuple[TrainingStatus, TrainingEvent], TrainingStatus] = {
@@ -93,24 +89,21 @@ class Uploads:
         compression: of the whole body, in HTTP.
     """
 
-    encoding: UpdateEncoding = "full"
+    encoding: EncodingName = "full"
     compression: Compression = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(AggregationConfig):
     """What a training was created with. It does not change. Without `retention` every model version is kept.
 
-    `statistics` are patterns for names of tensors that are averaged and never optimised, besides the well-known ones.
     Only clients with all the `evaluation_tags` are asked to evaluate.
     """
 
     name: str
     target_accuracy: float = 0.963
     max_rounds: int = 100
-    aggregation: Aggregation = "fedavg"
     selection: SelectionConfig = field(default_factory=SelectionConfig)
-    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
     round_policy: RoundPolicy = field(default_factory=RoundPolicy)
     evaluation_clients: int = 50
     evaluation_tags: Mapping[str, str] = field(default_factory=dict)
@@ -118,12 +111,6 @@ class TrainingConfig:
     topology: Literal["star"] = "star"
     seed: int = 0
     retention: Retention | None = None
-    statistics: tuple[str, ...] = ()
-
-    def hyperparameter(self, name: str, default: float) -> float:
-        """A numeric hyperparameter, or `default` where it is not given as a number."""
-        value = self.hyperparameters.get(name)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

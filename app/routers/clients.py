@@ -5,12 +5,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
 
 from app.bodies import ContentType, require_json, whole
-from app.deps import AnswerPlace, ApiRoute, AppBreakers, AppClients
-from app.domain.errors import Invalid
-from app.openapi import json_body, responses, with_headers
-from app.routers.answers import written
-from app.schemas.batches import registrations
-from app.schemas.clients import (
+from app.http.answers import client_out
+from app.http.batches import registrations
+from app.http.deps import AnswerPlace, ApiRoute, AppBreakers, AppClients
+from app.http.openapi import json_body, responses, with_headers
+from app.http.pages import Cursor, Limit, decode_cursor, page_of
+from app.http.requests import changes, profile
+from app.http.writing import written
+from app.threads import in_thread
+from tcsfeel.contract.clients import (
     BATCH_BYTES,
     HEARTBEATS,
     MOST_TAGS,
@@ -22,9 +25,9 @@ from app.schemas.clients import (
     RegisterClient,
     ReplaceClient,
 )
-from app.schemas.fields import ID_PATTERN, TAG_PATTERN
-from app.schemas.pages import Cursor, Limit, Page, decode_cursor
-from app.threads import in_thread
+from tcsfeel.contract.fields import ID_PATTERN, TAG_PATTERN
+from tcsfeel.contract.pages import Page
+from tcsfeel.errors import Invalid
 
 router = APIRouter(prefix="/v1/clients", tags=["clients"], route_class=ApiRoute)
 
@@ -40,9 +43,9 @@ Tag = Annotated[
 @router.post("", status_code=status.HTTP_201_CREATED, responses=responses(409, 413, 415, also={201: _LOCATION}))
 async def register_client(body: RegisterClient, clients: AppClients, response: Response) -> ClientOut:
     """Register a client."""
-    (client,) = await clients.register([(body.id, body.profile())], {body.id: body.instance})
+    (client,) = await clients.register([(body.id, profile(body))], {body.id: body.instance})
     response.headers["Location"] = f"/v1/clients/{client.id}"
-    return ClientOut.of(client)
+    return client_out(client)
 
 
 @router.post(
@@ -61,7 +64,7 @@ async def register_clients(
     profiles, instances = await in_thread("messages", registrations, body)
     registered = await clients.register(profiles, instances)
     async with place:
-        answer = await written(lambda: ClientsOut(items=[ClientOut.of(client) for client in registered]))
+        answer = await written(lambda: ClientsOut(items=[client_out(client) for client in registered]))
     answer.status_code = status.HTTP_201_CREATED
     return answer
 
@@ -81,13 +84,13 @@ async def list_clients(
     tags = [(key, value) for key, _, value in (entry.partition(":") for entry in tag)]
     async with place:
         found = await clients.page(limit=limit, after=after[0] if after else None, status=status, tags=tags)
-        return await written(lambda: Page.of(found, ClientOut.of, lambda client: (client.id,)))
+        return await written(lambda: page_of(found, client_out, lambda client: (client.id,)))
 
 
 @router.get("/{client_id}", responses=responses(404))
 async def get_client(client_id: Id, clients: AppClients) -> ClientOut:
     """Read a client."""
-    return ClientOut.of(await clients.get(client_id))
+    return client_out(await clients.get(client_id))
 
 
 @router.put(
@@ -98,17 +101,17 @@ async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, re
     """Register a client, or replace the profile of one that is there; an agent that restarts uses this."""
     if body.id not in {None, client_id}:
         raise Invalid("/id", f"should be the id in the path, {client_id!r}, or be left out")
-    client, is_new = await clients.put(client_id, body.profile(), body.instance)
+    client, is_new = await clients.put(client_id, profile(body), body.instance)
     if is_new:
         response.status_code = status.HTTP_201_CREATED
         response.headers["Location"] = f"/v1/clients/{client_id}"
-    return ClientOut.of(client)
+    return client_out(client)
 
 
 @router.patch("/{client_id}", responses=responses(404, 413, 415))
 async def change_client(client_id: Id, body: ChangeClient, clients: AppClients) -> ClientOut:
     """Change some fields of a client's profile. A new address clears `auth_token` unless the request has a new one."""
-    return ClientOut.of(await clients.change(client_id, body.changes()))
+    return client_out(await clients.change(client_id, changes(body)))
 
 
 @router.delete("/{client_id}", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404))

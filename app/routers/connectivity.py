@@ -6,21 +6,21 @@ from fastapi import APIRouter, Header, Request, Response, status
 from fastapi.responses import StreamingResponse
 
 from app.bodies import ContentType, require_json, whole
-from app.deps import AnswerPlace, ApiRoute, AppConnectivity
-from app.openapi import json_body, responses, with_headers
-from app.routers.answers import streamed, written
+from app.http.batches import changes
+from app.http.deps import AnswerPlace, ApiRoute, AppConnectivity
+from app.http.openapi import json_body, responses, with_headers
+from app.http.writing import streamed, written
 from app.routers.matrices import JSON_CELL_BYTES, reader_of, writer_for
 from app.routers.preconditions import IfNoneMatch, is_current
-from app.schemas.batches import changes
-from app.schemas.connectivity import (
+from app.threads import in_thread
+from tcsfeel.contract.connectivity import (
     EDGES_EXAMPLE,
     MATRIX_EXAMPLE,
     ConnectivityOut,
     ConnectivityVersion,
     TopologyOut,
 )
-from app.threads import in_thread
-from app.wire.codec import MEDIA_TYPE
+from tcsfeel.wire.codec import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1", tags=["connectivity"], route_class=ApiRoute)
 

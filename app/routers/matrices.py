@@ -15,13 +15,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json as to_json_text
 
 from app.bodies import JSON, UnsupportedMediaType
-from app.domain.connectivity import Connectivity
-from app.domain.errors import Invalid
-from app.schemas.batches import replacement
-from app.schemas.fields import STRICT
-from app.wire.codec import MEDIA_TYPE, decode
-from app.wire.errors import WireError
-from app.wire.headers import TensorSpec, header
+from app.http.batches import replacement
+from tcsfeel.contract.fields import STRICT
+from tcsfeel.errors import Invalid
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.wire.codec import MEDIA_TYPE, decode
+from tcsfeel.wire.errors import WireError
+from tcsfeel.wire.headers import TensorSpec, header
 
 TENSOR = "costs"
 JSON_CELL_BYTES = 128  # of a cost with its white space, or half of a link with two names

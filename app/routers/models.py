@@ -5,15 +5,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
-from app.deps import STREAMED, AnswerPlace, ApiRoute, AppModels
-from app.openapi import responses, with_headers
-from app.routers.answers import written
+from app.http.answers import listed_model
+from app.http.deps import STREAMED, AnswerPlace, ApiRoute, AppModels
+from app.http.openapi import responses, with_headers
+from app.http.pages import Cursor, Limit, decode_cursor, page_of
+from app.http.writing import written
 from app.routers.preconditions import IfNoneMatch, PartOfFile, is_current
 from app.routers.trainings import Id
-from app.schemas.models import ListedModelOut, ModelVersionOut
-from app.schemas.pages import Cursor, Limit, Page, decode_cursor
 from app.store.models import MeasuredVersion
-from app.wire.codec import MEDIA_TYPE
+from tcsfeel.contract.models import ListedModelOut, ModelVersionOut
+from tcsfeel.contract.pages import Page
+from tcsfeel.wire.codec import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1/trainings/{training_id}", tags=["models"], route_class=ApiRoute)
 
@@ -77,7 +79,7 @@ async def list_models(
     before = decode_cursor(cursor, int)
     async with place:
         found = await models.page(training_id, limit=limit, before=before[0] if before else None)
-        return await written(lambda: Page.of(found, ListedModelOut.of_measured, _key))
+        return await written(lambda: page_of(found, listed_model, _key))
 
 
 def _key(listed: MeasuredVersion) -> tuple[int]:

@@ -4,10 +4,11 @@ from fastapi import APIRouter, Response, status
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.deps import AppSystem
-from app.schemas.operations import Health, Ready
+from app.http.answers import ready
+from app.http.deps import AppSystem
 from app.services.readiness import readiness
 from app.threads import in_thread
+from tcsfeel.contract.operations import Health, Ready
 
 router = APIRouter(tags=["operations"])
 
@@ -21,7 +22,7 @@ async def healthz() -> Health:
 @router.get("/readyz", responses={503: {"model": Ready, "description": "Not ready"}})
 async def readyz(system: AppSystem, response: Response) -> Ready:
     """Tell whether the database answers, its migrations are current, and the coordinator ticks."""
-    answer = Ready.of(await readiness(system))
+    answer = ready(await readiness(system))
     if answer.status != "ready":
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     return answer

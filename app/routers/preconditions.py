@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from app.problems import RangeNotSatisfiable
+from app.http.problems import RangeNotSatisfiable
 
 IfNoneMatch = Annotated[str, Header(max_length=1024, description="An `ETag`: 304 while it is the newest")]
 

@@ -6,14 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response, status
 
-from app.deps import Address, AnswerPlace, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
 from app.domain.rounds import ENDED
-from app.openapi import responses, with_headers
-from app.routers.answers import written
+from app.http.answers import round_out, round_selection
+from app.http.deps import Address, AnswerPlace, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
+from app.http.openapi import responses, with_headers
+from app.http.pages import Cursor, Limit, decode_cursor, page_of
+from app.http.writing import written
 from app.routers.trainings import Id
-from app.schemas.pages import Cursor, Limit, Page, decode_cursor
-from app.schemas.rounds import RoundOut
-from app.schemas.selections import RoundSelectionOut
+from tcsfeel.contract.pages import Page
+from tcsfeel.contract.rounds import RoundOut
+from tcsfeel.contract.selections import RoundSelectionOut
 
 router = APIRouter(prefix="/v1/trainings/{training_id}/rounds", tags=["rounds"], route_class=ApiRoute)
 
@@ -61,7 +63,7 @@ async def run_round(
         response.headers["Preference-Applied"] = f"wait={seconds}"
         if value.status in ENDED:
             response.status_code = status.HTTP_200_OK
-    return RoundOut.of(value)
+    return round_out(value)
 
 
 @router.get("", response_model=Page[RoundOut], responses=responses(404))
@@ -72,7 +74,7 @@ async def list_rounds(
     before = decode_cursor(cursor, int)
     async with place:
         found = await trainings.rounds(training_id, limit=limit, before=before[0] if before else None)
-        return await written(lambda: Page.of(found, RoundOut.of, lambda value: (value.number,)))
+        return await written(lambda: page_of(found, round_out, lambda value: (value.number,)))
 
 
 @router.get("/{number}", response_model=RoundOut, responses=responses(404))
@@ -80,7 +82,7 @@ async def get_round(training_id: Id, number: Number, trainings: AppTrainings, pl
     """Read one round with its participations."""
     async with place:
         value = await trainings.round(training_id, number)
-        return await written(lambda: RoundOut.of(value))
+        return await written(lambda: round_out(value))
 
 
 @router.get("/{number}/selection", response_model=RoundSelectionOut, responses=responses(404))
@@ -90,4 +92,4 @@ async def get_round_selection(
     """Say why each client was in a round or not, as it was planned. 404 before it is."""
     async with place:
         selection = await selections.of_round(training_id, number)
-        return await written(lambda: RoundSelectionOut.of(selection))
+        return await written(lambda: round_selection(selection))

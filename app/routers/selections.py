@@ -2,10 +2,12 @@
 
 from fastapi import APIRouter, Response
 
-from app.deps import AnswerPlace, ApiRoute, AppSelections
-from app.openapi import responses
-from app.routers.answers import written
-from app.schemas.selections import PlanSelection, SelectionOut
+from app.http.answers import planned_selection
+from app.http.deps import AnswerPlace, ApiRoute, AppSelections
+from app.http.openapi import responses
+from app.http.requests import selection_policy
+from app.http.writing import written
+from tcsfeel.contract.selections import PlanSelection, SelectionOut
 
 router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 
@@ -15,7 +17,7 @@ async def plan_selection(body: PlanSelection, selections: AppSelections, place: 
     """Plan one round and say why each client is in it or not. Nothing is stored."""
     planned = await selections.plan(
         body.strategy,
-        body.policy(),
+        selection_policy(body),
         seed=body.seed,
         round_number=body.round_number,
         exclude=body.exclude,
@@ -23,4 +25,6 @@ async def plan_selection(body: PlanSelection, selections: AppSelections, place: 
     )
     version = planned.connectivity_version
     async with place:
-        return await written(lambda: SelectionOut.of(planned.selections, connectivity_version=version, seed=body.seed))
+        return await written(
+            lambda: planned_selection(planned.selections, connectivity_version=version, seed=body.seed)
+        )

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from app.deps import ApiRoute
-from app.domain.selection import installed
-from app.schemas.strategies import StrategiesOut, StrategyOut
+from app.http.deps import ApiRoute
+from tcsfeel.contract.strategies import StrategiesOut, StrategyOut
+from tcsfeel.selection import installed
 
 router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 

@@ -4,12 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response, status
 
-from app.deps import AnswerPlace, ApiRoute, AppSettings, AppTrainings, Idempotent
-from app.openapi import responses, with_headers
-from app.routers.answers import written
-from app.schemas.fields import ID_PATTERN
-from app.schemas.pages import Cursor, Limit, Page, decode_cursor
-from app.schemas.trainings import CreateTraining, TrainingOut
+from app.http.answers import training_out
+from app.http.deps import AnswerPlace, ApiRoute, AppSettings, AppTrainings, Idempotent
+from app.http.openapi import responses, with_headers
+from app.http.pages import Cursor, Limit, decode_cursor, page_of
+from app.http.requests import training_config
+from app.http.writing import written
+from tcsfeel.contract.fields import ID_PATTERN
+from tcsfeel.contract.pages import Page
+from tcsfeel.contract.trainings import CreateTraining, TrainingOut
 
 router = APIRouter(prefix="/v1/trainings", tags=["trainings"], route_class=ApiRoute)
 
@@ -25,9 +28,9 @@ async def create_training(
     body: CreateTraining, request: Idempotent, trainings: AppTrainings, settings: AppSettings, response: Response
 ) -> TrainingOut:
     """Create a training; it runs once it is started."""
-    training = await trainings.create(body.config(settings.training), request)
+    training = await trainings.create(training_config(body, settings.training), request)
     response.headers["Location"] = f"/v1/trainings/{training.id}"
-    return TrainingOut.of(training)
+    return training_out(training)
 
 
 @router.get("", response_model=Page[TrainingOut])
@@ -38,36 +41,34 @@ async def list_trainings(
     after = decode_cursor(cursor, float, str)
     async with place:
         found = await trainings.page(limit=limit, after=(after[0], after[1]) if after else None)
-        return await written(
-            lambda: Page.of(found, TrainingOut.of, lambda training: (training.created_at, training.id))
-        )
+        return await written(lambda: page_of(found, training_out, lambda training: (training.created_at, training.id)))
 
 
 @router.get("/{training_id}", responses=responses(404))
 async def get_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """Read a training."""
-    return TrainingOut.of(await trainings.get(training_id))
+    return training_out(await trainings.get(training_id))
 
 
 @router.post("/{training_id}/start", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def start_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """Start a created, paused or failed training. It runs until its target or its last round."""
-    return TrainingOut.of(await trainings.start(training_id))
+    return training_out(await trainings.start(training_id))
 
 
 @router.post("/{training_id}/pause", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def pause_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """Stop a running training where it stands; an open round goes on when it is resumed."""
-    return TrainingOut.of(await trainings.pause(training_id))
+    return training_out(await trainings.pause(training_id))
 
 
 @router.post("/{training_id}/resume", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def resume_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """Resume a paused, created or failed training."""
-    return TrainingOut.of(await trainings.start(training_id, "resume"))
+    return training_out(await trainings.start(training_id, "resume"))
 
 
 @router.post("/{training_id}/cancel", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def cancel_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """End a training for good; its model and its history stay."""
-    return TrainingOut.of(await trainings.cancel(training_id))
+    return training_out(await trainings.cancel(training_id))

@@ -16,17 +16,17 @@ import httpx
 import structlog
 
 from app.domain.clients import Profile
-from app.domain.text import plain
 from app.services.complaints import MOST_BYTES, Complaint, may_pass, read_complaint
 from app.services.connections import BROKEN, AgentTransport, describe, is_ours
 from app.services.replies import ANSWERS, EXPECTED, Reply, coding_of, retry_after
 from app.services.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
-from app.wire.codec import MEDIA_TYPE
-from app.wire.compression import IDENTITY
-from app.wire.errors import WireError
-from app.wire.headers import LENGTH, check_beginning
+from tcsfeel.text import plain
+from tcsfeel.wire.codec import MEDIA_TYPE
+from tcsfeel.wire.compression import IDENTITY
+from tcsfeel.wire.errors import WireError
+from tcsfeel.wire.headers import LENGTH, check_beginning
 
 log = structlog.get_logger(__name__)
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from app.domain.text import plain
+from tcsfeel.text import plain
 
 MOST_BYTES = 4_000  # of an error's body that are read
 _PASSING = frozenset({408, 425})  # besides 5xx: the request came at a bad moment

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.clients import Client
-from app.domain.connectivity import Connectivity, Edge
-from app.domain.topology import TopologyStats, topology_stats
 from app.store.database import Database
 from app.store.transaction import Transaction
 from app.threads import in_thread
+from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.network.topology import TopologyStats, topology_stats
 
 _LEAST_BYTES, _NAME_BYTES = 65_536, 128
 

@@ -32,7 +32,7 @@ from app.services.watch import Watch
 from app.settings import AgentSettings
 from app.sharing import Places
 from app.store.model_store import StoredFile
-from app.wire.tasks import task_metadata
+from tcsfeel.wire.tasks import task_metadata
 
 MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth
 MOST_MOVES = 3  # of an agent within one task, after each of which it is asked anew

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from app.domain.errors import DomainError
 from app.store.idempotency import Remembered
 from app.store.transaction import Transaction
+from tcsfeel.errors import TcsFeelError
 
 
-class KeyReused(DomainError):
+class KeyReused(TcsFeelError):
     """The key came before with another request."""
 
     def __init__(self, key: str) -> None:

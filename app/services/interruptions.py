@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from app.domain.rounds import Round
-from app.domain.text import plain
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.outages import finding_of
@@ -22,6 +21,7 @@ from app.store.bucket import ObjectStoreUnavailable
 from app.store.columns import refuses
 from app.store.database import in_a_line, is_outage
 from app.store.leases import Lease
+from tcsfeel.text import plain
 
 MAX_STEP_FAILURES = 3
 MAX_TAKEOVERS = 10  # of one step: servers may well be killed often, but hardly each time within the same step

@@ -4,15 +4,12 @@ import os
 import secrets
 from pathlib import Path
 
-from app import private
-from app.domain.errors import DomainError
 from app.settings import KEY, Settings, WrongSetting
+from tcsfeel import keys, private
+from tcsfeel.errors import TcsFeelError
 
-FILE_NAME = "admin-key"
-MOST_BYTES = 65_536  # of its file
 
-
-class Unauthenticated(DomainError):
+class Unauthenticated(TcsFeelError):
     """The request carries no key, or a wrong one."""
 
     def __init__(self) -> None:
@@ -65,8 +62,7 @@ class AdminKey:
 def read_key(path: Path) -> str:
     """Read the key that is kept in a file; what is no text is no key. Raises `WrongSetting`."""
     try:
-        with path.open("rb") as file:
-            return file.read(MOST_BYTES).decode(errors="replace").strip()
+        return keys.read_key(path)
     except OSError as error:
         raise WrongSetting(
             f"TCSFEEL_DATA_DIR: {path}, which keeps the admin key, cannot be read: {error.strerror}: remove it, and "
@@ -75,5 +71,5 @@ def read_key(path: Path) -> str:
 
 
 def key_path(settings: Settings) -> Path:
-    """Where a key that was made is kept."""
-    return settings.data_dir / FILE_NAME
+    """Say where a key that was made is kept."""
+    return keys.key_path(settings.data_dir)

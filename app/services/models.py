@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.clock import Clock
-from app.domain.errors import Invalid, Removed, StateForbids
+from app.domain.errors import Removed, StateForbids
 from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
@@ -15,7 +15,8 @@ from app.store.reading import Part
 from app.store.removals import FileRemoved
 from app.store.transaction import Transaction
 from app.threads import in_thread
-from app.wire.errors import WireError
+from tcsfeel.errors import Invalid
+from tcsfeel.wire.errors import WireError
 
 AGAIN_SECONDS = 0.5  # until a file is written again that was being removed
 

@@ -16,12 +16,7 @@ import structlog
 from app.clock import Clock
 from app.domain.breaker import admissible
 from app.domain.clients import Client
-from app.domain.connectivity import Connectivity
-from app.domain.errors import NotEnoughClients, SelectionInfeasible, StrategyFailed, UnknownStrategy
 from app.domain.evaluations import able_to_evaluate
-from app.domain.selection import select
-from app.domain.selection.types import BYTES_PER_MB, Candidate, History, Selection, SelectionPolicy, Skipped
-from app.domain.text import moment
 from app.domain.trainings import Training, TrainingConfig
 from app.metrics import Metrics
 from app.services.connectivity import LatestConnectivity
@@ -29,6 +24,12 @@ from app.sharing import party
 from app.store.rounds import PastSelection
 from app.store.transaction import Transaction
 from app.threads import in_thread
+from tcsfeel.errors import NotEnoughClients, SelectionInfeasible, StrategyFailed, UnknownStrategy
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection import select
+from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Skipped
+from tcsfeel.text import moment
+from tcsfeel.transfers import BYTES_PER_MB
 
 log = structlog.get_logger(__name__)
 

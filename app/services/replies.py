@@ -6,7 +6,7 @@ from typing import Literal
 import httpx
 
 from app.store.model_store import StoredFile
-from app.wire.compression import IDENTITY
+from tcsfeel.wire.compression import IDENTITY
 
 Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.domain.selection.types import History, Selection, SelectionPolicy
 from app.services.planning import Planner, StrategyOverdue
 from app.store.database import Database
 from app.store.selections import unpacked
 from app.threads import in_thread
+from tcsfeel.selection.types import History, Selection, SelectionPolicy
 
 PATIENCE = 60.0  # seconds for a strategy
 

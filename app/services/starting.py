@@ -11,11 +11,11 @@ import structlog
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import private
 from app.settings import Settings, WrongSetting
 from app.store import migrations
 from app.store.availability import DatabaseUnavailable
 from app.store.database import in_a_line, is_outage
+from tcsfeel import private
 
 log = structlog.get_logger(__name__)
 

@@ -9,9 +9,9 @@ from app.domain.rounds import Participation, excuse
 from app.services.watch import Watch
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
-from app.wire.codec import Packed
-from app.wire.compression import IDENTITY
-from app.wire.tasks import EncodingName, Task
+from tcsfeel.wire.codec import Packed
+from tcsfeel.wire.compression import IDENTITY
+from tcsfeel.wire.tasks import EncodingName, Task
 
 
 @dataclass(slots=True)

@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import Literal
 
 from app.clock import Clock
-from app.domain.errors import StateForbids, UnknownStrategy
+from app.domain.errors import StateForbids
 from app.domain.rounds import Round
-from app.domain.selection import strategies
 from app.domain.trainings import (
     Outcome,
     Training,
@@ -30,6 +29,8 @@ from app.services.rounds.opening import begin_round, open_round, prolong
 from app.store.database import Database
 from app.store.reading import LISTED, Part
 from app.store.transaction import Transaction
+from tcsfeel.errors import UnknownStrategy
+from tcsfeel.selection import strategies
 
 
 class Trainings:

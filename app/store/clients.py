@@ -15,10 +15,10 @@ from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, ClientStatus, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
 from app.domain.identity import Identity
-from app.domain.selection.distributions import Packer, plain
 from app.store.inserts import insert_missing
 from app.store.reading import Part, Walk, read
 from app.store.tables import clients
+from tcsfeel.selection.distributions import Packer, plain
 
 WRITTEN = 100  # rows that are written at once: some 10 ms
 FREE_LABELS = 20  # that take as long to write as the rest of a row

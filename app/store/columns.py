@@ -14,7 +14,7 @@ from sqlalchemy import Dialect, Double, Text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.types import TypeDecorator
 
-from app.domain.text import LONGEST, plain
+from tcsfeel.text import LONGEST, plain
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _REFUSED = {"22", "23"}  # data exception, integrity constraint violation

@@ -12,10 +12,10 @@ import numpy as np
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.connectivity import Connectivity
-from app.domain.matrix import csr, from_dense
 from app.store.tables import connectivity, rounds
 from app.threads import in_thread
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.network.matrix import csr, from_dense
 
 INDEX_BITS = 32
 

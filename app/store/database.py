@@ -22,7 +22,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.elements import ColumnElement
 
-from app.domain.text import plain
 from app.endings import to_its_end
 from app.sharing import Places
 from app.store import postgres
@@ -30,6 +29,7 @@ from app.store.availability import DatabaseUnavailable, NoAnswer, NoFreeConnecti
 from app.store.columns import to_json
 from app.store.sqlite import Reader, Writer
 from app.store.transaction import Transaction
+from tcsfeel.text import plain
 
 WAIT_SECONDS = 5.0  # for a free connection
 STATEMENT_SECONDS = 10.0

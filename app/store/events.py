@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.text import LONGEST, plain
 from app.store.tables import events
+from tcsfeel.text import LONGEST, plain
 
 _LOCK = 7_261_904_404  # any number that nobody else uses
 

@@ -21,7 +21,8 @@ from app.store.database import Database
 from app.store.tables import metadata, trainings
 from app.threads import in_thread
 
-CHAIN = Path(__file__).resolve().parents[2] / "migrations"
+_INSTALLED = Path(__file__).resolve().parents[1] / "migrations"
+CHAIN = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "migrations"  # in a checkout, beside `app`
 STATEMENT_SECONDS = 3600.0  # a large table may be rewritten, or another server may be at it
 _LOCK = 7_261_904_403  # any number that nobody else uses
 

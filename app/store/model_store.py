@@ -18,10 +18,10 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
-from app import private
 from app.domain.errors import NotFound
 from app.endings import to_its_end
 from app.threads import in_thread
+from tcsfeel import private
 
 BLOCK = 1 << 20  # bytes written at a time
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Row, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.evaluations import Evaluation, TargetDoubt
+from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round
-from app.domain.selection.types import Plan
 from app.store.reading import SHORT, Walk, read
 from app.store.tables import participations
+from tcsfeel.aggregation.measurements import TargetDoubt
+from tcsfeel.selection.types import Plan
 
 _PLAIN = tuple(
     name for name in Round.__slots__ if name not in {"plan", "target_doubt", "participations", "evaluations"}

@@ -12,8 +12,8 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
-from app.domain.selection.types import Chosen, Plan, Selection, Skipped
 from app.store.tables import selections
+from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
 
 _FASTEST = 1  # level of compression
 

@@ -4,9 +4,9 @@ import numpy as np
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.selection.sketches import averaged
 from app.store.reading import NARROW, read
 from app.store.tables import sketches
+from tcsfeel.selection.sketches import averaged
 
 Sketch = tuple[float, ...]
 

@@ -18,8 +18,8 @@ from typing import Any, Protocol, Self
 
 import aiosqlite
 
-from app import private
 from app.threads import in_thread
+from tcsfeel import private
 
 BUSY_SECONDS = 30
 WAL_ATTEMPTS, WAL_PAUSE = 100, 0.02

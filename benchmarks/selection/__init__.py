@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
-from app.domain.selection import strategies
 from benchmarks.machine import Times
 from benchmarks.selection import report
 from benchmarks.selection.bars import RELAYED, SUBJECT, verdicts
@@ -24,6 +23,7 @@ from benchmarks.selection.data import PARTITIONS, Dataset, digits, mnist
 from benchmarks.selection.knowledge import LabelKnowledge
 from benchmarks.selection.plots import plot
 from benchmarks.selection.trial import Contender, Setting, Trace, train
+from tcsfeel.selection import strategies
 
 BASELINE = "random"
 PER_ROUND = 10

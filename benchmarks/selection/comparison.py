@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.domain.fairness import jain_index
 from benchmarks.selection.trial import Floats, Trace
+from tcsfeel.selection.fairness import jain_index
 
 WINDOW = 5  # rounds
 

@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from app.domain.selection.sketches import averaged, sketch
 from benchmarks.selection.learning import Model
+from tcsfeel.selection.sketches import averaged, sketch
 
 LabelKnowledge = Literal["exact", "sketch", "noisy"]
 

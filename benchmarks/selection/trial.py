@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.aggregation import update_quality
 from app.domain.clients import Client, Profile
-from app.domain.selection import Candidate, History, SelectionPolicy, Weights, select
-from app.domain.selection.types import Plan, Topology
 from benchmarks.selection.data import Dataset, label_counts, partition
 from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
 from benchmarks.selection.learning import accuracy, federated_average, initial, local_training
 from benchmarks.selection.world import MODEL_BYTES, World
+from tcsfeel.aggregation import update_quality
+from tcsfeel.selection import Candidate, History, SelectionPolicy, Weights, select
+from tcsfeel.selection.types import Plan
+from tcsfeel.transfers import Topology
 
 Floats = npt.NDArray[np.float64]
 

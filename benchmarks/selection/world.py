@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.connectivity import Connectivity
+from tcsfeel.network.connectivity import Connectivity
 
 Floats = npt.NDArray[np.float64]
 

@@ -14,8 +14,6 @@ import numpy.typing as npt
 import pytest
 
 from app.demo import mlp
-from app.domain.connectivity import Connectivity, Edge
-from app.domain.selection.types import Plan
 from benchmarks.selection.bars import verdicts
 from benchmarks.selection.comparison import COLUMNS, Comparison, Way, final_accuracy, way
 from benchmarks.selection.data import digits, label_counts, mnist, partition
@@ -23,6 +21,8 @@ from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
 from benchmarks.selection.learning import Model, Recipe, Samples, federated_average, initial, local_training
 from benchmarks.selection.trial import Contender, Setting, Trace, bill, train
 from benchmarks.selection.world import World
+from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.selection.types import Plan
 
 RANDOM = Contender("random", "random")
 

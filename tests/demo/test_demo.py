@@ -30,7 +30,7 @@ class Place:
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         demo = subprocess.Popen(  # noqa: S603  (this interpreter and arguments of ours)
-            [sys.executable, "-c", IN_FRONT + "from app.cli import main; main()", "demo", *arguments],
+            [sys.executable, "-c", IN_FRONT + "from tcsfeel.cli import main; main()", "demo", *arguments],
             cwd=self.root / "work",
             env=os.environ | {"TMPDIR": str(self.root / "tmp"), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdout=subprocess.PIPE,

@@ -3,11 +3,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.agent import Trainer
 from app.demo.device import DeviceFailed, DeviceTrainer, wait
 from app.demo.digits import CLASSES, shards
 from app.demo.network import Device
-from app.wire.tasks import Task, TaskKind
+from tcsfeel.agent import Trainer
+from tcsfeel.wire.tasks import Task, TaskKind
 
 SHARD = shards(50, np.random.default_rng(1))[0]
 

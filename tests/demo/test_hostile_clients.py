@@ -8,8 +8,9 @@ import pytest
 
 from app.demo import mlp
 from app.demo.digits import Shard, shards
-from app.domain.aggregation import UpdateFacts, Updates, next_model
-from app.domain.trainings import Aggregation, TrainingConfig
+from app.domain.trainings import TrainingConfig
+from tcsfeel.aggregation import UpdateFacts, Updates, next_model
+from tcsfeel.aggregation.config import Aggregation
 
 CLIENTS, HOSTILE, ROUNDS = 20, 4, 8
 Arrays = dict[str, npt.NDArray[Any]]

@@ -12,7 +12,7 @@ from tests.docs.pages import CODE, FENCE, ROOT, page
 def defined() -> set[str]:
     """The names of classes, functions and methods, the last ones with their class."""
     found: set[str] = set()
-    for path in (ROOT / "app").rglob("*.py"):
+    for path in (path for top in ("app", "sdk/tcsfeel") for path in (ROOT / top).rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 found.add(node.name)
@@ -34,8 +34,8 @@ def test_the_walks_through_the_code_lead_to_what_is_there() -> None:
         *get_args(ClientStatus),
     }
     events = {"client.registered", "client.updated"}
-    packages = {"agent", "cli", "demo", "schemas", "wire"}
+    packages = {"tcsfeel", "tcsfeel.commands", "serve", "migrate", "demo"}
     known = defined()
     for name in named - statuses - events - packages:
-        rooms = [ROOT, *(ROOT / "app").iterdir()]
+        rooms = [ROOT, *(ROOT / "app").iterdir(), *(ROOT / "sdk" / "tcsfeel").iterdir()]
         assert name in known or any((room / name).exists() for room in rooms), name

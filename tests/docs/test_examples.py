@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.wire import codec
+from tcsfeel.wire import codec
 from tests.docs.pages import ROOT, blocks, page, readme_walk
 from tests.docs.shells import apart, shell
 from tests.e2e.servers import free_port

@@ -12,8 +12,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from app.cli import cli
 from app.settings import PREFIX, Settings
+from tcsfeel.cli import cli
 from tests.docs.pages import CODE, PAGES, ROOT, page, rows
 
 

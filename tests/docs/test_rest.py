@@ -5,9 +5,9 @@ from typing import get_args
 
 from fastapi import FastAPI
 
-from app import problems
-from app.domain.trainings import Aggregation
-from app.wire import headers
+from app.http import problems
+from tcsfeel.aggregation.config import Aggregation
+from tcsfeel.wire import headers
 from tests.docs.pages import CODE, page
 
 OPERATION = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^\s`]*)`")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from app.domain.connectivity import Connectivity
-from app.domain.selection import STRATEGIES, Candidate, History, SelectionPolicy, parameters_of
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection import STRATEGIES, Candidate, History, SelectionPolicy, parameters_of
 from tests.docs.pages import page, rows
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, ClientStatus, Measured, Profile, liveness, moving_average, silence
-from app.domain.selection.types import Candidate
+from tcsfeel.selection.types import Candidate
 
 PROFILE = Profile(
     url="http://a",

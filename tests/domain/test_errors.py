@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.domain import errors
+from tcsfeel import errors as refusals
 
 
 @pytest.mark.parametrize(
@@ -23,16 +24,16 @@ from app.domain import errors
             ("client", list("abcdef")),
             "client 'a', 'b', 'c', 'd', 'e' and 1 more is already registered; PUT replaces it",
         ),
-        (errors.Invalid, ("/costs/0", "must be at least 0"), "must be at least 0"),
+        (refusals.Invalid, ("/costs/0", "must be at least 0"), "must be at least 0"),
         (errors.StateForbids, ("pause", "training", "paused"), "cannot pause a training that is paused"),
         (errors.IllegalTransition, ("completed", "frozen"), "'frozen' cannot happen while 'completed'"),
         (
-            errors.NotEnoughClients,
+            refusals.NotEnoughClients,
             (2, 10, 12),
             "2 of 12 clients can be selected (healthy, admitted and free), min_clients is 10",
         ),
         (
-            errors.NotEnoughClients,
+            refusals.NotEnoughClients,
             (2, 3, 3, [("edge-2", "its breaker is open: since noon")]),
             (
                 "2 of 3 clients can be selected (healthy, admitted and free), min_clients is 3;"
@@ -40,39 +41,39 @@ from app.domain import errors
             ),
         ),
         (
-            errors.BudgetTooSmall,
+            refusals.BudgetTooSmall,
             (0.5, 1.25, 3),
             "budget_constraint is 0.5 s of link time, the cheapest 3 client(s) cost 1.25 s",
         ),
-        (errors.UnknownStrategy, ("best", ["a", "b"]), "there is no selection strategy 'best'; known are a, b"),
-        (errors.UpdateRejected, ("why",), "why"),
+        (refusals.UnknownStrategy, ("best", ["a", "b"]), "there is no selection strategy 'best'; known are a, b"),
+        (refusals.UpdateRejected, ("why",), "why"),
     ],
 )
 def test_messages_say_what_is_wrong_with_which_value(
-    error: type[errors.DomainError], about: tuple[Any, ...], message: str
+    error: type[refusals.TcsFeelError], about: tuple[Any, ...], message: str
 ) -> None:
     assert str(error(*about)) == message
 
 
 def test_errors_carry_what_they_are_about() -> None:
-    invalid = errors.Invalid("/costs/0", "no")
+    invalid = refusals.Invalid("/costs/0", "no")
     assert (invalid.pointer, invalid.detail) == ("/costs/0", "no")
     missing, removed = errors.NotFound("client", "a"), errors.Removed("model", "3")
     assert (missing.kind, missing.name) == ("client", "a")
     assert (removed.kind, removed.name) == ("model", "3")
     taken = errors.AlreadyExists("client", ["b", "a"])
     assert (taken.kind, taken.names) == ("client", ("b", "a"))
-    unknown = errors.UnknownStrategy("best", ["b", "a"])
+    unknown = refusals.UnknownStrategy("best", ["b", "a"])
     assert (unknown.name, unknown.known) == ("best", ("b", "a"))
-    short = errors.NotEnoughClients(2, 10, 12)
+    short = refusals.NotEnoughClients(2, 10, 12)
     assert (short.available, short.required, short.known, short.out) == (2, 10, 12, ())
     out = (("a", "it is busy"),)
     assert short.naming(out).out == out
     assert str(short.naming(out)) == f"{short}; a: it is busy"
-    tight = errors.BudgetTooSmall(0.5, 1.25, 3)
+    tight = refusals.BudgetTooSmall(0.5, 1.25, 3)
     assert (tight.budget, tight.cheapest, tight.clients) == (0.5, 1.25, 3)
 
 
 @pytest.mark.parametrize(("length", "shown"), [(300, "x" * 300), (301, "x" * 299 + "…"), (10**6, "x" * 299 + "…")])
 def test_a_reason_that_quotes_an_agent_is_cut(length: int, shown: str) -> None:
-    assert str(errors.UpdateRejected("x" * length)) == shown
+    assert str(refusals.UpdateRejected("x" * length)) == shown

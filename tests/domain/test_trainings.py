@@ -14,7 +14,6 @@ from app.domain.trainings import (
     Ending,
     Outcome,
     RoundPolicy,
-    Scalar,
     Training,
     TrainingConfig,
     TrainingEvent,
@@ -25,6 +24,7 @@ from app.domain.trainings import (
     pause_after_failures,
     resumed,
 )
+from tcsfeel.wire.tasks import Scalar
 
 MOVES: dict[TrainingStatus, dict[TrainingEvent, TrainingStatus]] = {
     "created": {"start": "running", "resume": "running", "run one round of": "running", "cancel": "cancelled"},

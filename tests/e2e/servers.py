@@ -64,7 +64,7 @@ class Server:
     @property
     def command(self) -> list[str]:
         """The interpreter's arguments."""
-        return ["-P", "-c", "from app.cli import main; main()", "serve", "--port", str(self.port)]
+        return ["-P", "-c", "from tcsfeel.cli import main; main()", "serve", "--port", str(self.port)]
 
     @property
     def pid(self) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from app.agent import hosting
-from app.wire.codec import decode
+from tcsfeel.agent import hosting
+from tcsfeel.wire.codec import decode
 from tests.buckets import CREDENTIALS, BucketServer
 from tests.e2e.servers import call, server, unhandled
 from tests.planes import Adder

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
 from tests.e2e.servers import call, server, unhandled
 
 ROUNDS = 4

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.agent import hosting
 from examples import minimal_trainer, third_party_agent
+from tcsfeel.agent import hosting
 from tests.e2e.servers import call, server
 
 TOKEN = "only-the-control-plane-knows"

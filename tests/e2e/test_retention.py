@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
-from app.agent import hosting
 from app.store.model_store import ModelStore
+from tcsfeel.agent import hosting
 from tests.e2e.servers import call, server, unhandled
 from tests.planes import Adder
 

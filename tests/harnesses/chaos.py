@@ -31,13 +31,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.agent import AgentHost
-from app.agent.listening import listening
-from app.agent.registration import Member
-from app.agent.server import registered
 from app.domain.clients import Client
 from app.store.database import Database
 from app.store.events import Event
+from tcsfeel.agent import AgentHost
+from tcsfeel.agent.listening import listening
+from tcsfeel.agent.registration import Member
+from tcsfeel.agent.server import registered
 from tests.e2e.servers import Server, server, unhandled
 from tests.harnesses.databases import database_server, new_database
 from tests.harnesses.history import MANY, read_history

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.agent import hosting
+from tcsfeel.agent import hosting
 from tests.harnesses import faults as points
 from tests.harnesses.api import Api
 from tests.harnesses.databases import database_server, new_database

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from app.agent import EvaluateResult, FitResult, Parameters, Profile, Task
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task
 
 FLOATS = 64
 

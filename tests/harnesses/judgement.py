@@ -12,7 +12,7 @@ from app.domain.clients import Client
 from app.domain.retries import RetryBudget
 from app.domain.rounds import Round
 from app.store.events import Event
-from app.wire.codec import decode
+from tcsfeel.wire.codec import decode
 from tests.harnesses.history import History
 from tests.harnesses.proxy import Call
 

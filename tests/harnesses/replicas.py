@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from app.cli.processes import serve
+from app.commands import serve
 from tests.e2e.servers import unhandled
 from tests.harnesses import mutations
 from tests.harnesses.api import Api
@@ -31,7 +31,7 @@ from tests.harnesses.strategies import offer
 
 LOOK_SECONDS = 0.02
 _IMPORTED = (
-    "app.cli.serving",
+    "app.commands.serving",
     "aiohappyeyeballs",
     "aiosqlite",
     "alembic.command",

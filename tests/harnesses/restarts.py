@@ -23,10 +23,10 @@ from statistics import median
 
 import httpx
 
-from app.agent import hosting
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, moving_average
 from app.store.database import Database
+from tcsfeel.agent import hosting
 from tests.harnesses.api import Api
 from tests.harnesses.databases import new_database
 from tests.harnesses.fleet import trained_more_than_once

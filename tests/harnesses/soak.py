@@ -25,9 +25,9 @@ import httpx
 import numpy as np
 from sqlalchemy import func, select, text
 
-from app.agent import hosting
 from app.store.database import Database
 from app.store.tables import metadata
+from tcsfeel.agent import hosting
 from tests.e2e.servers import Server, call, server, unhandled
 from tests.harnesses.databases import database_server, new_database
 from tests.harnesses.wide import WideLearner

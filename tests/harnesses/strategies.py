@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from app.domain.connectivity import Connectivity
-from app.domain.selection.random import random
-from app.domain.selection.registry import ENTRY_POINTS
-from app.domain.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection.random import random
+from tcsfeel.selection.registry import ENTRY_POINTS
+from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
 
 GROUPS = ("a", "b", "c")
 ATTACKED = ("q", "h", "e", "m")  # of the harness of hostile agents

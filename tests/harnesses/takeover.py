@@ -19,9 +19,9 @@ from statistics import median
 
 from sqlalchemy import select
 
-from app.agent import hosting
 from app.store.database import Database
 from app.store.tables import trainings
+from tcsfeel.agent import hosting
 from tests.harnesses.databases import database_server, new_database
 from tests.harnesses.fleet import learners, trained_more_than_once
 from tests.harnesses.history import problems, read_history

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.agent import Parameters
+from tcsfeel.agent import Parameters
 from tests.harnesses.fleet import Learner
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from app.wire.codec import encode
+from tcsfeel.wire.codec import encode
 from tests.api import Api
 
 MODEL = encode({"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(2, np.float32)})

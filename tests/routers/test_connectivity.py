@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.wire.codec import MEDIA_TYPE, decode, encode
+from tcsfeel.wire.codec import MEDIA_TYPE, decode, encode
 from tests.api import Api, assert_problem
 
 IDS = ["edge-7", "edge-8", "edge-9"]

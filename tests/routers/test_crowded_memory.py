@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.bodies import LONG_ANSWERS_BYTES, SMALL_BYTES, STREAMED_BYTES, UPLOADS_BYTES, NoRoom
-from app.wire.codec import encode
+from tcsfeel.wire.codec import encode
 from tests.api import AUTHORIZED, Api, assert_problem, caller, profile
 
 HERE, THERE = "127.0.0.1", "127.0.0.2"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.store.models import ModelVersion
-from app.wire.codec import encode
+from tcsfeel.wire.codec import encode
 from tests.api import Api, assert_problem
 from tests.routers.samples import MODEL, SHA256
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from structlog.testing import capture_logs
 
-from app.wire.codec import MEDIA_TYPE, encode
+from tcsfeel.wire.codec import MEDIA_TYPE, encode
 from tests.api import NOW, Api, assert_problem, running_api
 from tests.buckets import BucketServer
 from tests.routers.samples import MODEL, SHA256

@@ -5,8 +5,8 @@ from typing import Any
 
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round, next_round
-from app.domain.selection.types import Chosen, Plan, Selection, Skipped
 from app.store.selections import packed
+from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
 from tests.api import Api, assert_problem
 from tests.routers.samples import end
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.selection import strategies
+from tcsfeel.selection import strategies
 from tests.api import Api, assert_problem
 from tests.plugins import PLUGIN, strategy
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.selection import STRATEGIES, installed, registry, tunable
-from app.domain.selection.parameters import Parameter
+from tcsfeel.selection import STRATEGIES, installed, registry, tunable
+from tcsfeel.selection.parameters import Parameter
 from tests.api import Api
 
 DEEP = Parameter(name="depth", default=3, minimum=1, maximum=8.5, meaning="how deep it goes")

@@ -10,7 +10,7 @@ from app.domain.clients import Profile
 from app.services.agents import AgentCaller, AgentFailed
 from app.services.replies import Reply
 from app.store.model_store import ModelStore, StoredFile
-from app.wire.compression import IDENTITY
+from tcsfeel.wire.compression import IDENTITY
 from tests.services.fakes import profile
 
 PAYLOAD = (b"head", memoryview(b"block"))

@@ -19,8 +19,8 @@ from app.services.tasks import Assignment, TaskRun
 from app.settings import AgentSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
-from app.wire.codec import pack, unpack
-from app.wire.tasks import Task, read_task, task_metadata
+from tcsfeel.wire.codec import pack, unpack
+from tcsfeel.wire.tasks import Task, read_task, task_metadata
 from tests.services.fakes import Highest, SkippingClock, calling, profile
 from tests.store.samples import client
 

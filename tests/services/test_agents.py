@@ -9,16 +9,16 @@ import httpx
 import numpy as np
 import pytest
 
-from app.agent import AgentHost
 from app.services.agents import AgentCaller
 from app.services.replies import Reply
 from app.settings import AgentSettings
 from app.store.model_store import ModelStore, StoreUnavailable
-from app.wire.codec import decode, pack
-from app.wire.tasks import Task, read_result, task_metadata
-from tests.agent.fakes import AddingTrainer
+from tcsfeel.agent import AgentHost
+from tcsfeel.wire.codec import decode, pack
+from tcsfeel.wire.tasks import Task, read_result, task_metadata
 from tests.services.asking import AGENT, ASK, FETCH, HELLO, failure, hand_over, initial_model, poll, spooled
 from tests.services.fakes import calling, profile
+from tests.tcsfeel.agent.fakes import AddingTrainer
 
 
 def saying(status: int, content: bytes = b"", **headers: str) -> Callable[[httpx.Request], httpx.Response]:

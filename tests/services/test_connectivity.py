@@ -3,9 +3,9 @@
 import pytest
 
 from app.clock import SystemClock
-from app.domain.connectivity import Connectivity, Edge
 from app.services.connectivity import ConnectivityMatrix, LatestConnectivity
 from app.store.database import Database
+from tcsfeel.network.connectivity import Connectivity, Edge
 
 
 def matrix(db: Database) -> ConnectivityMatrix:

@@ -19,7 +19,7 @@ from app.domain.rounds import Round
 from app.services.outages import Outage
 from app.store.availability import DatabaseUnavailable
 from app.store.database import Database
-from app.wire.codec import pack
+from tcsfeel.wire.codec import pack
 from tests.buckets import BucketServer
 from tests.clocks import LeapingClock
 from tests.planes import Adder, Plane, plane, until

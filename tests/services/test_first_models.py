@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.store.model_store import ModelStore
-from app.wire.headers import MAX_HEADER_BYTES
+from tcsfeel.wire.headers import MAX_HEADER_BYTES
 from tests.services.asking import failure, initial_model, spooled
 from tests.services.fakes import calling
 

@@ -8,8 +8,6 @@ import httpx
 import numpy as np
 import pytest
 
-from app.agent import AgentHost
-from app.agent.listening import listening
 from app.domain.retries import RetryBudget
 from app.metrics import Metrics
 from app.services.breakers import Breakers
@@ -19,7 +17,9 @@ from app.services.tasks import Assignment, TaskRun
 from app.settings import AgentSettings, HealthSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
-from app.wire.codec import pack
+from tcsfeel.agent import AgentHost
+from tcsfeel.agent.listening import listening
+from tcsfeel.wire.codec import pack
 from tests.planes import Adder, until
 from tests.services.bench import OK, TASK, Bench, Benches
 from tests.services.fakes import HERE, LOOPBACK, Highest, SkippingClock, calling, metrics, profile

@@ -9,15 +9,15 @@ import pytest
 
 from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client, Measured
-from app.domain.connectivity import Connectivity, Edge
-from app.domain.errors import BudgetTooSmall, NotEnoughClients, UnknownStrategy
 from app.domain.rounds import Participation
-from app.domain.selection.types import History, SelectionPolicy, Skipped, Weights
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from app.services.connectivity import LatestConnectivity
 from app.services.planning import Fleet, Planner, StrategyOverdue, history, newest_losses, selection_policy
 from app.store.database import Database
 from app.store.rounds import PastSelection
+from tcsfeel.errors import BudgetTooSmall, NotEnoughClients, UnknownStrategy
+from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.selection.types import History, SelectionPolicy, Skipped, Weights
 from tests.clocks import FakeClock
 from tests.services.fakes import metrics
 from tests.store.samples import a_round, client, training

@@ -8,10 +8,10 @@ from structlog.testing import capture_logs
 
 from app.domain.errors import Removed
 from app.domain.retention import Retention
-from app.domain.trainings import Aggregation
 from app.services import retention
 from app.store.model_store import ModelStore, StoreUnavailable
 from app.store.tables import events
+from tcsfeel.aggregation.config import Aggregation
 from tests.planes import Adder, plane
 from tests.services.model_files import AT_ONCE, names, removed_files, rounds, states, stored
 from tests.store.instants import window_passes

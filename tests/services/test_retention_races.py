@@ -18,7 +18,7 @@ from app.services.system import System
 from app.store.model_store import ModelStore, StoredFile
 from app.store.removals import WINDOW, RemovalRepository
 from app.store.tables import events
-from app.wire.codec import encode
+from tcsfeel.wire.codec import encode
 from tests.buckets import BucketServer
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.model_files import AT_ONCE, beside, names, removed_files, rounds, stored

@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy.engine import make_url
 from typer.testing import CliRunner
 
-from app.cli import cli
 from app.clock import SystemClock
 from app.main import build
 from app.services.starting import prepare_database
 from app.settings import Settings, WrongSetting
+from tcsfeel.cli import cli
 from tests.planes import settings
 from tests.roles import Role
 

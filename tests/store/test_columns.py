@@ -12,11 +12,11 @@ from sqlalchemy import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.rounds import Participation
-from app.domain.text import LONGEST, plain
 from app.store.columns import refuses, to_json
 from app.store.database import Database, in_a_line, is_outage
 from app.store.tables import events
-from app.wire.tasks import MOST_EXAMPLES
+from tcsfeel.text import LONGEST, plain
+from tcsfeel.wire.tasks import MOST_EXAMPLES
 from tests.depth import tries
 from tests.store.samples import a_round, training
 

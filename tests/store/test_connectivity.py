@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.domain.connectivity import Connectivity, Edge
 from app.store.database import Database
+from tcsfeel.network.connectivity import Connectivity, Edge
 from tests.store.samples import NOW, a_round, training
 
 

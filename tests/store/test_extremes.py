@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.aggregation import UpdateFacts, mean_by_examples, update_quality
 from app.domain.clients import Client, Measured, Profile
 from app.domain.rounds import Participation
-from app.domain.selection.sketches import SIZE
 from app.domain.trainings import TrainingConfig
 from app.store.database import Database
-from app.wire.tasks import LARGEST_LOSS, MOST_EXAMPLES, MOST_SECONDS, TaskResult, read_result, result_metadata
+from tcsfeel.aggregation import UpdateFacts, mean_by_examples, update_quality
+from tcsfeel.selection.sketches import SIZE
+from tcsfeel.wire.tasks import LARGEST_LOSS, MOST_EXAMPLES, MOST_SECONDS, TaskResult, read_result, result_metadata
 from tests.store.samples import a_round, client, training
 
 SMALLEST = 5e-324

@@ -7,12 +7,13 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import NotFound
-from app.domain.evaluations import Evaluation, TargetDoubt
+from app.domain.evaluations import Evaluation
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, ParticipationStatus, Round, RoundStatus
-from app.domain.selection.types import Plan
 from app.store.database import Database
 from app.store.reading import Part
 from app.store.rounds import PastSelection
+from tcsfeel.aggregation.measurements import TargetDoubt
+from tcsfeel.selection.types import Plan
 from tests.lag import turns
 from tests.store.samples import NOW, a_round, training, unsaid
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from app.domain.connectivity import Connectivity
 from app.domain.errors import NotFound
-from app.domain.selection import History, Selection, SelectionPolicy, select
 from app.store.database import Database
 from app.store.selections import packed, unpacked
-from tests.domain.worlds import skewed
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection import History, Selection, SelectionPolicy, select
 from tests.store.samples import a_round, training
+from tests.tcsfeel.worlds import skewed
 
 
 def planned(count: int) -> Selection:

@@ -5,9 +5,9 @@ import struct
 import pytest
 from sqlalchemy import delete, select
 
-from app.domain.selection.sketches import SIZE
 from app.store.database import Database
 from app.store.tables import sketches, trainings
+from tcsfeel.selection.sketches import SIZE
 from tests.store.samples import training
 
 

@@ -8,10 +8,10 @@ from sqlalchemy import update
 from app.domain.errors import NotFound
 from app.domain.progress import Progress
 from app.domain.retention import Retention
-from app.domain.selection.types import Weights
 from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
 from app.store.database import Database
 from app.store.tables import trainings
+from tcsfeel.selection.types import Weights
 from tests.lag import turns
 from tests.store.samples import NOW, training, unsaid
 

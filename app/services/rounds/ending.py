@@ -12,12 +12,12 @@ import structlog
 
 from app.clock import Clock
 from app.domain.rounds import Participation, Round, RoundEvent, convergence_speed, next_status
-from app.domain.text import listed
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.rounds.record import TrackRecord
 from app.services.tasks import TaskRun
 from app.store.transaction import Transaction
+from tcsfeel.text import listed
 
 FAULTS = frozenset({"failed", "rejected"})
 SKIPPED_TOGETHER = 200  # stragglers a transaction: some 50 ms

@@ -14,9 +14,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from app.clock import Clock
-from app.domain.aggregation import mean_by_examples, target_doubt
 from app.domain.clients import Client
-from app.domain.errors import NotFound, UnusableRound
+from app.domain.errors import NotFound
 from app.domain.evaluations import Evaluation
 from app.domain.retries import RetryBudget
 from app.domain.rounds import (
@@ -40,8 +39,10 @@ from app.services.rounds.selecting import Selecting
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
-from app.wire.sizes import EVALUATION, fit_size
-from app.wire.tasks import TaskKind
+from tcsfeel.aggregation import mean_by_examples, target_doubt
+from tcsfeel.errors import UnusableRound
+from tcsfeel.wire.sizes import EVALUATION, fit_size
+from tcsfeel.wire.tasks import TaskKind
 
 
 class RoundEngine:
@@ -173,7 +174,7 @@ class RoundEngine:
         evaluations = [ended.get(client.id) or phase.late(client.id, now) for client in evaluators]
         received = {one.client_id: reported(one) for one in evaluations if one.status == "received"}
         average = mean_by_examples(received.values(), training.config)
-        value = replace(value, target_doubt=target_doubt(received, training.config))
+        value = replace(value, target_doubt=target_doubt(received, training.config, training.config.target_accuracy))
         value = await self._ledger.measured(lease, value, average, evaluations)
         self._participants.forget(evaluators, value, "evaluate")
         return value

@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.domain.aggregation import (
+from app.domain.errors import NotFound
+from app.domain.evaluations import Evaluation
+from app.domain.rounds import Participation, Round
+from app.domain.trainings import TrainingConfig
+from app.services.rounds.uploads import check_offered
+from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back
+from app.store.models import ModelVersion
+from tcsfeel.aggregation import (
     UpdateFacts,
     Updates,
     check_examples,
@@ -21,19 +28,13 @@ from app.domain.aggregation import (
     next_model,
     outliers,
 )
-from app.domain.errors import ModelNotFinite, NotFound, UnusableRound, UpdateRejected
-from app.domain.evaluations import Evaluation
-from app.domain.rounds import Participation, Round
-from app.domain.selection.sketches import sketch
-from app.domain.trainings import TrainingConfig
-from app.services.rounds.uploads import check_offered
-from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back
-from app.store.models import ModelVersion
-from app.wire.codec import Packed, arrange, pieces, unpack
-from app.wire.errors import WireError
-from app.wire.headers import header
-from app.wire.sizes import AnswerSize
-from app.wire.tasks import TaskResult, read_encoding, read_measurement, read_result
+from tcsfeel.errors import ModelNotFinite, UnusableRound, UpdateRejected
+from tcsfeel.selection.sketches import sketch
+from tcsfeel.wire.codec import Packed, arrange, pieces, unpack
+from tcsfeel.wire.errors import WireError
+from tcsfeel.wire.headers import header
+from tcsfeel.wire.sizes import AnswerSize
+from tcsfeel.wire.tasks import TaskResult, read_encoding, read_measurement, read_result
 
 UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
 

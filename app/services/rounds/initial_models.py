@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from app.clock import Clock
 from app.domain.clients import Client
 from app.domain.rounds import Round
-from app.domain.selection.types import Selection
-from app.domain.text import plain
 from app.services.agents import AgentFailed
 from app.services.planning import Fleet
 from app.services.rounds.absences import Absences
@@ -14,6 +12,8 @@ from app.services.rounds.files import RoundFiles
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.participants import Participants
 from app.store.leases import Lease
+from tcsfeel.selection.types import Selection
+from tcsfeel.text import plain
 
 SHOWN = 270  # characters of all reasons together
 ASKED_FOR_A_MODEL = 3  # clients, one after the other, within the deadline

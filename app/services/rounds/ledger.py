@@ -14,7 +14,6 @@ from types import MappingProxyType
 from app.clock import Clock
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
-from app.domain.selection.types import Selection
 from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
 from app.services.planning import Fleet
@@ -33,6 +32,7 @@ from app.store.model_store import StoredFile
 from app.store.selections import packed
 from app.store.transaction import Transaction
 from app.threads import in_thread
+from tcsfeel.selection.types import Selection
 
 
 class PlanOvertaken(Exception):

@@ -8,10 +8,8 @@ from dataclasses import replace
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
-from app.domain.aggregation import update_quality
 from app.domain.breaker import Failure
 from app.domain.clients import Client
-from app.domain.errors import Invalid, UpdateRejected
 from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
 from app.domain.rounds import Participation, Round
 from app.services.agents import AgentCaller, AgentFailed
@@ -28,8 +26,10 @@ from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
-from app.wire.errors import WireError
-from app.wire.tasks import TaskKind, task_id
+from tcsfeel.aggregation import update_quality
+from tcsfeel.errors import Invalid, UpdateRejected
+from tcsfeel.wire.errors import WireError
+from tcsfeel.wire.tasks import TaskKind, task_id
 
 FORGET_SECONDS = 10.0
 ERRANDS = "errands"  # the party of calls that nothing waits for

@@ -13,10 +13,10 @@ from app.services.tasks import Assignment, TaskRun
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
-from app.wire.codec import Packed
-from app.wire.compression import IDENTITY, largest
-from app.wire.sizes import AnswerSize
-from app.wire.tasks import Task, TaskKind, task_id
+from tcsfeel.wire.codec import Packed
+from tcsfeel.wire.compression import IDENTITY, largest
+from tcsfeel.wire.sizes import AnswerSize
+from tcsfeel.wire.tasks import Task, TaskKind, task_id
 
 LATE = "it did not finish in time: the round continued without it"
 

@@ -7,11 +7,11 @@ from app.clock import Clock
 from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT
-from app.domain.fairness import jain_index
 from app.domain.rounds import Participation, Round
 from app.services.breakers import Breakers
 from app.services.tasks import TaskRun
 from app.store.transaction import Transaction
+from tcsfeel.selection.fairness import jain_index
 
 
 class TrackRecord:

@@ -3,9 +3,8 @@
 import contextlib
 
 from app.clock import Clock
-from app.domain.errors import Invalid, NotEnoughClients, NotFound
+from app.domain.errors import NotFound
 from app.domain.rounds import ENDED, Round, after_waiting
-from app.domain.selection.types import Selection
 from app.domain.trainings import Training
 from app.services.agents import AgentFailed
 from app.services.planning import NO_SELECTION, Fleet, Planner, history, newest_losses, selection_policy
@@ -16,6 +15,8 @@ from app.services.rounds.waiting import ClientWait
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
+from tcsfeel.errors import Invalid, NotEnoughClients
+from tcsfeel.selection.types import Selection
 
 
 class Selecting:

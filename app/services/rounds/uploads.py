@@ -10,17 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
-from app.domain.errors import UpdateRejected
-from app.domain.trainings import UpdateEncoding
 from app.store.model_store import ModelStore, StoredFile, give_back
-from app.wire import tasks
-from app.wire.codec import Packed, unpack
-from app.wire.compression import IDENTITY, decompressed
-from app.wire.differences import check_encoded, expand
-from app.wire.errors import WireError
-from app.wire.headers import header
-from app.wire.sizes import AnswerSize
-from app.wire.tasks import EncodingName, read_encoding, read_result, result_metadata
+from tcsfeel.errors import UpdateRejected
+from tcsfeel.wire import tasks
+from tcsfeel.wire.codec import Packed, unpack
+from tcsfeel.wire.compression import IDENTITY, decompressed
+from tcsfeel.wire.differences import check_encoded, expand
+from tcsfeel.wire.errors import WireError
+from tcsfeel.wire.headers import header
+from tcsfeel.wire.sizes import AnswerSize
+from tcsfeel.wire.tasks import EncodingName, read_encoding, read_result, result_metadata
 
 Piece = TypeVar("Piece", bytes, memoryview)
 
@@ -33,7 +32,7 @@ class Expanded(NamedTuple):
 
 
 def full_update(
-    spool: ModelStore, upload: StoredFile, base: Packed, size: AnswerSize, *, encoding: UpdateEncoding, coding: str
+    spool: ModelStore, upload: StoredFile, base: Packed, size: AnswerSize, *, encoding: EncodingName, coding: str
 ) -> Expanded:
     """The update in full.
 
@@ -67,7 +66,7 @@ def full_update(
     return Expanded(_in_place_of(upload, spool.write(chain([top], whole)), spool), said.name)
 
 
-def check_offered(said: tasks.UpdateEncoding, offered: UpdateEncoding) -> None:
+def check_offered(said: tasks.UpdateEncoding, offered: EncodingName) -> None:
     """Raise `UpdateRejected` where an update is encoded as nobody asked for."""
     if said.name not in {"full", offered}:
         raise UpdateRejected(f"it is encoded as {said.name}, which was not offered")

@@ -7,9 +7,7 @@ that can be selected, which is read at most once a second, and nothing is writte
 import asyncio
 
 from app.clock import Clock
-from app.domain.errors import NotEnoughClients
 from app.domain.rounds import Round, waited
-from app.domain.selection.types import Skipped, nobody
 from app.domain.trainings import Training
 from app.services.planning import Planner, selection_policy
 from app.services.rounds.initial_models import ClientsAway
@@ -20,6 +18,8 @@ from app.store.database import Database
 from app.store.leases import Lease
 from app.store.selections import packed
 from app.threads import in_thread
+from tcsfeel.errors import NotEnoughClients
+from tcsfeel.selection.types import Skipped, nobody
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 5.0

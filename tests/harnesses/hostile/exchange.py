@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from app.wire.codec import decode, encode
+from tcsfeel.wire.codec import decode, encode
 
 Tensors = dict[str, npt.NDArray[Any]]
 Moment = Literal["fit", "evaluate", "model", "healthz"]

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import numpy as np
 
-from app.agent import hosting
 from app.demo.leash import Child
-from app.wire.codec import MEDIA_TYPE, encode
+from tcsfeel.agent import hosting
+from tcsfeel.wire.codec import MEDIA_TYPE, encode
 from tests.e2e.servers import Server, call
 from tests.harnesses.hostile import agents
 from tests.harnesses.strategies import strategy_name

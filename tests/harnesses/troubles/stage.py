@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 
-from app.agent import AgentHost
-from app.agent.listening import listening
-from app.agent.registration import Member
-from app.agent.server import registered
+from tcsfeel.agent import AgentHost
+from tcsfeel.agent.listening import listening
+from tcsfeel.agent.registration import Member
+from tcsfeel.agent.server import registered
 from tests.e2e.servers import Server, call
 from tests.harnesses.wide import WideLearner
 

@@ -22,7 +22,8 @@ RULES: list[Case] = [
     ({"parameters": {"divergence_target": -1}}, DIVERGENCE),
     ({"strategy": "oort", "parameters": {"divergence_target": 1}}, DIVERGENCE),
     ({"strategy": "random", "parameters": {"a/b": 1, "\0": 2}}, ("/parameters/a~1b", "/parameters/\0")),
-    ({"max_clients": 9, "parameters": {"factor": 1}}, ("/max_clients", "/parameters/factor")),
+    ({"max_clients": 9, "parameters": {"factor": 1}}, ("/max_clients",)),
+    ({"parameters": {"factor": 1}}, ("/parameters/factor",)),
     *one("unknown", 1),
 ]
 

@@ -16,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 from app.domain.breaker import Breaker
 from app.domain.clients import Profile
 from app.services.rounds.ending import SKIPPED_TOGETHER
-from app.wire.codec import encode
-from app.wire.tasks import TaskKind, result_metadata
+from tcsfeel.wire.codec import encode
+from tcsfeel.wire.tasks import TaskKind, result_metadata
 from tests.planes import Plane, plane, policy, until
 from tests.services.fakes import profile
 from tests.services.rounds.foreign import RESULT

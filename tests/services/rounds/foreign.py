@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.agent import Parameters, Task
 from app.domain.trainings import Uploads
-from app.wire.codec import decode, encode
-from app.wire.compression import compressed
-from app.wire.tasks import TaskResult, read_task, result_metadata
-from app.wire.tasks import UpdateEncoding as Encoding
+from tcsfeel.agent import Parameters, Task
+from tcsfeel.wire.codec import decode, encode
+from tcsfeel.wire.compression import compressed
+from tcsfeel.wire.tasks import TaskResult, read_task, result_metadata
+from tcsfeel.wire.tasks import UpdateEncoding as Encoding
 from tests.planes import Plane
 
 STEP = 127 / 128  # whose 127th a float32 holds exactly

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.agent import AgentHost
+from tcsfeel.agent import AgentHost
 from tests.clocks import FakeClock
 from tests.planes import PATIENCE, Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, is_idle

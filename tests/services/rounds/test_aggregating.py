@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.trainings import Aggregation
+from tcsfeel.aggregation.config import Aggregation
 from tests.planes import Adder, plane, policy
 
 

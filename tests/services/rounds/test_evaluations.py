@@ -8,10 +8,10 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.agent import AgentHost, EvaluateResult, Parameters, Task
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import Round
-from app.wire.codec import pack
+from tcsfeel.agent import AgentHost, EvaluateResult, Parameters, Task
+from tcsfeel.wire.codec import pack
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from app.domain.rounds import Participation
-from app.domain.trainings import Aggregation, TrainingConfig
+from app.domain.trainings import TrainingConfig
 from app.services.rounds.files import RoundFiles
 from app.store.model_store import ModelStore, give_back
-from app.wire.codec import decode, encode
+from tcsfeel.aggregation.config import Aggregation
+from tcsfeel.wire.codec import decode, encode
 from tests.store.samples import a_round, version
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from app.domain.trainings import Uploads
-from app.wire.codec import encode
-from app.wire.sizes import ROOM
-from app.wire.tasks import UpdateEncoding as Encoding
-from app.wire.tasks import result_metadata
+from tcsfeel.wire.codec import encode
+from tcsfeel.wire.sizes import ROOM
+from tcsfeel.wire.tasks import UpdateEncoding as Encoding
+from tcsfeel.wire.tasks import result_metadata
 from tests.planes import Adder, plane, policy, until
 from tests.services.courses import parts, statuses
 from tests.services.rounds.foreign import BOTH, CODES, HONEST, INT8, RESULT, SCALES, STEP, Foreign, encoded, join, zstd

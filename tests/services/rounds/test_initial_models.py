@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.agent import Parameters
 from app.domain.breaker import Breaker
+from tcsfeel.agent import Parameters
 from tests.planes import Adder, plane, policy
 
 

@@ -15,13 +15,13 @@ from sqlalchemy import delete, select, update
 from app.domain.clients import Profile
 from app.domain.errors import IllegalTransition
 from app.domain.rounds import ParticipationStatus, Round
-from app.domain.selection.sketches import SIZE
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from app.main import build
 from app.services.tasks import TaskRun
 from app.store.leases import Fenced, Lease
 from app.store.model_store import StoredFile
 from app.store.tables import metadata, trainings
+from tcsfeel.selection.sketches import SIZE
 from tests import planes
 from tests.clocks import FakeClock
 from tests.depth import tries

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.agent import EvaluateResult, Parameters, Task
-from app.schemas.rounds import RoundOut
+from tcsfeel.agent import EvaluateResult, Parameters, Task
+from tcsfeel.contract.rounds import RoundOut
 from tests.planes import Adder, plane
 from tests.services.courses import statuses
 

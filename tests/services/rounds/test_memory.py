@@ -16,9 +16,9 @@ from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.files import RoundFiles
 from app.store.model_store import ModelStore
-from app.wire.headers import TensorSpec, header
-from app.wire.sizes import fit_size
-from app.wire.tasks import TaskResult, result_metadata
+from tcsfeel.wire.headers import TensorSpec, header
+from tcsfeel.wire.sizes import fit_size
+from tcsfeel.wire.tasks import TaskResult, result_metadata
 from tests.store.samples import a_round, version
 
 BYTES = 32 << 20

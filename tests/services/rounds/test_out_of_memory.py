@@ -5,7 +5,7 @@ from typing import Any
 
 from app.services.rounds.files import Checked, RoundFiles
 from app.store.model_store import ModelStore, StoredFile
-from app.wire.tasks import TaskResult
+from tcsfeel.wire.tasks import TaskResult
 from tests.planes import Adder, Plane, plane, policy
 from tests.services.courses import parts
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from app.domain.rounds import Round
-from app.domain.trainings import Aggregation, SelectionConfig
+from app.domain.trainings import SelectionConfig
 from app.services.rounds.ledger import RoundLedger
 from app.store.leases import Lease
+from tcsfeel.aggregation.config import Aggregation
 from tests.planes import Adder, Plane, plane, policy
 from tests.services.courses import parts, statuses
 

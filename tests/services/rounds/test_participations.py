@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.agent import EvaluateResult, Parameters, Task
+from tcsfeel.agent import EvaluateResult, Parameters, Task
 from tests.clocks import FakeClock
 from tests.planes import Adder, plane, policy, until
 from tests.services.courses import has_received, has_started, parts, statuses
@@ -196,4 +196,4 @@ async def test_an_update_makes_a_suspect_client_healthy(sqlite_url: str, tmp_pat
 
 def _let_agents_send_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK refuses to send what the control plane would reject; a hostile agent does not."""
-    monkeypatch.setattr("app.agent.results._as_received", lambda returned, _received: returned)
+    monkeypatch.setattr("tcsfeel.agent.results._as_received", lambda returned, _received: returned)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.domain.selection.random import random
-from app.domain.selection.types import Selection, SelectionPolicy
 from app.domain.trainings import SelectionConfig
 from app.services.connectivity import LatestConnectivity
 from app.services.planning import Planner, StrategyOverdue
 from app.services.selections import Selections
 from app.store.tables import trainings
+from tcsfeel.selection.random import random
+from tcsfeel.selection.types import Selection, SelectionPolicy
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.plugins import PLUGIN, strategy

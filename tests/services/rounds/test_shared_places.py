@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.agent import AgentHost
 from app.domain.breaker import Breaker
 from app.domain.rounds import Round
 from app.domain.trainings import SelectionConfig
+from tcsfeel.agent import AgentHost
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import parts, statuses

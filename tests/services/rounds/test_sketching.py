@@ -11,16 +11,16 @@ import pytest
 from sklearn.datasets import load_digits
 from sqlalchemy import select, update
 
-from app.agent import EvaluateResult, FitResult, Parameters, Task
 from app.demo import mlp
 from app.domain.rounds import Round
-from app.domain.selection.sketches import sketch
 from app.domain.trainings import SelectionConfig
 from app.services.tasks import TaskRun
 from app.store.leases import Fenced, Lease
 from app.store.tables import sketches, trainings
 from app.store.transaction import Transaction
-from app.wire.codec import decode
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Task
+from tcsfeel.selection.sketches import sketch
+from tcsfeel.wire.codec import decode
 from tests.planes import Adder, Plane, plane, policy
 
 PAIRS = [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.agent import Agent
 from app.domain.breaker import Breaker
 from app.domain.errors import NotFound
 from app.services.rounds.files import RoundFiles
+from tcsfeel.agent import Agent
 from tests.planes import Adder, plane, until
 from tests.services.courses import has_received, has_started, has_status, is_idle
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.agent import FitResult, Parameters, Task
+from tcsfeel.agent import FitResult, Parameters, Task
 from tests.clocks import LeapingClock
 from tests.planes import Adder, plane, policy
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from app.domain.rounds import Participation, Round
-from app.domain.text import SHOWN
 from app.services.rounds.files import RoundFiles
 from app.services.tasks import TaskRun
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
-from app.wire.codec import encode
-from app.wire.tasks import LARGEST_LOSS, TaskResult, result_metadata
+from tcsfeel.text import SHOWN
+from tcsfeel.wire.codec import encode
+from tcsfeel.wire.tasks import LARGEST_LOSS, TaskResult, result_metadata
 from tests.planes import Adder, Plane, plane, policy
 from tests.services.courses import parts, statuses
 from tests.services.rounds.foreign import CODES, INT8, RESULT, STEP, Foreign, join

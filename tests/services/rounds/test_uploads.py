@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.agent import FitResult, Parameters, Task
-from app.domain.errors import UpdateRejected
-from app.domain.trainings import Compression, UpdateEncoding, Uploads
+from app.domain.trainings import Uploads
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.uploads import full_update
 from app.store.model_store import ModelStore
-from app.wire.codec import decode, encode, pack, unpack
-from app.wire.differences import encode_update
-from app.wire.sizes import fit_size
-from app.wire.tasks import UpdateEncoding as Encoding
-from app.wire.tasks import result_metadata
+from tcsfeel.agent import FitResult, Parameters, Task
+from tcsfeel.errors import UpdateRejected
+from tcsfeel.wire.codec import decode, encode, pack, unpack
+from tcsfeel.wire.compression import Compression
+from tcsfeel.wire.differences import encode_update
+from tcsfeel.wire.sizes import fit_size
+from tcsfeel.wire.tasks import EncodingName, result_metadata
+from tcsfeel.wire.tasks import UpdateEncoding as Encoding
 from tests.planes import Adder, Plane, plane
 from tests.services.courses import parts
 from tests.services.rounds.foreign import BOTH, INT8, RESULT, STEP, Foreign, encoded, join, zstd
@@ -48,7 +49,7 @@ def counted(running: Plane, encoding: str, coding: str) -> float | None:
 @pytest.mark.parametrize("encoding", ["full", "float16", "int8"])
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 async def test_the_next_model_comes_of_smaller_uploads(
-    database_url: str, tmp_path: Path, encoding: UpdateEncoding, compression: Compression
+    database_url: str, tmp_path: Path, encoding: EncodingName, compression: Compression
 ) -> None:
     trainers = {"a": Wide(STEP, examples=10), "b": Wide(3 * STEP, examples=30)}
     async with plane(tmp_path, database_url, trainers) as running:

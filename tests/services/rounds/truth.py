@@ -6,8 +6,8 @@ from statistics import mean
 
 import pytest
 
-from app.domain.selection.sketches import SIZE
 from app.store.database import Database
+from tcsfeel.selection.sketches import SIZE
 
 CLIENTS = ("a", "b", "c")
 INITIAL = "0" * 64

@@ -1,0 +1,90 @@
+"""The control plane as a process: its application under uvicorn, which gives its trainings away before it stops."""
+
+import asyncio
+import socket
+import threading
+
+import structlog
+import typer
+import uvicorn
+
+from app import interpreter
+from app.main import create_app
+from app.services.keys import key_path
+from app.services.starting import prepare_database
+from app.services.system import System
+from app.settings import Settings
+from tcsfeel.inbound import Bounds, Connection, Server, listeners
+from tcsfeel.inbound.bounds import places
+
+log = structlog.get_logger(__name__)
+
+
+def prepared(settings: Settings) -> "ControlPlane":
+    """A control plane that listens and is about to run, in an interpreter that is tuned for it.
+
+    Raises:
+        WrongSetting: one names what is not there, or cannot be written to.
+        OSError: nothing can listen on its host and port.
+    """
+    app = create_app(settings)
+    asyncio.run(prepare_database(settings))
+    sockets = _listening(settings.host, settings.port)
+    key = app.state.system.admin_key
+    if settings.auth.enabled and key.made:
+        typer.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)
+    bounds = Bounds(places=places())
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        backlog=bounds.backlog,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
+    )
+    return ControlPlane(config, app.state.system, bounds, sockets, preparing=interpreter.tune())
+
+
+def _listening(host: str, port: int) -> list[socket.socket]:
+    try:
+        return listeners(host, port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"cannot listen on {host} port {port}: {reason}. Choose another with --host or --port") from error
+
+
+class ControlPlane(Server):
+    """Serves until it is told to stop. Gives its trainings away at once then, before it waits for open connections."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        system: System,
+        bounds: Bounds,
+        sockets: list[socket.socket],
+        *,
+        preparing: threading.Thread,
+    ) -> None:
+        super().__init__(config, bounds)
+        self._preparing = preparing
+        self._sockets = sockets
+        self._system = system
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or []:
+            log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        sweeping = asyncio.create_task(interpreter.sweep(self._preparing))
+        try:
+            await super().serve(self._sockets if sockets is None else sockets)
+        finally:
+            sweeping.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._system.waits.stop()
+        await self._system.coordinator.stop()
+        await super().shutdown(sockets)

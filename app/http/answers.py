@@ -1,0 +1,129 @@
+"""Turn what is stored and planned into answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.domain.clients import Client
+from app.domain.rounds import Round
+from app.domain.trainings import Training
+from app.store.models import MeasuredVersion
+from tcsfeel.contract.clients import ClientOut, ClientProfile, ConflictOut, MeasuredOut
+from tcsfeel.contract.models import ListedModelOut, ModelVersionOut
+from tcsfeel.contract.operations import Ready
+from tcsfeel.contract.rounds import ClientEvaluationOut, ParticipationOut, RoundOut
+from tcsfeel.contract.selections import (
+    ChosenOut,
+    ComparedOut,
+    ExplainedSelection,
+    PlanOut,
+    RoundSelectionOut,
+    SelectionOut,
+    SkippedOut,
+)
+from tcsfeel.contract.trainings import EvaluationOut, TrainingOut
+from tcsfeel.selection.types import Selection
+
+_PROFILE = [name for name in ClientProfile.model_fields if name != "auth_token"]
+_STATE = (
+    "id", "status", "stop_reason", "stop_detail", "current_round", "accuracy", "best_accuracy", "model", "created_at",
+    "updated_at", "progress",
+)  # fmt: skip
+_CONFIG = (
+    "name", "target_accuracy", "max_rounds", "aggregation", "selection", "hyperparameters", "round_policy", "uploads",
+    "topology", "seed", "retention", "statistics",
+)  # fmt: skip
+_FIGURES = ("strategy", "total_cost", "label_divergence", "fairness", "expected_seconds")
+
+
+def client_out(client: Client) -> ClientOut:
+    """Show a client, without its token."""
+    return ClientOut(
+        id=client.id,
+        **{name: getattr(client.profile, name) for name in _PROFILE},
+        status=client.status,
+        breaker=client.breaker.state,
+        measured=MeasuredOut.of(client.measured),
+        conflict=client.identity.conflict and ConflictOut.of(client.identity.conflict),
+        rounds_selected=client.rounds_selected,
+        rounds_completed=client.rounds_completed,
+        last_seen_at=client.last_seen_at,
+        created_at=client.created_at,
+        updated_at=client.updated_at,
+    )
+
+
+def training_out(training: Training) -> TrainingOut:
+    """Show a training: what it was created with, and how far it is."""
+    return TrainingOut(
+        **{name: getattr(training, name) for name in _STATE},
+        **{name: getattr(training.config, name) for name in _CONFIG},
+        evaluation=EvaluationOut(
+            clients=training.config.evaluation_clients, tags=dict(training.config.evaluation_tags)
+        ),
+    )
+
+
+def listed_model(measured: MeasuredVersion) -> ListedModelOut:
+    """Show a model version as the history lists it."""
+    version = measured.version
+    return ListedModelOut(
+        **{name: getattr(version, name) for name in (*ModelVersionOut.model_fields, "removed_at")},
+        accuracy=measured.accuracy,
+        pinned=version.pinned_at is not None,
+    )
+
+
+def ready(findings: Mapping[str, str]) -> Ready:
+    """Show what each check found; the process is ready where all of them found nothing to say."""
+    well = all(finding == "ok" for finding in findings.values())
+    return Ready(status="ready" if well else "not ready", checks=dict(findings))
+
+
+def round_out(found: Round) -> RoundOut:
+    """Show a round, its clients one by one: all at once would hold the interpreter."""
+    lists = {
+        "participations": [ParticipationOut.of(part) for part in found.participations],
+        "evaluations": [ClientEvaluationOut.of(one) for one in found.evaluations],
+        "plan": found.plan and PlanOut.of(found.plan),
+    }
+    return RoundOut(**{name: lists[name] if name in lists else getattr(found, name) for name in RoundOut.model_fields})
+
+
+def round_selection(selection: Selection) -> RoundSelectionOut:
+    """Show a round as it was planned."""
+    return RoundSelectionOut(**_explained(selection))
+
+
+def planned_selection(
+    planned: Sequence[tuple[Selection, float]], *, connectivity_version: int, seed: int
+) -> SelectionOut:
+    """Show selections and how long each took (ms): the one that was asked for, and those to compare it with."""
+    (selection, duration_ms), *others = planned
+    chosen = {*selection.client_ids}
+    return SelectionOut(
+        **_explained(selection),
+        connectivity_version=connectivity_version,
+        seed=seed,
+        duration_ms=duration_ms,
+        comparison=[
+            ComparedOut(
+                client_ids=list(other.client_ids),
+                in_common=len(chosen & {*other.client_ids}),
+                duration_ms=took,
+                **{name: getattr(other, name) for name in _FIGURES},
+            )
+            for other, took in others
+        ],
+    )
+
+
+def _explained(selection: Selection) -> dict[str, Any]:
+    """Give the fields of an `ExplainedSelection`, its clients one by one: all at once would hold the interpreter."""
+    lists = {
+        "selected": [ChosenOut.of(chosen) for chosen in selection.selected],
+        "skipped": [SkippedOut.of(skipped) for skipped in selection.skipped],
+        "plan": PlanOut.of(selection.plan),
+    }
+    return {
+        name: lists[name] if name in lists else getattr(selection, name) for name in ExplainedSelection.model_fields
+    }

@@ -1,0 +1,180 @@
+"""What routes ask for, as annotated aliases; it all hangs on `app.state.system`, made by the composition root."""
+
+import hashlib
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Any, get_args
+
+from fastapi import Depends, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app.bodies import LEAST_RATE, PAUSE_SECONDS, STREAMED_BYTES, announced, bounded, refuse_crowd
+from app.http.unparsable import unparsable
+from app.services.breakers import Breakers
+from app.services.clients import Clients
+from app.services.connectivity import ConnectivityMatrix
+from app.services.idempotency import IdempotentRequest
+from app.services.keys import Unauthenticated
+from app.services.models import Models
+from app.services.selections import Selections
+from app.services.system import System
+from app.services.trainings import Trainings
+from app.services.waits import RoundWaits
+from app.settings import Settings, is_loopback
+from tcsfeel.contract.fields import KEY_PATTERN, RequestModel
+from tcsfeel.inbound import Pace, welcome
+
+_bearer = HTTPBearer(auto_error=False, description="The admin key")
+
+
+def wired(request: Request) -> System:
+    """The services behind the application that a request has come to."""
+    found: System = request.app.state.system
+    return found
+
+
+async def system(request: Request) -> System:
+    return wired(request)  # a dependency that is no coroutine would be called in a thread
+
+
+AppSystem = Annotated[System, Depends(system)]
+
+
+async def authenticate(request: Request) -> None:
+    """Let holders of the admin key through; without authentication, this machine's users."""
+    found = wired(request)
+    if found.settings.auth.enabled:
+        given = await _bearer(request)
+        found.admin_key.check(None if given is None else given.credentials)
+    elif not is_loopback(address_of(request)):
+        raise Unauthenticated
+    welcome(request.scope)
+
+
+def address_of(request: Request) -> str:
+    """Where a caller is, which tells callers apart that all have the same key."""
+    return "" if request.client is None else request.client.host
+
+
+async def address(request: Request) -> str:
+    return address_of(request)
+
+
+STREAMED = {"x-tcsfeel-body": "streamed"}
+"""Marks a route, in its `openapi_extra`, whose body the handler itself reads and bounds."""
+
+
+class ApiRoute(APIRoute):
+    """A route of ``/v1``: asks for the key before it reads a body, and refuses parameters that it does not know.
+
+    A body is bounded by its model. A route without a model takes a small one, or where it describes its body by itself
+    (`openapi_extra`), one of the size that is configured, which it bounds further.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = {parameter.alias for parameter in self.dependant.query_params}
+        model = _model(self.dependant.body_params[0].field_info.annotation) if self.dependant.body_params else None
+        extra = self.openapi_extra or {}
+
+        async def guarded(request: Request) -> Response:
+            await authenticate(request)
+            unknown = [name for name in request.query_params if name not in known]
+            if unknown:
+                raise RequestValidationError(
+                    [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in unknown]
+                )
+            found = wired(request)
+            if extra.items() >= STREAMED.items():
+                with found.uploads.holding(address_of(request), STREAMED_BYTES) as held:
+                    held.grow(STREAMED_BYTES)
+                    return await handle(request)
+            most = found.settings.max_body_bytes
+            limit = most if "requestBody" in extra else min(most, (model or RequestModel).max_bytes)
+            request.state.most_bytes = most  # for handlers that read the body by themselves
+            length = announced(request)
+            with found.room.holding(address_of(request), limit if length is None else min(length, limit)) as held:
+                request = bounded(request, limit, held, Pace(PAUSE_SECONDS, LEAST_RATE))
+                if model is None:
+                    return await handle(request)
+                body = await request.body()
+                refuse_crowd(body, model.max_items)
+                try:
+                    return await handle(request)
+                except HTTPException as error:
+                    raise unparsable(body, error.__cause__) or error from error
+
+        return guarded
+
+
+def _model(annotation: Any) -> type[RequestModel]:
+    """The model of a body, which may be optional."""
+    candidates = (annotation, *get_args(annotation))
+    return next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, RequestModel))
+
+
+async def idempotent_request(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern=KEY_PATTERN,
+            description="A request that is repeated with the same key gets the answer to the first one",
+            examples=["9c7e1f"],
+        ),
+    ] = None,
+) -> IdempotentRequest | None:
+    """The request's identity, where it has a key: the same key with another body is refused."""
+    if idempotency_key is None:
+        return None
+    digest = hashlib.sha256(await request.body()).hexdigest()
+    return IdempotentRequest(f"{request.method} {request.url.path}", idempotency_key, digest)
+
+
+async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Give what comes to an end when the caller hangs up, with `ClientDisconnect`; it reads what is left of a body."""
+
+    async def hung_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        raise ClientDisconnect
+
+    return hung_up
+
+
+async def answer_place(request: Request) -> AbstractAsyncContextManager[None]:
+    """Give what holds one of the places in which long answers are made."""
+    return wired(request).answer_places.one(address_of(request))
+
+
+BearerKey = Depends(_bearer)
+"""Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
+Address = Annotated[str, Depends(address)]
+AnswerPlace = Annotated[AbstractAsyncContextManager[None], Depends(answer_place)]
+Departure = Annotated[Callable[[], Coroutine[Any, Any, None]], Depends(departure)]
+Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
+
+
+def _part(name: str) -> Any:
+    """A dependency on one part of the system."""
+
+    async def part(request: Request) -> Any:
+        return getattr(wired(request), name)
+
+    return Depends(part)
+
+
+AppSettings = Annotated[Settings, _part("settings")]
+AppClients = Annotated[Clients, _part("clients")]
+AppBreakers = Annotated[Breakers, _part("breakers")]
+AppConnectivity = Annotated[ConnectivityMatrix, _part("connectivity")]
+AppSelections = Annotated[Selections, _part("selections")]
+AppTrainings = Annotated[Trainings, _part("trainings")]
+AppWaits = Annotated[RoundWaits, _part("waits")]
+AppModels = Annotated[Models, _part("models")]

@@ -1,0 +1,55 @@
+"""Gives every HTTP request an id for its log lines and its answer."""
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http.problems import unforeseen
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+# A method is a label of the HTTP metrics, and anybody can invent one.
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+OTHER = "OTHER"
+
+
+class RequestContext:
+    """Binds a request id (the sender's ``X-Request-ID`` if it is well-formed) and logs the outcome."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("X-Request-ID", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        started, status = time.perf_counter(), 0
+        if scope["method"] not in METHODS:
+            scope = {**scope, "method": OTHER}
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request=request_id):
+            try:
+                await self._app(scope, receive, note)
+            except Exception as error:
+                response = unforeseen(error)
+                if status:  # too late for another answer
+                    raise
+                await response(scope, receive, note)
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+            log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)

@@ -1,0 +1,60 @@
+"""The OpenAPI document, with what FastAPI cannot see: how operations fail, and models that no handler names."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.http.problems import MEDIA_TYPE
+from tcsfeel.contract.clients import RegisterClients
+from tcsfeel.contract.connectivity import ChangeConnectivity, ReplaceConnectivity
+from tcsfeel.contract.problems import Problem
+
+UNSEEN: tuple[type[BaseModel], ...] = (Problem, RegisterClients, ChangeConnectivity, ReplaceConnectivity)
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def responses(*statuses: int, also: Responses | None = None) -> Responses:
+    """The error responses of an operation for its OpenAPI entry, and others that it has."""
+    errors: Responses = {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in sorted(statuses)
+    }
+    return errors | (also or {})
+
+
+def json_body(model: str) -> dict[str, Any]:
+    """The body of an operation that reads it by itself."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def with_headers(**descriptions: str) -> dict[str, Any]:
+    """The headers of a response, for its OpenAPI entry."""
+    return {
+        "headers": {
+            name.replace("_", "-"): {"description": text, "schema": {"type": "string"}}
+            for name, text in descriptions.items()
+        }
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Add the schemas that routes refer to by name alone."""
+    generate = app.openapi
+    _, unseen = models_json_schema(
+        [(model, "validation") for model in UNSEEN], ref_template="#/components/schemas/{model}"
+    )
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        document["components"]["schemas"] |= unseen["$defs"]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way

@@ -1,0 +1,58 @@
+"""Lists in pages. A cursor is the key of the last item, opaque to its bearer."""
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Query
+
+from app.store.reading import Part
+from tcsfeel.contract.fields import ID_PATTERN
+from tcsfeel.contract.pages import Page
+from tcsfeel.errors import Invalid
+
+Item = TypeVar("Item")
+Stored = TypeVar("Stored")
+Key = tuple[str | float, ...]
+
+Limit = Annotated[
+    int,
+    Query(ge=1, le=1000, description="How many items at most; a page of long ones ends earlier, with `next_cursor`"),
+]
+Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before")]
+
+
+def page_of(found: Part[Stored], show: Callable[[Stored], Item], key: Callable[[Stored], Key]) -> Page[Item]:
+    """Show what was found, with a cursor where there is more."""
+    cursor = encode_cursor(*key(found.items[-1])) if found.more else None
+    return Page(items=[show(value) for value in found.items], next_cursor=cursor)
+
+
+def encode_cursor(*key: str | float) -> str:
+    """A key as text that can stand in a URL as it is."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
+    """The key that `encode_cursor` took. Raises `Invalid` for anything that it did not make."""
+    if cursor is None:
+        return None
+    try:
+        key = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        key = None
+    shaped = isinstance(key, list) and len(key) == len(kinds)
+    if not shaped or not all(type(part) is kind and _FITS[kind](part) for part, kind in zip(key, kinds, strict=True)):
+        raise Invalid("/query/cursor", "is not a cursor of this list: leave it out for the first page")
+    return tuple(key)
+
+
+_FITS: Mapping[type, Callable[[Any], bool]] = {
+    str: lambda name: re.fullmatch(ID_PATTERN, name) is not None,
+    int: lambda number: 0 <= number < 2**31,
+    float: math.isfinite,
+}

@@ -1,0 +1,241 @@
+"""Errors as RFC 9457 problem details: which class means which status, in one table.
+
+How an error looks, and how pydantic's become sentences about fields, is in `tcsfeel.contract.problems`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
+
+from app.answers import TooManyAnswers
+from app.bodies import NoRoom, TooSlow, UnsupportedMediaType
+from app.domain import errors
+from app.http.faults import field_problems
+from app.services.idempotency import KeyReused
+from app.services.keys import Unauthenticated
+from app.services.planning import StrategyOverdue
+from app.services.waits import Stopping, TooManyWaits
+from app.store.availability import DatabaseUnavailable
+from app.store.bucket import ObjectStoreUnavailable
+from app.store.database import in_a_line, is_outage
+from app.store.model_store import FileTooLarge, StoreUnavailable
+from tcsfeel import errors as refusals
+from tcsfeel.contract.problems import FieldProblem
+from tcsfeel.inbound import Crowded
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class RangeNotSatisfiable(Exception):
+    """The ``Range`` asks for nothing that a representation of `size` bytes has."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"should be bytes=FIRST-LAST within the {size} bytes that there are")
+        self.size = size
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a class of errors is to HTTP."""
+
+    status: HTTPStatus
+    name: str
+    title: str
+    headers: Mapping[str, str] | None = None
+
+
+CATALOG: Mapping[type[Exception], Kind] = {
+    errors.NotFound: Kind(HTTPStatus.NOT_FOUND, "not-found", "Not found"),
+    errors.Removed: Kind(HTTPStatus.GONE, "removed", "It is not kept any more"),
+    errors.AlreadyExists: Kind(HTTPStatus.CONFLICT, "already-exists", "The id is taken"),
+    refusals.Invalid: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
+    errors.StateForbids: Kind(HTTPStatus.CONFLICT, "state-forbids", "The state does not allow it"),
+    errors.IllegalTransition: Kind(HTTPStatus.CONFLICT, "state-forbids", "The state does not allow it"),
+    refusals.SelectionInfeasible: Kind(HTTPStatus.CONFLICT, "selection-infeasible", "No set of clients fits"),
+    refusals.UnknownStrategy: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
+    refusals.StrategyFailed: Kind(HTTPStatus.CONFLICT, "strategy-failed", "The selection strategy is broken"),
+    StrategyOverdue: Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "strategy-overdue",
+        "The selection strategy takes too long",
+        {"Retry-After": "60"},
+    ),
+    refusals.UpdateRejected: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "update-rejected", "The update cannot be used"),
+    refusals.UnusableRound: Kind(HTTPStatus.CONFLICT, "unusable-round", "The updates give no model"),
+    KeyReused: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused", "The Idempotency-Key belongs to another request"),
+    Unauthenticated: Kind(
+        HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid key is needed", {"WWW-Authenticate": "Bearer"}
+    ),
+    ClientDisconnect: Kind(HTTPStatus.BAD_REQUEST, "incomplete", "The sender left before the end of the call"),
+    TooSlow: Kind(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "The body arrives too slowly"),
+    FileTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The body is too large"),
+    UnsupportedMediaType: Kind(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "This Content-Type is not accepted"
+    ),
+    DatabaseUnavailable: Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "database-unavailable",
+        "The database does not answer",
+        {"Retry-After": "5"},
+    ),
+    StoreUnavailable: Kind(
+        HTTPStatus.INSUFFICIENT_STORAGE,
+        "storage-unavailable",
+        "The model store cannot store the file",
+        {"Retry-After": "60"},
+    ),
+    ObjectStoreUnavailable: Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "object-store-unavailable",
+        "The bucket of models does not answer, or refuses",
+        {"Retry-After": "5"},
+    ),
+    Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    NoRoom: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    TooManyWaits: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    TooManyAnswers: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    Stopping: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server is stopping", {"Retry-After": "1"}),
+    RangeNotSatisfiable: Kind(
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range is outside the file"
+    ),
+}
+
+
+def kind_of(error: Exception) -> Kind:
+    """The entry of the nearest class that the catalog knows."""
+    return next(CATALOG[cls] for cls in type(error).__mro__ if cls in CATALOG)
+
+
+class ProblemResponse(JSONResponse):
+    """Problem details. Text that UTF-8 cannot hold, such as half of a surrogate pair that was sent, becomes ``?``."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def problem(
+    kind: Kind, detail: str, fields: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer to an error of this kind; `headers` go beside the kind's own, or in their place."""
+    body: dict[str, Any] = {
+        "type": f"urn:tcsfeel:problem:{kind.name}",
+        "title": kind.title,
+        "status": int(kind.status),
+        "detail": detail,
+    }
+    if fields:
+        body["errors"] = [field.model_dump() for field in fields]
+    return ProblemResponse(body, int(kind.status), headers=dict(kind.headers or {}) | dict(headers or {}))
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error with problem details; `RequestContext` answers what is not in the catalog."""
+    for cls in CATALOG:
+        app.add_exception_handler(cls, _known)
+    app.add_exception_handler(RequestValidationError, _unprocessable)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(SQLAlchemyError, _database)
+    app.add_exception_handler(DatabaseUnavailable, _database)
+    app.add_exception_handler(StoreUnavailable, _disk)
+    app.add_exception_handler(ObjectStoreUnavailable, _bucket)
+    app.add_exception_handler(UnsupportedMediaType, _media_type)
+    app.add_exception_handler(RangeNotSatisfiable, _range)
+
+
+async def _known(_request: Request, error: Exception) -> Response:
+    fields = [FieldProblem(pointer=error.pointer, detail=error.detail)] if isinstance(error, refusals.Invalid) else []
+    kind = kind_of(error)
+    return problem(kind, str(error) or kind.title, fields)
+
+
+async def _media_type(_request: Request, error: Exception) -> Response:
+    return problem(
+        CATALOG[UnsupportedMediaType],
+        f"Content-Type {error}",
+        [FieldProblem(pointer="/header/content-type", detail=str(error))],
+    )
+
+
+async def _range(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RangeNotSatisfiable)  # noqa: S101  (the handler is registered for this class)
+    fields = [FieldProblem(pointer="/header/range", detail=str(error))]
+    headers = {"Content-Range": f"bytes */{error.size}"}
+    return problem(CATALOG[RangeNotSatisfiable], f"Range {error}", fields, headers)
+
+
+async def _unprocessable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  (the handler is registered for this class)
+    found = error.errors()
+    unread = [entry for entry in found if entry["loc"] == ("body",) and isinstance(entry.get("input"), bytes)]
+    if any(entry["type"] != "json_invalid" for entry in unread):
+        return await _media_type(request, UnsupportedMediaType("application/json"))
+    return _invalid(field_problems(found))
+
+
+def _invalid(fields: Sequence[FieldProblem]) -> Response:
+    detail = "; ".join(f"{field.pointer or 'the body'} {field.detail}" for field in fields[:3])
+    return problem(CATALOG[refusals.Invalid], detail, fields)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  (the handler is registered for this class)
+    status, headers, detail = HTTPStatus(error.status_code), dict(error.headers or {}), str(error.detail)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
+        detail = f"the method {request.method} is not allowed at this path: use {headers['Allow']}"
+    kind = next((kind for kind in CATALOG.values() if kind.status == status and status in _SHARED), None)
+    kind = kind or Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+    return problem(kind, detail, headers=headers)
+
+
+_SHARED = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of every route at the request's path: the framework names those of one route alone."""
+    methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+    return sorted(
+        method
+        for method in methods
+        if any(route.matches({**request.scope, "method": method})[0] == Match.FULL for route in request.app.routes)
+    )
+
+
+async def _database(_request: Request, error: Exception) -> Response:
+    """A database that does not answer is a matter of time; anything else it says is a fault of ours."""
+    if isinstance(error, SQLAlchemyError) and not is_outage(error):
+        return unforeseen(error)
+    log.error("the database does not answer", reason=in_a_line(error))
+    return problem(CATALOG[DatabaseUnavailable], "try again in a moment")
+
+
+async def _disk(_request: Request, error: Exception) -> Response:
+    log.error("the model store cannot store a file", reason=in_a_line(error))
+    return problem(CATALOG[StoreUnavailable], "try again later: the server's log names the cause")
+
+
+async def _bucket(_request: Request, error: Exception) -> Response:
+    log.error("the object store does not answer as it should", reason=in_a_line(error))
+    return problem(CATALOG[ObjectStoreUnavailable], "try again in a moment")
+
+
+def unforeseen(error: Exception) -> Response:
+    """The answer to an error that is in no table."""
+    log.error("unforeseen error", exc_info=error)
+    kind = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something went wrong here")
+    return problem(kind, "the server's log says more, under this response's X-Request-ID")

@@ -1,0 +1,122 @@
+"""Turn bodies into what the domain works with, and refuse what only this server can tell is wrong."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import SecretStr
+
+from app.domain.clients import Profile
+from app.domain.retention import Retention
+from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig, Uploads
+from app.settings import TrainingSettings
+from tcsfeel.contract.clients import ChangeClient, ClientProfile
+from tcsfeel.contract.connectivity import EdgeChange, EdgeIn, ReplaceConnectivity
+from tcsfeel.contract.selections import PlanSelection, SelectionRules, WeightsIn
+from tcsfeel.contract.trainings import CreateTraining
+from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.selection import parameters_of, strategies, unfit
+from tcsfeel.selection.types import SelectionPolicy, Weights
+
+Place = tuple[str | int, ...]
+
+
+def profile(body: ClientProfile) -> Profile:
+    """Make the profile of a client from what it says of itself."""
+    fields = {name: getattr(body, name) for name in ClientProfile.model_fields}
+    return Profile(**_revealed(fields))
+
+
+def changes(body: ChangeClient) -> dict[str, Any]:
+    """Give what was sent, by field of `Profile`."""
+    return _revealed({name: getattr(body, name) for name in body.model_fields_set})
+
+
+def _revealed(fields: dict[str, Any]) -> dict[str, Any]:
+    token = fields.get("auth_token")
+    return fields | {"auth_token": token.get_secret_value()} if isinstance(token, SecretStr) else fields
+
+
+def training_config(body: CreateTraining, defaults: TrainingSettings) -> TrainingConfig:
+    """Make what is stored: the target and the number of rounds are those of `defaults` where they were left out.
+
+    Raises:
+        RequestValidationError: this server has no such strategy, or the strategy no such parameter.
+    """
+    rules = body.selection
+    _refuse_unknown(rules, ("selection",))
+    return TrainingConfig(
+        name=body.name,
+        target_accuracy=defaults.target_accuracy if body.target_accuracy is None else body.target_accuracy,
+        max_rounds=defaults.max_rounds if body.max_rounds is None else body.max_rounds,
+        aggregation=body.aggregation,
+        selection=SelectionConfig(
+            strategy=rules.strategy,
+            min_clients=rules.min_clients,
+            max_clients=rules.max_clients,
+            budget_constraint=rules.budget_constraint,
+            weights=_weights(rules.weights),
+            parameters=rules.parameters,
+        ),
+        hyperparameters=body.hyperparameters.values(body.aggregation),
+        round_policy=RoundPolicy(**body.round_policy.model_dump()),
+        evaluation_clients=body.evaluation.clients,
+        evaluation_tags=body.evaluation.tags,
+        uploads=Uploads(**body.uploads.model_dump()),
+        topology=body.topology,
+        seed=body.seed,
+        retention=None if body.retention is None else Retention(**body.retention.model_dump()),
+        statistics=tuple(body.statistics),
+    )
+
+
+def selection_policy(body: PlanSelection) -> SelectionPolicy:
+    """Make the policy of a round that is to be planned.
+
+    Raises:
+        RequestValidationError: this server has no such strategy, or the strategy no such parameter.
+    """
+    _refuse_unknown(body, (), compare=body.compare)
+    return SelectionPolicy(
+        min_clients=body.min_clients,
+        max_clients=body.max_clients,
+        budget_constraint=body.budget_constraint,
+        weights=_weights(body.weights),
+        model_bytes=body.model_bytes,
+        topology=body.topology,
+        parameters=body.parameters,
+    )
+
+
+def edge(body: EdgeIn | EdgeChange) -> Edge:
+    """Make a link; a cost of None removes it."""
+    return Edge(body.source, body.target, body.cost)
+
+
+def connectivity(body: ReplaceConnectivity, known: Collection[str]) -> Connectivity:
+    """Make the links of some of the clients in `known`. Raises `InvalidConnectivity`."""
+    if body.edges is not None:
+        return Connectivity.from_edges(sorted(known), map(edge, body.edges))
+    return Connectivity.from_matrix(body.client_ids or [], body.costs or [], known=known)
+
+
+def _weights(body: WeightsIn) -> Weights:
+    return Weights(body.data_quality, body.communication, body.compute, body.fairness)
+
+
+def _refuse_unknown(rules: SelectionRules, place: Place, *, compare: Sequence[str] = ()) -> None:
+    """Refuse strategies that are not installed here, and parameters that they do not have."""
+    known = strategies()
+    named: list[tuple[Place, str]] = [(("strategy",), rules.strategy)]
+    named += [(("compare", number), name) for number, name in enumerate(compare)]
+    wrong = [(where, f"should be one of {', '.join(sorted(known))}") for where, name in named if name not in known]
+    if not wrong:
+        declared = parameters_of(known[rules.strategy])
+        wrong = [(("parameters", name), rule) for name, rule in unfit(declared, rules.parameters)]
+    if wrong:
+        raise RequestValidationError(
+            [
+                {"type": "value_error", "loc": ("body", *place, *where), "msg": f"Value error, {rule}"}
+                for where, rule in wrong
+            ]
+        )

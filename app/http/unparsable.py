@@ -1,0 +1,47 @@
+"""What is wrong with a body that the parser gave up on, and in which of its fields."""
+
+import re
+from collections.abc import Iterator
+
+from fastapi.exceptions import RequestValidationError
+
+from app.http.pieces import DEPTH, wrong
+
+_TOKEN = re.compile(rb'[\[\]{}]|"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NAME = re.compile(rb'"([a-z_]{1,64})"[ \t\n\r]{0,64}:')
+_DIGITS = re.compile(rb"[0-9]{4301}")  # Python makes no number of more than 4300
+
+
+def unparsable(body: bytes, error: BaseException | None) -> RequestValidationError | None:
+    """Say what made the parser raise `error`; None where that is no fault of the body."""
+    if isinstance(error, RecursionError):
+        words = f"is nested too deeply to be parsed: no field here has use for more than {DEPTH} levels"
+        return wrong("value_error", *_field(body, None), said=words)
+    if isinstance(error, UnicodeDecodeError):
+        return wrong("value_error", *_field(body, error.start), said="is not JSON: it is not UTF-8")
+    if isinstance(error, ValueError):
+        found = _DIGITS.search(body)
+        place = () if found is None else _field(body, found.start())
+        return wrong("value_error", *place, said="is not JSON that can be read: a number has too many digits")
+    return None
+
+
+def _field(body: bytes, at: int | None) -> tuple[str, ...]:
+    """The field at a byte of the body, or without `at` the first that is nested too deeply; () where unknown."""
+    place: tuple[str, ...] = ()
+    for start, depth, name in _tokens(body):
+        if (depth > DEPTH) if at is None else (start > at):
+            break
+        if depth == 1 and name is not None:
+            place = (name,)
+    return place
+
+
+def _tokens(body: bytes) -> Iterator[tuple[int, int, str | None]]:
+    """Where each bracket and text begins, how deep it is, and the name that it is, if it is that of a field."""
+    depth = 0
+    for found in _TOKEN.finditer(body):
+        token = found[0]
+        depth += (token in {b"[", b"{"}) - (token in {b"]", b"}"})
+        name = _NAME.match(body, found.start())
+        yield found.start(), depth, None if name is None else str(name[1], "ascii")

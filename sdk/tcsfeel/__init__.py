@@ -1,0 +1,29 @@
+"""TCS-FEEL: federated learning over networks whose links are not equal.
+
+What is named here is loaded when it is first used, so that a device which only trains loads neither selection nor the
+client:
+
+    from tcsfeel import ClientNode, TopologyOptimizer, Trainer
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tcsfeel.agent import Trainer
+    from tcsfeel.selection.optimizer import ClientNode, TopologyOptimizer
+
+__version__ = "0.1.0"
+__all__ = ["ClientNode", "TopologyOptimizer", "Trainer", "__version__"]
+
+_PLACES = {
+    "ClientNode": "tcsfeel.selection.optimizer",
+    "TopologyOptimizer": "tcsfeel.selection.optimizer",
+    "Trainer": "tcsfeel.agent",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'tcsfeel' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)

@@ -1,0 +1,193 @@
+"""The HTTP face of one agent: the agent protocol, nothing else.
+
+Dispatch is written out because a round is hundreds of small requests and one process hosts hundreds of agents: a
+router and a middleware stack for each would cost more than the work.
+"""
+
+import hmac
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from http import HTTPStatus
+
+import numpy as np
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tcsfeel.agent.errors import BrokenResult
+from tcsfeel.agent.replies import CompressedResponse, ParametersResponse, Problem, status_response
+from tcsfeel.agent.tasks import Entry, TaskTable
+from tcsfeel.agent.trainer import Trainer
+from tcsfeel.agent.workers import Workers
+from tcsfeel.inbound import Crowded, welcome
+from tcsfeel.wire.codec import decode
+from tcsfeel.wire.compression import accepts_zstd
+from tcsfeel.wire.errors import WireError
+from tcsfeel.wire.tasks import read_task
+
+MAX_BODY_BYTES = 4 * 1024**3
+MAX_WAIT_SECONDS = 60.0
+QUICK_SECONDS = 0.2  # a task that takes no longer is answered with its result as it is handed over
+
+_NO_CONTENT = Response(status_code=HTTPStatus.NO_CONTENT)
+_HEALTHY = status_response(HTTPStatus.OK, "ok")
+_RUNNING = status_response(HTTPStatus.ACCEPTED, "running")
+
+
+class Agent:
+    """An ASGI app that serves one trainer.
+
+    Args:
+        trainer: what trains.
+        executor: where it trains; by default one thread of its own.
+        token: the bearer token that every call must carry; None lets everybody in.
+        max_body_bytes: the largest task that is read; a larger one is refused with 413.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        *,
+        executor: Executor | None = None,
+        token: str | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.trainer = trainer
+        self.token = token
+        self.table = TaskTable(trainer, executor or Workers(1), clock=clock)
+        self._credentials = None if token is None else token.encode()
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.respond(route_path(scope), scope, receive, send)
+
+    async def respond(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for `path`, which counts from the agent's base URL."""
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(path, request)
+        except Problem as problem:
+            response = problem.response()
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    def close(self) -> None:
+        self.table.close()
+
+    async def _answer(self, path: str, request: Request) -> ASGIApp:
+        self._authenticate(request)
+        match request.method, path.split("/")[1:]:
+            case "GET", ["healthz"]:
+                return _HEALTHY
+            case "GET", ["model"]:
+                return await self._model()
+            case "PUT", ["tasks", task_id] if task_id:
+                return await self._put(task_id, request)
+            case "GET", ["tasks", task_id] if task_id:
+                return await self._get(task_id, request)
+            case "DELETE", ["tasks", task_id] if task_id:
+                self.table.delete(task_id)
+                return _NO_CONTENT
+            case _, ["healthz"] | ["model"]:
+                raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} knows GET only", {"Allow": "GET"})
+            case _, ["tasks", task_id] if task_id:
+                allow = "GET, PUT, DELETE"
+                raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"a task knows {allow}", {"Allow": allow})
+        raise Problem(HTTPStatus.NOT_FOUND, "the agent has /healthz, /model and /tasks/{task_id}")
+
+    def _authenticate(self, request: Request) -> None:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if self._credentials is None or (
+            scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._credentials)
+        ):
+            try:
+                welcome(request.scope)
+            except Crowded as crowded:
+                raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(crowded), {"Retry-After": "1"}) from None
+            return
+        challenge = 'Bearer realm="agent"' + (', error="invalid_token"' if scheme else "")
+        detail = "the bearer token is wrong" if scheme else "a bearer token is needed"
+        raise Problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": challenge})
+
+    async def _model(self) -> ASGIApp:
+        try:
+            model = await self.table.initial_model()
+        except BrokenResult as error:
+            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
+        return ParametersResponse(model.payload())
+
+    async def _put(self, task_id: str, request: Request) -> ASGIApp:
+        body = await self._body(request)
+        entry = self.table.find(task_id)
+        if entry is None or entry.state == "cancelled":
+            try:
+                parameters, metadata = decode(body)
+                task = read_task(metadata)
+            except WireError as error:
+                raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+            if task.id != task_id:
+                detail = f"task.id is {task.id!r}, the path says {task_id!r}"
+                raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+            entry = self.table.submit(task, parameters)
+        await self.table.settle(entry, QUICK_SECONDS)
+        return _outcome(entry, request)
+
+    async def _get(self, task_id: str, request: Request) -> ASGIApp:
+        entry = await self.table.wait(task_id, _wait_seconds(request))
+        if entry is None:
+            raise Problem(HTTPStatus.NOT_FOUND, f"there is no task {task_id!r}")
+        return _outcome(entry, request)
+
+    async def _body(self, request: Request) -> memoryview:
+        text = request.headers.get("content-length", "")
+        claimed = int(text) if text.isascii() and text.isdigit() else 0
+        if claimed <= self._max_body_bytes:
+            # As long as it will be, and numpy's, which asks for huge pages: to grow costs more than to read.
+            body, size = np.empty(claimed, np.uint8), 0
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > self._max_body_bytes:
+                    break
+                if size > len(body):  # its length was not said
+                    body = np.concatenate([body, np.empty(size, np.uint8)])
+                body.data[size - len(chunk) : size] = chunk
+            else:
+                return body.data[:size]
+        detail = f"a task may have at most {self._max_body_bytes} bytes"
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+
+def route_path(scope: Scope) -> str:
+    """The path below the mount point."""
+    if scope["type"] != "http":
+        raise RuntimeError(f"an agent speaks HTTP, not {scope['type']}")
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _outcome(entry: Entry, request: Request) -> ASGIApp:
+    match entry.state:
+        case "done" if entry.payload is not None:
+            zstd = accepts_zstd(request.headers.get("accept-encoding", ""))
+            return CompressedResponse(entry.payload) if zstd else ParametersResponse(entry.payload)
+        case "failed":
+            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, entry.failure, broken_trainer=entry.broken)
+        case "cancelled":
+            raise Problem(HTTPStatus.GONE, f"task {entry.task.id!r} was cancelled")
+    return _RUNNING
+
+
+def _wait_seconds(request: Request) -> float:
+    text = request.query_params.get("wait", "0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"wait must be seconds, 0 or more, not {text!r}")
+    return min(seconds, MAX_WAIT_SECONDS)

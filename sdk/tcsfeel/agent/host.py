@@ -1,0 +1,93 @@
+"""Many agents behind one port, under ``/agents/{id}``."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+
+from starlette.types import Receive, Scope, Send
+
+from tcsfeel.agent.app import MAX_BODY_BYTES, Agent, route_path
+from tcsfeel.agent.errors import AgentError
+from tcsfeel.agent.replies import Problem, status_response
+from tcsfeel.agent.trainer import Trainer
+from tcsfeel.agent.workers import Workers
+
+_PREFIX = "/agents/"
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEALTHY = status_response(HTTPStatus.OK, "ok")
+
+
+class AgentHost:
+    """An ASGI app; one lookup finds the agent, and all agents share one bounded set of threads.
+
+    Args:
+        threads: how many agents train at the same moment; by default as many as there are CPUs.
+        max_body_bytes: as for `Agent`.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._workers = Workers(threads)
+        self._max_body_bytes = max_body_bytes
+        self._clock = clock
+        self._agents: dict[str, Agent] = {}
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        return MappingProxyType(self._agents)
+
+    @staticmethod
+    def path(client_id: str) -> str:
+        """Where the agent of this client lives."""
+        return _PREFIX + client_id
+
+    def add(self, client_id: str, trainer: Trainer, *, token: str | None = None) -> Agent:
+        """Serve `trainer` under `path(client_id)`; replaces an agent of the same id.
+
+        Raises:
+            AgentError: see `check_client_id`.
+        """
+        check_client_id(client_id)
+        self.remove(client_id)
+        agent = Agent(
+            trainer, executor=self._workers, token=token, max_body_bytes=self._max_body_bytes, clock=self._clock
+        )
+        self._agents[client_id] = agent
+        return agent
+
+    def remove(self, client_id: str) -> None:
+        agent = self._agents.pop(client_id, None)
+        if agent is not None:
+            agent.close()
+
+    def close(self) -> None:
+        """Stop training and let the threads end."""
+        for agent in self._agents.values():
+            agent.close()
+        self._workers.shutdown()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = route_path(scope)
+        client_id, slash, below = path.removeprefix(_PREFIX).partition("/")
+        agent = self._agents.get(client_id) if path.startswith(_PREFIX) else None
+        if agent is not None:
+            await agent.respond(slash + below, scope, receive, send)
+        elif path == "/healthz":
+            await _HEALTHY(scope, receive, send)
+        else:
+            response = Problem(HTTPStatus.NOT_FOUND, f"no agent lives at {path}").response()
+            await response(scope, receive, send)
+
+
+def check_client_id(client_id: str) -> None:
+    """Raises `AgentError` unless the id is 1 to 64 of ``A-Za-z0-9._-`` and survives in a URL (``..`` would not)."""
+    if not _CLIENT_ID.fullmatch(client_id) or client_id in {".", ".."}:
+        raise AgentError(f"a client id is 1 to 64 of A-Za-z0-9._-, not {client_id!r}")

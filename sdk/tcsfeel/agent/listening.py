@@ -1,0 +1,97 @@
+"""A port, a server behind it, and the signals that end it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tcsfeel.agent.errors import CannotListen
+from tcsfeel.inbound import Bounds, Connection, Server, listeners
+from tcsfeel.inbound.bounds import places
+
+LAST_PORT = 65535
+KEEP_ALIVE_SECONDS = 75
+PAUSE_SECONDS = 60.0  # that a task may pause on its way: the links of devices are worse than those of callers
+GRACE_SECONDS = 5  # that an answer under way has at the end
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `CannotListen`."""
+    if not 0 <= port <= LAST_PORT:
+        raise CannotListen(host, port, f"a port is 0 to {LAST_PORT}")
+    try:
+        first, *others = listeners(host, port)
+    except OSError as error:
+        raise CannotListen(host, port, error.strerror or str(error)) from error
+    for other in others:
+        other.close()
+    return first
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
+    """Serve `app`; gives its base URL, with the port that was really taken. Raises `CannotListen`."""
+    bounds = Bounds(places=places(), grace_seconds=PAUSE_SECONDS)
+    listener = bind(host, port)
+    bound = listener.getsockname()[1]
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        backlog=bounds.backlog,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = _Server(config, bounds)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        yield f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run until done, or until SIGINT or SIGTERM cancels; a second signal cuts the clean-up short.
+
+    Logs to stderr where nobody has set logging up.
+    """
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+
+    async def until_told() -> None:
+        task = asyncio.create_task(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Signals can be handled in the main thread alone (ValueError, RuntimeError), and by asyncio's loop not on
+            # Windows (NotImplementedError). There Ctrl-C is for `asyncio.run` itself, which cancels as well.
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+                loop.add_signal_handler(number, task.cancel)
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(until_told())
+
+
+class _Server(Server):
+    """Leaves the process's signals to `run`: uvicorn would raise them again after its own shutdown."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

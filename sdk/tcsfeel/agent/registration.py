@@ -1,0 +1,203 @@
+"""How agents become known to the control plane, and stay so.
+
+An agent may start before its control plane: no connection, a 5xx or a 429 mean "later", with a growing pause. Any other
+refusal is final. A heartbeat that meets 404 registers again, so a control plane that lost its database gets its
+clients back.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import httpx
+
+from tcsfeel.agent.errors import AgentError, RegistrationRefused
+from tcsfeel.agent.labels import LabelReleases
+from tcsfeel.agent.tasks import one_line
+from tcsfeel.agent.trainer import Trainer
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+BATCH = 1000  # clients in one POST /v1/clients/batch, which takes at most 10 000
+CONCURRENCY = 8  # requests at the same moment
+
+Json = dict[str, Any]
+Result = TypeVar("Result")
+Sleep = Callable[[float], Awaitable[object]]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One agent as the control plane will know it: where it answers, and which bearer token it wants to see."""
+
+    client_id: str
+    url: str
+    token: str | None
+    trainer: Trainer
+
+
+class Registration:
+    """Keeps `members` registered.
+
+    Args:
+        members: of this process.
+        http: a client whose base URL is the control plane's and which carries the API key.
+        heartbeat_seconds: pause between two heartbeats of one agent.
+        labels: what leaves of label counts.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        http: httpx.AsyncClient,
+        *,
+        heartbeat_seconds: float,
+        labels: LabelReleases | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._members = members
+        self._http = http
+        self._heartbeat_seconds = heartbeat_seconds
+        self._labels = labels or LabelReleases()
+        self._sleep = sleep
+        self._instance = secrets.token_hex(8)  # tells this process from another one with the same ids
+
+    async def register(self) -> None:
+        """Register or replace every member; waits for a control plane that is not up yet.
+
+        Raises:
+            RegistrationRefused: the control plane will not have one of them.
+        """
+        if len(self._members) == 1:
+            await self._put(self._members[0])
+            return
+        for start in range(0, len(self._members), BATCH):
+            chunk = self._members[start : start + BATCH]
+            entries = await asyncio.to_thread(self._entries, chunk)
+            answer = await self._insist("POST", "/v1/clients/batch", {"clients": entries})
+            if answer.status_code == HTTPStatus.CONFLICT:  # known from an earlier life: replace one by one
+                await _in_parallel(self._put, chunk)
+            else:
+                _require_success(answer)
+        _log.info("registered %d clients", len(self._members))
+
+    async def beat(self) -> int:
+        """One heartbeat for each member; gives how many arrived. A failure is logged and left to the next beat."""
+        failures = [reason for reason in await _in_parallel(self._beat, self._members) if reason]
+        if failures:
+            _log.warning("%d of %d heartbeats failed, e.g. %s", len(failures), len(self._members), failures[0])
+        return len(self._members) - len(failures)
+
+    async def run(self) -> None:
+        """Beat for ever."""
+        while True:
+            await self._sleep(self._heartbeat_seconds)
+            try:
+                await self.beat()
+            except Exception:  # noqa: BLE001  (the loop outlives a failed tick)
+                _log.exception("a round of heartbeats failed")
+
+    async def _put(self, member: Member) -> None:
+        _require_success(await self._insist("PUT", f"/v1/clients/{member.client_id}", await self._body(member)))
+        _log.info("registered client %s", member.client_id, extra={"client_id": member.client_id})
+
+    async def _beat(self, member: Member) -> str:
+        """Empty when it arrived, else the reason."""
+        path = f"/v1/clients/{member.client_id}"
+        try:
+            answer = await self._http.post(f"{path}/heartbeat", json={"instance": self._instance})
+            if answer.status_code == HTTPStatus.NOT_FOUND:
+                _log.info("client %s is no longer known: registering again", member.client_id)
+                answer = await self._http.put(path, json=await self._body(member))
+        except (httpx.TransportError, AgentError) as error:
+            return one_line(error)
+        return "" if answer.is_success else f"{answer.status_code} {_detail(answer)}"
+
+    async def _insist(self, method: str, path: str, body: Json) -> httpx.Response:
+        for attempt in itertools.count():
+            try:
+                answer = await self._http.request(method, path, json=body)
+            except httpx.TransportError as error:
+                reason = one_line(error)
+            else:
+                if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR and (
+                    answer.status_code != HTTPStatus.TOO_MANY_REQUESTS
+                ):
+                    return answer
+                reason = f"{answer.status_code} {_detail(answer)}"
+            pause = min(FIRST_PAUSE_SECONDS * 2 ** min(attempt, 16), LONGEST_PAUSE_SECONDS)
+            pause *= random.uniform(0.5, 1)  # noqa: S311  (spreads agents that start together; guards nothing)
+            _log.warning("the control plane is not ready (%s); asking again in %.1f s", reason, pause)
+            await self._sleep(pause)
+        raise AssertionError
+
+    async def _body(self, member: Member) -> Json:
+        (entry,) = await asyncio.to_thread(self._entries, [member])  # a profile may have to look at the data
+        del entry["id"]  # the path says it
+        return entry
+
+    def _entries(self, members: Sequence[Member]) -> list[Json]:
+        return [_entry(member, self._labels) | {"instance": self._instance} for member in members]
+
+
+async def _in_parallel(call: Callable[[Member], Awaitable[Result]], members: Sequence[Member]) -> list[Result]:
+    """Await the call for each member, a few at a time; the first error ends the rest."""
+    gate = asyncio.Semaphore(CONCURRENCY)
+
+    async def pass_gate(member: Member) -> Result:
+        async with gate:
+            return await call(member)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(pass_gate(member)) for member in members]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _entry(member: Member, labels: LabelReleases) -> Json:
+    try:
+        profile = member.trainer.profile()
+        entry: Json = {
+            "id": member.client_id,
+            "url": member.url,
+            "auth_token": member.token,
+            "data_size": int(profile.data_size),
+            "data_distribution": labels.of(member.client_id, profile),
+            "compute_capacity": float(profile.compute_capacity),
+            "bandwidth": float(profile.bandwidth),
+            "latency": float(profile.latency),
+            "reliability": float(profile.reliability),
+            "server_cost": None if profile.server_cost is None else float(profile.server_cost),
+            "tags": dict(profile.tags) or None,
+        }
+    except Exception as error:
+        raise AgentError(f"client {member.client_id} has no valid profile: {one_line(error)}") from error
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def _require_success(answer: httpx.Response) -> None:
+    if not answer.is_success:
+        raise RegistrationRefused(answer.status_code, _detail(answer))
+
+
+def _detail(answer: httpx.Response) -> str:
+    """What a problem document says, on one line."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        return answer.reason_phrase
+    if not isinstance(problem, dict):
+        return answer.reason_phrase
+    errors = [f"{error.get('pointer')}: {error.get('detail')}" for error in problem.get("errors") or [] if error]
+    return " ".join("; ".join([str(problem.get("detail") or answer.reason_phrase), *errors[:3]]).split())[:500]

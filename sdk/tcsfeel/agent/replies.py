@@ -1,0 +1,88 @@
+"""Answers of the agent protocol: problem details, small JSON, and parameters sent without joining or copying them."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from tcsfeel.agent.results import Payload
+from tcsfeel.wire.codec import MEDIA_TYPE
+from tcsfeel.wire.compression import ZSTD, compressed
+
+_CHUNK = 256 * 1024  # bytes that are copied at a time; below it, a whole answer goes out in one write
+
+
+BROKEN_TRAINER = "urn:tcsfeel:problem:broken-trainer"
+
+
+class Problem(Exception):
+    """An answer that is an error; raised where it is found, sent as ``application/problem+json``.
+
+    `broken_trainer`: it is a mistake in the trainer, which no other try of the same task can mend.
+    """
+
+    def __init__(
+        self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None, *, broken_trainer: bool = False
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.broken_trainer = broken_trainer
+
+    def response(self) -> Response:
+        body: dict[str, object] = {"type": "about:blank", "title": self.status.phrase}
+        if self.broken_trainer:
+            body = {"type": BROKEN_TRAINER, "title": "The trainer is broken", "retry": False}
+        body |= {"status": self.status, "detail": self.detail}
+        return Response(json.dumps(body), self.status, self.headers, "application/problem+json")
+
+
+class ParametersResponse:
+    """200 with a complete parameter file."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._header, self._block = payload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        size = len(self._header) + len(self._block)
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
+        body = self._header
+        if size <= _CHUNK:
+            body += self._block
+        else:
+            for start in range(0, len(self._block), _CHUNK):
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                body = bytes(self._block[start : start + _CHUNK])
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class CompressedResponse:
+    """200 with a complete parameter file in zstd, compressed as it is sent, in a thread."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._header, self._block = payload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-encoding", ZSTD.encode())]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
+        frame = compressed(self._pieces())
+        while (piece := await asyncio.to_thread(next, frame, None)) is not None:
+            if piece:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _pieces(self) -> Iterator[bytes | memoryview]:
+        yield self._header
+        for start in range(0, len(self._block), _CHUNK):
+            yield self._block[start : start + _CHUNK]
+
+
+def status_response(status: HTTPStatus, word: str) -> Response:
+    return Response(b'{"status":"%s"}' % word.encode(), status, media_type="application/json")

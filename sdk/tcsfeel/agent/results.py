@@ -1,0 +1,92 @@
+"""From what a trainer returned to the bytes of an answer, or a message that says what its author must change."""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from tcsfeel.agent.errors import BrokenResult
+from tcsfeel.agent.trainer import EvaluateResult, FitResult
+from tcsfeel.wire.codec import Packed, Parameters, pack
+from tcsfeel.wire.differences import encode_update
+from tcsfeel.wire.tasks import NOTHING_HELD_OUT, EncodingName, TaskResult, result_metadata
+
+Payload = tuple[bytes, memoryview]
+
+NOTHING: Parameters = {}
+_NO_TENSORS = Packed({}, memoryview(b""))
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A fit result: header and block, and what rounding lost of it, None where it is in full."""
+
+    payload: Payload
+    lost: Parameters | None = None
+
+
+def fitted(
+    result: object, received: Parameters, seconds: float, encoding: EncodingName = "full", lost: Parameters = NOTHING
+) -> Update:
+    """A fit result as it is sent.
+
+    Args:
+        result: what the trainer returned.
+        received: the parameters that the task brought.
+        seconds: how long it trained.
+        encoding: what the update is sent as, if it can be; in full otherwise.
+        lost: what rounding lost of the training's update before.
+
+    Raises:
+        BrokenResult: not a `FitResult`, other tensors than came in, or numbers out of range.
+    """
+    if not isinstance(result, FitResult):
+        raise BrokenResult(f"fit must return a FitResult, not {type(result).__name__}")
+    measured = _measured(result, seconds)
+    update = _as_received(result.parameters, received)
+    encoded = None if encoding == "full" else encode_update(update, received, encoding, lost)
+    if encoded is None:
+        return Update(pack(update).payload(result_metadata(measured)))
+    return Update(pack(encoded.parameters).payload(result_metadata(measured, encoded.encoding)), encoded.lost)
+
+
+def nothing_held_out() -> Payload:
+    """The answer of an agent that has no examples to measure with."""
+    return _NO_TENSORS.payload(NOTHING_HELD_OUT)
+
+
+def evaluate_payload(result: object, seconds: float) -> Payload:
+    """Header (and no block) of an evaluate result; errors as `fitted`."""
+    if not isinstance(result, EvaluateResult):
+        raise BrokenResult(f"evaluate must return an EvaluateResult, not {type(result).__name__}")
+    if result.num_examples == 0:
+        return nothing_held_out()
+    return _NO_TENSORS.payload(result_metadata(_measured(result, seconds)))
+
+
+def _measured(result: FitResult | EvaluateResult, seconds: float) -> TaskResult:
+    try:
+        return TaskResult(
+            num_examples=int(result.num_examples),
+            loss=float(result.loss),
+            accuracy=float(result.accuracy),
+            train_seconds=seconds,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BrokenResult(f"{first['loc'][0]} is {first['input']!r}: {first['msg']}") from error
+
+
+def _as_received(returned: Parameters, received: Parameters) -> Parameters:
+    if returned.keys() != received.keys():
+        wrong = sorted(returned.keys() ^ received.keys())
+        raise BrokenResult(f"the parameters returned differ from those received in the tensors {', '.join(wrong)}")
+    cast = {}
+    for name, target in received.items():
+        array = returned[name]
+        if array.shape != target.shape:
+            raise BrokenResult(f"tensor {name!r} came as {target.shape} and went back as {array.shape}")
+        try:
+            cast[name] = array.astype(target.dtype, casting="same_kind", copy=False)
+        except TypeError as error:
+            raise BrokenResult(f"tensor {name!r} came as {target.dtype} and went back as {array.dtype}") from error
+    return cast

@@ -1,0 +1,224 @@
+"""Agents beside the control plane: listen, register, send heartbeats, leave when told to."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tcsfeel.agent.app import MAX_BODY_BYTES, Agent
+from tcsfeel.agent.errors import AgentError, CannotListen
+from tcsfeel.agent.host import AgentHost, check_client_id
+from tcsfeel.agent.labels import LabelReleases
+from tcsfeel.agent.listening import listening, run
+from tcsfeel.agent.registration import Member, Registration
+from tcsfeel.agent.trainer import Trainer
+
+HEARTBEAT_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """What `hosting` gives: the app with its agents, its base URL, and what was registered."""
+
+    host: AgentHost
+    url: str
+    members: Mapping[str, Member]
+
+
+def serve(
+    trainer: Trainer,
+    *,
+    client_id: str,
+    server_url: str | None,
+    api_key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    token: str | None = None,
+    advertise_url: str | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    label_privacy: float | None = None,
+    state: Path | None = None,
+) -> None:
+    """Serve one trainer until SIGINT or SIGTERM.
+
+    Args:
+        trainer: what trains.
+        client_id: the id to register under.
+        server_url: the control plane's base URL; None registers nowhere.
+        api_key: of the control plane; None where it asks for none.
+        host: address to listen on.
+        port: 0 takes any free one.
+        token: bearer token that the control plane must present; by default a random one for this process.
+        advertise_url: base URL under which the control plane reaches this agent, where that is not host and port.
+        heartbeat_seconds: pause between heartbeats.
+        max_body_bytes: the largest task that is accepted.
+        label_privacy: as in `Profile`, which says it for one trainer; the smaller epsilon counts.
+        state: directory where label counts with noise are kept, so that a restart sends the same ones.
+
+    Raises:
+        AgentError: `client_id`, `server_url` or `label_privacy` cannot be one.
+        CannotListen: the address cannot be had.
+        RegistrationRefused: the control plane will not have this client.
+    """
+    check_client_id(client_id)
+    labels = LabelReleases(state, label_privacy)
+    agent = Agent(trainer, token=token or secrets.token_urlsafe(32), max_body_bytes=max_body_bytes)
+
+    async def work() -> None:
+        async with listening(agent, host, port) as url:
+            member = Member(client_id, _advertised(advertise_url, url), agent.token, trainer)
+            with _closing(agent):
+                async with registered(
+                    [member], server_url, api_key, heartbeat_seconds=heartbeat_seconds, labels=labels
+                ):
+                    _log.info("client %s answers at %s", client_id, member.url, extra={"client_id": client_id})
+                    await asyncio.Event().wait()
+
+    run(work())
+
+
+def serve_many(
+    trainers: Mapping[str, Trainer],
+    *,
+    server_url: str | None,
+    api_key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tokens: Mapping[str, str] | None = None,
+    advertise_url: str | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    threads: int | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    label_privacy: float | None = None,
+    state: Path | None = None,
+) -> None:
+    """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
+
+    `tokens` (by client id, random where missing), `threads` (that train at the same moment) and `advertise_url` (base
+    of all agents) aside, as `serve`.
+    """
+
+    async def work() -> None:
+        async with hosting(
+            trainers,
+            server_url=server_url,
+            api_key=api_key,
+            host=host,
+            port=port,
+            tokens=tokens,
+            advertise_url=advertise_url,
+            heartbeat_seconds=heartbeat_seconds,
+            threads=threads,
+            max_body_bytes=max_body_bytes,
+            label_privacy=label_privacy,
+            state=state,
+        ):
+            await asyncio.Event().wait()
+
+    run(work())
+
+
+@asynccontextmanager
+async def hosting(
+    trainers: Mapping[str, Trainer],
+    *,
+    server_url: str | None,
+    api_key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tokens: Mapping[str, str] | None = None,
+    advertise_url: str | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    threads: int | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    label_privacy: float | None = None,
+    state: Path | None = None,
+) -> AsyncIterator[Hosting]:
+    """`serve_many` for a program that runs its own event loop: inside the block the agents are up and registered."""
+    labels = LabelReleases(state, label_privacy)
+    app = AgentHost(threads=threads, max_body_bytes=max_body_bytes)
+    for client_id, trainer in trainers.items():
+        app.add(client_id, trainer, token=(tokens or {}).get(client_id) or secrets.token_urlsafe(32))
+    async with listening(app, host, port) as url:
+        base = _advertised(advertise_url, url)
+        members = {
+            client_id: Member(client_id, base + app.path(client_id), agent.token, agent.trainer)
+            for client_id, agent in app.agents.items()
+        }
+        with _closing(app):
+            async with registered(
+                list(members.values()), server_url, api_key, heartbeat_seconds=heartbeat_seconds, labels=labels
+            ):
+                _log.info("%d clients answer at %s", len(members), base)
+                yield Hosting(app, url, members)
+
+
+@asynccontextmanager
+async def registered(
+    members: Sequence[Member],
+    server_url: str | None,
+    api_key: str | None,
+    *,
+    heartbeat_seconds: float,
+    labels: LabelReleases | None = None,
+) -> AsyncIterator[None]:
+    """Inside the block the members are registered and send heartbeats. Raises `RegistrationRefused`."""
+    if server_url is None:
+        yield
+        return
+    server = _control_plane(server_url)
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    # a proxy from the environment is for the world outside, and would turn "not up yet" into a strange 502
+    async with httpx.AsyncClient(base_url=server, headers=headers, trust_env=not _is_loopback(server.host)) as http:
+        registration = Registration(members, http, heartbeat_seconds=heartbeat_seconds, labels=labels)
+        await registration.register()
+        beating = asyncio.create_task(registration.run())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beating
+
+
+@contextlib.contextmanager
+def _closing(app: Agent | AgentHost) -> Iterator[None]:
+    """Ends long-polls before the server waits for its connections."""
+    try:
+        yield
+    finally:
+        app.close()
+
+
+def _advertised(advertise_url: str | None, url: str) -> str:
+    if advertise_url is not None:
+        return advertise_url.rstrip("/")
+    bound = httpx.URL(url)
+    if bound.host in {"0.0.0.0", "::"}:  # noqa: S104  (compared, not bound)
+        raise CannotListen(bound.host, bound.port or 0, "nobody reaches a wildcard address; say which URL to advertise")
+    return url
+
+
+def _control_plane(server_url: str) -> httpx.URL:
+    with contextlib.suppress(httpx.InvalidURL):
+        url = httpx.URL(server_url)
+        if url.scheme in {"http", "https"} and url.host:
+            return url
+    raise AgentError(f"the control plane's URL must be like http://host:8080, not {server_url!r}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

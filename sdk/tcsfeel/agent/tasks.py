@@ -1,0 +1,245 @@
+"""The tasks of one agent.
+
+Rules:
+
+- A task id is trained at most once until it is deleted, however often it is handed over, whatever became of it.
+- One agent trains one task at a time, in the order of arrival, off the event loop. A trainer needs no locks.
+- A thread cannot be killed. Deleting a running task marks it cancelled, so that its result is thrown away when the
+  thread returns; a trainer that asks `task_cancelled` can return sooner. Handed over again, the task is new work, done
+  after the old thread has returned.
+- A result stays until it is deleted, or until an hour after the task's deadline, so that nothing grows for ever.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tcsfeel.agent.errors import BrokenResult
+from tcsfeel.agent.feedback import Feedback
+from tcsfeel.agent.results import Payload, Update, evaluate_payload, fitted, nothing_held_out
+from tcsfeel.agent.trainer import Evaluator, Trainer
+from tcsfeel.wire.codec import Packed, Parameters, pack
+from tcsfeel.wire.differences import known
+from tcsfeel.wire.tasks import Task
+
+RETENTION_SECONDS = 3600.0
+COUNTED_IDS = 1000  # `trained` remembers this many task ids
+
+State = Literal["running", "done", "failed", "cancelled"]
+Event = Literal["returned", "raised", "deleted"]
+
+TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
+    ("running", "returned"): "done",
+    ("running", "raised"): "failed",
+    ("running", "deleted"): "cancelled",
+    ("done", "deleted"): None,
+    ("failed", "deleted"): None,
+    ("cancelled", "returned"): None,
+    ("cancelled", "raised"): None,
+    ("cancelled", "deleted"): "cancelled",
+}  # None: forgotten
+
+_MAX_REASON = 300
+MISTAKES = (BrokenResult, TypeError, AttributeError, NameError, ImportError, NotImplementedError)
+"""What a trainer raises because of how it is written: the same task would fail in the same way."""
+
+_log = logging.getLogger(__name__)
+_no_longer_wanted: ContextVar[threading.Event | None] = ContextVar("no_longer_wanted", default=None)
+
+
+def task_cancelled() -> bool:
+    """Inside a trainer: whether the running task is no longer wanted, so that it may as well raise or return."""
+    unwanted = _no_longer_wanted.get()
+    return unwanted is not None and unwanted.is_set()
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One task and its outcome. `payload` is there when done, `failure` when failed.
+
+    `broken` says that the failure is a mistake in the trainer, which would come again.
+    """
+
+    task: Task
+    expires_at: float
+    state: State = "running"
+    payload: Payload | None = None
+    failure: str = ""
+    broken: bool = False
+    unwanted: threading.Event = field(default_factory=threading.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    event: Event
+    update: Update | None = None
+    failure: str = ""
+    broken: bool = False
+
+
+class TaskTable:
+    """All methods belong to the event loop's thread.
+
+    Attributes:
+        trained: how often the trainer was really called for each of the last task ids.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        executor: Executor,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        retention_seconds: float = RETENTION_SECONDS,
+    ) -> None:
+        self.trained: Counter[str] = Counter()
+        self._trainer = trainer
+        self._executor = executor
+        self._clock = clock
+        self._retention = retention_seconds
+        self._entries: dict[str, Entry] = {}
+        self._feedback = Feedback(clock)
+        self._turn = asyncio.Lock()
+        self._works: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, task_id: str) -> Entry | None:
+        """The task as it stands, None when unknown or forgotten."""
+        self.expire()
+        return self._entries.get(task_id)
+
+    def submit(self, task: Task, parameters: Parameters) -> Entry:
+        """Take the work on, or find what a task of this id has come to."""
+        entry = self.find(task.id)
+        if entry is None or entry.state == "cancelled":
+            entry = Entry(task, self._clock() + task.deadline_seconds + self._retention)
+            self._entries[task.id] = entry
+            work = asyncio.get_running_loop().create_task(self._work(entry, parameters))
+            self._works.add(work)
+            work.add_done_callback(self._works.discard)
+        return entry
+
+    async def wait(self, task_id: str, seconds: float) -> Entry | None:
+        """As `find`, but of a running task only after it settled or `seconds` have passed."""
+        entry = self.find(task_id)
+        if entry is not None:
+            await self.settle(entry, seconds)
+        return entry
+
+    async def settle(self, entry: Entry, seconds: float) -> None:
+        """Return once the task has settled, or `seconds` have passed."""
+        if entry.state == "running" and seconds > 0 and not self._closed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await entry.settled.wait()
+
+    def delete(self, task_id: str) -> None:
+        """Stop and forget; of an unknown task nothing."""
+        entry = self._entries.get(task_id)
+        if entry is not None:
+            self._apply(entry, _Outcome("deleted"))
+
+    def expire(self) -> None:
+        """Delete what is an hour past its deadline."""
+        self._feedback.expire()
+        now = self._clock()
+        for entry in [entry for entry in self._entries.values() if entry.expires_at <= now]:
+            self._apply(entry, _Outcome("deleted"))
+
+    async def initial_model(self) -> Packed:
+        """The trainer's initial parameters, asked for in turn.
+
+        Raises:
+            BrokenResult: the trainer raised, or gave what cannot be sent.
+        """
+        async with self._turn:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._pack_initial)
+
+    def close(self) -> None:
+        """Want nothing more: tell the trainer, and let all who wait go with what there is."""
+        self._closed = True
+        for entry in self._entries.values():
+            entry.unwanted.set()
+            entry.settled.set()
+
+    async def _work(self, entry: Entry, parameters: Parameters) -> None:
+        async with self._turn:
+            if self._closed:
+                return
+            loop = asyncio.get_running_loop()
+            lost = self._feedback.of(entry.task, parameters)
+            outcome = await loop.run_in_executor(self._executor, self._train, entry, parameters, lost)
+            self._apply(entry, outcome)
+
+    def _apply(self, entry: Entry, outcome: _Outcome) -> None:
+        state = TRANSITIONS[entry.state, outcome.event]
+        if state is None:
+            if self._entries.get(entry.task.id) is entry:
+                del self._entries[entry.task.id]
+            return
+        entry.state = state
+        entry.failure, entry.broken = outcome.failure, outcome.broken
+        if outcome.update is not None:
+            entry.payload = outcome.update.payload
+            if outcome.update.lost is not None:
+                self._feedback.keep(entry.task.training_id, outcome.update.lost, entry.expires_at)
+        if state == "cancelled":
+            entry.unwanted.set()
+        entry.settled.set()
+
+    def _pack_initial(self) -> Packed:
+        try:
+            return pack(self._trainer.initial_parameters())
+        except BaseException as error:
+            _log.warning("initial_parameters failed", exc_info=error)
+            raise BrokenResult(one_line(error)) from error
+
+    def _train(self, entry: Entry, parameters: Parameters, lost: Parameters) -> _Outcome:
+        """Runs in a worker thread; `lost` as for `fitted`.
+
+        Never raises: a trainer's SystemExit would end the event loop.
+        """
+        if entry.unwanted.is_set():
+            return _Outcome("returned")
+        self._count(entry.task.id)
+        token = _no_longer_wanted.set(entry.unwanted)
+        started = self._clock()
+        try:
+            if entry.task.kind == "fit":
+                result = self._trainer.fit(parameters, entry.task)
+                update = fitted(result, parameters, self._clock() - started, known(entry.task.update_encoding), lost)
+            elif not isinstance(self._trainer, Evaluator):
+                update = Update(nothing_held_out())
+            else:
+                measured = self._trainer.evaluate(parameters, entry.task)
+                update = Update(evaluate_payload(measured, self._clock() - started))
+        except BaseException as error:  # noqa: BLE001  (it is third-party code; see above)
+            _log.warning("task %s failed", entry.task.id, exc_info=error, extra={"task_id": entry.task.id})
+            failure = " ".join(str(error).split())[:_MAX_REASON] if isinstance(error, BrokenResult) else one_line(error)
+            return _Outcome("raised", failure=failure, broken=isinstance(error, MISTAKES))
+        else:
+            return _Outcome("returned", update)
+        finally:
+            _no_longer_wanted.reset(token)
+
+    def _count(self, task_id: str) -> None:
+        self.trained[task_id] += 1
+        if len(self.trained) > COUNTED_IDS:
+            del self.trained[next(iter(self.trained))]
+
+
+def one_line(error: BaseException) -> str:
+    """Type and message, short enough for an answer."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]

@@ -1,0 +1,117 @@
+"""What the author of a trainer writes and returns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from tcsfeel.wire.codec import Parameters
+from tcsfeel.wire.tasks import Task
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """The outcome of local training.
+
+    Attributes:
+        parameters: names and shapes as received. A dtype that differs is cast back where that keeps the kind
+            (float64 to float32), so a framework that computes wider needs no care.
+        num_examples: how many examples the update stands for, at least 1; its weight in the average.
+        loss: mean loss over the local data; finite.
+        accuracy: fraction 0..1 on local data.
+    """
+
+    parameters: Parameters
+    num_examples: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateResult:
+    """What the given parameters achieve on local held-out data; units as in `FitResult`.
+
+    With 0 examples it says that there is no such data, and the two measures do not matter.
+    """
+
+    num_examples: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the control plane is told at registration; its measurements override the claims with time.
+
+    Attributes:
+        data_size: training samples, at least 1.
+        data_distribution: label counts or shares, by position or by label; None keeps them private.
+        compute_capacity: GFLOPS.
+        bandwidth: Mbps to the server.
+        latency: ms to the server.
+        reliability: probability that a task comes back, 0..1.
+        server_cost: seconds per megabyte over the server link, where known better than ``8 / bandwidth``.
+        tags: free labels to filter clients by.
+        label_privacy: epsilon of the Laplace noise that label counts get before they leave the device, above 0 (see
+            `labels`); None sends them as they are.
+    """
+
+    data_size: int
+    data_distribution: Sequence[float] | Mapping[str, float] | npt.NDArray[np.number[Any]] | None = None
+    compute_capacity: float = 10.0
+    bandwidth: float = 100.0
+    latency: float = 10.0
+    reliability: float = 0.9
+    server_cost: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    label_privacy: float | None = None
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Trains on data that stays here, and may be an `Evaluator` too.
+
+    One agent calls its trainer from one thread at a time, never concurrently.
+
+    Parameters come in as read-only arrays: compute new ones or copy before changing them in place. An exception ends
+    the task as failed; its type and message reach the control plane, its traceback only the local log.
+    """
+
+    def initial_parameters(self) -> Parameters:
+        """Where a training starts when nobody uploaded a model."""
+        ...
+
+    def fit(self, parameters: Parameters, task: Task) -> FitResult:
+        """Train from the global `parameters` and give the local ones back. May ask `task_cancelled` between steps."""
+        ...
+
+    def profile(self) -> Profile:
+        """Called before each registration."""
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """What a trainer is as well where its data is partly held out. Without it an agent has nothing to measure with."""
+
+    def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
+        """Measure the global `parameters` on held-out local data."""
+        ...
+
+
+def hyperparameter(task: Task, name: str, default: Number) -> Number:
+    """The hyperparameter `name` as the type of `default`, or `default` where the task has none.
+
+    Raises:
+        TypeError: it is not a number, or has a fraction where an integer is due.
+    """
+    value = task.hyperparameters.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool | str) or type(default)(value) != value:
+        raise TypeError(f"hyperparameter {name!r} must be {type(default).__name__}, got {value!r}")
+    return type(default)(value)

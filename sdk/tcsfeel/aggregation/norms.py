@@ -1,0 +1,83 @@
+"""How far updates went, and which of them went beyond all the others: a finite one can still wreck a mean.
+
+An update's norm is the Euclidean length of its difference to the model, over all floating-point tensors, statistics
+included. It follows from the update and the model, so every owner of a round finds the same, and is stored with the
+participation. Two bounds are kept:
+
+- `LONGEST`, as the update comes in. The server optimisers keep squares of differences in float32, which ends at 3.4e38:
+  squares of 1e15 can be added up a hundred million times.
+- `OUTLIER_FACTOR` times the median of the round's norms, before it is aggregated. An update is not an outlier while it
+  is no longer than the model itself, whatever the others are: where most have hardly learnt anything, one that has is
+  not at fault. The robust rules are given all updates: they are made to stand outliers, and count on their number.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tcsfeel.aggregation.config import AggregationConfig
+from tcsfeel.aggregation.mean import WEIGHTS
+from tcsfeel.aggregation.updates import Parameters, is_floating
+from tcsfeel.errors import UpdateRejected
+
+LONGEST = 1e15
+OUTLIER_FACTOR = 1000.0
+ENOUGH = 3  # updates, of which one can stand out
+
+_PIECE = 1 << 18  # values at a time
+
+
+def length(tensors: Parameters, origin: Parameters | None = None, *, release: Callable[[], None]) -> float:
+    """The Euclidean norm over all floating-point tensors, of their difference to `origin` where there is one.
+
+    Infinite or NaN where a value or a square is. `release` is called now and then; a caller that maps files gives their
+    memory back.
+    """
+    square = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for name, tensor in tensors.items():
+            if not is_floating(tensor.dtype):
+                continue
+            flat = tensor.reshape(-1)
+            for start in range(0, len(flat), _PIECE):
+                piece = flat[start : start + _PIECE].astype(np.float64)
+                if origin is not None:
+                    piece -= origin[name].reshape(-1)[start : start + _PIECE]
+                square += float(np.add.reduce(np.square(piece, out=piece)))
+                release()
+    return math.sqrt(square)
+
+
+def check_norm(update: Parameters, model: Parameters, *, release: Callable[[], None]) -> float:
+    """The norm of an update with the tensors of `model`. Raises `UpdateRejected` where it is beyond `LONGEST`."""
+    norm = length(update, model, release=release)
+    if not norm <= LONGEST:
+        raise UpdateRejected(f"its update is too far from the model: by {norm:.3g}, at most {LONGEST:.3g} is allowed")
+    return norm
+
+
+def longest(norms: Mapping[str, float]) -> str:
+    """Which of a round's updates went farthest, in words."""
+    client_id = max(sorted(norms), key=lambda name: norms[name])
+    return f"the longest update is that of client {client_id!r}, with a norm of {norms[client_id]:.3g}"
+
+
+def outliers(norms: Mapping[str, float], model_norm: float, config: AggregationConfig) -> dict[str, str]:
+    """The updates that are too long to be averaged with the others, each with the reason.
+
+    Args:
+        norms: of a round's updates, by client.
+        model_norm: of the model that they started from.
+        config: may say `server_outlier_factor`.
+    """
+    if len(norms) < ENOUGH or config.aggregation not in WEIGHTS:
+        return {}  # the robust rules are there to stand them
+    median = sorted(norms.values())[len(norms) // 2]  # of an even number the upper one: a half is no majority
+    factor = config.hyperparameter("server_outlier_factor", OUTLIER_FACTOR)
+    limit = max(factor * median, model_norm)
+    return {
+        client_id: f"its update is far larger than the others: norm {norm:.3g}, the round's median is {median:.3g}"
+        for client_id, norm in norms.items()
+        if norm > limit > 0
+    }

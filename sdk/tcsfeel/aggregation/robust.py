@@ -1,0 +1,126 @@
+"""Rules that a minority of hostile or broken updates cannot carry away.
+
+Every update counts once: a rule that believed the number of examples that an update claims could be bought with it.
+Distances are Euclidean, over all tensors, integers and booleans as numbers.
+
+- median, trimmed mean: Yin et al., "Byzantine-robust distributed learning", 2018
+- krum, multi-krum: Blanchard et al., "Machine learning with adversaries", 2017
+- geometric median: Pillutla, Kakade, Harchaoui, "Robust aggregation for federated learning", 2022
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tcsfeel.aggregation.blocks import Block, Combine, Updates, squared_length
+from tcsfeel.aggregation.config import Aggregation
+from tcsfeel.aggregation.mean import weighted_mean
+
+BYZANTINE_SHARE = 0.25  # of the updates, that the rules stand where a training does not say how many
+TRIM_FRACTION = 0.25  # at each end
+MOST_STEPS = 50  # of Weiszfeld's algorithm; each reads all updates once
+TOLERANCE = 1e-9  # of the sum of distances, relative: a step that gains less is the last
+NEAR = 1e-6  # distances below it count as it
+
+
+def usual_byzantine(count: int) -> int:
+    """How many hostile ones of `count` updates krum is to stand where the training does not say.
+
+    A quarter, rounded up, as far as krum can with so many updates; and at least one, so that too few of them are an
+    error instead of a rule that protects from nobody.
+    """
+    return max(1, min(math.ceil(BYZANTINE_SHARE * count), (count - 3) // 2))
+
+
+def shortage(rule: Aggregation, count: int, byzantine: int) -> str | None:
+    """Why `count` updates are too few for a rule that is to stand `byzantine` hostile ones; None: they are enough."""
+    if rule in {"krum", "multi_krum"} and count < (least := 2 * byzantine + 3):
+        return f"{rule} against f = {byzantine} hostile updates needs at least 2f + 3 = {least}, there are {count}"
+    return "there are no updates" if count == 0 else None
+
+
+def trimmed(count: int, fraction: float) -> int:
+    """How many of `count` values fall away at each end: rounded up, to protect few clients too, but never all."""
+    return min(math.ceil(fraction * count - 1e-9), (count - 1) // 2)
+
+
+def median(updates: Updates) -> Combine:
+    """The middle value at each place, or half-way between the two middle ones."""
+    return lambda name, rows: _median(updates.all(name, rows))
+
+
+def trimmed_mean(updates: Updates, fraction: float) -> Combine:
+    """The mean at each place without the `trimmed` smallest and largest values."""
+    cut = trimmed(len(updates), fraction)
+
+    def combine(name: str, rows: slice) -> Block:
+        stack = updates.all(name, rows)
+        stack.sort(axis=0)
+        kept = stack[cut : len(updates) - cut]
+        mean: Block = np.add.reduce(kept, axis=0) / len(kept)
+        return mean
+
+    return combine
+
+
+def krum(updates: Updates, byzantine: int, keep: int) -> Combine:
+    """The mean of the `keep` updates with the best scores; of equal ones the first.
+
+    An update's score is the sum of its squared distances to the nearest `n - byzantine - 2` others, small is good.
+    """
+    distances = squared_distances(updates)
+    nearest = len(updates) - byzantine - 2
+    scores = [sum(sorted(np.delete(row, index))[:nearest]) for index, row in enumerate(distances)]
+    chosen = set(sorted(range(len(scores)), key=lambda index: (scores[index], index))[:keep])
+    return weighted_mean(updates, [float(index in chosen) for index in range(len(updates))])
+
+
+def geometric_median(updates: Updates) -> Combine:
+    """The point whose distances to all updates have the smallest sum, by Weiszfeld's algorithm.
+
+    It starts from the updates weighted by their nearness to the median at each place, not from their mean: a single
+    update of huge values would take very many steps to get rid of.
+    """
+    weights = _nearness(_distances(updates, median(updates)))
+    least = math.inf
+    for _ in range(MOST_STEPS):
+        distances = _distances(updates, weighted_mean(updates, weights))
+        objective = sum(max(distance, NEAR) for distance in distances)
+        if not objective < least * (1 - TOLERANCE):
+            break
+        least, weights = objective, _nearness(distances)
+    return weighted_mean(updates, weights)
+
+
+def squared_distances(updates: Updates) -> Block:
+    """Between each two updates: [updates, updates]."""
+    count = len(updates)
+    found = np.zeros((count, count))
+    for name, rows in updates.blocks():
+        stack = updates.all(name, rows)
+        for one in range(count):
+            for other in range(one + 1, count):
+                found[one, other] += squared_length(stack[other] - stack[one])
+    return found + found.T
+
+
+def _median(stack: Block) -> Block:
+    count = len(stack)
+    stack.sort(axis=0)
+    lower, upper = stack[(count - 1) // 2], stack[count // 2]
+    middle: Block = lower / 2 + upper / 2 if count % 2 == 0 else upper
+    return middle
+
+
+def _distances(updates: Updates, centre: Combine) -> list[float]:
+    squared = [0.0] * len(updates)
+    for name, rows in updates.blocks():
+        middle = centre(name, rows)
+        for index in range(len(updates)):
+            squared[index] += squared_length(updates.one(index, name, rows) - middle)
+    return [math.sqrt(value) for value in squared]
+
+
+def _nearness(distances: Sequence[float]) -> list[float]:
+    return [1 / max(distance, NEAR) for distance in distances]

@@ -1,0 +1,126 @@
+"""From the updates of a round to the next global model."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcsfeel.aggregation.blocks import Block, Combine, Updates
+from tcsfeel.aggregation.config import Aggregation, AggregationConfig
+from tcsfeel.aggregation.mean import WEIGHTS, weighted_mean
+from tcsfeel.aggregation.robust import (
+    TRIM_FRACTION,
+    geometric_median,
+    krum,
+    median,
+    shortage,
+    trimmed_mean,
+    usual_byzantine,
+)
+from tcsfeel.aggregation.server import Optimiser, optimiser
+from tcsfeel.aggregation.updates import Parameters, UpdateFacts, is_floating
+from tcsfeel.aggregation.weights import bounded
+from tcsfeel.errors import ModelNotFinite, UnusableRound
+
+
+@dataclass(frozen=True, slots=True)
+class NextModel:
+    """A new model, computed as it is read.
+
+    Attributes:
+        blocks: its values, flattened, in the order of the model that the updates started from and in its dtypes; once.
+            Raises `ModelNotFinite` where a value is not.
+        optimiser: what the next round has to be given is its `state`, once all blocks were read.
+    """
+
+    blocks: Iterator[npt.NDArray[Any]]
+    optimiser: Optimiser
+
+
+def next_model(
+    config: AggregationConfig,
+    updates: Updates,
+    facts: Sequence[UpdateFacts],
+    *,
+    before: Parameters | None = None,
+    state: Parameters | None = None,
+) -> NextModel:
+    """Combine `updates`.
+
+    Args:
+        config: names the rule, whose parameters are the ``server_*`` hyperparameters.
+        updates: in an order that is the same each time.
+        facts: of each update.
+        before: the model before the round's base model, None in the first round.
+        state: what the round before gave as state, None in the first round.
+
+    Raises:
+        UnusableRound: there are too few updates for the rule, or none has a weight.
+    """
+    step = optimiser(config, updates.model, updates.learnt, before, state)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        combine = combination(config, updates, facts)
+    return NextModel(_blocks(updates, combine, step), step)
+
+
+def _blocks(updates: Updates, combine: Combine, step: Optimiser) -> Iterator[npt.NDArray[Any]]:
+    for name, rows in updates.blocks():
+        with np.errstate(over="ignore", invalid="ignore"):  # not around the yield: it would hold for the caller too
+            value = step.step(name, rows, combine(name, rows))
+            new = _as_dtype(name, value, updates.model[name].dtype)
+        yield new
+
+
+def combination(config: AggregationConfig, updates: Updates, facts: Sequence[UpdateFacts]) -> Combine:
+    """The training's rule over these updates. Raises `UnusableRound` where they are too few or have no weight."""
+    rule = config.aggregation
+    if rule in WEIGHTS:
+        return weighted_mean(updates, bounded([WEIGHTS[rule](fact) for fact in facts], config))
+    if problem := shortage(rule, len(updates), byzantine_clients(config, len(updates))):
+        raise UnusableRound(problem)
+    return ROBUST[rule](updates, config)
+
+
+def byzantine_clients(config: AggregationConfig, count: int) -> int:
+    """How many hostile ones of `count` updates a training's rule is to stand."""
+    return int(config.hyperparameter("server_byzantine_clients", usual_byzantine(count)))
+
+
+def _trimmed_mean(updates: Updates, config: AggregationConfig) -> Combine:
+    return trimmed_mean(updates, config.hyperparameter("server_trim_fraction", TRIM_FRACTION))
+
+
+def _krum(updates: Updates, config: AggregationConfig) -> Combine:
+    return krum(updates, byzantine_clients(config, len(updates)), keep=1)
+
+
+def _multi_krum(updates: Updates, config: AggregationConfig) -> Combine:
+    byzantine = byzantine_clients(config, len(updates))
+    return krum(updates, byzantine, keep=len(updates) - byzantine - 2)
+
+
+# Every rule is here or in `WEIGHTS`.
+ROBUST: Mapping[Aggregation, Callable[[Updates, AggregationConfig], Combine]] = {
+    "median": lambda updates, _config: median(updates),
+    "trimmed_mean": _trimmed_mean,
+    "krum": _krum,
+    "multi_krum": _multi_krum,
+    "geometric_median": lambda updates, _config: geometric_median(updates),
+}
+
+
+def _as_dtype(name: str, value: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """`value` in the model's dtype: integers are the nearest that the dtype holds, a bool is a majority's."""
+    cast = value.astype(dtype, copy=False) if is_floating(dtype) else value
+    if not np.isfinite(cast).all():
+        raise ModelNotFinite(f"tensor {name!r} of the new model is not finite")
+    if dtype.kind == "b":
+        return value > 1 / 2
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        # float64 has no 2^63 - 1: as a bound it would be 2^63, which overflows
+        top = float(limits.max) if int(float(limits.max)) <= limits.max else np.nextafter(float(limits.max), 0.0)
+        return np.clip(np.rint(value), float(limits.min), top).astype(dtype)
+    return cast

@@ -1,0 +1,161 @@
+"""Server optimisers: the step from the round's base model towards the updates' mean, and what they remember.
+
+With the round's difference d = mean - w and the rate eta:
+
+- fedavgm (Hsu, Qi, Brown, "Measuring the effects of non-identical data distribution for federated visual
+  classification", 2019): w + eta * d + beta * (w - w_before). Its memory is the model before.
+- fedadam, fedyogi, fedadagrad (Reddi et al., "Adaptive federated optimization", 2021): w + eta * m / (sqrt(v) + tau),
+  m = beta_1 * m + (1 - beta_1) * d. Their memory is m, at first 0, and v, at first tau^2, for each value.
+
+All of them move the tensors that are learnt (`statistics`), the adaptive ones in steps of about the same length
+whatever the scale of d. Running statistics, integers and booleans, which measure or count something, take the mean.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tcsfeel.aggregation.blocks import Block, Double, values
+from tcsfeel.aggregation.config import Aggregation, AggregationConfig
+from tcsfeel.aggregation.updates import Parameters
+from tcsfeel.errors import ModelNotFinite
+
+RATE = 1.0
+ADAPTIVE_RATE = 0.1
+MOMENTUM = 0.9
+SECOND_MOMENTUM = 0.99
+ADAPTIVITY = 1e-3  # tau
+
+FIRST, SECOND = "first/", "second/"  # before a tensor's name, the names of its moments in a state
+
+
+class Optimiser(Protocol):
+    """Goes from block to block."""
+
+    def step(self, name: str, rows: slice, mean: Block) -> Block:
+        """The new values at some places of a tensor."""
+
+    def state(self) -> Parameters | None:
+        """What the next round has to be given, None if nothing."""
+
+
+class TakeMean:
+    """No optimiser."""
+
+    def step(self, _name: str, _rows: slice, mean: Block) -> Block:
+        return mean
+
+    def state(self) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Momentum:
+    """`before` is the model before `model`, None in the first round; `learnt` names the tensors that it moves."""
+
+    model: Parameters
+    learnt: Collection[str]
+    before: Parameters | None
+    rate: float
+    momentum: float
+
+    def step(self, name: str, rows: slice, mean: Block) -> Block:
+        if name not in self.learnt:
+            return mean
+        now = values(self.model, name, rows)
+        past = now if self.before is None else values(self.before, name, rows)
+        return now + (self.rate * (mean - now) + self.momentum * (now - past))
+
+    def state(self) -> None:
+        return None
+
+
+Second = Callable[[Double, Double, float], Double]
+
+
+def _adam(second: Double, squared: Double, beta: float) -> Double:
+    return beta * second + (1 - beta) * squared
+
+
+def _yogi(second: Double, squared: Double, beta: float) -> Double:
+    return second - (1 - beta) * squared * np.sign(second - squared)
+
+
+def _adagrad(second: Double, squared: Double, _beta: float) -> Double:
+    return second + squared
+
+
+# How the second moment takes in the squared difference, and the first momentum unless given.
+ADAPTIVE: Mapping[Aggregation, tuple[Second, float]] = {
+    "fedadam": (_adam, MOMENTUM),
+    "fedyogi": (_yogi, MOMENTUM),
+    "fedadagrad": (_adagrad, 0.0),
+}
+
+
+class Adaptive:
+    """Moments are kept in float32, or in float64 for tensors of that type.
+
+    Raises:
+        ModelNotFinite: a moment is no longer finite (from `step`).
+    """
+
+    def __init__(
+        self, config: AggregationConfig, model: Parameters, learnt: Collection[str], state: Parameters | None
+    ) -> None:
+        self._take_in, momentum = ADAPTIVE[config.aggregation]
+        self._rate = config.hyperparameter("server_learning_rate", ADAPTIVE_RATE)
+        self._momentum = config.hyperparameter("server_momentum", momentum)
+        self._second_momentum = config.hyperparameter("server_second_momentum", SECOND_MOMENTUM)
+        self._tau = config.hyperparameter("server_adaptivity", ADAPTIVITY)
+        self._model = model
+        self._past = state
+        self._next: dict[str, npt.NDArray[Any]] = {
+            moment + name: np.empty(tensor.shape, np.promote_types(tensor.dtype, np.float32))
+            for name, tensor in model.items()
+            if name in learnt
+            for moment in (FIRST, SECOND)
+        }
+
+    def step(self, name: str, rows: slice, mean: Block) -> Block:
+        if FIRST + name not in self._next:
+            return mean
+        now = values(self._model, name, rows)
+        difference = mean - now
+        first = self._momentum * self._moment(FIRST + name, rows, 0.0) + (1 - self._momentum) * difference
+        second = self._take_in(
+            self._moment(SECOND + name, rows, self._tau**2), np.square(difference), self._second_momentum
+        )
+        for moment, value in ((FIRST, first), (SECOND, second)):
+            kept = self._next[moment + name].reshape(-1)[rows]
+            kept[:] = value
+            if not np.isfinite(kept).all():
+                raise ModelNotFinite(f"the server optimiser's moments of tensor {name!r} are not finite")
+        return now + self._rate * first / (np.sqrt(second) + self._tau)
+
+    def state(self) -> Parameters:
+        return self._next
+
+    def _moment(self, key: str, rows: slice, at_first: float) -> Double:
+        if self._past is None:
+            return np.full(rows.stop - rows.start, at_first)
+        return values(self._past, key, rows)
+
+
+def optimiser(
+    config: AggregationConfig,
+    model: Parameters,
+    learnt: Collection[str],
+    before: Parameters | None,
+    state: Parameters | None,
+) -> Optimiser:
+    """What the training's aggregation asks for; it moves the tensors that are `learnt`."""
+    if config.aggregation in ADAPTIVE:
+        return Adaptive(config, model, learnt, state)
+    if config.aggregation == "fedavgm":
+        rate = config.hyperparameter("server_learning_rate", RATE)
+        return Momentum(model, learnt, before, rate, config.hyperparameter("server_momentum", MOMENTUM))
+    return TakeMean()

@@ -1,0 +1,40 @@
+"""Which tensors training has learnt, and which only count or measure something.
+
+A server optimiser goes beyond the mean of the updates. What it does to a running variance, which must not be negative,
+or to a counter has no meaning: the variance becomes negative, and the next forward pass gives NaN. So statistics and
+integers are averaged. They are told by their names: those that the frameworks give to the statistics of normalisation
+layers, and the patterns that a training adds. Values tell nothing: a layer's scale, which is learnt, begins at one and
+may be positive in every update, just as a variance is.
+"""
+
+import re
+from collections.abc import Collection
+from fnmatch import fnmatchcase
+
+from tcsfeel.aggregation.updates import Parameters, is_floating
+
+# Components of tensors' names, between dots and slashes: PyTorch and MXNet, Keras, Haiku, Flax.
+WELL_KNOWN = frozenset(
+    {
+        "running_mean", "running_var", "num_batches_tracked", "moving_mean", "moving_variance", "moving_var",
+        "mean_ema", "var_ema", "batch_stats",
+    }
+)  # fmt: skip
+
+
+def learnt(model: Parameters, patterns: Collection[str]) -> frozenset[str]:
+    """The names of the tensors that a server optimiser may move and a clipping norm counts.
+
+    Args:
+        model: all tensors.
+        patterns: globs over a whole name (``*`` and ``?``, capitals differ from small letters) for more statistics.
+    """
+    return frozenset(
+        name for name, tensor in model.items() if is_floating(tensor.dtype) and not _is_statistic(name, patterns)
+    )
+
+
+def _is_statistic(name: str, patterns: Collection[str]) -> bool:
+    if not WELL_KNOWN.isdisjoint(re.split(r"[./:]", name)):
+        return True
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,0 +1,94 @@
+"""What comes with an update, and what makes one fit to be aggregated."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from tcsfeel.errors import Invalid, UpdateRejected
+
+Parameters = Mapping[str, npt.NDArray[Any]]
+
+PLAUSIBLE_FACTOR = 1.5  # more examples than this many times the registered data size are not believed
+
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_CHECKED_BYTES = 1 << 20  # of a tensor, at a time
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFacts:
+    """What an agent reports with its update: examples (at least 1), mean loss, accuracy (0..1)."""
+
+    num_examples: int
+    loss: float
+    accuracy: float
+
+
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether values are floating-point numbers; numpy itself does not count bfloat16 among them."""
+    return dtype.kind == "f" or dtype == _BFLOAT16
+
+
+def check_model(parameters: Parameters) -> None:
+    """Raise `Invalid` unless `parameters` can be a training's first model: some tensor, and every value finite."""
+    if not parameters:
+        raise Invalid("", "the file holds no tensor")
+    for name, tensor in parameters.items():
+        if not _is_finite(tensor):
+            pointer = name.replace("~", "~0").replace("/", "~1")
+            raise Invalid(f"/{pointer}", f"tensor {name!r} holds values that are not finite")
+
+
+def check_examples(num_examples: int, data_size: int) -> None:
+    """Raise `UpdateRejected` where a client of `data_size` samples claims more examples than it can have."""
+    if num_examples > PLAUSIBLE_FACTOR * data_size:
+        raise UpdateRejected(
+            f"num_examples is not plausible: {num_examples} is more than {PLAUSIBLE_FACTOR} x data_size {data_size}"
+        )
+
+
+def check_update(
+    update: Parameters,
+    model: Parameters,
+    facts: UpdateFacts,
+    data_size: int,
+    *,
+    release: Callable[[], None] = lambda: None,
+) -> None:
+    """Raise `UpdateRejected` unless `update` may be averaged into `model`.
+
+    Names, shapes and dtypes must be the model's, every value finite, and the number of examples plausible for a client
+    that registered `data_size` samples. `release` is called between blocks; who maps a file gives its memory back.
+    """
+    check_examples(facts.num_examples, data_size)
+    if update.keys() != model.keys():
+        missing, extra = sorted(model.keys() - update.keys()), sorted(update.keys() - model.keys())
+        raise UpdateRejected(f"its tensors are not the model's: missing {missing[:3]}, unknown {extra[:3]}")
+    for name, tensor in model.items():
+        got = update[name]
+        if got.shape != tensor.shape or got.dtype != tensor.dtype:
+            raise UpdateRejected(
+                f"tensor {name!r} is {got.dtype}{list(got.shape)}, the model's is {tensor.dtype}{list(tensor.shape)}"
+            )
+    for name, tensor in update.items():
+        if not _is_finite(tensor, release):
+            raise UpdateRejected(f"tensor {name!r} holds values that are not finite")
+
+
+def _is_finite(tensor: npt.NDArray[Any], release: Callable[[], None] = lambda: None) -> bool:
+    if not is_floating(tensor.dtype):
+        return True
+    flat, size = tensor.reshape(-1), _CHECKED_BYTES // tensor.itemsize
+    for start in range(0, len(flat), size):
+        if not np.isfinite(flat[start : start + size]).all():
+            return False
+        release()
+    return True
+
+
+def update_quality(loss: float) -> float:
+    """Quality in 0..1 of an update with this mean training loss: exp(-loss), a negative loss counts as 0."""
+    return float(np.exp(-max(loss, 0.0)))

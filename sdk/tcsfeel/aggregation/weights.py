@@ -1,0 +1,75 @@
+"""How much one client may weigh in a mean, whatever it says of itself.
+
+How many examples an update or a measurement stands for is the client's word, and nobody can check it. Two bounds hold
+what a false word can do, each beyond what honest fleets know:
+
+- No client weighs more than `LARGEST_MULTIPLE` times the median. Of an even number of clients the median is the lower
+  of the two in the middle, since what pays is to claim too much.
+- Of at least `MANY` clients none has more than three even shares: half of the weight among few, so that nobody outvotes
+  all others together, and `LARGEST_SHARE` of it among ten or more.
+
+Weights that keep both bounds stay as they are, to the bit.
+"""
+
+import math
+from collections.abc import Sequence
+
+from tcsfeel.aggregation.config import AggregationConfig
+
+LARGEST_MULTIPLE = 10.0
+MANY = 4  # of fewer, nobody can tell what is usual
+EVEN_SHARES = 3.0
+MAJORITY, LARGEST_SHARE = 0.5, 0.3
+
+
+def bounded(weights: Sequence[float], config: AggregationConfig) -> list[float]:
+    """The weights, each at least 0 and finite, with those that are too large made smaller.
+
+    Args:
+        weights: one for each client.
+        config: may say `server_largest_multiple` and `server_largest_share`; with a share of 1 and a multiple of 1e12
+            nothing is bounded.
+    """
+    counting = sorted(weight for weight in weights if weight > 0)
+    if not counting:
+        return list(weights)
+    multiple = config.hyperparameter("server_largest_multiple", LARGEST_MULTIPLE)
+    most = multiple * counting[(len(counting) - 1) // 2]
+    share = config.hyperparameter("server_largest_share", usual_share(len(counting)))
+    most = min(most, _most(sorted((min(weight, most) for weight in counting), reverse=True), share))
+    return [min(weight, most) for weight in weights]
+
+
+def usual_share(count: int) -> float:
+    """The largest share of the weight that one of `count` clients may have where the training does not say."""
+    return 1.0 if count < MANY else min(MAJORITY, max(LARGEST_SHARE, EVEN_SHARES / count))
+
+
+def _most(descending: Sequence[float], share: float) -> float:
+    """The largest weight at which nobody has more than `share` of what the weights, cut off there, add up to.
+
+    With the k largest cut off at t, and r the sum of the others, t = share * (k * t + r). Where even equal weights are
+    too large a share, they are equal.
+    """
+    for count, weight in enumerate(descending):
+        rest = math.fsum(descending[count:])
+        room = 1.0 - share * count
+        if room <= 0.0:
+            return descending[count - 1]
+        if weight <= (most := share * rest / room):
+            return most if count else weight
+    return descending[-1]
+
+
+def mean_of(values: Sequence[float], weights: Sequence[float]) -> float:
+    """The weighted mean, between the smallest and the largest value also where their sum is beyond all numbers.
+
+    Args:
+        values: finite, at least one.
+        weights: of each, at least 0, with a sum that is above 0 and finite.
+    """
+    total, scale = math.fsum(weights), max(map(abs, values))
+    if scale == 0.0:
+        return 0.0
+    mean = scale * math.fsum(weight / total * (value / scale) for value, weight in zip(values, weights, strict=True))
+    return min(max(mean, min(values)), max(values))

@@ -1,0 +1,89 @@
+"""Field types that several schemas share, and the two models that all others derive from."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+
+ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+# Controls, line breaks, and marks that turn the direction of writing.
+_UNPRINTED = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+PLAIN_PATTERN = rf"^[^{_UNPRINTED}]*$"
+URL_PATTERN = r"^https?://[\x21-\x7e]+$"
+KEY_PATTERN = r"^[\x21-\x7e]+$"
+TAG_PATTERN = rf"^[^{_UNPRINTED}:]+:[^{_UNPRINTED}]*$"
+PATTERN_RULES = {
+    ID_PATTERN: "should be 1 to 64 of the characters A-Z a-z 0-9 . _ -",
+    PLAIN_PATTERN: "should hold no control characters",
+    URL_PATTERN: "should be a URL with http:// or https://, in visible ASCII characters",
+    KEY_PATTERN: "should be visible ASCII characters",
+    TAG_PATTERN: "should be key:value, without control characters",
+}
+"""What each pattern asks for, in words."""
+
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class RequestModel(BaseModel):
+    """A body, or a part of one.
+
+    Attributes:
+        max_bytes: that a body may have.
+        max_items: lists, objects and elements that it may have together, counted by brackets and commas.
+    """
+
+    max_bytes: ClassVar[int] = 65_536
+    max_items: ClassVar[int] = 2_000
+
+    model_config = ConfigDict(**STRICT, extra="forbid", frozen=True)
+
+
+class ResponseModel(BaseModel):
+    """What is answered: made of a value that has the fields as attributes, among others that stay inside."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    @classmethod
+    def of(cls, value: object) -> Self:
+        """Make it of a value that has these fields as attributes."""
+        return cls.model_validate(value)
+
+
+def wrong_fields(rules: Iterable[tuple[tuple[str | int, ...], str]]) -> ValidationError:
+    """Errors by place, for a validator of a whole model: what it raised itself would be blamed on the whole body."""
+    return ValidationError.from_exception_data(
+        "request",
+        [
+            InitErrorDetails(type=PydanticCustomError("value_error", "{rule}", {"rule": rule}), loc=place, input=None)
+            for place, rule in rules
+        ],
+    )
+
+
+def _agent_url(url: str) -> str:
+    """An http(s) base URL with a host; credentials would end up in logs, a query has no meaning."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # its message may repeat a part of the URL
+        raise ValueError("should be a URL whose host and port can be read") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("should be http://host or https://host, with an optional port and path")
+    if port == 0 or parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("should have no credentials, query, fragment or port 0")
+    return url
+
+
+def _moment(value: Any) -> Any:
+    return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else value
+
+
+ClientId = Annotated[str, Field(pattern=ID_PATTERN, examples=["edge-7"])]
+PlainText = Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=256)]
+AgentUrl = Annotated[str, Field(pattern=URL_PATTERN, max_length=2048), AfterValidator(_agent_url)]
+Instant = Annotated[datetime, BeforeValidator(_moment)]
+"""RFC 3339 in UTC; made from unix seconds."""

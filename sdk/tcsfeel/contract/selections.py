@@ -1,0 +1,131 @@
+"""Planning a selection: the request, and the answer with its reasons."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from tcsfeel.contract.fields import PLAIN_PATTERN, ClientId, RequestModel, ResponseModel, wrong_fields
+from tcsfeel.transfers import BYTES_PER_MB, Topology
+
+Weight = Annotated[float, Field(ge=0, le=1000)]
+Budget = Annotated[float, Field(gt=0, le=1e12, description="Seconds of link time that a round may cost")]
+Seed = Annotated[int, Field(ge=0, lt=2**53)]
+_MOST_CLIENTS = 100_000
+_MOST_PARAMETERS = 100
+
+
+StrategyName = Annotated[
+    str, Field(pattern=PLAIN_PATTERN, min_length=1, max_length=256, examples=["tcs-feel", "random", "documented"])
+]
+
+
+class WeightsIn(RequestModel):
+    """How much each term of the objective counts."""
+
+    data_quality: Weight = 1.0
+    communication: Weight = 1.0
+    compute: Weight = 1.0
+    fairness: Weight = 0.5
+
+
+class SelectionRules(RequestModel):
+    """How clients are chosen."""
+
+    strategy: StrategyName = "tcs-feel"
+    min_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS)] = 10
+    max_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS)] = 30
+    budget_constraint: Budget | None = None
+    weights: WeightsIn = WeightsIn()
+    parameters: Annotated[
+        dict[str, float],
+        Field(max_length=_MOST_PARAMETERS, description="Of the strategy, by name, as `GET /v1/strategies` lists them"),
+    ] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SelectionRules":
+        if self.max_clients < self.min_clients:
+            rule = f"should be at least min_clients, which is {self.min_clients}; it is {self.max_clients}"
+            raise wrong_fields([(("max_clients",), rule)])
+        return self
+
+
+class PlanSelection(SelectionRules):
+    """One round to be planned. Nothing is stored."""
+
+    max_bytes = 2_000_000
+    max_items = _MOST_CLIENTS + 2_000
+
+    model_config = {
+        "json_schema_extra": {"examples": [{"strategy": "tcs-feel", "min_clients": 1, "max_clients": 2, "seed": 7}]}
+    }
+
+    round_number: Annotated[int, Field(ge=1, lt=2**31)] = 1
+    seed: Seed = 0
+    exclude: Annotated[list[ClientId], Field(max_length=_MOST_CLIENTS, fail_fast=True)] = []
+    model_bytes: Annotated[int, Field(ge=1, le=10**13)] = BYTES_PER_MB
+    topology: Annotated[Topology, Field(description="`relay`: updates may travel over links between clients")] = "star"
+    compare: Annotated[
+        list[StrategyName], Field(max_length=16, description="Strategies to plan the same round with")
+    ] = []
+
+
+class ChosenOut(ResponseModel):
+    """A selected client, with the terms of its score and what it adds to the cost (s of link time)."""
+
+    client_id: str
+    score: float
+    components: dict[str, float]
+    marginal_cost: float
+
+
+class SkippedOut(ResponseModel):
+    """A client that was not selected, and why."""
+
+    client_id: str
+    reason: str
+
+
+class PlanOut(ResponseModel):
+    """The links of a round: each selected client's parent, `null` for the server."""
+
+    topology: Topology
+    parents: dict[str, str | None]
+
+
+class ExplainedSelection(ResponseModel):
+    """Who takes part in a round, over which links, and why everybody else does not."""
+
+    strategy: str
+    selected: list[ChosenOut]
+    skipped: list[SkippedOut]
+    total_cost: Annotated[float, Field(description="Seconds of link time, one model down and one up over each link")]
+    label_divergence: Annotated[float | None, Field(description="KL divergence of the pooled labels, nats")]
+    fairness: Annotated[float, Field(description="Jain's index of how often each client has been selected")]
+    expected_seconds: Annotated[float, Field(description="Until the slowest selected client has sent its update")]
+    plan: PlanOut
+
+
+class RoundSelectionOut(ExplainedSelection):
+    """A round as it was planned."""
+
+
+class ComparedOut(ResponseModel):
+    """What another strategy would choose from the same clients; `in_common` counts those that both choose."""
+
+    strategy: str
+    client_ids: list[str]
+    in_common: int
+    total_cost: float
+    label_divergence: float | None
+    fairness: float
+    expected_seconds: float
+    duration_ms: float
+
+
+class SelectionOut(ExplainedSelection):
+    """A planned round."""
+
+    connectivity_version: int
+    seed: int
+    duration_ms: float
+    comparison: list[ComparedOut]

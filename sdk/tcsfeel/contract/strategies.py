@@ -1,0 +1,58 @@
+"""The strategies that a selection can name."""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from tcsfeel.contract.fields import ResponseModel
+
+
+class ParameterOut(ResponseModel):
+    """A number that tunes a strategy."""
+
+    name: str
+    default: float
+    minimum: float
+    maximum: float
+    meaning: str
+
+
+class StrategyOut(ResponseModel):
+    """A way to choose the clients of a round."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "power-of-choice",
+                    "summary": (
+                        "Of candidates drawn in proportion to their samples, those that last reported the highest loss."
+                    ),
+                    "source": "built in",
+                    "parameters": [
+                        {
+                            "name": "factor",
+                            "default": 2.0,
+                            "minimum": 1.0,
+                            "maximum": 1000.0,
+                            "meaning": (
+                                "candidates that are drawn for each place;"
+                                " 1: clients are drawn in proportion to their samples"
+                            ),
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    name: str
+    summary: str
+    source: Annotated[str, Field(description="`built in`, or the package that it comes with")]
+    parameters: list[ParameterOut]
+
+
+class StrategiesOut(ResponseModel):
+    """Every strategy that is installed, by name."""
+
+    items: list[StrategyOut]

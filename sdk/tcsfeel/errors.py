@@ -1,0 +1,85 @@
+"""Tell what went wrong, as typed data: what selection, networks and aggregation refuse."""
+
+from collections.abc import Sequence
+
+from tcsfeel.text import listed, plain
+
+
+class TcsFeelError(Exception):
+    """Root of every error that a caller can act on."""
+
+
+class Invalid(TcsFeelError):
+    """Input that no schema could refuse but that cannot be true. `pointer` is a JSON pointer to the field."""
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        super().__init__(detail)
+        self.pointer = pointer
+        self.detail = detail
+
+
+class SelectionInfeasible(TcsFeelError):
+    """No set of clients meets the policy: the counts or costs that show it are in the message."""
+
+
+class NotEnoughClients(SelectionInfeasible):
+    """Fewer clients can be selected than the policy's minimum. `out` has the others, each with the reason."""
+
+    def __init__(self, available: int, required: int, known: int, out: Sequence[tuple[str, str]] = ()) -> None:
+        counts = f"{available} of {known} clients can be selected (healthy, admitted and free)"
+        super().__init__("; ".join([f"{counts}, min_clients is {required}", *([listed(out)] if out else [])]))
+        self.available = available
+        self.required = required
+        self.known = known
+        self.out = tuple(out)
+
+    def naming(self, out: Sequence[tuple[str, str]]) -> "NotEnoughClients":
+        """The same error, with the clients that could not be selected."""
+        return NotEnoughClients(self.available, self.required, self.known, out)
+
+
+class BudgetTooSmall(SelectionInfeasible):
+    """The cheapest feasible set costs more than the budget (both in seconds of link time)."""
+
+    def __init__(self, budget: float, cheapest: float, clients: int) -> None:
+        super().__init__(
+            f"budget_constraint is {budget:g} s of link time, the cheapest {clients} client(s) cost {cheapest:g} s"
+        )
+        self.budget = budget
+        self.cheapest = cheapest
+        self.clients = clients
+
+
+class UnknownStrategy(TcsFeelError):
+    """No selection strategy has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"there is no selection strategy {name!r}; known are {', '.join(known)}")
+        self.name = name
+        self.known = tuple(known)
+
+
+class StrategyFailed(TcsFeelError):
+    """A selection strategy raised an error, or what it gave is no selection."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"the strategy {name!r} failed: {plain(detail)}")
+        self.name = name
+
+
+class UpdateRejected(TcsFeelError):
+    """An update that must not be aggregated, with the reason that the participation shows.
+
+    Reasons quote what an agent sent, such as tensor names, so they become one line that can be stored and read.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(plain(reason))
+
+
+class UnusableRound(TcsFeelError):
+    """A round whose updates cannot give a model (all weights zero, none left)."""
+
+
+class ModelNotFinite(UnusableRound):
+    """The new model, or what the server optimiser remembers, would hold values that are not finite."""

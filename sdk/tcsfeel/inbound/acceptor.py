@@ -1,0 +1,118 @@
+"""Takes connections in, also where descriptors run out.
+
+`asyncio`'s own server then tries again as often as its backlog is long, and sets a timer each time, which outlives the
+listener. Here one task for each listener accepts a few at a time, makes room, and pauses.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from tcsfeel.inbound.arrivals import Arrivals
+
+AT_ONCE = 16  # connections that one turn of the loop accepts
+PAUSE_SECONDS = 0.1  # after an accept that failed, where nothing could be done about it
+QUIET_SECONDS = 10.0  # between two lines of the log about it
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+log = logging.getLogger(__name__)
+
+
+class Acceptor:
+    """Accepts the connections of one listening socket until it is closed."""
+
+    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], arrivals: Arrivals) -> None:
+        listener.setblocking(False)
+        listener.listen(arrivals.bounds.backlog)
+        self._listener = listener
+        self._protocol = protocol
+        self._arrivals = arrivals
+        self._loop = asyncio.get_running_loop()
+        self._reserve = _spare()
+        self._refusals = 0
+        self._quiet_until = 0.0
+        self._starting: set[asyncio.Task[None]] = set()
+        self._accepting = asyncio.create_task(self._accept())
+
+    async def close(self) -> None:
+        """Accept no more. The listening socket is the caller's to close."""
+        self._accepting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._accepting
+        if self._starting:
+            await asyncio.wait(self._starting)
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+
+    async def _accept(self) -> None:
+        while True:
+            for _ in range(AT_ONCE):
+                try:
+                    accepted, _address = await self._loop.sock_accept(self._listener)
+                except ConnectionAbortedError:  # the caller is gone already
+                    continue
+                except OSError as error:
+                    await self._recover(error)
+                else:
+                    task = self._loop.create_task(self._start(accepted))
+                    self._starting.add(task)
+                    task.add_done_callback(self._starting.discard)
+                    if self._reserve is None:
+                        self._reserve = _spare()
+            await asyncio.sleep(0)
+
+    async def _start(self, accepted: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._protocol, accepted)
+        except OSError:  # the caller is gone already
+            accepted.close()
+
+    async def _recover(self, error: OSError) -> None:
+        """Make room for the next connection; where there is none to make, wait."""
+        if error.errno in SHORTAGES:
+            await self._caller()
+        self._complain(error)
+        if error.errno in SHORTAGES:
+            if self._arrivals.make_room():
+                await asyncio.sleep(0)  # in which the connections that were given up close their descriptors
+                return
+            if self._reserve is not None:
+                os.close(self._reserve)
+                self._reserve = None
+                return
+        await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _caller(self) -> None:
+        """Wait until a caller is there: Linux asks for a descriptor first, and fails for want of it without one too."""
+        there = asyncio.Event()
+        self._loop.add_reader(self._listener, there.set)
+        try:
+            await there.wait()
+        finally:
+            self._loop.remove_reader(self._listener)
+
+    def _complain(self, error: OSError) -> None:
+        self._refusals += 1
+        if self._loop.time() < self._quiet_until:
+            return
+        log.warning(
+            "A connection cannot be accepted: %s (%d times since the last line about it). Connections of callers "
+            "without a key are closed to make room. Raise the limit of open files (ulimit -n).",
+            error.strerror or error,
+            self._refusals,
+        )
+        self._refusals = 0
+        self._quiet_until = self._loop.time() + QUIET_SECONDS
+
+
+def _spare() -> int | None:
+    """A descriptor that is given up for a connection when there is no other."""
+    try:
+        return os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        return None

@@ -1,0 +1,107 @@
+"""Keep track of which connection has which place."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from uvicorn.server import ServerState
+
+from tcsfeel.inbound.bounds import Bounds, places
+
+EXTENSION = "tcsfeel.welcome"
+RELIEF = 4  # strangers that lose their places at once where descriptors are short, for what requests open besides
+
+
+class Crowded(Exception):
+    """Every place for callers with a key is taken by a request that is being answered."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__(f"all {places} connections are busy: try again in a moment")
+
+
+class Guest(Protocol):
+    """A connection, as far as its place is concerned."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def idle(self) -> bool: ...
+
+    def evict(self) -> None: ...
+
+
+class Arrivals(ServerState):
+    """The connections of one server by whose they are: strangers by their address, and callers that have a key."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        super().__init__()
+        self.bounds = bounds
+        self.evictions = 0
+        self.buffer = memoryview(bytearray(READ_BYTES))  # one for all: it is emptied within the call that fills it
+        self._strangers: dict[str, dict[Guest, None]] = {}
+        self._known: dict[Guest, None] = {}
+
+    def arrive(self, guest: Guest) -> None:
+        """Give a stranger a place. Where there is none left, the address with the most of them loses its oldest."""
+        if sum(map(len, self._strangers.values())) >= self._bounds_now.stranger_places:
+            self._evict(self._oldest_stranger())
+        self._strangers.setdefault(guest.address, {})[guest] = None
+
+    def welcome(self, guest: Guest) -> None:
+        """Give a caller who has shown a key a place that no stranger can take. Raises `Crowded`."""
+        if guest in self._known:
+            return
+        bounds = self._bounds_now
+        if len(self._known) >= bounds.places - bounds.stranger_places:
+            resting = self._resting()
+            if resting is None:
+                raise Crowded(bounds.places)
+            self._evict(resting)
+        self.leave(guest)
+        self._known[guest] = None
+
+    def leave(self, guest: Guest) -> None:
+        """Take a place back."""
+        self._known.pop(guest, None)
+        neighbours = self._strangers.get(guest.address, {})
+        neighbours.pop(guest, None)
+        if not neighbours:
+            self._strangers.pop(guest.address, None)
+
+    def make_room(self) -> bool:
+        """Close strangers' connections, or else one that rests, where descriptors are short. Tells whether any was."""
+        evictions = self.evictions
+        while self._strangers and self.evictions < evictions + RELIEF:
+            self._evict(self._oldest_stranger())
+        if evictions == self.evictions and (resting := self._resting()) is not None:
+            self._evict(resting)
+        return self.evictions > evictions
+
+    @property
+    def _bounds_now(self) -> Bounds:
+        """With no more places than the process's limit of descriptors, which may be changed as it runs, allows now."""
+        return replace(self.bounds, places=min(self.bounds.places, places()))
+
+    def _oldest_stranger(self) -> Guest:
+        """Of the address that has the most of them."""
+        fullest: dict[Guest, None] = max(self._strangers.values(), key=len)
+        return next(iter(fullest))
+
+    def _resting(self) -> Guest | None:
+        return next((guest for guest in self._known if guest.idle), None)
+
+    def _evict(self, guest: Guest) -> None:
+        self.evictions += 1
+        self.leave(guest)
+        guest.evict()
+
+
+READ_BYTES = 262_144
+
+
+def welcome(scope: Mapping[str, Any]) -> None:
+    """Say that a request's sender has shown a key. Raises `Crowded`. Another server's connections are left alone."""
+    take = scope.get("extensions", {}).get(EXTENSION)
+    if take is not None:
+        take()

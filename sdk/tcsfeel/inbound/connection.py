@@ -1,0 +1,231 @@
+"""One connection, from its begin to its end.
+
+It is uvicorn's protocol on h11, whatever else is installed: h11 gives one event at a time, so that a body can be held
+back between two of them; parsers that call back for every event go through all that was received in one go.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tcsfeel.inbound import pace
+from tcsfeel.inbound.arrivals import EXTENSION, Arrivals
+from tcsfeel.inbound.parsing import HEAD_BYTES, Parser
+from tcsfeel.inbound.transport import HeldFlow, LingeringTransport, Patience
+
+CLOSE = (b"connection", b"close")
+RETRY_SECONDS = 1
+HEAD_IS_TOO_LONG = (
+    f"the request line and its headers have more than {HEAD_BYTES} bytes: shorten the path, or send fewer headers"
+)
+PIECE_BYTES = 262_144  # of an answer that are handed over before the caller has to take some in
+
+
+class Connection(H11Protocol, asyncio.BufferedProtocol):
+    """Speaks HTTP/1.1 to one caller within the bounds of its server."""
+
+    conn: Parser
+    server_state: Arrivals
+    transport: LingeringTransport
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: Arrivals,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn = Parser()
+        self._bounds = server_state.bounds
+        self._application: Any = self.app
+        self.app = self._answer
+        self._head = _Deadline(self._bounds.head_seconds, self._head_is_late)
+
+    @property
+    def address(self) -> str:
+        """Where the caller is."""
+        return "" if self.client is None else self.client[0]
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered, and the last answer has been sent."""
+        return self.conn.our_state is h11.IDLE and self.transport.get_write_buffer_size() == 0
+
+    def evict(self) -> None:
+        """Lose the connection at once."""
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        transport.set_write_buffer_limits(high=0)  # writing is paused exactly while a part of an answer is not sent
+        lingering = LingeringTransport(transport, linger_seconds=self._bounds.linger_seconds, unread=self._is_unread)
+        self._patience = Patience(
+            self._bounds.stall_seconds,
+            self._bounds.answer_rate,
+            loop=self.loop,
+            sent=lambda: lingering.sent,
+            give_up=self.evict,
+        )
+        super().connection_made(lingering)
+        self.flow = HeldFlow(lingering, lambda: self.conn.held)
+        self.server_state.arrive(self)
+        self._head.start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.leave(self)
+        self.transport.lost()
+        self._head.stop()
+        self._patience.stop()
+        super().connection_lost(exc)
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Where the next bytes go: fewer of a head, which is parsed as a whole."""
+        return self.server_state.buffer if self.conn.unread else self.server_state.buffer[: HEAD_BYTES // 2]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self.server_state.buffer[:nbytes]))
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.conn.their_state is not h11.IDLE:
+            self._head.stop()
+        elif self.conn.trailing_data[0]:
+            self._head.start()
+
+    def send_400_response(self, msg: str) -> None:
+        error = sys.exception()
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else HTTPStatus.BAD_REQUEST
+        too_long = status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        self._refuse(HTTPStatus(status), HEAD_IS_TOO_LONG if too_long else str(error or msg))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._patience.start()
+
+    def resume_writing(self) -> None:
+        self._patience.stop()
+        super().resume_writing()
+        self.transport.emptied()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that rests; while its last answer is being sent it does not rest yet."""
+        if self.transport.get_write_buffer_size() == 0:
+            super().timeout_keep_alive_handler()
+
+    def _is_unread(self) -> bool:
+        return self.conn.unread or self.conn.their_state is h11.ERROR
+
+    def _head_is_late(self) -> None:
+        received, _ = self.conn.trailing_data
+        if received:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the head took more than {self._bounds.head_seconds:g} s")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer in the application's place, unless it has begun to, and end the connection."""
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.abort()
+            return
+        if self.cycle is not None:  # which hears that the caller is gone, and whose answer goes nowhere
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        body = json.dumps({"title": status.phrase, "status": int(status), "detail": detail[:300]}).encode()
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode()),
+            CLOSE,
+        ]
+        events = (
+            h11.Response(status_code=status, headers=headers, reason=status.phrase.encode()),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        )
+        for event in events:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run the application with a body that it has to ask for; an answer before its end closes the connection."""
+        scope["extensions"] = {
+            **scope.get("extensions", {}),
+            EXTENSION: lambda: self.server_state.welcome(self),
+            pace.EXTENSION: self._patience.renew,
+        }
+        started = False
+        sending = pace.Pace(self._bounds.grace_seconds, self._bounds.body_rate)
+        self._patience.renew(self._bounds.answer_rate)
+
+        async def ask() -> Any:
+            if not self.conn.unread:
+                return await receive()
+            self.conn.release()
+            self.handle_events()
+            began = self.loop.time()
+            try:
+                async with asyncio.timeout(sending.left):
+                    message = await receive()
+            except TimeoutError:
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body arrives too slowly: it {sending}")
+                return {"type": "http.disconnect"}
+            sending.spend(self.loop.time() - began, len(message.get("body", b"")))
+            await asyncio.sleep(0)  # what has been received already would come without a pause
+            return message
+
+        async def tell(message: Any) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                if self.conn.unread:
+                    message = {**message, "headers": [*message.get("headers", ()), CLOSE]}
+            body = memoryview(message.get("body", b""))
+            while len(body) > PIECE_BYTES:
+                await send({"type": "http.response.body", "body": body[:PIECE_BYTES], "more_body": True})
+                await asyncio.sleep(0)  # a kernel that takes each piece at once would hold the loop
+                body = body[PIECE_BYTES:]
+                message = {**message, "body": body}
+            await send(message)
+
+        try:
+            await self._application(scope, ask, tell)
+        except asyncio.CancelledError:  # the server stops
+            if started:
+                raise
+            await _unavailable(tell)
+
+
+async def _unavailable(send: Any) -> None:
+    headers = [(b"content-length", b"0"), (b"retry-after", str(RETRY_SECONDS).encode()), CLOSE]
+    await send({"type": "http.response.start", "status": HTTPStatus.SERVICE_UNAVAILABLE, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class _Deadline:
+    """Calls something unless it is stopped in time."""
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._call = call
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to count, unless it does already."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._call)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,56 @@
+"""uvicorn's server with listening sockets, connections and places of our own."""
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+
+from tcsfeel.inbound.acceptor import Acceptor
+from tcsfeel.inbound.arrivals import Arrivals
+from tcsfeel.inbound.bounds import Bounds
+from tcsfeel.inbound.connection import Connection
+
+
+class Server(uvicorn.Server):
+    """Serves the sockets that it is given. Its configuration names `Connection` as its protocol."""
+
+    def __init__(self, config: uvicorn.Config, bounds: Bounds) -> None:
+        super().__init__(config)
+        self.arrivals = self.server_state = Arrivals(bounds)
+        self._acceptors: list[Acceptor] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])  # the application's own, without a listener of uvicorn's
+        loop = asyncio.get_running_loop()
+
+        def connection() -> Connection:
+            return Connection(self.config, self.arrivals, self.lifespan.state, loop)
+
+        self._acceptors = [Acceptor(listener, connection, self.arrivals) for listener in sockets or []]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self._acceptors:
+            await acceptor.close()
+        await super().shutdown(sockets)
+
+
+def listeners(host: str, port: int) -> list[socket.socket]:
+    """A listening socket for each address of a host. Raises `OSError`."""
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+            sockets.append(_listener(family, address))
+    except OSError:
+        for opened in sockets:
+            opened.close()
+        raise
+    return sockets
+
+
+def _listener(family: int, address: Any) -> socket.socket:
+    listener = socket.create_server(address, family=family)
+    # asyncio switches Nagle's algorithm off only where a socket names its protocol, which create_server leaves out:
+    # each answer would wait 40 ms for the caller's delayed acknowledgement
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())

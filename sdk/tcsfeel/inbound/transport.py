@@ -1,0 +1,154 @@
+"""The transport below a connection, which closes so that the last answer arrives."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from tcsfeel.inbound.pace import Pace
+
+LOOKS = 4  # at what a caller takes in, in the time that it may take in nothing
+
+
+class LingeringTransport(asyncio.Transport):
+    """Closes without reading on.
+
+    A socket that is closed while it holds bytes that nobody has read resets the connection, and the caller may lose the
+    answer that it had not read yet. So where `unread` says that more may come, only our half is closed first, and the
+    rest `linger_seconds` after everything that was written has been sent. How long the sending may take is not decided
+    here: `Patience` watches it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, *, linger_seconds: float, unread: Callable[[], bool]) -> None:
+        super().__init__()
+        self._transport = transport
+        self._linger_seconds = linger_seconds
+        self._unread = unread
+        self._closing = False
+        self._end: asyncio.TimerHandle | None = None
+        self._written = 0
+
+    @property
+    def sent(self) -> int:
+        """How many bytes of all that was written have been handed to the kernel."""
+        return self._written - self.get_write_buffer_size()
+
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._closing or self._transport.is_closing()
+
+    def is_reading(self) -> bool:
+        return self._transport.is_reading()
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._closing:
+            self._transport.resume_reading()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self.is_closing():
+            self._written += len(data)
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self.is_closing():
+            return
+        self._closing = True
+        if not self._unread():
+            self._transport.close()
+            return
+        self._transport.pause_reading()
+        try:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+        except OSError:  # the caller has reset the connection just now
+            self._transport.abort()
+        else:
+            if self.get_write_buffer_size() == 0:
+                self.emptied()
+
+    def emptied(self) -> None:
+        """Take note that everything that was written has been sent."""
+        if self._closing and self._end is None:
+            self._end = asyncio.get_running_loop().call_later(self._linger_seconds, self._transport.abort)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def lost(self) -> None:
+        """Take note that there is no connection any more."""
+        if self._end is not None:
+            self._end.cancel()
+
+
+class Patience:
+    """Gives a caller up who takes an answer in too slowly: see `Pace`."""
+
+    def __init__(
+        self,
+        seconds: float,
+        rate: float,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        sent: Callable[[], int],
+        give_up: Callable[[], None],
+    ) -> None:
+        self._seconds = seconds
+        self._pace = Pace(seconds, rate)
+        self._loop = loop
+        self._sent = sent
+        self._give_up = give_up
+        self._seen = (0, 0.0)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to wait for the caller."""
+        self.stop()
+        self._seen = (self._sent(), self._loop.time())
+        self._look_later()
+
+    def stop(self) -> None:
+        """Take note that the caller has taken in what was sent: nothing waits for it now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._count()
+
+    def renew(self, rate: float) -> None:
+        """Begin another answer, to which what the caller did before does not matter."""
+        self._pace.renew(rate)
+
+    def _look_later(self) -> None:
+        self._timer = self._loop.call_later(self._seconds / LOOKS, self._look)
+
+    def _look(self) -> None:
+        self._count()
+        if self._pace.left <= 0:
+            self._timer = None
+            self._give_up()
+        else:
+            self._look_later()
+
+    def _count(self) -> None:
+        (sent_before, before), self._seen = self._seen, (self._sent(), self._loop.time())
+        self._pace.spend(self._seen[1] - before, self._seen[0] - sent_before)
+
+
+class HeldFlow(FlowControl):
+    """Reads on only where all that was read before has been parsed."""
+
+    def __init__(self, transport: asyncio.Transport, held: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._held = held
+
+    def resume_reading(self) -> None:
+        if not self._held():
+            super().resume_reading()

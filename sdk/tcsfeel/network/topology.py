@@ -1,0 +1,131 @@
+"""The shape of the network at a glance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from tcsfeel.network.centrality import betweenness
+from tcsfeel.network.connectivity import Connectivity
+
+
+class Node(Protocol):
+    """What is known of a client: Mbps and ms to the server, samples, and its reliability (0..1)."""
+
+    @property
+    def client_id(self) -> str: ...
+    @property
+    def bandwidth(self) -> float: ...
+    @property
+    def latency(self) -> float: ...
+    @property
+    def data_size(self) -> int: ...
+    @property
+    def reliability(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopologyStats:
+    """The network in numbers.
+
+    Attributes:
+        num_clients: clients, with links or without.
+        num_edges: links, each counted once.
+        avg_degree: links per client.
+        components: connected parts, lone clients included.
+        bridges: links that alone hold a part together: without one of them there is a part more.
+        avg_bandwidth: Mbps to the server.
+        avg_latency: ms to the server.
+        total_data: samples.
+        avg_reliability: 0..1.
+        betweenness: of each client on the whole graph, 0..1.
+    """
+
+    num_clients: int
+    num_edges: int
+    avg_degree: float
+    components: int
+    bridges: int
+    avg_bandwidth: float
+    avg_latency: float
+    total_data: int
+    avg_reliability: float
+    betweenness: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What depends on the links alone, and takes a while."""
+
+    num_edges: int
+    components: int
+    bridges: int
+    betweenness: dict[str, float]
+
+
+def topology_stats(connectivity: Connectivity, clients: Sequence[Node]) -> TopologyStats:
+    """Describe `clients` and the links among them; every average over no clients is 0."""
+    count = max(len(clients), 1)
+    shape = _shape(connectivity, tuple(client.client_id for client in clients))
+    return TopologyStats(
+        num_clients=len(clients),
+        num_edges=shape.num_edges,
+        avg_degree=2 * shape.num_edges / count,
+        components=shape.components,
+        bridges=shape.bridges,
+        avg_bandwidth=sum(client.bandwidth for client in clients) / count,
+        avg_latency=sum(client.latency for client in clients) / count,
+        total_data=sum(client.data_size for client in clients),
+        avg_reliability=sum(client.reliability for client in clients) / count,
+        betweenness=shape.betweenness,
+    )
+
+
+def backbone(costs: sparse.csr_array) -> Any:
+    """A networkx graph of fewer than 2 N links that has the same components and the same bridges.
+
+    It is a spanning forest, and one of what that leaves. A bridge is in every spanning forest; a link of the first that
+    is none lies on a cycle, whose other links the two forests replace (Nagamochi, Ibaraki, "A linear-time algorithm for
+    finding a sparse k-connected spanning subgraph of a k-connected graph", 1992).
+
+    Args:
+        costs: N by N, symmetric; an explicit zero is a link.
+    """
+    import networkx as nx  # noqa: PLC0415  (nobody should wait for it who asks for something else)
+
+    links = sparse.csr_array((np.ones(costs.nnz), costs.indices, costs.indptr), shape=costs.shape)
+    first = csgraph.minimum_spanning_tree(links)
+    second = csgraph.minimum_spanning_tree(links - first - first.T)
+    graph = nx.Graph()
+    graph.add_nodes_from(range(costs.shape[0]))
+    graph.add_edges_from(zip(*(first + second).nonzero(), strict=True))
+    return graph
+
+
+def _shape(connectivity: Connectivity, client_ids: tuple[str, ...]) -> _Shape:
+    """The same clients are asked about again and again, so the last answer about a connectivity lives as long as it."""
+    known = _LAST.get(connectivity)
+    if known is None or known[0] != client_ids:
+        known = client_ids, _measured(connectivity.restricted(client_ids))
+        _LAST[connectivity] = known
+    return known[1]
+
+
+def _measured(links: Connectivity) -> _Shape:
+    import networkx as nx  # noqa: PLC0415  (as above)
+
+    graph = backbone(links.costs)
+    central = betweenness(links.costs).tolist()
+    return _Shape(
+        num_edges=links.num_edges,
+        components=nx.number_connected_components(graph),
+        bridges=sum(1 for _ in nx.bridges(graph)),
+        betweenness=dict(zip(links.client_ids, central, strict=True)),
+    )
+
+
+_LAST: WeakKeyDictionary[Connectivity, tuple[tuple[str, ...], _Shape]] = WeakKeyDictionary()

@@ -1,0 +1,127 @@
+"""Claims that nobody else in the fleet comes near: they are not believed, and do not buy a place in every round.
+
+What a client says of its data, its processor and its link is its word. A word that costs nothing should gain nothing:
+with 10^12 samples and a link without any delay a client would be in every round, and since labels are weighed by
+samples, its labels would be the global ones. So a claim that is better than `BELIEVED` times the median of the
+candidates counts as the median. And since a client that looks like the median may still be what a strategy likes best
+in each round, one whose claims are not believed takes part when its participation debt says that it is due, and
+not before.
+
+Nothing changes where all claims are within that factor, or where there are fewer than `ENOUGH` candidates. Where no set
+of clients meets the policy without a claim, as with a budget that only one link keeps to, all claims are taken as they
+are. A processor is not judged any more once the time of a fit has been measured.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median_high, median_low
+
+from tcsfeel.selection.debt import participation_debt
+from tcsfeel.selection.types import Candidate, History, SelectionPolicy, Skipped
+
+BELIEVED = 20.0
+ENOUGH = 4  # candidates that tell what is usual
+OWED = -1e-9  # a debt that is 0 but for rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """Candidates as strategies are to see them.
+
+    Attributes:
+        candidates: in the order given, with medians in the place of claims that are not believed.
+        doubts: what is not believed, in words, by position.
+        waiting: positions of those among the doubted that have to wait for their turn.
+    """
+
+    candidates: tuple[Candidate, ...]
+    doubts: Mapping[int, str] = field(default_factory=dict)
+    waiting: frozenset[int] = frozenset()
+
+    def in_turn(self) -> tuple[Candidate, ...]:
+        """Those that do not have to wait."""
+        return tuple(one for position, one in enumerate(self.candidates) if position not in self.waiting)
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Those that have to wait."""
+        why = "it waits for its turn, since its claims are not believed"
+        return tuple(
+            Skipped(self.candidates[position].client_id, f"{why}: {self.doubts[position]}")
+            for position in sorted(self.waiting)
+        )
+
+
+def believed(candidates: Sequence[Candidate], history: History, policy: SelectionPolicy) -> Believed:
+    """What is believed of candidates, and who of them has to wait."""
+    given = tuple(candidates)
+    if len(given) < ENOUGH:
+        return Believed(given)
+    usual = _Usual.of(given, policy.model_bytes)
+    doubts = {position: doubt for position, one in enumerate(given) if (doubt := usual.doubt(one))}
+    if not doubts:
+        return Believed(given)
+    debt = participation_debt([one.client_id for one in given], history)
+    return Believed(
+        tuple(usual.believed(one) if position in doubts else one for position, one in enumerate(given)),
+        doubts,
+        frozenset(position for position in doubts if debt[position] < OWED),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """Medians of a fleet's claims; `transfer` is in seconds for a model of `model_bytes`, `per_mb` in s/MB."""
+
+    data_size: int
+    compute: float
+    bandwidth: float
+    latency: float
+    per_mb: float
+    transfer: float
+    model_bytes: int
+
+    @classmethod
+    def of(cls, candidates: Sequence[Candidate], model_bytes: int) -> "_Usual":
+        """Of an even number the middle one that makes less of a claim."""
+        return cls(
+            data_size=median_low(one.data_size for one in candidates),
+            compute=median_low(one.compute_capacity for one in candidates),
+            bandwidth=median_low(one.bandwidth for one in candidates),
+            latency=median_high(one.latency for one in candidates),
+            per_mb=median_high(one.seconds_per_mb for one in candidates),
+            transfer=median_high(one.transfer_seconds(model_bytes) for one in candidates),
+            model_bytes=model_bytes,
+        )
+
+    def doubt(self, one: Candidate) -> str:
+        """What is not believed of a candidate, in words; nothing if all is."""
+        doubts = []
+        if self._has_too_much(one):
+            doubts.append(f"data_size {one.data_size} (median {self.data_size})")
+        if self._is_too_strong(one):
+            doubts.append(f"compute_capacity {one.compute_capacity:.3g} (median {self.compute:.3g})")
+        if self._is_too_near(one):
+            seconds = one.transfer_seconds(self.model_bytes)
+            doubts.append(f"{seconds:.3g} s for a transfer (median {self.transfer:.3g})")
+        return ", ".join(doubts)
+
+    def believed(self, one: Candidate) -> Candidate:
+        """The candidate with medians in the place of what is not believed."""
+        if self._has_too_much(one):
+            one = replace(one, data_size=self.data_size)
+        if self._is_too_strong(one):
+            one = replace(one, compute_capacity=self.compute)
+        if self._is_too_near(one):
+            cost = None if one.server_cost is None else self.per_mb
+            one = replace(one, bandwidth=self.bandwidth, latency=self.latency, server_cost=cost)
+        return one
+
+    def _has_too_much(self, one: Candidate) -> bool:
+        return one.data_size > BELIEVED * self.data_size
+
+    def _is_too_strong(self, one: Candidate) -> bool:
+        return one.train_seconds is None and one.compute_capacity > BELIEVED * self.compute
+
+    def _is_too_near(self, one: Candidate) -> bool:
+        near = one.transfer_seconds(self.model_bytes) * BELIEVED < self.transfer
+        return near or one.bandwidth > BELIEVED * self.bandwidth

@@ -1,0 +1,137 @@
+"""What a strategy is given for one round, its candidates as arrays.
+
+All magnitudes that strategies divide or square are brought into a range where neither can overflow: costs and seconds
+are capped at `MAX_SECONDS` (links between clients are single-precision numbers, and cannot come near it), sample counts
+are relative to the largest client's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection.debt import participation_debt
+from tcsfeel.selection.labels import Labels, read_labels
+from tcsfeel.selection.links import Links, Relays, Star
+from tcsfeel.selection.sketches import skew_of_sketches
+from tcsfeel.selection.types import Candidate, History, SelectionPolicy
+from tcsfeel.transfers import BYTES_PER_MB
+
+Floats = npt.NDArray[np.float64]
+
+MAX_SECONDS = 1e100
+FLOPS_PER_PARAMETER = 6  # and sample: about 2 in the forward pass, 4 in the backward pass
+BYTES_PER_PARAMETER = 4  # float32
+GIGA = 1e9
+# A client that never answered may still answer: without this nothing would be expected of a set of such clients, and
+# its balance would be 0/0.
+MIN_RELIABILITY = 0.01
+EXPLORING = 8.0  # by default weights a turn that is owed outweighs a link four times as dear as the mean
+MIN_SAMPLES = 1e-12  # of the largest client's: squares of it are still far from 0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """N candidates, in the order given.
+
+    Attributes:
+        candidates: as given to the strategy, as the other fields are.
+        connectivity: the links between clients, among them the candidates.
+        history: of the training.
+        policy: of the round.
+    """
+
+    candidates: tuple[Candidate, ...]
+    connectivity: Connectivity
+    history: History
+    policy: SelectionPolicy
+
+    @cached_property
+    def costs(self) -> Floats:
+        """(N,) link time in s of one model down and one up over the client's server link: 0..MAX_SECONDS."""
+        size = self.policy.model_bytes
+        return np.minimum([2 * candidate.transfer_seconds(size) for candidate in self.candidates], MAX_SECONDS)
+
+    @cached_property
+    def seconds(self) -> Floats:
+        """(N,) s that a client is expected to take from receiving the model to having sent its update."""
+        training = [train_seconds(candidate, self.policy) for candidate in self.candidates]
+        return np.minimum(self.costs + np.minimum(training, MAX_SECONDS), MAX_SECONDS)
+
+    @cached_property
+    def reliability(self) -> Floats:
+        """(N,) probability that a client's update arrives: MIN_RELIABILITY..1."""
+        return np.maximum([candidate.reliability for candidate in self.candidates], MIN_RELIABILITY)
+
+    @cached_property
+    def samples(self) -> Floats:
+        """(N,) samples relative to the largest client's: MIN_SAMPLES..1."""
+        sizes = np.array([float(candidate.data_size) for candidate in self.candidates])
+        return np.asarray(np.maximum(sizes / sizes.max(), MIN_SAMPLES))
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What the candidates say of their labels."""
+        return read_labels([candidate.data_distribution for candidate in self.candidates], self.samples)
+
+    @cached_property
+    def skew(self) -> Floats:
+        """(N, C), or (N, C + SIZE) with sketches: how a client differs from all, by its label shares or its sketch."""
+        labels = self.labels
+        of_labels = labels.skew if labels.reported.any() else np.zeros((len(self.candidates), 0))
+        if all(candidate.sketch is None for candidate in self.candidates):
+            return of_labels
+        of_reporting = of_labels[labels.reported]
+        mean_square = float((of_reporting * of_reporting).sum(axis=1).mean()) if len(of_reporting) else 0.0
+        unreported = [
+            None if reported else candidate.sketch
+            for candidate, reported in zip(self.candidates, labels.reported, strict=True)
+        ]
+        return np.hstack([of_labels, skew_of_sketches(unreported, self.samples, mean_square or None)])
+
+    @cached_property
+    def links(self) -> Links:
+        """Over which links updates may travel."""
+        if self.policy.topology == "star":
+            return Star(self.costs)
+        costs = self.connectivity.restricted(self.ids()).costs
+        seconds = costs.data.astype(np.float64) * (2 * self.policy.model_bytes / BYTES_PER_MB)  # both ways
+        between = sparse.csr_array((seconds, costs.indices, costs.indptr), shape=costs.shape)
+        return Relays(self.costs, between, self.reliability)
+
+    @cached_property
+    def debt(self) -> Floats:
+        """(N,) how overdue each candidate is."""
+        return participation_debt(self.ids(), self.history)
+
+    @cached_property
+    def urgency(self) -> Floats:
+        """(N,) the debt Q; Q + EXPLORING·Q² of who is overdue and nothing is known of its data, while of others' it is.
+
+        So that it is known after N/K rounds or a few more, however dear the link; before its turn is due it can wait.
+        """
+        known = self.labels.reported | np.array([candidate.sketch is not None for candidate in self.candidates])
+        exploring = ~known & (self.debt > 0) & known.any()
+        return self.debt + np.where(exploring, EXPLORING * self.debt**2, 0.0)
+
+    def ids(self, members: Iterable[int] | None = None) -> tuple[str, ...]:
+        """The names of some candidates, or of all."""
+        chosen = self.candidates if members is None else [self.candidates[member] for member in members]
+        return tuple(candidate.client_id for candidate in chosen)
+
+
+def train_seconds(candidate: Candidate, policy: SelectionPolicy) -> float:
+    """Expected seconds of one fit: measured where known, else the floating point operations over the claimed GFLOPS.
+
+    One pass over the data takes about 6 operations per parameter and sample (Kaplan et al., "Scaling Laws for Neural
+    Language Models", 2020, section 2.1), and the model has one parameter per 4 bytes.
+    """
+    if candidate.train_seconds is not None:
+        return candidate.train_seconds
+    parameters = policy.model_bytes / BYTES_PER_PARAMETER
+    operations = FLOPS_PER_PARAMETER * parameters * candidate.data_size * policy.local_epochs
+    return operations / GIGA / candidate.compute_capacity

@@ -1,0 +1,80 @@
+"""Power of choice: of more candidates than are needed, those whose data the model fits worst.
+
+Source: Cho, Wang, Joshi, "Client selection in federated learning: convergence analysis and power-of-choice selection
+strategies", 2020. It is the variant that costs nothing extra: d candidates are drawn in proportion to their samples,
+and the K with the highest loss are kept, where a client's loss is the one that it reported when it last took part. One
+that has not reported yet counts as infinitely bad, so it is tried before any other.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection.components import shown_components
+from tcsfeel.selection.costs import Budget, fill
+from tcsfeel.selection.parameters import Parameter, tunable
+from tcsfeel.selection.pool import Pool
+from tcsfeel.selection.report import report
+from tcsfeel.selection.search import weighted_order
+from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy
+
+Floats = npt.NDArray[np.float64]
+
+
+@tunable(
+    Parameter(
+        name="factor",
+        default=2.0,
+        minimum=1.0,
+        maximum=1000.0,
+        meaning="candidates that are drawn for each place; 1: clients are drawn in proportion to their samples",
+    )
+)
+def power_of_choice(
+    candidates: Sequence[Candidate],
+    connectivity: Connectivity,
+    history: History,
+    policy: SelectionPolicy,
+    rng: np.random.Generator,
+) -> Selection:
+    """Of candidates drawn in proportion to their samples, those that last reported the highest loss.
+
+    The score of a client is its loss, the highest of all for one that has not reported yet. Where the budget leaves
+    places that none of the drawn fits, they go to others in the order of the draw.
+    """
+    pool = Pool(tuple(candidates), connectivity, history, policy)
+    budget = Budget.of(pool)
+    slots = min(policy.max_clients, len(candidates))
+    order = weighted_order(pool.samples, rng)
+    drawn = order[: round(policy.parameters["factor"] * slots)]
+    losses = last_losses(candidates)
+    ranked = [*sorted(drawn, key=lambda member: -losses[member]), *order[len(drawn) :]]
+    members = fill(ranked, [], budget, slots)
+    known = losses[np.isfinite(losses)]
+    scores = np.minimum(losses, known.max(initial=0.0))
+    among, lowest = frozenset(drawn), min(float(losses[member]) for member in members)
+
+    def reason(position: int) -> str:
+        if position not in among:
+            return f"not among the {len(drawn)} candidates that were drawn"
+        if losses[position] == np.inf:
+            return f"it has no loss yet, like the {len(members)} chosen, who were drawn before it"
+        least = "have not reported a loss yet" if lowest == np.inf else f"reported at least {lowest:.4g}"
+        return f"its last loss is {losses[position]:.4g}, the {len(members)} chosen {least}"
+
+    return report(
+        "power-of-choice",
+        pool,
+        members,
+        budget=budget,
+        scores=scores,
+        components=shown_components(pool) | {"loss": scores},
+        reason=reason,
+    )
+
+
+def last_losses(candidates: Sequence[Candidate]) -> Floats:
+    """(N,) what each last reported in this training, inf where it has not."""
+    return np.array([np.inf if candidate.loss is None else candidate.loss for candidate in candidates])

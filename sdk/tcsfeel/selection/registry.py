@@ -1,0 +1,150 @@
+"""The strategies by name: those of this package, and those that other packages offer.
+
+A package offers one by an entry point in the group `tcsfeel.strategies`, whose name is the strategy's name and whose
+object is a `Strategy`. Entry points are read once per process; one that cannot be loaded stops the first caller with
+its own error, since a strategy that silently is not there would be found missing in the middle of a training. The
+names of this package cannot be taken over.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
+from threading import current_thread, main_thread
+from types import MappingProxyType
+
+import numpy as np
+
+from tcsfeel.errors import Invalid, SelectionInfeasible, StrategyFailed, UnknownStrategy
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection.claims import believed
+from tcsfeel.selection.documented import documented
+from tcsfeel.selection.fedcs import fedcs
+from tcsfeel.selection.oort import oort
+from tcsfeel.selection.parameters import Parameter, parameters_of
+from tcsfeel.selection.power_of_choice import power_of_choice
+from tcsfeel.selection.random import random
+from tcsfeel.selection.soundness import Unsound, sound
+from tcsfeel.selection.tcs_feel import tcs_feel
+from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
+
+ENTRY_POINTS = "tcsfeel.strategies"
+BUILT_IN = "built in"
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
+    {
+        "random": random,
+        "documented": documented,
+        "power-of-choice": power_of_choice,
+        "fedcs": fedcs,
+        "oort": oort,
+        "tcs-feel": tcs_feel,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A strategy as it can be chosen.
+
+    Attributes:
+        name: by which it is chosen.
+        strategy: the function.
+        source: `BUILT_IN`, or the name of the distribution that it comes with.
+    """
+
+    name: str
+    strategy: Strategy
+    source: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring; empty where it has none."""
+        return (inspect.getdoc(self.strategy) or "").partition("\n")[0]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What it has declared."""
+        return parameters_of(self.strategy)
+
+
+@cache
+def installed() -> Mapping[str, Installed]:
+    """Every strategy that is installed, by name, in the order of the names."""
+    found = {
+        point.name: Installed(point.name, point.load(), _source(point)) for point in entry_points(group=ENTRY_POINTS)
+    }
+    found |= {name: Installed(name, strategy, BUILT_IN) for name, strategy in STRATEGIES.items()}
+    return MappingProxyType({name: found[name] for name in sorted(found)})
+
+
+def strategies() -> Mapping[str, Strategy]:
+    """The functions of every strategy that is installed, by name."""
+    return {name: entry.strategy for name, entry in installed().items()}
+
+
+def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
+    name: str,
+    candidates: Sequence[Candidate],
+    connectivity: Connectivity,
+    history: History,
+    policy: SelectionPolicy,
+    rng: np.random.Generator,
+) -> Selection:
+    """Choose the clients of the next round by the strategy called `name`, as far as their claims are believed.
+
+    Raises:
+        UnknownStrategy: there is none.
+        NotEnoughClients: fewer candidates than `policy.min_clients`.
+        BudgetTooSmall: the cheapest `policy.min_clients` cost more than the budget.
+        Invalid: a parameter that the strategy does not have, or not with this value.
+        StrategyFailed: it raised any other error, or what it gave is no selection.
+    """
+    known = strategies()
+    if name not in known:
+        raise UnknownStrategy(name, sorted(known))
+    call = partial(_called, name, known[name])
+    seen = believed(candidates, history, policy)
+    if seen.doubts:
+        with contextlib.suppress(SelectionInfeasible):  # then the claims are better than no selection
+            selection = call(seen.in_turn(), connectivity, history, policy, rng)
+            return replace(selection, skipped=(*selection.skipped, *seen.skipped()))
+    return call(candidates, connectivity, history, policy, rng)
+
+
+def _called(  # noqa: PLR0917  (a strategy's arguments, and its name)
+    name: str,
+    strategy: Strategy,
+    candidates: Sequence[Candidate],
+    connectivity: Connectivity,
+    history: History,
+    policy: SelectionPolicy,
+    rng: np.random.Generator,
+) -> Selection:
+    """What a strategy gives, checked. Raises `StrategyFailed`, and what a strategy may raise."""
+    try:
+        given = strategy(candidates, connectivity, history, policy, rng)
+        return sound(given, [candidate.client_id for candidate in candidates], policy)
+    except (SelectionInfeasible, Invalid):
+        raise
+    except Unsound as error:
+        raise StrategyFailed(name, str(error)) from error
+    except BaseException as error:  # also what a plug-in should never raise, such as SystemExit
+        if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+            raise
+        raise StrategyFailed(name, described(error)) from error
+
+
+def described(error: BaseException) -> str:
+    """Name an error and say what it says, if that is possible."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  (an error of a plug-in can have any fault)
+        text = ""
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _source(point: EntryPoint) -> str:
+    return point.module if point.dist is None else point.dist.name

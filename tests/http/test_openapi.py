@@ -1,0 +1,261 @@
+"""The documented API: complete, runnable as it stands, readable without the internet, and true."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import numpy as np
+import pytest
+
+from app.http.pieces import DEPTH
+from app.store.selections import packed
+from tcsfeel.selection.types import Plan, Selection
+from tcsfeel.wire.codec import encode
+from tests.api import PROBLEM, Api, running_api
+
+
+@pytest.fixture
+async def api(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Api]:
+    async with running_api(tmp_path / "data", sqlite_url) as running:
+        yield running
+
+
+@pytest.fixture
+def document(api: Api) -> dict[str, Any]:
+    return api.app.openapi()
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        found = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return found.union(*(references(value) for value in node.values()))
+    return set().union(*(references(value) for value in node)) if isinstance(node, list) else set()
+
+
+def test_the_document_lists_the_whole_api(document: dict[str, Any]) -> None:
+    client, training = "/v1/clients/{client_id}", "/v1/trainings/{training_id}"
+    assert set(operations(document)) >= {
+        "POST /v1/clients",
+        "GET /v1/clients",
+        "POST /v1/clients/batch",
+        *(f"{method} {client}" for method in ("GET", "PUT", "PATCH", "DELETE")),
+        f"POST {client}/heartbeat",
+        f"GET {client}/breaker",
+        f"POST {client}/breaker/reset",
+        f"POST {client}/breaker/open",
+        *(f"{method} /v1/connectivity" for method in ("GET", "PUT", "PATCH")),
+        "GET /v1/topology",
+        "GET /v1/strategies",
+        "POST /v1/selections",
+        "POST /v1/trainings",
+        "GET /v1/trainings",
+        f"GET {training}",
+        *(f"{method} {training}/model" for method in ("GET", "PUT")),
+        f"GET {training}/models",
+        *(f"{method} {training}/models/{{number}}/pin" for method in ("PUT", "DELETE")),
+        *(f"POST {training}/{action}" for action in ("start", "pause", "resume", "cancel")),
+        f"POST {training}/rounds",
+        f"GET {training}/rounds",
+        f"GET {training}/rounds/{{number}}",
+        f"GET {training}/rounds/{{number}}/selection",
+        "GET /healthz",
+        "GET /readyz",
+        "GET /metrics",
+    }
+
+
+def test_every_operation_has_a_summary_a_description_and_a_name(document: dict[str, Any]) -> None:
+    found = operations(document)
+    for place, operation in found.items():
+        assert operation.get("summary"), place
+        assert operation.get("description"), place
+    assert len({operation["operationId"] for operation in found.values()}) == len(found)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    for reference in references(document):
+        node: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part.replace("~1", "/").replace("~0", "~")]
+        assert node
+
+
+def test_v1_asks_for_the_bearer_key_and_the_rest_does_not(document: dict[str, Any]) -> None:
+    (name,) = document["components"]["securitySchemes"]
+    assert document["components"]["securitySchemes"][name]["type"] == "http"
+    assert document["components"]["securitySchemes"][name]["scheme"] == "bearer"
+    for place, operation in operations(document).items():
+        assert operation.get("security") == ([{name: []}] if " /v1/" in place else None), place
+
+
+def test_errors_are_documented_as_problems(document: dict[str, Any]) -> None:
+    for place, operation in operations(document).items():
+        answers = {int(status): answer for status, answer in operation["responses"].items()}
+        errors = {status for status in answers if status >= 400}
+        body = operation.get("requestBody", {}).get("content", {})
+        if " /v1/" in place:
+            assert errors >= {401, 422, 503}, place
+            assert ("{" in place) == (404 in errors) or place.startswith("PUT /v1/clients"), place
+            assert bool(body) == (413 in errors), place
+            assert ("application/json" in body) == (415 in errors), place
+        for status in errors - ({503} if place == "GET /readyz" else set()):
+            schema = answers[status]["content"][PROBLEM]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Problem"}, place
+            assert list(answers[status]["content"]) == [PROBLEM], place
+
+
+def test_every_body_has_an_example(document: dict[str, Any]) -> None:
+    for place, operation in operations(document).items():
+        if "application/json" in operation.get("requestBody", {}).get("content", {}):
+            assert examples(document, operation), place
+
+
+def test_no_body_takes_fields_that_it_does_not_know(document: dict[str, Any]) -> None:
+    bodies = {name for operation in operations(document).values() for name in references(operation.get("requestBody"))}
+    assert bodies
+    for name in bodies:
+        assert document["components"]["schemas"][name.rpartition("/")[2]]["additionalProperties"] is False, name
+
+
+def examples(document: dict[str, Any], operation: dict[str, Any]) -> list[Any]:
+    """The documented bodies of an operation."""
+    content = operation["requestBody"]["content"]["application/json"]
+    if "examples" in content:
+        return [example["value"] for example in content["examples"].values()]
+    schema = content["schema"]
+    if "examples" in schema:
+        return list(schema["examples"])
+    return list(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["examples"])
+
+
+# Those that make what the others work with come first, and what removes it last.
+ORDER = ["POST /v1/clients", "POST /v1/clients/batch", "POST /v1/trainings", "PUT /v1/connectivity"]
+LAST = ["POST /v1/trainings/{training_id}/cancel", "DELETE /v1/clients/{client_id}"]
+
+
+async def test_every_example_runs_as_it_stands(api: Api, document: dict[str, Any]) -> None:
+    found = operations(document)
+    middle = [place for place in found if place not in ORDER + LAST]
+    training_id = ""
+    for place in [*ORDER, *middle, *LAST]:
+        method, path = place.split()
+        if path.startswith("/v1/trainings/{training_id}"):  # only a training's id is made by the server
+            training_id = await a_training(api, place)
+        for media_type, content in bodies(document, found[place]):
+            response = await api.http.request(
+                method,
+                filled(found[place], path, training_id),
+                params=given(found[place], "query"),
+                headers=given(found[place], "header") | ({"Content-Type": media_type} if content else {}),
+                content=content,
+            )
+            assert response.is_success, f"{place}: {response.status_code} {response.text}"
+            assert str(response.status_code) in found[place]["responses"]
+
+
+MODEL = encode({"w": np.zeros(3, np.float32)})
+
+
+def bodies(document: dict[str, Any], operation: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """Every documented body; a file is described, not shown."""
+    content = operation.get("requestBody", {}).get("content", {"": None})
+    if "application/json" in content:
+        return [("application/json", json.dumps(example).encode()) for example in examples(document, operation)]
+    return [(media_type, MODEL if media_type else b"") for media_type in content]
+
+
+async def a_training(api: Api, place: str) -> str:
+    """A training in the state that an operation needs."""
+    training_id = await api.create_training()
+    path = f"/v1/trainings/{training_id}"
+    if place.endswith("/pause"):
+        await api.http.post(f"{path}/start")
+    elif place.endswith("/rounds/{number}"):
+        await api.http.post(f"{path}/rounds")
+    elif place.endswith("/selection"):
+        await api.http.post(f"{path}/rounds")
+        selection = Selection("tcs-feel", (), (), 0.0, None, 1.0, 0.0, Plan("star", {}))
+        async with api.system.db.begin() as tx:
+            await tx.selections.add(training_id, 1, packed(selection))
+    elif place.endswith("/pin") or (place.startswith("GET") and place.endswith("/model")):
+        await api.http.put(f"{path}/model", content=MODEL)
+    return training_id
+
+
+def filled(operation: dict[str, Any], path: str, training_id: str) -> str:
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            name = parameter["name"]
+            assert name == "training_id" or "examples" in parameter["schema"], f"{path}: no example of {name}"
+            example = training_id if name == "training_id" else parameter["schema"]["examples"][0]
+            path = path.replace(f"{{{name}}}", str(example))
+    return path
+
+
+def given(operation: dict[str, Any], place: str) -> dict[str, Any]:
+    """The examples of the parameters in a place."""
+    found = [parameter for parameter in operation.get("parameters", []) if parameter["in"] == place]
+    return {p["name"]: p["schema"]["examples"][0] for p in found if "examples" in p["schema"]}
+
+
+async def test_the_documentation_needs_no_other_host(api: Api) -> None:
+    page = await api.anonymous.get("/docs")
+    assert page.status_code == 200
+    assert page.headers["Content-Type"].startswith("text/html")
+    assets = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
+    assert any(asset.endswith(".js") for asset in assets)
+    assert any(asset.endswith(".css") for asset in assets)
+    for asset in [*assets, *re.findall(r"url: '([^']+)'", page.text)]:
+        place = urljoin("http://127.0.0.1:8080/docs", asset)
+        assert place.startswith("http://127.0.0.1:8080/"), asset
+        answer = await api.anonymous.get(place)
+        assert (answer.status_code, bool(answer.content)) == (200, True), asset
+    assert not re.search(r"(?:https?:)?//[a-z]", page.text)
+
+
+async def test_the_start_page_leads_to_a_page(api: Api) -> None:
+    response = await api.anonymous.get("/", follow_redirects=True)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/html")
+
+
+async def test_the_document_is_served(api: Api, document: dict[str, Any]) -> None:
+    assert (await api.anonymous.get("/openapi.json")).json() == json.loads(json.dumps(document))
+
+
+def levels(schema: dict[str, Any], document: dict[str, Any], inside: tuple[str, ...] = ()) -> int:
+    """How deep a value of a schema may be nested: a list or an object is one level, and what it holds more of them."""
+    if (reference := schema.get("$ref")) is not None:
+        assert reference not in inside, f"{reference} may be nested without end"
+        found = document["components"]["schemas"][reference.rpartition("/")[2]]
+        return levels(found, document, (*inside, reference))
+    held = [*schema.get("properties", {}).values(), *schema.get("prefixItems", [])]
+    held += [schema[name] for name in ("items", "additionalProperties") if isinstance(schema.get(name), dict)]
+    own = schema.get("type") in {"object", "array"}
+    same = [one for name in ("anyOf", "oneOf", "allOf") for one in schema.get(name, [])]
+    return max(
+        own + max((levels(one, document, inside) for one in held), default=0),
+        max((levels(one, document, inside) for one in same), default=0),
+    )
+
+
+def test_no_request_has_use_for_more_levels_than_a_refusal_says(document: dict[str, Any]) -> None:
+    deepest = {
+        name: levels(body["schema"], document)
+        for name, operation in operations(document).items()
+        for kind, body in operation.get("requestBody", {}).get("content", {}).items()
+        if kind == "application/json"
+    }
+    assert deepest["POST /v1/clients/batch"] > deepest["POST /v1/clients"] > 1  # something is counted
+    assert {name: depth for name, depth in deepest.items() if depth > DEPTH} == {}

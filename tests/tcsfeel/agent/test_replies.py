@@ -1,0 +1,97 @@
+"""What comes back from an agent: parameters whole, in pieces or compressed, and problems that say what was wrong."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tcsfeel.agent import Agent, BrokenResult, FitResult, Parameters
+from tcsfeel.wire.codec import MEDIA_TYPE, decode
+from tcsfeel.wire.compression import decompressed
+from tests.tcsfeel.agent.calling import BODY, TASK, client, problem
+from tests.tcsfeel.agent.fakes import PARAMETERS, AddingTrainer, GatedTrainer, RaisingTrainer, make_task, task_body
+
+
+async def test_a_result_is_compressed_for_who_asks_for_it() -> None:
+    parameters: Parameters = {"w": np.zeros(300_000, np.float32)}  # more than is compressed at a time
+    async with client(Agent(AddingTrainer())) as http:
+        await http.put(TASK, content=task_body(make_task(), parameters))
+        plain = await http.get(TASK, params={"wait": 60}, headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        zstd = {"Accept-Encoding": "zstd"}
+        for answer in (
+            await http.get(TASK, headers=zstd),
+            await http.put(TASK, content=BODY, headers=zstd),
+            await http.get(TASK, headers=zstd),
+        ):
+            assert (answer.headers["content-type"], answer.headers["content-encoding"]) == (MEDIA_TYPE, "zstd")
+            assert "content-length" not in answer.headers
+            assert len(answer.content) < 10_000
+            assert b"".join(decompressed(memoryview(answer.content), 2_000_000)) == plain.content
+        assert (await http.get("/tasks/t.2.c.fit", headers=zstd)).json()["status"] == 404
+
+
+async def test_a_trainer_that_raises_is_a_500_without_its_traceback() -> None:
+    async with client(Agent(RaisingTrainer(ValueError("only 3 of 10 labels")))) as http:
+        await http.put(TASK, content=BODY)
+
+        detail = problem(await http.get(TASK, params={"wait": 60}), 500)
+
+        assert detail == "ValueError: only 3 of 10 labels"
+        assert problem(await http.put(TASK, content=BODY), 500) == detail
+        assert problem(await http.get("/model"), 500) == detail
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (TypeError("'NoneType' object is not iterable"), "TypeError: 'NoneType' object is not iterable"),
+        (NameError("name 'tirch' is not defined"), "NameError: name 'tirch' is not defined"),
+        (BrokenResult("fit must return a FitResult, not tuple"), "fit must return a FitResult, not tuple"),
+    ],
+)
+async def test_a_mistake_in_a_trainer_is_told_from_a_failure_that_may_pass(error: Exception, detail: str) -> None:
+    async with client(Agent(RaisingTrainer(error))) as http:
+        await http.put(TASK, content=BODY)
+        answer = await http.get(TASK, params={"wait": 60})
+        assert answer.status_code == 500
+        assert answer.json() == {
+            "type": "urn:tcsfeel:problem:broken-trainer",
+            "title": "The trainer is broken",
+            "status": 500,
+            "detail": detail,
+            "retry": False,
+        }
+
+
+async def test_a_trainer_that_writes_into_its_parameters_is_told_so() -> None:
+    def train(parameters: Any, _task: object) -> FitResult:
+        parameters["w"] += 1
+        return FitResult(parameters, 1, 0, 0)
+
+    trainer = GatedTrainer(train)
+    trainer.gate.set()
+    async with client(Agent(trainer)) as http:
+        await http.put(TASK, content=BODY)
+        assert "read-only" in problem(await http.get(TASK, params={"wait": 60}), 500)
+
+
+async def test_health_and_initial_parameters() -> None:
+    async with client(Agent(AddingTrainer())) as http:
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        model = await http.get("/model")
+
+    assert model.headers["content-type"] == MEDIA_TYPE
+    np.testing.assert_array_equal(decode(model.content)[0]["w"], PARAMETERS["w"])
+
+
+async def test_a_large_result_goes_out_in_pieces_and_arrives_whole() -> None:
+    large: Parameters = {"w": np.arange(300_001, dtype=np.float32), "b": np.ones(3, np.float64)}
+    async with client(Agent(AddingTrainer())) as http:
+        await http.put(TASK, content=task_body(make_task(), large))
+        result = await http.get(TASK, params={"wait": 60})
+
+    assert int(result.headers["content-length"]) == len(result.content)
+    parameters, _ = decode(result.content)
+    np.testing.assert_array_equal(parameters["w"], large["w"] + 1)
+    np.testing.assert_array_equal(parameters["b"], large["b"] + 1)

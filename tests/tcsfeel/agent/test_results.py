@@ -1,0 +1,130 @@
+"""What a trainer returns: measured, checked, and sent in the types that came."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task
+from tcsfeel.agent.tasks import Entry
+from tcsfeel.wire.codec import decode
+from tcsfeel.wire.tasks import read_result
+from tests.tcsfeel.agent.fakes import PARAMETERS, AddingTrainer, FakeClock, GatedTrainer, make_task
+from tests.tcsfeel.agent.tables import settled, table_of
+
+
+async def test_an_evaluation_gives_measures_and_no_tensors() -> None:
+    table = table_of(AddingTrainer())
+
+    table.submit(make_task(kind="evaluate"), PARAMETERS)
+    entry = await settled(table)
+
+    assert entry.payload is not None
+    parameters, metadata = decode(b"".join(entry.payload))
+    assert parameters == {}
+    assert read_result(metadata).accuracy == 0.75
+
+
+async def test_the_time_that_training_took_is_reported() -> None:
+    clock = FakeClock()
+
+    def train(parameters: Parameters, _task: Task) -> FitResult:
+        clock.now += 12.5
+        return FitResult(parameters, 1, 0, 0)
+
+    trainer = GatedTrainer(train)
+    trainer.gate.set()
+    table = table_of(trainer, clock)
+    table.submit(make_task(), PARAMETERS)
+    entry = await settled(table)
+
+    assert entry.payload is not None
+    assert read_result(decode(b"".join(entry.payload))[1]).train_seconds == 12.5
+
+
+def fit_result(**change: Any) -> FitResult:
+    return replace(FitResult(PARAMETERS, 1, 0.0, 0.0), **change)
+
+
+BROKEN = {
+    "no result": (None, "fit must return a FitResult, not NoneType"),
+    "another result": (EvaluateResult(1, 0, 0), "fit must return a FitResult, not EvaluateResult"),
+    "other names": (fit_result(parameters={"v": np.zeros(2)}), "in the tensors v, w"),
+    "a name less": (fit_result(parameters={}), "in the tensors w"),
+    "another shape": (fit_result(parameters={"w": np.zeros(3)}), r"'w' came as (2,) and went back as (3,)"),
+    "another kind": (fit_result(parameters={"w": np.zeros(2, complex)}), "came as float32 and went back as complex128"),
+    "no examples": (fit_result(num_examples=0), "num_examples is 0"),
+    "a loss that is no number": (fit_result(loss=float("nan")), "loss is nan"),
+    "a loss beyond all sense": (fit_result(loss=1.7e308), "loss is 1.7e+308: Input should be less than"),
+    "percent": (fit_result(accuracy=75.0), "accuracy is 75.0"),
+}
+
+
+@pytest.mark.parametrize(("result", "reason"), BROKEN.values(), ids=BROKEN.keys())
+async def test_a_broken_result_fails_the_task_and_says_what_to_change(result: Any, reason: str) -> None:
+    trainer = GatedTrainer(lambda _p, _t: result)
+    trainer.gate.set()
+    table = table_of(trainer)
+
+    table.submit(make_task(), PARAMETERS)
+    entry = await settled(table)
+
+    assert entry.state == "failed"
+    assert reason in entry.failure
+
+
+async def test_wider_floats_and_numpy_scalars_are_sent_as_what_came() -> None:
+    result = fit_result(
+        parameters={"w": np.array([0.1, 0.2])}, num_examples=np.int64(5), loss=np.float32(0.5), accuracy=np.float64(1)
+    )
+    trainer = GatedTrainer(lambda _p, _t: result)
+    trainer.gate.set()
+    table = table_of(trainer)
+
+    table.submit(make_task(), PARAMETERS)
+    entry = await settled(table)
+
+    assert entry.payload is not None
+    parameters, metadata = decode(b"".join(entry.payload))
+    np.testing.assert_array_equal(parameters["w"], np.array([0.1, 0.2], np.float32))
+    assert parameters["w"].dtype == np.float32
+    assert read_result(metadata).num_examples == 5
+
+
+class WithoutEvaluation:
+    """A trainer whose data is all for training."""
+
+    def initial_parameters(self) -> Parameters:
+        return PARAMETERS
+
+    def fit(self, parameters: Parameters, task: Task) -> FitResult:
+        raise NotImplementedError
+
+    def profile(self) -> Profile:
+        return Profile(data_size=10)
+
+
+async def test_a_trainer_that_cannot_evaluate_says_that_it_has_nothing_to_measure_with() -> None:
+    table = table_of(WithoutEvaluation())
+    table.submit(make_task(kind="evaluate"), PARAMETERS)
+    assert _metadata(await settled(table)) == {"result": '{"num_examples":0}'}
+
+
+@pytest.mark.parametrize("measures", [(0.0, 0.0), (float("nan"), float("nan"))])
+async def test_an_evaluation_over_no_examples_says_so(measures: tuple[float, float]) -> None:
+    class Empty(AddingTrainer):
+        def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
+            del parameters, task
+            return EvaluateResult(0, *measures)
+
+    table = table_of(Empty())
+    table.submit(make_task(kind="evaluate"), PARAMETERS)
+    assert _metadata(await settled(table)) == {"result": '{"num_examples":0}'}
+
+
+def _metadata(entry: Entry) -> dict[str, str]:
+    assert entry.payload is not None
+    parameters, metadata = decode(b"".join(entry.payload))
+    assert parameters == {}
+    return metadata

@@ -1,0 +1,115 @@
+"""What is believed of measurements, and when they reach a target."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tcsfeel.aggregation import UpdateFacts, mean_by_examples, target_doubt
+from tcsfeel.aggregation.config import AggregationConfig
+from tests.depth import tries
+
+CONFIG = AggregationConfig()
+TARGET = 0.963
+
+
+def fleet(*accuracies: float, examples: int = 100) -> dict[str, UpdateFacts]:
+    return {f"c{number}": UpdateFacts(examples, 0.2, accuracy) for number, accuracy in enumerate(accuracies)}
+
+
+def accuracy(*facts: UpdateFacts) -> float:
+    found = mean_by_examples(facts, CONFIG)
+    assert found is not None
+    return found[0]
+
+
+def loss(*losses: float) -> float:
+    found = mean_by_examples([UpdateFacts(100, value, 0.5) for value in losses], CONFIG)
+    assert found is not None
+    return found[1]
+
+
+def doubted(measured: dict[str, UpdateFacts]) -> Any:
+    found = target_doubt(measured, CONFIG, TARGET)
+    return None if found is None else (found.client_id, found.accuracy)
+
+
+@pytest.mark.parametrize("examples", [1, 100, 10**15])
+@pytest.mark.parametrize("honest", [1, 2, 3, 5, 9, 10, 50])
+def test_one_client_cannot_reach_the_target_for_the_others(honest: int, examples: int) -> None:
+    measured = fleet(*[0.95] * honest) | {"liar": UpdateFacts(examples, -1e15, 1.0)}
+    mean = accuracy(*measured.values())
+    doubt = doubted(measured)
+    if honest >= 2 and mean >= 0.963:
+        assert doubt == ("liar", pytest.approx(0.95))
+    else:  # the mean does not reach it, or of two nobody can tell which is right
+        assert doubt is None
+
+
+def test_one_of_six_that_has_half_of_the_weight() -> None:
+    measured = fleet(*[0.95] * 5) | {"liar": UpdateFacts(10**15, 0.2, 1.0)}
+    assert accuracy(*measured.values()) == pytest.approx(0.975)
+    assert doubted(measured) == ("liar", pytest.approx(0.95))
+
+
+def test_a_target_that_holds_without_any_one_is_reached() -> None:
+    # 0.9675; without the best (0.97 + 0.96 + 0.96) / 3 = 0.9633
+    measured = fleet(0.97, 0.96, 0.98, 0.96)
+    assert accuracy(*measured.values()) == pytest.approx(0.9675)
+    assert target_doubt(measured, CONFIG, TARGET) is None
+    assert target_doubt(fleet(*[0.963] * 7), CONFIG, TARGET) is None  # to the bit
+
+
+def test_the_client_that_lifts_the_mean_most_is_named_not_the_one_that_weighs_most() -> None:
+    # (3 * 0.96 + 1.0 + 0.95) / 5 = 0.966; without c1 (3 * 0.96 + 0.95) / 4 = 0.9575
+    measured = {"c0": UpdateFacts(300, 0.2, 0.96), "c1": UpdateFacts(100, 0.2, 1.0), "c2": UpdateFacts(100, 0.2, 0.95)}
+    assert doubted(measured) == ("c1", pytest.approx(0.9575))
+
+
+def test_what_clients_with_other_data_measure_stays_as_it_is() -> None:
+    # The others agree to a thousandth, and yet 0.4 less, or more, is honest.
+    for other in (0.56, 0.6, 0.961, 1.0):
+        values = [0.96, 0.96, 0.961, 0.96, other]
+        assert accuracy(*fleet(*values).values()) == pytest.approx(sum(values) / 5)
+    # Where they differ, more: a deviation of 0.2 is a spread of 0.2965, and three times that is 0.8895.
+    values = [0.1, 0.3, 0.5, 0.7, 1.0]
+    assert accuracy(*fleet(*values).values()) == pytest.approx(sum(values) / 5)
+
+
+def test_an_accuracy_is_believed_as_far_as_its_examples_let_chance_explain_it() -> None:
+    honest = list(fleet(*[0.9] * 5).values())
+    # 10^4 examples: half of the weight, and 0.4 below the others at least
+    assert accuracy(*honest, UpdateFacts(10**4, 0.2, 0.0)) == pytest.approx((0.9 + 0.5) / 2)
+    # one example: p = 2.9 / 5 and 3 * sqrt(0.58 * 0.42) = 1.48 let it be 0, but it weighs as one
+    assert accuracy(*honest, UpdateFacts(1, 0.2, 0.0)) == pytest.approx(450 / 501)
+    # 8 examples: p = 9.2 / 12, 3 * sqrt(0.76667 * 0.23333 / 8) = 0.44861, so 0.45139 of 8 in 508
+    assert accuracy(*honest, UpdateFacts(8, 0.2, 0.0)) == pytest.approx((450 + 8 * 0.451387) / 508, abs=1e-6)
+
+
+def test_a_loss_counts_as_ten_times_as_far_as_is_usual_at_most() -> None:
+    # a median of 0.2, and the second farthest is 0.3 away: from -2.8 to 3.2
+    assert loss(0.1, 0.2, 0.5, 0.2, -1e15) == pytest.approx((1.0 - 2.8) / 5)
+    assert loss(0.1, 0.2, 0.5, 0.2, 1e15) == pytest.approx((1.0 + 3.2) / 5)
+    assert loss(-5.0, -4.0, -6.0) == pytest.approx(-5.0)  # negative losses are some losses' own
+    assert loss(0.0, 0.0, 0.0, 0.0, 0.9) == pytest.approx(0.18)  # nor does one that is alone above 0 vanish
+    assert loss(0.0, 5e11) == pytest.approx(2.5e11)  # of two nobody can tell
+
+
+@tries(300)
+@given(
+    honest=st.lists(st.floats(0, 1), min_size=2, max_size=12),
+    examples=st.integers(1, 10**15),
+    claim=st.floats(0, 1),
+    target=st.floats(0.01, 1),
+)
+def test_no_claim_of_one_client_reaches_what_the_others_do_not(
+    honest: list[float], examples: int, claim: float, target: float
+) -> None:
+    """The others weigh the same here, and lie so close together that none of them is bounded."""
+    close = [0.5 + value / 10 for value in honest]
+    measured = fleet(*close) | {"liar": UpdateFacts(examples, 0.2, claim)}
+    found = mean_by_examples(measured.values(), CONFIG)
+    assert found is not None
+    accepted = found[0] >= target and target_doubt(measured, CONFIG, target) is None
+    assert not accepted or sum(close) / len(close) >= target - 1e-12

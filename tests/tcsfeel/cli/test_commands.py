@@ -1,0 +1,211 @@
+"""The ``tcsfeel`` command as its users type it: what it prints, and its exit status."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app import __version__
+from examples import minimal_trainer
+from tcsfeel.agent import hosting
+from tcsfeel.cli import cli
+from tests.e2e.servers import Server
+
+COMMANDS = ["serve", "migrate", "demo", "agent", "train", "watch", "clients"]
+runner = CliRunner()
+
+
+class Federation:
+    """A server with three agents, for commands that talk to one."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def run(self, *arguments: str) -> Any:
+        return runner.invoke(cli, [*arguments, "--server", self.server.url, "--key", self.server.key])
+
+
+@pytest.fixture
+def federation(sqlite_url: str, tmp_path: Path) -> Iterator[Federation]:
+    server = Server(tmp_path, sqlite_url)
+    ready, done = threading.Event(), threading.Event()
+
+    async def live() -> None:
+        await server.start()
+        trainers = {f"edge-{seed}": minimal_trainer.trainer(seed=seed) for seed in range(3)}
+        async with hosting(trainers, server_url=server.url, api_key=server.key):
+            ready.set()
+            await asyncio.to_thread(done.wait)
+        server.stop()
+
+    thread = threading.Thread(target=lambda: asyncio.run(live()))
+    thread.start()
+    assert ready.wait(30)
+    yield Federation(server)
+    done.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    result = runner.invoke(cli, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Example: " in result.output
+    assert f"tcsfeel {command}" in " ".join(result.output.split())
+
+
+def test_the_version() -> None:
+    result = runner.invoke(cli, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"{__version__}\n")
+
+
+def test_clients_are_listed_for_people_and_for_programs(federation: Federation) -> None:
+    assert "edge-1" in federation.run("clients").output
+    listed = json.loads(federation.run("clients", "--json").output)
+    assert [client["id"] for client in listed] == ["edge-0", "edge-1", "edge-2"]
+
+
+def test_a_training_is_started_and_watched_to_its_end(federation: Federation, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"selection": {"strategy": "random"}, "hyperparameters": {"learning_rate": 0.5}}))
+    options = [
+        "--name",
+        "x",
+        "--body",
+        str(body),
+        "--min-clients",
+        "2",
+        "--max-clients",
+        "3",
+        "--target-accuracy",
+        "0.8",
+        "--strategy",
+        "oort",
+        "--parameter",
+        "preferred_percentile=60",
+    ]
+    result = federation.run("train", *options, "--watch")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].startswith("round   1  completed  accuracy 0.")
+    assert lines[-1].startswith("completed: target_accuracy: round ")
+
+
+def test_watching_a_training_that_fails_exits_with_one(federation: Federation, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"round_policy": {"max_failed_rounds": 1, "max_wait_seconds": 0}}))
+    options = ["--name", "x", "--body", str(body), "--min-clients", "9", "--max-clients", "9"]
+    started = federation.run("train", *options)
+    result = federation.run("watch", started.output.strip(), "--json")
+    assert result.exit_code == 1
+    printed = [json.loads(line) for line in result.output.splitlines()]
+    assert printed[0]["failure_reason"].startswith("3 of 3 clients can be selected")
+    assert (printed[-1]["status"], printed[-1]["stop_reason"]) == ("failed", "too_many_failed_rounds")
+
+
+def test_watching_a_training_without_a_completed_round_exits_with_one(federation: Federation, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"round_policy": {"max_wait_seconds": 0}}))
+    options = ["--name", "x", "--body", str(body), "--min-clients", "9", "--max-clients", "9", "--max-rounds", "1"]
+    result = federation.run("train", *options, "--watch")
+    assert result.exit_code == 1
+    achieved = "failed: max_rounds: 0 of 1 rounds completed; the last was abandoned: 3 of 3 clients can be selected"
+    assert result.output.splitlines()[-1].startswith(achieved)
+
+
+def test_refusals_are_one_line_with_the_reason(federation: Federation, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text("[1]")
+    for arguments, reason in [
+        (["watch", "no-such-training"], "404: there is no training 'no-such-training'"),
+        (["train", "--name", "x", "--target-accuracy", "7"], "422: /target_accuracy should be less than or equal to 1"),
+        (
+            ["train", "--name", "x", "--strategy", "fedcs", "--parameter", "pool_factor=2", "--parameter", "speed=1"],
+            "422: /selection/parameters/speed is no parameter of the strategy, whose parameters are pool_factor, ",
+        ),
+        (["train", "--name", "x", "--parameter", "factor"], "--parameter factor should be a name, = and a number"),
+        (["train", "--name", "x", "--parameter", "factor=nan"], "--parameter factor=nan should be a name, = and a"),
+        (["train", "--name", "x", "--body", str(body)], f"{body} must hold a JSON object"),
+        (["train", "--name", "x", "--body", str(tmp_path / "none")], "cannot be read"),
+    ]:
+        result = federation.run(*arguments)
+        assert result.exit_code == 1
+        assert reason in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_wrong_key_and_a_server_that_is_not_there() -> None:
+    result = runner.invoke(cli, ["clients", "--server", "http://127.0.0.1:9", "--key", "x"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("tcsfeel: http://127.0.0.1:9 does not answer")
+
+
+def test_without_a_key_the_reason_says_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCSFEEL_DATA_DIR", str(tmp_path))
+    result = runner.invoke(cli, ["clients"])
+    assert result.exit_code == 1
+    assert str(tmp_path / "admin-key") in result.stderr
+
+
+@pytest.mark.parametrize("command", [["serve"], ["migrate"]])
+def test_a_wrong_variable_stops_a_command(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCSFEEL_COORDINATOR__LEASE_SECONDS", "never")
+    result = runner.invoke(cli, command)
+    assert result.exit_code == 1
+    assert "TCSFEEL_COORDINATOR__LEASE_SECONDS" in result.stderr
+
+
+def test_a_port_that_is_taken_stops_serve_with_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = subprocess.run(  # noqa: S603  (our own)
+            [sys.executable, "-c", "from tcsfeel.cli import main; main()", "serve", "--port", str(port)],
+            env={"TCSFEEL_DATA_DIR": str(tmp_path), "TCSFEEL_AUTH__ADMIN_KEY": "k" * 32},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"tcsfeel: cannot listen on 127.0.0.1 port {port}: Address already in use")
+    assert line.endswith("Choose another with --host or --port")
+
+
+def test_migrate_makes_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCSFEEL_DATA_DIR", str(tmp_path / "new"))
+    assert runner.invoke(cli, ["migrate"]).exit_code == 0
+    assert (tmp_path / "new" / "tcsfeel.db").exists()
+
+
+def test_a_trainer_that_is_not_there_is_named() -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from tcsfeel.cli import main; main()",
+        "agent",
+        "no.such:trainer",
+        "--id",
+        "a",
+        "--key",
+        "k",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603  (our own)
+    assert result.returncode == 1
+    assert "no.such" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("epsilon", ["0", "nan", "inf"])
+def test_label_privacy_has_to_be_an_epsilon(epsilon: str) -> None:
+    options = ["examples.minimal_trainer:trainer", "--id", "a", "--key", "k", "--label-privacy", epsilon]
+    result = runner.invoke(cli, ["agent", *options])
+    assert result.exit_code == 1
+    assert "label_privacy is an epsilon: a finite number above 0" in result.stderr

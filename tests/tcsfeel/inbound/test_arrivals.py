@@ -1,0 +1,126 @@
+"""Who has a place, and who loses it."""
+
+import asyncio
+import resource
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tcsfeel.inbound import Arrivals, Bounds, Crowded, welcome
+from tests.tcsfeel.inbound.sockets import calling, echo, served, until
+
+KNOWN = b"POST /known HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+ANYWHERE = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+
+
+class Guest:
+    """A connection that only has a place."""
+
+    def __init__(self, address: str, *, idle: bool = False) -> None:
+        self.address = address
+        self.idle = idle
+        self.evicted = False
+
+    def evict(self) -> None:
+        self.evicted = True
+
+
+def test_a_stranger_takes_the_oldest_place_of_the_address_that_has_the_most() -> None:
+    arrivals = Arrivals(Bounds(places=16))  # 4 of them for strangers
+    first, *others = [Guest("10.0.0.1"), Guest("10.0.0.2"), Guest("10.0.0.2"), Guest("10.0.0.2")]
+    for guest in (first, *others):
+        arrivals.arrive(guest)
+    arrivals.arrive(Guest("10.0.0.3"))
+    assert [guest.evicted for guest in (first, *others)] == [False, True, False, False]
+    assert arrivals.evictions == 1
+
+
+def test_a_caller_with_a_key_keeps_its_place_whoever_comes() -> None:
+    arrivals = Arrivals(Bounds(places=16))
+    known = Guest("10.0.0.1")
+    arrivals.arrive(known)
+    arrivals.welcome(known)
+    for _ in range(100):
+        arrivals.arrive(Guest("10.0.0.1"))
+    assert not known.evicted
+    assert arrivals.evictions == 96
+
+
+def test_a_caller_with_a_key_takes_the_place_of_one_that_rests_and_of_no_other() -> None:
+    arrivals = Arrivals(Bounds(places=8))  # 6 of them for callers with a key
+    busy, resting = [Guest("10.0.0.1") for _ in range(5)], Guest("10.0.0.1", idle=True)
+    for guest in (*busy, resting):
+        arrivals.arrive(guest)
+        arrivals.welcome(guest)
+    newcomer, late = Guest("10.0.0.2"), Guest("10.0.0.2")
+    arrivals.arrive(newcomer)
+    arrivals.welcome(newcomer)
+    assert resting.evicted
+    arrivals.arrive(late)
+    with pytest.raises(Crowded, match="all 8 connections are busy"):
+        arrivals.welcome(late)
+    assert [guest.evicted for guest in (*busy, newcomer, late)] == [False] * 7
+
+
+def test_strangers_lose_their_places_at_once_where_descriptors_are_short() -> None:
+    arrivals = Arrivals(Bounds(places=64))
+    strangers = [Guest("10.0.0.1") for _ in range(6)]
+    for guest in strangers:
+        arrivals.arrive(guest)
+    assert arrivals.make_room()
+    assert [guest.evicted for guest in strangers] == [True] * 4 + [False] * 2  # the oldest
+    assert arrivals.make_room()
+    assert all(guest.evicted for guest in strangers)
+
+
+def test_without_strangers_a_caller_that_rests_makes_room_and_a_busy_one_does_not() -> None:
+    arrivals = Arrivals(Bounds(places=64))
+    busy, resting = Guest("10.0.0.1"), Guest("10.0.0.1", idle=True)
+    for guest in (busy, resting):
+        arrivals.arrive(guest)
+        arrivals.welcome(guest)
+    assert [arrivals.make_room(), arrivals.make_room()] == [True, False]
+    assert (busy.evicted, resting.evicted) == (False, True)
+
+
+def test_places_follow_the_limit_of_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    arrivals = Arrivals(Bounds(places=1024))
+    guests = [Guest("10.0.0.1") for _ in range(100)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # 128 places, 32 of them for strangers
+        for guest in guests:
+            arrivals.arrive(guest)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sum(not guest.evicted for guest in guests) == 32
+
+
+def test_a_place_that_was_left_is_free() -> None:
+    arrivals = Arrivals(Bounds(places=4))
+    for _ in range(10):
+        guest = Guest("10.0.0.1")
+        arrivals.arrive(guest)
+        arrivals.leave(guest)
+    assert arrivals.evictions == 0
+
+
+def test_another_servers_requests_need_no_place() -> None:
+    welcome({"type": "http"})
+
+
+async def test_idle_strangers_keep_nobody_out() -> None:
+    async with served(echo, places=64) as server, AsyncExitStack() as stack:
+        (known,) = [await stack.enter_async_context(calling(server.port))]
+        await known.send(KNOWN)
+        assert (await known.answer())[0] == 200
+        await known.reader.readexactly(1)
+        strangers = [await stack.enter_async_context(calling(server.port, address="127.0.0.2")) for _ in range(200)]
+        for address in ("127.0.0.1", "127.0.0.2"):
+            newcomer = await stack.enter_async_context(calling(server.port, address=address))
+            await newcomer.send(ANYWHERE)
+            assert (await newcomer.answer())[0] == 200
+        await until(lambda: len(server.arrivals.connections) == 17)
+        await known.send(KNOWN)
+        assert (await known.answer())[0] == 200
+        assert await asyncio.wait_for(strangers[0].rest(), 30) == b""

@@ -1,0 +1,47 @@
+"""A round's candidates as arrays, within the range where nothing overflows."""
+
+from dataclasses import replace
+
+from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.selection.links import Relays, Star
+from tcsfeel.selection.pool import MAX_SECONDS, MIN_RELIABILITY, MIN_SAMPLES
+from tcsfeel.selection.types import SelectionPolicy
+from tests.tcsfeel.worlds import candidates, pool
+
+
+def test_candidates_are_named_in_the_order_given_or_asked_for() -> None:
+    made = pool(candidates(3))
+
+    assert made.ids() == ("a", "b", "c")
+    assert made.ids([2, 0]) == ("c", "a")
+    assert made.ids([]) == ()
+
+
+def test_costs_and_seconds_are_capped() -> None:
+    # 2e300 s both ways; 1 + 1 s of transfers beside a fit of 1e300 s; both
+    made = pool(candidates(3, server_cost=[1e300, 1.0, 1e300], train_seconds=[0.0, 1e300, 1e300]))
+
+    assert made.costs.tolist() == [MAX_SECONDS, 2.0, MAX_SECONDS]
+    assert made.seconds.tolist() == [MAX_SECONDS, MAX_SECONDS, MAX_SECONDS]
+
+
+def test_reliability_is_never_hopeless() -> None:
+    assert pool(candidates(3, reliability=[0.0, 0.5, 1.0])).reliability.tolist() == [MIN_RELIABILITY, 0.5, 1.0]
+
+
+def test_samples_are_relative_to_the_largest() -> None:
+    assert pool(candidates(3, data_size=[50, 200, 100])).samples.tolist() == [0.25, 1.0, 0.5]
+    assert pool(candidates(2, data_size=[1, 10**18])).samples.tolist() == [MIN_SAMPLES, 1.0]
+
+
+def test_links_are_those_that_the_policy_lets_updates_travel_over() -> None:
+    # of 2 MB both ways: 2 and 4 s/MB are 8 and 16 s; d has no links but one to e, who is no candidate
+    connectivity = Connectivity.from_edges("abcde", [Edge("a", "c", 2.0), Edge("b", "c", 4.0), Edge("d", "e", 1.0)])
+    policy = SelectionPolicy(min_clients=1, model_bytes=2_000_000)
+
+    assert isinstance(pool(candidates(4), policy, connectivity).links, Star)
+    made = pool(candidates(4), replace(policy, topology="relay"), connectivity).links
+    assert isinstance(made, Relays)
+    assert made.between.toarray().tolist() == [[0, 0, 8, 0], [0, 0, 16, 0], [8, 16, 0, 0], [0, 0, 0, 0]]
+    assert made.server.tolist() == [4, 4, 4, 4]
+    assert made.reliability.tolist() == [1, 1, 1, 1]
