@@ -70,12 +70,13 @@ class ClientRepository:
         statement = update(clients).where(clients.c.id == bindparam("whose"))
         rows = list(map(_row, changed))
         for start in range(0, len(rows), WRITTEN):
+            if start:
+                await asyncio.sleep(0)
             some = [
                 {"whose": row["id"], **{name: value for name, value in row.items() if name not in _CLAIMED}}
                 for row in rows[start : start + WRITTEN]
             ]
             await self._connection.execute(statement, some)
-            await asyncio.sleep(0)
 
     async def put_profile(self, before: Client, after: Client) -> None:
         """Write a client whose profile has changed, without the parts of its profile that are as they were."""

@@ -27,7 +27,7 @@ from app.sharing import Places
 from app.store import postgres
 from app.store.availability import DatabaseUnavailable, NoAnswer, NoFreeConnection, TooManyConnections
 from app.store.columns import to_json
-from app.store.sqlite import Reader, Writer
+from app.store.sqlite import BEGIN, Reader, Writer
 from app.store.transaction import Transaction
 from tcsfeel.text import plain
 
@@ -179,10 +179,7 @@ class Database:
             await self._closed(connection, error)
             raise
         else:
-            if self._has_a_thread(engine):
-                await self._closed(connection)
-            else:
-                await connection.close()  # the transaction is over, so there is nothing to wait for
+            await connection.close()  # the transaction is over, so there is nothing to wait for
 
     async def _closed(self, connection: AsyncConnection, error: BaseException | None = None) -> None:
         """Roll back and give the connection to its pool, in a task of its own: a cancellation must not cut that short.
@@ -194,13 +191,10 @@ class Database:
         else:
             await connection.__aexit__(type(error), error, None)
 
-    def _has_a_thread(self, engine: AsyncEngine) -> bool:
-        """Whether its connections run in a thread, and so have to be waited for when they open and close."""
-        return self.is_sqlite and engine is self._writers
-
     async def _open(self, engine: AsyncEngine) -> AsyncConnection:
         connection = engine.connect()
-        if not self._has_a_thread(engine):
+        pool = engine.pool
+        if not self.is_sqlite or engine is self._readers or (isinstance(pool, QueuePool) and pool.checkedin()):
             return await connection.start()
         try:
             return await to_its_end(connection.start())
@@ -267,7 +261,7 @@ def _sqlite_engine(
         if isinstance(driver, Reader):
             driver.begin()
         else:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql(BEGIN)
 
     @event.listens_for(engine.sync_engine, "handle_error", retval=True)
     def keep(context: ExceptionContext) -> StatementError | None:

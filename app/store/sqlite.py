@@ -1,18 +1,21 @@
 """Two drivers for SQLite, for two kinds of transaction; both give SQLAlchemy what aiosqlite gives it.
 
-*Writers* wait for locks and disks, so their statements run in a thread: aiosqlite's, but with one trip there for each
-statement. aiosqlite makes four, to make a cursor, execute, fetch and close, and each waits for its turn both in the
-thread and on the event loop; on a busy loop that is all of a statement's time.
-
 *Readers* wait for nothing: with a write-ahead log no writer holds them up, and what they look for is mostly in memory.
 They run on the event loop itself, where a statement takes less time than a trip to a thread and back, and so a reading
 transaction that does nothing else takes one turn of the loop.
+
+*Writers* wait for the disk when they commit, and for the file's lock when they begin, if another process has it. That
+happens in a thread, aiosqlite's. In between they hold the lock and change pages in memory: so what is short runs on the
+event loop, too. A trip to the thread waits for its turn both there and on the loop; on a loop that is busy with other
+work, a transaction with a trip for each statement would hold the lock for many of its turns, while other writers wait.
 """
 
+import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, Self
 
@@ -21,11 +24,34 @@ import aiosqlite
 from app.threads import in_thread
 from tcsfeel import private
 
+BEGIN = "BEGIN IMMEDIATE"
 BUSY_SECONDS = 30
 WAL_ATTEMPTS, WAL_PAUSE = 100, 0.02
 _ROWS = 64  # that aiosqlite's own iteration would fetch at a time; nothing iterates here
 
-Statement = Callable[[sqlite3.Connection], sqlite3.Cursor]
+SHORT_VALUES = 256  # that a statement may write, or look for, to run on the event loop
+SHORT_SECONDS = 0.002  # of processor time that it may have taken the last time
+TURN_SECONDS = 0.002  # for which statements of one transaction follow each other without a pause of the loop's
+_KIND = 0xFF  # the part of an SQLite error code that says which kind it is
+_LONG_KNOWN = 256  # statements that are known to be long; then all are tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What is to be executed: once, or for each of many `parameters`."""
+
+    text: str
+    parameters: Any
+    many: bool = False
+
+    def __call__(self, connection: sqlite3.Connection) -> sqlite3.Cursor:
+        return (connection.executemany if self.many else connection.execute)(self.text, self.parameters)
+
+    @property
+    def seems_short(self) -> bool:
+        """Whether it touches few rows, as far as can be told from it; what one deletes may belong to thousands."""
+        values = sum(map(len, self.parameters)) if self.many else len(self.parameters)
+        return values <= SHORT_VALUES and not self.text.startswith("DELETE")
 
 
 class Runs(Protocol):
@@ -50,11 +76,11 @@ class Cursor:
         return self
 
     async def execute(self, statement: str, parameters: Any = ()) -> Self:
-        await self._connection.run(self, lambda connection: connection.execute(statement, parameters))
+        await self._connection.run(self, Statement(statement, parameters))
         return self
 
     async def executemany(self, statement: str, parameters: Any) -> Self:
-        await self._connection.run(self, lambda connection: connection.executemany(statement, parameters))
+        await self._connection.run(self, Statement(statement, parameters, many=True))
         return self
 
     async def fetchall(self) -> Sequence[Any]:
@@ -76,11 +102,15 @@ class Cursor:
 
 
 class Writer(aiosqlite.Connection):
-    """Runs statements in a thread of its own."""
+    """Runs what may wait or take long in a thread of its own, and the rest where it is."""
 
     def __init__(self, path: str, *, foreign_keys: bool) -> None:
         super().__init__(partial(_open_for_writing, path, foreign_keys=foreign_keys), _ROWS)
         self._thread.daemon = True  # as SQLAlchemy has it where it makes the connection itself
+        self._long: set[str] = set()  # statements that took long
+        self._turn = 0.0  # when this turn of the loop began, or before
+        self._is_locking = False  # between the begin of a transaction and its end
+        self._is_over = True  # the thread has ended what it was told of the last transaction
 
     def __await__(self) -> Any:
         return self._start().__await__()
@@ -97,8 +127,53 @@ class Writer(aiosqlite.Connection):
     def cursor(self) -> Cursor:  # type: ignore[override]  # SQLAlchemy waits for what a cursor does, not for it
         return Cursor(self)
 
+    async def commit(self) -> None:
+        self._is_locking = False  # the thread may be at it for longer than the caller waits
+        await super().commit()
+        self._is_over = True
+
+    async def rollback(self) -> None:
+        self._is_locking = False
+        if not self._is_over:  # else it is the pool, which asks for it in any case
+            await super().rollback()
+            self._is_over = True
+
     async def run(self, cursor: Cursor, statement: Statement) -> None:
-        await self._execute(cursor.fill, self._conn, statement)  # type: ignore[no-untyped-call]  # it has no types
+        if not self._is_locking and statement.text == BEGIN and self._is_over and self._has_begun():
+            self._is_over = False
+        elif not self._is_locking or statement.text in self._long or not statement.seems_short:
+            self._is_over = False
+            await self._execute(cursor.fill, self._conn, statement)  # type: ignore[no-untyped-call]  # it has no types
+        else:
+            await self._run_here(cursor, statement)
+            return
+        self._is_locking = self._is_locking or statement.text == BEGIN
+        self._turn = time.monotonic()
+
+    def _has_begun(self) -> bool:
+        """Begin a transaction, unless another process has the lock, for which only the thread can wait."""
+        self._conn.execute("PRAGMA busy_timeout=0").close()
+        try:
+            self._conn.execute(BEGIN).close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _KIND != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+        finally:
+            self._conn.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}").close()
+        return True
+
+    async def _run_here(self, cursor: Cursor, statement: Statement) -> None:
+        """Run a short statement on the event loop."""
+        if time.monotonic() - self._turn > TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._turn = time.monotonic()
+        began = time.thread_time()
+        cursor.fill(self._conn, statement)
+        if time.thread_time() - began > SHORT_SECONDS:
+            if len(self._long) >= _LONG_KNOWN:
+                self._long.clear()
+            self._long.add(statement.text)
 
 
 class Reader:

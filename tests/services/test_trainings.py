@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from app.domain.breaker import Breaker
 from app.domain.errors import StateForbids
@@ -141,3 +142,29 @@ def _received(value: Round) -> int:
 async def _events(running: Plane, training_id: str) -> list[Event]:
     async with running.system.db.read() as tx:
         return await tx.events.after(0, training_id=training_id, limit=100)
+
+
+@pytest.mark.parametrize("ask", ["run_round", "start"])
+async def test_a_call_that_is_refused_does_not_read_the_participations_of_a_crowd(
+    ask: str, database_url: str, tmp_path: Path
+) -> None:
+    trainer = Adder(1.0)
+    async with plane(tmp_path, database_url, {"a": trainer}) as running:
+        training_id = await running.create()
+        trainer.open.clear()
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: _trains(trainer, 1))
+        read: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+            read.append(statement)
+
+        engine = running.system.db._writers.sync_engine
+        event.listen(engine, "before_cursor_execute", note)
+        with pytest.raises(StateForbids):
+            await getattr(running.system.trainings, ask)(training_id)
+        event.remove(engine, "before_cursor_execute", note)
+        assert any("FROM rounds" in statement for statement in read)
+        assert not any("FROM participations" in statement for statement in read)
+        trainer.open.set()
