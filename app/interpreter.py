@@ -29,7 +29,8 @@ NEVER = 1_000_000_000
 While a large fleet is read or a matrix checked there are millions of objects, and to look at them takes longer than the
 event loop may stand still. Younger ones are collected as they come, which takes a millisecond at most.
 """
-SWEEP_SECONDS = 10.0
+SWEEP_SECONDS = 2.0
+"""Between two looks: to free all the garbage of an attack of ten seconds at once holds the loop for 60 to 100 ms."""
 PATIENCE_SECONDS = 300.0
 FEW_BLOCKS = 250_000
 """Pieces of memory, beyond those at the start, that can be looked at in some 20 ms."""
