@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.harnesses.databases import Kind, database_server
 from tests.harnesses.hostile.attack import Run, attack
-from tests.harnesses.hostile.judgement import problems, report
+from tests.harnesses.hostile.judgement import problems, report, table
+from tests.harnesses.hostile.placement import set_apart
 
 SHOWN = 60
 
@@ -20,8 +21,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=90, help="how long the attack lasts")
     parser.add_argument("--callers", default="all", help="names of callers, with commas between them")
     parser.add_argument("--keep", type=Path, help="a new directory for logs and files, instead of a temporary one")
+    parser.add_argument("--periods", type=int, default=2, help="how often attacks and calm times take turns")
+    parser.add_argument("--floor", choices=["same-core", "other-core"], help="attack a second server instead")
     given = parser.parse_args()
-    run = Run(attack=given.seconds, callers=given.callers)
+    core = set_apart()
+    if core is None:
+        print("  this machine has no core for the server alone: what attackers cost themselves counts as well")
+    run = Run(attack=given.seconds, callers=given.callers, periods=given.periods, core=core, floor=given.floor)
     kinds: list[Kind] = ["sqlite", "postgres"] if given.database == "both" else [given.database]
     status = 0
     for kind in kinds:
@@ -29,6 +35,9 @@ def main() -> int:
             directory = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-hostile-")))
             outcome = asyncio.run(attack(run, directory / kind, url))
         found = problems(outcome)
+        if outcome.gone is None:
+            for line in table(outcome):
+                print(f"  {line}")
         for problem in found[:SHOWN]:
             print(f"  {problem}")
         print(report(outcome, kind, found), flush=True)

@@ -1,8 +1,11 @@
-"""One run: a calm time, the attack, a calm time again, and what was measured in each.
+"""One run: calm times and attacks in turn, and what was measured in each.
 
 Four groups of clients share the server. `q-` is the fleet that only wants to train: its rounds are timed. `h-` are
 agents that are hostile when they train, beside a few honest ones (`h-honest-…`) in one training; `e-` are hostile when
 they evaluate; `m-` when they are asked for a first model; `p-` when they are probed.
+
+The *floor* is the same run with a second server that is attacked in place of the quiet fleet's: on the same core, or on
+one of the others.
 """
 
 import asyncio
@@ -10,32 +13,36 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
 from benchmarks.beats import holds
 from tests.e2e.servers import Server, call
 from tests.harnesses.databases import new_database
+from tests.harnesses.hostile import placement
 from tests.harnesses.hostile.fleets import (
     FLOATS,
     QUIET,
     attacked,
-    beat,
     callers,
     honest_fleet,
     hostile_agents,
     quiet_fleet,
     register,
+    remove,
     train,
 )
 from tests.harnesses.strategies import offer
 
 LOOK_SECONDS = 0.25
+REST_SECONDS = 2.0  # between a time that is measured and the next one
 MIB = 1 << 20
 ENVIRONMENT = {
     "TCSFEEL_COORDINATOR__LEASE_SECONDS": "15",
@@ -46,15 +53,25 @@ ENVIRONMENT = {
     "TCSFEEL_LOG__FORMAT": "json",
     "TCSFEEL_MAX_BODY_BYTES": "24000000",  # so that two long bodies fill the room
 }
+Floor = Literal["same-core", "other-core"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How long (seconds), and which callers: names, or all."""
+    """How long the times are (seconds), how often they take turns, and which callers attack: names, or all.
 
-    calm: float = 20.0
+    Attributes:
+        attack: seconds of all attacks together.
+        core: of the server; None where it shares all of them with everybody.
+        floor: where a second server runs that is attacked in place of the first; None for no such server.
+    """
+
+    calm: float = 10.0
     attack: float = 90.0
+    periods: int = 2
     callers: str = "all"
+    core: int | None = None
+    floor: Floor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +84,23 @@ class Sample:
     descriptors: int
 
 
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A calm time or an attack: from when to when, processor seconds of the server, and the machine's load."""
+
+    hostile: bool
+    start: float
+    end: float
+    processor: float
+    load: float
+
+
 @dataclass(kw_only=True)
 class Outcome:
     """What was seen. Instants are unix seconds.
 
     Attributes:
-        attacked: from when to when the attack lasted.
+        periods: calm times and attacks in turn; the first and the last are calm.
         seen: what callers saw, by caller.
         rounds: of the attacked trainings, as the API shows them, by the training's name.
         quiet: the rounds of the quiet fleet, oldest first.
@@ -82,9 +110,9 @@ class Outcome:
     """
 
     samples: list[Sample] = field(default_factory=list)
-    attacked: tuple[float, float] = (0.0, 0.0)
+    periods: list[Period] = field(default_factory=list)
     holds: list[float] = field(default_factory=list)
-    seen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    seen: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     rounds: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     quiet: list[dict[str, Any]] = field(default_factory=list)
     health: list[float] = field(default_factory=list)
@@ -93,9 +121,17 @@ class Outcome:
     status: int = 0
     gone: str | None = None
 
+    def note(self, file: Path) -> None:
+        """Add what callers saw in one attack."""
+        if file.exists():
+            for caller, seen in json.loads(file.read_text()).items():
+                self.seen[caller].update(seen)
+
 
 class _Watched(Server):
-    """The server with a watch on its loop."""
+    """A server with a watch on its loop."""
+
+    core: int | None = None
 
     @property
     def holds(self) -> Path:
@@ -103,23 +139,48 @@ class _Watched(Server):
 
     @property
     def command(self) -> list[str]:
-        return ["-c", "from benchmarks.beats import main; main()", str(self.holds), str(self.port)]
+        code = f"{placement.beginning(self.core)}from benchmarks.beats import main; main()"
+        return ["-c", code, str(self.holds), str(self.port)]
+
+    def processor(self) -> float:
+        """Seconds of a core that it has used."""
+        stat = (Path("/proc") / str(self.pid) / "stat").read_text().rsplit(")", 1)[1].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
     """Run the whole of it on one database."""
     outcome = Outcome()
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
+    try:
+        async with AsyncExitStack() as stack:
+            server = target = await stack.enter_async_context(_running(directory, database, run.core, outcome))
+            if run.floor is not None:
+                core = run.core if run.floor == "same-core" else None
+                other = _running(directory / "other", database, core, Outcome())
+                target = await stack.enter_async_context(other)
+            await stack.enter_async_context(quiet_fleet(server, directory))
+            await stack.enter_async_context(honest_fleet(target))
+            await _run(run, server, target, outcome, directory)
+    except (httpx.TransportError, OSError) as error:
+        outcome.gone = f"{type(error).__name__}: {error}"
+    return outcome
+
+
+@asynccontextmanager
+async def _running(
+    directory: Path, database: str | None, core: int | None, outcome: Outcome
+) -> AsyncIterator[_Watched]:
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
     path = offer(directory / "packages")
-    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(path), str(Path.cwd())])}
+    stacks = {name: os.environ[name] for name in ("STACKS",) if name in os.environ}  # see benchmarks/beats.py
+    environment = ENVIRONMENT | stacks | {"PYTHONPATH": os.pathsep.join([str(path), str(Path.cwd())])}
     async with new_database(database, directory / "database") as url:
         server = _Watched(directory, url, **environment)
+        server.core = core
         await server.start()
         try:
-            async with server.api() as api, quiet_fleet(server), honest_fleet(server):
-                await _run(run, server, api, outcome, directory)
-        except (httpx.TransportError, OSError) as error:
-            outcome.gone = f"{type(error).__name__}: {error}"
+            yield server
         finally:
             outcome.status = await asyncio.to_thread(_stop, server)
             outcome.log = server.log.read_text(errors="replace")
@@ -127,37 +188,63 @@ async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
                 f"{sample.at:.2f} {sample.memory} {sample.disk} {sample.descriptors}" for sample in outcome.samples
             ]
             server.log.with_name("samples").write_text("\n".join(samples))
-    return outcome
 
 
-async def _run(run: Run, server: _Watched, api: httpx.AsyncClient, outcome: Outcome, directory: Path) -> None:
-    quiet = await train(api, "quiet", "q", QUIET, FLOATS, evaluation={"clients": 0}, max_rounds=1_000_000)
-    watching = asyncio.create_task(_sample(server, directory / "data", outcome))
-    try:
-        await asyncio.sleep(run.calm)
-        with hostile_agents(directory) as port:
-            await register(api, port)
-            trainings = await attacked(api)
-            began = time.time()
-            with callers(run.callers, server, directory, trainings) as seen:
-                looking = asyncio.create_task(_look(server, outcome))
-                beating = asyncio.create_task(beat(api))
-                await asyncio.sleep(run.attack)
-                for task in (looking, beating):
-                    task.cancel()
-                await asyncio.gather(looking, beating, return_exceptions=True)
-            outcome.attacked = (began, time.time())
-            outcome.seen = json.loads(seen.read_text()) if seen.exists() else {}
-            for name, training in trainings.items():
-                await api.post(f"/v1/trainings/{training}/cancel")
-                outcome.rounds[name] = await _rounds(api, training)
-        await asyncio.sleep(run.calm)
-        await api.post(f"/v1/trainings/{quiet}/pause")
-        outcome.quiet = await _rounds(api, quiet)
-    finally:
-        watching.cancel()
-        await asyncio.wait([watching])
-    outcome.holds = [hold.seconds for hold in holds(server.holds, *outcome.attacked)]
+async def _run(run: Run, server: _Watched, target: _Watched, outcome: Outcome, directory: Path) -> None:
+    async with server.api() as api, target.api() as attacked_api:
+        quiet = await train(api, "quiet", "q", QUIET, FLOATS, evaluation={"clients": 0}, max_rounds=1_000_000)
+        watching = asyncio.create_task(_sample(server, directory / "data", outcome))
+        await asyncio.sleep(REST_SECONDS)
+        try:
+            async with hostile_agents(directory) as port:
+                for number in range(run.periods):
+                    async with _measured(server, outcome, hostile=False):
+                        await asyncio.sleep(run.calm)
+                    await register(attacked_api, port)
+                    seen = directory / f"seen-{number}.json"
+                    async with (
+                        _attacked(attacked_api, run, target, outcome, seen),
+                        _measured(server, outcome, hostile=True),
+                    ):
+                        await asyncio.sleep(run.attack / run.periods)
+                    outcome.note(seen)
+                    await remove(attacked_api)
+                    await asyncio.sleep(REST_SECONDS)
+            async with _measured(server, outcome, hostile=False):
+                await asyncio.sleep(run.calm)
+            await api.post(f"/v1/trainings/{quiet}/pause")
+            outcome.quiet = await _rounds(api, quiet)
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+    hostile = [period for period in outcome.periods if period.hostile]
+    outcome.holds = sorted(
+        (hold.seconds for period in hostile for hold in holds(server.holds, period.start, period.end)), reverse=True
+    )
+
+
+@asynccontextmanager
+async def _measured(server: _Watched, outcome: Outcome, *, hostile: bool) -> AsyncIterator[None]:
+    start, processor = time.time(), server.processor()
+    yield
+    period = Period(hostile, start, time.time(), server.processor() - processor, placement.load())
+    outcome.periods.append(period)
+
+
+@asynccontextmanager
+async def _attacked(
+    api: httpx.AsyncClient, run: Run, target: Server, outcome: Outcome, file: Path
+) -> AsyncIterator[None]:
+    """Attack inside the block. Behind it `file` holds what callers saw."""
+    trainings = await attacked(api)
+    async with callers(run.callers, target, file, trainings):
+        looking = asyncio.create_task(_look(target, outcome))
+        yield
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+    for name, training in trainings.items():
+        await api.post(f"/v1/trainings/{training}/cancel")
+        outcome.rounds.setdefault(name, []).extend(await _rounds(api, training))
 
 
 async def _look(server: Server, outcome: Outcome) -> None:

@@ -1,23 +1,30 @@
-"""The attackers as processes of their own, with little right to the processor: what they cost is not the server's.
+"""The attackers, and the quiet fleet, as processes of their own.
+
+Attackers have little right to the processor: what they cost is not the server's.
 
 `agents` writes the port of the hostile agents to a file. `callers` attacks until it is stopped, and then writes what
 it saw to a file: a JSON object of counts by caller, then by what was seen, with the Retry-After behind a 503.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from tests.harnesses.hostile.agents import ALL
 from tests.harnesses.hostile.callers import CALLERS
 from tests.harnesses.hostile.exchange import serve
+from tests.harnesses.hostile.fleets import train_quietly
+from tests.harnesses.hostile.placement import NICE
 from tests.harnesses.hostile.sockets import Target, go_on
-
-NICE = 10
 
 
 def agents() -> None:
@@ -42,15 +49,38 @@ def callers() -> None:
         seen[name][f"{what} {after}" if what == "503" and after else what] += 1
 
     target = Target(host, int(port), os.environ["TCSFEEL_KEY"], tell, trainings)
-    asyncio.run(_attack(target, [name for name in CALLERS if names == "all" or name in names.split(",")]))
+    asyncio.run(_until_told(_attack(target, [name for name in CALLERS if names == "all" or name in names.split(",")])))
     Path(file).write_text(json.dumps(seen))
 
 
 async def _attack(target: Target, names: list[str]) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_beat(target))
+        for name in names:
+            group.create_task(go_on(name, CALLERS[name][0], target, CALLERS[name][1]))
+
+
+async def _beat(target: Target) -> None:
+    """Send heartbeats for the hostile agents, but for those that are hostile to probes."""
+    headers = {"Authorization": f"Bearer {target.key}"}
+    async with httpx.AsyncClient(base_url=f"http://{target.host}:{target.port}", headers=headers, timeout=30.0) as api:
+        while True:
+            for name in ALL:
+                if not name.startswith("p-"):
+                    with contextlib.suppress(httpx.TransportError):
+                        await api.post(f"/v1/clients/{name}/heartbeat")
+            await asyncio.sleep(1.0)
+
+
+def quiet() -> None:
+    """Run as ``quiet URL``; the key comes in the environment."""
+    asyncio.run(_until_told(train_quietly(sys.argv[1], os.environ["TCSFEEL_KEY"])))
+
+
+async def _until_told(work: Coroutine[Any, Any, None]) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    attacks = [asyncio.create_task(go_on(name, CALLERS[name][0], target, CALLERS[name][1])) for name in names]
+    working = asyncio.create_task(work)
     await ended.wait()
-    for attack in attacks:
-        attack.cancel()
-    await asyncio.gather(*attacks, return_exceptions=True)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)

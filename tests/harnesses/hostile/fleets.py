@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +56,28 @@ async def attacked(api: httpx.AsyncClient) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def quiet_fleet(server: Server) -> AsyncIterator[None]:
-    fleet = {f"q-{number}": WideLearner(number, seconds=0.05, floats=FLOATS) for number in range(QUIET)}
-    async with hosting(fleet, server_url=server.url, api_key=server.key, heartbeat_seconds=1.0, threads=QUIET):
+async def quiet_fleet(server: Server, directory: Path) -> AsyncIterator[None]:
+    """In a process of its own: nothing that the harness does may slow it down."""
+    child = Child(
+        "quiet", "tests.harnesses.hostile.attackers:quiet", server.url, log=directory / "quiet.log",
+        environment=_environment(TCSFEEL_KEY=server.key),
+    )  # fmt: skip
+    try:
+        async with server.api() as api:
+            while len((await call(api, "GET", "/v1/clients"))["items"]) < QUIET:
+                child.check()
+                await asyncio.sleep(0.1)
         yield
+    finally:
+        child.let_go()
+        await asyncio.to_thread(child.wait)
+
+
+async def train_quietly(url: str, key: str) -> None:
+    """Be the quiet fleet until this task is cancelled."""
+    fleet = {f"q-{number}": WideLearner(number, seconds=0.05, floats=FLOATS) for number in range(QUIET)}
+    async with hosting(fleet, server_url=url, api_key=key, heartbeat_seconds=1.0, threads=QUIET):
+        await asyncio.Event().wait()
 
 
 @asynccontextmanager
@@ -93,13 +110,10 @@ async def register(api: httpx.AsyncClient, port: int) -> None:
     await call(api, "POST", "/v1/clients/batch", json={"clients": clients})
 
 
-async def beat(api: httpx.AsyncClient) -> None:
-    """Send heartbeats for the hostile agents, but for those that are hostile to probes."""
-    while True:
-        for name in agents.ALL:
-            if not name.startswith("p-"):
-                await api.post(f"/v1/clients/{name}/heartbeat")
-        await asyncio.sleep(1.0)
+async def remove(api: httpx.AsyncClient) -> None:
+    """Take the hostile agents out of the fleet, so that they are not even probed."""
+    for name in agents.ALL:
+        await call(api, "DELETE", f"/v1/clients/{name}")
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -107,8 +121,9 @@ def _environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path.cwd()), **more}
 
 
-@contextmanager
-def hostile_agents(directory: Path) -> Iterator[int]:
+@asynccontextmanager
+async def hostile_agents(directory: Path) -> AsyncIterator[int]:
+    """Inside the block hostile agents listen; gives their port."""
     file = directory / "port"
     child = Child(
         "agents",
@@ -120,25 +135,24 @@ def hostile_agents(directory: Path) -> Iterator[int]:
     try:
         while not (file.exists() and file.read_text()):
             child.check()
-            time.sleep(0.05)
+            await asyncio.sleep(0.05)
         yield int(file.read_text())
     finally:
         child.let_go()
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
-        child.wait()
+        await asyncio.to_thread(child.wait)
 
 
-@contextmanager
-def callers(names: str, server: Server, directory: Path, trainings: Mapping[str, str]) -> Iterator[Path]:
+@asynccontextmanager
+async def callers(names: str, server: Server, file: Path, trainings: Mapping[str, str]) -> AsyncIterator[None]:
     """Inside the block callers attack; behind it the file holds what they saw."""
-    file = directory / "seen.json"
     child = Child(
         "callers", "tests.harnesses.hostile.attackers:callers", "127.0.0.1", str(server.port), str(file), names,
-        *trainings.values(), log=directory / "callers.log", environment=_environment(TCSFEEL_KEY=server.key),
+        *trainings.values(), log=file.with_suffix(".log"), environment=_environment(TCSFEEL_KEY=server.key),
     )  # fmt: skip
     try:
-        yield file
+        yield
     finally:
         child.let_go()
-        child.wait()
+        await asyncio.to_thread(child.wait)

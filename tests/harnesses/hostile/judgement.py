@@ -1,13 +1,14 @@
 """What must hold while attackers are about, compared with what was seen."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 from typing import Any
 
 from tests.e2e.servers import unhandled_in
 from tests.harnesses.hostile.agents import EVALUATE, FIT, MODEL
-from tests.harnesses.hostile.attack import MIB, Outcome
+from tests.harnesses.hostile.attack import MIB, Outcome, Period
 from tests.harnesses.hostile.callers import CALLERS
 from tests.harnesses.hostile.fleets import SMALL
 
@@ -55,37 +56,90 @@ def _server(outcome: Outcome) -> Iterator[str]:
 
 
 def memory_growth(outcome: Outcome) -> int:
-    """Bytes by which the peak in the attack is above the peak in the calm time before it."""
-    start, end = outcome.attacked
-    before = max(sample.memory for sample in outcome.samples if sample.at < start)
-    return max(sample.memory for sample in outcome.samples if start <= sample.at < end) - before
+    """Bytes by which the peak in the attacks is above the peak in the calm time before them."""
+    first = outcome.periods[0]
+    before = max(sample.memory for sample in outcome.samples if sample.at < first.end)
+    return max(sample.memory for sample in outcome.samples if _in_an_attack(outcome, sample.at)) - before
 
 
 def disk(outcome: Outcome) -> tuple[int, int]:
-    """The most bytes in the spools while the attack lasted, and how many may be there."""
-    start, end = outcome.attacked
-    most = max(sample.disk for sample in outcome.samples if start <= sample.at < end)
+    """The most bytes in the spools while an attack lasted, and how many may be there."""
+    most = max(sample.disk for sample in outcome.samples if _in_an_attack(outcome, sample.at))
     small = (len(FIT) + len(EVALUATE) + 2 * 3) * (4 * SMALL + 200)
     return most, MODELS_IN_FLIGHT * (small + 6 * QUIET_MODEL_BYTES)
 
 
-def quiet_rounds(outcome: Outcome) -> tuple[float, float]:
-    """Median seconds of the quiet fleet's rounds: in calm times, and in the attack."""
-    start, end = outcome.attacked
-    calm: list[float] = []
-    attacked: list[float] = []
+def _in_an_attack(outcome: Outcome, at: Instant) -> bool:
+    return any(period.hostile and period.start <= at < period.end for period in outcome.periods)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The quiet fleet in one time: the median of its rounds' seconds, and what the server used for each of them.
+
+    Attributes:
+        seconds: from a round's begin to its end.
+        processor: seconds of the server's core for each round, with all that the server did besides.
+        share: of a core that the server used.
+    """
+
+    seconds: float
+    processor: float
+    share: float
+
+
+def pace(outcome: Outcome, period: Period) -> Pace:
+    """How the quiet fleet got on in one time."""
+    took: list[float] = []
     for value in outcome.quiet:
         if value["status"] != "completed":
             continue
         began, ended = instant(value["started_at"]), instant(value["ended_at"])
-        (attacked if start <= began < end else calm).append(ended - began)
-    return median(calm[2:]), median(attacked)
+        if period.start <= began and ended < period.end:
+            took.append(ended - began)
+    length = period.end - period.start
+    return Pace(median(took), period.processor / len(took), period.processor / length)
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """An attack beside the calm times before and behind it."""
+
+    calm: Pace
+    attacked: Pace
+    load: float
+
+    @property
+    def factor(self) -> float:
+        return self.attacked.seconds / self.calm.seconds
+
+
+def slowdowns(outcome: Outcome) -> list[Slowdown]:
+    """One for each attack."""
+    paces = [pace(outcome, period) for period in outcome.periods]
+    return [
+        Slowdown(_between(paces[number - 1], paces[number + 1]), paces[number], period.load)
+        for number, period in enumerate(outcome.periods)
+        if period.hostile
+    ]
+
+
+def _between(first: Pace, second: Pace) -> Pace:
+    return Pace(
+        (first.seconds + second.seconds) / 2,
+        (first.processor + second.processor) / 2,
+        (first.share + second.share) / 2,
+    )
+
+
+def factor(outcome: Outcome) -> float:
+    """By how much the quiet fleet's rounds take longer in an attack: the median over the attacks."""
+    return median(slowdown.factor for slowdown in slowdowns(outcome))
 
 
 def _quiet(outcome: Outcome) -> Iterator[str]:
-    calm, attacked = quiet_rounds(outcome)
-    if attacked > SLOWER * calm:
-        yield f"the quiet fleet's rounds took {attacked:.3f} s, in calm times {calm:.3f} s"
+    if (slower := factor(outcome)) > SLOWER:
+        yield f"the quiet fleet's rounds took {slower:.2f} times as long as in calm times"
     bad = [value for value in outcome.quiet if value["status"] == "abandoned"]
     yield from (f"round {value['number']} of the quiet fleet is abandoned: {value['failure_reason']}" for value in bad)
 
@@ -143,17 +197,26 @@ def report(outcome: Outcome, database: str, found: list[str]) -> str:
     """Say in one line what was measured."""
     if outcome.gone is not None:
         return f"hostile on {database}: {found[0]}; 1 PROBLEM"
-    calm, attacked = quiet_rounds(outcome)
     most, allowed = disk(outcome)
     longest = outcome.holds[0] * 1000 if outcome.holds else 0.0
     answers = sum(sum(seen.values()) for seen in outcome.seen.values())
     agents = len(FIT) + len(EVALUATE) + len(MODEL) + 4
-    start, end = outcome.attacked
+    seconds = sum(period.end - period.start for period in outcome.periods if period.hostile)
     return (
-        f"hostile on {database}: {agents} agents and {len(CALLERS)} callers ({answers} calls) for {end - start:.0f} s; "
+        f"hostile on {database}: {agents} agents and {len(CALLERS)} callers ({answers} calls) for {seconds:.0f} s; "
         f"loop held {longest:.0f} ms at most; memory {memory_growth(outcome) / MIB:+.1f} MiB; "
         f"spools {most / MIB:.1f} of {allowed / MIB:.1f} MiB allowed; "
-        f"quiet rounds {attacked:.3f} s, calm {calm:.3f} s ({attacked / calm:.2f}); "
+        f"quiet rounds {factor(outcome):.2f} times as long as in calm times; "
         f"healthz {max(outcome.health, default=0.0):.2f} s at most; {outcome.log.count(chr(10))} log lines; "
         f"{'ok' if not found else f'{len(found)} PROBLEMS'}"
     )
+
+
+def table(outcome: Outcome) -> Iterator[str]:
+    """Each attack beside its calm times, a line each."""
+    for number, one in enumerate(slowdowns(outcome), start=1):
+        yield (
+            f"attack {number}: rounds {one.attacked.seconds:.3f} s, calm {one.calm.seconds:.3f} s ({one.factor:.2f}); "
+            f"processor for each {one.attacked.processor:.3f} s, calm {one.calm.processor:.3f} s; "
+            f"server at {one.attacked.share:.0%} of a core, calm {one.calm.share:.0%}; load {one.load:.1f}"
+        )
