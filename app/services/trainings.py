@@ -25,7 +25,7 @@ from app.domain.trainings import (
 )
 from app.services.idempotency import IdempotentRequest
 from app.services.rounds.ending import RoundEnding, note_changes
-from app.services.rounds.opening import begin_round, open_round_alone, prolong
+from app.services.rounds.opening import begin_round, open_round, prolong
 from app.store.database import Database
 from app.store.reading import LISTED, Part
 from app.store.transaction import Transaction
@@ -82,7 +82,7 @@ class Trainings:
         now = self._clock.now()
         async with self._db.begin() as tx:
             before = await tx.trainings.get(training_id, for_update=True)
-            value = await open_round_alone(tx, training_id)
+            value = await open_round(tx, training_id)
             if before.stop_reason == "max_rounds":
                 state = (
                     f"{before.status} after all of its rounds, of which max_rounds allows {before.config.max_rounds}"
@@ -180,7 +180,7 @@ class Trainings:
         now = self._clock.now()
         async with self._db.begin() as tx:
             training = await tx.trainings.get(training_id, for_update=True)
-            value = await open_round_alone(tx, training_id)
+            value = await open_round(tx, training_id)
             number = training.current_round + 1 if value is None else value.number
             if request is not None and (known := await request.claim(tx, str(number), now)) is not None:
                 return int(known)

@@ -130,6 +130,7 @@ async def test_a_round_that_costs_server_after_server_is_given_up(database_url: 
         for lost in range(MAX_TAKEOVERS):
             await running.drive()
             await until(partial(_was_taken_over, running, training_id, lost))
+            await until(lambda: _was_asked(trainer))
             await _lose_the_owner(running, training_id)
         await running.drive()
         await until(lambda: has_status(running, training_id, "failed"))
@@ -261,3 +262,7 @@ async def _is(running: Plane, training_id: str, state: str) -> bool:
 async def _events(running: Plane, training_id: str) -> list[Event]:
     async with running.system.db.read() as tx:
         return await tx.events.after(0, training_id=training_id, limit=100)
+
+
+async def _was_asked(trainer: Adder) -> bool:
+    return bool(trainer.fitted)

@@ -13,12 +13,6 @@ async def open_round(tx: Transaction, training_id: str) -> Round | None:
     return last if last is not None and last.status not in ENDED else None
 
 
-async def open_round_alone(tx: Transaction, training_id: str) -> Round | None:
-    """The round that has not ended, without its participations: they may be thousands, and are not always wanted."""
-    last = await tx.rounds.newest(training_id)
-    return last if last is not None and last.status not in ENDED else None
-
-
 async def begin_round(tx: Transaction, training: Training, now: float) -> tuple[Training, Round]:
     """The training with one round more, which the caller is to store, and that round, which is stored."""
     training, value = next_round(training, now)
