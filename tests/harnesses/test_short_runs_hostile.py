@@ -8,8 +8,9 @@ import pytest
 from tests.harnesses.databases import new_database
 from tests.harnesses.hostile import judgement
 from tests.harnesses.hostile.agents import ALL
-from tests.harnesses.hostile.attack import Outcome, Run, attack
+from tests.harnesses.hostile.attack import attack
 from tests.harnesses.hostile.callers import CALLERS
+from tests.harnesses.hostile.outcome import Outcome, Run
 from tests.harnesses.troubles import clock, fleet, limits
 from tests.harnesses.troubles.stage import Scenario
 

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 
 from tests.harnesses.databases import Kind, database_server
-from tests.harnesses.hostile.attack import Run, attack
+from tests.harnesses.hostile.attack import attack
 from tests.harnesses.hostile.judgement import problems, report, table
+from tests.harnesses.hostile.outcome import Run
 from tests.harnesses.hostile.placement import set_apart
 
 SHOWN = 60

@@ -8,9 +8,9 @@ from typing import Any
 
 from tests.e2e.servers import unhandled_in
 from tests.harnesses.hostile.agents import EVALUATE, FIT, MODEL
-from tests.harnesses.hostile.attack import MIB, Outcome, Period
 from tests.harnesses.hostile.callers import CALLERS
 from tests.harnesses.hostile.fleets import SMALL
+from tests.harnesses.hostile.outcome import MIB, Outcome, Period
 
 HELD_SECONDS = 0.050
 MEMORY_BYTES = 64 * MIB
