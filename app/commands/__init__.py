@@ -6,14 +6,20 @@ so what they need is imported where it is used.
 
 import asyncio
 import contextlib
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from app.settings import Settings, WrongSetting
-from tcsfeel.cli.connection import fail
 
 TARGET = 0.963
+
+
+def fail(problem: str) -> NoReturn:
+    """End the command with a line about a problem."""
+    from tcsfeel.cli import connection  # noqa: PLC0415  (the command loads this module as it is imported itself)
+
+    connection.fail(problem)
 
 
 def load_settings(**overrides: Any) -> Settings:

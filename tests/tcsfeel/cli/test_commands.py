@@ -209,3 +209,8 @@ def test_label_privacy_has_to_be_an_epsilon(epsilon: str) -> None:
     result = runner.invoke(cli, ["agent", *options])
     assert result.exit_code == 1
     assert "label_privacy is an epsilon: a finite number above 0" in result.stderr
+
+
+@pytest.mark.parametrize("module", ["app.commands", "benchmarks.beats", "tcsfeel.cli"])
+def test_a_module_of_commands_can_be_the_first_to_be_imported(module: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)  # noqa: S603  (our own)
