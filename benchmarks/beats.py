@@ -6,15 +6,10 @@ was collected (seconds). A thread
 that holds the interpreter's lock holds the loop as well. On a busy machine a process also waits for a core, and uses no
 processor time meanwhile: so only so much of a delay counts as the whole process used of it. With other threads at work
 that is an upper bound; the loop's own time is a lower one.
-
-With `STACKS` in the environment, FILE.stacks gets what every thread was doing when the loop was late by so many
-seconds, and behind it a line for each hold: what has none behind it was a time without a core.
 """
 
 import asyncio
-import faulthandler
 import gc
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -46,11 +41,8 @@ def main() -> None:
     server = serving.prepared(settings)
 
     async def serve() -> None:
-        with (
-            Path(file).open("a", buffering=1) as out,  # noqa: ASYNC230  (a line now and then)
-            Path(f"{file}.stacks").open("a", buffering=1) as stacks,  # noqa: ASYNC230
-        ):
-            watch = asyncio.create_task(_watch(out, stacks))
+        with Path(file).open("a", buffering=1) as out:  # noqa: ASYNC230  (a line now and then)
+            watch = asyncio.create_task(_watch(out))
             try:
                 await server.serve()
             finally:
@@ -59,13 +51,10 @@ def main() -> None:
     asyncio.run(serve())
 
 
-async def _watch(out: TextIO, stacks: TextIO) -> None:
+async def _watch(out: TextIO) -> None:
     garbage = _Collections()
     gc.callbacks.append(garbage)
-    late_for_stacks = float(os.environ.get("STACKS", "0"))
     while True:
-        if late_for_stacks:
-            faulthandler.dump_traceback_later(BEAT_SECONDS + late_for_stacks, file=stacks)
         began, used, own, collected = time.perf_counter(), time.process_time(), time.thread_time(), garbage.seconds
         await asyncio.sleep(BEAT_SECONDS)
         late = time.perf_counter() - began - BEAT_SECONDS
@@ -73,8 +62,6 @@ async def _watch(out: TextIO, stacks: TextIO) -> None:
         if held >= TOLD_SECONDS:
             figures = (held, time.thread_time() - own, garbage.seconds - collected)
             print(f"{time.time():.4f}", *(f"{figure:.4f}" for figure in figures), file=out)
-            if late_for_stacks:
-                print(f"{time.time():.4f} held {held:.4f}", file=stacks)
 
 
 class _Collections:

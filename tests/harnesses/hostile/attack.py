@@ -97,8 +97,7 @@ async def _running(
 ) -> AsyncIterator[_Watched]:
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
     path = offer(directory / "packages")
-    stacks = {name: os.environ[name] for name in ("STACKS",) if name in os.environ}  # see benchmarks/beats.py
-    environment = ENVIRONMENT | stacks | {"PYTHONPATH": os.pathsep.join([str(path), str(Path.cwd())])}
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(path), str(Path.cwd())])}
     async with new_database(database, directory / "database") as url:
         server = _Watched(directory, url, **environment)
         server.core = core
