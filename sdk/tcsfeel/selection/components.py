@@ -1,4 +1,4 @@
-"""What users of the documented TCS-FEEL score expect to see of a client, whatever the strategy: each in 0..1.
+"""Compute what every strategy shows of a client: the components of the `documented` score, each in 0..1.
 
 | component | meaning |
 |---|---|

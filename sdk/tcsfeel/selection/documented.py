@@ -1,10 +1,12 @@
-"""The published TCS-FEEL score, as published, for comparison: clients are ranked one by one.
+"""Rank clients one by one by a documented score, so that others can compare with it.
 
     score = 0.35 data_quality + 0.30 mean(betweenness, bandwidth, latency) + 0.15 compute + 0.10 reliability * quality
 
 with the components of `components`, each in 0..1, and the mean quality of the client's past updates, 0 before the
-first. The published weights add up to 0.9, so that is the most a client can score. The best fill the slots in order,
-the last 20 % of the slots (rounded down) are drawn from the others in proportion to their scores.
+first. The score and its weights come from the code repository KhryptorGraphics/novacron
+(`backend/ml/federated/topology.py`), not from the paper that is called TCS-FEEL; see docs/selection.md. The weights add
+up to 0.9, so that is the most a client can score. The best fill the slots in order, and the last 20 % of the slots
+(rounded down) are drawn from the others in proportion to their scores.
 """
 
 from collections.abc import Sequence
@@ -31,7 +33,7 @@ def documented(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """Clients ranked one by one by the published TCS-FEEL score, for comparison.
+    """Clients with the highest score, each scored on its own, for comparison.
 
     As many as `max_clients` and the budget allow, best score first; one that does not fit is passed over.
     """

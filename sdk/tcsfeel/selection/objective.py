@@ -14,9 +14,10 @@ is to be minimised, where
     Debt           = the mean of Q_i; more for who is yet to be explored (`Pool.urgency`)
 
 Every term is about 1 for a random set (Debt about 0), so the weights compare like with like. The fractions are what
-trained best with equal weights (`benchmarks/selection`, 12 seeds that no published figure comes from): a client that is
-fast and near is so in every round, and would be chosen again and again. All terms but a relay tree's cost are functions
-of sums and a maximum over S, held in `Sums`: that makes a set and each of its N extensions cheap to evaluate at once.
+trained best with equal weights (`benchmarks/selection`, on 12 seeds that no figure in the docs comes from): a client
+that is fast and near is so in every round, and would be chosen again and again. All terms but a relay tree's
+cost are functions of sums and a maximum over S, held in `Sums`: that makes a set and each of its N extensions cheap to
+evaluate at once.
 """
 
 from collections.abc import Sequence
