@@ -23,6 +23,7 @@ from app.http import openapi, problems
 from app.http.deps import BearerKey
 from app.http.middleware import RequestContext
 from app.metrics import Metrics
+from app.origins import context_of
 from app.routers import clients, connectivity, models, operations, rounds, selections, strategies, trainings
 from app.services import readiness
 from app.services.agents import AgentCaller
@@ -191,7 +192,9 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         costs=costs,
     )
     interruptions = Interruptions(owned, progress, metrics, early_ends.give_up)
+    name = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
     return System(
+        name=name,
         settings=settings,
         admin_key=AdminKey.load(settings),
         metrics=metrics,
@@ -213,7 +216,7 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         caller=caller,
         participants=participants,
         coordinator=Coordinator(
-            owner=f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}",
+            owner=name,
             db=coordinator_db,
             engine=engine,
             early_ends=early_ends,
@@ -266,11 +269,12 @@ async def running(system: System) -> AsyncIterator[None]:
     settings = system.settings
     await prepare_database(settings)
     await system.timekeeper.begin()
-    loops = [asyncio.create_task(system.housekeeper.run())]
+    begin = partial(asyncio.create_task, context=context_of(system.name))
+    loops = [begin(system.housekeeper.run())]
     if settings.coordinator.enabled:
-        loops += [asyncio.create_task(system.coordinator.run()), asyncio.create_task(system.prober.run())]
+        loops += [begin(system.coordinator.run()), begin(system.prober.run())]
     else:
-        loops.append(asyncio.create_task(system.timekeeper.run()))
+        loops.append(begin(system.timekeeper.run()))
     log.info("started", version=__version__, database=system.db.url.render_as_string(hide_password=True))
     try:
         yield

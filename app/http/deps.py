@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from app.bodies import LEAST_RATE, PAUSE_SECONDS, STREAMED_BYTES, announced, bounded, refuse_crowd
 from app.http.unparsable import unparsable
+from app.origins import ADMIN_KEY, LOCAL, acting
 from app.services.breakers import Breakers
 from app.services.clients import Clients
 from app.services.connectivity import ConnectivityMatrix
@@ -44,8 +45,8 @@ async def system(request: Request) -> System:
 AppSystem = Annotated[System, Depends(system)]
 
 
-async def authenticate(request: Request) -> None:
-    """Let holders of the admin key through; without authentication, this machine's users."""
+async def authenticate(request: Request) -> str:
+    """Let holders of the admin key through; without authentication, this machine's users. Give who it is."""
     found = wired(request)
     if found.settings.auth.enabled:
         given = await _bearer(request)
@@ -53,6 +54,7 @@ async def authenticate(request: Request) -> None:
     elif not is_loopback(address_of(request)):
         raise Unauthenticated
     welcome(request.scope)
+    return ADMIN_KEY if found.settings.auth.enabled else LOCAL
 
 
 def address_of(request: Request) -> str:
@@ -82,7 +84,10 @@ class ApiRoute(APIRoute):
         extra = self.openapi_extra or {}
 
         async def guarded(request: Request) -> Response:
-            await authenticate(request)
+            with acting(await authenticate(request)):
+                return await admitted(request)
+
+        async def admitted(request: Request) -> Response:
             unknown = [name for name in request.query_params if name not in known]
             if unknown:
                 raise RequestValidationError(

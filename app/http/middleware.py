@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.problems import unforeseen
+from app.origins import acting
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ class RequestContext:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request=request_id):
+        with structlog.contextvars.bound_contextvars(request=request_id), acting(request_id=request_id):
             try:
                 await self._app(scope, receive, note)
             except Exception as error:

@@ -1,5 +1,6 @@
 """``/v1/clients``: registration, liveness and breakers."""
 
+from contextlib import AbstractContextManager
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
@@ -12,6 +13,7 @@ from app.http.openapi import json_body, responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.requests import changes, profile
 from app.http.writing import written
+from app.origins import AGENT, acting
 from app.threads import in_thread
 from tcsfeel.contract.clients import (
     BATCH_BYTES,
@@ -40,10 +42,16 @@ Tag = Annotated[
 ]
 
 
+def _sent_by(instance: str | None) -> AbstractContextManager[None]:
+    """Let what is inside come from an agent where the registration names the agent's instance."""
+    return acting(None if instance is None else AGENT)
+
+
 @router.post("", status_code=status.HTTP_201_CREATED, responses=responses(409, 413, 415, also={201: _LOCATION}))
 async def register_client(body: RegisterClient, clients: AppClients, response: Response) -> ClientOut:
     """Register a client."""
-    (client,) = await clients.register([(body.id, profile(body))], {body.id: body.instance})
+    with _sent_by(body.instance):
+        (client,) = await clients.register([(body.id, profile(body))], {body.id: body.instance})
     response.headers["Location"] = f"/v1/clients/{client.id}"
     return client_out(client)
 
@@ -101,7 +109,8 @@ async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, re
     """Register a client, or replace the profile of one that is there; an agent that restarts uses this."""
     if body.id not in {None, client_id}:
         raise Invalid("/id", f"should be the id in the path, {client_id!r}, or be left out")
-    client, is_new = await clients.put(client_id, profile(body), body.instance)
+    with _sent_by(body.instance):
+        client, is_new = await clients.put(client_id, profile(body), body.instance)
     if is_new:
         response.status_code = status.HTTP_201_CREATED
         response.headers["Location"] = f"/v1/clients/{client_id}"
@@ -126,9 +135,10 @@ async def heartbeat(
 ) -> None:
     """Say that the client is alive, with what its agent measured of its link."""
     measured = body or Heartbeat()
-    await clients.heartbeat(
-        client_id, bandwidth=measured.bandwidth, latency=measured.latency, instance=measured.instance
-    )
+    with acting(AGENT):
+        await clients.heartbeat(
+            client_id, bandwidth=measured.bandwidth, latency=measured.latency, instance=measured.instance
+        )
 
 
 @router.get("/{client_id}/breaker", responses=responses(404))

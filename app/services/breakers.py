@@ -11,6 +11,7 @@ from app.clock import Clock
 from app.domain.breaker import Breaker, Failure
 from app.domain.clients import Client
 from app.domain.errors import NotFound
+from app.domain.events.clients import BREAKERS
 from app.metrics import Metrics
 from app.store.database import Database
 from app.store.leases import Fenced, Lease
@@ -126,10 +127,8 @@ class Breakers:
         reason = str(after.last_failures[-1]) if by_failure else None
         (self._opened.add if after.state == "open" else self._opened.discard)(client_id)
         self._metrics.breaker_changes.labels(after.state).inc()
-        await tx.events.append(
-            f"breaker.{after.state}", self._clock.now(), client_id=client_id, retry_at=after.retry_at, was=before.state,
-            reason=reason,
-        )  # fmt: skip
+        changed = BREAKERS[after.state]
+        await tx.events.append(changed(client_id=client_id, was=before.state, retry_at=after.retry_at, reason=reason))
         log.info("breaker", client=client_id, state=after.state, was=before.state, reason=reason)
 
     async def _change(

@@ -11,6 +11,14 @@ import structlog
 from app.clock import Clock
 from app.domain.clients import Client, ClientStatus, Profile
 from app.domain.errors import NotFound
+from app.domain.events.clients import (
+    ClientHealthy,
+    ClientIdentityConflict,
+    ClientRegistered,
+    ClientRemoved,
+    ClientsRegistered,
+    ClientUpdated,
+)
 from app.metrics import Metrics
 from app.settings import HealthSettings
 from app.store.availability import DatabaseUnavailable
@@ -47,9 +55,9 @@ class Clients:
         async with self._db.begin() as tx:
             await tx.clients.add(clients)
             if len(clients) == 1:
-                await tx.events.append("client.registered", now, client_id=clients[0].id)
+                await tx.events.append(ClientRegistered(client_id=clients[0].id, url=clients[0].profile.url))
             else:
-                await tx.events.append("clients.registered", now, count=len(clients))
+                await tx.events.append(ClientsRegistered(count=len(clients)))
         return clients
 
     async def put(self, client_id: str, profile: Profile, instance: str | None = None) -> tuple[Client, bool]:
@@ -70,11 +78,11 @@ class Clients:
                 client = self._seen(seen, instance, profile.url)
                 await tx.clients.put_profile(before, client)
                 await self._tell(tx, before, client)
-                await tx.events.append("client.updated", now, client_id=client_id, **_changes(before, client))
+                await tx.events.append(_updated(before, client))
                 if before.status != "healthy":
-                    await tx.events.append("client.healthy", now, client_id=client_id, was=before.status)
+                    await tx.events.append(ClientHealthy(client_id=client.id, was=before.status))
             else:
-                await tx.events.append("client.registered", now, client_id=client_id, url=profile.url)
+                await tx.events.append(ClientRegistered(client_id=client.id, url=profile.url))
         return client, before is None
 
     async def _added_or_held(self, tx: Transaction, client: Client) -> Client | None:
@@ -96,17 +104,16 @@ class Clients:
             before = await tx.clients.get(client_id, for_update=True)
             client = replace(before, profile=before.profile.changed(changes), updated_at=now)
             await tx.clients.put_profile(before, client)
-            data = _changes(before, client) | {"fields": sorted(changes)}
-            if "auth_token" not in changes and client.profile.auth_token != before.profile.auth_token:
-                data["token_forgotten"] = True
-            await tx.events.append("client.updated", now, client_id=client_id, **data)
+            forgotten = "auth_token" not in changes and client.profile.auth_token != before.profile.auth_token
+            event = replace(_updated(before, client), fields=tuple(sorted(changes)), token_forgotten=forgotten)
+            await tx.events.append(event)
         return client
 
     async def remove(self, client_id: str) -> None:
         """Forget a client; the rounds that it took part in stay. Raises `NotFound`."""
         async with self._db.begin() as tx:
             await tx.clients.remove(client_id)
-            await tx.events.append("client.removed", self._clock.now(), client_id=client_id)
+            await tx.events.append(ClientRemoved(client_id=client_id))
 
     async def heartbeat(
         self, client_id: str, *, bandwidth: float | None, latency: float | None, instance: str | None = None
@@ -119,7 +126,7 @@ class Clients:
             await tx.clients.put(replace(seen, status="healthy", last_seen_at=now))
             await self._tell(tx, client, seen)
             if client.status != "healthy":
-                await tx.events.append("client.healthy", now, client_id=client_id, was=client.status)
+                await tx.events.append(ClientHealthy(client_id=client_id, was=client.status))
 
     def _seen(self, client: Client, instance: str | None, url: str | None) -> Client:
         """The client after a sign of life of an agent's `instance`."""
@@ -132,10 +139,10 @@ class Clients:
         known, conflict = before.identity.conflict, after.identity.conflict
         if conflict is None or (known is not None and known.since == conflict.since):
             return
-        agents: dict[str, Any] = {"urls": list(conflict.urls), "instances": list(conflict.instances)}
+        urls, instances = conflict.urls, conflict.instances
         self._metrics.identity_conflicts.inc()
-        await tx.events.append("client.identity_conflict", conflict.since, client_id=after.id, **agents)
-        log.warning("two agents share one client id", client=after.id, **agents)
+        await tx.events.append(ClientIdentityConflict(client_id=after.id, urls=urls, instances=instances))
+        log.warning("two agents share one client id", client=after.id, urls=list(urls), instances=list(instances))
 
     async def get(self, client_id: str) -> Client:
         """Raises `NotFound`."""
@@ -157,11 +164,9 @@ class Clients:
         metrics.open_breakers.set(open_breakers)
 
 
-def _changes(before: Client, after: Client) -> dict[str, Any]:
-    """What an event tells of a changed profile: which fields, and both addresses of a client that has moved."""
+def _updated(before: Client, after: Client) -> ClientUpdated:
+    """The event of a changed profile: which fields, and both addresses of a client that has moved."""
     names = [field.name for field in fields(Profile)]
-    changed = [name for name in names if getattr(before.profile, name) != getattr(after.profile, name)]
-    data: dict[str, Any] = {"fields": sorted(changed)}
-    if "url" in changed:
-        data |= {"url": after.profile.url, "was": before.profile.url}
-    return data
+    changed = sorted(name for name in names if getattr(before.profile, name) != getattr(after.profile, name))
+    new, old = (after.profile.url, before.profile.url) if "url" in changed else (None, None)
+    return ClientUpdated(client_id=after.id, fields=tuple(changed), url=new, was=old)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.clients import Client
+from app.domain.events.clients import ConnectivityReplaced
 from app.store.database import Database
 from app.store.transaction import Transaction
 from app.threads import in_thread
@@ -91,9 +92,8 @@ class ConnectivityMatrix:
         return await in_thread("matrices", _topology, connectivity, clients)
 
     async def _store(self, tx: Transaction, value: Connectivity) -> int:
-        now = self._clock.now()
-        version = await tx.connectivity.add(value, now)
-        await tx.events.append("connectivity.replaced", now, version=version, clients=len(value.client_ids))
+        version = await tx.connectivity.add(value, self._clock.now())
+        await tx.events.append(ConnectivityReplaced(version=version, clients=len(value.client_ids)))
         return version
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from app.clock import Clock
 from app.domain.clients import Client, ClientStatus, liveness, silence
+from app.domain.events.clients import HEALTH
 from app.services.agents import AgentCaller
 from app.services.connections import PROBE_CONNECTIONS
 from app.services.outages import Outage
@@ -99,7 +100,7 @@ class HealthProber:
             await tx.clients.put(*(after for _, after in changed))
             for before, after in changed:
                 if after.status != before.status:
-                    await tx.events.append(f"client.{after.status}", now, client_id=before.id, was=before.status)
+                    await tx.events.append(HEALTH[after.status](client_id=before.id, was=before.status))
                     log.info("client", client=before.id, status=after.status, was=before.status)
 
     def _after(self, client: Client, now: float, *, alive: bool) -> Client:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.clock import Clock
 from app.domain.errors import Removed, StateForbids
+from app.domain.events.trainings import ModelPinned, ModelUnpinned, TrainingModelUploaded
 from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
@@ -79,7 +80,7 @@ class Models:
             version = await _not_removed(tx, training_id, round_number)
             if version.pinned_at is None:
                 await tx.models.pin(training_id, round_number, now)
-                await tx.events.append("model.pinned", now, training_id=training_id, round_number=round_number)
+                await tx.events.append(ModelPinned(training_id=training_id, round=round_number))
 
     async def unpin(self, training_id: str, round_number: int) -> None:
         """Let the training's retention decide again. Raises `NotFound`."""
@@ -89,9 +90,7 @@ class Models:
             if version.pinned_at is not None:
                 await tx.models.pin(training_id, round_number, None)
                 await tx.trainings.tidied(training_id, None)
-                await tx.events.append(
-                    "model.unpinned", self._clock.now(), training_id=training_id, round_number=round_number
-                )
+                await tx.events.append(ModelUnpinned(training_id=training_id, round=round_number))
 
     async def _store(self, training_id: str, spool: ModelStore, received: StoredFile) -> ModelVersion:
         """Raises `FileRemoved`: do it again."""
@@ -111,7 +110,7 @@ class Models:
             await tx.removals.request(replaced)
             await tx.models.replace_initial(version)
             await tx.trainings.put(replace(training, model=stored.sha256, updated_at=now))
-            await tx.events.append("training.model_uploaded", now, training_id=training_id, model=stored.sha256)
+            await tx.events.append(TrainingModelUploaded(training_id=training_id, model=stored.sha256))
         return version
 
     def _check_state(self, training: Training) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from app.clock import Clock
+from app.domain.events.trainings import ModelRemoved
 from app.domain.retention import Keepable, superfluous
 from app.domain.trainings import FINAL, Training
 from app.metrics import Metrics
@@ -87,12 +88,7 @@ class ModelRetention:
         for one in versions:
             version = one.version
             await tx.events.append(
-                "model.removed",
-                now,
-                training_id=training_id,
-                round_number=version.round,
-                model=version.sha256,
-                size=version.size,
+                ModelRemoved(training_id=training_id, round=version.round, model=version.sha256, size=version.size)
             )
 
     async def _remove_files(self) -> None:

@@ -29,8 +29,9 @@ from app.store.database import Database
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """The control plane without HTTP."""
+    """The control plane without HTTP. `name` tells this process from others on the same database."""
 
+    name: str
     settings: Settings
     admin_key: AdminKey
     metrics: Metrics

@@ -5,12 +5,19 @@ write for it any more, wherever its work stands.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
 from app.clock import Clock
 from app.domain.errors import StateForbids
+from app.domain.events.trainings import (
+    TrainingAsked,
+    TrainingCreated,
+    TrainingResumed,
+    TrainingRoundRequested,
+    TrainingStarted,
+)
 from app.domain.rounds import Round
 from app.domain.trainings import (
     Outcome,
@@ -31,6 +38,8 @@ from app.store.reading import LISTED, Part
 from app.store.transaction import Transaction
 from tcsfeel.errors import UnknownStrategy
 from tcsfeel.selection import strategies
+
+_ASKED: Mapping[Literal["start", "resume"], type[TrainingAsked]] = {"start": TrainingStarted, "resume": TrainingResumed}
 
 
 class Trainings:
@@ -64,7 +73,7 @@ class Trainings:
             if request is not None and (known := await request.claim(tx, training.id, now)) is not None:
                 return await tx.trainings.get(known)
             await tx.trainings.add(training)
-            await tx.events.append("training.created", now, training_id=training.id, name=config.name)
+            await tx.events.append(TrainingCreated(training_id=training.id, name=config.name))
         return training
 
     async def get(self, training_id: str) -> Training:
@@ -90,7 +99,7 @@ class Trainings:
                 raise StateForbids(event, "training", f"{state}: run single rounds, or create another training")
             await self._give_time_back(tx, before, value)
             training = replace(resumed(_moved(before, event), now), stop_after=None)
-            await note_changes(tx, before, training, now)
+            await tx.events.append(_ASKED[event](training_id=training_id, was=before.status))
             if value is None:
                 training = await self._at_its_limit(tx, training, now)
             await tx.trainings.put(training)
@@ -105,7 +114,7 @@ class Trainings:
         if end is None:
             return training
         after = ended(training, end, now)
-        await note_changes(tx, training, after, now)
+        await note_changes(tx, training, after)
         return after
 
     async def pause(self, training_id: str) -> Training:
@@ -120,7 +129,7 @@ class Trainings:
         """Pause a training whose row the transaction holds. Raises `StateForbids`."""
         now = self._clock.now()
         training = replace(_moved(before, "pause"), paused_at=now, progress=None, updated_at=now)
-        await note_changes(tx, before, training, now)
+        await note_changes(tx, before, training)
         await tx.trainings.put(training)
         await tx.leases.revoke(training.id)
         return training
@@ -165,7 +174,7 @@ class Trainings:
             if before.status == "running":
                 await self._pause(tx, before)
             return None
-        await note_changes(tx, before, training, now)
+        await note_changes(tx, before, training)
         await tx.trainings.put(training)
         driven = await tx.leases.revoke(training_id)
         return training, ended, driven
@@ -186,7 +195,7 @@ class Trainings:
                 return int(known)
             before = training
             training = resumed(_moved(before, "run one round of"), now)
-            await note_changes(tx, before, training, now)
+            await tx.events.append(TrainingRoundRequested(training_id=training_id, was=before.status, round=number))
             await self._give_time_back(tx, before, value)
             if value is None:
                 training, _ = await begin_round(tx, training, now)

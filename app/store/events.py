@@ -3,15 +3,24 @@
 A reader goes on from the last id that it saw, so ids must become visible in their order: an event that is committed
 after one with a higher id would never be read. A transaction therefore keeps its events until its last moment, and
 there takes a lock that only its commit stands behind. Asked for last of all, the lock cannot be part of a deadlock.
+
+The time of an event is the database's, read once for a transaction and under that lock, so that it does not depend on
+which server wrote the event, and grows with the ids unless the database's clock is set back.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Row, Select, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
 
+from app.domain.events import Event
+from app.origins import current_origin
+from app.store.reading import Walk, read
 from app.store.tables import events
 from tcsfeel.text import LONGEST, plain
 
@@ -19,8 +28,11 @@ _LOCK = 7_261_904_404  # any number that nobody else uses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One thing that happened, at an instant in unix seconds. `id` grows in the order of the log."""
+class RecordedEvent:
+    """An event as it was written, at an instant in unix seconds. `id` grows in the order of the log.
+
+    What an earlier version wrote may have a `type` or `data` that the catalog does not have, and no `actor`.
+    """
 
     id: int
     at: float
@@ -29,48 +41,118 @@ class Event:
     round: int | None
     client_id: str | None
     data: Mapping[str, Any]
+    actor: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events, oldest first; `more` says whether others follow that match.
+
+    `cursor` is the id after which the next page begins. Where there is no more, that is the newest event of all: a
+    reader whose filter matches little does not look at the same events again.
+    """
+
+    items: list[RecordedEvent]
+    more: bool
+    cursor: int
 
 
 class EventRepository:
     """The log: appended to until a transaction ends, read in the order of its ids."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, clock: ColumnElement[float]) -> None:
         self._connection = connection
+        self._clock = clock
         self._pending: list[dict[str, Any]] = []
 
-    async def append(
-        self,
-        event_type: str,
-        now: float,
-        *,
-        training_id: str | None = None,
-        round_number: int | None = None,
-        client_id: str | None = None,
-        **data: Any,
-    ) -> None:
-        """Have the event written when the transaction commits."""
-        row = {
-            "at": now,
-            "type": event_type,
-            "training_id": training_id,
-            "round": round_number,
-            "client_id": client_id,
-            "data": {name: plain(value, LONGEST) if isinstance(value, str) else value for name, value in data.items()},
-        }
-        self._pending.append(row)
+    async def append(self, event: Event) -> None:
+        """Have the event written when the transaction commits, with the actor and the request that it comes from."""
+        origin = current_origin()
+        row = {"type": event.type, **event.place(), "data": _shown(event.data())}
+        self._pending.append(row | {"actor": origin.actor, "request_id": origin.request_id})
 
     async def write(self) -> None:
         """Write what was appended. `Database.begin` calls this, and then commits."""
         if not self._pending:
             return
-        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-            await self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        await self._connection.execute(insert(events), self._pending)
+        at = await self._turn()
+        await self._connection.execute(insert(events), [{"at": at, **row} for row in self._pending])
         self._pending.clear()
 
-    async def after(self, event_id: int, *, training_id: str | None, limit: int) -> list[Event]:
-        """At most `limit` events beyond `event_id`, oldest first, of one training or of all."""
-        query = select(events).where(events.c.id > event_id).order_by(events.c.id).limit(limit)
+    async def _turn(self) -> float:
+        """Wait until this transaction may give ids to its events; give the database's time of that moment."""
+        query = select(self._clock)
+        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+            query = select(func.pg_advisory_xact_lock(_LOCK), self._clock)  # taken before the clock is read
+        return float((await self._connection.execute(query)).one()[-1])
+
+    async def after(
+        self,
+        cursor: int,
+        *,
+        training_id: str | None = None,
+        client_id: str | None = None,
+        types: Collection[str] = (),
+        limit: int,
+        most_bytes: float = math.inf,
+    ) -> EventPage:
+        """Give at most `limit` events beyond a cursor, of one training or client, or of some types, or all.
+
+        The page ends with the event with which it has about `most_bytes` as JSON. The cursor of the page is right in a
+        transaction that is one snapshot, as that of `Database.read` is.
+        """
+        query: Select[Any] = select(events).where(events.c.id > cursor).order_by(events.c.id)
         if training_id is not None:
             query = query.where(events.c.training_id == training_id)
-        return [Event(**row) for row in (await self._connection.execute(query)).mappings()]
+        if client_id is not None:
+            query = query.where(events.c.client_id == client_id)
+        if types:
+            query = query.where(events.c.type.in_(types))
+        walk = Walk()
+        part = await read(
+            self._connection,
+            query,
+            _recorded,
+            lambda row: events.c.id > row.id,
+            limit=limit,
+            ends=lambda _: walk.weight >= most_bytes,
+            walk=walk,
+        )
+        if part.more:
+            return EventPage(part.items, more=True, cursor=part.items[-1].id)
+        newest = (await self._connection.execute(select(func.max(events.c.id)))).scalar_one()
+        return EventPage(part.items, more=False, cursor=max(cursor, newest or 0))
+
+    async def beyond_newest(self, count: int) -> int:
+        """Give the id of the newest event that is not among the newest `count`; 0 where there is none."""
+        query = select(events.c.id).order_by(events.c.id.desc()).offset(count).limit(1)
+        return (await self._connection.execute(query)).scalar_one_or_none() or 0
+
+    async def remove_oldest(self, *, before: float, up_to: int, limit: int) -> int:
+        """Remove at most `limit` events from the log's begin; give how many were removed.
+
+        Removed are those that were written before an instant, or whose ids are not above `up_to`. The newest event of
+        all stays: SQLite would use its id again where the log is empty, and readers would miss what comes then.
+        """
+        query = select(events.c.id, events.c.at).order_by(events.c.id).limit(limit + 1)
+        oldest = (await self._connection.execute(query)).all()
+        superfluous = list(takewhile(lambda row: row.at < before or row.id <= up_to, oldest[:-1]))
+        if superfluous:
+            await self._connection.execute(delete(events).where(events.c.id <= superfluous[-1].id))
+        return len(superfluous)
+
+
+def _recorded(row: Row[Any]) -> RecordedEvent:
+    return RecordedEvent(**row._asdict())
+
+
+def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the texts of an event fit to be stored and read."""
+    return {name: _shown_value(value) for name, value in data.items()}
+
+
+def _shown_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return plain(value, LONGEST)
+    return [_shown_value(part) for part in value] if isinstance(value, tuple) else value

@@ -215,7 +215,10 @@ events = Table(
     Column("round", Integer),
     Column("client_id", _Id),
     Column("data", _Json, nullable=False),
+    Column("actor", String(128)),
+    Column("request_id", String(64)),
     Index("ix_events_training_id_id", "training_id", "id"),
+    Index("ix_events_client_id_id", "client_id", "id"),
 )
 
 idempotency_keys = Table(

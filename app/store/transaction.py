@@ -68,7 +68,7 @@ class Transaction:
 
     @cached_property
     def events(self) -> EventRepository:
-        return EventRepository(self.connection)
+        return EventRepository(self.connection, self._clock)
 
     @cached_property
     def idempotency(self) -> IdempotencyRepository:

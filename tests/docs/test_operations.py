@@ -1,6 +1,5 @@
 """What there is to set, to call and to see, against the lists of it."""
 
-import ast
 import re
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
@@ -14,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from app.settings import PREFIX, Settings
 from tcsfeel.cli import cli
-from tests.docs.pages import CODE, PAGES, ROOT, page, rows
+from tests.docs.pages import CODE, PAGES, page, rows
 
 
 def leaves(model: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[str, FieldInfo]]:
@@ -108,36 +107,3 @@ async def test_the_metrics_are_listed_with_their_types_and_labels(app: FastAPI) 
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             assert table[metric._name][1] == set(metric._labelnames), metric._name
-
-
-def emitted() -> tuple[set[str], set[str]]:
-    """The types of events in the code: those that are written out, and patterns of those that are put together."""
-    literals, patterns = set(), set()
-    for path in (ROOT / "app").rglob("*.py"):
-        for call in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
-                continue
-            on_events = isinstance(call.func.value, ast.Attribute) and call.func.value.attr == "events"
-            if not (call.func.attr in {"note", "_note"} or (call.func.attr == "append" and on_events)):
-                continue
-            for argument in call.args:
-                inside = {
-                    id(part) for text in ast.walk(argument) if isinstance(text, ast.JoinedStr) for part in text.values
-                }
-                for text in ast.walk(argument):
-                    if isinstance(text, ast.JoinedStr):
-                        parts = (
-                            re.escape(str(p.value)) if isinstance(p, ast.Constant) else "[a-z_]+" for p in text.values
-                        )
-                        patterns.add("".join(parts))
-                    elif isinstance(text, ast.Constant) and isinstance(text.value, str) and id(text) not in inside:
-                        literals.add(text.value)
-    return literals, patterns
-
-
-def test_the_events_are_those_that_the_code_writes() -> None:
-    listed = {name for cells in rows(page("operations.md"), "Events") for name in CODE.findall(cells[0])}
-    literals, patterns = emitted()
-    assert literals <= listed
-    assert all(any(re.fullmatch(pattern, name) for name in listed) for pattern in patterns)
-    assert all(any(re.fullmatch(pattern, name) for pattern in patterns) for name in listed - literals)

@@ -33,7 +33,7 @@ from typing import Any
 
 from app.domain.clients import Client
 from app.store.database import Database
-from app.store.events import Event
+from app.store.events import RecordedEvent
 from tcsfeel.agent import AgentHost
 from tcsfeel.agent.listening import listening
 from tcsfeel.agent.registration import Member
@@ -176,11 +176,11 @@ async def _train(control: Server, run: Run) -> Counter[str]:
     return refused
 
 
-async def _stored(url: str) -> tuple[list[Client], list[Event]]:
+async def _stored(url: str) -> tuple[list[Client], list[RecordedEvent]]:
     db = Database(url, pool_size=1)
     try:
         async with db.read() as tx:
-            return await tx.clients.all(), await tx.events.after(0, training_id=None, limit=MANY)
+            return await tx.clients.all(), (await tx.events.after(0, limit=MANY)).items
     finally:
         await db.dispose()
 

@@ -190,6 +190,9 @@ async def _versions(connection: AsyncConnection, training_id: str) -> dict[int, 
 
 async def _events(connection: AsyncConnection, training_id: str) -> Counter[tuple[str, int, str | None]]:
     query = select(events.c.type, events.c.round, events.c.client_id).where(
-        events.c.training_id == training_id, events.c.round.is_not(None), events.c.type.not_like("evaluation.%")
+        events.c.training_id == training_id,
+        events.c.round.is_not(None),
+        events.c.type.not_like("evaluation.%"),
+        events.c.type.not_like("training.%"),
     )
     return Counter((row.type, row.round, row.client_id) for row in await connection.execute(query))

@@ -11,7 +11,7 @@ import numpy as np
 from app.domain.clients import Client
 from app.domain.retries import RetryBudget
 from app.domain.rounds import Round
-from app.store.events import Event
+from app.store.events import RecordedEvent
 from tcsfeel.wire.codec import decode
 from tests.harnesses.history import History
 from tests.harnesses.proxy import Call
@@ -27,7 +27,7 @@ class Outcome:
 
     history: History
     calls: Sequence[Call]
-    events: Sequence[Event]
+    events: Sequence[RecordedEvent]
     late: float = 0.0
     attempts: int = 0
     first_tries: int = 0
@@ -125,7 +125,7 @@ def judge_updates(outcome: Outcome, rounds: Iterable[Round]) -> None:
                 outcome.problems.append(f"round {value.number}: nobody has sent the update of {part.client_id}")
 
 
-def blamed(clients: Iterable[Client], events: Iterable[Event], faulty: frozenset[str]) -> Iterable[str]:
+def blamed(clients: Iterable[Client], events: Iterable[RecordedEvent], faulty: frozenset[str]) -> Iterable[str]:
     for client in clients:
         if client.id not in faulty and client.breaker.state != "closed":
             yield f"the breaker of {client.id} is {client.breaker.state} for no fault of its own"

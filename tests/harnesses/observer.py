@@ -42,7 +42,7 @@ class Observer:
     async def look(self) -> None:
         async with self._db.read() as tx:
             last = (await tx.rounds.page(self._training_id, limit=2, before=None)).items
-            while events := await tx.events.after(self.last_event, training_id=self._training_id, limit=1000):
+            while events := (await tx.events.after(self.last_event, training_id=self._training_id, limit=1000)).items:
                 self.last_event = events[-1].id
         for value in last:
             for part in value.participations:

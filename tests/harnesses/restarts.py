@@ -185,7 +185,7 @@ async def _blamed(url: str) -> list[str]:
     try:
         async with db.read() as tx:
             clients = await tx.clients.all()
-            told = await tx.events.after(0, training_id=None, limit=1_000_000)
+            told = (await tx.events.after(0, limit=1_000_000)).items
     finally:
         await db.dispose()
     found = [f"{event.client_id}: {event.type}" for event in told if event.type.startswith("breaker.")]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.domain.rounds import Participation
-from app.store.events import Event
+from app.store.events import RecordedEvent
 from tests.harnesses import judgement
 from tests.harnesses.history import History
 from tests.harnesses.proxy import Call
@@ -30,8 +30,10 @@ def test_calls_that_overlap_are_counted(calls: list[Call], at_once: int) -> None
     assert judgement.at_once(calls) == at_once
 
 
-def changed(at: float, state: str) -> Event:
-    return Event(id=int(at), at=at, type=f"breaker.{state}", training_id=None, round=None, client_id="c-0", data={})
+def changed(at: float, state: str) -> RecordedEvent:
+    return RecordedEvent(
+        id=int(at), at=at, type=f"breaker.{state}", training_id=None, round=None, client_id="c-0", data={}
+    )
 
 
 @pytest.mark.parametrize(

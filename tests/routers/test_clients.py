@@ -206,8 +206,8 @@ async def test_a_new_address_does_not_get_the_token_of_the_old_one(api: Api) -> 
             assert (await tx.clients.get("edge-7")).profile.auth_token == kept
             events = (await tx.connection.execute(select(tables.events.c.data).order_by(tables.events.c.id))).scalars()
         data = list(events)[-1]
-        moved = {"fields": sorted({"url", *token}), "url": url, "was": was}
-        assert data == moved | ({} if kept else {"token_forgotten": True})
+        named = sorted({"url", *token})
+        assert data == {"fields": named, "url": url, "was": was, "token_forgotten": kept is None}
         was = url
     await api.http.put("/v1/clients/edge-7", json=FULL)
     await api.http.put("/v1/clients/edge-7", json=profile(url="http://10.0.0.9:9000"))

@@ -88,7 +88,7 @@ async def test_two_devices_with_one_id_are_a_conflict_that_operators_see(api: Ap
     assert client["url"] == "http://10.0.0.8:9000"  # nothing acts on it
     assert client["status"] == "healthy"
     async with api.system.db.read() as tx:
-        events = await tx.events.after(0, training_id=None, limit=100)
+        events = (await tx.events.after(0, limit=100)).items
     told = [event.data for event in events if event.type == "client.identity_conflict"]
     assert told == [{"urls": urls, "instances": instances}]
     assert api.system.metrics.registry.get_sample_value("federated_identity_conflicts_total") == 1

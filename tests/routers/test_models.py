@@ -218,7 +218,7 @@ async def test_a_version_is_pinned_and_not_any_more(api: Api) -> None:
         assert (response.status_code, response.content) == (204, b"")
         assert [item["pinned"] for item in (await api.http.get(path)).json()["items"]] == [pinned]
     async with api.system.db.read() as tx:
-        told = [one.type for one in await tx.events.after(0, training_id=training_id, limit=10)]
+        told = [one.type for one in (await tx.events.after(0, training_id=training_id, limit=10)).items]
     assert told[-2:] == ["model.pinned", "model.unpinned"]  # each once
     for method in ("PUT", "DELETE"):
         assert_problem(await api.http.request(method, f"{path}/1/pin"), 404)

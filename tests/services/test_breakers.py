@@ -12,7 +12,7 @@ from app.domain.errors import NotFound
 from app.metrics import Metrics
 from app.services.breakers import Breakers
 from app.store.database import Database
-from app.store.events import Event
+from app.store.events import RecordedEvent
 from app.store.tables import clients
 from tests.clocks import FakeClock
 from tests.services.fakes import FAILURE, metrics
@@ -41,9 +41,9 @@ async def breakers(db: Database, counts: Metrics) -> Breakers:
     return Breakers(db, FakeClock(NOW), counts, Middle())
 
 
-async def events(db: Database) -> list[Event]:
+async def events(db: Database) -> list[RecordedEvent]:
     async with db.read() as tx:
-        return await tx.events.after(0, training_id=None, limit=100)
+        return (await tx.events.after(0, limit=100)).items
 
 
 def opened(counts: Metrics, state: str) -> float:
@@ -63,7 +63,7 @@ async def test_three_failures_open_a_breaker_and_operators_are_told_once(
     assert (await breakers.get("a")).retry_at == NOW + 30
     await breakers.fail("a", FAILURE)  # a call that was under way
     (event,) = await events(db)
-    assert (event.type, event.at, event.client_id) == ("breaker.open", NOW, "a")
+    assert (event.type, event.client_id) == ("breaker.open", "a")
     assert event.data == {"was": "closed", "retry_at": NOW + 30, "reason": "fit: answered 500"}
     assert opened(counts, "open") == 1
 

@@ -69,7 +69,7 @@ class Ward:
 
     async def events(self) -> list[tuple[str, str | None, Any]]:
         async with self.db.read() as tx:
-            found = await tx.events.after(0, training_id=None, limit=1000)
+            found = (await tx.events.after(0, limit=1000)).items
             return [(event.type, event.client_id, event.data.get("was")) for event in found]
 
 

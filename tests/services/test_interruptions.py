@@ -17,7 +17,7 @@ from app.services.interruptions import MAX_TAKEOVERS
 from app.services.readiness import readiness
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
-from app.store.events import Event
+from app.store.events import RecordedEvent
 from app.store.tables import trainings
 from tests.clocks import LeapingClock
 from tests.planes import Adder, Plane, plane, policy, until
@@ -259,9 +259,9 @@ async def _is(running: Plane, training_id: str, state: str) -> bool:
     return progress is not None and progress.state == state
 
 
-async def _events(running: Plane, training_id: str) -> list[Event]:
+async def _events(running: Plane, training_id: str) -> list[RecordedEvent]:
     async with running.system.db.read() as tx:
-        return await tx.events.after(0, training_id=training_id, limit=100)
+        return (await tx.events.after(0, training_id=training_id, limit=100)).items
 
 
 async def _was_asked(trainer: Adder) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from app.domain.breaker import Breaker
 from app.domain.errors import StateForbids
 from app.domain.rounds import Round
-from app.store.events import Event
+from app.store.events import RecordedEvent
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, is_idle
@@ -139,9 +139,9 @@ def _received(value: Round) -> int:
     return sum(part.status == "received" for part in value.participations)
 
 
-async def _events(running: Plane, training_id: str) -> list[Event]:
+async def _events(running: Plane, training_id: str) -> list[RecordedEvent]:
     async with running.system.db.read() as tx:
-        return await tx.events.after(0, training_id=training_id, limit=100)
+        return (await tx.events.after(0, training_id=training_id, limit=100)).items
 
 
 @pytest.mark.parametrize("ask", ["run_round", "start"])

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.domain.events.clients import ClientRemoved
+from app.domain.events.rounds import ParticipationFailed
 from app.domain.rounds import Participation
 from app.store.columns import refuses, to_json
 from app.store.database import Database, in_a_line, is_outage
@@ -44,7 +46,7 @@ async def test_what_one_database_cannot_store_both_refuse_for_good(db: Database,
     assert not is_outage(caught.value)
     assert in_a_line(caught.value).isprintable()
     async with db.begin() as tx:  # and the connection goes on
-        await tx.events.append("t", 1.0)
+        await tx.events.append(ClientRemoved(client_id="c"))
 
 
 async def test_a_key_that_is_taken_is_refused_and_a_mistake_of_ours_is_not(db: Database) -> None:
@@ -66,7 +68,7 @@ async def test_text_that_only_looks_strange_is_stored_in_json(db: Database, text
     async with db.begin() as tx:
         await tx.connection.execute(insert(events).values({"at": 1.0, "type": "t", "data": {text: [text]}}))
     async with db.read() as tx:
-        (event,) = await tx.events.after(0, training_id=None, limit=2)
+        (event,) = (await tx.events.after(0, limit=2)).items
     assert event.data == {text: [text]}
 
 
@@ -121,12 +123,11 @@ async def _comes_back(db: Database, number: int, part: Participation) -> None:
         await tx.rounds.add(value)
         await tx.rounds.add_participations(replace(value, participations=(replace(part, status="pending"),)))
         await tx.rounds.settle("t", number, [part])
-        await tx.events.append(
-            "participation.failed", 1.0, training_id="t", round_number=number, reason=part.reason, loss=part.loss
-        )
+        place: dict[str, Any] = {"training_id": "t", "round": number, "client_id": part.client_id}
+        await tx.events.append(ParticipationFailed(**place, reason=part.reason, loss=part.loss))
     async with db.read() as tx:
         stored = (await tx.rounds.get("t", number)).participations[0]
-        (event,) = await tx.events.after(number - 1, training_id="t", limit=2)
+        (event,) = (await tx.events.after(number - 1, training_id="t", limit=2)).items
     shown = plain(part.reason or "", LONGEST)
     close = pytest.approx(part.loss, rel=1e-15)  # JSON of Postgres has decimal digits, and no negative zero
     assert stored.components == {"quality": close}

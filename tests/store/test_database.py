@@ -14,10 +14,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from app.domain.errors import NotFound
+from app.domain.events.clients import ClientRemoved
 from app.sharing import party
 from app.store.availability import DatabaseUnavailable
 from app.store.database import Database, is_outage
-from tests.store.samples import NOW, client, training
+from tests.store.samples import client, training
 
 
 async def ids(db: Database) -> list[str]:
@@ -37,7 +38,7 @@ async def test_a_transaction_that_raises_is_undone_whole(db: Database) -> None:
         async with db.begin() as tx:
             await tx.clients.add([client("a")])
             await tx.trainings.add(training())
-            await tx.events.append("never", NOW)
+            await tx.events.append(ClientRemoved(client_id="never"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.domain.clients import Client, Measured, Profile
+from app.domain.events.rounds import end_of, end_of_part
 from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from app.store.database import Database
@@ -50,16 +51,13 @@ async def test_results_and_their_means(db: Database) -> None:
                 await tx.trainings.add(training())
             await tx.rounds.add(value)
             await tx.rounds.add_participations(value)
-            note: dict[str, Any] = {
-                "accuracy": mean[0],
-                "loss": mean[1],
-                "all": [result.model_dump() for result in results],
-            }
-            await tx.events.append("round.completed", 1.0, training_id="t", round_number=number, **note)
+            told = [*(end_of_part(value, part) for part in parts), end_of(value)]
+            for event in told:
+                await tx.events.append(event)
             assert (await tx.rounds.get("t", number)) == value
         async with db.read() as tx:
-            event = (await tx.events.after(0, training_id="t", limit=100))[-1]
-        assert (event.round, event.data) == (number, note)
+            stored = (await tx.events.after(0, training_id="t", limit=1000)).items[-len(told) :]
+        assert [(event.round, event.data) for event in stored] == [(number, event.data()) for event in told]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.domain.events.clients import ClientRemoved
 from app.domain.trainings import TrainingStatus
 from app.store.database import Database, is_outage
 from app.store.leases import Claim, Fenced, Lease
 from app.store.tables import trainings
-from tests.store.samples import NOW, training
+from tests.store.samples import training
 
 LONG = 3600.0
 OVER = -1.0  # a lease of this many seconds was over before it began
@@ -213,18 +214,17 @@ async def test_a_training_that_is_not_there_is_held_by_nobody(db: Database) -> N
 
 async def test_a_fenced_transaction_writes_nothing(db: Database) -> None:
     await add(db, "t")
-    old = await take(db, seconds=OVER)
-    await take(db, "b")
+    old, _ = await take(db, seconds=OVER), await take(db, "b")
 
     async def write() -> None:
         async with db.begin() as tx:
-            await tx.events.append("written by a zombie", NOW)
+            await tx.events.append(ClientRemoved(client_id="written-by-a-zombie"))
             await tx.leases.guard(old)
 
     with pytest.raises(Fenced):
         await write()
     async with db.read() as tx:
-        assert await tx.events.after(0, training_id=None, limit=10) == []
+        assert (await tx.events.after(0, limit=10)).items == []
 
 
 async def test_many_claimants_at_once_share_the_trainings_without_overlap(db: Database) -> None:
@@ -256,7 +256,7 @@ async def test_a_takeover_waits_for_the_owners_transaction_and_then_stands(db: D
             await tx.leases.guard(old)
             guarded.set()
             await go.wait()
-            await tx.events.append("in time", NOW)
+            await tx.events.append(ClientRemoved(client_id="in-time"))
 
     async def revoke() -> None:
         async with db.begin() as tx:
@@ -270,7 +270,7 @@ async def test_a_takeover_waits_for_the_owners_transaction_and_then_stands(db: D
     go.set()
     await asyncio.gather(writing, revoking)
     async with db.read() as tx:
-        assert [event.type for event in await tx.events.after(0, training_id=None, limit=10)] == ["in time"]
+        assert [event.type for event in (await tx.events.after(0, limit=10)).items] == ["client.removed"]
         assert not await tx.leases.holds(old)
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from app.clock import Clock
 from app.domain.clients import Client
+from app.domain.events.clients import ClientSuspect
 from app.domain.rounds import OUTSTANDING, Participation
 from app.services.agents import AgentCaller
 from app.store.database import Database
@@ -34,12 +35,11 @@ class Absences:
         """Give those of some clients that do not answer now. They become `suspect`, and are probed."""
         there = await asyncio.gather(*(self._answers(client) for client in clients))
         away = [client for client, answers in zip(clients, there, strict=True) if not answers]
-        now = self._clock.now()
         async with self._db.begin() as tx:
             for client in await tx.clients.lock([client.id for client in away]):
                 if client.status == "healthy":
                     await tx.clients.put(replace(client, status="suspect"))
-                    await tx.events.append("client.suspect", now, client_id=client.id, was=client.status)
+                    await tx.events.append(ClientSuspect(client_id=client.id, was=client.status))
                     log.info("client", client=client.id, status="suspect", was=client.status)
         return away
 

@@ -6,11 +6,12 @@ The caller's transaction holds the training's row: an owner's through its lease,
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import structlog
 
 from app.clock import Clock
+from app.domain.events.rounds import ParticipationSkipped, doubt_of, end_of
+from app.domain.events.trainings import change_of
 from app.domain.rounds import Participation, Round, RoundEvent, convergence_speed, next_status
 from app.domain.trainings import Training
 from app.metrics import Metrics
@@ -66,7 +67,14 @@ class RoundEnding:
             late = at_fault and received < (value.goal or 1)
             await self._record.miss(tx, {client_id: late and excuses[client_id] is None for client_id in written})
             for part in written.values():
-                await self.note(tx, value, "participation.skipped", client_id=part.client_id, reason=part.reason)
+                await tx.events.append(
+                    ParticipationSkipped(
+                        training_id=value.training_id,
+                        round=value.number,
+                        client_id=part.client_id,
+                        reason=part.reason,
+                    )
+                )
             self._metrics.participations.labels("skipped").inc(len(written))
         if len(outstanding) > SKIPPED_TOGETHER:
             return None
@@ -95,12 +103,8 @@ class RoundEnding:
         await tx.rounds.put(value)
         await self._record.evaluated(tx, value)
         if (doubt := value.target_doubt) is not None:
-            shown = {"accuracy": value.average_accuracy, "without": doubt.accuracy}
-            await self.note(tx, value, "round.target_doubted", client_id=doubt.client_id, **shown)
-        await self.note(
-            tx, value, f"round.{value.status}", accuracy=value.average_accuracy, loss=value.average_loss,
-            reason=value.failure_reason, model=value.model, cost=value.communication_cost,
-        )  # fmt: skip
+            await tx.events.append(doubt_of(value, doubt))
+        await tx.events.append(end_of(value))
         return value
 
     async def cancel(self, tx: Transaction, value: Round) -> Round | None:
@@ -136,34 +140,14 @@ class RoundEnding:
             failed=listed(failed) or None,
         )  # fmt: skip
 
-    async def note(self, tx: Transaction, value: Round, event: str, **data: Any) -> None:
-        """Append an event of the round."""
-        await tx.events.append(
-            event, self._clock.now(), training_id=value.training_id, round_number=value.number, **data
-        )
-
 
 def _skipped(part: Participation, run: TaskRun, reason: str, now: float) -> Participation:
     """A participation that is not waited for any longer, with what its task has cost so far."""
     return replace(run.charged(part), status="skipped", reason=reason, finished_at=now)
 
 
-async def note_changes(tx: Transaction, before: Training, after: Training, now: float) -> None:
-    """Append the event of a training whose status has changed, or the state of whose progress has."""
-    if after.status != before.status:
-        await tx.events.append(
-            f"training.{after.status}",
-            now,
-            training_id=after.id,
-            was=before.status,
-            reason=after.stop_reason,
-            detail=after.stop_detail,
-        )
-    elif before.progress is not None and after.progress is not None and before.progress.state != after.progress.state:
-        await tx.events.append(
-            f"training.{after.progress.state}",
-            now,
-            training_id=after.id,
-            was=before.progress.state,
-            reason=after.progress.reason,
-        )
+async def note_changes(tx: Transaction, before: Training, after: Training) -> None:
+    """Append the event of a training that has stopped, or whose progress has changed its state."""
+    event = change_of(before, after)
+    if event is not None:
+        await tx.events.append(event)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from app.clock import Clock
 from app.domain.evaluations import Evaluation
+from app.domain.events.rounds import RoundAggregated, RoundPlanned, end_of_part
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
@@ -105,8 +106,9 @@ class RoundLedger:
             await tx.rounds.add_participations(value)
             await tx.selections.add(value.training_id, value.number, document)
             await self._record.selected(tx, value.selected_clients, value.deadline_at, forced=fleet.forced)
-            await self._ending.note(
-                tx, value, "round.planned", clients=list(value.selected_clients), cost=selection.total_cost
+            clients, cost = value.selected_clients, selection.total_cost
+            await tx.events.append(
+                RoundPlanned(training_id=training.id, round=value.number, clients=clients, cost=cost)
             )
         return value
 
@@ -139,13 +141,12 @@ class RoundLedger:
     async def rejected(self, lease: Lease, value: Round, reasons: Mapping[str, str]) -> Round:
         """Turn received updates into rejected ones, each client with its reason, before they are aggregated."""
         async with self._owned.begin(lease) as tx:
-            rejected = await tx.rounds.reject(value.training_id, value.number, reasons)
+            rejected = set(await tx.rounds.reject(value.training_id, value.number, reasons))
             await self._record.take_back(tx, value, {client_id: reasons[client_id] for client_id in rejected})
-            for client_id in rejected:
-                await self._ending.note(
-                    tx, value, "participation.rejected", client_id=client_id, reason=reasons[client_id]
-                )
             stored = await tx.rounds.get(value.training_id, value.number)
+            for part in stored.participations:
+                if part.client_id in rejected:
+                    await tx.events.append(end_of_part(stored, part))
         self._metrics.participations.labels("rejected").inc(len(reasons))
         return stored
 
@@ -169,7 +170,11 @@ class RoundLedger:
             )
             await self._progress.keep(tx, before, after)
             await tx.rounds.put(value)
-            await self._ending.note(tx, value, "round.aggregated", model=stored.sha256, parent=value.base_model)
+            await tx.events.append(
+                RoundAggregated(
+                    training_id=value.training_id, round=value.number, model=stored.sha256, parent=value.base_model
+                )
+            )
         return value
 
     async def abandoned(

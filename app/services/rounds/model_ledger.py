@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from app.clock import Clock
+from app.domain.events.trainings import TrainingModelFetched
 from app.domain.trainings import Training
 from app.services.rounds.owned import OwnedTransactions
 from app.store.database import Database
@@ -32,9 +33,7 @@ class ModelLedger:
             if training.model is None:
                 training = await self.add(tx, training, 0, stored, since=since)
                 await tx.trainings.put(training)
-                await tx.events.append(
-                    "training.model_fetched", training.updated_at, training_id=training.id, model=stored.sha256
-                )
+                await tx.events.append(TrainingModelFetched(training_id=training.id, model=stored.sha256))
         return training.model or stored.sha256
 
     async def add(

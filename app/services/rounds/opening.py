@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from app.domain.events.rounds import RoundStarted
 from app.domain.rounds import ENDED, Round, believed, next_round
 from app.domain.trainings import Training
 from app.store.transaction import Transaction
@@ -17,7 +18,7 @@ async def begin_round(tx: Transaction, training: Training, now: float) -> tuple[
     """The training with one round more, which the caller is to store, and that round, which is stored."""
     training, value = next_round(training, now)
     await tx.rounds.add(value)
-    await tx.events.append("round.started", now, training_id=training.id, round_number=value.number)
+    await tx.events.append(RoundStarted(training_id=training.id, round=value.number))
     return training, value
 
 

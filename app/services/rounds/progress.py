@@ -25,7 +25,7 @@ class ProgressRecord:
         (self._stalled.add if state == "stalled" else self._stalled.discard)(after.id)
         self._metrics.show_progress(after.id, state)
         if after != before:
-            await note_changes(tx, before, after, self._clock.now())
+            await note_changes(tx, before, after)
             await tx.trainings.put(after)
 
     def moving(self, training: Training) -> Training:

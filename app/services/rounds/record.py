@@ -7,6 +7,7 @@ from app.clock import Clock
 from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT
+from app.domain.events.rounds import end_of_evaluation
 from app.domain.rounds import Participation, Round
 from app.services.breakers import Breakers
 from app.services.tasks import TaskRun
@@ -39,16 +40,11 @@ class TrackRecord:
 
     async def evaluated(self, tx: Transaction, value: Round) -> None:
         """Append how each evaluation of a round ended to the events, and remember who has no held-out examples."""
-        now = self._clock.now()
         for one in value.evaluations:
-            await tx.events.append(
-                f"evaluation.{one.status}", now, training_id=value.training_id, round_number=value.number,
-                client_id=one.client_id, reason=one.reason, num_examples=one.num_examples, loss=one.loss,
-                accuracy=one.accuracy, seconds=one.seconds,
-            )  # fmt: skip
+            await tx.events.append(end_of_evaluation(value, one))
         without_data = [one.client_id for one in value.evaluations if one.reason == NOTHING_HELD_OUT]
         known = await tx.clients.lock(without_data)
-        await tx.clients.put(*(client.without_held_out_data(now) for client in known))
+        await tx.clients.put(*(client.without_held_out_data(self._clock.now()) for client in known))
 
     async def selected(
         self, tx: Transaction, client_ids: Sequence[str], until: float, *, forced: Collection[str]

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
+from app.domain.events.rounds import end_of_part
 from app.domain.rounds import Participation, Round
 from app.metrics import Metrics
 from app.services.rounds.batches import Batches
@@ -88,10 +89,7 @@ class Settling:
             counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
             await self._record.learn(tx, lease.training_id, {part.client_id: (part, run) for _, part, run in counted})
             for value, part, _ in counted:
-                await self._ending.note(
-                    tx, value, f"participation.{part.status}", client_id=part.client_id, reason=part.reason,
-                    num_examples=part.num_examples, loss=part.loss, accuracy=part.accuracy, seconds=part.seconds,
-                )  # fmt: skip
+                await tx.events.append(end_of_part(value, part))
             if counted:
                 await self._progress(tx, lease.training_id)
         for _, part, run in counted:

@@ -111,7 +111,7 @@ async def assert_skipped_once(running: Plane, value: Round, reliability: Any) ->
     stored = await running.round(value.training_id, value.number)
     assert [part.status for part in stored.participations] == ["skipped"] * CROWD
     async with running.system.db.read() as tx:
-        events = await tx.events.after(0, training_id=value.training_id, limit=10 * CROWD)
+        events = (await tx.events.after(0, training_id=value.training_id, limit=10 * CROWD)).items
         measured = {client.measured.reliability for client in await tx.clients.all()}
     skipped = [str(event.client_id) for event in events if event.type == "participation.skipped"]
     assert sorted(skipped) == sorted(stored.selected_clients)

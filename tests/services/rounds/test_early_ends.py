@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.domain.rounds import Round
-from app.store.events import Event
+from app.store.events import RecordedEvent
 from tests.clocks import FakeClock
 from tests.planes import Plane, until
 from tests.services.courses import has_received, is_idle
@@ -149,6 +149,6 @@ def assert_counted(value: Round, crowd: Crowd) -> None:
     assert value.communication_bytes == crowd.got.total() + crowd.gave.total()
 
 
-async def events_of(running: Plane, training_id: str) -> list[Event]:
+async def events_of(running: Plane, training_id: str) -> list[RecordedEvent]:
     async with running.system.db.read() as tx:
-        return await tx.events.after(0, training_id=training_id, limit=10 * len(MANY))
+        return (await tx.events.after(0, training_id=training_id, limit=10 * len(MANY))).items

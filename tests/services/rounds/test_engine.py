@@ -150,10 +150,10 @@ async def test_what_happens_is_in_the_log_of_events(database_url: str, tmp_path:
         training_id = await running.create(round_policy=rules)
         await running.run_round(training_id)
         async with running.system.db.read() as tx:
-            events = [event.type for event in await tx.events.after(0, training_id=training_id, limit=100)]
+            events = [event.type for event in (await tx.events.after(0, training_id=training_id, limit=100)).items]
         assert events == [
             "training.created",
-            "training.running",
+            "training.round_requested",
             "round.started",
             "training.model_fetched",
             "round.planned",

@@ -43,7 +43,7 @@ def hosted(host: AgentHost, trainers: dict[str, Adder]) -> AgentHost:
 
 async def told(running: Plane, kind: str) -> list[tuple[str | None, int | None, Any]]:
     async with running.system.db.read() as tx:
-        events = await tx.events.after(0, training_id=None, limit=1000)
+        events = (await tx.events.after(0, limit=1000)).items
     return [(event.client_id, event.round, event.data["reason"]) for event in events if event.type == kind]
 
 

@@ -31,7 +31,7 @@ async def test_who_is_asked_for_a_model_while_its_breaker_is_open_is_probed(sqli
         value = await running.run_round(await running.create())
         assert value.status == "completed"
         async with running.system.db.read() as tx:
-            told = [event.type for event in await tx.events.after(0, training_id=None, limit=100)]
+            told = [event.type for event in (await tx.events.after(0, limit=100)).items]
     about = [kind for kind in told if kind.startswith(("breaker.", "training.model", "round.planned"))]
     assert about == ["breaker.half_open", "breaker.closed", "training.model_fetched", "round.planned"]
 

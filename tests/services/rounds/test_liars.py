@@ -48,7 +48,7 @@ async def test_one_of_six_does_not_end_a_training(database_url: str, tmp_path: P
         assert training.stop_reason == "max_rounds"
         assert str(training.stop_detail).endswith("and was not reached without the measurement of one client")
         async with running.system.db.read() as tx:
-            told = await tx.events.after(0, training_id=training_id, limit=100)
+            told = (await tx.events.after(0, training_id=training_id, limit=100)).items
         assert [
             (event.client_id, event.round, event.data) for event in told if event.type == "round.target_doubted"
         ] == [("liar", 1, {"accuracy": pytest.approx(0.3), "without": pytest.approx(0.1)})]

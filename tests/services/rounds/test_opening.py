@@ -32,7 +32,7 @@ async def test_a_round_that_begins_is_stored_and_told_and_its_training_is_given_
     async with sqlite.read() as tx:
         assert await tx.rounds.get("t", 7) == value
         assert (await tx.trainings.get("t")).current_round == 6, "its caller has more to change of it"
-        told = [(event.type, event.round) for event in await tx.events.after(0, training_id="t", limit=10)]
+        told = [(event.type, event.round) for event in (await tx.events.after(0, training_id="t", limit=10)).items]
     assert told == [("round.started", 7)]
 
 

@@ -66,7 +66,7 @@ async def test_an_outlier_is_named_with_its_numbers(sqlite_url: str, tmp_path: P
         async with running.system.db.read() as tx:
             events = [
                 (event.type, event.data.get("reason"))
-                for event in await tx.events.after(0, training_id=training_id, limit=100)
+                for event in (await tx.events.after(0, training_id=training_id, limit=100)).items
                 if event.client_id == "far"
             ]
         assert events == [("participation.received", None), ("participation.rejected", far.reason)]

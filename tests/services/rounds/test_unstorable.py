@@ -143,7 +143,7 @@ async def test_what_an_agent_writes_is_shown_as_one_line_and_harms_nobody(
         value = await running.run_round(training_id)
         assert (value.status, statuses(value)) == ("completed", {"good": "received", "bad": "rejected"})
         async with running.system.db.read() as tx:
-            told = await tx.events.after(0, training_id=training_id, limit=100)
+            told = (await tx.events.after(0, training_id=training_id, limit=100)).items
     reason = parts(value)["bad"].reason or ""
     assert reason.isprintable()
     assert 0 < len(reason) <= SHOWN

@@ -12,7 +12,7 @@ from app.domain.clients import ClientStatus
 from app.domain.progress import Progress
 from app.services.rounds.waiting import COUNT_SECONDS, LONGEST_PAUSE_SECONDS, Availability
 from app.store.database import Database
-from app.store.events import Event
+from app.store.events import RecordedEvent
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, is_idle
@@ -196,13 +196,13 @@ async def _set_status(running: Plane, client_id: str, status: ClientStatus) -> N
         await tx.clients.put(replace(client, status=status))
 
 
-async def _events(running: Plane, training_id: str) -> list[Event]:
+async def _events(running: Plane, training_id: str) -> list[RecordedEvent]:
     async with running.system.db.read() as tx:
-        return await tx.events.after(0, training_id=training_id, limit=100)
+        return (await tx.events.after(0, training_id=training_id, limit=100)).items
 
 
 async def _rows(running: Plane) -> Any:
     async with running.system.db.read() as tx:
         trainings = (await tx.trainings.page(limit=100, after=None)).items
         rounds = [(await tx.rounds.page(one.id, limit=10, before=None)).items for one in trainings]
-        return trainings, rounds, await tx.events.after(0, training_id=None, limit=1000)
+        return trainings, rounds, (await tx.events.after(0, limit=1000)).items

@@ -1,0 +1,145 @@
+"""Events of clients, of their breakers, and of the links between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, ClassVar
+
+from app.domain.breaker import BreakerState
+from app.domain.clients import ClientStatus
+from app.domain.events.event import Event, Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfClient(Event):
+    """What happens to one client."""
+
+    subject: ClassVar[Subject] = "client"
+
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRegistered(OfClient):
+    """A client was registered that was not known before."""
+
+    type: ClassVar[str] = "client.registered"
+
+    url: Annotated[str, "the address of its agent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientsRegistered(Event):
+    """A batch of several clients was registered."""
+
+    type: ClassVar[str] = "clients.registered"
+    subject: ClassVar[Subject] = "client"
+
+    count: Annotated[int, "how many clients"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientUpdated(OfClient):
+    """A client's profile was replaced or changed."""
+
+    type: ClassVar[str] = "client.updated"
+
+    fields: Annotated[tuple[str, ...], "the names of the fields that changed, or that a `PATCH` named"]
+    url: Annotated[str | None, "its new address, where the address changed"] = None
+    was: Annotated[str | None, "its old address, where the address changed"] = None
+    token_forgotten: Annotated[bool, "whether its `auth_token` was cleared because the address changed"] = False
+
+
+class ClientRemoved(OfClient):
+    """A client was removed."""
+
+    type: ClassVar[str] = "client.removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthChanged(OfClient):
+    """A client's health status changed."""
+
+    was: Annotated[ClientStatus, "its status before"]
+
+
+class ClientHealthy(HealthChanged):
+    """A client that was suspect or down gave a sign of life."""
+
+    type: ClassVar[str] = "client.healthy"
+
+
+class ClientSuspect(HealthChanged):
+    """Signs of life of a client are overdue, or its agent did not answer."""
+
+    type: ClassVar[str] = "client.suspect"
+
+
+class ClientDown(HealthChanged):
+    """A client has been silent for so long that it is not selected any more."""
+
+    type: ClassVar[str] = "client.down"
+
+
+HEALTH: Mapping[ClientStatus, type[HealthChanged]] = MappingProxyType(
+    {"healthy": ClientHealthy, "suspect": ClientSuspect, "down": ClientDown}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientIdentityConflict(OfClient):
+    """Two agents began to send signs of life under one client id in turn.
+
+    Two devices may share the id, or an old process was not stopped. The server takes no action; the client's
+    `conflict` shows it until only one agent sends them.
+    """
+
+    type: ClassVar[str] = "client.identity_conflict"
+
+    urls: Annotated[tuple[str, ...], "the addresses of the agents"]
+    instances: Annotated[tuple[str, ...], "the instances that the agents named"] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerChanged(OfClient):
+    """The state of a client's breaker changed."""
+
+    subject: ClassVar[Subject] = "breaker"
+
+    was: Annotated[BreakerState, "its state before"]
+    retry_at: Annotated[float | None, "when an open breaker lets a probe through, in unix seconds"] = None
+    reason: Annotated[str | None, "the failure that opened it"] = None
+
+
+class BreakerOpen(BreakerChanged):
+    """A client's breaker opened, after failures or by hand: no calls go to the client."""
+
+    type: ClassVar[str] = "breaker.open"
+
+
+class BreakerHalfOpen(BreakerChanged):
+    """A client's open breaker let one call through as a probe."""
+
+    type: ClassVar[str] = "breaker.half_open"
+
+
+class BreakerClosed(BreakerChanged):
+    """A client's breaker closed, after a probe that succeeded or by hand."""
+
+    type: ClassVar[str] = "breaker.closed"
+
+
+BREAKERS: Mapping[BreakerState, type[BreakerChanged]] = MappingProxyType(
+    {"open": BreakerOpen, "half_open": BreakerHalfOpen, "closed": BreakerClosed}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectivityReplaced(Event):
+    """The connectivity matrix got a new version, by `PUT` or `PATCH`."""
+
+    type: ClassVar[str] = "connectivity.replaced"
+    subject: ClassVar[Subject] = "connectivity"
+
+    version: Annotated[int, "the number of the new version"]
+    clients: Annotated[int, "how many clients it names"]

@@ -1,0 +1,231 @@
+"""Events of rounds, and of what clients do in them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, ClassVar
+
+from app.domain.evaluations import Evaluation, EvaluationStatus
+from app.domain.events.event import Event, Subject
+from app.domain.rounds import Participation, Round
+from tcsfeel.aggregation.measurements import TargetDoubt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfRound(Event):
+    """What happens to one round."""
+
+    subject: ClassVar[Subject] = "round"
+
+    training_id: str
+    round: int
+
+
+class RoundStarted(OfRound):
+    """A round of a training began."""
+
+    type: ClassVar[str] = "round.started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundPlanned(OfRound):
+    """The clients of a round were selected."""
+
+    type: ClassVar[str] = "round.planned"
+
+    clients: Annotated[tuple[str, ...], "the ids of the selected clients"]
+    cost: Annotated[float, "the communication cost of the plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundAggregated(OfRound):
+    """The model that a round made of its updates was stored."""
+
+    type: ClassVar[str] = "round.aggregated"
+
+    model: Annotated[str, "the SHA-256 of the new model's file"]
+    parent: Annotated[str | None, "the SHA-256 of the model that the round began with"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTargetDoubted(OfRound):
+    """The accuracy of a round reached the target, but not without what this client measured; the training goes on."""
+
+    type: ClassVar[str] = "round.target_doubted"
+
+    client_id: str
+    accuracy: Annotated[float | None, "the accuracy of the round"]
+    without: Annotated[float, "the accuracy without this client"]
+
+
+def doubt_of(value: Round, doubt: TargetDoubt) -> RoundTargetDoubted:
+    """Give the event of a round whose accuracy was not accepted as the target."""
+    return RoundTargetDoubted(
+        training_id=value.training_id,
+        round=value.number,
+        client_id=doubt.client_id,
+        accuracy=value.average_accuracy,
+        without=doubt.accuracy,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundEnded(OfRound):
+    """A round ended. Every ending has the same fields, whether its owner or a user ended it."""
+
+    accuracy: Annotated[float | None, "the measured accuracy of the new model"]
+    loss: Annotated[float | None, "the measured loss of the new model"]
+    reason: Annotated[str | None, "why the round was abandoned, or why its model was not measured"]
+    model: Annotated[str | None, "the SHA-256 of the new model's file"]
+    cost: Annotated[float | None, "the communication cost of the plan"]
+
+
+class RoundCompleted(RoundEnded):
+    """A round ended with a new model."""
+
+    type: ClassVar[str] = "round.completed"
+
+
+class RoundAbandoned(RoundEnded):
+    """A round ended without a new model, because of what happened in it or because its training was cancelled."""
+
+    type: ClassVar[str] = "round.abandoned"
+
+
+def end_of(value: Round) -> RoundEnded:
+    """Give the event of a round that has ended."""
+    kind = RoundCompleted if value.status == "completed" else RoundAbandoned
+    return kind(
+        training_id=value.training_id,
+        round=value.number,
+        accuracy=value.average_accuracy,
+        loss=value.average_loss,
+        reason=value.failure_reason,
+        model=value.model,
+        cost=value.communication_cost,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfParticipation(OfRound):
+    """What happens to one client's part in a round."""
+
+    subject: ClassVar[Subject] = "participation"
+
+    client_id: str
+    reason: Annotated[str | None, "why there is no update that counts"] = None
+
+
+class ParticipationSkipped(OfParticipation):
+    """A round stopped waiting for the update of a client."""
+
+    type: ClassVar[str] = "participation.skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParticipationEnded(OfParticipation):
+    """A client's part in a round ended."""
+
+    num_examples: Annotated[int | None, "how many examples the client trained with"] = None
+    loss: Annotated[float | None, "the loss that the client reported"] = None
+    accuracy: Annotated[float | None, "the accuracy that the client reported"] = None
+    seconds: Annotated[float | None, "the time from the first hand-over to the end"] = None
+
+
+class ParticipationReceived(ParticipationEnded):
+    """The update of a client was received."""
+
+    type: ClassVar[str] = "participation.received"
+
+
+class ParticipationRejected(ParticipationEnded):
+    """The update of a client does not count: it was checked when it came, or compared with the others later."""
+
+    type: ClassVar[str] = "participation.rejected"
+
+
+class ParticipationFailed(ParticipationEnded):
+    """A client gave no update."""
+
+    type: ClassVar[str] = "participation.failed"
+
+
+_ENDS: Mapping[str, type[ParticipationEnded]] = MappingProxyType(
+    {"received": ParticipationReceived, "rejected": ParticipationRejected, "failed": ParticipationFailed}
+)
+
+
+def end_of_part(value: Round, part: Participation) -> ParticipationEnded:
+    """Give the event of a participation that was received, rejected, or failed."""
+    return _ENDS[part.status](
+        training_id=value.training_id,
+        round=value.number,
+        client_id=part.client_id,
+        reason=part.reason,
+        num_examples=part.num_examples,
+        loss=part.loss,
+        accuracy=part.accuracy,
+        seconds=part.seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfEvaluation(OfRound):
+    """A client's evaluation of a round's model ended; written when the round is completed."""
+
+    subject: ClassVar[Subject] = "evaluation"
+
+    client_id: str
+    reason: Annotated[str | None, "why there is no result that counts"] = None
+    num_examples: Annotated[int | None, "how many held-out examples the client has"] = None
+    loss: Annotated[float | None, "the loss that the client measured"] = None
+    accuracy: Annotated[float | None, "the accuracy that the client measured"] = None
+    seconds: Annotated[float | None, "the time from the first hand-over to the end"] = None
+
+
+class EvaluationReceived(OfEvaluation):
+    """A client measured the new model of a round. Events of evaluations are written when the round ends."""
+
+    type: ClassVar[str] = "evaluation.received"
+
+
+class EvaluationRejected(OfEvaluation):
+    """What a client measured of a new model does not count."""
+
+    type: ClassVar[str] = "evaluation.rejected"
+
+
+class EvaluationFailed(OfEvaluation):
+    """A client was asked to measure a new model and did not."""
+
+    type: ClassVar[str] = "evaluation.failed"
+
+
+class EvaluationSkipped(OfEvaluation):
+    """A client has nothing to measure with, or the round went on without its answer."""
+
+    type: ClassVar[str] = "evaluation.skipped"
+
+
+_MEASUREMENTS: Mapping[EvaluationStatus, type[OfEvaluation]] = MappingProxyType(
+    {
+        "received": EvaluationReceived,
+        "rejected": EvaluationRejected,
+        "failed": EvaluationFailed,
+        "skipped": EvaluationSkipped,
+    }
+)
+
+
+def end_of_evaluation(value: Round, one: Evaluation) -> OfEvaluation:
+    """Give the event of a client's evaluation of the model that a round made."""
+    return _MEASUREMENTS[one.status](
+        training_id=value.training_id,
+        round=value.number,
+        client_id=one.client_id,
+        reason=one.reason,
+        num_examples=one.num_examples,
+        loss=one.loss,
+        accuracy=one.accuracy,
+        seconds=one.seconds,
+    )

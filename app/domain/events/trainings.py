@@ -1,0 +1,193 @@
+"""Events of trainings and of their models."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, ClassVar
+
+from app.domain.events.event import Event, Subject
+from app.domain.progress import ProgressState
+from app.domain.trainings import StopReason, Training, TrainingStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfTraining(Event):
+    """What happens to one training."""
+
+    subject: ClassVar[Subject] = "training"
+
+    training_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCreated(OfTraining):
+    """A training was created."""
+
+    type: ClassVar[str] = "training.created"
+
+    name: Annotated[str, "its name"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingModelUploaded(OfTraining):
+    """A training got initial parameters by an upload."""
+
+    type: ClassVar[str] = "training.model_uploaded"
+
+    model: Annotated[str, "the SHA-256 of the model's file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingModelFetched(OfTraining):
+    """A training had no parameters, and got those of a selected client."""
+
+    type: ClassVar[str] = "training.model_fetched"
+
+    model: Annotated[str, "the SHA-256 of the model's file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingAsked(OfTraining):
+    """A user asked a training to run, which it does from then on."""
+
+    was: Annotated[TrainingStatus, "its status before"]
+
+
+class TrainingStarted(TrainingAsked):
+    """A user started a training."""
+
+    type: ClassVar[str] = "training.started"
+
+
+class TrainingResumed(TrainingAsked):
+    """A user resumed a training."""
+
+    type: ClassVar[str] = "training.resumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRoundRequested(TrainingAsked):
+    """A user asked for one round of a training: a new one, or the one that was open."""
+
+    type: ClassVar[str] = "training.round_requested"
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStopped(OfTraining):
+    """A training stopped running, for a while or for good."""
+
+    was: Annotated[TrainingStatus, "its status before"]
+    reason: Annotated[StopReason | None, "its `stop_reason`"] = None
+    detail: Annotated[str | None, "its `stop_detail`"] = None
+
+
+class TrainingPaused(TrainingStopped):
+    """A user paused a training, or a single round that was asked for ended."""
+
+    type: ClassVar[str] = "training.paused"
+
+
+class TrainingCancelled(TrainingStopped):
+    """A user cancelled a training."""
+
+    type: ClassVar[str] = "training.cancelled"
+
+
+class TrainingCompleted(TrainingStopped):
+    """A training reached its target, or all of its rounds were run."""
+
+    type: ClassVar[str] = "training.completed"
+
+
+class TrainingFailed(TrainingStopped):
+    """A training ended by itself because too many of its rounds failed."""
+
+    type: ClassVar[str] = "training.failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressChanged(OfTraining):
+    """The state of a training's `progress` changed."""
+
+    was: Annotated[ProgressState, "the state of its `progress` before"]
+    reason: Annotated[str | None, "what it waits for, or what stalls it"] = None
+
+
+class TrainingWaiting(ProgressChanged):
+    """A training began to wait for something outside of the server, such as clients."""
+
+    type: ClassVar[str] = "training.waiting"
+
+
+class TrainingStalled(ProgressChanged):
+    """Trouble of the server's own began to hold a training up."""
+
+    type: ClassVar[str] = "training.stalled"
+
+
+class TrainingMoving(ProgressChanged):
+    """A training that waited or stalled makes progress again."""
+
+    type: ClassVar[str] = "training.moving"
+
+
+_STOPS: Mapping[TrainingStatus, type[TrainingStopped]] = MappingProxyType(
+    {
+        "paused": TrainingPaused,
+        "cancelled": TrainingCancelled,
+        "completed": TrainingCompleted,
+        "failed": TrainingFailed,
+    }
+)
+_PROGRESS: Mapping[ProgressState, type[ProgressChanged]] = MappingProxyType(
+    {"waiting": TrainingWaiting, "stalled": TrainingStalled, "moving": TrainingMoving}
+)
+
+
+def change_of(before: Training, after: Training) -> Event | None:
+    """Give the event of a training that stopped, or whose progress changed its state; None where neither happened.
+
+    A training that was asked to run has an event that says what was asked for, which only the caller knows.
+    """
+    if after.status != before.status:
+        stop = _STOPS.get(after.status)
+        if stop is None:
+            return None
+        return stop(training_id=after.id, was=before.status, reason=after.stop_reason, detail=after.stop_detail)
+    was, now = before.progress, after.progress
+    if was is None or now is None or was.state == now.state:
+        return None
+    return _PROGRESS[now.state](training_id=after.id, was=was.state, reason=now.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfModel(OfTraining):
+    """What happens to one version of a training's model: the one of `round`, 0 for the initial one."""
+
+    subject: ClassVar[Subject] = "model"
+
+    round: int
+
+
+class ModelPinned(OfModel):
+    """A user asked to keep a version of a model, whatever the training's `retention` says."""
+
+    type: ClassVar[str] = "model.pinned"
+
+
+class ModelUnpinned(OfModel):
+    """A user left it to the training's `retention` again whether a version of a model is kept."""
+
+    type: ClassVar[str] = "model.unpinned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRemoved(OfModel):
+    """A version of a model is not kept any more."""
+
+    type: ClassVar[str] = "model.removed"
+
+    model: Annotated[str, "the SHA-256 of the model's file"]
+    size: Annotated[int, "the size of the file in bytes"]
