@@ -30,12 +30,15 @@ from app.domain.rounds import Round
 from app.services.agents import AgentCaller
 from app.services.coordinator import Coordinator
 from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.model_ledger import ModelLedger
 from app.store.leases import Lease, LeaseRepository
 from app.store.model_store import StoredFile
 from app.store.models import ModelVersionRepository
 from app.store.rounds import RoundRepository
 
 STEPS = ("initial_model", "planned", "handed_over", "settled", "frozen", "committed", "measured")
+PLACES: Mapping[str, tuple[type, str]] = {"initial_model": (ModelLedger, "begin")}
+"""Steps that are no method of the same name of `RoundLedger`."""
 BEFORE = tuple(f"before {step}" for step in STEPS)
 AFTER = tuple(f"after {step}" for step in STEPS)
 # Within a transaction that has written something and is not committed yet.
@@ -87,7 +90,8 @@ class Injector:
         for step in REPEATABLE:
             self._replace(RoundLedger, step, functools.partial(self._repeating, step))
         for step in STEPS:
-            self._pass(RoundLedger, step, before=f"before {step}", after=f"after {step}")
+            owner, name = PLACES.get(step, (RoundLedger, step))
+            self._pass(owner, name, before=f"before {step}", after=f"after {step}")
         self._pass(LeaseRepository, "claim", after="inside claim")
         self._pass(RoundRepository, "add", after="inside round")
         self._pass(RoundRepository, "add_participations", after="inside planned")

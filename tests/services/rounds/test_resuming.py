@@ -11,16 +11,13 @@ from sqlalchemy import update
 
 from app.services.rounds.ledger import RoundLedger
 from app.store.tables import trainings
+from tests.harnesses.faults import PLACES, STEPS
 from tests.planes import Adder, Plane, plane, until
 from tests.services.courses import has_status
 from tests.services.rounds.foreign import BOTH, STEP
 
 # Where the process dies: before or after one of the ledger's transactions.
-POINTS = [
-    (when, name)
-    for name in ("initial_model", "planned", "handed_over", "settled", "frozen", "committed", "measured")
-    for when in ("before", "after")
-]
+POINTS = [(when, name) for name in STEPS for when in ("before", "after")]
 
 
 class Killed(BaseException):
@@ -117,9 +114,10 @@ async def _killed(running: Plane, training_id: str, monkeypatch: pytest.MonkeyPa
 def _die(patch: pytest.MonkeyPatch, when: str, name: str) -> asyncio.Event:
     """Make the process "die" once, before or after a ledger transaction: then nothing is written any more."""
     died = asyncio.Event()
-    original: Callable[..., Awaitable[Any]] = getattr(RoundLedger, name)
+    owner, method = PLACES.get(name, (RoundLedger, name))
+    original: Callable[..., Awaitable[Any]] = getattr(owner, method)
 
-    async def dying(self: RoundLedger, *args: Any, **kwargs: Any) -> Any:
+    async def dying(self: object, *args: Any, **kwargs: Any) -> Any:
         if when == "after" and not died.is_set():
             await original(self, *args, **kwargs)
         died.set()
@@ -128,15 +126,16 @@ def _die(patch: pytest.MonkeyPatch, when: str, name: str) -> asyncio.Event:
     async def dead(*_args: Any, **_kwargs: Any) -> Any:
         raise Killed
 
-    for other in ("initial_model", "planned", "handed_over", "settled", "frozen", "committed", "abandoned", "measured"):
-        guarded: Callable[..., Awaitable[Any]] = getattr(RoundLedger, other)
+    for other in (*STEPS, "abandoned"):
+        place, step = PLACES.get(other, (RoundLedger, other))
+        guarded: Callable[..., Awaitable[Any]] = getattr(place, step)
 
         async def alive(
-            self: RoundLedger, *args: Any, _guarded: Callable[..., Awaitable[Any]] = guarded, **kwargs: Any
+            self: object, *args: Any, _guarded: Callable[..., Awaitable[Any]] = guarded, **kwargs: Any
         ) -> Any:
             return await (dead() if died.is_set() else _guarded(self, *args, **kwargs))
 
-        patch.setattr(RoundLedger, other, dying if other == name else alive)
+        patch.setattr(place, step, dying if other == name else alive)
     patch.setattr("app.services.coordinator.Coordinator._release", dead)
     patch.setattr("app.services.rounds.participants.Participants.forget", lambda *_args: None)
     return died
