@@ -53,6 +53,7 @@ def configure(settings: LogSettings) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
+        logging.getLogger(name).setLevel(logging.NOTSET)  # the root's, whatever was set before
     # aiosqlite writes the parameters of every statement at the level debug, tokens included.
     for noisy in ("aiosqlite", "httpx", "httpcore", "alembic", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, LEVELS[settings.level]))

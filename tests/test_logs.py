@@ -76,6 +76,7 @@ def test_a_line_of_uvicorn_is_written_once_and_without_colours(
     form: Format, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Uvicorn gives its message a second time, in colours for a terminal, as a further value of the line."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # as a server in this process may have left it
     logs.configure(LogSettings(format=form))
     coloured = "Started server process [\x1b[36m%d\x1b[0m]"
     logging.getLogger("uvicorn.error").info("Started server process [%d]", 7, extra={"color_message": coloured})
