@@ -33,6 +33,8 @@ from app.services.clients import Clients
 from app.services.connectivity import ConnectivityMatrix, LatestConnectivity
 from app.services.coordinator import Coordinator
 from app.services.dispatch import Dispatcher
+from app.services.events.log import EventLog
+from app.services.events.retention import EventRetention
 from app.services.health import HealthProber
 from app.services.housekeeping import Housekeeper
 from app.services.inquiries import Inquiry
@@ -228,7 +230,8 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         interruptions=interruptions,
         prober=HealthProber(coordinator_db, caller, settings.health, clock),
         timekeeper=Timekeeper(coordinator_db, clock),
-        housekeeper=Housekeeper(coordinator_db, files, retention),
+        housekeeper=Housekeeper(coordinator_db, files, retention, EventRetention(coordinator_db, settings.events)),
+        events=EventLog(db),
     )
 
 

@@ -208,6 +208,13 @@ class LogSettings(_Section):
     format: Literal["console", "json"] = "console"
 
 
+class EventSettings(_Section):
+    """How long events are kept: for `keep_days`, and not more than about the newest `keep_last`. By default all are."""
+
+    keep_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
+    keep_last: Annotated[int | None, Field(ge=1_000, le=1_000_000_000)] = None
+
+
 class MetricSettings(_Section):
     """Above `max_clients` registered clients the ``client`` label becomes ``other``."""
 
@@ -232,6 +239,7 @@ class Settings(BaseSettings):
     coordinator: CoordinatorSettings = CoordinatorSettings()
     health: HealthSettings = HealthSettings()
     training: TrainingSettings = TrainingSettings()
+    events: EventSettings = EventSettings()
     metrics: MetricSettings = MetricSettings()
     log: LogSettings = LogSettings()
 

@@ -1,4 +1,4 @@
-"""Clearing away: what a process that was killed left on the disk, and models that are not kept.
+"""Clearing away: what a process that was killed left on the disk, and models and events that are not kept.
 
 An owner empties the spool of its round at the end, and an upload that fails removes its bytes. Neither happens where
 the process dies first, nor where the round was finished on another machine.
@@ -10,6 +10,7 @@ import structlog
 
 from app.domain.errors import NotFound
 from app.domain.rounds import ENDED
+from app.services.events.retention import EventRetention
 from app.services.outages import Outage
 from app.services.retention import ModelRetention
 from app.services.rounds.files import RoundFiles
@@ -25,10 +26,11 @@ STALE_SECONDS = 3600.0  # since its last byte: then nobody writes to an unfinish
 class Housekeeper:
     """One per process, for the directories that the process writes to."""
 
-    def __init__(self, db: Database, files: RoundFiles, retention: ModelRetention) -> None:
+    def __init__(self, db: Database, files: RoundFiles, retention: ModelRetention, events: EventRetention) -> None:
         self._db = db
         self._files = files
         self._retention = retention
+        self._events = events
         self._outage = Outage()
 
     async def run(self) -> None:
@@ -46,6 +48,7 @@ class Housekeeper:
         unfinished = await in_thread("files", self._files.sweep, STALE_SECONDS)
         if over or unfinished:
             log.info("removed leftover files", spools=len(over), unfinished_files=unfinished)
+        await self._events.tick()
         await self._retention.tick()
 
     async def _is_over(self, training_id: str, number: int) -> bool:

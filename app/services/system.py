@@ -12,6 +12,7 @@ from app.services.census import Census
 from app.services.clients import Clients
 from app.services.connectivity import ConnectivityMatrix
 from app.services.coordinator import Coordinator
+from app.services.events.log import EventLog
 from app.services.health import HealthProber
 from app.services.housekeeping import Housekeeper
 from app.services.inquiries import Inquiry
@@ -57,6 +58,7 @@ class System:
     prober: HealthProber
     timekeeper: Timekeeper
     housekeeper: Housekeeper
+    events: EventLog
 
     async def disconnect(self) -> None:
         """Close every connection to the database."""

@@ -121,13 +121,11 @@ class EventRepository:
         )
         if part.more:
             return EventPage(part.items, more=True, cursor=part.items[-1].id)
-        newest = (await self._connection.execute(select(func.max(events.c.id)))).scalar_one()
-        return EventPage(part.items, more=False, cursor=max(cursor, newest or 0))
+        return EventPage(part.items, more=False, cursor=max(cursor, await self.newest()))
 
-    async def beyond_newest(self, count: int) -> int:
-        """Give the id of the newest event that is not among the newest `count`; 0 where there is none."""
-        query = select(events.c.id).order_by(events.c.id.desc()).offset(count).limit(1)
-        return (await self._connection.execute(query)).scalar_one_or_none() or 0
+    async def newest(self) -> int:
+        """Give the id of the newest event, 0 where there is none."""
+        return (await self._connection.execute(select(func.max(events.c.id)))).scalar_one() or 0
 
     async def remove_oldest(self, *, before: float, up_to: int, limit: int) -> int:
         """Remove at most `limit` events from the log's begin; give how many were removed.

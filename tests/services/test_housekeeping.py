@@ -4,14 +4,18 @@ import os
 import time
 from pathlib import Path
 
+from sqlalchemy import insert
 from structlog.testing import capture_logs
 
 from app.domain.rounds import RoundStatus
+from app.services.events.retention import EventRetention
 from app.services.housekeeping import STALE_SECONDS, Housekeeper
 from app.services.retention import ModelRetention
 from app.services.rounds.files import RoundFiles
+from app.settings import EventSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
+from app.store.tables import events
 from tests.clocks import FakeClock
 from tests.services.fakes import metrics
 from tests.store.samples import a_round, training
@@ -24,7 +28,8 @@ def keeper(db: Database, tmp_path: Path) -> tuple[Housekeeper, RoundFiles]:
     retention = ModelRetention(
         db=db, files=files.models, copies=None, clock=FakeClock(), metrics=metrics(), delay=STALE_SECONDS
     )
-    return Housekeeper(db, files, retention), files
+    kept = EventRetention(db, EventSettings(keep_last=1000))
+    return Housekeeper(db, files, retention, kept), files
 
 
 def age(path: Path, seconds: float) -> None:
@@ -87,3 +92,12 @@ async def test_a_data_directory_without_anything_is_in_order(sqlite: Database, t
     assert not logs
     assert files.spooled() == []
     assert not (tmp_path / "models").exists()
+
+
+async def test_events_that_are_not_kept_go_with_it(sqlite: Database, tmp_path: Path) -> None:
+    housekeeper, _ = keeper(sqlite, tmp_path)
+    async with sqlite.begin() as tx:
+        await tx.connection.execute(insert(events), [{"at": 1.0, "type": "client.removed", "data": {}}] * 1003)
+    await housekeeper.tick()
+    async with sqlite.read() as tx:
+        assert (await tx.events.after(0, limit=1)).items[0].id == 4

@@ -1,0 +1,1 @@
+"""The log of events: what readers of it ask for, and how long events are kept."""
