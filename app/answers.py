@@ -19,7 +19,7 @@ class TooManyAnswers(Exception):
 
     def __init__(self, places: int, seconds: float) -> None:
         super().__init__(
-            f"{places} long answers are being made, and none was ready within {seconds:g} s: "
+            f"{places} long answers are being prepared, and none was finished within {seconds:g} s: "
             "ask for fewer at a time (limit), or try again in a moment"
         )
 

@@ -50,7 +50,7 @@ class NoRoom(Exception):
     """Other requests use too much of the memory that there is for bodies, or for long answers."""
 
     def __init__(self, size: int, what: str) -> None:
-        super().__init__(f"other requests use too much of the {size} bytes that there are for {what}")
+        super().__init__(f"other requests are using too much of the {size} bytes of memory for {what}")
 
 
 class Room:

@@ -88,7 +88,9 @@ def _prepare() -> None:
     try:
         centrality.prepare()
     except (ImportError, OSError) as error:  # it is loaded when it is needed, or that says why not
-        log.warning("what a selection needs could not be loaded ahead", reason=f"{type(error).__name__}: {error}")
+        log.warning(
+            "the libraries for selection could not be loaded in advance", reason=f"{type(error).__name__}: {error}"
+        )
     finally:
         for name in kept_out:
             del sys.modules[name]

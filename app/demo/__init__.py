@@ -34,5 +34,5 @@ def run(
     try:
         from app.demo.job import Job, run_job  # noqa: PLC0415  (the subprocesses import this package too, and need none of it)
     except ModuleNotFoundError as error:
-        raise DemoFailed(f"the demo needs {error.name}: pip install 'tcs-feel[demo]'") from error
+        raise DemoFailed(f"the demo needs {error.name}: pip install 'tcsfeel-server[demo]'") from error
     run_job(Job(strategy=strategy, agents=agents, seed=seed, target_accuracy=target_accuracy), keep=keep)

@@ -57,7 +57,7 @@ class Child:
     def last_words(self) -> str:
         """The last line of the log."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else "without a word"
+        return lines[-1].strip() if lines else "it printed nothing"
 
     def let_go(self) -> None:
         """Tell the child to end."""

@@ -44,7 +44,7 @@ def summary(outcome: Outcome) -> Iterator[str]:
     yield f"wall time      {outcome.training_seconds:.1f} s of training, {outcome.total_seconds:.1f} s in all"
     yield f"communication  {history.cost:.1f} s of link time, {history.traffic / MEGABYTE:.1f} MB"
     yield f"fairness       {fairness:.3f} (Jain's index of how often each client took part; 1 is even)"
-    yield f"failures       {history.failures} tries of devices that failed or fell silent, and were survived"
+    yield f"failures       {history.failures} attempts failed or got no answer, and the training went on"
 
 
 def ideas(strategy: str, seed: int) -> Iterator[str]:

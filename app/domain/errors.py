@@ -29,7 +29,7 @@ class AlreadyExists(TcsFeelError):
     def __init__(self, kind: str, names: Sequence[str]) -> None:
         shown = ", ".join(repr(name) for name in names[:5])
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004  (as many as shown)
-        super().__init__(f"{kind} {shown}{more} is already registered; PUT replaces it")
+        super().__init__(f"{kind} {shown}{more} is already registered: use PUT to replace it")
         self.kind = kind
         self.names = tuple(names)
 
@@ -48,6 +48,6 @@ class IllegalTransition(TcsFeelError):
     """A state machine met an event that its table lacks. Nothing was changed."""
 
     def __init__(self, status: str, event: str) -> None:
-        super().__init__(f"{event!r} cannot happen while {status!r}")
+        super().__init__(f"the event {event!r} is not possible in the status {status!r}")
         self.status = status
         self.event = event

@@ -250,12 +250,12 @@ def excuse(*, asked_at: float | None, started_at: float | None, answered: bool, 
         now: unix seconds.
     """
     if asked_at is None or started_at is None:
-        return "there was no free place on the server: it was never contacted"
+        return "the client was never contacted: the server had no free slot"
     if answered:
-        return "the server had not checked its answer in time"
+        return "the server did not check its answer in time"
     had, time = now - started_at, now - asked_at
     if had < FAIR_CHANCE * time:
-        return f"the server had no free place for long: it was contacted {had:.3g} s before the end of {time:.3g} s"
+        return f"the server had no free slot for long: of {time:.3g} s, the client had the task for only {had:.3g} s"
     return None
 
 

@@ -43,7 +43,7 @@ class RangeNotSatisfiable(Exception):
     """The ``Range`` asks for nothing that a representation of `size` bytes has."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"should be bytes=FIRST-LAST within the {size} bytes that there are")
+        super().__init__(f"should be bytes=FIRST-LAST within the {size} bytes of the file")
         self.size = size
 
 
@@ -59,14 +59,16 @@ class Kind:
 
 CATALOG: Mapping[type[Exception], Kind] = {
     errors.NotFound: Kind(HTTPStatus.NOT_FOUND, "not-found", "Not found"),
-    errors.Removed: Kind(HTTPStatus.GONE, "removed", "It is not kept any more"),
-    errors.AlreadyExists: Kind(HTTPStatus.CONFLICT, "already-exists", "The id is taken"),
+    errors.Removed: Kind(HTTPStatus.GONE, "removed", "This is no longer kept"),
+    errors.AlreadyExists: Kind(HTTPStatus.CONFLICT, "already-exists", "This id is already in use"),
     refusals.Invalid: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
-    errors.StateForbids: Kind(HTTPStatus.CONFLICT, "state-forbids", "The state does not allow it"),
-    errors.IllegalTransition: Kind(HTTPStatus.CONFLICT, "state-forbids", "The state does not allow it"),
-    refusals.SelectionInfeasible: Kind(HTTPStatus.CONFLICT, "selection-infeasible", "No set of clients fits"),
+    errors.StateForbids: Kind(HTTPStatus.CONFLICT, "state-forbids", "This is not possible in the current state"),
+    errors.IllegalTransition: Kind(HTTPStatus.CONFLICT, "state-forbids", "This is not possible in the current state"),
+    refusals.SelectionInfeasible: Kind(
+        HTTPStatus.CONFLICT, "selection-infeasible", "No set of clients meets the conditions"
+    ),
     refusals.UnknownStrategy: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
-    refusals.StrategyFailed: Kind(HTTPStatus.CONFLICT, "strategy-failed", "The selection strategy is broken"),
+    refusals.StrategyFailed: Kind(HTTPStatus.CONFLICT, "strategy-failed", "The selection strategy failed"),
     StrategyOverdue: Kind(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "strategy-overdue",
@@ -74,14 +76,16 @@ CATALOG: Mapping[type[Exception], Kind] = {
         {"Retry-After": "60"},
     ),
     refusals.UpdateRejected: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "update-rejected", "The update cannot be used"),
-    refusals.UnusableRound: Kind(HTTPStatus.CONFLICT, "unusable-round", "The updates give no model"),
-    KeyReused: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused", "The Idempotency-Key belongs to another request"),
+    refusals.UnusableRound: Kind(HTTPStatus.CONFLICT, "unusable-round", "No model can be made from the updates"),
+    KeyReused: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused", "This Idempotency-Key was used for another request"),
     Unauthenticated: Kind(
-        HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid key is needed", {"WWW-Authenticate": "Bearer"}
+        HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid API key is required", {"WWW-Authenticate": "Bearer"}
     ),
-    ClientDisconnect: Kind(HTTPStatus.BAD_REQUEST, "incomplete", "The sender left before the end of the call"),
-    TooSlow: Kind(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "The body arrives too slowly"),
-    FileTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The body is too large"),
+    ClientDisconnect: Kind(
+        HTTPStatus.BAD_REQUEST, "incomplete", "The connection was closed before the request was complete"
+    ),
+    TooSlow: Kind(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "The request body arrives too slowly"),
+    FileTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The request body is too large"),
     UnsupportedMediaType: Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "This Content-Type is not accepted"
     ),
@@ -100,7 +104,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     ObjectStoreUnavailable: Kind(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "object-store-unavailable",
-        "The bucket of models does not answer, or refuses",
+        "The bucket that holds the models does not answer or refuses",
         {"Retry-After": "5"},
     ),
     Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
@@ -237,5 +241,5 @@ async def _bucket(_request: Request, error: Exception) -> Response:
 def unforeseen(error: Exception) -> Response:
     """The answer to an error that is in no table."""
     log.error("unforeseen error", exc_info=error)
-    kind = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something went wrong here")
-    return problem(kind, "the server's log says more, under this response's X-Request-ID")
+    kind = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed unexpectedly")
+    return problem(kind, "this is a fault of the server; its log has the details under this response's X-Request-ID")

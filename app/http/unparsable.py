@@ -15,14 +15,14 @@ _DIGITS = re.compile(rb"[0-9]{4301}")  # Python makes no number of more than 430
 def unparsable(body: bytes, error: BaseException | None) -> RequestValidationError | None:
     """Say what made the parser raise `error`; None where that is no fault of the body."""
     if isinstance(error, RecursionError):
-        words = f"is nested too deeply to be parsed: no field here has use for more than {DEPTH} levels"
+        words = f"is nested too deeply: no field needs more than {DEPTH} levels"
         return wrong("value_error", *_field(body, None), said=words)
     if isinstance(error, UnicodeDecodeError):
         return wrong("value_error", *_field(body, error.start), said="is not JSON: it is not UTF-8")
     if isinstance(error, ValueError):
         found = _DIGITS.search(body)
         place = () if found is None else _field(body, found.start())
-        return wrong("value_error", *place, said="is not JSON that can be read: a number has too many digits")
+        return wrong("value_error", *place, said="cannot be parsed: a number has too many digits")
     return None
 
 

@@ -73,7 +73,9 @@ class AgentCaller:
         async with self._call("GET", profile, "/model") as response:
             if response.status_code != httpx.codes.OK:
                 complaint = await self._complaint(response)
-                raise AgentFailed(f"GET /model answered {response.status_code}: {complaint.text}".removesuffix(": "))
+                raise AgentFailed(
+                    f"the agent answered GET /model with {response.status_code}: {complaint.text}".removesuffix(": ")
+                )
             return await self._receive(response, store, IDENTITY, check=check_beginning)
 
     async def hand_over(
@@ -174,10 +176,10 @@ class AgentCaller:
             return Reply("raised", detail=complaint.text, passing=complaint.passing)
         if status < httpx.codes.BAD_REQUEST:
             phrase = httpx.codes.get_reason_phrase(status)
-            reason = f"answered {status} {phrase}".rstrip() + f", expected {EXPECTED}"
+            reason = f"the agent answered {status} {phrase}".rstrip() + f", expected {EXPECTED}"
         else:
             complaint = await self._complaint(response)
-            reason = f"answered {status}: {complaint.text}".removesuffix(": ")
+            reason = f"the agent answered {status}: {complaint.text}".removesuffix(": ")
         raise AgentFailed(reason, passing=may_pass(status))
 
     async def _body(
@@ -204,14 +206,14 @@ class AgentCaller:
         """Store a body of at most `limit` bytes; `check` may refuse it by its first eight."""
         most = self._max_bytes if limit is None else min(limit, self._max_bytes)
         if (coding := coding_of(response)) not in {IDENTITY, accept}:
-            reason = f"answered with Content-Encoding {coding[:32]!r}, which is not accepted"
+            reason = f"the agent answered with Content-Encoding {coding[:32]!r}, which is not accepted"
             raise AgentFailed(reason, passing=False)
         try:
             return await store.receive(self._body(response, check), most)
         except WireError as error:
             raise AgentFailed(str(error), passing=False) from error
         except FileTooLarge as error:
-            raise AgentFailed(f"sent a body of more than {error.limit} bytes", passing=False) from error
+            raise AgentFailed(f"the agent sent a body of more than {error.limit} bytes", passing=False) from error
 
     async def _complaint(self, response: httpx.Response) -> Complaint:
         """What an error's body says.

@@ -27,10 +27,10 @@ _IN_FLIGHT_BYTES = 1 << 18  # of a body that may still be on its way when all of
 # How a call breaks at the agent's end. Other errors of the operating system are ours: a disk that is full, say.
 BROKEN = (httpx.HTTPError, httpx.InvalidURL, ConnectionError, TimeoutError)
 _WORDS = (
-    ((httpx.ConnectError,), "could not be connected to"),
-    ((TimeoutError, httpx.TimeoutException), "did not answer in time"),
+    ((httpx.ConnectError,), "the agent could not be reached"),
+    ((TimeoutError, httpx.TimeoutException), "the agent did not answer in time"),
     ((httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError), "its URL cannot be called"),
-    ((httpx.RemoteProtocolError,), "did not answer in HTTP"),
+    ((httpx.RemoteProtocolError,), "the agent did not answer in HTTP"),
 )
 
 _SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
@@ -50,7 +50,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, Broken | TooSlow):
         return str(error)
     return next(
-        (words for kinds, words in _WORDS if isinstance(error, kinds)), f"lost the connection ({type(error).__name__})"
+        (words for kinds, words in _WORDS if isinstance(error, kinds)),
+        f"the connection was lost ({type(error).__name__})",
     )
 
 
@@ -76,12 +77,12 @@ class AgentTransport(httpx.AsyncBaseTransport):
             return await self._ask(exchange, place, request)
         except ConnectionError:
             if not exchange.used:
-                raise Broken("closed the connection before it answered") from None
+                raise Broken("the agent closed the connection before it answered") from None
         # The agent had given the connection up when the request came.
         try:
             return await self._ask(await self._connect(place), place, request)
         except ConnectionError as error:
-            raise Broken("closed the connection before it answered") from error
+            raise Broken("the agent closed the connection before it answered") from error
 
     async def aclose(self) -> None:
         """Close what is kept. Calls under way are their callers' to end."""

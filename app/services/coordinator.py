@@ -163,13 +163,13 @@ class Coordinator:
         for problem in results:
             if isinstance(problem, Fenced):
                 self._metrics.fenced_writes.inc()
-                log.info("fenced")
+                log.info("another server owns the training now")
             elif isinstance(problem, Exception) and is_outage(problem):
                 self._outage.meet(problem)
             elif isinstance(problem, NotFound) and not holds:  # its successor has gone on, and emptied the spool
-                log.info("a former owner of the round did not find a file", reason=str(problem))
+                log.info("a file is missing, since another server owns the round now", reason=str(problem))
             elif isinstance(problem, Exception):
-                log.error("driving failed", exc_info=problem)
+                log.error("driving the training failed", exc_info=problem)
         if last is not None:
             await self._early_ends.leave(training, last)
 
@@ -208,7 +208,7 @@ class Coordinator:
             if is_passing(error) or refuses(error):  # which say all in a line
                 log.warning("interrupted", reason=in_a_line(error), again_in=pause)
             elif await self._holds(lease):
-                log.exception("driving failed", again_in=pause)
+                log.exception("driving the training failed", again_in=pause)
             else:
                 raise
             meeting = self._interruptions.meet(lease, error, in_a_row=setbacks.in_a_row, lost=now - setbacks.since)

@@ -100,7 +100,7 @@ class Dispatcher:
             async with asyncio.timeout(patience):
                 holder = await self._places.take()
         except TimeoutError:
-            raise NotCalled("there was no free place on the server to call it") from None
+            raise NotCalled("the server had no free slot to call the agent") from None
         try:
             await self._turns.take()
             yield

@@ -27,8 +27,8 @@ _LEAST_PIECE = 16
 _REFUSING = 300  # and beyond: an agent that answers so has no use for the rest of a task
 
 _START = b"HTTP/1."
-_CUT = "closed the connection in the middle of its answer"
-_NOT_HTTP = "did not answer in HTTP"
+_CUT = "the agent closed the connection in the middle of its answer"
+_NOT_HTTP = "the agent did not answer in HTTP"
 
 
 class Broken(httpx.TransportError):
@@ -115,7 +115,7 @@ class Wire(asyncio.Protocol):
             before, left = left, transport.get_write_buffer_size()
             patience.earn(before - left)
             if patience.is_over:
-                raise TooSlow("did not read the request in time")
+                raise TooSlow("the agent did not read the request in time")
 
     def close(self) -> None:
         """Hang up, whatever there is still to be sent."""
@@ -172,7 +172,7 @@ class Exchange:
                 return
             pieces, size = pieces + 1, size + len(event.data)
             if pieces > _CRUMBS and size < pieces * _LEAST_PIECE:
-                raise Broken(f"sent its body in pieces of less than {_LEAST_PIECE} bytes")
+                raise Broken(f"the agent sent its body in pieces of less than {_LEAST_PIECE} bytes")
             patience.earn(len(event.data))
             yield event.data
 
@@ -253,7 +253,7 @@ class Exchange:
                 return event
             informational += 1
             if informational > _INFORMATIONAL:
-                raise Broken(f"sent more than {_INFORMATIONAL} interim answers (1xx)")
+                raise Broken(f"the agent sent more than {_INFORMATIONAL} interim answers (1xx)")
 
     def _rest(self) -> bool:
         """Take what has arrived of a body that nobody wants. Whether that was all of it."""

@@ -55,7 +55,7 @@ class Interruptions:
         if self._last is None or not self._since or time.monotonic() - self._last[0] > FRESH_SECONDS:
             return "ok"
         seconds = time.monotonic() - min(self._since.values())
-        return f"{len(self._since)} trainings have stood still for {seconds:.0f} s: {_kind(self._last[1])}"
+        return f"{len(self._since)} trainings have made no progress for {seconds:.0f} s: {_kind(self._last[1])}"
 
     async def meet(self, lease: Lease, error: Exception, *, in_a_row: int, lost: float) -> None:
         """Record one of several interruptions `in_a_row`. `lost` is in seconds, what the round has not got back yet.
@@ -94,7 +94,7 @@ class Interruptions:
                 return
             value = replace(value, takeovers=value.takeovers + 1)
             await tx.rounds.put(value)
-            why = f"{value.takeovers} servers in a row died or stood still while the round was {value.status}"
+            why = f"{value.takeovers} servers in a row crashed or hung while the round was {value.status}"
             if value.takeovers > 1:
                 await self._progress.interrupted(tx, lease.training_id, why, foreseen=True)
         if value.takeovers >= MAX_TAKEOVERS:
@@ -118,5 +118,7 @@ def _hopeless(training: Training, value: Round, reason: str, lost: float) -> str
     if value.step_failures >= MAX_STEP_FAILURES:
         return f"the server failed {value.step_failures} times while the round was {value.status}: {reason}"
     if value.waited_seconds + lost >= limit:
-        return f"the round stood still for {value.waited_seconds + lost:.0f} s while it was {value.status}: {reason}"
+        return (
+            f"the round made no progress for {value.waited_seconds + lost:.0f} s while it was {value.status}: {reason}"
+        )
     return None

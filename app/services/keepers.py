@@ -76,7 +76,7 @@ class LeaseKeeper:
                 else:
                     log.warning("leases could not be renewed", exc_info=True)
             except Exception:
-                log.exception("leases could not be looked at")
+                log.exception("the leases could not be checked")
             for one in kept:
                 if self._age(one) >= self._trusted:
                     one.over.set()

@@ -40,6 +40,6 @@ class Patience:
                 yield
         except TimeoutError as error:
             self._left = 0.0
-            raise TooSlow("did not answer in time") from error
+            raise TooSlow("the agent did not answer in time") from error
         finally:
             self._left -= loop.time() - began

@@ -148,9 +148,9 @@ class Planner:
             StrategyOverdue: it did not end in time, or there was no thread for it.
         """
         if training_id in self._overdue and not self._overdue[training_id].over.is_set():
-            raise StrategyOverdue(strategy, "was given up in an earlier round, and its thread has still not ended")
+            raise StrategyOverdue(strategy, "is still running from an earlier round that stopped waiting for it")
         if patience is not None and patience <= 0:
-            raise StrategyOverdue(strategy, "was not begun: the time that the round had for it has passed")
+            raise StrategyOverdue(strategy, "was not started: the round had no time left for it")
         policy = replace(policy, known_clients=len(fleet.clients))
         rng = np.random.default_rng(seed)
 
@@ -167,7 +167,7 @@ class Planner:
                 return await self._in_time(in_thread("selection", run), patience)
         except _NotInTime:
             if not course.begun.is_set():
-                raise StrategyOverdue(strategy, "got no thread in time: other selections take too long") from None
+                raise StrategyOverdue(strategy, "could not start in time: other selections take too long") from None
             if training_id is not None:
                 self._overdue[training_id] = course
             raise StrategyOverdue(strategy, f"did not end within {patience:.3g} s") from None
@@ -222,10 +222,10 @@ def _fleet(  # noqa: PLR0917  (what a fleet is made of)
 
 def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str | None:
     if excluded:
-        return "excluded by the request"
+        return "the request excludes it"
     if client.status != "healthy":
         seen_at = client.created_at if client.last_seen_at is None else client.last_seen_at
-        return f"its status is {client.status}: its last sign of life came at {moment(seen_at)}"
+        return f"its status is {client.status}: the server last heard from it at {moment(seen_at)}"
     if not admitted:
         return client.breaker.explanation
     return "it has a task in flight for another training" if busy else None

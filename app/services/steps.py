@@ -34,7 +34,7 @@ class Steps:
         was_set = self._begun and abs(difference) > STEP_SECONDS
         self._begun = True
         if was_set:
-            log.warning("the clock of the database was set", seconds=round(difference, 1))
+            log.warning("the clock of the database was changed", seconds=round(difference, 1))
             self._forward, self._seen_at = max(0.0, difference), time.monotonic()
             self._moved.clear()
         return was_set

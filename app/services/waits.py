@@ -27,7 +27,7 @@ class Stopping(Exception):
     """This server stops, so that it waits for nothing any more."""
 
     def __init__(self) -> None:
-        super().__init__("ask another server, or this one when it is back: the round goes on")
+        super().__init__("the round goes on: ask another server, or this one after its restart")
 
 
 class TooManyWaits(Exception):
@@ -35,8 +35,9 @@ class TooManyWaits(Exception):
 
     def __init__(self, places: int) -> None:
         super().__init__(
-            f"too many callers from this address wait for rounds at this server: {places} may, and fewer while callers "
-            "from other addresses wait too. Send the call without Prefer: wait, or try again in a moment"
+            f"too many calls from this address are waiting for rounds at this server: at most {places} can, and "
+            "fewer while callers from other addresses wait too. "
+            "Send the call without Prefer: wait, or try again in a moment"
         )
 
 

@@ -19,7 +19,7 @@ def test_a_child_that_is_let_go_ends(tmp_path: Path) -> None:
     held.check()
     held.let_go()
     held.wait()
-    with pytest.raises(DemoFailed, match="the child ended with status -15: without a word"):
+    with pytest.raises(DemoFailed, match="the child ended with status -15: it printed nothing"):
         held.check()
 
 

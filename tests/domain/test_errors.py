@@ -13,20 +13,24 @@ from tcsfeel import errors as refusals
     [
         (errors.NotFound, ("client", "edge-7"), "there is no client 'edge-7'"),
         (errors.Removed, ("model of round", "3"), "the model of round 3 has been removed"),
-        (errors.AlreadyExists, ("client", ["a"]), "client 'a' is already registered; PUT replaces it"),
+        (errors.AlreadyExists, ("client", ["a"]), "client 'a' is already registered: use PUT to replace it"),
         (
             errors.AlreadyExists,
             ("client", list("abcde")),
-            "client 'a', 'b', 'c', 'd', 'e' is already registered; PUT replaces it",
+            "client 'a', 'b', 'c', 'd', 'e' is already registered: use PUT to replace it",
         ),
         (
             errors.AlreadyExists,
             ("client", list("abcdef")),
-            "client 'a', 'b', 'c', 'd', 'e' and 1 more is already registered; PUT replaces it",
+            "client 'a', 'b', 'c', 'd', 'e' and 1 more is already registered: use PUT to replace it",
         ),
         (refusals.Invalid, ("/costs/0", "must be at least 0"), "must be at least 0"),
         (errors.StateForbids, ("pause", "training", "paused"), "cannot pause a training that is paused"),
-        (errors.IllegalTransition, ("completed", "frozen"), "'frozen' cannot happen while 'completed'"),
+        (
+            errors.IllegalTransition,
+            ("completed", "frozen"),
+            "the event 'frozen' is not possible in the status 'completed'",
+        ),
         (
             refusals.NotEnoughClients,
             (2, 10, 12),

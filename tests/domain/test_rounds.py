@@ -228,10 +228,15 @@ def test_a_participation_is_outstanding_until_it_is_final() -> None:
 @pytest.mark.parametrize(
     ("asked_at", "started_at", "answered", "reason"),
     [
-        (None, None, False, "there was no free place on the server: it was never contacted"),
-        (0.0, None, False, "there was no free place on the server: it was never contacted"),
-        (0.0, 10.0, True, "the server had not checked its answer in time"),
-        (0.0, 51.0, False, "the server had no free place for long: it was contacted 49 s before the end of 100 s"),
+        (None, None, False, "the client was never contacted: the server had no free slot"),
+        (0.0, None, False, "the client was never contacted: the server had no free slot"),
+        (0.0, 10.0, True, "the server did not check its answer in time"),
+        (
+            0.0,
+            51.0,
+            False,
+            "the server had no free slot for long: of 100 s, the client had the task for only 49 s",
+        ),
         (0.0, 50.0, False, None),
         (0.0, 0.0, False, None),
     ],

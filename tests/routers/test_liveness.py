@@ -60,7 +60,7 @@ async def test_a_breaker_names_its_last_failures(api: Api) -> None:
     await api.register("edge-7")
     failures = (
         Failure(phase="evaluate", training_id="t", round=3, reason="answered 500: out of memory", at=api.clock.now()),
-        Failure(phase="initial model", reason="did not answer in time", at=api.clock.now()),
+        Failure(phase="initial model", reason="the agent did not answer in time", at=api.clock.now()),
     )
     async with api.system.db.begin() as tx:
         client = await tx.clients.get("edge-7")
@@ -68,7 +68,13 @@ async def test_a_breaker_names_its_last_failures(api: Api) -> None:
     told = {"at": NOW, "phase": "evaluate", "training_id": "t", "round": 3, "reason": "answered 500: out of memory"}
     assert (await api.http.get("/v1/clients/edge-7/breaker")).json()["last_failures"] == [
         told,
-        {"at": NOW, "phase": "initial model", "training_id": None, "round": None, "reason": "did not answer in time"},
+        {
+            "at": NOW,
+            "phase": "initial model",
+            "training_id": None,
+            "round": None,
+            "reason": "the agent did not answer in time",
+        },
     ]
 
 

@@ -33,7 +33,7 @@ async def test_a_round_tells_why_each_client_is_in_it_or_not(api: Api) -> None:
     chosen = Selection(
         strategy="tcs-feel",
         selected=(Chosen("edge-1", 0.5, {"balance": 0.25}, 1.5),),
-        skipped=(Skipped("edge-2", "its link is dear"),),
+        skipped=(Skipped("edge-2", "its link is expensive"),),
         total_cost=1.5,
         label_divergence=None,
         fairness=0.5,
@@ -47,7 +47,7 @@ async def test_a_round_tells_why_each_client_is_in_it_or_not(api: Api) -> None:
     assert response.json() == {
         "strategy": "tcs-feel",
         "selected": [{"client_id": "edge-1", "score": 0.5, "components": {"balance": 0.25}, "marginal_cost": 1.5}],
-        "skipped": [{"client_id": "edge-2", "reason": "its link is dear"}],
+        "skipped": [{"client_id": "edge-2", "reason": "its link is expensive"}],
         "total_cost": 1.5,
         "label_divergence": None,
         "fairness": 0.5,

@@ -19,7 +19,7 @@ from tests.clocks import FakeClock
 
 LOOPBACK: dict[str, Any] = {"allowed_networks": ("127.0.0.0/8",)}
 HERE = "127.0.0.1"
-FAILURE = Failure(phase="fit", training_id="t", round=1, reason="answered 500")
+FAILURE = Failure(phase="fit", training_id="t", round=1, reason="the agent answered 500")
 
 
 class SkippingClock(FakeClock):

@@ -147,14 +147,15 @@ async def test_what_an_agent_says_of_its_trainers_exception(
 async def test_any_other_status_counts_against_the_client(fetch: Any, status: int, spool: ModelStore) -> None:
     async with calling(saying(status, b"Bearer s3cret-token is wrong", location="http://elsewhere/")) as agents:
         message = await failure(fetch(agents, spool))
-    assert f"answered {status}" in message
+    assert message.startswith("the agent answered ")
+    assert str(status) in message
     assert "s3cret" not in message
 
 
 @pytest.mark.parametrize("status", [202, 404, 410, 409, 429, 500])
 async def test_an_initial_model_is_there_or_the_call_failed(status: int, spool: ModelStore) -> None:
     async with calling(saying(status)) as agents:
-        assert await failure(initial_model(agents, spool)) == f"GET /model answered {status}"
+        assert await failure(initial_model(agents, spool)) == f"the agent answered GET /model with {status}"
 
 
 async def test_of_a_long_error_only_the_start_is_read(spool: ModelStore) -> None:
@@ -181,7 +182,7 @@ async def test_an_encoded_body_is_refused(fetch: Any, encoding: str, spool: Mode
 
     async with calling(agent) as agents:
         message = await failure(fetch(agents, spool))
-    assert message == f"answered with Content-Encoding {encoding[:32]!r}, which is not accepted"
+    assert message == f"the agent answered with Content-Encoding {encoding[:32]!r}, which is not accepted"
     assert spooled(tmp_path) == []
 
 
@@ -204,24 +205,24 @@ async def test_a_body_in_the_coding_that_was_asked_for_is_stored_as_it_came(
 async def test_only_the_coding_that_was_asked_for_is_accepted(ask: Any, spool: ModelStore, tmp_path: Path) -> None:
     async with calling(saying(200, b"hello", content_encoding="gzip")) as agents:
         message = await failure(ask(agents, spool, accept="zstd"))
-    assert message == "answered with Content-Encoding 'gzip', which is not accepted"
+    assert message == "the agent answered with Content-Encoding 'gzip', which is not accepted"
     assert spooled(tmp_path) == []
 
 
 @ASK
 async def test_a_body_beyond_the_limit_of_a_task_is_refused(ask: Any, spool: ModelStore, tmp_path: Path) -> None:
     async with calling(saying(200, b"x" * 11), max_bytes=1000) as agents:
-        assert await failure(ask(agents, spool, limit=10)) == "sent a body of more than 10 bytes"
+        assert await failure(ask(agents, spool, limit=10)) == "the agent sent a body of more than 10 bytes"
         assert spooled(tmp_path) == []
         assert (await ask(agents, spool, limit=11)).file.size == 11
     async with calling(saying(200, b"x" * 11), max_bytes=10) as agents:
-        assert await failure(ask(agents, spool, limit=1000)) == "sent a body of more than 10 bytes"
+        assert await failure(ask(agents, spool, limit=1000)) == "the agent sent a body of more than 10 bytes"
 
 
 @FETCH
 async def test_a_body_beyond_the_limit_is_refused(fetch: Any, spool: ModelStore, tmp_path: Path) -> None:
     async with calling(saying(200, bytes(11)), max_bytes=10) as agents:
-        assert await failure(fetch(agents, spool)) == "sent a body of more than 10 bytes"
+        assert await failure(fetch(agents, spool)) == "the agent sent a body of more than 10 bytes"
     assert spooled(tmp_path) == []
     async with calling(saying(200, bytes(10)), max_bytes=10) as agents:
         assert (await fetch(agents, spool)).file.size == 10
@@ -263,6 +264,6 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     assert read_result(metadata).num_examples == 2
     await agents.forget(agent, task.id)
     assert (await agents.poll(agent, task.id, 0.0, spool)).answer == "unknown"
-    assert "answered 401" in await failure(agents.poll(profile(agent.url), task.id, 0.0, spool))
+    assert "the agent answered 401" in await failure(agents.poll(profile(agent.url), task.id, 0.0, spool))
     await agents.close()
     host.close()

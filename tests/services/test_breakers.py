@@ -64,7 +64,7 @@ async def test_three_failures_open_a_breaker_and_operators_are_told_once(
     await breakers.fail("a", FAILURE)  # a call that was under way
     (event,) = await events(db)
     assert (event.type, event.client_id) == ("breaker.open", "a")
-    assert event.data == {"was": "closed", "retry_at": NOW + 30, "reason": "fit: answered 500"}
+    assert event.data == {"was": "closed", "retry_at": NOW + 30, "reason": "fit: the agent answered 500"}
     assert opened(counts, "open") == 1
 
 
@@ -148,7 +148,7 @@ async def test_what_happens_to_a_client_that_was_removed_is_recorded_nowhere(bre
 
 async def test_why_a_breaker_stopped_a_task_is_told_of_failures_only(breakers: Breakers) -> None:
     await breakers.fail("a", FAILURE)
-    assert await breakers.why_open("a") == "its breaker opened: fit: answered 500"
+    assert await breakers.why_open("a") == "its breaker opened: fit: the agent answered 500"
     await breakers.isolate("a")
     assert await breakers.why_open("a") == "its breaker opened"
     assert await breakers.why_open("b") == "its breaker opened"

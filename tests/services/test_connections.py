@@ -18,13 +18,13 @@ from tests.services.asking import AGENT, FETCH, HELLO, failure, hand_over, poll,
 from tests.services.fakes import HERE, LOOPBACK, Peer, answering, calling, for_ever, listening, profile, reply
 
 BREAKS: list[tuple[Exception, str]] = [
-    (httpx.ConnectError("no"), "could not be connected to"),
-    (httpx.ConnectTimeout("no"), "did not answer in time"),
-    (httpx.ReadTimeout("no"), "did not answer in time"),
-    (TimeoutError(), "did not answer in time"),
-    (httpx.ReadError("no"), "lost the connection (ReadError)"),
-    (httpx.RemoteProtocolError("no"), "did not answer in HTTP"),
-    (ConnectionResetError(), "lost the connection (ConnectionResetError)"),
+    (httpx.ConnectError("no"), "the agent could not be reached"),
+    (httpx.ConnectTimeout("no"), "the agent did not answer in time"),
+    (httpx.ReadTimeout("no"), "the agent did not answer in time"),
+    (TimeoutError(), "the agent did not answer in time"),
+    (httpx.ReadError("no"), "the connection was lost (ReadError)"),
+    (httpx.RemoteProtocolError("no"), "the agent did not answer in HTTP"),
+    (ConnectionResetError(), "the connection was lost (ConnectionResetError)"),
     (httpx.InvalidURL("no"), "its URL cannot be called"),
 ]
 
@@ -141,23 +141,26 @@ async def test_nobody_listens(fetch: Any, spool: ModelStore) -> None:
     async with listening() as peer:
         pass
     async with calling(**LOOPBACK) as agents:
-        assert await failure(fetch(agents, spool, at(peer))) == "could not be connected to"
+        assert await failure(fetch(agents, spool, at(peer))) == "the agent could not be reached"
 
 
 @FETCH
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
-        (b"", "closed the connection before it answered"),
-        (b"HTTP/1.1 200 OK\r\ncontent-le", "closed the connection in the middle of its answer"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel", "closed the connection in the middle of its answer"),
+        (b"", "the agent closed the connection before it answered"),
+        (b"HTTP/1.1 200 OK\r\ncontent-le", "the agent closed the connection in the middle of its answer"),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel",
+            "the agent closed the connection in the middle of its answer",
+        ),
         (
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel",
-            "closed the connection in the middle of its answer",
+            "the agent closed the connection in the middle of its answer",
         ),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nhello\r\n", "did not answer in HTTP"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "did not answer in HTTP"),
-        (b"HTTP/1.1 200 OK\r\n" + b"x" * 100_000 + b": 1\r\n\r\n", "did not answer in HTTP"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\nhello\r\n", "the agent did not answer in HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the agent did not answer in HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x" * 100_000 + b": 1\r\n\r\n", "the agent did not answer in HTTP"),
     ],
 )
 async def test_an_answer_that_is_cut_or_is_none(
@@ -172,7 +175,7 @@ async def test_an_answer_that_is_cut_or_is_none(
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel"])
 async def test_an_agent_that_falls_silent(fetch: Any, sent: bytes, spool: ModelStore, tmp_path: Path) -> None:
     async with listening(sent, for_ever) as peer, calling(**LOOPBACK, read_seconds=0.05, poll_seconds=0.01) as agents:
-        assert await failure(fetch(agents, spool, at(peer))) == "did not answer in time"
+        assert await failure(fetch(agents, spool, at(peer))) == "the agent did not answer in time"
     assert spooled(tmp_path) == []
 
 
@@ -205,7 +208,7 @@ async def test_a_body_without_end_is_not_read_to_its_end(fetch: Any, spool: Mode
     head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
     begin = head + (2).to_bytes(8, "little") + b"{}"  # a header that no first look refuses
     async with listening(begin, flood) as peer, calling(**LOOPBACK, max_bytes=10**6) as agents, asyncio.timeout(20):
-        assert await failure(fetch(agents, spool, at(peer))) == "sent a body of more than 1000000 bytes"
+        assert await failure(fetch(agents, spool, at(peer))) == "the agent sent a body of more than 1000000 bytes"
         await hung_up.wait()
     assert spooled(tmp_path) == []
 

@@ -147,7 +147,7 @@ async def test_a_run_that_is_called_off_tells_what_it_did(bench: Benches, counts
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert (b.run.attempts, b.run.bytes_sent, b.run.file) == (2, 2 * SIZE, None)
-        assert b.run.reason == "answered 503"
+        assert b.run.reason == "the agent answered 503"
         assert (await b.breaker()).consecutive_failures == 1  # our own cancellation is not the client's fault
     assert counts.registry.get_sample_value("federated_tasks_in_flight") == 0
 
@@ -232,12 +232,12 @@ async def test_a_task_that_was_called_off_while_it_waited_for_a_place_was_never_
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         assert (b.run.attempts, b.run.bytes_sent, b.run.started_at) == (0, 0, None)
-        assert b.run.excuse(b.clock.now()) == "there was no free place on the server: it was never contacted"
+        assert b.run.excuse(b.clock.now()) == "the client was never contacted: the server had no free slot"
 
 
 async def test_who_waits_too_long_for_a_place_is_told(bench: Benches) -> None:
     async with bench(OK, concurrency=1) as b, b.dispatcher.place():
-        with pytest.raises(NotCalled, match="there was no free place on the server"):
+        with pytest.raises(NotCalled, match="the server had no free slot"):
             async with b.dispatcher.place(0.0):
                 pass
 

@@ -27,29 +27,31 @@ def answer(status: object, body: bytes = b"", *lines: bytes) -> bytes:
     return head + b"".join(line + b"\r\n" for line in (b"Content-Length: %d" % len(body), *lines)) + b"\r\n" + body
 
 
-NOT_HTTP, CUT = "did not answer in HTTP", "closed the connection in the middle of its answer"
-TOO_LARGE = "sent a body of more than 1000000 bytes"
+INTERIM = "the agent sent more than 8 interim answers (1xx)"
+NOT_HTTP, CUT = "the agent did not answer in HTTP", "the agent closed the connection in the middle of its answer"
+TOO_LARGE = "the agent sent a body of more than 1000000 bytes"
 UNEXPECTED = "expected 200, 202, 404, 409, 410, 429 or 500"
+NOT_MODIFIED = f"the agent answered 304 Not Modified, {UNEXPECTED}"
 
 ANSWERS: dict[str, tuple[bytes, bytes, str]] = {
     # statuses without a body, and redirects
-    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", b"", f"answered 204 No Content, {UNEXPECTED}"),
-    "204 with a length": (answer(204, b"hello"), b"", f"answered 204 No Content, {UNEXPECTED}"),
-    "304": (b"HTTP/1.1 304 Not Modified\r\n\r\n", b"", f"answered 304 Not Modified, {UNEXPECTED}"),
-    "304 without end": (b"HTTP/1.1 304 Not Modified\r\n\r\n", b"x", f"answered 304 Not Modified, {UNEXPECTED}"),
-    "205": (answer(205), b"", f"answered 205 Reset Content, {UNEXPECTED}"),
-    "206": (answer(206, b"hello"), b"", f"answered 206 Partial Content, {UNEXPECTED}"),
-    "299": (answer(299), b"", f"answered 299, {UNEXPECTED}"),
-    "302": (answer(302, b"", b"Location: http://127.0.0.1:1/"), b"", f"answered 302 Found, {UNEXPECTED}"),
-    "400": (answer(400, b"no"), b"", "answered 400: no"),
-    "418": (answer(418), b"", "answered 418"),
-    "502 in HTML": (answer(502, b"<html>\n<b>Bad</b>"), b"", "answered 502: <html> <b>Bad</b>"),
-    "999": (answer(999), b"", "answered 999"),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", b"", f"the agent answered 204 No Content, {UNEXPECTED}"),
+    "204 with a length": (answer(204, b"hello"), b"", f"the agent answered 204 No Content, {UNEXPECTED}"),
+    "304": (b"HTTP/1.1 304 Not Modified\r\n\r\n", b"", NOT_MODIFIED),
+    "304 without end": (b"HTTP/1.1 304 Not Modified\r\n\r\n", b"x", NOT_MODIFIED),
+    "205": (answer(205), b"", f"the agent answered 205 Reset Content, {UNEXPECTED}"),
+    "206": (answer(206, b"hello"), b"", f"the agent answered 206 Partial Content, {UNEXPECTED}"),
+    "299": (answer(299), b"", f"the agent answered 299, {UNEXPECTED}"),
+    "302": (answer(302, b"", b"Location: http://127.0.0.1:1/"), b"", f"the agent answered 302 Found, {UNEXPECTED}"),
+    "400": (answer(400, b"no"), b"", "the agent answered 400: no"),
+    "418": (answer(418), b"", "the agent answered 418"),
+    "502 in HTML": (answer(502, b"<html>\n<b>Bad</b>"), b"", "the agent answered 502: <html> <b>Bad</b>"),
+    "999": (answer(999), b"", "the agent answered 999"),
     # interim answers
     "101": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", b"x", NOT_HTTP),
     "only 100": (b"HTTP/1.1 100 Continue\r\n\r\n", b"", CUT),
-    "1xx without end": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "sent more than 8 interim answers (1xx)"),
-    "1xx with heads": (b"", b"HTTP/1.1 103 Early\r\nLink: <a>\r\n\r\n", "sent more than 8 interim answers (1xx)"),
+    "1xx without end": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", INTERIM),
+    "1xx with heads": (b"", b"HTTP/1.1 103 Early\r\nLink: <a>\r\n\r\n", INTERIM),
     # no status
     "0": (answer(0), b"", NOT_HTTP),
     "99": (answer(99), b"", NOT_HTTP),
@@ -85,18 +87,21 @@ ANSWERS: dict[str, tuple[bytes, bytes, str]] = {
     # bodies
     "a body without end": (OK + b"\r\n", b"x", TOO_LARGE),
     "chunks without end": (CHUNKED, b"10000\r\n" + b"x" * 65536 + b"\r\n", TOO_LARGE),
-    "crumbs without end": (CHUNKED, b"1\r\nx\r\n", "sent its body in pieces of less than 16 bytes"),
+    "crumbs without end": (CHUNKED, b"1\r\nx\r\n", "the agent sent its body in pieces of less than 16 bytes"),
     "a length beyond the limit": (OK + b"Content-Length: 9999999999\r\n\r\n", b"x", TOO_LARGE),
-    "an error without end": (b"HTTP/1.1 503 No\r\n\r\n", b"x", "answered 503: " + "x" * 285 + "…"),
-    "an error in crumbs": (NO_CHUNKED, b"1\r\nx\r\n", "answered 503: " + "x" * 285 + "…"),
-    "an error that is cut": (b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nbusy", b"", "answered 503: busy"),
-    "an error that is no HTTP": (NO_CHUNKED + b"x", b"", "answered 503"),
+    "an error without end": (b"HTTP/1.1 503 No\r\n\r\n", b"x", "the agent answered 503: " + "x" * 275 + "…"),
+    "an error in crumbs": (NO_CHUNKED, b"1\r\nx\r\n", "the agent answered 503: " + "x" * 275 + "…"),
+    "an error that is cut": (b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nbusy", b"", "the agent answered 503: busy"),
+    "an error that is no HTTP": (NO_CHUNKED + b"x", b"", "the agent answered 503"),
     "a bomb in an error": (
         answer(503, gzip.compress(bytes(1 << 24)), b"Content-Encoding: gzip"), b"",
-        "answered 503: a body in Content-Encoding 'gzip', which is not accepted",
+        "the agent answered 503: a body in Content-Encoding 'gzip', which is not accepted",
     ),
-    "a terminal's orders": (answer(503, b"\x1b[2J\0\r\n\xff"), b"", "answered 503: [2J \N{REPLACEMENT CHARACTER}"),
-    "the token": (answer(503, b"not s3cret-token"), b"", "answered 503: not <token>"),
+    "a terminal's orders": (
+        answer(503, b"\x1b[2J\0\r\n\xff"), b"",
+        "the agent answered 503: [2J \N{REPLACEMENT CHARACTER}",
+    ),
+    "the token": (answer(503, b"not s3cret-token"), b"", "the agent answered 503: not <token>"),
 }  # fmt: skip
 
 
@@ -121,7 +126,7 @@ async def test_an_initial_model_without_a_body_fails_its_call(start: bytes, spoo
     with answering(start) as villain:
         async with calling(**LOOPBACK) as agents, asyncio.timeout(60):
             message = await failure(agents.initial_model(villain.profile, spool))
-    assert message == f"GET /model answered {start[9:12].decode()}"
+    assert message == f"the agent answered GET /model with {start[9:12].decode()}"
 
 
 @ASK
@@ -143,7 +148,7 @@ async def test_a_flood_of_five_agents_holds_nothing_up(spool: ModelStore) -> Non
     with answering(b"", b"HTTP/1.1 100 Continue\r\n\r\n") as villain:
         async with calling(**LOOPBACK) as agents, asyncio.timeout(60), watching() as watch:
             calls = [failure(poll(agents, spool, villain.profile)) for _ in range(5)]
-            assert set(await asyncio.gather(*calls)) == {"sent more than 8 interim answers (1xx)"}
+            assert set(await asyncio.gather(*calls)) == {INTERIM}
     assert watch.longest < HELD
 
 
@@ -170,7 +175,7 @@ async def test_an_agent_that_drips_its_answer_is_cut_off(
 ) -> None:
     with answering(start, again, drip=0.02) as villain:
         async with calling(**SLOW) as agents, asyncio.timeout(60):
-            assert await failure(fetch(agents, spool, villain.profile)) == "did not answer in time"
+            assert await failure(fetch(agents, spool, villain.profile)) == "the agent did not answer in time"
     assert spooled(tmp_path) == []
 
 
@@ -185,7 +190,7 @@ async def test_an_agent_that_drips_to_a_probe_is_not_healthy_and_not_waited_for(
 async def test_an_error_that_drips_counts_with_what_came_of_it(ask: Any, spool: ModelStore) -> None:
     with answering(b"HTTP/1.1 503 No\r\n\r\nbus", b"y", drip=0.02) as villain:
         async with calling(**LOOPBACK, connect_seconds=0.3) as agents, asyncio.timeout(20):
-            assert (await failure(ask(agents, spool, villain.profile))).startswith("answered 503: bus")
+            assert (await failure(ask(agents, spool, villain.profile))).startswith("the agent answered 503: bus")
 
 
 async def test_an_agent_that_does_not_take_its_task_in_is_cut_off(spool: ModelStore) -> None:
@@ -193,7 +198,7 @@ async def test_an_agent_that_does_not_take_its_task_in_is_cut_off(spool: ModelSt
     with answering(b"", reads=False) as villain:
         async with calling(**SLOW) as agents, asyncio.timeout(60):
             message = await failure(agents.hand_over(villain.profile, "t.1.a.fit", payload, spool))
-    assert message == "did not read the request in time"
+    assert message == "the agent did not read the request in time"
 
 
 async def test_a_fake_agent_lets_go_of_callers_that_say_nothing() -> None:
@@ -208,4 +213,4 @@ async def test_200_agents_that_drip_hold_no_place_for_long(spool: ModelStore) ->
     with answering(OK + b"Content-Length: 1000\r\n\r\n", b"x", drip=0.05) as villain:
         async with calling(**SLOW | {"connect_seconds": 30.0}) as agents, asyncio.timeout(60):
             reasons = await asyncio.gather(*(failure(poll(agents, spool, villain.profile)) for _ in range(200)))
-    assert set(reasons) == {"did not answer in time"}
+    assert set(reasons) == {"the agent did not answer in time"}

@@ -54,7 +54,7 @@ async def test_a_stalled_training_says_since_when_and_why(database_url: str, tmp
         assert gauge("federated_trainings_held_up", {"state": "stalled"}) == 1
         assert gauge("federated_training_stalled_seconds", {"training": training_id, "state": "stalled"}) is not None
         storage = (await readiness(running.system))["storage"]
-        assert storage.startswith("1 trainings have stood still for ")
+        assert storage.startswith("1 trainings have made no progress for ")
         assert storage.endswith(" s: StoreUnavailable: Not a directory"), "strangers may read it, so it holds no path"
 
         spool.unlink()
@@ -77,7 +77,7 @@ async def test_a_round_that_stands_still_for_too_long_is_given_up(database_url: 
         await until(lambda: has_status(running, training_id, "failed"))
         value = await running.round(training_id, 2)
         assert value.status == "abandoned"
-        assert str(value.failure_reason).startswith("the round stood still for 1")
+        assert str(value.failure_reason).startswith("the round made no progress for 1")
         assert "Not a directory" in str(value.failure_reason)
         assert value.deadline_at - value.started_at <= 10.0 + 1500.0
         (part,) = value.participations
@@ -103,7 +103,7 @@ async def test_an_error_that_nothing_foresaw_gives_the_round_up_after_three_trie
     reason = "the server failed 3 times while the round was aggregating: KeyError: "
     assert str(training.stop_detail).startswith(reason)
     assert str(training.stop_detail).isprintable()
-    assert [entry["event"] for entry in logs].count("driving failed") == 3
+    assert [entry["event"] for entry in logs].count("driving the training failed") == 3
 
 
 async def test_tries_of_owners_before_count(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ async def test_a_round_that_costs_server_after_server_is_given_up(database_url: 
         await running.drive()
         await until(lambda: has_status(running, training_id, "failed"))
         value = await running.round(training_id, 1)
-    assert value.failure_reason == "10 servers in a row died or stood still while the round was training"
+    assert value.failure_reason == "10 servers in a row crashed or hung while the round was training"
     assert set(trainer.fitted.values()) == {1}, "up to then, each owner asked for the same task"
 
 
@@ -156,7 +156,7 @@ async def test_a_lease_that_runs_out_counts_as_a_takeover_and_is_seen(database_u
         trainer.open.set()
         await until(partial(_has_ended, running, training_id))
         reasons = [event.data["reason"] for event in await _events(running, training_id) if event.type == STALLED]
-    assert reasons[0] == "2 servers in a row died or stood still while the round was training"
+    assert reasons[0] == "2 servers in a row crashed or hung while the round was training"
 
 
 async def test_a_step_forward_forgets_the_owners_that_were_lost(sqlite_url: str, tmp_path: Path) -> None:

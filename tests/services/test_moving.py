@@ -85,7 +85,7 @@ async def test_an_agent_that_moves_all_the_time_and_never_answers_fails(bench: B
 
         b.script.before = move
         run = await b.go()
-        assert (len(b.script.calls), run.reason) == (1 + MOST_MOVES, "lost the connection (ReadError)")
+        assert (len(b.script.calls), run.reason) == (1 + MOST_MOVES, "the connection was lost (ReadError)")
         assert (await b.breaker()).consecutive_failures == 1
 
 

@@ -23,7 +23,7 @@ from tests.services.fakes import metrics
 from tests.store.samples import a_round, client, training
 
 NOW = 1_000_000.0
-SEEN = "its last sign of life came at 2023-11-14 22:13:20 UTC"
+SEEN = "the server last heard from it at 2023-11-14 22:13:20 UTC"
 OPEN = Breaker(state="open", retry_at=NOW + 1, last_failure_at=NOW - 29)
 ONE = SelectionPolicy(min_clients=1, max_clients=1)
 
@@ -74,7 +74,7 @@ async def test_who_is_shut_out_and_why(db: Database, planner: Planner) -> None:
     assert found.shut_out == (
         Skipped("busy", "it has a task in flight for another training"),
         Skipped("down", f"its status is down: {SEEN}"),
-        Skipped("excluded", "excluded by the request"),
+        Skipped("excluded", "the request excludes it"),
         Skipped("isolated", "its breaker is open: isolated by hand since 1970-01-12 13:46:40 UTC"),
         Skipped("open", "its breaker is open"),
         Skipped("probed", "its breaker is half_open"),
@@ -86,7 +86,7 @@ async def test_who_is_shut_out_and_why(db: Database, planner: Planner) -> None:
 
 async def test_a_client_with_several_faults_is_given_one_reason(db: Database, planner: Planner) -> None:
     found = await fleet(db, planner, [client("a", status="down", breaker=Breaker().isolate(NOW))], exclude=["a"])
-    assert found.shut_out == (Skipped("a", "excluded by the request"),)
+    assert found.shut_out == (Skipped("a", "the request excludes it"),)
     assert (await fleet(db, planner)).shut_out == (Skipped("a", f"its status is down: {SEEN}"),)
 
 
@@ -111,7 +111,7 @@ async def test_the_newest_matrix_is_taken_and_loaded_once(db: Database, planner:
 
 
 async def test_too_few_clients_are_named_with_their_reasons(db: Database, planner: Planner) -> None:
-    failed = Failure(phase="evaluate", training_id="t", round=2, reason="answered 500: no data")
+    failed = Failure(phase="evaluate", training_id="t", round=2, reason="the agent answered 500: no data")
     since, until = NOW - 30, NOW + 30
     shut = Breaker(state="open", opened_at=since, retry_at=until, consecutive_failures=3, last_failures=(failed,))
     found = await fleet(db, planner, [client("a"), client("b"), client("c", breaker=shut), client("d", status="down")])
@@ -120,7 +120,7 @@ async def test_too_few_clients_are_named_with_their_reasons(db: Database, planne
     assert str(caught.value) == (
         "2 of 4 clients can be selected (healthy, admitted and free), min_clients is 3;"
         " c: its breaker is open: since 1970-01-12 13:46:10 UTC, after 3 failure(s) in a row"
-        f" (the last: evaluate: answered 500: no data); d: its status is down: {SEEN}"
+        f" (the last: evaluate: the agent answered 500: no data); d: its status is down: {SEEN}"
     )
     assert caught.value.out == tuple((out.client_id, out.reason) for out in found.shut_out)
 
@@ -188,7 +188,7 @@ async def test_a_selection_that_cannot_be_says_why(sqlite: Database, planner: Pl
 
 async def test_a_strategy_for_which_no_time_is_left_is_not_begun(sqlite: Database, planner: Planner) -> None:
     found = await fleet(sqlite, planner, [client("a")])
-    reason = "the strategy 'random' was not begun: the time that the round had for it has passed"
+    reason = "the strategy 'random' was not started: the round had no time left for it"
     with pytest.raises(StrategyOverdue, match=reason):
         await planner.select(found, "random", History(), ONE, 1, patience=0.0)
 

@@ -39,7 +39,7 @@ async def test_jitter_is_drawn(bench: Benches) -> None:
 async def test_there_are_three_tries(bench: Benches) -> None:
     async with bench(503, 503, 503) as b:
         run = await b.go()
-        assert (run.file, run.attempts, run.reason) == (None, 3, "answered 503")
+        assert (run.file, run.attempts, run.reason) == (None, 3, "the agent answered 503")
         assert b.script.calls == ["PUT"] * 3
         assert (await b.breaker()).state == "open"
 
@@ -82,7 +82,7 @@ async def test_no_retry_goes_out_when_the_breaker_opens_in_the_pause_before_it(b
         b.clock.meanwhile = lambda: _open(b.db)
         run = await b.go()
         assert b.script.calls == ["PUT"]
-        assert (run.attempts, run.bytes_sent, run.reason) == (1, SIZE, "answered 503")
+        assert (run.attempts, run.bytes_sent, run.reason) == (1, SIZE, "the agent answered 503")
 
 
 async def test_a_task_is_not_polled_any_more_once_the_breaker_has_opened(bench: Benches) -> None:
@@ -112,7 +112,7 @@ async def test_a_breaker_that_this_process_has_opened_stops_the_next_call_too(be
         b.script.before = fail
         run = await b.go()
         assert b.script.calls == ["PUT"]
-        assert (run.file, run.reason) == (None, "its breaker opened: fit: answered 500")
+        assert (run.file, run.reason) == (None, "its breaker opened: fit: the agent answered 500")
 
 
 async def test_a_breaker_that_was_closed_elsewhere_stops_nothing(bench: Benches) -> None:
@@ -139,7 +139,7 @@ async def test_a_client_that_is_removed_while_its_task_runs_ends_it(bench: Bench
 
         b.script.before = remove
         run = await b.go()
-        assert (run.attempts, run.reason) == (1, "answered 503")
+        assert (run.attempts, run.reason) == (1, "the agent answered 503")
 
 
 async def test_a_trainer_that_raised_is_made_to_train_again(bench: Benches) -> None:
@@ -180,12 +180,15 @@ BROKEN = (500, b'{"type": "urn:x", "detail": "fit must return a FitResult, not t
     ("answer", "reason"),
     [
         (BROKEN, "its trainer failed: fit must return a FitResult, not tuple"),
-        ((422, b'{"detail": "no tensor of mine"}'), "answered 422: no tensor of mine"),
-        ((401, b"who are you?"), "answered 401: who are you?"),
-        (413, "answered 413"),
-        (501, "answered 501"),
-        (204, "answered 204 No Content, expected 200, 202, 404, 409, 410, 429 or 500"),
-        ((200, b"", {"Content-Encoding": "gzip"}), "answered with Content-Encoding 'gzip', which is not accepted"),
+        ((422, b'{"detail": "no tensor of mine"}'), "the agent answered 422: no tensor of mine"),
+        ((401, b"who are you?"), "the agent answered 401: who are you?"),
+        (413, "the agent answered 413"),
+        (501, "the agent answered 501"),
+        (204, "the agent answered 204 No Content, expected 200, 202, 404, 409, 410, 429 or 500"),
+        (
+            (200, b"", {"Content-Encoding": "gzip"}),
+            "the agent answered with Content-Encoding 'gzip', which is not accepted",
+        ),
     ],
 )
 async def test_what_no_repeat_can_mend_is_not_tried_again(bench: Benches, answer: Step, reason: str) -> None:

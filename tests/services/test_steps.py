@@ -65,7 +65,7 @@ async def test_a_round_goes_on_when_the_clock_is_set_in_the_middle_of_it(
             value = await one.ended(training_id, 1)
             (part,) = value.participations
             assert (value.status, part.status, part.attempts) == ("completed", "received", 1)
-    assert [entry["seconds"] for entry in logs if entry["event"] == "the clock of the database was set"] == [
+    assert [entry["seconds"] for entry in logs if entry["event"] == "the clock of the database was changed"] == [
         pytest.approx(step, abs=5)
     ]
     assert [entry for entry in logs if entry["log_level"] == "error"] == []

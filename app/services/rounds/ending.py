@@ -130,7 +130,7 @@ class RoundEnding:
             self._metrics.show_accuracy(value.training_id, value.average_accuracy)
         if (doubt := value.target_doubt) is not None:
             log.warning(
-                "target not accepted, it rests on one client", accuracy=value.average_accuracy,
+                "the target is not accepted: it depends on one client's measurement", accuracy=value.average_accuracy,
                 client=doubt.client_id, without=doubt.accuracy,
             )  # fmt: skip
         failed = [(part.client_id, part.reason or "") for part in value.participations if part.status in FAULTS]

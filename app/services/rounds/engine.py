@@ -150,7 +150,7 @@ class RoundEngine:
         except UnusableRound as error:
             return await self._ledger.abandoned(lease, value, str(error))
         except NotFound as error:
-            return await self._ledger.abandoned(lease, value, f"an update is gone from the spool: {error}")
+            return await self._ledger.abandoned(lease, value, f"an update is missing from the spool: {error}")
         return await self._ledger.committed(lease, value, stored, state, since=since)
 
     async def _evaluate(self, lease: Lease, training: Training, value: Round) -> Round:

@@ -185,7 +185,7 @@ class RoundFiles:
         try:
             return self.load(base.optimiser_state)
         except NotFound as error:
-            raise UnusableRound(f"the server optimiser's state is gone: {error}") from error
+            raise UnusableRound(f"the state of the server optimiser is missing: {error}") from error
 
 
 def facts(result: TaskResult) -> UpdateFacts:

@@ -79,7 +79,7 @@ class Participants:
         except NotCalled as error:
             raise AgentFailed(f"client {client.id!r}: {error}") from error
         except (AgentFailed, Invalid, WireError, TimeoutError) as error:
-            reason = str(error) or "did not answer in time"
+            reason = str(error) or "the agent did not answer in time"
             await self._breakers.fail(
                 client.id,
                 Failure(phase="initial model", training_id=value.training_id, round=value.number, reason=reason),

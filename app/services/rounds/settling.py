@@ -74,7 +74,7 @@ class Settling:
         kept = Participation(
             client_id=part.client_id,
             status="failed",
-            reason=f"what it sent cannot be stored: {problem}",
+            reason=f"its result cannot be stored: {problem}",
             attempts=part.attempts,
             score=part.score,
             components=part.components,

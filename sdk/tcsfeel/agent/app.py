@@ -94,10 +94,10 @@ class Agent:
                 self.table.delete(task_id)
                 return _NO_CONTENT
             case _, ["healthz"] | ["model"]:
-                raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} knows GET only", {"Allow": "GET"})
+                raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} allows only GET", {"Allow": "GET"})
             case _, ["tasks", task_id] if task_id:
                 allow = "GET, PUT, DELETE"
-                raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"a task knows {allow}", {"Allow": allow})
+                raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"a task allows only {allow}", {"Allow": allow})
         raise Problem(HTTPStatus.NOT_FOUND, "the agent has /healthz, /model and /tasks/{task_id}")
 
     def _authenticate(self, request: Request) -> None:

@@ -83,11 +83,11 @@ class AgentHost:
         elif path == "/healthz":
             await _HEALTHY(scope, receive, send)
         else:
-            response = Problem(HTTPStatus.NOT_FOUND, f"no agent lives at {path}").response()
+            response = Problem(HTTPStatus.NOT_FOUND, f"there is no agent at {path}").response()
             await response(scope, receive, send)
 
 
 def check_client_id(client_id: str) -> None:
     """Raises `AgentError` unless the id is 1 to 64 of ``A-Za-z0-9._-`` and survives in a URL (``..`` would not)."""
     if not _CLIENT_ID.fullmatch(client_id) or client_id in {".", ".."}:
-        raise AgentError(f"a client id is 1 to 64 of A-Za-z0-9._-, not {client_id!r}")
+        raise AgentError(f"a client id must be 1 to 64 of the characters A-Za-z0-9._-, not {client_id!r}")

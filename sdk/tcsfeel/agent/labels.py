@@ -68,14 +68,14 @@ class LabelReleases:
             spent, released = self._kept[client_id]
         if spent != epsilon:
             where = "" if self._directory is None else f", or remove {self._file(client_id)} to release them again"
-            raise NoLabelPrivacy(f"the labels were released with epsilon {spent:g}: keep it{where}")
+            raise NoLabelPrivacy(f"the labels were already released with epsilon {spent:g}: use it again{where}")
         return released
 
     def _release(self, client_id: str, plain: Distribution, epsilon: float) -> tuple[float, Distribution]:
         noisy = with_noise(plain, epsilon)
         if self._directory is None:
             _log.warning(
-                "the label noise of client %s is not kept, so that each start tells more: name a state directory",
+                "the label noise of client %s is not stored, so each start reveals more labels: set a state directory",
                 client_id,
             )
             return epsilon, noisy
@@ -105,9 +105,7 @@ class LabelReleases:
         except OSError as error:
             raise AgentError(f"{file} cannot be read: {error.strerror}") from error
         except (ValueError, TypeError, KeyError, AttributeError, NoLabelPrivacy) as error:
-            raise AgentError(
-                f"{file} is not what an agent has written; remove it to release the labels again"
-            ) from error
+            raise AgentError(f"{file} was not written by an agent: remove it to release the labels again") from error
 
     def _file(self, client_id: str) -> Path:
         return (self._directory or Path()) / f"{client_id}.labels.json"
@@ -140,7 +138,7 @@ def _floats(given: Mapping[str, Any] | Iterable[Any]) -> Distribution:
 
 def _checked(epsilon: object) -> float:
     if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < math.inf:
-        raise NoLabelPrivacy(f"label_privacy is an epsilon: a finite number above 0, not {epsilon!r}")
+        raise NoLabelPrivacy(f"label_privacy must be an epsilon, a finite number above 0, not {epsilon!r}")
     return float(epsilon)
 
 

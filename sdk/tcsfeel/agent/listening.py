@@ -25,7 +25,7 @@ GRACE_SECONDS = 5  # that an answer under way has at the end
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `CannotListen`."""
     if not 0 <= port <= LAST_PORT:
-        raise CannotListen(host, port, f"a port is 0 to {LAST_PORT}")
+        raise CannotListen(host, port, f"a port must be from 0 to {LAST_PORT}")
     try:
         first, *others = listeners(host, port)
     except OSError as error:

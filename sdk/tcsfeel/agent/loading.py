@@ -39,13 +39,13 @@ def load_trainer(reference: str) -> Trainer:
         found = getattr(found, name)
     if isinstance(found, type) or not isinstance(found, Trainer):
         if not callable(found):
-            raise TrainerNotFound(f"{reference} is no trainer: it lacks {_missing(found)}")
+            raise TrainerNotFound(f"{reference} is not a trainer: it lacks {_missing(found)}")
         try:
             found = cast("Callable[[], object]", found)()
         except Exception as error:
             raise TrainerNotFound(f"calling {reference} failed: {one_line(error)}") from error
         if not isinstance(found, Trainer):
-            raise TrainerNotFound(f"{reference} gave no trainer: it lacks {_missing(found)}")
+            raise TrainerNotFound(f"{reference} did not return a trainer: it lacks {_missing(found)}")
     return found
 
 

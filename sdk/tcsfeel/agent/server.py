@@ -205,7 +205,9 @@ def _advertised(advertise_url: str | None, url: str) -> str:
         return advertise_url.rstrip("/")
     bound = httpx.URL(url)
     if bound.host in {"0.0.0.0", "::"}:  # noqa: S104  (compared, not bound)
-        raise CannotListen(bound.host, bound.port or 0, "nobody reaches a wildcard address; say which URL to advertise")
+        raise CannotListen(
+            bound.host, bound.port or 0, "a wildcard address cannot be reached: set the URL to advertise"
+        )
     return url
 
 

@@ -44,7 +44,7 @@ class Believed:
 
     def skipped(self) -> tuple[Skipped, ...]:
         """Those that have to wait."""
-        why = "it waits for its turn, since its claims are not believed"
+        why = "its claims are implausible, so it is only selected when it is due"
         return tuple(
             Skipped(self.candidates[position].client_id, f"{why}: {self.doubts[position]}")
             for position in sorted(self.waiting)

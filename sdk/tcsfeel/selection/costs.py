@@ -106,4 +106,4 @@ def fill(order: Sequence[int], members: Sequence[int], budget: Budget, size: int
 
 def lack_of_budget(cost: float, left: float) -> str:
     """Why a client that costs more than is left is skipped."""
-    return f"would add {cost:.3g} s to a budget of which {max(left, 0.0):.3g} s is left"
+    return f"it would add {cost:.3g} s to a budget of which {max(left, 0.0):.3g} s is left"

@@ -60,7 +60,7 @@ def documented(
         scores=scores,
         components=parts,
         reason=lambda position: (
-            f"score {scores[position]:.3f}, the lowest that was ranked in is {last:.3f};"
-            f" not drawn for the {drawn} slots that are left to chance"
+            f"score {scores[position]:.3f}, the lowest that was high enough is {last:.3f};"
+            f" not drawn for the {drawn} slots that are drawn at random"
         ),
     )

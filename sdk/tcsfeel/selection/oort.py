@@ -118,13 +118,13 @@ def oort(
 
     def reason(position: int) -> str:
         if not utilities.tried[position]:
-            return f"untried, and not drawn for the {explored} of {slots} places that explore"
+            return f"it was not tried before, and was not drawn for the {explored} of {slots} places that explore"
         if not len(admitted):
-            return f"all {slots} places explore clients that are untried"
+            return f"all {slots} places explore clients that were not tried before"
         utility = float(utilities.total[position])
         if utility < cut_off:
-            return f"its utility is {utility:.3g}, the least that could be drawn was {cut_off:.3g}"
-        return f"its utility of {utility:.3g} was enough to be drawn, but chance took others"
+            return f"its utility is {utility:.3g}, and the lowest that could be drawn was {cut_off:.3g}"
+        return f"its utility of {utility:.3g} was high enough, but other clients were drawn"
 
     parts = {"utility": utilities.statistical, "staleness": utilities.staleness, "speed": utilities.speed}
     return report(

@@ -37,5 +37,7 @@ def random(
         budget=budget,
         scores=draws,
         components=shown_components(pool),
-        reason=lambda position: f"drew {draws[position]:.3f}, the lowest of the {len(members)} chosen drew {last:.3f}",
+        reason=lambda position: (
+            f"it drew {draws[position]:.3f}, and the lowest of the {len(members)} chosen drew {last:.3f}"
+        ),
     )

@@ -58,7 +58,7 @@ def reasons(objective: Objective, budget: Budget, members: Sequence[int]) -> Cal
                 )
             case 1:
                 return (
-                    f"its link is dear: {pool.costs[position]:.3g} s of link time a round,"
+                    f"its link is expensive: {pool.costs[position]:.3g} s of link time a round,"
                     f" against {pool.costs[other]:.3g} s for {name}"
                 )
             case 2:

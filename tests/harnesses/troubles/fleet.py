@@ -60,5 +60,5 @@ async def double(directory: Path, url: str) -> Mapping[str, float]:
             await at.until("says that ids are there twice", told, "no client shows a conflict")
         finally:
             await other.leave()
-        await at.tells("says whom it cannot reach", path, "could not be connected to")
+        await at.tells("says whom it cannot reach", path, "the agent could not be reached")
         return at.took

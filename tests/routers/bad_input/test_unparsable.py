@@ -5,9 +5,9 @@ import pytest
 from tests.api import Api
 
 DEEP = b"[" * 5_000 + b"]" * 5_000
-NESTED = "is nested too deeply to be parsed: no field here has use for more than 8 levels"
+NESTED = "is nested too deeply: no field needs more than 8 levels"
 NOT_UTF_8 = "is not JSON: it is not UTF-8"
-DIGITS = "is not JSON that can be read: a number has too many digits"
+DIGITS = "cannot be parsed: a number has too many digits"
 
 
 @pytest.mark.parametrize(

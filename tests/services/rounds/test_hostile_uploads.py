@@ -85,20 +85,20 @@ HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
     "bytes behind the tensors": (INT8, HONEST + b"x", None, "rejected", "the tensors end at 3, the block at 4"),
     "nothing": (INT8, b"", None, "rejected", "0 bytes are too few for a header"),
     "zstd that was not asked for": (
-        INT8, zstd(HONEST), "zstd", "failed", "answered with Content-Encoding 'zstd', which is not accepted"
+        INT8, zstd(HONEST), "zstd", "failed", "the agent answered with Content-Encoding 'zstd', which is not accepted"
     ),
     "zstd that does not say so": (BOTH, zstd(HONEST), None, "rejected", "the header claims"),
     "zstd that is none": (BOTH, HONEST, "zstd", "rejected", "its zstd body is broken: "),
     "zstd that is cut short": (BOTH, zstd(HONEST)[:-1], "zstd", "rejected", "its zstd body is cut short"),
     "zstd that goes on": (BOTH, zstd(HONEST) + b"x", "zstd", "rejected", "its zstd body has bytes after its frame"),
     "a bomb": (BOTH, zstd(HONEST + bytes(100_000_000)), "zstd", "rejected", "its zstd body holds more than "),
-    "a header of megabytes": (Uploads(), LARGE, None, "failed", "sent a body of more than "),
+    "a header of megabytes": (Uploads(), LARGE, None, "failed", "the agent sent a body of more than "),
     "a header of megabytes in zstd": (BOTH, zstd(LARGE), "zstd", "rejected", "its zstd body holds more than "),
     "a name of megabytes": (
         BOTH, zstd(encode({"w" * 60_000: np.zeros(3, np.float32)}, {})), "zstd", "rejected", "of at most 256 characters"
     ),
     "another coding": (
-        BOTH, HONEST, "gzip", "failed", "answered with Content-Encoding 'gzip', which is not accepted"
+        BOTH, HONEST, "gzip", "failed", "the agent answered with Content-Encoding 'gzip', which is not accepted"
     ),
 }  # fmt: skip
 

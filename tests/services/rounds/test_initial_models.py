@@ -50,7 +50,7 @@ async def test_an_agent_that_hangs_cannot_hold_a_round_past_its_deadline(sqlite_
         hung.set()
         assert (value.status, value.failure_reason) == (
             "abandoned",
-            "no initial model: client 'a': did not answer in time",
+            "no initial model: client 'a': the agent did not answer in time",
         )
         assert value.ended_at is not None
         assert value.ended_at < value.deadline_at + 10, "it did not wait for the agent"

@@ -137,7 +137,7 @@ async def test_a_selection_that_never_ends_is_given_up_and_stops_no_other_traini
             assert (value.status, value.failure_reason) == ("abandoned", reason)
 
             again = await running.run_round(stuck)
-            assert "was given up in an earlier round, and its thread has still not ended" in str(again.failure_reason)
+            assert "is still running from an earlier round that stopped waiting for it" in str(again.failure_reason)
             given.go_on.set()
 
             async def selects_again() -> bool:
@@ -165,7 +165,9 @@ async def test_a_training_without_a_thread_for_its_selection_says_so(sqlite_url:
             await until(waits_for_a_thread)
             clock.advance(60.0)
             value = await running.ended(training_id, 1)
-            assert value.failure_reason == "the strategy 'theirs' got no thread in time: other selections take too long"
+            assert (
+                value.failure_reason == "the strategy 'theirs' could not start in time: other selections take too long"
+            )
             given.go_on.set()
             assert {len(planned.selections) for planned in await asyncio.gather(*plans)} == {1}
 

@@ -86,7 +86,7 @@ async def test_a_round_is_abandoned_where_the_server_optimiser_has_lost_its_memo
         assert state is not None
         (running.system.settings.model_directory / state).unlink()
         value = await running.run_round(training_id)
-        reason = f"the server optimiser's state is gone: there is no model file {state!r}"
+        reason = f"the state of the server optimiser is missing: there is no model file {state!r}"
         assert (value.status, value.failure_reason) == ("abandoned", reason)
 
 

@@ -87,7 +87,7 @@ async def test_clients_that_were_never_contacted_are_not_blamed(database_url: st
                 assert (part.status, part.reason, part.attempts) == ("skipped", "the round was abandoned", 1)
                 assert client.measured.reliability == pytest.approx(0.63)
             else:
-                reason = "there was no free place on the server: it was never contacted"
+                reason = "the client was never contacted: the server had no free slot"
                 assert (part.status, part.reason, part.attempts) == ("skipped", reason, 0)
                 assert client.measured.reliability is None
         assert len(contacted) == 8

@@ -65,12 +65,17 @@ async def test_a_late_owner_may_miss_what_its_successor_has_removed(
             await until(lambda: is_idle(running))
 
     harmless = lost and isinstance(problem, NotFound)
-    news = ("a former owner of the round did not find a file", "info") if harmless else ("driving failed", "error")
+    news = (
+        ("a file is missing, since another server owns the round now", "info")
+        if harmless
+        else ("driving the training failed", "error")
+    )
     told = [(entry["event"], entry["log_level"]) for entry in logs]
     assert news in told
-    assert {event for event, _ in told} & {"a former owner of the round did not find a file", "driving failed"} == {
-        news[0]
-    }
+    assert {event for event, _ in told} & {
+        "a file is missing, since another server owns the round now",
+        "driving the training failed",
+    } == {news[0]}
 
 
 async def test_a_pause_stops_the_work_and_a_resume_goes_on_with_it(database_url: str, tmp_path: Path) -> None:

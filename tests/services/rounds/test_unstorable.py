@@ -64,7 +64,7 @@ async def test_one_participation_takes_no_other_along(
     for part in stored.participations:
         if part.client_id in "be":
             assert part.status == "failed"
-            assert (part.reason or "").startswith("what it sent cannot be stored: ")
+            assert (part.reason or "").startswith("its result cannot be stored: ")
         else:
             assert (part.status, part.num_examples, part.reason) == ("received", 10, None)
     assert {client.id for client in known if client.rounds_completed} == set("acdf")

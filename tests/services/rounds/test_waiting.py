@@ -65,7 +65,7 @@ async def test_a_round_that_has_waited_for_its_longest_is_abandoned(database_url
         value = await running.round(training_id, 1)
         assert str(value.failure_reason).startswith(SHORTAGE)
         assert str(value.failure_reason).endswith("the round waited for 30 s")
-        assert "a: its status is down: its last sign of life came at " in str(value.failure_reason)
+        assert "a: its status is down: the server last heard from it at " in str(value.failure_reason)
         selection = await running.system.selections.of_round(training_id, 1)
         assert (selection.strategy, selection.selected) == ("random", ())
         assert [(out.client_id, out.reason.partition(":")[0]) for out in selection.skipped] == [

@@ -91,11 +91,11 @@ def test_clients_that_share_a_directory_have_releases_of_their_own(tmp_path: Pat
 
 def test_another_epsilon_would_be_another_release(tmp_path: Path) -> None:
     LabelReleases(tmp_path).of("c", profile(epsilon=1.0))
-    with pytest.raises(NoLabelPrivacy, match=r"released with epsilon 1: keep it, or remove .*c\.labels\.json"):
+    with pytest.raises(NoLabelPrivacy, match=r"released with epsilon 1: use it again, or remove .*c\.labels\.json"):
         LabelReleases(tmp_path).of("c", profile(epsilon=2.0))
     forgetful = LabelReleases()
     forgetful.of("c", profile(epsilon=1.0))
-    with pytest.raises(NoLabelPrivacy, match=r"epsilon 1: keep it$"):
+    with pytest.raises(NoLabelPrivacy, match=r"epsilon 1: use it again$"):
         forgetful.of("c", profile(epsilon=0.5))
 
 
@@ -130,7 +130,7 @@ def test_an_epsilon_is_finite_and_above_zero(epsilon: Any) -> None:
 )
 def test_a_broken_file_stops_the_agent_instead_of_a_second_release(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.labels.json").write_text(text)
-    with pytest.raises(AgentError, match=r"c\.labels\.json is not what an agent has written; remove it"):
+    with pytest.raises(AgentError, match=r"c\.labels\.json was not written by an agent: remove it"):
         LabelReleases(tmp_path).of("c", profile())
 
 
@@ -152,4 +152,4 @@ def test_noise_that_is_not_kept_is_warned_of_once(tmp_path: Path, caplog: pytest
         forgetful.of("edge-7", profile())
     LabelReleases(tmp_path).of("edge-8", profile())
     (warning,) = caplog.messages
-    assert "client edge-7 is not kept" in warning
+    assert "client edge-7 is not stored" in warning

@@ -154,7 +154,7 @@ async def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> 
 
 @pytest.mark.parametrize("port", [-1, 70000])
 async def test_a_port_that_is_none_is_an_error_of_one_line(port: int) -> None:
-    with pytest.raises(CannotListen, match="a port is 0 to 65535"):
+    with pytest.raises(CannotListen, match="a port must be from 0 to 65535"):
         async with hosting({}, server_url=None, port=port):
             pytest.fail("there is no such port")
 

@@ -93,7 +93,7 @@ def test_a_fifth_of_the_documented_slots_is_drawn() -> None:
     assert len(always) == 8
     assert len(ever) > 20
     ranked = sorted(one.score for one in runs[0].selected if one.client_id in always)
-    assert f"the lowest that was ranked in is {ranked[0]:.3f}" in runs[0].skipped[0].reason
+    assert f"the lowest that was high enough is {ranked[0]:.3f}" in runs[0].skipped[0].reason
     assert "2 slots" in runs[0].skipped[0].reason
 
 
@@ -145,7 +145,7 @@ def test_random_explains_its_draw() -> None:
 
     # default_rng(0) draws 0.637, 0.270, 0.041
     assert [(one.client_id, round(one.score, 3), one.marginal_cost) for one in chosen.selected] == [("a", 0.637, 2.0)]
-    assert chosen.skipped[0].reason == "drew 0.270, the lowest of the 1 chosen drew 0.637"
+    assert chosen.skipped[0].reason == "it drew 0.270, and the lowest of the 1 chosen drew 0.637"
     assert chosen.fairness == pytest.approx(9 / (3 * 5))  # counts of 2, 1, 0
     assert chosen.label_divergence is None
     assert chosen.plan == Plan("star", {"a": None})

@@ -95,7 +95,7 @@ def test_a_claim_of_more_than_twenty_times_the_median_counts_as_the_median(
     if doubt is not None:
         (skipped,) = found.skipped()
         assert skipped.client_id == "c"
-        assert skipped.reason == f"it waits for its turn, since its claims are not believed: {doubt}"
+        assert skipped.reason == f"its claims are implausible, so it is only selected when it is due: {doubt}"
 
 
 def test_a_latency_that_nobody_else_has_is_not_believed() -> None:
@@ -139,6 +139,6 @@ def test_a_selection_says_why_a_client_waits() -> None:
     history = History((frozenset({"liar"}),))
     selection = select("random", fleet, NO_LINKS, history, POLICY, np.random.default_rng(1))
     assert {one.client_id: one.reason for one in selection.skipped} == {
-        "liar": "it waits for its turn, since its claims are not believed: data_size 1000000000000 (median 100),"
-        " compute_capacity 1e+09 (median 1), 0 s for a transfer (median 1)"
+        "liar": "its claims are implausible, so it is only selected when it is due: "
+        "data_size 1000000000000 (median 100), compute_capacity 1e+09 (median 1), 0 s for a transfer (median 1)"
     }

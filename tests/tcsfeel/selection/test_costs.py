@@ -72,7 +72,7 @@ def test_room_is_for_whom_the_cheapest_completion_fits(
 
 
 def test_nothing_is_left_of_a_budget_that_rounding_has_overdrawn() -> None:
-    assert lack_of_budget(1.25, 0.5) == "would add 1.25 s to a budget of which 0.5 s is left"
+    assert lack_of_budget(1.25, 0.5) == "it would add 1.25 s to a budget of which 0.5 s is left"
     assert "which 0 s is left" in lack_of_budget(5.0, -1e-17)
 
 

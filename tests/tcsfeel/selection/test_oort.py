@@ -161,12 +161,12 @@ def test_each_skipped_client_is_told_why() -> None:
     reasons = {skip.client_id: skip.reason for skip in later.skipped}
     assert reasons["c"].startswith("its utility is ")
     assert {reasons.get("a"), reasons.get("b")} - {None} == {
-        f"its utility of {later.selected[0].score:.3g} was enough to be drawn, but chance took others"
+        f"its utility of {later.selected[0].score:.3g} was high enough, but other clients were drawn"
     }
     assert reasons[next(name for name in "xyz" if name in reasons)] == (
-        "untried, and not drawn for the 1 of 2 places that explore"
+        "it was not tried before, and was not drawn for the 1 of 2 places that explore"
     )
     first = choose([*tried, *untried], 1)
     assert {skip.reason for skip in first.skipped if skip.client_id in "abc"} == {
-        "all 1 places explore clients that are untried"
+        "all 1 places explore clients that were not tried before"
     }

@@ -56,14 +56,14 @@ def test_who_does_not_fit_the_budget_is_told_so_and_others_the_strategys_reason(
     # a and b spend 6 of 12 s: c fits what is left exactly, d does not
     assert reasons([0, 1], 3, 12.0) == {
         "c": "because of 2",
-        "d": "would add 8 s to a budget of which 6 s is left",
-        "e": "would add 20 s to a budget of which 6 s is left",
+        "d": "it would add 8 s to a budget of which 6 s is left",
+        "e": "it would add 20 s to a budget of which 6 s is left",
     }
     # a full set could only swap, and then d would fit; e never does
     assert reasons([0, 1], 2, 12.0) == {
         "c": "because of 2",
         "d": "because of 3",
-        "e": "would add 20 s to a budget of which 6 s is left",
+        "e": "it would add 20 s to a budget of which 6 s is left",
     }
     assert reasons([0, 1], 2, 20.0)["e"] == "because of 4", "a budget of its own cost"
     assert reasons([0, 1], 2, None)["e"] == "because of 4"

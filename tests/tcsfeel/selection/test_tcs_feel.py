@@ -60,7 +60,7 @@ def test_it_says_how_skewed_the_set_would_be_in_the_best_place() -> None:
     )
 
 
-@pytest.mark.parametrize(("compute", "reason"), [(1.0, "it is slow"), (0.5, "its link is dear")])
+@pytest.mark.parametrize(("compute", "reason"), [(1.0, "it is slow"), (0.5, "its link is expensive")])
 def test_the_reason_is_the_term_that_gets_worst_by_its_weight(compute: float, reason: str) -> None:
     # rounds of 2 and 4 s, all of it transfers: b in the place of a is worse by 2/3 in both terms, 1/2 and 3/4 of which
     # count times their weights
@@ -86,7 +86,7 @@ def test_it_says_whose_link_is_dear() -> None:
     chosen = plan(candidates(3, server_cost=[1.0, 2.0, 5.0]), pairs(COST_ONLY))
 
     assert chosen.client_ids == ("a", "b")
-    assert chosen.skipped[0].reason == "its link is dear: 10 s of link time a round, against 4 s for b"
+    assert chosen.skipped[0].reason == "its link is expensive: 10 s of link time a round, against 4 s for b"
     assert chosen.total_cost == 6
 
 
@@ -122,8 +122,8 @@ def test_it_says_what_the_budget_lacks() -> None:
 
     assert chosen.total_cost == 6
     assert [skipped.reason for skipped in chosen.skipped] == [
-        "would add 20 s to a budget of which 4 s is left",
-        "would add 9 s to a budget of which 4 s is left",
+        "it would add 20 s to a budget of which 4 s is left",
+        "it would add 9 s to a budget of which 4 s is left",
     ]
 
 
@@ -152,8 +152,8 @@ def test_it_grows_no_further_than_the_budget() -> None:
     chosen = plan([*clients[:3], replace(clients[3], server_cost=9.0)], policy)
 
     assert len(chosen.selected) == 2  # 2 s each
-    assert chosen.skipped[0].reason == "would add 2 s to a budget of which 1 s is left"
-    assert chosen.skipped[1].reason == "would add 18 s to a budget of which 1 s is left"
+    assert chosen.skipped[0].reason == "it would add 2 s to a budget of which 1 s is left"
+    assert chosen.skipped[1].reason == "it would add 18 s to a budget of which 1 s is left"
 
 
 def test_it_grows_no_further_than_the_maximum() -> None:
