@@ -10,7 +10,7 @@ from app.answers import AnswerPlaces, TooManyAnswers
 async def test_a_caller_who_waits_too_long_for_a_place_is_told_to_come_again() -> None:
     places = AnswerPlaces(1, wait_seconds=0.0)
     async with places.one("here"):
-        with pytest.raises(TooManyAnswers, match="1 long answers are being made"):
+        with pytest.raises(TooManyAnswers, match="1 long answers are being prepared"):
             async with places.one("there"):
                 raise AssertionError("there is one place")
     async with places.one("there"):

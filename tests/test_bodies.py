@@ -34,7 +34,9 @@ def test_one_body_may_have_the_whole_room() -> None:
             held.grow(UNCOUNTED_BYTES)
             for _ in range(10):
                 held.grow(SMALL_BYTES)
-            with pytest.raises(NoRoom, match="use too much of the 10000000 bytes that there are for bodies: try again"):
+            with pytest.raises(
+                NoRoom, match="are using too much of the 10000000 bytes of memory for bodies: try again"
+            ):
                 held.grow(SMALL_BYTES)
 
 
@@ -104,7 +106,7 @@ def piece(size: int, *, more: bool = True) -> dict[str, Any]:
 @pytest.mark.parametrize("sent", [0, 1_000_000])
 async def test_a_body_that_stops_is_refused_however_much_of_it_came(sent: int) -> None:
     request, stack = request_of(piece(sent), pace=Pace(SHORT, 1000.0))
-    said = "the body arrives too slowly: it may pause for 0.02 s, and has to bring 1000 bytes a second beyond that"
+    said = "the body arrives too slowly: it may pause for 0.02 s, and must then send at least 1000 bytes a second"
     with stack, pytest.raises(TooSlow, match=re.escape(said)):
         await request.body()
 

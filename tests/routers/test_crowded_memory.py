@@ -51,7 +51,7 @@ async def test_a_long_body_is_told_to_come_again_and_one_from_elsewhere_has_room
     refused = await full.http.post("/v1/clients/batch", content=body, headers=JSON)
     problem = assert_problem(refused, 503)
     assert (problem["type"], refused.headers["Retry-After"]) == ("urn:tcsfeel:problem:crowded", "5")
-    assert problem["detail"].startswith("other requests use too much of the 256000000 bytes that there are for bodies")
+    assert problem["detail"].startswith("other requests are using too much of the 256000000 bytes of memory for bodies")
     async with caller(full.app, address=THERE, headers=AUTHORIZED) as elsewhere:
         assert (await elsewhere.post("/v1/clients/batch", content=body, headers=JSON)).status_code == 201
 

@@ -20,9 +20,7 @@ class Pace:
         self.left = seconds
 
     def __str__(self) -> str:
-        return (
-            f"may pause for {self._seconds:g} s, and must then send at least {self._rate:g} bytes a second beyond that"
-        )
+        return f"may pause for {self._seconds:g} s, and must then send at least {self._rate:g} bytes a second"
 
     def spend(self, waited: float, size: int) -> None:
         """Take note that so many bytes came after so many seconds."""
