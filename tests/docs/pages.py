@@ -24,6 +24,11 @@ def readme_walk() -> str:
     return (ROOT / "README.md").read_text().split("## A training with curl")[1].split("\n## ")[0]
 
 
+def readme_library() -> str:
+    """The README's use of the library without a server."""
+    return (ROOT / "README.md").read_text().split("## As a library")[1].split("\n## ")[0]
+
+
 def prose(path: Path) -> str:
     return FENCE.sub("", path.read_text())
 
