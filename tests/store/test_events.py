@@ -170,8 +170,10 @@ async def test_a_reader_that_follows_the_cursor_misses_nothing_and_sees_nothing_
                 await fail(servers[writer % 2])
             async with servers[writer % 2].begin() as tx:
                 await tx.events.append(removed(f"{writer}.{number}"))
-                await tx.connection.exec_driver_sql("SELECT 1")  # the first one that appends need not commit first
                 await tx.events.append(TrainingStarted(training_id=f"{writer}.{number}", was="created"))
+                await tx.events.write()
+                for _ in range(3 * writer):  # the first one that has taken ids would not commit first
+                    await tx.connection.exec_driver_sql("SELECT 1")
 
     async def follow() -> None:
         cursor, last = 0, False
