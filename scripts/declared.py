@@ -1,14 +1,16 @@
 """Print what both distributions of this repository declare that they need, for ``make lock``.
 
-Run as ``declared.py EXTRA…``; the extras are those of the server, and every extra of the library comes with it.
+Run as ``declared.py EXTRA…``; the extras are those of the server, which names the extras of the library that it needs.
 """
 
+import re
 import sys
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 OURS = ("tcsfeel",)
+OF_THE_LIBRARY = re.compile(r"tcsfeel\[([a-z,]+)\]")
 
 
 def declared(extras: list[str]) -> list[str]:
@@ -16,11 +18,11 @@ def declared(extras: list[str]) -> list[str]:
     server = tomllib.loads((ROOT / "pyproject.toml").read_text())
     library = tomllib.loads((ROOT / "sdk" / "pyproject.toml").read_text())
     found = {*server["build-system"]["requires"], *library["build-system"]["requires"]}
-    for project, wanted in ((server["project"], extras), (library["project"], None)):
-        optional = project.get("optional-dependencies", {})
+    named = [match[1] for line in server["project"]["dependencies"] if (match := OF_THE_LIBRARY.fullmatch(line))]
+    for project, wanted in ((server["project"], extras), (library["project"], named[0].split(","))):
         found.update(project["dependencies"])
-        for extra in optional if wanted is None else wanted:
-            found.update(optional[extra])
+        for extra in wanted:
+            found.update(project["optional-dependencies"][extra])
     return sorted(line for line in found if not line.startswith(OURS))
 
 

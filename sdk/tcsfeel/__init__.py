@@ -3,7 +3,7 @@
 What is named here is loaded when it is first used, so that a device which only trains loads neither selection nor the
 client:
 
-    from tcsfeel import ClientNode, TopologyOptimizer, Trainer
+    from tcsfeel import Client, ClientNode, TopologyOptimizer, Trainer
 """
 
 from importlib import import_module
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tcsfeel.agent import Trainer
+    from tcsfeel.client import AsyncClient, Client
     from tcsfeel.selection.optimizer import ClientNode, TopologyOptimizer
 
 __version__ = "0.1.0"
-__all__ = ["ClientNode", "TopologyOptimizer", "Trainer", "__version__"]
+__all__ = ["AsyncClient", "Client", "ClientNode", "TopologyOptimizer", "Trainer", "__version__"]
 
 _PLACES = {
+    "AsyncClient": "tcsfeel.client",
+    "Client": "tcsfeel.client",
     "ClientNode": "tcsfeel.selection.optimizer",
     "TopologyOptimizer": "tcsfeel.selection.optimizer",
     "Trainer": "tcsfeel.agent",

@@ -1,0 +1,131 @@
+"""A client that blocks the thread that calls it.
+
+Its methods are made of the operations that both kinds of clients share.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
+
+import httpx
+
+from tcsfeel.client import following, operations, parameters
+from tcsfeel.client.pages import Pages
+from tcsfeel.contract.clients import ClientOut
+from tcsfeel.contract.models import ListedModelOut
+from tcsfeel.contract.rounds import RoundOut
+from tcsfeel.contract.trainings import TrainingOut
+from tcsfeel.rest.exchange import MAX_ANSWER_BYTES, Patience, Steps
+from tcsfeel.rest.transport import BlockingTransport, base_url, headers
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+PAGE = 1000  # items that one request of an iteration asks for
+
+
+def _method(operation: Callable[P, Steps[Result]]) -> Callable[Concatenate["Client", P], Result]:
+    """Make a method that runs an operation."""
+
+    @wraps(operation)
+    def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return client.transport.run(operation(*args, **kwargs))
+
+    return method
+
+
+class Client:
+    """The REST API of one control plane.
+
+    Args:
+        server: its base URL.
+        key: an API key of it; operations outside ``/v1`` need none.
+        patience: how long a request may take, and how often it is repeated where that is safe.
+        max_answer_bytes: of an answer other than a model; a longer one is not read to its end.
+        transport: replaces the network, in tests for example.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        key: str | None = None,
+        *,
+        patience: Patience | None = None,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        http = httpx.Client(
+            base_url=base_url(server),
+            headers=headers(key),
+            transport=transport,
+            trust_env=False,  # a proxy from the environment is for the world outside
+        )
+        self.transport = BlockingTransport(http, patience, max_answer_bytes=max_answer_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.http.close()
+
+    def clients(
+        self, *, status: Literal["healthy", "suspect", "down"] | None = None, tags: Sequence[str] = ()
+    ) -> Pages[ClientOut]:
+        """Iterate over all clients, in the order of their ids."""
+        return Pages(lambda cursor: self.list_clients(status=status, tags=tags, limit=PAGE, cursor=cursor))
+
+    def trainings(self) -> Pages[TrainingOut]:
+        """Iterate over all trainings, newest first."""
+        return Pages(lambda cursor: self.list_trainings(limit=PAGE, cursor=cursor))
+
+    def rounds(self, training_id: str) -> Pages[RoundOut]:
+        """Iterate over all rounds of a training, newest first."""
+        return Pages(lambda cursor: self.list_rounds(training_id, limit=PAGE, cursor=cursor))
+
+    def models(self, training_id: str) -> Pages[ListedModelOut]:
+        """Iterate over all model versions of a training, newest first."""
+        return Pages(lambda cursor: self.list_models(training_id, limit=PAGE, cursor=cursor))
+
+    register_client = _method(operations.register_client)
+    register_clients = _method(operations.register_clients)
+    list_clients = _method(operations.list_clients)
+    get_client = _method(operations.get_client)
+    put_client = _method(operations.put_client)
+    change_client = _method(operations.change_client)
+    remove_client = _method(operations.remove_client)
+    heartbeat = _method(operations.heartbeat)
+    get_breaker = _method(operations.get_breaker)
+    reset_breaker = _method(operations.reset_breaker)
+    open_breaker = _method(operations.open_breaker)
+    replace_connectivity = _method(operations.replace_connectivity)
+    change_connectivity = _method(operations.change_connectivity)
+    get_connectivity = _method(operations.get_connectivity)
+    get_topology = _method(operations.get_topology)
+    list_strategies = _method(operations.list_strategies)
+    plan_selection = _method(operations.plan_selection)
+    create_training = _method(operations.create_training)
+    list_trainings = _method(operations.list_trainings)
+    get_training = _method(operations.get_training)
+    start_training = _method(operations.start_training)
+    pause_training = _method(operations.pause_training)
+    resume_training = _method(operations.resume_training)
+    cancel_training = _method(operations.cancel_training)
+    list_rounds = _method(operations.list_rounds)
+    get_round = _method(operations.get_round)
+    get_round_selection = _method(operations.get_round_selection)
+    list_models = _method(operations.list_models)
+    pin_model = _method(operations.pin_model)
+    unpin_model = _method(operations.unpin_model)
+    healthz = _method(operations.healthz)
+    readyz = _method(operations.readyz)
+    metrics = _method(operations.metrics)
+    upload_model = _method(parameters.upload_model)
+    download_model = _method(parameters.download_model)
+    save_model = _method(parameters.save_model)
+    run_round = _method(following.run_round)
+    wait = _method(following.wait)
+    train = _method(following.train)

@@ -1,0 +1,133 @@
+"""Rounds and trainings to their ends: what takes longer than one request."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tcsfeel.client.messages import call, path
+from tcsfeel.client.operations import create_training, get_round, get_training, list_rounds, start_training, unique
+from tcsfeel.contract.rounds import RoundOut
+from tcsfeel.contract.trainings import STOPPED, CreateTraining, TrainingOut
+from tcsfeel.rest.exchange import Pause, Request, Steps
+from tcsfeel.rest.problems import ApiError, NoAnswer, Unavailable
+
+POLL_SECONDS = 0.5
+HOLD_SECONDS = 60  # for which one request waits for the end of a round
+MOST_ROUNDS = 100  # of a page
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is new of a training that is waited for: how it is now, and the rounds that have ended since."""
+
+    training: TrainingOut
+    ended: tuple[RoundOut, ...]
+
+
+class NotDone(ApiError):
+    """The training or the round has not ended in the time that it was given; it goes on."""
+
+
+def run_round(
+    training_id: str,
+    *,
+    wait_seconds: float | None = None,
+    idempotency_key: str | None = None,
+    poll_seconds: float = POLL_SECONDS,
+) -> Steps[RoundOut]:
+    """Run exactly one round, and return it when it has ended.
+
+    Args:
+        training_id: of a created, paused or failed training, which is paused afterwards.
+        wait_seconds: after which the round is returned as it is; by default when it has ended, and 0 is at once.
+        idempotency_key: the same key gives the same round; a new one by default.
+        poll_seconds: between two looks, once the server has answered before the round's end.
+    """
+    headers = unique(idempotency_key)
+    start: float = yield Pause(0)
+    hold = HOLD_SECONDS if wait_seconds is None else min(int(wait_seconds), HOLD_SECONDS)
+    prefer: Mapping[str, str] = {"Prefer": f"wait={hold}"} if hold else {}
+    where = path("/v1/trainings/{}/rounds", training_id)
+    found = yield from call(
+        RoundOut, Request("POST", where, headers={**headers, **prefer}, repeatable=True, wait_seconds=hold)
+    )
+    while found.ended_at is None:
+        now: float = yield Pause(0)
+        if wait_seconds is not None and now - start >= wait_seconds:
+            break
+        still = (yield from get_training(training_id)).status == "running"
+        found = yield from get_round(training_id, found.number)
+        if not still:  # it was paused in the middle of the round
+            break
+        yield Pause(poll_seconds)
+    return found
+
+
+def wait(
+    training_id: str,
+    *,
+    progress: Callable[[Progress], object] | None = None,
+    timeout_seconds: float | None = None,
+    poll_seconds: float = POLL_SECONDS,
+) -> Steps[TrainingOut]:
+    """Wait until a training has completed, failed or been cancelled, and return it.
+
+    Args:
+        training_id: of the training. One that is paused is waited for: somebody may resume it.
+        progress: is called with what is new, in the thread that waits.
+        timeout_seconds: after which `NotDone` is raised; the training goes on.
+        poll_seconds: between two looks.
+    """
+    start: float = yield Pause(0)
+    shown, known = 0, None
+    while True:
+        training = yield from get_training(training_id)
+        if progress is not None and training != known:
+            ended = yield from _ended(training_id, shown)
+            shown = max([shown, *(item.number for item in ended)])
+            known = training
+            progress(Progress(training, ended))
+        if training.status in STOPPED:
+            return training
+        now: float = yield Pause(0)
+        if timeout_seconds is not None and now - start >= timeout_seconds:
+            raise NotDone(f"the training {training_id} is still {training.status} after {timeout_seconds:g} s")
+        yield Pause(poll_seconds)
+
+
+def train(
+    training: CreateTraining | None = None,
+    *,
+    progress: Callable[[Progress], object] | None = None,
+    timeout_seconds: float | None = None,
+    **fields: Any,
+) -> Steps[TrainingOut]:
+    """Create a training, start it, and return it when it is done: its `status` says whether it completed.
+
+    Args:
+        training: what to create.
+        progress: is called with what is new, as in `wait`.
+        timeout_seconds: after which `NotDone` is raised; the training goes on.
+        **fields: of what to create, in place of `training`.
+    """
+    created = yield from create_training(training, idempotency_key=secrets.token_hex(16), **fields)
+    try:
+        yield from start_training(created.id)
+    except (NoAnswer, Unavailable):  # it may have been started all the same
+        if (yield from get_training(created.id)).status == "created":
+            yield from start_training(created.id)
+    return (yield from wait(created.id, progress=progress, timeout_seconds=timeout_seconds))
+
+
+def _ended(training_id: str, shown: int) -> Steps[tuple[RoundOut, ...]]:
+    """Read the rounds after number `shown` that have ended, in their order."""
+    found: list[RoundOut] = []
+    cursor, number = None, None
+    while number is None or number > shown + 1:
+        page = yield from list_rounds(training_id, limit=MOST_ROUNDS if cursor else 2, cursor=cursor)
+        found += [item for item in page.items if item.number > shown and item.ended_at is not None]
+        number, cursor = (page.items[-1].number if page.items else 0), page.next_cursor
+        if cursor is None:
+            break
+    return tuple(reversed(found))

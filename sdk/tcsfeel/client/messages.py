@@ -1,0 +1,117 @@
+"""The contract's models as bodies of requests, and of answers.
+
+A request is checked before it is sent, by the same models that the server checks it with, and a mistake is told in the
+same way: as `Invalid`, with a pointer to each field.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from tcsfeel.contract.fields import RequestModel
+from tcsfeel.rest.exchange import Answer, Request, Steps, Work
+from tcsfeel.rest.problems import FieldError, Invalid, UnexpectedAnswer
+from tcsfeel.rest.transport import json_body
+from tcsfeel.text import plain
+
+Model = TypeVar("Model", bound=BaseModel)
+Sent = TypeVar("Sent", bound=RequestModel)
+
+LARGE = 1_000_000  # bytes of an answer that is parsed off the event loop
+SHOWN = 3  # mistakes in a message
+
+
+def path(template: str, *parts: str | int) -> str:
+    """Fill ids and numbers into a path, so that each stays one segment of it. Raises `Invalid` for an empty one."""
+    return template.format(*map(_segment, parts))
+
+
+def _segment(part: str | int) -> str:
+    text = str(part)
+    if not text:
+        raise _invalid([FieldError("/path", "should not be empty")])
+    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
+
+
+def call(model: type[Model], request: Request) -> Steps[Model]:
+    """Send a request, and read the answer as a model."""
+    answer = yield request
+    return (yield from read(model, answer))
+
+
+def read(model: type[Model], answer: Answer) -> Steps[Model]:
+    """Read an answer as a model. Raises `UnexpectedAnswer`."""
+    if len(answer.body) < LARGE:
+        return _parsed(model, answer)
+    found: Model = yield Work(lambda: _parsed(model, answer))
+    return found
+
+
+def _parsed(model: type[Model], answer: Answer) -> Model:
+    try:
+        return model.model_validate_json(answer.body)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = "".join(f"/{part}" for part in wrong["loc"]) or "its body"
+        media_type = plain(answer.headers.get("Content-Type", "no Content-Type"), 100)
+        raise UnexpectedAnswer(
+            f"the answer {answer.status} is no {model.__name__}: {plain(place)}: {plain(wrong['msg'])} ({media_type},"
+            f" {len(answer.body)} bytes)"
+        ) from None
+
+
+def with_body(request: Request, model: type[Sent], given: Sent | None, fields: Mapping[str, Any]) -> Steps[Request]:
+    """Add a body to a request: the model that was given, or one that is made of the fields. Raises `Invalid`."""
+    if given is not None and fields:
+        raise TypeError(f"give either a {model.__name__} or its fields, not both")
+    data: bytes = yield Work(lambda: _encoded(_checked(model, fields) if given is None else given))
+    body, headers = json_body(data)
+    return Request(
+        request.method,
+        request.path,
+        headers={**request.headers, **headers},
+        body=body,
+        repeatable=request.repeatable,
+        wait_seconds=request.wait_seconds,
+    )
+
+
+def _checked(model: type[Sent], fields: Mapping[str, Any]) -> Sent:
+    """Check fields as the server does. JSON in between, since a strict model takes no dictionaries for its parts."""
+    try:
+        return model.model_validate_json(json.dumps(fields, default=_plain))
+    except ValidationError as error:
+        raise _invalid([_field(wrong) for wrong in error.errors(include_url=False, include_input=False)]) from None
+
+
+def _invalid(errors: list[FieldError]) -> Invalid:
+    shown = "; ".join(f"{error.pointer or 'the body'} {error.detail}" for error in errors[:SHOWN])
+    kind, title = "urn:tcsfeel:problem:invalid", "The request is not valid"
+    return Invalid(422, plain(shown, 2000), type=kind, title=title, errors=tuple(errors))
+
+
+def _field(wrong: Any) -> FieldError:
+    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in wrong["loc"])
+    return FieldError(plain(pointer), plain(wrong["msg"]))
+
+
+def _encoded(model: BaseModel) -> bytes:
+    return json.dumps(model.model_dump(exclude_unset=True), default=_plain, allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Give what JSON does not know as something that it knows: models, secrets, arrays and their numbers."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True)
+    if hasattr(value, "tolist"):  # arrays, and numpy's numbers
+        return value.tolist()
+    if isinstance(value, tuple | set | frozenset | Iterator):
+        return list(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")

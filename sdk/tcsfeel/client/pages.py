@@ -1,0 +1,75 @@
+"""Lists to their end, page by page, and as a table."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from tcsfeel.contract.pages import Page
+from tcsfeel.rest.problems import UnexpectedAnswer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class Pages(Generic[Item]):
+    """The items of a list, read when they are asked for; each iteration reads the list anew."""
+
+    def __init__(self, read: Callable[[str | None], Page[Item]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[Item]:
+        seen: set[str | None] = {None}
+        cursor: str | None = None
+        while True:
+            page = self._read(cursor)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+            _must_be_new(cursor, seen)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Make a table with a row for each item and a column for each of its fields."""
+        return table(list(self))
+
+
+class AsyncPages(Generic[Item]):
+    """The same in an event loop."""
+
+    def __init__(self, read: Callable[[str | None], Awaitable[Page[Item]]]) -> None:
+        self._read = read
+
+    async def __aiter__(self) -> AsyncIterator[Item]:
+        seen: set[str | None] = {None}
+        cursor: str | None = None
+        while True:
+            page = await self._read(cursor)
+            for item in page.items:
+                yield item
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+            _must_be_new(cursor, seen)
+
+    async def to_pandas(self) -> "pd.DataFrame":
+        """Make a table with a row for each item and a column for each of its fields."""
+        return table([item async for item in self])
+
+
+def table(items: Sequence[BaseModel]) -> "pd.DataFrame":
+    """Make a table; fields of parts get names such as `selection.strategy`, and lists stay lists."""
+    try:
+        import pandas as pd  # noqa: PLC0415  (takes a second to import, and few have it)
+    except ModuleNotFoundError as error:
+        raise ImportError("to_pandas needs pandas, which the extra brings: pip install 'tcsfeel[pandas]'") from error
+    return pd.json_normalize([item.model_dump() for item in items])
+
+
+def _must_be_new(cursor: str, seen: set[str | None]) -> None:
+    """A server that repeats a cursor would be asked for ever."""
+    if cursor in seen:
+        raise UnexpectedAnswer("the list does not end: the server has given the same next_cursor twice")
+    seen.add(cursor)

@@ -1,0 +1,231 @@
+"""Models up and down: as arrays in memory, or as files, where a download that was cut goes on where it stopped.
+
+A version is named by the SHA-256 of its file, which is the `ETag` of the download. What came is compared with it, so
+that neither a cut, nor a version that changed in between, nor a proxy gives another model.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy.typing as npt
+
+from tcsfeel.client.messages import call, path
+from tcsfeel.contract.models import ModelVersionOut
+from tcsfeel.private import opener
+from tcsfeel.rest.exchange import Answer, Head, Request, Steps, Work, Writer
+from tcsfeel.rest.problems import UnexpectedAnswer
+from tcsfeel.wire.codec import MEDIA_TYPE, Parameters, decode, pieces
+from tcsfeel.wire.errors import MalformedParameters
+
+PIECE = 1 << 20  # bytes that are sent at once
+MAX_MODEL_BYTES = 4_000_000_000
+PART = re.compile(r"\.([0-9a-f]{64})\.part")
+_ETAG = re.compile(r'"([0-9a-f]{64})"')
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/[0-9]{1,18}")
+
+
+def upload_model(training_id: str, model: Parameters | str | os.PathLike[str]) -> Steps[ModelVersionOut]:
+    """Give a training its initial parameters: arrays by name, or the path of a safetensors file."""
+    if isinstance(model, Mapping):
+        parts = [memoryview(piece) for piece in pieces(model)]
+        size, body = sum(len(part) for part in parts), lambda: _sliced(parts)
+    else:
+        file = Path(model)
+        size, body = file.stat().st_size, lambda: _read(file)
+    headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size)}
+    where = path("/v1/trainings/{}/model", training_id)
+    return (yield from call(ModelVersionOut, Request("PUT", where, headers=headers, body=body, repeatable=True)))
+
+
+def download_model(
+    training_id: str, *, after_round: int | None = None, max_bytes: int = MAX_MODEL_BYTES
+) -> Steps[dict[str, npt.NDArray[Any]]]:
+    """Download the newest parameters, or those after a round (0: the initial ones), as read-only arrays by name."""
+    memory = _Memory(max_bytes)
+    yield from _download(training_id, after_round, memory)
+    parameters: dict[str, npt.NDArray[Any]] = yield Work(memory.decoded)
+    return parameters
+
+
+def save_model(
+    training_id: str,
+    file: str | os.PathLike[str],
+    *,
+    after_round: int | None = None,
+    max_bytes: int = MAX_MODEL_BYTES,
+) -> Steps[Path]:
+    """Download the newest parameters, or those after a round, into a safetensors file.
+
+    What has come stands in a file beside it until it is complete. A later call goes on from there, in this process or
+    another one, if the server still gives the same version.
+    """
+    target = Path(file)
+    part = _File(target, max_bytes)
+    try:
+        yield from _download(training_id, after_round, part)
+    finally:
+        part.close()
+    yield Work(part.finish)
+    return target
+
+
+class _Store(Protocol):
+    """Takes the bytes of a version. `etag` is its name, once it is known."""
+
+    etag: str
+
+    def size(self) -> int: ...
+    def begin(self, etag: str) -> None: ...
+    def write(self, piece: bytes) -> object: ...
+    def digest(self) -> str: ...
+    def discard(self) -> None: ...
+
+
+def _download(training_id: str, after_round: int | None, store: _Store) -> Steps[None]:
+    outside = frozenset({416})
+    request = Request(
+        "GET",
+        path("/v1/trainings/{}/model", training_id),
+        params=[] if after_round is None else [("round", str(after_round))],
+        headers={"Accept": MEDIA_TYPE},
+        repeatable=True,
+        accepts=outside,
+        resume=lambda: _range(store),
+        receiver=lambda head: _receiver(head, store),
+        position=store.size,
+    )
+    answer: Answer = yield request
+    if answer.status in outside:  # what is there is not the beginning of the file that the server has
+        yield Work(store.discard)
+        answer = yield request
+    digest: str = yield Work(store.digest)
+    if digest != store.etag:
+        yield Work(store.discard)
+        raise UnexpectedAnswer(f"the model that came has the SHA-256 {digest}, and was to have {store.etag}")
+
+
+def _range(store: _Store) -> dict[str, str]:
+    size = store.size()
+    return {"Range": f"bytes={size}-", "If-Range": f'"{store.etag}"'} if size else {}
+
+
+def _receiver(head: Head, store: _Store) -> Writer:
+    """Go on where the store stands, or begin anew where another version or the whole file comes."""
+    etag = _ETAG.fullmatch(head.headers.get("ETag", ""))
+    if etag is None:
+        raise UnexpectedAnswer("the answer names no version of a model in its ETag")
+    begins = _RANGE.fullmatch(head.headers.get("Content-Range", ""))
+    if head.status != 206:  # noqa: PLR2004  (Partial Content)
+        store.begin(etag[1])
+    elif begins is None or int(begins[1]) != store.size() or etag[1] != store.etag:
+        raise UnexpectedAnswer("the answer has another part of the model than the one that was asked for")
+    return store.write
+
+
+class _Memory:
+    """Keeps the bytes in memory."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.etag = ""
+        self._max_bytes = max_bytes
+        self._bytes = bytearray()
+
+    def size(self) -> int:
+        return len(self._bytes)
+
+    def begin(self, etag: str) -> None:
+        self.etag = etag
+        self._bytes = bytearray()
+
+    def write(self, piece: bytes) -> None:
+        _bounded(len(self._bytes) + len(piece), self._max_bytes)
+        self._bytes += piece
+
+    def digest(self) -> str:
+        return hashlib.sha256(self._bytes).hexdigest()
+
+    def discard(self) -> None:
+        self._bytes = bytearray()
+
+    def decoded(self) -> dict[str, npt.NDArray[Any]]:
+        try:
+            return decode(self._bytes)[0]
+        except MalformedParameters as error:
+            raise UnexpectedAnswer(f"the model cannot be read: {error}") from None
+
+
+class _File:
+    """Keeps the bytes in a file beside the target, whose name holds the version's: ``.NAME.SHA256.part``."""
+
+    def __init__(self, target: Path, max_bytes: int) -> None:
+        self.etag = ""
+        self._target = target
+        self._max_bytes = max_bytes
+        self._file: BinaryIO | None = None
+        self._size = 0
+        for place in target.parent.iterdir():
+            match = PART.fullmatch(place.name.removeprefix(f".{target.name}"))
+            if match is not None and place.name.startswith(f".{target.name}."):
+                self.etag = match[1]
+                self._size = place.stat().st_size
+
+    def _part(self) -> Path:
+        return self._target.with_name(f".{self._target.name}.{self.etag}.part")
+
+    def size(self) -> int:
+        return self._size
+
+    def begin(self, etag: str) -> None:
+        if self.etag:
+            self.discard()
+        self.etag = etag
+        self._opened()
+
+    def write(self, piece: bytes) -> None:
+        _bounded(self._size + len(piece), self._max_bytes)
+        self._opened().write(piece)
+        self._size += len(piece)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._file = open(self._part(), "ab", opener=opener)  # noqa: SIM115  (closed by the call)
+        return self._file
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def digest(self) -> str:
+        self.close()
+        with self._part().open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def discard(self) -> None:
+        self.close()
+        self._part().unlink(missing_ok=True)
+        self._size = 0
+
+    def finish(self) -> None:
+        self._part().replace(self._target)
+
+
+def _bounded(size: int, most: int) -> None:
+    if size > most:
+        raise UnexpectedAnswer(f"the model has more than {most} bytes: pass a larger max_bytes to take it")
+
+
+def _sliced(parts: list[memoryview]) -> Iterator[bytes]:
+    for part in parts:
+        for start in range(0, len(part), PIECE):
+            yield bytes(part[start : start + PIECE])
+
+
+def _read(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while piece := opened.read(PIECE):
+            yield piece

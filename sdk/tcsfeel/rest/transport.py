@@ -1,0 +1,249 @@
+"""Do what a call decides: over httpx, blocking or in an event loop.
+
+Answers are read as they arrive and bounded as they are read. No encoding is accepted, so what is counted are the bytes
+of the wire. A connection error is told by its reason, never with headers, which hold the key.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import httpx
+
+from tcsfeel.rest.exchange import (
+    MAX_ANSWER_BYTES,
+    Actions,
+    Answer,
+    Attempt,
+    Head,
+    Patience,
+    Pause,
+    Steps,
+    Work,
+    Writer,
+    with_repeats,
+)
+from tcsfeel.rest.problems import ApiError, NoAnswer, UnexpectedAnswer
+from tcsfeel.text import plain
+
+Result = TypeVar("Result")
+
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+def base_url(server: str) -> httpx.URL:
+    """Check the URL of a control plane. Raises `ValueError`."""
+    try:
+        url = httpx.URL(server)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"the server's URL {plain(server)!r} cannot be read: {error}") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"the server's URL should be like http://127.0.0.1:8080, not {plain(server)!r}")
+    if url.userinfo or url.query or url.fragment:
+        raise ValueError("the server's URL should have no credentials, query or fragment")
+    return url
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """Make the headers of every request. Raises `ValueError` for a key that no header can hold."""
+    given = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    if key is None:
+        return given
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("the key should be visible ASCII characters, without spaces or line breaks")
+    return given | {"Authorization": f"Bearer {key}"}
+
+
+class Collected:
+    """Takes the pieces of an answer, to a bound."""
+
+    def __init__(self, head: Head, request: Attempt, most_bytes: int, give_up_at: float | None) -> None:
+        receiver = request.request.receiver
+        self._head = head
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._most_bytes = most_bytes
+        self._give_up_at = give_up_at
+        self._write: Writer = receiver(head) if receiver and head.is_success else self._keep
+
+    def take(self, piece: bytes) -> None:
+        if self._give_up_at is not None and time.monotonic() > self._give_up_at:
+            raise NoAnswer("the answer took too long to arrive")
+        self._write(piece)
+
+    def answer(self) -> Answer:
+        return Answer(self._head.status, self._head.headers, b"".join(self._pieces))
+
+    def _keep(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._most_bytes:
+            raise UnexpectedAnswer(f"the answer has more than {self._most_bytes} bytes")
+        self._pieces.append(piece)
+
+
+class Transport:
+    """What both transports know: how a request is put, and how long it may take."""
+
+    def __init__(self, patience: Patience, max_answer_bytes: int) -> None:
+        self.patience = patience
+        self.max_answer_bytes = max_answer_bytes
+
+    def collected(self, response: httpx.Response, attempt: Attempt, started: float) -> Collected:
+        """Begin to take an answer."""
+        whole = attempt.request.receiver is None
+        give_up_at = started + attempt.seconds if whole else None
+        return Collected(Head(response.status_code, response.headers), attempt, self.max_answer_bytes, give_up_at)
+
+
+class BlockingTransport(Transport):
+    """Drives calls in the thread that makes them."""
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        patience: Patience | None = None,
+        *,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        super().__init__(patience or Patience(), max_answer_bytes)
+        self.http = http
+        self._sleep = sleep
+
+    def run(self, steps: Steps[Result]) -> Result:
+        """Drive a call to its end."""
+        actions = with_repeats(steps, self.patience)
+        try:
+            action = next(actions)
+            while True:
+                action = _resume(actions, *self._outcome(action))
+        except StopIteration as end:
+            value: Result = end.value
+            return value
+        finally:
+            actions.close()
+
+    def _outcome(self, action: Attempt | Pause | Work) -> tuple[Any, ApiError | None]:
+        try:
+            return self._do(action), None
+        except ApiError as error:
+            return None, error
+
+    def _do(self, action: Attempt | Pause | Work) -> Any:
+        if isinstance(action, Work):
+            return action.function()
+        if isinstance(action, Pause):
+            if action.seconds > 0:
+                self._sleep(action.seconds)
+            return time.monotonic()
+        return self._send(action)
+
+    def _send(self, attempt: Attempt) -> Answer:
+        started, request = time.monotonic(), attempt.request
+        with (
+            _told(),
+            self.http.stream(
+                request.method,
+                request.path,
+                params=list(request.params) or None,
+                headers=request.headers,
+                content=None if request.body is None else iter(request.body()),
+                timeout=attempt.seconds,
+            ) as response,
+        ):
+            collected = self.collected(response, attempt, started)
+            for piece in response.iter_raw():
+                collected.take(piece)
+            return collected.answer()
+
+
+class AsyncTransport(Transport):
+    """Drives calls in an event loop."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        patience: Patience | None = None,
+        *,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+    ) -> None:
+        super().__init__(patience or Patience(), max_answer_bytes)
+        self.http = http
+        self._sleep = sleep
+
+    async def run(self, steps: Steps[Result]) -> Result:
+        """Drive a call to its end."""
+        actions = with_repeats(steps, self.patience)
+        try:
+            action = next(actions)
+            while True:
+                action = _resume(actions, *await self._outcome(action))
+        except StopIteration as end:
+            value: Result = end.value
+            return value
+        finally:
+            actions.close()
+
+    async def _outcome(self, action: Attempt | Pause | Work) -> tuple[Any, ApiError | None]:
+        try:
+            return await self._do(action), None
+        except ApiError as error:
+            return None, error
+
+    async def _do(self, action: Attempt | Pause | Work) -> Any:
+        if isinstance(action, Work):
+            return await asyncio.to_thread(action.function)
+        if isinstance(action, Pause):
+            if action.seconds > 0:
+                await self._sleep(action.seconds)
+            return time.monotonic()
+        return await self._send(action)
+
+    async def _send(self, attempt: Attempt) -> Answer:
+        started, request = time.monotonic(), attempt.request
+        with _told():
+            async with self.http.stream(
+                request.method,
+                request.path,
+                params=list(request.params) or None,
+                headers=request.headers,
+                content=None if request.body is None else _pieces(iter(request.body())),
+                timeout=attempt.seconds,
+            ) as response:
+                collected = self.collected(response, attempt, started)
+                async for piece in response.aiter_raw():
+                    collected.take(piece)
+                return collected.answer()
+
+
+async def _pieces(body: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Read each piece in a thread: it may come from a file."""
+    while (piece := await asyncio.to_thread(next, body, None)) is not None:
+        yield piece
+
+
+def _resume(actions: Actions[Any], result: Any, error: ApiError | None) -> Attempt | Pause | Work:
+    return actions.send(result) if error is None else actions.throw(error)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell httpx's errors as ours."""
+    try:
+        yield
+    except NEVER_SENT as error:
+        raise NoAnswer(f"no connection: {_reason(error)}", sent=False) from error
+    except httpx.HTTPError as error:
+        raise NoAnswer(f"the connection failed: {_reason(error)}") from error
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    return plain(str(error) or type(error).__name__)
+
+
+def json_body(data: bytes) -> tuple[Callable[[], Iterator[bytes]], Mapping[str, str]]:
+    """Make a JSON body of the bytes, and the headers that tell of it."""
+    return lambda: iter([data]), {"Content-Type": "application/json", "Content-Length": str(len(data))}

@@ -1,0 +1,198 @@
+"""What can go wrong between a client and its server, on real sockets: what is repeated, and what is told."""
+
+import json
+import socket
+
+import pytest
+
+from tcsfeel.client import (
+    AsyncClient,
+    Client,
+    Conflict,
+    Invalid,
+    NoAnswer,
+    NotFound,
+    Patience,
+    Refused,
+    ServerFault,
+    Unauthenticated,
+    Unavailable,
+    UnexpectedAnswer,
+)
+from tcsfeel.client.messages import path
+from tests.tcsfeel.client.callers import Caller, both
+from tests.tcsfeel.client.servers import answer, scripted
+
+HEALTHY = answer(200, b'{"status": "ok"}')
+PAGE = b"<html><body>Bad gateway, says the proxy</body></html>"
+
+
+def problem(status: int, kind: str, detail: str = "it is so", **headers: str) -> bytes:
+    body = {"type": f"urn:tcsfeel:problem:{kind}", "title": "A title", "status": status, "detail": detail}
+    body |= {"errors": [{"pointer": "/name", "detail": "is too long"}]} if kind == "invalid" else {}
+    return answer(status, json.dumps(body).encode(), None, **headers)
+
+
+@both
+@pytest.mark.parametrize(
+    ("status", "kind", "expected"),
+    [
+        (401, "unauthenticated", Unauthenticated),
+        (404, "not-found", NotFound),
+        (409, "state-forbids", Conflict),
+        (422, "invalid", Invalid),
+        (500, "internal", ServerFault),
+    ],
+)
+def test_a_problem_becomes_an_exception_with_its_fields(
+    call: Caller, status: int, kind: str, expected: type[Refused]
+) -> None:
+    with scripted(problem(status, kind)) as server, pytest.raises(expected) as refused:
+        call(server.url, "get_client", "edge-1")
+    error = refused.value
+    assert type(error) is expected
+    assert (error.status, error.kind, error.title, error.detail) == (status, kind, "A title", "it is so")
+    assert [field.pointer for field in error.errors] == (["/name"] if kind == "invalid" else [])
+    assert str(error).startswith(f"{status} it is so")
+
+
+@both
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 507])
+def test_a_read_is_repeated_until_the_server_can_answer(call: Caller, status: int) -> None:
+    with scripted(problem(status, "crowded"), b"", answer(200, b"{", length=100), HEALTHY) as server:
+        assert call(server.url, "healthz").status == "ok"
+    assert len(server.requests) == 4
+
+
+@both
+def test_the_pause_is_at_least_what_the_server_asks_for_and_never_beyond_the_deadline(call: Caller) -> None:
+    with scripted(problem(503, "crowded", Retry_After="100")) as server, pytest.raises(Unavailable) as refused:
+        call(server.url, "healthz")
+    assert refused.value.retry_after == 100
+    assert len(server.requests) == 1
+
+
+@both
+def test_the_number_of_attempts_is_bounded(call: Caller) -> None:
+    with scripted(*[problem(503, "crowded")] * 3) as server, pytest.raises(Unavailable, match="503 it is so"):
+        call(server.url, "healthz", patience=Patience(attempts=3, first_pause_seconds=0.001))
+    assert len(server.requests) == 3
+
+
+@both
+@pytest.mark.parametrize("failure", [b"", problem(503, "crowded"), answer(200, b"{", length=50)])
+def test_what_a_repeat_could_do_twice_is_sent_once(call: Caller, failure: bytes) -> None:
+    with scripted(failure) as server, pytest.raises((NoAnswer, Unavailable)):
+        call(server.url, "start_training", "t1")
+    assert len(server.requests) == 1
+
+
+@both
+def test_a_connection_that_never_came_about_is_tried_again_for_any_request(call: Caller) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(NoAnswer, match="no connection") as failed:
+        call(f"http://127.0.0.1:{port}", "start_training", "t1")
+    assert not failed.value.sent
+
+
+@both
+def test_a_training_is_created_once_since_each_attempt_has_the_same_key(call: Caller) -> None:
+    with scripted(b"", problem(422, "invalid")) as server, pytest.raises(Invalid):
+        call(server.url, "create_training", name="digits")
+    first, second = (server.header(number, "Idempotency-Key") for number in (0, 1))
+    assert first == second
+    assert first is not None
+    assert len(first) == 32
+    assert server.requests[0] == server.requests[1]
+
+
+@both
+def test_a_key_of_the_callers_own_is_sent(call: Caller) -> None:
+    with scripted(problem(422, "key-reused")) as server, pytest.raises(Invalid):
+        call(server.url, "run_round", "t1", idempotency_key="mine")
+    assert server.header(0, "Idempotency-Key") == "mine"
+
+
+@both
+@pytest.mark.parametrize("repeats", [0, 1])
+def test_a_client_that_a_lost_attempt_has_removed_is_removed(call: Caller, repeats: int) -> None:
+    with scripted(*[b""] * repeats, problem(404, "not-found")) as server:
+        if repeats:
+            assert call(server.url, "remove_client", "edge-1") is None
+        else:
+            with pytest.raises(NotFound):
+                call(server.url, "remove_client", "edge-1")
+    assert len(server.requests) == 1 + repeats
+
+
+@both
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", PAGE, b'{"status": "no"}', b"\xff\xfe", b"[" * 5000])
+def test_what_is_no_answer_of_the_api_is_told_as_such(call: Caller, body: bytes) -> None:
+    with scripted(answer(200, body, Content_Type="text/html")) as server, pytest.raises(UnexpectedAnswer) as unexpected:
+        call(server.url, "healthz")
+    assert "is no Health" in str(unexpected.value)
+    assert "text/html" in str(unexpected.value)
+
+
+@both
+@pytest.mark.parametrize("body", [PAGE, b"", b'{"detail": 7}', b"[" * 5000, b"[1]"])
+def test_an_error_page_of_a_proxy_is_a_refusal_without_its_text(call: Caller, body: bytes) -> None:
+    with scripted(answer(403, body, Content_Type="text/html")) as server, pytest.raises(Refused) as refused:
+        call(server.url, "healthz")
+    expected = f"403 Forbidden (the answer is not a problem document: text/html, {len(body)} bytes)"
+    assert str(refused.value) == expected
+
+
+@both
+def test_a_refusal_shows_no_control_characters(call: Caller) -> None:
+    with scripted(problem(409, "state-forbids", "a\x1b[31m\nb" + "c" * 10**5)) as server, pytest.raises(Conflict) as no:
+        call(server.url, "healthz")
+    assert str(no.value).isprintable()
+    assert len(str(no.value)) < 3000
+
+
+@both
+@pytest.mark.parametrize("status", [200, 409])
+def test_an_answer_that_is_too_long_is_not_read_to_its_end(call: Caller, status: int) -> None:
+    endless = answer(status, b"x" * 200_000, length=10**12)
+    with scripted(endless) as server, pytest.raises(UnexpectedAnswer, match="more than 1000 bytes"):
+        call(server.url, "healthz", most=1000)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "ä"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(kind: type, key: str) -> None:
+    with pytest.raises(ValueError, match="the key should be visible ASCII") as refused:
+        kind("http://127.0.0.1:1", key)
+    assert not key or key not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8080", "ftp://host", "http://a:b@host", "http://host?x=1", "http://[::"]
+)
+def test_a_url_that_is_none_of_a_server_is_refused(kind: type, url: str) -> None:
+    with pytest.raises(ValueError, match="the server's URL"):
+        kind(url, "key")
+
+
+@both
+def test_fields_are_checked_before_anything_is_sent(call: Caller) -> None:
+    with pytest.raises(Invalid) as refused:
+        call("http://127.0.0.1:9", "create_training", name="x", selection={"min_clients": 0}, colour="red")
+    assert {field.pointer for field in refused.value.errors} == {"/selection/min_clients", "/colour"}
+    assert refused.value.kind == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("part", "quoted"), [("a/b", "a%2Fb"), ("..", "%2E%2E"), ("a?b#c", "a%3Fb%23c"), ("edge-7.x", "edge-7.x"), (3, "3")]
+)
+def test_an_id_stays_one_segment_of_the_path(part: str | int, quoted: str) -> None:
+    assert path("/v1/clients/{}", part) == f"/v1/clients/{quoted}"
+
+
+def test_an_empty_id_is_refused() -> None:
+    with pytest.raises(Invalid, match="/path should not be empty"):
+        path("/v1/clients/{}", "")
