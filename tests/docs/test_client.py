@@ -45,7 +45,7 @@ def test_the_examples_run(
     monkeypatch.chdir(tmp_path)
     with federation(tmp_path, sqlite_url) as server:
         monkeypatch.setenv("TCSFEEL_SERVER", server.url)
-        monkeypatch.setenv("TCSFEEL_KEY", server.key)
+        monkeypatch.setenv("TCSFEEL_AUTH__ADMIN_KEY", server.key)
         left = run_page("client.md")
     assert left["training"].status == "completed"
     assert left["first"].status == "completed"
