@@ -13,7 +13,6 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-from tcsfeel.errors import TcsFeelError
 from tcsfeel.text import plain
 
 LONGEST_DETAIL = 2000  # characters
@@ -21,7 +20,7 @@ MOST_ERRORS = 100  # fields that are read from one problem document
 SHOWN_ERRORS = 3  # of them in the message
 
 
-class ApiError(TcsFeelError):
+class ApiError(Exception):
     """Root of the errors of calls to a control plane."""
 
 
