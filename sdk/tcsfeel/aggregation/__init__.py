@@ -1,4 +1,4 @@
-"""How updates become the next global model: functions over arrays, the same bytes for the same updates.
+"""Combine updates into the next global model: functions over arrays, the same bytes for the same updates.
 
 `updates` says what may be aggregated; `mean` and `robust` combine updates, of which each weighs what `weights` allows;
 `server` goes from the combined ones to the new model, where `statistics` lets it. All work in the blocks that `blocks`

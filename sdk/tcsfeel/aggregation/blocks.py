@@ -1,4 +1,4 @@
-"""The updates of a round, read block by block: of each only as much as is at work is in memory.
+"""Read the updates of a round block by block, so that only what is being worked on is in memory.
 
 Sums are taken value by value or by numpy's own reduction, never by a BLAS, whose rounding differs between processors:
 an owner on another machine has to come to the same bytes.
@@ -37,7 +37,7 @@ def _keep() -> None:
 
 
 def values(parameters: Parameters, name: str, rows: slice) -> Double:
-    """Some places of one flattened tensor, in float64."""
+    """Return some places of one flattened tensor, in float64."""
     return parameters[name].reshape(-1)[rows].astype(np.float64)
 
 
@@ -79,7 +79,7 @@ class Updates:
         return len(self._parameters)
 
     def blocks(self) -> Iterator[tuple[str, slice]]:
-        """All places of all tensors, by name and in pieces."""
+        """Give all places of all tensors, by name and in pieces."""
         size = max(SMALLEST_BLOCK, min(LARGEST_BLOCK, ALL_BLOCKS // max(1, len(self))))
         resident = 0
         for name, tensor in self.model.items():
@@ -93,7 +93,7 @@ class Updates:
         self._release()
 
     def one(self, index: int, name: str, rows: slice) -> Double:
-        """What update `index` says, clipped, in float64."""
+        """Return the values of update `index`, clipped, in float64."""
         value, scale = values(self._parameters[index], name, rows), self._scales_of(name)[index]
         if scale == 1.0:
             return value
@@ -101,14 +101,14 @@ class Updates:
         return now + scale * (value - now) if scale > 0.0 else now  # the difference may have overflowed
 
     def all(self, name: str, rows: slice) -> Double:
-        """What each update says, clipped: [updates, places], in float64."""
+        """Return the values of each update, clipped: [updates, places], in float64."""
         stack = np.empty((len(self), rows.stop - rows.start))
         for index in range(len(self)):
             stack[index] = self.one(index, name, rows)
         return stack
 
     def mean(self, weights: Sequence[float], name: str, rows: slice) -> Block:
-        """The mean of what the updates say, clipped; the weights add up to more than zero."""
+        """Return the mean of the updates, clipped; the weights have to add up to more than zero."""
         tensor, total = self.model[name], sum(weights)
         if is_floating(tensor.dtype):  # divided first: a sum of large values would leave the dtype
             dtype, weights, divisor = np.promote_types(tensor.dtype, np.float32), [one / total for one in weights], 1.0

@@ -1,4 +1,4 @@
-"""Weighted means."""
+"""Compute weighted means."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,12 +9,12 @@ from tcsfeel.errors import UnusableRound
 
 
 def by_examples(update: UpdateFacts) -> float:
-    """FedAvg (McMahan et al., 2017): as many votes as examples."""
+    """Weigh each update by its examples: FedAvg (McMahan et al., 2017)."""
     return float(update.num_examples)
 
 
 def by_examples_and_accuracy(update: UpdateFacts) -> float:
-    """Examples times accuracy: an update that learned nothing counts nothing."""
+    """Weigh each update by its examples times its accuracy: one that learned nothing counts nothing."""
     return update.num_examples * update.accuracy
 
 
@@ -31,7 +31,7 @@ WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
 
 
 def weighted_mean(updates: Updates, weights: Sequence[float]) -> Combine:
-    """The mean, one weight for each update.
+    """Return the mean with one weight for each update.
 
     Raises:
         UnusableRound: there is no update, or no weight above zero.

@@ -1,4 +1,4 @@
-"""What clients measured of a model, as one accuracy and one loss, and whether that reaches a target.
+"""Combine what clients measured into one accuracy and one loss, and tell whether a target is reached.
 
 Nobody can check what a client says that it measured. Besides the weights, three bounds hold what a false word can do:
 
@@ -45,7 +45,7 @@ class TargetDoubt:
 
 
 def mean_by_examples(measured: Iterable[UpdateFacts], config: AggregationConfig) -> tuple[float, float] | None:
-    """Accuracy and loss over everything that was measured; None of nothing.
+    """Return accuracy and loss over everything that was measured; None if nothing was.
 
     Each client counts by its examples, as far as the training's bounds let one client count.
     """
@@ -112,5 +112,5 @@ def _within(values: list[float], median: float, reach: Callable[[int], float]) -
 
 
 def _median(values: Sequence[float]) -> float:
-    """The middle one; of an even number the lower of the two."""
+    """Return the middle value; of an even number the lower of the two."""
     return sorted(values)[(len(values) - 1) // 2]

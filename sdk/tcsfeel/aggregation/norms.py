@@ -1,4 +1,4 @@
-"""How far updates went, and which of them went beyond all the others: a finite one can still wreck a mean.
+"""Measure how far updates went, and find those that are far beyond the others and would ruin a mean.
 
 An update's norm is the Euclidean length of its difference to the model, over all floating-point tensors, statistics
 included. It follows from the update and the model, so every owner of a round finds the same, and is stored with the
@@ -29,7 +29,7 @@ _PIECE = 1 << 18  # values at a time
 
 
 def length(tensors: Parameters, origin: Parameters | None = None, *, release: Callable[[], None]) -> float:
-    """The Euclidean norm over all floating-point tensors, of their difference to `origin` where there is one.
+    """Return the Euclidean norm over all floating-point tensors, of the difference to `origin` if there is one.
 
     Infinite or NaN where a value or a square is. `release` is called now and then; a caller that maps files gives their
     memory back.
@@ -50,7 +50,7 @@ def length(tensors: Parameters, origin: Parameters | None = None, *, release: Ca
 
 
 def check_norm(update: Parameters, model: Parameters, *, release: Callable[[], None]) -> float:
-    """The norm of an update with the tensors of `model`. Raises `UpdateRejected` where it is beyond `LONGEST`."""
+    """Return the norm of an update to `model`. Raises `UpdateRejected` if it is beyond `LONGEST`."""
     norm = length(update, model, release=release)
     if not norm <= LONGEST:
         raise UpdateRejected(f"its update is too far from the model: by {norm:.3g}, at most {LONGEST:.3g} is allowed")
@@ -58,13 +58,13 @@ def check_norm(update: Parameters, model: Parameters, *, release: Callable[[], N
 
 
 def longest(norms: Mapping[str, float]) -> str:
-    """Which of a round's updates went farthest, in words."""
+    """Say in words which of a round's updates went farthest."""
     client_id = max(sorted(norms), key=lambda name: norms[name])
     return f"the longest update is that of client {client_id!r}, with a norm of {norms[client_id]:.3g}"
 
 
 def outliers(norms: Mapping[str, float], model_norm: float, config: AggregationConfig) -> dict[str, str]:
-    """The updates that are too long to be averaged with the others, each with the reason.
+    """Return the updates that are too long to be averaged with the others, each with the reason.
 
     Args:
         norms: of a round's updates, by client.

@@ -1,4 +1,4 @@
-"""Rules that a minority of hostile or broken updates cannot carry away.
+"""Combine updates so that a minority of hostile or broken ones cannot determine the result.
 
 Every update counts once: a rule that believed the number of examples that an update claims could be bought with it.
 Distances are Euclidean, over all tensors, integers and booleans as numbers.
@@ -25,7 +25,7 @@ NEAR = 1e-6  # distances below it count as it
 
 
 def usual_byzantine(count: int) -> int:
-    """How many hostile ones of `count` updates krum is to stand where the training does not say.
+    """Return how many of `count` updates krum assumes to be hostile if the training does not say.
 
     A quarter, rounded up, as far as krum can with so many updates; and at least one, so that too few of them are an
     error instead of a rule that protects from nobody.
@@ -34,24 +34,24 @@ def usual_byzantine(count: int) -> int:
 
 
 def shortage(rule: Aggregation, count: int, byzantine: int) -> str | None:
-    """Why `count` updates are too few for a rule that is to stand `byzantine` hostile ones; None: they are enough."""
+    """Say why `count` updates are too few against `byzantine` hostile ones; None if they are enough."""
     if rule in {"krum", "multi_krum"} and count < (least := 2 * byzantine + 3):
         return f"{rule} against f = {byzantine} hostile updates needs at least 2f + 3 = {least}, there are {count}"
     return "there are no updates" if count == 0 else None
 
 
 def trimmed(count: int, fraction: float) -> int:
-    """How many of `count` values fall away at each end: rounded up, to protect few clients too, but never all."""
+    """Return how many of `count` values are cut at each end: rounded up for small numbers, but never all."""
     return min(math.ceil(fraction * count - 1e-9), (count - 1) // 2)
 
 
 def median(updates: Updates) -> Combine:
-    """The middle value at each place, or half-way between the two middle ones."""
+    """Return the middle value at each place, or half-way between the two middle ones."""
     return lambda name, rows: _median(updates.all(name, rows))
 
 
 def trimmed_mean(updates: Updates, fraction: float) -> Combine:
-    """The mean at each place without the `trimmed` smallest and largest values."""
+    """Return the mean at each place without the `trimmed` smallest and largest values."""
     cut = trimmed(len(updates), fraction)
 
     def combine(name: str, rows: slice) -> Block:
@@ -65,7 +65,7 @@ def trimmed_mean(updates: Updates, fraction: float) -> Combine:
 
 
 def krum(updates: Updates, byzantine: int, keep: int) -> Combine:
-    """The mean of the `keep` updates with the best scores; of equal ones the first.
+    """Return the mean of the `keep` updates with the best scores; of equal ones the first.
 
     An update's score is the sum of its squared distances to the nearest `n - byzantine - 2` others, small is good.
     """
@@ -77,7 +77,7 @@ def krum(updates: Updates, byzantine: int, keep: int) -> Combine:
 
 
 def geometric_median(updates: Updates) -> Combine:
-    """The point whose distances to all updates have the smallest sum, by Weiszfeld's algorithm.
+    """Return the point with the smallest sum of distances to all updates, by Weiszfeld's algorithm.
 
     It starts from the updates weighted by their nearness to the median at each place, not from their mean: a single
     update of huge values would take very many steps to get rid of.
@@ -94,7 +94,7 @@ def geometric_median(updates: Updates) -> Combine:
 
 
 def squared_distances(updates: Updates) -> Block:
-    """Between each two updates: [updates, updates]."""
+    """Return the squared distances between each two updates: [updates, updates]."""
     count = len(updates)
     found = np.zeros((count, count))
     for name, rows in updates.blocks():

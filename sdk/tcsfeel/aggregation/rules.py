@@ -1,4 +1,4 @@
-"""From the updates of a round to the next global model."""
+"""Turn the updates of a round into the next global model."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def _blocks(updates: Updates, combine: Combine, step: Optimiser) -> Iterator[npt
 
 
 def combination(config: AggregationConfig, updates: Updates, facts: Sequence[UpdateFacts]) -> Combine:
-    """The training's rule over these updates. Raises `UnusableRound` where they are too few or have no weight."""
+    """Return the training's rule over these updates. Raises `UnusableRound` if they are too few or weigh nothing."""
     rule = config.aggregation
     if rule in WEIGHTS:
         return weighted_mean(updates, bounded([WEIGHTS[rule](fact) for fact in facts], config))
@@ -84,7 +84,7 @@ def combination(config: AggregationConfig, updates: Updates, facts: Sequence[Upd
 
 
 def byzantine_clients(config: AggregationConfig, count: int) -> int:
-    """How many hostile ones of `count` updates a training's rule is to stand."""
+    """Return how many of `count` updates a training's rule assumes to be hostile."""
     return int(config.hyperparameter("server_byzantine_clients", usual_byzantine(count)))
 
 

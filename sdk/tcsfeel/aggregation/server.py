@@ -1,4 +1,4 @@
-"""Server optimisers: the step from the round's base model towards the updates' mean, and what they remember.
+"""Step from the round's base model towards the updates' mean with a server optimiser, and keep its state.
 
 With the round's difference d = mean - w and the rate eta:
 
@@ -36,10 +36,10 @@ class Optimiser(Protocol):
     """Goes from block to block."""
 
     def step(self, name: str, rows: slice, mean: Block) -> Block:
-        """The new values at some places of a tensor."""
+        """Return the new values at some places of a tensor."""
 
     def state(self) -> Parameters | None:
-        """What the next round has to be given, None if nothing."""
+        """Return what the next round has to be given, None if nothing."""
 
 
 class TakeMean:
@@ -152,7 +152,7 @@ def optimiser(
     before: Parameters | None,
     state: Parameters | None,
 ) -> Optimiser:
-    """What the training's aggregation asks for; it moves the tensors that are `learnt`."""
+    """Return the optimiser of the training's aggregation; it changes the tensors that are `learnt`."""
     if config.aggregation in ADAPTIVE:
         return Adaptive(config, model, learnt, state)
     if config.aggregation == "fedavgm":

@@ -1,4 +1,4 @@
-"""Which tensors training has learnt, and which only count or measure something.
+"""Tell the tensors that training has learnt from those that only count or measure something.
 
 A server optimiser goes beyond the mean of the updates. What it does to a running variance, which must not be negative,
 or to a counter has no meaning: the variance becomes negative, and the next forward pass gives NaN. So statistics and
@@ -23,7 +23,7 @@ WELL_KNOWN = frozenset(
 
 
 def learnt(model: Parameters, patterns: Collection[str]) -> frozenset[str]:
-    """The names of the tensors that a server optimiser may move and a clipping norm counts.
+    """Return the names of the tensors that a server optimiser may move and a clipping norm counts.
 
     Args:
         model: all tensors.

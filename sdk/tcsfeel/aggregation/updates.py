@@ -1,4 +1,4 @@
-"""What comes with an update, and what makes one fit to be aggregated."""
+"""Check whether an update is fit to be aggregated."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class UpdateFacts:
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
-    """Whether values are floating-point numbers; numpy itself does not count bfloat16 among them."""
+    """Tell whether values are floating-point numbers; numpy itself does not count bfloat16 among them."""
     return dtype.kind == "f" or dtype == _BFLOAT16
 
 
@@ -90,5 +90,5 @@ def _is_finite(tensor: npt.NDArray[Any], release: Callable[[], None] = lambda: N
 
 
 def update_quality(loss: float) -> float:
-    """Quality in 0..1 of an update with this mean training loss: exp(-loss), a negative loss counts as 0."""
+    """Return the quality in 0..1 of an update with this mean loss: exp(-loss), a negative loss counts as 0."""
     return float(np.exp(-max(loss, 0.0)))

@@ -1,4 +1,4 @@
-"""How much one client may weigh in a mean, whatever it says of itself.
+"""Bound how much one client may weigh in a mean, whatever it says of itself.
 
 How many examples an update or a measurement stands for is the client's word, and nobody can check it. Two bounds hold
 what a false word can do, each beyond what honest fleets know:
@@ -23,7 +23,7 @@ MAJORITY, LARGEST_SHARE = 0.5, 0.3
 
 
 def bounded(weights: Sequence[float], config: AggregationConfig) -> list[float]:
-    """The weights, each at least 0 and finite, with those that are too large made smaller.
+    """Return the weights, each at least 0 and finite, with those that are too large made smaller.
 
     Args:
         weights: one for each client.
@@ -41,7 +41,7 @@ def bounded(weights: Sequence[float], config: AggregationConfig) -> list[float]:
 
 
 def usual_share(count: int) -> float:
-    """The largest share of the weight that one of `count` clients may have where the training does not say."""
+    """Return the largest share of the weight that one of `count` clients may have by default."""
     return 1.0 if count < MANY else min(MAJORITY, max(LARGEST_SHARE, EVEN_SHARES / count))
 
 
@@ -62,7 +62,7 @@ def _most(descending: Sequence[float], share: float) -> float:
 
 
 def mean_of(values: Sequence[float], weights: Sequence[float]) -> float:
-    """The weighted mean, between the smallest and the largest value also where their sum is beyond all numbers.
+    """Return the weighted mean, kept between the smallest and the largest value even if their sum overflows.
 
     Args:
         values: finite, at least one.

@@ -1,1 +1,1 @@
-"""What links cost: the connectivity of clients, and what can be read from it."""
+"""Describe what links cost: the connectivity of clients, and what can be read from it."""

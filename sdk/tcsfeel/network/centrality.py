@@ -1,4 +1,4 @@
-"""Which clients lie between the others.
+"""Find the clients that lie between others.
 
 Betweenness centrality of v is the share of shortest paths between other pairs that pass through v (Freeman, "A set of
 measures of centrality based on betweenness", 1977), as `networkx.betweenness_centrality(normalized=True)` defines it.
@@ -39,14 +39,14 @@ ROUNDING = 1e-12  # relative to the longest path there may be
 
 
 def prepare() -> Any:
-    """The module networkit, which takes a second to load when it is first asked for."""
+    """Return the module networkit, which takes a second to load when it is first used."""
     import networkit  # noqa: PLC0415  (nobody should wait for it who selects at random)
 
     return networkit
 
 
 def betweenness(costs: sparse.csr_array) -> Floats:
-    """(N,) betweenness centrality of every node, 0..1.
+    """Return (N,) the betweenness centrality of every node, 0..1.
 
     Exact up to `EXACT_NODES` and `EXACT_WORK`, then estimated from `SAMPLES` shortest-path trees (Geisberger, Sanders,
     Schultes, "Better Approximation of Betweenness Centrality", 2008).
@@ -95,7 +95,7 @@ def undominated(costs: sparse.csr_array) -> sparse.csr_array:
 
 
 def sparsified(costs: sparse.csr_array, neighbours: int = NEIGHBOURS) -> sparse.csr_array:
-    """The graph of each node's cheapest links, in as few pieces as before; costs as they were.
+    """Return the graph of each node's cheapest links, in as few pieces as before, with the same costs.
 
     Args:
         costs: N by N, symmetric, at least 0, sorted indices; an explicit zero is a free link.

@@ -1,4 +1,4 @@
-"""The cost of the links between clients, as one immutable sparse matrix.
+"""Store the cost of the links between clients as one immutable sparse matrix.
 
 A link costs seconds per megabyte. *Absent* and *zero* are different things: no link, and a link that costs nothing. A
 compressed sparse row (CSR) matrix keeps them apart as long as zeros stay explicit entries, so nothing here calls
@@ -59,7 +59,7 @@ class Connectivity:
 
     @classmethod
     def empty(cls, client_ids: Iterable[str] = (), *, version: int = 0) -> "Connectivity":
-        """No links at all."""
+        """Return a connectivity without links."""
         ids = _distinct(tuple(client_ids), None)
         return cls(ids, sparse.csr_array((len(ids), len(ids)), dtype=np.float32), version)
 
@@ -67,7 +67,7 @@ class Connectivity:
     def from_matrix(
         cls, client_ids: Iterable[str], rows: Rows, *, known: Collection[str] | None = None, version: int = 0
     ) -> "Connectivity":
-        """Check and take over a whole matrix.
+        """Check a whole matrix and make a connectivity of it.
 
         Args:
             client_ids: N names in the order of the rows.
@@ -87,7 +87,7 @@ class Connectivity:
 
     @classmethod
     def from_edges(cls, client_ids: Iterable[str], edges: Iterable[Edge], *, version: int = 0) -> "Connectivity":
-        """Take over a list of links between `client_ids`; an edge that is not listed, or costs None, is no link.
+        """Make a connectivity of links between `client_ids`; an edge that is missing or costs None is no link.
 
         Raises:
             InvalidConnectivity: a client that is repeated, unknown or linked to itself, a cost that is negative or not
@@ -96,7 +96,7 @@ class Connectivity:
         return cls.empty(client_ids, version=version - 1).with_edges(edges)
 
     def with_edges(self, changes: Iterable[Edge], *, known: Collection[str] = ()) -> "Connectivity":
-        """The next version, with some links set and others (cost None) removed.
+        """Return the next version, with some links set and others (cost None) removed.
 
         Args:
             changes: links by name, each at most once.
@@ -118,23 +118,23 @@ class Connectivity:
 
     @cached_property
     def position(self) -> Mapping[str, int]:
-        """The row of each client."""
+        """Return the row of each client."""
         return {client_id: row for row, client_id in enumerate(self.client_ids)}
 
     @property
     def num_edges(self) -> int:
-        """How many links there are, each counted once."""
+        """Return the number of links, each counted once."""
         return int(self.costs.nnz) // 2
 
     def edges(self) -> Iterator[Edge]:
-        """Every link once, by rows."""
+        """Return every link once, by rows."""
         rows, columns, data = self._entries()
         once = rows < columns
         for source, target, cost in zip(rows[once], columns[once], data[once].tolist(), strict=True):
             yield Edge(self.client_ids[source], self.client_ids[target], cost)
 
     def neighbours(self, client_id: str) -> Mapping[str, float]:
-        """The clients that `client_id` has a link to, with its cost; none for a client outside the matrix."""
+        """Return the clients that `client_id` has a link to, with its cost; none for an unknown client."""
         row = self.position.get(client_id)
         if row is None:
             return {}
@@ -143,7 +143,7 @@ class Connectivity:
         return dict(zip(names, self.costs.data[span].tolist(), strict=True))
 
     def restricted(self, client_ids: Sequence[str]) -> "Connectivity":
-        """The same links among `client_ids` alone, in their order; one outside the matrix has none."""
+        """Return the links among `client_ids` alone, in their order; an unknown client has none."""
         if tuple(client_ids) == self.client_ids:
             return self
         source = np.array([self.position.get(client_id, -1) for client_id in client_ids], dtype=np.int64)
@@ -155,7 +155,7 @@ class Connectivity:
         return Connectivity(tuple(client_ids), costs, self.version)
 
     def block(self, client_ids: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Dense costs among `client_ids`: K by K, inf for no link, 0 on the diagonal."""
+        """Return dense costs among `client_ids`: K by K, inf for no link, 0 on the diagonal."""
         part = self.restricted(client_ids)
         rows, columns, data = part._entries()  # noqa: SLF001  (another value of this class)
         dense = np.full(part.costs.shape, np.inf, dtype=np.float32)
@@ -164,7 +164,7 @@ class Connectivity:
         return dense
 
     def rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
-        """Some rows, dense as in `block`: (stop - start) by N."""
+        """Return some rows, dense as in `block`: (stop - start) by N."""
         spans = self.costs.indptr[start : stop + 1]
         inside = slice(spans[0], spans[-1])
         dense = np.full((stop - start, len(self.client_ids)), np.inf, dtype=np.float32)

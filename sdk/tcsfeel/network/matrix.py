@@ -1,4 +1,4 @@
-"""Square matrices of link costs: what they may hold, and how they become a sparse matrix and change as one."""
+"""Check square matrices of link costs, and store and change them as sparse matrices."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ class InvalidConnectivity(Invalid, ValueError):
 
 
 def square(rows: Rows, size: int) -> npt.NDArray[np.floating[Any]]:
-    """`rows` as a size by size array of floats, None as +inf."""
+    """Return `rows` as a size by size array of floats, with None as +inf."""
     if isinstance(rows, np.ndarray) and rows.ndim != 2:  # noqa: PLR2004  (a matrix)
         raise InvalidConnectivity("/costs", f"must have 2 dimensions, has {rows.ndim}")
     if len(rows) != size:
@@ -90,7 +90,7 @@ def _cuts(size: int) -> Iterator[slice]:
 
 
 def from_dense(costs: npt.NDArray[np.float32]) -> sparse.csr_array:
-    """CSR of a dense symmetric matrix whose missing links are inf; zeros off the diagonal stay."""
+    """Return a CSR matrix of a dense symmetric one whose missing links are inf; zeros off the diagonal stay."""
     linked = costs < math.inf
     np.fill_diagonal(linked, val=False)
     indptr = np.concatenate(([0], np.cumsum(np.count_nonzero(linked, axis=1))))
@@ -113,7 +113,7 @@ def with_entries(
     columns: npt.NDArray[np.int64],
     values: npt.NDArray[np.float32],
 ) -> sparse.csr_array:
-    """Entries set, or with NaN removed; they are given by rows and then columns, each once.
+    """Return the matrix with entries set, or with NaN removed; they are given by rows, then columns, each once.
 
     What is not concerned is copied in one piece, or shared: only new costs of old links copy nothing but the costs.
     """

@@ -1,4 +1,4 @@
-"""The shape of the network at a glance."""
+"""Summarise the shape of the network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def topology_stats(connectivity: Connectivity, clients: Sequence[Node]) -> Topol
 
 
 def backbone(costs: sparse.csr_array) -> Any:
-    """A networkx graph of fewer than 2 N links that has the same components and the same bridges.
+    """Return a networkx graph of fewer than 2 N links with the same components and the same bridges.
 
     It is a spanning forest, and one of what that leaves. A bridge is in every spanning forest; a link of the first that
     is none lies on a cycle, whose other links the two forests replace (Nagamochi, Ibaraki, "A linear-time algorithm for

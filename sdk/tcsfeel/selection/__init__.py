@@ -1,4 +1,4 @@
-"""Which clients take part in a round: strategies with one interface, and what they have in common."""
+"""Choose which clients take part in a round: strategies with one interface, and what they share."""
 
 from tcsfeel.selection.parameters import Parameter, parameters_of, tunable, unfit
 from tcsfeel.selection.registry import STRATEGIES, Installed, installed, select, strategies

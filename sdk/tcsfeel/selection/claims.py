@@ -1,4 +1,4 @@
-"""Claims that nobody else in the fleet comes near: they are not believed, and do not buy a place in every round.
+"""Replace claims that are far beyond the rest of the fleet, so that they do not buy a place in every round.
 
 What a client says of its data, its processor and its link is its word. A word that costs nothing should gain nothing:
 with 10^12 samples and a link without any delay a client would be in every round, and since labels are weighed by
@@ -39,11 +39,11 @@ class Believed:
     waiting: frozenset[int] = frozenset()
 
     def in_turn(self) -> tuple[Candidate, ...]:
-        """Those that do not have to wait."""
+        """Return the candidates that do not have to wait."""
         return tuple(one for position, one in enumerate(self.candidates) if position not in self.waiting)
 
     def skipped(self) -> tuple[Skipped, ...]:
-        """Those that have to wait."""
+        """Return the candidates that have to wait, each with its reason."""
         why = "its claims are implausible, so it is only selected when it is due"
         return tuple(
             Skipped(self.candidates[position].client_id, f"{why}: {self.doubts[position]}")
@@ -52,7 +52,7 @@ class Believed:
 
 
 def believed(candidates: Sequence[Candidate], history: History, policy: SelectionPolicy) -> Believed:
-    """What is believed of candidates, and who of them has to wait."""
+    """Return the candidates with believable claims, and say which of them have to wait."""
     given = tuple(candidates)
     if len(given) < ENOUGH:
         return Believed(given)
@@ -82,7 +82,7 @@ class _Usual:
 
     @classmethod
     def of(cls, candidates: Sequence[Candidate], model_bytes: int) -> "_Usual":
-        """Of an even number the middle one that makes less of a claim."""
+        """Find the usual claims: medians, and for an even number the more modest of the two middle ones."""
         return cls(
             data_size=median_low(one.data_size for one in candidates),
             compute=median_low(one.compute_capacity for one in candidates),
@@ -94,7 +94,7 @@ class _Usual:
         )
 
     def doubt(self, one: Candidate) -> str:
-        """What is not believed of a candidate, in words; nothing if all is."""
+        """Say in words what is not believed of a candidate; empty if everything is believed."""
         doubts = []
         if self._has_too_much(one):
             doubts.append(f"data_size {one.data_size} (median {self.data_size})")
@@ -106,7 +106,7 @@ class _Usual:
         return ", ".join(doubts)
 
     def believed(self, one: Candidate) -> Candidate:
-        """The candidate with medians in the place of what is not believed."""
+        """Return the candidate with medians in place of the claims that are not believed."""
         if self._has_too_much(one):
             one = replace(one, data_size=self.data_size)
         if self._is_too_strong(one):

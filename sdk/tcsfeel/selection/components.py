@@ -27,7 +27,7 @@ DIGITS = 9  # parallel sums of centralities differ in the last bits from run to 
 
 
 def shown_components(pool: Pool) -> dict[str, Floats]:
-    """(N,) of every component in the table above."""
+    """Return (N,) values of every component in the table above."""
     candidates = pool.candidates
     latency = np.maximum([candidate.latency for candidate in candidates], LEAST_LATENCY)
     compute = np.array([candidate.compute_capacity for candidate in candidates])
@@ -42,7 +42,7 @@ def shown_components(pool: Pool) -> dict[str, Floats]:
 
 
 def relay_centrality(connectivity: Connectivity, client_ids: tuple[str, ...]) -> Floats:
-    """(N,) betweenness among `client_ids` on the sparsified graph, over the largest.
+    """Return the (N,) betweenness among `client_ids` on the sparsified graph, relative to the largest.
 
     The same clients are asked about round after round, so the last answer about a connectivity lives as long as it.
     """
@@ -58,6 +58,6 @@ _LAST: WeakKeyDictionary[Connectivity, tuple[tuple[str, ...], Floats]] = WeakKey
 
 
 def _over_largest(values: Floats) -> Floats:
-    """Values of at least 0 relative to their largest; all 0 stay 0."""
+    """Scale values of at least 0 by their largest; if all are 0 they stay 0."""
     largest = values.max()
     return values / largest if largest > 0 else values

@@ -1,4 +1,4 @@
-"""What a round costs, and what the budget lets it cost.
+"""Compute what a round costs, and check it against the budget.
 
 The budget is a hard limit: no set that is returned costs more, to the last bit. Where clients relay, what counts is the
 star: what the round would cost if every relay failed. Sums are `math.fsum`, which rounds
@@ -39,7 +39,7 @@ class Budget:
 
     @classmethod
     def of(cls, pool: Pool) -> "Budget":
-        """The budget of the pool's policy.
+        """Make the budget of the pool's policy.
 
         Raises:
             NotEnoughClients: fewer candidates than the minimum.
@@ -58,18 +58,18 @@ class Budget:
         return budget
 
     def spent(self, members: Sequence[int]) -> float:
-        """The cost of a set, s."""
+        """Return the cost of a set, in seconds."""
         return math.fsum(self.costs[list(members)])
 
     def allows(self, members: Sequence[int]) -> bool:
         return self.spent(members) <= self.limit
 
     def cheapest(self) -> list[int]:
-        """The cheapest set of the minimum size."""
+        """Return the cheapest set of the minimum size."""
         return [int(position) for position in self._by_cost[: self.minimum]]
 
     def room(self, members: Sequence[int]) -> npt.NDArray[np.bool_]:
-        """(N,) which candidates could join `members` and leave enough for the rest of the minimum."""
+        """Return (N,) which candidates could join `members` and still leave enough for the rest of the minimum."""
         joinable = np.ones(len(self.costs), dtype=bool)
         joinable[list(members)] = False
         if self.limit == math.inf:
@@ -84,7 +84,7 @@ class Budget:
         return np.asarray(joinable & (total <= self.limit * (1 + ROUNDING)))
 
     def settle(self, members: list[int]) -> list[int]:
-        """`members`, or the cheapest set where rounding let them cost a hair too much."""
+        """Return `members`, or the cheapest set if rounding made them cost slightly too much."""
         return members if self.allows(members) else self.cheapest()
 
     @cached_property
@@ -105,5 +105,5 @@ def fill(order: Sequence[int], members: Sequence[int], budget: Budget, size: int
 
 
 def lack_of_budget(cost: float, left: float) -> str:
-    """Why a client that costs more than is left is skipped."""
+    """Say why a client is skipped that costs more than what is left of the budget."""
     return f"it would add {cost:.3g} s to a budget of which {max(left, 0.0):.3g} s is left"

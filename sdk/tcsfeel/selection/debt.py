@@ -1,4 +1,4 @@
-"""How overdue a client is: a virtual queue that fills while others are chosen and drains when it is.
+"""Measure how overdue a client is, by a virtual queue that fills while other clients are chosen.
 
     Q_i <- max(-1, Q_i + K/N - selected_i)
 
@@ -18,7 +18,7 @@ FLOOR = -1.0
 
 
 def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArray[np.float64]:
-    """The queue of each of `client_ids` after all rounds of `history`: at least `FLOOR`, 0 before the first round.
+    """Return the queue of each of `client_ids` after all rounds of `history`: at least `FLOOR`, 0 at first.
 
     Clients that took part once and are no candidates now count among the N, as they did then.
     """

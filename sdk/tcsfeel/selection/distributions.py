@@ -1,4 +1,4 @@
-"""What clients say of their labels, in little memory.
+"""Store what clients say of their labels in little memory.
 
 A fleet of ten thousand may report ten million counts. As lists and dictionaries of numbers they take gigabytes, and to
 give those back stops the interpreter for a fifth of a second. Here the counts of a client are one array, and clients
@@ -21,7 +21,7 @@ class Names:
 
     @cached_property
     def place(self) -> Mapping[str, int]:
-        """The position of each label."""
+        """Return the position of each label."""
         return {label: position for position, label in enumerate(self.labels)}
 
 
@@ -87,7 +87,7 @@ class Packer:
         self._names: dict[tuple[str, ...], Names] = {}
 
     def packed(self, given: DataDistribution) -> ByPosition | ByLabel:
-        """The same counts, and in the case of labels in the same order."""
+        """Return the same counts, with named labels in the same order."""
         if isinstance(given, ByPosition | ByLabel):
             return given
         if isinstance(given, Mapping):
@@ -96,7 +96,7 @@ class Packer:
         return ByPosition(array("d", given))
 
     def by_label(self, given: DataDistribution) -> ByLabel:
-        """The same, where position i is the label "i"."""
+        """Return the same counts, where position i is the label "i"."""
         found = self.packed(given)
         if isinstance(found, ByLabel):
             return found
@@ -104,12 +104,12 @@ class Packer:
         return ByLabel(self.named(labels), found.counts)
 
     def named(self, labels: tuple[str, ...]) -> Names:
-        """The labels, as those had them that named the same ones."""
+        """Return the labels, shared with every distribution that names the same ones."""
         return self._names.setdefault(labels, Names(labels))
 
 
 def plain(given: DataDistribution | None) -> list[float] | dict[str, float] | None:
-    """A distribution as a list or a dictionary, which others understand."""
+    """Return a distribution as a plain list or dictionary."""
     if isinstance(given, ByPosition):
         return given.counts.tolist()
     if given is None or isinstance(given, list | dict):

@@ -1,10 +1,10 @@
-"""How evenly clients take part."""
+"""Measure how evenly clients take part."""
 
 from collections.abc import Sequence
 
 
 def jain_index(counts: Sequence[float]) -> float:
-    """Jain's fairness index of `counts` (each at least 0): 1 when all are equal, 1/n when one has everything.
+    """Return Jain's fairness index of `counts`: 1 if all are equal, 1/n if one client has everything.
 
     No counts, or none above zero, are perfectly even. Source: Jain, Chiu, Hawe, "A Quantitative Measure of Fairness
     and Discrimination for Resource Allocation in Shared Computer Systems", DEC-TR-301, 1984.

@@ -41,7 +41,7 @@ class Schedule:
 
     @property
     def seconds(self) -> float:
-        """How long the round is estimated to last."""
+        """Estimate how long the round will last."""
         return self.slowest + self.end
 
 
@@ -57,12 +57,12 @@ class Times:
         return cls(pool.costs / 2, pool.seconds - pool.costs)
 
     def extended(self, schedule: Schedule, member: int) -> Schedule:
-        """The schedule with one client more, who comes last."""
+        """Return the schedule with one more client at its end."""
         transfer, train = float(self.transfer[member]), float(self.train[member])
         return Schedule(max(schedule.slowest, transfer), max(schedule.end, train) + transfer)
 
     def with_each(self, schedule: Schedule) -> Floats:
-        """(N,) s that the round would last with each candidate in addition."""
+        """Return (N,) the seconds that the round would last with each candidate added."""
         ends = np.maximum(schedule.end, self.train) + self.transfer
         return np.asarray(np.maximum(schedule.slowest, self.transfer) + ends)
 
@@ -124,7 +124,7 @@ def fedcs(
 def scheduled(
     pool: Pool, times: Times, budget: Budget, order: npt.NDArray[np.intp], drawn: npt.NDArray[np.bool_]
 ) -> list[int]:
-    """The chosen, in the order of their uploads.
+    """Return the chosen clients in the order of their uploads.
 
     Args:
         pool: the N candidates.

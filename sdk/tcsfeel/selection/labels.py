@@ -1,4 +1,4 @@
-"""What the candidates' labels look like, alone and pooled.
+"""Compare the candidates' labels, alone and pooled.
 
 A distribution is shares or counts, by position or by label; only its shape is used, `data_size` says how much there is
 of it. A client that does not report counts as neutral: its samples are distributed like everybody's together, so it
@@ -43,16 +43,16 @@ class Labels:
 
     @property
     def skew(self) -> Floats:
-        """(N, C) how each client's shares differ from the global ones; exactly 0 where only rounding differs."""
+        """Return (N, C) how each client's shares differ from the global ones; exactly 0 for mere rounding."""
         difference = self.shares - self.overall
         return np.where(np.abs(difference) > ROUNDING, difference, 0.0)
 
     def divergences(self) -> Floats:
-        """(N,) KL(client || global) in nats of every client; 0 for one that does not report."""
+        """Return (N,) KL(client || global) in nats of every client; 0 for one that does not report."""
         return kl_divergence(self.shares, self.overall)
 
     def pooled_divergence(self, members: Sequence[int], weights: Floats) -> float | None:
-        """KL(pooled || global) in nats of the labels that `members` report; None when none of them does.
+        """Return KL(pooled || global) in nats of the labels that `members` report; None if none of them reports.
 
         Args:
             members: positions of candidates.
@@ -88,7 +88,7 @@ def read_labels(distributions: Sequence[DataDistribution | None], samples: Float
 
 
 def kl_divergence(shares: Floats, reference: Floats) -> Floats:
-    """KL(shares || reference) in nats over the last axis: 0·log 0 is 0.
+    """Return KL(shares || reference) in nats over the last axis: 0·log 0 is 0.
 
     Args:
         shares: (..., C) summing to 1, zero wherever `reference` is, or too small to tell.
@@ -128,7 +128,7 @@ def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, np
 
 
 def _most_columns(reports: Sequence[Sized | None]) -> int:
-    """How many columns a table may have, so that it has about as many cells as there were values reported."""
+    """Return how many columns a table may have, so that it has about as many cells as reported values."""
     return max(FEW_LABELS, sum(0 if one is None else len(one) for one in reports) // len(reports))
 
 

@@ -1,4 +1,4 @@
-"""Over which links the updates of a set travel, and what that costs.
+"""Find the links over which the updates of a set travel, and what they cost.
 
 A *star* uses every client's link to the server. A *relay tree* lets clients carry each other's updates: a relay passes
 the model on, adds its children's updates to its own and sends one up, so the server's link carries one model each way
@@ -45,7 +45,7 @@ class Links(Protocol):
     """The links of N candidates."""
 
     def cost(self, sets: Positions) -> Floats:
-        """(M,) s of link time of M sets, (M, K)."""
+        """Return (M,) the link time of M sets (M, K), in seconds."""
         ...
 
     def cost_with_each(self, members: Sequence[int]) -> Floats:
@@ -53,7 +53,7 @@ class Links(Protocol):
         ...
 
     def tree(self, members: Sequence[int]) -> Tree:
-        """The links of one set."""
+        """Return the links of one set."""
         ...
 
 
@@ -111,7 +111,7 @@ class Relays:
         return Tree(parents[0], costs[0])
 
     def _trees(self, sets: Positions) -> tuple[Positions, Floats]:
-        """(M, K) parents and costs of M sets."""
+        """Return (M, K) parents and costs of M sets."""
         rows = np.arange(len(sets))
         server = self.server[sets]
         attach = self._between(sets) + (1 - self.reliability[sets])[:, np.newaxis, :] * server[:, :, np.newaxis]
@@ -134,7 +134,7 @@ class Relays:
         return parents, costs
 
     def _between(self, sets: Positions) -> Floats:
-        """(M, K, K) the links within each set, inf where there is none."""
+        """Return (M, K, K) the links within each set, inf if there is none."""
         rows, columns = np.broadcast_arrays(sets[:, :, np.newaxis], sets[:, np.newaxis, :])
         entry = np.asarray(self._entries[rows.ravel(), columns.ravel()]).reshape(rows.shape)
         return np.asarray(self._costs[entry])

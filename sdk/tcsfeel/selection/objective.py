@@ -1,4 +1,4 @@
-"""How good a *set* of clients is: a set of skewed clients whose pooled labels are balanced trains like balanced data.
+"""Judge a *set* of clients: skewed clients whose pooled labels are balanced train like balanced data.
 
 Judging clients one by one prefers look-alikes and repeats them. With h_i the label counts of client i, n_i their sum,
 p* the global label shares, r_i its reliability, c_i its cost, t_i its expected seconds and Q_i its participation debt,
@@ -79,12 +79,12 @@ class Objective:
     pool: Pool
 
     def value(self, sums: Sums) -> Floats:
-        """F, one value for each set in `sums`."""
+        """Return F, one value for each set in `sums`."""
         weighted = self.weighted(self.terms(sums))
         return weighted.balance + weighted.communication + weighted.time - weighted.debt
 
     def weighted(self, terms: Terms) -> Terms:
-        """Each term times its weight."""
+        """Return each term times its weight."""
         w = self.pool.policy.weights
         return Terms(
             w.data_quality * terms.balance,
@@ -94,12 +94,12 @@ class Objective:
         )
 
     def terms(self, sums: Sums) -> Terms:
-        """The terms of F for each set in `sums`."""
+        """Return the terms of F for each set in `sums`."""
         skew = (_squared(sums.skew) + sums.variance) / (sums.samples * sums.samples)
         return self._terms(sums.size, skew, sums.cost, sums.slowest, sums.debt)
 
     def shares(self, members: Sequence[int]) -> Terms:
-        """(K,) what each member contributes to the terms of its set; each term's shares add up to the term.
+        """Return (K,) what each member contributes to the terms; each term's shares add up to the term.
 
         Balance is a quadratic form, so a member's share is its part of the sum's square. The maximum in Time is shared
         as the costs of a runway are: each step up the sorted t_i by all who are at least that slow (Littlechild, Owen,
@@ -116,7 +116,7 @@ class Objective:
         return self._terms(size, skew, self.pool.links.tree(members).costs, slowness, one.debt[chosen])
 
     def _terms(self, size: int, skew: Floats, cost: Floats, seconds: Floats, debt: Floats) -> Terms:
-        """What sets of a size, or their members, have, over what a random set of that size has."""
+        """Return what sets of a size, or their members, have, relative to a random set of that size."""
         return Terms(
             _over(skew, float(self._random_skew[size])),
             _over(cost, size * float(self.pool.costs.mean())),
@@ -136,7 +136,7 @@ class Objective:
 
     @cached_property
     def _random_slowest(self) -> Floats:
-        """E max t_i over uniformly random sets, by their size.
+        """Return E max t_i over uniformly random sets, by their size.
 
         Of the C(N, K) sets C(j, K) lie within the j fastest, so P(max <= t_(j)) is the product of (j - i) / (N - i)
         over i < K, and each size follows from the one before.
@@ -153,16 +153,16 @@ class Objective:
 
     @property
     def _largest(self) -> int:
-        """The largest set that is asked for."""
+        """Return the size of the largest set that is asked for."""
         return min(self.pool.policy.max_clients, len(self.pool.candidates))
 
     def sums(self, members: Positions) -> Sums:
-        """The sums of one set, (K,) positions, or of M sets, (M, K)."""
+        """Return the sums of one set, (K,) positions, or of M sets, (M, K)."""
         chosen = np.asarray(members, dtype=np.intp)
         return self._sums(chosen, self.pool.links.cost(np.atleast_2d(chosen)).reshape(chosen.shape[:-1]))
 
     def with_each(self, members: Sequence[int]) -> Sums:
-        """The sums of the N unions of one set and each candidate; with relays the cost is an estimate."""
+        """Return the sums of the N unions of one set and each candidate; with relays the cost is an estimate."""
         cost = self.pool.links.cost_with_each(members)
         whole, one = self._sums(np.asarray(members, dtype=np.intp), cost), self.singles
         return Sums(
@@ -189,7 +189,7 @@ class Objective:
 
     @cached_property
     def singles(self) -> Sums:
-        """The N sets of one candidate."""
+        """Return the sums of the N sets of one candidate."""
         pool = self.pool
         r, n = pool.reliability, pool.samples
         apart = n[:, np.newaxis] * pool.skew  # h_i - n_i p*
@@ -216,10 +216,10 @@ def _expected_square(values: Floats, sizes: npt.NDArray[np.intp]) -> Floats:
 
 
 def _squared(vectors: Floats) -> Floats:
-    """(...) the squared lengths of (..., C) vectors."""
+    """Return (...) the squared lengths of (..., C) vectors."""
     return np.asarray((vectors * vectors).sum(axis=-1))
 
 
 def _over(values: Floats, scale: float) -> Floats:
-    """Values relative to `scale`; where that is 0 the values are, too."""
+    """Divide values by `scale`; if that is 0, the result is 0."""
     return values / scale if scale > 0 else np.zeros_like(values)

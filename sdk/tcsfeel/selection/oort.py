@@ -51,12 +51,12 @@ class Utilities:
 
     @cached_property
     def tried(self) -> npt.NDArray[np.bool_]:
-        """(N,) who has reported a loss in this training."""
+        """Return (N,) which clients have reported a loss in this training."""
         return np.array([candidate.loss is not None for candidate in self.pool.candidates])
 
     @cached_property
     def statistical(self) -> Floats:
-        """(N,) samples times loss, clipped, over the clip: 0..1. A loss below 0 counts as 0."""
+        """Return (N,) samples times loss, clipped, relative to the clip: 0..1. A loss below 0 counts as 0."""
         losses = np.array([max(candidate.loss or 0.0, 0.0) for candidate in self.pool.candidates])
         utility = self.pool.samples * losses
         clip = float(np.percentile(utility[self.tried], CLIP)) if self.tried.any() else 0.0
@@ -64,7 +64,7 @@ class Utilities:
 
     @cached_property
     def staleness(self) -> Floats:
-        """(N,) the bonus of tried clients that were not selected for long, 0 for others."""
+        """Return (N,) the bonus of clients that were not selected for long; 0 for clients that were never tried."""
         history = self.pool.history
         last = {client_id: number for number, chosen in enumerate(history.rounds, 1) for client_id in chosen}
         since = np.array([last.get(client_id, 1) for client_id in self.pool.ids()])
@@ -72,14 +72,14 @@ class Utilities:
 
     @cached_property
     def speed(self) -> Floats:
-        """(N,) the penalty factor of a client that is slower than preferred, 1 for others."""
+        """Return (N,) the penalty factor of clients that are slower than preferred; 1 for others."""
         seconds = np.maximum(self.pool.seconds, LEAST_SECONDS)
         preferred = np.percentile(seconds, self.pool.policy.parameters["preferred_percentile"])
         return np.asarray(np.minimum(preferred / seconds, 1.0) ** SLOWNESS)
 
     @cached_property
     def total(self) -> Floats:
-        """(N,) U."""
+        """Return (N,) the utility U."""
         return (self.statistical + self.staleness) * self.speed
 
 
@@ -139,12 +139,12 @@ def oort(
 
 
 def exploration(round_number: int) -> float:
-    """The share of the places that explores in a round, counted from 1."""
+    """Return the share of the places that explores in a round; rounds count from 1."""
     return max(LEAST_EXPLORATION, EXPLORATION * DECAY ** (round_number - 1))
 
 
 def by_cut_off(utilities: Utilities, places: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The tried candidates that may be drawn for so many places, and the others, best first."""
+    """Return the tried candidates that may be drawn for so many places, and the others, best first."""
     tried = np.flatnonzero(utilities.tried)
     ranked = tried[np.argsort(-utilities.total[tried], kind="stable")]
     if not len(ranked) or places == 0:
@@ -155,5 +155,5 @@ def by_cut_off(utilities: Utilities, places: int) -> tuple[npt.NDArray[np.intp],
 
 
 def _drawn(positions: npt.NDArray[np.intp], weights: Floats, rng: np.random.Generator) -> list[int]:
-    """Candidates in random order, each time the next drawn in proportion to `weights` (N,)."""
+    """Return candidates in random order, where each next one is drawn in proportion to `weights` (N,)."""
     return [int(positions[place]) for place in weighted_order(weights[positions], rng)]

@@ -1,4 +1,4 @@
-"""TCS-FEEL as a library: the documented Python interface, a thin face over the core that the REST API uses.
+"""Select clients without a server: the Python interface, on the same code as the REST API.
 
     optimizer = TopologyOptimizer(min_clients=2, max_clients=3)
     optimizer.add_client(ClientNode("a", 500, [0.9, 0.1], compute_capacity=4.0, bandwidth=50.0, latency=20.0))
@@ -88,7 +88,7 @@ class ClientNode:
             _require(usable, "data_distribution", "finite numbers of at least 0, not all 0")
 
     def candidate(self) -> Candidate:
-        """The client as the strategies see it."""
+        """Return the client as the strategies see it."""
         return Candidate(
             client_id=self.node_id,
             data_size=int(self.data_size),
@@ -218,7 +218,7 @@ class TopologyOptimizer:
     def update_client_performance(
         self, node_id: str, update_quality: float, new_reliability: float | None = None, *, loss: float | None = None
     ) -> None:
-        """Fold what a round showed of a client into what later rounds expect of it.
+        """Record what a round showed of a client, for the choices of later rounds.
 
         Args:
             node_id: of the client.
@@ -241,7 +241,7 @@ class TopologyOptimizer:
         )
 
     def get_topology_stats(self) -> dict[str, Any]:
-        """The fields of `TopologyStats` by name."""
+        """Return the fields of `TopologyStats` by name."""
         return asdict(topology_stats(self._connectivity, [client.candidate() for client in self._clients.values()]))
 
 
@@ -262,7 +262,7 @@ def _finite(value: float) -> bool:
 
 
 def _shares(distribution: Distribution) -> Mapping[str, float]:
-    """By label, positions as labels; the form in which lists, arrays and maps mix."""
+    """Return shares by label, with positions as labels, so that lists, arrays and maps can be mixed."""
     if isinstance(distribution, Mapping):
         return distribution
     return {str(position): value for position, value in enumerate(distribution)}

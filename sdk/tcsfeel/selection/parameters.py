@@ -1,4 +1,4 @@
-"""Numbers that tune a strategy beyond the policy that all strategies share.
+"""Declare the numbers that tune a strategy, beyond the policy that all strategies share.
 
     @tunable(Parameter(name="chance", default=0.2, minimum=0, maximum=1, meaning="share of the places that is drawn"))
     def my_strategy(candidates, connectivity, history, policy, rng): ...
@@ -59,20 +59,20 @@ def tunable(*parameters: Parameter) -> Callable[[Strategy], Strategy]:
 
 
 def parameters_of(strategy: Strategy) -> tuple[Parameter, ...]:
-    """What a strategy has declared."""
+    """Return the parameters that a strategy has declared."""
     declared: tuple[Parameter, ...] = getattr(strategy, "parameters", ())
     return declared
 
 
 def completed(parameters: Sequence[Parameter], given: Mapping[str, float]) -> Mapping[str, float]:
-    """A value for every parameter. Raises `Invalid` where one is given that does not exist, or is out of its range."""
+    """Return a value for every parameter. Raises `Invalid` for an unknown name or a value out of range."""
     for name, rule in unfit(parameters, given):
         raise Invalid(f"/parameters/{name}", rule)
     return {parameter.name: given.get(parameter.name, parameter.default) for parameter in parameters}
 
 
 def unfit(parameters: Sequence[Parameter], given: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Each given name that cannot be, and what it should be."""
+    """Return each given name that is wrong, and what it should be."""
     known = {parameter.name: parameter for parameter in parameters}
     for name, value in given.items():
         if name not in known:

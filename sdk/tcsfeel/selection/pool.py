@@ -1,4 +1,4 @@
-"""What a strategy is given for one round, its candidates as arrays.
+"""Hold what a strategy is given for one round, with the candidates as arrays.
 
 All magnitudes that strategies divide or square are brought into a range where neither can overflow: costs and seconds
 are capped at `MAX_SECONDS` (links between clients are single-precision numbers, and cannot come near it), sample counts
@@ -52,30 +52,30 @@ class Pool:
 
     @cached_property
     def costs(self) -> Floats:
-        """(N,) link time in s of one model down and one up over the client's server link: 0..MAX_SECONDS."""
+        """Return (N,) the seconds of link time of one model down and one up over the server link: 0..MAX_SECONDS."""
         size = self.policy.model_bytes
         return np.minimum([2 * candidate.transfer_seconds(size) for candidate in self.candidates], MAX_SECONDS)
 
     @cached_property
     def seconds(self) -> Floats:
-        """(N,) s that a client is expected to take from receiving the model to having sent its update."""
+        """Return (N,) the expected seconds from receiving the model to having sent the update."""
         training = [train_seconds(candidate, self.policy) for candidate in self.candidates]
         return np.minimum(self.costs + np.minimum(training, MAX_SECONDS), MAX_SECONDS)
 
     @cached_property
     def reliability(self) -> Floats:
-        """(N,) probability that a client's update arrives: MIN_RELIABILITY..1."""
+        """Return (N,) the probability that a client's update arrives: MIN_RELIABILITY..1."""
         return np.maximum([candidate.reliability for candidate in self.candidates], MIN_RELIABILITY)
 
     @cached_property
     def samples(self) -> Floats:
-        """(N,) samples relative to the largest client's: MIN_SAMPLES..1."""
+        """Return (N,) the samples relative to the largest client's: MIN_SAMPLES..1."""
         sizes = np.array([float(candidate.data_size) for candidate in self.candidates])
         return np.asarray(np.maximum(sizes / sizes.max(), MIN_SAMPLES))
 
     @cached_property
     def labels(self) -> Labels:
-        """What the candidates say of their labels."""
+        """Return what the candidates say of their labels."""
         return read_labels([candidate.data_distribution for candidate in self.candidates], self.samples)
 
     @cached_property
@@ -95,7 +95,7 @@ class Pool:
 
     @cached_property
     def links(self) -> Links:
-        """Over which links updates may travel."""
+        """Return the links over which updates may travel."""
         if self.policy.topology == "star":
             return Star(self.costs)
         costs = self.connectivity.restricted(self.ids()).costs
@@ -105,7 +105,7 @@ class Pool:
 
     @cached_property
     def debt(self) -> Floats:
-        """(N,) how overdue each candidate is."""
+        """Return (N,) how overdue each candidate is."""
         return participation_debt(self.ids(), self.history)
 
     @cached_property
@@ -119,13 +119,13 @@ class Pool:
         return self.debt + np.where(exploring, EXPLORING * self.debt**2, 0.0)
 
     def ids(self, members: Iterable[int] | None = None) -> tuple[str, ...]:
-        """The names of some candidates, or of all."""
+        """Return the ids of some candidates, or of all."""
         chosen = self.candidates if members is None else [self.candidates[member] for member in members]
         return tuple(candidate.client_id for candidate in chosen)
 
 
 def train_seconds(candidate: Candidate, policy: SelectionPolicy) -> float:
-    """Expected seconds of one fit: measured where known, else the floating point operations over the claimed GFLOPS.
+    """Estimate the seconds of one fit: measured if known, else the operations over the claimed GFLOPS.
 
     One pass over the data takes about 6 operations per parameter and sample (Kaplan et al., "Scaling Laws for Neural
     Language Models", 2020, section 2.1), and the model has one parameter per 4 bytes.

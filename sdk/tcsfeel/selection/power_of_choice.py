@@ -1,4 +1,4 @@
-"""Power of choice: of more candidates than are needed, those whose data the model fits worst.
+"""Choose, among more candidates than are needed, those whose data the model fits worst.
 
 Source: Cho, Wang, Joshi, "Client selection in federated learning: convergence analysis and power-of-choice selection
 strategies", 2020. It is the variant that costs nothing extra: d candidates are drawn in proportion to their samples,
@@ -76,5 +76,5 @@ def power_of_choice(
 
 
 def last_losses(candidates: Sequence[Candidate]) -> Floats:
-    """(N,) what each last reported in this training, inf where it has not."""
+    """Return (N,) the loss that each client last reported in this training, inf if it has not reported."""
     return np.array([np.inf if candidate.loss is None else candidate.loss for candidate in candidates])

@@ -1,4 +1,4 @@
-"""Why `tcs-feel` did not choose a client, in words and figures.
+"""Say in words and figures why `tcs-feel` did not choose a client.
 
 The client is put in the place of each chosen one; of the places that the budget allows, the one that suits it best is
 where it came closest to being chosen. The term of F that gets worst there is the reason.
@@ -36,7 +36,7 @@ class _Swap:
 
 
 def reasons(objective: Objective, budget: Budget, members: Sequence[int]) -> Callable[[int], str]:
-    """The reason of any candidate outside `members`, by its position."""
+    """Return a function that gives the reason of any candidate outside `members`, by its position."""
     pool, spent = objective.pool, budget.spent(members)
     sums = objective.sums(members)
     skew, slowest = float(objective.terms(sums).balance), float(sums.slowest)
@@ -96,6 +96,6 @@ def _best_swap(objective: Objective, budget: Budget, members: Sequence[int]) -> 
 
 
 def _losses(objective: Objective, terms: Terms) -> Floats:
-    """(4, ...) the weighted terms of F, each of which is better when lower."""
+    """Return (4, ...) the weighted terms of F, each of which is better when lower."""
     weighted = objective.weighted(terms)
     return np.stack([weighted.balance, weighted.communication, weighted.time, -weighted.debt])

@@ -1,4 +1,4 @@
-"""The strategies by name: those of this package, and those that other packages offer.
+"""Find the strategies by name: those of this package, and those of other packages.
 
 A package offers one by an entry point in the group `tcsfeel.strategies`, whose name is the strategy's name and whose
 object is a `Strategy`. Entry points are read once per process; one that cannot be loaded stops the first caller with
@@ -61,18 +61,18 @@ class Installed:
 
     @property
     def summary(self) -> str:
-        """The first line of its docstring; empty where it has none."""
+        """Return the first line of its docstring; empty if it has none."""
         return (inspect.getdoc(self.strategy) or "").partition("\n")[0]
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """What it has declared."""
+        """Return the parameters that it has declared."""
         return parameters_of(self.strategy)
 
 
 @cache
 def installed() -> Mapping[str, Installed]:
-    """Every strategy that is installed, by name, in the order of the names."""
+    """Return every installed strategy by name, in the order of the names."""
     found = {
         point.name: Installed(point.name, point.load(), _source(point)) for point in entry_points(group=ENTRY_POINTS)
     }
@@ -81,7 +81,7 @@ def installed() -> Mapping[str, Installed]:
 
 
 def strategies() -> Mapping[str, Strategy]:
-    """The functions of every strategy that is installed, by name."""
+    """Return the functions of all installed strategies, by name."""
     return {name: entry.strategy for name, entry in installed().items()}
 
 
@@ -123,7 +123,7 @@ def _called(  # noqa: PLR0917  (a strategy's arguments, and its name)
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """What a strategy gives, checked. Raises `StrategyFailed`, and what a strategy may raise."""
+    """Call a strategy and check its result. Raises `StrategyFailed`, and what a strategy may raise."""
     try:
         given = strategy(candidates, connectivity, history, policy, rng)
         return sound(given, [candidate.client_id for candidate in candidates], policy)

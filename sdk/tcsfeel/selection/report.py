@@ -1,4 +1,4 @@
-"""From the set that a strategy chose to the selection that is shown: order, cost, divergence, fairness, reasons."""
+"""Turn the set that a strategy chose into the selection that is shown: order, cost, fairness, reasons."""
 
 import math
 from collections import Counter
@@ -82,7 +82,7 @@ def report(
 
 
 def fairness(pool: Pool, members: Sequence[int]) -> float:
-    """Jain's index of how often each candidate has been selected, with `members` selected once more."""
+    """Return Jain's index of how often each candidate was selected, counting `members` once more."""
     counts = Counter(client_id for chosen in pool.history.rounds for client_id in chosen)
     counts.update(pool.ids(members))
     return jain_index([counts[candidate.client_id] for candidate in pool.candidates])

@@ -1,4 +1,4 @@
-"""Finding a set that minimises F within the budget: a few starts, then one-swaps on exact F.
+"""Find a set that minimises F within the budget: a few starts, then one-swaps on exact F.
 
 Minimising a quadratic form over sets of a size is NP-hard, so this is local search: greedy insertion and two random
 starts weighted by participation debt, then passes that replace one member after the other by the best candidate, while
@@ -28,7 +28,7 @@ FEW = 20_000  # positions in all sets together: where there are no more, every s
 
 
 def best_set(objective: Objective, budget: Budget, size: int, rng: np.random.Generator) -> list[int]:
-    """The best set of `size` clients that is found; `size` is the budget's minimum, so that there is one."""
+    """Return the best set of `size` clients that is found; `size` is the budget's minimum, so there is one."""
     if _few(objective, size):
         return _best_of_all(objective, budget, size)
     starts = [greedy(objective, budget, size, rng)]
@@ -37,7 +37,7 @@ def best_set(objective: Objective, budget: Budget, size: int, rng: np.random.Gen
 
 
 def grown(objective: Objective, budget: Budget, members: list[int], rng: np.random.Generator) -> list[int] | None:
-    """A good set of one client more; None when the budget has room for none."""
+    """Return a good set with one more client; None if the budget has no room for one."""
     larger = extended(objective, budget, members, rng)
     if larger is None:
         return None
@@ -56,7 +56,7 @@ def greedy(objective: Objective, budget: Budget, size: int, rng: np.random.Gener
 
 
 def overdue(objective: Objective, budget: Budget, size: int, rng: np.random.Generator) -> list[int]:
-    """A random set of `size` clients, those more likely that are owed a turn."""
+    """Draw a random set of `size` clients, in which overdue clients are more likely."""
     debt = objective.pool.debt
     return fill(weighted_order(debt - debt.min() + EVEN_CHANCE, rng), [], budget, size)
 
@@ -73,7 +73,7 @@ def extended(objective: Objective, budget: Budget, members: list[int], rng: np.r
 
 
 def improved(objective: Objective, budget: Budget, members: Sequence[int]) -> list[int]:
-    """`members` after at most `PASSES` passes of one-swaps, each of them the best for its place."""
+    """Improve `members` by at most `PASSES` passes of one-swaps, each the best for its place."""
     current, value = list(members), _value(objective, members)
     for _ in range(PASSES):
         before = value
@@ -93,7 +93,7 @@ def improved(objective: Objective, budget: Budget, members: Sequence[int]) -> li
 
 
 def weighted_order(weights: Floats, rng: np.random.Generator) -> list[int]:
-    """All N candidates in random order, each time the next drawn in proportion to `weights` (N,), at least 0.
+    """Return all N candidates in random order, each next one drawn in proportion to `weights` (N,), at least 0.
 
     Source: Efraimidis, Spirakis, "Weighted random sampling with a reservoir", 2006; an exponential clock per candidate.
     """
@@ -102,7 +102,7 @@ def weighted_order(weights: Floats, rng: np.random.Generator) -> list[int]:
 
 
 def _few(objective: Objective, size: int) -> bool:
-    """Whether every set of a size is to be tried."""
+    """Tell whether every set of a size is to be tried."""
     return math.comb(len(objective.pool.candidates), size) * size <= FEW
 
 
@@ -117,5 +117,5 @@ def _best_of_all(objective: Objective, budget: Budget, size: int) -> list[int]:
 
 
 def _value(objective: Objective, members: Sequence[int]) -> float:
-    """F of one set."""
+    """Return F of one set."""
     return float(objective.value(objective.sums(members)))

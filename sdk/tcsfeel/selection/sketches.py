@@ -1,4 +1,4 @@
-"""What a client's updates say of its labels where the client itself says nothing.
+"""Learn from a client's updates what it does not say of its labels.
 
 The gradient of a classifier's last layer is a sum over the samples, with signs that depend on their labels: clients
 with like labels move it alike. A sketch is a random projection of the normalised last-layer update to `SIZE` dimensions
@@ -58,7 +58,7 @@ def sketch(
 
 
 def averaged(mean: Sequence[float], rounds: int, newest: Sequence[float]) -> tuple[float, ...]:
-    """The mean of `rounds` sketches, and of one more."""
+    """Return the mean of `rounds` sketches and of one more."""
     return tuple(((np.asarray(mean) * rounds + np.asarray(newest)) / (rounds + 1)).tolist())
 
 
@@ -84,7 +84,7 @@ def skew_of_sketches(sketches: Sequence[tuple[float, ...] | None], samples: Floa
 
 
 def last_layer(parameters: Parameters) -> list[str]:
-    """The names of the last layer's tensors, weights first; of all tensors where none has two or more dimensions."""
+    """Return the names of the last layer's tensors, weights first; all tensors if none has two dimensions."""
     names = sorted(parameters, key=_numbered)
     weights = [name for name in names if parameters[name].ndim >= MATRIX]
     if not weights:

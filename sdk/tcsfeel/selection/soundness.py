@@ -1,4 +1,4 @@
-"""What a strategy gave, as a selection that can be stored and acted upon, or an error that says what is wrong with it.
+"""Check what a strategy returned, so that it can be stored and acted on, or say what is wrong with it.
 
 Strategies come from other packages, too. Nothing that they give is believed: neither its types, nor that it names
 clients on offer, nor that its numbers are numbers.
@@ -75,7 +75,7 @@ def _skipped(skipped: Skipped) -> Skipped:
 
 
 def _known(ids: list[str], offered: Collection[str]) -> set[str]:
-    """The ids as a set."""
+    """Return the ids as a set."""
     seen: set[str] = set()
     for client_id in ids:
         if client_id not in offered or client_id in seen:

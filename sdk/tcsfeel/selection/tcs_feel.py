@@ -1,4 +1,4 @@
-"""The default strategy: the set with the lowest objective (`objective`), as small as balanced labels allow.
+"""Choose the set with the lowest objective (`objective`): the default strategy.
 
 The set grows from `min_clients` until the labels that are expected to arrive diverge from the global ones by at most
 `divergence_target`, `max_clients` is reached, or the budget has no room for another client. Without reported labels
@@ -73,7 +73,7 @@ def tcs_feel(
 
 
 def choose(objective: Objective, budget: Budget, rng: np.random.Generator) -> list[int]:
-    """The positions of the chosen candidates."""
+    """Return the positions of the chosen candidates."""
     policy = objective.pool.policy
     members = best_set(objective, budget, budget.minimum, rng)
     while len(members) < policy.max_clients and not balanced(objective, members):
@@ -85,7 +85,7 @@ def choose(objective: Objective, budget: Budget, rng: np.random.Generator) -> li
 
 
 def balanced(objective: Objective, members: Sequence[int]) -> bool:
-    """Whether the labels that `members` are expected to deliver are close enough to the global ones."""
+    """Tell whether the labels that `members` are expected to deliver are close enough to the global ones."""
     pool = objective.pool
     divergence = pool.labels.pooled_divergence(members, objective.singles.samples)
     return divergence is None or divergence <= pool.policy.parameters["divergence_target"]

@@ -1,4 +1,4 @@
-"""What every selection strategy takes and gives.
+"""Define what every selection strategy is given and returns.
 
 A strategy is a function ``(candidates, connectivity, history, policy, rng) -> Selection``. It does no I/O, reads no
 clock and draws only from `rng`, so that the same seed and state give the same answer.
@@ -51,11 +51,11 @@ class Candidate:
 
     @property
     def seconds_per_mb(self) -> float:
-        """What its link to the server costs."""
+        """Return what one megabyte costs over its link to the server."""
         return BITS_PER_BYTE / self.bandwidth if self.server_cost is None else self.server_cost
 
     def transfer_seconds(self, model_bytes: int) -> float:
-        """Seconds that one model takes over the link to the server."""
+        """Return the seconds that one model takes over the link to the server."""
         return self.seconds_per_mb * model_bytes / BYTES_PER_MB + self.latency / 1000
 
 
@@ -105,7 +105,7 @@ class History:
 
     @property
     def round_number(self) -> int:
-        """The number of the round to be planned, from 1."""
+        """Return the number of the round that is to be planned, from 1."""
         return len(self.rounds) + 1
 
 
@@ -166,7 +166,7 @@ class Selection:
 
 
 def nobody(strategy: str, skipped: Sequence[Skipped]) -> Selection:
-    """The selection of a round for which too few clients could be selected: it says of those that were out why."""
+    """Return the selection of a round with too few clients: it says why each of the others was out."""
     return Selection(
         strategy=strategy,
         selected=(),
