@@ -21,6 +21,11 @@ from tcsfeel.agent.errors import AgentError, RegistrationRefused
 from tcsfeel.agent.labels import LabelReleases
 from tcsfeel.agent.tasks import one_line
 from tcsfeel.agent.trainer import Trainer
+from tcsfeel.rest.calls import told
+from tcsfeel.rest.exchange import Patience
+from tcsfeel.rest.problems import ApiError, NoAnswer, NotFound, Refused
+from tcsfeel.rest.transport import AsyncTransport
+from tcsfeel.text import plain
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -65,7 +70,7 @@ class Registration:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._members = members
-        self._http = http
+        self._transport = AsyncTransport(http, Patience(attempts=1))  # what is asked again is decided here
         self._heartbeat_seconds = heartbeat_seconds
         self._labels = labels or LabelReleases()
         self._sleep = sleep
@@ -83,11 +88,12 @@ class Registration:
         for start in range(0, len(self._members), BATCH):
             chunk = self._members[start : start + BATCH]
             entries = await asyncio.to_thread(self._entries, chunk)
-            answer = await self._insist("POST", "/v1/clients/batch", {"clients": entries})
-            if answer.status_code == HTTPStatus.CONFLICT:  # known from an earlier life: replace one by one
-                await _in_parallel(self._put, chunk)
-            else:
-                _require_success(answer)
+            try:
+                await self._insist("POST", "/v1/clients/batch", {"clients": entries})
+            except RegistrationRefused as refused:
+                if refused.status != HTTPStatus.CONFLICT:
+                    raise
+                await _in_parallel(self._put, chunk)  # known from an earlier life: replace one by one
         _log.info("registered %d clients", len(self._members))
 
     async def beat(self) -> int:
@@ -107,38 +113,43 @@ class Registration:
                 _log.exception("a round of heartbeats failed")
 
     async def _put(self, member: Member) -> None:
-        _require_success(await self._insist("PUT", f"/v1/clients/{member.client_id}", await self._body(member)))
+        await self._insist("PUT", f"/v1/clients/{member.client_id}", await self._body(member))
         _log.info("registered client %s", member.client_id, extra={"client_id": member.client_id})
 
     async def _beat(self, member: Member) -> str:
         """Empty when it arrived, else the reason."""
         path = f"/v1/clients/{member.client_id}"
         try:
-            answer = await self._http.post(f"{path}/heartbeat", json={"instance": self._instance})
-            if answer.status_code == HTTPStatus.NOT_FOUND:
+            try:
+                await self._call("POST", f"{path}/heartbeat", {"instance": self._instance})
+            except NotFound:
                 _log.info("client %s is no longer known: registering again", member.client_id)
-                answer = await self._http.put(path, json=await self._body(member))
-        except (httpx.TransportError, AgentError) as error:
+                await self._call("PUT", path, await self._body(member))
+        except ApiError as error:
+            return _reason(error)
+        except AgentError as error:
             return one_line(error)
-        return "" if answer.is_success else f"{answer.status_code} {_detail(answer)}"
+        return ""
 
-    async def _insist(self, method: str, path: str, body: Json) -> httpx.Response:
+    async def _insist(self, method: str, path: str, body: Json) -> None:
+        """Ask until there is an answer that another try would not change. Raises `RegistrationRefused`."""
         for attempt in itertools.count():
             try:
-                answer = await self._http.request(method, path, json=body)
-            except httpx.TransportError as error:
-                reason = one_line(error)
-            else:
-                if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR and (
-                    answer.status_code != HTTPStatus.TOO_MANY_REQUESTS
-                ):
-                    return answer
-                reason = f"{answer.status_code} {_detail(answer)}"
+                return await self._call(method, path, body)
+            except Refused as error:
+                if error.status < HTTPStatus.INTERNAL_SERVER_ERROR and error.status != HTTPStatus.TOO_MANY_REQUESTS:
+                    raise RegistrationRefused(error.status, _detail(error)) from None
+                reason = _reason(error)
+            except NoAnswer as error:
+                reason = _reason(error)
             pause = min(FIRST_PAUSE_SECONDS * 2 ** min(attempt, 16), LONGEST_PAUSE_SECONDS)
             pause *= random.uniform(0.5, 1)  # noqa: S311  (spreads agents that start together; guards nothing)
             _log.warning("the control plane is not ready (%s); asking again in %.1f s", reason, pause)
             await self._sleep(pause)
         raise AssertionError
+
+    async def _call(self, method: str, path: str, body: Json) -> None:
+        await self._transport.run(told(method, path, body))
 
     async def _body(self, member: Member) -> Json:
         (entry,) = await asyncio.to_thread(self._entries, [member])  # a profile may have to look at the data
@@ -186,18 +197,13 @@ def _entry(member: Member, labels: LabelReleases) -> Json:
     return {name: value for name, value in entry.items() if value is not None}
 
 
-def _require_success(answer: httpx.Response) -> None:
-    if not answer.is_success:
-        raise RegistrationRefused(answer.status_code, _detail(answer))
+def _reason(error: ApiError) -> str:
+    """What a refusal says, with the fields that it names, or why there was no answer."""
+    if not isinstance(error, Refused):
+        return str(error)
+    return f"{error.status} {_detail(error)}"
 
 
-def _detail(answer: httpx.Response) -> str:
-    """What a problem document says, on one line."""
-    try:
-        problem = answer.json()
-    except ValueError:
-        return answer.reason_phrase
-    if not isinstance(problem, dict):
-        return answer.reason_phrase
-    errors = [f"{error.get('pointer')}: {error.get('detail')}" for error in problem.get("errors") or [] if error]
-    return " ".join("; ".join([str(problem.get("detail") or answer.reason_phrase), *errors[:3]]).split())[:500]
+def _detail(error: Refused) -> str:
+    errors = [f"{field.pointer}: {field.detail}" for field in error.errors[:3]]
+    return plain("; ".join([error.detail, *errors]), 500)

@@ -91,7 +91,9 @@ class Transport:
         self.max_answer_bytes = max_answer_bytes
 
     def collected(self, response: httpx.Response, attempt: Attempt, started: float) -> Collected:
-        """Begin to take an answer."""
+        """Begin to take an answer. Raises `UnexpectedAnswer` for an encoding, whose bytes nobody could bound."""
+        if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
+            raise UnexpectedAnswer(f"the answer is encoded as {plain(encoding, 40)}, which was not asked for")
         whole = attempt.request.receiver is None
         give_up_at = started + attempt.seconds if whole else None
         return Collected(Head(response.status_code, response.headers), attempt, self.max_answer_bytes, give_up_at)
@@ -154,7 +156,7 @@ class BlockingTransport(Transport):
             ) as response,
         ):
             collected = self.collected(response, attempt, started)
-            for piece in response.iter_raw():
+            for piece in response.iter_bytes():
                 collected.take(piece)
             return collected.answer()
 
@@ -214,7 +216,7 @@ class AsyncTransport(Transport):
                 timeout=attempt.seconds,
             ) as response:
                 collected = self.collected(response, attempt, started)
-                async for piece in response.aiter_raw():
+                async for piece in response.aiter_bytes():
                     collected.take(piece)
                 return collected.answer()
 
@@ -241,7 +243,7 @@ def _told() -> Iterator[None]:
 
 
 def _reason(error: httpx.HTTPError) -> str:
-    return plain(str(error) or type(error).__name__)
+    return plain(f"{type(error).__name__}: {error}".removesuffix(": "))
 
 
 def json_body(data: bytes) -> tuple[Callable[[], Iterator[bytes]], Mapping[str, str]]:

@@ -145,6 +145,13 @@ def test_an_error_page_of_a_proxy_is_a_refusal_without_its_text(call: Caller, bo
 
 
 @both
+def test_an_encoding_that_was_not_asked_for_is_refused_before_it_is_expanded(call: Caller) -> None:
+    with scripted(answer(200, b"x", Content_Encoding="gzip")) as server, pytest.raises(UnexpectedAnswer, match="gzip"):
+        call(server.url, "healthz")
+    assert server.header(0, "Accept-Encoding") == "identity"
+
+
+@both
 def test_a_refusal_shows_no_control_characters(call: Caller) -> None:
     with scripted(problem(409, "state-forbids", "a\x1b[31m\nb" + "c" * 10**5)) as server, pytest.raises(Conflict) as no:
         call(server.url, "healthz")

@@ -1,0 +1,68 @@
+"""Calls whose bodies are plain JSON, for callers that have no models: agents, the command line, the demo."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tcsfeel.rest.exchange import Answer, Request, Steps
+from tcsfeel.rest.problems import UnexpectedAnswer
+from tcsfeel.rest.transport import json_body
+
+REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
+PAGE = 1000  # items that one request of a list asks for
+
+
+def call_json(
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    params: Sequence[tuple[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Steps[Any]:
+    """Send a body, if there is one, and give what JSON answers, or `None` for an answer without a body.
+
+    A POST is repeated where `headers` have an `Idempotency-Key`.
+    """
+    answer: Answer = yield _request(method, path, body, params, headers or {})
+    if not answer.body:
+        return None
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        raise UnexpectedAnswer(f"the answer {answer.status} of {method} {path} is not JSON") from None
+
+
+def told(method: str, path: str, body: object) -> Steps[None]:
+    """Send a body; of the answer only the status counts."""
+    yield _request(method, path, body, (), {})
+
+
+def all_items(path: str) -> Steps[list[Any]]:
+    """Read every item of a list, page by page."""
+    items: list[Any] = []
+    seen: set[str] = set()
+    params = [("limit", str(PAGE))]
+    while True:
+        page = yield from call_json("GET", path, params=params)
+        try:
+            items += page["items"]
+            cursor = page["next_cursor"]
+        except (KeyError, TypeError):
+            raise UnexpectedAnswer(f"the answer of GET {path} is no page of a list") from None
+        if cursor is None:
+            return items
+        if cursor in seen:
+            raise UnexpectedAnswer(f"the list {path} does not end: the server has given the same next_cursor twice")
+        seen.add(cursor)
+        params = [("limit", str(PAGE)), ("cursor", str(cursor))]
+
+
+def _request(
+    method: str, path: str, body: object, params: Sequence[tuple[str, str]], headers: Mapping[str, str]
+) -> Request:
+    repeatable = method in REPEATABLE or "Idempotency-Key" in headers
+    if body is None:
+        return Request(method, path, params=params, headers=headers, repeatable=repeatable)
+    pieces, described = json_body(json.dumps(body).encode())
+    return Request(method, path, params=params, headers={**headers, **described}, body=pieces, repeatable=repeatable)
