@@ -2,15 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Self
+from typing import Annotated, Any, NoReturn, Self, TypeVar
 
 import httpx
 import typer
 
 from tcsfeel.keys import key_path, read_key
+from tcsfeel.rest.calls import all_items, call_json
+from tcsfeel.rest.exchange import Patience, Steps
+from tcsfeel.rest.problems import ApiError, NoAnswer, Refused
+from tcsfeel.rest.transport import BlockingTransport, base_url, headers
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
-PAGE = 1000
+Result = TypeVar("Result")
 
 Server = Annotated[str, typer.Option(envvar="TCSFEEL_SERVER", help="Base URL of the control plane")]
 Key = Annotated[
@@ -45,37 +49,33 @@ class Connection:
     """Calls of the REST API that end the command when they fail."""
 
     def __init__(self, server: str, key: str | None) -> None:
-        headers = {"Authorization": f"Bearer {find_key(key)}"}
         self._server = server
-        self._http = httpx.Client(base_url=server, headers=headers, timeout=30.0, trust_env=False)
+        try:
+            http = httpx.Client(base_url=base_url(server), headers=headers(find_key(key)), trust_env=False)
+        except ValueError as error:
+            fail(str(error))
+        self._transport = BlockingTransport(http, Patience(attempts=3, deadline_seconds=30.0))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self._transport.http.close()
 
-    def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """The body of a success."""
-        try:
-            response = self._http.request(method, path, **kwargs)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            fail(f"{self._server} does not answer: {error}")
-        if response.is_success:
-            return response.json()
-        try:
-            reason = response.json()["detail"]
-        except (ValueError, KeyError, TypeError):
-            reason = response.reason_phrase
-        fail(f"{response.status_code}: {reason}")
+    def call(self, method: str, path: str, *, json: object = None, key: str | None = None) -> Any:
+        """The body of a success. `key` lets a POST be repeated."""
+        return self._run(call_json(method, path, json, headers={"Idempotency-Key": key} if key else None))
 
     def all(self, path: str) -> list[Any]:
         """Every item of a list, page by page."""
-        items: list[Any] = []
-        params: dict[str, Any] = {"limit": PAGE}
-        while True:
-            page = self.call("GET", path, params=params)
-            items += page["items"]
-            if page["next_cursor"] is None:
-                return items
-            params["cursor"] = page["next_cursor"]
+        return self._run(all_items(path))
+
+    def _run(self, steps: Steps[Result]) -> Result:
+        try:
+            return self._transport.run(steps)
+        except Refused as error:
+            fail(f"{error.status}: {error.detail}")
+        except NoAnswer as error:
+            fail(f"{self._server} does not answer: {error}")
+        except ApiError as error:
+            fail(str(error))

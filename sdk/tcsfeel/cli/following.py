@@ -2,6 +2,7 @@
 
 import json
 import math
+import secrets
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,7 +67,7 @@ def train(
     limits = {"target_accuracy": target_accuracy, "max_rounds": max_rounds}
     request["selection"] = request.get("selection", {}) | _given(rules)
     with Connection(server, key) as api:
-        training = api.call("POST", "/v1/trainings", json=request | _given(limits))
+        training = api.call("POST", "/v1/trainings", json=request | _given(limits), key=secrets.token_hex(16))
         training = api.call("POST", f"/v1/trainings/{training['id']}/start")
         if watch:
             _follow(api, training["id"], as_json=as_json)

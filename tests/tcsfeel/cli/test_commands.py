@@ -208,7 +208,7 @@ def test_label_privacy_has_to_be_an_epsilon(epsilon: str) -> None:
     options = ["examples.minimal_trainer:trainer", "--id", "a", "--key", "k", "--label-privacy", epsilon]
     result = runner.invoke(cli, ["agent", *options])
     assert result.exit_code == 1
-    assert "label_privacy is an epsilon: a finite number above 0" in result.stderr
+    assert "label_privacy must be an epsilon, a finite number above 0" in result.stderr
 
 
 @pytest.mark.parametrize("module", ["app.commands", "benchmarks.beats", "tcsfeel.cli"])
