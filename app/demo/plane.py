@@ -2,14 +2,20 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
 from app.demo.errors import DemoFailed
-from tcsfeel.wire.codec import Parameters, decode
+from tcsfeel.client.parameters import download_model
+from tcsfeel.rest.calls import call_json
+from tcsfeel.rest.exchange import Patience, Steps
+from tcsfeel.rest.problems import ApiError, Refused, ServerFault, Unavailable
+from tcsfeel.rest.transport import BlockingTransport, base_url, headers
+from tcsfeel.text import plain
+from tcsfeel.wire.codec import Parameters
 
-TIMEOUT = 30.0  # s
+Result = TypeVar("Result")
 ENDED = {"completed", "failed", "cancelled"}  # how a training may be when it has ended
 
 
@@ -28,13 +34,8 @@ class Plane:
     ) -> None:
         self.url = url
         self._check = check
-        self._http = httpx.Client(
-            base_url=url,
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=TIMEOUT,
-            transport=transport,
-            trust_env=False,  # a proxy from the environment is for the world outside
-        )
+        http = httpx.Client(base_url=base_url(url), headers=headers(key), transport=transport, trust_env=False)
+        self._transport = BlockingTransport(http, Patience(attempts=1))  # a demo shows what fails
 
     def __enter__(self) -> Self:
         return self
@@ -42,49 +43,47 @@ class Plane:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self._transport.http.close()
 
     def is_ready(self) -> bool:
         """Whether it would take work on now."""
         self._check()
         try:
-            return self._http.get("/readyz").status_code == httpx.codes.OK
-        except httpx.TransportError:
+            self._transport.run(call_json("GET", "/readyz"))
+        except ApiError:
             return False
+        return True
 
     def get(self, path: str) -> Any:
         """Raises `DemoFailed`, as all of these do, unless the answer is a success."""
-        return self._call("GET", path).json()
+        return self._call("GET", path)
 
     def post(self, path: str, body: object = None) -> Any:
-        return self._call("POST", path, body).json()
+        return self._call("POST", path, body)
 
     def put(self, path: str, body: object) -> Any:
-        return self._call("PUT", path, body).json()
+        return self._call("PUT", path, body)
 
     def model(self, training_id: str) -> Parameters:
         """The newest model of a training."""
-        parameters, _ = decode(self._call("GET", f"/v1/trainings/{training_id}/model").content)
-        return parameters
+        path = f"/v1/trainings/{training_id}/model"
+        return self._told("GET", path, download_model(training_id))
 
-    def _call(self, method: str, path: str, body: object = None) -> httpx.Response:
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        return self._told(method, path, call_json(method, path, body))
+
+    def _told(self, method: str, path: str, steps: Steps[Result]) -> Result:
         try:
-            answer = self._http.request(method, path, json=body)
-        except httpx.TransportError as error:
+            return self._transport.run(steps)
+        except Refused as error:
+            raise DemoFailed(f"the control plane refused {method} {path}: {_reason(error)}") from error
+        except ApiError as error:
             self._check()
-            raise DemoFailed(f"the control plane does not answer {method} {path}: {error!r}") from error
-        if not answer.is_success:
-            raise DemoFailed(f"the control plane refused {method} {path}: {answer.status_code} {_reason(answer)}")
-        return answer
+            raise DemoFailed(f"the control plane does not answer {method} {path}: {error}") from error
 
 
-def _reason(answer: httpx.Response) -> str:
+def _reason(error: Refused) -> str:
     """What a problem document says, or what came instead of one, on one line; where to look for more."""
-    try:
-        problem = answer.json()
-        errors = [f"{error['pointer']}: {error['detail']}" for error in problem.get("errors") or ()]
-        text = "; ".join(errors) or problem["detail"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        text = answer.text
-    hint = " (the demo's --keep keeps the logs)" if answer.is_server_error else ""
-    return " ".join(str(text).split())[:300] + hint
+    errors = [f"{field.pointer}: {field.detail}" for field in error.errors]
+    hint = " (the demo's --keep keeps the logs)" if isinstance(error, ServerFault | Unavailable) else ""
+    return f"{error.status} {plain('; '.join(errors) or error.detail)}{hint}"

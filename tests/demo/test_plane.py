@@ -27,8 +27,17 @@ def make(answer: httpx.Response | Exception, died: bool = False) -> Plane:
             httpx.Response(422, json={"detail": "invalid", "errors": [{"pointer": "/a", "detail": "must be b"}]}),
             "422 /a: must be b",
         ),
-        (httpx.Response(502, text="bad\ngateway"), "502 bad gateway (the demo's --keep keeps the logs)"),
-        (httpx.Response(418, json=["what"]), '418 ["what"]'),
+        (
+            httpx.Response(502, text="bad\ngateway"),
+            (
+                "502 Bad Gateway (the answer is not a problem document: text/plain; charset=utf-8, 11 bytes)"
+                " (the demo's --keep keeps the logs)"
+            ),
+        ),
+        (
+            httpx.Response(418, json=["what"]),
+            "418 I'm a Teapot (the answer is not a problem document: application/json, 8 bytes)",
+        ),
     ],
 )
 def test_a_refusal_is_told_in_one_line(answer: httpx.Response, reason: str) -> None:
@@ -46,7 +55,7 @@ def test_no_answer_is_told_with_the_reason_where_there_is_a_better_one() -> None
 
 @pytest.mark.parametrize(
     ("answer", "ready"),
-    [(httpx.Response(200), True), (httpx.Response(503), False), (httpx.ConnectError("refused"), False)],
+    [(httpx.Response(200, json={}), True), (httpx.Response(503), False), (httpx.ConnectError("refused"), False)],
 )
 def test_a_plane_is_ready_once_it_says_so(answer: httpx.Response | Exception, ready: bool) -> None:
     with make(answer) as plane:
