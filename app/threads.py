@@ -76,23 +76,10 @@ class Pool:
 
         def end(problem: BaseException | None, result: Any) -> None:
             self._places.give_back(holder)
-            if outcome.done():  # the caller was cancelled
-                return
-            if problem is None:
-                outcome.set_result(result)
-            else:
-                outcome.set_exception(problem)
+            _settle(outcome, problem, result)
 
         def job() -> Callable[[], object]:
-            problem: BaseException | None = None
-            result = None
-            try:
-                result = context.run(function)
-            except _OF_THE_LOOP as error:
-                problem = RuntimeError(f"{type(error).__name__} in a thread")
-            except BaseException as error:  # noqa: BLE001  (the caller's to handle, whatever it is)
-                problem = error
-            return partial(loop.call_soon_threadsafe, end, problem, result)
+            return partial(loop.call_soon_threadsafe, end, *_called(partial(context.run, function)))
 
         self._jobs.put(job)
         if not self._idle.acquire(blocking=False):
@@ -113,6 +100,65 @@ class Pool:
             with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits any more
                 tell()
             del job, tell  # what they hold can be large
+
+
+class OneThread:
+    """A thread that calls functions one after the other, in the order in which they were given to it.
+
+    It starts with the first of them. It is a daemon, and ends by itself once there is no reference to this object.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._thread = Thread(target=_work_off, args=(self._jobs,), name=name, daemon=True)
+        self._has_ended = False
+
+    async def run(self, function: Callable[[], Result]) -> Result:
+        """Call `function` in the thread. It is called in any case, also if the caller is cancelled meanwhile."""
+        if self._has_ended:
+            raise RuntimeError(f"the thread {self._thread.name} has ended and calls nothing any more")
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Result] = loop.create_future()
+        self._jobs.put(lambda: loop.call_soon_threadsafe(_settle, outcome, *_called(function)))
+        if self._thread.ident is None:
+            self._thread.start()
+        return await outcome
+
+    def end(self, last: Callable[[], object] = lambda: None) -> None:
+        """Let the thread call `last`, and end, after all that it was given before. Return at once."""
+        self._has_ended = True
+        self._jobs.put(last)
+        self._jobs.put(None)
+
+    def __del__(self) -> None:
+        self._jobs.put(None)
+
+
+def _work_off(jobs: SimpleQueue[Callable[[], object] | None]) -> None:
+    while (job := jobs.get()) is not None:
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: no caller waits any more
+            job()
+        del job
+
+
+def _called(function: Callable[[], Result]) -> tuple[BaseException | None, Result | None]:
+    """What a function raised, or what it returned."""
+    try:
+        return None, function()
+    except _OF_THE_LOOP as error:
+        return RuntimeError(f"{type(error).__name__} in a thread"), None
+    except BaseException as error:  # noqa: BLE001  (the caller's to handle, whatever it is)
+        return error, None
+
+
+def _settle(outcome: asyncio.Future[Any], problem: BaseException | None, result: Any) -> None:
+    """Give its outcome to a caller that still waits for it."""
+    if outcome.done():  # the caller was cancelled
+        return
+    if problem is None:
+        outcome.set_result(result)
+    else:
+        outcome.set_exception(problem)
 
 
 _POOLS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Purpose, Pool]] = WeakKeyDictionary()

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 import pytest
 
 from app.sharing import party
-from app.threads import THREADS, Pool, in_thread
+from app.threads import THREADS, OneThread, Pool, in_thread
 
 
 @contextmanager
@@ -120,3 +121,56 @@ async def test_idle_threads_end() -> None:
     worker.join(30)
     assert not worker.is_alive()
     assert await pool.run(int) == 0
+
+
+async def test_one_thread_calls_what_it_is_given_in_order_and_also_for_a_caller_that_is_cancelled() -> None:
+    thread = OneThread("one")
+    order: list[tuple[str, str]] = []
+
+    def note(what: str) -> str:
+        order.append((what, threading.current_thread().name))
+        return what
+
+    with hanging() as hang:
+        first = asyncio.create_task(thread.run(hang))
+        second = asyncio.create_task(thread.run(partial(note, "second")))
+        third = asyncio.create_task(thread.run(partial(note, "third")))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.sleep(0)
+    await first
+    assert await third == "third"
+    assert order == [("second", "one"), ("third", "one")]
+    thread.end()
+
+
+async def test_an_error_in_one_thread_is_the_callers() -> None:
+    thread = OneThread("one")
+    with pytest.raises(KeyError, match="y"):
+        await thread.run(partial(dict[str, int]().__getitem__, "y"))
+    with pytest.raises(RuntimeError, match="StopIteration in a thread"):
+        await thread.run(partial(next, iter(())))
+    assert await thread.run(lambda: 1) == 1
+    thread.end()
+
+
+async def test_one_thread_that_was_ended_refuses_more() -> None:
+    thread, last = OneThread("ended"), threading.Event()
+    await thread.run(lambda: None)
+    (running,) = (one for one in threading.enumerate() if one.name == "ended")
+    thread.end(last.set)
+    running.join(10)
+    assert last.is_set()
+    assert not running.is_alive()
+    with pytest.raises(RuntimeError, match="the thread ended has ended"):
+        await thread.run(lambda: None)
+
+
+async def test_one_thread_ends_with_the_last_reference_to_it() -> None:
+    thread = OneThread("forgotten")
+    await thread.run(lambda: None)
+    (running,) = (one for one in threading.enumerate() if one.name == "forgotten")
+    del thread
+    gc.collect()
+    running.join(10)
+    assert not running.is_alive()

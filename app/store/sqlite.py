@@ -1,11 +1,11 @@
-"""Two drivers for SQLite, for two kinds of transaction; both give SQLAlchemy what aiosqlite gives it.
+"""Two drivers for SQLite, for two kinds of transaction; SQLAlchemy calls both as it calls aiosqlite.
 
 *Readers* wait for nothing: with a write-ahead log no writer holds them up, and what they look for is mostly in memory.
 They run on the event loop itself, where a statement takes less time than a trip to a thread and back, and so a reading
 transaction that does nothing else takes one turn of the loop.
 
 *Writers* wait for the disk when they commit, and for the file's lock when they begin, if another process has it. That
-happens in a thread, aiosqlite's. In between they hold the lock and change pages in memory: so what is short runs on the
+happens in a thread of their own. In between they hold the lock and change pages in memory: so what is short runs on the
 event loop, too. A trip to the thread waits for its turn both there and on the loop; on a loop that is busy with other
 work, a transaction with a trip for each statement would hold the lock for many of its turns, while other writers wait.
 """
@@ -19,15 +19,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, Self
 
-import aiosqlite
-
-from app.threads import in_thread
+from app.threads import OneThread
 from tcsfeel import private
 
 BEGIN = "BEGIN IMMEDIATE"
 BUSY_SECONDS = 30
 WAL_ATTEMPTS, WAL_PAUSE = 100, 0.02
-_ROWS = 64  # that aiosqlite's own iteration would fetch at a time; nothing iterates here
 
 SHORT_VALUES = 256  # that a statement may write, or look for, to run on the event loop
 SHORT_SECONDS = 0.002  # of processor time that it may have taken the last time
@@ -101,49 +98,89 @@ class Cursor:
             cursor.close()
 
 
-class Writer(aiosqlite.Connection):
+class _Driver:
+    """What readers and writers have in common: one connection of the standard library's."""
+
+    def __init__(self) -> None:
+        self._connection: sqlite3.Connection | None = None  # SQLAlchemy looks here whether it is open
+
+    def cursor(self) -> Cursor:
+        return Cursor(self)
+
+    async def run(self, cursor: Cursor, statement: Statement) -> None:
+        cursor.fill(self._open_connection, statement)
+
+    async def create_function(self, *args: Any, **kwargs: Any) -> None:
+        self._open_connection.create_function(*args, **kwargs)
+
+    @property
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise ValueError("no active connection")  # the words that SQLAlchemy knows
+        return self._connection
+
+
+class Writer(_Driver):
     """Runs what may wait or take long in a thread of its own, and the rest where it is."""
 
     def __init__(self, path: str, *, foreign_keys: bool) -> None:
-        super().__init__(partial(_open_for_writing, path, foreign_keys=foreign_keys), _ROWS)
-        self._thread.daemon = True  # as SQLAlchemy has it where it makes the connection itself
+        super().__init__()
+        self._open = partial(_open_for_writing, path, foreign_keys=foreign_keys)
+        self._thread = OneThread("tcsfeel-sqlite")
         self._long: set[str] = set()  # statements that took long
         self._turn = 0.0  # when this turn of the loop began, or before
         self._is_locking = False  # between the begin of a transaction and its end
         self._is_over = True  # the thread has ended what it was told of the last transaction
 
     def __await__(self) -> Any:
-        return self._start().__await__()
+        return self._connected().__await__()
 
-    async def _start(self) -> Self:
-        self._thread.start()
+    async def _connected(self) -> Self:
         try:
-            await self._connect()
+            await self._thread.run(self._connect)
         except BaseException:
-            await in_thread("administration", self._thread.join)  # or its last word could find the event loop closed
+            self.stop()
             raise
         return self
 
-    def cursor(self) -> Cursor:  # type: ignore[override]  # SQLAlchemy waits for what a cursor does, not for it
-        return Cursor(self)
+    def _connect(self) -> None:
+        self._connection = self._open()
 
     async def commit(self) -> None:
         self._is_locking = False  # the thread may be at it for longer than the caller waits
-        await super().commit()
+        await self._thread.run(self._open_connection.commit)
         self._is_over = True
 
     async def rollback(self) -> None:
         self._is_locking = False
         if not self._is_over:  # else it is the pool, which asks for it in any case
-            await super().rollback()
+            await self._thread.run(self._open_connection.rollback)
             self._is_over = True
+
+    async def close(self) -> None:
+        """Close once the thread has done all that it was told to do."""
+        if self._connection is None:
+            return
+        try:
+            await self._thread.run(self._disconnect)
+        finally:
+            self._thread.end()
+
+    def stop(self) -> None:
+        """As `close`, without a wait for it."""
+        self._thread.end(self._disconnect)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     async def run(self, cursor: Cursor, statement: Statement) -> None:
         if not self._is_locking and statement.text == BEGIN and self._is_over and self._has_begun():
             self._is_over = False
         elif not self._is_locking or statement.text in self._long or not statement.seems_short:
             self._is_over = False
-            await self._execute(cursor.fill, self._conn, statement)  # type: ignore[no-untyped-call]  # it has no types
+            await self._thread.run(partial(cursor.fill, self._open_connection, statement))
         else:
             await self._run_here(cursor, statement)
             return
@@ -152,15 +189,15 @@ class Writer(aiosqlite.Connection):
 
     def _has_begun(self) -> bool:
         """Begin a transaction, unless another process has the lock, for which only the thread can wait."""
-        self._conn.execute("PRAGMA busy_timeout=0").close()
+        self._open_connection.execute("PRAGMA busy_timeout=0").close()
         try:
-            self._conn.execute(BEGIN).close()
+            self._open_connection.execute(BEGIN).close()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & _KIND != sqlite3.SQLITE_BUSY:
                 raise
             return False
         finally:
-            self._conn.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}").close()
+            self._open_connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}").close()
         return True
 
     async def _run_here(self, cursor: Cursor, statement: Statement) -> None:
@@ -169,24 +206,24 @@ class Writer(aiosqlite.Connection):
             await asyncio.sleep(0)
             self._turn = time.monotonic()
         began = time.thread_time()
-        cursor.fill(self._conn, statement)
+        cursor.fill(self._open_connection, statement)
         if time.thread_time() - began > SHORT_SECONDS:
             if len(self._long) >= _LONG_KNOWN:
                 self._long.clear()
             self._long.add(statement.text)
 
 
-class Reader:
+class Reader(_Driver):
     """Runs statements where it is, and refuses to write."""
 
     def __init__(self, path: str) -> None:
+        super().__init__()
         self._path = path
-        self._connection: sqlite3.Connection | None = None  # SQLAlchemy asks it whether it is open
 
     def __await__(self) -> Any:
-        return self._open().__await__()
+        return self._connected().__await__()
 
-    async def _open(self) -> Self:
+    async def _connected(self) -> Self:
         self._connection = _open(self._path, "query_only=ON")
         return self
 
@@ -194,20 +231,11 @@ class Reader:
         """Begin a transaction; its snapshot is taken by its first statement."""
         self._open_connection.execute("BEGIN")
 
-    def cursor(self) -> Cursor:
-        return Cursor(self)
-
-    async def run(self, cursor: Cursor, statement: Statement) -> None:
-        cursor.fill(self._open_connection, statement)
-
     async def commit(self) -> None:
         self._open_connection.commit()
 
     async def rollback(self) -> None:
         self._open_connection.rollback()
-
-    async def create_function(self, *args: Any, **kwargs: Any) -> None:
-        self._open_connection.create_function(*args, **kwargs)
 
     async def close(self) -> None:
         self.stop()
@@ -217,12 +245,6 @@ class Reader:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-    @property
-    def _open_connection(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise ValueError("no active connection")  # the words that SQLAlchemy knows
-        return self._connection
 
 
 def _open_for_writing(path: str, *, foreign_keys: bool) -> sqlite3.Connection:

@@ -184,4 +184,28 @@ async def test_a_file_that_is_no_database_leaves_nothing_open(tmp_path: Path) ->
     writer = Writer(str(path), foreign_keys=True)
     with pytest.raises(sqlite3.DatabaseError):
         await writer
-    assert not writer._thread.is_alive(), "it would answer to an event loop that may be closed by then"
+    for thread in threading.enumerate():
+        if thread.name == "tcsfeel-sqlite":
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+async def test_a_writer_that_is_closed_says_so(writer: Writer) -> None:
+    await writer.close()
+    await writer.close()  # which SQLAlchemy may do
+    with pytest.raises(ValueError, match="no active connection"):
+        await writer.cursor().execute("SELECT 1")
+
+
+async def test_a_writer_that_is_stopped_ends_what_it_was_told_before(writer: Writer, tmp_path: Path) -> None:
+    await writer.cursor().execute("BEGIN IMMEDIATE")
+    await writer.cursor().execute("INSERT INTO numbers VALUES (1)")
+    commit = asyncio.create_task(writer.commit())
+    await asyncio.sleep(0)  # it is in the thread
+    writer.stop()
+    await commit
+    other = sqlite3.connect(tmp_path / "file.db")
+    assert other.execute("SELECT it FROM numbers").fetchall() == [(1,)]
+    other.close()
+    with pytest.raises((RuntimeError, ValueError)):
+        await writer.cursor().execute("SELECT 1")
