@@ -106,4 +106,8 @@ async def test_the_metrics_are_listed_with_their_types_and_labels(app: FastAPI) 
     assert {name: table[name][0] for name in table} == {name: family.type for name, family in families.items()}
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
-            assert table[metric._name][1] == set(metric._labelnames), metric._name
+            (family,) = metric.describe()
+            if documented := table[family.name][1]:
+                metric.labels(**dict.fromkeys(documented, "x"))  # which raises where it has others
+            (collected,) = metric.collect()
+            assert collected.samples, f"{family.name} has labels"
