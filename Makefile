@@ -16,6 +16,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 FLOWER := build/flower
+LOWEST := build/lowest
 WORKERS ?= 3
 DB ?= postgres
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -40,7 +41,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults lock clean
+.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults lowest lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -110,12 +111,19 @@ hostile: $(DEV) ## Attack a server with hostile agents and callers, on both data
 faults: $(DEV) ## Step clocks, fill disks, take memory, silence the database, move agents; on both databases (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.troubles $(EACH_DB) $(ARGS)
 
+# Without their dependencies, since the lock names all of them; what each of them asks for is checked afterwards.
+lowest: $(LOWEST)/.installed ## Run the tests of the store and the services on SQLite with the lowest versions that are declared
+	$(LOWEST)/bin/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS) --dist worksteal -k "not postgres" tests/store tests/services)
+
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	@mkdir -p build
 	$(BIN)/python scripts/declared.py demo > build/requirements.in
 	$(BIN)/python scripts/declared.py demo dev > build/requirements-dev.in
 	$(COMPILE) --no-annotate --output-file requirements.lock build/requirements.in
 	$(COMPILE) --no-annotate --output-file requirements-dev.lock build/requirements-dev.in requirements.lock
+	$(BIN)/python scripts/declared.py --lowest demo > build/requirements-lowest.in
+	test -f requirements-lowest.lock || cp requirements-dev.lock requirements-lowest.lock  # versions to be preferred
+	$(COMPILE) --no-annotate --output-file requirements-lowest.lock build/requirements-lowest.in
 	$(COMPILE) --output-file benchmarks/flower/requirements.lock benchmarks/flower/requirements.in
 
 clean: ## Remove .venv, caches and build output (never data)
@@ -133,6 +141,14 @@ $(FLOWER)/.installed: benchmarks/flower/requirements.lock | $(BIN)/python
 	@echo "Installing Flower into $(FLOWER) (only when its lock has changed)"
 	@$(BIN)/python -m venv --clear $(FLOWER)
 	@$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/flower/requirements.lock
+	@touch $@
+
+$(LOWEST)/.installed: requirements-lowest.lock pyproject.toml sdk/pyproject.toml | $(BIN)/python
+	@echo "Installing the lowest declared versions into $(LOWEST) (only when their lock has changed)"
+	@$(BIN)/python -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-lowest.lock
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e sdk -e .
+	@$(LOWEST)/bin/python -m pip check
 	@touch $@
 
 $(BIN)/python:

@@ -1,6 +1,8 @@
 """Print what both distributions of this repository declare that they need, for ``make lock``.
 
 Run as ``declared.py EXTRA…``; the extras are those of the server, which names the extras of the library that it needs.
+With ``--lowest`` in front, each is pinned to the lowest version that its declaration admits, and the tools follow that
+the tests of the store and the services need.
 """
 
 import re
@@ -11,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 OURS = ("tcsfeel",)
 OF_THE_LIBRARY = re.compile(r"tcsfeel\[([a-z,]+)\]")
+TOOLS = ("flask", "flask-cors", "hypothesis", "moto[s3]", "pytest", "pytest-asyncio", "pytest-xdist")
 
 
 def declared(extras: list[str]) -> list[str]:
@@ -26,5 +29,14 @@ def declared(extras: list[str]) -> list[str]:
     return sorted(line for line in found if not line.startswith(OURS))
 
 
+def lowest(extras: list[str]) -> list[str]:
+    """Pin each requirement to its lowest version. One that both distributions declare has the same in both."""
+    return [line.replace(">=", "==", 1) for line in declared(extras)] + list(TOOLS)
+
+
 if __name__ == "__main__":
-    print("\n".join(declared(sys.argv[1:])))
+    match sys.argv[1:]:
+        case ["--lowest", *extras]:
+            print("\n".join(lowest(extras)))
+        case extras:
+            print("\n".join(declared(extras)))

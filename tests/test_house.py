@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock")
@@ -95,6 +96,21 @@ def test_locks_hold_every_dependency_of_the_project() -> None:
     assert {normal(name) for name in runtime + extras["demo"]} <= pins("requirements.lock").keys()
     development = extras["dev"] + [name for lines in optional.values() for name in lines]
     assert {normal(name) for name in development} <= pins("requirements-dev.lock").keys()
+
+
+def test_the_lowest_versions_that_are_declared_are_those_that_make_lowest_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    library = tomllib.loads((ROOT / "sdk" / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["demo"], *library["dependencies"]]
+    (own,) = (one for one in map(Requirement, project["dependencies"]) if one.name == "tcsfeel")
+    lines += [line for extra in own.extras for line in library["optional-dependencies"][extra]]
+    pinned = pins("requirements-lowest.lock")
+    for requirement in map(Requirement, lines):
+        name = normal(requirement.name)
+        if name != "tcsfeel":
+            (bound,) = requirement.specifier
+            assert bound.operator == ">="
+            assert Version(pinned[name]) == Version(bound.version), name
 
 
 def test_decisions_are_numbered_and_say_context_decision_and_consequences() -> None:
