@@ -1,4 +1,4 @@
-"""What can go wrong, as typed data. HTTP is not known here: `app.http.problems` maps each class to a status."""
+"""Define what can go wrong, as typed data. `app.http.problems` maps each class to an HTTP status."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from tcsfeel.errors import TcsFeelError
 
 
 class NotFound(TcsFeelError):
-    """No such thing is stored."""
+    """The thing with this name is not stored."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"there is no {kind} {name!r}")
@@ -15,7 +15,7 @@ class NotFound(TcsFeelError):
 
 
 class Removed(TcsFeelError):
-    """It was there once and is not kept any more; its row in the history says so."""
+    """The thing was stored once and has been removed; its row in the history says so."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"the {kind} {name} has been removed")
@@ -24,7 +24,7 @@ class Removed(TcsFeelError):
 
 
 class AlreadyExists(TcsFeelError):
-    """The id is taken."""
+    """The id is already in use."""
 
     def __init__(self, kind: str, names: Sequence[str]) -> None:
         shown = ", ".join(repr(name) for name in names[:5])
@@ -35,7 +35,7 @@ class AlreadyExists(TcsFeelError):
 
 
 class StateForbids(TcsFeelError):
-    """The call does not fit the state that the thing is in."""
+    """The call is not possible in the current state."""
 
     def __init__(self, action: str, kind: str, state: str) -> None:
         super().__init__(f"cannot {action} a {kind} that is {state}")
@@ -45,7 +45,7 @@ class StateForbids(TcsFeelError):
 
 
 class IllegalTransition(TcsFeelError):
-    """A state machine met an event that its table lacks. Nothing was changed."""
+    """A state machine got an event that its table does not have. Nothing was changed."""
 
     def __init__(self, status: str, event: str) -> None:
         super().__init__(f"the event {event!r} is not possible in the status {status!r}")

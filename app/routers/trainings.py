@@ -70,5 +70,5 @@ async def resume_training(training_id: Id, trainings: AppTrainings) -> TrainingO
 
 @router.post("/{training_id}/cancel", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def cancel_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
-    """End a training for good; its model and its history stay."""
+    """End a training finally; its model and its history are kept."""
     return training_out(await trainings.cancel(training_id))

@@ -10,7 +10,7 @@ class TcsFeelError(Exception):
 
 
 class Invalid(TcsFeelError):
-    """Input that no schema could refuse but that cannot be true. `pointer` is a JSON pointer to the field."""
+    """The input has a valid form but a wrong value. `pointer` is a JSON pointer to the field."""
 
     def __init__(self, pointer: str, detail: str) -> None:
         super().__init__(detail)
