@@ -12,10 +12,8 @@ from concurrent.futures import Executor
 from http import HTTPStatus
 
 import numpy as np
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tcsfeel.agent.asgi import ASGIApp, Disconnected, Receive, Request, Response, Scope, Send
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.replies import CompressedResponse, ParametersResponse, Problem, status_response
 from tcsfeel.agent.tasks import Entry, TaskTable
@@ -31,7 +29,7 @@ MAX_BODY_BYTES = 4 * 1024**3
 MAX_WAIT_SECONDS = 60.0
 QUICK_SECONDS = 0.2  # a task that takes no longer is answered with its result as it is handed over
 
-_NO_CONTENT = Response(status_code=HTTPStatus.NO_CONTENT)
+_NO_CONTENT = Response(HTTPStatus.NO_CONTENT)
 _HEALTHY = status_response(HTTPStatus.OK, "ok")
 _RUNNING = status_response(HTTPStatus.ACCEPTED, "running")
 
@@ -72,7 +70,7 @@ class Agent:
             response = await self._answer(path, request)
         except Problem as problem:
             response = problem.response()
-        except ClientDisconnect:
+        except Disconnected:
             return
         await response(scope, receive, send)
 
@@ -101,7 +99,7 @@ class Agent:
         raise Problem(HTTPStatus.NOT_FOUND, "the agent has /healthz, /model and /tasks/{task_id}")
 
     def _authenticate(self, request: Request) -> None:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        scheme, _, given = request.header("authorization").partition(" ")
         if self._credentials is None or (
             scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._credentials)
         ):
@@ -144,12 +142,12 @@ class Agent:
         return _outcome(entry, request)
 
     async def _body(self, request: Request) -> memoryview:
-        text = request.headers.get("content-length", "")
+        text = request.header("content-length")
         claimed = int(text) if text.isascii() and text.isdigit() else 0
         if claimed <= self._max_body_bytes:
             # As long as it will be, and numpy's, which asks for huge pages: to grow costs more than to read.
             body, size = np.empty(claimed, np.uint8), 0
-            async for chunk in request.stream():
+            async for chunk in request.body():
                 size += len(chunk)
                 if size > self._max_body_bytes:
                     break
@@ -173,7 +171,7 @@ def route_path(scope: Scope) -> str:
 def _outcome(entry: Entry, request: Request) -> ASGIApp:
     match entry.state:
         case "done" if entry.payload is not None:
-            zstd = accepts_zstd(request.headers.get("accept-encoding", ""))
+            zstd = accepts_zstd(request.header("accept-encoding"))
             return CompressedResponse(entry.payload) if zstd else ParametersResponse(entry.payload)
         case "failed":
             raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, entry.failure, broken_trainer=entry.broken)
@@ -183,7 +181,7 @@ def _outcome(entry: Entry, request: Request) -> ASGIApp:
 
 
 def _wait_seconds(request: Request) -> float:
-    text = request.query_params.get("wait", "0")
+    text = request.parameter("wait", "0")
     try:
         seconds = float(text)
     except ValueError:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 
-from starlette.types import Receive, Scope, Send
-
 from tcsfeel.agent.app import MAX_BODY_BYTES, Agent, route_path
+from tcsfeel.agent.asgi import Receive, Scope, Send
 from tcsfeel.agent.errors import AgentError
 from tcsfeel.agent.replies import Problem, status_response
 from tcsfeel.agent.trainer import Trainer

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
 
+from tcsfeel.agent.asgi import ASGIApp
 from tcsfeel.agent.errors import CannotListen
 from tcsfeel.inbound import Bounds, Connection, Server, listeners
 from tcsfeel.inbound.bounds import places

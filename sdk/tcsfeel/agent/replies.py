@@ -5,9 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
+from tcsfeel.agent.asgi import Receive, Response, Scope, Send
 from tcsfeel.agent.results import Payload
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import ZSTD, compressed
@@ -38,7 +36,7 @@ class Problem(Exception):
         if self.broken_trainer:
             body = {"type": BROKEN_TRAINER, "title": "The trainer is broken", "retry": False}
         body |= {"status": self.status, "detail": self.detail}
-        return Response(json.dumps(body), self.status, self.headers, "application/problem+json")
+        return Response(self.status, json.dumps(body).encode(), "application/problem+json", self.headers)
 
 
 class ParametersResponse:
@@ -85,4 +83,4 @@ class CompressedResponse:
 
 
 def status_response(status: HTTPStatus, word: str) -> Response:
-    return Response(b'{"status":"%s"}' % word.encode(), status, media_type="application/json")
+    return Response(status, b'{"status":"%s"}' % word.encode(), "application/json")
