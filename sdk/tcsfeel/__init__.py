@@ -24,9 +24,19 @@ _PLACES = {
     "TopologyOptimizer": "tcsfeel.selection.optimizer",
     "Trainer": "tcsfeel.agent",
 }
+_EXTRAS = {"tcsfeel.client": "client", "tcsfeel.selection.optimizer": "selection"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'tcsfeel' has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    place = _PLACES[name]
+    try:
+        return getattr(import_module(place), name)
+    except ModuleNotFoundError as error:
+        if place in _EXTRAS and error.name is not None and not error.name.startswith("tcsfeel"):
+            extra = _EXTRAS[place]
+            raise ImportError(
+                f"{name} needs the package {error.name}: pip install 'tcsfeel[{extra}]'", name=error.name
+            ) from error
+        raise

@@ -4,17 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from tcsfeel.errors import Invalid, UpdateRejected
+from tcsfeel.wire.bfloat16 import is_bfloat16
 
 Parameters = Mapping[str, npt.NDArray[Any]]
 
 PLAUSIBLE_FACTOR = 1.5  # more examples than this many times the registered data size are not believed
 
-_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _CHECKED_BYTES = 1 << 20  # of a tensor, at a time
 
 
@@ -29,7 +28,7 @@ class UpdateFacts:
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
     """Tell whether values are floating-point numbers; numpy itself does not count bfloat16 among them."""
-    return dtype.kind == "f" or dtype == _BFLOAT16
+    return dtype.kind == "f" or is_bfloat16(dtype)
 
 
 def check_model(parameters: Parameters) -> None:

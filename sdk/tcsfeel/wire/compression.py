@@ -7,10 +7,15 @@ from typing import Literal
 
 from tcsfeel.wire.errors import MalformedBody
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
+try:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+except ImportError:  # the extra ``tcsfeel[zstd]``, or a Python that was built without it
+    INSTALLED = False
 else:
-    from backports import zstd
+    INSTALLED = True
 
 Compression = Literal["none", "zstd"]
 ZSTD = "zstd"
@@ -19,12 +24,11 @@ PIECE = 1 << 20  # bytes
 
 _WINDOW_LOG = 23
 _ACCEPTED = re.compile(r"zstd(\s*;\s*q=(?!0(\.0*)?$)[0-9.]+)?")
-_OPTIONS = {int(zstd.DecompressionParameter.window_log_max): _WINDOW_LOG}
 
 
 def accepts_zstd(accept_encoding: str) -> bool:
-    """Whether a request with this header may be answered in zstd."""
-    return any(_ACCEPTED.fullmatch(coding.strip()) for coding in accept_encoding.lower().split(","))
+    """Tell whether a request with this header may be answered in zstd; never where zstd is not installed."""
+    return INSTALLED and any(_ACCEPTED.fullmatch(coding.strip()) for coding in accept_encoding.lower().split(","))
 
 
 def compressed(pieces: Iterator[bytes | memoryview]) -> Iterator[bytes]:
@@ -46,7 +50,8 @@ def decompressed(body: memoryview, limit: int) -> Iterator[bytes]:
     Raises:
         MalformedBody: it is no frame, is cut short, has more bytes after its frame, or holds more than `limit` bytes.
     """
-    decompressor = zstd.ZstdDecompressor(options=_OPTIONS)
+    window = {int(zstd.DecompressionParameter.window_log_max): _WINDOW_LOG}
+    decompressor = zstd.ZstdDecompressor(options=window)
     position = size = 0
     while not decompressor.eof:
         piece = body[position : position + PIECE] if decompressor.needs_input else b""

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from tcsfeel.wire.bfloat16 import is_bfloat16
 from tcsfeel.wire.codec import Packed, Parameters
 from tcsfeel.wire.errors import MalformedParameters
 from tcsfeel.wire.tasks import EncodingName, UpdateEncoding
@@ -27,7 +27,6 @@ from tcsfeel.wire.tasks import EncodingName, UpdateEncoding
 BLOCK = 1 << 17  # values: 1 MiB as float64
 
 _TYPES: Mapping[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "int8": np.dtype("i1")}
-_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _LARGEST_CODE = 127
 
 Block = npt.NDArray[np.float64]
@@ -50,7 +49,7 @@ def known(offered: str) -> EncodingName:
 def wire_dtype(dtype: np.dtype[Any], encoding: str) -> np.dtype[Any] | None:
     """What the difference of a tensor of this dtype travels as, None where the tensor itself travels."""
     narrow = _TYPES.get(encoding)
-    floating = dtype.kind == "f" or dtype == _BFLOAT16
+    floating = dtype.kind == "f" or is_bfloat16(dtype)
     return narrow if narrow is not None and floating and dtype.itemsize > narrow.itemsize else None
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from tcsfeel.wire.bfloat16 import BFLOAT16, MISSING
 from tcsfeel.wire.errors import MalformedParameters, quoted
 
 LENGTH = struct.Struct("<Q")
@@ -27,7 +27,7 @@ MAX_DIMENSIONS = 64  # numpy's bound
 MAX_SIDE = 2**48  # an empty tensor may have any other side, within what an address can count
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
-    "BF16": np.dtype(ml_dtypes.bfloat16),
+    **({} if BFLOAT16 is None else {"BF16": BFLOAT16}),
     **{
         name: np.dtype(code)
         for name, code in {
@@ -234,6 +234,8 @@ def _parse_spec(name: str, entry: object) -> TensorSpec:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise MalformedParameters(f"tensor {quoted(name)} needs exactly dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if dtype == "BF16" and BFLOAT16 is None:
+        raise MalformedParameters(f"tensor {quoted(name)} is of bfloat16: {MISSING}")
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise MalformedParameters(f"tensor {quoted(name)} has the unknown dtype {quoted(str(dtype))}")
     if not _is_shape(shape):

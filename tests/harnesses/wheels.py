@@ -1,0 +1,222 @@
+"""``make wheels``: build both distributions, install them into empty environments, and train across the two.
+
+The library's environment stands for a device, the service's for a server. Both are installed from the package index as
+their users do it. The working directory has folders with names that many projects use: none of them may be run, except
+the trainer's, which lies in a package called `app`.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+MOST_DISTRIBUTIONS = 15
+MOST_MEGABYTES = 80.0
+MOST_CPU_SECONDS = 0.4
+PATIENCE = 120.0  # seconds until something that should happen is given up
+INSTALLERS = {"pip", "setuptools", "wheel"}
+KEY = "wheels-" + "k" * 32
+FOREIGN = "raise SystemExit('a module of the working directory was run: ' + __file__)\n"
+CPU = "import time; import tcsfeel.agent; print(time.process_time())"
+LISTED = """
+import json
+from importlib.metadata import distributions
+print(json.dumps([[one.metadata["Name"], one.read_text("top_level.txt") or ""] for one in distributions()]))
+"""
+
+
+@dataclass
+class Report:
+    """What was measured, and what does not hold."""
+
+    lines: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    def check(self, what: str, *, holds: bool) -> None:
+        self.lines.append(f"{'ok    ' if holds else 'MISSED'} {what}")
+        if not holds:
+            self.missed.append(what)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment with one of the wheels and what it needs."""
+
+    path: Path
+
+    @classmethod
+    def make(cls, path: Path, requirement: str, wheels: Path) -> "Environment":
+        venv.create(path, with_pip=True)
+        made = cls(path)
+        run([made.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"], ["--find-links", wheels, requirement])
+        return made
+
+    @property
+    def python(self) -> Path:
+        return self.path / "bin" / "python"
+
+    @property
+    def command(self) -> Path:
+        return self.path / "bin" / "tcsfeel"
+
+    def ask(self, program: str) -> str:
+        return run([self.python, "-c", program], cwd=self.path)
+
+    def listed(self) -> dict[str, set[str]]:
+        """The installed distributions, each with its top-level packages."""
+        found = {name.lower(): {*top.split()} for name, top in json.loads(self.ask(LISTED))}
+        return {name: tops for name, tops in found.items() if name not in INSTALLERS}
+
+    def megabytes(self) -> float:
+        """What lies in site-packages, without pip and setuptools."""
+        (site,) = self.path.glob("lib/python3*/site-packages")
+        kept = [path for path in site.iterdir() if path.name.split("-")[0].split(".")[0] not in INSTALLERS | {"_distutils_hack", "pkg_resources"}]
+        files = [file for path in kept for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+        return sum(file.stat().st_size for file in files) / 1e6
+
+
+def run(command: list[Any], more: list[Any] | None = None, **settings: Any) -> str:
+    """Run a command to its end and give its output; an error of it ends the run with what it said."""
+    words = [str(word) for word in [*command, *(more or [])]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600, **settings)  # noqa: S603  (commands of ours)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def build(directory: Path) -> Path:
+    """Build both wheels from a copy of the checkout, since a build leaves files beside its sources."""
+    source = directory / "source"
+    for name in ("sdk", "app", "migrations", "pyproject.toml", "README.md", "LICENSE"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, source / name)
+    wheels = directory / "wheels"
+    run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"],
+        ["--wheel-dir", wheels, source / "sdk", source],
+    )
+    return wheels
+
+
+def look(report: Report, device: Environment, server: Environment) -> None:
+    """Compare what was installed with what a device can bear."""
+    listed = device.listed()
+    report.check(f"tcsfeel installs {len(listed)} distributions (at most {MOST_DISTRIBUTIONS}): {', '.join(sorted(listed))}", holds=len(listed) <= MOST_DISTRIBUTIONS)
+    megabytes = device.megabytes()
+    report.check(f"tcsfeel takes {megabytes:.1f} MB (at most {MOST_MEGABYTES:g})", holds=megabytes <= MOST_MEGABYTES)
+    seconds = min(float(device.ask(CPU)) for _ in range(5))
+    report.check(f"`import tcsfeel.agent` takes {seconds:.2f} s of CPU (at most {MOST_CPU_SECONDS:g})", holds=seconds <= MOST_CPU_SECONDS)
+    report.check(f"tcsfeel brings the packages {sorted(listed['tcsfeel'])}", holds=listed["tcsfeel"] == {"tcsfeel"})
+    tops = server.listed()["tcsfeel-server"]
+    report.check(f"tcsfeel-server brings the packages {sorted(tops)}", holds=tops == {"app"})
+
+
+def foreign(directory: Path) -> Path:
+    """Make a working directory with folders that are named like ours, and a trainer in a package called `app`."""
+    place = directory / "project"
+    for name in ("migrations/__init__.py", "migrations/env.py", "tests/__init__.py", "httpx.py", "click.py"):
+        file = place / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(FOREIGN)
+    (place / "app").mkdir()
+    (place / "app" / "__init__.py").touch()
+    shutil.copy(ROOT / "examples" / "minimal_trainer.py", place / "app" / "trainers.py")
+    return place
+
+
+def train(report: Report, device: Environment, server: Environment, directory: Path) -> None:
+    """Migrate, serve, and train for two rounds with an agent of the other environment."""
+    place = foreign(directory)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    variables = {
+        "PATH": os.environ["PATH"],
+        "TCSFEEL_DATA_DIR": str(directory / "data"),
+        "TCSFEEL_AUTH__ADMIN_KEY": KEY,
+        "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
+    }
+    missing = subprocess.run([device.command, "serve"], cwd=place, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
+    report.check("without the server, `tcsfeel serve` says what to install", holds=missing.returncode == 1 and "pip install tcsfeel-server" in missing.stderr)
+    said = run([server.command, "migrate"], cwd=place, env=variables)
+    report.check(f"`tcsfeel migrate` beside a foreign migrations/ says: {said.strip()}", holds=said == "the database is up to date\n")
+    url = f"http://127.0.0.1:{port}"
+    with running([server.command, "serve", "--port", port], place, variables), httpx.Client(
+        base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False, timeout=30
+    ) as api:
+        until(lambda: is_ready(api))
+        agent = [device.command, "agent", "app.trainers:trainer", "--id", "edge-1", "--server", url]
+        with running(agent, place, variables):
+            until(lambda: len(api.get("/v1/clients").json()["items"]) == 1)
+            body = {"name": "wheels", "max_rounds": 2, "selection": {"min_clients": 1, "max_clients": 1}}
+            training = api.post("/v1/trainings", json=body).raise_for_status().json()["id"]
+            api.post(f"/v1/trainings/{training}/start").raise_for_status()
+            until(lambda: api.get(f"/v1/trainings/{training}").json()["status"] not in {"created", "running"})
+            ended = api.get(f"/v1/trainings/{training}").json()
+    report.check(f"a trainer in a package called `app` trained: {ended['status']} after round {ended['current_round']}", holds=ended["status"] == "completed")
+
+
+def is_ready(api: httpx.Client) -> bool:
+    try:
+        return api.get("/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def until(condition: Any) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit("what should have happened did not within two minutes")
+        time.sleep(0.2)
+
+
+@contextmanager
+def running(command: list[Any], place: Path, variables: dict[str, str]) -> Iterator[None]:
+    """Have a process run; its output is shown where it ended by itself."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([str(word) for word in command], cwd=place, env=variables, stdout=log, stderr=log)  # noqa: S603
+        try:
+            yield
+        finally:
+            if process.poll() is not None:
+                log.seek(0)
+                print(log.read(), file=sys.stderr)
+            process.terminate()
+            process.wait(30)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path, help="a directory to work in, which is kept")
+    keep = parser.parse_args().keep
+    name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
+    with tempfile.TemporaryDirectory(prefix="wheels-") as temporary:
+        directory = (keep or Path(temporary)).resolve()
+        report = Report()
+        wheels = build(directory)
+        device = Environment.make(directory / "device", "tcsfeel", wheels)
+        server = Environment.make(directory / "server", name, wheels)
+        look(report, device, server)
+        train(report, device, server, directory)
+    print("\n".join(report.lines))
+    return len(report.missed) > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
