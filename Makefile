@@ -115,6 +115,9 @@ faults: $(DEV) ## Step clocks, fill disks, take memory, silence the database, mo
 lowest: $(LOWEST)/.installed ## Run the tests of the store and the services on SQLite with the lowest versions that are declared
 	$(LOWEST)/bin/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS) --dist worksteal -k "not postgres" tests/store tests/services)
 
+wheels: $(DEV) ## Build both distributions, install each into an empty environment, and train across the two
+	@$(BIN)/python -m tests.harnesses.wheels $(ARGS)
+
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	@mkdir -p build
 	$(BIN)/python scripts/declared.py demo > build/requirements.in

@@ -24,7 +24,7 @@ _PLACES = {
     "TopologyOptimizer": "tcsfeel.selection.optimizer",
     "Trainer": "tcsfeel.agent",
 }
-_EXTRAS = {"tcsfeel.client": "client", "tcsfeel.selection.optimizer": "selection"}
+_EXTRAS = {"tcsfeel.selection.optimizer": "selection"}  # `tcsfeel.client` names its own
 
 
 def __getattr__(name: str) -> Any:

@@ -63,7 +63,8 @@ class Environment:
     def make(cls, path: Path, requirement: str, wheels: Path) -> "Environment":
         venv.create(path, with_pip=True)
         made = cls(path)
-        run([made.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"], ["--find-links", wheels, requirement])
+        pip = [made.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        run([*pip, "--find-links", wheels, requirement])
         return made
 
     @property
@@ -85,18 +86,29 @@ class Environment:
     def megabytes(self) -> float:
         """What lies in site-packages, without pip and setuptools."""
         (site,) = self.path.glob("lib/python3*/site-packages")
-        kept = [path for path in site.iterdir() if path.name.split("-")[0].split(".")[0] not in INSTALLERS | {"_distutils_hack", "pkg_resources"}]
+        kept = [
+            path
+            for path in site.iterdir()
+            if path.name.split("-")[0].split(".")[0] not in INSTALLERS | {"_distutils_hack", "pkg_resources"}
+        ]
         files = [file for path in kept for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
         return sum(file.stat().st_size for file in files) / 1e6
 
 
-def run(command: list[Any], more: list[Any] | None = None, **settings: Any) -> str:
+def run(command: list[Any], **settings: Any) -> str:
     """Run a command to its end and give its output; an error of it ends the run with what it said."""
-    words = [str(word) for word in [*command, *(more or [])]]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600, **settings)  # noqa: S603  (commands of ours)
+    done = finished(command, **settings)
     if done.returncode:
-        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{' '.join(done.args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def finished(command: list[Any], **settings: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end."""
+    words = [str(word) for word in command]
+    return subprocess.run(  # noqa: S603  (commands of ours)
+        words, capture_output=True, text=True, check=False, timeout=600, **settings
+    )
 
 
 def build(directory: Path) -> Path:
@@ -107,21 +119,25 @@ def build(directory: Path) -> Path:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / name, source / name)
     wheels = directory / "wheels"
-    run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"],
-        ["--wheel-dir", wheels, source / "sdk", source],
-    )
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    run([*pip, "--wheel-dir", wheels, source / "sdk", source])
     return wheels
 
 
 def look(report: Report, device: Environment, server: Environment) -> None:
     """Compare what was installed with what a device can bear."""
     listed = device.listed()
-    report.check(f"tcsfeel installs {len(listed)} distributions (at most {MOST_DISTRIBUTIONS}): {', '.join(sorted(listed))}", holds=len(listed) <= MOST_DISTRIBUTIONS)
+    report.check(
+        f"tcsfeel installs {len(listed)} distributions (at most {MOST_DISTRIBUTIONS}): {', '.join(sorted(listed))}",
+        holds=len(listed) <= MOST_DISTRIBUTIONS,
+    )
     megabytes = device.megabytes()
     report.check(f"tcsfeel takes {megabytes:.1f} MB (at most {MOST_MEGABYTES:g})", holds=megabytes <= MOST_MEGABYTES)
     seconds = min(float(device.ask(CPU)) for _ in range(5))
-    report.check(f"`import tcsfeel.agent` takes {seconds:.2f} s of CPU (at most {MOST_CPU_SECONDS:g})", holds=seconds <= MOST_CPU_SECONDS)
+    report.check(
+        f"`import tcsfeel.agent` takes {seconds:.2f} s of CPU (at most {MOST_CPU_SECONDS:g})",
+        holds=seconds <= MOST_CPU_SECONDS,
+    )
     report.check(f"tcsfeel brings the packages {sorted(listed['tcsfeel'])}", holds=listed["tcsfeel"] == {"tcsfeel"})
     tops = server.listed()["tcsfeel-server"]
     report.check(f"tcsfeel-server brings the packages {sorted(tops)}", holds=tops == {"app"})
@@ -151,14 +167,21 @@ def train(report: Report, device: Environment, server: Environment, directory: P
         "TCSFEEL_AUTH__ADMIN_KEY": KEY,
         "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
     }
-    missing = subprocess.run([device.command, "serve"], cwd=place, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
-    report.check("without the server, `tcsfeel serve` says what to install", holds=missing.returncode == 1 and "pip install tcsfeel-server" in missing.stderr)
+    missing = finished([device.command, "serve"], cwd=place, env=variables)
+    report.check(
+        "without the server, `tcsfeel serve` says what to install",
+        holds=missing.returncode == 1 and "pip install tcsfeel-server" in missing.stderr,
+    )
     said = run([server.command, "migrate"], cwd=place, env=variables)
-    report.check(f"`tcsfeel migrate` beside a foreign migrations/ says: {said.strip()}", holds=said == "the database is up to date\n")
+    report.check(
+        f"`tcsfeel migrate` beside a foreign migrations/ says: {said.strip()}",
+        holds=said == "the database is up to date\n",
+    )
     url = f"http://127.0.0.1:{port}"
-    with running([server.command, "serve", "--port", port], place, variables), httpx.Client(
-        base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False, timeout=30
-    ) as api:
+    with (
+        running([server.command, "serve", "--port", port], place, variables),
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False, timeout=30) as api,
+    ):
         until(lambda: is_ready(api))
         agent = [device.command, "agent", "app.trainers:trainer", "--id", "edge-1", "--server", url]
         with running(agent, place, variables):
@@ -168,7 +191,10 @@ def train(report: Report, device: Environment, server: Environment, directory: P
             api.post(f"/v1/trainings/{training}/start").raise_for_status()
             until(lambda: api.get(f"/v1/trainings/{training}").json()["status"] not in {"created", "running"})
             ended = api.get(f"/v1/trainings/{training}").json()
-    report.check(f"a trainer in a package called `app` trained: {ended['status']} after round {ended['current_round']}", holds=ended["status"] == "completed")
+    report.check(
+        f"a trainer in a package called `app` trained: {ended['status']} after round {ended['current_round']}",
+        holds=ended["status"] == "completed",
+    )
 
 
 def is_ready(api: httpx.Client) -> bool:
