@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.trainer import EvaluateResult, FitResult
 from tcsfeel.wire.codec import Packed, Parameters, pack
 from tcsfeel.wire.differences import encode_update
+from tcsfeel.wire.records import WrongField
 from tcsfeel.wire.tasks import NOTHING_HELD_OUT, EncodingName, TaskResult, result_metadata
 
 Payload = tuple[bytes, memoryview]
@@ -71,9 +70,8 @@ def _measured(result: FitResult | EvaluateResult, seconds: float) -> TaskResult:
             accuracy=float(result.accuracy),
             train_seconds=seconds,
         )
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise BrokenResult(f"{first['loc'][0]} is {first['input']!r}: {first['msg']}") from error
+    except WrongField as error:
+        raise BrokenResult(f"{error.place} is {error.value!r}: {error.rule}") from error
 
 
 def _as_received(returned: Parameters, received: Parameters) -> Parameters:

@@ -1,11 +1,23 @@
 """The task handed over and the result given back: JSON in the metadata of a parameter file."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from tcsfeel.wire.errors import MalformedMetadata, quoted
+from tcsfeel.wire.errors import MalformedMetadata
+from tcsfeel.wire.records import (
+    AnyRecord,
+    Record,
+    Rule,
+    WrongField,
+    from_json,
+    mapping,
+    one_of,
+    real,
+    scalar,
+    text,
+    whole,
+)
 
 TaskKind = Literal["fit", "evaluate"]
 Scalar = bool | int | float | str | None
@@ -20,52 +32,72 @@ MOST_SECONDS = 1e9
 LARGEST_SCALE = (2.0 - 2.0**-23) * 2.0**127  # that a float32 holds
 
 
-class WireModel(BaseModel):
-    """Strict and finite. Unknown fields are ignored, so that a newer peer can say more."""
-
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, extra="ignore")
-
-
-class Task(WireModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Record):
     """One piece of work for one agent; `id` (see `task_id`) stays the same across retries.
 
     `update_encoding` is an offer: an agent that does not know this name, or the field, sends its update in full.
     """
 
-    id: Annotated[str, Field(min_length=1, max_length=256)]
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "id": text(1, 256),
+        "kind": one_of("fit", "evaluate"),
+        "training_id": text(),
+        "round": whole(0),
+        "hyperparameters": mapping(scalar),
+        "deadline_seconds": real(above=0),
+        "update_encoding": text(),
+    }
+
+    id: str
     kind: TaskKind
     training_id: str
-    round: Annotated[int, Field(ge=0)]
-    hyperparameters: dict[str, Scalar] = {}
-    deadline_seconds: Annotated[float, Field(gt=0)]
+    round: int
+    hyperparameters: dict[str, Scalar] = field(default_factory=dict)
+    deadline_seconds: float
     update_encoding: str = "full"
 
 
-class TaskResult(WireModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResult(Record):
     """What an agent measured: examples used, mean loss, accuracy (0..1), and how long it worked (seconds)."""
 
-    num_examples: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)]
-    loss: Annotated[float, Field(ge=-LARGEST_LOSS, le=LARGEST_LOSS)]
-    accuracy: Annotated[float, Field(ge=0, le=1)]
-    train_seconds: Annotated[float, Field(ge=0, le=MOST_SECONDS)] = 0.0
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "num_examples": whole(1, MOST_EXAMPLES),
+        "loss": real(-LARGEST_LOSS, LARGEST_LOSS),
+        "accuracy": real(0, 1),
+        "train_seconds": real(0, MOST_SECONDS),
+    }
+
+    num_examples: int
+    loss: float
+    accuracy: float
+    train_seconds: float = 0.0
 
 
-class UpdateEncoding(WireModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateEncoding(Record):
     """How the tensors of a fit result are to be read; `scales` are those of int8, by tensor."""
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "name": one_of("full", "float16", "int8"),
+        "scales": mapping(real(0, LARGEST_SCALE)),
+    }
+
     name: EncodingName
-    scales: dict[str, Annotated[float, Field(ge=0, le=LARGEST_SCALE)]] = {}
+    scales: dict[str, float] = field(default_factory=dict)
 
 
-class _Amount(WireModel):
-    num_examples: Annotated[int, Field(ge=0)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Amount(Record):
+    rules: ClassVar[Mapping[str, Rule]] = {"num_examples": whole(0)}
+
+    num_examples: int
 
 
 FULL = UpdateEncoding(name="full")
-NOTHING_HELD_OUT: Mapping[str, str] = {"result": _Amount(num_examples=0).model_dump_json()}
+NOTHING_HELD_OUT: Mapping[str, str] = {"result": _Amount(num_examples=0).to_json()}
 """The metadata of an evaluate result from an agent that has no examples to measure with."""
-
-Model = TypeVar("Model", bound=WireModel)
 
 
 def task_id(training_id: str, round_number: int, client_id: str, kind: TaskKind) -> str:
@@ -74,12 +106,12 @@ def task_id(training_id: str, round_number: int, client_id: str, kind: TaskKind)
 
 
 def task_metadata(task: Task) -> dict[str, str]:
-    return {"task": task.model_dump_json()}
+    return {"task": task.to_json()}
 
 
 def result_metadata(result: TaskResult, encoding: UpdateEncoding = FULL) -> dict[str, str]:
-    encoded = {} if encoding.name == "full" else {"update_encoding": encoding.model_dump_json()}
-    return {"result": result.model_dump_json(), **encoded}
+    encoded = {} if encoding.name == "full" else {"update_encoding": encoding.to_json()}
+    return {"result": result.to_json(), **encoded}
 
 
 def read_task(metadata: Mapping[str, str]) -> Task:
@@ -105,14 +137,10 @@ def read_encoding(metadata: Mapping[str, str]) -> UpdateEncoding:
     return _read(UpdateEncoding, "update_encoding", metadata) if "update_encoding" in metadata else FULL
 
 
-def _read(model: type[Model], key: str, metadata: Mapping[str, str]) -> Model:
-    text = metadata.get(key)
-    if text is None:
+def _read(record: type[AnyRecord], key: str, metadata: Mapping[str, str]) -> AnyRecord:
+    if key not in metadata:
         raise MalformedMetadata(f"the metadata has no {key!r}")
     try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        loc = map(str, first["loc"])
-        place = ".".join([key, *(part if part.isidentifier() else quoted(part) for part in loc)])
-        raise MalformedMetadata(f"{place}: {first['msg']}") from error
+        return from_json(record, metadata[key])
+    except WrongField as error:
+        raise MalformedMetadata(str(error.below(key))) from error

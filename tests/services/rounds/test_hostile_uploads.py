@@ -1,6 +1,7 @@
 """Uploads that are not what was asked for: none counts, and none leaves a trace."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,14 +71,14 @@ HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
     ),
     "no result": (
         INT8,
-        encode(CODES, {"update_encoding": Encoding(name="int8", scales=SCALES).model_dump_json()}),
+        encode(CODES, {"update_encoding": Encoding(name="int8", scales=SCALES).to_json()}),
         None,
         "rejected",
         "the metadata has no 'result'",
     ),
     "more examples than it can have": (
         INT8,
-        encoded(CODES, Encoding(name="int8", scales=SCALES), RESULT.model_copy(update={"num_examples": 16})),
+        encoded(CODES, Encoding(name="int8", scales=SCALES), replace(RESULT, num_examples=16)),
         None,
         "rejected",
         "num_examples is not plausible",
@@ -168,9 +169,7 @@ async def test_a_refused_upload_does_not_take_the_same_bytes_from_another_client
 ) -> None:
     """Two clients send the same file, which is plausible for only one of them."""
     async with plane(tmp_path, sqlite_url, {"large": Adder(examples=1000), "small": Adder()}) as running:
-        update = encode(
-            {"w": np.ones(3, np.float32)}, result_metadata(RESULT.model_copy(update={"num_examples": 1000}))
-        )
+        update = encode({"w": np.ones(3, np.float32)}, result_metadata(replace(RESULT, num_examples=1000)))
         agents = [Foreign(lambda *_: (update, {})) for _ in range(2)]
         for client_id, agent in zip(("large", "small"), agents, strict=True):
             join(running, client_id, agent)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 def federate(trainers: list[Trainer], rounds: int, **hyperparameters: float) -> float:
     """FedAvg by hand; the mean held-out accuracy at the end."""
     parameters = trainers[0].initial_parameters()
-    task = make_task().model_copy(update={"hyperparameters": hyperparameters})
+    task = replace(make_task(), hyperparameters={**hyperparameters})
     for _ in range(rounds):
         updates = [trainer.fit(parameters, task) for trainer in trainers]
         total = sum(update.num_examples for update in updates)
@@ -82,7 +83,7 @@ def test_the_numpy_network_honours_its_hyperparameters() -> None:
     start = trainer.initial_parameters()
 
     def moved(**hyperparameters: float) -> float:
-        task = make_task().model_copy(update={"hyperparameters": hyperparameters})
+        task = replace(make_task(), hyperparameters={**hyperparameters})
         return distance(trainer.fit(start, task).parameters, start)
 
     assert moved(learning_rate=0.0) == 0

@@ -1,0 +1,197 @@
+"""Values of known fields, each with a rule that holds from the moment at which the value is made.
+
+The rules are strict: no type is converted into another, except that an integer is taken where a float is expected, and
+a float must be finite. What is read from JSON comes from somebody who may be hostile, so an error never repeats the
+text that it is about, except for names, which are cut short and escaped.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from tcsfeel.wire.errors import SHOWN, quoted
+
+Rule = Callable[[Any], Any]
+"""Gives the value as it is kept, or raises `WrongField`."""
+
+
+class WrongField(ValueError):
+    """A field breaks its rule, or is missing.
+
+    Attributes:
+        rule: what the value should be.
+        value: the value, None where it is missing.
+        place: the names that lead to it, with a dot between them.
+    """
+
+    def __init__(self, rule: str, value: object = None, place: str = "") -> None:
+        super().__init__(f"{place}: {rule}" if place else rule)
+        self.rule = rule
+        self.value = value
+        self.place = place
+
+    def below(self, name: str) -> "WrongField":
+        """The same error, as seen from what holds the place under this name."""
+        shown = name if name.isidentifier() and len(name) <= SHOWN else quoted(name)
+        return WrongField(self.rule, self.value, f"{shown}.{self.place}" if self.place else shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A frozen dataclass whose fields follow `rules`. It raises `WrongField` if it is made of anything else."""
+
+    rules: ClassVar[Mapping[str, Rule]]
+
+    def __post_init__(self) -> None:
+        for name, rule in self.rules.items():
+            object.__setattr__(self, name, _checked(name, rule, getattr(self, name)))
+
+    def to_json(self) -> str:
+        """Write the fields as one JSON object."""
+        found = {name: getattr(self, name) for name in self.rules}
+        return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def from_json(record: type[AnyRecord], text: str) -> AnyRecord:
+    """Read a record. Fields that it does not know are ignored, so that a newer peer can say more.
+
+    Raises `WrongField`.
+    """
+    found = _parsed(text)
+    if not isinstance(found, dict):
+        raise WrongField("Input should be an object", found)
+    for field in fields(record):
+        if field.name not in found and field.default is MISSING and field.default_factory is MISSING:
+            raise WrongField("Field required").below(field.name)
+    return record(**{name: found[name] for name in record.rules if name in found})
+
+
+def text(least: int = 0, most: int | None = None) -> Rule:
+    """Build the rule of a text of so many characters."""
+
+    def rule(value: object) -> str:
+        if not isinstance(value, str) or not _is_text(value):
+            raise WrongField("Input should be a valid string", value)
+        if len(value) < least:
+            raise WrongField(f"String should have at least {_characters(least)}", value)
+        if most is not None and len(value) > most:
+            raise WrongField(f"String should have at most {_characters(most)}", value)
+        return value
+
+    return rule
+
+
+def one_of(first: str, *others: str) -> Rule:
+    """Build the rule of a text that is one of these."""
+    *most, last = map(repr, (first, *others))
+    known = f"{', '.join(most)} or {last}" if most else last
+
+    def rule(value: object) -> str:
+        if not isinstance(value, str) or value not in {first, *others}:
+            raise WrongField(f"Input should be {known}", value)
+        return value
+
+    return rule
+
+
+def whole(least: int, most: float = math.inf) -> Rule:
+    """Build the rule of an integer within these bounds."""
+
+    def rule(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise WrongField("Input should be a valid integer", value)
+        _check_bounds(value, least, most)
+        return value
+
+    return rule
+
+
+def real(least: float = -math.inf, most: float = math.inf, *, above: float = -math.inf) -> Rule:
+    """Build the rule of a finite float within these bounds; it is greater than `above`."""
+
+    def rule(value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise WrongField("Input should be a valid number", value)
+        number = _float(value)
+        if not math.isfinite(number):
+            raise WrongField("Input should be a finite number", value)
+        if number <= above:
+            raise WrongField(f"Input should be greater than {above:.17g}", value)
+        _check_bounds(number, least, most)
+        return number
+
+    return rule
+
+
+def mapping(of: Rule) -> Rule:
+    """Build the rule of a map from texts to values that follow `of`."""
+    name = text()
+
+    def rule(value: object) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise WrongField("Input should be an object", value)
+        return {_checked(str(key), name, key): _checked(key, of, entry) for key, entry in value.items()}
+
+    return rule
+
+
+def scalar(value: object) -> bool | float | str | None:
+    """Check for a bool, a finite number, a text or null."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, str) and _is_text(value):
+        return value
+    raise WrongField("Input should be a boolean, a finite number, a valid string or null", value)
+
+
+def _checked(name: str, rule: Rule, value: object) -> Any:
+    try:
+        return rule(value)
+    except WrongField as error:
+        raise error.below(name) from None
+
+
+def _check_bounds(value: float, least: float, most: float) -> None:
+    if value < least:
+        raise WrongField(f"Input should be greater than or equal to {least:.17g}", value)
+    if value > most:
+        raise WrongField(f"Input should be less than or equal to {most:.17g}", value)
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        rule = f"Invalid JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        raise WrongField(rule) from None
+    except RecursionError:
+        raise WrongField("Invalid JSON: it is nested too deeply") from None
+    except ValueError:  # what Python refuses to convert, for its time grows with the square of the digits
+        raise WrongField("Invalid JSON: a number in it has too many digits") from None
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be encoded: an escape in JSON may name half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _characters(number: int) -> str:
+    return "1 character" if number == 1 else f"{number} characters"
