@@ -1,45 +1,44 @@
 """What the server adds to the ``tcsfeel`` command: the control plane, the migration before it, and the demo.
 
-`tcsfeel.cli` finds these by the entry points of the group ``tcsfeel.commands``, and loads all of them for any command:
-so what they need is imported where it is used.
+`tcsfeel.cli` finds these by the entry points of the group ``tcsfeel.commands``, and loads this module for help: so what
+the commands need is imported where it is used.
 """
 
 import asyncio
 import contextlib
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from app.settings import Settings, WrongSetting
+from tcsfeel.cli.ending import fail
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 TARGET = 0.963
 
 
-def fail(problem: str) -> NoReturn:
-    """End the command with a line about a problem."""
-    from tcsfeel.cli import connection  # noqa: PLC0415  (the command loads this module as it is imported itself)
-
-    connection.fail(problem)
-
-
-def load_settings(**overrides: Any) -> Settings:
+def load_settings(**overrides: Any) -> "Settings":
     """Read the environment's settings; an override of None is none. Ends the command where one is wrong."""
+    from app.settings import Settings, WrongSetting  # noqa: PLC0415  (help should be quick)
+
     try:
         return Settings.load(**{name: value for name, value in overrides.items() if value is not None})
     except WrongSetting as error:
         fail(str(error))
 
 
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1]", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on [8080]", show_default=False)] = None,
-) -> None:
+@click.command(epilog="Example: tcsfeel serve --port 8080")
+@click.option("--host", help="Address to listen on [127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on [8080]")
+def serve(*, host: str | None, port: int | None) -> None:
     """Start the control plane.
 
     It keeps its facts in an embedded SQLite file unless TCSFEEL_DATABASE__URL says otherwise.
     """
-    from app import logs  # noqa: PLC0415  (the other commands should be quick)
-    from app.commands import serving  # noqa: PLC0415
+    from app import logs  # noqa: PLC0415  (help and the other commands should be quick)
+    from app.commands import serving  # noqa: PLC0415  (help and the other commands should be quick)
+    from app.settings import WrongSetting  # noqa: PLC0415  (help should be quick)
 
     settings = load_settings(host=host, port=port)
     logs.configure(settings.log)
@@ -50,33 +49,35 @@ def serve(
     with contextlib.suppress(SystemExit):  # of uvicorn, with a status of its own, after it has said why
         server.run()
     if not server.started:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
+@click.command(epilog="Example: TCSFEEL_DATABASE__URL=postgresql+asyncpg://… tcsfeel migrate")
 def migrate() -> None:
     """Bring the database up to date."""
-    from app.services import starting  # noqa: PLC0415
+    from app.services import starting  # noqa: PLC0415  (help should be quick)
+    from app.settings import WrongSetting  # noqa: PLC0415  (help should be quick)
 
     settings = load_settings()
     try:
         asyncio.run(starting.migrate(settings))
     except WrongSetting as error:
         fail(str(error))
-    typer.echo("the database is up to date")
+    click.echo("the database is up to date")
 
 
-def demo(
-    strategy: Annotated[str, typer.Option(help="Selection strategy to train with")] = "tcs-feel",
-    agents: Annotated[int, typer.Option(min=10, max=200, help="How many agents")] = 50,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running to look at, until Ctrl-C")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the data's split, the network and the training")] = 1,
-    target: Annotated[float, typer.Option(min=0, max=1, help="Accuracy at which it is done")] = TARGET,
-) -> None:
+@click.command(epilog="Example: tcsfeel demo --strategy random")
+@click.option("--strategy", default="tcs-feel", help="Selection strategy to train with")
+@click.option("--agents", type=click.IntRange(10, 200), default=50, help="How many agents")
+@click.option("--keep", is_flag=True, help="Leave everything running to look at, until Ctrl-C")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of the data's split, the network and the training")
+@click.option("--target", type=click.FloatRange(0, 1), default=TARGET, help="Accuracy at which it is done")
+def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float) -> None:
     """Train to 96.3 % from nothing.
 
     A control plane, agents and real data, over real HTTP on this machine.
     """
-    from app import demo as demonstration  # noqa: PLC0415
+    from app import demo as demonstration  # noqa: PLC0415  (help should be quick)
 
     try:
         demonstration.run(strategy=strategy, agents=agents, keep=keep, seed=seed, target_accuracy=target)

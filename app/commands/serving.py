@@ -4,8 +4,8 @@ import asyncio
 import socket
 import threading
 
+import click
 import structlog
-import typer
 import uvicorn
 
 from app import interpreter
@@ -32,7 +32,7 @@ def prepared(settings: Settings) -> "ControlPlane":
     sockets = _listening(settings.host, settings.port)
     key = app.state.system.admin_key
     if settings.auth.enabled and key.made:
-        typer.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)
+        click.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)
     bounds = Bounds(places=places())
     config = uvicorn.Config(
         app,

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
+import click
 import httpx
-import typer
 from fastapi import FastAPI
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
@@ -80,8 +80,8 @@ def test_pages_name_no_variable_that_does_not_exist() -> None:
 
 
 def commands() -> dict[str, Any]:
-    group = typer.main.get_command(cli)
-    return dict(vars(group)["commands"])
+    context = click.Context(cli)
+    return {name: cli.get_command(context, name) for name in cli.list_commands(context)}
 
 
 def test_the_commands_are_listed_with_options_that_they_have() -> None:

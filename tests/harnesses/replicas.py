@@ -74,7 +74,7 @@ def live(life: Life) -> None:
         mutations.install(life.mutant)
     if life.faults is not None:
         install(life.faults)
-    serve(host="127.0.0.1", port=life.port)
+    serve(["--host", "127.0.0.1", "--port", str(life.port)])
 
 
 def _follow() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy.engine import make_url
-from typer.testing import CliRunner
 
 from app.clock import SystemClock
 from app.main import build

@@ -1,39 +1,53 @@
 """The command that runs an agent on this machine."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from tcsfeel import logs
-from tcsfeel.agent import AgentError, load_trainer
-from tcsfeel.agent import serve as serve_agent
-from tcsfeel.cli.connection import DEFAULT_SERVER, Key, Server, fail, find_key
+from tcsfeel.cli.ending import fail
+from tcsfeel.cli.options import find_key, key_option, server_option
 
 
+@click.command(epilog="Example: tcsfeel agent my_trainer:MyTrainer --id edge-7 --server http://127.0.0.1:8080")
+@click.argument("trainer", metavar="TRAINER")
+@click.option("--id", "client_id", required=True, help="The client's id")
+@server_option
+@key_option
+@click.option("--host", default="127.0.0.1", help="Address to listen on")
+@click.option("--port", default=0, help="Port to listen on; 0 for any free one")
+@click.option("--advertise-url", help="How the control plane reaches the agent")
+@click.option(
+    "--label-privacy", type=float, metavar="EPS", help="Epsilon of the noise on the label counts that are reported"
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the noise is kept for the next start",
+)
 def agent(
-    trainer: Annotated[str, typer.Argument(help="`package.module:attribute` of a trainer", metavar="TRAINER")],
+    trainer: str,
     *,
-    client_id: Annotated[str, typer.Option("--id", help="The client's id")],
-    server: Server = DEFAULT_SERVER,
-    key: Key = None,
-    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one")] = 0,
-    advertise_url: Annotated[str | None, typer.Option(help="How the control plane reaches the agent")] = None,
-    label_privacy: Annotated[
-        float | None, typer.Option(help="Epsilon of the noise on the label counts that are reported", metavar="EPS")
-    ] = None,
-    state: Annotated[
-        Path | None, typer.Option(help="Where the noise is kept for the next start", metavar="DIR")
-    ] = None,
+    client_id: str,
+    server: str,
+    key: str | None,
+    host: str,
+    port: int,
+    advertise_url: str | None,
+    label_privacy: float | None,
+    state: Path | None,
 ) -> None:
     """Serve a trainer beside its data.
 
-    The agent registers, sends heartbeats, and trains when it is asked, until Ctrl-C.
+    TRAINER is the `package.module:attribute` of a trainer. The agent registers, sends heartbeats, and trains when it is
+    asked, until Ctrl-C.
     """
+    from tcsfeel import logs  # noqa: PLC0415  (help does not need what an agent needs)
+    from tcsfeel.agent import AgentError, load_trainer, serve  # noqa: PLC0415  (as above)
+
     try:
         logs.configure()
-        serve_agent(
+        serve(
             load_trainer(trainer),
             client_id=client_id,
             server_url=server,

@@ -1,48 +1,17 @@
 """How commands reach a control plane: where it is, with which key, and one line of reason when it refuses."""
 
-import os
-from pathlib import Path
-from typing import Annotated, Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
-import typer
 
-from tcsfeel.keys import key_path, read_key
+from tcsfeel.cli.ending import fail
+from tcsfeel.cli.options import find_key
 from tcsfeel.rest.calls import all_items, call_json
 from tcsfeel.rest.exchange import Patience, Steps
 from tcsfeel.rest.problems import ApiError, NoAnswer, Refused
 from tcsfeel.rest.transport import BlockingTransport, base_url, headers
 
-DEFAULT_SERVER = "http://127.0.0.1:8080"
 Result = TypeVar("Result")
-
-Server = Annotated[str, typer.Option(envvar="TCSFEEL_SERVER", help="Base URL of the control plane")]
-Key = Annotated[
-    str | None,
-    typer.Option(
-        envvar="TCSFEEL_AUTH__ADMIN_KEY",
-        help="The admin key; by default the one in the data directory",
-        show_default=False,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
-
-
-def fail(reason: str) -> NoReturn:
-    """End the command with 1 and a line on standard error."""
-    typer.echo(f"tcsfeel: {reason}", err=True)
-    raise typer.Exit(1)
-
-
-def find_key(given: str | None) -> str:
-    """Give the key to present: the one given, else the one that a control plane on this machine keeps."""
-    if given:
-        return given
-    path = key_path(Path(os.environ.get("TCSFEEL_DATA_DIR") or ".tcsfeel"))
-    try:
-        return read_key(path)
-    except OSError:
-        fail(f"there is no admin key: give --key, or run where {path} is")
 
 
 class Connection:

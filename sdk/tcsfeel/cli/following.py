@@ -4,57 +4,66 @@ import json
 import math
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console
-from rich.table import Table
+import click
 
-from tcsfeel.cli.connection import DEFAULT_SERVER, AsJson, Connection, Key, Server, fail
-from tcsfeel.contract.trainings import STOPPED
+from tcsfeel.cli.ending import fail
+from tcsfeel.cli.options import json_option, key_option, server_option
+
+if TYPE_CHECKING:
+    from tcsfeel.cli.connection import Connection
 
 POLL_SECONDS = 0.5
+COLUMNS = ("client", "status", "breaker", "samples", "Mbps", "ms", "reliability", "rounds")
 
 
-def clients(server: Server = DEFAULT_SERVER, key: Key = None, as_json: AsJson = False) -> None:
+@click.command(epilog="Example: tcsfeel clients --json")
+@server_option
+@key_option
+@json_option
+def clients(*, server: str, key: str | None, as_json: bool) -> None:
     """List the registered clients."""
-    with Connection(server, key) as api:
+    with _connect(server, key) as api:
         items = api.all("/v1/clients")
     if as_json:
-        typer.echo(json.dumps(items, indent=2))
+        click.echo(json.dumps(items, indent=2))
         return
-    table = Table("client", "status", "breaker", "samples", "Mbps", "ms", "reliability", "rounds", box=None)
-    for item in items:
-        table.add_row(
-            item["id"],
-            item["status"],
-            item["breaker"],
-            str(item["data_size"]),
-            f"{_best_known(item, 'bandwidth'):g}",
-            f"{_best_known(item, 'latency'):g}",
-            f"{_best_known(item, 'reliability'):.2f}",
-            f"{item['rounds_completed']}/{item['rounds_selected']}",
-        )
-    Console().print(table)
+    rows = [COLUMNS, *(_row(item) for item in items)]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+@click.command(epilog="Example: tcsfeel train --name digits --min-clients 2 --max-clients 10 --watch")
+@click.option("--name", required=True, help="The training's name")
+@server_option
+@key_option
+@click.option("--body", type=click.Path(path_type=Path), help="A JSON file with the rest of the training's body")
+@click.option("--strategy", help="Selection strategy")
+@click.option("--parameter", multiple=True, metavar="NAME=NUMBER", help="A parameter of the strategy; may be repeated")
+@click.option("--min-clients", type=int, help="The fewest clients of a round")
+@click.option("--max-clients", type=int, help="The most clients of a round")
+@click.option("--target-accuracy", type=float, help="Accuracy at which it is done")
+@click.option("--max-rounds", type=int, help="The most rounds")
+@click.option("--watch", is_flag=True, help="Follow it until it ends")
+@json_option
 def train(
     *,
-    name: Annotated[str, typer.Option(help="The training's name")],
-    server: Server = DEFAULT_SERVER,
-    key: Key = None,
-    body: Annotated[Path | None, typer.Option(help="A JSON file with the rest of the training's body")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Selection strategy")] = None,
-    parameter: Annotated[
-        list[str] | None, typer.Option(help="A parameter of the strategy; may be repeated", metavar="NAME=NUMBER")
-    ] = None,
-    min_clients: Annotated[int | None, typer.Option(help="The fewest clients of a round")] = None,
-    max_clients: Annotated[int | None, typer.Option(help="The most clients of a round")] = None,
-    target_accuracy: Annotated[float | None, typer.Option(help="Accuracy at which it is done")] = None,
-    max_rounds: Annotated[int | None, typer.Option(help="The most rounds")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends")] = False,
-    as_json: AsJson = False,
+    name: str,
+    server: str,
+    key: str | None,
+    body: Path | None,
+    strategy: str | None,
+    parameter: tuple[str, ...],
+    min_clients: int | None,
+    max_clients: int | None,
+    target_accuracy: float | None,
+    max_rounds: int | None,
+    watch: bool,
+    as_json: bool,
 ) -> None:
     """Create a training and start it."""
     request = _read_body(body) | {"name": name}
@@ -66,31 +75,39 @@ def train(
     }
     limits = {"target_accuracy": target_accuracy, "max_rounds": max_rounds}
     request["selection"] = request.get("selection", {}) | _given(rules)
-    with Connection(server, key) as api:
+    with _connect(server, key) as api:
         training = api.call("POST", "/v1/trainings", json=request | _given(limits), key=secrets.token_hex(16))
         training = api.call("POST", f"/v1/trainings/{training['id']}/start")
         if watch:
             _follow(api, training["id"], as_json=as_json)
         else:
-            typer.echo(json.dumps(training, indent=2) if as_json else training["id"])
+            click.echo(json.dumps(training, indent=2) if as_json else training["id"])
 
 
-def watch(
-    training_id: Annotated[str, typer.Argument(help="The training's id", metavar="ID")],
-    server: Server = DEFAULT_SERVER,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
+@click.command(epilog="Example: tcsfeel watch 3f0c2a9d5b7e4c11")
+@click.argument("training_id", metavar="ID")
+@server_option
+@key_option
+@json_option
+def watch(training_id: str, *, server: str, key: str | None, as_json: bool) -> None:
     """Follow a training until it ends.
 
-    The exit status is 1 unless it completed.
+    ID is the training's id. The exit status is 1 unless it completed.
     """
-    with Connection(server, key) as api:
+    with _connect(server, key) as api:
         _follow(api, training_id, as_json=as_json)
 
 
-def _follow(api: Connection, training_id: str, *, as_json: bool) -> None:
+def _connect(server: str, key: str | None) -> "Connection":
+    from tcsfeel.cli.connection import Connection  # noqa: PLC0415  (help does not need httpx)
+
+    return Connection(server, key)
+
+
+def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
     """Print each round once as it ends, what holds the training up meanwhile, then how it ended."""
+    from tcsfeel.contract.trainings import STOPPED  # noqa: PLC0415  (help does not need pydantic)
+
     shown, known = 0, None
     while True:
         training = api.call("GET", f"/v1/trainings/{training_id}")
@@ -98,17 +115,17 @@ def _follow(api: Connection, training_id: str, *, as_json: bool) -> None:
         for item in reversed(rounds):
             if item["number"] > shown and item["ended_at"] is not None:
                 shown = item["number"]
-                typer.echo(json.dumps(item) if as_json else _line(item))
+                click.echo(json.dumps(item) if as_json else _line(item))
         if training["status"] in STOPPED:
             break
         progress = training.get("progress")
         if progress != known and not as_json and progress is not None and progress["reason"] is not None:
-            typer.echo(f"{progress['state']} since {progress['since']}: {progress['reason']}")
+            click.echo(f"{progress['state']} since {progress['since']}: {progress['reason']}")
         known = progress
         time.sleep(POLL_SECONDS)
-    typer.echo(json.dumps(training) if as_json else _conclusion(training))
+    click.echo(json.dumps(training) if as_json else _conclusion(training))
     if training["status"] != "completed":
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _conclusion(training: dict[str, Any]) -> str:
@@ -124,6 +141,20 @@ def _line(item: dict[str, Any]) -> str:
     return f"round {item['number']:3}  {item['status']}  accuracy {accuracy}  cost {cost}  clients {selected}{reason}"
 
 
+def _row(item: dict[str, Any]) -> tuple[str, ...]:
+    """What the table of clients says of one."""
+    return (
+        item["id"],
+        item["status"],
+        item["breaker"],
+        str(item["data_size"]),
+        f"{_best_known(item, 'bandwidth'):g}",
+        f"{_best_known(item, 'latency'):g}",
+        f"{_best_known(item, 'reliability'):.2f}",
+        f"{item['rounds_completed']}/{item['rounds_selected']}",
+    )
+
+
 def _best_known(item: dict[str, Any], field: str) -> float:
     """A client's measured value, or the claimed one until there is one."""
     measured = item["measured"][field]
@@ -134,7 +165,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _numbers(assignments: list[str]) -> dict[str, float]:
+def _numbers(assignments: Sequence[str]) -> dict[str, float]:
     numbers = {}
     for assignment in assignments:
         name, _, value = assignment.partition("=")

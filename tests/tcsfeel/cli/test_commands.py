@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from app import __version__
+from app.commands import migrate
 from examples import minimal_trainer
 from tcsfeel.agent import hosting
-from tcsfeel.cli import cli
+from tcsfeel.cli import GROUP, Commands, cli, following
 from tests.e2e.servers import Server
 
 COMMANDS = ["serve", "migrate", "demo", "agent", "train", "watch", "clients"]
@@ -65,6 +68,58 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 def test_the_version() -> None:
     result = runner.invoke(cli, ["--version"])
     assert (result.exit_code, result.output) == (0, f"{__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "demo"])
+def test_without_the_server_its_commands_say_what_to_install(command: str) -> None:
+    alone = Commands(added=())
+    assert runner.invoke(alone, ["--help"]).output.count("Needs the package tcsfeel-server.") == 3
+    result = runner.invoke(alone, [command, "--port", "8080", "more"])
+    needed = f"tcsfeel: `tcsfeel {command}` is part of the package tcsfeel-server: pip install tcsfeel-server\n"
+    assert (result.exit_code, result.output) == (1, needed)
+
+
+def test_a_package_adds_a_command_but_replaces_none_of_the_library() -> None:
+    added = [EntryPoint(name, "app.commands:migrate", GROUP) for name in ("convert", "clients")]
+    group = Commands(added)
+    context = click.Context(group)
+    assert group.list_commands(context) == ["serve", "migrate", "demo", "convert", "agent", "train", "watch", "clients"]
+    assert group.get_command(context, "convert") is migrate
+    assert group.get_command(context, "clients") is following.clients
+    assert group.get_command(context, "none") is None
+
+
+def test_a_command_that_is_interrupted_ends_as_shells_expect_and_says_nothing() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    group = Commands(added=())
+    group.add_command(click.Command("wait", callback=interrupt))
+    result = runner.invoke(group, ["wait"])
+    assert (result.exit_code, result.output) == (130, "")
+
+
+HEAVY = {"numpy", "pydantic", "httpx", "starlette", "uvicorn", "fastapi", "sqlalchemy", "rich", "typer"}
+
+
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
+def test_help_imports_nothing_that_takes_long(command: list[str]) -> None:
+    code = (
+        "import sys; from tcsfeel.cli import cli; "
+        f"cli([*{command}, '--help'], standalone_mode=False); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  (our own)
+    imported = set(done.stderr.split())
+    assert "click" in imported
+    assert imported & HEAVY == set()
+
+
+def test_the_table_of_clients_has_a_column_below_each_heading(federation: Federation) -> None:
+    heading, *rows = federation.run("clients").output.splitlines()
+    for name in heading.split():
+        assert all(row[heading.index(name)] != " " for row in rows), name
+        assert all(row[heading.index(name) - 1] == " " for row in rows if heading.index(name)), name
+    assert [row.split()[0] for row in rows] == ["edge-0", "edge-1", "edge-2"]
 
 
 def test_clients_are_listed_for_people_and_for_programs(federation: Federation) -> None:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+import click
 import pytest
-import typer
 
 from tcsfeel.cli.following import _follow
 
@@ -28,7 +28,7 @@ def state(status: str = "running", **fields: Any) -> dict[str, Any]:
 def test_what_holds_a_training_up_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     ended = state("failed", stop_reason="max_rounds", stop_detail="0 of 1 rounds completed")
     script = Script(state(progress=WAITING), state(progress=WAITING), state(progress=MOVING), ended)
-    with pytest.raises(typer.Exit) as left:
+    with pytest.raises(click.exceptions.Exit) as left:
         _follow(script, "t", as_json=False)  # type: ignore[arg-type]  # it is called like a connection
     assert left.value.exit_code == 1
     assert capsys.readouterr().out.splitlines() == [

@@ -1,0 +1,35 @@
+"""Options that several commands have, and where the key is found when no option gives it."""
+
+import os
+from pathlib import Path
+
+import click
+
+from tcsfeel.cli.ending import fail
+from tcsfeel.keys import key_path, read_key
+
+server_option = click.option(
+    "--server",
+    default="http://127.0.0.1:8080",
+    envvar="TCSFEEL_SERVER",
+    show_envvar=True,
+    help="Base URL of the control plane",
+)
+key_option = click.option(
+    "--key",
+    envvar="TCSFEEL_AUTH__ADMIN_KEY",
+    show_envvar=True,
+    help="The admin key; by default the one in the data directory",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON")
+
+
+def find_key(given: str | None) -> str:
+    """Give the key to present: the one given, else the one that a control plane on this machine keeps."""
+    if given:
+        return given
+    path = key_path(Path(os.environ.get("TCSFEEL_DATA_DIR") or ".tcsfeel"))
+    try:
+        return read_key(path)
+    except OSError:
+        fail(f"there is no admin key: give --key, or run where {path} is")
