@@ -46,7 +46,10 @@ class Record:
 
     def __post_init__(self) -> None:
         for name, rule in self.rules.items():
-            object.__setattr__(self, name, _checked(name, rule, getattr(self, name)))
+            try:
+                object.__setattr__(self, name, rule(getattr(self, name)))
+            except WrongField as error:
+                raise error.below(name) from None
 
     def to_json(self) -> str:
         """Write the fields as one JSON object."""
@@ -115,7 +118,7 @@ def real(least: float = -math.inf, most: float = math.inf, *, above: float = -ma
     """Build the rule of a finite float within these bounds; it is greater than `above`."""
 
     def rule(value: object) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise WrongField("Input should be a valid number", value)
         number = _float(value)
         if not math.isfinite(number):
@@ -135,7 +138,13 @@ def mapping(of: Rule) -> Rule:
     def rule(value: object) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise WrongField("Input should be an object", value)
-        return {_checked(str(key), name, key): _checked(key, of, entry) for key, entry in value.items()}
+        found = {}
+        for key, entry in value.items():  # there may be one for each of 16 000 tensors
+            try:
+                found[name(key)] = of(entry)
+            except WrongField as error:
+                raise error.below(str(key)) from None
+        return found
 
     return rule
 
@@ -149,13 +158,6 @@ def scalar(value: object) -> bool | float | str | None:
     if isinstance(value, str) and _is_text(value):
         return value
     raise WrongField("Input should be a boolean, a finite number, a valid string or null", value)
-
-
-def _checked(name: str, rule: Rule, value: object) -> Any:
-    try:
-        return rule(value)
-    except WrongField as error:
-        raise error.below(name) from None
 
 
 def _check_bounds(value: float, least: float, most: float) -> None:
@@ -186,6 +188,8 @@ def _float(value: float) -> float:
 
 def _is_text(value: str) -> bool:
     """Whether it can be encoded: an escape in JSON may name half of a surrogate pair."""
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:
