@@ -26,23 +26,14 @@ from app.metrics import Metrics
 from app.origins import context_of
 from app.routers import clients, connectivity, models, operations, rounds, selections, strategies, trainings
 from app.services import readiness
-from app.services.agents import AgentCaller
-from app.services.breakers import Breakers
-from app.services.census import Census
-from app.services.clients import Clients
-from app.services.connectivity import ConnectivityMatrix, LatestConnectivity
-from app.services.coordinator import Coordinator
-from app.services.dispatch import Dispatcher
+from app.services.access.keys import AdminKey
 from app.services.events.log import EventLog
 from app.services.events.retention import EventRetention
-from app.services.health import HealthProber
-from app.services.housekeeping import Housekeeper
-from app.services.inquiries import Inquiry
-from app.services.interruptions import Interruptions
-from app.services.keys import AdminKey
-from app.services.models import Models
-from app.services.planning import Planner
-from app.services.retention import ModelRetention
+from app.services.fleet.census import Census
+from app.services.fleet.clients import Clients
+from app.services.fleet.connectivity import ConnectivityMatrix, LatestConnectivity
+from app.services.fleet.health import HealthProber
+from app.services.fleet.inquiries import Inquiry
 from app.services.rounds.absences import Absences
 from app.services.rounds.costs import Costs
 from app.services.rounds.early_ends import EarlyEnds
@@ -54,16 +45,25 @@ from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.participants import Participants
+from app.services.rounds.planning import Planner
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.selecting import Selecting
+from app.services.rounds.selections import Selections
 from app.services.rounds.waiting import Availability, ClientWait
-from app.services.selections import Selections
-from app.services.starting import claim_directories, prepare_database
+from app.services.rounds.waits import RoundWaits
+from app.services.running.coordinator import Coordinator
+from app.services.running.housekeeping import Housekeeper
+from app.services.running.interruptions import Interruptions
+from app.services.running.starting import claim_directories, prepare_database
+from app.services.running.timekeeping import Timekeeper
 from app.services.system import System
-from app.services.timekeeping import Timekeeper
-from app.services.trainings import Trainings
-from app.services.waits import RoundWaits
+from app.services.tasks.agents import AgentCaller
+from app.services.tasks.breakers import Breakers
+from app.services.tasks.dispatch import Dispatcher
+from app.services.trainings.models import Models
+from app.services.trainings.retention import ModelRetention
+from app.services.trainings.trainings import Trainings
 from app.settings import Settings
 from app.store import migrations
 from app.store.bucket import BucketStore

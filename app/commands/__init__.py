@@ -55,7 +55,7 @@ def serve(*, host: str | None, port: int | None) -> None:
 @click.command(epilog="Example: TCSFEEL_DATABASE__URL=postgresql+asyncpg://… tcsfeel migrate")
 def migrate() -> None:
     """Bring the database up to date."""
-    from app.services import starting  # noqa: PLC0415  (help should be quick)
+    from app.services.running import starting  # noqa: PLC0415  (help should be quick)
     from app.settings import WrongSetting  # noqa: PLC0415  (help should be quick)
 
     settings = load_settings()

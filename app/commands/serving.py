@@ -10,8 +10,8 @@ import uvicorn
 
 from app import interpreter
 from app.main import create_app
-from app.services.keys import key_path
-from app.services.starting import prepare_database
+from app.services.access.keys import key_path
+from app.services.running.starting import prepare_database
 from app.services.system import System
 from app.settings import Settings
 from tcsfeel.inbound import Bounds, Connection, Server, listeners

@@ -15,16 +15,16 @@ from starlette.requests import ClientDisconnect
 from app.bodies import LEAST_RATE, PAUSE_SECONDS, STREAMED_BYTES, announced, bounded, refuse_crowd
 from app.http.unparsable import unparsable
 from app.origins import ADMIN_KEY, LOCAL, acting
-from app.services.breakers import Breakers
-from app.services.clients import Clients
-from app.services.connectivity import ConnectivityMatrix
-from app.services.idempotency import IdempotentRequest
-from app.services.keys import Unauthenticated
-from app.services.models import Models
-from app.services.selections import Selections
+from app.services.access.keys import Unauthenticated
+from app.services.fleet.clients import Clients
+from app.services.fleet.connectivity import ConnectivityMatrix
+from app.services.rounds.selections import Selections
+from app.services.rounds.waits import RoundWaits
 from app.services.system import System
-from app.services.trainings import Trainings
-from app.services.waits import RoundWaits
+from app.services.tasks.breakers import Breakers
+from app.services.trainings.idempotency import IdempotentRequest
+from app.services.trainings.models import Models
+from app.services.trainings.trainings import Trainings
 from app.settings import Settings, is_loopback
 from tcsfeel.contract.fields import KEY_PATTERN, RequestModel
 from tcsfeel.inbound import Pace, welcome

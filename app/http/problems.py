@@ -22,10 +22,10 @@ from app.answers import TooManyAnswers
 from app.bodies import NoRoom, TooSlow, UnsupportedMediaType
 from app.domain import errors
 from app.http.faults import field_problems
-from app.services.idempotency import KeyReused
-from app.services.keys import Unauthenticated
-from app.services.planning import StrategyOverdue
-from app.services.waits import Stopping, TooManyWaits
+from app.services.access.keys import Unauthenticated
+from app.services.rounds.planning import StrategyOverdue
+from app.services.rounds.waits import Stopping, TooManyWaits
+from app.services.trainings.idempotency import KeyReused
 from app.store.availability import DatabaseUnavailable
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import in_a_line, is_outage

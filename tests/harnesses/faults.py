@@ -27,10 +27,10 @@ from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import IllegalTransition
 from app.domain.rounds import Round
-from app.services.agents import AgentCaller
-from app.services.coordinator import Coordinator
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
+from app.services.running.coordinator import Coordinator
+from app.services.tasks.agents import AgentCaller
 from app.store.leases import Lease, LeaseRepository
 from app.store.model_store import StoredFile
 from app.store.models import ModelVersionRepository

@@ -17,9 +17,9 @@ from app import bodies
 from app.domain import errors
 from app.http import problems
 from app.http.faults import field_problems
-from app.services.housekeeping import Housekeeper
-from app.services.idempotency import KeyReused
-from app.services.keys import Unauthenticated
+from app.services.access.keys import Unauthenticated
+from app.services.running.housekeeping import Housekeeper
+from app.services.trainings.idempotency import KeyReused
 from app.store.availability import DatabaseUnavailable
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import is_outage

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.services.census import Census
-from app.services.clients import Clients
-from app.services.inquiries import Inquiry
+from app.services.fleet.census import Census
+from app.services.fleet.clients import Clients
+from app.services.fleet.inquiries import Inquiry
 from app.settings import HealthSettings
 from app.store import migrations
 from app.store.database import Database

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.services.waits import PLACES
+from app.services.rounds.waits import PLACES
 from tests.api import AUTHORIZED, Api, assert_problem
 from tests.routers.samples import end
 

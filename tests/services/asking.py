@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.domain.clients import Profile
-from app.services.agents import AgentCaller, AgentFailed
-from app.services.replies import Reply
+from app.services.tasks.agents import AgentCaller, AgentFailed
+from app.services.tasks.replies import Reply
 from app.store.model_store import ModelStore, StoredFile
 from tcsfeel.wire.compression import IDENTITY
 from tests.services.fakes import profile

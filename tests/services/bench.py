@@ -13,9 +13,9 @@ import numpy as np
 from app.domain.breaker import Breaker
 from app.domain.retries import RetryBudget
 from app.metrics import Metrics
-from app.services.breakers import Breakers
-from app.services.dispatch import Dispatcher
-from app.services.tasks import Assignment, TaskRun
+from app.services.tasks.breakers import Breakers
+from app.services.tasks.dispatch import Dispatcher
+from app.services.tasks.run import Assignment, TaskRun
 from app.settings import AgentSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore

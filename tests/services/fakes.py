@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from app.domain.breaker import Failure
 from app.domain.clients import Profile
 from app.metrics import Metrics
-from app.services.agents import AgentCaller
+from app.services.tasks.agents import AgentCaller
 from app.settings import AgentSettings
 from tests.clocks import FakeClock
 

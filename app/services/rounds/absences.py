@@ -14,7 +14,7 @@ from app.clock import Clock
 from app.domain.clients import Client
 from app.domain.events.clients import ClientSuspect
 from app.domain.rounds import OUTSTANDING, Participation
-from app.services.agents import AgentCaller
+from app.services.tasks.agents import AgentCaller
 from app.store.database import Database
 
 SAMPLE = 50  # clients that are asked, however many there are

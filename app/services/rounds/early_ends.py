@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from app.domain.rounds import Round
 from app.domain.trainings import Training
-from app.services.planning import Planner
 from app.services.rounds.costs import Costs
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
+from app.services.rounds.planning import Planner
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread

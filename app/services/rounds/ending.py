@@ -16,7 +16,7 @@ from app.domain.rounds import Participation, Round, RoundEvent, convergence_spee
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.rounds.record import TrackRecord
-from app.services.tasks import TaskRun
+from app.services.tasks.run import TaskRun
 from app.store.transaction import Transaction
 from tcsfeel.text import listed
 

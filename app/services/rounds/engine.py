@@ -27,7 +27,6 @@ from app.domain.rounds import (
     too_few_updates,
 )
 from app.domain.trainings import Training
-from app.services.planning import Planner
 from app.services.rounds.absences import Absences
 from app.services.rounds.costs import Costs
 from app.services.rounds.files import RoundFiles, reported
@@ -35,6 +34,7 @@ from app.services.rounds.gathering import gather
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
 from app.services.rounds.phase import Phase
+from app.services.rounds.planning import Planner
 from app.services.rounds.selecting import Selecting
 from app.store.database import Database
 from app.store.leases import Lease

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.clock import Clock
 from app.domain.rounds import judge
-from app.services.crowds import Crowd
+from app.services.tasks.crowds import Crowd
 
 
 async def gather(

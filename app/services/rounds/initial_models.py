@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from app.clock import Clock
 from app.domain.clients import Client
 from app.domain.rounds import Round
-from app.services.agents import AgentFailed
-from app.services.planning import Fleet
 from app.services.rounds.absences import Absences
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.participants import Participants
+from app.services.rounds.planning import Fleet
+from app.services.tasks.agents import AgentFailed
 from app.store.leases import Lease
 from tcsfeel.selection.types import Selection
 from tcsfeel.text import plain

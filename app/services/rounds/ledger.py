@@ -17,16 +17,16 @@ from app.domain.events.rounds import RoundAggregated, RoundPlanned, end_of_part
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
-from app.services.planning import Fleet
 from app.services.rounds.costs import charge
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.phase import LATE
+from app.services.rounds.planning import Fleet
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.settling import Settling
-from app.services.tasks import TaskRun
+from app.services.tasks.run import TaskRun
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile

@@ -12,15 +12,15 @@ from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
 from app.domain.rounds import Participation, Round
-from app.services.agents import AgentCaller, AgentFailed
-from app.services.breakers import Breakers
-from app.services.crowds import Crowd
-from app.services.dispatch import Dispatcher, NotCalled
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.phase import Phase
-from app.services.tasks import TaskRun
+from app.services.tasks.agents import AgentCaller, AgentFailed
+from app.services.tasks.breakers import Breakers
+from app.services.tasks.crowds import Crowd
+from app.services.tasks.dispatch import Dispatcher, NotCalled
+from app.services.tasks.run import TaskRun
 from app.sharing import party
 from app.store.database import is_outage
 from app.store.leases import Lease

@@ -9,7 +9,7 @@ from app.domain.retries import RetryBudget
 from app.domain.rounds import Round
 from app.domain.trainings import TrainingConfig, Uploads
 from app.services.rounds.uploads import Expanded, full_update
-from app.services.tasks import Assignment, TaskRun
+from app.services.tasks.run import Assignment, TaskRun
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread

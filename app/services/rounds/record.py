@@ -9,8 +9,8 @@ from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT
 from app.domain.events.rounds import end_of_evaluation
 from app.domain.rounds import Participation, Round
-from app.services.breakers import Breakers
-from app.services.tasks import TaskRun
+from app.services.tasks.breakers import Breakers
+from app.services.tasks.run import TaskRun
 from app.store.transaction import Transaction
 from tcsfeel.selection.fairness import jain_index
 

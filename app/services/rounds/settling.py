@@ -16,7 +16,7 @@ from app.metrics import Metrics
 from app.services.rounds.batches import Batches
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.record import TrackRecord
-from app.services.tasks import TaskRun
+from app.services.tasks.run import TaskRun
 from app.store.columns import refuses
 from app.store.database import in_a_line
 from app.store.leases import Lease

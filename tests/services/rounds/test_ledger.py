@@ -17,7 +17,7 @@ from app.domain.errors import IllegalTransition
 from app.domain.rounds import ParticipationStatus, Round
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from app.main import build
-from app.services.tasks import TaskRun
+from app.services.tasks.run import TaskRun
 from app.store.leases import Fenced, Lease
 from app.store.model_store import StoredFile
 from app.store.tables import metadata, trainings

@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from app.domain.breaker import Breaker
-from app.services.breakers import Breakers
-from app.services.dispatch import Dispatcher
 from app.services.rounds import participants
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.participants import Participants
+from app.services.tasks.breakers import Breakers
+from app.services.tasks.dispatch import Dispatcher
 from app.settings import AgentSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore

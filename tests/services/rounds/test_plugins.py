@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from app.domain.trainings import SelectionConfig
-from app.services.connectivity import LatestConnectivity
-from app.services.planning import Planner, StrategyOverdue
-from app.services.selections import Selections
+from app.services.fleet.connectivity import LatestConnectivity
+from app.services.rounds.planning import Planner, StrategyOverdue
+from app.services.rounds.selections import Selections
 from app.store.tables import trainings
 from tcsfeel.selection.random import random
 from tcsfeel.selection.types import Selection, SelectionPolicy

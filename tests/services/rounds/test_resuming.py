@@ -136,7 +136,7 @@ def _die(patch: pytest.MonkeyPatch, when: str, name: str) -> asyncio.Event:
             return await (dead() if died.is_set() else _guarded(self, *args, **kwargs))
 
         patch.setattr(place, step, dying if other == name else alive)
-    patch.setattr("app.services.coordinator.Coordinator._release", dead)
+    patch.setattr("app.services.running.coordinator.Coordinator._release", dead)
     patch.setattr("app.services.rounds.participants.Participants.forget", lambda *_args: None)
     return died
 

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from app.demo import mlp
 from app.domain.rounds import Round
 from app.domain.trainings import SelectionConfig
-from app.services.tasks import TaskRun
+from app.services.tasks.run import TaskRun
 from app.store.leases import Fenced, Lease
 from app.store.tables import sketches, trainings
 from app.store.transaction import Transaction

@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.rounds import Participation, Round
 from app.services.rounds.files import RoundFiles
-from app.services.tasks import TaskRun
+from app.services.tasks.run import TaskRun
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
 from tcsfeel.text import SHOWN

@@ -1,0 +1,1 @@
+"""The clients: who they are, how they fare, and what their links cost."""

@@ -1,0 +1,115 @@
+"""Who is alive: heartbeats, and a probe for clients that were not heard from.
+
+A tick starts no probe after half an interval, and each ends by itself, so that no agent holds the others up. Clients
+that a tick did not come to are the first of the next one: the one that was asked longest ago comes first. What probes
+find is written in batches, and only where it changes something: a fleet that is off costs no writes.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+import structlog
+
+from app.clock import Clock
+from app.domain.clients import Client, ClientStatus, liveness, silence
+from app.domain.events.clients import HEALTH
+from app.services.fleet.outages import Outage
+from app.services.tasks.agents import AgentCaller
+from app.services.tasks.connections import PROBE_CONNECTIONS
+from app.settings import HealthSettings
+from app.store.database import Database
+
+log = structlog.get_logger(__name__)
+
+PAGE = 500  # clients that are read in one transaction
+BATCH = 100  # clients whose probes are noted in one transaction
+
+
+class HealthProber:
+    """Probes silent clients and sets their status."""
+
+    def __init__(self, db: Database, caller: AgentCaller, settings: HealthSettings, clock: Clock) -> None:
+        self._db = db
+        self._caller = caller
+        self._interval = settings.interval_seconds
+        self._clock = clock
+        self._probed: dict[str, float] = {}  # when each of those that are silent was probed last, by the loop's clock
+        self._outage = Outage()
+
+    async def run(self) -> None:
+        """Tick until cancelled; a tick that fails is logged and the loop goes on."""
+        while True:
+            await self._clock.sleep(self._interval / 2)
+            await self._outage.outlast(self.tick, "health tick failed")
+
+    async def tick(self) -> None:
+        """Probe the clients that were silent for more than an interval, or did not answer when they were called."""
+        silent = await self._silent()
+        self._probed = {client.id: self._probed.get(client.id, 0.0) for client in silent}
+        waiting = deque(sorted(silent, key=lambda client: self._probed[client.id]))
+        found: dict[str, bool] = {}
+        async with asyncio.TaskGroup() as probes:
+            for _ in range(min(PROBE_CONNECTIONS, len(waiting))):
+                probes.create_task(self._probe(waiting, found))
+        await self._note(found)
+
+    async def _silent(self) -> list[Client]:
+        """Read the fleet, a page in each transaction."""
+        now = self._clock.now()
+        silent: list[Client] = []
+        after: str | None = None
+        while True:
+            async with self._db.glance() as tx:
+                page = await tx.clients.page(limit=PAGE, after=after, status=None, tags=(), labels=False)
+            silent += [
+                client
+                for client in page.items
+                if client.status != "healthy" or self._liveness(client, now) != "healthy"
+            ]
+            if not page.more:
+                return silent
+            after = page.items[-1].id
+
+    async def _probe(self, waiting: deque[Client], found: dict[str, bool]) -> None:
+        """Ask one client after the other, as long as a tick may take; `found` gets who answered."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._interval / 2
+        while waiting and loop.time() < end:
+            client = waiting.popleft()
+            self._probed[client.id] = loop.time()
+            found[client.id] = await self._caller.is_healthy(client.profile)
+            if len(found) >= BATCH:
+                batch = dict(found)
+                found.clear()
+                await self._note(batch)
+
+    async def _note(self, found: Mapping[str, bool]) -> None:
+        """Write what the answers change."""
+        async with self._db.glance() as tx:
+            stored = await tx.clients.some(found)
+        now = self._clock.now()
+        changing = [client.id for client in stored if self._after(client, now, alive=found[client.id]) != client]
+        if not changing:
+            return
+        async with self._db.begin() as tx:
+            locked = await tx.clients.lock(changing)  # those that were not removed meanwhile
+            now = self._clock.now()
+            changed = [(before, self._after(before, now, alive=found[before.id])) for before in locked]
+            await tx.clients.put(*(after for _, after in changed))
+            for before, after in changed:
+                if after.status != before.status:
+                    await tx.events.append(HEALTH[after.status](client_id=before.id, was=before.status))
+                    log.info("client", client=before.id, status=after.status, was=before.status)
+
+    def _after(self, client: Client, now: float, *, alive: bool) -> Client:
+        """The client after a probe."""
+        if alive:
+            return replace(client, last_seen_at=now, status="healthy")
+        status = self._liveness(client, now)
+        # A sign of life from before does not outweigh a probe that failed.
+        return client if status == "healthy" else replace(client, status=status)
+
+    def _liveness(self, client: Client, now: float) -> ClientStatus:
+        return liveness(silence(client, now, self._interval), self._interval)

@@ -1,0 +1,260 @@
+"""Planning a round: who may be selected now, and the selection over them."""
+
+import asyncio
+import math
+import traceback
+from bisect import bisect_left
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Event
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import structlog
+
+from app.clock import Clock
+from app.domain.breaker import admissible
+from app.domain.clients import Client
+from app.domain.evaluations import able_to_evaluate
+from app.domain.trainings import Training, TrainingConfig
+from app.metrics import Metrics
+from app.services.fleet.connectivity import LatestConnectivity
+from app.sharing import party
+from app.store.rounds import PastSelection
+from app.store.transaction import Transaction
+from app.threads import in_thread
+from tcsfeel.errors import NotEnoughClients, SelectionInfeasible, StrategyFailed, UnknownStrategy
+from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection import select
+from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Skipped
+from tcsfeel.text import moment
+from tcsfeel.transfers import BYTES_PER_MB
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The clients at one moment.
+
+    Attributes:
+        offered: those that selection may choose from.
+        shut_out: every other one, with the reason.
+        forced: those offered although their breaker is open, because too many are.
+        sketches: what clients' updates in the training say of their labels, of those that do not say it themselves.
+    """
+
+    clients: tuple[Client, ...]
+    offered: tuple[Client, ...]
+    shut_out: tuple[Skipped, ...]
+    forced: frozenset[str]
+    connectivity: Connectivity
+    sketches: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def candidates(self, losses: Mapping[str, float]) -> list[Candidate]:
+        """Those on offer as strategies see them, with what they last reported as their loss."""
+        return [
+            replace(client.candidate(), sketch=self.sketches.get(client.id), loss=losses.get(client.id))
+            for client in self.offered
+        ]
+
+
+class StrategyOverdue(Exception):
+    """A selection strategy did not end in time. Its thread cannot be stopped, and goes on."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"the strategy {name!r} {detail}")
+
+
+# Why a round has no selection: it ends with the reason.
+NO_SELECTION = (SelectionInfeasible, UnknownStrategy, StrategyFailed, StrategyOverdue)
+
+
+class _NotInTime(Exception):
+    """A strategy has not ended."""
+
+
+class _Course:
+    """How far a call in a thread has come."""
+
+    def __init__(self) -> None:
+        self.begun = Event()
+        self.over = Event()
+
+    def __enter__(self) -> None:
+        self.begun.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+
+
+class Planner:
+    """Reads the fleet and runs strategies off the event loop."""
+
+    def __init__(self, connectivity: LatestConnectivity, clock: Clock, metrics: Metrics) -> None:
+        self._connectivity = connectivity
+        self._clock = clock
+        self._metrics = metrics
+        self._overdue: dict[str | None, _Course] = {}
+
+    async def fleet(
+        self, tx: Transaction, *, exclude: Collection[str] = (), training_id: str | None = None, labels: bool = True
+    ) -> Fleet:
+        """The fleet as a training sees it: clients with a task in flight for another one are busy.
+
+        What clients say of their labels is read only with `labels`.
+        """
+        clients = await tx.clients.all(labels=labels)
+        busy = await tx.rounds.busy_clients(except_training=training_id)
+        connectivity = await self._connectivity.get(tx)
+        sketches = {} if training_id is None else await tx.sketches.means(training_id)
+        return await in_thread(
+            "administration", _fleet, clients, busy, frozenset(exclude), self._clock.now(), connectivity, sketches
+        )
+
+    async def evaluators(self, tx: Transaction, training: Training, seed: int) -> list[Client]:
+        """Healthy, free clients that are able to evaluate; as many as asked for, drawn with the round's seed."""
+        wanted = training.config.evaluation_clients
+        if wanted == 0:
+            return []
+        fleet = await self.fleet(tx, training_id=training.id, labels=False)
+        able = able_to_evaluate(fleet.offered, training.config.evaluation_tags)
+        if len(able) <= wanted:
+            return able
+        drawn = np.random.default_rng([seed, 1]).choice(len(able), wanted, replace=False)
+        return [able[index] for index in sorted(drawn)]
+
+    async def select(
+        self,
+        fleet: Fleet,
+        strategy: str,
+        history: History,
+        policy: SelectionPolicy,
+        seed: int,
+        *,
+        losses: Mapping[str, float] = MappingProxyType({}),
+        training_id: str | None = None,
+        patience: float | None = None,
+    ) -> Selection:
+        """Run a strategy. The same fleet, history, policy, seed and losses give the same answer.
+
+        `losses` holds what clients have reported in this training. A strategy that has not ended after `patience`
+        seconds by the clock is given up. Its thread cannot be stopped; while it goes on, the training gets no other.
+
+        Raises:
+            UnknownStrategy, NotEnoughClients, BudgetTooSmall, StrategyFailed.
+            Invalid: a parameter that the strategy does not have, or not with this value.
+            StrategyOverdue: it did not end in time, or there was no thread for it.
+        """
+        if training_id in self._overdue and not self._overdue[training_id].over.is_set():
+            raise StrategyOverdue(strategy, "is still running from an earlier round that stopped waiting for it")
+        if patience is not None and patience <= 0:
+            raise StrategyOverdue(strategy, "was not started: the round had no time left for it")
+        policy = replace(policy, known_clients=len(fleet.clients))
+        rng = np.random.default_rng(seed)
+
+        course = _Course()
+
+        def run() -> Selection:
+            with course:
+                candidates = fleet.candidates(losses)
+                chosen = select(strategy, candidates, fleet.connectivity, history, policy, rng)
+                return replace(chosen, skipped=(*chosen.skipped, *fleet.shut_out))
+
+        try:
+            with self._metrics.selection_duration.time(), party(f"strategy {strategy}"):
+                return await self._in_time(in_thread("selection", run), patience)
+        except _NotInTime:
+            if not course.begun.is_set():
+                raise StrategyOverdue(strategy, "could not start in time: other selections take too long") from None
+            if training_id is not None:
+                self._overdue[training_id] = course
+            raise StrategyOverdue(strategy, f"did not end within {patience:.3g} s") from None
+        except NotEnoughClients as error:
+            raise error.naming([(out.client_id, out.reason) for out in fleet.shut_out]) from error
+        except StrategyFailed as error:
+            log.warning("a selection strategy failed", reason=str(error), where=_origin(error))
+            raise
+
+    async def _in_time(self, work: Coroutine[Any, Any, Selection], patience: float | None) -> Selection:
+        """What `work` gives. Raises `_NotInTime` where that takes more than `patience` seconds by the clock."""
+        if patience is None:
+            return await work
+        running, timer = asyncio.create_task(work), asyncio.create_task(self._clock.sleep(patience))
+        try:
+            await asyncio.wait({running, timer}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise _NotInTime
+            return running.result()
+        finally:
+            running.cancel()
+            timer.cancel()
+            await asyncio.gather(running, timer, return_exceptions=True)
+
+
+def _origin(error: BaseException) -> str:
+    """Where an error, or the one behind it, was raised."""
+    frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _fleet(  # noqa: PLR0917  (what a fleet is made of)
+    clients: Sequence[Client],
+    busy: Collection[str],
+    excluded: Collection[str],
+    now: float,
+    connectivity: Connectivity,
+    sketches: Mapping[str, tuple[float, ...]],
+) -> Fleet:
+    """The clients, divided into those on offer and those that are shut out."""
+    admitted, forced = admissible({client.id: client.breaker for client in clients}, now)
+    let_in = admitted | forced
+    offered, shut_out = [], []
+    for client in clients:
+        reason = _why_not(client, client.id in let_in, client.id in busy, client.id in excluded)
+        if reason is None:
+            offered.append(client)
+        else:
+            shut_out.append(Skipped(client.id, reason))
+    return Fleet(tuple(clients), tuple(offered), tuple(shut_out), forced, connectivity, sketches)
+
+
+def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str | None:
+    if excluded:
+        return "the request excludes it"
+    if client.status != "healthy":
+        seen_at = client.created_at if client.last_seen_at is None else client.last_seen_at
+        return f"its status is {client.status}: the server last heard from it at {moment(seen_at)}"
+    if not admitted:
+        return client.breaker.explanation
+    return "it has a task in flight for another training" if busy else None
+
+
+def history(past: Sequence[PastSelection], clients: Sequence[Client]) -> History:
+    """Past selections as strategies see them: a client had missed every round that began before it registered."""
+    starts = sorted(round_.started_at for round_ in past)
+    joined = {client.id: bisect_left(starts, client.created_at) for client in clients}
+    return History(tuple(round_.selected for round_ in past), joined)
+
+
+def newest_losses(past: Sequence[PastSelection]) -> dict[str, float]:
+    """The loss that each client reported with the last update that was received from it."""
+    newest: dict[str, float] = {}
+    for round_ in past:
+        newest.update(round_.losses)
+    return newest
+
+
+def selection_policy(config: TrainingConfig, model_bytes: int | None) -> SelectionPolicy:
+    """A training's policy for one round, `over_selection` included; without a model yet its size is a guess of 1 MB."""
+    selection, factor = config.selection, config.round_policy.over_selection
+    return SelectionPolicy(
+        min_clients=math.ceil(selection.min_clients * factor - 1e-9),
+        max_clients=math.ceil(selection.max_clients * factor - 1e-9),
+        budget_constraint=selection.budget_constraint,
+        weights=selection.weights,
+        model_bytes=BYTES_PER_MB if model_bytes is None else model_bytes,
+        local_epochs=max(1, int(config.hyperparameter("local_epochs", 1))),
+        parameters=selection.parameters,
+    )

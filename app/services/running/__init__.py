@@ -1,0 +1,1 @@
+"""What keeps trainings going in this process: owners and their leases, loops, starts and stops."""

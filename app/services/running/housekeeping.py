@@ -1,0 +1,59 @@
+"""Clearing away: what a process that was killed left on the disk, and models and events that are not kept.
+
+An owner empties the spool of its round at the end, and an upload that fails removes its bytes. Neither happens where
+the process dies first, nor where the round was finished on another machine.
+"""
+
+import asyncio
+
+import structlog
+
+from app.domain.errors import NotFound
+from app.domain.rounds import ENDED
+from app.services.events.retention import EventRetention
+from app.services.fleet.outages import Outage
+from app.services.rounds.files import RoundFiles
+from app.services.trainings.retention import ModelRetention
+from app.store.database import Database
+from app.threads import in_thread
+
+log = structlog.get_logger(__name__)
+
+PERIOD = 60.0  # seconds from one tick to the next
+STALE_SECONDS = 3600.0  # since its last byte: then nobody writes to an unfinished file any more
+
+
+class Housekeeper:
+    """One per process, for the directories that the process writes to."""
+
+    def __init__(self, db: Database, files: RoundFiles, retention: ModelRetention, events: EventRetention) -> None:
+        self._db = db
+        self._files = files
+        self._retention = retention
+        self._events = events
+        self._outage = Outage()
+
+    async def run(self) -> None:
+        """Tick until cancelled; a tick that fails is logged and the loop goes on."""
+        while True:
+            await self._outage.outlast(self.tick, "housekeeping failed")
+            await asyncio.sleep(PERIOD)  # of the machine, whose clock dates the files
+
+    async def tick(self) -> None:
+        """Empty the spools of rounds that are over; remove what nobody goes on with, or keeps."""
+        spools = await in_thread("files", self._files.spooled)
+        over = [(training_id, number) for training_id, number in spools if await self._is_over(training_id, number)]
+        for training_id, number in over:
+            await in_thread("files", self._files.spool_of(training_id, number).clear)
+        unfinished = await in_thread("files", self._files.sweep, STALE_SECONDS)
+        if over or unfinished:
+            log.info("removed leftover files", spools=len(over), unfinished_files=unfinished)
+        await self._events.tick()
+        await self._retention.tick()
+
+    async def _is_over(self, training_id: str, number: int) -> bool:
+        async with self._db.read() as tx:
+            try:
+                return (await tx.rounds.standing(training_id, number)).status in ENDED
+            except NotFound:  # of another database, which used this directory before
+                return True

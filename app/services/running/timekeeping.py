@@ -1,0 +1,38 @@
+"""Keeps a process's clock at the database's, which is the one that all processes share.
+
+Where a coordinator ticks it does that by itself; one that only answers calls needs it as much, since it writes down
+when it heard of a client.
+"""
+
+import asyncio
+
+from app.clock import Clock
+from app.services.fleet.outages import Outage
+from app.store.database import Database
+
+PERIOD = 1.0  # seconds from one look to the next
+
+
+class Timekeeper:
+    """One per process."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._outage = Outage()
+
+    async def run(self) -> None:
+        """Tick until cancelled; a tick that fails is logged and the loop goes on."""
+        while True:
+            await self._outage.outlast(self.tick, "the database's time could not be read")
+            await asyncio.sleep(PERIOD)  # by the machine's own time: the clock is what is being set
+
+    async def begin(self) -> None:
+        """Take the time over before anything is written down, if the database is there already."""
+        with self._outage.tolerated():
+            await self.tick()
+
+    async def tick(self) -> None:
+        """Take the database's time over."""
+        async with self._db.glance() as tx:
+            self._clock.adopt(await tx.now())

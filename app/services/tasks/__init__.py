@@ -1,0 +1,1 @@
+"""How one task reaches one agent, and its result comes back."""

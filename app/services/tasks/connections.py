@@ -1,0 +1,181 @@
+"""Connections to agents: made where agents may be, kept for the next call, and told of when they break (ADR 0011)."""
+
+import asyncio
+import errno
+import re
+import socket
+import ssl
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+import aiohappyeyeballs
+import httpx
+
+from app.services.tasks.addresses import guarded_socket, refusal
+from app.services.tasks.exchanges import Broken, Exchange, Wire
+from app.services.tasks.names import NameNotResolved, Names
+from app.services.tasks.patience import Patience, TooSlow
+from app.settings import AgentSettings
+
+PROBE_CONNECTIONS = 50  # beside those that tasks may hold, so that long polls never keep a health probe waiting
+KEEP_ALIVE_SECONDS = 60.0  # less than the agents' own, or a call could meet a connection that is being closed
+
+_NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305: after which a host's next address is tried beside the first
+_UNSENT_BYTES = 1 << 17  # that the system holds: what it has taken in must be about what has gone out
+_IN_FLIGHT_BYTES = 1 << 18  # of a body that may still be on its way when all of it was sent
+
+# How a call breaks at the agent's end. Other errors of the operating system are ours: a disk that is full, say.
+BROKEN = (httpx.HTTPError, httpx.InvalidURL, ConnectionError, TimeoutError)
+_WORDS = (
+    ((httpx.ConnectError,), "the agent could not be reached"),
+    ((TimeoutError, httpx.TimeoutException), "the agent did not answer in time"),
+    ((httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError), "its URL cannot be called"),
+    ((httpx.RemoteProtocolError,), "the agent did not answer in HTTP"),
+)
+
+_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+_HOST = re.compile(rb"[0-9A-Za-z._:%-]+")
+_Place = tuple[bytes, bytes, int]  # scheme, host and port
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether no connection could be had for want of something on this machine, which no agent can help."""
+    return isinstance(error, OSError) and error.errno in _SHORT
+
+
+def describe(error: BaseException) -> str:
+    """Say what happened in a few words, without an URL's credentials."""
+    if (refused := refusal(error)) is not None:
+        return str(refused)
+    if isinstance(error, Broken | TooSlow):
+        return str(error)
+    return next(
+        (words for kinds, words in _WORDS if isinstance(error, kinds)),
+        f"the connection was lost ({type(error).__name__})",
+    )
+
+
+class AgentTransport(httpx.AsyncBaseTransport):
+    """For calls to agents, and nothing else: a request's body has a ``Content-Length``, an answer's comes as it is."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._names = Names(settings.connect_seconds)
+        self._make_socket = guarded_socket(settings.allowed_networks)
+        self._tls = ssl.create_default_context()
+        self._idle: defaultdict[_Place, list[tuple[Exchange, asyncio.TimerHandle]]] = defaultdict(list)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """One exchange.
+
+        Raises errors of `BROKEN`, ValueError for its URL, and an OSError that `is_ours` where this machine is short of
+        descriptors or memory for a connection.
+        """
+        place = _place(request.url)
+        exchange = self._kept(place) or await self._connect(place)
+        try:
+            return await self._ask(exchange, place, request)
+        except ConnectionError:
+            if not exchange.used:
+                raise Broken("the agent closed the connection before it answered") from None
+        # The agent had given the connection up when the request came.
+        try:
+            return await self._ask(await self._connect(place), place, request)
+        except ConnectionError as error:
+            raise Broken("the agent closed the connection before it answered") from error
+
+    async def aclose(self) -> None:
+        """Close what is kept. Calls under way are their callers' to end."""
+        for exchange, timer in [kept for place in self._idle.values() for kept in place]:
+            timer.cancel()
+            exchange.close()
+        self._idle.clear()
+        await self._names.close()
+        await asyncio.sleep(0)  # in which sockets are closed
+
+    async def _ask(self, exchange: Exchange, place: _Place, request: httpx.Request) -> httpx.Response:
+        settings = self._settings
+        rate = settings.min_bytes_per_second
+        on_its_way = min(_IN_FLIGHT_BYTES, int(request.headers.get("Content-Length", 0))) / rate
+        sending, answering = Patience(settings.read_seconds, rate), Patience(settings.read_seconds + on_its_way, rate)
+        try:
+            head = await exchange.ask(request, sending, answering)
+        except BaseException:
+            await exchange.abandon()
+            raise
+        body = _Body(self, exchange, place, Patience(settings.read_seconds, rate))
+        return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=body, request=request)
+
+    def _kept(self, place: _Place) -> Exchange | None:
+        """The connection that was used last. So those that a burst has opened fall idle, and are closed."""
+        kept = self._idle[place]
+        while kept:
+            exchange, timer = kept.pop()
+            timer.cancel()
+            if exchange.is_usable:
+                return exchange
+            exchange.close()
+        del self._idle[place]
+        return None
+
+    async def release(self, exchange: Exchange, place: _Place) -> None:
+        """Take a connection back after its answer was read, or given up."""
+        if await exchange.finish():
+            timer = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._drop, place, exchange)
+            self._idle[place].append((exchange, timer))
+
+    def _drop(self, place: _Place, exchange: Exchange) -> None:
+        self._idle[place] = [kept for kept in self._idle[place] if kept[0] is not exchange]
+        if not self._idle[place]:
+            del self._idle[place]
+        exchange.close()
+
+    async def _connect(self, place: _Place) -> Exchange:
+        scheme, host, port = place
+        loop = asyncio.get_running_loop()
+        name = host.decode("ascii")
+        try:
+            infos = await self._names.resolve(name, port)
+            async with asyncio.timeout(self._settings.connect_seconds):
+                connected = await aiohappyeyeballs.start_connection(
+                    infos, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, loop=loop, socket_factory=self._make_socket
+                )
+                _prepare(connected)
+                tls, known_as = (self._tls, name.rstrip(".")) if scheme == b"https" else (None, None)
+                _, wire = await loop.create_connection(Wire, sock=connected, ssl=tls, server_hostname=known_as)
+        except NameNotResolved as error:
+            raise Broken(str(error)) from error
+        except OSError as error:  # also one that says that it took too long
+            if is_ours(error):
+                raise
+            raise httpx.ConnectError(str(error)) from error
+        return Exchange(wire)
+
+
+class _Body(httpx.AsyncByteStream):
+    """An answer's body, in the pieces in which it came."""
+
+    def __init__(self, transport: AgentTransport, exchange: Exchange, place: _Place, patience: Patience) -> None:
+        self._transport = transport
+        self._exchange = exchange
+        self._place = place
+        self._patience = patience
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._exchange.body(self._patience):
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._transport.release(self._exchange, self._place)
+
+
+def _place(url: httpx.URL) -> _Place:
+    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.raw_host):
+        raise ValueError("an agent has an http or https URL with a host")
+    return url.raw_scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80)
+
+
+def _prepare(connected: socket.socket) -> None:
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)

@@ -1,0 +1,1 @@
+"""What users ask of trainings and their models."""

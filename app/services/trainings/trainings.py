@@ -1,0 +1,223 @@
+"""Creating trainings, and what a user may ask of them. Driving them is the coordinator's part.
+
+Whatever takes a training out of ``running`` also revokes its lease in the same transaction, so that its owner cannot
+write for it any more, wherever its work stands.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from app.clock import Clock
+from app.domain.errors import StateForbids
+from app.domain.events.trainings import (
+    TrainingAsked,
+    TrainingCreated,
+    TrainingResumed,
+    TrainingRoundRequested,
+    TrainingStarted,
+)
+from app.domain.rounds import Round
+from app.domain.trainings import (
+    Outcome,
+    Training,
+    TrainingConfig,
+    TrainingEvent,
+    achieved,
+    ended,
+    ending,
+    next_status,
+    resumed,
+)
+from app.services.rounds.ending import RoundEnding, note_changes
+from app.services.rounds.opening import begin_round, open_round, prolong
+from app.services.trainings.idempotency import IdempotentRequest
+from app.store.database import Database
+from app.store.reading import LISTED, Part
+from app.store.transaction import Transaction
+from tcsfeel.errors import UnknownStrategy
+from tcsfeel.selection import strategies
+
+_ASKED: Mapping[Literal["start", "resume"], type[TrainingAsked]] = {"start": TrainingStarted, "resume": TrainingResumed}
+
+
+class Trainings:
+    """Use cases around trainings and their rounds."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        ending: RoundEnding,
+        call_off: Callable[[Round], Awaitable[None]],
+        paused: Callable[[str], None],
+    ) -> None:
+        """`call_off` tells the agents of a round that its tasks are no longer wanted.
+
+        `paused` tells those who wait for a round that its training, by id, goes on no more.
+        """
+        self._db = db
+        self._clock = clock
+        self._ending = ending
+        self._call_off = call_off
+        self._paused = paused
+
+    async def create(self, config: TrainingConfig, request: IdempotentRequest | None = None) -> Training:
+        """Raises `UnknownStrategy`, and `KeyReused` for the key of another request."""
+        if config.selection.strategy not in strategies():
+            raise UnknownStrategy(config.selection.strategy, sorted(strategies()))
+        now = self._clock.now()
+        training = Training(id=secrets.token_hex(8), config=config, created_at=now, updated_at=now)
+        async with self._db.begin() as tx:
+            if request is not None and (known := await request.claim(tx, training.id, now)) is not None:
+                return await tx.trainings.get(known)
+            await tx.trainings.add(training)
+            await tx.events.append(TrainingCreated(training_id=training.id, name=config.name))
+        return training
+
+    async def get(self, training_id: str) -> Training:
+        """Raises `NotFound`."""
+        async with self._db.glance() as tx:
+            return await tx.trainings.get(training_id)
+
+    async def page(self, *, limit: int, after: tuple[float, str] | None) -> Part[Training]:
+        """Newest first; fewer than `limit` where more would be too long for an answer."""
+        async with self._db.read() as tx:
+            return await tx.trainings.page(limit=limit, after=after, most_bytes=LISTED)
+
+    async def start(self, training_id: str, event: Literal["start", "resume"] = "start") -> Training:
+        """Let it run on its own. Raises `NotFound`, `StateForbids`."""
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            before = await tx.trainings.get(training_id, for_update=True)
+            value = await open_round(tx, training_id)
+            if before.stop_reason == "max_rounds":
+                state = (
+                    f"{before.status} after all of its rounds, of which max_rounds allows {before.config.max_rounds}"
+                )
+                raise StateForbids(event, "training", f"{state}: run single rounds, or create another training")
+            await self._give_time_back(tx, before, value)
+            training = replace(resumed(_moved(before, event), now), stop_after=None)
+            await tx.events.append(_ASKED[event](training_id=training_id, was=before.status))
+            if value is None:
+                training = await self._at_its_limit(tx, training, now)
+            await tx.trainings.put(training)
+        return training
+
+    async def _at_its_limit(self, tx: Transaction, training: Training, now: float) -> Training:
+        """Give a running training without an open round as it is: it has ended if it has no round left."""
+        last = await tx.rounds.newest(training.id)
+        completed = await tx.rounds.count_completed(training.id)
+        reason = last.failure_reason if last is not None and last.status == "abandoned" else None
+        end = ending(training, Outcome(completed=completed, reason=reason), failed_in_row=0)
+        if end is None:
+            return training
+        after = ended(training, end, now)
+        await note_changes(tx, training, after)
+        return after
+
+    async def pause(self, training_id: str) -> Training:
+        """Stop where it stands; agents keep what they have. Raises `NotFound`, `StateForbids`."""
+        async with self._db.begin() as tx:
+            before = await tx.trainings.get(training_id, for_update=True)
+            training = await self._pause(tx, before)
+        self._paused(training_id)
+        return training
+
+    async def _pause(self, tx: Transaction, before: Training) -> Training:
+        """Pause a training whose row the transaction holds. Raises `StateForbids`."""
+        now = self._clock.now()
+        training = replace(_moved(before, "pause"), paused_at=now, progress=None, updated_at=now)
+        await note_changes(tx, before, training)
+        await tx.trainings.put(training)
+        await tx.leases.revoke(training.id)
+        return training
+
+    async def cancel(self, training_id: str) -> Training:
+        """End it; its open round is ended with it, and its model stays. Raises `NotFound`, `StateForbids`.
+
+        A round with many stragglers takes several transactions, between which the training is paused. So nothing drives
+        it meanwhile, and where this server dies in between, it can be cancelled again, or resumed.
+        """
+        cancelled = None
+        while cancelled is None:
+            async with self._db.begin() as tx:
+                cancelled = await self._cancel(tx, training_id)
+        training, value, driven = cancelled
+        if value is not None:
+            self._ending.count(value)
+            # An owner calls its tasks off by itself, once it has stopped to ask for them and to hand them over.
+            if not driven:
+                await self._call_off(value)
+        return training
+
+    async def _cancel(self, tx: Transaction, training_id: str) -> tuple[Training, Round | None, bool] | None:
+        """Cancel a training, with its open round; give both, and whether an owner drove them.
+
+        Where the round needs more transactions, the training is only paused, and this gives None.
+        """
+        now = self._clock.now()
+        before = await tx.trainings.get(training_id, for_update=True)
+        training = replace(
+            _moved(before, "cancel"),
+            stop_reason="cancelled",
+            stop_detail=achieved(before, completed=await tx.rounds.count_completed(training_id)),
+            stop_after=None,
+            paused_at=None,
+            progress=None,
+            updated_at=now,
+        )
+        value = await open_round(tx, training_id)
+        ended = None if value is None else await self._ending.cancel(tx, value)
+        if value is not None and ended is None:
+            if before.status == "running":
+                await self._pause(tx, before)
+            return None
+        await note_changes(tx, before, training)
+        await tx.trainings.put(training)
+        driven = await tx.leases.revoke(training_id)
+        return training, ended, driven
+
+    async def run_round(self, training_id: str, request: IdempotentRequest | None = None) -> int:
+        """Have exactly one round run, the open one if there is one; gives its number.
+
+        Raises:
+            NotFound, StateForbids: the training is running or has ended.
+            KeyReused: the idempotency key belongs to another request.
+        """
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            training = await tx.trainings.get(training_id, for_update=True)
+            value = await open_round(tx, training_id)
+            number = training.current_round + 1 if value is None else value.number
+            if request is not None and (known := await request.claim(tx, str(number), now)) is not None:
+                return int(known)
+            before = training
+            training = resumed(_moved(before, "run one round of"), now)
+            await tx.events.append(TrainingRoundRequested(training_id=training_id, was=before.status, round=number))
+            await self._give_time_back(tx, before, value)
+            if value is None:
+                training, _ = await begin_round(tx, training, now)
+            await tx.trainings.put(replace(training, stop_after=number))
+        return number
+
+    async def round(self, training_id: str, number: int) -> Round:
+        """Raises `NotFound`."""
+        async with self._db.read() as tx:
+            return await tx.rounds.get(training_id, number)
+
+    async def rounds(self, training_id: str, *, limit: int, before: int | None) -> Part[Round]:
+        """Newest first; fewer than `limit` where more would be too long for an answer. Raises `NotFound`."""
+        async with self._db.read() as tx:
+            await tx.trainings.get(training_id)
+            return await tx.rounds.page(training_id, limit=limit, before=before, most_bytes=LISTED)
+
+    async def _give_time_back(self, tx: Transaction, training: Training, value: Round | None) -> None:
+        """An open round gets the time that it stood still while its training was paused."""
+        if value is not None and training.paused_at is not None:
+            await prolong(tx, value, self._clock.now() - training.paused_at)
+
+
+def _moved(training: Training, event: TrainingEvent) -> Training:
+    return replace(training, status=next_status(training.status, event))

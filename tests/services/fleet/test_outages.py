@@ -1,0 +1,52 @@
+"""What a service does about a database that does not answer."""
+
+import sqlite3
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
+
+from app.services.fleet.outages import Outage, finding_of
+from app.store.availability import DatabaseUnavailable, NoFreeConnection
+
+
+def attempt(error: Exception) -> None:
+    raise error
+
+
+def test_an_outage_ends_what_may_be_left_undone_and_is_told() -> None:
+    with capture_logs() as logs:
+        with Outage().tolerated():
+            attempt(DatabaseUnavailable("connection refused"))
+        logs.append({"event": "after it"})
+    assert [entry["event"] for entry in logs] == ["the database does not answer", "after it"]
+
+
+def test_what_is_no_outage_passes_through() -> None:
+    with capture_logs() as logs, pytest.raises(OSError, match="no space left"), Outage().tolerated():
+        attempt(OSError("no space left"))
+    assert logs == []
+
+
+@pytest.mark.parametrize(
+    ("error", "finding"),
+    [
+        (DatabaseUnavailable("10.0.0.7 refused"), "does not answer"),
+        (NoFreeConnection("busy"), "has no free connection: all of this server's are in use"),
+        (OperationalError("UPDATE", {}, sqlite3.OperationalError("disk I/O error")), "cannot be used: disk I/O error"),
+        (OperationalError("UPDATE", {}, OSError("10.0.0.7 reset it")), "does not answer"),
+    ],
+)
+def test_a_finding_names_the_trouble_and_no_address(error: Exception, finding: str) -> None:
+    assert finding_of(error) == finding
+
+
+def test_an_outage_lasts_until_a_try_comes_through() -> None:
+    outage = Outage()
+    assert outage.seconds == 0
+    outage.meet(DatabaseUnavailable("gone"))
+    assert outage.seconds > 0
+    assert str(outage.finding) == "does not answer"
+    outage.end()
+    assert outage.seconds == 0
+    assert outage.finding is None

@@ -1,0 +1,264 @@
+"""Who may be selected, and the selection over them."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.domain.breaker import Breaker, Failure
+from app.domain.clients import Client, Measured
+from app.domain.rounds import Participation
+from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
+from app.services.fleet.connectivity import LatestConnectivity
+from app.services.rounds.planning import Fleet, Planner, StrategyOverdue, history, newest_losses, selection_policy
+from app.store.database import Database
+from app.store.rounds import PastSelection
+from tcsfeel.errors import BudgetTooSmall, NotEnoughClients, UnknownStrategy
+from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.selection.types import History, SelectionPolicy, Skipped, Weights
+from tests.clocks import FakeClock
+from tests.services.fakes import metrics
+from tests.store.samples import a_round, client, training
+
+NOW = 1_000_000.0
+SEEN = "the server last heard from it at 2023-11-14 22:13:20 UTC"
+OPEN = Breaker(state="open", retry_at=NOW + 1, last_failure_at=NOW - 29)
+ONE = SelectionPolicy(min_clients=1, max_clients=1)
+
+
+@pytest.fixture
+def planner() -> Planner:
+    return Planner(LatestConnectivity(), FakeClock(NOW), metrics())
+
+
+async def fleet(db: Database, planner: Planner, clients: Sequence[Client] = (), **query: Any) -> Fleet:
+    async with db.begin() as tx:
+        await tx.clients.add(clients)
+    async with db.read() as tx:
+        return await planner.fleet(tx, **query)
+
+
+def offered(value: Fleet) -> list[str]:
+    return [one.id for one in value.offered]
+
+
+async def test_an_empty_fleet_offers_nobody(db: Database, planner: Planner) -> None:
+    found = await fleet(db, planner)
+    assert (found.clients, found.offered, found.shut_out, found.forced) == ((), (), (), frozenset())
+    assert found.connectivity.version == 0
+
+
+async def test_who_is_shut_out_and_why(db: Database, planner: Planner) -> None:
+    clients = [
+        client("busy"),
+        client("down", status="down"),
+        client("excluded"),
+        client("fine"),
+        client("isolated", breaker=Breaker().isolate(NOW)),
+        client("open", breaker=OPEN),
+        client("probed", breaker=Breaker(state="half_open", probe_until=NOW + 1)),
+        client("suspect", status="suspect"),
+        client("waited", breaker=Breaker(state="open", retry_at=NOW)),
+    ]
+    async with db.begin() as tx:
+        await tx.trainings.add(training("other"))
+        value = a_round("other", participations=(Participation(client_id="busy", status="training"),))
+        await tx.rounds.add(value)
+        await tx.rounds.add_participations(value)
+    found = await fleet(db, planner, clients, exclude={"excluded"}, training_id="t")
+    assert list(found.clients) == clients
+    assert offered(found) == ["fine", "waited"]
+    assert found.forced == frozenset()  # 3 of 9 are shut out by breakers, 4 may be
+    assert found.shut_out == (
+        Skipped("busy", "it has a task in flight for another training"),
+        Skipped("down", f"its status is down: {SEEN}"),
+        Skipped("excluded", "the request excludes it"),
+        Skipped("isolated", "its breaker is open: isolated by hand since 1970-01-12 13:46:40 UTC"),
+        Skipped("open", "its breaker is open"),
+        Skipped("probed", "its breaker is half_open"),
+        Skipped("suspect", f"its status is suspect: {SEEN}"),
+    )
+    own = await fleet(db, planner, exclude={"excluded"}, training_id="other")
+    assert offered(own) == ["busy", "fine", "waited"]
+
+
+async def test_a_client_with_several_faults_is_given_one_reason(db: Database, planner: Planner) -> None:
+    found = await fleet(db, planner, [client("a", status="down", breaker=Breaker().isolate(NOW))], exclude=["a"])
+    assert found.shut_out == (Skipped("a", "the request excludes it"),)
+    assert (await fleet(db, planner)).shut_out == (Skipped("a", f"its status is down: {SEEN}"),)
+
+
+async def test_breakers_keep_out_half_of_the_fleet_and_no_more(db: Database, planner: Planner) -> None:
+    clients = [client(name, breaker=Breaker(state="open", retry_at=NOW + 9, last_failure_at=at)) for name, at in
+               (("a", 3.0), ("b", 1.0), ("c", 2.0), ("d", 4.0))]  # fmt: skip
+    found = await fleet(db, planner, [*clients, client("e")])
+    assert found.forced == {"b", "c"}  # 2 of 5 may be shut out, so 2 of 4 are let through: the least recently failed
+    assert offered(found) == ["b", "c", "e"]
+    assert [skipped.client_id for skipped in found.shut_out] == ["a", "d"]
+
+
+async def test_the_newest_matrix_is_taken_and_loaded_once(db: Database, planner: Planner) -> None:
+    async with db.begin() as tx:
+        await tx.connectivity.add(Connectivity.from_edges(["a", "b"], [Edge("a", "b", 0.5)]), NOW)
+    first = await fleet(db, planner)
+    assert (first.connectivity.version, first.connectivity.neighbours("a")) == (1, {"b": 0.5})
+    assert (await fleet(db, planner)).connectivity is first.connectivity
+    async with db.begin() as tx:
+        await tx.connectivity.add(Connectivity.empty(["a"]), NOW)
+    assert (await fleet(db, planner)).connectivity.version == 2
+
+
+async def test_too_few_clients_are_named_with_their_reasons(db: Database, planner: Planner) -> None:
+    failed = Failure(phase="evaluate", training_id="t", round=2, reason="the agent answered 500: no data")
+    since, until = NOW - 30, NOW + 30
+    shut = Breaker(state="open", opened_at=since, retry_at=until, consecutive_failures=3, last_failures=(failed,))
+    found = await fleet(db, planner, [client("a"), client("b"), client("c", breaker=shut), client("d", status="down")])
+    with pytest.raises(NotEnoughClients) as caught:
+        await planner.select(found, "random", History(), SelectionPolicy(min_clients=3, max_clients=3), 1)
+    assert str(caught.value) == (
+        "2 of 4 clients can be selected (healthy, admitted and free), min_clients is 3;"
+        " c: its breaker is open: since 1970-01-12 13:46:10 UTC, after 3 failure(s) in a row"
+        f" (the last: evaluate: the agent answered 500: no data); d: its status is down: {SEEN}"
+    )
+    assert caught.value.out == tuple((out.client_id, out.reason) for out in found.shut_out)
+
+
+async def test_a_selection_names_every_client_once(sqlite: Database, planner: Planner) -> None:
+    clients = [client("a"), client("b"), client("c", status="down"), client("d")]
+    found = await fleet(sqlite, planner, clients)
+    selection = await planner.select(found, "tcs-feel", History(), SelectionPolicy(min_clients=2, max_clients=2), 7)
+    assert len(selection.selected) == 2
+    assert Skipped("c", f"its status is down: {SEEN}") in selection.skipped
+    everybody = [*selection.client_ids, *(skipped.client_id for skipped in selection.skipped)]
+    assert sorted(everybody) == ["a", "b", "c", "d"]
+
+
+async def test_the_same_seed_and_state_give_the_same_selection(sqlite: Database, planner: Planner) -> None:
+    rng = random.Random(5)  # noqa: S311  (test data)
+    clients = [client(f"c{n:02}", measured=Measured(bandwidth=rng.uniform(1, 9))) for n in range(30)]
+    found = await fleet(sqlite, planner, clients)
+    policy = SelectionPolicy(min_clients=5, max_clients=5)
+    drawn = [await planner.select(found, "random", History(), policy, seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0].client_ids) != set(drawn[2].client_ids)
+
+
+async def test_clients_without_labels_are_known_by_their_sketches_in_this_training(
+    sqlite: Database, planner: Planner
+) -> None:
+    one, other = (1.0, *[0.0] * 31), (0.0, 1.0, *[0.0] * 30)
+    async with sqlite.begin() as tx:
+        for training_id in ("t", "fresh"):
+            await tx.trainings.add(training(training_id))
+        for client_id, sketch in {"a": one, "b": one, "c": other, "d": other}.items():
+            await tx.sketches.fold("t", client_id, sketch)
+    known = await fleet(sqlite, planner, [client(name) for name in "abcd"], training_id="t")
+    fresh = await fleet(sqlite, planner, training_id="fresh")
+    policy = SelectionPolicy(min_clients=2, max_clients=2)
+
+    async def pairs(value: Fleet) -> set[frozenset[str]]:
+        drawn = [await planner.select(value, "tcs-feel", History(), policy, seed) for seed in range(5)]
+        return {frozenset(selection.client_ids) for selection in drawn}
+
+    assert {frozenset("ac"), frozenset("ad"), frozenset("bc"), frozenset("bd")} >= await pairs(known)
+    assert known.sketches.keys() == set("abcd")
+    assert fresh.sketches == (await fleet(sqlite, planner)).sketches == {}
+
+
+async def test_selections_are_timed(sqlite: Database) -> None:
+    counts = metrics()
+    planner = Planner(LatestConnectivity(), FakeClock(NOW), counts)
+    await planner.select(await fleet(sqlite, planner, [client("a")]), "random", History(), ONE, 1)
+    assert counts.registry.get_sample_value("federated_selection_duration_seconds_count") == 1
+
+
+async def test_a_selection_that_cannot_be_says_why(sqlite: Database, planner: Planner) -> None:
+    found = await fleet(sqlite, planner, [client("a"), client("b", status="down")])
+    with pytest.raises(NotEnoughClients) as short:
+        await planner.select(found, "random", History(), SelectionPolicy(min_clients=2, max_clients=2), 1)
+    assert (short.value.available, short.value.required, short.value.known) == (1, 2, 2)  # known: those down as well
+    tight = SelectionPolicy(min_clients=1, max_clients=1, budget_constraint=1e-6)
+    with pytest.raises(BudgetTooSmall):
+        await planner.select(found, "random", History(), tight, 1)
+    with pytest.raises(UnknownStrategy):
+        await planner.select(found, "best", History(), ONE, 1)
+
+
+async def test_a_strategy_for_which_no_time_is_left_is_not_begun(sqlite: Database, planner: Planner) -> None:
+    found = await fleet(sqlite, planner, [client("a")])
+    reason = "the strategy 'random' was not started: the round had no time left for it"
+    with pytest.raises(StrategyOverdue, match=reason):
+        await planner.select(found, "random", History(), ONE, 1, patience=0.0)
+
+
+def test_a_client_has_missed_every_round_that_began_before_it_registered() -> None:
+    past = [
+        PastSelection(started_at, frozenset(selected), frozenset())
+        for started_at, selected in ((10.0, "a"), (20.0, "ab"), (30.0, "c"))
+    ]
+    clients = [client("a", created_at=5.0), client("b", created_at=20.0), client("c", created_at=99.0)]
+    assert history(past, clients) == History(
+        (frozenset("a"), frozenset("ab"), frozenset("c")), {"a": 0, "b": 1, "c": 3}
+    )
+    assert history([], clients) == History((), {"a": 0, "b": 0, "c": 0})
+
+
+def test_the_newest_loss_of_each_client_counts() -> None:
+    past = [
+        PastSelection(started_at, frozenset(losses), frozenset(losses), losses)
+        for started_at, losses in ((10.0, {"a": 1.0, "b": 2.0}), (20.0, {"c": 4.0}), (30.0, {"a": 3.0}))
+    ]
+    assert newest_losses(past) == {"a": 3.0, "b": 2.0, "c": 4.0}
+    assert newest_losses([]) == {}
+
+
+async def test_strategies_see_the_losses(sqlite: Database, planner: Planner) -> None:
+    found = await fleet(sqlite, planner, [client("a"), client("b"), client("c")])
+
+    async def chosen(**losses: float) -> set[tuple[str, ...]]:
+        policy = replace(ONE, parameters={"factor": 3})
+        plans = [
+            await planner.select(found, "power-of-choice", History(), policy, seed, losses=losses) for seed in range(20)
+        ]
+        return {plan.client_ids for plan in plans}
+
+    assert await chosen() == {("a",), ("b",), ("c",)}
+    assert await chosen(a=1.0, b=0.0, c=2.0) == {("c",)}
+    assert await chosen(a=1.0, c=2.0, gone=3.0) == {("b",)}  # it has not reported one
+
+
+@pytest.mark.parametrize(
+    ("factor", "fewest", "most"), [(1.0, 10, 30), (1.3, 13, 39), (1.05, 11, 32), (2.0, 20, 60)]
+)  # 10.5 and 31.5 are rounded up
+def test_over_selection_asks_for_more_clients(factor: float, fewest: int, most: int) -> None:
+    policy = selection_policy(TrainingConfig(name="t", round_policy=RoundPolicy(over_selection=factor)), 1)
+    assert (policy.min_clients, policy.max_clients) == (fewest, most)
+
+
+def test_a_trainings_policy_is_handed_on() -> None:
+    weights = Weights(4.0, 3.0, 2.0, 1.0)
+    chosen = SelectionConfig(
+        min_clients=1, max_clients=2, budget_constraint=0.5, weights=weights, parameters={"factor": 3.0}
+    )
+    given = TrainingConfig(name="t", selection=chosen, hyperparameters={"local_epochs": 5})
+    assert selection_policy(given, 123) == SelectionPolicy(
+        min_clients=1,
+        max_clients=2,
+        budget_constraint=0.5,
+        weights=weights,
+        model_bytes=123,
+        local_epochs=5,
+        parameters={"factor": 3.0},
+    )
+
+
+def test_a_model_that_is_not_known_yet_is_taken_for_a_megabyte() -> None:
+    assert selection_policy(TrainingConfig(name="t"), None).model_bytes == 1_000_000
+
+
+@pytest.mark.parametrize(("value", "epochs"), [(5, 5), (0, 1), (0.5, 1), (-3, 1), ("7", 1), (None, 1)])
+def test_local_epochs_are_at_least_one(value: float | str | None, epochs: int) -> None:
+    config = TrainingConfig(name="t", hyperparameters={"local_epochs": value})
+    assert selection_policy(config, 1).local_epochs == epochs

@@ -1,0 +1,184 @@
+"""Breakers as stored facts, on both databases."""
+
+import asyncio
+import random
+from dataclasses import asdict, replace
+
+import pytest
+from sqlalchemy import update
+
+from app.domain.breaker import Breaker, Failure
+from app.domain.errors import NotFound
+from app.metrics import Metrics
+from app.services.tasks.breakers import Breakers
+from app.store.database import Database
+from app.store.events import RecordedEvent
+from app.store.tables import clients
+from tests.clocks import FakeClock
+from tests.services.fakes import FAILURE, metrics
+from tests.store.samples import client
+
+NOW = 1_000_000.0
+
+
+class Middle(random.Random):
+    """No jitter either way."""
+
+    def random(self) -> float:
+        return 0.5
+
+
+@pytest.fixture
+def counts() -> Metrics:
+    return metrics()
+
+
+@pytest.fixture
+async def breakers(db: Database, counts: Metrics) -> Breakers:
+    """Those of two clients, ``a`` and ``b``."""
+    async with db.begin() as tx:
+        await tx.clients.add([client("a"), client("b", rounds_selected=7)])
+    return Breakers(db, FakeClock(NOW), counts, Middle())
+
+
+async def events(db: Database) -> list[RecordedEvent]:
+    async with db.read() as tx:
+        return (await tx.events.after(0, limit=100)).items
+
+
+def opened(counts: Metrics, state: str) -> float:
+    return counts.registry.get_sample_value("federated_breaker_state_changes_total", {"state": state}) or 0.0
+
+
+async def test_three_failures_open_a_breaker_and_operators_are_told_once(
+    breakers: Breakers, db: Database, counts: Metrics
+) -> None:
+    for failures in (1, 2):
+        await breakers.fail("a", FAILURE)
+        assert (await breakers.get("a")).consecutive_failures == failures
+        assert (await breakers.get("a")).state != "open"
+    assert await events(db) == []
+    await breakers.fail("a", FAILURE)
+    assert (await breakers.get("a")).state == "open"
+    assert (await breakers.get("a")).retry_at == NOW + 30
+    await breakers.fail("a", FAILURE)  # a call that was under way
+    (event,) = await events(db)
+    assert (event.type, event.client_id) == ("breaker.open", "a")
+    assert event.data == {"was": "closed", "retry_at": NOW + 30, "reason": "fit: the agent answered 500"}
+    assert opened(counts, "open") == 1
+
+
+async def test_a_breaker_names_its_last_failures(breakers: Breakers, db: Database) -> None:
+    for number in range(1, 8):
+        evaluation = Failure(phase="evaluate", training_id="t", round=number, reason=f"answered\n5\x1b[31m0{number}")
+        await breakers.fail("a", evaluation)
+    kept = (await breakers.get("a")).last_failures
+    assert [(failure.phase, failure.round, failure.at) for failure in kept] == [
+        ("evaluate", number, NOW) for number in range(3, 8)
+    ]
+    assert kept[-1].reason == "answered 5 [31m07"  # on one line, without what a terminal would obey
+    (event,) = await events(db)
+    assert event.data["reason"] == "evaluate: answered 5 [31m03"
+
+
+async def test_a_breaker_that_was_stored_before_failures_were_kept_has_none(breakers: Breakers, db: Database) -> None:
+    async with db.begin() as tx:
+        old = {name: value for name, value in asdict(Breaker(openings=2)).items() if name != "last_failures"}
+        await tx.connection.execute(update(clients).where(clients.c.id == "a").values(breaker=old))
+    assert await breakers.get("a") == Breaker(openings=2)
+
+
+async def test_a_breaker_is_one_clients(breakers: Breakers, db: Database) -> None:
+    for _ in range(3):
+        await breakers.fail("a", FAILURE)
+    async with db.read() as tx:
+        assert await tx.clients.get("b") == client("b", rounds_selected=7)
+        assert (await tx.clients.get("a")).profile == client("a").profile
+
+
+async def test_a_success_ends_a_row_of_failures(breakers: Breakers) -> None:
+    await breakers.fail("a", FAILURE)
+    await breakers.fail("a", FAILURE)
+    await breakers.succeed("a")
+    await breakers.fail("a", FAILURE)
+    assert (await breakers.get("a")).state == "closed"
+    assert (await breakers.get("a")).consecutive_failures == 1
+
+
+async def test_failures_at_the_same_moment_are_all_counted(breakers: Breakers, db: Database, counts: Metrics) -> None:
+    await asyncio.gather(*(breakers.fail("a", FAILURE) for _ in range(8)))
+    assert (await breakers.get("a")).consecutive_failures == 8
+    assert opened(counts, "open") == 1
+    assert len(await events(db)) == 1
+
+
+async def test_isolating_and_resetting_by_hand(breakers: Breakers, db: Database, counts: Metrics) -> None:
+    await breakers.fail("a", FAILURE)
+    assert (await breakers.isolate("a")).isolated
+    assert (await breakers.get("a")).isolated
+    assert (await breakers.get("a")).state == "open"
+    assert await breakers.reset("a") == Breaker()
+    assert await breakers.get("a") == Breaker()
+    assert await breakers.reset("a") == Breaker()  # again, which is no change
+    assert [(event.type, event.data["reason"]) for event in await events(db)] == [
+        ("breaker.open", None),  # by hand, whatever failed before
+        ("breaker.closed", None),
+    ]
+    assert opened(counts, "closed") == 1
+
+
+async def test_a_client_after_a_good_call_is_given_back_and_not_stored(breakers: Breakers) -> None:
+    probing = client("a", breaker=Breaker(state="half_open", openings=2, consecutive_failures=4))
+    assert breakers.succeeded(probing) == replace(probing, breaker=Breaker())
+    assert await breakers.get("a") == Breaker()
+
+
+async def test_there_is_no_breaker_of_a_stranger(breakers: Breakers) -> None:
+    for call in (breakers.isolate, breakers.reset, breakers.get):
+        with pytest.raises(NotFound):
+            await call("stranger")
+
+
+async def test_what_happens_to_a_client_that_was_removed_is_recorded_nowhere(breakers: Breakers, db: Database) -> None:
+    await breakers.fail("stranger", FAILURE)
+    await breakers.succeed("stranger")
+    assert await breakers.look("stranger") is None
+    assert await events(db) == []
+
+
+async def test_why_a_breaker_stopped_a_task_is_told_of_failures_only(breakers: Breakers) -> None:
+    await breakers.fail("a", FAILURE)
+    assert await breakers.why_open("a") == "its breaker opened: fit: the agent answered 500"
+    await breakers.isolate("a")
+    assert await breakers.why_open("a") == "its breaker opened"
+    assert await breakers.why_open("b") == "its breaker opened"
+    assert await breakers.why_open("of nobody") == "its breaker opened"
+
+
+async def test_an_open_breaker_of_this_process_is_known_without_a_look(breakers: Breakers, db: Database) -> None:
+    for _ in range(3):
+        await breakers.fail("a", FAILURE)
+    assert breakers.seems_open("a")
+    assert not breakers.seems_open("b")
+    stored = await breakers.look_at(["a", "b", "of nobody"])
+    assert {name: one.breaker.state for name, one in stored.items()} == {"a": "open", "b": "closed"}
+    async with db.begin() as tx:
+        await tx.clients.put(client("a"))
+    assert breakers.seems_open("a"), "others have closed it"
+    assert await breakers.look("a") == client("a")
+    await breakers.isolate("a")
+    await breakers.reset("a")
+    assert not breakers.seems_open("a")
+
+
+async def test_a_single_call_takes_the_one_permit_of_a_half_open_breaker(breakers: Breakers, db: Database) -> None:
+    assert await breakers.admit("a", 10)
+    assert await breakers.admit("a", 10), "a closed breaker has no need to count"
+    for _ in range(3):
+        await breakers.fail("a", FAILURE)
+    assert not await breakers.admit("a", 10)
+    assert await breakers.admit("a", 10, force=True)
+    assert (await breakers.get("a")).probe_until == NOW + 10
+    assert not await breakers.admit("a", 10, force=True)
+    assert [event.type for event in await events(db)] == ["breaker.open", "breaker.half_open"]
+    assert not await breakers.admit("of nobody", 10)

@@ -1,0 +1,56 @@
+"""What agents say of their failures, as operators read it, and what is tried again."""
+
+import json
+
+import pytest
+
+from app.services.tasks.complaints import MOST_BYTES, Complaint, may_pass, read_complaint
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (b'{"detail": "no data"}', Complaint("no data")),
+        (
+            b'{"type": "about:blank", "title": "Internal Server Error", "status": 500}',
+            Complaint("Internal Server Error"),
+        ),
+        (b'{"detail": "fit must return a FitResult", "retry": false}', Complaint("fit must return a FitResult", False)),
+        (b'{"detail": "busy", "retry": true}', Complaint("busy")),
+        (b'{"detail": "busy", "retry": null}', Complaint("busy")),
+        (b'{"detail": "busy", "retry": 0}', Complaint("busy")),
+        (b'{"detail": "two\\nlines \\u001b[31m\\u0000"}', Complaint("two lines [31m")),
+        (b'{"detail": "your token is s3cret, s3cr\\u0065t"}', Complaint("your token is <token>, <token>")),
+        (b'{"detail": ["no", "text"]}', Complaint('{"detail": ["no", "text"]}')),
+        (b'{"error": "none that we know"}', Complaint('{"error": "none that we know"}')),
+        (b'["no data"]', Complaint('["no data"]')),
+        (b"plain s3cret\r\ntext", Complaint("plain <token> text")),
+        (b"", Complaint("")),
+        (b"\xff\xfe", Complaint("\N{REPLACEMENT CHARACTER}" * 2)),
+        (b"[" * MOST_BYTES, Complaint("[" * 299 + "…")),
+        (b'{"retry": false, "detail": ' + b"9" * (MOST_BYTES - 28) + b"}", None),
+        (b'{"detail": "\\ud800"}', Complaint("")),
+    ],
+)
+def test_a_complaint_is_one_line_of_text(body: bytes, complaint: Complaint | None) -> None:
+    found = read_complaint(body, "s3cret")
+    assert len(found.text) <= 300
+    assert found.text.isprintable()
+    if complaint is not None:
+        assert found == complaint
+
+
+def test_a_reason_of_full_length_fits_into_what_is_read_however_it_is_escaped() -> None:
+    body = json.dumps({"type": "urn:tcsfeel:problem:broken-trainer", "retry": False, "detail": "\U0001f4a5" * 300})
+    assert len(body) <= MOST_BYTES
+    assert read_complaint(body.encode(), "") == Complaint("\U0001f4a5" * 300, passing=False)
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 507])
+def test_passing_trouble_is_tried_again(status: int) -> None:
+    assert may_pass(status)
+
+
+@pytest.mark.parametrize("status", [201, 204, 301, 304, 400, 401, 403, 405, 406, 413, 415, 422, 451, 501, 505])
+def test_what_no_repeat_can_mend_is_not(status: int) -> None:
+    assert not may_pass(status)

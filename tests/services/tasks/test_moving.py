@@ -1,0 +1,141 @@
+"""An agent that moves in the middle of its task, and says so by registering its new address."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from app.domain.retries import RetryBudget
+from app.metrics import Metrics
+from app.services.fleet.clients import Clients
+from app.services.tasks.breakers import Breakers
+from app.services.tasks.dispatch import MOST_MOVES, Dispatcher
+from app.services.tasks.run import Assignment, TaskRun
+from app.settings import AgentSettings, HealthSettings
+from app.store.database import Database
+from app.store.model_store import ModelStore
+from tcsfeel.agent import AgentHost
+from tcsfeel.agent.listening import listening
+from tcsfeel.wire.codec import pack
+from tests.planes import Adder, until
+from tests.services.bench import OK, TASK, Bench, Benches
+from tests.services.fakes import HERE, LOOPBACK, Highest, SkippingClock, calling, metrics, profile
+from tests.store.samples import client
+
+
+def clients(db: Database, clock: SkippingClock) -> Clients:
+    return Clients(db, clock, metrics(), HealthSettings())
+
+
+async def register(b: Bench, url: str, token: str | None = None) -> None:
+    await clients(b.db, b.clock).put("a", profile(url, auth_token=token))
+
+
+def on_the(number: int, b: Bench, url: str, token: str | None = None) -> None:
+    """Have the agent move during its call of this number."""
+
+    async def move() -> None:
+        if len(b.script.calls) == number:
+            await register(b, url, token)
+
+    b.script.before = move
+
+
+async def test_an_agent_that_moved_is_polled_where_it_is(bench: Benches) -> None:
+    async with bench(202, 202, OK) as b:
+        on_the(2, b, "http://elsewhere", "new")
+        run = await b.go()
+        assert [str(url.host) for url in b.script.urls] == ["agent", "agent", "elsewhere"]
+        assert b.script.tokens == [None, None, "new"]
+        assert (run.attempts, run.reason) == (1, None)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_call_that_fails_at_the_old_address_is_no_failure(bench: Benches, number: int) -> None:
+    steps = [*[202] * (number - 1), httpx.ReadError("gone"), OK]
+    async with bench(*steps) as b:
+        b.budget = RetryBudget(0)
+        on_the(number, b, "http://elsewhere")
+        run = await b.go()
+        assert b.script.calls[-1] == "GET"  # it is asked for the task that it may have
+        assert [str(url.host) for url in b.script.urls[number - 1 :]] == ["agent", "elsewhere"]
+        assert (run.attempts, run.reason) == (1, None)
+        assert b.clock.slept == []
+        assert (await b.breaker()).consecutive_failures == 0
+
+
+async def test_an_agent_that_moved_and_forgot_its_task_is_handed_it_again_within_its_try(bench: Benches) -> None:
+    async with bench(httpx.ReadError("gone"), 404, 202, OK) as b:
+        b.budget = RetryBudget(0)
+        on_the(1, b, "http://elsewhere")
+        run = await b.go()
+        assert b.script.calls == ["PUT", "GET", "PUT", "GET"]
+        assert (run.attempts, run.reason) == (1, None)
+
+
+async def test_an_agent_that_moves_all_the_time_and_never_answers_fails(bench: Benches) -> None:
+    async with bench(httpx.ReadError("gone")) as b:
+        b.budget = RetryBudget(0)
+
+        async def move() -> None:
+            await register(b, f"http://agent-{len(b.script.calls)}")
+
+        b.script.before = move
+        run = await b.go()
+        assert (len(b.script.calls), run.reason) == (1 + MOST_MOVES, "the connection was lost (ReadError)")
+        assert (await b.breaker()).consecutive_failures == 1
+
+
+async def test_a_change_of_something_else_is_no_move(bench: Benches) -> None:
+    async with bench(httpx.ReadError("gone")) as b:
+        b.budget = RetryBudget(0)
+
+        async def change() -> None:
+            await clients(b.db, b.clock).change("a", {"data_size": 11})
+
+        b.script.before = change
+        await b.go()
+        assert b.script.calls == ["PUT"]
+        assert (await b.breaker()).consecutive_failures == 1
+
+
+async def test_a_device_that_moves_its_port_trains_once_and_is_not_blamed(
+    db: Database, counts: Metrics, tmp_path: Path
+) -> None:
+    trainer, host, clock = Adder(), AgentHost(), SkippingClock()
+    trainer.open.clear()
+    host.add("a", trainer)
+    breakers = Breakers(db, clock, counts, Highest())
+    settings = AgentSettings(**LOOPBACK, poll_seconds=0.2)
+    model = pack({"w": np.zeros(3, np.float32)})
+    async with (
+        asyncio.timeout(60),
+        calling(max_bytes=10_000, **LOOPBACK) as caller,
+        listening(host, HERE, 0) as new,
+    ):
+        dispatcher = Dispatcher(
+            caller=caller, breakers=breakers, settings=settings, clock=clock, metrics=counts, rng=Highest()
+        )
+        async with listening(host, HERE, 0) as old:
+            before = client("a", profile=profile(f"{old}{host.path('a')}"))
+            async with db.begin() as tx:
+                await tx.clients.add([before])
+            assignment = Assignment(before, TASK, model, ModelStore(tmp_path / "spool"))
+            running = asyncio.create_task(dispatcher.run(TaskRun(), assignment, RetryBudget(0)))
+
+            async def begun() -> bool:
+                return bool(trainer.fitted)
+
+            await until(begun)
+            moved = replace(before.profile, url=f"{new}{host.path('a')}")
+            await clients(db, clock).put("a", moved)
+        trainer.open.set()
+        run = await running
+    host.close()
+    assert (run.attempts, run.reason) == (1, None)
+    assert run.file is not None
+    assert trainer.fitted == {TASK.id: 1}
+    assert (await breakers.get("a")).consecutive_failures == 0
