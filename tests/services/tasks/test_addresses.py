@@ -151,7 +151,7 @@ async def test_of_several_addresses_an_allowed_one_is_connected_to(monkeypatch: 
 async def test_a_redirect_is_not_followed(tmp_path: Path, status: str) -> None:
     async with calling(**LOOPBACK) as agents, listening(reply("200 OK")) as target:
         async with listening(reply(status, location=target.url)) as agent:
-            with pytest.raises(AgentFailed, match=f"^answered {status[:3]}"):
+            with pytest.raises(AgentFailed, match=f"^the agent answered {status[:3]}"):
                 await agents.poll(profile(agent.url), "t", 1.0, ModelStore(tmp_path))
             assert agent.connections == 1
         assert target.connections == 0
