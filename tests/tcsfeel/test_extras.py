@@ -7,7 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 WITHOUT = """
 import sys
-for name in ("ml_dtypes", "backports.zstd", "backports", "compression", "scipy", "networkx", "networkit"):
+for name in ("ml_dtypes", "backports.zstd", "backports", "compression", "scipy", "networkx", "networkit",
+             "pydantic", "pydantic_core", "starlette"):
     sys.modules[name] = None
 """
 
@@ -69,3 +70,17 @@ for name in ("TopologyOptimizer", "ClientNode"):
         f"{name} needs the package scipy: pip install 'tcsfeel[selection]'"
         for name in ("TopologyOptimizer", "ClientNode")
     ]
+
+
+def test_the_command_that_a_device_uses_needs_no_extra_and_another_names_it() -> None:
+    shown = run("""
+import contextlib
+from tcsfeel.cli import main
+for words in (["agent", "--help"], ["watch", "t1", "--key", "k"]):
+    sys.argv = ["tcsfeel", *words]
+    sys.stderr = sys.stdout
+    with contextlib.suppress(SystemExit):
+        main()
+""")
+    assert "tcsfeel agent my_trainer:MyTrainer" in shown
+    assert shown.endswith("tcsfeel: following a training needs pydantic: pip install 'tcsfeel[client]'\n")

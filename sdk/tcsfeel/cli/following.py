@@ -106,7 +106,10 @@ def _connect(server: str, key: str | None) -> "Connection":
 
 def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
     """Print each round once as it ends, what holds the training up meanwhile, then how it ended."""
-    from tcsfeel.contract.trainings import STOPPED  # noqa: PLC0415  (help does not need pydantic)
+    try:
+        from tcsfeel.contract.trainings import STOPPED  # noqa: PLC0415  (help does not need pydantic)
+    except ModuleNotFoundError as error:
+        fail(f"following a training needs {error.name}: pip install 'tcsfeel[client]'")
 
     shown, known = 0, None
     while True:
