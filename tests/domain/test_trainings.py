@@ -24,6 +24,7 @@ from app.domain.trainings import (
     pause_after_failures,
     resumed,
 )
+from tcsfeel import statuses
 from tcsfeel.wire.tasks import Scalar
 
 MOVES: dict[TrainingStatus, dict[TrainingEvent, TrainingStatus]] = {
@@ -209,3 +210,7 @@ def test_a_hyperparameter_that_is_no_number_is_its_default(value: Scalar, number
 
 def test_a_hyperparameter_that_is_not_given_is_its_default() -> None:
     assert CONFIG.hyperparameter("x", 7.0) == 7.0
+
+
+def test_the_library_knows_the_same_statuses_in_which_a_training_does_nothing_more() -> None:
+    assert STOPPED == statuses.STOPPED

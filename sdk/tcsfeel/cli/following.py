@@ -12,6 +12,7 @@ import click
 
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import json_option, key_option, server_option
+from tcsfeel.statuses import STOPPED
 
 if TYPE_CHECKING:
     from tcsfeel.cli.connection import Connection
@@ -106,11 +107,6 @@ def _connect(server: str, key: str | None) -> "Connection":
 
 def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
     """Print each round once as it ends, what holds the training up meanwhile, then how it ended."""
-    try:
-        from tcsfeel.contract.trainings import STOPPED  # noqa: PLC0415  (help does not need pydantic)
-    except ModuleNotFoundError as error:
-        fail(f"following a training needs {error.name}: pip install 'tcsfeel[client]'")
-
     shown, known = 0, None
     while True:
         training = api.call("GET", f"/v1/trainings/{training_id}")

@@ -8,9 +8,10 @@ from typing import Any
 from tcsfeel.client.messages import call, path
 from tcsfeel.client.operations import create_training, get_round, get_training, list_rounds, start_training, unique
 from tcsfeel.contract.rounds import RoundOut
-from tcsfeel.contract.trainings import STOPPED, CreateTraining, TrainingOut
+from tcsfeel.contract.trainings import CreateTraining, TrainingOut
 from tcsfeel.rest.exchange import Pause, Request, Steps
 from tcsfeel.rest.problems import ApiError, NoAnswer, Unavailable
+from tcsfeel.statuses import STOPPED
 
 POLL_SECONDS = 0.5
 HOLD_SECONDS = 60  # for which one request waits for the end of a round

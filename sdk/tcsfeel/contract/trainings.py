@@ -15,9 +15,6 @@ from tcsfeel.contract.selections import Seed, SelectionRules
 from tcsfeel.wire.compression import Compression
 from tcsfeel.wire.tasks import EncodingName, Scalar
 
-STOPPED = frozenset({"completed", "cancelled", "failed"})
-"""The statuses in which a training does nothing more, unless a user resumes it."""
-
 
 class Evaluation(RequestModel):
     """Who measures the new global model on held-out data."""
