@@ -144,7 +144,7 @@ def test_bodies_have_a_room_together() -> None:
         for held, size in ((first, 6_000_000), (second, 4_000_000)):
             held.grow(UNCOUNTED_BYTES)
             held.grow(size)
-        with pytest.raises(NoRoom, match="use too much of the 10000000 bytes that there are for bodies"):
+        with pytest.raises(NoRoom, match="are using too much of the 10000000 bytes of memory for bodies"):
             second.grow(1)
     with room.holding("here", 10_000_000) as third:
         third.grow(10_000_000)
