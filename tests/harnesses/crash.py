@@ -140,7 +140,7 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
         stalls=sum(count for fault, count in recorded.items() if fault.startswith("stall ")),
         freezes=stranger.freezes,
         repeats=sum(count for fault, count in recorded.items() if fault.startswith("repeat ")),
-        fenced=replicas.lines(" fenced "),
+        fenced=replicas.lines(" another server owns the training now "),
         takeovers=replicas.lines(" training taken over "),
         trained_again=trained_more_than_once(fleet.values()),
         seconds=time.monotonic() - began,
