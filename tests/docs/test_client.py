@@ -1,42 +1,14 @@
 """The page of the Python client: its examples run against a server with three devices, and its table is complete."""
 
-import asyncio
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from examples import minimal_trainer
 from tcsfeel import client
-from tcsfeel.agent import hosting
 from tests.docs.pages import page, rows
-from tests.e2e.servers import Server
-
-
-@contextlib.contextmanager
-def federation(directory: Path, database_url: str) -> Iterator[Server]:
-    server = Server(directory, database_url)
-    ready, done = threading.Event(), threading.Event()
-
-    async def live() -> None:
-        await server.start()
-        trainers = {f"edge-{seed}": minimal_trainer.trainer(seed=seed) for seed in range(3)}
-        async with hosting(trainers, server_url=server.url, api_key=server.key):
-            ready.set()
-            await asyncio.to_thread(done.wait)
-        server.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(live()))
-    thread.start()
-    try:
-        assert ready.wait(30)
-        yield server
-    finally:
-        done.set()
-        thread.join()
+from tests.e2e.federations import federation
 
 
 def test_the_examples_run(

@@ -99,7 +99,7 @@ class WithoutEvaluation:
         return PARAMETERS
 
     def fit(self, parameters: Parameters, task: Task) -> FitResult:
-        raise NotImplementedError
+        raise AssertionError(f"only an evaluation is asked for, not {task.kind} of {sorted(parameters)}")
 
     def profile(self) -> Profile:
         return Profile(data_size=10)

@@ -1,11 +1,9 @@
 """The ``tcsfeel`` command as its users type it: what it prints, and its exit status."""
 
-import asyncio
 import json
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -17,9 +15,8 @@ from click.testing import CliRunner
 
 from app import __version__
 from app.commands import migrate
-from examples import minimal_trainer
-from tcsfeel.agent import hosting
 from tcsfeel.cli import GROUP, Commands, cli, following
+from tests.e2e import federations
 from tests.e2e.servers import Server
 
 COMMANDS = ["serve", "migrate", "demo", "agent", "train", "watch", "clients"]
@@ -38,23 +35,8 @@ class Federation:
 
 @pytest.fixture
 def federation(sqlite_url: str, tmp_path: Path) -> Iterator[Federation]:
-    server = Server(tmp_path, sqlite_url)
-    ready, done = threading.Event(), threading.Event()
-
-    async def live() -> None:
-        await server.start()
-        trainers = {f"edge-{seed}": minimal_trainer.trainer(seed=seed) for seed in range(3)}
-        async with hosting(trainers, server_url=server.url, api_key=server.key):
-            ready.set()
-            await asyncio.to_thread(done.wait)
-        server.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(live()))
-    thread.start()
-    assert ready.wait(30)
-    yield Federation(server)
-    done.set()
-    thread.join()
+    with federations.federation(tmp_path, sqlite_url) as server:
+        yield Federation(server)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
