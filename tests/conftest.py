@@ -4,12 +4,14 @@ A test that takes `database_url` runs twice, on SQLite and on Postgres. Those th
 functions, so that tests of the command line, which run their own event loop, can take them as well.
 """
 
+import logging
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
+import structlog
 from sqlalchemy.engine import make_url
 
 from app.store import migrations
@@ -17,6 +19,27 @@ from app.store.database import Database
 from tests import buckets, databases, postgres
 
 BACKENDS = ("sqlite", "postgres")
+
+# structlog's default draws the local variables of a traceback, as far down as they go: seconds of a busy event loop for
+# each error, and minutes where the lines are traced.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Let a test configure logging, and put it back afterwards."""
+    root = logging.getLogger()
+    handlers, level, before = root.handlers[:], root.level, structlog.get_config()
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

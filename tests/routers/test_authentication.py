@@ -3,13 +3,11 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from app import logs
 from app.settings import LogSettings
@@ -94,17 +92,14 @@ async def test_without_authentication_only_this_machine_may_call(
 
 
 @pytest.fixture(params=["console", "json"])
-def log(request: pytest.FixtureRequest) -> Iterator[StringIO]:
+def log(request: pytest.FixtureRequest, logging_as_before: None) -> StringIO:  # noqa: ARG001  (it runs around this)
     """What the process logs, as it is configured for use, down to every detail."""
     root, written = logging.getLogger(), StringIO()
-    handlers, level = root.handlers[:], root.level
     logs.configure(LogSettings(level="debug", format=request.param))
     (handler,) = root.handlers
     assert isinstance(handler, logging.StreamHandler)
     handler.setStream(written)
-    yield written
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    return written
 
 
 async def test_no_secret_is_in_a_response_an_event_or_a_log_line(
