@@ -130,10 +130,10 @@ def _train(plane: Plane, work: Work) -> str:
     plane.post(f"{path}/start")
     while plane.get(path)["status"] not in ENDED:
         time.sleep(LOOK_SECONDS)
-    value = plane.get(f"{path}/rounds/1")
-    received = sum(part["status"] == "received" for part in value["participations"])
-    if value["status"] != "completed" or received != work.clients:
-        raise Stuck(f"the round is {value['status']} with {received} updates: {value['failure_reason']}")
+    round_ = plane.get(f"{path}/rounds/1")
+    received = sum(part["status"] == "received" for part in round_["participations"])
+    if round_["status"] != "completed" or received != work.clients:
+        raise Stuck(f"the round is {round_['status']} with {received} updates: {round_['failure_reason']}")
     return path
 
 

@@ -128,37 +128,37 @@ class Round:
         return tuple(participation.client_id for participation in self.participations)
 
 
-def waited(value: Round, now: float) -> float:
+def waited(round_: Round, now: float) -> float:
     """Give the seconds that a round has waited in all, the wait that still goes on included."""
-    return value.waited_seconds + (0.0 if value.waiting_since is None else max(0.0, now - value.waiting_since))
+    return round_.waited_seconds + (0.0 if round_.waiting_since is None else max(0.0, now - round_.waiting_since))
 
 
-def after_waiting(value: Round, now: float) -> Round:
+def after_waiting(round_: Round, now: float) -> Round:
     """Give a round with its clock running again: its deadline has moved by the time that it waited."""
-    if value.waiting_since is None:
-        return value
-    seconds = max(0.0, now - value.waiting_since)
+    if round_.waiting_since is None:
+        return round_
+    seconds = max(0.0, now - round_.waiting_since)
     return replace(
-        value,
-        deadline_at=value.deadline_at + seconds,
-        waited_seconds=value.waited_seconds + seconds,
+        round_,
+        deadline_at=round_.deadline_at + seconds,
+        waited_seconds=round_.waited_seconds + seconds,
         waiting_since=None,
     )
 
 
-def believed(value: Round, longest: float, now: float) -> Round:
+def believed(round_: Round, longest: float, now: float) -> Round:
     """Give a round the end that it can have where the clock was set back: in `longest` seconds at the latest."""
     latest = now + longest
-    if not lies_ahead(value.deadline_at, latest) and not lies_ahead(value.waiting_since, now):
-        return value
-    waiting = None if value.waiting_since is None else min(value.waiting_since, now)
-    return replace(value, deadline_at=min(value.deadline_at, latest), waiting_since=waiting)
+    if not lies_ahead(round_.deadline_at, latest) and not lies_ahead(round_.waiting_since, now):
+        return round_
+    waiting = None if round_.waiting_since is None else min(round_.waiting_since, now)
+    return replace(round_, deadline_at=min(round_.deadline_at, latest), waiting_since=waiting)
 
 
 def next_round(training: Training, now: float) -> tuple[Training, Round]:
     """The training with one round more begun, and that round, whose seed follows from the training's."""
     number = training.current_round + 1
-    value = Round(
+    round_ = Round(
         training_id=training.id,
         number=number,
         status="selecting",
@@ -166,7 +166,7 @@ def next_round(training: Training, now: float) -> tuple[Training, Round]:
         started_at=now,
         deadline_at=now + training.config.round_policy.deadline_seconds,
     )
-    return replace(training, current_round=number, updated_at=now), value
+    return replace(training, current_round=number, updated_at=now), round_
 
 
 EVALUATION_SHARE = 0.2

@@ -57,13 +57,13 @@ async def run_round(
         number = await trainings.run_round(training_id, request)
         if seconds:
             await waits.wait(training_id, number, seconds, departure)
-    value = await trainings.round(training_id, number)
+    round_ = await trainings.round(training_id, number)
     response.headers["Location"] = f"/v1/trainings/{training_id}/rounds/{number}"
     if wanted:
         response.headers["Preference-Applied"] = f"wait={seconds}"
-        if value.status in ENDED:
+        if round_.status in ENDED:
             response.status_code = status.HTTP_200_OK
-    return round_out(value)
+    return round_out(round_)
 
 
 @router.get("", response_model=Page[RoundOut], responses=responses(404))
@@ -74,15 +74,15 @@ async def list_rounds(
     before = decode_cursor(cursor, int)
     async with place:
         found = await trainings.rounds(training_id, limit=limit, before=before[0] if before else None)
-        return await written(lambda: page_of(found, round_out, lambda value: (value.number,)))
+        return await written(lambda: page_of(found, round_out, lambda round_: (round_.number,)))
 
 
 @router.get("/{number}", response_model=RoundOut, responses=responses(404))
 async def get_round(training_id: Id, number: Number, trainings: AppTrainings, place: AnswerPlace) -> Response:
     """Read one round with its participations."""
     async with place:
-        value = await trainings.round(training_id, number)
-        return await written(lambda: round_out(value))
+        round_ = await trainings.round(training_id, number)
+        return await written(lambda: round_out(round_))
 
 
 @router.get("/{number}/selection", response_model=RoundSelectionOut, responses=responses(404))

@@ -61,11 +61,13 @@ async def with_participations(
     return whole
 
 
-def row_of(value: Round) -> dict[str, Any]:
-    row = {name: getattr(value, name) for name in _PLAIN}
-    row["plan"] = None if value.plan is None else {"topology": value.plan.topology, "parents": dict(value.plan.parents)}
-    row["target_doubt"] = None if value.target_doubt is None else asdict(value.target_doubt)
-    row["evaluations"] = [asdict(evaluation) for evaluation in value.evaluations]
+def row_of(round_: Round) -> dict[str, Any]:
+    row = {name: getattr(round_, name) for name in _PLAIN}
+    row["plan"] = (
+        None if round_.plan is None else {"topology": round_.plan.topology, "parents": dict(round_.plan.parents)}
+    )
+    row["target_doubt"] = None if round_.target_doubt is None else asdict(round_.target_doubt)
+    row["evaluations"] = [asdict(evaluation) for evaluation in round_.evaluations]
     return row
 
 

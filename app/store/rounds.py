@@ -50,21 +50,21 @@ class RoundRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, value: Round) -> None:
+    async def add(self, round_: Round) -> None:
         """Add a round without its participations; they are known, and added, once it is planned."""
-        await self._connection.execute(insert(rounds).values(row_of(value)))
+        await self._connection.execute(insert(rounds).values(row_of(round_)))
 
-    async def put(self, value: Round) -> None:
+    async def put(self, round_: Round) -> None:
         """Write the round's own columns; participations have writes of their own."""
-        row = {name: column for name, column in row_of(value).items() if name not in _KEY}
-        await self._connection.execute(update(rounds).where(_is(value.training_id, value.number)).values(row))
+        row = {name: column for name, column in row_of(round_).items() if name not in _KEY}
+        await self._connection.execute(update(rounds).where(_is(round_.training_id, round_.number)).values(row))
 
-    async def add_participations(self, value: Round) -> None:
+    async def add_participations(self, round_: Round) -> None:
         """Add a round's participations; their order is their rank."""
-        ranked = enumerate(value.participations)
+        ranked = enumerate(round_.participations)
         while some := list(islice(ranked, WRITTEN)):
             rows = [
-                {"training_id": value.training_id, "round": value.number, "rank": rank, **asdict(participation)}
+                {"training_id": round_.training_id, "round": round_.number, "rank": rank, **asdict(participation)}
                 for rank, participation in some
             ]
             await self._connection.execute(insert(participations), rows)

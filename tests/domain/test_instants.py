@@ -55,11 +55,11 @@ def test_a_breaker_that_was_isolated_by_hand_stays_so() -> None:
 
 
 def test_a_round_that_was_begun_by_another_clock_ends_in_its_own_time() -> None:
-    value = Round(training_id="t", number=1, status="training", seed=0, started_at=NOW, deadline_at=NOW + 600)
-    assert believed(value, 600, NOW + 1) is value
-    assert believed(value, 600, NOW + HOUR) is value
-    assert believed(value, 600, NOW - HOUR) == replace(value, deadline_at=NOW - HOUR + 600)
-    waiting = replace(value, waiting_since=NOW)
+    round_ = Round(training_id="t", number=1, status="training", seed=0, started_at=NOW, deadline_at=NOW + 600)
+    assert believed(round_, 600, NOW + 1) is round_
+    assert believed(round_, 600, NOW + HOUR) is round_
+    assert believed(round_, 600, NOW - HOUR) == replace(round_, deadline_at=NOW - HOUR + 600)
+    waiting = replace(round_, waiting_since=NOW)
     assert believed(waiting, 600, NOW - HOUR) == replace(
         waiting, deadline_at=NOW - HOUR + 600, waiting_since=NOW - HOUR
     )

@@ -98,10 +98,10 @@ def test_every_round_and_every_training_seed_draws_differently() -> None:
 
 
 def test_selected_clients_are_those_that_take_part_in_their_order() -> None:
-    _, value = next_round(TRAINING, 0.0)
-    assert value.selected_clients == ()
+    _, round_ = next_round(TRAINING, 0.0)
+    assert round_.selected_clients == ()
     parts = (Participation(client_id="b"), Participation(client_id="a"))
-    assert replace(value, participations=parts).selected_clients == ("b", "a")
+    assert replace(round_, participations=parts).selected_clients == ("b", "a")
 
 
 @pytest.mark.parametrize(

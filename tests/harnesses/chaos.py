@@ -104,7 +104,7 @@ async def chaos(run: Run, directory: Path, database: str | None) -> Outcome:
     if status not in {0, -signal.SIGTERM}:  # uvicorn sends itself the signal again that has ended it
         outcome.problems.append(f"the server ended with status {status}")
     outcome.problems += [f"log: {line}" for line in unhandled(control.log)]
-    rounds = [value for story in history.stories.values() for value in story.rounds.values()]
+    rounds = [round_ for story in history.stories.values() for round_ in story.rounds.values()]
     judge_rounds(outcome, rounds)
     judge_calls(outcome)
     judge_updates(outcome, rounds)
@@ -187,9 +187,9 @@ async def _stored(url: str) -> tuple[list[Client], list[RecordedEvent]]:
 
 def report(outcome: Outcome, run: Run, database: str, found: Sequence[str]) -> str:
     """The closing line."""
-    rounds = [value for story in outcome.history.stories.values() for value in story.rounds.values()]
-    ends = Counter(value.status for value in rounds)
-    parts = Counter(part.status for value in rounds for part in value.participations)
+    rounds = [round_ for story in outcome.history.stories.values() for round_ in story.rounds.values()]
+    ends = Counter(round_.status for round_ in rounds)
+    parts = Counter(part.status for round_ in rounds for part in round_.participations)
     opened = sum(event.type == "breaker.open" for event in outcome.events)
     modes = Counter(call.mode for call in outcome.calls)
     tasks = {task[1] for call in outcome.calls if call.method == "PUT" and (task := TASK.match(call.path))}

@@ -138,15 +138,15 @@ class Injector:
         self._replace(owner, name, passing)
 
     async def _repeating(
-        self, step: str, method: Method, ledger: RoundLedger, lease: Lease, value: Round, *args: Any, **kwargs: Any
+        self, step: str, method: Method, ledger: RoundLedger, lease: Lease, round_: Round, *args: Any, **kwargs: Any
     ) -> Any:
-        result = await method(ledger, lease, value, *args, **kwargs)
+        result = await method(ledger, lease, round_, *args, **kwargs)
         if self._faults.switch.exists() and self._rng.random() < self._faults.repeats.get(step, 0.0):
             self._write(f"repeat {step}")
             if step == "committed":  # another model than before, so that nobody can take the one for the other
-                args = (StoredFile(value.base_model or "", 0),)
+                args = (StoredFile(round_.base_model or "", 0),)
             with contextlib.suppress(IntegrityError, IllegalTransition):
-                await method(ledger, lease, value, *args, **kwargs)
+                await method(ledger, lease, round_, *args, **kwargs)
         return result
 
     def _replace(self, owner: type, name: str, replacement: Callable[..., Awaitable[Any]]) -> None:

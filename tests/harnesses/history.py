@@ -58,7 +58,7 @@ async def read_history(url: str) -> History:
                 rounds = (await tx.rounds.page(training.id, limit=MANY, before=None)).items
                 stories[training.config.name] = Story(
                     training,
-                    {value.number: value for value in rounds},
+                    {round_.number: round_ for round_ in rounds},
                     await _versions(tx.connection, training.id),
                     await _events(tx.connection, training.id),
                 )
@@ -90,7 +90,7 @@ def problems(history: History, models: Path, *, cancelled: bool = False) -> list
         found += _event_problems(name, whole)
         found += _model_problems(name, whole, models)
     parts = [
-        part for story in history.stories.values() for value in story.rounds.values() for part in value.participations
+        part for story in history.stories.values() for round_ in story.rounds.values() for part in round_.participations
     ]
     for what, counted, true in (
         ("selected", history.selected, Counter(part.client_id for part in parts)),
@@ -124,7 +124,7 @@ def _without_cut_round(story: Story) -> Story:
     cut = story.training.current_round
     if story.rounds[cut].status == "completed":
         return story
-    rounds = {number: value for number, value in story.rounds.items() if number != cut}
+    rounds = {number: round_ for number, round_ in story.rounds.items() if number != cut}
     events = Counter({event: count for event, count in story.events.items() if event[1] != cut})
     return replace(story, rounds=rounds, events=events)
 
@@ -132,11 +132,11 @@ def _without_cut_round(story: Story) -> Story:
 def _round_problems(name: str, story: Story, last: int) -> Iterator[str]:
     """Rounds 1 to `last`, each completed; of a cancelled training the last one may be abandoned."""
     for number in range(1, last + 1):
-        value = story.rounds.get(number)
-        if value is None:
+        round_ = story.rounds.get(number)
+        if round_ is None:
             yield f"{name} round {number}: lost"
-        elif value.status != "completed" and (story.training.status, number) != ("cancelled", last):
-            yield f"{name} round {number}: is {value.status} ({value.failure_reason})"
+        elif round_.status != "completed" and (story.training.status, number) != ("cancelled", last):
+            yield f"{name} round {number}: is {round_.status} ({round_.failure_reason})"
     if extra := [number for number in story.rounds if number > last]:
         yield f"{name}: has rounds {extra} beyond its last"
 
@@ -144,12 +144,12 @@ def _round_problems(name: str, story: Story, last: int) -> Iterator[str]:
 def _event_problems(name: str, story: Story) -> Iterator[str]:
     """Each update received exactly once, each round's step done exactly once, and nothing else."""
     expected: Counter[tuple[str, int, str | None]] = Counter()
-    for value in story.rounds.values():
-        expected.update((kind, value.number, None) for kind in ONCE_A_ROUND)
-        expected.update(("participation.received", value.number, part.client_id) for part in value.participations)
-        for part in value.participations:
+    for round_ in story.rounds.values():
+        expected.update((kind, round_.number, None) for kind in ONCE_A_ROUND)
+        expected.update(("participation.received", round_.number, part.client_id) for part in round_.participations)
+        for part in round_.participations:
             if part.status != "received":
-                yield f"{name} round {value.number}: client {part.client_id} {part.status} ({part.reason})"
+                yield f"{name} round {round_.number}: client {part.client_id} {part.status} ({part.reason})"
     for (kind, number, client_id), count in sorted((story.events - expected).items(), key=str):
         yield f"{name} round {number}: {count} times {kind} {client_id or 'of all'} too many"
     for (kind, number, client_id), count in sorted((expected - story.events).items(), key=str):
@@ -162,10 +162,10 @@ def _model_problems(name: str, story: Story, models: Path) -> Iterator[str]:
         yield f"{name}: has model versions of rounds {sorted(story.versions)}"
     for number, version in sorted(story.versions.items()):
         parent = story.versions.get(number - 1)
-        value = story.rounds.get(number)
+        round_ = story.rounds.get(number)
         if version.parent != (parent and parent.sha256):
             yield f"{name} round {number}: its model has the wrong parent"
-        if value is not None and (value.model, value.base_model) != (version.sha256, version.parent):
+        if round_ is not None and (round_.model, round_.base_model) != (version.sha256, version.parent):
             yield f"{name} round {number}: its model is not the version of the round"
         file = models / version.sha256
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != version.sha256:
@@ -175,12 +175,12 @@ def _model_problems(name: str, story: Story, models: Path) -> Iterator[str]:
         yield f"{name}: does not point to its newest model"
 
 
-def _essence(value: Round) -> object:
+def _essence(round_: Round) -> object:
     """What must not depend on faults: time and traffic may."""
     updates = sorted(
-        (part.client_id, part.status, part.num_examples, part.loss, part.score) for part in value.participations
+        (part.client_id, part.status, part.num_examples, part.loss, part.score) for part in round_.participations
     )
-    return (value.status, value.seed, value.base_model, value.model, updates)
+    return (round_.status, round_.seed, round_.base_model, round_.model, updates)
 
 
 async def _versions(connection: AsyncConnection, training_id: str) -> dict[int, ModelVersion]:

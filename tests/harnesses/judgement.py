@@ -44,17 +44,17 @@ class Outcome:
 
 def judge_rounds(outcome: Outcome, rounds: Iterable[Round]) -> None:
     """They end in time, and retry within their budget."""
-    for value in rounds:
-        place = f"round {value.training_id}/{value.number}"
-        if value.ended_at is None:
+    for round_ in rounds:
+        place = f"round {round_.training_id}/{round_.number}"
+        if round_.ended_at is None:
             outcome.problems.append(f"{place} has not ended")
             continue
-        late = value.ended_at - value.deadline_at
+        late = round_.ended_at - round_.deadline_at
         outcome.late = max(outcome.late, late)
         if late > LATE:
             outcome.problems.append(f"{place} ended {late:.2f} s after its deadline")
-        attempts = sum(part.attempts for part in value.participations)
-        first = sum(part.attempts > 0 for part in value.participations)
+        attempts = sum(part.attempts for part in round_.participations)
+        first = sum(part.attempts > 0 for part in round_.participations)
         outcome.attempts, outcome.first_tries = outcome.attempts + attempts, outcome.first_tries + first
         if attempts > first + RetryBudget.of(first).left:
             outcome.problems.append(f"{place} made {attempts} attempts for {first} clients")
@@ -115,14 +115,14 @@ def judge_updates(outcome: Outcome, rounds: Iterable[Round]) -> None:
             sent[call.client_id].add(call.answer)
         else:
             broken[call.client_id].add(call.corrupted)
-    for value in rounds:
-        for part in value.participations:
+    for round_ in rounds:
+        for part in round_.participations:
             if part.status != "received" or part.update in sent[part.client_id]:
                 continue
             if part.update in broken[part.client_id]:
                 outcome.taken += 1
             else:
-                outcome.problems.append(f"round {value.number}: nobody has sent the update of {part.client_id}")
+                outcome.problems.append(f"round {round_.number}: nobody has sent the update of {part.client_id}")
 
 
 def blamed(clients: Iterable[Client], events: Iterable[RecordedEvent], faulty: frozenset[str]) -> Iterable[str]:

@@ -67,10 +67,10 @@ class Observer:
     def lost(self, history: History) -> list[str]:
         """Updates that were acknowledged once, and are not there, or are others."""
         stored = {
-            (value.training_id, value.number, part.client_id): part.update
+            (round_.training_id, round_.number, part.client_id): part.update
             for story in history.stories.values()
-            for value in story.rounds.values()
-            for part in value.participations
+            for round_ in story.rounds.values()
+            for part in round_.participations
             if part.status == "received"
         }
         return [

@@ -15,7 +15,7 @@ SHA256 = hashlib.sha256(MODEL).hexdigest()
 async def end(api: Api, training_id: str, number: int) -> None:
     """Do what the coordinator does at the end of a single round."""
     async with api.system.db.begin() as tx:
-        value = await tx.rounds.get(training_id, number)
+        round_ = await tx.rounds.get(training_id, number)
         training = await tx.trainings.get(training_id)
-        await tx.rounds.put(replace(value, status="completed", ended_at=api.clock.now(), average_accuracy=0.75))
+        await tx.rounds.put(replace(round_, status="completed", ended_at=api.clock.now(), average_accuracy=0.75))
         await tx.trainings.put(replace(training, status="paused", stop_after=None))

@@ -107,12 +107,12 @@ async def played(api: Api, training_id: str, count: int) -> None:
     async with api.system.db.begin() as tx:
         training = await tx.trainings.get(training_id)
         for number in range(1, count + 1):
-            training, value = next_round(training, api.clock.now() + number)
+            training, round_ = next_round(training, api.clock.now() + number)
             await tx.rounds.add(
                 replace(
-                    value,
+                    round_,
                     status="completed",
-                    ended_at=value.started_at + 2,
+                    ended_at=round_.started_at + 2,
                     connectivity_version=0,
                     plan=Plan("star", {"edge-7": None, "edge-8": None}),
                     model="a" * 64,
@@ -125,12 +125,12 @@ async def played(api: Api, training_id: str, count: int) -> None:
                     evaluations=(EVALUATION, Evaluation(client_id="edge-8", status="skipped", reason="late")),
                 )
             )
-            await tx.rounds.add_participations(_with(value, PART, FAILED))
+            await tx.rounds.add_participations(_with(round_, PART, FAILED))
         await tx.trainings.put(training)
 
 
-def _with(value: Round, *parts: Participation) -> Round:
-    return replace(value, participations=parts)
+def _with(round_: Round, *parts: Participation) -> Round:
+    return replace(round_, participations=parts)
 
 
 async def test_a_round_comes_with_its_participations(api: Api) -> None:

@@ -4,12 +4,12 @@ from app.domain.rounds import Participation, Round
 from tests.planes import Adder, Plane
 
 
-def parts(value: Round) -> dict[str, Participation]:
-    return {part.client_id: part for part in value.participations}
+def parts(round_: Round) -> dict[str, Participation]:
+    return {part.client_id: part for part in round_.participations}
 
 
-def statuses(value: Round) -> dict[str, str]:
-    return {part.client_id: part.status for part in value.participations}
+def statuses(round_: Round) -> dict[str, str]:
+    return {part.client_id: part.status for part in round_.participations}
 
 
 async def has_started(trainer: Adder) -> bool:

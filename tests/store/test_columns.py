@@ -119,9 +119,9 @@ async def _begin(db: Database) -> None:
 
 async def _comes_back(db: Database, number: int, part: Participation) -> None:
     async with db.begin() as tx:
-        value = a_round("t", number, participations=(Participation(client_id="a"),))
-        await tx.rounds.add(value)
-        await tx.rounds.add_participations(replace(value, participations=(replace(part, status="pending"),)))
+        round_ = a_round("t", number, participations=(Participation(client_id="a"),))
+        await tx.rounds.add(round_)
+        await tx.rounds.add_participations(replace(round_, participations=(replace(part, status="pending"),)))
         await tx.rounds.settle("t", number, [part])
         place: dict[str, Any] = {"training_id": "t", "round": number, "client_id": part.client_id}
         await tx.events.append(ParticipationFailed(**place, reason=part.reason, loss=part.loss))

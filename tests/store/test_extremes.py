@@ -45,16 +45,16 @@ async def test_results_and_their_means(db: Database) -> None:
     for number, measured in enumerate([facts, *([fact] for fact in facts), *([fact] * 50 for fact in facts)], 1):
         mean = mean_by_examples(measured, TrainingConfig(name="t"))
         assert mean is not None
-        value = a_round(number=number, average_accuracy=mean[0], average_loss=mean[1], participations=parts)
+        round_ = a_round(number=number, average_accuracy=mean[0], average_loss=mean[1], participations=parts)
         async with db.begin() as tx:
             if number == 1:
                 await tx.trainings.add(training())
-            await tx.rounds.add(value)
-            await tx.rounds.add_participations(value)
-            told = [*(end_of_part(value, part) for part in parts), end_of(value)]
+            await tx.rounds.add(round_)
+            await tx.rounds.add_participations(round_)
+            told = [*(end_of_part(round_, part) for part in parts), end_of(round_)]
             for event in told:
                 await tx.events.append(event)
-            assert (await tx.rounds.get("t", number)) == value
+            assert (await tx.rounds.get("t", number)) == round_
         async with db.read() as tx:
             stored = (await tx.events.after(0, training_id="t", limit=1000)).items[-len(told) :]
         assert [(event.round, event.data) for event in stored] == [(number, event.data()) for event in told]

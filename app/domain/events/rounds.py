@@ -58,13 +58,13 @@ class RoundTargetDoubted(OfRound):
     without: Annotated[float, "the accuracy without this client"]
 
 
-def doubt_of(value: Round, doubt: TargetDoubt) -> RoundTargetDoubted:
+def doubt_of(round_: Round, doubt: TargetDoubt) -> RoundTargetDoubted:
     """Give the event of a round whose accuracy was not accepted as the target."""
     return RoundTargetDoubted(
-        training_id=value.training_id,
-        round=value.number,
+        training_id=round_.training_id,
+        round=round_.number,
         client_id=doubt.client_id,
-        accuracy=value.average_accuracy,
+        accuracy=round_.average_accuracy,
         without=doubt.accuracy,
     )
 
@@ -92,17 +92,17 @@ class RoundAbandoned(RoundEnded):
     type: ClassVar[str] = "round.abandoned"
 
 
-def end_of(value: Round) -> RoundEnded:
+def end_of(round_: Round) -> RoundEnded:
     """Give the event of a round that has ended."""
-    kind = RoundCompleted if value.status == "completed" else RoundAbandoned
+    kind = RoundCompleted if round_.status == "completed" else RoundAbandoned
     return kind(
-        training_id=value.training_id,
-        round=value.number,
-        accuracy=value.average_accuracy,
-        loss=value.average_loss,
-        reason=value.failure_reason,
-        model=value.model,
-        cost=value.communication_cost,
+        training_id=round_.training_id,
+        round=round_.number,
+        accuracy=round_.average_accuracy,
+        loss=round_.average_loss,
+        reason=round_.failure_reason,
+        model=round_.model,
+        cost=round_.communication_cost,
     )
 
 
@@ -155,11 +155,11 @@ _ENDS: Mapping[str, type[ParticipationEnded]] = MappingProxyType(
 )
 
 
-def end_of_part(value: Round, part: Participation) -> ParticipationEnded:
+def end_of_part(round_: Round, part: Participation) -> ParticipationEnded:
     """Give the event of a participation that was received, rejected, or failed."""
     return _ENDS[part.status](
-        training_id=value.training_id,
-        round=value.number,
+        training_id=round_.training_id,
+        round=round_.number,
         client_id=part.client_id,
         reason=part.reason,
         num_examples=part.num_examples,
@@ -217,11 +217,11 @@ _MEASUREMENTS: Mapping[EvaluationStatus, type[OfEvaluation]] = MappingProxyType(
 )
 
 
-def end_of_evaluation(value: Round, one: Evaluation) -> OfEvaluation:
+def end_of_evaluation(round_: Round, one: Evaluation) -> OfEvaluation:
     """Give the event of a client's evaluation of the model that a round made."""
     return _MEASUREMENTS[one.status](
-        training_id=value.training_id,
-        round=value.number,
+        training_id=round_.training_id,
+        round=round_.number,
         client_id=one.client_id,
         reason=one.reason,
         num_examples=one.num_examples,

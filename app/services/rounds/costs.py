@@ -40,54 +40,56 @@ class Costs:
 
     def begin(self, phase: Phase) -> None:
         """Note a phase, whose tasks begin now."""
-        phases = self._phases.setdefault(phase.value.training_id, [])
-        phases[:] = [one for one in phases if one.value.number == phase.value.number] + [phase]
+        phases = self._phases.setdefault(phase.round_.training_id, [])
+        phases[:] = [one for one in phases if one.round_.number == phase.round_.number] + [phase]
 
-    def take(self, value: Round) -> Spent:
+    def take(self, round_: Round) -> Spent:
         """Give the tasks of a round, and forget them."""
-        phases = [one for one in self._phases.pop(value.training_id, []) if one.value.number == value.number]
+        phases = [one for one in self._phases.pop(round_.training_id, []) if one.round_.number == round_.number]
         fit, evaluate = (
             {client_id: run for phase in phases if phase.kind == kind for client_id, run in phase.runs.items()}
             for kind in ("fit", "evaluate")
         )
         return Spent(fit, evaluate)
 
-    async def store(self, value: Round) -> None:
+    async def store(self, round_: Round) -> None:
         """Add what tasks have cost to a round whose training was paused or cancelled while this process drove it.
 
         The lease is gone by then, and with it the right to decide anything about the round. Where the training runs
         again, its next owner counts on from what was stored, and nothing may be added any more.
         """
-        spent = self.take(value)
+        spent = self.take(round_)
         tasks = list(spent.fit.items())
         for start in range(0, len(tasks), CHARGED_TOGETHER):
             async with self._db.begin() as tx:
-                stored = await self._at_rest(tx, value)
+                stored = await self._at_rest(tx, round_)
                 if stored is None:
                     return
-                added = await charge(tx, value, dict(tasks[start : start + CHARGED_TOGETHER]))
+                added = await charge(tx, round_, dict(tasks[start : start + CHARGED_TOGETHER]))
                 if stored.status in ENDED:  # otherwise its end will add its participations up
-                    await tx.rounds.add_bytes(value.training_id, value.number, added)
+                    await tx.rounds.add_bytes(round_.training_id, round_.number, added)
         if spent.evaluate:
             async with self._db.begin() as tx:
-                stored = await self._at_rest(tx, value)
+                stored = await self._at_rest(tx, round_)
                 if stored is not None:
                     added = spent.evaluation_bytes(stored.evaluations)
-                    await tx.rounds.add_bytes(value.training_id, value.number, added)
+                    await tx.rounds.add_bytes(round_.training_id, round_.number, added)
 
-    async def _at_rest(self, tx: Transaction, value: Round) -> Round | None:
+    async def _at_rest(self, tx: Transaction, round_: Round) -> Round | None:
         """Hold a training, and give its round without participations; None where it is driven again."""
-        training = await tx.trainings.get(value.training_id, for_update=True)
-        newest = await tx.rounds.newest(value.training_id)
-        return newest if training.status != "running" and newest is not None and newest.number == value.number else None
+        training = await tx.trainings.get(round_.training_id, for_update=True)
+        newest = await tx.rounds.newest(round_.training_id)
+        return (
+            newest if training.status != "running" and newest is not None and newest.number == round_.number else None
+        )
 
 
-async def charge(tx: Transaction, value: Round, runs: Mapping[str, TaskRun]) -> int:
+async def charge(tx: Transaction, round_: Round, runs: Mapping[str, TaskRun]) -> int:
     """Store what tasks have cost with the participations of a round; give the bytes that were not stored before."""
-    before = await tx.rounds.some_participations(value.training_id, value.number, runs)
+    before = await tx.rounds.some_participations(round_.training_id, round_.number, runs)
     after = [runs[part.client_id].charged(part) for part in before]
     changed = [new for old, new in zip(before, after, strict=True) if new != old]
-    await tx.rounds.charge(value.training_id, value.number, changed)
+    await tx.rounds.charge(round_.training_id, round_.number, changed)
     return sum(part.bytes_sent + part.bytes_received for part in after) - sum(
         part.bytes_sent + part.bytes_received for part in before
     )

@@ -40,34 +40,34 @@ class EarlyEnds:
         self._ledger = ledger
         self._costs = costs
 
-    async def give_up(self, lease: Lease, value: Round, reason: str) -> Round:
+    async def give_up(self, lease: Lease, round_: Round, reason: str) -> Round:
         """End a round that cannot go on for trouble of the server's own; a model that it has committed stays."""
         async with self._db.read() as tx:
-            value = await tx.rounds.get(value.training_id, value.number)
-        spent = self._costs.take(value)
-        if value.status == "evaluating":
-            value = replace(value, communication_bytes=value.communication_bytes + spent.evaluation_bytes())
-            value = await self._ledger.measured(lease, value, None, reason=reason)
+            round_ = await tx.rounds.get(round_.training_id, round_.number)
+        spent = self._costs.take(round_)
+        if round_.status == "evaluating":
+            round_ = replace(round_, communication_bytes=round_.communication_bytes + spent.evaluation_bytes())
+            round_ = await self._ledger.measured(lease, round_, None, reason=reason)
         else:
-            value = await self._ledger.abandoned(lease, value, reason, spent.fit, at_fault=False)
+            round_ = await self._ledger.abandoned(lease, round_, reason, spent.fit, at_fault=False)
         with contextlib.suppress(OSError):  # what is left of its spool is swept later
-            await self.call_off(value)
-        return value
+            await self.call_off(round_)
+        return round_
 
-    async def leave(self, training: Training, value: Round) -> None:
+    async def leave(self, training: Training, round_: Round) -> None:
         """Store what the tasks of a round have cost that was taken from this process; call it off if it has ended."""
-        await self._costs.store(value)
+        await self._costs.store(round_)
         if training.status == "cancelled":
-            await self.call_off(value)
+            await self.call_off(round_)
 
-    async def call_off(self, value: Round) -> None:
+    async def call_off(self, round_: Round) -> None:
         """Tell the agents of a round that was ended early that its tasks are no longer wanted."""
         async with self._db.read() as tx:
-            training = await tx.trainings.get(value.training_id)
-            clients = await tx.clients.some(await tx.rounds.selected(value.training_id, value.number))
-        self._participants.forget(clients, value, "fit")
-        if value.model is not None:
+            training = await tx.trainings.get(round_.training_id)
+            clients = await tx.clients.some(await tx.rounds.selected(round_.training_id, round_.number))
+        self._participants.forget(clients, round_, "fit")
+        if round_.model is not None:
             async with self._db.read() as tx:
-                evaluators = await self._planner.evaluators(tx, training, value.seed)
-            self._participants.forget(evaluators, value, "evaluate")
-        await in_thread("files", self._files.spool(value).clear)
+                evaluators = await self._planner.evaluators(tx, training, round_.seed)
+            self._participants.forget(evaluators, round_, "evaluate")
+        await in_thread("files", self._files.spool(round_).clear)

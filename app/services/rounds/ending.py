@@ -39,7 +39,7 @@ class RoundEnding:
     async def skip_outstanding(
         self,
         tx: Transaction,
-        value: Round,
+        round_: Round,
         reason: str,
         runs: Mapping[str, TaskRun] = MappingProxyType({}),
         *,
@@ -54,7 +54,7 @@ class RoundEnding:
         A client that the round waited for in vain counts as late. A client does not if the goal was met without it, if
         the clients are not `at_fault`, or if the server is why there is no update; that is the reason then.
         """
-        outstanding = await tx.rounds.outstanding(value.training_id, value.number, limit=SKIPPED_TOGETHER + 1)
+        outstanding = await tx.rounds.outstanding(round_.training_id, round_.number, limit=SKIPPED_TOGETHER + 1)
         if stragglers := outstanding[:SKIPPED_TOGETHER]:
             now = self._clock.now()
             ours = {part.client_id: runs.get(part.client_id, TaskRun()) for part in stragglers}
@@ -62,15 +62,15 @@ class RoundEnding:
             skipped = [
                 _skipped(part, ours[part.client_id], excuses[part.client_id] or reason, now) for part in stragglers
             ]
-            written = await tx.rounds.settle(value.training_id, value.number, skipped)
-            received = await tx.rounds.count_received(value.training_id, value.number)
-            late = at_fault and received < (value.goal or 1)
+            written = await tx.rounds.settle(round_.training_id, round_.number, skipped)
+            received = await tx.rounds.count_received(round_.training_id, round_.number)
+            late = at_fault and received < (round_.goal or 1)
             await self._record.miss(tx, {client_id: late and excuses[client_id] is None for client_id in written})
             for part in written.values():
                 await tx.events.append(
                     ParticipationSkipped(
-                        training_id=value.training_id,
-                        round=value.number,
+                        training_id=round_.training_id,
+                        round=round_.number,
                         client_id=part.client_id,
                         reason=part.reason,
                     )
@@ -78,65 +78,67 @@ class RoundEnding:
             self._metrics.participations.labels("skipped").inc(len(written))
         if len(outstanding) > SKIPPED_TOGETHER:
             return None
-        stored = await tx.rounds.get(value.training_id, value.number)
-        return replace(value, participations=stored.participations)
+        stored = await tx.rounds.get(round_.training_id, round_.number)
+        return replace(round_, participations=stored.participations)
 
-    async def close(self, tx: Transaction, value: Round, event: RoundEvent) -> Round:
+    async def close(self, tx: Transaction, round_: Round, event: RoundEvent) -> Round:
         """End the round with its result. `count` is to follow, once the transaction is committed."""
         now = self._clock.now()
-        before = await tx.rounds.previous(value.training_id, value.number)
-        value = replace(
-            value,
-            status=next_status(value.status, event),
+        before = await tx.rounds.previous(round_.training_id, round_.number)
+        round_ = replace(
+            round_,
+            status=next_status(round_.status, event),
             ended_at=now,
-            communication_bytes=value.communication_bytes
-            + sum(part.bytes_sent + part.bytes_received for part in value.participations)
-            + sum(one.bytes_sent + one.bytes_received for one in value.evaluations),
+            communication_bytes=round_.communication_bytes
+            + sum(part.bytes_sent + part.bytes_received for part in round_.participations)
+            + sum(one.bytes_sent + one.bytes_received for one in round_.evaluations),
             convergence_speed=convergence_speed(
-                value.average_accuracy,
+                round_.average_accuracy,
                 now,
                 None if before is None else before.average_accuracy,
                 None if before is None else before.ended_at,
             ),
-            fairness=await self._record.fairness(tx, value),
+            fairness=await self._record.fairness(tx, round_),
         )
-        await tx.rounds.put(value)
-        await self._record.evaluated(tx, value)
-        if (doubt := value.target_doubt) is not None:
-            await tx.events.append(doubt_of(value, doubt))
-        await tx.events.append(end_of(value))
-        return value
+        await tx.rounds.put(round_)
+        await self._record.evaluated(tx, round_)
+        if (doubt := round_.target_doubt) is not None:
+            await tx.events.append(doubt_of(round_, doubt))
+        await tx.events.append(end_of(round_))
+        return round_
 
-    async def cancel(self, tx: Transaction, value: Round) -> Round | None:
+    async def cancel(self, tx: Transaction, round_: Round) -> Round | None:
         """End the open round of a training that was cancelled; a model that it has committed stays.
 
         Gives None where more transactions are needed, as `skip_outstanding` does.
         """
         reason = "the training was cancelled"
-        ended = await self.skip_outstanding(tx, value, reason, at_fault=False)
+        ended = await self.skip_outstanding(tx, round_, reason, at_fault=False)
         if ended is None:
             return None
-        event: RoundEvent = "measured" if value.status == "evaluating" else "abandoned"
+        event: RoundEvent = "measured" if round_.status == "evaluating" else "abandoned"
         return await self.close(tx, replace(ended, failure_reason=reason), event)
 
-    def count(self, value: Round) -> None:
+    def count(self, round_: Round) -> None:
         """Show a round that has ended in the metrics and in the log, and tell those who wait for it."""
-        self._announce(value.training_id)
-        self._metrics.rounds.labels(value.status).inc()
-        self._metrics.round_duration.labels(value.status).observe(max(0.0, (value.ended_at or 0.0) - value.started_at))
-        for evaluation in value.evaluations:
+        self._announce(round_.training_id)
+        self._metrics.rounds.labels(round_.status).inc()
+        self._metrics.round_duration.labels(round_.status).observe(
+            max(0.0, (round_.ended_at or 0.0) - round_.started_at)
+        )
+        for evaluation in round_.evaluations:
             self._metrics.evaluations.labels(evaluation.status).inc()
-        if value.average_accuracy is not None:
-            self._metrics.show_accuracy(value.training_id, value.average_accuracy)
-        if (doubt := value.target_doubt) is not None:
+        if round_.average_accuracy is not None:
+            self._metrics.show_accuracy(round_.training_id, round_.average_accuracy)
+        if (doubt := round_.target_doubt) is not None:
             log.warning(
-                "the target is not accepted: it depends on one client's measurement", accuracy=value.average_accuracy,
+                "the target is not accepted: it depends on one client's measurement", accuracy=round_.average_accuracy,
                 client=doubt.client_id, without=doubt.accuracy,
             )  # fmt: skip
-        failed = [(part.client_id, part.reason or "") for part in value.participations if part.status in FAULTS]
+        failed = [(part.client_id, part.reason or "") for part in round_.participations if part.status in FAULTS]
         log.info(
-            "round", status=value.status, accuracy=value.average_accuracy, reason=value.failure_reason,
-            clients=len(value.participations), received=sum(part.status == "received" for part in value.participations),
+            "round", status=round_.status, accuracy=round_.average_accuracy, reason=round_.failure_reason,
+            clients=len(round_.participations), received=sum(part.status == "received" for part in round_.participations),
             failed=listed(failed) or None,
         )  # fmt: skip
 

@@ -71,7 +71,7 @@ class RoundEngine:
         self._absences = absences
         self._costs = costs
 
-    async def drive(self, lease: Lease, value: Round) -> Round:
+    async def drive(self, lease: Lease, round_: Round) -> Round:
         """Take a round from wherever it stands to its end. Raises `Fenced`."""
         steps = {
             "selecting": self._selecting.select,
@@ -79,25 +79,25 @@ class RoundEngine:
             "aggregating": self._aggregate,
             "evaluating": self._evaluate,
         }
-        while value.status not in ENDED:
+        while round_.status not in ENDED:
             async with self._db.read() as tx:
-                training = await tx.trainings.get(value.training_id)
-            value = await steps[value.status](lease, training, value)
-        self._costs.take(value)
-        await in_thread("files", self._files.spool(value).clear)
-        return value
+                training = await tx.trainings.get(round_.training_id)
+            round_ = await steps[round_.status](lease, training, round_)
+        self._costs.take(round_)
+        await in_thread("files", self._files.spool(round_).clear)
+        return round_
 
-    async def _train(self, lease: Lease, training: Training, value: Round) -> Round:
+    async def _train(self, lease: Lease, training: Training, round_: Round) -> Round:
         policy = training.config.round_policy
-        resumed = {part.client_id for part in value.participations if part.status == "training"}
-        value = await self._ledger.handed_over(lease, value)
-        outstanding = [part for part in value.participations if part.status in OUTSTANDING]
+        resumed = {part.client_id for part in round_.participations if part.status == "training"}
+        round_ = await self._ledger.handed_over(lease, round_)
+        outstanding = [part for part in round_.participations if part.status in OUTSTANDING]
         reserve = evaluation_seconds(policy) if training.config.evaluation_clients else 0.0
-        deadline = value.deadline_at - reserve
+        deadline = round_.deadline_at - reserve
         phase = await self._phase(
-            lease, training, value, "fit", value.base_model, tasks=len(outstanding), deadline=deadline
+            lease, training, round_, "fit", round_.base_model, tasks=len(outstanding), deadline=deadline
         )
-        clients = await self._clients(value.selected_clients)
+        clients = await self._clients(round_.selected_clients)
         fit = self._participants.fit
         enough = await gather(
             [
@@ -105,60 +105,60 @@ class RoundEngine:
                 for part in outstanding
             ],
             clock=self._clock,
-            arrivals=[part.finished_at or 0.0 for part in value.participations if part.status == "received"],
-            goal=value.goal or 1,
-            quorum=quorum_count(len(value.participations), policy),
+            arrivals=[part.finished_at or 0.0 for part in round_.participations if part.status == "received"],
+            goal=round_.goal or 1,
+            quorum=quorum_count(len(round_.participations), policy),
             deadline=phase.deadline,
             grace_seconds=policy.grace_seconds,
         )
         if not enough:
             async with self._db.read() as tx:
-                ended = (await tx.rounds.get(value.training_id, value.number)).participations
+                ended = (await tx.rounds.get(round_.training_id, round_.number)).participations
             quorum = quorum_count(len(ended), policy)
             outage = await self._absences.explain(ended, quorum)
             reason = too_few_updates(ended, quorum)
-            value = await self._ledger.abandoned(lease, value, reason, phase.runs, outage=outage)
+            round_ = await self._ledger.abandoned(lease, round_, reason, phase.runs, outage=outage)
         else:
-            value = await self._ledger.frozen(lease, value, phase.runs)
-        done_with = {part.client_id for part in value.participations if part.status != "received" or not enough}
-        self._participants.forget([client for client in clients.values() if client.id in done_with], value, "fit")
-        return value
+            round_ = await self._ledger.frozen(lease, round_, phase.runs)
+        done_with = {part.client_id for part in round_.participations if part.status != "received" or not enough}
+        self._participants.forget([client for client in clients.values() if client.id in done_with], round_, "fit")
+        return round_
 
-    async def _aggregate(self, lease: Lease, training: Training, value: Round) -> Round:
-        received = [part.client_id for part in value.participations if part.status == "received"]
-        if outliers := await in_thread("aggregation", self._files.outliers, training.config, value):
-            value = await self._ledger.rejected(lease, value, outliers)
-        left = sum(part.status == "received" for part in value.participations)
-        if left < (quorum := quorum_count(len(value.participations), training.config.round_policy)):
-            rejected = ", ".join(part.client_id for part in value.participations if part.status == "rejected")
+    async def _aggregate(self, lease: Lease, training: Training, round_: Round) -> Round:
+        received = [part.client_id for part in round_.participations if part.status == "received"]
+        if outliers := await in_thread("aggregation", self._files.outliers, training.config, round_):
+            round_ = await self._ledger.rejected(lease, round_, outliers)
+        left = sum(part.status == "received" for part in round_.participations)
+        if left < (quorum := quorum_count(len(round_.participations), training.config.round_policy)):
+            rejected = ", ".join(part.client_id for part in round_.participations if part.status == "rejected")
             reason = f"{left} updates are left without those that were rejected ({rejected}), the quorum is {quorum}"
-            value = await self._ledger.abandoned(lease, value, reason)
+            round_ = await self._ledger.abandoned(lease, round_, reason)
         else:
-            value = await self._combine(lease, training, value)
-        self._participants.forget((await self._clients(received)).values(), value, "fit")
-        return value
+            round_ = await self._combine(lease, training, round_)
+        self._participants.forget((await self._clients(received)).values(), round_, "fit")
+        return round_
 
-    async def _combine(self, lease: Lease, training: Training, value: Round) -> Round:
+    async def _combine(self, lease: Lease, training: Training, round_: Round) -> Round:
         """Make the new model of the received updates, or abandon the round that cannot have one."""
-        spool = self._files.spool(value)
+        spool = self._files.spool(round_)
         async with self._db.read() as tx:
-            base = await tx.models.find(value.training_id, value.base_model or "")
+            base = await tx.models.find(round_.training_id, round_.base_model or "")
             since = await tx.now()
-        value = await self._recover(lease, training, value)
+        round_ = await self._recover(lease, training, round_)
         try:
-            stored, state = await in_thread("aggregation", self._files.aggregate, training.config, value, base, spool)
+            stored, state = await in_thread("aggregation", self._files.aggregate, training.config, round_, base, spool)
         except UnusableRound as error:
-            return await self._ledger.abandoned(lease, value, str(error))
+            return await self._ledger.abandoned(lease, round_, str(error))
         except NotFound as error:
-            return await self._ledger.abandoned(lease, value, f"an update is missing from the spool: {error}")
-        return await self._ledger.committed(lease, value, stored, state, since=since)
+            return await self._ledger.abandoned(lease, round_, f"an update is missing from the spool: {error}")
+        return await self._ledger.committed(lease, round_, stored, state, since=since)
 
-    async def _evaluate(self, lease: Lease, training: Training, value: Round) -> Round:
+    async def _evaluate(self, lease: Lease, training: Training, round_: Round) -> Round:
         policy, now = training.config.round_policy, self._clock.now()
-        evaluators = await self._evaluators(training, value)
-        deadline = value.deadline_at if now < value.deadline_at else now + evaluation_seconds(policy)
+        evaluators = await self._evaluators(training, round_)
+        deadline = round_.deadline_at if now < round_.deadline_at else now + evaluation_seconds(policy)
         phase = await self._phase(
-            lease, training, value, "evaluate", value.model, tasks=len(evaluators), deadline=deadline
+            lease, training, round_, "evaluate", round_.model, tasks=len(evaluators), deadline=deadline
         )
         ended: dict[str, Evaluation] = {}
         if evaluators:
@@ -174,19 +174,19 @@ class RoundEngine:
         evaluations = [ended.get(client.id) or phase.late(client.id, now) for client in evaluators]
         received = {one.client_id: reported(one) for one in evaluations if one.status == "received"}
         average = mean_by_examples(received.values(), training.config)
-        value = replace(value, target_doubt=target_doubt(received, training.config, training.config.target_accuracy))
-        value = await self._ledger.measured(lease, value, average, evaluations)
-        self._participants.forget(evaluators, value, "evaluate")
-        return value
+        round_ = replace(round_, target_doubt=target_doubt(received, training.config, training.config.target_accuracy))
+        round_ = await self._ledger.measured(lease, round_, average, evaluations)
+        self._participants.forget(evaluators, round_, "evaluate")
+        return round_
 
-    async def _recover(self, lease: Lease, training: Training, value: Round) -> Round:
+    async def _recover(self, lease: Lease, training: Training, round_: Round) -> Round:
         """Ask agents again for updates that the spool lacks: it may be another machine's, or have been emptied."""
-        lost = await in_thread("files", self._files.lost, value)
+        lost = await in_thread("files", self._files.lost, round_)
         if not lost:
-            return value
+            return round_
         now = self._clock.now()
-        deadline = max(value.deadline_at, now + evaluation_seconds(training.config.round_policy))
-        phase = await self._phase(lease, training, value, "fit", value.base_model, tasks=len(lost), deadline=deadline)
+        deadline = max(round_.deadline_at, now + evaluation_seconds(training.config.round_policy))
+        phase = await self._phase(lease, training, round_, "fit", round_.base_model, tasks=len(lost), deadline=deadline)
         clients = await self._clients([part.client_id for part in lost])
         recover = self._participants.recover
         await gather(
@@ -197,13 +197,13 @@ class RoundEngine:
             deadline=deadline,
             grace_seconds=0.0,
         )
-        return await self._ledger.charged(lease, value, phase.runs)
+        return await self._ledger.charged(lease, round_, phase.runs)
 
     async def _phase(
         self,
         lease: Lease,
         training: Training,
-        value: Round,
+        round_: Round,
         kind: TaskKind,
         model: str | None,
         *,
@@ -213,12 +213,12 @@ class RoundEngine:
         loaded = await in_thread("files", self._files.load, model or "")
         phase = Phase(
             lease=lease,
-            value=value,
+            round_=round_,
             kind=kind,
             config=training.config,
             model=loaded,
             size=await in_thread("files", fit_size, loaded) if kind == "fit" else EVALUATION,
-            spool=self._files.spool(value),
+            spool=self._files.spool(round_),
             budget=RetryBudget.of(tasks),
             deadline=deadline,
         )
@@ -229,6 +229,6 @@ class RoundEngine:
         async with self._db.read() as tx:
             return {client.id: client for client in await tx.clients.some(client_ids)}
 
-    async def _evaluators(self, training: Training, value: Round) -> list[Client]:
+    async def _evaluators(self, training: Training, round_: Round) -> list[Client]:
         async with self._db.read() as tx:
-            return await self._planner.evaluators(tx, training, value.seed)
+            return await self._planner.evaluators(tx, training, round_.seed)

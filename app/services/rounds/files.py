@@ -53,9 +53,9 @@ class RoundFiles:
     models: ModelFiles
     spool_directory: Path
 
-    def spool(self, value: Round) -> ModelStore:
+    def spool(self, round_: Round) -> ModelStore:
         """Where a round's answers are kept until it has ended. An optimisation: agents keep them too."""
-        return self.spool_of(value.training_id, value.number)
+        return self.spool_of(round_.training_id, round_.number)
 
     def spool_of(self, training_id: str, number: int) -> ModelStore:
         """`spool`, for a round that is only named."""
@@ -119,27 +119,27 @@ class RoundFiles:
             check_examples(result.num_examples, data_size)
         return result
 
-    def lost(self, value: Round) -> list[Participation]:
+    def lost(self, round_: Round) -> list[Participation]:
         """Received updates that are not in the spool."""
-        spool = self.spool(value)
-        received = [part for part in value.participations if part.status == "received"]
+        spool = self.spool(round_)
+        received = [part for part in round_.participations if part.status == "received"]
         return [part for part in received if part.update is None or not spool.within(part.client_id).has(part.update)]
 
-    def outliers(self, config: TrainingConfig, value: Round) -> dict[str, str]:
+    def outliers(self, config: TrainingConfig, round_: Round) -> dict[str, str]:
         """The clients whose updates are too long to be averaged with the others of the round, each with the reason.
 
         Updates that were rejected for it before are compared with the others as well: every owner finds the same.
         """
-        norms = _norms(value)
+        norms = _norms(round_)
         if not norms:
             return {}
-        model = self.load(value.base_model or "")
+        model = self.load(round_.base_model or "")
         found = outliers(norms, length(model.parameters(), release=lambda: give_back(model.block)), config)
-        received = {part.client_id for part in value.participations if part.status == "received"}
+        received = {part.client_id for part in round_.participations if part.status == "received"}
         return {client_id: reason for client_id, reason in found.items() if client_id in received}
 
     def aggregate(
-        self, config: TrainingConfig, value: Round, base: ModelVersion, spool: ModelStore
+        self, config: TrainingConfig, round_: Round, base: ModelVersion, spool: ModelStore
     ) -> tuple[StoredFile, str | None]:
         """The next model from the received updates, always in the order of the client ids: the same bytes each time.
 
@@ -151,7 +151,7 @@ class RoundFiles:
             ModelNotFinite: which is an UnusableRound; the reason names the client whose update went farthest.
             NotFound: the spool lacks an update.
         """
-        received = sorted((p for p in value.participations if p.status == "received"), key=lambda p: p.client_id)
+        received = sorted((p for p in round_.participations if p.status == "received"), key=lambda p: p.client_id)
         updates = [unpack(spool.within(part.client_id).map(part.update or ""))[0] for part in received]
         model, state = self.load(base.sha256), self._state(base)
         before = None if base.parent is None else self.load(base.parent)
@@ -174,7 +174,7 @@ class RoundFiles:
         try:
             stored = self.models.write(chain([header(layout)], (block.view(np.uint8).data for block in new.blocks)))
         except ModelNotFinite as error:
-            norms = _norms(value)
+            norms = _norms(round_)
             raise ModelNotFinite(f"{error}; {longest(norms)}" if norms else str(error)) from error
         kept = new.optimiser.state()
         return stored, None if kept is None else self.models.write(pieces(kept)).sha256
@@ -198,6 +198,6 @@ def reported(part: Participation | Evaluation) -> UpdateFacts:
     return UpdateFacts(num_examples=part.num_examples or 0, loss=part.loss or 0.0, accuracy=part.accuracy or 0.0)
 
 
-def _norms(value: Round) -> dict[str, float]:
+def _norms(round_: Round) -> dict[str, float]:
     """Those of the round's updates, by client."""
-    return {part.client_id: part.update_norm for part in value.participations if part.update_norm is not None}
+    return {part.client_id: part.update_norm for part in round_.participations if part.update_norm is not None}

@@ -39,7 +39,7 @@ class InitialModels:
         self._models = models
         self._absences = absences
 
-    async def fetch(self, lease: Lease, value: Round, fleet: Fleet, selection: Selection) -> str:
+    async def fetch(self, lease: Lease, round_: Round, fleet: Fleet, selection: Selection) -> str:
         """Ask the first selected client for parameters, or the next one if that fails; give the model's SHA-256.
 
         Raises:
@@ -48,14 +48,14 @@ class InitialModels:
         """
         clients = {client.id: client for client in fleet.offered}
         asked = [clients[client_id] for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]]
-        spool = self._files.spool(value)
-        patience = max(0.0, value.deadline_at - self._clock.now()) / ASKED_FOR_A_MODEL
+        spool = self._files.spool(round_)
+        patience = max(0.0, round_.deadline_at - self._clock.now()) / ASKED_FOR_A_MODEL
         reasons: list[str] = []
         for client in asked:
             force = client.id in fleet.forced
             try:
                 stored, since = await self._participants.initial_model(
-                    lease, client, value, spool, patience, force=force
+                    lease, client, round_, spool, patience, force=force
                 )
             except AgentFailed as error:
                 reasons.append(plain(str(error), SHOWN // ASKED_FOR_A_MODEL - len("; ")))

@@ -72,7 +72,7 @@ class RoundLedger:
             metrics=metrics,
         )
 
-    async def planned(self, lease: Lease, value: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
+    async def planned(self, lease: Lease, round_: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
         """Selecting -> training: who takes part, before the first byte goes out. Open breakers give permits.
 
         Raises:
@@ -80,14 +80,14 @@ class RoundLedger:
         """
         document = await in_thread("administration", packed, selection)
         async with self._owned.begin(lease) as tx:
-            training = await tx.trainings.get(value.training_id)
+            training = await tx.trainings.get(round_.training_id)
             present = await tx.clients.hold(selection.client_ids)
             busy = await tx.rounds.busy_clients(except_training=training.id)
             if present < len(selection.selected) or busy & set(selection.client_ids):
                 raise PlanOvertaken
-            value = replace(
-                value,
-                status=next_status(value.status, "planned"),
+            round_ = replace(
+                round_,
+                status=next_status(round_.status, "planned"),
                 step_failures=0,
                 takeovers=0,
                 plan=selection.plan,
@@ -101,49 +101,49 @@ class RoundLedger:
                     for chosen in selection.selected
                 ),
             )
-            await tx.rounds.put(value)
+            await tx.rounds.put(round_)
             await self._progress.keep(tx, training, self._progress.moving(training))
-            await tx.rounds.add_participations(value)
-            await tx.selections.add(value.training_id, value.number, document)
-            await self._record.selected(tx, value.selected_clients, value.deadline_at, forced=fleet.forced)
-            clients, cost = value.selected_clients, selection.total_cost
+            await tx.rounds.add_participations(round_)
+            await tx.selections.add(round_.training_id, round_.number, document)
+            await self._record.selected(tx, round_.selected_clients, round_.deadline_at, forced=fleet.forced)
+            clients, cost = round_.selected_clients, selection.total_cost
             await tx.events.append(
-                RoundPlanned(training_id=training.id, round=value.number, clients=clients, cost=cost)
+                RoundPlanned(training_id=training.id, round=round_.number, clients=clients, cost=cost)
             )
-        return value
+        return round_
 
-    async def charged(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:
+    async def charged(self, lease: Lease, round_: Round, runs: Mapping[str, TaskRun]) -> Round:
         """Add what tasks have cost to participations that have ended, and give the round with them."""
         async with self._owned.begin(lease) as tx:
-            await charge(tx, value, runs)
-            stored = await tx.rounds.get(value.training_id, value.number)
-        return replace(value, participations=stored.participations)
+            await charge(tx, round_, runs)
+            stored = await tx.rounds.get(round_.training_id, round_.number)
+        return replace(round_, participations=stored.participations)
 
-    async def handed_over(self, lease: Lease, value: Round) -> Round:
+    async def handed_over(self, lease: Lease, round_: Round) -> Round:
         """Pending participations are about to be sent: from here on the agents may know their tasks."""
         async with self._owned.begin(lease) as tx:
-            await tx.rounds.hand_over(value.training_id, value.number)
+            await tx.rounds.hand_over(round_.training_id, round_.number)
         async with self._db.read() as tx:
-            return await tx.rounds.get(value.training_id, value.number)
+            return await tx.rounds.get(round_.training_id, round_.number)
 
-    async def settled(self, lease: Lease, value: Round, part: Participation, run: TaskRun) -> bool:
+    async def settled(self, lease: Lease, round_: Round, part: Participation, run: TaskRun) -> bool:
         """A participation came to its end; it is written with those that come meanwhile. False where it had one."""
-        return await self._settling.settle(lease, value, part, run)
+        return await self._settling.settle(lease, round_, part, run)
 
-    async def frozen(self, lease: Lease, value: Round, runs: Mapping[str, TaskRun]) -> Round:
+    async def frozen(self, lease: Lease, round_: Round, runs: Mapping[str, TaskRun]) -> Round:
         """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
-        async with self._without_stragglers(lease, value, "frozen", LATE, runs) as (tx, skipped):
+        async with self._without_stragglers(lease, round_, "frozen", LATE, runs) as (tx, skipped):
             frozen = replace(skipped, status=next_status(skipped.status, "frozen"), step_failures=0, takeovers=0)
             await tx.rounds.put(frozen)
             await self._progress.moved(tx, frozen.training_id)
         return frozen
 
-    async def rejected(self, lease: Lease, value: Round, reasons: Mapping[str, str]) -> Round:
+    async def rejected(self, lease: Lease, round_: Round, reasons: Mapping[str, str]) -> Round:
         """Turn received updates into rejected ones, each client with its reason, before they are aggregated."""
         async with self._owned.begin(lease) as tx:
-            rejected = set(await tx.rounds.reject(value.training_id, value.number, reasons))
-            await self._record.take_back(tx, value, {client_id: reasons[client_id] for client_id in rejected})
-            stored = await tx.rounds.get(value.training_id, value.number)
+            rejected = set(await tx.rounds.reject(round_.training_id, round_.number, reasons))
+            await self._record.take_back(tx, round_, {client_id: reasons[client_id] for client_id in rejected})
+            stored = await tx.rounds.get(round_.training_id, round_.number)
             for part in stored.participations:
                 if part.client_id in rejected:
                     await tx.events.append(end_of_part(stored, part))
@@ -151,36 +151,40 @@ class RoundLedger:
         return stored
 
     async def committed(
-        self, lease: Lease, value: Round, stored: StoredFile, optimiser_state: str | None = None, *, since: float
+        self, lease: Lease, round_: Round, stored: StoredFile, optimiser_state: str | None = None, *, since: float
     ) -> Round:
         """Aggregating -> evaluating: the new model version, the round's step and the training's pointer, together."""
         async with self._owned.begin(lease) as tx:
-            before = await tx.trainings.get(value.training_id)
-            value = replace(
-                value, status=next_status(value.status, "committed"), model=stored.sha256, step_failures=0, takeovers=0
+            before = await tx.trainings.get(round_.training_id)
+            round_ = replace(
+                round_,
+                status=next_status(round_.status, "committed"),
+                model=stored.sha256,
+                step_failures=0,
+                takeovers=0,
             )
             after = await self._models.add(
                 tx,
                 self._progress.moving(before),
-                value.number,
+                round_.number,
                 stored,
                 since=since,
-                parent=value.base_model,
+                parent=round_.base_model,
                 optimiser_state=optimiser_state,
             )
             await self._progress.keep(tx, before, after)
-            await tx.rounds.put(value)
+            await tx.rounds.put(round_)
             await tx.events.append(
                 RoundAggregated(
-                    training_id=value.training_id, round=value.number, model=stored.sha256, parent=value.base_model
+                    training_id=round_.training_id, round=round_.number, model=stored.sha256, parent=round_.base_model
                 )
             )
-        return value
+        return round_
 
     async def abandoned(
         self,
         lease: Lease,
-        value: Round,
+        round_: Round,
         reason: str,
         runs: Mapping[str, TaskRun] = MappingProxyType({}),
         *,
@@ -194,11 +198,11 @@ class RoundLedger:
         a round that came to no plan; `outage` says whether the quorum is missing because agents cannot be reached.
         """
         skipping = self._without_stragglers(
-            lease, value, "abandoned", "the round was abandoned", runs, at_fault=at_fault
+            lease, round_, "abandoned", "the round was abandoned", runs, at_fault=at_fault
         )
         async with skipping as (tx, skipped):
             if selection is not None:
-                await tx.selections.add(value.training_id, value.number, selection)
+                await tx.selections.add(round_.training_id, round_.number, selection)
             ended = await self._close(tx, replace(skipped, failure_reason=reason), "abandoned", outage=outage)
         self._ending.count(ended)
         return ended
@@ -206,7 +210,7 @@ class RoundLedger:
     async def measured(
         self,
         lease: Lease,
-        value: Round,
+        round_: Round,
         average: tuple[float, float] | None,
         evaluations: Sequence[Evaluation] = (),
         *,
@@ -219,16 +223,16 @@ class RoundLedger:
         """
         accuracy, loss = average or (None, None)
         async with self._owned.begin(lease) as tx:
-            value = replace(value, average_accuracy=accuracy, average_loss=loss, failure_reason=reason)
-            value = await self._close(tx, replace(value, evaluations=tuple(evaluations)), "measured")
-        self._ending.count(value)
-        return value
+            round_ = replace(round_, average_accuracy=accuracy, average_loss=loss, failure_reason=reason)
+            round_ = await self._close(tx, replace(round_, evaluations=tuple(evaluations)), "measured")
+        self._ending.count(round_)
+        return round_
 
     @asynccontextmanager
     async def _without_stragglers(
         self,
         lease: Lease,
-        value: Round,
+        round_: Round,
         event: RoundEvent,
         reason: str,
         runs: Mapping[str, TaskRun],
@@ -242,22 +246,22 @@ class RoundLedger:
         """
         while True:
             async with self._owned.begin(lease) as tx:
-                next_status(value.status, event)  # an event that is not legal leaves everything as it was
-                skipped = await self._ending.skip_outstanding(tx, value, reason, runs, at_fault=at_fault)
+                next_status(round_.status, event)  # an event that is not legal leaves everything as it was
+                skipped = await self._ending.skip_outstanding(tx, round_, reason, runs, at_fault=at_fault)
                 if skipped is not None:
                     yield tx, skipped
                     return
 
-    async def _close(self, tx: Transaction, value: Round, event: RoundEvent, *, outage: bool = False) -> Round:
+    async def _close(self, tx: Transaction, round_: Round, event: RoundEvent, *, outage: bool = False) -> Round:
         """End the round, and store its training as it is after it."""
-        value = await self._ending.close(tx, value, event)
-        training = await tx.trainings.get(value.training_id)
+        round_ = await self._ending.close(tx, round_, event)
+        training = await tx.trainings.get(round_.training_id)
         outcome = Outcome(
             completed=await tx.rounds.count_completed(training.id),
-            accuracy=value.average_accuracy,
-            doubted=value.target_doubt is not None,
-            reason=value.failure_reason if value.status == "abandoned" else None,
+            accuracy=round_.average_accuracy,
+            doubted=round_.target_doubt is not None,
+            reason=round_.failure_reason if round_.status == "abandoned" else None,
             outage=outage,
         )
         await self._progress.keep(tx, training, after_round(training, outcome, self._clock.now()))
-        return value
+        return round_

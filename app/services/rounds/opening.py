@@ -16,32 +16,32 @@ async def open_round(tx: Transaction, training_id: str) -> Round | None:
 
 async def begin_round(tx: Transaction, training: Training, now: float) -> tuple[Training, Round]:
     """The training with one round more, which the caller is to store, and that round, which is stored."""
-    training, value = next_round(training, now)
-    await tx.rounds.add(value)
-    await tx.events.append(RoundStarted(training_id=training.id, round=value.number))
-    return training, value
+    training, round_ = next_round(training, now)
+    await tx.rounds.add(round_)
+    await tx.events.append(RoundStarted(training_id=training.id, round=round_.number))
+    return training, round_
 
 
-async def prolong(tx: Transaction, value: Round, seconds: float, *, ours: bool = False) -> Round:
+async def prolong(tx: Transaction, round_: Round, seconds: float, *, ours: bool = False) -> Round:
     """Give a round the time back that it stood still; `ours` is time that it may only have a bounded sum of.
 
     A pause does not count as a wait. A problem on the server while the round waits is part of that wait.
     """
-    if seconds <= 0 or (ours and value.waiting_since is not None):
-        return value
-    value = replace(
-        value,
-        deadline_at=value.deadline_at + seconds,
-        waiting_since=None if value.waiting_since is None else value.waiting_since + seconds,
-        waited_seconds=value.waited_seconds + (seconds if ours else 0.0),
+    if seconds <= 0 or (ours and round_.waiting_since is not None):
+        return round_
+    round_ = replace(
+        round_,
+        deadline_at=round_.deadline_at + seconds,
+        waiting_since=None if round_.waiting_since is None else round_.waiting_since + seconds,
+        waited_seconds=round_.waited_seconds + (seconds if ours else 0.0),
     )
-    await tx.rounds.put(value)
-    return value
+    await tx.rounds.put(round_)
+    return round_
 
 
-async def correct(tx: Transaction, value: Round, longest: float, now: float) -> Round:
+async def correct(tx: Transaction, round_: Round, longest: float, now: float) -> Round:
     """Give a round that was begun before the clock was set back the end that it can have."""
-    corrected = believed(value, longest, now)
-    if corrected != value:
+    corrected = believed(round_, longest, now)
+    if corrected != round_:
         await tx.rounds.put(corrected)
     return corrected

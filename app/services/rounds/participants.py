@@ -60,7 +60,7 @@ class Participants:
         self._errands: set[asyncio.Task[None]] = set()
 
     async def initial_model(
-        self, lease: Lease, client: Client, value: Round, spool: ModelStore, patience: float, *, force: bool
+        self, lease: Lease, client: Client, round_: Round, spool: ModelStore, patience: float, *, force: bool
     ) -> tuple[StoredFile, float]:
         """Ask a client for parameters to begin with, for at most `patience` seconds.
 
@@ -82,7 +82,7 @@ class Participants:
             reason = str(error) or "the agent did not answer in time"
             await self._breakers.fail(
                 client.id,
-                Failure(phase="initial model", training_id=value.training_id, round=value.number, reason=reason),
+                Failure(phase="initial model", training_id=round_.training_id, round=round_.number, reason=reason),
                 under=lease,
             )
             raise AgentFailed(f"client {client.id!r}: {reason}") from error
@@ -117,7 +117,7 @@ class Participants:
             part = replace(part, status="rejected" if run.file is not None else "failed", reason=run.reason)
         now = self._clock.now()
         part = replace(run.charged(part), seconds=run.seconds(now), finished_at=now)
-        written = await self._ledger.settled(lease, phase.value, part, run)
+        written = await self._ledger.settled(lease, phase.round_, part, run)
         return part.finished_at if written and part.status == "received" else None
 
     async def recover(self, phase: Phase, part: Participation, client: Client) -> float | None:
@@ -160,12 +160,12 @@ class Participants:
             await self._breakers.succeed(client.id)
         return self._clock.now()
 
-    def forget(self, clients: Iterable[Client], value: Round, kind: TaskKind) -> None:
+    def forget(self, clients: Iterable[Client], round_: Round, kind: TaskKind) -> None:
         """Tell agents, without waiting for them, that results are stored or no longer wanted.
 
         Nothing depends on it: an agent that is not told drops what it has by itself. One whose breaker is open is not.
         """
-        tasks = [(client, task_id(value.training_id, value.number, client.id, kind)) for client in clients]
+        tasks = [(client, task_id(round_.training_id, round_.number, client.id, kind)) for client in clients]
         if tasks:
             with party(ERRANDS):  # which the tasks of the next round must not have to wait for
                 errand = asyncio.create_task(self._forget(tasks))

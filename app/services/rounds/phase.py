@@ -29,7 +29,7 @@ class Phase:
     """
 
     lease: Lease
-    value: Round
+    round_: Round
     kind: TaskKind
     config: TrainingConfig
     model: Packed
@@ -42,10 +42,10 @@ class Phase:
     def assignment(self, client: Client, now: float) -> Assignment:
         """One client's task, the same for every owner but for the seconds that it has left, which are at least 1."""
         task = Task(
-            id=task_id(self.value.training_id, self.value.number, client.id, self.kind),
+            id=task_id(self.round_.training_id, self.round_.number, client.id, self.kind),
             kind=self.kind,
-            training_id=self.value.training_id,
-            round=self.value.number,
+            training_id=self.round_.training_id,
+            round=self.round_.number,
             hyperparameters=dict(self.config.hyperparameters),
             deadline_seconds=max(1.0, self.deadline - now),
             update_encoding=self.uploads.encoding,
@@ -73,7 +73,7 @@ class Phase:
 
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its result was rejected."""
-        return Failure(phase=self.kind, training_id=self.value.training_id, round=self.value.number, reason=reason)
+        return Failure(phase=self.kind, training_id=self.round_.training_id, round=self.round_.number, reason=reason)
 
     @property
     def uploads(self) -> Uploads:

@@ -42,15 +42,15 @@ class ProgressRecord:
         if training_id in self._stalled:
             await self.moved(tx, training_id)
 
-    async def waiting(self, tx: Transaction, value: Round, reason: str) -> Round:
+    async def waiting(self, tx: Transaction, round_: Round, reason: str) -> Round:
         """Store that a round waits for clients, and why; nothing is written that is stored already."""
         now = self._clock.now()
-        training = await tx.trainings.get(value.training_id)
+        training = await tx.trainings.get(round_.training_id)
         await self.keep(tx, training, with_progress(training, "waiting", reason, now))
-        if value.waiting_since is None:
-            value = replace(value, waiting_since=now)
-            await tx.rounds.put(value)
-        return value
+        if round_.waiting_since is None:
+            round_ = replace(round_, waiting_since=now)
+            await tx.rounds.put(round_)
+        return round_
 
     async def interrupted(
         self, tx: Transaction, training_id: str, reason: str, *, foreseen: bool
@@ -62,8 +62,8 @@ class ProgressRecord:
         before = await tx.trainings.get(training_id)
         training = with_progress(before, "stalled", reason, self._clock.now())
         await self.keep(tx, before, training)
-        value = await open_round(tx, training.id)
-        if value is not None and not foreseen:
-            value = replace(value, step_failures=value.step_failures + 1)
-            await tx.rounds.put(value)
-        return training, value
+        round_ = await open_round(tx, training.id)
+        if round_ is not None and not foreseen:
+            round_ = replace(round_, step_failures=round_.step_failures + 1)
+            await tx.rounds.put(round_)
+        return training, round_

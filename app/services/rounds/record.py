@@ -38,11 +38,11 @@ class TrackRecord:
         for before, after in zip(known, learned, strict=True):
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
 
-    async def evaluated(self, tx: Transaction, value: Round) -> None:
+    async def evaluated(self, tx: Transaction, round_: Round) -> None:
         """Append how each evaluation of a round ended to the events, and remember who has no held-out examples."""
-        for one in value.evaluations:
-            await tx.events.append(end_of_evaluation(value, one))
-        without_data = [one.client_id for one in value.evaluations if one.reason == NOTHING_HELD_OUT]
+        for one in round_.evaluations:
+            await tx.events.append(end_of_evaluation(round_, one))
+        without_data = [one.client_id for one in round_.evaluations if one.reason == NOTHING_HELD_OUT]
         known = await tx.clients.lock(without_data)
         await tx.clients.put(*(client.without_held_out_data(self._clock.now()) for client in known))
 
@@ -63,21 +63,21 @@ class TrackRecord:
         after = [_missed(client, late=late[client.id]) for client in before]
         await tx.clients.put(*(seen for client, seen in zip(before, after, strict=True) if seen != client))
 
-    async def take_back(self, tx: Transaction, value: Round, reasons: Mapping[str, str]) -> None:
+    async def take_back(self, tx: Transaction, round_: Round, reasons: Mapping[str, str]) -> None:
         """Undo what clients were credited with for updates that turned out to be of no use, and count failures."""
         before = await tx.clients.lock(reasons.keys())
-        after = [self._taken_back(client, value, reasons[client.id]) for client in before]
+        after = [self._taken_back(client, round_, reasons[client.id]) for client in before]
         await tx.clients.put(*after)
         for client, failed in zip(before, after, strict=True):
             await self._breakers.note(tx, client.breaker, failed.breaker, client.id)
 
-    async def fairness(self, tx: Transaction, value: Round) -> float:
+    async def fairness(self, tx: Transaction, round_: Round) -> float:
         """Jain's index over the registered clients of how often each one's update was used, this round included."""
-        counts = await tx.rounds.received_by_client(value.training_id, value.number)
+        counts = await tx.rounds.received_by_client(round_.training_id, round_.number)
         return jain_index([counts.get(client_id, 0) for client_id in await tx.clients.ids()])
 
-    def _taken_back(self, client: Client, value: Round, reason: str) -> Client:
-        failure = Failure(phase="fit", training_id=value.training_id, round=value.number, reason=reason)
+    def _taken_back(self, client: Client, round_: Round, reason: str) -> Client:
+        failure = Failure(phase="fit", training_id=round_.training_id, round=round_.number, reason=reason)
         return self._breakers.failed(client.withdrawn().observed(reliability=0.0), failure)
 
     def _learned(self, client: Client, part: Participation, run: TaskRun) -> Client:

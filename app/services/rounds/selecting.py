@@ -41,52 +41,52 @@ class Selecting:
         self._initial_models = initial_models
         self._client_wait = client_wait
 
-    async def select(self, lease: Lease, training: Training, value: Round) -> Round:
+    async def select(self, lease: Lease, training: Training, round_: Round) -> Round:
         """Plan a round once clients can be selected; give it planned, or abandoned. Raises `Fenced`."""
         tries = 0
         while True:
             try:
-                return await self._planned(lease, training, after_waiting(value, self._clock.now()))
+                return await self._planned(lease, training, after_waiting(round_, self._clock.now()))
             except (NotEnoughClients, ClientsAway) as error:
-                value = await self._client_wait.wait(lease, training, value, error, tries=tries)
-            if value.status in ENDED:
-                return value
+                round_ = await self._client_wait.wait(lease, training, round_, error, tries=tries)
+            if round_.status in ENDED:
+                return round_
             tries += 1
             async with self._db.read() as tx:
                 training = await tx.trainings.get(training.id)
 
-    async def _planned(self, lease: Lease, training: Training, value: Round) -> Round:
+    async def _planned(self, lease: Lease, training: Training, round_: Round) -> Round:
         """Plan the round, or abandon it where no waiting can help. Raises `NotEnoughClients`, `ClientsAway`."""
         try:
             model = training.model
             if model is None:
-                model = await self._initial_models.fetch(lease, value, *await self.plan(training, value, None))
+                model = await self._initial_models.fetch(lease, round_, *await self.plan(training, round_, None))
             size = (await in_thread("files", self._files.models.path, model)).stat().st_size
             while True:
-                fleet, selection = await self.plan(training, value, size)
+                fleet, selection = await self.plan(training, round_, size)
                 with contextlib.suppress(PlanOvertaken):
-                    return await self._ledger.planned(lease, value, model, selection, fleet)
+                    return await self._ledger.planned(lease, round_, model, selection, fleet)
         except NotEnoughClients:
             raise
         except (*NO_SELECTION, AgentFailed, NotFound) as error:
-            return await self._ledger.abandoned(lease, value, str(error))
+            return await self._ledger.abandoned(lease, round_, str(error))
         except Invalid as error:  # a parameter that the strategy has had once
-            return await self._ledger.abandoned(lease, value, f"{error.pointer} {error}")
+            return await self._ledger.abandoned(lease, round_, f"{error.pointer} {error}")
 
-    async def plan(self, training: Training, value: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
+    async def plan(self, training: Training, round_: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
         """Read the fleet, and select from it for a round. Raises what `Planner.select` does."""
         async with self._db.read() as tx:
             fleet = await self._planner.fleet(tx, training_id=training.id)
-            past = await tx.rounds.selections(training.id, value.number)
+            past = await tx.rounds.selections(training.id, round_.number)
         policy = selection_policy(training.config, model_bytes)
         selection = await self._planner.select(
             fleet,
             training.config.selection.strategy,
             history(past, fleet.clients),
             policy,
-            value.seed,
+            round_.seed,
             losses=newest_losses(past),
             training_id=training.id,
-            patience=max(0.0, value.deadline_at - self._clock.now()),
+            patience=max(0.0, round_.deadline_at - self._clock.now()),
         )
         return fleet, selection

@@ -53,9 +53,9 @@ class Settling:
         self._metrics = metrics
         self._batches = Batches(self._settle, limit=SETTLED_TOGETHER)
 
-    async def settle(self, lease: Lease, value: Round, part: Participation, run: TaskRun) -> bool:
+    async def settle(self, lease: Lease, round_: Round, part: Participation, run: TaskRun) -> bool:
         """Write how a participation ended. False where it had ended before, or cannot be stored. Raises `Fenced`."""
-        return await self._batches.put((lease, value.number), (value, part, run))
+        return await self._batches.put((lease, round_.number), (round_, part, run))
 
     async def _settle(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
         """Write participations together, or one by one where the database refuses one of them."""
@@ -69,7 +69,7 @@ class Settling:
                 return [False]
         return [written for one in settled for written in await self._settle(owned, [one])]
 
-    def _unstorable(self, value: Round, part: Participation, run: TaskRun, problem: str) -> Settled:
+    def _unstorable(self, round_: Round, part: Participation, run: TaskRun, problem: str) -> Settled:
         """Make a failed participation of one that no database can hold."""
         kept = Participation(
             client_id=part.client_id,
@@ -80,7 +80,7 @@ class Settling:
             components=part.components,
             finished_at=self._clock.now(),
         )
-        return value, kept, TaskRun(attempts=run.attempts)
+        return round_, kept, TaskRun(attempts=run.attempts)
 
     async def _settle_together(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
         lease, number = owned
@@ -88,8 +88,8 @@ class Settling:
             written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled])
             counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
             await self._record.learn(tx, lease.training_id, {part.client_id: (part, run) for _, part, run in counted})
-            for value, part, _ in counted:
-                await tx.events.append(end_of_part(value, part))
+            for round_, part, _ in counted:
+                await tx.events.append(end_of_part(round_, part))
             if counted:
                 await self._progress(tx, lease.training_id)
         for _, part, run in counted:

@@ -70,7 +70,7 @@ class ClientWait:
         self._clock = clock
 
     async def wait(
-        self, lease: Lease, training: Training, value: Round, lack: NotEnoughClients | ClientsAway, *, tries: int
+        self, lease: Lease, training: Training, round_: Round, lack: NotEnoughClients | ClientsAway, *, tries: int
     ) -> Round:
         """Give the round when planning it is worth another try, or abandoned if it has waited for its longest.
 
@@ -78,17 +78,17 @@ class ClientWait:
         often it has been tried in vain, which makes the pauses longer. Raises `Fenced`.
         """
         limit = training.config.round_policy.max_wait_seconds
-        if waited(value, self._clock.now()) >= limit:
+        if waited(round_, self._clock.now()) >= limit:
             why = f"{lack}; the round waited for {limit:g} s" if limit else str(lack)
             out = nobody(training.config.selection.strategy, [Skipped(name, reason) for name, reason in lack.out])
             document = await in_thread("administration", packed, out)
-            return await self._ledger.abandoned(lease, value, why, selection=document)
+            return await self._ledger.abandoned(lease, round_, why, selection=document)
         async with self._owned.begin(lease) as tx:
-            value = await self._progress.waiting(tx, value, str(lack))
+            round_ = await self._progress.waiting(tx, round_, str(lack))
         required = max(1, selection_policy(training.config, None).min_clients)
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10))
         began, first = self._clock.now(), None
-        while (left := limit - waited(value, self._clock.now())) > 0:
+        while (left := limit - waited(round_, self._clock.now())) > 0:
             await self._clock.sleep(min(pause, left))
             pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
             count = await self._availability.count()
@@ -96,4 +96,4 @@ class ClientWait:
             news = count != first and self._clock.now() - began >= REASON_SECONDS
             if count >= required or news:
                 break
-        return value
+        return round_

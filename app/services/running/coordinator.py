@@ -194,12 +194,12 @@ class Coordinator:
     async def _go_on(self, lease: Lease, setbacks: Setbacks) -> bool:
         """Drive the next round, or the open one further. False when the training is not running any more."""
         try:
-            value = await self._next(lease, lost=setbacks.begin(self._clock.now()))
+            round_ = await self._next(lease, lost=setbacks.begin(self._clock.now()))
             setbacks.give_back()
-            if value is None:
+            if round_ is None:
                 return False
-            with structlog.contextvars.bound_contextvars(round=value.number):
-                await self._engine.drive(lease, value)
+            with structlog.contextvars.bound_contextvars(round=round_.number):
+                await self._engine.drive(lease, round_)
         except Fenced:
             raise
         except Exception as error:
@@ -247,19 +247,19 @@ class Coordinator:
                 if training.status != "running":
                     return None
                 now = self._clock.now()
-                if (value := await open_round(tx, training.id)) is not None:
-                    value = await prolong(tx, value, self._steps.owed(lease))
-                    value = await prolong(tx, value, lost, ours=True)
-                    value = await correct(tx, value, training.config.round_policy.deadline_seconds, now)
+                if (round_ := await open_round(tx, training.id)) is not None:
+                    round_ = await prolong(tx, round_, self._steps.owed(lease))
+                    round_ = await prolong(tx, round_, lost, ours=True)
+                    round_ = await correct(tx, round_, training.config.round_policy.deadline_seconds, now)
                     break
                 if now >= training.next_round_at or lies_ahead(training.next_round_at, now + MAX_PAUSE_SECONDS):
-                    training, value = await begin_round(tx, training, now)
+                    training, round_ = await begin_round(tx, training, now)
                     await tx.trainings.put(training)
-                    return value
+                    return round_
             await self._clock.sleep(training.next_round_at - self._clock.now())
         async with self._db.read() as tx:  # there may be thousands of participations: nothing is held up meanwhile
-            stored = await tx.rounds.get(value.training_id, value.number)
-        return replace(value, participations=stored.participations)
+            stored = await tx.rounds.get(round_.training_id, round_.number)
+        return replace(round_, participations=stored.participations)
 
     async def _release(self, lease: Lease) -> None:
         with suppress(Fenced, TimeoutError), self._outage.tolerated():  # then it runs out by itself

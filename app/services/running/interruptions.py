@@ -75,12 +75,12 @@ class Interruptions:
             self._last = time.monotonic(), error
         self._metrics.show_progress(lease.training_id, "stalled")
         async with self._owned.begin(lease) as tx:
-            training, value = await self._progress.interrupted(tx, lease.training_id, reason, foreseen=passing)
-        if value is None:
+            training, round_ = await self._progress.interrupted(tx, lease.training_id, reason, foreseen=passing)
+        if round_ is None:
             return
-        why = f"the round cannot be stored: {reason}" if refuses(error) else _hopeless(training, value, reason, lost)
+        why = f"the round cannot be stored: {reason}" if refuses(error) else _hopeless(training, round_, reason, lost)
         if why is not None:
-            await self._give_up(lease, value, why)
+            await self._give_up(lease, round_, why)
 
     async def taken_over(self, lease: Lease) -> None:
         """Record that a round's owner died or stood still, and give a round up that may be what kills its owners.
@@ -89,16 +89,16 @@ class Interruptions:
         for clients kills nobody, and may well outlast many servers. Raises `Fenced`.
         """
         async with self._owned.begin(lease) as tx:
-            value = await open_round(tx, lease.training_id)
-            if value is None or value.waiting_since is not None:
+            round_ = await open_round(tx, lease.training_id)
+            if round_ is None or round_.waiting_since is not None:
                 return
-            value = replace(value, takeovers=value.takeovers + 1)
-            await tx.rounds.put(value)
-            why = f"{value.takeovers} servers in a row crashed or hung while the round was {value.status}"
-            if value.takeovers > 1:
+            round_ = replace(round_, takeovers=round_.takeovers + 1)
+            await tx.rounds.put(round_)
+            why = f"{round_.takeovers} servers in a row crashed or hung while the round was {round_.status}"
+            if round_.takeovers > 1:
                 await self._progress.interrupted(tx, lease.training_id, why, foreseen=True)
-        if value.takeovers >= MAX_TAKEOVERS:
-            await self._give_up(lease, value, why)
+        if round_.takeovers >= MAX_TAKEOVERS:
+            await self._give_up(lease, round_, why)
 
     def over(self, training_id: str) -> None:
         """Note that a training is not interrupted any more, or that this process does not drive it any more."""
@@ -112,13 +112,11 @@ def _kind(error: BaseException) -> str:
     return type(error).__name__ if said is None else f"{type(error).__name__}: {said}"
 
 
-def _hopeless(training: Training, value: Round, reason: str, lost: float) -> str | None:
+def _hopeless(training: Training, round_: Round, reason: str, lost: float) -> str | None:
     """Say why a round is to be given up; None where it may be tried again."""
     limit = max(training.config.round_policy.max_wait_seconds, SHORTEST_LIMIT_SECONDS)
-    if value.step_failures >= MAX_STEP_FAILURES:
-        return f"the server failed {value.step_failures} times while the round was {value.status}: {reason}"
-    if value.waited_seconds + lost >= limit:
-        return (
-            f"the round made no progress for {value.waited_seconds + lost:.0f} s while it was {value.status}: {reason}"
-        )
+    if round_.step_failures >= MAX_STEP_FAILURES:
+        return f"the server failed {round_.step_failures} times while the round was {round_.status}: {reason}"
+    if round_.waited_seconds + lost >= limit:
+        return f"the round made no progress for {round_.waited_seconds + lost:.0f} s while it was {round_.status}: {reason}"
     return None

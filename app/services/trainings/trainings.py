@@ -91,16 +91,16 @@ class Trainings:
         now = self._clock.now()
         async with self._db.begin() as tx:
             before = await tx.trainings.get(training_id, for_update=True)
-            value = await open_round(tx, training_id)
+            round_ = await open_round(tx, training_id)
             if before.stop_reason == "max_rounds":
                 state = (
                     f"{before.status} after all of its rounds, of which max_rounds allows {before.config.max_rounds}"
                 )
                 raise StateForbids(event, "training", f"{state}: run single rounds, or create another training")
-            await self._give_time_back(tx, before, value)
+            await self._give_time_back(tx, before, round_)
             training = replace(resumed(_moved(before, event), now), stop_after=None)
             await tx.events.append(_ASKED[event](training_id=training_id, was=before.status))
-            if value is None:
+            if round_ is None:
                 training = await self._at_its_limit(tx, training, now)
             await tx.trainings.put(training)
         return training
@@ -144,12 +144,12 @@ class Trainings:
         while cancelled is None:
             async with self._db.begin() as tx:
                 cancelled = await self._cancel(tx, training_id)
-        training, value, driven = cancelled
-        if value is not None:
-            self._ending.count(value)
+        training, round_, driven = cancelled
+        if round_ is not None:
+            self._ending.count(round_)
             # An owner calls its tasks off by itself, once it has stopped to ask for them and to hand them over.
             if not driven:
-                await self._call_off(value)
+                await self._call_off(round_)
         return training
 
     async def _cancel(self, tx: Transaction, training_id: str) -> tuple[Training, Round | None, bool] | None:
@@ -168,9 +168,9 @@ class Trainings:
             progress=None,
             updated_at=now,
         )
-        value = await open_round(tx, training_id)
-        ended = None if value is None else await self._ending.cancel(tx, value)
-        if value is not None and ended is None:
+        round_ = await open_round(tx, training_id)
+        ended = None if round_ is None else await self._ending.cancel(tx, round_)
+        if round_ is not None and ended is None:
             if before.status == "running":
                 await self._pause(tx, before)
             return None
@@ -189,15 +189,15 @@ class Trainings:
         now = self._clock.now()
         async with self._db.begin() as tx:
             training = await tx.trainings.get(training_id, for_update=True)
-            value = await open_round(tx, training_id)
-            number = training.current_round + 1 if value is None else value.number
+            round_ = await open_round(tx, training_id)
+            number = training.current_round + 1 if round_ is None else round_.number
             if request is not None and (known := await request.claim(tx, str(number), now)) is not None:
                 return int(known)
             before = training
             training = resumed(_moved(before, "run one round of"), now)
             await tx.events.append(TrainingRoundRequested(training_id=training_id, was=before.status, round=number))
-            await self._give_time_back(tx, before, value)
-            if value is None:
+            await self._give_time_back(tx, before, round_)
+            if round_ is None:
                 training, _ = await begin_round(tx, training, now)
             await tx.trainings.put(replace(training, stop_after=number))
         return number
@@ -213,10 +213,10 @@ class Trainings:
             await tx.trainings.get(training_id)
             return await tx.rounds.page(training_id, limit=limit, before=before, most_bytes=LISTED)
 
-    async def _give_time_back(self, tx: Transaction, training: Training, value: Round | None) -> None:
+    async def _give_time_back(self, tx: Transaction, training: Training, round_: Round | None) -> None:
         """An open round gets the time that it stood still while its training was paused."""
-        if value is not None and training.paused_at is not None:
-            await prolong(tx, value, self._clock.now() - training.paused_at)
+        if round_ is not None and training.paused_at is not None:
+            await prolong(tx, round_, self._clock.now() - training.paused_at)
 
 
 def _moved(training: Training, event: TrainingEvent) -> Training:

@@ -150,16 +150,16 @@ def of_rounds(outcome: Outcome) -> Iterator[str]:
     for name, rounds in outcome.rounds.items():
         parts = [
             part
-            for value in rounds
-            for part in value["evaluations" if name == "evaluate" else "participations"]
+            for round_ in rounds
+            for part in round_["evaluations" if name == "evaluate" else "participations"]
             if "honest" not in part["client_id"]
         ]
         for part in parts:
             told[part["client_id"]] = part["reason"] or told.get(part["client_id"], "")
             yield from _wrong(name, part)
-        if name != "model" and not any(value["status"] == "completed" for value in rounds):
+        if name != "model" and not any(round_["status"] == "completed" for round_ in rounds):
             yield f"no round of {name} was completed"
-    first_models = " ".join(str(value["failure_reason"]) for value in outcome.rounds.get("model", []))
+    first_models = " ".join(str(round_["failure_reason"]) for round_ in outcome.rounds.get("model", []))
     told |= {hostile.name: "named" for hostile in MODEL if hostile.name in first_models}
     for hostile in (*FIT, *EVALUATE, *MODEL):
         if not told.get(hostile.name):

@@ -40,7 +40,7 @@ async def move(directory: Path, url: str) -> Mapping[str, float]:
         await agents.move()
         await at.goes_on(path, "goes on at the new port")
         rounds = (await at.get(f"{path}/rounds?limit=100"))["items"]
-        if lost := [value for value in rounds if value["number"] >= before and value["status"] == "abandoned"]:
+        if lost := [round_ for round_ in rounds if round_["number"] >= before and round_["status"] == "abandoned"]:
             raise Trouble(f"round {lost[0]['number']} was abandoned: {lost[0]['failure_reason']}")
         return at.took
 

@@ -94,7 +94,7 @@ class Stage:
             told = {
                 "readyz": ready if ready is None or ready.get("status") != "ready" else {},
                 "training": training and {name: training.get(name) for name in ("progress", "stop_detail")},
-                "round": rounds and [value["failure_reason"] for value in rounds["items"]],
+                "round": rounds and [round_["failure_reason"] for round_ in rounds["items"]],
             }
             for place, text in told.items():
                 if any(word.lower() in str(text).lower() for word in words):

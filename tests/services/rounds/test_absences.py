@@ -116,7 +116,7 @@ async def waits_in(running: Plane, training_id: str, number: int) -> bool:
 
 async def _has_abandoned(running: Plane, training_id: str, number: int) -> bool:
     rounds = (await running.system.trainings.rounds(training_id, limit=10, before=None)).items
-    return any(value.number == number and value.status == "abandoned" for value in rounds)
+    return any(round_.number == number and round_.status == "abandoned" for round_ in rounds)
 
 
 async def _statuses(running: Plane) -> list[str]:

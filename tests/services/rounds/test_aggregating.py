@@ -71,9 +71,9 @@ async def test_krum_without_enough_updates_abandons_the_round_and_says_so(sqlite
     trainers = {name: Adder() for name in "abcde"}
     trainers["e"].problem = RuntimeError("no power")
     async with plane(tmp_path, sqlite_url, trainers) as running:
-        value = await running.run_round(await running.create(aggregation="krum", round_policy=policy(quorum=0.6)))
+        round_ = await running.run_round(await running.create(aggregation="krum", round_policy=policy(quorum=0.6)))
         reason = "krum against f = 1 hostile updates needs at least 2f + 3 = 5, there are 4"
-        assert (value.status, value.failure_reason) == ("abandoned", reason)
+        assert (round_.status, round_.failure_reason) == ("abandoned", reason)
 
 
 async def test_updates_are_shortened_to_the_norm_that_is_allowed(sqlite_url: str, tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ async def test_updates_without_weight_abandon_the_round_and_the_model_stays(data
     trainers = {"a": Adder(1.0, accuracy=0.0), "b": Adder(1.0, accuracy=0.0)}
     async with plane(tmp_path, database_url, trainers) as running:
         training_id = await running.create(aggregation="weighted")
-        value = await running.run_round(training_id)
+        round_ = await running.run_round(training_id)
 
-        assert (value.status, value.failure_reason) == ("abandoned", "the updates' weights add up to zero")
+        assert (round_.status, round_.failure_reason) == ("abandoned", "the updates' weights add up to zero")
         assert await running.weight(training_id) == 0.0
         training = await running.system.trainings.get(training_id)
         assert (training.status, training.failed_in_row) == ("paused", 1)

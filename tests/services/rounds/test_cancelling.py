@@ -66,13 +66,13 @@ async def test_what_had_crossed_the_links_is_counted(
             await until(lambda: is_idle(running))
         await running.system.participants.drain()
 
-        value = await running.round(training_id, 1)
-        assert {part.client_id: part.bytes_sent for part in value.participations} == crowd.got
+        round_ = await running.round(training_id, 1)
+        assert {part.client_id: part.bytes_sent for part in round_.participations} == crowd.got
         assert {
-            part.client_id: part.bytes_received for part in value.participations if part.bytes_received
+            part.client_id: part.bytes_received for part in round_.participations if part.bytes_received
         } == crowd.gave
-        assert {part.attempts for part in value.participations} == {1}
-        assert value.communication_bytes == crowd.got.total() + crowd.gave.total()
+        assert {part.attempts for part in round_.participations} == {1}
+        assert round_.communication_bytes == crowd.got.total() + crowd.gave.total()
         assert running.system.housekeeper._files.spooled() == []
 
 

@@ -87,17 +87,17 @@ async def claimed(running: Plane, owner: str) -> Lease:
     return claim.lease
 
 
-async def planned(running: Plane, lease: Lease, value: Round) -> Round:
+async def planned(running: Plane, lease: Lease, round_: Round) -> Round:
     engine = running.system.coordinator._engine
-    training = await running.system.trainings.get(value.training_id)
-    fleet, selection = await engine._selecting.plan(training, value, 8)
-    value = await engine._ledger.planned(lease, value, "0" * 64, selection, fleet)
-    return await engine._ledger.handed_over(lease, value)
+    training = await running.system.trainings.get(round_.training_id)
+    fleet, selection = await engine._selecting.plan(training, round_, 8)
+    round_ = await engine._ledger.planned(lease, round_, "0" * 64, selection, fleet)
+    return await engine._ledger.handed_over(lease, round_)
 
 
-def silent(value: Round) -> dict[str, TaskRun]:
+def silent(round_: Round) -> dict[str, TaskRun]:
     """Tasks whose clients have had them for long, and have not answered."""
-    return {client_id: TaskRun(asked_at=0.0, started_at=0.0) for client_id in value.selected_clients}
+    return {client_id: TaskRun(asked_at=0.0, started_at=0.0) for client_id in round_.selected_clients}
 
 
 def assert_short(transactions: list[Written], *, at_least: int) -> None:
@@ -106,12 +106,12 @@ def assert_short(transactions: list[Written], *, at_least: int) -> None:
     assert max(one.participations for one in transactions) <= SKIPPED_TOGETHER
 
 
-async def assert_skipped_once(running: Plane, value: Round, reliability: Any) -> None:
+async def assert_skipped_once(running: Plane, round_: Round, reliability: Any) -> None:
     """Every client of the round is skipped with one event, and has the reliability that one miss at most gives."""
-    stored = await running.round(value.training_id, value.number)
+    stored = await running.round(round_.training_id, round_.number)
     assert [part.status for part in stored.participations] == ["skipped"] * CROWD
     async with running.system.db.read() as tx:
-        events = (await tx.events.after(0, training_id=value.training_id, limit=10 * CROWD)).items
+        events = (await tx.events.after(0, training_id=round_.training_id, limit=10 * CROWD)).items
         measured = {client.measured.reliability for client in await tx.clients.all()}
     skipped = [str(event.client_id) for event in events if event.type == "participation.skipped"]
     assert sorted(skipped) == sorted(stored.selected_clients)

@@ -141,23 +141,23 @@ async def settled(running: Plane, training_id: str) -> Round:
     return await running.round(training_id, 1)
 
 
-def assert_counted(value: Round, crowd: Crowd) -> None:
+def assert_counted(round_: Round, crowd: Crowd) -> None:
     """Every body that crossed a link is counted, once."""
-    assert {part.client_id: part.bytes_sent for part in value.participations} == crowd.got
-    assert {part.client_id: part.bytes_received for part in value.participations if part.bytes_received} == crowd.gave
-    assert value.communication_bytes == crowd.got.total() + crowd.gave.total()
+    assert {part.client_id: part.bytes_sent for part in round_.participations} == crowd.got
+    assert {part.client_id: part.bytes_received for part in round_.participations if part.bytes_received} == crowd.gave
+    assert round_.communication_bytes == crowd.got.total() + crowd.gave.total()
 
 
-def assert_told(told: list[RecordedEvent], value: Round) -> None:
+def assert_told(told: list[RecordedEvent], round_: Round) -> None:
     """One event tells of the end, with all that the catalog says, and so does one for each participation."""
     ends = [event for event in told if CATALOG[event.type] in (RoundCompleted, RoundAbandoned)]
-    assert [is_record_of(end_of(value), event) for event in ends] == [True]
-    parts = {part.client_id: part for part in value.participations}
+    assert [is_record_of(end_of(round_), event) for event in ends] == [True]
+    parts = {part.client_id: part for part in round_.participations}
     for event in told:
         assert event.data.keys() == {field.name for field in fields(CATALOG[event.type])} - set(PLACES)
         if CATALOG[event.type].subject == "participation":
             part = parts.pop(event.client_id or "")
-            assert (event.round, event.type) == (value.number, f"participation.{part.status}")
+            assert (event.round, event.type) == (round_.number, f"participation.{part.status}")
             assert event.data["reason"] == part.reason
     assert parts == {}
 

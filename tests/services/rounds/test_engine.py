@@ -17,15 +17,15 @@ async def test_a_round_averages_the_updates_by_their_examples(database_url: str,
     trainers = {"a": Adder(1.0, examples=10), "b": Adder(5.0, examples=30)}
     async with plane(tmp_path, database_url, trainers) as running:
         training_id = await running.create()
-        value = await running.run_round(training_id)
+        round_ = await running.run_round(training_id)
 
-        assert value.status == "completed"
-        assert statuses(value) == {"a": "received", "b": "received"}
+        assert round_.status == "completed"
+        assert statuses(round_) == {"a": "received", "b": "received"}
         assert await running.weight(training_id, 0) == 0.0
         assert await running.weight(training_id, 1) == 4.0
-        assert value.average_accuracy == pytest.approx(0.4)  # what `evaluate` says of w = 4
+        assert round_.average_accuracy == pytest.approx(0.4)  # what `evaluate` says of w = 4
         training = await running.system.trainings.get(training_id)
-        assert (training.status, training.accuracy, training.model) == ("paused", value.average_accuracy, value.model)
+        assert (training.status, training.accuracy, training.model) == ("paused", round_.average_accuracy, round_.model)
 
 
 async def test_the_next_round_starts_from_the_model_of_the_last(database_url: str, tmp_path: Path) -> None:
@@ -73,25 +73,27 @@ async def test_hyperparameters_reach_the_trainer(sqlite_url: str, tmp_path: Path
 
 async def test_what_happened_is_measured(sqlite_url: str, tmp_path: Path) -> None:
     async with plane(tmp_path, sqlite_url, {"a": Adder(loss=0.5)}) as running:
-        value = await running.run_round(await running.create())
+        round_ = await running.run_round(await running.create())
 
         client = await running.system.clients.get("a")
         assert client.measured.reliability == pytest.approx(0.93)
         assert client.measured.last_update_quality == pytest.approx(math.exp(-0.5))
         assert (client.rounds_selected, client.rounds_completed) == (1, 1)
-        (part,) = value.participations
+        (part,) = round_.participations
         fit_bytes = part.bytes_sent + part.bytes_received
         assert part.bytes_sent > 12  # three float32 and a header
         assert part.bytes_received > 12
-        assert value.communication_bytes > fit_bytes  # the evaluation's too
-        assert value.fairness == 1.0
+        assert round_.communication_bytes > fit_bytes  # the evaluation's too
+        assert round_.fairness == 1.0
 
 
 async def test_too_few_clients_abandon_the_round_and_say_so(sqlite_url: str, tmp_path: Path) -> None:
     async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
-        value = await running.run_round(await running.create(clients=2, round_policy=policy(max_wait_seconds=0.0)))
-        assert value.status == "abandoned"
-        assert value.failure_reason == ("1 of 1 clients can be selected (healthy, admitted and free), min_clients is 2")
+        round_ = await running.run_round(await running.create(clients=2, round_policy=policy(max_wait_seconds=0.0)))
+        assert round_.status == "abandoned"
+        assert round_.failure_reason == (
+            "1 of 1 clients can be selected (healthy, admitted and free), min_clients is 2"
+        )
 
 
 async def test_failed_rounds_in_a_row_end_a_training(database_url: str, tmp_path: Path) -> None:
@@ -112,8 +114,8 @@ async def test_failed_rounds_in_a_row_end_a_training(database_url: str, tmp_path
 
 async def test_without_evaluating_clients_nothing_is_measured(sqlite_url: str, tmp_path: Path) -> None:
     async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
-        value = await running.run_round(await running.create(evaluation_clients=0))
-        assert (value.status, value.average_accuracy) == ("completed", None)
+        round_ = await running.run_round(await running.create(evaluation_clients=0))
+        assert (round_.status, round_.average_accuracy) == ("completed", None)
 
 
 async def test_a_round_by_hand_is_refused_while_the_training_runs(sqlite_url: str, tmp_path: Path) -> None:
@@ -130,8 +132,8 @@ async def test_a_round_begun_after_a_pause_has_its_own_time_and_no_more(sqlite_u
         training_id = await running.create(round_policy=policy(deadline_seconds=60.0), evaluation_clients=0)
         await running.run_round(training_id)
         clock.advance(3600.0)  # the training is paused
-        value = await running.run_round(training_id)
-        assert value.deadline_at - value.started_at == 60.0
+        round_ = await running.run_round(training_id)
+        assert round_.deadline_at - round_.started_at == 60.0
 
 
 async def test_starting_a_training_past_its_last_round_completes_it(sqlite_url: str, tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ async def test_power_of_choice_goes_by_the_losses_that_clients_reported(database
     async with plane(tmp_path, database_url, trainers) as running:
         training_id = await running.create(selection=rules)
         rounds = [await running.run_round(training_id) for _ in range(3)]
-        assert {value.selected_clients for value in rounds} == {("a",), ("b",), ("c",)}  # those without a loss first
+        assert {round_.selected_clients for round_ in rounds} == {("a",), ("b",), ("c",)}  # those without a loss first
 
         assert (await running.run_round(training_id)).selected_clients == ("b",)
         trainers["b"].loss = 0.5
@@ -184,8 +186,8 @@ async def test_power_of_choice_goes_by_the_losses_that_clients_reported(database
 async def test_a_parameter_that_the_strategy_has_no_more_abandons_the_round(sqlite_url: str, tmp_path: Path) -> None:
     rules = SelectionConfig(strategy="oort", min_clients=1, max_clients=1, parameters={"gone": 3})
     async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
-        value = await running.run_round(await running.create(selection=rules))
-        assert (value.status, value.failure_reason) == (
+        round_ = await running.run_round(await running.create(selection=rules))
+        assert (round_.status, round_.failure_reason) == (
             "abandoned",
             "/parameters/gone is no parameter of the strategy, whose parameters are preferred_percentile",
         )

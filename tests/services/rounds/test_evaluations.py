@@ -31,8 +31,8 @@ class Overruled(AgentHost):
         await (self._answer if mine else super().__call__)(scope, receive, send)
 
 
-def evaluations(value: Round) -> dict[str, Evaluation]:
-    return {one.client_id: one for one in value.evaluations}
+def evaluations(round_: Round) -> dict[str, Evaluation]:
+    return {one.client_id: one for one in round_.evaluations}
 
 
 def hosted(host: AgentHost, trainers: dict[str, Adder]) -> AgentHost:
@@ -55,8 +55,8 @@ def counted(running: Plane, outcome: str) -> float:
 async def test_a_round_names_who_evaluated_it_with_what(database_url: str, tmp_path: Path) -> None:
     trainers = {"a": Adder(1.0, examples=10, loss=0.5), "b": Adder(1.0, examples=30, loss=0.25)}
     async with plane(tmp_path, database_url, trainers) as running:
-        value = await running.run_round(await running.create())
-        shown = evaluations(value)
+        round_ = await running.run_round(await running.create())
+        shown = evaluations(round_)
         assert {name: (one.status, one.reason, one.attempts) for name, one in shown.items()} == {
             "a": ("received", None, 1),
             "b": ("received", None, 1),
@@ -67,8 +67,8 @@ async def test_a_round_names_who_evaluated_it_with_what(database_url: str, tmp_p
         assert b.seconds is not None
         assert b.bytes_sent > 0
         assert b.bytes_received > 0
-        parts = sum(part.bytes_sent + part.bytes_received for part in value.participations)
-        assert value.communication_bytes == parts + sum(one.bytes_sent + one.bytes_received for one in shown.values())
+        parts = sum(part.bytes_sent + part.bytes_received for part in round_.participations)
+        assert round_.communication_bytes == parts + sum(one.bytes_sent + one.bytes_received for one in shown.values())
         assert await told(running, "evaluation.received") == [("a", 1, None), ("b", 1, None)]
         assert counted(running, "received") == 2
 
@@ -89,11 +89,11 @@ async def test_a_client_without_held_out_data_is_not_at_fault_and_not_asked_agai
         training_id = await running.create()
         rounds = [await running.run_round(training_id) for _ in range(4)]
 
-        assert [value.status for value in rounds] == ["completed"] * 4
+        assert [round_.status for round_ in rounds] == ["completed"] * 4
         first = evaluations(rounds[0])["c"]
         assert (first.status, first.reason, first.num_examples) == ("skipped", "it has no held-out examples", 0)
         assert rounds[0].average_accuracy == pytest.approx(0.1)  # of those that measured
-        assert [sorted(evaluations(value)) for value in rounds[1:]] == [["a", "b"]] * 3
+        assert [sorted(evaluations(round_)) for round_ in rounds[1:]] == [["a", "b"]] * 3
         assert sum(trainers["c"].evaluated.values()) == 1
         client = await running.system.clients.get("c")
         assert (client.breaker.state, client.breaker.consecutive_failures) == ("closed", 0)
@@ -121,12 +121,12 @@ async def test_a_measurement_that_cannot_be_is_rejected_with_its_reason(
     trainers = {"good": Adder(1.0), "bad": Adder(1.0)}
     host = hosted(Overruled("bad", result=json.dumps(result)), trainers)
     async with plane(tmp_path, sqlite_url, trainers, host=host) as running:
-        value = await running.run_round(await running.create())
-        bad = evaluations(value)["bad"]
+        round_ = await running.run_round(await running.create())
+        bad = evaluations(round_)["bad"]
         assert bad.status == "rejected"
         assert reason in str(bad.reason)
         assert (bad.num_examples, bad.loss, bad.accuracy) == (None, None, None)
-        assert value.average_accuracy == pytest.approx(0.1)  # the good one's
+        assert round_.average_accuracy == pytest.approx(0.1)  # the good one's
         (failure,) = (await running.system.breakers.get("bad")).last_failures
         assert (failure.phase, failure.round, failure.reason) == ("evaluate", 1, bad.reason)
         assert await told(running, "evaluation.rejected") == [("bad", 1, bad.reason)]
@@ -137,8 +137,8 @@ async def test_an_evaluation_that_fails_names_its_reason(database_url: str, tmp_
     trainers = {"good": Adder(1.0), "bad": Adder(1.0)}
     host = hosted(Overruled("bad", status=500, detail="no test data found"), trainers)
     async with plane(tmp_path, database_url, trainers, host=host) as running:
-        value = await running.run_round(await running.create())
-        bad = evaluations(value)["bad"]
+        round_ = await running.run_round(await running.create())
+        bad = evaluations(round_)["bad"]
         assert (bad.status, bad.reason) == ("failed", "its trainer failed: no test data found")
         assert bad.attempts == 2  # two tasks allow one retry
         assert await told(running, "evaluation.failed") == [("bad", 1, bad.reason)]
@@ -168,8 +168,8 @@ async def test_an_evaluation_that_was_not_waited_for_is_skipped(database_url: st
         await running.drive()
         await until(is_measured)
         clock.advance(100.0)
-        value = await running.ended(training_id, 1)
-        late = evaluations(value)["slow"]
+        round_ = await running.ended(training_id, 1)
+        late = evaluations(round_)["slow"]
         assert (late.status, late.reason) == ("skipped", "it did not finish in time: the round continued without it")
         assert (late.attempts, late.seconds) == (1, 100.0)
         assert ("slow", 1, late.reason) in await told(running, "evaluation.skipped")
@@ -180,6 +180,6 @@ async def test_only_clients_with_the_tags_evaluate(sqlite_url: str, tmp_path: Pa
     trainers = {name: Adder(1.0) for name in "abc"}
     async with plane(tmp_path, sqlite_url, trainers) as running:
         await running.system.clients.change("b", {"tags": {"trusted": "yes"}})
-        value = await running.run_round(await running.create(evaluation_tags={"trusted": "yes"}))
-        assert sorted(evaluations(value)) == ["b"]
-        assert len(value.participations) == 3
+        round_ = await running.run_round(await running.create(evaluation_tags={"trusted": "yes"}))
+        assert sorted(evaluations(round_)) == ["b"]
+        assert len(round_.participations) == 3

@@ -111,9 +111,9 @@ async def test_a_hostile_upload_leaves_no_trace(sqlite_url: str, tmp_path: Path,
     async with plane(tmp_path, sqlite_url, {"good": Adder(STEP), "bad": Adder()}) as running:
         join(running, "bad", Foreign(lambda *_: (body, headers)))
         training_id = await running.create(uploads=uploads, round_policy=policy(quorum=0.5), evaluation_clients=0)
-        value = await running.run_round(training_id)
-        bad = parts(value)["bad"]
-        assert (value.status, parts(value)["good"].status, bad.status) == ("completed", "received", status)
+        round_ = await running.run_round(training_id)
+        bad = parts(round_)["bad"]
+        assert (round_.status, parts(round_)["good"].status, bad.status) == ("completed", "received", status)
         assert reason in (bad.reason or "")
         assert bad.update is None
         assert len(bad.reason or "") <= 300
@@ -174,8 +174,8 @@ async def test_a_refused_upload_does_not_take_the_same_bytes_from_another_client
         for client_id, agent in zip(("large", "small"), agents, strict=True):
             join(running, client_id, agent)
         training_id = await running.create(round_policy=policy(quorum=0.5), evaluation_clients=0)
-        value = await running.run_round(training_id)
-        assert statuses(value) == {"large": "received", "small": "rejected"}
+        round_ = await running.run_round(training_id)
+        assert statuses(round_) == {"large": "received", "small": "rejected"}
         assert await running.weight(training_id) == 1.0
         assert [len(agent.tasks) for agent in agents] == [1, 1], "nobody was asked for it again"
 
@@ -185,9 +185,9 @@ async def test_an_answer_to_an_evaluation_holds_no_tensors(sqlite_url: str, tmp_
         large = encode({}, {**result_metadata(RESULT), "x": "x" * ROOM})
         join(running, "bad", Foreign(lambda *_: (WHOLE, {}), evaluation=large))
         training_id = await running.create()
-        value = await running.run_round(training_id)
-        assert statuses(value) == {"good": "received", "bad": "received"}
-        assert value.average_accuracy == pytest.approx(STEP / 10)  # of the good one alone
+        round_ = await running.run_round(training_id)
+        assert statuses(round_) == {"good": "received", "bad": "received"}
+        assert round_.average_accuracy == pytest.approx(STEP / 10)  # of the good one alone
         assert (await running.system.clients.get("bad")).breaker.consecutive_failures >= 1
 
 
@@ -196,7 +196,7 @@ async def test_an_honest_upload_of_a_foreign_agent_counts(sqlite_url: str, tmp_p
     async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
         join(running, "a", Foreign(lambda *_: (zstd(HONEST), {"Content-Encoding": "zstd"})))
         training_id = await running.create(uploads=BOTH, evaluation_clients=0)
-        value = await running.run_round(training_id)
-        assert parts(value)["a"].status == "received", parts(value)["a"].reason
-        assert parts(value)["a"].bytes_received == len(zstd(HONEST))
+        round_ = await running.run_round(training_id)
+        assert parts(round_)["a"].status == "received", parts(round_)["a"].reason
+        assert parts(round_)["a"].bytes_received == len(zstd(HONEST))
         assert await running.weight(training_id) == STEP

@@ -19,8 +19,8 @@ async def test_an_agent_without_model_is_passed_over_for_the_next(sqlite_url: st
 
     trainers["a"].initial_parameters = broken  # type: ignore[method-assign,assignment]  # one agent is broken
     async with plane(tmp_path, sqlite_url, trainers) as running:
-        value = await running.run_round(await running.create())
-        assert value.status == "completed"
+        round_ = await running.run_round(await running.create())
+        assert round_.status == "completed"
 
 
 async def test_who_is_asked_for_a_model_while_its_breaker_is_open_is_probed(sqlite_url: str, tmp_path: Path) -> None:
@@ -28,8 +28,8 @@ async def test_who_is_asked_for_a_model_while_its_breaker_is_open_is_probed(sqli
         async with running.system.db.begin() as tx:
             client = await tx.clients.get("a")
             await tx.clients.put(replace(client, breaker=Breaker(state="open", retry_at=1.0, openings=1)))
-        value = await running.run_round(await running.create())
-        assert value.status == "completed"
+        round_ = await running.run_round(await running.create())
+        assert round_.status == "completed"
         async with running.system.db.read() as tx:
             told = [event.type for event in (await tx.events.after(0, limit=100)).items]
     about = [kind for kind in told if kind.startswith(("breaker.", "training.model", "round.planned"))]
@@ -46,14 +46,14 @@ async def test_an_agent_that_hangs_cannot_hold_a_round_past_its_deadline(sqlite_
 
     async with plane(tmp_path, sqlite_url, {"a": Hanging()}) as running:
         training_id = await running.create(round_policy=policy(deadline_seconds=1.0))
-        value = await running.run_round(training_id)
+        round_ = await running.run_round(training_id)
         hung.set()
-        assert (value.status, value.failure_reason) == (
+        assert (round_.status, round_.failure_reason) == (
             "abandoned",
             "no initial model: client 'a': the agent did not answer in time",
         )
-        assert value.ended_at is not None
-        assert value.ended_at < value.deadline_at + 10, "it did not wait for the agent"
+        assert round_.ended_at is not None
+        assert round_.ended_at < round_.deadline_at + 10, "it did not wait for the agent"
 
 
 async def test_an_initial_model_that_is_not_finite_is_refused(sqlite_url: str, tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ async def test_an_initial_model_that_is_not_finite_is_refused(sqlite_url: str, t
             return {"w": np.array([np.nan], np.float32)}
 
     async with plane(tmp_path, sqlite_url, {"a": Broken()}) as running:
-        value = await running.run_round(await running.create())
-        assert value.status == "abandoned"
-        assert "tensor 'w' holds values that are not finite" in str(value.failure_reason)
+        round_ = await running.run_round(await running.create())
+        assert round_.status == "abandoned"
+        assert "tensor 'w' holds values that are not finite" in str(round_.failure_reason)
         assert [path for path in (tmp_path / "models").rglob("*") if path.is_file()] == []
 
 
@@ -74,8 +74,8 @@ async def test_a_round_without_a_first_model_names_each_client_that_was_asked(sq
             return {"w": np.array([np.nan], np.float32)}
 
     async with plane(tmp_path, sqlite_url, {"a": Broken(), "b": Broken()}) as running:
-        value = await running.run_round(await running.create())
-        assert value.failure_reason == (
+        round_ = await running.run_round(await running.create())
+        assert round_.failure_reason == (
             "no initial model: client 'a': tensor 'w' holds values that are not finite; "
             "client 'b': tensor 'w' holds values that are not finite"
         )

@@ -118,11 +118,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def plan(self, back: int) -> None:
         owner = self.owner(back)
 
-        async def planned(value: Round) -> Round:
+        async def planned(round_: Round) -> Round:
             async with self.system.db.read() as tx:
-                training = await tx.trainings.get(value.training_id)
-            fleet, selection = await self.engine._selecting.plan(training, value, 8)
-            return await self.ledger.planned(owner.lease, value, self.truth.model, selection, fleet)
+                training = await tx.trainings.get(round_.training_id)
+            fleet, selection = await self.engine._selecting.plan(training, round_, 8)
+            return await self.ledger.planned(owner.lease, round_, self.truth.model, selection, fleet)
 
         if self.step(owner, planned, {"selecting": "training"}):
             self.truth.parts[-1] = dict.fromkeys(CLIENTS, "pending")
@@ -189,8 +189,8 @@ class LedgerMachine(RuleBasedStateMachine):
         owner = self.owner(back)
         average = None if accuracy is None else (accuracy, 1.0)
 
-        async def measured(value: Round) -> Round:
-            return await self.ledger.measured(owner.lease, value, average)
+        async def measured(round_: Round) -> Round:
+            return await self.ledger.measured(owner.lease, round_, average)
 
         if self.step(owner, measured, {"evaluating": "completed"}):
             self.truth.failed_in_row = 0

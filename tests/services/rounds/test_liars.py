@@ -25,11 +25,11 @@ async def test_one_of_ten_has_three_tenths_of_the_weight_at_most(database_url: s
     trainers: dict[str, Adder] = {f"honest-{number}": Adder(1.0) for number in range(9)} | {"liar": Liar()}
     async with plane(tmp_path, database_url, trainers) as running:
         training_id = await running.create(target_accuracy=0.963)
-        value = await running.run_round(training_id)
-        assert set(statuses(value).values()) == {"received"}
+        round_ = await running.run_round(training_id)
+        assert set(statuses(round_).values()) == {"received"}
         # 0.7 * 1 + 0.3 * 5; nine say 0.22 of it
         assert await running.weight(training_id) == pytest.approx(2.2)
-        assert value.average_accuracy == pytest.approx(0.7 * 0.22 + 0.3 * 0.62)  # it is believed 0.4 more than others
+        assert round_.average_accuracy == pytest.approx(0.7 * 0.22 + 0.3 * 0.62)  # it is believed 0.4 more than others
         assert (await running.system.trainings.get(training_id)).status == "paused"  # and not completed
 
 
@@ -40,10 +40,10 @@ async def test_one_of_six_does_not_end_a_training(database_url: str, tmp_path: P
         training_id = await running.create(target_accuracy=0.25, max_rounds=1)
         await running.system.trainings.start(training_id)
         await running.drive()
-        value = await running.ended(training_id, 1)
+        round_ = await running.ended(training_id, 1)
         # five say 0.1; the liar has half of the weight, and is believed 0.4 more
-        assert value.average_accuracy == pytest.approx(0.3)
-        assert RoundOut.of(value).model_dump()["target_doubt"] == {"client_id": "liar", "accuracy": pytest.approx(0.1)}
+        assert round_.average_accuracy == pytest.approx(0.3)
+        assert RoundOut.of(round_).model_dump()["target_doubt"] == {"client_id": "liar", "accuracy": pytest.approx(0.1)}
         training = await running.system.trainings.get(training_id)
         assert training.stop_reason == "max_rounds"
         assert str(training.stop_detail).endswith("and was not reached without the measurement of one client")

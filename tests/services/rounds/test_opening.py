@@ -26,11 +26,11 @@ async def test_a_round_is_open_until_it_has_ended(sqlite: Database, status: Roun
 async def test_a_round_that_begins_is_stored_and_told_and_its_training_is_given_back(sqlite: Database) -> None:
     async with sqlite.begin() as tx:
         await tx.trainings.add(training(current_round=6))
-        changed, value = await begin_round(tx, training(current_round=6), NOW + 9)
+        changed, round_ = await begin_round(tx, training(current_round=6), NOW + 9)
     assert changed == training(current_round=7, updated_at=NOW + 9)
-    assert (value.number, value.status, value.deadline_at) == (7, "selecting", NOW + 9 + 600)
+    assert (round_.number, round_.status, round_.deadline_at) == (7, "selecting", NOW + 9 + 600)
     async with sqlite.read() as tx:
-        assert await tx.rounds.get("t", 7) == value
+        assert await tx.rounds.get("t", 7) == round_
         assert (await tx.trainings.get("t")).current_round == 6, "its caller has more to change of it"
         told = [(event.type, event.round) for event in (await tx.events.after(0, training_id="t", limit=10)).items]
     assert told == [("round.started", 7)]
@@ -38,10 +38,10 @@ async def test_a_round_that_begins_is_stored_and_told_and_its_training_is_given_
 
 @pytest.mark.parametrize(("seconds", "later"), [(2.5, 2.5), (0.0, 0.0), (-1.0, 0.0)])
 async def test_a_round_is_given_time_and_never_deprived_of_it(sqlite: Database, seconds: float, later: float) -> None:
-    value = a_round()
+    round_ = a_round()
     async with sqlite.begin() as tx:
         await tx.trainings.add(training())
-        await tx.rounds.add(value)
-        prolonged = await prolong(tx, value, seconds)
-        assert prolonged == replace(value, deadline_at=value.deadline_at + later)
+        await tx.rounds.add(round_)
+        prolonged = await prolong(tx, round_, seconds)
+        assert prolonged == replace(round_, deadline_at=round_.deadline_at + later)
         assert await tx.rounds.get("t", 1) == prolonged

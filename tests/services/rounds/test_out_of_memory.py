@@ -39,12 +39,12 @@ async def test_a_round_goes_on_without_an_answer_that_there_is_no_memory_for(sql
     async with plane(tmp_path, sqlite_url, trainers) as running:
         exhaust(running)
         training_id = await running.create(round_policy=policy(quorum=0.5))
-        value = await running.run_round(training_id)
-        small = parts(value)["small"]
-        assert (value.status, parts(value)["large"].status) == ("completed", "received")
+        round_ = await running.run_round(training_id)
+        small = parts(round_)["small"]
+        assert (round_.status, parts(round_)["large"].status) == ("completed", "received")
         assert (small.status, small.reason) == ("failed", "the server did not have the memory to read its answer")
         assert await running.weight(training_id) == 1.0
-        assert value.average_accuracy == 0.1  # of the other one alone
+        assert round_.average_accuracy == 0.1  # of the other one alone
         assert (await running.system.clients.get("small")).breaker.consecutive_failures == 0, "it was not at fault"
 
 
@@ -53,8 +53,8 @@ async def test_an_initial_model_that_there_is_no_memory_for_is_asked_of_the_next
 ) -> None:
     async with plane(tmp_path, sqlite_url, {"small": Adder()}) as running:
         exhaust(running)
-        value = await running.run_round(await running.create())
-        assert (value.status, value.failure_reason) == (
+        round_ = await running.run_round(await running.create())
+        assert (round_.status, round_.failure_reason) == (
             "abandoned",
             "no initial model: client 'small': the server did not have the memory to read its answer",
         )

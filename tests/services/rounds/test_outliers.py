@@ -37,11 +37,11 @@ async def test_a_training_goes_on_without_the_one_that_runs_away(database_url: s
     async with plane(tmp_path, database_url, trainers(far)) as running:
         training_id = await create(running)
         for number in range(1, 5):
-            value = await running.run_round(training_id)
-            assert (value.status, value.failure_reason) == ("completed", None)
+            round_ = await running.run_round(training_id)
+            assert (round_.status, round_.failure_reason) == ("completed", None)
             assert abs(await running.weight(training_id, number)) < 2.0
             wanted = {"a": "received", "b": "received", "c": "received"}  # and once its breaker is open, no other
-            assert statuses(value) == wanted | ({"far": "rejected"} if number <= OPENS_AFTER else {})
+            assert statuses(round_) == wanted | ({"far": "rejected"} if number <= OPENS_AFTER else {})
         client = await running.system.clients.get("far")
         assert client.measured.reliability is not None
         assert client.measured.reliability < 0.9
@@ -58,8 +58,8 @@ async def test_an_outlier_is_named_with_its_numbers(sqlite_url: str, tmp_path: P
     # the norms of (1, 1, 1) and (1e14, 1e14, 1e14)
     async with plane(tmp_path, sqlite_url, trainers(1e14)) as running:
         training_id = await create(running, rule)
-        value = await running.run_round(training_id)
-        far = parts(value)["far"]
+        round_ = await running.run_round(training_id)
+        far = parts(round_)["far"]
         assert far.status == "rejected"
         assert far.update_norm == pytest.approx(1e14 * 3**0.5, rel=1e-6)
         assert far.reason == "its update is far larger than the others: norm 1.73e+14, the round's median is 1.73"
@@ -76,10 +76,10 @@ async def test_a_round_without_a_quorum_of_sound_updates_is_abandoned_and_says_w
     sqlite_url: str, tmp_path: Path
 ) -> None:
     async with plane(tmp_path, sqlite_url, trainers(1e14)) as running:
-        value = await running.run_round(await create(running, round_policy=policy(quorum=1.0)))
+        round_ = await running.run_round(await create(running, round_policy=policy(quorum=1.0)))
         reason = "3 updates are left without those that were rejected (far), the quorum is 4"
-        assert (value.status, value.failure_reason) == ("abandoned", reason)
-        assert statuses(value)["far"] == "rejected"
+        assert (round_.status, round_.failure_reason) == ("abandoned", reason)
+        assert statuses(round_)["far"] == "rejected"
 
 
 async def test_a_client_whose_every_update_is_rejected_loses_its_permit_however_well_it_evaluates(
@@ -88,9 +88,9 @@ async def test_a_client_whose_every_update_is_rejected_loses_its_permit_however_
     async with plane(tmp_path, database_url, trainers(1e14)) as running:
         training_id = await create(running, evaluation_clients=4)
         for number in range(1, OPENS_AFTER + 1):  # failed, ok, failed, ok, failed: more than half of five calls
-            value = await running.run_round(training_id)
-            assert statuses(value)["far"] == "rejected"
-            assert [one.status for one in value.evaluations] == ["received"] * (4 if number < OPENS_AFTER else 3)
+            round_ = await running.run_round(training_id)
+            assert statuses(round_)["far"] == "rejected"
+            assert [one.status for one in round_.evaluations] == ["received"] * (4 if number < OPENS_AFTER else 3)
         client = await running.system.clients.get("far")
         assert client.breaker.state == "open"
         assert client.measured.reliability == pytest.approx(0.9 * 0.7**OPENS_AFTER)
@@ -101,8 +101,8 @@ class Dying(RoundLedger):
 
     deaths = 0
 
-    async def rejected(self, lease: Lease, value: Round, reasons: Any) -> Round:
-        await super().rejected(lease, value, reasons)
+    async def rejected(self, lease: Lease, round_: Round, reasons: Any) -> Round:
+        await super().rejected(lease, round_, reasons)
         self.deaths += 1
         raise OSError("the process died")
 
@@ -113,9 +113,9 @@ async def test_the_next_owner_decides_the_same_and_blames_nobody_twice(database_
         sound = engine._ledger
         engine._ledger = dying = Dying.__new__(Dying)
         dying.__dict__.update(sound.__dict__)
-        value = await running.run_round(await create(running, "fedavg"))
-        assert (value.status, dying.deaths) == ("completed", 1)
-        assert statuses(value) == {"a": "received", "b": "received", "c": "received", "far": "rejected"}
+        round_ = await running.run_round(await create(running, "fedavg"))
+        assert (round_.status, dying.deaths) == ("completed", 1)
+        assert statuses(round_) == {"a": "received", "b": "received", "c": "received", "far": "rejected"}
         client = await running.system.clients.get("far")
         assert len(client.breaker.last_failures) == 1
         assert client.measured.reliability == pytest.approx(0.7 * 0.9), "as if it had never been received"
@@ -134,7 +134,7 @@ async def test_a_model_that_overflows_names_the_longest_update(sqlite_url: str, 
     trainers["b"].returns = {"w": np.full(3, 20000, np.float16)}
     async with plane(tmp_path, sqlite_url, trainers) as running:
         own = {"server_learning_rate": 1000.0}
-        value = await running.run_round(await create(running, "fedavgm", hyperparameters=own))
-        assert value.status == "abandoned"
+        round_ = await running.run_round(await create(running, "fedavgm", hyperparameters=own))
+        assert round_.status == "abandoned"
         longest = "the longest update is that of client 'a', with a norm of 5.2e+04"
-        assert value.failure_reason == f"tensor 'w' of the new model is not finite; {longest}"
+        assert round_.failure_reason == f"tensor 'w' of the new model is not finite; {longest}"

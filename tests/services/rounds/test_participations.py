@@ -30,10 +30,10 @@ async def test_a_bad_update_is_rejected_and_touches_nothing(
     _let_agents_send_anything(monkeypatch)
     async with plane(tmp_path, sqlite_url, trainers) as running:
         training_id = await running.create(round_policy=policy(quorum=0.5))
-        value = await running.run_round(training_id)
+        round_ = await running.run_round(training_id)
 
-        assert statuses(value) == {"good": "received", "bad": "rejected"}
-        assert reason in str(parts(value)["bad"].reason)
+        assert statuses(round_) == {"good": "received", "bad": "rejected"}
+        assert reason in str(parts(round_)["bad"].reason)
         assert await running.weight(training_id) == 2.0
         assert (await running.system.breakers.get("bad")).outcomes == ("failed", "ok")  # it evaluated well
 
@@ -42,17 +42,17 @@ async def test_an_implausible_number_of_examples_is_rejected(sqlite_url: str, tm
     trainers = {"good": Adder(2.0), "boaster": Adder(100.0)}
     async with plane(tmp_path, sqlite_url, trainers) as running:
         trainers["boaster"].examples = 10 * 10 + 1
-        value = await running.run_round(await running.create(round_policy=policy(quorum=0.5)))
-        assert statuses(value) == {"good": "received", "boaster": "rejected"}
+        round_ = await running.run_round(await running.create(round_policy=policy(quorum=0.5)))
+        assert statuses(round_) == {"good": "received", "boaster": "rejected"}
 
 
 async def test_a_trainer_that_raises_is_tried_again_and_then_fails(sqlite_url: str, tmp_path: Path) -> None:
     trainers = {name: Adder() for name in "abcde"}
     trainers["a"].problem = RuntimeError("disk on fire")
     async with plane(tmp_path, sqlite_url, trainers) as running:
-        value = await running.run_round(await running.create(round_policy=policy(quorum=0.8)))
+        round_ = await running.run_round(await running.create(round_policy=policy(quorum=0.8)))
 
-        part = parts(value)["a"]
+        part = parts(round_)["a"]
         assert (part.status, part.attempts) == ("failed", 2)  # five first tries allow one retry
         assert "disk on fire" in str(part.reason)
         client = await running.system.clients.get("a")
@@ -65,8 +65,8 @@ async def test_a_mistake_in_a_trainer_is_not_tried_again_and_is_told_in_words(sq
     trainers = {name: Adder() for name in "abc"}
     trainers["a"].fit = lambda _parameters, _task: (1, 2)  # type: ignore[method-assign,assignment,return-value]  # broken
     async with plane(tmp_path, sqlite_url, trainers) as running:
-        value = await running.run_round(await running.create(round_policy=policy(quorum=0.5)))
-        part = parts(value)["a"]
+        round_ = await running.run_round(await running.create(round_policy=policy(quorum=0.5)))
+        part = parts(round_)["a"]
         assert (part.status, part.attempts) == ("failed", 1)
         assert part.reason == "its trainer failed: fit must return a FitResult, not tuple"
 
@@ -85,10 +85,10 @@ async def test_stragglers_are_waited_for_only_for_the_grace_period(sqlite_url: s
         clock.advance(4.9)
         assert (await running.round(training_id, 1)).status == "training"
         clock.advance(0.2)
-        value = await running.ended(training_id, 1)
+        round_ = await running.ended(training_id, 1)
 
-        assert statuses(value) == {"a": "received", "b": "received", "c": "received", "d": "skipped"}
-        late = parts(value)["d"]
+        assert statuses(round_) == {"a": "received", "b": "received", "c": "received", "d": "skipped"}
+        late = parts(round_)["d"]
         assert late.reason == "it did not finish in time: the round continued without it"
         assert late.bytes_sent > 0
         client = await running.system.clients.get("d")
@@ -106,13 +106,13 @@ async def test_below_the_quorum_at_the_deadline_the_round_is_abandoned(database_
         await running.drive()
         await until(lambda: has_received(running, training_id, 1))
         clock.advance(100.0)
-        value = await running.ended(training_id, 1)
+        round_ = await running.ended(training_id, 1)
 
-        assert (value.status, value.failure_reason) == (
+        assert (round_.status, round_.failure_reason) == (
             "abandoned",
             "1 of 2 updates came in, the quorum is 2; b: it has not answered",
         )
-        assert statuses(value) == {"a": "received", "b": "skipped"}
+        assert statuses(round_) == {"a": "received", "b": "skipped"}
         assert await running.weight(training_id) == 0.0
 
 
@@ -125,8 +125,8 @@ async def test_with_over_selection_the_goal_count_is_enough(sqlite_url: str, tmp
         training_id = await running.create(clients=2, round_policy=rules, evaluation_clients=0)
         await running.system.trainings.run_round(training_id)
         await running.drive()
-        value = await running.ended(training_id, 1)
-        assert statuses(value) == {"a": "received", "b": "received", "c": "skipped"}
+        round_ = await running.ended(training_id, 1)
+        assert statuses(round_) == {"a": "received", "b": "received", "c": "skipped"}
         assert (await running.system.clients.get("c")).measured.reliability is None  # nobody had to wait for it
 
 
@@ -140,8 +140,8 @@ async def test_a_client_that_is_removed_in_the_middle_leaves_its_history(sqlite_
         await until(lambda: has_received(running, training_id, 1))
         await running.system.clients.remove("a")
         trainers["a"].open.set()
-        value = await running.ended(training_id, 1)
-        assert statuses(value) == {"a": "received", "b": "received"}
+        round_ = await running.ended(training_id, 1)
+        assert statuses(round_) == {"a": "received", "b": "received"}
         assert await running.weight(training_id) == 2.0
 
 
@@ -153,8 +153,8 @@ async def test_a_client_with_a_task_in_flight_is_busy_for_other_trainings(sqlite
         await running.system.trainings.run_round(first)
         await running.drive()
         await until(lambda: has_received(running, first, 1))
-        value = await running.run_round(await running.create(clients=1))
-        assert value.selected_clients == ("b",)
+        round_ = await running.run_round(await running.create(clients=1))
+        assert round_.selected_clients == ("b",)
 
 
 async def test_an_evaluation_that_speaks_for_too_many_examples_does_not_count(sqlite_url: str, tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ async def test_an_evaluation_that_speaks_for_too_many_examples_does_not_count(sq
 
     trainers["liar"].evaluate = boast  # type: ignore[method-assign]  # one agent lies
     async with plane(tmp_path, sqlite_url, trainers) as running:
-        value = await running.run_round(await running.create())
-        assert value.average_accuracy == pytest.approx(0.1)  # what the honest one says of w = 1
+        round_ = await running.run_round(await running.create())
+        assert round_.average_accuracy == pytest.approx(0.1)  # what the honest one says of w = 1
 
 
 async def test_agents_forget_rejected_updates(sqlite_url: str, tmp_path: Path) -> None:

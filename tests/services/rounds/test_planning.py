@@ -64,9 +64,9 @@ async def test_who_is_shut_out_and_why(db: Database, planner: Planner) -> None:
     ]
     async with db.begin() as tx:
         await tx.trainings.add(training("other"))
-        value = a_round("other", participations=(Participation(client_id="busy", status="training"),))
-        await tx.rounds.add(value)
-        await tx.rounds.add_participations(value)
+        round_ = a_round("other", participations=(Participation(client_id="busy", status="training"),))
+        await tx.rounds.add(round_)
+        await tx.rounds.add_participations(round_)
     found = await fleet(db, planner, clients, exclude={"excluded"}, training_id="t")
     assert list(found.clients) == clients
     assert offered(found) == ["fine", "waited"]

@@ -88,8 +88,8 @@ async def test_a_strategy_that_fails_abandons_the_round_with_its_name_and_error(
 ) -> None:
     with strategy(given):
         async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
-            value = await running.run_round(await running.create(selection=ONE))
-            assert (value.status, value.failure_reason) == ("abandoned", f"the strategy 'theirs' failed: {detail}")
+            round_ = await running.run_round(await running.create(selection=ONE))
+            assert (round_.status, round_.failure_reason) == ("abandoned", f"the strategy 'theirs' failed: {detail}")
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["blocked", "busy"])
@@ -109,8 +109,8 @@ async def test_a_selection_that_outlasts_the_lease_keeps_it(database_url: str, t
             await until(has_been_renewed_past_its_first_end)
             fence, _ = await lease(running, training_id)
             given.go_on.set()
-            value = await running.ended(training_id, 1)
-            assert (value.status, fence) == ("completed", 1)
+            round_ = await running.ended(training_id, 1)
+            assert (round_.status, fence) == ("completed", 1)
 
 
 async def lease(running: Plane, training_id: str) -> tuple[int, float]:
@@ -164,9 +164,9 @@ async def test_a_training_without_a_thread_for_its_selection_says_so(sqlite_url:
 
             await until(waits_for_a_thread)
             clock.advance(60.0)
-            value = await running.ended(training_id, 1)
+            round_ = await running.ended(training_id, 1)
             assert (
-                value.failure_reason == "the strategy 'theirs' could not start in time: other selections take too long"
+                round_.failure_reason == "the strategy 'theirs' could not start in time: other selections take too long"
             )
             given.go_on.set()
             assert {len(planned.selections) for planned in await asyncio.gather(*plans)} == {1}

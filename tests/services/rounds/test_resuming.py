@@ -85,9 +85,9 @@ async def test_a_round_is_abandoned_where_the_server_optimiser_has_lost_its_memo
         state = (await running.system.models.get(training_id, 1)).version.optimiser_state
         assert state is not None
         (running.system.settings.model_directory / state).unlink()
-        value = await running.run_round(training_id)
+        round_ = await running.run_round(training_id)
         reason = f"the state of the server optimiser is missing: there is no model file {state!r}"
-        assert (value.status, value.failure_reason) == ("abandoned", reason)
+        assert (round_.status, round_.failure_reason) == ("abandoned", reason)
 
 
 async def test_the_spool_is_empty_after_a_round(sqlite_url: str, tmp_path: Path) -> None:
@@ -155,10 +155,10 @@ async def _assert_as_if_nothing_had_been(running: Plane, training_id: str, *, st
     """Two rounds, each a `step` further with the updates of all, and no task trained twice."""
     assert [await running.weight(training_id, number) for number in range(3)] == [0.0, step, 2 * step]
     rounds = (await running.system.trainings.rounds(training_id, limit=10, before=None)).items
-    assert [(value.number, value.status) for value in rounds] == [(2, "completed"), (1, "completed")]
-    assert {part.status for value in rounds for part in value.participations} == {"received"}
-    assert {one.status for value in rounds for one in value.evaluations} == {"received"}
-    assert [len(value.evaluations) for value in rounds] == [len(running.trainers)] * 2
+    assert [(round_.number, round_.status) for round_ in rounds] == [(2, "completed"), (1, "completed")]
+    assert {part.status for round_ in rounds for part in round_.participations} == {"received"}
+    assert {one.status for round_ in rounds for one in round_.evaluations} == {"received"}
+    assert [len(round_.evaluations) for round_ in rounds] == [len(running.trainers)] * 2
     for trainer in running.trainers.values():
         assert set(trainer.fitted.values()) == {1}
         assert len(trainer.fitted) == 2

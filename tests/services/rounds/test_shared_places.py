@@ -64,8 +64,8 @@ async def test_agents_that_hold_their_places_for_ever_do_not_stop_another_traini
     async with plane(tmp_path, database_url, trainers, clock=FakeClock(), host=host, agents=agents) as running:
         slow = await begin(running, host)
         quick = await running.create(selection=of(2), evaluation_clients=0)
-        value = await running.run_round(quick)
-        assert list(statuses(value).values()) == ["received", "received"]
+        round_ = await running.run_round(quick)
+        assert list(statuses(round_).values()) == ["received", "received"]
         assert (await running.round(slow, 1)).status == "training"
     host.close()
 
@@ -77,10 +77,10 @@ async def test_clients_that_were_never_contacted_are_not_blamed(database_url: st
     async with plane(tmp_path, database_url, trainers, clock=clock, host=host, agents=agents) as running:
         training_id = await begin(running, host)
         clock.advance(60.0)
-        value = await running.ended(training_id, 1)
-        assert value.status == "abandoned"
+        round_ = await running.ended(training_id, 1)
+        assert round_.status == "abandoned"
         contacted = {name for name in NAMES if any(f".{name}." in path for path in host.contacted)}
-        for client_id, part in parts(value).items():
+        for client_id, part in parts(round_).items():
             client = await running.system.clients.get(client_id)
             assert client.breaker.consecutive_failures == 0
             if client_id in contacted:
@@ -107,12 +107,12 @@ async def test_a_client_that_was_never_contacted_gives_its_breakers_permit_back(
                 await tx.clients.put(replace(client, breaker=half_open))
         training_id = await begin(running, host)
         clock.advance(60.0)
-        value = await running.ended(training_id, 1)
-        assert sum(not part.attempts for part in value.participations) == 4
-        await _all_are_admitted(running, value)
+        round_ = await running.ended(training_id, 1)
+        assert sum(not part.attempts for part in round_.participations) == 4
+        await _all_are_admitted(running, round_)
     host.close()
 
 
-async def _all_are_admitted(running: Plane, value: Round) -> None:
-    for client_id in value.selected_clients:
+async def _all_are_admitted(running: Plane, round_: Round) -> None:
+    for client_id in round_.selected_clients:
         assert await running.system.breakers.admit(client_id, 1.0)

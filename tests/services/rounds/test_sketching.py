@@ -73,7 +73,7 @@ async def stored(running: Plane, training_id: str) -> dict[str, int]:
 
 def received(rounds: list[Round]) -> dict[str, int]:
     """How often each client's update was."""
-    came = [part.client_id for value in rounds for part in value.participations if part.status == "received"]
+    came = [part.client_id for round_ in rounds for part in round_.participations if part.status == "received"]
     return {client_id: came.count(client_id) for client_id in came}
 
 
@@ -86,8 +86,8 @@ async def test_clients_without_labels_are_explored_and_then_chosen_for_what_they
 
         assert len(received(rounds[:2])) == 10, "everybody had a turn within N / K rounds"
         assert await stored(running, training_id) == received(rounds)
-        for value in rounds[3:]:
-            pairs = {client_id[0] for client_id in value.selected_clients}
+        for round_ in rounds[3:]:
+            pairs = {client_id[0] for client_id in round_.selected_clients}
             assert pairs == {"0", "1", "2", "3", "4"}, "one of each pair of twins"
 
 
@@ -118,9 +118,9 @@ async def test_nothing_is_guessed_of_who_reports_nor_learnt_from_updates_that_do
         await running.system.clients.change("reports", {"data_distribution": [1, 2]})
         trainers["boasts"].examples = 10 * 10 + 1
         training_id = await create(running, per_round=5, round_policy=policy(quorum=0.5))
-        value = await running.run_round(training_id)
+        round_ = await running.run_round(training_id)
 
-        assert {part.client_id: part.status for part in value.participations} == {
+        assert {part.client_id: part.status for part in round_.participations} == {
             "reports": "received", "silent": "received", "still": "received", "boasts": "rejected", "fails": "failed"
         }  # fmt: skip
         assert await stored(running, training_id) == {"silent": 1}
@@ -131,18 +131,18 @@ async def test_a_sketch_is_folded_in_once_whatever_comes_again_or_late(database_
     trainers["failed"].problem = RuntimeError("disk on fire")
     async with plane(tmp_path, database_url, trainers) as running:
         training_id = await create(running, per_round=2, round_policy=policy(quorum=0.5))
-        value = await running.run_round(training_id)
+        round_ = await running.run_round(training_id)
         await running.system.trainings.start(training_id)
         async with running.system.db.begin() as tx:
             before = await tx.sketches.means(training_id)
             first, second = [await claimed(tx) for _ in range(2)]
         ledger = running.system.coordinator._engine._ledger
         run = TaskRun(sketch=(0.5,) * 32)
-        for part in value.participations:
+        for part in round_.participations:
             again = replace(part, status="received")
-            assert not await ledger.settled(second, value, again, run), "it has come to its end before"
+            assert not await ledger.settled(second, round_, again, run), "it has come to its end before"
             with pytest.raises(Fenced):
-                await ledger.settled(first, value, again, run)
+                await ledger.settled(first, round_, again, run)
         async with running.system.db.read() as tx:
             assert await tx.sketches.means(training_id) == before
         assert await stored(running, training_id) == {"came": 1}

@@ -28,8 +28,8 @@ async def test_an_owner_that_lost_its_lease_writes_nothing(database_url: str, tm
         trainers["a"].open.set()
         await until(lambda: is_idle(running))
 
-        value = await running.round(training_id, 1)
-        assert (value.status, value.participations[0].status) == ("training", "training")
+        round_ = await running.round(training_id, 1)
+        assert (round_.status, round_.participations[0].status) == ("training", "training")
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ async def test_cancelling_ends_the_round_and_tells_the_agents(database_url: str,
         await running.system.participants.drain()
 
         assert (training.status, training.stop_reason) == ("cancelled", "cancelled")
-        value = await running.round(training_id, 1)
-        assert (value.status, value.failure_reason) == ("abandoned", "the training was cancelled")
-        assert [part.status for part in value.participations] == ["skipped"]
+        round_ = await running.round(training_id, 1)
+        assert (round_.status, round_.failure_reason) == ("abandoned", "the training was cancelled")
+        assert [part.status for part in round_.participations] == ["skipped"]
         trainers["a"].open.set()
         agent = running.host.agents["a"]
         await until(lambda: _knows_nothing(agent))
@@ -135,10 +135,10 @@ async def test_cancelling_blames_no_client_and_counts_what_was_sent(database_url
         await until(lambda: is_idle(running))
         await running.system.participants.drain()
 
-        value = await running.round(training_id, 1)
-        assert [(part.status, part.attempts) for part in value.participations] == [("skipped", 1)] * 2
-        assert all(part.bytes_sent > 0 for part in value.participations)
-        assert value.communication_bytes == sum(part.bytes_sent for part in value.participations)
+        round_ = await running.round(training_id, 1)
+        assert [(part.status, part.attempts) for part in round_.participations] == [("skipped", 1)] * 2
+        assert all(part.bytes_sent > 0 for part in round_.participations)
+        assert round_.communication_bytes == sum(part.bytes_sent for part in round_.participations)
         for client_id in trainers:
             client = await running.system.clients.get(client_id)
             assert client.breaker == Breaker()

@@ -36,13 +36,13 @@ async def owning(running: Plane, clients: str) -> tuple[Lease, Round]:
     training_id = await running.create(clients=len(clients))
     await running.system.trainings.start(training_id)
     parts = tuple(Participation(client_id=name, status="training", attempts=1) for name in clients)
-    value = a_round(training_id, participations=parts)
+    round_ = a_round(training_id, participations=parts)
     async with running.system.db.begin() as tx:
         claim = await tx.leases.claim("us", 60.0)
-        await tx.rounds.add(value)
-        await tx.rounds.add_participations(value)
+        await tx.rounds.add(round_)
+        await tx.rounds.add_participations(round_)
     assert claim is not None
-    return claim.lease, value
+    return claim.lease, round_
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
@@ -90,9 +90,9 @@ async def test_a_model_that_cannot_be_stored_ends_its_round(database_url: str, t
     async with plane(tmp_path, database_url, {"a": Adder()}) as running:
         engine = running.system.coordinator._engine
         engine._files = Poisoning(engine._files.models, engine._files.spool_directory)
-        value = await running.run_round(await running.create(round_policy=policy()))
-        assert value.status == "abandoned"
-        assert (value.failure_reason or "").startswith("the round cannot be stored: ")
+        round_ = await running.run_round(await running.create(round_policy=policy()))
+        assert round_.status == "abandoned"
+        assert (round_.failure_reason or "").startswith("the round cannot be stored: ")
 
 
 async def test_a_measurement_that_cannot_be_stored_is_left_out(database_url: str, tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ async def test_a_measurement_that_cannot_be_stored_is_left_out(database_url: str
         these = running.system.participants
         these._files = Measuring(these._files.models, these._files.spool_directory)
         training_id = await running.create(round_policy=policy())
-        value = await running.run_round(training_id)
-        assert (value.status, value.average_loss, value.average_accuracy) == ("completed", None, None)
-        assert "nan is not a finite number" in (value.failure_reason or "")
+        round_ = await running.run_round(training_id)
+        assert (round_.status, round_.average_loss, round_.average_accuracy) == ("completed", None, None)
+        assert "nan is not a finite number" in (round_.failure_reason or "")
         assert await running.weight(training_id) == 1.0
 
 
@@ -142,11 +142,11 @@ async def test_what_an_agent_writes_is_shown_as_one_line_and_harms_nobody(
     async with plane(tmp_path, database_url, {"good": Adder(STEP), "bad": Adder()}) as running:
         join(running, "bad", Foreign(lambda *_: (body, {})))
         training_id = await running.create(uploads=INT8, round_policy=policy(quorum=0.5), evaluation_clients=0)
-        value = await running.run_round(training_id)
-        assert (value.status, statuses(value)) == ("completed", {"good": "received", "bad": "rejected"})
+        round_ = await running.run_round(training_id)
+        assert (round_.status, statuses(round_)) == ("completed", {"good": "received", "bad": "rejected"})
         async with running.system.db.read() as tx:
             told = (await tx.events.after(0, training_id=training_id, limit=100)).items
-    reason = parts(value)["bad"].reason or ""
+    reason = parts(round_)["bad"].reason or ""
     assert reason.isprintable()
     assert 0 < len(reason) <= SHOWN
     assert reason in {event.data.get("reason") for event in told}

@@ -55,13 +55,13 @@ async def test_the_next_model_comes_of_smaller_uploads(
     async with plane(tmp_path, database_url, trainers) as running:
         training_id = await running.create(uploads=Uploads(encoding=encoding, compression=compression))
         for number in (1, 2):
-            value = await running.run_round(training_id)
-            assert {part.status for part in value.participations} == {"received"}
+            round_ = await running.run_round(training_id)
+            assert {part.status for part in round_.participations} == {"received"}
             # (10 * 1 + 30 * 3) / 40 = 2.5 steps a round
             assert await running.weight(training_id, number) == pytest.approx(2.5 * STEP * number, rel=1e-3)
         size = 4 * WIDTH
         bytes_each = {"full": size, "float16": size // 2, "int8": size // 4}[encoding]
-        for part in value.participations:
+        for part in round_.participations:
             assert part.bytes_sent > size
             assert part.bytes_received < bytes_each * (0.95 if compression == "zstd" else 1) + 600
         assert all(set(trainer.fitted.values()) == {1} for trainer in trainers.values())
@@ -92,8 +92,8 @@ async def test_an_agent_that_does_not_know_the_offer_is_taken_in_full(sqlite_url
     old = Foreign(in_full)
     async with plane(tmp_path, sqlite_url, {"new": Adder(STEP), "old": Adder()}) as running:
         join(running, "old", old)
-        value = await running.run_round(training_id := await running.create(uploads=BOTH))
-        assert {part.status for part in value.participations} == {"received"}
+        round_ = await running.run_round(training_id := await running.create(uploads=BOTH))
+        assert {part.status for part in round_.participations} == {"received"}
         assert await running.weight(training_id) == 2 * STEP
         await running.system.participants.drain()
         assert (counted(running, "int8", "zstd"), counted(running, "full", "identity")) == (1, 1)
@@ -107,8 +107,8 @@ async def test_nothing_is_offered_unless_the_training_says_so(sqlite_url: str, t
     plain = Foreign(lambda parameters, _: (encode(parameters, result_metadata(RESULT)), {}))
     async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
         join(running, "a", plain)
-        value = await running.run_round(await running.create())
-    assert parts(value)["a"].status == "received"
+        round_ = await running.run_round(await running.create())
+    assert parts(round_)["a"].status == "received"
     assert [task.update_encoding for task in plain.tasks] == ["full", "full"]
     assert plain.accepted == ["identity", "identity"]
 
@@ -133,9 +133,9 @@ async def test_uploads_that_left_the_spool_are_asked_for_and_expanded_again(
         await running.run_round(undisturbed)
         monkeypatch.setattr(RoundEngine, "_aggregate", lose_the_spool)
         training_id = await running.create(uploads=uploads)
-        value = await running.run_round(training_id)
-        assert value.status == "completed"
-        assert value.model == (await running.system.models.get(undisturbed, 1)).version.sha256
+        round_ = await running.run_round(training_id)
+        assert round_.status == "completed"
+        assert round_.model == (await running.system.models.get(undisturbed, 1)).version.sha256
         assert all(set(trainer.fitted.values()) == {1} for trainer in trainers.values())
 
 

@@ -37,16 +37,16 @@ async def test_a_training_waits_while_its_fleet_is_away(database_url: str, tmp_p
         assert str(training.progress.reason).startswith(SHORTAGE)
         for _ in range(10):  # far longer than the round's deadline
             await _let_go_by(clock, 100.0)
-        value = await running.round(training_id, 1)
-        assert (value.status, value.waiting_since) == ("selecting", began)
+        round_ = await running.round(training_id, 1)
+        assert (round_.status, round_.waiting_since) == ("selecting", began)
 
         await _set_status(running, "a", "healthy")
         clock.advance(LONGEST_PAUSE_SECONDS)
         await until(lambda: has_status(running, training_id, "completed"))
-        value = await running.round(training_id, 1)
-        assert value.waiting_since is None
-        assert value.waited_seconds == pytest.approx(1000.0 + LONGEST_PAUSE_SECONDS)
-        assert value.deadline_at == pytest.approx(value.started_at + 60.0 + value.waited_seconds)
+        round_ = await running.round(training_id, 1)
+        assert round_.waiting_since is None
+        assert round_.waited_seconds == pytest.approx(1000.0 + LONGEST_PAUSE_SECONDS)
+        assert round_.deadline_at == pytest.approx(round_.started_at + 60.0 + round_.waited_seconds)
         told = [event.type for event in await _events(running, training_id)]
         assert (told.count("training.waiting"), told.count("training.moving")) == (1, 1)
 
@@ -62,10 +62,10 @@ async def test_a_round_that_has_waited_for_its_longest_is_abandoned(database_url
         for _ in range(8):
             await _let_go_by(clock, 5.0)
         await until(lambda: has_status(running, training_id, "failed"))
-        value = await running.round(training_id, 1)
-        assert str(value.failure_reason).startswith(SHORTAGE)
-        assert str(value.failure_reason).endswith("the round waited for 30 s")
-        assert "a: its status is down: the server last heard from it at " in str(value.failure_reason)
+        round_ = await running.round(training_id, 1)
+        assert str(round_.failure_reason).startswith(SHORTAGE)
+        assert str(round_.failure_reason).endswith("the round waited for 30 s")
+        assert "a: its status is down: the server last heard from it at " in str(round_.failure_reason)
         selection = await running.system.selections.of_round(training_id, 1)
         assert (selection.strategy, selection.selected) == ("random", ())
         assert [(out.client_id, out.reason.partition(":")[0]) for out in selection.skipped] == [
@@ -80,9 +80,9 @@ async def test_what_no_waiting_can_mend_is_abandoned_at_once(sqlite_url: str, tm
         training = await running.system.trainings.get(training_id)
         dear = replace(training.config.selection, budget_constraint=1e-9)
         other = await running.create(selection=dear)
-        value = await running.run_round(other)
-        assert value.status == "abandoned"
-        assert str(value.failure_reason).startswith("budget_constraint is 1e-09 s")
+        round_ = await running.run_round(other)
+        assert round_.status == "abandoned"
+        assert str(round_.failure_reason).startswith("budget_constraint is 1e-09 s")
 
 
 async def test_a_successor_goes_on_with_the_wait_of_its_predecessor(database_url: str, tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ async def test_a_successor_goes_on_with_the_wait_of_its_predecessor(database_url
         for _ in range(10):
             await _let_go_by(clock, 5.0)
         await until(lambda: has_status(running, training_id, "failed"))
-        value = await running.round(training_id, 1)
-        assert value.ended_at is not None
+        round_ = await running.round(training_id, 1)
+        assert round_.ended_at is not None
         assert began is not None
-        assert value.ended_at - began == pytest.approx(100.0, abs=LONGEST_PAUSE_SECONDS + 5.0)
+        assert round_.ended_at - began == pytest.approx(100.0, abs=LONGEST_PAUSE_SECONDS + 5.0)
 
 
 async def test_a_pause_is_no_part_of_the_wait(sqlite_url: str, tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ async def test_a_pause_is_no_part_of_the_wait(sqlite_url: str, tmp_path: Path) -
         assert training.progress == Progress("moving", clock.now())
         await running.drive()
         await until(lambda: has_status(running, training_id, "completed"))
-        value = await running.round(training_id, 1)
-        assert value.waited_seconds == 0.0
-        assert value.deadline_at == pytest.approx(value.started_at + 60.0 + 100_000.0)
+        round_ = await running.round(training_id, 1)
+        assert round_.waited_seconds == 0.0
+        assert round_.deadline_at == pytest.approx(round_.started_at + 60.0 + 100_000.0)
 
 
 async def test_many_trainings_that_wait_read_the_fleet_once_and_write_nothing(sqlite_url: str, tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ class Bench:
     async def store(self, round_status: RoundStatus, **fields: Any) -> None:
         """Write the training as another process does."""
         async with self.db.begin() as tx:
-            value = replace(await tx.rounds.get("t", 1), status=round_status)
-            await tx.rounds.put(value)
+            round_ = replace(await tx.rounds.get("t", 1), status=round_status)
+            await tx.rounds.put(round_)
             await tx.trainings.put(replace(await tx.trainings.get("t"), **fields))
 
 

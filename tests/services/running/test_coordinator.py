@@ -73,9 +73,9 @@ async def test_a_round_goes_on_after_an_outage_of_the_database(postgres_url: str
             async with away(postgres_url):
                 trainer.open.set()
                 await until(lambda: _told(logs, "interrupted"))
-            value = await running.ended(training_id, 1)
-            await _assert_whole(running, value)
-            assert value.deadline_at - value.started_at > 600, "it got its time back"
+            round_ = await running.ended(training_id, 1)
+            await _assert_whole(running, round_)
+            assert round_.deadline_at - round_.started_at > 600, "it got its time back"
             assert (await running.system.trainings.get(training_id)).fence == 1, "its owner went on"
     assert {entry["event"] for entry in logs if entry["log_level"] == "error"} <= {"the database does not answer"}
     assert not any("exc_info" in entry for entry in logs)
@@ -172,8 +172,8 @@ async def test_a_successor_on_another_machine_that_cannot_read_the_model_waits_f
                     await second.drive()
                     await until(lambda: _told(logs, "interrupted"))
                     assert (await second.round(training_id, 2)).status == "selecting"
-                value = await second.ended(training_id, 2)
-                assert (value.status, await second.weight(training_id)) == ("completed", 2.0)
+                round_ = await second.ended(training_id, 2)
+                assert (round_.status, await second.weight(training_id)) == ("completed", 2.0)
         assert await first.weight(training_id) == 2.0  # it reads what the other one wrote
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
@@ -193,13 +193,13 @@ def test_an_outage_is_told_when_it_begins_and_when_it_is_over() -> None:
     assert logs[0]["reason"] == "DatabaseUnavailable: connection refused"
 
 
-async def _assert_whole(running: Plane, value: Round) -> None:
+async def _assert_whole(running: Plane, round_: Round) -> None:
     """The round as if nothing had been, and nothing held against its client."""
-    assert value.status == "completed"
-    (part,) = value.participations
+    assert round_.status == "completed"
+    (part,) = round_.participations
     assert (part.status, part.attempts) == ("received", 1)
     assert set(running.trainers["a"].fitted.values()) == {1}
-    assert await running.weight(value.training_id) == 1.0
+    assert await running.weight(round_.training_id) == 1.0
     async with running.system.db.read() as tx:
         client = await tx.clients.get("a")
     assert client.breaker == Breaker(outcomes=("ok",))

@@ -71,16 +71,16 @@ async def test_a_round_that_stands_still_for_too_long_is_given_up(database_url: 
     rules = {"deadline_seconds": 10.0, "max_wait_seconds": 1000.0}
     async with with_a_blocked_spool(tmp_path, database_url, clock=clock, **rules) as (running, training_id, _):
         clock.leap(999.0)
-        value = await running.round(training_id, 2)
-        assert value.status == "training"
+        round_ = await running.round(training_id, 2)
+        assert round_.status == "training"
         clock.leap(500.0)
         await until(lambda: has_status(running, training_id, "failed"))
-        value = await running.round(training_id, 2)
-        assert value.status == "abandoned"
-        assert str(value.failure_reason).startswith("the round made no progress for 1")
-        assert "Not a directory" in str(value.failure_reason)
-        assert value.deadline_at - value.started_at <= 10.0 + 1500.0
-        (part,) = value.participations
+        round_ = await running.round(training_id, 2)
+        assert round_.status == "abandoned"
+        assert str(round_.failure_reason).startswith("the round made no progress for 1")
+        assert "Not a directory" in str(round_.failure_reason)
+        assert round_.deadline_at - round_.started_at <= 10.0 + 1500.0
+        (part,) = round_.participations
         assert part.status == "skipped"
         client = await running.system.clients.get("a")
         assert client.measured.reliability == pytest.approx(0.93), "the client is not at fault"
@@ -134,8 +134,8 @@ async def test_a_round_that_costs_server_after_server_is_given_up(database_url: 
             await _lose_the_owner(running, training_id)
         await running.drive()
         await until(lambda: has_status(running, training_id, "failed"))
-        value = await running.round(training_id, 1)
-    assert value.failure_reason == "10 servers in a row crashed or hung while the round was training"
+        round_ = await running.round(training_id, 1)
+    assert round_.failure_reason == "10 servers in a row crashed or hung while the round was training"
     assert set(trainer.fitted.values()) == {1}, "up to then, each owner asked for the same task"
 
 
@@ -181,9 +181,9 @@ async def test_an_evaluation_that_cannot_be_done_leaves_the_model(
     _raising(monkeypatch, "measurement", ZeroDivisionError("of ours"))
     async with plane(tmp_path, database_url, {"a": Adder(1.0)}, coordinator=LONG) as running:
         training_id = await running.create()
-        value = await running.run_round(training_id)
-        assert (value.status, value.average_accuracy) == ("completed", None)
-        assert value.failure_reason == (
+        round_ = await running.run_round(training_id)
+        assert (round_.status, round_.average_accuracy) == ("completed", None)
+        assert round_.failure_reason == (
             "the server failed 3 times while the round was evaluating: ZeroDivisionError: of ours"
         )
         assert await running.weight(training_id) == 1.0

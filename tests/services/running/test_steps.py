@@ -59,12 +59,12 @@ async def test_a_round_goes_on_when_the_clock_is_set_in_the_middle_of_it(
             await one.drive()
             assert (await one.system.trainings.get(training_id)).fence == 2, "the lease of before is over"
             await until(lambda: moved(one, training_id, before.deadline_at))
-            value = await one.round(training_id, 1)
-            assert value.deadline_at - before.deadline_at == pytest.approx(step, abs=60)
+            round_ = await one.round(training_id, 1)
+            assert round_.deadline_at - before.deadline_at == pytest.approx(step, abs=60)
             one.trainers["a"].open.set()
-            value = await one.ended(training_id, 1)
-            (part,) = value.participations
-            assert (value.status, part.status, part.attempts) == ("completed", "received", 1)
+            round_ = await one.ended(training_id, 1)
+            (part,) = round_.participations
+            assert (round_.status, part.status, part.attempts) == ("completed", "received", 1)
     assert [entry["seconds"] for entry in logs if entry["event"] == "the clock of the database was changed"] == [
         pytest.approx(step, abs=5)
     ]
@@ -88,8 +88,8 @@ async def test_a_restart_after_the_clock_was_set_back_goes_on_at_once(database_u
             await second.drive()
             assert (await second.system.trainings.get(training_id)).fence == 2
             first.trainers["a"].open.set()
-            value = await second.ended(training_id, 1)
-            assert value.status == "completed"
+            round_ = await second.ended(training_id, 1)
+            assert round_.status == "completed"
 
 
 async def test_a_pause_before_a_round_is_not_an_hour_longer(database_url: str, tmp_path: Path) -> None:

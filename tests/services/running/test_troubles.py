@@ -54,12 +54,12 @@ async def test_a_trouble_that_does_not_pass_ends_the_training_with_its_reason(
         await until(lambda: _has_ended(running, training_id))
 
         training = await running.system.trainings.get(training_id)
-        (value,) = (await running.system.trainings.rounds(training_id, limit=10, before=None)).items
-        assert (value.status, training.status) in {("abandoned", "failed"), ("completed", "completed")}
-        told = f"{value.failure_reason} {[part.reason for part in value.participations]} {value.evaluations}"
+        (round_,) = (await running.system.trainings.rounds(training_id, limit=10, before=None)).items
+        assert (round_.status, training.status) in {("abandoned", "failed"), ("completed", "completed")}
+        told = f"{round_.failure_reason} {[part.reason for part in round_.participations]} {round_.evaluations}"
         assert any(name in told for name in NAMED[trouble])
         assert training.fence == 1, "it did not go from owner to owner"
-        assert (value.status == "completed") == (status == "evaluating"), "a committed model stays"
+        assert (round_.status == "completed") == (status == "evaluating"), "a committed model stays"
 
 
 async def test_a_round_that_cannot_even_be_given_up_stays_visible_with_its_owner(

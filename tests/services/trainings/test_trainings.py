@@ -52,9 +52,9 @@ async def test_a_cancelled_round_ends_as_every_round_does(database_url: str, tmp
         await running.system.trainings.cancel(training_id)
         await until(lambda: is_idle(running))
 
-        value = await running.round(training_id, 2)
-        assert (value.status, value.failure_reason) == ("abandoned", "the training was cancelled")
-        assert value.fairness == pytest.approx(0.9)  # (2 + 1)² / (2 · (2² + 1²))
+        round_ = await running.round(training_id, 2)
+        assert (round_.status, round_.failure_reason) == ("abandoned", "the training was cancelled")
+        assert round_.fairness == pytest.approx(0.9)  # (2 + 1)² / (2 · (2² + 1²))
         assert metrics("federated_rounds_total", {"outcome": "abandoned"}) == 1.0
         assert metrics("federated_participations_total", {"outcome": "skipped"}) == 1.0
         events = {event.type: event for event in await _events(running, training_id)}
@@ -112,8 +112,8 @@ async def test_a_failed_training_can_be_resumed(how: Any, database_url: str, tmp
         await running.system.breakers.reset("a")
 
         if how == "single round":
-            value = await running.run_round(training_id)
-            assert (value.number, value.status) == (2, "completed")
+            round_ = await running.run_round(training_id)
+            assert (round_.number, round_.status) == (2, "completed")
             training = await running.system.trainings.get(training_id)
             assert (training.status, training.stop_reason, training.failed_in_row) == ("paused", None, 0)
             return
@@ -139,8 +139,8 @@ async def _has_received_in(running: Plane, training_id: str, number: int) -> boo
     return bool(rounds) and rounds[0].number == number and _received(rounds[0]) == 1
 
 
-def _received(value: Round) -> int:
-    return sum(part.status == "received" for part in value.participations)
+def _received(round_: Round) -> int:
+    return sum(part.status == "received" for part in round_.participations)
 
 
 async def _events(running: Plane, training_id: str) -> list[RecordedEvent]:

@@ -91,8 +91,8 @@ def test_the_models_variance_lies_between_those_reported(
     model: dict[str, Array] = {name: np.full(1, first, np.float32) for name in names} | {"w": np.zeros(2, np.float32)}
     each: list[list[Parameters]] = [
         [
-            {name: np.full(1, value, np.float32) for name in names} | {"w": np.full(2, number, np.float32)}
-            for number, value in enumerate(values)
+            {name: np.full(1, round_, np.float32) for name in names} | {"w": np.full(2, number, np.float32)}
+            for number, round_ in enumerate(values)
         ]
         for values in reported
     ]
