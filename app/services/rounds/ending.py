@@ -138,8 +138,8 @@ class RoundEnding:
         failed = [(part.client_id, part.reason or "") for part in round_.participations if part.status in FAULTS]
         log.info(
             "round", status=round_.status, accuracy=round_.average_accuracy, reason=round_.failure_reason,
-            clients=len(round_.participations), received=sum(part.status == "received" for part in round_.participations),
-            failed=listed(failed) or None,
+            clients=len(round_.participations), failed=listed(failed) or None,
+            received=sum(part.status == "received" for part in round_.participations),
         )  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 A full disk, a database that restarts, or too few file descriptors interrupt a round, and its owner tries again. An
 error that nothing foresaw may be a bug, so only a few tries follow it, and none follows where the database refuses a
-value, as it would each time. Both are shown at the training, in the metrics
-and in `/readyz`; after a bounded time, or number of tries, the round is given up with the reason.
+value, as it would each time. Both are shown at the training, in the metrics and in `/readyz`; after a bounded time, or
+number of tries, the round is given up with the reason.
 """
 
 import time
@@ -118,5 +118,6 @@ def _hopeless(training: Training, round_: Round, reason: str, lost: float) -> st
     if round_.step_failures >= MAX_STEP_FAILURES:
         return f"the server failed {round_.step_failures} times while the round was {round_.status}: {reason}"
     if round_.waited_seconds + lost >= limit:
-        return f"the round made no progress for {round_.waited_seconds + lost:.0f} s while it was {round_.status}: {reason}"
+        waited = round_.waited_seconds + lost
+        return f"the round made no progress for {waited:.0f} s while it was {round_.status}: {reason}"
     return None
