@@ -16,12 +16,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 
 from app import __version__
-from app.answers import AnswerPlaces
-from app.bodies import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerRoom, Room
 from app.clock import Clock, SystemClock
 from app.http import openapi, problems
 from app.http.deps import BearerKey
 from app.http.middleware import RequestContext
+from app.memory import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
 from app.origins import context_of
 from app.routers import clients, connectivity, models, operations, rounds, selections, strategies, trainings
@@ -200,9 +199,9 @@ def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | N
         settings=settings,
         admin_key=AdminKey.load(settings),
         metrics=metrics,
-        room=Room(settings.max_body_bytes),
-        uploads=Room(UPLOADS_BYTES),
-        answers=AnswerRoom(LONG_ANSWERS_BYTES),
+        body_memory=BodyMemory(settings.max_body_bytes),
+        upload_memory=BodyMemory(UPLOADS_BYTES),
+        answer_memory=AnswerMemory(LONG_ANSWERS_BYTES),
         answer_places=AnswerPlaces(),
         db=db,
         coordinator_db=coordinator_db,

@@ -12,8 +12,9 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.bodies import LEAST_RATE, PAUSE_SECONDS, STREAMED_BYTES, announced, bounded, refuse_crowd
+from app.http.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd
 from app.http.unparsable import unparsable
+from app.memory import STREAMED_BYTES
 from app.origins import ADMIN_KEY, LOCAL, acting
 from app.services.access.keys import Unauthenticated
 from app.services.fleet.clients import Clients
@@ -95,14 +96,15 @@ class ApiRoute(APIRoute):
                 )
             found = wired(request)
             if extra.items() >= STREAMED.items():
-                with found.uploads.holding(address_of(request), STREAMED_BYTES) as held:
+                with found.upload_memory.holding(address_of(request), STREAMED_BYTES) as held:
                     held.grow(STREAMED_BYTES)
                     return await handle(request)
             most = found.settings.max_body_bytes
             limit = most if "requestBody" in extra else min(most, (model or RequestModel).max_bytes)
             request.state.most_bytes = most  # for handlers that read the body by themselves
             length = announced(request)
-            with found.room.holding(address_of(request), limit if length is None else min(length, limit)) as held:
+            most_held = limit if length is None else min(length, limit)
+            with found.body_memory.holding(address_of(request), most_held) as held:
                 request = bounded(request, limit, held, Pace(PAUSE_SECONDS, LEAST_RATE))
                 if model is None:
                     return await handle(request)

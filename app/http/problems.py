@@ -18,10 +18,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from app.answers import TooManyAnswers
-from app.bodies import NoRoom, TooSlow, UnsupportedMediaType
 from app.domain import errors
+from app.http.bodies import TooSlow, UnsupportedMediaType
 from app.http.faults import field_problems
+from app.memory import NoMemoryFree, TooManyAnswers
 from app.services.access.keys import Unauthenticated
 from app.services.rounds.planning import StrategyOverdue
 from app.services.rounds.waits import Stopping, TooManyWaits
@@ -108,7 +108,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
         {"Retry-After": "5"},
     ),
     Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
-    NoRoom: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    NoMemoryFree: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     TooManyWaits: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     TooManyAnswers: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     Stopping: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server is stopping", {"Retry-After": "1"}),

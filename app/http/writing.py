@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from app.bodies import LEAST_RATE, SMALL_BYTES
+from app.http.bodies import LEAST_RATE
 from app.http.deps import address_of, wired
+from app.memory import SMALL_BYTES
 from app.threads import Purpose, in_thread
 from tcsfeel.inbound import hurry
 
@@ -20,7 +21,7 @@ PIECE = 1000  # elements of a list or an object that are written at once, where 
 class LongAnswer(Response):
     """An answer that, if it is long, counts in the memory for these until its caller has taken it in.
 
-    Raises `NoRoom` before it begins.
+    Raises `NoMemoryFree` before it begins.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,7 +29,7 @@ class LongAnswer(Response):
         if size <= SMALL_BYTES:
             await super().__call__(scope, receive, send)
             return
-        with wired(request).answers.holding(address_of(request), size):
+        with wired(request).answer_memory.holding(address_of(request), size):
             hurry(scope, LEAST_RATE)
             await super().__call__(scope, receive, send)
 

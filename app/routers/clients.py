@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
 
-from app.bodies import ContentType, require_json, whole
 from app.http.answers import client_out
 from app.http.batches import registrations
+from app.http.bodies import ContentType, require_json, whole
 from app.http.deps import AnswerPlace, ApiRoute, AppBreakers, AppClients
 from app.http.openapi import json_body, responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of

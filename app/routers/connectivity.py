@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from app.bodies import ContentType, require_json, whole
 from app.http.batches import changes
+from app.http.bodies import ContentType, require_json, whole
 from app.http.deps import AnswerPlace, ApiRoute, AppConnectivity
 from app.http.openapi import json_body, responses, with_headers
 from app.http.writing import streamed, written

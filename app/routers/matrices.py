@@ -14,8 +14,8 @@ import numpy.typing as npt
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json as to_json_text
 
-from app.bodies import JSON, UnsupportedMediaType
 from app.http.batches import replacement
+from app.http.bodies import JSON, UnsupportedMediaType
 from tcsfeel.contract.fields import STRICT
 from tcsfeel.errors import Invalid
 from tcsfeel.network.connectivity import Connectivity

@@ -3,8 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from app.answers import AnswerPlaces
-from app.bodies import AnswerRoom, Room
+from app.memory import AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
 from app.services.access.keys import AdminKey
 from app.services.events.log import EventLog
@@ -36,9 +35,9 @@ class System:
     settings: Settings
     admin_key: AdminKey
     metrics: Metrics
-    room: Room
-    uploads: Room
-    answers: AnswerRoom
+    body_memory: BodyMemory
+    upload_memory: BodyMemory
+    answer_memory: AnswerMemory
     answer_places: AnswerPlaces
     db: Database
     coordinator_db: Database

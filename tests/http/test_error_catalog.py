@@ -13,10 +13,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from structlog.testing import capture_logs
 
-from app import bodies
 from app.domain import errors
 from app.http import problems
+from app.http.bodies import TooSlow, UnsupportedMediaType
 from app.http.faults import field_problems
+from app.memory import NoMemoryFree
 from app.services.access.keys import Unauthenticated
 from app.services.running.housekeeping import Housekeeper
 from app.services.trainings.idempotency import KeyReused
@@ -63,9 +64,9 @@ def test_every_error_of_the_domain_has_a_status(cls: type[Exception]) -> None:
         (DatabaseUnavailable("gone"), 503, "database-unavailable"),
         (StoreUnavailable(28, "No space left on device"), 507, "storage-unavailable"),
         (ObjectStoreUnavailable("s3://models: 503 SlowDown"), 503, "object-store-unavailable"),
-        (bodies.TooSlow(Pace(30.0, 65_536.0)), 408, "too-slow"),
-        (bodies.NoRoom(5, "bodies"), 503, "crowded"),
-        (bodies.UnsupportedMediaType("text/plain"), 415, "unsupported-media-type"),
+        (TooSlow(Pace(30.0, 65_536.0)), 408, "too-slow"),
+        (NoMemoryFree(5, "bodies"), 503, "crowded"),
+        (UnsupportedMediaType("text/plain"), 415, "unsupported-media-type"),
         (problems.RangeNotSatisfiable(5), 416, "range-not-satisfiable"),
     ],
 )

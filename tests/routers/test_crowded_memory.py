@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.bodies import LONG_ANSWERS_BYTES, SMALL_BYTES, STREAMED_BYTES, UPLOADS_BYTES, NoRoom
+from app.memory import LONG_ANSWERS_BYTES, SMALL_BYTES, STREAMED_BYTES, UPLOADS_BYTES, NoMemoryFree
 from tcsfeel.wire.codec import encode
 from tests.api import AUTHORIZED, Api, assert_problem, caller, profile
 
@@ -23,8 +23,8 @@ def full(sqlite_api: Api) -> Iterator[Api]:
     with ExitStack() as stack:
         for most in (SMALL_BYTES, LARGE):
             for _ in range(100):
-                held = stack.enter_context(sqlite_api.system.room.holding(HERE, most))
-                with suppress(NoRoom):
+                held = stack.enter_context(sqlite_api.system.body_memory.holding(HERE, most))
+                with suppress(NoMemoryFree):
                     for _ in range(100):
                         held.grow(most // 100)
         yield sqlite_api
@@ -64,7 +64,7 @@ async def test_long_answers_that_are_not_taken_in_leave_room_for_others(sqlite_a
         return await http.get("/v1/trainings", params={"limit": limit})
 
     assert len((await listed(sqlite_api.http, 5)).content) > SMALL_BYTES
-    with sqlite_api.system.answers.holding(HERE, LONG_ANSWERS_BYTES):
+    with sqlite_api.system.answer_memory.holding(HERE, LONG_ANSWERS_BYTES):
         refused = await listed(sqlite_api.http, 5)
         assert "ask for fewer at a time (limit)" in assert_problem(refused, 503)["detail"]
         assert (await listed(sqlite_api.http, 1)).status_code == 200
@@ -78,8 +78,8 @@ async def test_uploads_that_drip_leave_room_for_those_from_elsewhere(sqlite_api:
     model = encode({"w": np.zeros(2, np.float32)})
     with ExitStack() as stack:
         for _ in range(UPLOADS_BYTES // STREAMED_BYTES + 1):
-            held = stack.enter_context(sqlite_api.system.uploads.holding(HERE, STREAMED_BYTES))
-            with suppress(NoRoom):
+            held = stack.enter_context(sqlite_api.system.upload_memory.holding(HERE, STREAMED_BYTES))
+            with suppress(NoMemoryFree):
                 held.grow(STREAMED_BYTES)
         assert_problem(await sqlite_api.http.put(path, content=model), 503)
         async with caller(sqlite_api.app, address=THERE, headers=AUTHORIZED) as elsewhere:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.bodies import UNCOUNTED_BYTES, NoRoom, Room
+from app.memory import UNCOUNTED_BYTES, BodyMemory, NoMemoryFree
 from tests.api import Api, assert_problem, profile
 
 NAMES = [f"a-{number}" for number in range(50)]  # so many that a matrix may have hundreds of kilobytes
@@ -139,12 +139,12 @@ async def test_a_long_list_of_links_excludes_a_matrix(sqlite_api: Api, more: byt
 
 
 def test_bodies_have_a_room_together() -> None:
-    room = Room(10_000_000)
-    with room.holding("here", 10_000_000) as first, room.holding("here", 10_000_000) as second:
+    memory = BodyMemory(10_000_000)
+    with memory.holding("here", 10_000_000) as first, memory.holding("here", 10_000_000) as second:
         for held, size in ((first, 6_000_000), (second, 4_000_000)):
             held.grow(UNCOUNTED_BYTES)
             held.grow(size)
-        with pytest.raises(NoRoom, match="are using too much of the 10000000 bytes of memory for bodies"):
+        with pytest.raises(NoMemoryFree, match="are using too much of the 10000000 bytes of memory for bodies"):
             second.grow(1)
-    with room.holding("here", 10_000_000) as third:
+    with memory.holding("here", 10_000_000) as third:
         third.grow(10_000_000)

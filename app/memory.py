@@ -1,0 +1,131 @@
+"""The memory that requests share: for their bodies, and for long answers.
+
+Each caller's address gets a fair portion (`app.sharing`): callers who send or read slowly leave memory for others.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from app.sharing import Places, Portions, party
+
+SMALL_BYTES = 1_000_000  # of a body, such as a client's or a training's, that comes out of the reserve
+RESERVE_BYTES = 32_000_000
+UNCOUNTED_BYTES = 16_384  # at the beginning of each body
+STREAMED_BYTES = 1 << 20  # of a body that its handler streams to a file: what is in memory at a time
+UPLOADS_BYTES = 64 * STREAMED_BYTES
+LONG_ANSWERS_BYTES = 256_000_000
+PLACES = 4
+WAIT_SECONDS = 10.0
+
+
+class NoMemoryFree(Exception):
+    """Other requests use too much of the memory that there is for bodies, or for long answers."""
+
+    def __init__(self, size: int, what: str) -> None:
+        super().__init__(f"other requests are using too much of the {size} bytes of memory for {what}")
+
+
+class TooManyAnswers(Exception):
+    """Other long answers take all places for longer than a caller may wait."""
+
+    def __init__(self, places: int, seconds: float) -> None:
+        super().__init__(
+            f"{places} long answers are being prepared, and none was finished within {seconds:g} s: "
+            "ask for fewer at a time (limit), or try again in a moment"
+        )
+
+
+class BodyMemory:
+    """The memory that bodies hold together, shared by the addresses that they come from.
+
+    Small bodies have a reserve that no large one can take. The beginning of a body does not count: connections have
+    places, which bound what all beginnings hold. So there is always memory for a short body, such as a heartbeat's.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._large = (size, Portions.of_alone(size))
+        self._small = (RESERVE_BYTES, Portions.of_alone(RESERVE_BYTES))
+
+    @contextmanager
+    def holding(self, address: str, most: int) -> Iterator["Held"]:
+        """A share for one request, whose body has at most `most` bytes. It is given back at the request's end."""
+        held = Held(*(self._small if most <= SMALL_BYTES else self._large), address)
+        try:
+            yield held
+        finally:
+            held.give_back()
+
+
+class Held:
+    """What one request holds."""
+
+    def __init__(self, size: int, portions: Portions, address: str) -> None:
+        self._size = size
+        self._portions = portions
+        self._address = address
+        self._received = self._counted = 0
+
+    def grow(self, size: int) -> None:
+        """Raises `NoMemoryFree`."""
+        more = max(0, self._received + size - UNCOUNTED_BYTES) - self._counted
+        if more and not self._portions.may_take(self._address, more):
+            raise NoMemoryFree(self._size, "bodies: try again in a moment")
+        self._portions.take(self._address, more)
+        self._received += size
+        self._counted += more
+
+    def give_back(self) -> None:
+        """Hold nothing any more."""
+        self._portions.give_back(self._address, self._counted)
+        self._received = self._counted = 0
+
+
+class AnswerMemory:
+    """The memory that long answers hold until their callers have read them, shared by the callers' addresses.
+
+    An answer is made before its size is known. So every address may have one, whatever its size, and others as long as
+    there is memory.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._portions = Portions.of_alone(size)
+
+    @contextmanager
+    def holding(self, address: str, size: int) -> Iterator[None]:
+        """Count an answer until the block ends. Raises `NoMemoryFree`."""
+        if self._portions.held(address) and not self._portions.may_take(address, size):
+            raise NoMemoryFree(self._size, "long answers: ask for fewer at a time (limit), or try again in a moment")
+        self._portions.take(address, size)
+        try:
+            yield
+        finally:
+            self._portions.give_back(address, size)
+
+
+class AnswerPlaces:
+    """Places in which long answers are made, shared by the addresses of the callers.
+
+    What an answer is made of takes several times the memory of its bytes, so only a few are made at the same time.
+    `AnswerMemory` counts what they hold afterwards, while they are sent.
+    """
+
+    def __init__(self, places: int = PLACES, *, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._number = places
+        self._places = Places(places)
+        self._wait_seconds = wait_seconds
+
+    @asynccontextmanager
+    async def one(self, address: str) -> AsyncIterator[None]:
+        """Hold one place inside. Raises `TooManyAnswers`."""
+        with party(address):
+            try:
+                async with asyncio.timeout(self._wait_seconds):
+                    holder = await self._places.take()
+            except TimeoutError:
+                raise TooManyAnswers(self._number, self._wait_seconds) from None
+            try:
+                yield
+            finally:
+                self._places.give_back(holder)
