@@ -55,7 +55,7 @@ def configure(settings: LogSettings) -> None:
         logging.getLogger(name).propagate = True
         logging.getLogger(name).setLevel(logging.NOTSET)  # the root's, whatever was set before
     # aiosqlite writes the parameters of every statement at the level debug, tokens included.
-    for noisy in ("aiosqlite", "httpx", "httpcore", "alembic", "uvicorn.access"):
+    for noisy in ("aiosqlite", "httpx2", "httpcore2", "alembic", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, LEVELS[settings.level]))
     structlog.configure(
         processors=[

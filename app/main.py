@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from functools import partial
 
-import httpx
+import httpx2
 import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -85,7 +85,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     clock: Clock | None = None,
-    agents: httpx.AsyncBaseTransport | None = None,
+    agents: httpx2.AsyncBaseTransport | None = None,
 ) -> FastAPI:
     """The ASGI application. `clock` and `agents` (a transport to reach agents by) replace the real ones in tests."""
     settings = settings or Settings.load()
@@ -115,7 +115,7 @@ def create_app(
     return app
 
 
-def build(settings: Settings, clock: Clock, agents: httpx.AsyncBaseTransport | None) -> System:
+def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | None) -> System:
     """Wire the services of one process. A third party's strategy that cannot be loaded stops it here."""
     installed()
     claim_directories(settings)

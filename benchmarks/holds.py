@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from benchmarks.arena import Served, databases, served
 from benchmarks.beats import Hold, holds
@@ -195,7 +195,7 @@ def _once(plane: Served, call: Call) -> Held:
     time.sleep(PAUSE)
     (Path("/proc") / str(pid) / "clear_refs").write_text("5")  # the peak starts anew
     before, began, started = Usage.of(pid), time.time(), time.perf_counter()
-    with httpx.Client(base_url=plane.plane.url, timeout=PATIENCE, trust_env=False) as http:
+    with httpx2.Client(base_url=plane.plane.url, timeout=PATIENCE, trust_env=False) as http:
         headers = {"Authorization": f"Bearer {plane.key_file.read_text().strip()}", "Content-Type": "application/json"}
         answer = http.request(call.method, call.path, content=call.body, headers=headers)
     seconds = time.perf_counter() - started

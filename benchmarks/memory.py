@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 import numpy as np
 
 from app.demo.errors import DemoFailed
@@ -109,8 +109,8 @@ def _register(plane: Plane, clients: int, port: int, token: str) -> None:
 def _is_up(agents: Child, port: int, token: str) -> bool:
     agents.check()
     try:
-        answer = httpx.get(f"http://{HOST}:{port}/0/healthz", headers={"Authorization": f"Bearer {token}"})
-    except httpx.TransportError:
+        answer = httpx2.get(f"http://{HOST}:{port}/0/healthz", headers={"Authorization": f"Bearer {token}"})
+    except httpx2.TransportError:
         return False
     return answer.is_success
 

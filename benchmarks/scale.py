@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import httpx
+import httpx2
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -191,8 +191,8 @@ def _others(plane: Served) -> Iterator[list[float]]:
             asking.result()
 
 
-def _client(plane: Served) -> httpx.Client:
-    return httpx.Client(
+def _client(plane: Served) -> httpx2.Client:
+    return httpx2.Client(
         base_url=plane.plane.url,
         headers={"Authorization": f"Bearer {plane.key_file.read_text().strip()}"},
         timeout=PATIENCE,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 import igraph
 import networkx as nx
 import numpy as np
@@ -127,7 +127,7 @@ def _ingest(plane: Served, size: int, changes: int, repeats: int) -> float:
     text = json.dumps({"client_ids": names, "costs": costs.tolist()}).encode()
     rng = np.random.default_rng(1)
     key = plane.key_file.read_text().strip()
-    with httpx.Client(
+    with httpx2.Client(
         base_url=plane.plane.url, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE, trust_env=False
     ) as http:
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from fastapi import FastAPI
 from sqlalchemy import select
 
@@ -42,8 +42,8 @@ class Api:
     app: FastAPI
     system: System
     clock: PassingClock
-    http: httpx.AsyncClient
-    anonymous: httpx.AsyncClient
+    http: httpx2.AsyncClient
+    anonymous: httpx2.AsyncClient
 
     async def register(self, *ids: str, **fields: Any) -> None:
         """Clients by name, with `fields` in place of the usual profile."""
@@ -74,7 +74,7 @@ class Api:
 
 @asynccontextmanager
 async def running_api(
-    data_dir: Path, database_url: str, *, agents: httpx.AsyncBaseTransport | None = None, **overrides: Any
+    data_dir: Path, database_url: str, *, agents: httpx2.AsyncBaseTransport | None = None, **overrides: Any
 ) -> AsyncIterator[Api]:
     """An application whose lifespan has begun; `overrides` are settings."""
     given: dict[str, Any] = {"auth": {"admin_key": KEY}}
@@ -84,10 +84,10 @@ async def running_api(
         yield Api(app, app.state.system, clock, http, anonymous)
 
 
-def caller(app: FastAPI, *, address: str = "127.0.0.1", headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+def caller(app: FastAPI, *, address: str = "127.0.0.1", headers: Mapping[str, str] | None = None) -> httpx2.AsyncClient:
     """A client at an address, which gets an answer even where the application fails."""
-    transport = httpx.ASGITransport(app, client=(address, 50_000))
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", headers=headers)
+    transport = httpx2.ASGITransport(app, client=(address, 50_000))
+    return httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", headers=headers)
 
 
 def profile(**fields: Any) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def profile(**fields: Any) -> dict[str, Any]:
     return given | fields
 
 
-def assert_problem(response: httpx.Response, status: int, *pointers: str) -> dict[str, Any]:
+def assert_problem(response: httpx2.Response, status: int, *pointers: str) -> dict[str, Any]:
     """The body of a refusal, which names exactly these fields."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == PROBLEM

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
+import httpx2
 import obstore
 from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
@@ -30,7 +30,7 @@ class BucketServer:
         self.url = f"s3://{self.name}/some/prefix?endpoint={self.endpoint}&region=us-east-1"
         self._server: ThreadedMotoServer | None = None
         self.start()
-        httpx.put(f"{self.endpoint}/{self.name}").raise_for_status()
+        httpx2.put(f"{self.endpoint}/{self.name}").raise_for_status()
 
     @property
     def bucket(self) -> Bucket:
@@ -73,7 +73,7 @@ class BucketServer:
             self._check_signatures("inf")
 
     def _check_signatures(self, after: str) -> None:
-        httpx.post(f"{self.endpoint}/moto-api/reset-auth", content=after).raise_for_status()
+        httpx2.post(f"{self.endpoint}/moto-api/reset-auth", content=after).raise_for_status()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 
 from app.clock import Clock, SystemClock
@@ -163,7 +163,9 @@ async def plane(
     if host is None:
         for client_id, trainer in trainers.items():
             hosting.add(client_id, trainer, token=f"token-of-{client_id}")
-    system = build(settings(directory, database_url, **overrides), clock or SystemClock(), httpx.ASGITransport(hosting))
+    system = build(
+        settings(directory, database_url, **overrides), clock or SystemClock(), httpx2.ASGITransport(hosting)
+    )
     async with running(system):
         if register:
             await system.clients.register(

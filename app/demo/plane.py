@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import httpx
+import httpx2
 
 from app.demo.errors import DemoFailed
 from tcsfeel.client.parameters import download_model
@@ -30,11 +30,11 @@ class Plane:
     """
 
     def __init__(
-        self, url: str, key: str, *, check: Callable[[], None], transport: httpx.BaseTransport | None = None
+        self, url: str, key: str, *, check: Callable[[], None], transport: httpx2.BaseTransport | None = None
     ) -> None:
         self.url = url
         self._check = check
-        http = httpx.Client(base_url=base_url(url), headers=headers(key), transport=transport, trust_env=False)
+        http = httpx2.Client(base_url=base_url(url), headers=headers(key), transport=transport, trust_env=False)
         self._transport = BlockingTransport(http, Patience(attempts=1))  # a demo shows what fails
 
     def __enter__(self) -> Self:

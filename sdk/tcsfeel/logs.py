@@ -15,7 +15,7 @@ from tcsfeel.text import escaped
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 FORMATS = ("console", "json")
-QUIET = ("httpx", "httpcore", "uvicorn.access")
+QUIET = ("httpx2", "httpcore2", "uvicorn.access")
 
 
 class WrongVariable(ValueError):

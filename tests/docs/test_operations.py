@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 import click
-import httpx
+import httpx2
 from fastapi import FastAPI
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
@@ -96,7 +96,7 @@ def test_the_commands_are_listed_with_options_that_they_have() -> None:
 
 
 async def test_the_metrics_are_listed_with_their_types_and_labels(app: FastAPI) -> None:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://plane") as http:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://plane") as http:
         await http.get("/healthz")  # the first request makes the metrics of HTTP
     table = {}
     for name, kind, labels, _ in rows(page("operations.md"), "Metrics"):

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 PATIENCE = 30.0
 
@@ -51,13 +51,13 @@ class Server:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  (a start is quick; the command is ours)
                 [sys.executable, *self.command], env=self._environment, stdout=log, stderr=log
             )
-        async with asyncio.timeout(PATIENCE), httpx.AsyncClient() as http:
+        async with asyncio.timeout(PATIENCE), httpx2.AsyncClient() as http:
             while True:
                 assert self._process.poll() is None, self.log.read_text()
                 try:
                     if (await http.get(f"{self.url}/readyz")).is_success:
                         return
-                except httpx.TransportError:
+                except httpx2.TransportError:
                     pass
                 await asyncio.sleep(0.05)
 
@@ -89,9 +89,9 @@ class Server:
         self._process = None
         return status
 
-    def api(self) -> httpx.AsyncClient:
+    def api(self) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE)
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE)
 
 
 @asynccontextmanager
@@ -104,7 +104,7 @@ async def server(directory: Path, database_url: str, **environment: str) -> Asyn
         started.kill()
 
 
-async def call(api: httpx.AsyncClient, method: str, path: str, **kwargs: Any) -> Any:
+async def call(api: httpx2.AsyncClient, method: str, path: str, **kwargs: Any) -> Any:
     """The body of an answer that must be a success."""
     response = await api.request(method, path, **kwargs)
     assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 
 from tcsfeel.agent import hosting
@@ -54,7 +54,7 @@ async def test_a_round_outlasts_its_bucket_and_its_server(
     assert unhandled(one.log) == unhandled(other.log) == []
 
 
-async def _completed(api: httpx.AsyncClient, path: str) -> Any:
+async def _completed(api: httpx2.AsyncClient, path: str) -> Any:
     async with asyncio.timeout(PATIENCE):
         while (training := await call(api, "GET", path))["status"] == "running":  # noqa: ASYNC110  (of another process)
             await asyncio.sleep(0.05)

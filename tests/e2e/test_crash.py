@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
@@ -93,7 +93,7 @@ async def test_a_stopped_server_gives_its_training_to_the_next(sqlite_url: str, 
         assert unhandled(plane.log) == []
 
 
-async def _half_way(api: httpx.AsyncClient, path: str, number: int) -> None:
+async def _half_way(api: httpx2.AsyncClient, path: str, number: int) -> None:
     """Some updates of the round have come in, others have not."""
 
     async def some_received() -> bool:
@@ -108,7 +108,7 @@ async def _fitted(trainer: SlowTrainer) -> bool:
     return bool(trainer.fitted)
 
 
-async def _ended(api: httpx.AsyncClient, path: str) -> Any:
+async def _ended(api: httpx2.AsyncClient, path: str) -> Any:
     async def over() -> bool:
         return (await call(api, "GET", path))["status"] not in {"created", "running"}
 

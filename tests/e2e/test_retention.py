@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from app.store.model_store import ModelStore
 from tcsfeel.agent import hosting
@@ -54,7 +54,7 @@ async def test_what_is_not_kept_goes_from_the_disk_and_what_is_kept_is_served(
     assert unhandled(one.log) == unhandled(other.log) == []
 
 
-async def _removed(api: httpx.AsyncClient, path: str, count: int, models: Path) -> list[int]:
+async def _removed(api: httpx2.AsyncClient, path: str, count: int, models: Path) -> list[int]:
     """The rounds whose versions were removed, once these are `count` and nothing but the other versions is stored."""
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -65,7 +65,7 @@ async def _removed(api: httpx.AsyncClient, path: str, count: int, models: Path) 
             await asyncio.sleep(0.05)
 
 
-async def _counted(api: httpx.AsyncClient, files: int) -> None:
+async def _counted(api: httpx2.AsyncClient, files: int) -> None:
     wanted = f"federated_model_files_removed_total {float(files)}"
     async with asyncio.timeout(PATIENCE):
         while wanted not in (await api.get("/metrics")).text.splitlines():  # noqa: ASYNC110  (of another process)

@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from tests.api import profile
 from tests.e2e.servers import call, free_port, server
@@ -24,7 +24,7 @@ async def test_a_wait_for_a_round_ends_with_503_as_soon_as_the_server_is_told_to
         while not (await call(api, "GET", path))["items"]:  # noqa: ASYNC110  (a server rings no bell)
             await asyncio.sleep(0.01)
         os.kill(plane.pid, signal.SIGTERM)
-        answer: httpx.Response = await waiting
+        answer: httpx2.Response = await waiting
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert answer.json()["type"] == "urn:tcsfeel:problem:stopping"
         assert await asyncio.to_thread(plane.stop) in {0, -signal.SIGTERM}

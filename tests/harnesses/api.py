@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from typing import Any, Self
 
-import httpx
+import httpx2
 
 AGAIN_SECONDS = 0.02
 CALL_SECONDS = 5.0  # a replica may be stalled: then the next one is asked
@@ -15,7 +15,7 @@ class Api:
 
     def __init__(self, urls: list[str], key: str) -> None:
         self._urls = itertools.cycle(urls)
-        self._http = httpx.AsyncClient(
+        self._http = httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {key}"}, timeout=CALL_SECONDS, trust_env=False
         )
 
@@ -33,12 +33,12 @@ class Api:
         while True:
             try:
                 response = await self._http.request(method, next(self._urls) + path, **request)
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             if response.is_success or response.status_code == also:
                 return response.json() if response.content else None
-            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             raise ApiFailed(f"{method} {path}: {response.status_code} {response.text}")

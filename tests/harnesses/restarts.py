@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-import httpx
+import httpx2
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, moving_average
@@ -132,7 +132,7 @@ async def _restart(
     back = time.monotonic()
 
     async def ready() -> float:
-        async with httpx.AsyncClient(trust_env=False, timeout=AT_MOST) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=AT_MOST) as http:
             for replica in replicas.all:
                 while not await _is_ready(http, f"http://127.0.0.1:{replica.port}/readyz"):  # noqa: ASYNC110  (it is another process)
                     await asyncio.sleep(LOOK_SECONDS)
@@ -148,10 +148,10 @@ async def _restart(
     outcome.going_on.append(took[1])
 
 
-async def _is_ready(http: httpx.AsyncClient, url: str) -> bool:
+async def _is_ready(http: httpx2.AsyncClient, url: str) -> bool:
     try:
         return (await http.get(url)).is_success
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return False
 
 

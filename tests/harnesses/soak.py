@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
-import httpx
+import httpx2
 import numpy as np
 from sqlalchemy import func, select, text
 
@@ -131,7 +131,7 @@ async def soak(*, seconds: float, every: float, directory: Path, database: str |
     return outcome
 
 
-async def _train(api: httpx.AsyncClient, outcome: Outcome) -> None:
+async def _train(api: httpx2.AsyncClient, outcome: Outcome) -> None:
     """One training after another."""
     number = 0
     while True:
@@ -154,7 +154,7 @@ async def _train(api: httpx.AsyncClient, outcome: Outcome) -> None:
         response.raise_for_status()
 
 
-async def _look(api: httpx.AsyncClient, outcome: Outcome) -> None:
+async def _look(api: httpx2.AsyncClient, outcome: Outcome) -> None:
     """A user with a dashboard open."""
     while True:
         for path in LOOKS:

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
 import pytest
 
 from tests.harnesses.proxy import Call, Mode, Proxy, Weather
@@ -14,7 +14,7 @@ BODY = b"0123456789" * 100
 
 
 @asynccontextmanager
-async def behind(mode: Mode) -> AsyncIterator[tuple[httpx.AsyncClient, list[Call], Proxy]]:
+async def behind(mode: Mode) -> AsyncIterator[tuple[httpx2.AsyncClient, list[Call], Proxy]]:
     """A client of a small server behind a proxy in this mode."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -29,7 +29,7 @@ async def behind(mode: Mode) -> AsyncIterator[tuple[httpx.AsyncClient, list[Call
     proxy = Proxy("c-0", server.sockets[0].getsockname()[:2], random.Random(1), record)  # noqa: S311  (chance)
     await proxy.set_mode(mode)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{proxy.port}", trust_env=False, timeout=10) as client:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{proxy.port}", trust_env=False, timeout=10) as client:
             yield client, record, proxy
     finally:
         await proxy.close()
@@ -47,7 +47,7 @@ async def test_a_proxy_that_is_clear_changes_nothing_and_keeps_a_record() -> Non
 @pytest.mark.parametrize("mode", ["refuse", "reset", "cut"])
 async def test_a_proxy_breaks_off(mode: Mode) -> None:
     async with behind(mode) as (client, record, _):
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(httpx2.TransportError):
             await client.get("/a")
     assert len(record) == (0 if mode == "refuse" else 1)
 
@@ -66,7 +66,7 @@ async def test_a_call_on_a_kept_connection_that_is_reset_unanswered_may_be_repea
         await asyncio.gather(call, return_exceptions=True)
         await proxy.set_mode("pass")
         await proxy.set_mode("reset")
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(httpx2.TransportError):
             await client.get("/new")
     repeatable = mode in {"refuse", "reset"}
     assert [call.repeatable for call in record] == [False, repeatable, mode == "pass"]
@@ -74,7 +74,7 @@ async def test_a_call_on_a_kept_connection_that_is_reset_unanswered_may_be_repea
 
 async def test_a_proxy_hangs() -> None:
     async with behind("hang") as (client, record, _):
-        with pytest.raises(httpx.ReadTimeout):
+        with pytest.raises(httpx2.ReadTimeout):
             await client.get("/a", timeout=0.2)
     assert record[0].ended is not None
 

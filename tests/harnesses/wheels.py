@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 ROOT = Path(__file__).parents[2]
 MOST_DISTRIBUTIONS = 15
@@ -146,7 +146,7 @@ def look(report: Report, device: Environment, server: Environment) -> None:
 def foreign(directory: Path) -> Path:
     """Make a working directory with folders that are named like ours, and a trainer in a package called `app`."""
     place = directory / "project"
-    for name in ("migrations/__init__.py", "migrations/env.py", "tests/__init__.py", "httpx.py", "click.py"):
+    for name in ("migrations/__init__.py", "migrations/env.py", "tests/__init__.py", "httpx2.py", "click.py"):
         file = place / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(FOREIGN)
@@ -180,7 +180,7 @@ def train(report: Report, device: Environment, server: Environment, directory: P
     url = f"http://127.0.0.1:{port}"
     with (
         running([server.command, "serve", "--port", port], place, variables),
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False, timeout=30) as api,
+        httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False, timeout=30) as api,
     ):
         until(lambda: is_ready(api))
         agent = [device.command, "agent", "app.trainers:trainer", "--id", "edge-1", "--server", url]
@@ -197,10 +197,10 @@ def train(report: Report, device: Environment, server: Environment, directory: P
     )
 
 
-def is_ready(api: httpx.Client) -> bool:
+def is_ready(api: httpx2.Client) -> bool:
     try:
         return api.get("/readyz").is_success
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return False
 
 

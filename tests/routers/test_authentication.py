@@ -74,7 +74,7 @@ async def test_a_body_is_not_read_before_the_key_is_known(sqlite_api: Api) -> No
         yield b"{}"
 
     await sqlite_api.anonymous.post("/v1/clients", content=body(), headers={"Content-Type": "application/json"})
-    # httpx's transport starts the body itself only when the application asks for it.
+    # httpx2's transport starts the body itself only when the application asks for it.
     assert read == 0
 
 

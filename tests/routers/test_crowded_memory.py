@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -60,7 +60,7 @@ async def test_long_answers_that_are_not_taken_in_leave_room_for_others(sqlite_a
     for _ in range(5):
         await sqlite_api.create_training(hyperparameters={f"k{number}": "x" * 1024 for number in range(256)})
 
-    async def listed(http: httpx.AsyncClient, limit: int) -> httpx.Response:
+    async def listed(http: httpx2.AsyncClient, limit: int) -> httpx2.Response:
         return await http.get("/v1/trainings", params={"limit": limit})
 
     assert len((await listed(sqlite_api.http, 5)).content) > SMALL_BYTES

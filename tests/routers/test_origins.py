@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from app.store.events import RecordedEvent
 from tests.api import Api, profile, running_api
@@ -16,7 +16,7 @@ async def events_of(api: Api) -> list[RecordedEvent]:
     return (await api.system.events.page(after=0, limit=100)).items
 
 
-async def last_origin(api: Api, response: httpx.Response) -> Origin:
+async def last_origin(api: Api, response: httpx2.Response) -> Origin:
     """The type, the actor, and the request of the newest event; the request's id where it is that of the answer."""
     assert response.status_code < 300, response.text
     event = (await events_of(api))[-1]

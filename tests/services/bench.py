@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 
 from app.domain.breaker import Breaker
@@ -41,19 +41,19 @@ class Script:
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
         self.calls: list[str] = []
-        self.urls: list[httpx.URL] = []
+        self.urls: list[httpx2.URL] = []
         self.tokens: list[str | None] = []
         self.queries: list[str] = []
         self.before: Callable[[], Awaitable[None]] | None = None
 
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.calls.append(request.method)
         self.urls.append(request.url)
         self.tokens.append(request.headers.get("Authorization", "").removeprefix("Bearer ") or None)
         self.queries.append(request.url.query.decode())
         assert request.url.path == f"/tasks/{TASK.id}"
         if request.method == "DELETE":
-            return httpx.Response(204)
+            return httpx2.Response(204)
         if request.method == "PUT":
             body = await request.aread()
             assert read_task(unpack(body)[1]) == TASK
@@ -63,7 +63,7 @@ class Script:
         if isinstance(step, Exception):
             raise step
         status, body, headers = (*((step, b"") if isinstance(step, int) else step), {})[:3]
-        return httpx.Response(status, stream=httpx.ByteStream(body), headers=headers)
+        return httpx2.Response(status, stream=httpx2.ByteStream(body), headers=headers)
 
 
 class Bench:

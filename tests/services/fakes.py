@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 from prometheus_client import CollectorRegistry
 
 from app.domain.breaker import Failure
@@ -57,7 +57,7 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry(), max_clients=100)
 
 
-Answer = Callable[[httpx.Request], httpx.Response] | Callable[[httpx.Request], Awaitable[httpx.Response]]
+Answer = Callable[[httpx2.Request], httpx2.Response] | Callable[[httpx2.Request], Awaitable[httpx2.Response]]
 
 
 @asynccontextmanager
@@ -65,7 +65,7 @@ async def calling(
     answer: Answer | None = None, *, max_bytes: int = 1000, **settings: Any
 ) -> AsyncIterator[AgentCaller]:
     """A caller over the network, or, where an `answer` is given, without one."""
-    transport = None if answer is None else httpx.MockTransport(answer)  # type: ignore[arg-type]  # each kind is taken
+    transport = None if answer is None else httpx2.MockTransport(answer)  # type: ignore[arg-type]  # each kind is taken
     caller = AgentCaller(AgentSettings(**settings), max_bytes=max_bytes, transport=transport)
     try:
         yield caller

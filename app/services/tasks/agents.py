@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import cast
 
-import httpx
+import httpx2
 import structlog
 
 from app.domain.clients import Profile
@@ -49,12 +49,12 @@ class AgentCaller:
     """Calls agents. One instance serves the whole process; `transport` replaces the network in tests."""
 
     def __init__(
-        self, settings: AgentSettings, *, max_bytes: int, transport: httpx.AsyncBaseTransport | None = None
+        self, settings: AgentSettings, *, max_bytes: int, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
         self._settings = settings
         self._max_bytes = max_bytes
         self._turns = Turns()
-        # Without a client of httpx around it: cookies, redirects and the like are not wanted, and take their time.
+        # Without a client of httpx2 around it: cookies, redirects and the like are not wanted, and take their time.
         self._transport = transport or AgentTransport(settings)
 
     async def close(self) -> None:
@@ -64,14 +64,14 @@ class AgentCaller:
         """Whether the agent says that it is able to train, in as little time as a connection may take."""
         try:
             async with self._soon(), self._call("GET", profile, "/healthz") as response:
-                return response.status_code == httpx.codes.OK
+                return response.status_code == httpx2.codes.OK
         except (AgentFailed, TimeoutError):
             return False
 
     async def initial_model(self, profile: Profile, store: ModelStore) -> StoredFile:
         """Fetch initial parameters into `store`. Raises `AgentFailed`."""
         async with self._call("GET", profile, "/model") as response:
-            if response.status_code != httpx.codes.OK:
+            if response.status_code != httpx2.codes.OK:
                 complaint = await self._complaint(response)
                 raise AgentFailed(
                     f"the agent answered GET /model with {response.status_code}: {complaint.text}".removesuffix(": ")
@@ -132,14 +132,14 @@ class AgentCaller:
         *,
         headers: Mapping[str, str] = MappingProxyType({}),
         content: AsyncIterable[bytes] | None = None,
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncIterator[httpx2.Response]:
         """One exchange. Whatever the agent does wrong raises `AgentFailed`; OSError is the server's."""
         sent = {**_HEADERS, **headers}
         if profile.auth_token is not None:
             sent["Authorization"] = f"Bearer {profile.auth_token}"
         await self._turns.take()
         try:
-            request = httpx.Request(method, profile.url.rstrip("/") + path, headers=sent, content=content)
+            request = httpx2.Request(method, profile.url.rstrip("/") + path, headers=sent, content=content)
             response = await self._transport.handle_async_request(request)
             response.request = request
         except (*BROKEN, OSError, ValueError) as error:  # ValueError: an URL that no resolver can take
@@ -161,9 +161,9 @@ class AgentCaller:
         finally:
             await response.aclose()
 
-    async def _reply(self, response: httpx.Response, spool: ModelStore, accept: str, limit: int | None) -> Reply:
+    async def _reply(self, response: httpx2.Response, spool: ModelStore, accept: str, limit: int | None) -> Reply:
         status = response.status_code
-        if status == httpx.codes.OK:
+        if status == httpx2.codes.OK:
             loop = asyncio.get_running_loop()
             started = loop.time()
             await self._turns.take()
@@ -171,11 +171,11 @@ class AgentCaller:
             return Reply("result", file, coding_of(response), loop.time() - started)
         if status in ANSWERS:
             return Reply(ANSWERS[status], retry_after=retry_after(response))
-        if status == httpx.codes.INTERNAL_SERVER_ERROR:
+        if status == httpx2.codes.INTERNAL_SERVER_ERROR:
             complaint = await self._complaint(response)
             return Reply("raised", detail=complaint.text, passing=complaint.passing)
-        if status < httpx.codes.BAD_REQUEST:
-            phrase = httpx.codes.get_reason_phrase(status)
+        if status < httpx2.codes.BAD_REQUEST:
+            phrase = httpx2.codes.get_reason_phrase(status)
             reason = f"the agent answered {status} {phrase}".rstrip() + f", expected {EXPECTED}"
         else:
             complaint = await self._complaint(response)
@@ -183,7 +183,7 @@ class AgentCaller:
         raise AgentFailed(reason, passing=may_pass(status))
 
     async def _body(
-        self, response: httpx.Response, check: Callable[[bytes], None] = lambda _beginning: None
+        self, response: httpx2.Response, check: Callable[[bytes], None] = lambda _beginning: None
     ) -> AsyncIterator[bytes]:
         beginning = b""
         async for chunk in response.aiter_raw():
@@ -196,7 +196,7 @@ class AgentCaller:
 
     async def _receive(
         self,
-        response: httpx.Response,
+        response: httpx2.Response,
         store: ModelStore,
         accept: str,
         limit: int | None = None,
@@ -215,7 +215,7 @@ class AgentCaller:
         except FileTooLarge as error:
             raise AgentFailed(f"the agent sent a body of more than {error.limit} bytes", passing=False) from error
 
-    async def _complaint(self, response: httpx.Response) -> Complaint:
+    async def _complaint(self, response: httpx2.Response) -> Complaint:
         """What an error's body says.
 
         It is what came in as little time as a connection may take. The status counts without it.

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 
 import aiohappyeyeballs
-import httpx
+import httpx2
 
 from app.services.tasks.addresses import guarded_socket, refusal
 from app.services.tasks.exchanges import Broken, Exchange, Wire
@@ -25,12 +25,12 @@ _UNSENT_BYTES = 1 << 17  # that the system holds: what it has taken in must be a
 _IN_FLIGHT_BYTES = 1 << 18  # of a body that may still be on its way when all of it was sent
 
 # How a call breaks at the agent's end. Other errors of the operating system are ours: a disk that is full, say.
-BROKEN = (httpx.HTTPError, httpx.InvalidURL, ConnectionError, TimeoutError)
+BROKEN = (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError, TimeoutError)
 _WORDS = (
-    ((httpx.ConnectError,), "the agent could not be reached"),
-    ((TimeoutError, httpx.TimeoutException), "the agent did not answer in time"),
-    ((httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError), "its URL cannot be called"),
-    ((httpx.RemoteProtocolError,), "the agent did not answer in HTTP"),
+    ((httpx2.ConnectError,), "the agent could not be reached"),
+    ((TimeoutError, httpx2.TimeoutException), "the agent did not answer in time"),
+    ((httpx2.InvalidURL, httpx2.UnsupportedProtocol, ValueError), "its URL cannot be called"),
+    ((httpx2.RemoteProtocolError,), "the agent did not answer in HTTP"),
 )
 
 _SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
@@ -55,7 +55,7 @@ def describe(error: BaseException) -> str:
     )
 
 
-class AgentTransport(httpx.AsyncBaseTransport):
+class AgentTransport(httpx2.AsyncBaseTransport):
     """For calls to agents, and nothing else: a request's body has a ``Content-Length``, an answer's comes as it is."""
 
     def __init__(self, settings: AgentSettings) -> None:
@@ -65,7 +65,7 @@ class AgentTransport(httpx.AsyncBaseTransport):
         self._tls = ssl.create_default_context()
         self._idle: defaultdict[_Place, list[tuple[Exchange, asyncio.TimerHandle]]] = defaultdict(list)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """One exchange.
 
         Raises errors of `BROKEN`, ValueError for its URL, and an OSError that `is_ours` where this machine is short of
@@ -93,7 +93,7 @@ class AgentTransport(httpx.AsyncBaseTransport):
         await self._names.close()
         await asyncio.sleep(0)  # in which sockets are closed
 
-    async def _ask(self, exchange: Exchange, place: _Place, request: httpx.Request) -> httpx.Response:
+    async def _ask(self, exchange: Exchange, place: _Place, request: httpx2.Request) -> httpx2.Response:
         settings = self._settings
         rate = settings.min_bytes_per_second
         on_its_way = min(_IN_FLIGHT_BYTES, int(request.headers.get("Content-Length", 0))) / rate
@@ -104,7 +104,7 @@ class AgentTransport(httpx.AsyncBaseTransport):
             await exchange.abandon()
             raise
         body = _Body(self, exchange, place, Patience(settings.read_seconds, rate))
-        return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=body, request=request)
+        return httpx2.Response(head.status_code, headers=head.headers.raw_items(), stream=body, request=request)
 
     def _kept(self, place: _Place) -> Exchange | None:
         """The connection that was used last. So those that a burst has opened fall idle, and are closed."""
@@ -148,11 +148,11 @@ class AgentTransport(httpx.AsyncBaseTransport):
         except OSError as error:  # also one that says that it took too long
             if is_ours(error):
                 raise
-            raise httpx.ConnectError(str(error)) from error
+            raise httpx2.ConnectError(str(error)) from error
         return Exchange(wire)
 
 
-class _Body(httpx.AsyncByteStream):
+class _Body(httpx2.AsyncByteStream):
     """An answer's body, in the pieces in which it came."""
 
     def __init__(self, transport: AgentTransport, exchange: Exchange, place: _Place, patience: Patience) -> None:
@@ -169,7 +169,7 @@ class _Body(httpx.AsyncByteStream):
         await self._transport.release(self._exchange, self._place)
 
 
-def _place(url: httpx.URL) -> _Place:
+def _place(url: httpx2.URL) -> _Place:
     if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.raw_host):
         raise ValueError("an agent has an http or https URL with a host")
     return url.raw_scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 import h11
-import httpx
+import httpx2
 
 from app.services.tasks.patience import Patience, TooSlow
 
@@ -31,7 +31,7 @@ _CUT = "the agent closed the connection in the middle of its answer"
 _NOT_HTTP = "the agent did not answer in HTTP"
 
 
-class Broken(httpx.TransportError):
+class Broken(httpx2.TransportError):
     """An exchange that came to nothing, at the agent's end; its message is the reason."""
 
 
@@ -137,7 +137,7 @@ class Exchange:
         """Whether a request can be sent."""
         return self._http.our_state is h11.IDLE and self._wire.is_quiet
 
-    async def ask(self, request: httpx.Request, sending: Patience, answering: Patience) -> h11.Response:
+    async def ask(self, request: httpx2.Request, sending: Patience, answering: Patience) -> h11.Response:
         """Send a request, and give the head of the answer. Raises `Broken`, `ConnectionError`, `TooSlow`."""
         host = [(b"Host", request.url.netloc)]
         others = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
@@ -147,7 +147,7 @@ class Exchange:
             self._http.send(h11.EndOfMessage())
             async with answering.waiting():
                 return await self._head()
-        assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101  (what an asynchronous call sends)
+        assert isinstance(request.stream, httpx2.AsyncByteStream)  # noqa: S101  (what an asynchronous call sends)
         self._sender = asyncio.create_task(self._send(request.stream, sending))
         return await self._while_sending(self._sender, answering)
 
@@ -205,7 +205,7 @@ class Exchange:
             await asyncio.gather(self._sender, return_exceptions=True)
             self._sender = None
 
-    async def _send(self, body: httpx.AsyncByteStream, patience: Patience) -> None:
+    async def _send(self, body: httpx2.AsyncByteStream, patience: Patience) -> None:
         async for piece in body:
             for data in self._http.send_with_data_passthrough(h11.Data(data=piece)) or ():
                 await self._wire.send(data, patience)

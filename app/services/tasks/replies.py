@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import httpx
+import httpx2
 
 from app.store.model_store import StoredFile
 from tcsfeel.wire.compression import IDENTITY
@@ -45,13 +45,13 @@ class Reply:
     retry_after: float | None = None
 
 
-def coding_of(response: httpx.Response) -> str:
+def coding_of(response: httpx2.Response) -> str:
     """Read the content coding of a body."""
     coding: str = response.headers.get("Content-Encoding", IDENTITY)
     return coding.strip().lower()
 
 
-def retry_after(response: httpx.Response) -> float | None:
+def retry_after(response: httpx2.Response) -> float | None:
     """Read after how many seconds a busy agent wants to be asked again; None where it does not say."""
     try:
         return min(MAX_RETRY_AFTER, max(0.0, float(response.headers["Retry-After"])))

@@ -71,7 +71,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
 
     async def until_told() -> None:
         task = asyncio.create_task(work)

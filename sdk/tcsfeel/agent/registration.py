@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 
 from tcsfeel.agent.errors import AgentError, RegistrationRefused
 from tcsfeel.agent.labels import LabelReleases
@@ -63,7 +63,7 @@ class Registration:
     def __init__(
         self,
         members: Sequence[Member],
-        http: httpx.AsyncClient,
+        http: httpx2.AsyncClient,
         *,
         heartbeat_seconds: float,
         labels: LabelReleases | None = None,

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from tcsfeel.agent.app import MAX_BODY_BYTES, Agent
 from tcsfeel.agent.errors import AgentError, CannotListen
@@ -179,7 +179,7 @@ async def registered(
     server = _control_plane(server_url)
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     # a proxy from the environment is for the world outside, and would turn "not up yet" into a strange 502
-    async with httpx.AsyncClient(base_url=server, headers=headers, trust_env=not _is_loopback(server.host)) as http:
+    async with httpx2.AsyncClient(base_url=server, headers=headers, trust_env=not _is_loopback(server.host)) as http:
         registration = Registration(members, http, heartbeat_seconds=heartbeat_seconds, labels=labels)
         await registration.register()
         beating = asyncio.create_task(registration.run())
@@ -203,7 +203,7 @@ def _closing(app: Agent | AgentHost) -> Iterator[None]:
 def _advertised(advertise_url: str | None, url: str) -> str:
     if advertise_url is not None:
         return advertise_url.rstrip("/")
-    bound = httpx.URL(url)
+    bound = httpx2.URL(url)
     if bound.host in {"0.0.0.0", "::"}:  # noqa: S104  (compared, not bound)
         raise CannotListen(
             bound.host, bound.port or 0, "a wildcard address cannot be reached: set the URL to advertise"
@@ -211,9 +211,9 @@ def _advertised(advertise_url: str | None, url: str) -> str:
     return url
 
 
-def _control_plane(server_url: str) -> httpx.URL:
-    with contextlib.suppress(httpx.InvalidURL):
-        url = httpx.URL(server_url)
+def _control_plane(server_url: str) -> httpx2.URL:
+    with contextlib.suppress(httpx2.InvalidURL):
+        url = httpx2.URL(server_url)
         if url.scheme in {"http", "https"} and url.host:
             return url
     raise AgentError(f"the control plane's URL must be like http://host:8080, not {server_url!r}")

@@ -2,7 +2,7 @@
 
 from typing import Any, Self, TypeVar
 
-import httpx
+import httpx2
 
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import find_key
@@ -20,7 +20,7 @@ class Connection:
     def __init__(self, server: str, key: str | None) -> None:
         self._server = server
         try:
-            http = httpx.Client(base_url=base_url(server), headers=headers(find_key(key)), trust_env=False)
+            http = httpx2.Client(base_url=base_url(server), headers=headers(find_key(key)), trust_env=False)
         except ValueError as error:
             fail(str(error))
         self._transport = BlockingTransport(http, Patience(attempts=3, deadline_seconds=30.0))

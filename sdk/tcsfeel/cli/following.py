@@ -100,7 +100,7 @@ def watch(training_id: str, *, server: str, key: str | None, as_json: bool) -> N
 
 
 def _connect(server: str, key: str | None) -> "Connection":
-    from tcsfeel.cli.connection import Connection  # noqa: PLC0415  (help does not need httpx)
+    from tcsfeel.cli.connection import Connection  # noqa: PLC0415  (help does not need httpx2)
 
     return Connection(server, key)
 

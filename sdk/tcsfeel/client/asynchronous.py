@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
-import httpx
+import httpx2
 
 from tcsfeel.client import following, operations, parameters
 from tcsfeel.client.pages import AsyncPages
@@ -52,9 +52,9 @@ class AsyncClient:
         *,
         patience: Patience | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        http = httpx.AsyncClient(
+        http = httpx2.AsyncClient(
             base_url=base_url(server),
             headers=headers(key),
             transport=transport,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
-import httpx
+import httpx2
 
 from tcsfeel.client import following, operations, parameters
 from tcsfeel.client.pages import Pages
@@ -52,9 +52,9 @@ class Client:
         *,
         patience: Patience | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        http = httpx.Client(
+        http = httpx2.Client(
             base_url=base_url(server),
             headers=headers(key),
             transport=transport,

@@ -1,4 +1,4 @@
 """Calls of the REST API without its models: requests, repeats, and refusals as exceptions.
 
-It needs httpx and nothing else, so that a device which only registers itself can use it.
+It needs httpx2 and nothing else, so that a device which only registers itself can use it.
 """

@@ -1,4 +1,4 @@
-"""Do what a call decides: over httpx, blocking or in an event loop.
+"""Do what a call decides: over httpx2, blocking or in an event loop.
 
 Answers are read as they arrive and bounded as they are read. No encoding is accepted, so what is counted are the bytes
 of the wire. A connection error is told by its reason, never with headers, which hold the key.
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 
 from tcsfeel.rest.exchange import (
     MAX_ANSWER_BYTES,
@@ -30,14 +30,14 @@ from tcsfeel.text import plain
 
 Result = TypeVar("Result")
 
-NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
-def base_url(server: str) -> httpx.URL:
+def base_url(server: str) -> httpx2.URL:
     """Check the URL of a control plane. Raises `ValueError`."""
     try:
-        url = httpx.URL(server)
-    except httpx.InvalidURL as error:
+        url = httpx2.URL(server)
+    except httpx2.InvalidURL as error:
         raise ValueError(f"the server's URL {plain(server)!r} cannot be read: {error}") from None
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError(f"the server's URL should be like http://127.0.0.1:8080, not {plain(server)!r}")
@@ -90,7 +90,7 @@ class Transport:
         self.patience = patience
         self.max_answer_bytes = max_answer_bytes
 
-    def collected(self, response: httpx.Response, attempt: Attempt, started: float) -> Collected:
+    def collected(self, response: httpx2.Response, attempt: Attempt, started: float) -> Collected:
         """Begin to take an answer. Raises `UnexpectedAnswer` for an encoding, whose bytes nobody could bound."""
         if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
             raise UnexpectedAnswer(f"the answer is encoded as {plain(encoding, 40)}, which was not asked for")
@@ -104,7 +104,7 @@ class BlockingTransport(Transport):
 
     def __init__(
         self,
-        http: httpx.Client,
+        http: httpx2.Client,
         patience: Patience | None = None,
         *,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
@@ -166,7 +166,7 @@ class AsyncTransport(Transport):
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: httpx2.AsyncClient,
         patience: Patience | None = None,
         *,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
@@ -233,16 +233,16 @@ def _resume(actions: Actions[Any], result: Any, error: ApiError | None) -> Attem
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell httpx's errors as ours."""
+    """Tell httpx2's errors as ours."""
     try:
         yield
     except NEVER_SENT as error:
         raise NoAnswer(f"no connection: {_reason(error)}", sent=False) from error
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         raise NoAnswer(f"the connection failed: {_reason(error)}") from error
 
 
-def _reason(error: httpx.HTTPError) -> str:
+def _reason(error: httpx2.HTTPError) -> str:
     return plain(f"{type(error).__name__}: {error}".removesuffix(": "))
 
 

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from benchmarks.beats import holds
 from tests.e2e.servers import Server, call
@@ -86,7 +86,7 @@ async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
             await stack.enter_async_context(quiet_fleet(server, directory))
             await stack.enter_async_context(honest_fleet(target))
             await _run(run, server, target, outcome, directory)
-    except (httpx.TransportError, OSError) as error:
+    except (httpx2.TransportError, OSError) as error:
         outcome.gone = f"{type(error).__name__}: {error}"
     return outcome
 
@@ -156,7 +156,7 @@ async def _measured(server: _Watched, outcome: Outcome, *, hostile: bool) -> Asy
 
 @asynccontextmanager
 async def _attacked(
-    api: httpx.AsyncClient, run: Run, target: Server, outcome: Outcome, file: Path
+    api: httpx2.AsyncClient, run: Run, target: Server, outcome: Outcome, file: Path
 ) -> AsyncIterator[None]:
     """Attack inside the block. Behind it `file` holds what callers saw."""
     trainings = await attacked(api)
@@ -175,14 +175,14 @@ async def _look(server: Server, outcome: Outcome) -> None:
     while True:
         began = time.monotonic()
         try:
-            async with httpx.AsyncClient(timeout=30.0, trust_env=False) as http:
+            async with httpx2.AsyncClient(timeout=30.0, trust_env=False) as http:
                 await http.get(f"{server.url}/healthz")
                 outcome.health.append(time.monotonic() - began)
                 key = {"Authorization": f"Bearer {server.key}"}
                 beaten = await http.post(f"{server.url}/v1/clients/q-0/heartbeat", headers=key, json={})
             if beaten.status_code != HTTPStatus.NO_CONTENT:
                 outcome.refused.append(beaten.status_code)
-        except httpx.TransportError:
+        except httpx2.TransportError:
             outcome.health.append(float("inf"))
         await asyncio.sleep(1.0)
 
@@ -209,7 +209,7 @@ def _bytes(data: Path) -> int:
     return total
 
 
-async def _rounds(api: httpx.AsyncClient, training: str) -> list[dict[str, Any]]:
+async def _rounds(api: httpx2.AsyncClient, training: str) -> list[dict[str, Any]]:
     """All rounds, oldest first."""
     found: list[dict[str, Any]] = []
     cursor: str | None = None

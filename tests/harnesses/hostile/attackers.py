@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.harnesses.hostile.agents import ALL
 from tests.harnesses.hostile.callers import CALLERS
@@ -63,11 +63,11 @@ async def _attack(target: Target, names: list[str]) -> None:
 async def _beat(target: Target) -> None:
     """Send heartbeats for the hostile agents, but for those that are hostile to probes."""
     headers = {"Authorization": f"Bearer {target.key}"}
-    async with httpx.AsyncClient(base_url=f"http://{target.host}:{target.port}", headers=headers, timeout=30.0) as api:
+    async with httpx2.AsyncClient(base_url=f"http://{target.host}:{target.port}", headers=headers, timeout=30.0) as api:
         while True:
             for name in ALL:
                 if not name.startswith("p-"):
-                    with contextlib.suppress(httpx.TransportError):
+                    with contextlib.suppress(httpx2.TransportError):
                         await api.post(f"/v1/clients/{name}/heartbeat")
             await asyncio.sleep(1.0)
 

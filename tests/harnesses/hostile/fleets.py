@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 
 from app.demo.leash import Child
@@ -26,7 +26,7 @@ FLOATS = 250_000  # of the quiet model: 1 MB
 SMALL = 1000  # floats of the attacked model: 4 kB
 
 
-async def train(api: httpx.AsyncClient, name: str, group: str, clients: int, floats: int, **more: Any) -> str:
+async def train(api: httpx2.AsyncClient, name: str, group: str, clients: int, floats: int, **more: Any) -> str:
     """Start a training of one group, with a model of so many floats (0: its clients are asked for one)."""
     body = {
         "name": name,
@@ -44,7 +44,7 @@ async def train(api: httpx.AsyncClient, name: str, group: str, clients: int, flo
     return str(training)
 
 
-async def attacked(api: httpx.AsyncClient) -> dict[str, str]:
+async def attacked(api: httpx2.AsyncClient) -> dict[str, str]:
     patient = {"deadline_seconds": 20, "quorum": 0.01, "grace_seconds": 8, "max_failed_rounds": 1000}
     return {
         "fit": await train(api, "fit", "h", 1, SMALL, round_policy=patient),
@@ -94,7 +94,7 @@ async def honest_fleet(server: Server) -> AsyncIterator[None]:
         yield
 
 
-async def register(api: httpx.AsyncClient, port: int) -> None:
+async def register(api: httpx2.AsyncClient, port: int) -> None:
     clients = [
         {
             "id": name,
@@ -110,7 +110,7 @@ async def register(api: httpx.AsyncClient, port: int) -> None:
     await call(api, "POST", "/v1/clients/batch", json={"clients": clients})
 
 
-async def remove(api: httpx.AsyncClient) -> None:
+async def remove(api: httpx2.AsyncClient) -> None:
     """Take the hostile agents out of the fleet, so that they are not even probed."""
     for name in agents.ALL:
         await call(api, "DELETE", f"/v1/clients/{name}")

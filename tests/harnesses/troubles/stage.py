@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from tcsfeel.agent import AgentHost
 from tcsfeel.agent.listening import listening
@@ -48,7 +48,7 @@ class Stage:
     async def get(self, path: str) -> Any:
         """The body of an answer; None where there is none, or where it tells of an error, but for ``/readyz``."""
         try:
-            async with httpx.AsyncClient(
+            async with httpx2.AsyncClient(
                 base_url=self.server.url,
                 headers={"Authorization": f"Bearer {self.server.key}"},
                 timeout=LOOK_AT_MOST,
@@ -56,7 +56,7 @@ class Stage:
             ) as http:
                 response = await http.get(path)
                 return response.json() if response.is_success or path == "/readyz" else None
-        except (httpx.TransportError, ValueError):
+        except (httpx2.TransportError, ValueError):
             return None
 
     async def train(self, **more: Any) -> str:

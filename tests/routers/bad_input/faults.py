@@ -1,11 +1,11 @@
 """What is wrong with a refusal."""
 
-import httpx
+import httpx2
 
 from tests.api import PROBLEM
 
 
-def fault(response: httpx.Response, status: int, *pointers: str) -> str | None:
+def fault(response: httpx2.Response, status: int, *pointers: str) -> str | None:
     """What is wrong with a refusal."""
     if response.status_code != status:
         return f"answered {response.status_code}"

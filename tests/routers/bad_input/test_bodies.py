@@ -6,7 +6,7 @@ bodies that no JSON library would write.
 
 import json
 
-import httpx
+import httpx2
 import pytest
 
 from tests.api import Api, profile
@@ -102,7 +102,7 @@ OPERATIONS: dict[str, list[Case]] = {
 }
 
 
-async def send(api: Api, operation: str, body: Body) -> httpx.Response:
+async def send(api: Api, operation: str, body: Body) -> httpx2.Response:
     method, path = operation.split()
     content = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     return await api.http.request(method, path, content=content, headers={"Content-Type": "application/json"})

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from sqlalchemy import text
 
@@ -34,13 +34,13 @@ class Agents:
         self.asked: list[str] = []
         self.before: Callable[[], Any] | None = None
 
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(request.url.host)
         if self.before is not None:
             await self.before()
         if request.url.host not in self.up:
-            raise httpx.ConnectError("down")
-        return httpx.Response(200)
+            raise httpx2.ConnectError("down")
+        return httpx2.Response(200)
 
 
 class Ward:

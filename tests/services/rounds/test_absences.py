@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from tcsfeel.agent import AgentHost
@@ -26,7 +26,7 @@ class Link:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if any(f"/{name}/" in scope["path"] for name in self.away):
-            raise httpx.ConnectError("refused")
+            raise httpx2.ConnectError("refused")
         await self.host(scope, receive, send)
 
 

@@ -4,7 +4,7 @@ import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from app.store.model_store import ModelStore
@@ -28,7 +28,7 @@ async def test_a_header_that_is_too_long_is_refused_before_it_comes(first: int, 
             sent += PIECE
             yield b" " * PIECE
 
-    async with calling(lambda _: httpx.Response(200, content=endless()), max_bytes=1 << 40) as agents:
+    async with calling(lambda _: httpx2.Response(200, content=endless()), max_bytes=1 << 40) as agents:
         reason = await failure(initial_model(agents, ModelStore(tmp_path / "spool")))
     assert reason == f"the header claims {MAX_HEADER_BYTES + 1} bytes, at most {MAX_HEADER_BYTES} are read"
     assert sent <= 2 * PIECE

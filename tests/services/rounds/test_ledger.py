@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -47,7 +47,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.clock = FakeClock()
-        transport = httpx.MockTransport(lambda _: httpx.Response(500))
+        transport = httpx2.MockTransport(lambda _: httpx2.Response(500))
         self.system = build(planes.settings(directory, database_url), self.clock, transport)
         self.engine = self.system.coordinator._engine
         self.ledger = self.engine._ledger

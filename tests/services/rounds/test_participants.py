@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from app.domain.breaker import Breaker
@@ -39,11 +39,11 @@ async def errands(
     """Participants, and what their agents are told."""
     told: list[str] = []
 
-    async def agent(request: httpx.Request) -> httpx.Response:
+    async def agent(request: httpx2.Request) -> httpx2.Response:
         told.append(f"{request.method} {request.url}")
         if hang:
             await asyncio.Event().wait()
-        return httpx.Response(204)
+        return httpx2.Response(204)
 
     nothing: Any = None  # no ledger: errands write nothing
     async with calling(agent) as caller:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from structlog.testing import capture_logs
 
 from app.main import create_app
@@ -45,7 +45,7 @@ async def test_a_request_without_a_connection_is_told_to_come_again(postgres_url
         for _ in range(POSTGRES["pool_size"]):
             tx = await requests.enter_async_context(app.state.system.db.begin())
             await tx.clients.ids()
-        answers: list[httpx.Response] = await asyncio.gather(*(http.get("/v1/clients") for _ in range(5)))
+        answers: list[httpx2.Response] = await asyncio.gather(*(http.get("/v1/clients") for _ in range(5)))
         for answer in answers:
             assert_problem(answer, 503)
             assert int(answer.headers["Retry-After"]) > 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from app.store.model_store import ModelStore
@@ -37,7 +37,7 @@ async def test_a_server_without_descriptors_fails_by_itself_and_not_by_its_agent
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL])
 async def test_every_shortage_of_this_machine_is_its_own(code: int, tmp_path: Path) -> None:
-    def short(_: httpx.Request) -> httpx.Response:
+    def short(_: httpx2.Request) -> httpx2.Response:
         raise OSError(code, "not to be had")
 
     async with calling(short) as agents:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -21,16 +21,16 @@ from tests.services.fakes import calling, profile
 from tests.tcsfeel.agent.fakes import AddingTrainer
 
 
-def saying(status: int, content: bytes = b"", **headers: str) -> Callable[[httpx.Request], httpx.Response]:
+def saying(status: int, content: bytes = b"", **headers: str) -> Callable[[httpx2.Request], httpx2.Response]:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _: httpx.Response(status, stream=httpx.ByteStream(content), headers=given)
+    return lambda _: httpx2.Response(status, stream=httpx2.ByteStream(content), headers=given)
 
 
 # What was sent
 
 
 async def test_a_task_is_put_with_its_length_and_its_type(spool: ModelStore) -> None:
-    async def agent(request: httpx.Request) -> httpx.Response:
+    async def agent(request: httpx2.Request) -> httpx2.Response:
         assert (request.method, str(request.url)) == ("PUT", "http://agent/base/tasks/t.1.a.fit")
         assert request.headers["Content-Type"] == "application/vnd.safetensors"
         assert request.headers["Content-Length"] == "9"
@@ -38,7 +38,7 @@ async def test_a_task_is_put_with_its_length_and_its_type(spool: ModelStore) -> 
         assert request.headers["Authorization"] == "Bearer s3cret-token"
         assert request.headers["Accept-Encoding"] == "identity"
         assert await request.aread() == b"headblock"
-        return httpx.Response(202)
+        return httpx2.Response(202)
 
     async with calling(agent) as agents:
         assert await hand_over(agents, spool) == Reply("working")
@@ -57,10 +57,10 @@ async def test_a_task_is_put_with_its_length_and_its_type(spool: ModelStore) -> 
 async def test_other_calls_are_as_the_protocol_says(call: Any, sent: str, spool: ModelStore) -> None:
     seen: list[str] = []
 
-    def agent(request: httpx.Request) -> httpx.Response:
+    def agent(request: httpx2.Request) -> httpx2.Response:
         assert request.headers["Authorization"] == "Bearer s3cret-token"
         seen.append(f"{request.method} {request.url}")
-        return httpx.Response(200, stream=httpx.ByteStream(b""))
+        return httpx2.Response(200, stream=httpx2.ByteStream(b""))
 
     async with calling(agent) as agents:
         await call(agents, spool)
@@ -68,18 +68,18 @@ async def test_other_calls_are_as_the_protocol_says(call: Any, sent: str, spool:
 
 
 async def test_no_authorization_is_sent_where_the_client_gave_no_token(spool: ModelStore) -> None:
-    def agent(request: httpx.Request) -> httpx.Response:
+    def agent(request: httpx2.Request) -> httpx2.Response:
         assert "Authorization" not in request.headers
-        return httpx.Response(202)
+        return httpx2.Response(202)
 
     async with calling(agent) as agents:
         await poll(agents, spool, profile())
 
 
 async def test_cookies_are_not_kept(spool: ModelStore) -> None:
-    def agent(request: httpx.Request) -> httpx.Response:
+    def agent(request: httpx2.Request) -> httpx2.Response:
         assert "Cookie" not in request.headers
-        return httpx.Response(202, headers={"Set-Cookie": "track=me; Path=/; Max-Age=3600"})
+        return httpx2.Response(202, headers={"Set-Cookie": "track=me; Path=/; Max-Age=3600"})
 
     async with calling(agent) as agents:
         await poll(agents, spool)
@@ -167,7 +167,7 @@ async def test_of_a_long_error_only_the_start_is_read(spool: ModelStore) -> None
             read += 1000
             yield b"x" * 1000
 
-    async with calling(lambda _: httpx.Response(500, content=endless())) as agents:
+    async with calling(lambda _: httpx2.Response(500, content=endless())) as agents:
         assert (await poll(agents, spool)).detail == "x" * 299 + "…"
     assert read <= 5000
 
@@ -175,8 +175,8 @@ async def test_of_a_long_error_only_the_start_is_read(spool: ModelStore) -> None
 @FETCH
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, identity", "x" * 50])
 async def test_an_encoded_body_is_refused(fetch: Any, encoding: str, spool: ModelStore, tmp_path: Path) -> None:
-    def agent(_: httpx.Request) -> httpx.Response:
-        response = httpx.Response(200, stream=httpx.ByteStream(gzip.compress(b"hello")))
+    def agent(_: httpx2.Request) -> httpx2.Response:
+        response = httpx2.Response(200, stream=httpx2.ByteStream(gzip.compress(b"hello")))
         response.headers["Content-Encoding"] = encoding
         return response
 
@@ -191,10 +191,10 @@ async def test_an_encoded_body_is_refused(fetch: Any, encoding: str, spool: Mode
 async def test_a_body_in_the_coding_that_was_asked_for_is_stored_as_it_came(
     ask: Any, coding: str | None, spool: ModelStore
 ) -> None:
-    def agent(request: httpx.Request) -> httpx.Response:
+    def agent(request: httpx2.Request) -> httpx2.Response:
         assert request.headers.get_list("Accept-Encoding") == ["zstd"]
         given = {} if coding is None else {"Content-Encoding": coding}
-        return httpx.Response(200, stream=httpx.ByteStream(b"hello"), headers=given)
+        return httpx2.Response(200, stream=httpx2.ByteStream(b"hello"), headers=given)
 
     async with calling(agent) as agents:
         answer = await ask(agents, spool, accept="zstd")
@@ -246,7 +246,7 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     host = AgentHost()
     host.add("a", AddingTrainer(), token="s3cret-token")
     agent = profile(f"http://host{host.path('a')}", auth_token="s3cret-token")
-    agents = AgentCaller(AgentSettings(), max_bytes=10_000, transport=httpx.ASGITransport(host))
+    agents = AgentCaller(AgentSettings(), max_bytes=10_000, transport=httpx2.ASGITransport(host))
     task = Task(id="t.1.a.fit", kind="fit", training_id="t", round=1, deadline_seconds=60.0)
     payload = pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task))
 

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -55,7 +55,7 @@ async def test_an_agent_that_moved_is_polled_where_it_is(bench: Benches) -> None
 
 @pytest.mark.parametrize("number", [1, 2])
 async def test_a_call_that_fails_at_the_old_address_is_no_failure(bench: Benches, number: int) -> None:
-    steps = [*[202] * (number - 1), httpx.ReadError("gone"), OK]
+    steps = [*[202] * (number - 1), httpx2.ReadError("gone"), OK]
     async with bench(*steps) as b:
         b.budget = RetryBudget(0)
         on_the(number, b, "http://elsewhere")
@@ -68,7 +68,7 @@ async def test_a_call_that_fails_at_the_old_address_is_no_failure(bench: Benches
 
 
 async def test_an_agent_that_moved_and_forgot_its_task_is_handed_it_again_within_its_try(bench: Benches) -> None:
-    async with bench(httpx.ReadError("gone"), 404, 202, OK) as b:
+    async with bench(httpx2.ReadError("gone"), 404, 202, OK) as b:
         b.budget = RetryBudget(0)
         on_the(1, b, "http://elsewhere")
         run = await b.go()
@@ -77,7 +77,7 @@ async def test_an_agent_that_moved_and_forgot_its_task_is_handed_it_again_within
 
 
 async def test_an_agent_that_moves_all_the_time_and_never_answers_fails(bench: Benches) -> None:
-    async with bench(httpx.ReadError("gone")) as b:
+    async with bench(httpx2.ReadError("gone")) as b:
         b.budget = RetryBudget(0)
 
         async def move() -> None:
@@ -90,7 +90,7 @@ async def test_an_agent_that_moves_all_the_time_and_never_answers_fails(bench: B
 
 
 async def test_a_change_of_something_else_is_no_move(bench: Benches) -> None:
-    async with bench(httpx.ReadError("gone")) as b:
+    async with bench(httpx2.ReadError("gone")) as b:
         b.budget = RetryBudget(0)
 
         async def change() -> None:

@@ -2,7 +2,7 @@
 
 import random
 
-import httpx
+import httpx2
 import pytest
 
 from app.domain.breaker import Breaker
@@ -15,7 +15,7 @@ from tests.store.samples import client
 
 
 async def test_a_failure_is_retried_after_a_pause_with_full_jitter(bench: Benches) -> None:
-    broken = httpx.ReadError("cut")
+    broken = httpx2.ReadError("cut")
     async with bench(202, broken, broken, OK) as b:
         run = await b.go()
         assert b.script.calls == ["PUT", "GET", "PUT", "PUT"]  # a new try begins with the hand-over

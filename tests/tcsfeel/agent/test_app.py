@@ -9,7 +9,6 @@ from starlette.routing import Mount
 
 from tcsfeel.agent import Agent
 from tcsfeel.wire.codec import MEDIA_TYPE, decode
-from tcsfeel.wire.compression import decompressed
 from tcsfeel.wire.tasks import read_result
 from tests.tcsfeel.agent.calling import BODY, TASK, client, problem
 from tests.tcsfeel.agent.fakes import AddingTrainer, FakeClock, GatedTrainer, eventually
@@ -68,7 +67,7 @@ async def test_a_quick_task_is_answered_with_its_result_as_often_as_it_is_handed
 
     assert (plain.status_code, coded.status_code) == (200, 200)
     assert coded.headers["content-encoding"] == "zstd"
-    assert b"".join(decompressed(memoryview(coded.content), 2_000_000)) == plain.content
+    assert coded.content == plain.content  # which httpx2 has decompressed
     assert agent.table.trained == {"t.1.c.fit": 1}
 
 

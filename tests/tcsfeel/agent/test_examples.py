@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -122,14 +122,14 @@ def third_party(token: str | None = None, seed: int = 1) -> Iterator[tuple[third
 
 
 @asynccontextmanager
-async def caller(token: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def caller(token: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with asyncio.timeout(60), httpx.AsyncClient(headers=headers, timeout=30) as http:
+    async with asyncio.timeout(60), httpx2.AsyncClient(headers=headers, timeout=30) as http:
         yield http
 
 
 async def ask(
-    http: httpx.AsyncClient, url: str, task: Task, parameters: Parameters
+    http: httpx2.AsyncClient, url: str, task: Task, parameters: Parameters
 ) -> tuple[Mapping[str, np.ndarray], TaskResult]:
     """Hand over, wait, read, delete: what the control plane does."""
     answer = await http.put(f"{url}/tasks/{task.id}", content=task_body(task, parameters))
@@ -224,7 +224,7 @@ def test_the_third_party_agent_needs_nothing_but_the_standard_library() -> None:
         try:
             assert process.stdout is not None
             port = int(process.stdout.readline().rpartition(" ")[2])
-            answer = httpx.get(
+            answer = httpx2.get(
                 f"http://127.0.0.1:{port}/healthz", headers={"Authorization": "Bearer t"}, trust_env=False
             )
             assert answer.status_code == 200

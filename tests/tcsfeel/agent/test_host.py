@@ -2,7 +2,7 @@
 
 import asyncio
 
-import httpx
+import httpx2
 import pytest
 
 from tcsfeel.agent import AgentError, AgentHost
@@ -12,8 +12,8 @@ BODY = task_body(make_task())
 TASK = "tasks/t.1.c.fit"
 
 
-def client(host: AgentHost) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(host), base_url="http://host")
+def client(host: AgentHost) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(host), base_url="http://host")
 
 
 async def test_each_agent_has_its_own_tasks_and_its_own_token() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -14,7 +14,7 @@ from tcsfeel.agent.labels import LabelReleases
 from tcsfeel.agent.registration import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Member, Registration
 from tests.tcsfeel.agent.fakes import AddingTrainer, ControlPlane, RaisingTrainer
 
-Handler = Callable[[httpx.Request], httpx.Response]
+Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
 class FullTrainer(AddingTrainer):
@@ -40,9 +40,9 @@ def member(client_id: str = "edge-7", trainer: AddingTrainer | None = None, toke
     return Member(client_id, f"http://agents/{client_id}", token, trainer or FullTrainer())
 
 
-def http_to(plane: ControlPlane | Handler) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(plane.app) if isinstance(plane, ControlPlane) else httpx.MockTransport(plane)
-    return httpx.AsyncClient(transport=transport, base_url="http://plane", headers={"Authorization": "Bearer key"})
+def http_to(plane: ControlPlane | Handler) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(plane.app) if isinstance(plane, ControlPlane) else httpx2.MockTransport(plane)
+    return httpx2.AsyncClient(transport=transport, base_url="http://plane", headers={"Authorization": "Bearer key"})
 
 
 def registration_of(
@@ -155,11 +155,11 @@ async def test_a_control_plane_that_is_late_is_waited_for_with_growing_pauses() 
     pauses: list[float] = []
     answers = itertools.chain([None] * 10, [503, 500, 429, 201])
 
-    def late(request: httpx.Request) -> httpx.Response:
+    def late(request: httpx2.Request) -> httpx2.Response:
         answer = next(answers)
         if answer is None:
-            raise httpx.ConnectError("refused", request=request)
-        return httpx.Response(answer)
+            raise httpx2.ConnectError("refused", request=request)
+        return httpx2.Response(answer)
 
     await registration_of(late, [member()], pauses).register()
 
@@ -197,8 +197,8 @@ async def test_a_refusal_of_one_of_many_is_the_same_error(path: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[1]", b'{"errors": null}'])
 async def test_a_refusal_that_is_no_problem_document_still_has_a_reason(content: bytes) -> None:
-    def refuse(_request: httpx.Request) -> httpx.Response:
-        return httpx.Response(403, content=content)
+    def refuse(_request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(403, content=content)
 
     with pytest.raises(RegistrationRefused, match="403 Forbidden"):
         await registration_of(refuse, [member()]).register()
@@ -235,10 +235,10 @@ async def test_a_client_that_was_forgotten_registers_again() -> None:
 
 
 async def test_a_beat_that_fails_is_counted_logged_and_left_behind(caplog: pytest.LogCaptureFixture) -> None:
-    def flaky(request: httpx.Request) -> httpx.Response:
+    def flaky(request: httpx2.Request) -> httpx2.Response:
         if "/a/" in request.url.path:
-            raise httpx.ReadTimeout("too slow", request=request)
-        return httpx.Response(401 if "/b/" in request.url.path else 204)
+            raise httpx2.ReadTimeout("too slow", request=request)
+        return httpx2.Response(401 if "/b/" in request.url.path else 204)
 
     registration = registration_of(flaky, [member("a"), member("b"), member("c")])
 
@@ -254,7 +254,7 @@ async def test_the_loop_outlives_a_tick_that_breaks(caplog: pytest.LogCaptureFix
         if len(ticks) == 4:
             raise StopAsyncIteration
 
-    def broken(_request: httpx.Request) -> Any:
+    def broken(_request: httpx2.Request) -> Any:
         raise ZeroDivisionError
 
     registration = Registration([member()], http_to(broken), heartbeat_seconds=7, sleep=sleep)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tcsfeel.agent import AgentError, CannotListen, Profile, RegistrationRefused, hosting
@@ -67,7 +67,7 @@ async def test_hosted_agents_are_registered_answer_their_url_and_send_heartbeats
             api_key="key",
             heartbeat_seconds=0.01,
         ) as running,
-        httpx.AsyncClient() as http,
+        httpx2.AsyncClient() as http,
     ):
         assert plane.keys == {"Bearer key"}
         assert plane.clients.keys() == running.members.keys() == running.host.agents.keys()
@@ -108,11 +108,11 @@ async def test_the_advertised_url_and_given_tokens_are_what_is_registered() -> N
 async def test_without_a_control_plane_agents_are_served_all_the_same() -> None:
     async with hosting({"a": AddingTrainer()}, server_url=None, tokens={"a": "t"}) as running:
         url = running.members["a"].url
-        async with httpx.AsyncClient(headers={"Authorization": "Bearer t"}) as http:
+        async with httpx2.AsyncClient(headers={"Authorization": "Bearer t"}) as http:
             assert (await http.get(f"{url}/healthz")).status_code == 200
 
-    async with httpx.AsyncClient() as http:
-        with pytest.raises(httpx.ConnectError):
+    async with httpx2.AsyncClient() as http:
+        with pytest.raises(httpx2.ConnectError):
             await http.get(url)
 
 
@@ -177,7 +177,7 @@ async def test_an_ipv6_address_is_advertised_in_brackets() -> None:
     try:
         async with hosting({"a": AddingTrainer()}, server_url=None, host="::1", tokens={"a": "t"}) as running:
             assert running.url.startswith("http://[::1]:")
-            async with httpx.AsyncClient(headers={"Authorization": "Bearer t"}, trust_env=False) as http:
+            async with httpx2.AsyncClient(headers={"Authorization": "Bearer t"}, trust_env=False) as http:
                 assert (await http.get(f"{running.members['a'].url}/healthz")).status_code == 200
     except CannotListen as error:
         pytest.skip(str(error))
@@ -196,7 +196,7 @@ async def test_a_served_trainer_registers_and_leaves_on_a_signal_even_while_it_t
             await eventually(lambda: "one" in plane.clients)
             one = plane.clients["one"]
             assert one["auth_token"] == "secret"
-            async with httpx.AsyncClient(headers={"Authorization": "Bearer secret"}) as http:
+            async with httpx2.AsyncClient(headers={"Authorization": "Bearer secret"}) as http:
                 task = f"{one['url']}/tasks/t.1.c.fit"
                 assert (await http.put(task, content=task_body(make_task()))).status_code == 202
                 waiting = asyncio.create_task(http.get(task, params={"wait": 60}))

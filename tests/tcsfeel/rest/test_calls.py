@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
+import httpx2
 import pytest
 
 from tcsfeel.rest.calls import all_items, call_json
@@ -20,7 +20,7 @@ def page(items: list[int], cursor: str | None) -> bytes:
 
 @contextmanager
 def transport(url: str) -> Iterator[BlockingTransport]:
-    with httpx.Client(base_url=base_url(url), headers=headers("key"), trust_env=False) as http:
+    with httpx2.Client(base_url=base_url(url), headers=headers("key"), trust_env=False) as http:
         yield BlockingTransport(http, Patience(first_pause_seconds=0.001, longest_pause_seconds=0.001))
 
 
