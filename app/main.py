@@ -72,12 +72,12 @@ from tcsfeel.selection import installed
 
 log = structlog.get_logger(__name__)
 
-API_WAIT_SECONDS = 2.0  # for a connection, before a request is told to come again
+API_WAIT_SECONDS = 2.0  # that a request waits for a connection, before the caller is asked to try again
 
 DESCRIPTION = """
 A control plane for federated learning over networks whose links are not equal.
 
-Every `/v1` operation asks for `Authorization: Bearer KEY`; the first start prints the key. Use **Authorize** above.
+Operations under `/v1` need an API key, which the first start of the server prints. Enter it with **Authorize** above.
 """
 
 

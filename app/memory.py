@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, contextmanager
 
 from app.sharing import Places, Portions, party
 
-SMALL_BYTES = 1_000_000  # of a body, such as a client's or a training's, that comes out of the reserve
+SMALL_BYTES = 1_000_000  # of a body, such as a client's or a training's, that uses the reserve
 RESERVE_BYTES = 32_000_000
 UNCOUNTED_BYTES = 16_384  # at the beginning of each body
-STREAMED_BYTES = 1 << 20  # of a body that its handler streams to a file: what is in memory at a time
+STREAMED_BYTES = 1 << 20  # in memory at one time, of a body that its handler streams to a file
 UPLOADS_BYTES = 64 * STREAMED_BYTES
 LONG_ANSWERS_BYTES = 256_000_000
 PLACES = 4
@@ -20,24 +20,24 @@ WAIT_SECONDS = 10.0
 
 
 class NoMemoryFree(Exception):
-    """Other requests use too much of the memory that there is for bodies, or for long answers."""
+    """Other requests use too much of the memory for bodies, or for long answers."""
 
     def __init__(self, size: int, what: str) -> None:
         super().__init__(f"other requests are using too much of the {size} bytes of memory for {what}")
 
 
 class TooManyAnswers(Exception):
-    """Other long answers take all places for longer than a caller may wait."""
+    """Other long answers take all places for longer than a caller waits."""
 
     def __init__(self, places: int, seconds: float) -> None:
         super().__init__(
             f"{places} long answers are being prepared, and none was finished within {seconds:g} s: "
-            "ask for fewer at a time (limit), or try again in a moment"
+            "ask for fewer items at a time (limit), or try again in a moment"
         )
 
 
 class BodyMemory:
-    """The memory that bodies hold together, shared by the addresses that they come from.
+    """The memory for all bodies together. Callers share it by address.
 
     Small bodies have a reserve that no large one can take. The beginning of a body does not count: connections have
     places, which bound what all beginnings hold. So there is always memory for a short body, such as a heartbeat's.
@@ -49,7 +49,7 @@ class BodyMemory:
 
     @contextmanager
     def holding(self, address: str, most: int) -> Iterator["Held"]:
-        """A share for one request, whose body has at most `most` bytes. It is given back at the request's end."""
+        """Hold a share for one request, whose body has at most `most` bytes, until the block ends."""
         held = Held(*(self._small if most <= SMALL_BYTES else self._large), address)
         try:
             yield held
@@ -58,7 +58,7 @@ class BodyMemory:
 
 
 class Held:
-    """What one request holds."""
+    """The memory that one request holds."""
 
     def __init__(self, size: int, portions: Portions, address: str) -> None:
         self._size = size
@@ -67,7 +67,7 @@ class Held:
         self._received = self._counted = 0
 
     def grow(self, size: int) -> None:
-        """Raises `NoMemoryFree`."""
+        """Count `size` more bytes. Raises `NoMemoryFree`."""
         more = max(0, self._received + size - UNCOUNTED_BYTES) - self._counted
         if more and not self._portions.may_take(self._address, more):
             raise NoMemoryFree(self._size, "bodies: try again in a moment")
@@ -76,13 +76,13 @@ class Held:
         self._counted += more
 
     def give_back(self) -> None:
-        """Hold nothing any more."""
+        """Give all of it back."""
         self._portions.give_back(self._address, self._counted)
         self._received = self._counted = 0
 
 
 class AnswerMemory:
-    """The memory that long answers hold until their callers have read them, shared by the callers' addresses.
+    """The memory for long answers until the callers have read them. Callers share it by address.
 
     An answer is made before its size is known. So every address may have one, whatever its size, and others as long as
     there is memory.
@@ -96,7 +96,9 @@ class AnswerMemory:
     def holding(self, address: str, size: int) -> Iterator[None]:
         """Count an answer until the block ends. Raises `NoMemoryFree`."""
         if self._portions.held(address) and not self._portions.may_take(address, size):
-            raise NoMemoryFree(self._size, "long answers: ask for fewer at a time (limit), or try again in a moment")
+            raise NoMemoryFree(
+                self._size, "long answers: ask for fewer items at a time (limit), or try again in a moment"
+            )
         self._portions.take(address, size)
         try:
             yield
@@ -105,7 +107,7 @@ class AnswerMemory:
 
 
 class AnswerPlaces:
-    """Places in which long answers are made, shared by the addresses of the callers.
+    """The places in which long answers are made. Callers share them by address.
 
     What an answer is made of takes several times the memory of its bytes, so only a few are made at the same time.
     `AnswerMemory` counts what they hold afterwards, while they are sent.
@@ -118,7 +120,7 @@ class AnswerPlaces:
 
     @asynccontextmanager
     async def one(self, address: str) -> AsyncIterator[None]:
-        """Hold one place inside. Raises `TooManyAnswers`."""
+        """Hold one place while the block runs. Raises `TooManyAnswers`."""
         with party(address):
             try:
                 async with asyncio.timeout(self._wait_seconds):

@@ -23,7 +23,7 @@ _ROUND_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 
 
 class Metrics:
-    """`max_clients`: with more registered clients than this the ``client`` label becomes ``other``."""
+    """The metrics in one registry. If more than `max_clients` are registered, the ``client`` label is ``other``."""
 
     def __init__(self, registry: CollectorRegistry, *, max_clients: int) -> None:
         self.registry = registry
@@ -33,68 +33,82 @@ class Metrics:
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
         self._held_up: dict[str, tuple[str, float]] = {}  # state, and since when by the monotonic clock
-        self._round_accuracy = gauge("federated_round_accuracy", "Measured accuracy of the newest model", ["training"])
+        self._round_accuracy = gauge(
+            "federated_round_accuracy",
+            "Accuracy of the training's newest model, as measured by clients on held-out data",
+            ["training"],
+        )
         self._communication_bytes = counter(
             "federated_communication_bytes",
-            "Bytes of bodies that crossed the coordinator's links",
+            "Bytes of request and response bodies that the server exchanged with agents",
             ["client", "direction"],
         )
         self.selection_duration = histogram(
-            "federated_selection_duration_seconds", "Time to plan one round", buckets=_SECONDS
+            "federated_selection_duration_seconds", "Time that it took to plan one round", buckets=_SECONDS
         )
-        self.rounds = counter("federated_rounds", "Rounds that ended", ["outcome"])
+        self.rounds = counter("federated_rounds", "Number of rounds that ended", ["outcome"])
         self.round_duration = histogram(
-            "federated_round_duration_seconds", "Time of one round", ["outcome"], buckets=_ROUND_SECONDS
+            "federated_round_duration_seconds", "Duration of one round", ["outcome"], buckets=_ROUND_SECONDS
         )
-        self.participations = counter("federated_participations", "Participations that ended", ["outcome"])
-        self.evaluations = counter("federated_evaluations", "Evaluations that ended", ["outcome"])
+        self.participations = counter("federated_participations", "Number of participations that ended", ["outcome"])
+        self.evaluations = counter("federated_evaluations", "Number of evaluations that ended", ["outcome"])
         self.updates = counter(
-            "federated_updates", "Updates that were received, by the form they came in", ["encoding", "coding"]
+            "federated_updates",
+            "Number of updates that were received, by their encoding and compression",
+            ["encoding", "coding"],
         )
         self.identity_conflicts = counter(
-            "federated_identity_conflicts", "Conflicts that began between agents that share a client's id"
+            "federated_identity_conflicts", "Number of times that agents began to use the same client id"
         )
-        self.breaker_changes = counter("federated_breaker_state_changes", "Breakers that came into a state", ["state"])
-        self.open_breakers = gauge("federated_open_breakers", "Breakers that are not closed")
+        self.breaker_changes = counter(
+            "federated_breaker_state_changes", "Number of times that a breaker entered a state", ["state"]
+        )
+        self.open_breakers = gauge("federated_open_breakers", "Number of breakers that are not closed")
         self._counted_at = time.monotonic()
         self.counts_age = gauge(
             "federated_counts_age_seconds", "Time since clients and breakers were last counted, or since the start"
         )
         self.counts_age.set_function(lambda: time.monotonic() - self._counted_at)
-        self.clients = gauge("federated_clients", "Registered clients", ["status"])
-        self.tasks_in_flight = gauge("federated_tasks_in_flight", "Tasks handed over and not ended")
+        self.clients = gauge("federated_clients", "Number of registered clients", ["status"])
+        self.tasks_in_flight = gauge(
+            "federated_tasks_in_flight", "Number of tasks that agents have received and not ended"
+        )
         self.tick_age = gauge("federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick")
-        self.lease_takeovers = counter("federated_lease_takeovers", "Trainings taken over from another owner")
+        self.lease_takeovers = counter(
+            "federated_lease_takeovers", "Number of trainings that were taken over from another owner"
+        )
         self.stalled_seconds = gauge(
             "federated_training_stalled_seconds", "How long a training has made no progress", ["training", "state"]
         )
-        self.held_up = gauge("federated_trainings_held_up", "Trainings that make no progress", ["state"])
+        self.held_up = gauge("federated_trainings_held_up", "Number of trainings that make no progress", ["state"])
         for state in HELD_UP:
             self.held_up.labels(state).set(0)
-        self.fenced_writes = counter("federated_fenced_writes", "Writes refused because the lease was lost")
+        self.fenced_writes = counter(
+            "federated_fenced_writes", "Number of writes that were refused because the lease was lost"
+        )
         self.database_refusals = counter(
-            "federated_database_refusals", "Transactions that could not begin", ["pool", "reason"]
+            "federated_database_refusals", "Number of transactions that could not begin", ["pool", "reason"]
         )
         self._database_connections = gauge(
-            "federated_database_connections", "Open connections to the database", ["pool", "state"]
+            "federated_database_connections", "Number of open connections to the database", ["pool", "state"]
         )
         self.model_files_removed = counter(
-            "federated_model_files_removed", "Files of models and optimisers' states that were removed"
+            "federated_model_files_removed", "Number of removed files of models and optimiser states"
         )
 
     def watch_connections(self, pool: str, connections: Callable[[], tuple[int, int]]) -> None:
-        """Show how many `connections` of a pool are in use and idle, whenever metrics are read."""
+        """Show how many `connections` of a pool are in use and how many are idle, each time the metrics are read."""
         self._database_connections.labels(pool, "in_use").set_function(lambda: connections()[0])
         self._database_connections.labels(pool, "idle").set_function(lambda: connections()[1])
 
     def count_participation(self, status: str, encoding: str, coding: str) -> None:
-        """A participation that ended, and the form of its update where it has one."""
+        """Count a participation that ended, and its update by its form if there is one."""
         self.participations.labels(status).inc()
         if status == "received":
             self.updates.labels(encoding, coding).inc()
 
     def show_accuracy(self, training_id: str, accuracy: float) -> None:
-        """The newest model's accuracy; only the trainings whose rounds ended last keep their label."""
+        """Show the newest model's accuracy. Only the trainings whose rounds ended last keep their label."""
         self._shown.pop(training_id, None)
         self._shown[training_id] = None
         self._round_accuracy.labels(training_id).set(accuracy)
@@ -104,11 +118,11 @@ class Metrics:
             self._round_accuracy.remove(oldest)
 
     def show_progress(self, training_id: str, state: ProgressState | None) -> None:
-        """Show whether a training that this process drives makes progress; None: it does not drive it any more."""
+        """Show whether a training that this process drives makes progress; None if it no longer drives it."""
         before = self._held_up.pop(training_id, None)
         if before is not None:
             self.held_up.labels(before[0]).dec()
-            with suppress(KeyError):  # it had no label of its own
+            with suppress(KeyError):  # it had no label
                 self.stalled_seconds.remove(training_id, before[0])
         if state not in HELD_UP:
             return
@@ -119,14 +133,14 @@ class Metrics:
             self.stalled_seconds.labels(training_id, state).set_function(lambda: time.monotonic() - since)
 
     def count_clients(self, by_status: Mapping[ClientStatus, int]) -> None:
-        """Take note of how many clients there are, and that they were counted now."""
+        """Note how many clients there are, and that they were counted now."""
         self._counted_at = time.monotonic()
         self._clients = sum(by_status.values())
         for status in CLIENT_STATUSES:
             self.clients.labels(status).set(by_status.get(status, 0))
 
     def count_bytes(self, client_id: str, *, sent: int = 0, received: int = 0) -> None:
-        """Add to the traffic of one client, by its name while names are few."""
+        """Add to the traffic of one client, under its own name as long as there are few clients."""
         label = client_id if self._clients <= self._max_clients else OTHER
         self._communication_bytes.labels(label, "sent").inc(sent)
         self._communication_bytes.labels(label, "received").inc(received)

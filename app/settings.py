@@ -1,7 +1,7 @@
 """Configuration from the environment: prefix ``TCSFEEL_``, nesting with ``__``.
 
-``Settings.load`` reports a wrong value with its variable's name and what it may be. There is no global instance: the
-composition root makes one and hands its parts on.
+``Settings.load`` reports a wrong value with the variable's name and the values that it may have. There is no global
+instance: the composition root makes one and passes its parts on.
 """
 
 import ipaddress
@@ -32,7 +32,7 @@ MEGABYTE = 1_000_000
 
 
 class WrongSetting(ValueError):
-    """A variable that stops the start; the message names it and says what it may be."""
+    """A setting has a wrong value, so the server cannot start. The message names the variable and its valid values."""
 
 
 class _Section(BaseModel):
@@ -42,9 +42,9 @@ class _Section(BaseModel):
 class DatabaseSettings(_Section):
     """`url` is ``sqlite+aiosqlite:///path`` or ``postgresql+asyncpg://…``; by default a file in the data directory.
 
-    On Postgres at most `pool_size` connections are open for the API, `coordinator_pool_size` for rounds, health and
-    housekeeping, and a statement has `statement_seconds`. On SQLite all share `pool_size`, and one that writes.
-    `migrate_on_start` is about Postgres; SQLite is always migrated.
+    On Postgres, at most `pool_size` connections are open for the API and `coordinator_pool_size` for rounds, health and
+    housekeeping, and a statement may take `statement_seconds`. On SQLite, all of them share `pool_size` connections
+    that read and one that writes. `migrate_on_start` is only for Postgres; SQLite is always migrated.
     """
 
     url: str | None = None
@@ -65,13 +65,13 @@ class DatabaseSettings(_Section):
         except (ArgumentError, ValueError):  # the message may repeat the password
             raise ValueError("must be a URL such as postgresql+asyncpg://user:password@host:5432/database") from None
         if parts.get_backend_name() == "sqlite" and parts.database in {None, "", ":memory:"}:
-            raise ValueError("must name a file: in memory, every connection would have a database of its own")
+            raise ValueError("must name a file: an in-memory database would be a separate one for each connection")
         return url
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A place in an S3-compatible store. What is None here, and credentials, comes from ``AWS_…`` variables."""
+    """A place in an S3-compatible store. Credentials, and fields that are None, come from ``AWS_…`` variables."""
 
     name: str
     prefix: str = ""
@@ -80,7 +80,7 @@ class Bucket:
 
     @classmethod
     def parse(cls, url: str) -> "Bucket":
-        """From ``s3://bucket/prefix?endpoint=https://host&region=name``. The error does not repeat the URL."""
+        """Parse ``s3://bucket/prefix?endpoint=https://host&region=name``. The error does not repeat the URL."""
         match = _BUCKET.fullmatch(url)
         try:
             given = dict(parse_qsl(match["query"] or "", strict_parsing=bool(match["query"]))) if match else {}
@@ -92,9 +92,7 @@ class Bucket:
             raise ValueError("must be a URL such as s3://bucket/prefix?endpoint=https://host:9000&region=us-east-1")
         region = given.pop("region", None)
         if given:
-            raise ValueError(
-                "may have endpoint and region after the ?, and nothing else: credentials are AWS_… variables"
-            )
+            raise ValueError("may have only endpoint and region after the ?: set credentials in AWS_… variables")
         if host is not None and (host.scheme not in {"http", "https"} or not host.hostname or "@" in host.netloc):
             raise ValueError("must have an endpoint that is http://host or https://host, without credentials")
         return cls(match["name"], match["prefix"] or "", endpoint, region)
@@ -109,7 +107,7 @@ _BUCKET = re.compile(
 class ModelSettings(_Section):
     """`url` is ``file:///path``, by default a directory in the data directory, or ``s3://bucket/prefix``.
 
-    `max_bytes` bounds one model. The file of a removed version stays for `removal_delay_seconds`.
+    One model may have at most `max_bytes`. The file of a removed version is kept for `removal_delay_seconds`.
     """
 
     url: str | None = None
@@ -128,12 +126,12 @@ class ModelSettings(_Section):
 
     @property
     def bucket(self) -> Bucket | None:
-        """Where models are kept, unless it is a directory."""
+        """The bucket in which models are stored; None if they are stored in a directory."""
         return Bucket.parse(self.url) if self.url is not None and self.url.startswith("s3://") else None
 
 
 class AuthSettings(_Section):
-    """Without an `admin_key` the first start makes one. It is sent in a header."""
+    """If there is no `admin_key`, the first start makes one. Callers send it in a header."""
 
     enabled: bool = True
     admin_key: SecretStr | None = None
@@ -147,9 +145,9 @@ class AuthSettings(_Section):
 
 
 class AgentSettings(_Section):
-    """How agents are reached, and when one is slow (taking a task in for more than `slow_seconds`).
+    """How agents are reached. An agent counts as slow if it takes more than `slow_seconds` to receive a task.
 
-    An empty `allowed_networks` allows every address but those that cannot be a remote host's: loopback, link-local,
+    An empty `allowed_networks` allows every address except those that no remote host can have: loopback, link-local,
     metadata services.
     """
 
@@ -176,13 +174,13 @@ class AgentSettings(_Section):
     def _polls_end_before_reads(self) -> "AgentSettings":
         if self.poll_seconds >= self.read_seconds:
             raise ValueError(
-                "AGENTS__POLL_SECONDS must be below AGENTS__READ_SECONDS, or every long poll would time out"
+                "AGENTS__POLL_SECONDS must be less than AGENTS__READ_SECONDS, or every long poll would time out"
             )
         return self
 
 
 class CoordinatorSettings(_Section):
-    """Whether this process drives trainings, how soon another takes over, and how long stopping may take (seconds)."""
+    """Whether this process drives trainings, how soon another process takes over, and how long stopping may take."""
 
     enabled: bool = True
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15.0
@@ -191,13 +189,13 @@ class CoordinatorSettings(_Section):
 
 
 class HealthSettings(_Section):
-    """How often a sign of life is due from a client, in seconds."""
+    """How often a client has to give a sign of life, in seconds."""
 
     interval_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
 
 
 class TrainingSettings(_Section):
-    """Defaults of a training's body."""
+    """Defaults for fields of a training that its request leaves out."""
 
     target_accuracy: Annotated[float, Field(gt=0, le=1)] = 0.963
     max_rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 100
@@ -209,14 +207,14 @@ class LogSettings(_Section):
 
 
 class EventSettings(_Section):
-    """How long events are kept: for `keep_days`, and not more than about the newest `keep_last`. By default all are."""
+    """How long events are kept: `keep_days` days, and about the newest `keep_last`. By default, all are kept."""
 
     keep_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
     keep_last: Annotated[int | None, Field(ge=1_000, le=1_000_000_000)] = None
 
 
 class MetricSettings(_Section):
-    """Above `max_clients` registered clients the ``client`` label becomes ``other``."""
+    """If more than `max_clients` clients are registered, the ``client`` label is ``other``."""
 
     max_clients: Annotated[int, Field(ge=0)] = 200
 
@@ -246,7 +244,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> "Settings":
         if not self.auth.enabled and not is_loopback(self.host):
-            raise ValueError("AUTH__ENABLED may be false only where the server is bound to a loopback address")
+            raise ValueError("AUTH__ENABLED may be false only if HOST is a loopback address")
         return self
 
     @property
@@ -255,7 +253,10 @@ class Settings(BaseSettings):
 
     @property
     def model_directory(self) -> Path:
-        """Where model files lie on this machine: all of them, or of a bucket's those that it has read or made."""
+        """The directory of model files on this machine.
+
+        With a bucket, it is a cache of files that were read or written.
+        """
         if self.models.url is None:
             return self.data_dir / "models"
         if self.models.bucket is not None:
@@ -264,7 +265,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":
-        """Read the environment; `overrides` (from a command line) win. Raises `WrongSetting`."""
+        """Read the environment; `overrides` from a command line take precedence. Raises `WrongSetting`."""
         try:
             return cls(**overrides)
         except ValidationError as error:
@@ -272,12 +273,12 @@ class Settings(BaseSettings):
         except SettingsError as error:
             section = "".join(re.findall(r'field "(\w+)"', str(error))).upper()
             raise WrongSetting(
-                f"{PREFIX}{section}: must be a JSON object; or set {PREFIX}{section}__…, one by one"
+                f"{PREFIX}{section}: must be a JSON object; or set {PREFIX}{section}__… variables one by one"
             ) from None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is this machine only."""
+    """Tell whether a host name or an address can be reached only from this machine."""
     if host == "localhost":
         return True
     try:

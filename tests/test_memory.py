@@ -76,7 +76,7 @@ def test_a_short_body_has_room_whatever_others_hold() -> None:
 def test_every_address_may_have_a_long_answer_and_more_where_there_is_room() -> None:
     answers = AnswerMemory(100)
     with answers.holding("here", 1000):
-        with pytest.raises(NoMemoryFree, match="ask for fewer at a time"), answers.holding("here", 1):
+        with pytest.raises(NoMemoryFree, match="ask for fewer items at a time"), answers.holding("here", 1):
             raise AssertionError
         with answers.holding("there", 1000):
             pass

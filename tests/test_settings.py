@@ -114,7 +114,7 @@ REFUSED = [
     ("DATABASE__STATEMENT_SECONDS", "0.5", "greater than or equal to 1"),
     ("DATABASE__MIGRATE_ON_START", "perhaps", "must be true or false"),
     ("DATABASE__ULR", "sqlite+aiosqlite:///x", "there is no such setting"),
-    ("DATABASE", "sqlite+aiosqlite:///x", "must be a JSON object; or set TCSFEEL_DATABASE__…, one by one"),
+    ("DATABASE", "sqlite+aiosqlite:///x", "must be a JSON object; or set TCSFEEL_DATABASE__… variables one by one"),
     ("DATABASE", "[]", "valid dictionary"),
     ("MODELS__URL", "gs://bucket", "must start with file:/// or s3://"),
     ("MODELS__URL", "s3://", "must be a URL such as s3://bucket/prefix"),
@@ -122,7 +122,7 @@ REFUSED = [
     ("MODELS__URL", "s3://bucket/../s3cr3t", "must be a URL such as s3://bucket/prefix"),
     ("MODELS__URL", "s3://bucket/a//s3cr3t", "must be a URL such as s3://bucket/prefix"),
     ("MODELS__URL", "s3://bucket?s3cr3t", "must be a URL such as s3://bucket/prefix"),
-    ("MODELS__URL", "s3://bucket?secret_access_key=s3cr3t", "credentials are AWS_… variables"),
+    ("MODELS__URL", "s3://bucket?secret_access_key=s3cr3t", "set credentials in AWS_… variables"),
     ("MODELS__URL", "s3://bucket?endpoint=s3.example:9000", "an endpoint that is http://host or https://host"),
     ("MODELS__URL", "s3://bucket?endpoint=https://u:s3cr3t@s3.example", "http://host or https://host, without cred"),
     ("MODELS__URL", "s3://bucket?endpoint=https://[s3cr3t", "must be a URL such as s3://bucket/prefix"),
@@ -138,7 +138,7 @@ REFUSED = [
     ("AGENTS__ALLOWED_NETWORKS", '["10.0.0.0/33"]', "a valid IPv4 or IPv6 network"),
     ("AGENTS__ALLOWED_NETWORKS", '["10.0.0.1/8"]', "a valid IPv4 or IPv6 network"),
     ("AGENTS__CONCURRENCY", "0", "greater than or equal to 1"),
-    ("AGENTS__POLL_SECONDS", "60", "must be below AGENTS__READ_SECONDS"),
+    ("AGENTS__POLL_SECONDS", "60", "must be less than AGENTS__READ_SECONDS"),
     ("COORDINATOR__LEASE_SECONDS", "0", "greater than or equal to 1"),
     ("COORDINATOR__LEASE_SECONDS", "nan", "less than or equal to 600"),
     ("COORDINATOR__LEASE_SECONDS", "inf", "less than or equal to 600"),
@@ -177,7 +177,7 @@ def test_every_wrong_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 def test_authentication_can_be_off_on_loopback_alone(host: str) -> None:
     with pytest.raises(WrongSetting) as stopped:
         Settings.load(host=host, auth={"enabled": False})
-    assert str(stopped.value).startswith("TCSFEEL_AUTH__ENABLED may be false only where")
+    assert str(stopped.value).startswith("TCSFEEL_AUTH__ENABLED may be false only if HOST")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])

@@ -1,4 +1,4 @@
-"""Define what can go wrong, as typed data. `app.http.problems` maps each class to an HTTP status."""
+"""The errors of the control plane, as typed data. `app.http.problems` maps each class to an HTTP status."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from tcsfeel.errors import TcsFeelError
 
 
 class NotFound(TcsFeelError):
-    """The thing with this name is not stored."""
+    """Nothing of this kind is stored under this name."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"there is no {kind} {name!r}")
@@ -15,7 +15,7 @@ class NotFound(TcsFeelError):
 
 
 class Removed(TcsFeelError):
-    """The thing was stored once and has been removed; its row in the history says so."""
+    """The thing existed and has been removed; its row in the history is still there."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"the {kind} {name} has been removed")
@@ -45,7 +45,7 @@ class StateForbids(TcsFeelError):
 
 
 class IllegalTransition(TcsFeelError):
-    """A state machine got an event that its table does not have. Nothing was changed."""
+    """A state machine got an event that its table does not allow in this status. Nothing was changed."""
 
     def __init__(self, status: str, event: str) -> None:
         super().__init__(f"the event {event!r} is not possible in the status {status!r}")

@@ -1,4 +1,4 @@
-"""Turn what is stored and planned into answers."""
+"""Turn stored and planned values into responses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,7 +53,7 @@ def client_out(client: Client) -> ClientOut:
 
 
 def training_out(training: Training) -> TrainingOut:
-    """Show a training: what it was created with, and how far it is."""
+    """Show a training, with its configuration and its progress."""
     return TrainingOut(
         **{name: getattr(training, name) for name in _STATE},
         **{name: getattr(training.config, name) for name in _CONFIG},
@@ -74,13 +74,13 @@ def listed_model(measured: MeasuredVersion) -> ListedModelOut:
 
 
 def ready(findings: Mapping[str, str]) -> Ready:
-    """Show what each check found; the process is ready where all of them found nothing to say."""
+    """Show the result of each check; the process is ready if no check found a problem."""
     well = all(finding == "ok" for finding in findings.values())
     return Ready(status="ready" if well else "not ready", checks=dict(findings))
 
 
 def round_out(found: Round) -> RoundOut:
-    """Show a round, its clients one by one: all at once would hold the interpreter."""
+    """Show a round. It converts clients one by one, since all at once would hold the interpreter."""
     lists = {
         "participations": [ParticipationOut.of(part) for part in found.participations],
         "evaluations": [ClientEvaluationOut.of(one) for one in found.evaluations],
@@ -97,7 +97,7 @@ def round_selection(selection: Selection) -> RoundSelectionOut:
 def planned_selection(
     planned: Sequence[tuple[Selection, float]], *, connectivity_version: int, seed: int
 ) -> SelectionOut:
-    """Show selections and how long each took (ms): the one that was asked for, and those to compare it with."""
+    """Show the selection that was requested and those to compare it with, and how long each took in ms."""
     (selection, duration_ms), *others = planned
     chosen = {*selection.client_ids}
     return SelectionOut(
@@ -118,7 +118,7 @@ def planned_selection(
 
 
 def _explained(selection: Selection) -> dict[str, Any]:
-    """Give the fields of an `ExplainedSelection`, its clients one by one: all at once would hold the interpreter."""
+    """Make the fields of an `ExplainedSelection`, one client at a time: all at once would hold the interpreter."""
     lists = {
         "selected": [ChosenOut.of(chosen) for chosen in selection.selected],
         "skipped": [SkippedOut.of(skipped) for skipped in selection.skipped],

@@ -1,4 +1,4 @@
-"""Bodies with long lists, read a piece at a time: batches of clients, and changes of links."""
+"""Read bodies with long lists in pieces: batches of clients, and changes of links."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
@@ -33,7 +33,7 @@ Registrations = tuple[list[tuple[str, Profile]], dict[str, str | None]]
 
 
 def registrations(body: memoryview) -> Registrations:
-    """The clients of a batch, and the instance of each. Raises `RequestValidationError`."""
+    """Read the clients of a batch, and the instance of each. Raises `RequestValidationError`."""
     if len(body) <= CUT:
         small = parsed(RegisterClients, body).clients
         return [(client.id, profile(client)) for client in small], {client.id: client.instance for client in small}
@@ -59,14 +59,14 @@ def registrations(body: memoryview) -> Registrations:
 
 
 def changes(body: memoryview) -> Iterable[Edge]:
-    """The links to change. Raises `RequestValidationError`, for a long body as one iterates over it."""
+    """Read the links to change. Raises `RequestValidationError`; for a long body, during the iteration."""
     if len(body) <= CUT:
         return [edge(change) for change in parsed(ChangeConnectivity, body).edges]
     return _Changes(body)
 
 
 class _Changes:
-    """The links of a long body, which are read anew each time: as values all of them would take gigabytes."""
+    """The links of a long body. Each iteration reads them again, since as objects they would take gigabytes."""
 
     def __init__(self, body: memoryview) -> None:
         self._body = body
@@ -82,7 +82,7 @@ class _Changes:
 
 
 def replacement(body: memoryview, known: Collection[str]) -> Connectivity:
-    """A whole matrix of some of the clients in `known`. Raises `RequestValidationError`, `InvalidConnectivity`."""
+    """Read a matrix of some of the clients in `known`. Raises `RequestValidationError`, `InvalidConnectivity`."""
     if len(body) <= CUT:
         return connectivity(parsed(ReplaceConnectivity, body), known)
     parts = validated(body, _MATRIX)
@@ -104,7 +104,7 @@ def replacement(body: memoryview, known: Collection[str]) -> Connectivity:
 
 
 def _edges(parts: Iterable[tuple[str, Any]]) -> Iterator[Edge]:
-    """The links of a matrix that is given by its links."""
+    """Yield the links of a matrix that is given as a list of links."""
     number = 0
     for key, edges in parts:
         if key != "edges":
@@ -115,7 +115,7 @@ def _edges(parts: Iterable[tuple[str, Any]]) -> Iterator[Edge]:
 
 
 def parsed(model: type[Model], body: memoryview) -> Model:
-    """A small body. Raises `RequestValidationError`."""
+    """Parse a small body at once. Raises `RequestValidationError`."""
     try:
         return model.model_validate_json(bytes(body))
     except ValidationError as error:
@@ -123,7 +123,7 @@ def parsed(model: type[Model], body: memoryview) -> Model:
 
 
 def _packed(row: Sequence[float | None]) -> Any:
-    """A row in a quarter of the memory; no link is +inf."""
+    """Convert a row to an array, which takes a quarter of the memory; a missing link becomes +inf."""
     return np.array([np.inf if cost is None else cost for cost in row], np.float64)
 
 

@@ -1,8 +1,8 @@
-"""Bodies of requests, bounded before anything parses them.
+"""Limit the size of request bodies before anything parses them.
 
-A body's bound follows from what it is for: `RequestModel` has a small one, and models that need more say so. A bound
-counts bytes, and what a parser would make an object of; the second is told from the bytes without parsing them.
-`app.memory` bounds what all requests of a server hold together.
+The limit depends on the purpose of the body: `RequestModel` has a small one, and models that need more say so. It
+counts bytes, and the values of which a parser would make an object, which can be counted without parsing. `app.memory`
+limits the memory of all requests of a server together.
 """
 
 import asyncio
@@ -32,20 +32,20 @@ class UnsupportedMediaType(Exception):
 
 
 class TooSlow(Exception):
-    """A body arrives more slowly than its pace allows."""
+    """A body arrives more slowly than `pace` allows."""
 
     def __init__(self, pace: Pace) -> None:
         super().__init__(f"the body arrives too slowly: it {pace}")
 
 
 def announced(request: Request) -> int | None:
-    """The length that a request's head gives its body; None where it gives none, as for a body in chunks."""
+    """Read the length of the body from the request's head; None if it is not there, as for a body in chunks."""
     length = request.headers.get("Content-Length", "")
     return int(length[:20]) if length.isdecimal() else None
 
 
 def bounded(request: Request, limit: int, held: Held, pace: Pace) -> Request:
-    """The same request, whose body is refused by its length, as announced or received (413), or as too slow (408)."""
+    """Return the request with a body that is refused once it is too long (413) or arrives too slowly (408)."""
     received, whole = 0, False
 
     async def receive() -> Message:
@@ -81,19 +81,19 @@ def refuse_crowd(body: bytes, most_items: int) -> None:
     items = body.count(b",") + body.count(b"[") + body.count(b"{")
     if items > most_items:
         words = (
-            f"Value should hold at most {most_items} lists, objects and elements, and has {items}: shorten its lists"
+            f"Value should contain at most {most_items} lists, objects and elements, but has {items}: shorten its lists"
         )
         raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": words}])
 
 
 def require_json(content_type: str) -> None:
-    """Raises `UnsupportedMediaType`."""
+    """Raise `UnsupportedMediaType` unless the type is JSON."""
     if content_type.partition(";")[0].strip().lower() != JSON:
         raise UnsupportedMediaType(JSON)
 
 
 async def whole(request: Request, limit: int) -> memoryview:
-    """A large body in one piece of memory, which takes no more than what came, and is never copied to grow."""
+    """Read a large body into one block of memory that uses only as much as has arrived, and grows without copying."""
     limit = min(limit, request.state.most_bytes)
     if (announced(request) or 0) > limit:
         raise too_large(limit)

@@ -1,4 +1,4 @@
-"""What routes ask for, as annotated aliases; it all hangs on `app.state.system`, made by the composition root."""
+"""The dependencies of routes, as annotated aliases. All come from `app.state.system`, made by the composition root."""
 
 import hashlib
 from collections.abc import Callable, Coroutine
@@ -34,20 +34,20 @@ _bearer = HTTPBearer(auto_error=False, description="The admin key")
 
 
 def wired(request: Request) -> System:
-    """The services behind the application that a request has come to."""
+    """Give the services of the application that received the request."""
     found: System = request.app.state.system
     return found
 
 
 async def system(request: Request) -> System:
-    return wired(request)  # a dependency that is no coroutine would be called in a thread
+    return wired(request)  # a dependency that is not a coroutine would be called in a thread
 
 
 AppSystem = Annotated[System, Depends(system)]
 
 
 async def authenticate(request: Request) -> str:
-    """Let holders of the admin key through; without authentication, this machine's users. Give who it is."""
+    """Admit callers with the admin key or, if authentication is off, callers on this machine. Return who it is."""
     found = wired(request)
     if found.settings.auth.enabled:
         given = await _bearer(request)
@@ -59,7 +59,7 @@ async def authenticate(request: Request) -> str:
 
 
 def address_of(request: Request) -> str:
-    """Where a caller is, which tells callers apart that all have the same key."""
+    """Give the caller's address, which tells callers apart, since all of them have the same key."""
     return "" if request.client is None else request.client.host
 
 
@@ -68,14 +68,14 @@ async def address(request: Request) -> str:
 
 
 STREAMED = {"x-tcsfeel-body": "streamed"}
-"""Marks a route, in its `openapi_extra`, whose body the handler itself reads and bounds."""
+"""Put into a route's `openapi_extra` if the handler itself reads the body and limits its size."""
 
 
 class ApiRoute(APIRoute):
-    """A route of ``/v1``: asks for the key before it reads a body, and refuses parameters that it does not know.
+    """A route of ``/v1``. It checks the key before it reads a body, and refuses parameters that it does not know.
 
-    A body is bounded by its model. A route without a model takes a small one, or where it describes its body by itself
-    (`openapi_extra`), one of the size that is configured, which it bounds further.
+    The model of a body limits its size. A route without a model accepts a small body. A route that describes its body
+    in `openapi_extra` accepts one of the configured size, and its handler sets a lower limit.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -101,7 +101,7 @@ class ApiRoute(APIRoute):
                     return await handle(request)
             most = found.settings.max_body_bytes
             limit = most if "requestBody" in extra else min(most, (model or RequestModel).max_bytes)
-            request.state.most_bytes = most  # for handlers that read the body by themselves
+            request.state.most_bytes = most  # for handlers that read the body themselves
             length = announced(request)
             most_held = limit if length is None else min(length, limit)
             with found.body_memory.holding(address_of(request), most_held) as held:
@@ -119,7 +119,7 @@ class ApiRoute(APIRoute):
 
 
 def _model(annotation: Any) -> type[RequestModel]:
-    """The model of a body, which may be optional."""
+    """Find the model in the annotation of a body, which may be optional."""
     candidates = (annotation, *get_args(annotation))
     return next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, RequestModel))
 
@@ -132,12 +132,12 @@ async def idempotent_request(
             min_length=1,
             max_length=255,
             pattern=KEY_PATTERN,
-            description="A request that is repeated with the same key gets the answer to the first one",
+            description="A repeated request with the same key gets the answer of the first one",
             examples=["9c7e1f"],
         ),
     ] = None,
 ) -> IdempotentRequest | None:
-    """The request's identity, where it has a key: the same key with another body is refused."""
+    """Identify a request that has a key, so that the same key with another body can be refused."""
     if idempotency_key is None:
         return None
     digest = hashlib.sha256(await request.body()).hexdigest()
@@ -145,7 +145,10 @@ async def idempotent_request(
 
 
 async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Give what comes to an end when the caller hangs up, with `ClientDisconnect`; it reads what is left of a body."""
+    """Return a coroutine function that raises `ClientDisconnect` once the caller hangs up.
+
+    It reads the rest of a body.
+    """
 
     async def hung_up() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -156,7 +159,7 @@ async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]
 
 
 async def answer_place(request: Request) -> AbstractAsyncContextManager[None]:
-    """Give what holds one of the places in which long answers are made."""
+    """Return a context manager that holds one of the places for making long answers."""
     return wired(request).answer_places.one(address_of(request))
 
 
@@ -169,7 +172,7 @@ Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
 
 
 def _part(name: str) -> Any:
-    """A dependency on one part of the system."""
+    """Make a dependency on one part of the system."""
 
     async def part(request: Request) -> Any:
         return getattr(wired(request), name)

@@ -1,7 +1,7 @@
-"""Say what pydantic finds wrong with a request, as sentences about fields.
+"""Turn the errors that pydantic finds in a request into sentences about fields.
 
 A pointer is a JSON pointer into the body; ``/query/…``, ``/path/…`` and ``/header/…`` point at the rest of the request.
-What the sender wrote is not repeated: it may be a secret.
+The sentences do not repeat the values that were sent, because a value may be a secret.
 """
 
 import re
@@ -22,12 +22,12 @@ _WORDS: Mapping[str, str] = {
 
 
 def field_problems(found: Sequence[Any]) -> list[FieldProblem]:
-    """Pydantic's errors as pointers; at most a hundred."""
+    """Turn pydantic's errors into pointers with sentences; at most a hundred."""
     return [FieldProblem(pointer=_pointer(entry), detail=_sentence(entry)) for entry in found[:100]]
 
 
 def _pointer(entry: Any) -> str:
-    """The place of an error; for JSON that does not parse, and where a key is what is wrong, what holds it."""
+    """Give the place of an error. If the JSON does not parse or a key is wrong, it is the place that contains it."""
     place = entry["loc"][1:] if entry["loc"][:1] == ("body",) else entry["loc"]
     if entry["type"] == "json_invalid":
         place = ()
@@ -37,7 +37,7 @@ def _pointer(entry: Any) -> str:
 
 
 def _sentence(entry: Any) -> str:
-    """What is wrong, as it reads after the name of the field."""
+    """Say what is wrong, in words that can follow the name of the field."""
     context = entry.get("ctx") or {}
     if entry["type"] == "json_invalid":
         place = f" at character {entry['loc'][-1]}" if isinstance(entry["loc"][-1], int) else ""

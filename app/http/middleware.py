@@ -1,4 +1,4 @@
-"""Gives every HTTP request an id for its log lines and its answer."""
+"""Give every HTTP request an id that its log lines and its response show."""
 
 import re
 import secrets
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-# A method is a label of the HTTP metrics, and anybody can invent one.
+# The method is a label of the HTTP metrics, and a caller can invent methods.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 OTHER = "OTHER"
 
@@ -49,7 +49,7 @@ class RequestContext:
                 await self._app(scope, receive, note)
             except Exception as error:
                 response = unforeseen(error)
-                if status:  # too late for another answer
+                if status:  # it is too late for another response
                     raise
                 await response(scope, receive, note)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, with what FastAPI cannot see: how operations fail, and models that no handler names."""
+"""Add to the OpenAPI document what FastAPI does not know: the errors of operations, and models no handler names."""
 
 from http import HTTPStatus
 from typing import Any
@@ -18,7 +18,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def responses(*statuses: int, also: Responses | None = None) -> Responses:
-    """The error responses of an operation for its OpenAPI entry, and others that it has."""
+    """Describe the error responses of an operation, and the others in `also`, for its OpenAPI entry."""
     errors: Responses = {
         status: {
             "description": HTTPStatus(status).phrase,
@@ -30,13 +30,13 @@ def responses(*statuses: int, also: Responses | None = None) -> Responses:
 
 
 def json_body(model: str) -> dict[str, Any]:
-    """The body of an operation that reads it by itself."""
+    """Describe the body of an operation whose handler reads the body itself."""
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def with_headers(**descriptions: str) -> dict[str, Any]:
-    """The headers of a response, for its OpenAPI entry."""
+    """Describe the headers of a response for its OpenAPI entry."""
     return {
         "headers": {
             name.replace("_", "-"): {"description": text, "schema": {"type": "string"}}
@@ -46,7 +46,7 @@ def with_headers(**descriptions: str) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Add the schemas that routes refer to by name alone."""
+    """Add the schemas that routes refer to only by name."""
     generate = app.openapi
     _, unseen = models_json_schema(
         [(model, "validation") for model in UNSEEN], ref_template="#/components/schemas/{model}"

@@ -1,4 +1,4 @@
-"""Lists in pages. A cursor is the key of the last item, opaque to its bearer."""
+"""Lists in pages. A cursor is the encoded key of the last item; callers pass it back unread."""
 
 import base64
 import binascii
@@ -21,24 +21,24 @@ Key = tuple[str | float, ...]
 
 Limit = Annotated[
     int,
-    Query(ge=1, le=1000, description="How many items at most; a page of long ones ends earlier, with `next_cursor`"),
+    Query(ge=1, le=1000, description="Most items on a page. A page of long items ends earlier and has a `next_cursor`"),
 ]
-Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before")]
+Cursor = Annotated[str | None, Query(max_length=512, description="The `next_cursor` of the previous page")]
 
 
 def page_of(found: Part[Stored], show: Callable[[Stored], Item], key: Callable[[Stored], Key]) -> Page[Item]:
-    """Show what was found, with a cursor where there is more."""
+    """Make a page of the items that were found, with a cursor if there are more."""
     cursor = encode_cursor(*key(found.items[-1])) if found.more else None
     return Page(items=[show(value) for value in found.items], next_cursor=cursor)
 
 
 def encode_cursor(*key: str | float) -> str:
-    """A key as text that can stand in a URL as it is."""
+    """Encode a key as text that needs no escaping in a URL."""
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
-    """The key that `encode_cursor` took. Raises `Invalid` for anything that it did not make."""
+    """Decode a key that `encode_cursor` encoded. Raises `Invalid` for any other text."""
     if cursor is None:
         return None
     try:
@@ -47,7 +47,7 @@ def decode_cursor(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
         key = None
     shaped = isinstance(key, list) and len(key) == len(kinds)
     if not shaped or not all(type(part) is kind and _FITS[kind](part) for part, kind in zip(key, kinds, strict=True)):
-        raise Invalid("/query/cursor", "is not a cursor of this list: leave it out for the first page")
+        raise Invalid("/query/cursor", "is not a cursor of this list: leave it out to get the first page")
     return tuple(key)
 
 

@@ -1,9 +1,9 @@
-"""JSON objects whose lists are long, a piece at a time.
+"""Read JSON objects with long lists in pieces.
 
-A parser in C holds the interpreter until it is through, for seconds where a body has tens of megabytes, and the event
-loop waits in whatever thread that happens. So a long body is cut between the elements of its lists, without parsing
-them, into pieces that each take milliseconds. A scan that is itself cut into short steps finds where: it counts
-brackets outside of strings, and bounds an element's length, depth and number of parts on the way.
+A parser in C holds the interpreter until it has finished. For a body of tens of megabytes that takes seconds, in which
+the event loop waits, even if the parser runs in another thread. So a long body is cut between the elements of its
+lists, without parsing them, into pieces that each take milliseconds to parse. A scan in short steps finds where to cut:
+it counts brackets outside of strings, and it limits the length, the depth and the number of parts of each element.
 """
 
 import re
@@ -29,7 +29,7 @@ _SPACE = re.compile(rb"[ \t\n\r]{0,%d}+" % SPACE)
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Elements of a list from number `first` on, as a JSON list; or a whole value, where `first` is None."""
+    """Some elements of a list as a JSON list, starting with number `first`; or a whole value if `first` is None."""
 
     key: str
     first: int | None
@@ -37,9 +37,9 @@ class Piece:
 
 
 def validated(body: memoryview, kinds: Mapping[str, TypeAdapter[Any]]) -> Iterator[tuple[str, Any]]:
-    """The members of an object by key, each list as its validated pieces. Raises `RequestValidationError`.
+    """Yield the members of an object with their keys, each list in validated pieces. Raises `RequestValidationError`.
 
-    `kinds` has the type of each list. Members that are required and missing are for the caller to notice.
+    `kinds` has the type of each list. The caller has to check for required members that are missing.
     """
     for piece in pieces(body, lists=kinds):
         kind = kinds.get(piece.key)
@@ -52,7 +52,7 @@ def validated(body: memoryview, kinds: Mapping[str, TypeAdapter[Any]]) -> Iterat
 
 
 def pieces(body: memoryview, *, lists: Collection[str]) -> Iterator[Piece]:
-    """Cut an object. Raises `RequestValidationError`."""
+    """Cut an object into pieces. Raises `RequestValidationError`."""
     scan = _Scan(body)
     scan.expect(b"{")
     seen: set[str] = set()
@@ -74,7 +74,7 @@ def pieces(body: memoryview, *, lists: Collection[str]) -> Iterator[Piece]:
 
 
 class _Scan:
-    """A place in a text."""
+    """A position in a text, with methods to move on."""
 
     def __init__(self, text: memoryview) -> None:
         self._text = text
@@ -85,7 +85,7 @@ class _Scan:
         self._at = self._at if found is None else found.end()
 
     def takes(self, mark: bytes) -> bool:
-        """Go on behind a mark, if it is what comes."""
+        """Skip the mark if it comes next. Returns whether it did."""
         self._skip()
         here = bytes(self._text[self._at : self._at + 1]) == mark
         self._at += here
@@ -104,14 +104,14 @@ class _Scan:
         return str(found[1], "ascii")
 
     def value(self, key: str) -> bytes:
-        """A value that is no list to be cut."""
+        """Read a value that is not a list to be cut."""
         start = self._at
         end = next(_marks(self._text, start, key, None)).start
         self._at = end
         return bytes(self._text[start:end])
 
     def elements(self, key: str) -> Iterator[Piece]:
-        """The elements of the list that has just begun."""
+        """Yield the elements of the list that has just begun."""
         start, first = self._at, 0
         for mark in _marks(self._text, start, key, CUT):
             last = mark.text == b"]"
@@ -132,7 +132,7 @@ class _Scan:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """Where a piece ends, by what, and how many elements there were up to there."""
+    """The end of a piece: where it is, which bracket or comma ends it, and how many elements came before."""
 
     start: int
     text: bytes
@@ -140,7 +140,7 @@ class _Mark:
 
 
 def _marks(text: memoryview, start: int, key: str, cut: int | None) -> Iterator[_Mark]:
-    """The ends of pieces: commas between elements beyond `cut` bytes each, and what closes the list or the object."""
+    """Yield the ends of pieces: the first comma after every `cut` bytes, and the end of the list or the object."""
     at, begin, depth, number, parts = start, start, 0, 0, 0
     while depth >= 0:
         limit = min(len(text), begin + CUT + ELEMENT_BYTES)
@@ -153,7 +153,7 @@ def _marks(text: memoryview, start: int, key: str, cut: int | None) -> Iterator[
         closes = token in {b"]", b"}"}
         depth += (token in {b"[", b"{"}) - closes
         if parts > PARTS:
-            raise _too_much(key, number, f"should hold at most {PARTS} lists, objects and texts")
+            raise _too_much(key, number, f"should contain at most {PARTS} lists, objects and strings")
         if depth > DEPTH:
             raise _too_much(key, number, f"should be nested at most {DEPTH} levels deep")
         number += (closes and depth < 0) or token == b","
@@ -163,7 +163,7 @@ def _marks(text: memoryview, start: int, key: str, cut: int | None) -> Iterator[
 
 
 def wrong(kind: str, *place: str | int, said: str = "") -> RequestValidationError:
-    """What is wrong at one place, in pydantic's form."""
+    """Describe what is wrong at one place, in pydantic's form."""
     return RequestValidationError([{"type": kind, "loc": ("body", *place), "msg": said}])
 
 
@@ -176,13 +176,13 @@ def _no_json(said: str, at: int) -> RequestValidationError:
 
 
 def prefixed(error: ValidationError, *place: str | int) -> RequestValidationError:
-    """The errors of a body, or of a member of it."""
+    """Turn the errors of a body, or of a member of it, into an error of the request."""
     found = error.errors(include_url=False, include_input=False)
     return RequestValidationError([{**entry, "loc": ("body", *place, *entry["loc"])} for entry in found])
 
 
 def _placed(error: ValidationError, piece: Piece) -> RequestValidationError:
-    """The errors of a piece, as those of the whole."""
+    """Turn the errors of a piece into errors of the whole body."""
     found = []
     for entry in error.errors(include_url=False, include_input=False):
         inside = entry["loc"]

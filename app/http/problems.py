@@ -40,7 +40,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class RangeNotSatisfiable(Exception):
-    """The ``Range`` asks for nothing that a representation of `size` bytes has."""
+    """The ``Range`` asks only for bytes that a file of `size` bytes does not have."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"should be bytes=FIRST-LAST within the {size} bytes of the file")
@@ -49,7 +49,7 @@ class RangeNotSatisfiable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a class of errors is to HTTP."""
+    """How HTTP answers a class of errors: its status, its name, its title, and headers."""
 
     status: HTTPStatus
     name: str
@@ -59,7 +59,7 @@ class Kind:
 
 CATALOG: Mapping[type[Exception], Kind] = {
     errors.NotFound: Kind(HTTPStatus.NOT_FOUND, "not-found", "Not found"),
-    errors.Removed: Kind(HTTPStatus.GONE, "removed", "This is no longer kept"),
+    errors.Removed: Kind(HTTPStatus.GONE, "removed", "This has been removed"),
     errors.AlreadyExists: Kind(HTTPStatus.CONFLICT, "already-exists", "This id is already in use"),
     refusals.Invalid: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
     errors.StateForbids: Kind(HTTPStatus.CONFLICT, "state-forbids", "This is not possible in the current state"),
@@ -104,7 +104,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     ObjectStoreUnavailable: Kind(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "object-store-unavailable",
-        "The bucket that holds the models does not answer or refuses",
+        "The bucket that stores the models does not answer, or refuses the request",
         {"Retry-After": "5"},
     ),
     Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
@@ -119,12 +119,12 @@ CATALOG: Mapping[type[Exception], Kind] = {
 
 
 def kind_of(error: Exception) -> Kind:
-    """The entry of the nearest class that the catalog knows."""
+    """Find the catalog's entry for the error's class, or for its nearest base class."""
     return next(CATALOG[cls] for cls in type(error).__mro__ if cls in CATALOG)
 
 
 class ProblemResponse(JSONResponse):
-    """Problem details. Text that UTF-8 cannot hold, such as half of a surrogate pair that was sent, becomes ``?``."""
+    """Problem details as JSON. Characters that UTF-8 cannot encode, such as a lone surrogate, become ``?``."""
 
     media_type = MEDIA_TYPE
 
@@ -135,7 +135,7 @@ class ProblemResponse(JSONResponse):
 def problem(
     kind: Kind, detail: str, fields: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer to an error of this kind; `headers` go beside the kind's own, or in their place."""
+    """Make the answer to an error of this kind; `headers` are added to the kind's headers, or replace them."""
     body: dict[str, Any] = {
         "type": f"urn:tcsfeel:problem:{kind.name}",
         "title": kind.title,
@@ -148,7 +148,7 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error with problem details; `RequestContext` answers what is not in the catalog."""
+    """Answer every error with problem details; `RequestContext` answers errors that are not in the catalog."""
     for cls in CATALOG:
         app.add_exception_handler(cls, _known)
     app.add_exception_handler(RequestValidationError, _unprocessable)
@@ -211,7 +211,7 @@ _SHARED = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of every route at the request's path: the framework names those of one route alone."""
+    """List the methods of all routes at the request's path, since the framework names those of only one route."""
     methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
     return sorted(
         method
@@ -221,7 +221,7 @@ def _allowed(request: Request) -> list[str]:
 
 
 async def _database(_request: Request, error: Exception) -> Response:
-    """A database that does not answer is a matter of time; anything else it says is a fault of ours."""
+    """Ask the caller to try again if the database does not answer; any other database error is a bug of the server."""
     if isinstance(error, SQLAlchemyError) and not is_outage(error):
         return unforeseen(error)
     log.error("the database does not answer", reason=in_a_line(error))
@@ -239,7 +239,7 @@ async def _bucket(_request: Request, error: Exception) -> Response:
 
 
 def unforeseen(error: Exception) -> Response:
-    """The answer to an error that is in no table."""
+    """Make the answer to an error that is in no table."""
     log.error("unforeseen error", exc_info=error)
     kind = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed unexpectedly")
     return problem(kind, "this is a fault of the server; its log has the details under this response's X-Request-ID")

@@ -1,4 +1,4 @@
-"""Turn bodies into what the domain works with, and refuse what only this server can tell is wrong."""
+"""Turn bodies into values of the domain, and refuse mistakes that only this server can find."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -22,13 +22,13 @@ Place = tuple[str | int, ...]
 
 
 def profile(body: ClientProfile) -> Profile:
-    """Make the profile of a client from what it says of itself."""
+    """Make the profile of a client from its registration."""
     fields = {name: getattr(body, name) for name in ClientProfile.model_fields}
     return Profile(**_revealed(fields))
 
 
 def changes(body: ChangeClient) -> dict[str, Any]:
-    """Give what was sent, by field of `Profile`."""
+    """Return the values that were sent, by field of `Profile`."""
     return _revealed({name: getattr(body, name) for name in body.model_fields_set})
 
 
@@ -38,7 +38,7 @@ def _revealed(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def training_config(body: CreateTraining, defaults: TrainingSettings) -> TrainingConfig:
-    """Make what is stored: the target and the number of rounds are those of `defaults` where they were left out.
+    """Make the configuration to store. `defaults` gives the target and the number of rounds if they were left out.
 
     Raises:
         RequestValidationError: this server has no such strategy, or the strategy no such parameter.
@@ -71,7 +71,7 @@ def training_config(body: CreateTraining, defaults: TrainingSettings) -> Trainin
 
 
 def selection_policy(body: PlanSelection) -> SelectionPolicy:
-    """Make the policy of a round that is to be planned.
+    """Make the policy for planning a round.
 
     Raises:
         RequestValidationError: this server has no such strategy, or the strategy no such parameter.
@@ -105,7 +105,7 @@ def _weights(body: WeightsIn) -> Weights:
 
 
 def _refuse_unknown(rules: SelectionRules, place: Place, *, compare: Sequence[str] = ()) -> None:
-    """Refuse strategies that are not installed here, and parameters that they do not have."""
+    """Refuse strategies that are not installed, and parameters that the strategies do not have."""
     known = strategies()
     named: list[tuple[Place, str]] = [(("strategy",), rules.strategy)]
     named += [(("compare", number), name) for number, name in enumerate(compare)]

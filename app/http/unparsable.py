@@ -1,4 +1,4 @@
-"""What is wrong with a body that the parser gave up on, and in which of its fields."""
+"""Find out why the parser gave up on a body, and in which field."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _DIGITS = re.compile(rb"[0-9]{4301}")  # Python makes no number of more than 430
 
 
 def unparsable(body: bytes, error: BaseException | None) -> RequestValidationError | None:
-    """Say what made the parser raise `error`; None where that is no fault of the body."""
+    """Say what in the body made the parser raise `error`; None if the body is not to blame."""
     if isinstance(error, RecursionError):
         words = f"is nested too deeply: no field needs more than {DEPTH} levels"
         return wrong("value_error", *_field(body, None), said=words)
@@ -27,7 +27,7 @@ def unparsable(body: bytes, error: BaseException | None) -> RequestValidationErr
 
 
 def _field(body: bytes, at: int | None) -> tuple[str, ...]:
-    """The field at a byte of the body, or without `at` the first that is nested too deeply; () where unknown."""
+    """Find the field at a byte of the body, or without `at` the first that is nested too deeply; () if unknown."""
     place: tuple[str, ...] = ()
     for start, depth, name in _tokens(body):
         if (depth > DEPTH) if at is None else (start > at):
@@ -38,7 +38,7 @@ def _field(body: bytes, at: int | None) -> tuple[str, ...]:
 
 
 def _tokens(body: bytes) -> Iterator[tuple[int, int, str | None]]:
-    """Where each bracket and text begins, how deep it is, and the name that it is, if it is that of a field."""
+    """Yield the start and depth of each bracket and string, and its name if the string is the name of a field."""
     depth = 0
     for found in _TOKEN.finditer(body):
         token = found[0]

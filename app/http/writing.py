@@ -1,4 +1,4 @@
-"""Answers that may be long, written in a thread and a piece at a time: a whole one would hold the interpreter."""
+"""Write long responses in a thread, piece by piece, since writing all at once would hold the interpreter."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from itertools import islice
@@ -15,11 +15,11 @@ from app.memory import SMALL_BYTES
 from app.threads import Purpose, in_thread
 from tcsfeel.inbound import hurry
 
-PIECE = 1000  # elements of a list or an object that are written at once, where they are no models
+PIECE = 1000  # elements of a list or an object that are written at once if they are not models
 
 
 class LongAnswer(Response):
-    """An answer that, if it is long, counts in the memory for these until its caller has taken it in.
+    """A response that counts against the memory for long responses, if it is one, until the caller has received it.
 
     Raises `NoMemoryFree` before it begins.
     """
@@ -35,18 +35,21 @@ class LongAnswer(Response):
 
 
 async def written(make: Callable[[], BaseModel]) -> Response:
-    """The answer that `make` gives, made and written in a thread."""
+    """Call `make` and write its result, in a thread."""
     return LongAnswer(await in_thread("messages", lambda: b"".join(_parts(make()))), media_type="application/json")
 
 
 async def streamed(purpose: Purpose, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The parts of an answer that is too long to be held whole, each made in a thread as the caller takes them in."""
+    """Yield the parts of a response that is too long to hold.
+
+    Each is made in a thread when the caller is ready for it.
+    """
     while (part := await in_thread(purpose, next, parts, None)) is not None:
         yield part
 
 
 def _parts(value: Any) -> Iterator[bytes]:
-    """JSON of a value in parts that each take little time to write."""
+    """Write a value as JSON, in parts that each take little time."""
     if isinstance(value, BaseModel):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         if any(isinstance(field, list | dict | BaseModel) for field in fields.values()):
@@ -75,7 +78,7 @@ def _object(fields: Mapping[str, Any]) -> Iterator[bytes]:
 
 
 def _cut(elements: Any, opening: bytes, closing: bytes, kind: Callable[[Any], Any]) -> Iterator[bytes]:
-    """The elements of a list or an object, some at a time, without the brackets of each part."""
+    """Write the elements of a list or an object, some at a time, without the brackets of each part."""
     rest, mark = iter(elements), opening
     while part := kind(islice(rest, PIECE)):
         yield mark + to_json(part)[1:-1]

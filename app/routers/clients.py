@@ -38,12 +38,16 @@ _LOCATION = with_headers(Location="The client's path")
 Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["edge-7"])]
 Tag = Annotated[
     list[Annotated[str, Query(pattern=TAG_PATTERN, max_length=520)]],
-    Query(max_length=MOST_TAGS, description="`key:value`; several must all hold", examples=[["site:north"]]),
+    Query(
+        max_length=MOST_TAGS,
+        description="Only clients with this tag, as `key:value`; with several, clients that have all of them",
+        examples=[["site:north"]],
+    ),
 ]
 
 
 def _sent_by(instance: str | None) -> AbstractContextManager[None]:
-    """Let what is inside come from an agent where the registration names the agent's instance."""
+    """Name an agent as the actor of the block if the registration names an agent's instance."""
     return acting(None if instance is None else AGENT)
 
 
@@ -106,7 +110,7 @@ async def get_client(client_id: Id, clients: AppClients) -> ClientOut:
     responses=responses(413, 415, also={201: {"model": ClientOut, "description": "Registered"} | _LOCATION}),
 )
 async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, response: Response) -> ClientOut:
-    """Register a client, or replace the profile of one that is there; an agent that restarts uses this."""
+    """Register a client, or replace its profile if it exists. Agents call this when they start."""
     if body.id not in {None, client_id}:
         raise Invalid("/id", f"should be the id in the path, {client_id!r}, or be left out")
     with _sent_by(body.instance):
@@ -133,7 +137,7 @@ async def remove_client(client_id: Id, clients: AppClients) -> None:
 async def heartbeat(
     client_id: Id, clients: AppClients, body: Annotated[Heartbeat | None, Body(examples=HEARTBEATS)] = None
 ) -> None:
-    """Say that the client is alive, with what its agent measured of its link."""
+    """Report that the client is alive, with the bandwidth and latency that its agent measured, if it did."""
     measured = body or Heartbeat()
     with acting(AGENT):
         await clients.heartbeat(

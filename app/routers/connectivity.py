@@ -1,4 +1,4 @@
-"""``/v1/connectivity`` and ``/v1/topology``: what the links cost, and what the network looks like."""
+"""``/v1/connectivity`` and ``/v1/topology``: the costs of links, and figures about the network."""
 
 from typing import Annotated, Any
 
@@ -47,7 +47,7 @@ async def replace_connectivity(
     connectivity: AppConnectivity,
     content_type: ContentType = "",
 ) -> ConnectivityVersion:
-    """Replace the matrix of link costs. An error anywhere in it leaves the old one."""
+    """Replace the matrix of link costs. If there is an error anywhere in it, the old one stays."""
     form, cell_bytes = reader_of(content_type)
     body = await whole(request, await connectivity.most_bytes(cell_bytes))
     version = await connectivity.replace(form(body))
@@ -78,7 +78,7 @@ async def change_connectivity(
             "content": {MEDIA_TYPE: _BINARY},
         }
         | _ETAG,
-        304: {"description": "The matrix is still the one of `If-None-Match`"} | _ETAG,
+        304: {"description": "The matrix is still the version in `If-None-Match`"} | _ETAG,
     },
 )
 async def get_connectivity(
@@ -86,7 +86,7 @@ async def get_connectivity(
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     if_none_match: IfNoneMatch = "",
 ) -> Response:
-    """Read the matrix, as JSON or as safetensors by `Accept`."""
+    """Read the matrix. `Accept` chooses between JSON and safetensors."""
     headers = {"ETag": _etag(await connectivity.latest_version()), "Vary": "Accept"}
     if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)

@@ -1,7 +1,7 @@
-"""The two forms of the connectivity matrix: JSON for people, safetensors for large ones.
+"""The two forms of the connectivity matrix: JSON for people, safetensors for large matrices.
 
-A large matrix never becomes a list of Python objects on its way in as safetensors, and its JSON is read and written row
-by row; both happen in a thread.
+A matrix in safetensors is read without making a list of Python objects. JSON is read and written row by row. Both are
+done in a thread.
 """
 
 import json
@@ -24,9 +24,9 @@ from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.headers import TensorSpec, header
 
 TENSOR = "costs"
-JSON_CELL_BYTES = 128  # of a cost with its white space, or half of a link with two names
+JSON_CELL_BYTES = 128  # a cost with its white space, or half of a link with two names
 BINARY_CELL_BYTES = 4
-CELLS = 100_000  # of an answer that are written at once
+CELLS = 100_000  # that are written at once
 
 _CLIENT_IDS: TypeAdapter[list[str]] = TypeAdapter(list[Annotated[str, Field(max_length=64)]], config=STRICT)
 
@@ -35,7 +35,7 @@ Writer = Callable[[Connectivity], Iterator[bytes]]
 
 
 def reader_of(content_type: str) -> tuple[Reader, int]:
-    """What reads a body of this type, and the bytes that a cell of the matrix takes. Raises `UnsupportedMediaType`."""
+    """Find the reader of a media type, and the bytes that a cell of the matrix takes. Raises `UnsupportedMediaType`."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in _READERS:
         raise UnsupportedMediaType(*_READERS)
@@ -43,7 +43,7 @@ def reader_of(content_type: str) -> tuple[Reader, int]:
 
 
 def writer_for(accept: str) -> tuple[Writer, str]:
-    """What writes the form that an ``Accept`` header prefers, and its media type: JSON unless told otherwise."""
+    """Find the writer of the form that an ``Accept`` header prefers, and its media type. The default is JSON."""
     wanted = dict(map(_preference, accept.split(",")))
     binary, text = wanted.get(MEDIA_TYPE, 0.0), wanted.get(JSON, 0.0)
     return (to_safetensors, MEDIA_TYPE) if binary > text else (to_json, JSON)
@@ -61,7 +61,7 @@ _QUALITY = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
 
 
 def from_json(body: memoryview) -> Callable[[Collection[str]], Connectivity]:
-    """A builder of the matrix in `body`. Both raise what the sender should hear."""
+    """Return a function that builds the matrix in `body`. Both raise errors that are meant for the sender."""
 
     def build(known: Collection[str]) -> Connectivity:
         return replacement(body, known)
@@ -70,7 +70,7 @@ def from_json(body: memoryview) -> Callable[[Collection[str]], Connectivity]:
 
 
 def from_safetensors(body: memoryview) -> Callable[[Collection[str]], Connectivity]:
-    """A builder of the float32 tensor ``costs``, with ``client_ids`` as a JSON list in its metadata."""
+    """Return a function that builds the matrix from the float32 tensor ``costs`` and ``client_ids`` in the metadata."""
 
     def build(known: Collection[str]) -> Connectivity:
         try:
@@ -91,7 +91,7 @@ _READERS: dict[str, tuple[Reader, int]] = {
 
 
 def to_json(value: Connectivity) -> Iterator[bytes]:
-    """The matrix as rows, null for no link; in pieces, each row written by itself."""
+    """Write the matrix as rows, with null where there is no link; in pieces, one row at a time."""
     yield b'{"version":%d,"client_ids":%b,"costs":[' % (value.version, to_json_text(list(value.client_ids)))
     for start, rows in _blocks(value):
         texts = (to_json_text([None if cost == np.inf else cost for cost in row.tolist()]) for row in rows)
@@ -100,7 +100,7 @@ def to_json(value: Connectivity) -> Iterator[bytes]:
 
 
 def to_safetensors(value: Connectivity) -> Iterator[bytes]:
-    """The matrix as one float32 tensor, +inf for no link; in pieces."""
+    """Write the matrix as one float32 tensor, with +inf where there is no link; in pieces."""
     size = len(value.client_ids)
     metadata = {"client_ids": json.dumps(value.client_ids), "version": str(value.version)}
     yield header({TENSOR: TensorSpec("F32", (size, size), 0, BINARY_CELL_BYTES * size**2)}, metadata)

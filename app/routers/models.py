@@ -21,13 +21,15 @@ router = APIRouter(prefix="/v1/trainings/{training_id}", tags=["models"], route_
 
 _BINARY = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _ETAG = with_headers(ETag="The SHA-256 of the parameters, in quotes")
-_Round = Annotated[int, Path(ge=0, lt=2**31, examples=[0], description="After which round; 0 for the initial")]
+_Round = Annotated[
+    int, Path(ge=0, lt=2**31, examples=[0], description="The round that made the version; 0 for the initial one")
+]
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}} | STREAMED
 
 
 @router.put("/model", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, 507, also={200: _ETAG}))
 async def upload_model(training_id: Id, request: Request, models: AppModels, response: Response) -> ModelVersionOut:
-    """Give a training its initial parameters; without them the first selected client is asked.
+    """Upload the initial parameters of a training. Without an upload, a selected client provides them.
 
     The body is a file: `curl -T model.safetensors -H "Authorization: Bearer $KEY" $SERVER/v1/trainings/$ID/model`.
     """
@@ -45,8 +47,8 @@ async def upload_model(training_id: Id, request: Request, models: AppModels, res
         416,
         also={
             200: {"content": _BINARY, "description": "The parameters"} | _ETAG,
-            206: {"content": _BINARY, "description": "The `Range` that was asked for"} | _ETAG,
-            304: {"description": "The version is still the one of `If-None-Match`"} | _ETAG,
+            206: {"content": _BINARY, "description": "The requested `Range` of the parameters"} | _ETAG,
+            304: {"description": "The version is still the one in `If-None-Match`"} | _ETAG,
         },
     ),
 )
@@ -54,14 +56,15 @@ async def download_model(
     training_id: Id,
     models: AppModels,
     number: Annotated[
-        int | None, Query(alias="round", ge=0, lt=2**31, description="After which round; 0 for the initial")
+        int | None,
+        Query(alias="round", ge=0, lt=2**31, description="The round that made the version; 0 for the initial one"),
     ] = None,
     if_none_match: IfNoneMatch = "",
     wanted: Annotated[  # `PartOfFile` reads it from the request
-        str | None, Header(alias="Range", description="Which bytes, such as `bytes=0-1023`")
+        str | None, Header(alias="Range", description="The bytes to download, such as `bytes=0-1023`")
     ] = None,
 ) -> Response:
-    """Download the newest parameters, or those after a round."""
+    """Download the newest parameters, or those that a round made."""
     stored = await models.get(training_id, number)
     del wanted
     headers = {"ETag": f'"{stored.version.sha256}"'}
@@ -75,7 +78,7 @@ async def download_model(
 async def list_models(
     training_id: Id, models: AppModels, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
-    """List a training's model versions, newest first, removed ones included."""
+    """List a training's model versions, newest first, including those that were removed."""
     before = decode_cursor(cursor, int)
     async with place:
         found = await models.page(training_id, limit=limit, before=before[0] if before else None)

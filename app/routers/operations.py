@@ -1,4 +1,4 @@
-"""What operators and their machines ask: is it up, is it ready, what does it count."""
+"""The endpoints for operators and monitoring: whether the server is up and ready, and its metrics."""
 
 from fastapi import APIRouter, Response, status
 from fastapi.responses import PlainTextResponse, RedirectResponse
@@ -30,7 +30,7 @@ async def readyz(system: AppSystem, response: Response) -> Ready:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(system: AppSystem) -> Response:
-    """Return the metrics for Prometheus. Without a database, client counts keep their last values."""
+    """Return the metrics for Prometheus. While the database does not answer, client counts keep their last values."""
     await system.census.take()
     body = await in_thread("administration", generate_latest, system.metrics.registry)
     return Response(body, media_type=CONTENT_TYPE_LATEST)
@@ -38,5 +38,5 @@ async def metrics(system: AppSystem) -> Response:
 
 @router.get("/", include_in_schema=False)
 async def index() -> Response:
-    """Where a browser lands; the dashboard takes this place later."""
+    """Redirect a browser to the API's documentation."""
     return RedirectResponse("/docs")

@@ -1,4 +1,4 @@
-"""What a ``GET`` may carry about the version that its sender has, and about the part that it wants (RFC 9110)."""
+"""Conditional and partial ``GET`` requests (RFC 9110): ``If-None-Match`` and ``Range``."""
 
 import os
 import re
@@ -11,19 +11,24 @@ from starlette.types import Receive, Scope, Send
 
 from app.http.problems import RangeNotSatisfiable
 
-IfNoneMatch = Annotated[str, Header(max_length=1024, description="An `ETag`: 304 while it is the newest")]
+IfNoneMatch = Annotated[
+    str, Header(max_length=1024, description="An `ETag` that you have; the answer is 304 as long as it is the newest")
+]
 
 _PART = re.compile(r"[ \t]*(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))[ \t]*")
 
 
 def is_current(if_none_match: str, etag: str) -> bool:
-    """Whether ``If-None-Match`` names the version that there is."""
+    """Tell whether ``If-None-Match`` names the current version."""
     known = [entry.strip().removeprefix("W/") for entry in if_none_match.split(",")]
     return etag in known or known == ["*"]
 
 
 class PartOfFile(FileResponse):
-    """A file of `size` bytes, or the parts that ``Range`` asks for. Raises `RangeNotSatisfiable`, before it answers."""
+    """A response with a file of `size` bytes, or the parts of it that ``Range`` asks for.
+
+    Raises `RangeNotSatisfiable` before the response begins.
+    """
 
     def __init__(self, path: str | os.PathLike[str], *, size: int = 0, **kwargs: Any) -> None:
         super().__init__(path, **kwargs)
@@ -33,7 +38,7 @@ class PartOfFile(FileResponse):
         headers = Headers(scope=scope)
         unit, _, wanted = headers.get("Range", "").partition("=")
         if unit != "bytes" or headers.get("If-Range", self.headers["ETag"]) != self.headers["ETag"]:
-            # What is not understood, or is about another version, is as if it had not been sent.
+            # A range that is not understood, or that is about another version, is ignored.
             scope = {**scope, "headers": [entry for entry in scope["headers"] if entry[0] != b"range"]}
         elif not all(_is_part(part, self._size) for part in wanted.split(",")):
             raise RangeNotSatisfiable(self._size)
@@ -41,7 +46,7 @@ class PartOfFile(FileResponse):
 
 
 def _is_part(text: str, size: int) -> bool:
-    """Whether one range is well-formed and begins within `size` bytes."""
+    """Tell whether one range is well-formed and begins within `size` bytes."""
     part = _PART.fullmatch(text)
     if part is None:
         return False

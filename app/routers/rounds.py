@@ -1,4 +1,4 @@
-"""``/v1/trainings/{id}/rounds``: a training's history, and single rounds by hand."""
+"""``/v1/trainings/{id}/rounds``: the rounds of a training, and running a single round."""
 
 import re
 from contextlib import nullcontext
@@ -22,7 +22,9 @@ router = APIRouter(prefix="/v1/trainings/{training_id}/rounds", tags=["rounds"],
 MAX_WAIT_SECONDS = 600
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 
-_HEADERS = with_headers(Location="The round's path", Preference_Applied="`wait=SECONDS`, where it was asked for")
+_HEADERS = with_headers(
+    Location="The round's path", Preference_Applied="`wait=SECONDS`, if the request had `Prefer: wait`"
+)
 
 Number = Annotated[int, Path(ge=1, lt=2**31, examples=[1])]
 
@@ -34,7 +36,11 @@ Number = Annotated[int, Path(ge=1, lt=2**31, examples=[1])]
         404,
         409,
         also={
-            200: {"model": RoundOut, "description": "The finished round, with `Prefer: wait`"} | _HEADERS,
+            200: {
+                "model": RoundOut,
+                "description": "The finished round, if the request had `Prefer: wait` and the round ended in time",
+            }
+            | _HEADERS,
             202: _HEADERS,
         },
     ),
@@ -50,7 +56,7 @@ async def run_round(
     response: Response,
     prefer: Annotated[str, Header(max_length=256, examples=["wait=60"])] = "",
 ) -> RoundOut:
-    """Run exactly one round of a created, paused or failed training, which is paused afterwards."""
+    """Run exactly one round of a created, paused or failed training. The training is paused afterwards."""
     wanted = _WAIT.search(prefer)
     seconds = min(int(wanted[1]), MAX_WAIT_SECONDS) if wanted else 0
     with waits.place(address) if seconds else nullcontext():
@@ -89,7 +95,7 @@ async def get_round(training_id: Id, number: Number, trainings: AppTrainings, pl
 async def get_round_selection(
     training_id: Id, number: Number, selections: AppSelections, place: AnswerPlace
 ) -> Response:
-    """Say why each client was in a round or not, as it was planned. 404 before it is."""
+    """Explain for each client why it was selected for a round or not. 404 until the round is planned."""
     async with place:
         selection = await selections.of_round(training_id, number)
         return await written(lambda: round_selection(selection))

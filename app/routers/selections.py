@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 
 @router.post("/selections", response_model=SelectionOut, responses=responses(409, 413, 415))
 async def plan_selection(body: PlanSelection, selections: AppSelections, place: AnswerPlace) -> Response:
-    """Plan one round and say why each client is in it or not. Nothing is stored."""
+    """Plan one round and explain for each client why it is selected or not. Nothing is stored."""
     planned = await selections.plan(
         body.strategy,
         selection_policy(body),

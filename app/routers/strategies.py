@@ -1,4 +1,4 @@
-"""``/v1/strategies``: what a selection can name."""
+"""``/v1/strategies``: the strategies that a selection can use."""
 
 from fastapi import APIRouter
 
@@ -11,5 +11,5 @@ router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 
 @router.get("/strategies")
 async def list_strategies() -> StrategiesOut:
-    """List the selection strategies with their parameters, those of other packages included."""
+    """List the selection strategies with their parameters, including those that other packages provide."""
     return StrategiesOut(items=[StrategyOut.of(strategy) for strategy in installed().values()])

@@ -1,4 +1,4 @@
-"""``/v1/trainings``: jobs, and what may be asked of them."""
+"""``/v1/trainings``: creating, reading, starting and stopping trainings."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["3f0c2a9d5b7e4c11"])]
 async def create_training(
     body: CreateTraining, request: Idempotent, trainings: AppTrainings, settings: AppSettings, response: Response
 ) -> TrainingOut:
-    """Create a training; it runs once it is started."""
+    """Create a training. It does not run until it is started."""
     training = await trainings.create(training_config(body, settings.training), request)
     response.headers["Location"] = f"/v1/trainings/{training.id}"
     return training_out(training)
@@ -52,13 +52,13 @@ async def get_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
 
 @router.post("/{training_id}/start", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def start_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
-    """Start a created, paused or failed training. It runs until its target or its last round."""
+    """Start a created, paused or failed training. It runs until it reaches its target or its last round."""
     return training_out(await trainings.start(training_id))
 
 
 @router.post("/{training_id}/pause", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def pause_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
-    """Stop a running training where it stands; an open round goes on when it is resumed."""
+    """Stop a running training where it is. A round that is open continues when the training is resumed."""
     return training_out(await trainings.pause(training_id))
 
 
@@ -70,5 +70,5 @@ async def resume_training(training_id: Id, trainings: AppTrainings) -> TrainingO
 
 @router.post("/{training_id}/cancel", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
 async def cancel_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
-    """End a training finally; its model and its history are kept."""
+    """End a training for good. Its model and its history are kept."""
     return training_out(await trainings.cancel(training_id))

@@ -1,4 +1,4 @@
-"""Tell what went wrong, as typed data: what selection, networks and aggregation refuse."""
+"""The errors of selection, networks and aggregation, as typed data."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from tcsfeel.text import listed, plain
 
 
 class TcsFeelError(Exception):
-    """Root of every error that a caller can act on."""
+    """The base class of all errors that a caller can act on."""
 
 
 class Invalid(TcsFeelError):
@@ -19,15 +19,15 @@ class Invalid(TcsFeelError):
 
 
 class SelectionInfeasible(TcsFeelError):
-    """No set of clients meets the policy: the counts or costs that show it are in the message."""
+    """No set of clients meets the policy. The message has the counts or costs that show it."""
 
 
 class NotEnoughClients(SelectionInfeasible):
-    """Fewer clients can be selected than the policy's minimum. `out` has the others, each with the reason."""
+    """Fewer clients can be selected than the policy's minimum. `out` lists the unavailable clients with reasons."""
 
     def __init__(self, available: int, required: int, known: int, out: Sequence[tuple[str, str]] = ()) -> None:
-        counts = f"{available} of {known} clients can be selected (healthy, admitted and free)"
-        super().__init__("; ".join([f"{counts}, min_clients is {required}", *([listed(out)] if out else [])]))
+        counts = f"{available} of {known} clients can be selected (healthy, admitted by their breaker, and free)"
+        super().__init__("; ".join([f"{counts}, but min_clients is {required}", *([listed(out)] if out else [])]))
         self.available = available
         self.required = required
         self.known = known
@@ -43,7 +43,7 @@ class BudgetTooSmall(SelectionInfeasible):
 
     def __init__(self, budget: float, cheapest: float, clients: int) -> None:
         super().__init__(
-            f"budget_constraint is {budget:g} s of link time, the cheapest {clients} client(s) cost {cheapest:g} s"
+            f"budget_constraint is {budget:g} s of link time, but the cheapest {clients} client(s) cost {cheapest:g} s"
         )
         self.budget = budget
         self.cheapest = cheapest
@@ -54,13 +54,13 @@ class UnknownStrategy(TcsFeelError):
     """No selection strategy has this name."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        super().__init__(f"there is no selection strategy {name!r}; known are {', '.join(known)}")
+        super().__init__(f"there is no selection strategy {name!r}; the known strategies are {', '.join(known)}")
         self.name = name
         self.known = tuple(known)
 
 
 class StrategyFailed(TcsFeelError):
-    """A selection strategy raised an error, or what it gave is no selection."""
+    """A selection strategy raised an error, or did not return a valid selection."""
 
     def __init__(self, name: str, detail: str) -> None:
         super().__init__(f"the strategy {name!r} failed: {plain(detail)}")
@@ -68,9 +68,9 @@ class StrategyFailed(TcsFeelError):
 
 
 class UpdateRejected(TcsFeelError):
-    """An update that must not be aggregated, with the reason that the participation shows.
+    """An update must not be aggregated; the participation shows the reason.
 
-    Reasons quote what an agent sent, such as tensor names, so they become one line that can be stored and read.
+    A reason may quote text that an agent sent, such as a tensor's name, so it is turned into one line of plain text.
     """
 
     def __init__(self, reason: str) -> None:
@@ -78,8 +78,8 @@ class UpdateRejected(TcsFeelError):
 
 
 class UnusableRound(TcsFeelError):
-    """A round whose updates cannot give a model (all weights zero, none left)."""
+    """The updates of a round cannot be combined to a model, because all weights are zero or no update is left."""
 
 
 class ModelNotFinite(UnusableRound):
-    """The new model, or what the server optimiser remembers, would hold values that are not finite."""
+    """The new model or the state of the server optimiser would contain values that are not finite."""

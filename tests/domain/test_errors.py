@@ -34,22 +34,26 @@ from tcsfeel import errors as refusals
         (
             refusals.NotEnoughClients,
             (2, 10, 12),
-            "2 of 12 clients can be selected (healthy, admitted and free), min_clients is 10",
+            "2 of 12 clients can be selected (healthy, admitted by their breaker, and free), but min_clients is 10",
         ),
         (
             refusals.NotEnoughClients,
             (2, 3, 3, [("edge-2", "its breaker is open: since noon")]),
             (
-                "2 of 3 clients can be selected (healthy, admitted and free), min_clients is 3;"
+                "2 of 3 clients can be selected (healthy, admitted by their breaker, and free), but min_clients is 3;"
                 " edge-2: its breaker is open: since noon"
             ),
         ),
         (
             refusals.BudgetTooSmall,
             (0.5, 1.25, 3),
-            "budget_constraint is 0.5 s of link time, the cheapest 3 client(s) cost 1.25 s",
+            "budget_constraint is 0.5 s of link time, but the cheapest 3 client(s) cost 1.25 s",
         ),
-        (refusals.UnknownStrategy, ("best", ["a", "b"]), "there is no selection strategy 'best'; known are a, b"),
+        (
+            refusals.UnknownStrategy,
+            ("best", ["a", "b"]),
+            "there is no selection strategy 'best'; the known strategies are a, b",
+        ),
         (refusals.UpdateRejected, ("why",), "why"),
     ],
 )

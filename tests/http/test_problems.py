@@ -14,7 +14,7 @@ from app.http.pieces import pieces
     ("body", "words"),
     [
         (b'{"clients": [' + b"[" * 9 + b"]" * 9 + b"]}", "should be nested at most 8 levels deep"),
-        (b'{"clients": [[' + b"[]," * 20_001 + b"[]]]}", "should hold at most 20000 lists, objects and texts"),
+        (b'{"clients": [[' + b"[]," * 20_001 + b"[]]]}", "should contain at most 20000 lists, objects and strings"),
     ],
 )
 def test_an_element_that_is_refused_for_a_limit_names_that_limit_alone(body: bytes, words: str) -> None:

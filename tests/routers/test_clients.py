@@ -114,8 +114,8 @@ async def test_a_batch_with_an_id_that_comes_twice_stores_nothing(api: Api) -> N
     response = await api.http.post("/v1/clients/batch", json={"clients": clients})
     body = assert_problem(response, 422, "/clients/2/id", "/clients/4/id")
     assert [error["detail"] for error in body["errors"]] == [
-        "is the id of /clients/0 too",
-        "is the id of /clients/1 too",
+        "is also the id of /clients/0",
+        "is also the id of /clients/1",
     ]
     assert await api.stored() == before
 

@@ -66,7 +66,7 @@ async def test_long_answers_that_are_not_taken_in_leave_room_for_others(sqlite_a
     assert len((await listed(sqlite_api.http, 5)).content) > SMALL_BYTES
     with sqlite_api.system.answer_memory.holding(HERE, LONG_ANSWERS_BYTES):
         refused = await listed(sqlite_api.http, 5)
-        assert "ask for fewer at a time (limit)" in assert_problem(refused, 503)["detail"]
+        assert "ask for fewer items at a time (limit)" in assert_problem(refused, 503)["detail"]
         assert (await listed(sqlite_api.http, 1)).status_code == 200
         async with caller(sqlite_api.app, address=THERE, headers=AUTHORIZED) as elsewhere:
             assert (await listed(elsewhere, 5)).status_code == 200

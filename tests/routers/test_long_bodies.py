@@ -56,7 +56,7 @@ async def test_a_body_of_more_elements_than_there_is_sense_in_is_refused_unparse
 ) -> None:
     response = await sqlite_api.http.request(method, path, content=json.dumps(body), headers=JSON)
     detail = assert_problem(response, 422, "")["detail"]
-    found = re.search(r"should hold at most (\d+) lists, objects and elements, and has (\d+): shorten", detail)
+    found = re.search(r"should contain at most (\d+) lists, objects and elements, but has (\d+): shorten", detail)
     assert found is not None
     assert int(found[1]) < int(found[2])
 

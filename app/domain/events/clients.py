@@ -12,7 +12,7 @@ from app.domain.events.event import Event, Subject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfClient(Event):
-    """What happens to one client."""
+    """The base of events of one client."""
 
     subject: ClassVar[Subject] = "client"
 
@@ -21,7 +21,7 @@ class OfClient(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientRegistered(OfClient):
-    """A client was registered that was not known before."""
+    """A new client was registered."""
 
     type: ClassVar[str] = "client.registered"
 
@@ -35,7 +35,7 @@ class ClientsRegistered(Event):
     type: ClassVar[str] = "clients.registered"
     subject: ClassVar[Subject] = "client"
 
-    count: Annotated[int, "how many clients"]
+    count: Annotated[int, "how many clients it has"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class ClientHealthy(HealthChanged):
 
 
 class ClientSuspect(HealthChanged):
-    """Signs of life of a client are overdue, or its agent did not answer."""
+    """The next sign of life of a client is overdue, or its agent did not answer."""
 
     type: ClassVar[str] = "client.suspect"
 
@@ -88,10 +88,10 @@ HEALTH: Mapping[ClientStatus, type[HealthChanged]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientIdentityConflict(OfClient):
-    """Two agents began to send signs of life under one client id in turn.
+    """Two agents began to use the same client id.
 
-    Two devices may share the id, or an old process was not stopped. The server takes no action; the client's
-    `conflict` shows it until only one agent sends them.
+    Two devices may have the same id, or an old process was not stopped. The server takes no action. The client's
+    `conflict` shows the agents until only one of them sends signs of life.
     """
 
     type: ClassVar[str] = "client.identity_conflict"
@@ -112,7 +112,7 @@ class BreakerChanged(OfClient):
 
 
 class BreakerOpen(BreakerChanged):
-    """A client's breaker opened, after failures or by hand: no calls go to the client."""
+    """A client's breaker opened, after failures or by hand. The server no longer calls the client."""
 
     type: ClassVar[str] = "breaker.open"
 
@@ -142,4 +142,4 @@ class ConnectivityReplaced(Event):
     subject: ClassVar[Subject] = "connectivity"
 
     version: Annotated[int, "the number of the new version"]
-    clients: Annotated[int, "how many clients it names"]
+    clients: Annotated[int, "how many clients the matrix has"]

@@ -1,4 +1,4 @@
-"""What every event has."""
+"""The base class of all events."""
 
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -15,9 +15,9 @@ class Event:
     """The base of all events.
 
     Attributes:
-        type: the name that is stored. A class that has one of its own is a kind of event.
+        type: the name that is stored. Only a class that defines it is a kind of event.
         subject: what the event is about.
-        added_in: the version that has written such events first.
+        added_in: the first version that writes events of this type.
     """
 
     type: ClassVar[str]
@@ -25,9 +25,9 @@ class Event:
     added_in: ClassVar[str] = "0.1.0"
 
     def place(self) -> dict[str, Any]:
-        """Give the ids of the training, the round and the client that it is about, None where it is about none."""
+        """Return the ids of the training, the round and the client that the event is about, or None."""
         return {name: getattr(self, name, None) for name in PLACES}
 
     def data(self) -> dict[str, Any]:
-        """Give all other fields by their names; every event of a type has the same ones."""
+        """Return all other fields by their names. All events of a type have the same fields."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in PLACES}

@@ -1,4 +1,4 @@
-"""Events of rounds, and of what clients do in them."""
+"""Events of rounds, and of the clients in them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tcsfeel.aggregation.measurements import TargetDoubt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfRound(Event):
-    """What happens to one round."""
+    """The base of events of one round."""
 
     subject: ClassVar[Subject] = "round"
 
@@ -39,7 +39,7 @@ class RoundPlanned(OfRound):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundAggregated(OfRound):
-    """The model that a round made of its updates was stored."""
+    """The new model of a round was computed from its updates and stored."""
 
     type: ClassVar[str] = "round.aggregated"
 
@@ -49,7 +49,7 @@ class RoundAggregated(OfRound):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundTargetDoubted(OfRound):
-    """The accuracy of a round reached the target, but not without what this client measured; the training goes on."""
+    """A round reached the target only because of this client's measurement, so the training goes on."""
 
     type: ClassVar[str] = "round.target_doubted"
 
@@ -59,7 +59,7 @@ class RoundTargetDoubted(OfRound):
 
 
 def doubt_of(round_: Round, doubt: TargetDoubt) -> RoundTargetDoubted:
-    """Give the event of a round whose accuracy was not accepted as the target."""
+    """Make the event of a round whose accuracy was not accepted as reaching the target."""
     return RoundTargetDoubted(
         training_id=round_.training_id,
         round=round_.number,
@@ -71,7 +71,7 @@ def doubt_of(round_: Round, doubt: TargetDoubt) -> RoundTargetDoubted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundEnded(OfRound):
-    """A round ended. Every ending has the same fields, whether its owner or a user ended it."""
+    """A round ended. The fields are the same whether its owner or a user ended it."""
 
     accuracy: Annotated[float | None, "the measured accuracy of the new model"]
     loss: Annotated[float | None, "the measured loss of the new model"]
@@ -93,7 +93,7 @@ class RoundAbandoned(RoundEnded):
 
 
 def end_of(round_: Round) -> RoundEnded:
-    """Give the event of a round that has ended."""
+    """Make the event of a round that has ended."""
     kind = RoundCompleted if round_.status == "completed" else RoundAbandoned
     return kind(
         training_id=round_.training_id,
@@ -108,12 +108,12 @@ def end_of(round_: Round) -> RoundEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfParticipation(OfRound):
-    """What happens to one client's part in a round."""
+    """The base of events of one client's participation in a round."""
 
     subject: ClassVar[Subject] = "participation"
 
     client_id: str
-    reason: Annotated[str | None, "why there is no update that counts"] = None
+    reason: Annotated[str | None, "why no update of the client counts"] = None
 
 
 class ParticipationSkipped(OfParticipation):
@@ -124,12 +124,12 @@ class ParticipationSkipped(OfParticipation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParticipationEnded(OfParticipation):
-    """A client's part in a round ended."""
+    """A client's participation in a round ended."""
 
     num_examples: Annotated[int | None, "how many examples the client trained with"] = None
     loss: Annotated[float | None, "the loss that the client reported"] = None
     accuracy: Annotated[float | None, "the accuracy that the client reported"] = None
-    seconds: Annotated[float | None, "the time from the first hand-over to the end"] = None
+    seconds: Annotated[float | None, "seconds from the first time that the client was given the task to the end"] = None
 
 
 class ParticipationReceived(ParticipationEnded):
@@ -139,13 +139,13 @@ class ParticipationReceived(ParticipationEnded):
 
 
 class ParticipationRejected(ParticipationEnded):
-    """The update of a client does not count: it was checked when it came, or compared with the others later."""
+    """The update of a client was refused, when it was checked on arrival or later compared with the others."""
 
     type: ClassVar[str] = "participation.rejected"
 
 
 class ParticipationFailed(ParticipationEnded):
-    """A client gave no update."""
+    """A client did not send an update."""
 
     type: ClassVar[str] = "participation.failed"
 
@@ -156,7 +156,7 @@ _ENDS: Mapping[str, type[ParticipationEnded]] = MappingProxyType(
 
 
 def end_of_part(round_: Round, part: Participation) -> ParticipationEnded:
-    """Give the event of a participation that was received, rejected, or failed."""
+    """Make the event of a participation that was received, rejected, or failed."""
     return _ENDS[part.status](
         training_id=round_.training_id,
         round=round_.number,
@@ -171,16 +171,16 @@ def end_of_part(round_: Round, part: Participation) -> ParticipationEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfEvaluation(OfRound):
-    """A client's evaluation of a round's model ended; written when the round is completed."""
+    """A client's evaluation of a round's model ended. The event is written when the round is completed."""
 
     subject: ClassVar[Subject] = "evaluation"
 
     client_id: str
-    reason: Annotated[str | None, "why there is no result that counts"] = None
+    reason: Annotated[str | None, "why no result of the client counts"] = None
     num_examples: Annotated[int | None, "how many held-out examples the client has"] = None
     loss: Annotated[float | None, "the loss that the client measured"] = None
     accuracy: Annotated[float | None, "the accuracy that the client measured"] = None
-    seconds: Annotated[float | None, "the time from the first hand-over to the end"] = None
+    seconds: Annotated[float | None, "seconds from the first time that the client was given the task to the end"] = None
 
 
 class EvaluationReceived(OfEvaluation):
@@ -190,19 +190,19 @@ class EvaluationReceived(OfEvaluation):
 
 
 class EvaluationRejected(OfEvaluation):
-    """What a client measured of a new model does not count."""
+    """A client's measurement of a new model was refused."""
 
     type: ClassVar[str] = "evaluation.rejected"
 
 
 class EvaluationFailed(OfEvaluation):
-    """A client was asked to measure a new model and did not."""
+    """A client was asked to measure a new model and did not do it."""
 
     type: ClassVar[str] = "evaluation.failed"
 
 
 class EvaluationSkipped(OfEvaluation):
-    """A client has nothing to measure with, or the round went on without its answer."""
+    """A client has no examples to measure with, or the round did not wait for its answer."""
 
     type: ClassVar[str] = "evaluation.skipped"
 
@@ -218,7 +218,7 @@ _MEASUREMENTS: Mapping[EvaluationStatus, type[OfEvaluation]] = MappingProxyType(
 
 
 def end_of_evaluation(round_: Round, one: Evaluation) -> OfEvaluation:
-    """Give the event of a client's evaluation of the model that a round made."""
+    """Make the event of a client's evaluation of the model that a round made."""
     return _MEASUREMENTS[one.status](
         training_id=round_.training_id,
         round=round_.number,

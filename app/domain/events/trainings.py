@@ -12,7 +12,7 @@ from app.domain.trainings import StopReason, Training, TrainingStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfTraining(Event):
-    """What happens to one training."""
+    """The base of events of one training."""
 
     subject: ClassVar[Subject] = "training"
 
@@ -30,7 +30,7 @@ class TrainingCreated(OfTraining):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingModelUploaded(OfTraining):
-    """A training got initial parameters by an upload."""
+    """The initial parameters of a training were uploaded."""
 
     type: ClassVar[str] = "training.model_uploaded"
 
@@ -39,7 +39,7 @@ class TrainingModelUploaded(OfTraining):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingModelFetched(OfTraining):
-    """A training had no parameters, and got those of a selected client."""
+    """A training had no parameters, so a selected client provided them."""
 
     type: ClassVar[str] = "training.model_fetched"
 
@@ -48,7 +48,7 @@ class TrainingModelFetched(OfTraining):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingAsked(OfTraining):
-    """A user asked a training to run, which it does from then on."""
+    """A user asked a training to run. It runs from then on."""
 
     was: Annotated[TrainingStatus, "its status before"]
 
@@ -67,7 +67,7 @@ class TrainingResumed(TrainingAsked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRoundRequested(TrainingAsked):
-    """A user asked for one round of a training: a new one, or the one that was open."""
+    """A user asked for one round of a training: a new one, or the one that is open."""
 
     type: ClassVar[str] = "training.round_requested"
 
@@ -84,7 +84,7 @@ class TrainingStopped(OfTraining):
 
 
 class TrainingPaused(TrainingStopped):
-    """A user paused a training, or a single round that was asked for ended."""
+    """A user paused a training, or the single round that a user asked for ended."""
 
     type: ClassVar[str] = "training.paused"
 
@@ -96,13 +96,13 @@ class TrainingCancelled(TrainingStopped):
 
 
 class TrainingCompleted(TrainingStopped):
-    """A training reached its target, or all of its rounds were run."""
+    """A training reached its target, or has run all of its rounds."""
 
     type: ClassVar[str] = "training.completed"
 
 
 class TrainingFailed(TrainingStopped):
-    """A training ended by itself because too many of its rounds failed."""
+    """A training ended because too many of its rounds failed."""
 
     type: ClassVar[str] = "training.failed"
 
@@ -112,7 +112,7 @@ class ProgressChanged(OfTraining):
     """The state of a training's `progress` changed."""
 
     was: Annotated[ProgressState, "the state of its `progress` before"]
-    reason: Annotated[str | None, "what it waits for, or what stalls it"] = None
+    reason: Annotated[str | None, "what it waits for, or which problem stops it"] = None
 
 
 class TrainingWaiting(ProgressChanged):
@@ -122,7 +122,7 @@ class TrainingWaiting(ProgressChanged):
 
 
 class TrainingStalled(ProgressChanged):
-    """Trouble of the server's own began to hold a training up."""
+    """A problem on the server stopped the progress of a training."""
 
     type: ClassVar[str] = "training.stalled"
 
@@ -147,7 +147,7 @@ _PROGRESS: Mapping[ProgressState, type[ProgressChanged]] = MappingProxyType(
 
 
 def change_of(before: Training, after: Training) -> Event | None:
-    """Give the event of a training that stopped, or whose progress changed its state; None where neither happened.
+    """Make the event of a training that stopped, or whose progress changed its state; None if neither happened.
 
     A training that was asked to run has an event that says what was asked for, which only the caller knows.
     """
@@ -164,7 +164,7 @@ def change_of(before: Training, after: Training) -> Event | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfModel(OfTraining):
-    """What happens to one version of a training's model: the one of `round`, 0 for the initial one."""
+    """The base of events of one version of a training's model: that of `round`, or the initial one if it is 0."""
 
     subject: ClassVar[Subject] = "model"
 
@@ -172,20 +172,20 @@ class OfModel(OfTraining):
 
 
 class ModelPinned(OfModel):
-    """A user asked to keep a version of a model, whatever the training's `retention` says."""
+    """A user pinned a version of a model, so that it is kept even if the training's `retention` would remove it."""
 
     type: ClassVar[str] = "model.pinned"
 
 
 class ModelUnpinned(OfModel):
-    """A user left it to the training's `retention` again whether a version of a model is kept."""
+    """A user unpinned a version of a model, so that the training's `retention` decides again whether it is kept."""
 
     type: ClassVar[str] = "model.unpinned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRemoved(OfModel):
-    """A version of a model is not kept any more."""
+    """A version of a model was removed."""
 
     type: ClassVar[str] = "model.removed"
 

@@ -1,7 +1,7 @@
 """The ``tcsfeel`` command. Every command ends with a non-zero status and one line of reason when it fails.
 
-A package adds commands by entry points of the group `GROUP`: each names a `click.Command`. The list of commands loads
-them all, so commands import what takes long inside their functions.
+A package adds commands by entry points of the group `GROUP`, each of which names a `click.Command`. To list the
+commands, all of them are loaded, so a command imports slow modules inside its function.
 """
 
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ from tcsfeel.cli.ending import fail
 GROUP = "tcsfeel.commands"
 SERVER = ("serve", "migrate", "demo")
 """The commands of the package ``tcsfeel-server``."""
-INTERRUPTED = 130  # what shells give for a command that Ctrl-C has ended
+INTERRUPTED = 130  # the status that shells give to a command that Ctrl-C has ended
 
 
 class Commands(click.Group):
-    """The library's commands, and those that other packages add, which are loaded when they are looked up."""
+    """The library's commands, and those of other packages, which are loaded when they are looked up."""
 
     def __init__(self, added: Iterable[EntryPoint]) -> None:
         super().__init__(
@@ -38,7 +38,7 @@ class Commands(click.Group):
         return [*SERVER, *others, *self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Find a command. One of a server that is not installed says what to install."""
+        """Find a command. If it belongs to the server, which is not installed, the command says what to install."""
         own = super().get_command(ctx, cmd_name)
         if own is None and cmd_name in self._added:
             found: click.Command = self._added[cmd_name].load()
@@ -46,7 +46,7 @@ class Commands(click.Group):
         return _missing(cmd_name) if own is None and cmd_name in SERVER else own
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that is asked for. Ctrl-C ends it without a word."""
+        """Run the requested command. Ctrl-C ends it without a message."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -54,7 +54,7 @@ class Commands(click.Group):
 
 
 def _missing(name: str) -> click.Command:
-    """Stand in for a command of a package that is not installed."""
+    """Make a command that stands in for one of a package that is not installed."""
 
     def command() -> None:
         fail(f"`tcsfeel {name}` is part of the package tcsfeel-server: pip install tcsfeel-server")
@@ -73,5 +73,5 @@ cli = click.version_option(__version__, message="%(version)s", help="Print the v
 
 
 def main() -> None:
-    """Run the command. The working directory is no place to import from, but for the trainer of `agent`."""
+    """Run the command. Nothing is imported from the working directory, except the trainer of `agent`."""
     cli()

@@ -15,15 +15,18 @@ from tcsfeel.cli.options import find_key, key_option, server_option
 @key_option
 @click.option("--host", default="127.0.0.1", help="Address to listen on")
 @click.option("--port", default=0, help="Port to listen on; 0 for any free one")
-@click.option("--advertise-url", help="How the control plane reaches the agent")
+@click.option("--advertise-url", help="URL under which the control plane reaches the agent")
 @click.option(
-    "--label-privacy", type=float, metavar="EPS", help="Epsilon of the noise on the label counts that are reported"
+    "--label-privacy",
+    type=float,
+    metavar="EPS",
+    help="Add noise with this epsilon to the label counts that are reported",
 )
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the noise is kept for the next start",
+    help="Directory that keeps the noise for the next start",
 )
 def agent(
     trainer: str,

@@ -1,4 +1,4 @@
-"""How commands reach a control plane: where it is, with which key, and one line of reason when it refuses."""
+"""Connect commands to a control plane, and end them with a one-line reason if it refuses a call."""
 
 from typing import Any, Self, TypeVar
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Connection:
-    """Calls of the REST API that end the command when they fail."""
+    """Calls of the REST API that end the command if they fail."""
 
     def __init__(self, server: str, key: str | None) -> None:
         self._server = server
@@ -32,11 +32,11 @@ class Connection:
         self._transport.http.close()
 
     def call(self, method: str, path: str, *, json: object = None, key: str | None = None) -> Any:
-        """The body of a success. `key` lets a POST be repeated."""
+        """Call the API and return the body of the answer. With a `key`, a POST can be repeated."""
         return self._run(call_json(method, path, json, headers={"Idempotency-Key": key} if key else None))
 
     def all(self, path: str) -> list[Any]:
-        """Every item of a list, page by page."""
+        """Return every item of a list, read page by page."""
         return self._run(all_items(path))
 
     def _run(self, steps: Steps[Result]) -> Result:

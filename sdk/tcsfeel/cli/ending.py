@@ -1,4 +1,4 @@
-"""How a command ends before its time: with one line of reason for people, and a status for programs."""
+"""End a command early, with a one-line reason for people and an exit status for programs."""
 
 from typing import NoReturn
 
@@ -6,6 +6,6 @@ import click
 
 
 def fail(reason: str) -> NoReturn:
-    """End the command with 1 and a line on standard error."""
+    """End the command with the status 1 and a line on standard error."""
     click.echo(f"tcsfeel: {reason}", err=True)
     raise click.exceptions.Exit(1)

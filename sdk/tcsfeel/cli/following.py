@@ -1,4 +1,4 @@
-"""Commands that talk to a control plane: what is registered, start a training, follow it."""
+"""Commands that talk to a control plane: list clients, start a training, follow a training."""
 
 import json
 import math
@@ -45,10 +45,10 @@ def clients(*, server: str, key: str | None, as_json: bool) -> None:
 @click.option("--body", type=click.Path(path_type=Path), help="A JSON file with the rest of the training's body")
 @click.option("--strategy", help="Selection strategy")
 @click.option("--parameter", multiple=True, metavar="NAME=NUMBER", help="A parameter of the strategy; may be repeated")
-@click.option("--min-clients", type=int, help="The fewest clients of a round")
-@click.option("--max-clients", type=int, help="The most clients of a round")
-@click.option("--target-accuracy", type=float, help="Accuracy at which it is done")
-@click.option("--max-rounds", type=int, help="The most rounds")
+@click.option("--min-clients", type=int, help="The fewest clients in a round")
+@click.option("--max-clients", type=int, help="The most clients in a round")
+@click.option("--target-accuracy", type=float, help="Accuracy at which the training completes")
+@click.option("--max-rounds", type=int, help="The most rounds of the training")
 @click.option("--watch", is_flag=True, help="Follow it until it ends")
 @json_option
 def train(
@@ -106,7 +106,7 @@ def _connect(server: str, key: str | None) -> "Connection":
 
 
 def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
-    """Print each round once as it ends, what holds the training up meanwhile, then how it ended."""
+    """Print each round when it ends, the reasons when the training makes no progress, and finally how it ended."""
     shown, known = 0, None
     while True:
         training = api.call("GET", f"/v1/trainings/{training_id}")
@@ -141,7 +141,7 @@ def _line(item: dict[str, Any]) -> str:
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:
-    """What the table of clients says of one."""
+    """Make the row of a client for the table."""
     return (
         item["id"],
         item["status"],
@@ -155,7 +155,7 @@ def _row(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _best_known(item: dict[str, Any], field: str) -> float:
-    """A client's measured value, or the claimed one until there is one."""
+    """Return a client's measured value, or the claimed value if there is no measurement yet."""
     measured = item["measured"][field]
     return float(item[field] if measured is None else measured)
 

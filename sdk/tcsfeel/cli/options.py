@@ -1,4 +1,4 @@
-"""Options that several commands have, and where the key is found when no option gives it."""
+"""Options that several commands have, and the search for the key if no option gives it."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON")
 
 
 def find_key(given: str | None) -> str:
-    """Give the key to present: the one given, else the one that a control plane on this machine keeps."""
+    """Return the given key, or the key that a control plane on this machine stores."""
     if given:
         return given
     path = key_path(Path(os.environ.get("TCSFEEL_DATA_DIR") or ".tcsfeel"))

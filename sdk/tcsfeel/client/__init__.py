@@ -1,4 +1,4 @@
-"""The typed client of the REST API: `Client` blocks, `AsyncClient` is for event loops, and both have the same methods.
+"""The typed clients of the REST API: `Client` blocks, `AsyncClient` is for event loops. Both have the same methods.
 
 from tcsfeel.client import Client
 
@@ -9,7 +9,7 @@ with Client("http://127.0.0.1:8080", key) as client:
 from importlib.util import find_spec
 
 if find_spec("pydantic") is None:
-    raise ImportError("tcsfeel.client needs pydantic, which the extra `client` brings: pip install 'tcsfeel[client]'")
+    raise ImportError("tcsfeel.client needs pydantic, which the extra `client` installs: pip install 'tcsfeel[client]'")
 
 from tcsfeel.client.asynchronous import AsyncClient
 from tcsfeel.client.blocking import Client

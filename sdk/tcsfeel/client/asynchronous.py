@@ -1,6 +1,6 @@
 """A client for event loops.
 
-Its methods are made of the operations that both kinds of clients share.
+Its methods are made from the operations that both kinds of clients share.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,13 +35,13 @@ def _method(operation: Callable[P, Steps[Result]]) -> Callable[Concatenate["Asyn
 
 
 class AsyncClient:
-    """The REST API of one control plane, for event loops.
+    """Calls the REST API of a control plane, in an event loop.
 
     Args:
-        server: its base URL.
-        key: an API key of it; operations outside ``/v1`` need none.
-        patience: how long a request may take, and how often it is repeated where that is safe.
-        max_answer_bytes: of an answer other than a model; a longer one is not read to its end.
+        server: the base URL of the control plane.
+        key: an API key; operations outside ``/v1`` need none.
+        patience: how long a request may take, and how often it is repeated if that is safe.
+        max_answer_bytes: the most bytes of an answer that is not a model. Reading stops if an answer is longer.
         transport: replaces the network, in tests for example.
     """
 
@@ -58,7 +58,7 @@ class AsyncClient:
             base_url=base_url(server),
             headers=headers(key),
             transport=transport,
-            trust_env=False,  # a proxy from the environment is for the world outside
+            trust_env=False,  # a proxy from the environment is for addresses outside
         )
         self.transport = AsyncTransport(http, patience, max_answer_bytes=max_answer_bytes)
 

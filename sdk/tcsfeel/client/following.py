@@ -1,4 +1,4 @@
-"""Rounds and trainings to their ends: what takes longer than one request."""
+"""Run rounds and trainings and wait until they end, which may take longer than one request."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -14,20 +14,20 @@ from tcsfeel.rest.problems import ApiError, NoAnswer, Unavailable
 from tcsfeel.statuses import STOPPED
 
 POLL_SECONDS = 0.5
-HOLD_SECONDS = 60  # for which one request waits for the end of a round
-MOST_ROUNDS = 100  # of a page
+HOLD_SECONDS = 60  # that one request waits for the end of a round
+MOST_ROUNDS = 100  # items of a page
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is new of a training that is waited for: how it is now, and the rounds that have ended since."""
+    """News about a training during `wait`: its present state, and the rounds that have ended since the last news."""
 
     training: TrainingOut
     ended: tuple[RoundOut, ...]
 
 
 class NotDone(ApiError):
-    """The training or the round has not ended in the time that it was given; it goes on."""
+    """The training or the round did not end within the timeout. It goes on."""
 
 
 def run_round(
@@ -40,10 +40,11 @@ def run_round(
     """Run exactly one round, and return it when it has ended.
 
     Args:
-        training_id: of a created, paused or failed training, which is paused afterwards.
-        wait_seconds: after which the round is returned as it is; by default when it has ended, and 0 is at once.
-        idempotency_key: the same key gives the same round; a new one by default.
-        poll_seconds: between two looks, once the server has answered before the round's end.
+        training_id: the id of a created, paused or failed training. The training is paused afterwards.
+        wait_seconds: how long to wait before the round is returned even if it has not ended. The default waits for the
+            end, and 0 does not wait.
+        idempotency_key: calls with the same key return the same round. The default is a new key.
+        poll_seconds: the time between two requests, if the server has answered before the round ended.
     """
     headers = unique(idempotency_key)
     start: float = yield Pause(0)
@@ -75,10 +76,10 @@ def wait(
     """Wait until a training has completed, failed or been cancelled, and return it.
 
     Args:
-        training_id: of the training. One that is paused is waited for: somebody may resume it.
-        progress: is called with what is new, in the thread that waits.
-        timeout_seconds: after which `NotDone` is raised; the training goes on.
-        poll_seconds: between two looks.
+        training_id: the id of the training. If it is paused, `wait` goes on, since it may be resumed.
+        progress: is called with news, in the thread that waits.
+        timeout_seconds: the time after which `NotDone` is raised. The training goes on.
+        poll_seconds: the time between two requests.
     """
     start: float = yield Pause(0)
     shown, known = 0, None
@@ -104,25 +105,25 @@ def train(
     timeout_seconds: float | None = None,
     **fields: Any,
 ) -> Steps[TrainingOut]:
-    """Create a training, start it, and return it when it is done: its `status` says whether it completed.
+    """Create a training, start it, and return it when it has ended. Its `status` says whether it completed.
 
     Args:
-        training: what to create.
-        progress: is called with what is new, as in `wait`.
-        timeout_seconds: after which `NotDone` is raised; the training goes on.
-        **fields: of what to create, in place of `training`.
+        training: the training to create.
+        progress: is called with news, as in `wait`.
+        timeout_seconds: the time after which `NotDone` is raised. The training goes on.
+        **fields: the fields of the training to create, instead of `training`.
     """
     created = yield from create_training(training, idempotency_key=secrets.token_hex(16), **fields)
     try:
         yield from start_training(created.id)
-    except (NoAnswer, Unavailable):  # it may have been started all the same
+    except (NoAnswer, Unavailable):  # the first request may have started it although its answer was lost
         if (yield from get_training(created.id)).status == "created":
             yield from start_training(created.id)
     return (yield from wait(created.id, progress=progress, timeout_seconds=timeout_seconds))
 
 
 def _ended(training_id: str, shown: int) -> Steps[tuple[RoundOut, ...]]:
-    """Read the rounds after number `shown` that have ended, in their order."""
+    """Read the rounds after number `shown` that have ended, in order."""
     found: list[RoundOut] = []
     cursor, number = None, None
     while number is None or number > shown + 1:

@@ -1,7 +1,7 @@
-"""The contract's models as bodies of requests, and of answers.
+"""Write and read the contract's models as bodies of requests and answers.
 
-A request is checked before it is sent, by the same models that the server checks it with, and a mistake is told in the
-same way: as `Invalid`, with a pointer to each field.
+A request is checked before it is sent, with the same models that the server uses. A mistake raises the same error:
+`Invalid`, with a pointer to each wrong field.
 """
 
 import json
@@ -21,11 +21,11 @@ Model = TypeVar("Model", bound=BaseModel)
 Sent = TypeVar("Sent", bound=RequestModel)
 
 LARGE = 1_000_000  # bytes of an answer that is parsed off the event loop
-SHOWN = 3  # mistakes in a message
+SHOWN = 3  # mistakes that a message shows
 
 
 def path(template: str, *parts: str | int) -> str:
-    """Fill ids and numbers into a path, so that each stays one segment of it. Raises `Invalid` for an empty one."""
+    """Fill ids and numbers into a path, each as one quoted segment. Raises `Invalid` if one is empty."""
     return template.format(*map(_segment, parts))
 
 
@@ -58,13 +58,13 @@ def _parsed(model: type[Model], answer: Answer) -> Model:
         place = "".join(f"/{part}" for part in wrong["loc"]) or "its body"
         media_type = plain(answer.headers.get("Content-Type", "no Content-Type"), 100)
         raise UnexpectedAnswer(
-            f"the answer {answer.status} is no {model.__name__}: {plain(place)}: {plain(wrong['msg'])} ({media_type},"
-            f" {len(answer.body)} bytes)"
+            f"the answer {answer.status} is not a {model.__name__}: {plain(place)}: {plain(wrong['msg'])}"
+            f" ({media_type}, {len(answer.body)} bytes)"
         ) from None
 
 
 def with_body(request: Request, model: type[Sent], given: Sent | None, fields: Mapping[str, Any]) -> Steps[Request]:
-    """Add a body to a request: the model that was given, or one that is made of the fields. Raises `Invalid`."""
+    """Add a body to a request: the given model, or one that is made from the fields. Raises `Invalid`."""
     if given is not None and fields:
         raise TypeError(f"give either a {model.__name__} or its fields, not both")
     data: bytes = yield Work(lambda: _encoded(_checked(model, fields) if given is None else given))
@@ -80,7 +80,10 @@ def with_body(request: Request, model: type[Sent], given: Sent | None, fields: M
 
 
 def _checked(model: type[Sent], fields: Mapping[str, Any]) -> Sent:
-    """Check fields as the server does. JSON in between, since a strict model takes no dictionaries for its parts."""
+    """Check fields as the server does.
+
+    They are turned into JSON first: a strict model accepts no dictionaries as parts.
+    """
     try:
         return model.model_validate_json(json.dumps(fields, default=_plain))
     except ValidationError as error:
@@ -103,7 +106,7 @@ def _encoded(model: BaseModel) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Give what JSON does not know as something that it knows: models, secrets, arrays and their numbers."""
+    """Convert values that JSON does not know to ones that it knows: models, secrets, arrays and their numbers."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, BaseModel):

@@ -1,7 +1,7 @@
-"""The operations of the REST API, one function for each, under the names that its document gives them.
+"""The operations of the REST API, one function for each, with the names that the OpenAPI document uses.
 
-Each is a call to be driven (`tcsfeel.rest.exchange`); `Client` and `AsyncClient` make methods of them. A body is given
-as a model of `tcsfeel.contract` or as its fields by keyword.
+Each function is a call (`tcsfeel.rest.exchange`), from which `Client` and `AsyncClient` make a method. A body is passed
+as a model of `tcsfeel.contract`, or as its fields by keyword.
 """
 
 import secrets
@@ -36,7 +36,7 @@ from tcsfeel.contract.trainings import CreateTraining, TrainingOut
 from tcsfeel.rest.exchange import Answer, Request, Steps
 from tcsfeel.rest.problems import NotFound
 
-LIMIT = 100  # items of a page, unless told otherwise
+LIMIT = 100  # items of a page by default
 NOT_MODIFIED = 304
 UNREADY = 503
 
@@ -63,7 +63,10 @@ def list_clients(
     limit: int = LIMIT,
     cursor: str | None = None,
 ) -> Steps[Page[ClientOut]]:
-    """Read one page of the clients, in the order of their ids. `tags` are `key:value`, and all of them must hold."""
+    """Read one page of the clients, in the order of their ids.
+
+    Only clients with all `tags` (`key:value`) are listed.
+    """
     params = [*([("status", status)] if status else []), *(("tag", tag) for tag in tags), *_page(limit, cursor)]
     return (yield from call(Page[ClientOut], _get("/v1/clients", params)))
 
@@ -74,21 +77,21 @@ def get_client(client_id: str) -> Steps[ClientOut]:
 
 
 def put_client(client_id: str, profile: ReplaceClient | None = None, **fields: Any) -> Steps[ClientOut]:
-    """Register a client, or replace the profile of one that is there."""
+    """Register a client, or replace its profile if it exists."""
     request = Request("PUT", path("/v1/clients/{}", client_id), repeatable=True)
     request = yield from with_body(request, ReplaceClient, profile, fields)
     return (yield from call(ClientOut, request))
 
 
 def change_client(client_id: str, changes: ChangeClient | None = None, **fields: Any) -> Steps[ClientOut]:
-    """Change some fields of a client's profile; `None` clears those that may be absent."""
+    """Change some fields of a client's profile. `None` clears a field that may be absent."""
     request = Request("PATCH", path("/v1/clients/{}", client_id), repeatable=True)
     request = yield from with_body(request, ChangeClient, changes, fields)
     return (yield from call(ClientOut, request))
 
 
 def remove_client(client_id: str) -> Steps[None]:
-    """Remove a client. Where the answer got lost and a repeat finds no client, the first attempt has removed it."""
+    """Remove a client. If a repeat finds no client, the first attempt has removed it, and its answer was lost."""
     missing = frozenset({404})
     answer = yield Request("DELETE", path("/v1/clients/{}", client_id), repeatable=True, accepts=missing)
     if answer.status in missing and not answer.repeats:
@@ -96,7 +99,7 @@ def remove_client(client_id: str) -> Steps[None]:
 
 
 def heartbeat(client_id: str, beat: Heartbeat | None = None, **fields: Any) -> Steps[None]:
-    """Say that a client is alive, with what its agent measured of its link."""
+    """Report that a client is alive, with the bandwidth and latency that its agent measured, if it did."""
     request = Request("POST", path("/v1/clients/{}/heartbeat", client_id), repeatable=True)
     yield (yield from with_body(request, Heartbeat, beat, fields))
 
@@ -117,21 +120,21 @@ def open_breaker(client_id: str) -> Steps[BreakerOut]:
 
 
 def replace_connectivity(matrix: ReplaceConnectivity | None = None, **fields: Any) -> Steps[ConnectivityVersion]:
-    """Replace the matrix of link costs; give `client_ids` and `costs`, or `edges`."""
+    """Replace the matrix of link costs. Pass `client_ids` and `costs`, or `edges`."""
     request = Request("PUT", "/v1/connectivity", repeatable=True)
     request = yield from with_body(request, ReplaceConnectivity, matrix, fields)
     return (yield from call(ConnectivityVersion, request))
 
 
 def change_connectivity(changes: ChangeConnectivity | None = None, **fields: Any) -> Steps[ConnectivityVersion]:
-    """Set or remove some links: `edges`, with a `cost` of `None` for those to remove."""
+    """Set or remove some links. An entry of `edges` with a `cost` of `None` removes the link."""
     request = Request("PATCH", "/v1/connectivity", repeatable=True)
     request = yield from with_body(request, ChangeConnectivity, changes, fields)
     return (yield from call(ConnectivityVersion, request))
 
 
 def get_connectivity(*, known_version: int | None = None) -> Steps[ConnectivityOut | None]:
-    """Read the matrix of link costs; `None` while it is still the version that is known."""
+    """Read the matrix of link costs. Returns `None` if it is still the version that the caller knows."""
     headers = {} if known_version is None else {"If-None-Match": f'"{known_version}"'}
     unchanged = frozenset({NOT_MODIFIED})
     answer: Answer = yield Request("GET", "/v1/connectivity", headers=headers, repeatable=True, accepts=unchanged)
@@ -149,7 +152,7 @@ def list_strategies() -> Steps[StrategiesOut]:
 
 
 def plan_selection(rules: PlanSelection | None = None, **fields: Any) -> Steps[SelectionOut]:
-    """Plan one round and say why each client is in it or not. Nothing is stored."""
+    """Plan one round and explain for each client why it is selected or not. Nothing is stored."""
     request = Request("POST", "/v1/selections", repeatable=True)
     return (yield from call(SelectionOut, (yield from with_body(request, PlanSelection, rules, fields))))
 
@@ -157,7 +160,7 @@ def plan_selection(rules: PlanSelection | None = None, **fields: Any) -> Steps[S
 def create_training(
     training: CreateTraining | None = None, *, idempotency_key: str | None = None, **fields: Any
 ) -> Steps[TrainingOut]:
-    """Create a training; it runs once it is started. The same key gives the same training."""
+    """Create a training. It does not run until it is started. Calls with the same key return the same training."""
     request = Request("POST", "/v1/trainings", headers=unique(idempotency_key), repeatable=True)
     request = yield from with_body(request, CreateTraining, training, fields)
     return (yield from call(TrainingOut, request))
@@ -174,12 +177,12 @@ def get_training(training_id: str) -> Steps[TrainingOut]:
 
 
 def start_training(training_id: str) -> Steps[TrainingOut]:
-    """Start a created, paused or failed training. It runs until its target or its last round."""
+    """Start a created, paused or failed training. It runs until it reaches its target or its last round."""
     return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{}/start", training_id))))
 
 
 def pause_training(training_id: str) -> Steps[TrainingOut]:
-    """Stop a running training where it stands; an open round goes on when it is resumed."""
+    """Stop a running training where it is. A round that is open continues when the training is resumed."""
     return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{}/pause", training_id))))
 
 
@@ -189,7 +192,7 @@ def resume_training(training_id: str) -> Steps[TrainingOut]:
 
 
 def cancel_training(training_id: str) -> Steps[TrainingOut]:
-    """End a training for good; its model and its history stay."""
+    """End a training for good. Its model and its history are kept."""
     return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{}/cancel", training_id))))
 
 
@@ -205,19 +208,19 @@ def get_round(training_id: str, number: int) -> Steps[RoundOut]:
 
 
 def get_round_selection(training_id: str, number: int) -> Steps[RoundSelectionOut]:
-    """Say why each client was in a round or not, as it was planned."""
+    """Explain for each client why it was selected for a round or not."""
     request = _get(path("/v1/trainings/{}/rounds/{}/selection", training_id, number))
     return (yield from call(RoundSelectionOut, request))
 
 
 def list_models(training_id: str, *, limit: int = LIMIT, cursor: str | None = None) -> Steps[Page[ListedModelOut]]:
-    """Read one page of a training's model versions, newest first, removed ones included."""
+    """Read one page of a training's model versions, newest first, including those that were removed."""
     request = _get(path("/v1/trainings/{}/models", training_id), _page(limit, cursor))
     return (yield from call(Page[ListedModelOut], request))
 
 
 def pin_model(training_id: str, number: int) -> Steps[None]:
-    """Keep the model version of a round, whatever the training's `retention` says."""
+    """Keep the model version of a round, even if the training's `retention` would remove it."""
     yield Request("PUT", path("/v1/trainings/{}/models/{}/pin", training_id, number), repeatable=True)
 
 
@@ -232,7 +235,7 @@ def healthz() -> Steps[Health]:
 
 
 def readyz() -> Steps[Ready]:
-    """Tell whether the server is ready. A server that is not says so in `status` and `checks`; that is no error."""
+    """Tell whether the server is ready. If it is not, `status` and `checks` say so, and no error is raised."""
     return (yield from call(Ready, Request("GET", "/readyz", repeatable=True, accepts=frozenset({UNREADY}))))
 
 
@@ -243,7 +246,7 @@ def metrics() -> Steps[str]:
 
 
 def unique(key: str | None) -> dict[str, str]:
-    """Make the header that lets a POST be repeated, with a key of the caller's or a new one."""
+    """Make the header that allows a POST to be repeated, with the caller's key or a new one."""
     return {"Idempotency-Key": key or secrets.token_hex(16)}
 
 

@@ -1,4 +1,4 @@
-"""Lists to their end, page by page, and as a table."""
+"""Read whole lists page by page, and turn them into tables."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -15,7 +15,7 @@ Item = TypeVar("Item", bound=BaseModel)
 
 
 class Pages(Generic[Item]):
-    """The items of a list, read when they are asked for; each iteration reads the list anew."""
+    """The items of a list, which are read during the iteration. Each iteration reads the list again."""
 
     def __init__(self, read: Callable[[str | None], Page[Item]]) -> None:
         self._read = read
@@ -37,7 +37,7 @@ class Pages(Generic[Item]):
 
 
 class AsyncPages(Generic[Item]):
-    """The same in an event loop."""
+    """The items of a list for event loops, which are read during the iteration. Each iteration reads the list again."""
 
     def __init__(self, read: Callable[[str | None], Awaitable[Page[Item]]]) -> None:
         self._read = read
@@ -60,16 +60,18 @@ class AsyncPages(Generic[Item]):
 
 
 def table(items: Sequence[BaseModel]) -> "pd.DataFrame":
-    """Make a table; fields of parts get names such as `selection.strategy`, and lists stay lists."""
+    """Make a table. Fields of nested objects get names such as `selection.strategy`; lists stay lists."""
     try:
         import pandas as pd  # noqa: PLC0415  (takes a second to import, and few have it)
     except ModuleNotFoundError as error:
-        raise ImportError("to_pandas needs pandas, which the extra brings: pip install 'tcsfeel[pandas]'") from error
+        raise ImportError(
+            "to_pandas needs pandas, which the extra `pandas` installs: pip install 'tcsfeel[pandas]'"
+        ) from error
     return pd.json_normalize([item.model_dump() for item in items])
 
 
 def _must_be_new(cursor: str, seen: set[str | None]) -> None:
-    """A server that repeats a cursor would be asked for ever."""
+    """Raise an error if the server repeats a cursor, since the iteration would never end."""
     if cursor in seen:
         raise UnexpectedAnswer("the list does not end: the server has given the same next_cursor twice")
     seen.add(cursor)

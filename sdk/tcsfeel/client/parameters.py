@@ -1,7 +1,7 @@
-"""Models up and down: as arrays in memory, or as files, where a download that was cut goes on where it stopped.
+"""Upload and download models, as arrays in memory or as files. An interrupted download to a file can be resumed.
 
-A version is named by the SHA-256 of its file, which is the `ETag` of the download. What came is compared with it, so
-that neither a cut, nor a version that changed in between, nor a proxy gives another model.
+The name of a version is the SHA-256 of its file, which is the `ETag` of the download. The downloaded bytes are compared
+with it. So an interruption, a version that changed in between, or a proxy cannot lead to a wrong model.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/[0-9]{1,18}")
 
 
 def upload_model(training_id: str, model: Parameters | str | os.PathLike[str]) -> Steps[ModelVersionOut]:
-    """Give a training its initial parameters: arrays by name, or the path of a safetensors file."""
+    """Upload the initial parameters of a training: arrays by name, or the path of a safetensors file."""
     if isinstance(model, Mapping):
         parts = [memoryview(piece) for piece in pieces(model)]
         size, body = sum(len(part) for part in parts), lambda: _sliced(parts)
@@ -44,7 +44,7 @@ def upload_model(training_id: str, model: Parameters | str | os.PathLike[str]) -
 def download_model(
     training_id: str, *, after_round: int | None = None, max_bytes: int = MAX_MODEL_BYTES
 ) -> Steps[dict[str, npt.NDArray[Any]]]:
-    """Download the newest parameters, or those after a round (0: the initial ones), as read-only arrays by name."""
+    """Download the newest parameters, or those of a round (0 for the initial ones), as read-only arrays by name."""
     memory = _Memory(max_bytes)
     yield from _download(training_id, after_round, memory)
     parameters: dict[str, npt.NDArray[Any]] = yield Work(memory.decoded)
@@ -58,10 +58,10 @@ def save_model(
     after_round: int | None = None,
     max_bytes: int = MAX_MODEL_BYTES,
 ) -> Steps[Path]:
-    """Download the newest parameters, or those after a round, into a safetensors file.
+    """Download the newest parameters, or those of a round, into a safetensors file.
 
-    What has come stands in a file beside it until it is complete. A later call goes on from there, in this process or
-    another one, if the server still gives the same version.
+    Until the download is complete, the bytes are in a temporary file beside the target. A later call, in this process
+    or another one, continues from there if the server still has the same version.
     """
     target = Path(file)
     part = _File(target, max_bytes)
@@ -74,7 +74,7 @@ def save_model(
 
 
 class _Store(Protocol):
-    """Takes the bytes of a version. `etag` is its name, once it is known."""
+    """Stores the bytes of a version. `etag` is the version's name, once it is known."""
 
     etag: str
 
@@ -99,13 +99,13 @@ def _download(training_id: str, after_round: int | None, store: _Store) -> Steps
         position=store.size,
     )
     answer: Answer = yield request
-    if answer.status in outside:  # what is there is not the beginning of the file that the server has
+    if answer.status in outside:  # the stored bytes are not the beginning of the server's file
         yield Work(store.discard)
         answer = yield request
     digest: str = yield Work(store.digest)
     if digest != store.etag:
         yield Work(store.discard)
-        raise UnexpectedAnswer(f"the model that came has the SHA-256 {digest}, and was to have {store.etag}")
+        raise UnexpectedAnswer(f"the downloaded model has the SHA-256 {digest}, but the server announced {store.etag}")
 
 
 def _range(store: _Store) -> dict[str, str]:
@@ -114,15 +114,15 @@ def _range(store: _Store) -> dict[str, str]:
 
 
 def _receiver(head: Head, store: _Store) -> Writer:
-    """Go on where the store stands, or begin anew where another version or the whole file comes."""
+    """Append to the store, or start again if the answer has another version or the whole file."""
     etag = _ETAG.fullmatch(head.headers.get("ETag", ""))
     if etag is None:
-        raise UnexpectedAnswer("the answer names no version of a model in its ETag")
+        raise UnexpectedAnswer("the answer does not name a version of the model in its ETag")
     begins = _RANGE.fullmatch(head.headers.get("Content-Range", ""))
     if head.status != 206:  # noqa: PLR2004  (Partial Content)
         store.begin(etag[1])
     elif begins is None or int(begins[1]) != store.size() or etag[1] != store.etag:
-        raise UnexpectedAnswer("the answer has another part of the model than the one that was asked for")
+        raise UnexpectedAnswer("the answer has another part of the model than the one that was requested")
     return store.write
 
 
@@ -216,7 +216,7 @@ class _File:
 
 def _bounded(size: int, most: int) -> None:
     if size > most:
-        raise UnexpectedAnswer(f"the model has more than {most} bytes: pass a larger max_bytes to take it")
+        raise UnexpectedAnswer(f"the model has more than {most} bytes: pass a larger max_bytes to accept it")
 
 
 def _sliced(parts: list[memoryview]) -> Iterator[bytes]:

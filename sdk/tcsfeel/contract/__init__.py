@@ -1,1 +1,1 @@
-"""What requests and responses look like. Strict: unknown fields, NaN, infinities and wrong types are refused."""
+"""The models of requests and responses. Requests refuse unknown fields, NaN, infinities and wrong types."""

@@ -19,18 +19,20 @@ from tcsfeel.contract.fields import (
 
 BATCH_LIMIT = 10_000
 BATCH_BYTES = 16_000_000  # 1.6 kB for each client
-BATCH_LABELS = 1_000_000  # of all clients together
+BATCH_LABELS = 1_000_000  # of all clients of a batch together
 CLIENT_BYTES = 1_000_000  # 10 000 labels of 90 characters
 CLIENT_ITEMS = 20_000
 _MOST = 1e9
 
-DataSize = Annotated[int, Field(ge=1, le=10**12, description="Samples that the client holds")]
-ComputeCapacity = Annotated[float, Field(gt=0, ge=LEAST, le=_MOST, description="GFLOPS")]
-Bandwidth = Annotated[float, Field(gt=0, ge=LEAST, le=_MOST, description="Mbps to the server")]
-Latency = Annotated[float, Field(ge=0, le=_MOST, description="ms to the server")]
-Reliability = Annotated[float, Field(ge=0, le=1, description="Share of its tasks that come back")]
-ServerCost = Annotated[float, Field(ge=0, le=_MOST, description="s/MB; 8 / bandwidth by default")]
-MOST_TAGS = 64  # of a client, so that no query has use for more
+DataSize = Annotated[int, Field(ge=1, le=10**12, description="Number of samples that the client has")]
+ComputeCapacity = Annotated[float, Field(gt=0, ge=LEAST, le=_MOST, description="Computing speed in GFLOPS")]
+Bandwidth = Annotated[float, Field(gt=0, ge=LEAST, le=_MOST, description="Bandwidth of the link to the server in Mbps")]
+Latency = Annotated[float, Field(ge=0, le=_MOST, description="Latency of the link to the server in ms")]
+Reliability = Annotated[float, Field(ge=0, le=1, description="Share of its tasks that the client finishes")]
+ServerCost = Annotated[
+    float, Field(ge=0, le=_MOST, description="Cost of the link to the server in s/MB; 8 / bandwidth if absent")
+]
+MOST_TAGS = 64  # that a client may have; a query may name as many
 Tags = Annotated[dict[Annotated[PlainText, Field(min_length=1)], PlainText], Field(max_length=MOST_TAGS)]
 
 
@@ -43,12 +45,13 @@ def _header_safe(value: SecretStr) -> SecretStr:
 
 AuthToken = Annotated[
     SecretStr,
-    Field(min_length=1, max_length=4096, description="Bearer token that the agent expects; never shown again"),
+    Field(min_length=1, max_length=4096, description="Bearer token that the agent expects; no answer ever contains it"),
     AfterValidator(_header_safe),
 ]
 
 AgentInstance = Annotated[
-    str, Field(pattern=ID_PATTERN, description="Identifies the agent's process: random, and new at each start")
+    str,
+    Field(pattern=ID_PATTERN, description="Identifies the agent's process: a random text that is new at each start"),
 ]
 
 EXAMPLE: dict[str, Any] = {
@@ -68,7 +71,7 @@ HEARTBEATS: list[Any] = [{"bandwidth": 38.2, "latency": 31.0}]
 
 
 class ClientProfile(RequestModel):
-    """What a client says of itself."""
+    """What a client reports about itself."""
 
     max_bytes = CLIENT_BYTES
     max_items = CLIENT_ITEMS
@@ -86,13 +89,13 @@ class ClientProfile(RequestModel):
 
 
 class Registration(ClientProfile):
-    """A profile as an agent registers it."""
+    """The profile that an agent registers."""
 
     instance: AgentInstance | None = None
 
 
 class ReplaceClient(Registration):
-    """A profile for the id in the path, which it may repeat."""
+    """A profile for the client in the path. It may repeat the id."""
 
     model_config = {"json_schema_extra": {"examples": [EXAMPLE]}}
 
@@ -100,7 +103,7 @@ class ReplaceClient(Registration):
 
 
 class RegisterClient(Registration):
-    """A profile with its id; without one an id is generated."""
+    """A profile with the client's id; if there is none, the server generates one."""
 
     model_config = {"json_schema_extra": {"examples": [EXAMPLE]}}
 
@@ -108,7 +111,7 @@ class RegisterClient(Registration):
 
 
 class RegisterClients(RequestModel):
-    """Many clients at once, all or none."""
+    """Several clients, which are registered together or not at all."""
 
     model_config = {
         "json_schema_extra": {
@@ -122,7 +125,7 @@ class RegisterClients(RequestModel):
     def _distinct(self) -> "RegisterClients":
         first: dict[str, int] = {}
         again = {
-            ("clients", index, "id"): f"is the id of /clients/{first[client.id]} too"
+            ("clients", index, "id"): f"is also the id of /clients/{first[client.id]}"
             for index, client in enumerate(self.clients)
             if first.setdefault(client.id, index) != index
         }
@@ -132,7 +135,7 @@ class RegisterClients(RequestModel):
 
 
 class ChangeClient(RequestModel):
-    """Fields to change; what is left out stays. `null` clears those that may be absent."""
+    """The fields to change. Fields that are left out stay as they are; `null` clears a field that may be absent."""
 
     max_bytes = CLIENT_BYTES
     max_items = CLIENT_ITEMS
@@ -155,12 +158,12 @@ class ChangeClient(RequestModel):
         sent = self.model_fields_set - {"data_distribution", "server_cost", "auth_token"}
         nulls = sorted(name for name in sent if getattr(self, name) is None)
         if nulls:
-            raise wrong_fields(((name,), "cannot be null: leave it out to keep it") for name in nulls)
+            raise wrong_fields(((name,), "cannot be null: leave it out to keep its value") for name in nulls)
         return self
 
 
 class Heartbeat(RequestModel):
-    """A sign of life, with what the agent measured of its link to the server."""
+    """A sign of life. It may report the bandwidth and latency that the agent measured on its link to the server."""
 
     model_config = {"json_schema_extra": {"examples": HEARTBEATS}}
 
@@ -170,7 +173,7 @@ class Heartbeat(RequestModel):
 
 
 class MeasuredOut(ResponseModel):
-    """Moving averages of what was observed; null before the first observation."""
+    """Moving averages of what the server observed; null before the first observation."""
 
     reliability: float | None
     train_seconds: float | None
@@ -178,12 +181,12 @@ class MeasuredOut(ResponseModel):
     latency: float | None
     last_update_quality: float | None
     no_held_out_data_at: Annotated[
-        Instant | None, Field(description="When the client last answered that it has no examples to evaluate with")
+        Instant | None, Field(description="When the client last answered that it has no examples for an evaluation")
     ]
 
 
 class FailureOut(ResponseModel):
-    """One call that failed, in which phase of which round, and why."""
+    """A call that failed: when, in which phase of which round, and why."""
 
     at: Instant
     phase: Literal["fit", "evaluate", "initial model"]
@@ -193,20 +196,22 @@ class FailureOut(ResponseModel):
 
 
 class BreakerOut(ResponseModel):
-    """A circuit breaker."""
+    """The circuit breaker of a client."""
 
     state: Literal["closed", "open", "half_open"]
     consecutive_failures: int
-    openings: Annotated[int, Field(description="How often in a row it opened without a success in between")]
+    openings: Annotated[int, Field(description="How often it has opened in a row, without a success in between")]
     opened_at: Instant | None
-    retry_at: Annotated[Instant | None, Field(description="When a probe is admitted; null when isolated by hand")]
-    probe_until: Annotated[Instant | None, Field(description="Until when the one probe may take")]
+    retry_at: Annotated[
+        Instant | None, Field(description="When the next probe is let through; null if the breaker was opened by hand")
+    ]
+    probe_until: Annotated[Instant | None, Field(description="When the probe that is under way times out")]
     last_failure_at: Instant | None
-    last_failures: Annotated[list[FailureOut], Field(description="The last five, oldest first")]
+    last_failures: Annotated[list[FailureOut], Field(description="The last five failures, oldest first")]
 
 
 class ConflictOut(ResponseModel):
-    """Agents that give signs of life under one id in turn, the latest first."""
+    """Several agents that use the same client id, the latest first."""
 
     since: Instant
     last_at: Instant
@@ -239,6 +244,6 @@ class ClientOut(ResponseModel):
 
 
 class ClientsOut(ResponseModel):
-    """The clients of a batch, in its order."""
+    """The clients of a batch, in the order of the request."""
 
     items: list[ClientOut]

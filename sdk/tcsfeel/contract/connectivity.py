@@ -13,7 +13,7 @@ MATRIX_EXAMPLE: dict[str, Any] = {
 EDGES_EXAMPLE: dict[str, Any] = {"edges": [{"source": "edge-7", "target": "edge-8", "cost": 0.05}]}
 
 # A cost's range is checked with the cell's name. A large matrix may be wrong in every cell: the first one is enough.
-Cost = Annotated[float, Field(description="Seconds per megabyte")]
+Cost = Annotated[float, Field(description="Cost of the link in seconds per megabyte")]
 Row = Annotated[list[Cost | None], Field(fail_fast=True)]
 
 
@@ -26,7 +26,7 @@ class EdgeIn(RequestModel):
 
 
 class EdgeChange(RequestModel):
-    """One link to set, or with `null` to remove."""
+    """One link to set, or to remove if `cost` is `null`."""
 
     source: ClientId
     target: ClientId
@@ -34,7 +34,7 @@ class EdgeChange(RequestModel):
 
 
 class ReplaceConnectivity(RequestModel):
-    """A whole matrix, as rows of costs or as a list of edges; `null` is no link."""
+    """A whole matrix, as rows of costs or as a list of edges. `null` means that there is no link."""
 
     model_config = {"json_schema_extra": {"examples": [MATRIX_EXAMPLE, EDGES_EXAMPLE]}}
 
@@ -55,7 +55,7 @@ class ReplaceConnectivity(RequestModel):
 
 
 class ChangeConnectivity(RequestModel):
-    """Links to set, or with a `cost` of `null` to remove; all others stay."""
+    """Links to set, or to remove if their `cost` is `null`. All other links stay."""
 
     model_config = {
         "json_schema_extra": {"examples": [{"edges": [{"source": "edge-7", "target": "edge-8", "cost": 0.08}]}]}
@@ -65,13 +65,13 @@ class ChangeConnectivity(RequestModel):
 
 
 class ConnectivityVersion(ResponseModel):
-    """The version that a change made; it is the `ETag` too."""
+    """The version that a change made. The `ETag` has the same number."""
 
     version: int
 
 
 class ConnectivityOut(ResponseModel):
-    """The matrix; `null` is no link."""
+    """The matrix. `null` means that there is no link."""
 
     version: int
     client_ids: list[str]
@@ -79,7 +79,7 @@ class ConnectivityOut(ResponseModel):
 
 
 class TopologyOut(ResponseModel):
-    """The registered clients and their links in numbers."""
+    """Figures about the registered clients and their links."""
 
     num_clients: int
     num_edges: int

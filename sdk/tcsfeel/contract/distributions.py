@@ -6,7 +6,7 @@ from pydantic import Field, PlainValidator, TypeAdapter
 
 from tcsfeel.contract.fields import STRICT, PlainText
 
-LEAST = 1e-9  # what divides must not come near zero
+LEAST = 1e-9  # so that no division is by a number near zero
 Share = Annotated[float, Field(ge=0, le=1e15)]
 
 _Positions = Annotated[list[Share], Field(min_length=1, max_length=10_000)]
@@ -16,7 +16,7 @@ _NAMES: TypeAdapter[dict[str, float]] = TypeAdapter(_Names, config=STRICT)
 
 
 def _distribution(value: Any) -> list[float] | dict[str, float]:
-    """One of the two forms, by its shape: a union would report what is wrong with the other one too."""
+    """Check the form that was sent. A union of types would also report why the value is not of the other form."""
     if isinstance(value, dict):
         checked: list[float] | dict[str, float] = _NAMES.validate_python(value)
     elif isinstance(value, list):
@@ -24,7 +24,7 @@ def _distribution(value: Any) -> list[float] | dict[str, float]:
     else:
         raise ValueError("should be a list of counts, or an object of counts by label")  # noqa: TRY004  (pydantic's way)
     if not any(share >= LEAST for share in (checked.values() if isinstance(checked, dict) else checked)):
-        raise ValueError("should hold at least one label with a count above zero")
+        raise ValueError("should contain at least one label with a count above zero")
     return checked
 
 

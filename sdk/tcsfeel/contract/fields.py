@@ -17,23 +17,23 @@ KEY_PATTERN = r"^[\x21-\x7e]+$"
 TAG_PATTERN = rf"^[^{_UNPRINTED}:]+:[^{_UNPRINTED}]*$"
 PATTERN_RULES = {
     ID_PATTERN: "should be 1 to 64 of the characters A-Z a-z 0-9 . _ -",
-    PLAIN_PATTERN: "should hold no control characters",
+    PLAIN_PATTERN: "should not contain control characters",
     URL_PATTERN: "should be a URL with http:// or https://, in visible ASCII characters",
     KEY_PATTERN: "should be visible ASCII characters",
     TAG_PATTERN: "should be key:value, without control characters",
 }
-"""What each pattern asks for, in words."""
+"""The rule of each pattern, in words."""
 
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class RequestModel(BaseModel):
-    """A body, or a part of one.
+    """The base class of request bodies and their parts.
 
     Attributes:
-        max_bytes: that a body may have.
-        max_items: lists, objects and elements that it may have together, counted by brackets and commas.
+        max_bytes: the most bytes that a body may have.
+        max_items: the most lists, objects and elements that it may have together, counted by brackets and commas.
     """
 
     max_bytes: ClassVar[int] = 65_536
@@ -43,18 +43,18 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """What is answered: made of a value that has the fields as attributes, among others that stay inside."""
+    """The base class of responses. A response is made from a value that has its fields as attributes."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
     @classmethod
     def of(cls, value: object) -> Self:
-        """Make it of a value that has these fields as attributes."""
+        """Make the response from a value that has its fields as attributes."""
         return cls.model_validate(value)
 
 
 def wrong_fields(rules: Iterable[tuple[tuple[str | int, ...], str]]) -> ValidationError:
-    """Errors by place, for a validator of a whole model: what it raised itself would be blamed on the whole body."""
+    """Make an error with a place for each rule. A plain error from a validator of a whole model has no place."""
     return ValidationError.from_exception_data(
         "request",
         [
@@ -65,7 +65,7 @@ def wrong_fields(rules: Iterable[tuple[tuple[str | int, ...], str]]) -> Validati
 
 
 def _agent_url(url: str) -> str:
-    """An http(s) base URL with a host; credentials would end up in logs, a query has no meaning."""
+    """Check an http(s) base URL. It may have no credentials, which would be logged, and no query, which has no use."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -86,4 +86,4 @@ ClientId = Annotated[str, Field(pattern=ID_PATTERN, examples=["edge-7"])]
 PlainText = Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=256)]
 AgentUrl = Annotated[str, Field(pattern=URL_PATTERN, max_length=2048), AfterValidator(_agent_url)]
 Instant = Annotated[datetime, BeforeValidator(_moment)]
-"""RFC 3339 in UTC; made from unix seconds."""
+"""A time in UTC by RFC 3339, made from unix seconds."""

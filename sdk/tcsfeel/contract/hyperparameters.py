@@ -1,4 +1,4 @@
-"""What is handed to trainers and to aggregation, in requests."""
+"""Hyperparameters in requests: the values for trainers and for aggregation."""
 
 from types import NoneType
 from typing import Annotated, Any
@@ -12,9 +12,9 @@ from tcsfeel.wire.tasks import Scalar
 DEFAULT_PROXIMAL_MU = 0.01
 MAX_HYPERPARAMETERS = 256
 
-MULTIPLE = "Largest weight of a client, as a multiple of the median; 10 if absent"
-SHARE = "Largest share of the weight that a client may have; 0.3 to 0.5 if absent"
-FACTOR = "Largest norm of an update, as a multiple of the round's median; 1000 if absent"
+MULTIPLE = "Largest weight that a client may have, as a multiple of the median weight; 10 if absent"
+SHARE = "Largest share of the total weight that a client may have; 0.3 to 0.5 if absent"
+FACTOR = "Largest norm that an update may have, as a multiple of the round's median; 1000 if absent"
 
 _Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 _Text = Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=1024)]
@@ -28,7 +28,7 @@ _SCALARS: dict[type, TypeAdapter[Any]] = {
 
 
 def _scalar(value: Any) -> Any:
-    """Checked as what it is: a union would report what is wrong with every other type too."""
+    """Check the value by its type. A union of types would also report why the value is not of each other type."""
     if type(value) not in _SCALARS:
         raise ValueError("should be a string, a number, true, false or null")
     return _SCALARS[type(value)].validate_python(value)
@@ -38,7 +38,10 @@ Value = Annotated[Scalar, PlainValidator(_scalar, json_schema_input_type=bool | 
 
 
 class Hyperparameters(RequestModel):
-    """Handed to the trainer, further keys of your own included. Those that begin with `server_` are for aggregation."""
+    """Values for the trainer, which may include keys of your own.
+
+    Those that begin with `server_` are for aggregation.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Annotated[PlainText, Field(min_length=1)], Value] = Field(init=False)
@@ -46,35 +49,43 @@ class Hyperparameters(RequestModel):
     local_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 0.1
     batch_size: Annotated[int, Field(ge=1, le=10**9)] = 32
-    proximal_mu: Annotated[float, Field(ge=0, le=1e6, description="0 by default, 0.01 for fedprox")] | None = None
+    proximal_mu: (
+        Annotated[float, Field(ge=0, le=1e6, description="Weight of the proximal term; 0 if absent, 0.01 with fedprox")]
+        | None
+    ) = None
     server_learning_rate: Annotated[float, Field(gt=0, le=1e6)] | None = None
     server_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     server_second_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     server_adaptivity: Annotated[float, Field(gt=0, le=1e6)] | None = None
     server_clip_norm: (
-        Annotated[float, Field(gt=0, le=1e12, description="Longer updates are shortened to this norm")] | None
+        Annotated[float, Field(gt=0, le=1e12, description="Updates with a larger norm are shortened to this norm")]
+        | None
     ) = None
     server_largest_multiple: Annotated[float, Field(ge=1, le=1e12, description=MULTIPLE)] | None = None
     server_largest_share: Annotated[float, Field(ge=0.01, le=1, description=SHARE)] | None = None
     server_outlier_factor: Annotated[float, Field(gt=1, le=1e12, description=FACTOR)] | None = None
     server_trim_fraction: (
-        Annotated[float, Field(gt=0, lt=0.5, description="Share cut at each end; 0.25 if absent")] | None
+        Annotated[float, Field(gt=0, lt=0.5, description="Share of the values that is cut at each end; 0.25 if absent")]
+        | None
     ) = None
     server_byzantine_clients: (
-        Annotated[int, Field(ge=0, le=100_000, description="Hostile updates to withstand; a quarter of all if absent")]
+        Annotated[
+            int,
+            Field(ge=0, le=100_000, description="Number of hostile updates to withstand; a quarter of all if absent"),
+        ]
         | None
     ) = None
 
     @model_validator(mode="before")
     @classmethod
     def _not_too_many(cls, given: Any) -> Any:
-        """Count first: each key of a hundred thousand would be checked, and reported."""
+        """Count the keys first, so that a hundred thousand of them are not each checked and reported."""
         if isinstance(given, dict) and len(given.keys() - cls.model_fields.keys()) > MAX_HYPERPARAMETERS:
             raise ValueError(f"should have at most {MAX_HYPERPARAMETERS} keys of your own")
         return given
 
     def values(self, aggregation: Aggregation) -> dict[str, Scalar]:
-        """What is stored and sent: what was given, and the defaults that matter."""
+        """Return the values to store and send: those that were given, and the defaults that matter."""
         given: dict[str, Scalar] = {name: value for name, value in self.model_dump().items() if value is not None}
         if aggregation == "fedprox":
             given.setdefault("proximal_mu", DEFAULT_PROXIMAL_MU)

@@ -8,18 +8,20 @@ from tcsfeel.contract.fields import Instant, ResponseModel
 
 
 class ModelVersionOut(ResponseModel):
-    """An immutable set of parameters."""
+    """A version of a training's model: a set of parameters that never changes."""
 
-    round: Annotated[int, Field(description="After which round; 0 for the initial one")]
+    round: Annotated[int, Field(description="The round that made it; 0 for the initial version")]
     sha256: str
     parent: str | None
-    size: Annotated[int, Field(description="Bytes")]
+    size: Annotated[int, Field(description="Size of the file in bytes")]
     created_at: Instant
 
 
 class ListedModelOut(ModelVersionOut):
-    """A version in the history, where it stays when its parameters are removed."""
+    """A version in the history. It stays there after its parameters have been removed."""
 
-    accuracy: Annotated[float | None, Field(description="Measured in its round on held-out data")]
-    pinned: Annotated[bool, Field(description="Kept whatever the training's `retention` says")]
-    removed_at: Annotated[Instant | None, Field(description="Null while it can be downloaded")]
+    accuracy: Annotated[float | None, Field(description="Accuracy on held-out data, as measured in its round")]
+    pinned: Annotated[bool, Field(description="Whether it is kept even if the training's `retention` would remove it")]
+    removed_at: Annotated[
+        Instant | None, Field(description="When its parameters were removed; null if they can be downloaded")
+    ]

@@ -1,4 +1,4 @@
-"""Whether the process is up and ready, in responses."""
+"""The responses that tell whether the process is up and ready."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ class Health(ResponseModel):
 
 
 class Ready(ResponseModel):
-    """Each check's finding; `ok` where there is nothing to say."""
+    """The result of each check; `ok` if it found no problem."""
 
     status: Literal["ready", "not ready"]
     checks: dict[str, str]

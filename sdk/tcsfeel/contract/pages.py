@@ -1,4 +1,4 @@
-"""Lists in pages."""
+"""Pages of lists."""
 
 from typing import Annotated, Generic, TypeVar
 
@@ -10,7 +10,9 @@ Item = TypeVar("Item")
 
 
 class Page(ResponseModel, Generic[Item]):
-    """Some items, and where the next ones begin."""
+    """Some items of a list, and the cursor of the next page."""
 
     items: list[Item]
-    next_cursor: Annotated[str | None, Field(description="Pass it as `cursor` for the next page; null at the end")]
+    next_cursor: Annotated[
+        str | None, Field(description="Pass it as `cursor` to get the next page; null on the last page")
+    ]

@@ -1,7 +1,7 @@
 """Errors in responses: problem details (RFC 9457).
 
-`errors` lists what is wrong with which field. A pointer is a JSON pointer into the body; ``/query/…``, ``/path/…`` and
-``/header/…`` point at the rest of the request.
+`errors` lists the wrong fields and what is wrong with them. A pointer is a JSON pointer into the body; ``/query/…``,
+``/path/…`` and ``/header/…`` point at the rest of the request.
 """
 
 from pydantic import BaseModel

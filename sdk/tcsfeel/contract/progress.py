@@ -8,11 +8,11 @@ from tcsfeel.contract.fields import Instant, ResponseModel
 
 
 class ProgressOut(ResponseModel):
-    """Whether a running training makes progress."""
+    """Whether a running training makes progress, since when, and why not."""
 
     state: Annotated[
         Literal["moving", "waiting", "stalled"],
         Field(description="`waiting` for clients or after an abandoned round; `stalled` by a problem on the server"),
     ]
-    since: Annotated[Instant, Field(description="When it began to move, or since when it makes no progress")]
+    since: Annotated[Instant, Field(description="Since when it has been in this state")]
     reason: str | None

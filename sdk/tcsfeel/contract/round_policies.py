@@ -11,12 +11,14 @@ class RoundPolicyIn(RequestModel):
     """When a round ends."""
 
     deadline_seconds: Annotated[float, Field(ge=1, le=1e7)] = 600.0
-    quorum: Annotated[float, Field(gt=0, le=1, description="Share of the selection that must come in")] = 0.6
+    quorum: Annotated[
+        float, Field(gt=0, le=1, description="Share of the selected clients whose updates a round needs")
+    ] = 0.6
     over_selection: Annotated[float, Field(ge=1, le=10)] = 1.0
     grace_seconds: Annotated[float, Field(ge=0, le=1e7)] = 10.0
     max_failed_rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 3
     max_wait_seconds: Annotated[
-        float, Field(ge=0, le=1e7, description="How long a round may wait for clients or stand still")
+        float, Field(ge=0, le=1e7, description="How long a round may wait for clients or make no progress, in seconds")
     ] = 3600.0
 
 

@@ -18,7 +18,9 @@ class ParticipationOut(ResponseModel):
     num_examples: int | None
     loss: float | None
     accuracy: float | None
-    update_norm: Annotated[float | None, Field(description="How far its update went from the round's base model")]
+    update_norm: Annotated[
+        float | None, Field(description="Norm of the difference between its update and the round's base model")
+    ]
     bytes_sent: int
     bytes_received: int
     seconds: float | None
@@ -42,10 +44,10 @@ class ClientEvaluationOut(ResponseModel):
 
 
 class TargetDoubtOut(ResponseModel):
-    """The client without which a round's accuracy does not reach the target."""
+    """The client without whose measurement a round's accuracy would not have reached the target."""
 
     client_id: str
-    accuracy: Annotated[float, Field(description="Of the other clients' measurements: the mean without this client")]
+    accuracy: Annotated[float, Field(description="Mean of the other clients' measurements")]
 
 
 class RoundOut(ResponseModel):
@@ -57,24 +59,33 @@ class RoundOut(ResponseModel):
     deadline_at: Instant
     ended_at: Instant | None
     selected_clients: list[str]
-    average_accuracy: Annotated[float | None, Field(description="Of the new global model, on held-out data")]
+    average_accuracy: Annotated[float | None, Field(description="Accuracy of the new global model, on held-out data")]
     average_loss: float | None
     target_doubt: Annotated[
-        TargetDoubtOut | None, Field(description="Set where the target was not accepted since it rests on one client")
+        TargetDoubtOut | None,
+        Field(description="Set if the target was not accepted because it depends on one client's measurement"),
     ] = None
-    communication_cost: Annotated[float | None, Field(description="Seconds of link time")]
-    communication_bytes: Annotated[int, Field(description="Bodies that crossed the coordinator's links")]
-    convergence_speed: Annotated[float | None, Field(description="Accuracy per second since the round before")]
+    communication_cost: Annotated[float | None, Field(description="Link time in seconds")]
+    communication_bytes: Annotated[
+        int, Field(description="Bytes of request and response bodies that the server exchanged with agents")
+    ]
+    convergence_speed: Annotated[
+        float | None, Field(description="Gain in accuracy per second since the previous round")
+    ]
     fairness: Annotated[float | None, Field(description="Jain's index of how often each client has taken part")]
     label_divergence: float | None
     model: Annotated[str | None, Field(description="SHA-256 of the model version that the round made")]
     failure_reason: str | None
     waiting_since: Annotated[
-        Instant | None, Field(description="Since when it waits for clients; its deadline does not run meanwhile")
+        Instant | None, Field(description="Since when the round has waited for clients; waiting moves its deadline")
     ] = None
-    waited_seconds: Annotated[float, Field(description="Seconds that it waited or stood still, given back to it")] = 0.0
+    waited_seconds: Annotated[
+        float, Field(description="Seconds that the round waited or made no progress; its deadline was moved by as much")
+    ] = 0.0
     seed: int
     connectivity_version: int | None
     plan: PlanOut | None
     participations: list[ParticipationOut]
-    evaluations: Annotated[list[ClientEvaluationOut], Field(description="Of the clients that were asked to evaluate")]
+    evaluations: Annotated[
+        list[ClientEvaluationOut], Field(description="Results of the clients that were asked to evaluate")
+    ]

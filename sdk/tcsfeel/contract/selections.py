@@ -1,4 +1,4 @@
-"""Planning a selection: the request, and the answer with its reasons."""
+"""Planning a selection: the request, and the response with the reasons."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ StrategyName = Annotated[
 
 
 class WeightsIn(RequestModel):
-    """How much each term of the objective counts."""
+    """The weights of the terms of the objective."""
 
     data_quality: Weight = 1.0
     communication: Weight = 1.0
@@ -29,7 +29,7 @@ class WeightsIn(RequestModel):
 
 
 class SelectionRules(RequestModel):
-    """How clients are chosen."""
+    """How the clients of a round are chosen."""
 
     strategy: StrategyName = "tcs-feel"
     min_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS)] = 10
@@ -38,7 +38,10 @@ class SelectionRules(RequestModel):
     weights: WeightsIn = WeightsIn()
     parameters: Annotated[
         dict[str, float],
-        Field(max_length=_MOST_PARAMETERS, description="Of the strategy, by name, as `GET /v1/strategies` lists them"),
+        Field(
+            max_length=_MOST_PARAMETERS,
+            description="Parameters of the strategy by name; `GET /v1/strategies` lists them",
+        ),
     ] = {}
 
     @model_validator(mode="after")
@@ -50,7 +53,7 @@ class SelectionRules(RequestModel):
 
 
 class PlanSelection(SelectionRules):
-    """One round to be planned. Nothing is stored."""
+    """A request to plan one round. Nothing is stored."""
 
     max_bytes = 2_000_000
     max_items = _MOST_CLIENTS + 2_000
@@ -65,12 +68,13 @@ class PlanSelection(SelectionRules):
     model_bytes: Annotated[int, Field(ge=1, le=10**13)] = BYTES_PER_MB
     topology: Annotated[Topology, Field(description="`relay`: updates may travel over links between clients")] = "star"
     compare: Annotated[
-        list[StrategyName], Field(max_length=16, description="Strategies to plan the same round with")
+        list[StrategyName],
+        Field(max_length=16, description="Other strategies to plan the same round with, for a comparison"),
     ] = []
 
 
 class ChosenOut(ResponseModel):
-    """A selected client, with the terms of its score and what it adds to the cost (s of link time)."""
+    """A selected client, with the terms of its score and the link time that it adds to the cost, in seconds."""
 
     client_id: str
     score: float
@@ -79,38 +83,44 @@ class ChosenOut(ResponseModel):
 
 
 class SkippedOut(ResponseModel):
-    """A client that was not selected, and why."""
+    """A client that was not selected, and the reason."""
 
     client_id: str
     reason: str
 
 
 class PlanOut(ResponseModel):
-    """The links of a round: each selected client's parent, `null` for the server."""
+    """The links of a round. Each selected client has a parent; `null` is the server."""
 
     topology: Topology
     parents: dict[str, str | None]
 
 
 class ExplainedSelection(ResponseModel):
-    """Who takes part in a round, over which links, and why everybody else does not."""
+    """The clients that take part in a round, their links, and the reasons why the other clients do not."""
 
     strategy: str
     selected: list[ChosenOut]
     skipped: list[SkippedOut]
-    total_cost: Annotated[float, Field(description="Seconds of link time, one model down and one up over each link")]
-    label_divergence: Annotated[float | None, Field(description="KL divergence of the pooled labels, nats")]
+    total_cost: Annotated[
+        float, Field(description="Link time in seconds for sending one model down and one up over each link")
+    ]
+    label_divergence: Annotated[
+        float | None, Field(description="KL divergence of the selected clients' pooled labels in nats")
+    ]
     fairness: Annotated[float, Field(description="Jain's index of how often each client has been selected")]
-    expected_seconds: Annotated[float, Field(description="Until the slowest selected client has sent its update")]
+    expected_seconds: Annotated[
+        float, Field(description="Seconds until the slowest selected client has sent its update")
+    ]
     plan: PlanOut
 
 
 class RoundSelectionOut(ExplainedSelection):
-    """A round as it was planned."""
+    """The selection of a round, as it was planned."""
 
 
 class ComparedOut(ResponseModel):
-    """What another strategy would choose from the same clients; `in_common` counts those that both choose."""
+    """The selection of another strategy from the same clients; `in_common` counts the clients that both choose."""
 
     strategy: str
     client_ids: list[str]

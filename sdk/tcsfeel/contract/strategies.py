@@ -1,4 +1,4 @@
-"""The strategies that a selection can name."""
+"""The strategies that a selection can use."""
 
 from typing import Annotated
 
@@ -48,11 +48,11 @@ class StrategyOut(ResponseModel):
 
     name: str
     summary: str
-    source: Annotated[str, Field(description="`built in`, or the package that it comes with")]
+    source: Annotated[str, Field(description="`built in`, or the package that provides it")]
     parameters: list[ParameterOut]
 
 
 class StrategiesOut(ResponseModel):
-    """Every strategy that is installed, by name."""
+    """All installed strategies, sorted by name."""
 
     items: list[StrategyOut]

@@ -17,24 +17,28 @@ from tcsfeel.wire.tasks import EncodingName, Scalar
 
 
 class Evaluation(RequestModel):
-    """Who measures the new global model on held-out data."""
+    """Which clients measure the new global model on their held-out data."""
 
-    clients: Annotated[int, Field(ge=0, le=100_000, description="Healthy clients that evaluate; 0 for none")] = 50
-    tags: Annotated[Tags, Field(description="Only clients with all of these tags are asked")] = {}
+    clients: Annotated[int, Field(ge=0, le=100_000, description="How many healthy clients evaluate; 0 for none")] = 50
+    tags: Annotated[Tags, Field(description="Only clients with all of these tags evaluate")] = {}
 
 
 class UploadsIn(RequestModel):
-    """Smaller updates from agents that can send them. Others, and everybody by default, send them in full."""
+    """How agents may send smaller updates. Agents that cannot do so, and by default all agents, send them in full."""
 
-    encoding: Annotated[EncodingName, Field(description="float16 and int8 are differences, rounded")] = "full"
-    compression: Annotated[Compression, Field(description="Of the body, whatever its encoding")] = "none"
+    encoding: Annotated[
+        EncodingName, Field(description="`float16` and `int8` send rounded differences from the round's model")
+    ] = "full"
+    compression: Annotated[Compression, Field(description="Compression of the body; it works with every encoding")] = (
+        "none"
+    )
 
 
 class RetentionIn(RequestModel):
-    """Which model versions are kept, besides the initial one, those that are pinned, and what rounds need."""
+    """Which model versions are kept, besides the initial one, pinned ones, and those that rounds still need."""
 
-    keep_last: Annotated[int, Field(ge=1, le=1_000_000, description="How many of the newest")] = 10
-    keep_best: Annotated[bool, Field(description="The one with the best measured accuracy")] = True
+    keep_last: Annotated[int, Field(ge=1, le=1_000_000, description="How many of the newest versions are kept")] = 10
+    keep_best: Annotated[bool, Field(description="Whether the version with the best measured accuracy is kept")] = True
 
 
 class CreateTraining(RequestModel):
@@ -61,8 +65,12 @@ class CreateTraining(RequestModel):
     }
 
     name: Annotated[PlainText, Field(min_length=1)]
-    target_accuracy: Annotated[float, Field(gt=0, le=1, description="0.963 unless configured")] | None = None
-    max_rounds: Annotated[int, Field(ge=1, le=1_000_000, description="100 unless configured")] | None = None
+    target_accuracy: (
+        Annotated[float, Field(gt=0, le=1, description="If absent, the server's setting: 0.963 by default")] | None
+    ) = None
+    max_rounds: (
+        Annotated[int, Field(ge=1, le=1_000_000, description="If absent, the server's setting: 100 by default")] | None
+    ) = None
     aggregation: Aggregation = "fedavg"
     selection: SelectionRules = SelectionRules()
     hyperparameters: Hyperparameters = Hyperparameters()
@@ -71,10 +79,13 @@ class CreateTraining(RequestModel):
     uploads: UploadsIn = UploadsIn()
     topology: Annotated[Literal["star"], Field(description="Relay trees are planned for a later version")] = "star"
     seed: Seed = 0
-    retention: Annotated[RetentionIn | None, Field(description="Every model version is kept if absent")] = None
+    retention: Annotated[RetentionIn | None, Field(description="If absent, every model version is kept")] = None
     statistics: Annotated[
         list[Annotated[PlainText, Field(min_length=1)]],
-        Field(max_length=64, description="Patterns for tensors that are averaged and never optimised, such as `*.ema`"),
+        Field(
+            max_length=64,
+            description="Patterns of tensors that are only averaged, without the server optimiser, such as `*.ema`",
+        ),
     ] = []
 
     @model_validator(mode="after")
@@ -128,15 +139,15 @@ class RetentionOut(ResponseModel):
 
 
 class TrainingOut(ResponseModel):
-    """A training: what it was created with, and how far it is."""
+    """A training: its configuration, its state and its results."""
 
     id: str
     name: str
     status: Literal["created", "running", "paused", "completed", "failed", "cancelled"]
     stop_reason: Literal["target_accuracy", "max_rounds", "cancelled", "too_many_failed_rounds"] | None
-    stop_detail: Annotated[str | None, Field(description="What it achieved, or why its last round failed")]
+    stop_detail: Annotated[str | None, Field(description="The accuracy that it reached, or why its last round failed")]
     current_round: int
-    accuracy: Annotated[float | None, Field(description="Measured on held-out data after the last round")]
+    accuracy: Annotated[float | None, Field(description="Accuracy on held-out data, measured after the last round")]
     best_accuracy: float | None
     model: Annotated[str | None, Field(description="SHA-256 of the newest model version")]
     target_accuracy: float
@@ -149,8 +160,8 @@ class TrainingOut(ResponseModel):
     uploads: UploadsOut
     topology: Literal["star", "relay"]
     seed: int
-    retention: Annotated[RetentionOut | None, Field(description="Null: every model version is kept")]
+    retention: Annotated[RetentionOut | None, Field(description="Null if every model version is kept")]
     statistics: list[str]
-    progress: Annotated[ProgressOut | None, Field(description="Null unless it is running")] = None
+    progress: Annotated[ProgressOut | None, Field(description="Null if the training is not running")] = None
     created_at: Instant
     updated_at: Instant

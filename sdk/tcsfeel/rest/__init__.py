@@ -1,4 +1,4 @@
-"""Calls of the REST API without its models: requests, repeats, and refusals as exceptions.
+"""Call the REST API without its models: send requests, repeat them, and raise refusals as exceptions.
 
-It needs httpx2 and nothing else, so that a device which only registers itself can use it.
+It needs only httpx2, so that a device which only registers itself can use it.
 """

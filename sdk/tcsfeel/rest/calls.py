@@ -1,4 +1,4 @@
-"""Calls whose bodies are plain JSON, for callers that have no models: agents, the command line, the demo."""
+"""Calls with plain JSON bodies, for callers that do not use the models: agents, the command line, the demo."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ def call_json(
     params: Sequence[tuple[str, str]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Steps[Any]:
-    """Send a body, if there is one, and give what JSON answers, or `None` for an answer without a body.
+    """Send a body, if there is one, and return the JSON of the answer, or `None` if the answer has no body.
 
-    A POST is repeated where `headers` have an `Idempotency-Key`.
+    A POST is repeated only if `headers` have an `Idempotency-Key`.
     """
     answer: Answer = yield _request(method, path, body, params, headers or {})
     if not answer.body:
@@ -34,7 +34,7 @@ def call_json(
 
 
 def told(method: str, path: str, body: object) -> Steps[None]:
-    """Send a body; of the answer only the status counts."""
+    """Send a body, and check only the status of the answer."""
     yield _request(method, path, body, (), {})
 
 
@@ -49,7 +49,7 @@ def all_items(path: str) -> Steps[list[Any]]:
             items += page["items"]
             cursor = page["next_cursor"]
         except (KeyError, TypeError):
-            raise UnexpectedAnswer(f"the answer of GET {path} is no page of a list") from None
+            raise UnexpectedAnswer(f"the answer of GET {path} is not a page of a list") from None
         if cursor is None:
             return items
         if cursor in seen:

@@ -1,8 +1,8 @@
-"""What a call does, decided without doing any of it.
+"""Decide what a call does, without doing any input or output.
 
-A call is a generator: it yields a `Request`, a `Pause` or some `Work`, and is sent what came of it. Whoever drives it
-does the input and output, blocking or not (`transport.py`), so both kinds of clients decide in the same lines what
-is sent, repeated and given up.
+A call is a generator. It yields a `Request`, a `Pause` or some `Work`, and the result is sent back into it. A transport
+(`transport.py`) drives it and does the input and output, blocking or not. So both kinds of clients share the code that
+decides what to send, what to repeat, and when to give up.
 """
 
 import random
@@ -33,7 +33,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Head):
-    """A whole answer; `body` is empty where a receiver took it. `repeats` counts the attempts before this one."""
+    """A whole answer. `body` is empty if a receiver took it. `repeats` counts the attempts before this one."""
 
     body: bytes = field(repr=False)
     repeats: int = 0
@@ -44,14 +44,14 @@ class Request:
     """One request of the REST API.
 
     Attributes:
-        path: below the server's base URL, with everything quoted.
-        body: pieces of the body, made anew for each attempt.
-        repeatable: whether a second arrival at the server does no harm.
-        accepts: statuses besides successes that are an answer and not a refusal.
-        wait_seconds: that the server may take until its answer begins, besides what is usual.
-        resume: headers of the next attempt, where they depend on what came so far.
-        receiver: takes the pieces of a success's body, in place of `Answer.body`.
-        position: how much the receiver has; attempts count anew once it has moved.
+        path: the path below the server's base URL, with all parts quoted.
+        body: returns the pieces of the body; it is called again for each attempt.
+        repeatable: whether it does no harm if the server receives the request twice.
+        accepts: statuses that count as an answer and not as a refusal, besides successes.
+        wait_seconds: how much longer than usual the server may take to begin its answer.
+        resume: returns the headers of the next attempt, if they depend on what has arrived so far.
+        receiver: receives the pieces of a successful answer's body, which is then not in `Answer.body`.
+        position: returns how much the receiver has. When it has grown, the count of attempts starts again.
     """
 
     method: str
@@ -69,7 +69,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A request to be sent now. `seconds` bound the whole of it, or each step where a body may be long."""
+    """A request to send now. `seconds` limits the whole exchange, or each step of it if a body may be long."""
 
     request: Request
     seconds: float
@@ -77,34 +77,36 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for so many seconds. The clock's seconds are sent back."""
+    """Wait for this many seconds. The time of the clock in seconds is sent back."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Compute something that takes long enough to be kept off an event loop. Its result is sent back."""
+    """Compute something that takes too long for an event loop. The result is sent back."""
 
     function: Callable[[], Any]
 
 
 Steps = Generator[Request | Pause | Work, Any, Result]
-"""A call as the client's methods write it."""
+"""A call as the operations of the client write it."""
 Actions = Generator[Attempt | Pause | Work, Any, Result]
-"""The same with its repeats, as it is driven."""
+"""A call with its repeats, as a transport drives it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one request may take and how often it may be repeated.
+    """How long a request may take and how often it may be repeated.
 
     Attributes:
-        attempts: that are made at most.
-        deadline_seconds: from the first attempt; no further one begins later, and none lasts longer.
-        timeout_seconds: of one attempt.
-        first_pause_seconds: before the first repeat; each further pause is twice as long, and a random part of it.
-        longest_pause_seconds: of those; what `Retry-After` asks for is honoured up to the deadline.
+        attempts: the most attempts that are made.
+        deadline_seconds: counted from the first attempt. No attempt begins later or lasts longer.
+        timeout_seconds: how long one attempt may take.
+        first_pause_seconds: the longest pause before the first repeat. The limit doubles with each repeat, and the
+            pause is a random part of it.
+        longest_pause_seconds: the limit of these pauses. A pause that `Retry-After` asks for is limited only by the
+            deadline.
     """
 
     attempts: int = 5
@@ -115,7 +117,7 @@ class Patience:
 
 
 def with_repeats(steps: Steps[Result], patience: Patience) -> Actions[Result]:
-    """Drive a call's requests through refusals that a repeat can mend."""
+    """Add repeats to a call: repeat a request after a failure that may be temporary."""
     try:
         step = next(steps)
         while True:
@@ -131,7 +133,7 @@ def with_repeats(steps: Steps[Result], patience: Patience) -> Actions[Result]:
 
 
 def _exchange(request: Request, patience: Patience) -> Actions[Answer]:
-    """Send a request until there is an answer that stands. Raises `ApiError`."""
+    """Send a request until there is a final answer. Raises `ApiError`."""
     now: float = yield Pause(0)
     deadline = now + patience.deadline_seconds + request.wait_seconds
     failures, repeats, position = 0, 0, _position(request)

@@ -1,7 +1,7 @@
-"""What a call of the REST API can end with besides success, as exceptions.
+"""The exceptions of calls of the REST API.
 
-A refusal carries what its problem document says (RFC 9457). Everything in it comes from outside, so each text is one
-line of a bounded length.
+A refusal has the fields of its problem document (RFC 9457). Since they come from outside, each text is turned into one
+line of limited length.
 """
 
 import json
@@ -17,17 +17,17 @@ from tcsfeel.text import plain
 
 LONGEST_DETAIL = 2000  # characters
 MOST_ERRORS = 100  # fields that are read from one problem document
-SHOWN_ERRORS = 3  # of them in the message
+SHOWN_ERRORS = 3  # fields that the message shows
 
 
 class ApiError(Exception):
-    """Root of the errors of calls to a control plane."""
+    """The base class of the errors of calls to a control plane."""
 
 
 class NoAnswer(ApiError):
-    """The control plane did not answer, or the connection ended before its answer did.
+    """The control plane did not answer, or the connection was lost before the answer was complete.
 
-    `sent` is false where the request has certainly not reached it, so that a repeat is safe whatever it asks for.
+    `sent` is false if the request has certainly not reached the server, so that it is always safe to repeat it.
     """
 
     def __init__(self, reason: str, *, sent: bool = True) -> None:
@@ -36,7 +36,7 @@ class NoAnswer(ApiError):
 
 
 class UnexpectedAnswer(ApiError):
-    """The answer is not what the REST API says: no JSON, other fields, too many bytes, or bytes of another model."""
+    """The answer does not follow the REST API: it is not JSON, has wrong fields, is too long, or is a wrong model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class Refused(ApiError):
     Attributes:
         status: the HTTP status.
         type: the URI that names the kind of problem, such as ``urn:tcsfeel:problem:not-found``.
-        title: the same kind in words.
+        title: the kind of problem in words.
         detail: what is wrong this time.
-        errors: what is wrong with which field.
-        retry_after: seconds after which the server wants to be asked again, if it says so.
+        errors: the wrong fields, and what is wrong with each of them.
+        retry_after: after how many seconds the server asks for another try, if it says so.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """What is there does not allow the call (409): a taken id, a training in another state, no set of clients."""
+    """The current state does not allow the call (409), for example because an id is taken or a training has ended."""
 
 
 class Removed(Refused):
-    """The model version is not kept any more (410)."""
+    """The model version has been removed (410)."""
 
 
 class TooLarge(Refused):
-    """The body has more bytes than the server takes (413)."""
+    """The body has more bytes than the server accepts (413)."""
 
 
 class Invalid(Refused):
@@ -120,7 +120,7 @@ class Unavailable(Refused):
 
 
 class ServerFault(Refused):
-    """The server has failed in a way that a repeat does not mend (any other 5xx)."""
+    """The server failed, and a repeat would not help (any other 5xx)."""
 
 
 _KINDS: Mapping[int, type[Refused]] = {
@@ -143,7 +143,7 @@ _KINDS: Mapping[int, type[Refused]] = {
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused:
-    """Make the exception for an answer that is no success, whatever stands in it."""
+    """Make the exception for an answer that is not a success, whatever its content is."""
     kind = _KINDS.get(status, ServerFault if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Refused)
     retry_after = _seconds(headers.get("Retry-After"))
     problem = _document(body)
@@ -190,7 +190,7 @@ def _phrase(status: int) -> str:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Read seconds or an HTTP date; what is neither says nothing."""
+    """Read a number of seconds or an HTTP date; return None for anything else."""
     if retry_after is None:
         return None
     try:

@@ -1,7 +1,8 @@
-"""Do what a call decides: over httpx2, blocking or in an event loop.
+"""Drive calls over httpx2, blocking or in an event loop.
 
-Answers are read as they arrive and bounded as they are read. No encoding is accepted, so what is counted are the bytes
-of the wire. A connection error is told by its reason, never with headers, which hold the key.
+The size of an answer is checked while it is read. No content encoding is accepted, so that the bytes that are counted
+are those that were transferred. The message of a connection error has its reason but never the headers, since they
+contain the key.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ def base_url(server: str) -> httpx2.URL:
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """Make the headers of every request. Raises `ValueError` for a key that no header can hold."""
+    """Make the headers of every request. Raises `ValueError` if a header cannot contain the key."""
     given = {"Accept": "application/json", "Accept-Encoding": "identity"}
     if key is None:
         return given
@@ -57,7 +58,7 @@ def headers(key: str | None) -> dict[str, str]:
 
 
 class Collected:
-    """Takes the pieces of an answer, to a bound."""
+    """Collects the pieces of an answer, up to a limit."""
 
     def __init__(self, head: Head, request: Attempt, most_bytes: int, give_up_at: float | None) -> None:
         receiver = request.request.receiver
@@ -84,23 +85,26 @@ class Collected:
 
 
 class Transport:
-    """What both transports know: how a request is put, and how long it may take."""
+    """What both transports share: how to build a request, and how long it may take."""
 
     def __init__(self, patience: Patience, max_answer_bytes: int) -> None:
         self.patience = patience
         self.max_answer_bytes = max_answer_bytes
 
     def collected(self, response: httpx2.Response, attempt: Attempt, started: float) -> Collected:
-        """Begin to take an answer. Raises `UnexpectedAnswer` for an encoding, whose bytes nobody could bound."""
+        """Begin to receive an answer.
+
+        Raises `UnexpectedAnswer` if it is encoded, since its size could not be limited.
+        """
         if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
-            raise UnexpectedAnswer(f"the answer is encoded as {plain(encoding, 40)}, which was not asked for")
+            raise UnexpectedAnswer(f"the answer is encoded as {plain(encoding, 40)}, which the request did not accept")
         whole = attempt.request.receiver is None
         give_up_at = started + attempt.seconds if whole else None
         return Collected(Head(response.status_code, response.headers), attempt, self.max_answer_bytes, give_up_at)
 
 
 class BlockingTransport(Transport):
-    """Drives calls in the thread that makes them."""
+    """Drives calls in the calling thread."""
 
     def __init__(
         self,
@@ -222,7 +226,7 @@ class AsyncTransport(Transport):
 
 
 async def _pieces(body: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Read each piece in a thread: it may come from a file."""
+    """Read each piece in a thread, since it may come from a file."""
     while (piece := await asyncio.to_thread(next, body, None)) is not None:
         yield piece
 
@@ -233,7 +237,7 @@ def _resume(actions: Actions[Any], result: Any, error: ApiError | None) -> Attem
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell httpx2's errors as ours."""
+    """Turn httpx2's errors into those of this package."""
     try:
         yield
     except NEVER_SENT as error:
@@ -247,5 +251,5 @@ def _reason(error: httpx2.HTTPError) -> str:
 
 
 def json_body(data: bytes) -> tuple[Callable[[], Iterator[bytes]], Mapping[str, str]]:
-    """Make a JSON body of the bytes, and the headers that tell of it."""
+    """Make a JSON body of the bytes, and its headers."""
     return lambda: iter([data]), {"Content-Type": "application/json", "Content-Length": str(len(data))}

@@ -92,7 +92,7 @@ async def test_too_few_clients_abandon_the_round_and_say_so(sqlite_url: str, tmp
         round_ = await running.run_round(await running.create(clients=2, round_policy=policy(max_wait_seconds=0.0)))
         assert round_.status == "abandoned"
         assert round_.failure_reason == (
-            "1 of 1 clients can be selected (healthy, admitted and free), min_clients is 2"
+            "1 of 1 clients can be selected (healthy, admitted by their breaker, and free), but min_clients is 2"
         )
 
 

@@ -131,7 +131,7 @@ def test_a_client_that_a_lost_attempt_has_removed_is_removed(call: Caller, repea
 def test_what_is_no_answer_of_the_api_is_told_as_such(call: Caller, body: bytes) -> None:
     with scripted(answer(200, body, Content_Type="text/html")) as server, pytest.raises(UnexpectedAnswer) as unexpected:
         call(server.url, "healthz")
-    assert "is no Health" in str(unexpected.value)
+    assert "is not a Health" in str(unexpected.value)
     assert "text/html" in str(unexpected.value)
 
 

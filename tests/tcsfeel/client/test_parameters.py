@@ -93,9 +93,9 @@ def test_a_part_that_does_not_fit_the_file_any_more_is_thrown_away(call: Caller,
 @pytest.mark.parametrize(
     ("answers", "reason"),
     [
-        ([answer(200, MODEL[:-1] + b"x", ETag=f'"{name_of(MODEL)}"')], "the model that came has the SHA-256"),
-        ([answer(200, MODEL, ETag='"7"')], "names no version"),
-        ([answer(200, b"", ETag=f'"{name_of(MODEL)}"')], "the model that came has the SHA-256"),
+        ([answer(200, MODEL[:-1] + b"x", ETag=f'"{name_of(MODEL)}"')], "the downloaded model has the SHA-256"),
+        ([answer(200, MODEL, ETag='"7"')], "does not name a version"),
+        ([answer(200, b"", ETag=f'"{name_of(MODEL)}"')], "the downloaded model has the SHA-256"),
         ([whole(sent=20), rest(21)], "another part of the model"),
         ([whole(sent=20), rest(20, NEWER)], "another part of the model"),
         ([rest(0)], "another part of the model"),

@@ -110,5 +110,5 @@ def test_a_budget_below_the_cheapest_set() -> None:
     chosen = candidates(3, server_cost=[1.0, 2.0, 3.0])
     policy = SelectionPolicy(min_clients=2, max_clients=3, budget_constraint=5.9)
 
-    with pytest.raises(BudgetTooSmall, match=r"5\.9 s of link time, the cheapest 2 client\(s\) cost 6 s"):
+    with pytest.raises(BudgetTooSmall, match=r"5\.9 s of link time, but the cheapest 2 client\(s\) cost 6 s"):
         Budget.of(pool(chosen, policy))

@@ -47,7 +47,7 @@ def test_rounds_are_numbered_from_one() -> None:
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownStrategy, match=f"known are {', '.join(NAMES)}") as refused:
+    with pytest.raises(UnknownStrategy, match=f"the known strategies are {', '.join(NAMES)}") as refused:
         run("oracle", candidates(1), SelectionPolicy(min_clients=1))
     assert refused.value.name == "oracle"
 
