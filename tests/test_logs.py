@@ -4,6 +4,7 @@ import json
 import logging
 from typing import Any, Literal
 
+import httpx2
 import pytest
 import structlog
 
@@ -75,3 +76,12 @@ def test_a_line_of_uvicorn_is_written_once_and_without_colours(
     assert "Started server process [7]" in line
     assert line.count("Started") == 1
     assert "color_message" not in line
+
+
+def test_requests_of_the_http_client_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogSettings(level="debug"))
+    with httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200))) as http:
+        http.get("http://plane.example/")
+    with httpx2.Client(trust_env=False) as http, pytest.raises(httpx2.ConnectError):
+        http.get("http://127.0.0.1:1/")
+    assert lines(capsys) == [""]
