@@ -39,8 +39,9 @@ class TooManyAnswers(Exception):
 class BodyMemory:
     """The memory for all bodies together. Callers share it by address.
 
-    Small bodies have a reserve that no large one can take. The beginning of a body does not count: connections have
-    places, which bound what all beginnings hold. So there is always memory for a short body, such as a heartbeat's.
+    Small bodies have a reserve that large bodies cannot use. The beginning of a body does not count, because the number
+    of connections limits how much memory all beginnings take. So there is always memory for a short body, such as a
+    heartbeat's.
     """
 
     def __init__(self, size: int) -> None:
@@ -84,7 +85,7 @@ class Held:
 class AnswerMemory:
     """The memory for long answers until the callers have read them. Callers share it by address.
 
-    An answer is made before its size is known. So every address may have one, whatever its size, and others as long as
+    The size of an answer is known only after it is made. So every address may have one of any size, and more as long as
     there is memory.
     """
 
