@@ -1,7 +1,6 @@
 """The REST API in the test's process: its application over ASGI, an authorised client, and what its tables hold."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from sqlalchemy import select
 from app.main import create_app
 from app.services.system import System
 from app.store.tables import metadata
-from tests.clocks import FakeClock
+from tests.clocks import FakeClock, Sleeping
 from tests.planes import settings
 
 KEY = "an-admin-key-for-tests"
@@ -23,25 +22,13 @@ PROBLEM = "application/problem+json"
 NOW = "1970-01-12T13:46:40Z"  # what the clock of `running_api` says until it is moved
 
 
-class PassingClock(FakeClock):
-    """Whoever sleeps finds the time gone at once; `meanwhile` is what happens first."""
-
-    meanwhile: Callable[[], Awaitable[None]] | None = None
-
-    async def sleep(self, seconds: float) -> None:
-        if self.meanwhile is not None:
-            await self.meanwhile()
-        self.advance(seconds)
-        await asyncio.sleep(0)
-
-
 @dataclass(frozen=True)
 class Api:
     """A running application. `http` carries the key, `anonymous` does not."""
 
     app: FastAPI
     system: System
-    clock: PassingClock
+    clock: FakeClock
     http: httpx2.AsyncClient
     anonymous: httpx2.AsyncClient
 
@@ -78,7 +65,7 @@ async def running_api(
 ) -> AsyncIterator[Api]:
     """An application whose lifespan has begun; `overrides` are settings."""
     given: dict[str, Any] = {"auth": {"admin_key": KEY}}
-    clock = PassingClock()
+    clock = FakeClock(sleeping=Sleeping.SKIPS)
     app = create_app(settings(data_dir, database_url, **(given | overrides)), clock=clock, agents=agents)
     async with app.router.lifespan_context(app), caller(app, headers=AUTHORIZED) as http, caller(app) as anonymous:
         yield Api(app, app.state.system, clock, http, anonymous)

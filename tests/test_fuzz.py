@@ -22,7 +22,8 @@ from schemathesis.python import asgi
 from app.main import create_app
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tests import planes
-from tests.api import AUTHORIZED, KEY, PassingClock
+from tests.api import AUTHORIZED, KEY
+from tests.clocks import FakeClock, Sleeping
 from tests.depth import tries
 
 EXAMPLES = 6  # of each operation, in each mode
@@ -30,17 +31,11 @@ EXAMPLES = 6  # of each operation, in each mode
 STRICTER = schemathesis.checks.positive_data_acceptance
 
 
-class LeapingClock(PassingClock):
-    """Whoever waits finds a quarter of an hour gone."""
-
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(max(seconds, 900))
-
-
 @pytest.fixture
 def schema(tmp_path: Path, sqlite_url: str) -> Iterator[schemathesis.BaseSchema]:
+    clock = FakeClock(sleeping=Sleeping.SKIPS, least_sleep=900)  # a wait, however long, is over at once
     configured = planes.settings(tmp_path / "data", sqlite_url, auth={"admin_key": KEY})
-    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(configured, clock=LeapingClock()))
+    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(configured, clock=clock))
     asgi.shutdown_lifespans()
 
 

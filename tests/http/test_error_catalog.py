@@ -32,12 +32,6 @@ from tests.api import Api, assert_problem, running_api
 from tests.planes import until
 
 
-@pytest.fixture
-async def api(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Api]:
-    async with running_api(tmp_path / "data", sqlite_url) as running:
-        yield running
-
-
 def descendants(cls: type[Exception]) -> Iterator[type[Exception]]:
     for child in cls.__subclasses__():
         yield child

@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -14,13 +12,7 @@ from app.http.pieces import DEPTH
 from app.store.selections import packed
 from tcsfeel.selection.types import Plan, Selection
 from tcsfeel.wire.codec import encode
-from tests.api import PROBLEM, Api, running_api
-
-
-@pytest.fixture
-async def api(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Api]:
-    async with running_api(tmp_path / "data", sqlite_url) as running:
-        yield running
+from tests.api import PROBLEM, Api
 
 
 @pytest.fixture

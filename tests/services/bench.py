@@ -21,7 +21,8 @@ from app.store.database import Database
 from app.store.model_store import ModelStore
 from tcsfeel.wire.codec import pack, unpack
 from tcsfeel.wire.tasks import Task, read_task, task_metadata
-from tests.services.fakes import Highest, SkippingClock, calling, profile
+from tests.clocks import FakeClock, Sleeping
+from tests.services.fakes import Highest, calling, profile
 from tests.store.samples import client
 
 TASK = Task(id="t.1.a.fit", kind="fit", training_id="t", round=1, deadline_seconds=60.0)
@@ -69,7 +70,7 @@ class Script:
 class Bench:
     """A dispatcher over a script, with everything that it touches."""
 
-    def __init__(self, db: Database, script: Script, dispatcher: Dispatcher, clock: SkippingClock, spool: Path) -> None:
+    def __init__(self, db: Database, script: Script, dispatcher: Dispatcher, clock: FakeClock, spool: Path) -> None:
         self.db = db
         self.script = script
         self.dispatcher = dispatcher
@@ -99,7 +100,7 @@ async def dispatching(
     """A bench with client `a`, whose agent answers in these `steps`."""
     async with db.begin() as tx:
         await tx.clients.add([client("a", profile=profile())])
-    script, clock = Script(*steps), SkippingClock()
+    script, clock = Script(*steps), FakeClock(sleeping=Sleeping.SKIPS)
     async with calling(script, max_bytes=2_000_000) as caller:
         dispatcher = Dispatcher(
             caller=caller,

@@ -1,6 +1,9 @@
 """How far rounds and trainings have come."""
 
+from collections.abc import Sequence
+
 from app.domain.rounds import Participation, Round
+from app.store.events import RecordedEvent
 from tests.planes import Adder, Plane
 
 
@@ -29,3 +32,20 @@ async def has_received(running: Plane, training_id: str, count: int) -> bool:
 async def is_idle(running: Plane) -> bool:
     """Whether the control plane drives nothing at the moment."""
     return not running.system.coordinator._driving
+
+
+async def has_progress(running: Plane, training_id: str, state: str) -> bool:
+    progress = (await running.system.trainings.get(training_id)).progress
+    return progress is not None and progress.state == state
+
+
+async def is_driven_to_its_end(running: Plane, training_id: str) -> bool:
+    """Let the coordinator look for work; whether the training is completed."""
+    await running.drive()
+    return await has_status(running, training_id, "completed")
+
+
+async def events(running: Plane, training_id: str) -> Sequence[RecordedEvent]:
+    """What was told of a training, in order."""
+    async with running.system.db.read() as tx:
+        return (await tx.events.after(0, training_id=training_id, limit=100)).items

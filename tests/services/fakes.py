@@ -15,30 +15,10 @@ from app.domain.clients import Profile
 from app.metrics import Metrics
 from app.services.tasks.agents import AgentCaller
 from app.settings import AgentSettings
-from tests.clocks import FakeClock
 
 LOOPBACK: dict[str, Any] = {"allowed_networks": ("127.0.0.0/8",)}
 HERE = "127.0.0.1"
 FAILURE = Failure(phase="fit", training_id="t", round=1, reason="the agent answered 500")
-
-
-class SkippingClock(FakeClock):
-    """Sleeps take no time: the clock jumps to their end. `slept` holds how long they would have been.
-
-    `meanwhile` is what happens during a sleep.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.slept: list[float] = []
-        self.meanwhile: Callable[[], Awaitable[None]] | None = None
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        if self.meanwhile is not None:
-            await self.meanwhile()
-        self.advance(seconds)
-        await asyncio.sleep(0)
 
 
 class Highest(random.Random):

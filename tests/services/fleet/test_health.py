@@ -263,7 +263,7 @@ async def test_the_loop_ticks_twice_an_interval_and_outlives_a_tick_that_fails(s
 
         async def asleep(asked: int) -> None:
             async def waits() -> bool:
-                return len(ward.agents.asked) == asked and bool(ward.clock._sleepers)
+                return len(ward.agents.asked) == asked and ward.clock.is_slept_on()
 
             await until(waits)
 

@@ -13,7 +13,7 @@ from app.services.rounds.ledger import RoundLedger
 from app.store.tables import trainings
 from tests.harnesses.faults import PLACES, STEPS
 from tests.planes import Adder, Plane, plane, until
-from tests.services.courses import has_status
+from tests.services.courses import is_driven_to_its_end
 from tests.services.rounds.foreign import BOTH, STEP
 
 # Where the process dies: before or after one of the ledger's transactions.
@@ -33,7 +33,7 @@ async def test_a_round_survives_its_coordinator(
         training_id = await first.create(max_rounds=2)
         await _killed(first, training_id, monkeypatch, when, name)
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
-            await until(lambda: _driven_to_its_end(second, training_id))
+            await until(lambda: is_driven_to_its_end(second, training_id))
             await _assert_as_if_nothing_had_been(second, training_id, step=2.0)  # (1 + 3) / 2
 
 
@@ -49,7 +49,7 @@ async def test_smaller_uploads_survive_their_coordinator(
         if lost:
             shutil.rmtree(tmp_path / "spool")
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
-            await until(lambda: _driven_to_its_end(second, training_id))
+            await until(lambda: is_driven_to_its_end(second, training_id))
             await _assert_as_if_nothing_had_been(second, training_id, step=2 * STEP)
 
 
@@ -67,7 +67,7 @@ async def test_what_a_server_optimiser_remembers_survives_its_coordinator(
         await first.run_round(training_id)
         await _killed(first, training_id, monkeypatch, when, name)
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
-            await until(lambda: _driven_to_its_end(second, training_id))
+            await until(lambda: is_driven_to_its_end(second, training_id))
             for number in range(4):
                 wanted = (await second.system.models.get(undisturbed, number)).version
                 found = (await second.system.models.get(training_id, number)).version
@@ -144,11 +144,6 @@ def _die(patch: pytest.MonkeyPatch, when: str, name: str) -> asyncio.Event:
 async def _driven_to_death(running: Plane, died: asyncio.Event) -> bool:
     await running.drive()  # more than once: the lease of a round before may just be on its way back
     return died.is_set()
-
-
-async def _driven_to_its_end(running: Plane, training_id: str) -> bool:
-    await running.drive()  # more than once: the housekeeper may just look at the training
-    return await has_status(running, training_id, "completed")
 
 
 async def _assert_as_if_nothing_had_been(running: Plane, training_id: str, *, step: float) -> None:

@@ -12,10 +12,9 @@ from app.domain.clients import ClientStatus
 from app.domain.progress import Progress
 from app.services.rounds.waiting import COUNT_SECONDS, LONGEST_PAUSE_SECONDS, Availability
 from app.store.database import Database
-from app.store.events import RecordedEvent
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
-from tests.services.courses import has_status, is_idle
+from tests.services.courses import events, has_progress, has_status, is_idle
 
 SHORTAGE = "0 of 1 clients can be selected"
 
@@ -30,7 +29,7 @@ async def test_a_training_waits_while_its_fleet_is_away(database_url: str, tmp_p
         await running.system.trainings.start(training_id)
         began = clock.now()
         await running.drive()
-        await until(lambda: _is(running, training_id, "waiting"))
+        await until(lambda: has_progress(running, training_id, "waiting"))
         training = await running.system.trainings.get(training_id)
         assert training.progress is not None
         assert training.progress.since == began
@@ -47,7 +46,7 @@ async def test_a_training_waits_while_its_fleet_is_away(database_url: str, tmp_p
         assert round_.waiting_since is None
         assert round_.waited_seconds == pytest.approx(1000.0 + LONGEST_PAUSE_SECONDS)
         assert round_.deadline_at == pytest.approx(round_.started_at + 60.0 + round_.waited_seconds)
-        told = [event.type for event in await _events(running, training_id)]
+        told = [event.type for event in await events(running, training_id)]
         assert (told.count("training.waiting"), told.count("training.moving")) == (1, 1)
 
 
@@ -58,7 +57,7 @@ async def test_a_round_that_has_waited_for_its_longest_is_abandoned(database_url
         training_id = await running.create(round_policy=policy(max_failed_rounds=1, max_wait_seconds=30.0))
         await running.system.trainings.start(training_id)
         await running.drive()
-        await until(lambda: _is(running, training_id, "waiting"))
+        await until(lambda: has_progress(running, training_id, "waiting"))
         for _ in range(8):
             await _let_go_by(clock, 5.0)
         await until(lambda: has_status(running, training_id, "failed"))
@@ -92,7 +91,7 @@ async def test_a_successor_goes_on_with_the_wait_of_its_predecessor(database_url
         training_id = await running.create(round_policy=policy(max_failed_rounds=1, max_wait_seconds=100.0))
         await running.system.trainings.start(training_id)
         await running.drive()
-        await until(lambda: _is(running, training_id, "waiting"))
+        await until(lambda: has_progress(running, training_id, "waiting"))
         began = (await running.round(training_id, 1)).waiting_since
         async with running.system.db.begin() as tx:
             await tx.leases.revoke(training_id)
@@ -115,7 +114,7 @@ async def test_a_pause_is_no_part_of_the_wait(sqlite_url: str, tmp_path: Path) -
         training_id = await running.create(max_rounds=1, round_policy=policy(deadline_seconds=60.0))
         await running.system.trainings.start(training_id)
         await running.drive()
-        await until(lambda: _is(running, training_id, "waiting"))
+        await until(lambda: has_progress(running, training_id, "waiting"))
         await running.system.trainings.pause(training_id)
         await until(lambda: is_idle(running))
         assert (await running.system.trainings.get(training_id)).progress is None
@@ -139,7 +138,7 @@ async def test_many_trainings_that_wait_read_the_fleet_once_and_write_nothing(sq
             await running.system.trainings.start(training_id)
         await running.drive()
         for training_id in waiting:
-            await until(partial(_is, running, training_id, "waiting"))
+            await until(partial(has_progress, running, training_id, "waiting"))
         gauge = running.system.metrics.registry.get_sample_value
         assert gauge("federated_trainings_held_up", {"state": "waiting"}) == 20
         labels = {"training": waiting[0], "state": "waiting"}
@@ -178,11 +177,6 @@ async def test_the_count_of_clients_is_shared(sqlite: Database) -> None:
     assert planner.reads == 2
 
 
-async def _is(running: Plane, training_id: str, state: str) -> bool:
-    progress = (await running.system.trainings.get(training_id)).progress
-    return progress is not None and progress.state == state
-
-
 async def _let_go_by(clock: FakeClock, seconds: float) -> None:
     """Move the clock, and let the tasks that it wakes come to their next pause."""
     clock.advance(seconds)
@@ -194,11 +188,6 @@ async def _set_status(running: Plane, client_id: str, status: ClientStatus) -> N
     async with running.system.db.begin() as tx:
         client = await tx.clients.get(client_id)
         await tx.clients.put(replace(client, status=status))
-
-
-async def _events(running: Plane, training_id: str) -> list[RecordedEvent]:
-    async with running.system.db.read() as tx:
-        return (await tx.events.after(0, training_id=training_id, limit=100)).items
 
 
 async def _rows(running: Plane) -> Any:

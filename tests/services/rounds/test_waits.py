@@ -1,7 +1,7 @@
 """Waiting for a round's end: what it costs, and what ends it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,22 +33,10 @@ class CountingDatabase(Database):
             yield tx
 
 
-class RestingClock(FakeClock):
-    """Puts the length of each sleep into `rests` as it begins."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rests: asyncio.Queue[float] = asyncio.Queue()
-
-    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
-        self.rests.put_nowait(seconds)
-        return super().sleep(seconds)
-
-
 @dataclass
 class Bench:
     db: CountingDatabase
-    clock: RestingClock
+    clock: FakeClock
     waits: RoundWaits
 
     def caller(self, departure: asyncio.Event | None = None, *, number: int = 1, seconds: float = 600) -> Any:
@@ -63,7 +51,7 @@ class Bench:
 
     async def rests(self) -> float:
         """Return when the answer to the next question was that the wait goes on, with the length of the pause."""
-        return await self.clock.rests.get()
+        return await self.clock.next_sleep()
 
     async def store(self, round_status: RoundStatus, **fields: Any) -> None:
         """Write the training as another process does."""
@@ -75,7 +63,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(database_url: str) -> AsyncIterator[Bench]:
-    db, clock = CountingDatabase(database_url), RestingClock()
+    db, clock = CountingDatabase(database_url), FakeClock()
     async with db.begin() as tx:
         await tx.trainings.add(training("t", status="running", stop_after=1, current_round=1))
         await tx.rounds.add(a_round())

@@ -21,7 +21,7 @@ from app.store.availability import DatabaseUnavailable
 from app.store.database import Database
 from tcsfeel.wire.codec import pack
 from tests.buckets import BucketServer
-from tests.clocks import LeapingClock
+from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, Plane, plane, until
 
 LONG = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}  # nobody gets on by a lease that runs out
@@ -114,13 +114,13 @@ async def test_an_owner_that_gets_no_answer_in_time_blames_nobody(postgres_url: 
 async def test_a_round_goes_on_when_the_disk_has_room_again(
     place: str, status: str, sqlite_url: str, tmp_path: Path
 ) -> None:
-    directory, clock = tmp_path / "data", LeapingClock()
+    directory, clock = tmp_path / "data", FakeClock(sleeping=Sleeping.LASTS)
     with capture_logs() as logs:
         async with in_mid_round(directory, sqlite_url, LONG, clock=clock) as (running, training_id):
             release = _block_the_spool(directory) if place == "spool" else _block_the_next_model(directory)
             running.trainers["a"].open.set()
             await until(lambda: _told(logs, "interrupted"))
-            clock.leap(BEYOND_THE_DEADLINE)
+            clock.advance(BEYOND_THE_DEADLINE)
             await until(lambda: _told(logs, "interrupted", times=2))
             assert (await running.round(training_id, 1)).status == status
             release()
@@ -131,7 +131,7 @@ async def test_a_round_goes_on_when_the_disk_has_room_again(
 async def test_a_round_goes_on_when_the_bucket_answers_again(
     sqlite_url: str, tmp_path: Path, bucket_server: BucketServer
 ) -> None:
-    clock = LeapingClock()
+    clock = FakeClock(sleeping=Sleeping.LASTS)
     with capture_logs() as logs:
         async with in_mid_round(tmp_path / "data", sqlite_url, LONG, clock=clock, models=bucket_server.url) as (
             running,
@@ -141,7 +141,7 @@ async def test_a_round_goes_on_when_the_bucket_answers_again(
             bucket_server.stop()
             running.trainers["a"].open.set()
             await until(lambda: _told(logs, "interrupted"))
-            clock.leap(BEYOND_THE_DEADLINE)
+            clock.advance(BEYOND_THE_DEADLINE)
             await until(lambda: _told(logs, "interrupted", times=2))
             assert (await running.round(training_id, 1)).status == "aggregating"
             assert (await running.system.trainings.get(training_id)).model == initial.rpartition("/")[2]

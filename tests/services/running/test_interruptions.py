@@ -17,11 +17,10 @@ from app.services.readiness import readiness
 from app.services.rounds.files import RoundFiles
 from app.services.running.interruptions import MAX_TAKEOVERS
 from app.store.database import Database
-from app.store.events import RecordedEvent
 from app.store.tables import trainings
-from tests.clocks import LeapingClock
+from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, Plane, plane, policy, until
-from tests.services.courses import has_status, is_idle
+from tests.services.courses import events, has_progress, has_status, is_driven_to_its_end, is_idle
 
 STALLED = "training.stalled"
 LONG = {"enabled": False, "tick_seconds": 0.01, "lease_seconds": 600}
@@ -41,7 +40,7 @@ async def with_a_blocked_spool(
         spool.write_text("in the way of the directory")
         await running.system.trainings.start(training_id)
         await running.drive()
-        await until(lambda: _is(running, training_id, "stalled"))
+        await until(lambda: has_progress(running, training_id, "stalled"))
         yield running, training_id, spool
 
 
@@ -60,20 +59,20 @@ async def test_a_stalled_training_says_since_when_and_why(database_url: str, tmp
         spool.unlink()
         await until(lambda: has_status(running, training_id, "completed"))
         await until(lambda: is_idle(running))
-        told = [event.type for event in await _events(running, training_id)]
+        told = [event.type for event in await events(running, training_id)]
         assert (told.count("training.stalled"), told.count("training.moving")) == (1, 1)
         assert gauge("federated_trainings_held_up", {"state": "stalled"}) == 0
         assert (await readiness(running.system))["storage"] == "ok"
 
 
 async def test_a_round_that_stands_still_for_too_long_is_given_up(database_url: str, tmp_path: Path) -> None:
-    clock = LeapingClock()
+    clock = FakeClock(sleeping=Sleeping.LASTS)
     rules = {"deadline_seconds": 10.0, "max_wait_seconds": 1000.0}
     async with with_a_blocked_spool(tmp_path, database_url, clock=clock, **rules) as (running, training_id, _):
-        clock.leap(999.0)
+        clock.advance(999.0)
         round_ = await running.round(training_id, 2)
         assert round_.status == "training"
-        clock.leap(500.0)
+        clock.advance(500.0)
         await until(lambda: has_status(running, training_id, "failed"))
         round_ = await running.round(training_id, 2)
         assert round_.status == "abandoned"
@@ -152,10 +151,10 @@ async def test_a_lease_that_runs_out_counts_as_a_takeover_and_is_seen(database_u
             async with running.system.coordinator._db.begin() as tx:  # so that nothing can be renewed
                 await tx.trainings.get(training_id, for_update=True)
                 await until(lambda: is_idle(running))
-        assert await _is(running, training_id, "stalled")
+        assert await has_progress(running, training_id, "stalled")
         trainer.open.set()
-        await until(partial(_has_ended, running, training_id))
-        reasons = [event.data["reason"] for event in await _events(running, training_id) if event.type == STALLED]
+        await until(partial(is_driven_to_its_end, running, training_id))
+        reasons = [event.data["reason"] for event in await events(running, training_id) if event.type == STALLED]
     assert reasons[0] == "2 servers in a row crashed or hung while the round was training"
 
 
@@ -209,11 +208,6 @@ async def test_a_database_that_cannot_be_written_shows_in_the_metrics(sqlite_url
     assert "interrupted" in {entry["event"] for entry in logs}
 
 
-async def _has_ended(running: Plane, training_id: str) -> bool:
-    await running.drive()
-    return await has_status(running, training_id, "completed")
-
-
 async def _was_taken_over_often(running: Plane, training_id: str, times: int) -> bool:
     await running.drive()
     rounds = (await running.system.trainings.rounds(training_id, limit=1, before=None)).items
@@ -252,16 +246,6 @@ def _raising(monkeypatch: pytest.MonkeyPatch, method: str, problem: Exception) -
 
     monkeypatch.setattr(RoundFiles, method, broken)
     return met
-
-
-async def _is(running: Plane, training_id: str, state: str) -> bool:
-    progress = (await running.system.trainings.get(training_id)).progress
-    return progress is not None and progress.state == state
-
-
-async def _events(running: Plane, training_id: str) -> list[RecordedEvent]:
-    async with running.system.db.read() as tx:
-        return (await tx.events.after(0, training_id=training_id, limit=100)).items
 
 
 async def _was_asked(trainer: Adder) -> bool:

@@ -12,7 +12,7 @@ from app.services.rounds.files import RoundFiles
 from app.services.rounds.planning import Planner
 from app.services.rounds.record import TrackRecord
 from app.store.model_store import StoreUnavailable
-from tests.clocks import LeapingClock
+from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, is_idle
 
@@ -42,7 +42,7 @@ NAMED = {
 async def test_a_trouble_that_does_not_pass_ends_the_training_with_its_reason(
     status: str, trouble: str, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = LeapingClock()
+    clock = FakeClock(sleeping=Sleeping.LASTS)
     async with plane(tmp_path, sqlite_url, {"a": Adder(1.0)}, clock=clock, coordinator=LONG) as running:
         rules = policy(max_failed_rounds=1, max_wait_seconds=WAIT_SECONDS)
         training_id = await running.create(max_rounds=1, round_policy=rules)
@@ -50,7 +50,7 @@ async def test_a_trouble_that_does_not_pass_ends_the_training_with_its_reason(
         await running.system.trainings.start(training_id)
         await running.drive()
         await until(lambda: _stands_or_has_ended(running, training_id))
-        clock.leap(WAIT_SECONDS)
+        clock.advance(WAIT_SECONDS)
         await until(lambda: _has_ended(running, training_id))
 
         training = await running.system.trainings.get(training_id)

@@ -15,7 +15,7 @@ from app.store.database import Database
 from app.store.events import RecordedEvent
 from app.store.tables import clients
 from tests.clocks import FakeClock
-from tests.services.fakes import FAILURE, metrics
+from tests.services.fakes import FAILURE
 from tests.store.samples import client
 
 NOW = 1_000_000.0
@@ -26,11 +26,6 @@ class Middle(random.Random):
 
     def random(self) -> float:
         return 0.5
-
-
-@pytest.fixture
-def counts() -> Metrics:
-    return metrics()
 
 
 @pytest.fixture

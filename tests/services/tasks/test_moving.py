@@ -20,13 +20,14 @@ from app.store.model_store import ModelStore
 from tcsfeel.agent import AgentHost
 from tcsfeel.agent.listening import listening
 from tcsfeel.wire.codec import pack
+from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, until
 from tests.services.bench import OK, TASK, Bench, Benches
-from tests.services.fakes import HERE, LOOPBACK, Highest, SkippingClock, calling, metrics, profile
+from tests.services.fakes import HERE, LOOPBACK, Highest, calling, metrics, profile
 from tests.store.samples import client
 
 
-def clients(db: Database, clock: SkippingClock) -> Clients:
+def clients(db: Database, clock: FakeClock) -> Clients:
     return Clients(db, clock, metrics(), HealthSettings())
 
 
@@ -105,7 +106,7 @@ async def test_a_change_of_something_else_is_no_move(bench: Benches) -> None:
 async def test_a_device_that_moves_its_port_trains_once_and_is_not_blamed(
     db: Database, counts: Metrics, tmp_path: Path
 ) -> None:
-    trainer, host, clock = Adder(), AgentHost(), SkippingClock()
+    trainer, host, clock = Adder(), AgentHost(), FakeClock(sleeping=Sleeping.SKIPS)
     trainer.open.clear()
     host.add("a", trainer)
     breakers = Breakers(db, clock, counts, Highest())

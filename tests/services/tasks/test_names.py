@@ -12,6 +12,7 @@ import pytest
 
 from app.services.tasks.names import FAILED_SECONDS, HANGING_LOOKUPS, KNOWN_SECONDS, LOOKUPS, NameNotResolved, Names
 from app.store.model_store import ModelStore
+from tests.clocks import FakeClock
 from tests.planes import until
 from tests.services.asking import FETCH, failure
 from tests.services.fakes import HERE, LOOPBACK, calling, listening, profile, reply
@@ -51,19 +52,9 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
     system.over.set()
 
 
-class Hours:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @asynccontextmanager
-async def looking(hours: Hours | None = None, seconds: float = SECONDS) -> AsyncIterator[Names]:
-    names = Names(seconds, hours or Hours())
+async def looking(clock: FakeClock | None = None, seconds: float = SECONDS) -> AsyncIterator[Names]:
+    names = Names(seconds, (clock or FakeClock()).now)
     try:
         async with asyncio.timeout(60):
             yield names
@@ -91,35 +82,35 @@ async def where(names: Names, host: str) -> str:
 
 
 async def test_a_name_is_looked_up_once_and_remembered_for_a_while(resolver: Resolver) -> None:
-    hours = Hours()
-    async with looking(hours, 30) as names:
+    clock = FakeClock()
+    async with looking(clock, 30) as names:
         assert await asyncio.gather(*(where(names, "agent") for _ in range(10))) == ["10.0.0.7"] * 10
-        hours.now += KNOWN_SECONDS - 1
+        clock.advance(KNOWN_SECONDS - 1)
         await where(names, "agent")
         assert resolver.asked == {"agent": 1}
         resolver.address = "10.0.0.8"
-        hours.now += 1
+        clock.advance(1)
         assert await where(names, "agent") == "10.0.0.8"
     assert resolver.asked == {"agent": 2}
 
 
 async def test_a_name_of_nothing_is_not_looked_up_again_at_once(resolver: Resolver) -> None:
     resolver.nowhere.add("agent")
-    hours = Hours()
-    async with looking(hours, 30) as names:
+    clock = FakeClock()
+    async with looking(clock, 30) as names:
         assert [await where(names, "agent") for _ in range(3)] == [UNKNOWN] * 3
         assert resolver.asked == {"agent": 1}
         resolver.nowhere.clear()
-        hours.now += FAILED_SECONDS
+        clock.advance(FAILED_SECONDS)
         assert await where(names, "agent") == "10.0.0.7"
 
 
 async def test_a_name_that_no_longer_stands_for_anything_is_not_called_any_more(resolver: Resolver) -> None:
-    hours = Hours()
-    async with looking(hours, 30) as names:
+    clock = FakeClock()
+    async with looking(clock, 30) as names:
         await where(names, "agent")
         resolver.nowhere.add("agent")
-        hours.now += KNOWN_SECONDS
+        clock.advance(KNOWN_SECONDS)
         assert await where(names, "agent") == UNKNOWN
 
 
@@ -131,11 +122,11 @@ async def test_a_name_that_hangs_has_one_lookup_and_says_so_at_once_the_next_tim
 
 
 async def test_the_last_known_addresses_are_used_where_a_lookup_hangs(resolver: Resolver) -> None:
-    hours = Hours()
-    async with looking(hours) as names:
+    clock = FakeClock()
+    async with looking(clock) as names:
         await where(names, "agent")
         resolver.hanging.add("agent")
-        hours.now += KNOWN_SECONDS
+        clock.advance(KNOWN_SECONDS)
         assert [await where(names, "agent") for _ in range(2)] == ["10.0.0.7"] * 2
     assert resolver.asked == {"agent": 2}
 
@@ -151,15 +142,15 @@ async def test_names_that_hang_keep_no_other_waiting(resolver: Resolver) -> None
 
 
 async def test_names_that_hung_before_share_a_part_of_the_lookups(resolver: Resolver) -> None:
-    hours = Hours()
+    clock = FakeClock()
     crowd = [f"hang-{number}" for number in range(LOOKUPS)]
-    async with looking(hours) as names:
+    async with looking(clock) as names:
         assert set(await asyncio.gather(*(where(names, host) for host in crowd))) == {SLOW}
         resolver.over.set()
         await stuck(resolver, 0)
         assert await where(names, "agent") == "10.0.0.7"
         resolver.over.clear()
-        hours.now += 2 * KNOWN_SECONDS
+        clock.advance(2 * KNOWN_SECONDS)
         again = [asyncio.create_task(where(names, host)) for host in crowd]
         await stuck(resolver, HANGING_LOOKUPS)
         assert await where(names, "newcomer") == "10.0.0.7"

@@ -10,10 +10,9 @@ from sqlalchemy import event
 from app.domain.breaker import Breaker
 from app.domain.errors import StateForbids
 from app.domain.rounds import Round
-from app.store.events import RecordedEvent
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
-from tests.services.courses import has_status, is_idle
+from tests.services.courses import events, has_status, is_idle
 
 
 async def test_a_cancelled_round_gives_the_permit_of_a_half_open_breaker_back(
@@ -57,10 +56,10 @@ async def test_a_cancelled_round_ends_as_every_round_does(database_url: str, tmp
         assert round_.fairness == pytest.approx(0.9)  # (2 + 1)² / (2 · (2² + 1²))
         assert metrics("federated_rounds_total", {"outcome": "abandoned"}) == 1.0
         assert metrics("federated_participations_total", {"outcome": "skipped"}) == 1.0
-        events = {event.type: event for event in await _events(running, training_id)}
-        assert events["round.abandoned"].data.keys() == events["round.completed"].data.keys()
-        assert events["round.abandoned"].data["reason"] == "the training was cancelled"
-        assert events["training.cancelled"].data["reason"] == "cancelled"
+        told_of = {event.type: event for event in await events(running, training_id)}
+        assert told_of["round.abandoned"].data.keys() == told_of["round.completed"].data.keys()
+        assert told_of["round.abandoned"].data["reason"] == "the training was cancelled"
+        assert told_of["training.cancelled"].data["reason"] == "cancelled"
 
 
 async def test_a_training_whose_only_round_was_abandoned_has_failed(database_url: str, tmp_path: Path) -> None:
@@ -73,11 +72,11 @@ async def test_a_training_whose_only_round_was_abandoned_has_failed(database_url
         assert training.stop_reason == "max_rounds"
         assert str(training.stop_detail).startswith("0 of 1 rounds completed; the last was abandoned: 1 of 1 clients")
 
-        told = len(await _events(running, training_id))
+        told = len(await events(running, training_id))
         with pytest.raises(StateForbids, match="max_rounds allows 1: run single rounds"):
             await running.system.trainings.start(training_id)
         assert await running.system.trainings.get(training_id) == training
-        assert len(await _events(running, training_id)) == told
+        assert len(await events(running, training_id)) == told
 
 
 async def test_a_paused_training_without_a_round_left_ends_when_it_is_started(sqlite_url: str, tmp_path: Path) -> None:
@@ -141,11 +140,6 @@ async def _has_received_in(running: Plane, training_id: str, number: int) -> boo
 
 def _received(round_: Round) -> int:
     return sum(part.status == "received" for part in round_.participations)
-
-
-async def _events(running: Plane, training_id: str) -> list[RecordedEvent]:
-    async with running.system.db.read() as tx:
-        return (await tx.events.after(0, training_id=training_id, limit=100)).items
 
 
 @pytest.mark.parametrize("ask", ["run_round", "start"])

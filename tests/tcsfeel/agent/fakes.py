@@ -1,4 +1,4 @@
-"""Trainers that wait for the test, a clock that the test moves, and a control plane that notes what it is told."""
+"""Trainers that wait for the test, and a control plane that notes what it is told."""
 
 import asyncio
 import threading
@@ -16,14 +16,6 @@ from tcsfeel.wire.codec import encode
 from tcsfeel.wire.tasks import Scalar, TaskKind, task_metadata
 
 PARAMETERS: Parameters = {"w": np.array([1.0, 2.0], np.float32)}
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class AddingTrainer:

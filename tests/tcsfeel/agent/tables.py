@@ -1,18 +1,17 @@
 """A task table over a trainer, and its entries once they are settled."""
 
 import asyncio
-from collections.abc import Callable
 
 from tcsfeel.agent import Trainer
 from tcsfeel.agent.tasks import Entry, TaskTable
 from tcsfeel.agent.workers import Workers
-from tests.tcsfeel.agent.fakes import FakeClock
+from tests.clocks import FakeClock
 
 ID = "t.1.c.fit"
 
 
-def table_of(trainer: Trainer, clock: Callable[[], float] | None = None) -> TaskTable:
-    return TaskTable(trainer, Workers(2), clock=clock or FakeClock())
+def table_of(trainer: Trainer, clock: FakeClock | None = None) -> TaskTable:
+    return TaskTable(trainer, Workers(2), clock=(clock or FakeClock()).now)
 
 
 async def settled(table: TaskTable, task_id: str = ID) -> Entry:

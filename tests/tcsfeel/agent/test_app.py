@@ -10,8 +10,9 @@ from starlette.routing import Mount
 from tcsfeel.agent import Agent
 from tcsfeel.wire.codec import MEDIA_TYPE, decode
 from tcsfeel.wire.tasks import read_result
+from tests.clocks import FakeClock
 from tests.tcsfeel.agent.calling import BODY, TASK, client, problem
-from tests.tcsfeel.agent.fakes import AddingTrainer, FakeClock, GatedTrainer, eventually
+from tests.tcsfeel.agent.fakes import AddingTrainer, GatedTrainer, eventually
 
 
 @pytest.fixture
@@ -145,13 +146,13 @@ async def test_a_deleted_running_task_is_gone_and_then_unknown() -> None:
 
 async def test_a_result_outlives_everything_but_deletion_and_time() -> None:
     clock = FakeClock()
-    async with client(Agent(AddingTrainer(), clock=clock)) as http:
+    async with client(Agent(AddingTrainer(), clock=clock.now)) as http:
         await http.put(TASK, content=BODY)
         result = await http.get(TASK, params={"wait": 60})
-        clock.now += 600 + 3599
+        clock.advance(600 + 3599)
 
         assert (await http.get(TASK)).content == result.content
-        clock.now += 1
+        clock.advance(1)
         problem(await http.get(TASK), 404)
 
 

@@ -10,10 +10,11 @@ import pytest
 from tcsfeel.agent import FitResult, Parameters, Task
 from tcsfeel.agent.feedback import TRAININGS, Feedback
 from tcsfeel.agent.tasks import RETENTION_SECONDS, Entry, TaskTable
-from tcsfeel.agent.workers import Workers
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import read_encoding
-from tests.tcsfeel.agent.fakes import AddingTrainer, FakeClock, GatedTrainer, eventually, make_task
+from tests.clocks import FakeClock
+from tests.tcsfeel.agent.fakes import AddingTrainer, GatedTrainer, eventually, make_task
+from tests.tcsfeel.agent.tables import table_of
 
 BASE: Parameters = {"w": np.zeros(2, np.float32), "n": np.array([1])}
 
@@ -27,10 +28,6 @@ class Moving(AddingTrainer):
     def fit(self, parameters: Parameters, task: Task) -> FitResult:
         del task
         return FitResult({**parameters, "w": parameters["w"] + np.array([127, self.second])}, 2, 0.5, 0.75)
-
-
-def table_of(trainer: AddingTrainer, clock: FakeClock | None = None) -> TaskTable:
-    return TaskTable(trainer, Workers(2), clock=clock or FakeClock())
 
 
 async def fit(table: TaskTable, task_id: str, encoding: str = "int8", model: Parameters = BASE) -> Mapping[str, Any]:
@@ -120,17 +117,17 @@ async def test_losses_are_dropped_an_hour_after_the_deadline_and_not_before() ->
     table = table_of(Moving(), clock)
     await fit(table, "t.1.c.fit")
     table.delete("t.1.c.fit")
-    clock.now += 600 + RETENTION_SECONDS - 1
+    clock.advance(600 + RETENTION_SECONDS - 1)
     table.find("anything")
     assert len(table._feedback) == 1
-    clock.now += 1
+    clock.advance(1)
     table.find("anything")
     assert len(table._feedback) == 0
     assert (await fit(table, "t.2.c.fit"))["w"][1] == 0
 
 
 def test_only_the_last_trainings_are_kept() -> None:
-    kept = Feedback(FakeClock())
+    kept = Feedback(FakeClock().now)
     lost = {"w": np.zeros(2, np.float32)}
     for number in range(TRAININGS):
         kept.keep(f"t{number}", lost, 1e9)

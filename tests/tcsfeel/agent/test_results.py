@@ -10,7 +10,8 @@ from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task
 from tcsfeel.agent.tasks import Entry
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import read_result
-from tests.tcsfeel.agent.fakes import PARAMETERS, AddingTrainer, FakeClock, GatedTrainer, make_task
+from tests.clocks import FakeClock
+from tests.tcsfeel.agent.fakes import PARAMETERS, AddingTrainer, GatedTrainer, make_task
 from tests.tcsfeel.agent.tables import settled, table_of
 
 
@@ -30,7 +31,7 @@ async def test_the_time_that_training_took_is_reported() -> None:
     clock = FakeClock()
 
     def train(parameters: Parameters, _task: Task) -> FitResult:
-        clock.now += 12.5
+        clock.advance(12.5)
         return FitResult(parameters, 1, 0, 0)
 
     trainer = GatedTrainer(train)

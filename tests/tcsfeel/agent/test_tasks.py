@@ -10,10 +10,10 @@ from tcsfeel.agent import FitResult, Parameters, Task, task_cancelled
 from tcsfeel.agent.tasks import COUNTED_IDS, TRANSITIONS
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import read_result
+from tests.clocks import FakeClock
 from tests.tcsfeel.agent.fakes import (
     PARAMETERS,
     AddingTrainer,
-    FakeClock,
     GatedTrainer,
     RaisingTrainer,
     eventually,
@@ -180,9 +180,9 @@ async def test_a_result_is_dropped_an_hour_after_the_deadline_and_not_before() -
     table.submit(make_task(deadline_seconds=600), PARAMETERS)
     await settled(table)
 
-    clock.now += 600 + 3600 - 1
+    clock.advance(600 + 3600 - 1)
     assert table.find(ID) is not None
-    clock.now += 1
+    clock.advance(1)
     assert table.find(ID) is None
     assert len(table) == 0
 
@@ -194,7 +194,7 @@ async def test_a_task_that_still_runs_an_hour_after_its_deadline_is_cancelled() 
     entry = table.submit(make_task(deadline_seconds=1), PARAMETERS)
     await eventually(trainer.started.is_set)
 
-    clock.now += 3601
+    clock.advance(3601)
     table.expire()
     assert entry.state == "cancelled"
     trainer.gate.set()
