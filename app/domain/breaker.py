@@ -4,17 +4,17 @@ closed --(failures in a row, or a failure or slow rate over the last calls)--> o
 open --(its time is over, a caller asks)--> half-open, which admits exactly one probe
 half-open --(the probe succeeds)--> closed; --(it fails)--> open again, twice as long
 
-A probe has a deadline, so that a prober that dies cannot hold the breaker half-open for ever: once it has passed, the
-next caller gets the permit. A probe that is called off gives its permit back. Isolated by hand, a breaker stays open
-until it is reset by hand.
+A probe has a deadline, so that a prober that dies cannot hold the breaker half-open for ever. After the deadline, the
+next caller gets the permit. A probe that is cancelled gives its permit back. A breaker that was opened by hand stays
+open until it is reset by hand.
 
-Its last failures are kept with it, each with its phase and its reason, so that an operator who finds a client shut out
-can see why. They stay when it closes after a success, and are forgotten when it is reset by hand.
+A breaker keeps its last failures, each with its phase and its reason, so that an operator can see why a client is shut
+out. They are kept when the breaker closes after a success, and dropped when it is reset by hand.
 
-An opening or a probe that began in the future, by a clock that was set back since, does not count.
+An opening or a probe that began in the future does not count: the clock was set back since then.
 
-Not every breaker may stay shut: `admissible` lets the least recently failed through where the open ones would keep out
-more than a share of the fleet, since an outage that large is more likely ours than theirs (Envoy's panic threshold and
+If open breakers would shut out more than a share of the fleet, `admissible` lets the clients through that failed least
+recently, since the cause of such a large outage is more likely the server than the clients (Envoy's panic threshold and
 ``max_ejection_percent`` follow the same reasoning).
 """
 
@@ -68,14 +68,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
-    """State of one breaker. Instants are unix seconds.
+    """The state of one breaker. Times are in unix seconds.
 
     Attributes:
         outcomes: the last calls, oldest first, at most the policy's window.
         openings: how often in a row it has opened without a success in between.
         retry_at: when an open breaker admits a probe; None when isolated by hand.
         probe_at: when the one probe of a half-open breaker began.
-        probe_until: until when the one probe of a half-open breaker may take; None when its permit is free.
+        probe_until: when the one probe of a half-open breaker times out; None when its permit is free.
         last_failures: oldest first, at most `KEPT_FAILURES`.
     """
 
@@ -92,12 +92,12 @@ class Breaker:
 
     @property
     def isolated(self) -> bool:
-        """Opened by hand."""
+        """Whether it was opened by hand."""
         return self.state == "open" and self.retry_at is None
 
     @property
     def explanation(self) -> str:
-        """In which state it is, since when, and the failure that it came from, for people to read."""
+        """Describe for people in which state it is, since when, and which failure led to it."""
         state = f"its breaker is {self.state}"
         if self.opened_at is None:
             return state
@@ -116,10 +116,10 @@ class Breaker:
         return self.probe_until is None or now >= self.probe_until or lies_ahead(self.probe_at, now)
 
     def admit(self, now: float, probe_seconds: float, *, force: bool = False) -> "Breaker | None":
-        """The breaker after letting one call through that takes at most `probe_seconds`, or None where it does not.
+        """Let a call of at most `probe_seconds` through. Returns the breaker after it, or None if it refuses the call.
 
-        `force` admits a probe before its time (see `admissible`), never past an isolation by hand and never beside
-        another probe.
+        `force` admits a probe early (see `admissible`), but never if the breaker was opened by hand or has another
+        probe.
         """
         if self.state == "closed":
             return self
@@ -131,7 +131,10 @@ class Breaker:
     def succeed(
         self, now: float, rng: random.Random, policy: BreakerPolicy = DEFAULT_POLICY, *, slow: bool = False
     ) -> "Breaker":
-        """After a call that came back well; a success closes a half-open breaker, and its past counts no more."""
+        """Return the breaker after a call that succeeded.
+
+        This closes a half-open breaker, and clears its past calls.
+        """
         if self.state == "half_open":
             return Breaker(last_failures=self.last_failures)
         succeeded = _recorded(replace(self, consecutive_failures=0), "slow" if slow else "ok", policy)
@@ -140,7 +143,7 @@ class Breaker:
     def fail(
         self, now: float, rng: random.Random, policy: BreakerPolicy = DEFAULT_POLICY, *, failure: Failure | None = None
     ) -> "Breaker":
-        """After a call that failed, as `failure` tells; a half-open breaker opens again at once."""
+        """Return the breaker after a call that failed with `failure`. A half-open breaker opens again at once."""
         failed = replace(self, consecutive_failures=self.consecutive_failures + 1, last_failure_at=now)
         if failure is not None:
             told = replace(failure, at=now, reason=plain(failure.reason, SHOWN))
@@ -149,7 +152,7 @@ class Breaker:
         return _opened(failed, now, rng, policy) if self.state == "half_open" else _tripped(failed, now, rng, policy)
 
     def withdraw(self) -> "Breaker":
-        """After a success that turned out to be none: the last of the calls that came back well is not counted."""
+        """Return the breaker without its last success, which turned out not to be one."""
         position = next((at for at in reversed(range(len(self.outcomes))) if self.outcomes[at] != "failed"), None)
         if position is None:
             return self
@@ -158,7 +161,7 @@ class Breaker:
         return replace(self, outcomes=left, consecutive_failures=failed_last)
 
     def release(self) -> "Breaker":
-        """After a call that was called off: a probe's permit is free again."""
+        """Return the breaker after a call that was cancelled. If it was a probe, its permit is free again."""
         return replace(self, probe_at=None, probe_until=None) if self.state == "half_open" else self
 
     def isolate(self, now: float) -> "Breaker":
@@ -175,7 +178,7 @@ def _recorded(breaker: Breaker, outcome: Outcome, policy: BreakerPolicy) -> Brea
 
 
 def _tripped(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPolicy) -> Breaker:
-    """The breaker, opened if its recorded calls say so. A call let through before it opened does not prolong it."""
+    """Open the breaker if its recorded calls require it. A call that began before it opened does not prolong that."""
     calls = len(breaker.outcomes)
     enough = calls >= policy.minimum_calls
     trips = (
@@ -204,7 +207,7 @@ def _opened(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPol
 def admissible(
     breakers: Mapping[str, Breaker], now: float, policy: BreakerPolicy = DEFAULT_POLICY
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Which clients may be offered work: those whose breaker admits, and those let through by the cap.
+    """Find the clients that may get work: those whose breaker admits a call, and those that the cap lets through.
 
     The second set holds clients whose breaker is to be told ``force``: past ``max_shut_out`` of the fleet the least
     recently failed are admitted. Clients isolated by hand and those with a probe in flight stay out.

@@ -1,4 +1,4 @@
-"""A registered client: what it claims, what was measured of it, and how alive it is."""
+"""A registered client: its claims, its measurements, and its health."""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ MISSED_FOR_DOWN = 3  # intervals without a sign of life
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a client says of itself. Units as in `Candidate`; `url` is the agent's base URL."""
+    """What a client claims about itself. Units are those of `Candidate`; `url` is the agent's base URL."""
 
     url: str
     data_size: int
@@ -34,8 +34,8 @@ class Profile:
     def changed(self, changes: Mapping[str, Any]) -> "Profile":
         """The profile with `changes` made to it.
 
-        The token is forgotten where the agent is at another address afterwards and no token comes with it: what one
-        host was trusted with is not sent to another.
+        If the agent's address changes and no new token comes with it, the token is removed, because a token that was
+        given for one host must not be sent to another.
         """
         after = replace(self, **changes)
         moved = _origin(after.url) != _origin(self.url)
@@ -43,17 +43,17 @@ class Profile:
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port: whom a URL leads to."""
+    """Return scheme, host and port of a URL."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What really happened, most of it as moving averages; None until it happened. It overrides what was claimed.
+    """Measurements of a client, most of them as moving averages; None before the first. They replace its claims.
 
     Attributes:
-        reliability: share of its tasks that came back, 0..1.
+        reliability: share of its tasks that it finished, 0..1.
         train_seconds: seconds for one fit.
         bandwidth: Mbps.
         latency: ms.
@@ -69,13 +69,13 @@ class Measured:
     no_held_out_data_at: float | None = None
 
     def observe(self, **values: float | None) -> "Measured":
-        """Fold new observations in; a None is not an observation."""
+        """Add new observations to the averages. None means that there is no observation."""
         seen = {name: value for name, value in values.items() if value is not None}
         return replace(self, **{name: moving_average(getattr(self, name), value) for name, value in seen.items()})
 
 
 def moving_average(average: float | None, observation: float) -> float:
-    """Exponential moving average with `SMOOTHING`; the first observation starts it."""
+    """Update an exponential moving average with `SMOOTHING`, which starts with the first observation."""
     return observation if average is None else average + SMOOTHING * (observation - average)
 
 
@@ -98,7 +98,7 @@ class Client:
     def observed(self, *, reliability: float | None = None, **values: float | None) -> "Client":
         """The client with observations folded into its averages, None for what was not observed.
 
-        The average of its reliability starts from its claim: one outcome, good or bad, proves little.
+        The average of its reliability starts from its claim, because one outcome, good or bad, proves little.
         """
         measured = self.measured
         if reliability is not None and measured.reliability is None:
@@ -107,16 +107,16 @@ class Client:
 
     @property
     def may_hold_out_data(self) -> bool:
-        """Whether it may be asked to evaluate: since its profile came it has not said that it has no data for it."""
+        """Whether it may be asked to evaluate: it has not reported a lack of data since its profile was registered."""
         said_at = self.measured.no_held_out_data_at
         return said_at is None or said_at < self.updated_at
 
     def without_held_out_data(self, now: float) -> "Client":
-        """The client after it has answered that it has no held-out examples."""
+        """Return the client after it has answered that it has no held-out examples."""
         return replace(self, measured=replace(self.measured, no_held_out_data_at=now))
 
     def withdrawn(self) -> "Client":
-        """The client as it was before an update of its was received, which turned out to be of no use."""
+        """Return the client as it was before its last update was received, which turned out to be unusable."""
         reliability = self.measured.reliability
         if reliability is not None:
             reliability = max(0.0, (reliability - SMOOTHING) / (1.0 - SMOOTHING))
@@ -128,7 +128,7 @@ class Client:
         )
 
     def candidate(self) -> Candidate:
-        """The client as selection sees it: measured where known, claimed otherwise."""
+        """Return the client as selection sees it: with its measurements, and with its claims where it has none."""
         profile, measured = self.profile, self.measured
         return Candidate(
             client_id=self.id,
@@ -147,9 +147,9 @@ class Client:
 def silence(client: Client, now: float, interval: float) -> float:
     """Seconds since the client's last sign of life, one being due every `interval` seconds.
 
-    Its registration counts as one (the agent gets an interval to come up), a change of its profile does not. A sign
-    that lies more than an interval in the future is not believed: the clock that noted it, or this one, was wrong, and
-    the client would seem alive until then.
+    Its registration counts as a sign of life, so the agent has an interval to start; a change of its profile does not.
+    A sign that lies more than an interval in the future is ignored: the clock that recorded it, or this one, is wrong,
+    and the client would seem alive until then.
     """
     signs = client.created_at if client.last_seen_at is None else client.last_seen_at, client.created_at
     believed = [sign for sign in signs if sign <= now + interval]
@@ -157,7 +157,7 @@ def silence(client: Client, now: float, interval: float) -> float:
 
 
 def liveness(silent_seconds: float, interval: float) -> ClientStatus:
-    """Status after `silent_seconds` without a sign of life, one being due every `interval` seconds."""
+    """Return the status after `silent_seconds` without a sign of life, if one is due every `interval` seconds."""
     if silent_seconds <= interval:
         return "healthy"
     return "suspect" if silent_seconds <= MISSED_FOR_DOWN * interval else "down"

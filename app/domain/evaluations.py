@@ -1,4 +1,4 @@
-"""Who measures a round's new model, and how each of these measurements ended."""
+"""The evaluations of a round's new model: which clients can measure it, and how each measurement ended."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Evaluation:
     """How one client's evaluation in a round ended. Bytes are bodies as they crossed the coordinator's link.
 
     Attributes:
-        status: skipped, where the client has nothing to measure with or the round went on without its answer.
-        attempts: how often the task was handed over.
+        status: skipped if the client has no examples to measure with, or if the round went on without its answer.
+        attempts: how often the task was sent to the client.
         seconds: from the first hand-over to the end; None where it was never handed over.
     """
 
@@ -34,7 +34,7 @@ class Evaluation:
 
 
 def able_to_evaluate(offered: Iterable[Client], tags: Mapping[str, str]) -> list[Client]:
-    """Those of the clients on offer that may measure a model: with a closed breaker, held-out data and all the tags."""
+    """Return the clients that may measure a model: those with a closed breaker, held-out data and all the tags."""
     return [
         client
         for client in offered

@@ -1,15 +1,15 @@
-"""Whether one device gives a client's signs of life, or several that share its id.
+"""Find out whether one device sends a client's signs of life, or several devices that use the same id.
 
-A sign of life names who gave it: the agent's instance, which is random for each process, or, of an agent that does not
-say, the address that it registers. An agent that starts again takes the place of the one before, which is not heard of
-any more. One that is heard of again after another has taken its place is a second device: a conflict, which operators
-are told of and which nothing acts on. It is over when only one of them has been heard of for a while.
+A sign of life is identified by the agent's instance, which is random for each process, or, if the agent names none, by
+the address that it registers. An agent that restarts replaces the previous process, which then sends nothing more. If
+an agent that was replaced sends a sign of life again, there is a second device. This is a conflict, which operators can
+see but on which the server does not act. It is over when only one of the agents has sent signs of life for a while.
 """
 
 from dataclasses import dataclass, replace
 
-REMEMBERED = 3  # agents that were heard of last
-PATIENCE = 3  # intervals between signs of life, after which an agent is taken for gone
+REMEMBERED = 3  # agents that sent signs of life last
+PATIENCE = 3  # intervals between signs of life, after which an agent counts as gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +22,13 @@ class Sighting:
 
     @property
     def who(self) -> str | None:
-        """What tells this agent from others."""
+        """Return what identifies this agent."""
         return self.url if self.instance is None else self.instance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
-    """Agents that give signs of life in turn, since when and until when (unix seconds): the latest one first."""
+    """A conflict between agents that use one id, the latest agent first, and its begin and end in unix seconds."""
 
     since: float
     last_at: float
@@ -38,7 +38,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The agents that were last heard of under a client's id, the latest first, and the conflict between them."""
+    """The agents that sent signs of life under a client's id last, the latest first, and the conflict between them."""
 
     sightings: tuple[Sighting, ...] = ()
     conflict: Conflict | None = None
@@ -46,8 +46,9 @@ class Identity:
     def seen(self, now: float, *, instance: str | None, url: str | None, interval: float) -> "Identity":
         """The identity after a sign of life at `now`, one being due every `interval` seconds.
 
-        `url` is None in a heartbeat. Without an instance a heartbeat says nothing of who gave it. Agents that name no
-        instance are in conflict where they register in turn within one interval: a device that moves once is not.
+        `url` is None in a heartbeat. A heartbeat without an instance does not identify its sender. Agents that name no
+        instance are in conflict if they register in turn within one interval; a device that moves once is not in
+        conflict.
         """
         sighting = Sighting(instance=instance, url=url, at=now)
         if sighting.who is None:

@@ -1,7 +1,7 @@
-"""Instants that were written down before the clock was set back, and now lie in the future.
+"""Handle times that were recorded before the clock was set back, and that now lie in the future.
 
-What has a length is stored with its begin, so that one rule suffices: what begins in the future has not begun, and its
-end is not believed. A clock that was set forward cannot be told from time that passed.
+Every period is stored with its begin, so that one rule is enough: a period that begins in the future has not begun, and
+its end is ignored. A clock that was set forward cannot be told apart from time that has passed.
 """
 
 TOLERANCE_SECONDS = 1.0

@@ -14,7 +14,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keepable:
-    """What decides about one version. `accuracy` was measured in its round, None if nobody did."""
+    """The facts that decide whether a version is kept. `accuracy` was measured in its round; None if it was not."""
 
     round: int
     sha256: str
@@ -24,7 +24,7 @@ class Keepable:
 
 
 def superfluous(retention: Retention, versions: Sequence[Keepable], *, goes_on: bool) -> list[int]:
-    """The rounds of the versions that nothing keeps, oldest first; `versions` in any order.
+    """Return the rounds of the versions that need not be kept, oldest first. `versions` may be in any order.
 
     Kept are the newest ones, the best one (of equal ones the newest), those that are pinned, and
 
@@ -32,7 +32,8 @@ def superfluous(retention: Retention, versions: Sequence[Keepable], *, goes_on: 
     - while the training `goes_on`, the newest version and its parent: an open round's base model is one of them, and
       the next round begins from the newest and reads the parent for server momentum.
 
-    The last two are kept by their content, whatever rounds have it: rounds read files by their names.
+    The last two are kept by their content: all versions with the same content are kept, since rounds read files by
+    name.
     """
     newest_first = sorted(versions, key=lambda version: version.round, reverse=True)
     measured = [version for version in newest_first if version.accuracy is not None]

@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again, and how long to wait before: an agent's, and our own."""
+"""Decide when to repeat a failed call of an agent, or failed work of the server, and how long to wait first."""
 
 import math
 import random
@@ -44,10 +44,10 @@ CALM_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Setbacks:
-    """Troubles of ours in a row, a database that restarts or a disk that is full: how long to wait, and what they cost.
+    """Consecutive failures of the server, such as a full disk: how long to wait, and how much time they cost.
 
-    What a round is to get back is the time from the first failure to the begin of the last try. A try in between is
-    lost as well, unless it got into the round and lasted so long there that it must have got somewhere.
+    A round gets back the time from the first failure to the begin of the last try. The time of a try in between is also
+    lost, unless that try reached the round and lasted so long that it must have made progress.
     """
 
     in_a_row: int = 0
@@ -56,21 +56,21 @@ class Setbacks:
     in_the_round: bool = False
 
     def begin(self, now: float) -> float:
-        """A try begins; the seconds that the round has lost and that the try is to give back."""
+        """Begin a try. Returns the seconds that the round has lost, which the try has to give back."""
         self.began, self.in_the_round = now, False
         return max(0.0, now - self.since) if self.in_a_row else 0.0
 
     def give_back(self) -> None:
-        """The try has come into the round, with the time that was lost."""
+        """Note that the try has given the lost time back to the round."""
         self.since, self.in_the_round = self.began, True
 
     def fail(self, now: float) -> float:
-        """The try came to grief; seconds to wait before the next: 0.2, 0.4, 0.8, 1.6, and then 2."""
+        """Note that the try failed. Returns the seconds to wait before the next: 0.2, 0.4, 0.8, 1.6, and then 2."""
         if self.in_a_row == 0 or (self.in_the_round and now - self.began > CALM_SECONDS):
             self.in_a_row, self.since = 0, now
         self.in_a_row += 1
         return min(LONGEST_SETBACK_PAUSE, FIRST_SETBACK_PAUSE * 2.0 ** min(self.in_a_row - 1, 10))
 
     def end(self) -> None:
-        """The try came through."""
+        """Note that the try succeeded."""
         self.in_a_row = 0

@@ -3,8 +3,8 @@
     selecting -> training -> aggregating -> evaluating -> completed
     selecting, training, aggregating -> abandoned
 
-Each arrow is one database transaction, so that the next owner after a crash finds the round at a named status and goes
-on from there:
+Each arrow is one database transaction. So after a crash, the next owner finds the round in a named status and continues
+from there:
 
 - selecting: nothing was sent. Planning again with the stored seed gives the same plan.
 - training: the plan was stored before the first byte went out. Updates already received are kept; the others are
@@ -12,7 +12,7 @@ on from there:
 - aggregating: the set of updates is frozen, and aggregation is deterministic: doing it again gives the same bytes.
 - evaluating: the new model version is committed. Only measurements are missing, so it cannot be abandoned any more.
 
-Events that `TRANSITIONS` lacks raise and change nothing.
+An event that is not in `TRANSITIONS` raises an error and changes nothing.
 """
 
 import math
@@ -48,7 +48,7 @@ OUTSTANDING: frozenset[ParticipationStatus] = frozenset({"pending", "training"})
 
 
 def next_status(status: RoundStatus, event: RoundEvent) -> RoundStatus:
-    """The status after `event`; raises `IllegalTransition` where the table has no such arrow."""
+    """Return the status after `event`. Raises `IllegalTransition` if the table does not allow it."""
     try:
         return TRANSITIONS[status, event]
     except KeyError:
@@ -60,11 +60,11 @@ class Participation:
     """One client's part in one round. Bytes are bodies as they crossed the coordinator's link.
 
     Attributes:
-        attempts: how often the task was handed over.
+        attempts: how often the task was sent to the client.
         finished_at: when the status became final, unix seconds.
         seconds: from the first hand-over to the end.
         update: SHA-256 of the update's file, while it is received.
-        update_norm: how far the update went from the round's base model; see `tcsfeel.aggregation.norms`.
+        update_norm: the norm of the update's difference to the round's base model; see `tcsfeel.aggregation.norms`.
     """
 
     client_id: str
@@ -86,13 +86,13 @@ class Participation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One select, train, aggregate, evaluate cycle. Instants are unix seconds; costs are seconds of link time.
+    """One cycle of selection, training, aggregation and evaluation. Times are in unix seconds, costs in s of link time.
 
     Attributes:
-        waiting_since: since when it waits for clients that can be selected; its deadline does not run meanwhile.
-        waited_seconds: the time that was given back to it so far, for such waits and for trouble of the server's own.
-        step_failures: how often its current step has ended in an error that nothing foresaw.
-        takeovers: how often its current step was taken over from an owner that had died, or had stood still.
+        waiting_since: since when it has waited for clients that can be selected; waiting moves its deadline.
+        waited_seconds: the time that was given back to it so far, for such waits and for problems of the server.
+        step_failures: how often its current step has ended with an unexpected error.
+        takeovers: how often its current step was taken over from an owner that had died or stalled.
     """
 
     training_id: str
@@ -129,12 +129,12 @@ class Round:
 
 
 def waited(round_: Round, now: float) -> float:
-    """Give the seconds that a round has waited in all, the wait that still goes on included."""
+    """Return how many seconds a round has waited in all, including a wait that is still going on."""
     return round_.waited_seconds + (0.0 if round_.waiting_since is None else max(0.0, now - round_.waiting_since))
 
 
 def after_waiting(round_: Round, now: float) -> Round:
-    """Give a round with its clock running again: its deadline has moved by the time that it waited."""
+    """Return the round with its clock running again: its deadline has moved by the time that it waited."""
     if round_.waiting_since is None:
         return round_
     seconds = max(0.0, now - round_.waiting_since)
@@ -147,7 +147,7 @@ def after_waiting(round_: Round, now: float) -> Round:
 
 
 def believed(round_: Round, longest: float, now: float) -> Round:
-    """Give a round the end that it can have where the clock was set back: in `longest` seconds at the latest."""
+    """Limit the deadline of a round to `longest` seconds from now, in case the clock was set back."""
     latest = now + longest
     if not lies_ahead(round_.deadline_at, latest) and not lies_ahead(round_.waiting_since, now):
         return round_
@@ -156,7 +156,7 @@ def believed(round_: Round, longest: float, now: float) -> Round:
 
 
 def next_round(training: Training, now: float) -> tuple[Training, Round]:
-    """The training with one round more begun, and that round, whose seed follows from the training's."""
+    """Begin the next round. Returns the training and the round, whose seed follows from the training's seed."""
     number = training.current_round + 1
     round_ = Round(
         training_id=training.id,
@@ -174,22 +174,22 @@ MAX_EVALUATION_SECONDS = 30.0
 
 
 def evaluation_seconds(policy: RoundPolicy) -> float:
-    """The end of a round's time that belongs to evaluation, so that the whole round ends by its deadline."""
+    """Return how much of a round's time is reserved for evaluation, so that the whole round ends by its deadline."""
     return min(EVALUATION_SHARE * policy.deadline_seconds, MAX_EVALUATION_SECONDS)
 
 
 def goal_count(selected: int, policy: RoundPolicy) -> int:
-    """How many updates are enough, of `selected` clients."""
+    """Return how many updates of `selected` clients are enough."""
     return max(1, round(selected / policy.over_selection))
 
 
 def quorum_count(selected: int, policy: RoundPolicy) -> int:
-    """Without how many updates a round is abandoned; at most the goal."""
+    """Return the number of updates below which a round is abandoned; at most the goal."""
     return min(goal_count(selected, policy), max(1, math.ceil(policy.quorum * selected - 1e-9)))
 
 
 def too_few_updates(participations: Sequence[Participation], quorum: int) -> str:
-    """Why a round below its quorum is abandoned: how many updates came in, and why the others did not."""
+    """Explain why a round below its quorum is abandoned: how many updates arrived, and why the others did not."""
     received = sum(part.status == "received" for part in participations)
     missing = [
         (part.client_id, part.reason or "it has not answered") for part in participations if part.status != "received"
@@ -199,7 +199,7 @@ def too_few_updates(participations: Sequence[Participation], quorum: int) -> str
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do with answers that are coming in: take them, give up, or wait until `until` (unix seconds)."""
+    """What a round does next: use the answers that it has, give up, or wait until `until` (unix seconds)."""
 
     action: Literal["proceed", "abandon", "wait"]
     until: float = math.inf
@@ -215,7 +215,7 @@ def judge(
     deadline: float,
     grace_seconds: float,
 ) -> Verdict:
-    """Whether a round has enough answers.
+    """Decide whether a round has enough answers.
 
     Args:
         now: unix seconds.
@@ -224,7 +224,7 @@ def judge(
         goal: how many are enough at once.
         quorum: how many are enough after the grace period or at the deadline.
         deadline: unix seconds.
-        grace_seconds: how long stragglers are waited for once the quorum is in.
+        grace_seconds: how long the round waits for stragglers once it has its quorum.
     """
     received = len(arrivals)
     if received >= goal:
@@ -237,15 +237,15 @@ def judge(
     return Verdict("proceed") if now >= patience_ends else Verdict("wait", patience_ends)
 
 
-FAIR_CHANCE = 0.5  # of the time since its task was to be handed over, that an agent had it for
+FAIR_CHANCE = 0.5  # of the time since its task should have been sent, during which an agent had it
 
 
 def excuse(*, asked_at: float | None, started_at: float | None, answered: bool, now: float) -> str | None:
-    """Why a client is not to blame for an update that is missing, None where it is.
+    """Explain why a client is not to blame for a missing update; None if it is to blame.
 
     Args:
-        asked_at: when its task was to be handed over, unix seconds; None where the server did not come to it.
-        started_at: when the first call to its agent began; None where there was none.
+        asked_at: when its task should have been sent, in unix seconds; None if the server did not get to it.
+        started_at: when the first call to its agent began; None if there was no call.
         answered: whether its answer has come in.
         now: unix seconds.
     """
@@ -262,7 +262,7 @@ def excuse(*, asked_at: float | None, started_at: float | None, answered: bool, 
 def convergence_speed(
     accuracy: float | None, ended_at: float, accuracy_before: float | None, ended_before: float | None
 ) -> float | None:
-    """Accuracy gained per second since the round before; None where there is nothing to compare with."""
+    """Return the gain in accuracy per second since the previous round; None if there is nothing to compare with."""
     if accuracy is None or accuracy_before is None or ended_before is None or ended_at <= ended_before:
         return None
     return (accuracy - accuracy_before) / (ended_at - ended_before)

@@ -40,7 +40,7 @@ STOPPED: frozenset[TrainingStatus] = FINAL | {"failed"}  # it does nothing more 
 
 
 def next_status(status: TrainingStatus, event: TrainingEvent) -> TrainingStatus:
-    """The status after `event`; raises `StateForbids` where the table has no such arrow."""
+    """Return the status after `event`. Raises `StateForbids` if the table does not allow it."""
     try:
         return TRANSITIONS[status, event]
     except KeyError:
@@ -65,11 +65,11 @@ class RoundPolicy:
 
     Attributes:
         deadline_seconds: the longest that a round may take, evaluation included.
-        quorum: share of the selection without whose updates the round is abandoned, in (0, 1].
-        over_selection: how many times the goal count is selected, at least 1.
-        grace_seconds: how long stragglers are waited for once the quorum is in.
+        quorum: the share of the selected clients whose updates a round needs, in (0, 1]. With fewer, it is abandoned.
+        over_selection: by which factor more clients are selected than the goal, at least 1.
+        grace_seconds: how long a round waits for stragglers once it has its quorum.
         max_failed_rounds: abandoned rounds in a row that end the training.
-        max_wait_seconds: the longest that one round waits for clients, or stands still; 0 abandons it at once.
+        max_wait_seconds: the longest that one round waits for clients or makes no progress; 0 abandons it at once.
     """
 
     deadline_seconds: float = 600.0
@@ -82,7 +82,7 @@ class RoundPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uploads:
-    """How agents that can are asked to send their updates; others send them in full, as they are.
+    """How agents are asked to send their updates. Agents that cannot do this send them in full.
 
     Attributes:
         encoding: of the update's difference to the round's base model; "full" is the update itself.
@@ -115,13 +115,13 @@ class TrainingConfig(AggregationConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A training as stored. Instants are unix seconds.
+    """A training as it is stored. Times are in unix seconds.
 
     Attributes:
         stop_after: the number of the single round that was asked for, None while it runs on its own.
         failed_in_row: abandoned rounds since the last one that completed.
         next_round_at: no round begins before this instant (back-off after an abandoned one).
-        paused_at: since when an open round's clock stands still.
+        paused_at: since when the clock of an open round has been stopped.
         fence: how often its ownership has been taken; see the coordinator's lease.
         progress: of a running one; None otherwise.
         outage_since: when the first of its newest rounds was abandoned because agents could not be reached; None
@@ -159,11 +159,11 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a training's newest round came to. `completed` counts the completed rounds, this one included.
+    """The outcome of a training's newest round. `completed` counts the completed rounds, this one included.
 
-    `accuracy` was measured on held-out data, and is None if no client measured it. It is `doubted` if it does
-    not reach the target without the measurement of one client. `reason` says why the round was abandoned; it is None
-    for a completed one. With `outage` it would have had its quorum, had agents been reachable.
+    `accuracy` was measured on held-out data, and is None if no client measured it. It is `doubted` if it does not reach
+    the target without the measurement of one client. `reason` says why the round was abandoned; it is None for a
+    completed one. `outage` means that it would have reached its quorum if its agents had been reachable.
     """
 
     completed: int
@@ -174,9 +174,9 @@ class Outcome:
 
 
 def ending(training: Training, outcome: Outcome, *, failed_in_row: int) -> Ending | None:
-    """Decide what its current round means for a training; None means that it goes on with the next round.
+    """Decide whether a training ends with its current round; None means that it continues with the next round.
 
-    A round that was asked for singly leaves the training at rest, unless it reached the target.
+    A single round that a user asked for pauses the training, unless it reached the target.
     """
     config, accuracy = training.config, outcome.accuracy
     if accuracy is not None and accuracy >= config.target_accuracy and not outcome.doubted:
@@ -193,7 +193,7 @@ def ending(training: Training, outcome: Outcome, *, failed_in_row: int) -> Endin
 
 
 def achieved(training: Training, *, completed: int, reason: str | None = None) -> str:
-    """Say what a training achieved in its rounds, of which so many `completed`.
+    """Describe what a training achieved in its rounds, of which this many `completed`.
 
     `reason` says why the last one was abandoned; it is None for a completed one.
     """
@@ -217,7 +217,7 @@ def pause_after_failures(failed_in_row: int) -> float:
 
 
 def after_round(training: Training, outcome: Outcome, now: float) -> Training:
-    """Give the training as it is after its current round: it goes on, rests, or has come to its end.
+    """Return the training after its current round: it continues, is paused, or has ended.
 
     The training must be running. `now` is in unix seconds.
     """
@@ -241,12 +241,12 @@ def after_round(training: Training, outcome: Outcome, now: float) -> Training:
 
 
 def with_progress(training: Training, state: ProgressState, reason: str | None, now: float) -> Training:
-    """Give a running training with the progress that it makes, or does not make for a `reason`."""
+    """Return a running training with its new progress, or with the `reason` why it makes none."""
     return replace(training, progress=progressed(training.progress, state, reason, now))
 
 
 def ended(training: Training, end: Ending, now: float) -> Training:
-    """Give a running training as it is after `end`. `now` is in unix seconds."""
+    """Return a running training after `end`. `now` is in unix seconds."""
     return replace(
         training,
         status=next_status(training.status, end.event),
@@ -260,7 +260,7 @@ def ended(training: Training, end: Ending, now: float) -> Training:
 
 
 def resumed(training: Training, now: float) -> Training:
-    """Give a running training as it is when a user has set it going: what stopped it before is forgotten."""
+    """Return the training after a user has started or resumed it, without the reason why it stopped before."""
     return replace(
         training,
         stop_reason=None,

@@ -1,4 +1,4 @@
-"""Where facts live: one repository per noun over SQLite or Postgres, and a content-addressed model store.
+"""The storage: one repository for each noun over SQLite or Postgres, and a content-addressed model store.
 
-Repositories give and take domain values, never rows.
+Repositories take and return domain values, never rows.
 """

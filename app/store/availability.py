@@ -1,4 +1,4 @@
-"""Why the database cannot be used now, in words for operators."""
+"""The reasons why the database cannot be used at the moment, in words for operators."""
 
 
 class DatabaseUnavailable(ConnectionError):
@@ -9,7 +9,7 @@ class DatabaseUnavailable(ConnectionError):
 
 
 class NoAnswer(DatabaseUnavailable):
-    """The database was asked, and did not answer in time."""
+    """The database did not answer a query in time."""
 
     reason = "no_answer"
 

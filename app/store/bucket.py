@@ -1,8 +1,8 @@
 """Parameters as objects of an S3-compatible bucket, behind a directory of the files that this machine has read or made.
 
-An object's name is the SHA-256 of its bytes, so a reader can tell whether it is what was stored, and storing
-the same parameters twice is harmless. Credentials are those that obstore finds in the environment (``AWS_…``). What the
-store answers may repeat them in part, so errors carry only its status and its code.
+An object's name is the SHA-256 of its bytes, so a reader can check the content, and storing the same parameters twice
+is harmless. obstore finds the credentials in the environment (``AWS_…``). An answer of the store may repeat a part of
+them, so errors contain only its status and its code.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from app.settings import Bucket
 from app.store.model_store import SHA256, ModelStore, StoredFile, StoreUnavailable
 
 PART = 8 << 20  # bytes in one request, or in each of several; S3 takes no fewer than 5 MiB, nor more than 10 000 parts
-UPLOADS = 2  # parts of one model that are on their way at a time
+UPLOADS = 2  # parts of one model that are transferred at the same time
 CONNECT_SECONDS = 5.0
 PATIENCE = 30.0  # seconds for one request
-RETRIES = 2  # of a request that failed fast; what takes longer is for the caller to try again
+RETRIES = 2  # of a request that failed fast; the caller repeats requests that take longer
 
 _STATUS = re.compile(r"status code: ([1-5][0-9]{2})\b")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
@@ -32,14 +32,14 @@ _FAILURE = re.compile(r"HttpError \{\s+kind: (\w{1,32}),")
 
 
 class ObjectStoreUnavailable(StoreUnavailable):
-    """The bucket does not answer, refuses, or holds other bytes than it should."""
+    """The bucket does not answer, refuses a request, or contains wrong bytes."""
 
 
 class BucketStore:
-    """Files of a bucket, each also in `cache` once it was needed here. Everything blocks: call it from a thread.
+    """The files of a bucket, with a local copy in `cache` of each that was needed. All calls block: use a thread.
 
-    Without an answer within `patience` seconds, or with another than it should be, calls raise
-    `ObjectStoreUnavailable`; where the cache's disk cannot be written, `StoreUnavailable`.
+    Calls raise `ObjectStoreUnavailable` if there is no answer within `patience` seconds or the answer is wrong, and
+    `StoreUnavailable` if the disk of the cache cannot be written.
     """
 
     def __init__(self, bucket: Bucket, cache: ModelStore, *, patience: float = PATIENCE) -> None:
@@ -53,7 +53,7 @@ class BucketStore:
                 **({} if bucket.region is None else {"region": bucket.region}),
             },
             client_options={
-                "allow_http": True,  # only an endpoint that says http:// is spoken to in it
+                "allow_http": True,  # plain HTTP is used only for an endpoint with http://
                 "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, patience)),
                 "timeout": timedelta(seconds=patience),
             },
@@ -74,22 +74,22 @@ class BucketStore:
         return stored
 
     def path(self, sha256: str) -> Path:
-        """Where a file lies on this machine; it is fetched if it does not. Raises `NotFound`."""
+        """Return the path of a file on this machine, and fetch it first if necessary. Raises `NotFound`."""
         return self._cache.path(self._fetched(sha256))
 
     def map(self, sha256: str) -> memoryview:
-        """The bytes of a file, mapped and read-only; it is fetched if need be. Raises `NotFound`."""
+        """Map the bytes of a file, read-only, and fetch it first if necessary. Raises `NotFound`."""
         return self._cache.map(self._fetched(sha256))
 
     def remove(self, sha256: str) -> None:
-        """Remove an object, if it is there, and this machine's copy. Other machines' are theirs to remove."""
+        """Remove an object, if it exists, and the copy on this machine. Other machines remove their own copies."""
         if SHA256.fullmatch(sha256):
             with self._asking():
                 obstore.delete(self._objects, sha256)
             self._cache.remove(sha256)
 
     def sweep(self, seconds: float) -> int:
-        """Remove files that were not fetched, or written, to their end for `seconds`; tells how many."""
+        """Remove files whose transfer or writing has been unfinished for `seconds`. Returns how many."""
         return self._cache.sweep(seconds)
 
     def _fetched(self, sha256: str) -> str:
@@ -98,7 +98,10 @@ class BucketStore:
         return sha256
 
     def _parts(self, sha256: str) -> Iterator[memoryview]:
-        """The bytes of an object, a part at a time; ends with an error if they are not what its name says."""
+        """Yield the bytes of an object in parts.
+
+        Raises an error at the end if their SHA-256 is not the object's name.
+        """
         digest = hashlib.sha256()
         with self._asking(sha256):
             answer = obstore.get(self._objects, sha256)
@@ -118,7 +121,7 @@ class BucketStore:
 
     @contextlib.contextmanager
     def _asking(self, sha256: str | None = None) -> Iterator[None]:
-        """Errors of the store without its words. Only its own word for it makes an object (`sha256`) one not there."""
+        """Turn errors of the store into ours, without its text. An object is missing only if the store says so."""
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
@@ -129,7 +132,7 @@ class BucketStore:
 
 
 def _reason(error: Exception) -> str:
-    """What a store answered, as status and code, or how it did not."""
+    """Describe the answer of a store by status and code, or why there was none."""
     text = str(error)
     said = [match[1] for pattern in (_STATUS, _CODE) if (match := pattern.search(text))]
     if said:

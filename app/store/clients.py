@@ -21,7 +21,7 @@ from app.store.tables import clients
 from tcsfeel.selection.distributions import Packer, plain
 
 WRITTEN = 100  # rows that are written at once: some 10 ms
-FREE_LABELS = 20  # that take as long to write as the rest of a row
+FREE_LABELS = 20  # labels that take as long to write as the rest of a row
 CHUNK = 500  # rows of a statement that reads no labels
 MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLite as many or more
 
@@ -41,13 +41,13 @@ class ClientRepository:
         self._connection = connection
 
     async def add(self, added: Sequence[Client]) -> None:
-        """Raises `AlreadyExists` with every id that is taken; the transaction is to be rolled back then."""
+        """Add clients. Raises `AlreadyExists` with every id that is taken; then roll the transaction back."""
         taken = {client.id for client in added} - await self.add_missing(added)
         if taken:
             raise AlreadyExists("client", sorted(taken))
 
     async def add_missing(self, added: Sequence[Client]) -> set[str]:
-        """Add those whose id is free, and give their ids."""
+        """Add the clients whose id is free, and return their ids."""
         # In one order everywhere: two transactions that wait for each other's rows would be a deadlock.
         ordered = sorted(added, key=lambda client: client.id)
         statement = insert_missing(self._connection, clients).returning(clients.c.id)
@@ -58,7 +58,7 @@ class ClientRepository:
         return found
 
     async def get(self, client_id: str, *, for_update: bool = False, labels: bool = True) -> Client:
-        """Raises `NotFound`. `for_update` holds the row until the transaction ends."""
+        """Read a client. `for_update` locks the row until the transaction ends. Raises `NotFound`."""
         query = _select(labels).where(clients.c.id == client_id)
         row = (await self._connection.execute(query.with_for_update() if for_update else query)).one_or_none()
         if row is None:
@@ -66,7 +66,7 @@ class ClientRepository:
         return _client(row)
 
     async def put(self, *changed: Client) -> None:
-        """Write what changes of clients while they take part: all but their profiles."""
+        """Write the parts of clients that change while they take part in rounds: everything except their profiles."""
         statement = update(clients).where(clients.c.id == bindparam("whose"))
         rows = list(map(_row, changed))
         for start in range(0, len(rows), WRITTEN):
@@ -79,7 +79,7 @@ class ClientRepository:
             await self._connection.execute(statement, some)
 
     async def put_profile(self, before: Client, after: Client) -> None:
-        """Write a client whose profile has changed, without the parts of its profile that are as they were."""
+        """Write a client whose profile has changed, without the unchanged parts of the profile."""
         known = _row(before)
         changed = {name: value for name, value in _row(after).items() if value != known[name]}
         if changed:
@@ -100,7 +100,7 @@ class ClientRepository:
         most_bytes: float = math.inf,
         labels: bool = True,
     ) -> Part[Client]:
-        """At most `limit` clients with ids beyond `after`, of this status and with all of these tags.
+        """Read at most `limit` clients with ids after `after`, with this status and all of these tags.
 
         The list ends with the client with which it has about `most_bytes` as JSON. `labels` is that of `some`.
         """
@@ -117,7 +117,7 @@ class ClientRepository:
         )
 
     async def all(self, *, labels: bool = True) -> list[Client]:
-        """Every client. What they say of their labels takes little memory, and no time to give it back.
+        """Read all clients. Their labels are stored so that they take little memory and no time to free.
 
         Without `labels` it is not read, as in `some`.
         """
@@ -129,14 +129,14 @@ class ClientRepository:
         return (await read(self._connection, _select(labels).order_by(clients.c.id), made, _beyond)).items
 
     async def lock(self, ids: Collection[str]) -> list[Client]:
-        """Those of `ids` that are registered, held until the transaction ends; by id, so that no two can deadlock.
+        """Lock and read those of `ids` that are registered, in the order of ids, so that transactions cannot deadlock.
 
         Their labels are not read, as in `some`.
         """
         return await self._those(ids, _select(labels=False).with_for_update())
 
     async def hold(self, ids: Collection[str]) -> int:
-        """Lock those of `ids` that are registered as `lock` does, and count them, without the time to read them."""
+        """Lock those of `ids` that are registered, as `lock` does, but only count them, which takes less time."""
         count = 0
         for chunk in _chunks(ids, MOST_PARAMETERS):
             query = select(clients.c.id).where(clients.c.id.in_(chunk)).order_by(clients.c.id).with_for_update()
@@ -148,29 +148,29 @@ class ClientRepository:
         return await self._those(ids, _select(labels=False).where(_BREAKER_NOT_CLOSED).with_for_update())
 
     async def some(self, ids: Collection[str]) -> list[Client]:
-        """Those of `ids` that are registered.
+        """Read those of `ids` that are registered.
 
-        What they say of their labels is not read, since a client may report ten thousand: `data_distribution` is empty
-        where there are labels, and None where there are none.
+        Their labels are not read, since a client may report ten thousand: `data_distribution` is empty if there are
+        labels, and None if there are none.
         """
         return await self._those(ids, _select(labels=False))
 
     async def ids(self) -> list[str]:
-        """Of every client, in their order."""
+        """Read the ids of all clients, in order."""
         return list((await self._connection.execute(select(clients.c.id).order_by(clients.c.id))).scalars())
 
     async def count_by_status(self) -> dict[ClientStatus, int]:
-        """A status that no client has is left out."""
+        """Count the clients by status. A status that no client has is left out."""
         query = select(clients.c.status, func.count()).group_by(clients.c.status)
         return {row[0]: row[1] for row in await self._connection.execute(query)}
 
     async def count_open_breakers(self) -> int:
-        """Breakers that are open or half-open."""
+        """Count the breakers that are open or half-open."""
         query = select(func.count()).where(_BREAKER_NOT_CLOSED)
         return int((await self._connection.execute(query)).scalar_one())
 
     async def count_selected(self, client_ids: Sequence[str]) -> None:
-        """One round more in which these were selected."""
+        """Add one to the number of rounds in which these clients were selected."""
         counted = update(clients).values(rounds_selected=clients.c.rounds_selected + 1)
         for chunk in _chunks(client_ids, MOST_PARAMETERS):
             await self._connection.execute(counted.where(clients.c.id.in_(chunk)))
@@ -186,14 +186,17 @@ class ClientRepository:
         return found
 
     def _tagged(self, key: str, value: str) -> ColumnElement[bool]:
-        """Whether a row has this tag. SQLite's paths into JSON cannot name every key, so the keys are compared."""
+        """Make the condition that a row has this tag.
+
+        SQLite's JSON paths cannot name every key, so keys are compared.
+        """
         entries = func.jsonb_each_text if self._connection.dialect.name == "postgresql" else func.json_each
         tag = entries(clients.c.tags).table_valued("key", "value")
         return select(tag.c.key).where(tag.c.key == key, tag.c.value == value).exists()
 
 
 def _select(labels: bool) -> Select[Any]:
-    """A query for clients, with what they say of their labels or without it."""
+    """Make a query for clients, with or without their labels."""
     return select(clients) if labels else select(*_WITHOUT_LABELS)
 
 
@@ -203,7 +206,7 @@ def _beyond(row: Row[Any]) -> ColumnElement[bool]:
 
 
 def _by_weight(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The rows in their order, as many at a time as can be written without holding the event loop."""
+    """Yield the rows in order, as many at a time as can be written without holding the event loop."""
     some: list[dict[str, Any]] = []
     weight = 0.0
     for row in rows:
@@ -217,7 +220,7 @@ def _by_weight(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
 
 
 def _chunks(ids: Collection[str], size: int) -> Iterator[list[str]]:
-    """The ids in their order, at most `size` at a time."""
+    """Yield the ids in order, at most `size` at a time."""
     ordered = sorted(ids)
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]

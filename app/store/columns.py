@@ -1,8 +1,8 @@
-"""Types of columns that hold the same on both databases.
+"""Column types that store the same values on both databases.
 
-SQLite stores what Postgres refuses (a NUL in a text, NaN in JSON) or something else in its place (NULL for NaN). Here
-both refuse it, with an error of which `refuses` says that another try would fail too. Text that only people read is
-made fit to be stored instead.
+SQLite stores some values that Postgres refuses (a NUL in a text, NaN in JSON), or stores another value instead (NULL
+for NaN). With these types, both databases refuse them, with an error for which `refuses` says that another try would
+also fail. Text that is only for people to read is changed so that it can be stored.
 """
 
 import json
@@ -34,7 +34,7 @@ class Finite(TypeDecorator[float]):
 
 
 class Shown(TypeDecorator[str]):
-    """A text for people, such as a reason, of which others may have written a part."""
+    """A text for people, such as a reason, which may contain parts from outside."""
 
     impl = Text
     cache_ok = True
@@ -54,7 +54,7 @@ def to_json(value: Any) -> str:
 
 
 def refuses(error: BaseException) -> bool:
-    """Whether the database refuses the values of a statement, so that the same statement can never succeed."""
+    """Tell whether the database refuses the values of a statement, so that this statement can never succeed."""
     if isinstance(error, DBAPIError):
         state = str(getattr(error.orig, "sqlstate", None) or "")
         return isinstance(error, DataError | IntegrityError) or state[:2] in _REFUSED

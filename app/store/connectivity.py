@@ -1,8 +1,9 @@
-"""The connectivity matrix as one row a version: its client ids, and its links as an array file.
+"""The connectivity matrix, with one row for each version: its client ids, and its links as an array file.
 
-Dense rows would be hundreds of megabytes at ten thousand clients, and a row a link millions of rows; the sparse float32
-arrays are what the domain works on. Of a matrix with many links the half above the diagonal says everything, and a bit
-for each pair takes less than the positions. Nothing is compressed: that takes seconds, and costs hardly shrink.
+For ten thousand clients, a dense matrix would take hundreds of megabytes, and one row for each link would be millions
+of rows. So the sparse float32 arrays are stored on which the domain works. For a matrix with many links, only the half
+above the diagonal is stored, with a bit for each pair, which takes less space than the positions. Nothing is
+compressed, because that takes seconds and hardly makes the costs smaller.
 """
 
 import io
@@ -32,12 +33,12 @@ class ConnectivityRepository:
             await self._connection.execute(text("LOCK TABLE connectivity IN EXCLUSIVE MODE"))
 
     async def latest_version(self) -> int:
-        """The number of the newest version, 0 where none was stored."""
+        """Read the number of the newest version; 0 if none was stored."""
         query = select(connectivity.c.version).order_by(connectivity.c.version.desc()).limit(1)
         return (await self._connection.execute(query)).scalar() or 0
 
     async def latest(self) -> Connectivity:
-        """The newest version, the empty one where none was stored."""
+        """Read the newest version; the empty one if none was stored."""
         query = select(connectivity).order_by(connectivity.c.version.desc()).limit(1)
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
@@ -45,7 +46,7 @@ class ConnectivityRepository:
         return await in_thread("matrices", _unpack, row.client_ids, row.links, row.version)
 
     async def add(self, value: Connectivity, now: float) -> int:
-        """Store `value` as the newest version and give its number. Versions that no round names are dropped."""
+        """Store `value` as the newest version and return its number. Versions that no round uses are removed."""
         links = await in_thread("matrices", _pack, value)
         row = {"client_ids": list(value.client_ids), "links": links, "created_at": now}
         version: int = (
@@ -58,7 +59,7 @@ class ConnectivityRepository:
 
 
 def _pack(value: Connectivity) -> bytes:
-    """Three arrays of a CSR matrix, or where more than one pair in `INDEX_BITS` is linked two that are smaller."""
+    """Make the three arrays of a CSR matrix, or two smaller ones if more than one pair in `INDEX_BITS` is linked."""
     costs, size = value.costs, len(value.client_ids)
     arrays = {"indptr": costs.indptr, "indices": costs.indices, "data": costs.data}
     if costs.nnz * INDEX_BITS > size * size:

@@ -1,9 +1,10 @@
-"""One database, SQLite or Postgres, and the only way to a transaction.
+"""The database, SQLite or Postgres. All transactions begin here.
 
 ``async with db.begin() as tx`` is a write transaction: it commits when the block ends and rolls back when it raises.
-``db.read()`` is a read-only snapshot. On SQLite, writers take the write lock when they begin (a transaction that reads
-first and writes later could otherwise fail half-way), and writers of one process queue on a lock of ours, which is
-fairer and cheaper than the file's. Readers have connections of their own, see `app.store.sqlite`.
+``db.read()`` is a read-only snapshot. On SQLite, writers take the write lock when they begin, because a transaction
+that reads first and writes later could otherwise fail half-way. The writers of one process wait for a lock in the
+process, which is fairer and cheaper than the lock of the file. Readers have separate connections, see
+`app.store.sqlite`.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ _PASSING = {"08", "40", "53", "57"}  # connection, transaction rollback, insuffi
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the same statement may well succeed in a moment: SQLSTATE says so, or the connection is gone."""
+    """Tell whether the same statement may succeed in a moment, by its SQLSTATE or because the connection was lost."""
     if isinstance(error, BaseExceptionGroup):
         return all(is_outage(part) for part in error.exceptions)
     if isinstance(error, DatabaseUnavailable):
@@ -51,7 +52,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def in_a_line(error: BaseException) -> str:
-    """What happened, without the statement and the advice that SQLAlchemy adds."""
+    """Describe an error in one line, without the statement and the advice that SQLAlchemy adds."""
     if isinstance(error, BaseExceptionGroup):
         return in_a_line(error.exceptions[0])
     cause = _cause(error)
@@ -63,8 +64,8 @@ class Database:
 
     At most `pool_size` connections are open, and one that writes on SQLite; a transaction waits `wait_seconds` for one.
     On Postgres a statement has `statement_seconds`. `on_refusal` is told the reason of each `DatabaseUnavailable` as a
-    transaction begins. Only migrations do without `foreign_keys`: they rebuild tables on SQLite, and dropping the old
-    one would cascade.
+    transaction begins. Only migrations turn `foreign_keys` off: they rebuild tables on SQLite, and dropping the old
+    table would cascade.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Database:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
-        """A write transaction. Raises `DatabaseUnavailable`."""
+        """Begin a write transaction. Raises `DatabaseUnavailable`."""
         async with self._writing(), self._connection(self._writers) as connection:
             transaction = await connection.begin()
             tx = Transaction(connection, self.clock)
@@ -108,13 +109,16 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
-        """One snapshot to read from. Raises `DatabaseUnavailable`."""
+        """Begin a read-only transaction on one snapshot. Raises `DatabaseUnavailable`."""
         async with self._reading("REPEATABLE READ") as tx:
             yield tx
 
     @asynccontextmanager
     async def glance(self) -> AsyncIterator[Transaction]:
-        """As `read`, for one statement alone: on Postgres that spares the two around it, that make a snapshot."""
+        """Read with a single statement.
+
+        On Postgres this saves the two statements with which `read` makes a snapshot.
+        """
         async with self._reading("AUTOCOMMIT") as tx:
             yield tx
 
@@ -122,7 +126,9 @@ class Database:
     async def _reading(self, isolation_level: str) -> AsyncIterator[Transaction]:
         async with self._connection(self._readers) as connection:
             if self.is_sqlite:
-                await asyncio.sleep(0)  # where nothing waits, who reads in a loop would keep out everybody else
+                await asyncio.sleep(
+                    0
+                )  # without this turn of the loop, a caller that reads in a loop would keep all others waiting
             else:
                 await connection.execution_options(isolation_level=isolation_level, postgresql_readonly=True)
             transaction = await connection.begin()
@@ -131,7 +137,7 @@ class Database:
 
     @cached_property
     def clock(self) -> ColumnElement[float]:
-        """The database's clock as an expression, unix seconds; it moves within a transaction."""
+        """Make the expression for the time of the database in unix seconds; it moves on within a transaction."""
         if self.is_sqlite:
             return (func.julianday("now") - _UNIX_EPOCH_JULIAN_DAY) * 86400.0
         return cast(func.extract("epoch", func.clock_timestamp()), Double)
@@ -148,13 +154,13 @@ class Database:
         self._connector.hang_up()
 
     def connections(self) -> tuple[int, int]:
-        """How many connections are in use, and how many are open and idle."""
+        """Return how many connections are in use, and how many are open and idle."""
         pools = [engine.pool for engine in {self._writers, self._readers} if isinstance(engine.pool, QueuePool)]
         return sum(pool.checkedout() for pool in pools), sum(pool.checkedin() for pool in pools)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
-        """One writer at a time on SQLite; trainings take turns, however many of its tasks one of them has waiting."""
+        """Admit one writer at a time on SQLite. Trainings take turns, however many of their tasks are waiting."""
         if not self.is_sqlite:
             yield
             return
@@ -171,7 +177,7 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """A connection for the length of the block. What is not committed by its end is rolled back."""
+        """Hold a connection while the block runs. Changes that are not committed at its end are rolled back."""
         connection = await self._connected(engine)
         try:
             yield connection
@@ -182,9 +188,10 @@ class Database:
             await connection.close()  # the transaction is over, so there is nothing to wait for
 
     async def _closed(self, connection: AsyncConnection, error: BaseException | None = None) -> None:
-        """Roll back and give the connection to its pool, in a task of its own: a cancellation must not cut that short.
+        """Roll back and return the connection to its pool, in a separate task that a cancellation does not interrupt.
 
-        SQLite ends it soon. Postgres may have fallen silent: who is cancelled once more leaves it to that task.
+        On SQLite this ends soon. Postgres may have stopped answering, so a caller that is cancelled again does not wait
+        for the task.
         """
         if self.is_sqlite:
             await to_its_end(connection.close())
@@ -204,7 +211,7 @@ class Database:
             raise
 
     async def _connected(self, engine: AsyncEngine) -> AsyncConnection:
-        """A connection that is open. Where the server has no more of them, one of ours may become free meanwhile."""
+        """Get an open connection. If the server has none left, wait until one of this process becomes free."""
         give_up = time.monotonic() + self._wait_seconds
         while True:
             try:
@@ -233,12 +240,12 @@ class Database:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What the driver said, without what SQLAlchemy adds."""
+    """Return the driver's error, without the parts that SQLAlchemy adds."""
     return error.orig if isinstance(error, StatementError) and error.orig is not None else error
 
 
 def _state(error: BaseException) -> str:
-    """The SQLSTATE of an error, wherever it is; empty where it has none."""
+    """Find the SQLSTATE of an error; empty if it has none."""
     return str(getattr(error, "sqlstate", None) or getattr(getattr(error, "orig", None), "sqlstate", None) or "")
 
 

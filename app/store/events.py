@@ -1,8 +1,9 @@
-"""The append-only log of what happened: audit trail, and the feed that event streams are served from.
+"""The append-only log of events. It is an audit trail, and the source of event streams.
 
-A reader goes on from the last id that it saw, so ids must become visible in their order: an event that is committed
-after one with a higher id would never be read. A transaction therefore keeps its events until its last moment, and
-there takes a lock that only its commit stands behind. Asked for last of all, the lock cannot be part of a deadlock.
+A reader continues from the last id that it has read, so ids must become visible in order: an event that is committed
+after one with a higher id would never be read. A transaction therefore collects its events and writes them at its very
+end. It first takes a lock, after which only the commit follows. Since this lock is taken last, it cannot be part of a
+deadlock.
 
 The time of an event is the database's, read once for a transaction and under that lock, so that it does not depend on
 which server wrote the event, and grows with the ids unless the database's clock is set back.
@@ -24,14 +25,14 @@ from app.store.reading import Walk, read
 from app.store.tables import events
 from tcsfeel.text import LONGEST, plain
 
-_LOCK = 7_261_904_404  # any number that nobody else uses
+_LOCK = 7_261_904_404  # any number that nothing else uses as a lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedEvent:
-    """An event as it was written, at an instant in unix seconds. `id` grows in the order of the log.
+    """An event as it was written, with its time in unix seconds. `id` grows in the order of the log.
 
-    What an earlier version wrote may have a `type` or `data` that the catalog does not have, and no `actor`.
+    An event that an earlier version wrote may have a `type` or `data` that is not in the catalog, and no `actor`.
     """
 
     id: int
@@ -49,8 +50,8 @@ class RecordedEvent:
 class EventPage:
     """Some events, oldest first; `more` says whether others follow that match.
 
-    `cursor` is the id after which the next page begins. Where there is no more, that is the newest event of all: a
-    reader whose filter matches little does not look at the same events again.
+    `cursor` is the id after which the next page begins. If there are no more, it is the newest event of all, so that a
+    reader whose filter matches few events does not search the same events again.
     """
 
     items: list[RecordedEvent]
@@ -59,7 +60,7 @@ class EventPage:
 
 
 class EventRepository:
-    """The log: appended to until a transaction ends, read in the order of its ids."""
+    """The log of events. A transaction appends events until it ends; readers read them in the order of ids."""
 
     def __init__(self, connection: AsyncConnection, clock: ColumnElement[float]) -> None:
         self._connection = connection
@@ -67,13 +68,13 @@ class EventRepository:
         self._pending: list[dict[str, Any]] = []
 
     async def append(self, event: Event) -> None:
-        """Have the event written when the transaction commits, with the actor and the request that it comes from."""
+        """Add an event that is written when the transaction commits, with its actor and request."""
         origin = current_origin()
         row = {"type": event.type, **event.place(), "data": _shown(event.data())}
         self._pending.append(row | {"actor": origin.actor, "request_id": origin.request_id})
 
     async def write(self) -> None:
-        """Write what was appended. `Database.begin` calls this, and then commits."""
+        """Write the appended events. `Database.begin` calls this just before it commits."""
         if not self._pending:
             return
         at = await self._turn()
@@ -81,7 +82,7 @@ class EventRepository:
         self._pending.clear()
 
     async def _turn(self) -> float:
-        """Wait until this transaction may give ids to its events; give the database's time of that moment."""
+        """Wait until this transaction may give ids to its events. Returns the database's time at that moment."""
         query = select(self._clock)
         if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
             query = select(func.pg_advisory_xact_lock(_LOCK), self._clock)  # taken before the clock is read
@@ -97,10 +98,10 @@ class EventRepository:
         limit: int,
         most_bytes: float = math.inf,
     ) -> EventPage:
-        """Give at most `limit` events beyond a cursor, of one training or client, or of some types, or all.
+        """Read at most `limit` events after a cursor: all of them, or those of a training, a client, or some types.
 
-        The page ends with the event with which it has about `most_bytes` as JSON. The cursor of the page is right in a
-        transaction that is one snapshot, as that of `Database.read` is.
+        The page ends with the event with which it has about `most_bytes` as JSON. The cursor of the page is correct
+        only in a transaction on one snapshot, such as that of `Database.read`.
         """
         query: Select[Any] = select(events).where(events.c.id > cursor).order_by(events.c.id)
         if training_id is not None:
@@ -124,14 +125,14 @@ class EventRepository:
         return EventPage(part.items, more=False, cursor=max(cursor, await self.newest()))
 
     async def newest(self) -> int:
-        """Give the id of the newest event, 0 where there is none."""
+        """Return the id of the newest event; 0 if there is none."""
         return (await self._connection.execute(select(func.max(events.c.id)))).scalar_one() or 0
 
     async def remove_oldest(self, *, before: float, up_to: int, limit: int) -> int:
-        """Remove at most `limit` events from the log's begin; give how many were removed.
+        """Remove at most `limit` of the oldest events, and return how many were removed.
 
-        Removed are those that were written before an instant, or whose ids are not above `up_to`. The newest event of
-        all stays: SQLite would use its id again where the log is empty, and readers would miss what comes then.
+        It removes events that were written before a given time, or whose ids are not above `up_to`. The newest event
+        always stays: if the log were empty, SQLite would use its id again, and readers would miss the next events.
         """
         query = select(events.c.id, events.c.at).order_by(events.c.id).limit(limit + 1)
         oldest = (await self._connection.execute(query)).all()
@@ -146,7 +147,7 @@ def _recorded(row: Row[Any]) -> RecordedEvent:
 
 
 def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the texts of an event fit to be stored and read."""
+    """Change the texts of an event so that they can be stored and read."""
     return {name: _shown_value(value) for name, value in data.items()}
 
 

@@ -1,4 +1,4 @@
-"""Which resource a request with an ``Idempotency-Key`` made, so that its repeat gives the same one."""
+"""Remember which resource a request with an ``Idempotency-Key`` made, so that a repeat returns the same one."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class IdempotencyRepository:
         self._connection = connection
 
     async def claim(self, scope: str, key: str, claimed: Remembered, now: float) -> Remembered | None:
-        """Remember `claimed` under the key; what is remembered instead, where the key came before."""
+        """Remember `claimed` under the key. Returns what is stored already if the key was used before."""
         row = {
             "scope": scope,
             "key": key,

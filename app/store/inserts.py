@@ -8,6 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 def insert_missing(connection: AsyncConnection, table: Table) -> Any:
-    """An insert that skips rows whose key is taken; the losing side of a race waits for the winner first."""
+    """Make an insert that skips rows whose key exists. If two transactions race, the loser waits for the winner."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table).on_conflict_do_nothing()

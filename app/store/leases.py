@@ -1,10 +1,10 @@
-"""Who drives a training: a lease with a fencing token, on the database's clock (ADR 0001).
+"""The lease that decides which server drives a training, with a fencing token, on the database's clock (ADR 0001).
 
 A claim raises the training's `fence`. Every write of an owner runs in a transaction whose first statement is `guard`,
 which holds the training's row and proves that the fence is still the owner's. An owner that stalled past its lease
 finds a higher fence there, is `Fenced`, and its transaction rolls back.
 
-A clock can be set back. A lease that ends later than it can have been taken for is not believed: it is over.
+A clock can be set back. A lease that ends later than any lease taken now would end counts as over.
 """
 
 from collections.abc import Collection
@@ -22,7 +22,7 @@ RENEWED_TOGETHER = 1000  # in a statement
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write for one training, as long as nobody claims it with a higher fence."""
+    """The right to write for one training, until another server claims it with a higher fence."""
 
     training_id: str
     owner: str
@@ -31,18 +31,18 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A lease just taken, and who held the training before (None: nobody, or it was released)."""
+    """A lease that was just taken, and the previous owner (None if there was none, or if it had released the lease)."""
 
     lease: Lease
     previous_owner: str | None
 
 
 class Fenced(Exception):
-    """The lease is somebody else's by now. Stop, and write nothing."""
+    """Another server has the lease now. Stop, and write nothing."""
 
 
 class LeaseRepository:
-    """Leases, in the rows of their trainings. `clock` is the database's, unix seconds."""
+    """The leases, which are stored in the rows of their trainings. `clock` is the database's time in unix seconds."""
 
     def __init__(self, connection: AsyncConnection, clock: ColumnElement[float]) -> None:
         self._connection = connection
@@ -58,12 +58,12 @@ class LeaseRepository:
         return (trainings.c.status == "running") & self._over
 
     async def claimable(self) -> bool:
-        """Whether `claim` would find something now."""
+        """Tell whether `claim` would find a training now."""
         free = select(trainings.c.id).where(self._free)
         return (await self._connection.execute(free.limit(1))).scalar() is not None
 
     async def claim(self, owner: str, seconds: float) -> Claim | None:
-        """Take one running training whose lease is over, or None when there is none."""
+        """Take the lease of one running training whose lease is over. Returns None if there is none."""
         free = (
             select(trainings.c.id, trainings.c.owner)
             .where(self._free)
@@ -83,20 +83,20 @@ class LeaseRepository:
         return Claim(Lease(row.id, owner, (await self._connection.execute(taken)).scalar_one()), row.owner)
 
     async def holds(self, lease: Lease) -> bool:
-        """Whether the fence is still the lease's; a read, so it proves nothing for a write that follows."""
+        """Tell whether the lease still has the current fence. This only reads, so it does not protect a later write."""
         query = select(trainings.c.fence).where(trainings.c.id == lease.training_id)
         return (await self._connection.execute(query)).scalar() == lease.fence
 
     async def held(self, leases: Collection[Lease]) -> set[Lease]:
-        """Those of the leases whose fence is still theirs, as `holds` has it."""
+        """Return those of the leases that still have the current fence, as `holds` does for one."""
         query = select(trainings.c.id, trainings.c.fence).where(trainings.c.id.in_([one.training_id for one in leases]))
         fences = {row.id: row.fence for row in await self._connection.execute(query)}
         return {lease for lease in leases if fences.get(lease.training_id) == lease.fence}
 
     async def revoke(self, training_id: str) -> bool:
-        """Fence the owner of the training: what it has under way must not be written any more.
+        """Fence the owner of the training, so that it cannot write anything any more.
 
-        Tells whether there was an owner whose lease was not over.
+        Returns whether there was an owner whose lease was not over.
         """
         held = select(trainings.c.id).where(trainings.c.id == training_id, trainings.c.owner.is_not(None), ~self._over)
         had_an_owner = (await self._connection.execute(held)).scalar() is not None
@@ -105,9 +105,9 @@ class LeaseRepository:
         return had_an_owner
 
     async def renew(self, leases: Collection[Lease], seconds: float) -> set[Lease]:
-        """Renew those that are still theirs, and give them; rows that another transaction holds are left for later.
+        """Renew the leases that are still valid, and return them. Rows that another transaction locks are skipped.
 
-        Who waited for one of them would keep all others from being renewed.
+        Waiting for one of those rows would prevent the renewal of all others.
         """
         columns = trainings.c
         found: set[Lease] = set()
@@ -128,11 +128,11 @@ class LeaseRepository:
         return found
 
     async def guard(self, lease: Lease) -> None:
-        """Hold the training's row and prove the ownership. Raises `Fenced`."""
+        """Lock the training's row and check the ownership. Raises `Fenced`."""
         await self._write(lease, fence=trainings.c.fence)
 
     async def release(self, lease: Lease) -> None:
-        """Let a peer take over at once. Raises `Fenced`."""
+        """Give the lease back, so that another server can take over at once. Raises `Fenced`."""
         await self._write(lease, owner=None, lease_until=0.0)
 
     async def _write(self, lease: Lease, **values: object) -> None:

@@ -1,10 +1,11 @@
 """Bring a database up to date and tell whether it is.
 
-An upgrade is one transaction and has the database to itself, so that replicas may race and a crash leaves nothing half
-done: an advisory lock sees to it on Postgres, the write lock on SQLite.
+An upgrade is one transaction with exclusive use of the database, by an advisory lock on Postgres and by the write lock
+on SQLite. So several servers may start it at the same time, and a crash leaves nothing half done.
 
-The chain is found by the place of this file, never by the name `migrations`, which many projects use: another one's
-would run in place of ours and report success. For the same reason an upgrade looks at the schema that it ends with.
+The migrations are found by the location of this file, never by the name `migrations`. Many projects use that name, and
+the migrations of another project would run instead of ours and report success. For the same reason, an upgrade checks
+the schema at its end.
 """
 
 from functools import cache
@@ -23,16 +24,16 @@ from app.threads import in_thread
 
 _INSTALLED = Path(__file__).resolve().parents[1] / "migrations"
 CHAIN = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "migrations"  # in a checkout, beside `app`
-STATEMENT_SECONDS = 3600.0  # a large table may be rewritten, or another server may be at it
-_LOCK = 7_261_904_403  # any number that nobody else uses
+STATEMENT_SECONDS = 3600.0  # a large table may have to be rewritten, or another server may be migrating
+_LOCK = 7_261_904_403  # any number that nothing else uses as a lock
 
 
 class WrongSchema(Exception):
-    """The migrations cannot bring the database to what this code needs; the message says what is wrong."""
+    """The migrations cannot make the schema that this code needs. The message says what is wrong."""
 
 
 def config() -> Config:
-    """Alembic's configuration for the one migration chain."""
+    """Make Alembic's configuration for the migrations."""
     value = Config()
     value.set_main_option("script_location", str(CHAIN).replace("%", "%%"))
     return value
@@ -40,7 +41,7 @@ def config() -> Config:
 
 @cache
 def heads() -> frozenset[str]:
-    """What the chain ends with. Its files are read once: that takes some 20 ms, and probes ask again and again."""
+    """Return the last migrations. The files are read only once: that takes some 20 ms, and probes ask often."""
     return frozenset(ScriptDirectory.from_config(config()).get_heads())
 
 
@@ -48,8 +49,8 @@ async def upgrade(url: str) -> None:
     """Run every migration that the database at `url` lacks.
 
     Raises:
-        WrongSchema: the database is not what it has to be afterwards. It is left as it was.
-        DatabaseUnavailable: no connection can be had.
+        WrongSchema: the schema is wrong after the migrations. The database is left unchanged. DatabaseUnavailable:
+        there is no connection.
     """
     db = Database(url, pool_size=1, statement_seconds=STATEMENT_SECONDS, foreign_keys=False)
     try:
@@ -60,14 +61,14 @@ async def upgrade(url: str) -> None:
 
 
 async def is_current(db: Database) -> bool:
-    """Whether the database has exactly the migrations that this code knows. Raises `DatabaseUnavailable`."""
+    """Tell whether the database has exactly the migrations that this code knows. Raises `DatabaseUnavailable`."""
     wanted = await in_thread("administration", heads)
     async with db.read() as tx:
         return await tx.connection.run_sync(_current_heads) == wanted
 
 
 async def prove_writable(url: str) -> None:
-    """Raise what the database says where it cannot be written to; one that is not migrated yet is let pass."""
+    """Raise the database's error if it cannot be written to. A database that is not migrated yet passes."""
     db = Database(url, pool_size=1)
     try:
         async with db.begin() as tx:
@@ -94,7 +95,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _lacking(connection: Connection) -> set[str]:
-    """The columns that this code needs and the database has not."""
+    """Return the columns that this code needs and that the database lacks."""
     found = inspect(connection)
     names = set(found.get_table_names())
     columns = {(table, c["name"]) for table in names & set(metadata.tables) for c in found.get_columns(table)}

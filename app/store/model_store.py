@@ -1,7 +1,7 @@
 """Parameters as content-addressed files in a directory: write to a temporary name, sync, rename.
 
-A file's name is the SHA-256 of its bytes, so writing the same parameters twice is harmless, and a file that is there is
-whole: a crash leaves at most a temporary file.
+A file's name is the SHA-256 of its bytes, so writing the same parameters twice is harmless. A file that exists is
+complete: a crash leaves at most a temporary file.
 """
 
 import contextlib
@@ -42,11 +42,11 @@ class StoredFile:
 
 
 class StoreUnavailable(OSError):
-    """What keeps the files cannot do so now: the disk is full, read-only, or broken."""
+    """The files cannot be stored at the moment: the disk is full, read-only, or broken."""
 
 
 class FileTooLarge(Exception):
-    """More bytes came than were allowed; what was written is gone again."""
+    """More bytes arrived than are allowed. The bytes that were written have been removed."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} bytes")
@@ -54,16 +54,16 @@ class FileTooLarge(Exception):
 
 
 class ModelFiles(Protocol):
-    """What keeps models. All of it blocks: call it from a thread."""
+    """The interface of a store of model files. All calls block: call them from a thread."""
 
     def write(self, chunks: Iterable[bytes | memoryview]) -> StoredFile:
-        """Store the concatenation of `chunks`, also where it is stored already. Raises `StoreUnavailable`."""
+        """Store the concatenation of `chunks`, even if it is stored already. Raises `StoreUnavailable`."""
 
     def path(self, sha256: str) -> Path:
-        """Where a file lies on this machine. Raises `NotFound`, `StoreUnavailable`."""
+        """Return the path of a file on this machine. Raises `NotFound`, `StoreUnavailable`."""
 
     def map(self, sha256: str) -> memoryview:
-        """The bytes of a file, mapped and read-only. Raises `NotFound`, `StoreUnavailable`."""
+        """Map the bytes of a file, read-only. Raises `NotFound`, `StoreUnavailable`."""
 
     def remove(self, sha256: str) -> None:
         """Remove a file, if it is there; a process that has mapped or opened it keeps it. See `app.store.removals`.
@@ -72,7 +72,7 @@ class ModelFiles(Protocol):
         """
 
     def sweep(self, seconds: float) -> int:
-        """Remove unfinished files that were not written to for `seconds`; tells how many."""
+        """Remove unfinished files to which nothing was written for `seconds`. Returns how many."""
 
 
 class ModelStore:
@@ -118,21 +118,21 @@ class ModelStore:
             writer.discard()
 
     def within(self, name: str) -> "ModelStore":
-        """Give the store in a directory of this one, which goes with it."""
+        """Return a store in a subdirectory of this one."""
         return ModelStore(self._directory / f"{_WITHIN}{name}", durable=self._durable)
 
     def has(self, sha256: str) -> bool:
         return (self._directory / sha256).is_file()
 
     def path(self, sha256: str) -> Path:
-        """Where a file lies. Raises `NotFound`."""
+        """Return the path of a file. Raises `NotFound`."""
         path = self._directory / sha256
         if not SHA256.fullmatch(sha256) or not self.has(sha256):
             raise NotFound("model file", sha256)
         return path
 
     def map(self, sha256: str) -> memoryview:
-        """The bytes of a file, mapped and read-only. Raises `NotFound`."""
+        """Map the bytes of a file, read-only. Raises `NotFound`."""
         path = self.path(sha256)
         if path.stat().st_size == 0:  # which cannot be mapped
             return memoryview(b"")
@@ -140,7 +140,7 @@ class ModelStore:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def names(self) -> list[str]:
-        """Of the files that are here."""
+        """Return the names of the files in the store."""
         return [path.name for path in self._directory.glob("*") if SHA256.fullmatch(path.name)]
 
     def remove(self, sha256: str) -> None:
@@ -150,30 +150,30 @@ class ModelStore:
                 (self._directory / sha256).unlink(missing_ok=True)
 
     def sweep(self, seconds: float) -> int:
-        """Remove unfinished files that were not written to for `seconds`; tells how many."""
+        """Remove unfinished files to which nothing was written for `seconds`. Returns how many."""
         old = [path for path in self._directory.glob(f".*{_UNFINISHED}") if _idle(path) > seconds]
         for path in old:
             path.unlink(missing_ok=True)
         return len(old)
 
     def idle(self) -> float:
-        """Seconds since anything in the directory was written, made or removed."""
+        """Return how many seconds ago something in the directory was last written, made or removed."""
         return min(map(_idle, [self._directory, *self._directory.glob("*")]))
 
     def clear(self) -> None:
-        """Remove the directory and all in it."""
+        """Remove the directory and everything in it."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def give_back(*maps: memoryview) -> None:
-    """Let go of the memory behind what `ModelStore.map` gave; what is read again comes from the file again."""
+    """Free the memory behind a result of `ModelStore.map`. Bytes that are read again are loaded from the file again."""
     for mapped in maps:
         if isinstance(mapped.obj, mmap.mmap):
             mapped.obj.madvise(mmap.MADV_DONTNEED)
 
 
 class _Writer:
-    """A file on its way into the store; it is opened by the first write."""
+    """A file that is being written into the store. The first write opens it."""
 
     def __init__(self, directory: Path, *, durable: bool) -> None:
         self._directory = directory
@@ -193,7 +193,7 @@ class _Writer:
             if self._file is None:
                 private.make_directory(self._directory)
                 self._file = open(self._temporary, "xb", opener=private.opener)  # noqa: SIM115  (Path's has no opener; `finish` closes it)
-        for chunk in chunks:  # where they come from may break in its own way
+        for chunk in chunks:  # the source of the bytes may fail in its own way
             self._digest.update(chunk)
             with _disk():
                 self._size += self._file.write(chunk)
@@ -215,7 +215,7 @@ class _Writer:
         return stored
 
     def discard(self) -> None:
-        """Drop what was not finished."""
+        """Remove the file if it was not finished."""
         if self._file is None:
             return
         with contextlib.suppress(OSError):  # closing writes what is left, and raises where the disk is full

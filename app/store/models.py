@@ -1,4 +1,4 @@
-"""Model versions: which parameters a training had after which round. The bytes are in the model store."""
+"""Model versions: the parameters that a training had after each round. The bytes are in the model store."""
 
 import math
 from collections.abc import Collection
@@ -34,30 +34,30 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredVersion:
-    """A version, and the accuracy that was measured of it in its round, None if nobody did."""
+    """A version and the accuracy that was measured in its round; None if it was not measured."""
 
     version: ModelVersion
     accuracy: float | None
 
 
 class ModelVersionRepository:
-    """Versions by training and round, those that were removed included."""
+    """Versions by training and round, including those that were removed."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def add(self, version: ModelVersion) -> None:
-        """A second version for the same round breaks the primary key: a round gives one model."""
+        """Add a version. A second one for the same round violates the primary key, because a round makes one model."""
         row = {name: getattr(version, name) for name in ModelVersion.__slots__}
         await self._connection.execute(insert(model_versions).values(row))
 
     async def replace_initial(self, version: ModelVersion) -> None:
-        """Put `version` in the place of the initial one, if there is one."""
+        """Replace the initial version by `version`, if there is one."""
         await self._connection.execute(delete(model_versions).where(_of(version.training_id, [0])))
         await self.add(version)
 
     async def get(self, training_id: str, round_number: int | None = None) -> ModelVersion:
-        """The version of a round, or the newest. Raises `NotFound`."""
+        """Read the version of a round, or the newest. Raises `NotFound`."""
         query = select(model_versions).where(model_versions.c.training_id == training_id)
         if round_number is not None:
             query = query.where(model_versions.c.round == round_number)
@@ -65,18 +65,18 @@ class ModelVersionRepository:
         return await self._newest(query, NotFound("model of training", wanted))
 
     async def find(self, training_id: str, sha256: str) -> ModelVersion:
-        """The version with these parameters. Raises `NotFound`."""
+        """Read the version with these parameters. Raises `NotFound`."""
         query = select(model_versions).where(
             model_versions.c.training_id == training_id, model_versions.c.sha256 == sha256
         )
         return await self._newest(query, NotFound("model", sha256))
 
     async def kept(self, training_id: str) -> list[MeasuredVersion]:
-        """The versions that were not removed, newest first."""
+        """Read the versions that were not removed, newest first."""
         return (await self._measured(_with_accuracy(training_id).where(model_versions.c.removed_at.is_(None)))).items
 
     async def page(self, training_id: str, *, limit: int, before: int | None) -> Part[MeasuredVersion]:
-        """At most `limit` versions of rounds below `before`, newest first."""
+        """Read at most `limit` versions of rounds before `before`, newest first."""
         query = _with_accuracy(training_id)
         return await self._measured(query if before is None else query.where(model_versions.c.round < before), limit)
 
@@ -85,12 +85,12 @@ class ModelVersionRepository:
         await self._connection.execute(update(model_versions).where(_of(training_id, numbers)).values(removed_at=now))
 
     async def forget_states(self, training_id: str, numbers: Collection[int]) -> None:
-        """Name no optimiser's state any more after these versions."""
+        """Remove the names of the optimiser's states from these versions."""
         forgotten = update(model_versions).where(_of(training_id, numbers)).values(optimiser_state=None)
         await self._connection.execute(forgotten)
 
     async def pin(self, training_id: str, number: int, now: float | None) -> None:
-        """Keep a version whatever the training's retention says; with None, no longer."""
+        """Pin a version, so that the training's retention does not remove it; None unpins it."""
         await self._connection.execute(update(model_versions).where(_of(training_id, [number])).values(pinned_at=now))
 
     async def _newest(self, query: Select[Any], missing: NotFound) -> ModelVersion:

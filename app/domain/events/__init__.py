@@ -1,8 +1,8 @@
-"""What can happen, as a catalog of typed events.
+"""The catalog of typed events.
 
 An event is a frozen value of one of the classes in `clients`, `trainings` and `rounds`; `CATALOG` has all of them by
 the name of their type. The store accepts nothing else, so readers can rely on the fields that the catalog lists. The
-docstring of a class says when the event happens, and the annotation of a field says what the field tells: the page
+docstring of a class says when the event happens, and the annotation of a field says what the field means. The page
 `docs/events.md` shows both.
 """
 
