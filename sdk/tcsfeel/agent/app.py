@@ -1,7 +1,7 @@
-"""The HTTP face of one agent: the agent protocol, nothing else.
+"""Serve the agent protocol over HTTP for one agent.
 
-Dispatch is written out because a round is hundreds of small requests and one process hosts hundreds of agents: a
-router and a middleware stack for each would cost more than the work.
+The routes are written out by hand: a round makes hundreds of small requests and one process hosts hundreds of agents,
+so a router and middleware for each agent would cost more than the work itself.
 """
 
 import hmac
@@ -27,7 +27,7 @@ from tcsfeel.wire.tasks import read_task
 
 MAX_BODY_BYTES = 4 * 1024**3
 MAX_WAIT_SECONDS = 60.0
-QUICK_SECONDS = 0.2  # a task that takes no longer is answered with its result as it is handed over
+QUICK_SECONDS = 0.2  # a task that is done within this time is answered at once with its result
 
 _NO_CONTENT = Response(HTTPStatus.NO_CONTENT)
 _HEALTHY = status_response(HTTPStatus.OK, "ok")
@@ -39,8 +39,8 @@ class Agent:
 
     Args:
         trainer: what trains.
-        executor: where it trains; by default one thread of its own.
-        token: the bearer token that every call must carry; None lets everybody in.
+        executor: runs the training; by default a separate thread.
+        token: the bearer token that every call must have; None accepts calls without a token.
         max_body_bytes: the largest task that is read; a larger one is refused with 413.
         clock: monotonic seconds.
     """
@@ -64,7 +64,7 @@ class Agent:
         await self.respond(route_path(scope), scope, receive, send)
 
     async def respond(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request for `path`, which counts from the agent's base URL."""
+        """Answer a request for `path`, which is relative to the agent's base URL."""
         request = Request(scope, receive)
         try:
             response = await self._answer(path, request)
@@ -145,13 +145,14 @@ class Agent:
         text = request.header("content-length")
         claimed = int(text) if text.isascii() and text.isdigit() else 0
         if claimed <= self._max_body_bytes:
-            # As long as it will be, and numpy's, which asks for huge pages: to grow costs more than to read.
+            # It has its final length, since growing costs more than reading, and it is numpy's, which asks for huge
+            # pages.
             body, size = np.empty(claimed, np.uint8), 0
             async for chunk in request.body():
                 size += len(chunk)
                 if size > self._max_body_bytes:
                     break
-                if size > len(body):  # its length was not said
+                if size > len(body):  # the request does not say how long it is
                     body = np.concatenate([body, np.empty(size, np.uint8)])
                 body.data[size - len(chunk) : size] = chunk
             else:

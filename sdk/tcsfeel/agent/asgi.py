@@ -1,4 +1,4 @@
-"""As much of ASGI as an agent needs: a request whose body is read in pieces, and an answer that is sent as a whole."""
+"""The part of ASGI that an agent needs: a request whose body is read in pieces, and a response in one piece."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
@@ -13,11 +13,11 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Disconnected(Exception):
-    """The caller went away before its request had come to its end."""
+    """The caller disconnected before its request was complete."""
 
 
 class Request:
-    """An HTTP request as its server describes it. Nothing is parsed before it is asked for."""
+    """An HTTP request as the server describes it. Nothing is parsed before it is needed."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -28,18 +28,18 @@ class Request:
         return str(self.scope["method"])
 
     def header(self, name: str) -> str:
-        """Give the first header of this name, which is in lower case; an empty text where there is none."""
+        """Return the first header with this name in lower case, or an empty text if there is none."""
         wanted = name.encode("latin-1")
         found = (value for key, value in self.scope["headers"] if key.lower() == wanted)
         return str(next(found, b""), "latin-1")
 
     def parameter(self, name: str, default: str) -> str:
-        """Give the last value that the query string has for this name, or `default` where it has none."""
+        """Return the last value of this name in the query string, or `default` if there is none."""
         pairs = parse_qsl(str(self.scope.get("query_string", b""), "latin-1"), keep_blank_values=True)
         return dict(pairs).get(name, default)
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Give the body piece by piece, as it arrives. Raises `Disconnected`."""
+        """Yield the pieces of the body as they arrive. Raises `Disconnected`."""
         more = True
         while more:
             message = await self._receive()
@@ -51,7 +51,7 @@ class Request:
 
 
 class Response:
-    """An answer of one piece, which can be sent any number of times."""
+    """A response in one piece, which can be sent any number of times."""
 
     def __init__(
         self, status: HTTPStatus, body: bytes = b"", media_type: str = "", headers: Mapping[str, str] | None = None

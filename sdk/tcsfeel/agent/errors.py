@@ -1,8 +1,8 @@
-"""What can go wrong on the agent's side. Each message is one line that an operator can act on."""
+"""The errors of agents. Each message is one line that tells an operator what to do."""
 
 
 class AgentError(Exception):
-    """Root of the errors that the SDK raises."""
+    """The base class of the errors that the SDK raises."""
 
 
 class TrainerNotFound(AgentError):
@@ -10,15 +10,15 @@ class TrainerNotFound(AgentError):
 
 
 class NoLabelPrivacy(AgentError):
-    """Label counts cannot be released with noise as asked."""
+    """The label counts cannot be released with the noise that was requested."""
 
 
 class BrokenResult(AgentError):
-    """A trainer gave something that is not a valid result of its task."""
+    """A trainer returned something that is not a valid result of its task."""
 
 
 class CannotListen(AgentError):
-    """The address is taken, unknown or not ours, or one that nobody could reach would be advertised."""
+    """The address is in use, unknown or not allowed, or the control plane could not reach the agent under it."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         super().__init__(f"cannot listen on {host} port {port}: {reason}")
@@ -28,7 +28,7 @@ class CannotListen(AgentError):
 
 
 class RegistrationRefused(AgentError):
-    """The control plane answered, and its answer will not change by asking again."""
+    """The control plane refused a registration, and asking again would not change that."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(f"the control plane refused the registration: {status} {detail}")

@@ -1,4 +1,4 @@
-"""Many agents behind one port, under ``/agents/{id}``."""
+"""Serve many agents on one port, under ``/agents/{id}``."""
 
 import re
 import time
@@ -19,7 +19,7 @@ _HEALTHY = status_response(HTTPStatus.OK, "ok")
 
 
 class AgentHost:
-    """An ASGI app; one lookup finds the agent, and all agents share one bounded set of threads.
+    """An ASGI app for many agents, which share a limited number of threads.
 
     Args:
         threads: how many agents train at the same moment; by default as many as there are CPUs.
@@ -45,11 +45,11 @@ class AgentHost:
 
     @staticmethod
     def path(client_id: str) -> str:
-        """Where the agent of this client lives."""
+        """Return the path of the client's agent."""
         return _PREFIX + client_id
 
     def add(self, client_id: str, trainer: Trainer, *, token: str | None = None) -> Agent:
-        """Serve `trainer` under `path(client_id)`; replaces an agent of the same id.
+        """Serve `trainer` under `path(client_id)`. It replaces an agent with the same id.
 
         Raises:
             AgentError: see `check_client_id`.
@@ -68,7 +68,7 @@ class AgentHost:
             agent.close()
 
     def close(self) -> None:
-        """Stop training and let the threads end."""
+        """Stop all training and let the threads end."""
         for agent in self._agents.values():
             agent.close()
         self._workers.shutdown()
@@ -87,6 +87,6 @@ class AgentHost:
 
 
 def check_client_id(client_id: str) -> None:
-    """Raises `AgentError` unless the id is 1 to 64 of ``A-Za-z0-9._-`` and survives in a URL (``..`` would not)."""
+    """Raise `AgentError` unless the id is 1 to 64 of ``A-Za-z0-9._-`` and can be used in a URL (``..`` cannot)."""
     if not _CLIENT_ID.fullmatch(client_id) or client_id in {".", ".."}:
         raise AgentError(f"a client id must be 1 to 64 of the characters A-Za-z0-9._-, not {client_id!r}")

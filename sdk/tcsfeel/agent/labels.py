@@ -1,13 +1,13 @@
-"""Label counts that leave the device with noise: epsilon-differential privacy, released once.
+"""Add noise to label counts before they leave the device: epsilon-differential privacy, released once.
 
 Each count gets Laplace noise of scale 1/epsilon (Dwork, McSherry, Nissim, Smith, "Calibrating noise to sensitivity in
-private data analysis", 2006): with one label a sample, one sample more or less changes one count by one. Whole numbers
-leave, so that no low bits of floating point tell more (Mironov, "On significance of the least significant bits for
-differential privacy", 2012), none is below 0, and where all would be 0 all are 1.
+private data analysis", 2006): if each sample has one label, one sample more or less changes one count by one. The
+released counts are whole numbers, so that the low bits of floating point reveal nothing more (Mironov, "On significance
+of the least significant bits for differential privacy", 2012). None is below 0, and if all would be 0, all are 1.
 
-A second draw would average the noise out and spend epsilon again, so that what was released is kept and sent from then
-on, whatever becomes of the data: in a file, or else in this object. What is kept is no more than the control plane
-knows. The noise comes from the operating system; nothing that the control plane sees leads to it.
+A second draw would average the noise out and spend epsilon again. So the released counts are kept, in a file or in this
+object, and always sent again, even if the data changes. The control plane knows them anyway. The noise comes from the
+operating system, and nothing that the control plane sees reveals it.
 """
 
 import json
@@ -33,11 +33,11 @@ _random = secrets.SystemRandom()
 
 
 class LabelReleases:
-    """What the agents of this process say of their labels.
+    """The released label counts of the agents of this process.
 
     Args:
-        directory: where releases are kept; None keeps them as long as this object lives.
-        epsilon: for every agent, also for those whose profile has no `label_privacy`; the smaller one counts.
+        directory: where the released counts are kept; None keeps them as long as this object exists.
+        epsilon: for all agents, even if their profile has no `label_privacy`. If both are set, the smaller one counts.
 
     Raises:
         NoLabelPrivacy: `epsilon` cannot be one.
@@ -50,10 +50,10 @@ class LabelReleases:
         self._lock = threading.Lock()
 
     def of(self, client_id: str, profile: Profile) -> Distribution | None:
-        """The profile's distribution as it may leave the device.
+        """Return the profile's distribution in the form that may leave the device.
 
         Raises:
-            NoLabelPrivacy: the distribution or the epsilon will not do, or another epsilon was used before.
+            NoLabelPrivacy: the distribution or the epsilon is not suitable, or another epsilon was used before.
             AgentError: the file cannot be read or written.
         """
         plain = _plain(profile)
@@ -112,7 +112,7 @@ class LabelReleases:
 
 
 def with_noise(counts: Distribution, epsilon: float) -> Distribution:
-    """Counts with Laplace noise of scale 1/epsilon: whole numbers from 0, not all 0."""
+    """Return counts with Laplace noise of scale 1/epsilon: whole numbers of at least 0, not all 0."""
     values = counts.values() if isinstance(counts, dict) else counts
     noisy = [float(round(min(max(value + _laplace() / epsilon, 0.0), LARGEST))) for value in values]
     if not any(noisy):
@@ -121,7 +121,7 @@ def with_noise(counts: Distribution, epsilon: float) -> Distribution:
 
 
 def _laplace() -> float:
-    """Of scale 1: the difference of two exponential draws."""
+    """Draw Laplace noise of scale 1, as the difference of two exponential draws."""
     return _random.expovariate(1.0) - _random.expovariate(1.0)
 
 

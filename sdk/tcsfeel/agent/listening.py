@@ -1,4 +1,4 @@
-"""A port, a server behind it, and the signals that end it."""
+"""Listen on a port, serve an app, and handle the signals that end it."""
 
 import asyncio
 import contextlib
@@ -18,12 +18,12 @@ from tcsfeel.inbound.bounds import places
 
 LAST_PORT = 65535
 KEEP_ALIVE_SECONDS = 75
-PAUSE_SECONDS = 60.0  # that a task may pause on its way: the links of devices are worse than those of callers
-GRACE_SECONDS = 5  # that an answer under way has at the end
+PAUSE_SECONDS = 60.0  # that the transfer of a task may pause: links of devices are worse than those of callers
+GRACE_SECONDS = 5  # that an answer which is being sent has left at the end
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `CannotListen`."""
+    """Open a listening socket. Raises `CannotListen`."""
     if not 0 <= port <= LAST_PORT:
         raise CannotListen(host, port, f"a port must be from 0 to {LAST_PORT}")
     try:
@@ -37,7 +37,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 @asynccontextmanager
 async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app`; gives its base URL, with the port that was really taken. Raises `CannotListen`."""
+    """Serve `app` while the block runs. Yields its base URL with the actual port. Raises `CannotListen`."""
     bounds = Bounds(places=places(), grace_seconds=PAUSE_SECONDS)
     listener = bind(host, port)
     bound = listener.getsockname()[1]
@@ -67,7 +67,7 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run until done, or until SIGINT or SIGTERM cancels; a second signal cuts the clean-up short.
 
-    Logs to stderr where nobody has set logging up.
+    It logs to stderr if logging was not configured.
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -77,8 +77,8 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Signals can be handled in the main thread alone (ValueError, RuntimeError), and by asyncio's loop not on
-            # Windows (NotImplementedError). There Ctrl-C is for `asyncio.run` itself, which cancels as well.
+            # Signals can be handled only in the main thread (ValueError, RuntimeError), and not by asyncio's loop on
+            # Windows (NotImplementedError). In these cases, `asyncio.run` itself handles Ctrl-C, and also cancels.
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, task.cancel)
         await asyncio.wait([task])
@@ -90,7 +90,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 class _Server(Server):
-    """Leaves the process's signals to `run`: uvicorn would raise them again after its own shutdown."""
+    """A server that leaves signals to `run`, because uvicorn would raise them again after its shutdown."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

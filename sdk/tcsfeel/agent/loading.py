@@ -1,4 +1,4 @@
-"""From ``package.module:attribute`` to a trainer."""
+"""Load a trainer from a reference such as ``package.module:attribute``."""
 
 import importlib
 import sys
@@ -14,14 +14,14 @@ _METHODS = ("initial_parameters", "fit", "profile")
 
 
 def load_trainer(reference: str) -> Trainer:
-    """Import a trainer; modules in the working directory are found too, after all that are installed.
+    """Import a trainer. Modules in the working directory are also found, but installed modules come first.
 
     Args:
-        reference: ``package.module:attribute``, where the attribute is a trainer, or a class or function that gives
-            one when called without arguments.
+        reference: ``package.module:attribute``. The attribute is a trainer, or a class or function that returns one
+            when called without arguments.
 
     Raises:
-        TrainerNotFound: with one line that says which step failed.
+        TrainerNotFound: one step failed; the message says in one line which.
     """
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:

@@ -1,8 +1,8 @@
-"""How agents become known to the control plane, and stay so.
+"""Register agents with the control plane, and send heartbeats so that they stay registered.
 
-An agent may start before its control plane: no connection, a 5xx or a 429 mean "later", with a growing pause. Any other
-refusal is final. A heartbeat that meets 404 registers again, so a control plane that lost its database gets its
-clients back.
+An agent may start before its control plane: if there is no connection, or the answer is 5xx or 429, it tries again
+after a growing pause. Any other refusal is final. If a heartbeat gets 404, the agent registers again, so a control
+plane that lost its database gets its clients back.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One agent as the control plane will know it: where it answers, and which bearer token it wants to see."""
+    """An agent as it is registered: its address, and the bearer token that it expects."""
 
     client_id: str
     url: str
@@ -53,11 +53,11 @@ class Registration:
     """Keeps `members` registered.
 
     Args:
-        members: of this process.
+        members: the agents of this process.
         http: a client whose base URL is the control plane's and which carries the API key.
         heartbeat_seconds: pause between two heartbeats of one agent.
-        labels: what leaves of label counts.
-        sleep: waits for so many seconds.
+        labels: the label counts that may leave the device.
+        sleep: waits for this many seconds.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class Registration:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._members = members
-        self._transport = AsyncTransport(http, Patience(attempts=1))  # what is asked again is decided here
+        self._transport = AsyncTransport(http, Patience(attempts=1))  # this class decides which requests are repeated
         self._heartbeat_seconds = heartbeat_seconds
         self._labels = labels or LabelReleases()
         self._sleep = sleep
         self._instance = secrets.token_hex(8)  # tells this process from another one with the same ids
 
     async def register(self) -> None:
-        """Register or replace every member; waits for a control plane that is not up yet.
+        """Register or replace every member. Waits until the control plane is up.
 
         Raises:
-            RegistrationRefused: the control plane will not have one of them.
+            RegistrationRefused: the control plane refuses one of them.
         """
         if len(self._members) == 1:
             await self._put(self._members[0])
@@ -93,18 +93,21 @@ class Registration:
             except RegistrationRefused as refused:
                 if refused.status != HTTPStatus.CONFLICT:
                     raise
-                await _in_parallel(self._put, chunk)  # known from an earlier life: replace one by one
+                await _in_parallel(self._put, chunk)  # registered by an earlier process: replace them one by one
         _log.info("registered %d clients", len(self._members))
 
     async def beat(self) -> int:
-        """One heartbeat for each member; gives how many arrived. A failure is logged and left to the next beat."""
+        """Send a heartbeat for each member.
+
+        Returns how many arrived. Failures are logged; the next beat tries again.
+        """
         failures = [reason for reason in await _in_parallel(self._beat, self._members) if reason]
         if failures:
             _log.warning("%d of %d heartbeats failed, e.g. %s", len(failures), len(self._members), failures[0])
         return len(self._members) - len(failures)
 
     async def run(self) -> None:
-        """Beat for ever."""
+        """Send heartbeats for ever."""
         while True:
             await self._sleep(self._heartbeat_seconds)
             try:
@@ -117,7 +120,7 @@ class Registration:
         _log.info("registered client %s", member.client_id, extra={"client_id": member.client_id})
 
     async def _beat(self, member: Member) -> str:
-        """Empty when it arrived, else the reason."""
+        """Send a heartbeat. Returns an empty text if it arrived, or the reason why it did not."""
         path = f"/v1/clients/{member.client_id}"
         try:
             try:
@@ -132,7 +135,7 @@ class Registration:
         return ""
 
     async def _insist(self, method: str, path: str, body: Json) -> None:
-        """Ask until there is an answer that another try would not change. Raises `RegistrationRefused`."""
+        """Repeat a request until there is a final answer. Raises `RegistrationRefused`."""
         for attempt in itertools.count():
             try:
                 return await self._call(method, path, body)
@@ -152,7 +155,7 @@ class Registration:
         await self._transport.run(told(method, path, body))
 
     async def _body(self, member: Member) -> Json:
-        (entry,) = await asyncio.to_thread(self._entries, [member])  # a profile may have to look at the data
+        (entry,) = await asyncio.to_thread(self._entries, [member])  # making a profile may have to read the data
         del entry["id"]  # the path says it
         return entry
 
@@ -161,7 +164,7 @@ class Registration:
 
 
 async def _in_parallel(call: Callable[[Member], Awaitable[Result]], members: Sequence[Member]) -> list[Result]:
-    """Await the call for each member, a few at a time; the first error ends the rest."""
+    """Await the call for each member, a few at a time. The first error cancels the rest."""
     gate = asyncio.Semaphore(CONCURRENCY)
 
     async def pass_gate(member: Member) -> Result:
@@ -198,7 +201,7 @@ def _entry(member: Member, labels: LabelReleases) -> Json:
 
 
 def _reason(error: ApiError) -> str:
-    """What a refusal says, with the fields that it names, or why there was no answer."""
+    """Return the text of a refusal with the fields that it names, or the reason why there was no answer."""
     if not isinstance(error, Refused):
         return str(error)
     return f"{error.status} {_detail(error)}"

@@ -1,4 +1,4 @@
-"""Answers of the agent protocol: problem details, small JSON, and parameters sent without joining or copying them."""
+"""The answers of the agent protocol: problem details, small JSON, and parameters that are sent without copying."""
 
 import asyncio
 import json
@@ -17,9 +17,9 @@ BROKEN_TRAINER = "urn:tcsfeel:problem:broken-trainer"
 
 
 class Problem(Exception):
-    """An answer that is an error; raised where it is found, sent as ``application/problem+json``.
+    """An error as an answer. It is raised where the error is found, and sent as ``application/problem+json``.
 
-    `broken_trainer`: it is a mistake in the trainer, which no other try of the same task can mend.
+    `broken_trainer` means that the trainer has a mistake, so that another try of the same task would not help.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From what a trainer returned to the bytes of an answer, or a message that says what its author must change."""
+"""Turn a trainer's result into the bytes of an answer, or into a message that says what its author must change."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _NO_TENSORS = Packed({}, memoryview(b""))
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A fit result: header and block, and what rounding lost of it, None where it is in full."""
+    """A fit result: its header and block, and what rounding lost of it (None if it is sent in full)."""
 
     payload: Payload
     lost: Parameters | None = None
@@ -26,17 +26,17 @@ class Update:
 def fitted(
     result: object, received: Parameters, seconds: float, encoding: EncodingName = "full", lost: Parameters = NOTHING
 ) -> Update:
-    """A fit result as it is sent.
+    """Make the update to send from a fit result.
 
     Args:
-        result: what the trainer returned.
+        result: the result that the trainer returned.
         received: the parameters that the task brought.
         seconds: how long it trained.
-        encoding: what the update is sent as, if it can be; in full otherwise.
-        lost: what rounding lost of the training's update before.
+        encoding: the encoding of the update. If it is not possible, the update is sent in full.
+        lost: what rounding lost of the training's previous update.
 
     Raises:
-        BrokenResult: not a `FitResult`, other tensors than came in, or numbers out of range.
+        BrokenResult: it is not a `FitResult`, its tensors differ from the received ones, or numbers are out of range.
     """
     if not isinstance(result, FitResult):
         raise BrokenResult(f"fit must return a FitResult, not {type(result).__name__}")
@@ -49,12 +49,12 @@ def fitted(
 
 
 def nothing_held_out() -> Payload:
-    """The answer of an agent that has no examples to measure with."""
+    """Make the answer of an agent that has no examples to measure with."""
     return _NO_TENSORS.payload(NOTHING_HELD_OUT)
 
 
 def evaluate_payload(result: object, seconds: float) -> Payload:
-    """Header (and no block) of an evaluate result; errors as `fitted`."""
+    """Make the header of an evaluation result, which has no block. Raises the same errors as `fitted`."""
     if not isinstance(result, EvaluateResult):
         raise BrokenResult(f"evaluate must return an EvaluateResult, not {type(result).__name__}")
     if result.num_examples == 0:

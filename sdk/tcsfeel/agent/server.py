@@ -1,4 +1,4 @@
-"""Agents beside the control plane: listen, register, send heartbeats, leave when told to."""
+"""Run agents: listen, register, send heartbeats, and stop on a signal."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Hosting:
-    """What `hosting` gives: the app with its agents, its base URL, and what was registered."""
+    """The result of `hosting`: the app with its agents, its base URL, and the registered members."""
 
     host: AgentHost
     url: str
@@ -52,23 +52,22 @@ def serve(
     """Serve one trainer until SIGINT or SIGTERM.
 
     Args:
-        trainer: what trains.
+        trainer: the trainer to serve.
         client_id: the id to register under.
-        server_url: the control plane's base URL; None registers nowhere.
-        api_key: of the control plane; None where it asks for none.
+        server_url: the control plane's base URL; None does not register.
+        api_key: the key of the control plane; None if it needs none.
         host: address to listen on.
         port: 0 takes any free one.
         token: bearer token that the control plane must present; by default a random one for this process.
-        advertise_url: base URL under which the control plane reaches this agent, where that is not host and port.
+        advertise_url: the base URL under which the control plane reaches this agent, if that is not host and port.
         heartbeat_seconds: pause between heartbeats.
         max_body_bytes: the largest task that is accepted.
-        label_privacy: as in `Profile`, which says it for one trainer; the smaller epsilon counts.
+        label_privacy: as in `Profile`, which sets it for one trainer. The smaller epsilon counts.
         state: directory where label counts with noise are kept, so that a restart sends the same ones.
 
     Raises:
-        AgentError: `client_id`, `server_url` or `label_privacy` cannot be one.
-        CannotListen: the address cannot be had.
-        RegistrationRefused: the control plane will not have this client.
+        AgentError: `client_id`, `server_url` or `label_privacy` cannot be one. CannotListen: it is not possible to
+        listen on the address. RegistrationRefused: the control plane refuses this client.
     """
     check_client_id(client_id)
     labels = LabelReleases(state, label_privacy)
@@ -104,8 +103,8 @@ def serve_many(
 ) -> None:
     """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
 
-    `tokens` (by client id, random where missing), `threads` (that train at the same moment) and `advertise_url` (base
-    of all agents) aside, as `serve`.
+    `tokens` are by client id, and random for ids without one. `threads` is how many agents train at the same time.
+    `advertise_url` is the base URL of all agents. The other arguments are those of `serve`.
     """
 
     async def work() -> None:
@@ -144,7 +143,7 @@ async def hosting(
     label_privacy: float | None = None,
     state: Path | None = None,
 ) -> AsyncIterator[Hosting]:
-    """`serve_many` for a program that runs its own event loop: inside the block the agents are up and registered."""
+    """Do what `serve_many` does in a program with its own event loop. The agents run while the block runs."""
     labels = LabelReleases(state, label_privacy)
     app = AgentHost(threads=threads, max_body_bytes=max_body_bytes)
     for client_id, trainer in trainers.items():
@@ -172,13 +171,13 @@ async def registered(
     heartbeat_seconds: float,
     labels: LabelReleases | None = None,
 ) -> AsyncIterator[None]:
-    """Inside the block the members are registered and send heartbeats. Raises `RegistrationRefused`."""
+    """Keep the members registered and send heartbeats while the block runs. Raises `RegistrationRefused`."""
     if server_url is None:
         yield
         return
     server = _control_plane(server_url)
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-    # a proxy from the environment is for the world outside, and would turn "not up yet" into a strange 502
+    # a proxy from the environment is for addresses outside, and would turn "not up yet" into a 502
     async with httpx2.AsyncClient(base_url=server, headers=headers, trust_env=not _is_loopback(server.host)) as http:
         registration = Registration(members, http, heartbeat_seconds=heartbeat_seconds, labels=labels)
         await registration.register()

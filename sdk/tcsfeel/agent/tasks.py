@@ -2,11 +2,11 @@
 
 Rules:
 
-- A task id is trained at most once until it is deleted, however often it is handed over, whatever became of it.
+- A task id is trained at most once until it is deleted, however often it is sent and whatever its outcome was.
 - One agent trains one task at a time, in the order of arrival, off the event loop. A trainer needs no locks.
-- A thread cannot be killed. Deleting a running task marks it cancelled, so that its result is thrown away when the
-  thread returns; a trainer that asks `task_cancelled` can return sooner. Handed over again, the task is new work, done
-  after the old thread has returned.
+- A thread cannot be killed. Deleting a running task marks it as cancelled, and its result is thrown away when the
+  thread returns; a trainer that calls `task_cancelled` can return sooner. If the task is sent again, it is new work,
+  which begins after the old thread has returned.
 - A result stays until it is deleted, or until an hour after the task's deadline, so that nothing grows for ever.
 """
 
@@ -49,14 +49,14 @@ TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
 
 _MAX_REASON = 300
 MISTAKES = (BrokenResult, TypeError, AttributeError, NameError, ImportError, NotImplementedError)
-"""What a trainer raises because of how it is written: the same task would fail in the same way."""
+"""Exceptions that are caused by a mistake in the trainer, so that the same task would fail again in the same way."""
 
 _log = logging.getLogger(__name__)
 _no_longer_wanted: ContextVar[threading.Event | None] = ContextVar("no_longer_wanted", default=None)
 
 
 def task_cancelled() -> bool:
-    """Inside a trainer: whether the running task is no longer wanted, so that it may as well raise or return."""
+    """Tell a trainer whether its running task is no longer wanted, so that it can raise or return early."""
     unwanted = _no_longer_wanted.get()
     return unwanted is not None and unwanted.is_set()
 
@@ -65,7 +65,7 @@ def task_cancelled() -> bool:
 class Entry:
     """One task and its outcome. `payload` is there when done, `failure` when failed.
 
-    `broken` says that the failure is a mistake in the trainer, which would come again.
+    `broken` means that the failure is a mistake in the trainer, which would happen again.
     """
 
     task: Task
@@ -87,7 +87,7 @@ class _Outcome:
 
 
 class TaskTable:
-    """All methods belong to the event loop's thread.
+    """The tasks of one agent. Call its methods only in the event loop's thread.
 
     Attributes:
         trained: how often the trainer was really called for each of the last task ids.
@@ -116,12 +116,12 @@ class TaskTable:
         return len(self._entries)
 
     def find(self, task_id: str) -> Entry | None:
-        """The task as it stands, None when unknown or forgotten."""
+        """Return the task in its present state; None if it is unknown or was deleted."""
         self.expire()
         return self._entries.get(task_id)
 
     def submit(self, task: Task, parameters: Parameters) -> Entry:
-        """Take the work on, or find what a task of this id has come to."""
+        """Accept a task, or return the entry of a task that has the same id."""
         entry = self.find(task.id)
         if entry is None or entry.state == "cancelled":
             entry = Entry(task, self._clock() + task.deadline_seconds + self._retention)
@@ -132,43 +132,43 @@ class TaskTable:
         return entry
 
     async def wait(self, task_id: str, seconds: float) -> Entry | None:
-        """As `find`, but of a running task only after it settled or `seconds` have passed."""
+        """Do what `find` does, but for a running task wait until it has ended or `seconds` have passed."""
         entry = self.find(task_id)
         if entry is not None:
             await self.settle(entry, seconds)
         return entry
 
     async def settle(self, entry: Entry, seconds: float) -> None:
-        """Return once the task has settled, or `seconds` have passed."""
+        """Wait until the task has ended, or `seconds` have passed."""
         if entry.state == "running" and seconds > 0 and not self._closed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await entry.settled.wait()
 
     def delete(self, task_id: str) -> None:
-        """Stop and forget; of an unknown task nothing."""
+        """Stop a task and delete it. Does nothing for an unknown task."""
         entry = self._entries.get(task_id)
         if entry is not None:
             self._apply(entry, _Outcome("deleted"))
 
     def expire(self) -> None:
-        """Delete what is an hour past its deadline."""
+        """Delete the tasks whose deadline passed an hour ago."""
         self._feedback.expire()
         now = self._clock()
         for entry in [entry for entry in self._entries.values() if entry.expires_at <= now]:
             self._apply(entry, _Outcome("deleted"))
 
     async def initial_model(self) -> Packed:
-        """The trainer's initial parameters, asked for in turn.
+        """Get the trainer's initial parameters, when it is this request's turn.
 
         Raises:
-            BrokenResult: the trainer raised, or gave what cannot be sent.
+            BrokenResult: the trainer raised an error, or returned something that cannot be sent.
         """
         async with self._turn:
             return await asyncio.get_running_loop().run_in_executor(self._executor, self._pack_initial)
 
     def close(self) -> None:
-        """Want nothing more: tell the trainer, and let all who wait go with what there is."""
+        """Cancel all tasks, tell the trainer, and end all waits with the present state of their tasks."""
         self._closed = True
         for entry in self._entries.values():
             entry.unwanted.set()
@@ -241,5 +241,5 @@ class TaskTable:
 
 
 def one_line(error: BaseException) -> str:
-    """Type and message, short enough for an answer."""
+    """Return type and message of an error, short enough for an answer."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]

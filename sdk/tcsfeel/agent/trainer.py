@@ -1,4 +1,4 @@
-"""What the author of a trainer writes and returns."""
+"""The interfaces that the author of a trainer implements, and the values that a trainer returns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,9 +33,9 @@ class FitResult:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateResult:
-    """What the given parameters achieve on local held-out data; units as in `FitResult`.
+    """The result of an evaluation of parameters on local held-out data. Units are those of `FitResult`.
 
-    With 0 examples it says that there is no such data, and the two measures do not matter.
+    0 examples mean that there is no such data; the two measures then do not matter.
     """
 
     num_examples: int
@@ -45,7 +45,7 @@ class EvaluateResult:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the control plane is told at registration; its measurements override the claims with time.
+    """The claims that an agent registers. The control plane replaces them by its measurements over time.
 
     Attributes:
         data_size: training samples, at least 1.
@@ -53,8 +53,8 @@ class Profile:
         compute_capacity: GFLOPS.
         bandwidth: Mbps to the server.
         latency: ms to the server.
-        reliability: probability that a task comes back, 0..1.
-        server_cost: seconds per megabyte over the server link, where known better than ``8 / bandwidth``.
+        reliability: probability that the client finishes a task, 0..1.
+        server_cost: seconds per megabyte over the server link, if you know it better than ``8 / bandwidth``.
         tags: free labels to filter clients by.
         label_privacy: epsilon of the Laplace noise that label counts get before they leave the device, above 0 (see
             `labels`); None sends them as they are.
@@ -82,21 +82,21 @@ class Trainer(Protocol):
     """
 
     def initial_parameters(self) -> Parameters:
-        """Where a training starts when nobody uploaded a model."""
+        """Return the parameters with which a training starts if no model was uploaded."""
         ...
 
     def fit(self, parameters: Parameters, task: Task) -> FitResult:
-        """Train from the global `parameters` and give the local ones back. May ask `task_cancelled` between steps."""
+        """Train from the global `parameters` and return the local ones. It may call `task_cancelled` between steps."""
         ...
 
     def profile(self) -> Profile:
-        """Called before each registration."""
+        """Return the profile to register. It is called before each registration."""
         ...
 
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """What a trainer is as well where its data is partly held out. Without it an agent has nothing to measure with."""
+    """A trainer that also evaluates, on data that it holds out. Other agents do not take part in evaluations."""
 
     def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
         """Measure the global `parameters` on held-out local data."""
@@ -104,10 +104,10 @@ class Evaluator(Protocol):
 
 
 def hyperparameter(task: Task, name: str, default: Number) -> Number:
-    """The hyperparameter `name` as the type of `default`, or `default` where the task has none.
+    """Return the hyperparameter `name` in the type of `default`, or `default` if the task does not have it.
 
     Raises:
-        TypeError: it is not a number, or has a fraction where an integer is due.
+        TypeError: it is not a number, or it has a fraction although `default` is an integer.
     """
     value = task.hyperparameters.get(name)
     if value is None:

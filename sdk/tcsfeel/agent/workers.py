@@ -1,4 +1,4 @@
-"""Threads that train.
+"""The threads in which agents train.
 
 A thread cannot be killed, and `concurrent.futures.ThreadPoolExecutor` makes the interpreter wait for its threads: an
 agent told to stop would hang until a long training ended. These threads are daemons, so the process may leave.
@@ -38,7 +38,7 @@ class Workers(Executor):
                 self._idle.release()
                 future.set_exception(error)
             else:
-                self._idle.release()  # before anybody hears of the result and submits the next job
+                self._idle.release()  # before a caller gets the result and submits the next job
                 if wanted:
                     future.set_result(cast("R", result))
 
@@ -52,7 +52,7 @@ class Workers(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more jobs; each thread ends after what is queued. Never waits, whatever the arguments say."""
+        """Accept no more jobs. Each thread ends after the queued jobs. This never waits, whatever the arguments are."""
         del wait, cancel_futures
         with self._lock:
             if not self._closed:
@@ -66,4 +66,4 @@ class Workers(Executor):
             if job is None:
                 return
             job()
-            del job  # or the last model handed over would stay in memory until the next one comes
+            del job  # otherwise the last model would stay in memory until the next one arrives
