@@ -1,13 +1,13 @@
-"""Connections to Postgres, none of which can make anybody wait without an end.
+"""Connections to Postgres that never make a caller wait without limit.
 
-- To connect, to run a statement and to say goodbye each have a limit. The other side may vanish without a word, and
-  then TCP alone would wait for a quarter of an hour. A statement that runs into the limit takes all idle connections
-  of the pool with it, since they most likely lead to the same silence.
-- The server ends a statement a little earlier than we do, so that one that is only slow leaves its connection intact.
-  It also ends sessions that it does not hear of, which would keep locks and places from their successors.
-- A connection that was idle for long is closed: by the server, or by us when we come to use it again. The pool hands
-  out the one that was used last, so those that a burst has opened do become idle.
-- After "too many connections" the server is left alone for a while, in growing steps.
+- Connecting, running a statement and closing each have a time limit. The other side may disappear without closing the
+  connection, and TCP alone would then wait for a quarter of an hour. If a statement reaches the limit, all idle
+  connections of the pool are closed, since they most likely do not work either.
+- Postgres ends a statement a little before our limit, so that a statement that is only slow leaves its connection
+  intact. It also ends sessions whose client has disappeared, because they would keep their locks and places.
+- A connection that was idle for long is closed, by Postgres or by us before it would be used again. The pool gives out
+  the connection that was used last, so connections that a burst has opened do become idle.
+- After "too many connections", no connection is opened for a while, which gets longer each time.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from app.store.columns import to_json
 
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
-TRANSACTION_SECONDS = 10  # that a session may stand still in a transaction
-SPARE_SECONDS = 60  # after which the server closes a connection; we do not use one after half of it
-SERVER_FIRST = 0.8  # share of our own limit on a statement after which the server ends it
+TRANSACTION_SECONDS = 10  # that a session may be idle in a transaction
+SPARE_SECONDS = 60  # after which Postgres closes an idle connection; we do not use one that was idle for half as long
+SERVER_FIRST = 0.8  # share of our limit for a statement after which Postgres ends it
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 _IDLE_LIMIT_SINCE = 14  # version of Postgres
 
-# How soon the server notices that we have vanished: after 10 s of silence it asks three times, 5 s apart.
+# How soon Postgres notices that we have disappeared: after 10 s of silence it asks three times, 5 s apart.
 _SESSION = (
     f"SET idle_in_transaction_session_timeout = '{TRANSACTION_SECONDS}s'; "
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; "
@@ -42,10 +42,10 @@ _SESSION = (
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # it has no types
-    """One that closes in bounded time: asyncpg's own goodbye waits for an answer to what was called off before.
+    """A connection that closes in limited time; asyncpg's own close waits for the answer to a cancelled statement.
 
-    To call a statement off, asyncpg opens a second connection. If the first is terminated at that moment, the second
-    leaves an error in a future that nothing reads, and asyncio logs it. So a goodbye that has begun is not cut short.
+    To cancel a statement, asyncpg opens a second connection. If the first is terminated at that moment, the second
+    leaves an error in a future that nothing reads, and asyncio logs it. So a close that has begun is not interrupted.
     """
 
     _closing = False
@@ -59,19 +59,19 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # it has no types
             self.drop()
 
     def terminate(self) -> None:
-        """End the connection at once, unless it is closing: then it ends within `CLOSE_SECONDS` by itself."""
+        """End the connection at once, unless it is already closing, which takes at most `CLOSE_SECONDS`."""
         if not self._closing:
             self.drop()
 
     def drop(self) -> None:
-        """End the connection at once, whatever is under way."""
+        """End the connection at once, even if a statement is running."""
         super().terminate()
 
 
 class Connector:
-    """Opens connections, each to the end also where its caller has given up meanwhile, and closes it then.
+    """Opens connections. Opening is finished even if the caller has given up; the connection is then closed.
 
-    Called off half-way, asyncpg leaves an error in a future that nobody looks at.
+    If asyncpg is cancelled half-way, it leaves an error in a future that nothing reads.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -82,7 +82,7 @@ class Connector:
         self._refused_until = 0.0
 
     async def __call__(self, **where: Any) -> Connection:
-        """Raises `asyncpg.TooManyConnectionsError` without asking the server while its last refusal is fresh."""
+        """Open a connection. Soon after a refusal, it raises `asyncpg.TooManyConnectionsError` without trying."""
         if self.now() < self._refused_until:
             raise asyncpg.TooManyConnectionsError("Postgres has said a moment ago that it has too many connections")
         task = asyncio.create_task(asyncpg.connect(connection_class=Connection, **where))
@@ -116,11 +116,11 @@ def _hang_up(task: asyncio.Task[Connection]) -> None:
 def engine(
     url: str, connector: Connector, *, pool_size: int, wait_seconds: float, statement_seconds: float
 ) -> AsyncEngine:
-    """At most `pool_size` connections, for one of which a caller waits `wait_seconds`."""
+    """Make an engine with at most `pool_size` connections. A caller waits `wait_seconds` for one."""
     made = create_async_engine(
         url,
         pool_size=pool_size,
-        max_overflow=0,  # or each of these would be opened and closed again for a single transaction
+        max_overflow=0,  # otherwise each of these would be opened and closed for a single transaction
         pool_timeout=wait_seconds,
         pool_use_lifo=True,
         hide_parameters=True,

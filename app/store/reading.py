@@ -1,9 +1,9 @@
-"""Many rows, read without holding the event loop and without much memory.
+"""Read many rows without holding the event loop and without using much memory.
 
 Rows become values on the event loop, which has other work to do in between. Some rows are a thousand times as long as
 others: a client may report ten thousand labels. So rows are counted by their *weight*, which is about the number of
-bytes that they have as JSON. It says when other tasks get their turn, how many rows the next statement asks for, and
-where a list ends that would be too long for one answer.
+bytes that they have as JSON. The weight decides when other tasks get their turn, how many rows the next statement
+reads, and where a list ends that would be too long for one answer.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Rounds with their participations, made of rows."""
+"""Make rounds with their participations from rows."""
 
 import math
 from collections import defaultdict
@@ -26,7 +26,7 @@ _PARTICIPATION = tuple(Participation.__slots__)
 async def with_participations(
     connection: AsyncConnection, training_id: str, rows: Sequence[Row[Any]], walk: Walk, most_bytes: float = math.inf
 ) -> list[Round]:
-    """The rounds of these rows, which begin with the newest: as many as are whole when `most_bytes` are reached."""
+    """Make the rounds of these rows, newest first: as many as are complete when `most_bytes` are reached."""
     if not rows:
         return []
     columns = participations.c
@@ -87,6 +87,6 @@ def round_of(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
 
 
 def _evaluation(given: dict[str, Any]) -> Evaluation:
-    """Make an evaluation of its JSON, in which Postgres writes a large float as an integer of many digits."""
+    """Make an evaluation from its JSON, in which Postgres writes a large float as an integer with many digits."""
     loss = given["loss"]
     return Evaluation(**given | {"loss": None if loss is None else float(loss)})

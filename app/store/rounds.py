@@ -1,4 +1,4 @@
-"""Rounds and their participations as rows."""
+"""Store rounds and their participations as rows."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ _COST = ("attempts", "bytes_sent", "bytes_received")
 
 @dataclass(frozen=True, slots=True)
 class PastSelection:
-    """Of one round: its start (unix seconds), who was selected, whose update was received, and the losses with them."""
+    """A past round: its start (unix seconds), its selected clients, whose updates were received, and their losses."""
 
     started_at: float
     selected: frozenset[str]
@@ -37,7 +37,7 @@ class PastSelection:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a round is: its status, and of its training the status and the round after which it rests."""
+    """The progress of a round: its status, its training's status, and the round after which the training pauses."""
 
     status: RoundStatus
     training_status: TrainingStatus
@@ -51,11 +51,11 @@ class RoundRepository:
         self._connection = connection
 
     async def add(self, round_: Round) -> None:
-        """Add a round without its participations; they are known, and added, once it is planned."""
+        """Add a round without its participations, which are added once it is planned."""
         await self._connection.execute(insert(rounds).values(row_of(round_)))
 
     async def put(self, round_: Round) -> None:
-        """Write the round's own columns; participations have writes of their own."""
+        """Write the round's own columns. Participations are written separately."""
         row = {name: column for name, column in row_of(round_).items() if name not in _KEY}
         await self._connection.execute(update(rounds).where(_is(round_.training_id, round_.number)).values(row))
 
@@ -73,9 +73,9 @@ class RoundRepository:
     async def settle(
         self, training_id: str, number: int, settled: Collection[Participation]
     ) -> dict[str, Participation]:
-        """Write participations whose status is not final yet, of each client the first; gives those written, by client.
+        """Write participations whose stored status is not final yet, the first of each client. Returns those, by client.
 
-        They are held until the transaction ends.
+        Their rows are locked until the transaction ends.
         """
         of_round = _part_of(training_id, number)
         wanted = participations.c.client_id.in_([part.client_id for part in settled])
@@ -94,7 +94,7 @@ class RoundRepository:
         return written
 
     async def reject(self, training_id: str, number: int, reasons: Mapping[str, str]) -> list[str]:
-        """Turn received updates of a round into rejected ones; gives the clients whose update was still received."""
+        """Mark received updates of a round as rejected. Returns the clients whose update was still received."""
         columns = participations.c
         received = _part_of(training_id, number) & (columns.status == "received")
         query = select(columns.client_id).where(received, columns.client_id.in_(reasons)).order_by(columns.client_id)
@@ -108,13 +108,13 @@ class RoundRepository:
     async def some_participations(
         self, training_id: str, number: int, client_ids: Collection[str]
     ) -> list[Participation]:
-        """The participations of some clients in a round, held until the transaction ends."""
+        """Read the participations of some clients in a round, and lock them until the transaction ends."""
         query = select(participations).where(_part_of(training_id, number), participations.c.client_id.in_(client_ids))
         ordered = query.order_by(participations.c.client_id).with_for_update()
         return [participation_of(row) for row in await self._connection.execute(ordered)]
 
     async def charge(self, training_id: str, number: int, charged: Collection[Participation]) -> None:
-        """Write how often tasks were handed over, and their bytes."""
+        """Write how often tasks were sent, and their bytes."""
         if not charged:
             return
         statement = update(participations).where(
@@ -124,18 +124,18 @@ class RoundRepository:
         await self._connection.execute(statement, rows)
 
     async def add_bytes(self, training_id: str, number: int, added: int) -> None:
-        """Add bytes to those of a round, beyond those of its participations and evaluations."""
+        """Add bytes to a round, besides those of its participations and evaluations."""
         total = rounds.c.communication_bytes + added
         await self._connection.execute(update(rounds).where(_is(training_id, number)).values(communication_bytes=total))
 
     async def selected(self, training_id: str, number: int) -> list[str]:
-        """The clients of a round, in the order of their ids."""
+        """Read the clients of a round, in the order of their ids."""
         columns = participations.c
         query = select(columns.client_id).where(_part_of(training_id, number)).order_by(columns.client_id)
         return list((await self._connection.execute(query)).scalars())
 
     async def outstanding(self, training_id: str, number: int, *, limit: int) -> list[Participation]:
-        """At most `limit` participations of a round whose status is not final yet, by client."""
+        """Read at most `limit` participations of a round whose status is not final yet, by client."""
         columns = participations.c
         waited_for = _part_of(training_id, number) & columns.status.in_(OUTSTANDING)
         query = select(participations).where(waited_for).order_by(columns.client_id).limit(limit)
@@ -148,26 +148,29 @@ class RoundRepository:
         return int((await self._connection.execute(query)).scalar_one())
 
     async def received_by_client(self, training_id: str, up_to: int) -> dict[str, int]:
-        """Count each client's received updates in the rounds of a training up to one; without those that have none."""
+        """Count each client's received updates in the rounds of a training up to a round.
+
+        Clients with none are left out.
+        """
         columns = participations.c
         received = (columns.training_id == training_id) & (columns.round <= up_to) & (columns.status == "received")
         query = select(columns.client_id, func.count()).where(received).group_by(columns.client_id)
         return {row[0]: row[1] for row in await self._connection.execute(query)}
 
     async def hand_over(self, training_id: str, number: int) -> None:
-        """Move every pending participation of a round to training: from here on its agent may know its task."""
+        """Move every pending participation of a round to training. From then on, its agent may know the task."""
         pending = _part_of(training_id, number) & (participations.c.status == "pending")
         await self._connection.execute(update(participations).where(pending).values(status="training"))
 
     async def get(self, training_id: str, number: int) -> Round:
-        """Raises `NotFound`."""
+        """Read a round. Raises `NotFound`."""
         row = (await self._connection.execute(select(rounds).where(_is(training_id, number)))).one_or_none()
         if row is None:
             raise NotFound("round", f"{training_id}/{number}")
         return (await with_participations(self._connection, training_id, [row], Walk()))[0]
 
     async def standing(self, training_id: str, number: int) -> Standing:
-        """Tell how far a round is, in one statement that reads little. Raises `NotFound`."""
+        """Read the progress of a round, in one statement that reads little. Raises `NotFound`."""
         query = (
             select(rounds.c.status, trainings.c.status, trainings.c.stop_after)
             .join_from(rounds, trainings, rounds.c.training_id == trainings.c.id)
@@ -181,7 +184,7 @@ class RoundRepository:
     async def page(
         self, training_id: str, *, limit: int, before: int | None, most_bytes: float = math.inf
     ) -> Part[Round]:
-        """At most `limit` rounds with numbers below `before`, newest first.
+        """Read at most `limit` rounds with numbers below `before`, newest first.
 
         The list ends with the round with which it has about `most_bytes` as JSON.
         """
@@ -206,13 +209,13 @@ class RoundRepository:
             before = found[-1].number
 
     async def newest(self, training_id: str) -> Round | None:
-        """The last round of a training, without its participations."""
+        """Read the last round of a training, without its participations."""
         query = select(rounds).where(rounds.c.training_id == training_id).order_by(rounds.c.number.desc()).limit(1)
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else round_of(row, ())
 
     async def previous(self, training_id: str, number: int) -> Round | None:
-        """The last completed round before `number`."""
+        """Read the last completed round before `number`."""
         query = (
             select(rounds)
             .where(rounds.c.training_id == training_id, rounds.c.number < number, rounds.c.status == "completed")
@@ -229,9 +232,10 @@ class RoundRepository:
         return int((await self._connection.execute(query)).scalar_one())
 
     async def selections(self, training_id: str, before: int) -> list[PastSelection]:
-        """Who took part in the rounds before `before`, oldest first; rounds that selected nobody are left out.
+        """Read who took part in the rounds before `before`, oldest first. Rounds without selected clients are left out.
 
-        The two tables are read one after the other: of a join SQLite reads all participations again for each round.
+        The two tables are read one after the other, because for a join SQLite reads all participations again for each
+        round.
         """
         begun = (
             select(rounds.c.number, rounds.c.started_at)
@@ -270,7 +274,7 @@ class RoundRepository:
         ]
 
     async def busy_clients(self, *, except_training: str | None = None) -> frozenset[str]:
-        """Clients with a task in flight for any other training."""
+        """Read the clients that have a task in flight for another training."""
         query = (
             select(participations.c.client_id)
             .join_from(participations, rounds)

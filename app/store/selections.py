@@ -1,7 +1,7 @@
-"""The selection that each round was planned with, as one compressed document a round.
+"""Store the selection with which each round was planned, as one compressed document for each round.
 
-It is written once and read only by who asks why: ten thousand reasons are no rows, and nothing that a round's own reads
-should carry.
+It is written once, and read only when a caller asks for the reasons. Ten thousand reasons should not be rows, and
+reading a round should not read them.
 """
 
 import json
@@ -25,12 +25,12 @@ class SelectionRepository:
         self._connection = connection
 
     async def add(self, training_id: str, number: int, document: bytes) -> None:
-        """Store what `packed` made."""
+        """Store a document that `packed` made."""
         row = {"training_id": training_id, "round": number, "document": document}
         await self._connection.execute(insert(selections).values(row))
 
     async def get(self, training_id: str, number: int) -> bytes:
-        """What `unpacked` takes. Raises `NotFound` where the round has not been planned."""
+        """Read a document for `unpacked`. Raises `NotFound` if the round has not been planned."""
         query = select(selections.c.document).where(
             selections.c.training_id == training_id, selections.c.round == number
         )
@@ -41,12 +41,12 @@ class SelectionRepository:
 
 
 def packed(selection: Selection) -> bytes:
-    """A selection as bytes. It takes a while for ten thousand clients: call it from a thread."""
+    """Turn a selection into bytes. This takes a while for ten thousand clients, so call it from a thread."""
     return zlib.compress(json.dumps(asdict(selection)).encode(), _FASTEST)
 
 
 def unpacked(document: bytes) -> Selection:
-    """The selection in `document`; from a thread, too."""
+    """Read the selection in `document`. Call this from a thread, too."""
     given = json.loads(zlib.decompress(document))
     return Selection(
         **given

@@ -1,4 +1,4 @@
-"""What clients' updates in a training say of their labels: one running mean of sketches for each client."""
+"""Store what clients' updates in a training tell about their labels: a running mean of sketches for each client."""
 
 import numpy as np
 from sqlalchemy import insert, select, update
@@ -20,7 +20,10 @@ class SketchRepository:
         self._connection = connection
 
     async def fold(self, training_id: str, client_id: str, newest: Sketch) -> None:
-        """Let the mean take in one round's sketch. Only the owner of the training may: it reads before it writes."""
+        """Add a round's sketch to the mean.
+
+        Only the owner of the training may call this, as it reads before it writes.
+        """
         key = (sketches.c.training_id == training_id) & (sketches.c.client_id == client_id)
         known = (await self._connection.execute(select(sketches.c.vector, sketches.c.rounds).where(key))).one_or_none()
         if known is None:
@@ -32,7 +35,7 @@ class SketchRepository:
             await self._connection.execute(update(sketches).where(key).values(values))
 
     async def means(self, training_id: str) -> dict[str, Sketch]:
-        """The mean of each client that has one in this training."""
+        """Read the mean of each client that has one in this training."""
         columns = sketches.c
         query = (
             select(columns.client_id, columns.vector)

@@ -1,13 +1,13 @@
-"""Two drivers for SQLite, for two kinds of transaction; SQLAlchemy calls both as it calls aiosqlite.
+"""Two drivers for SQLite, for two kinds of transactions. SQLAlchemy calls both in the same way as aiosqlite.
 
-*Readers* wait for nothing: with a write-ahead log no writer holds them up, and what they look for is mostly in memory.
-They run on the event loop itself, where a statement takes less time than a trip to a thread and back, and so a reading
-transaction that does nothing else takes one turn of the loop.
+*Readers* do not wait: with a write-ahead log, no writer blocks them, and the data that they read is mostly in memory.
+They run on the event loop itself, where a statement takes less time than a trip to a thread and back. So a transaction
+that only reads takes one turn of the loop.
 
-*Writers* wait for the disk when they commit, and for the file's lock when they begin, if another process has it. That
-happens in a thread of their own. In between they hold the lock and change pages in memory: so what is short runs on the
-event loop, too. A trip to the thread waits for its turn both there and on the loop; on a loop that is busy with other
-work, a transaction with a trip for each statement would hold the lock for many of its turns, while other writers wait.
+*Writers* wait for the disk when they commit, and for the file's lock when they begin, if another process has it. They
+do this in a separate thread. In between, they hold the lock and change pages in memory, so short statements also run on
+the event loop. A trip to the thread has to wait for its turn both in the thread and on the loop. On a busy loop, a
+transaction with a trip for each statement would hold the lock for many turns, while other writers wait.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ BEGIN = "BEGIN IMMEDIATE"
 BUSY_SECONDS = 30
 WAL_ATTEMPTS, WAL_PAUSE = 100, 0.02
 
-SHORT_VALUES = 256  # that a statement may write, or look for, to run on the event loop
+SHORT_VALUES = 256  # that a statement may write or search for, if it is to run on the event loop
 SHORT_SECONDS = 0.002  # of processor time that it may have taken the last time
-TURN_SECONDS = 0.002  # for which statements of one transaction follow each other without a pause of the loop's
+TURN_SECONDS = 0.002  # for which statements of one transaction may follow each other without a pause for the loop
 _KIND = 0xFF  # the part of an SQLite error code that says which kind it is
 _LONG_KNOWN = 256  # statements that are known to be long; then all are tried again
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What is to be executed: once, or for each of many `parameters`."""
+    """A statement to execute, once or for each of many `parameters`."""
 
     text: str
     parameters: Any
@@ -46,7 +46,7 @@ class Statement:
 
     @property
     def seems_short(self) -> bool:
-        """Whether it touches few rows, as far as can be told from it; what one deletes may belong to thousands."""
+        """Tell whether it seems to touch few rows. A deleted row may be referenced by thousands of others."""
         values = sum(map(len, self.parameters)) if self.many else len(self.parameters)
         return values <= SHORT_VALUES and not self.text.startswith("DELETE")
 
@@ -99,10 +99,10 @@ class Cursor:
 
 
 class _Driver:
-    """What readers and writers have in common: one connection of the standard library's."""
+    """The common part of readers and writers: a connection of the standard library."""
 
     def __init__(self) -> None:
-        self._connection: sqlite3.Connection | None = None  # SQLAlchemy looks here whether it is open
+        self._connection: sqlite3.Connection | None = None  # SQLAlchemy checks this to see whether it is open
 
     def cursor(self) -> Cursor:
         return Cursor(self)
@@ -121,7 +121,7 @@ class _Driver:
 
 
 class Writer(_Driver):
-    """Runs what may wait or take long in a thread of its own, and the rest where it is."""
+    """Runs statements that may wait or take long in a separate thread, and others on the event loop."""
 
     def __init__(self, path: str, *, foreign_keys: bool) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class Writer(_Driver):
         self._long: set[str] = set()  # statements that took long
         self._turn = 0.0  # when this turn of the loop began, or before
         self._is_locking = False  # between the begin of a transaction and its end
-        self._is_over = True  # the thread has ended what it was told of the last transaction
+        self._is_over = True  # the thread has finished its work for the last transaction
 
     def __await__(self) -> Any:
         return self._connected().__await__()
@@ -147,7 +147,7 @@ class Writer(_Driver):
         self._connection = self._open()
 
     async def commit(self) -> None:
-        self._is_locking = False  # the thread may be at it for longer than the caller waits
+        self._is_locking = False  # the thread may need longer for it than the caller waits
         await self._thread.run(self._open_connection.commit)
         self._is_over = True
 
@@ -158,7 +158,7 @@ class Writer(_Driver):
             self._is_over = True
 
     async def close(self) -> None:
-        """Close once the thread has done all that it was told to do."""
+        """Close once the thread has finished all of its work."""
         if self._connection is None:
             return
         try:
@@ -167,7 +167,7 @@ class Writer(_Driver):
             self._thread.end()
 
     def stop(self) -> None:
-        """As `close`, without a wait for it."""
+        """Begin to `close`, without waiting for the end."""
         self._thread.end(self._disconnect)
 
     def _disconnect(self) -> None:
@@ -188,7 +188,7 @@ class Writer(_Driver):
         self._turn = time.monotonic()
 
     def _has_begun(self) -> bool:
-        """Begin a transaction, unless another process has the lock, for which only the thread can wait."""
+        """Begin a transaction, unless another process has the lock, since only the thread can wait for that."""
         self._open_connection.execute("PRAGMA busy_timeout=0").close()
         try:
             self._open_connection.execute(BEGIN).close()
@@ -214,7 +214,7 @@ class Writer(_Driver):
 
 
 class Reader(_Driver):
-    """Runs statements where it is, and refuses to write."""
+    """Runs statements on the event loop, and refuses to write."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -258,17 +258,17 @@ def _open_for_writing(path: str, *, foreign_keys: bool) -> sqlite3.Connection:
 
 
 def _open(path: str, *pragmas: str) -> sqlite3.Connection:
-    """A connection in autocommit mode: the driver must not begin transactions on its own."""
-    with suppress(OSError):  # SQLite will say what is wrong; it gives the files beside this one the mode of this one
+    """Open a connection in autocommit mode, in which the driver does not begin transactions itself."""
+    with suppress(OSError):  # SQLite will report what is wrong; it gives the files beside this one the same mode
         private.make_file(path)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    for pragma in pragmas:  # these say how to deal with the file, and do not look at it yet
+    for pragma in pragmas:  # these are options for the connection, and do not read the file yet
         connection.execute(f"PRAGMA {pragma}").close()
     return connection
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch the file to a write-ahead log; of several that do this to a new file, SQLite refuses some at once."""
+    """Switch the file to a write-ahead log. If several processes do this to a new file, SQLite refuses some at once."""
     for attempts_left in reversed(range(WAL_ATTEMPTS)):
         try:
             connection.execute("PRAGMA journal_mode=WAL").close()

@@ -33,7 +33,7 @@ metadata = MetaData(
 )
 
 _Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-_Sequence = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only a plain INTEGER key
+_Sequence = BigInteger().with_variant(Integer, "sqlite")  # SQLite increments only a plain INTEGER key
 _Id = String(64)
 _Sha256 = String(64)
 
@@ -170,7 +170,7 @@ selections = Table(
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
 )
 
-# Nor one here: an update may come in while its client is removed.
+# Nor here: an update may arrive while its client is removed.
 sketches = Table(
     "sketches",
     metadata,

@@ -1,4 +1,4 @@
-"""Trainings as rows."""
+"""Store trainings as rows."""
 
 import math
 from dataclasses import asdict
@@ -30,7 +30,7 @@ class TrainingRepository:
         await self._connection.execute(insert(trainings).values(row))
 
     async def get(self, training_id: str, *, for_update: bool = False) -> Training:
-        """Raises `NotFound`. `for_update` holds the row until the transaction ends."""
+        """Read a training. `for_update` locks the row until the transaction ends. Raises `NotFound`."""
         query = select(trainings).where(trainings.c.id == training_id)
         row = (await self._connection.execute(query.with_for_update() if for_update else query)).one_or_none()
         if row is None:
@@ -38,28 +38,28 @@ class TrainingRepository:
         return _training(row)
 
     async def put(self, training: Training) -> None:
-        """Write what changes of a training: all but its configuration and its lease."""
+        """Write the parts of a training that change: everything except its configuration and its lease."""
         row = {name: getattr(training, name) for name in _PLAIN if name not in {"id", "created_at"}} | _progress(
             training
         )
         await self._connection.execute(update(trainings).where(trainings.c.id == training.id).values(row))
 
     async def untidied(self) -> list[str]:
-        """The trainings with versions of rounds that have changed since `tidied`."""
+        """Read the trainings with model versions that have changed since `tidied`."""
         tidied = trainings.c.tidied_at.is_not_distinct_from(trainings.c.updated_at)
         of_rounds = exists().where(model_versions.c.training_id == trainings.c.id, model_versions.c.round > 0)
         query = select(trainings.c.id).where(~tidied, of_rounds)
         return list((await self._connection.execute(query)).scalars())
 
     async def tidied(self, training_id: str, updated_at: float | None) -> None:
-        """Retention was applied to the training as it was at `updated_at`; None: has to be applied again."""
+        """Record that retention was applied to the training as of `updated_at`; None if it has to be applied again."""
         stamped = update(trainings).where(trainings.c.id == training_id).values(tidied_at=updated_at)
         await self._connection.execute(stamped)
 
     async def page(
         self, *, limit: int, after: tuple[float, str] | None, most_bytes: float = math.inf
     ) -> Part[Training]:
-        """At most `limit` trainings older than `after`, which is the `created_at` and the id of the last one seen.
+        """Read at most `limit` trainings older than `after`, which is the `created_at` and the id of the last one read.
 
         The list ends with the training with which it has about `most_bytes` as JSON.
         """

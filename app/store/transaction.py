@@ -1,4 +1,4 @@
-"""What a transaction offers: one repository per noun, all on the same connection, and the database's time."""
+"""A transaction: one repository for each noun, all on the same connection, and the database's time."""
 
 from functools import cached_property
 
@@ -27,7 +27,7 @@ class Transaction:
         self._clock = clock
 
     async def now(self) -> float:
-        """The database's clock, unix seconds."""
+        """Read the database's clock in unix seconds."""
         return float((await self.connection.execute(select(self._clock))).scalar_one())
 
     @cached_property
