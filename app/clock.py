@@ -1,4 +1,4 @@
-"""The time of day, as something that a test can hold still."""
+"""The time of day, behind an interface so that tests can stop it."""
 
 import asyncio
 import time
@@ -8,30 +8,30 @@ TOLERANCE_SECONDS = 0.05
 
 
 class Clock(Protocol):
-    """What services ask for the time and for its passing."""
+    """The clock that services use to read the time and to wait."""
 
     def now(self) -> float:
-        """Unix seconds."""
+        """Return the time in unix seconds."""
         ...
 
     def behind(self, now: float) -> float:
-        """Tell by how many seconds this clock is behind one that has more say, where it is `now`, unix seconds."""
+        """Return by how many seconds this clock is behind an authoritative one that shows `now`, in unix seconds."""
         ...
 
     def adopt(self, now: float) -> None:
-        """Agree with a clock that has more say: it is `now`, unix seconds."""
+        """Set this clock to the time of an authoritative one, which shows `now`, in unix seconds."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Come back after `seconds`."""
+        """Wait for `seconds`."""
         ...
 
 
 class SystemClock:
-    """The machine's clock, moved to agree with the database's, so that replicas mean the same instant by a number.
+    """The machine's clock, adjusted to the database's clock, so that all servers use the same time.
 
-    It asks the machine for the time of day once. From then on it goes steadily, so that setting the machine's clock
-    does not move it: only the database's does.
+    It reads the machine's time of day once and then runs steadily, so setting the machine's clock does not change it;
+    only the database's clock does.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class SystemClock:
         return now - self.now()
 
     def adopt(self, now: float) -> None:
-        """Take over another clock's time, unless the two differ by no more than a look at it takes."""
+        """Take over another clock's time, unless the difference is no larger than the time that it took to read it."""
         offset = now - time.monotonic()
         if abs(offset - self._offset) > TOLERANCE_SECONDS:
             self._offset = offset

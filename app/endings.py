@@ -1,4 +1,4 @@
-"""Work that has to end properly, also where the task that asked for it is cancelled."""
+"""Run work that has to finish even if the task that asked for it is cancelled."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,9 +8,9 @@ Result = TypeVar("Result")
 
 
 async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run `work` in a task of its own, and return what it returns.
+    """Run `work` in a separate task, and return its result.
 
-    A caller that is cancelled, however often, waits for the end of the work first. So `work` must end soon by itself.
+    A caller that is cancelled, even several times, first waits until the work has ended. So `work` must end soon.
     """
     task = asyncio.create_task(work)
     cancelled: asyncio.CancelledError | None = None
@@ -22,5 +22,5 @@ async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
     if cancelled is None:
         return task.result()
     if not task.cancelled():
-        task.exception()  # or asyncio would complain that it was never looked at
+        task.exception()  # or asyncio would complain that its exception was never retrieved
     raise cancelled

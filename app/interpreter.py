@@ -1,4 +1,4 @@
-"""The interpreter of a server, set to answer quickly rather than to finish a little sooner."""
+"""Tune the interpreter of a server so that it answers quickly, even if some work takes a little longer."""
 
 import asyncio
 import gc
@@ -14,20 +14,20 @@ from tcsfeel.network import centrality
 log = structlog.get_logger(__name__)
 
 SWITCH_SECONDS = 0.001
-"""After how long a thread that has work to do gets the interpreter from one that is busy.
+"""How long a thread that has work to do waits until it gets the interpreter from a busy thread.
 
 Every write to SQLite and every piece of work on files goes to a thread and back, and waits for this at both ends; the
 default is five times as long.
 """
 
 DRAWING = ("matplotlib", "sklearn")
-"""Libraries that networkit loads where they are installed, to draw with: 90 MB that a server has no use for."""
+"""Libraries for drawing that networkit loads if they are installed: 90 MB that a server does not need."""
 
 NEVER = 1_000_000_000
-"""Collections of younger objects after which the interpreter would look at all by itself.
+"""Number of collections of younger objects after which the interpreter itself would check all objects.
 
-While a large fleet is read or a matrix checked there are millions of objects, and to look at them takes longer than the
-event loop may stand still. Younger ones are collected as they come, which takes a millisecond at most.
+While a large fleet is read or a matrix is checked, there are millions of objects, and checking them takes longer than
+the event loop may be held. Younger objects are collected all the time, which takes a millisecond at most.
 """
 SWEEP_SECONDS = 2.0
 """Between two looks: to free all the garbage of an attack of ten seconds at once holds the loop for 60 to 100 ms."""
@@ -39,7 +39,7 @@ MANY_BLOCKS = 2_000_000
 
 
 def tune() -> threading.Thread:
-    """Call once, when the server is about to start; gives the thread that loads what is needed later."""
+    """Tune the interpreter, once, before the server starts. Returns the thread that loads what is needed later."""
     sys.setswitchinterval(SWITCH_SECONDS)
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, NEVER)
@@ -53,7 +53,7 @@ async def sweep(preparing: threading.Thread) -> None:
     """Collect all garbage again and again, when there is little else in memory.
 
     It is collected in any case after a few minutes, and where memory has grown by much since the last time. `preparing`
-    is what `tune` gave: what it loads is not looked at, and does not count as being in memory.
+    is the thread that `tune` returned: what it loads is not checked, and does not count as being in memory.
     """
     while preparing.is_alive():  # noqa: ASYNC110  (a thread tells no event loop of its end)
         await asyncio.sleep(SWEEP_SECONDS)
@@ -69,7 +69,7 @@ async def sweep(preparing: threading.Thread) -> None:
 
 
 def _allow_files() -> None:
-    """As many as this user may have open: a round holds a connection for each task, then a mapped file for each update.
+    """Allow as many open files as this user may have: a round needs one for each task, and then for each update.
 
     Many systems start a process with 1024, for the sake of programs that wait by `select`.
     """
@@ -78,9 +78,10 @@ def _allow_files() -> None:
 
 
 def _prepare() -> None:
-    """Load what the first selection would have to wait for, and take all that was loaded out of the collector's sight.
+    """Load the modules for which the first selection would have to wait, and exclude what was loaded from collections.
 
-    Each full collection looks at a million objects of libraries, and everything stands still for a tenth of a second.
+    Otherwise each full collection would check a million objects of libraries, and stop everything for a tenth of a
+    second.
     """
     kept_out = [name for name in DRAWING if name not in sys.modules]
     for name in kept_out:

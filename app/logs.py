@@ -1,6 +1,6 @@
 """Structured logs through structlog, for our own lines and for the libraries' alike.
 
-What is bound with ``structlog.contextvars`` (request, training and round ids) is on every line of the same task.
+Values that are bound with ``structlog.contextvars`` (request, training and round ids) are on every line of the task.
 """
 
 import logging
@@ -32,7 +32,7 @@ def configure(settings: LogSettings) -> None:
     if settings.format == "json":
         renderer = structlog.processors.JSONRenderer()
     else:
-        # Not the default's tracebacks: they show every local variable, agents' tokens among them.
+        # The default tracebacks are not used, because they show every local variable, including agents' tokens.
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -70,7 +70,7 @@ def configure(settings: LogSettings) -> None:
 
 
 def without_colours(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leave out the same message in colours, which uvicorn adds to its lines."""
+    """Remove the coloured copy of the message that uvicorn adds to its lines."""
     line.pop("color_message", None)
     return line
 

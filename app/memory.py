@@ -110,8 +110,8 @@ class AnswerMemory:
 class AnswerPlaces:
     """The places in which long answers are made. Callers share them by address.
 
-    What an answer is made of takes several times the memory of its bytes, so only a few are made at the same time.
-    `AnswerMemory` counts what they hold afterwards, while they are sent.
+    While an answer is made, it takes several times the memory of its bytes, so only a few are made at the same time.
+    `AnswerMemory` counts their memory afterwards, while they are sent.
     """
 
     def __init__(self, places: int = PLACES, *, wait_seconds: float = WAIT_SECONDS) -> None:

@@ -1,4 +1,4 @@
-"""Who acts, and in which request: what the log of events tells of the origin of each change.
+"""The origin of each change for the log of events: who acts, and in which request.
 
 Both are in the context of a task, as the fields of the log lines are, and every task that is started inside `acting`
 inherits them.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 ADMIN_KEY = "admin key"  # a caller that sent the admin key
 AGENT = "agent"  # an agent that registers, or gives a sign of life
 LOCAL = "local caller"  # a caller on the server's machine, where no key is asked for
-SERVER = "server"  # where no server has told its own name
+SERVER = "server"  # if the server has not set its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ _origin: ContextVar[Origin] = ContextVar("origin", default=NOT_TOLD)
 
 
 def current_origin() -> Origin:
-    """Return the origin of what the caller does."""
+    """Return the origin of the present task's changes."""
     return _origin.get()
 
 
 @contextmanager
 def acting(actor: str | None = None, *, request_id: str | None = None) -> Iterator[None]:
-    """Let everything inside come from an actor, or from a request; what is None stays as it is."""
+    """Set the actor or the request of the changes in the block. A part that is None stays as it is."""
     known = _origin.get()
     token = _origin.set(replace(known, actor=actor or known.actor, request_id=request_id or known.request_id))
     try:

@@ -1,13 +1,14 @@
-"""Places, and amounts, that several parties use at the same time, divided fairly between them.
+"""Divide places and amounts fairly between several parties that use them at the same time.
 
-A *party* of `Places` is a training, or the API. The one that a task works for is in its context: `party` sets it once,
-and every task that is started inside counts for the same one. A party of `Portions` is whatever their user says.
+A *party* of `Places` is a training, or the API. The context of a task says for which party it works: `party` sets it
+once, and every task that is started inside counts for the same party. The user of `Portions` decides what its parties
+are.
 
-A place cannot be taken away from its holder, and some hold theirs for long. So the rule looks ahead: a party may
-take a further place while it holds fewer than `SHARE` times the places that are free (Choudhury, Hahne, "Dynamic queue
-length thresholds in a shared-memory packet switch", 1998). A party that is alone gets 8 of 9 places, n greedy parties
-get equal shares, and a few places stay free, so that a newcomer gets some at once. Where a place comes free, the party
-that holds the fewest of those that may take it gets it.
+A place cannot be taken away from its holder, and some hold theirs for long. So the rule looks ahead: a party may take a
+further place while it holds fewer than `SHARE` times the places that are free (Choudhury, Hahne, "Dynamic queue length
+thresholds in a shared-memory packet switch", 1998). A party that is alone gets 8 of 9 places, n greedy parties get
+equal shares, and a few places stay free, so that a newcomer gets some at once. When a place becomes free, it goes to
+the party that holds the fewest, among those that may take one.
 """
 
 import asyncio
@@ -17,14 +18,14 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
 SHARE = 8
-NOBODY = ""  # the party of what belongs to no training: the API, and the loops of the process
+NOBODY = ""  # the party of work that belongs to no training: the API, and the loops of the process
 
 _party: ContextVar[str] = ContextVar("party", default=NOBODY)
 
 
 @contextmanager
 def party(name: str) -> Iterator[None]:
-    """Let everything inside, and the tasks that it starts, count for one party."""
+    """Let the block, and the tasks that it starts, count for one party."""
     before = _party.set(name)
     try:
         yield
@@ -47,12 +48,12 @@ class Places:
 
     @property
     def crowded(self) -> bool:
-        """Whether somebody waits, or the party of the caller could not take another place now."""
+        """Whether a task waits, or the caller's party could not take another place now."""
         return bool(self._waiting) or not self._may_take(current_party())
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Hold one place inside."""
+        """Hold one place while the block runs."""
         holder = await self.take()
         try:
             yield
@@ -60,7 +61,7 @@ class Places:
             self.give_back(holder)
 
     async def take(self) -> str:
-        """Wait for a place, and return the party to `give_back` it for."""
+        """Wait for a place. Returns the party, which has to be passed to `give_back`."""
         holder = current_party()
         if holder not in self._waiting and self._may_take(holder):
             self._grant(holder)
@@ -79,7 +80,7 @@ class Places:
         return holder
 
     def give_back(self, holder: str) -> None:
-        """Free a place that `take` gave, and give it to somebody who waits."""
+        """Free a place that `take` returned, and give it to a task that waits."""
         self._free += 1
         self._held[holder] -= 1
         if not self._held[holder]:
@@ -90,7 +91,7 @@ class Places:
             place = queue.popleft()
             if queue:
                 self._waiting[chosen] = queue
-            if not place.done():  # else the one who waited was called off in this pass of the loop
+            if not place.done():  # otherwise the task that waited was cancelled in this pass of the loop
                 self._grant(chosen)
                 place.set_result(None)
 
@@ -110,9 +111,9 @@ class Places:
 
 
 class Portions:
-    """An amount, such as memory, of which parties take portions by the same rule; a party that may not is refused.
+    """An amount, such as memory, of which parties take portions by the same rule. A request for too much is refused.
 
-    Every portion leaves something free, so that a party that asks for little gets it, whatever the others hold.
+    Every portion leaves something free, so a party that asks for little gets it, however much the others hold.
     """
 
     def __init__(self, size: int) -> None:
@@ -121,24 +122,24 @@ class Portions:
 
     @classmethod
     def of_alone(cls, size: int) -> "Portions":
-        """As much as lets a party that is alone have `size`."""
+        """Make an amount that is large enough for a single party to get `size`."""
         return cls(size + -(-size // SHARE))
 
     def held(self, holder: Hashable) -> int:
-        """What a party holds."""
+        """Return how much a party holds."""
         return self._held[holder]
 
     def may_take(self, holder: Hashable, amount: int) -> bool:
-        """Whether a party holds at most `SHARE` times what is free, once it has taken the amount too."""
+        """Tell whether a party would hold at most `SHARE` times the free amount, after it has taken this amount."""
         return self._held[holder] + amount <= SHARE * (self._free - amount)
 
     def take(self, holder: Hashable, amount: int) -> None:
-        """Take the amount, whether the party may or not."""
+        """Take the amount, even if the party may not."""
         self._free -= amount
         self._held[holder] += amount
 
     def give_back(self, holder: Hashable, amount: int) -> None:
-        """Free what a party took."""
+        """Free an amount that a party took."""
         self.take(holder, -amount)
         if not self._held[holder]:
             del self._held[holder]

@@ -1,11 +1,12 @@
-"""Threads for what blocks or takes long, in a pool for each purpose, so that one kind of work cannot stop another.
+"""Run work that blocks or takes long in threads, with a pool for each purpose, so that none can stop the others.
 
-Each pool has its own number of threads, divided between the parties that want them (`app.sharing`). A thread that hangs
-keeps its place until it ends, also when nobody waits for it any more: that bounds how many threads can hang. Threads
-are daemons, so that one that hangs does not keep the process from ending; idle ones end after a while.
+Each pool has its own number of threads, which are divided between the parties that use it (`app.sharing`). A thread
+that hangs keeps its place until it ends, even if no caller waits for it any more; this limits how many threads can
+hang. Threads are daemons, so a thread that hangs does not prevent the process from ending. Idle threads end after a
+while.
 
-The pools belong to the running event loop, as asyncio's own pool does, which is left to what uses it by itself (the
-resolver of host names). Nothing of ours may use that one.
+The pools belong to the running event loop, like asyncio's default pool. Our code must not use the default pool, which
+is only for asyncio itself (it resolves host names there).
 """
 
 import asyncio
@@ -25,8 +26,8 @@ Result = TypeVar("Result")
 
 Purpose = Literal["files", "checks", "aggregation", "selection", "matrices", "messages", "administration"]
 
-# Most of "files" wait for a disk or for a bucket, the others for a core. Code of third parties runs in "selection", and
-# may hang for ever: so it has many threads, and its parties are the strategies.
+# Most work in "files" waits for a disk or a bucket, other work for a core. Strategies of other packages run in
+# "selection" and may hang for ever: so it has many threads, and each strategy is a party.
 THREADS: dict[Purpose, int] = {
     "files": 16,
     "checks": 4,
@@ -42,9 +43,9 @@ IDLE_SECONDS = 5.0
 async def in_thread(
     purpose: Purpose, function: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """Call `function` in a thread of the pool for `purpose`, and return what it returns.
+    """Call `function` in a thread of the pool for `purpose`, and return its result.
 
-    A caller that is cancelled does not wait any longer; a function that has begun goes on, and keeps its thread.
+    A caller that is cancelled stops waiting, but a function that has begun goes on and keeps its thread.
     """
     loop = asyncio.get_running_loop()
     pools = _POOLS.get(loop)
@@ -53,19 +54,19 @@ async def in_thread(
     return await pools[purpose].run(partial(function, *args, **kwargs))  # type: ignore[no-any-return]  # pools run anything
 
 
-# In a task they mean something else than that a function has failed: `sys.exit()` would end the event loop.
+# In a task these would not only mean that a function has failed: `sys.exit()` would end the event loop.
 _OF_THE_LOOP = (StopIteration, GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 
 
 class Pool:
-    """Threads that are started as they are needed, and end where they have been idle for a while."""
+    """Threads that are started when they are needed, and that end after they have been idle for a while."""
 
     def __init__(self, purpose: Purpose, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self._purpose = purpose
         self._idle_seconds = idle_seconds
         self._places = Places(THREADS[purpose])
         self._jobs: SimpleQueue[Callable[[], Callable[[], object]]] = SimpleQueue()
-        self._idle = Semaphore(0)  # counts the threads that wait for a job and were promised none
+        self._idle = Semaphore(0)  # counts the threads that wait for a job and have not been promised one
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """Call `function` in a thread once there is a place for it."""
@@ -97,15 +98,15 @@ class Pool:
                 continue  # a job was promised to this thread just now
             tell = job()
             self._idle.release()
-            with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: no caller waits any more
                 tell()
             del job, tell  # what they hold can be large
 
 
 class OneThread:
-    """A thread that calls functions one after the other, in the order in which they were given to it.
+    """A thread that calls functions one after the other, in the order in which they were submitted.
 
-    It starts with the first of them. It is a daemon, and ends by itself once there is no reference to this object.
+    It starts with the first function. It is a daemon, and ends when there is no reference to this object any more.
     """
 
     def __init__(self, name: str) -> None:
@@ -114,7 +115,7 @@ class OneThread:
         self._has_ended = False
 
     async def run(self, function: Callable[[], Result]) -> Result:
-        """Call `function` in the thread. It is called in any case, also if the caller is cancelled meanwhile."""
+        """Call `function` in the thread. It is called even if the caller is cancelled in the meantime."""
         if self._has_ended:
             raise RuntimeError(f"the thread {self._thread.name} has ended and calls nothing any more")
         loop = asyncio.get_running_loop()
@@ -125,7 +126,7 @@ class OneThread:
         return await outcome
 
     def end(self, last: Callable[[], object] = lambda: None) -> None:
-        """Let the thread call `last`, and end, after all that it was given before. Return at once."""
+        """Let the thread finish all earlier functions, call `last`, and end. Returns at once."""
         self._has_ended = True
         self._jobs.put(last)
         self._jobs.put(None)
@@ -142,7 +143,7 @@ def _work_off(jobs: SimpleQueue[Callable[[], object] | None]) -> None:
 
 
 def _called(function: Callable[[], Result]) -> tuple[BaseException | None, Result | None]:
-    """What a function raised, or what it returned."""
+    """Call a function and return its outcome: its exception, or its result."""
     try:
         return None, function()
     except _OF_THE_LOOP as error:
@@ -152,7 +153,7 @@ def _called(function: Callable[[], Result]) -> tuple[BaseException | None, Resul
 
 
 def _settle(outcome: asyncio.Future[Any], problem: BaseException | None, result: Any) -> None:
-    """Give its outcome to a caller that still waits for it."""
+    """Pass the outcome to the caller, if it still waits for it."""
     if outcome.done():  # the caller was cancelled
         return
     if problem is None:

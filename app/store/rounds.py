@@ -73,7 +73,7 @@ class RoundRepository:
     async def settle(
         self, training_id: str, number: int, settled: Collection[Participation]
     ) -> dict[str, Participation]:
-        """Write participations whose stored status is not final yet, the first of each client. Returns those, by client.
+        """Write participations whose stored status is not final yet, the first of each client. Returns them by client.
 
         Their rows are locked until the transaction ends.
         """

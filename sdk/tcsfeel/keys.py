@@ -12,6 +12,6 @@ def key_path(data_dir: Path) -> Path:
 
 
 def read_key(path: Path) -> str:
-    """Read the key that is kept in a file; what is no text is no key. Raises `OSError`."""
+    """Read the key from a file. Bytes that are not text become characters that no key has. Raises `OSError`."""
     with path.open("rb") as file:
         return file.read(MOST_BYTES).decode(errors="replace").strip()

@@ -1,7 +1,7 @@
-"""Files and directories that no other user of the machine can read: keys, tokens and models are in them.
+"""Make files and directories that no other user can read, since they contain keys, tokens and models.
 
-Each is made with its mode, whatever the process's umask is. What is there with a looser mode is mended at the start,
-but only below the data directory and only what a server makes there: the directory may have been chosen badly.
+Each is made with its mode, whatever the process's umask is. Existing ones with a looser mode are corrected at the
+start, but only below the data directory and only those that a server makes: the directory may have been chosen badly.
 """
 
 import contextlib
@@ -32,19 +32,19 @@ NAMES = frozenset(
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, and those above it that are missing, for this user alone."""
+    """Make a directory, and missing ones above it, that only this user can read."""
     if path.is_dir():
         return
     make_directory(path.parent)
     try:
         path.mkdir(mode=DIRECTORY_MODE)
     except FileExistsError:
-        if not path.is_dir():  # else another thread has made it just now
+        if not path.is_dir():  # otherwise another thread has just made it
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def prove_writable(directory: Path) -> None:
-    """Make a directory where it is missing, and write and remove a file in it. Raises `OSError`."""
+    """Make a directory if it is missing, and write and remove a file in it. Raises `OSError`."""
     make_directory(directory)
     path = directory / f".{secrets.token_hex(8)}-can-be-written"
     try:
@@ -62,17 +62,17 @@ def opener(path: str, flags: int) -> int:
 
 
 def make_file(path: str) -> None:
-    """Make an empty file for this user alone, unless there is one.
+    """Make an empty file that only this user can read, unless it exists.
 
-    One that is there is not opened: to close it would take away every lock that this process has on it, those of an
-    SQLite database among them, and other processes would write into what this one writes.
+    An existing file is not opened, because closing it would release every lock of this process on it, including those
+    of an SQLite database, and other processes could then write at the same time.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
 
 
 def tighten(data_dir: Path) -> tuple[list[Path], list[Path]]:
-    """Take what a server keeps in its data directory away from other users.
+    """Remove other users' permissions from a server's files in its data directory.
 
     Returns what was changed, and what others can still read because it belongs to another user or holds other things.
     """

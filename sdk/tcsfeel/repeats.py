@@ -1,4 +1,4 @@
-"""A handler of log lines that counts repeated ones instead of writing them."""
+"""A log handler that counts repeated lines instead of writing them."""
 
 import copy
 import logging
@@ -23,9 +23,9 @@ class _Tally:
 
 
 class RepeatCounter(logging.StreamHandler[TextIO]):
-    """Writes a line, and of further ones like it within ten seconds only the last one with their number.
+    """Writes a line, and for similar lines within the next ten seconds only the last one with their number.
 
-    `clock` gives monotonic seconds. What is still counted when nothing else is logged any more is written at the end.
+    `clock` gives monotonic seconds. Counts that are left when logging ends are written at the end.
     """
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -73,7 +73,7 @@ class RepeatCounter(logging.StreamHandler[TextIO]):
 
 
 def _line(record: logging.LogRecord) -> Hashable:
-    """What a line says, apart from what differs each time: structlog's lines are dictionaries."""
+    """Return the content of a line without the parts that always differ. structlog's lines are dictionaries."""
     if isinstance(record.msg, dict):
         said: Any = tuple((name, repr(value)) for name, value in record.msg.items() if name not in _VOLATILE)
     else:

@@ -1,4 +1,4 @@
-"""Text that came from outside, made fit to be stored, logged and read."""
+"""Clean text that came from outside so that it can be stored, logged and read."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ LONGEST = 4000  # characters of a text that people read, whatever it is
 
 
 def plain(text: str, limit: int = SHOWN) -> str:
-    """The text as one line of at most `limit` characters, with a space for whatever does not print.
+    """Return the text as one line of at most `limit` characters, with a space for each character that does not print.
 
     Control characters, line breaks, escapes of terminals, marks that turn the direction of writing, and halves of
-    surrogate pairs do not print. What is longer ends in an ellipsis.
+    surrogate pairs do not print. A longer text ends in an ellipsis.
     """
-    start = text[: 4 * limit]  # what is cut off anyway costs nothing
+    start = text[: 4 * limit]  # do not clean what is cut off anyway
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in start).split())
     return line if len(line) <= limit and len(start) == len(text) else f"{line[: limit - 1]}…"
 
@@ -25,9 +25,9 @@ _KIND = 80
 
 
 def listed(reasons: Iterable[tuple[str, str]]) -> str:
-    """Several names, each with its reason: the first in full, of the others how many have which kind of reason.
+    """List names with their reasons: the first few in full, and for the others how many have which kind of reason.
 
-    A reason's kind is what stands before its first colon.
+    The kind of a reason is the text before its first colon.
     """
     ordered = sorted(reasons)
     named = [f"{name}: {plain(reason, _PART)}" for name, reason in ordered[:NAMED]]
@@ -39,12 +39,12 @@ def listed(reasons: Iterable[tuple[str, str]]) -> str:
 
 
 def moment(instant: float) -> str:
-    """An instant (unix seconds) as a reader of a message sees it, in UTC."""
+    """Format a time (unix seconds) for the reader of a message, in UTC."""
     return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def escaped(text: str, limit: int = LONGEST) -> str:
-    r"""The text with an escape such as ``\x1b`` for whatever does not print, and cut to about `limit` characters."""
+    r"""Escape characters that do not print, such as ``\x1b``, and cut the text to about `limit` characters."""
     start = text if len(text) <= limit else f"{text[: limit - 1]}…"
     if start.isprintable():
         return start
