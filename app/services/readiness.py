@@ -10,7 +10,7 @@ TICKS_MISSED = 50
 
 
 async def readiness(system: System) -> dict[str, str]:
-    """Findings by check, ``ok`` where all is well."""
+    """Return the finding of each check, ``ok`` if it found no problem."""
     return {
         "database": await _database(system),
         "coordinator": _coordinator(system),

@@ -1,1 +1,1 @@
-"""Who may call: the admin key."""
+"""The admin key, with which callers get access."""

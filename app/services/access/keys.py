@@ -54,7 +54,7 @@ class AdminKey:
         return self._value
 
     def check(self, given: str | None) -> None:
-        """Raises `Unauthenticated`."""
+        """Raise `Unauthenticated` unless the key is right."""
         if given is None or not secrets.compare_digest(given.encode(), self._value.encode()):
             raise Unauthenticated
 

@@ -1,4 +1,4 @@
-"""Reading what happened, a page at a time: what streams of events build on."""
+"""Read the log of events page by page, as a base for streams of events."""
 
 from collections.abc import Collection
 

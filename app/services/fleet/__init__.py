@@ -1,1 +1,1 @@
-"""The clients: who they are, how they fare, and what their links cost."""
+"""The registered clients, their health, and the costs of their links."""

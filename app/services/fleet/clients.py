@@ -1,4 +1,4 @@
-"""Registering clients and keeping what is known of them."""
+"""Register clients and store what is known about them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -118,7 +118,7 @@ class Clients:
     async def heartbeat(
         self, client_id: str, *, bandwidth: float | None, latency: float | None, instance: str | None = None
     ) -> None:
-        """A sign of life of an agent's `instance`, with what it measured of its link. Raises `NotFound`."""
+        """Record a sign of life of an agent's `instance`, with its measurements of its link. Raises `NotFound`."""
         now = self._clock.now()
         async with self._db.begin() as tx:
             client = await tx.clients.get(client_id, for_update=True, labels=False)

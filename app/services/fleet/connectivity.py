@@ -78,7 +78,7 @@ class ConnectivityMatrix:
             value = await in_thread("matrices", _changed, before, edges, known)
             async with self._db.begin() as tx:
                 await tx.connectivity.lock()
-                if await tx.connectivity.latest_version() != before.version:  # somebody was faster: again
+                if await tx.connectivity.latest_version() != before.version:  # another writer was faster: try again
                     continue
                 version = await self._store(tx, value)
             self._latest.keep(replace(value, version=version))

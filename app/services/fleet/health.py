@@ -1,8 +1,8 @@
-"""Who is alive: heartbeats, and a probe for clients that were not heard from.
+"""Set the health of clients, by heartbeats and by probes of clients that sent none.
 
-A tick starts no probe after half an interval, and each ends by itself, so that no agent holds the others up. Clients
-that a tick did not come to are the first of the next one: the one that was asked longest ago comes first. What probes
-find is written in batches, and only where it changes something: a fleet that is off costs no writes.
+A tick starts no probe after half an interval, and each probe has a time limit, so that no agent delays the others.
+Clients that a tick did not reach are first in the next one, beginning with the client that was probed longest ago. The
+results of probes are written in batches, and only if they change something: a fleet that is off causes no writes.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Questions to the database that many ask and one task at a time carries there."""
+"""Queries that many callers need, and that one task at a time sends to the database."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -36,6 +36,6 @@ class Inquiry(Generic[Answer]):
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
-    """Take note of an error that comes when nobody waits for it any more."""
+    """Retrieve an error that comes when no caller waits for it any more."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""Telling operators of an outage of the database once, not at every try until it is over."""
+"""Tell operators about an outage of the database once, and not at every try until it is over."""
 
 import math
 import sqlite3
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 def finding_of(error: BaseException) -> str:
-    """Say what the database does instead of answering. Strangers may read it, so it holds no path and no address."""
+    """Describe what is wrong with the database. Callers without a key may read it, so it has no path and no address."""
     if isinstance(error, DatabaseUnavailable):
         return error.finding
     cause = getattr(error, "orig", None)
@@ -34,7 +34,7 @@ class Outage:
         self._finding: str | None = None
 
     def meet(self, error: BaseException) -> None:
-        """A try failed."""
+        """Record that a try failed."""
         self._finding, self._last = finding_of(error), time.monotonic()
         if self._since is None:
             self._since = time.monotonic()
@@ -42,7 +42,7 @@ class Outage:
 
     @property
     def finding(self) -> str | None:
-        """What the database does instead of answering; None where it answers, or nothing has asked it lately."""
+        """Describe what is wrong with the database; None if it answers, or if there was no query lately."""
         return self._finding if time.monotonic() - self._last < FRESH_SECONDS else None
 
     @property
@@ -52,7 +52,7 @@ class Outage:
 
     @contextmanager
     def tolerated(self) -> Iterator[None]:
-        """For a try that may be left undone: an outage ends the block, and no more; any other error passes through."""
+        """Run a block that may be skipped: an outage only ends the block; any other error is raised."""
         try:
             yield
         except Exception as error:
@@ -73,7 +73,7 @@ class Outage:
             self.end()
 
     def end(self) -> None:
-        """A try came through."""
+        """Record that a try succeeded."""
         if self._since is not None:
             log.info("the database answers again", seconds=round(time.monotonic() - self._since, 1))
             self._since = self._finding = None

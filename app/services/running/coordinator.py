@@ -1,12 +1,12 @@
 """The loop that finds trainings to drive, and holds their leases while their rounds run.
 
-A tick claims every running training that nobody owns and starts a task for each. Beside the work, a keeper renews the
-lease at a third of its time and looks whether it is still ours: pausing or cancelling a training revokes it, so that
-the work stops wherever it is, and a replica whose database does not answer stops before its lease ends.
+A tick claims every running training that has no owner and starts a task for each. During the work, a keeper renews the
+lease after a third of its time and checks whether this process still has it: pausing or cancelling a training revokes
+it, so that the work stops wherever it is, and a replica whose database does not answer stops before its lease ends.
 
-A database that restarts and a disk that is full are no reason to give a training up: as long as the lease lasts, its
-owner tries again and goes on from the stored facts, and the round gets back the time that it stood still. Any other
-error is a bug: it is logged and tried again a few times. See `app.services.running.interruptions` for how both end.
+A database that restarts or a full disk does not end a training: as long as the lease lasts, its owner tries again and
+continues from the stored state, and the round gets back the time in which it made no progress. Any other error is a
+bug: it is logged and tried again a few times. See `app.services.running.interruptions` for how both end.
 """
 
 import asyncio
@@ -80,12 +80,12 @@ class Coordinator:
 
     @property
     def finding(self) -> str | None:
-        """What the database does instead of answering; None as far as is known it answers."""
+        """Describe what is wrong with the database; None if it answers, as far as is known."""
         return self._outage.finding or self._keeper.outage.finding
 
     @property
     def outage_seconds(self) -> float:
-        """How long the database has not answered the coordinator; 0 where it does."""
+        """Return for how many seconds the database has not answered the coordinator; 0 if it does."""
         return max(self._outage.seconds, self._keeper.outage.seconds)
 
     async def run(self) -> None:
@@ -131,7 +131,7 @@ class Coordinator:
         task.add_done_callback(self._done)
 
     async def stop(self) -> None:
-        """Claim nothing more, stop driving, and release every lease, so that a peer takes over at once."""
+        """Stop claiming and driving, and release every lease, so that other servers can take over at once."""
         self._draining = True
         for task in self._driving:
             task.cancel()
@@ -166,7 +166,9 @@ class Coordinator:
                 log.info("another server owns the training now")
             elif isinstance(problem, Exception) and is_outage(problem):
                 self._outage.meet(problem)
-            elif isinstance(problem, NotFound) and not holds:  # its successor has gone on, and emptied the spool
+            elif (
+                isinstance(problem, NotFound) and not holds
+            ):  # the next owner has continued the round and emptied the spool
                 log.info("a file is missing, since another server owns the round now", reason=str(problem))
             elif isinstance(problem, Exception):
                 log.error("driving the training failed", exc_info=problem)
@@ -257,12 +259,12 @@ class Coordinator:
                     await tx.trainings.put(training)
                     return round_
             await self._clock.sleep(training.next_round_at - self._clock.now())
-        async with self._db.read() as tx:  # there may be thousands of participations: nothing is held up meanwhile
+        async with self._db.read() as tx:  # there may be thousands of participations, which are not read here
             stored = await tx.rounds.get(round_.training_id, round_.number)
         return replace(round_, participations=stored.participations)
 
     async def _release(self, lease: Lease) -> None:
-        with suppress(Fenced, TimeoutError), self._outage.tolerated():  # then it runs out by itself
+        with suppress(Fenced, TimeoutError), self._outage.tolerated():  # otherwise it simply expires
             async with asyncio.timeout(RELEASE_SECONDS), self._db.begin() as tx:
                 await tx.leases.release(lease)
 

@@ -1,7 +1,7 @@
-"""Clearing away: what a process that was killed left on the disk, and models and events that are not kept.
+"""Remove what killed processes left on the disk, and models and events that are not kept.
 
-An owner empties the spool of its round at the end, and an upload that fails removes its bytes. Neither happens where
-the process dies first, nor where the round was finished on another machine.
+An owner empties the spool of its round at the end, and a failed upload removes its bytes. Neither happens if the
+process dies first, or if the round was finished on another machine.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from app.threads import in_thread
 log = structlog.get_logger(__name__)
 
 PERIOD = 60.0  # seconds from one tick to the next
-STALE_SECONDS = 3600.0  # since its last byte: then nobody writes to an unfinished file any more
+STALE_SECONDS = 3600.0  # since its last byte: after that, no process still writes to an unfinished file
 
 
 class Housekeeper:
@@ -40,7 +40,7 @@ class Housekeeper:
             await asyncio.sleep(PERIOD)  # of the machine, whose clock dates the files
 
     async def tick(self) -> None:
-        """Empty the spools of rounds that are over; remove what nobody goes on with, or keeps."""
+        """Empty the spools of rounds that are over, and remove abandoned files and what is not kept."""
         spools = await in_thread("files", self._files.spooled)
         over = [(training_id, number) for training_id, number in spools if await self._is_over(training_id, number)]
         for training_id, number in over:

@@ -1,4 +1,4 @@
-"""Trouble of the server's own in the middle of a round: it is seen, and it ends.
+"""Handle problems of the server in the middle of a round: show them, and end them after a limited time.
 
 A full disk, a database that restarts, or too few file descriptors interrupt a round, and its owner tries again. An
 error that nothing foresaw may be a bug, so only a few tries follow it, and none follows where the database refuses a
@@ -86,7 +86,7 @@ class Interruptions:
         """Record that a round's owner died or stood still, and give a round up that may be what kills its owners.
 
         A training whose round was taken over more than once within the same step is stalled until it moves on. A wait
-        for clients kills nobody, and may well outlast many servers. Raises `Fenced`.
+        for clients does not kill its owner, and may outlast many servers. Raises `Fenced`.
         """
         async with self._owned.begin(lease) as tx:
             round_ = await open_round(tx, lease.training_id)

@@ -1,7 +1,7 @@
-"""Keeping the leases of the trainings that a process drives: looking whether they hold, and renewing them in time.
+"""Keep the leases of the trainings that a process drives: check whether they are still valid, and renew them in time.
 
-One task does it for all of them: a process may hold hundreds of leases, most of them of trainings that wait for
-clients, and a task of its own for each would cost more than all else that a waiting training does.
+One task does this for all leases: a process may hold hundreds of them, mostly for trainings that wait for clients, and
+a separate task for each would cost more than everything else that a waiting training does.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class LeaseKeeper:
         self.outage = Outage()
 
     async def keep(self, lease: Lease) -> None:
-        """Return once the lease is lost, or about to be, also where the database has fallen silent."""
+        """Return once the lease is lost, or about to be, even if the database does not answer."""
         kept = _Kept(lease, time.monotonic())
         self._kept.add(kept)
         if self._keeping is None:

@@ -1,6 +1,6 @@
-"""What has to be in order before a server starts: it must be able to write where it is told to.
+"""Check before a server starts that it can write to its directories and its database.
 
-One that could not would take work on, fail at each of its steps, and try again for ever.
+Otherwise it would accept work, fail at each step, and try again for ever.
 """
 
 import os

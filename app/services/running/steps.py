@@ -27,7 +27,7 @@ class Steps:
         self._moved: dict[str, float] = {}
 
     def notice(self, difference: float) -> bool:
-        """Take note of how far the database's clock is ahead of ours; tells whether it was set.
+        """Note how far the database's clock is ahead of this process's clock. Returns whether it was set.
 
         The first difference is that of the two machines.
         """

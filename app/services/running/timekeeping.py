@@ -1,7 +1,7 @@
-"""Keeps a process's clock at the database's, which is the one that all processes share.
+"""Keep a process's clock equal to the database's clock, which all processes share.
 
-Where a coordinator ticks it does that by itself; one that only answers calls needs it as much, since it writes down
-when it heard of a client.
+A coordinator does this in its ticks. A process that only answers calls needs it just as much, since it stores when it
+heard from a client.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""What users ask of trainings and their models."""
+"""The requests of users about trainings and their models."""

@@ -8,7 +8,7 @@ from tcsfeel.errors import TcsFeelError
 
 
 class KeyReused(TcsFeelError):
-    """The key came before with another request."""
+    """The key was used before for another request."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"the Idempotency-Key {key!r} was used for another request")
@@ -24,7 +24,7 @@ class IdempotentRequest:
     sha256: str
 
     async def claim(self, tx: Transaction, resource: str, now: float) -> str | None:
-        """Let the key stand for `resource`; the first request's resource, where there was one. Raises `KeyReused`."""
+        """Store `resource` under the key. Returns the first request's resource if there is one. Raises `KeyReused`."""
         known = await tx.idempotency.claim(self.scope, self.key, Remembered(resource, self.sha256), now)
         if known is None:
             return None

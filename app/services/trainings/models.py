@@ -31,7 +31,7 @@ class StoredModel:
 
 
 class Models:
-    """Uploads are checked in a spool of their own before they get into the store."""
+    """The models of trainings. An upload is checked in a separate spool before it gets into the store."""
 
     def __init__(self, db: Database, files: RoundFiles, clock: Clock, *, max_bytes: int) -> None:
         self._db = db

@@ -1,8 +1,8 @@
-"""Applying what trainings say of which model versions are kept, and removing the files that nothing needs.
+"""Apply the retention of trainings to their model versions, and remove the files that nothing needs.
 
 First a version is marked as removed, under its training's lock: from then on it is not served. Its file goes `delay`
 seconds later, unless another version, or a state, names it by then: `app.store.removals` has the rules. States of
-server optimisers go once their version is superseded, whatever the training says: nobody but the next round reads them.
+server optimisers are removed once there is a newer version, with any retention, because only the next round reads them.
 
 Any number of processes may do this at the same time, and any of them may be killed anywhere.
 """
@@ -104,7 +104,7 @@ class ModelRetention:
             log.info("removed files of models", files=removed)
 
     async def _remove(self, name: str) -> bool:
-        """Whether the file is gone, and nobody else counts it."""
+        """Remove a file. Returns whether it is gone and was removed by this process."""
         began = time.monotonic()
         async with self._db.begin() as tx:
             until = await tx.removals.begin(name)

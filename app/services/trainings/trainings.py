@@ -1,7 +1,7 @@
-"""Creating trainings, and what a user may ask of them. Driving them is the coordinator's part.
+"""Create, start and stop trainings for users. The coordinator drives them.
 
-Whatever takes a training out of ``running`` also revokes its lease in the same transaction, so that its owner cannot
-write for it any more, wherever its work stands.
+Every change of a training's status away from ``running`` also revokes its lease in the same transaction, so that its
+owner cannot write for it any more.
 """
 
 import secrets
@@ -147,7 +147,7 @@ class Trainings:
         training, round_, driven = cancelled
         if round_ is not None:
             self._ending.count(round_)
-            # An owner calls its tasks off by itself, once it has stopped to ask for them and to hand them over.
+            # An owner cancels its own tasks, once it has stopped polling and sending them.
             if not driven:
                 await self._call_off(round_)
         return training
