@@ -1,6 +1,7 @@
 """Combine what clients measured into one accuracy and one loss, and tell whether a target is reached.
 
-Nobody can check what a client says that it measured. Besides the weights, three bounds hold what a false word can do:
+The server cannot check the measurements that a client reports. Besides the weights, three bounds limit the effect of a
+false report:
 
 - An accuracy counts as at most `LIKELY` standard errors away from the median. An accuracy p over n examples has the
   variance p(1-p)/n; its p is the median's, drawn towards a half by two successes and two failures (Agresti and Coull,
@@ -13,7 +14,7 @@ Nobody can check what a client says that it measured. Besides the weights, three
 - A target is reached only if it is reached without any one of the clients: this decides. The others limit what is
   shown.
 
-Of fewer than `ENOUGH` clients nobody can tell which is right, and all are believed.
+With fewer than `ENOUGH` clients, there is no telling which is right, and all are believed.
 """
 
 import math

@@ -27,8 +27,8 @@ NEAR = 1e-6  # distances below it count as it
 def usual_byzantine(count: int) -> int:
     """Return how many of `count` updates krum assumes to be hostile if the training does not say.
 
-    A quarter, rounded up, as far as krum can with so many updates; and at least one, so that too few of them are an
-    error instead of a rule that protects from nobody.
+    A quarter, rounded up, as far as krum can with so many updates; and at least one, so that too few updates are an
+    error instead of a rule that does not protect at all.
     """
     return max(1, min(math.ceil(BYZANTINE_SHARE * count), (count - 3) // 2))
 

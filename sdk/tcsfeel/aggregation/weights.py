@@ -1,12 +1,12 @@
-"""Bound how much one client may weigh in a mean, whatever it says of itself.
+"""Limit the weight of one client in a mean, whatever it claims.
 
-How many examples an update or a measurement stands for is the client's word, and nobody can check it. Two bounds hold
-what a false word can do, each beyond what honest fleets know:
+A client claims how many examples its update or measurement stands for, and the server cannot check it. Two bounds limit
+the effect of a false claim. Honest fleets do not reach either of them:
 
 - No client weighs more than `LARGEST_MULTIPLE` times the median. Of an even number of clients the median is the lower
   of the two in the middle, since what pays is to claim too much.
-- Of at least `MANY` clients none has more than three even shares: half of the weight among few, so that nobody outvotes
-  all others together, and `LARGEST_SHARE` of it among ten or more.
+- Of at least `MANY` clients none has more than three even shares: half of the weight among few clients, so that none
+  outvotes all others together, and `LARGEST_SHARE` of it among ten or more.
 
 Weights that keep both bounds stay as they are, to the bit.
 """
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from tcsfeel.aggregation.config import AggregationConfig
 
 LARGEST_MULTIPLE = 10.0
-MANY = 4  # of fewer, nobody can tell what is usual
+MANY = 4  # with fewer clients, there is no telling what is usual
 EVEN_SHARES = 3.0
 MAJORITY, LARGEST_SHARE = 0.5, 0.3
 
@@ -46,7 +46,7 @@ def usual_share(count: int) -> float:
 
 
 def _most(descending: Sequence[float], share: float) -> float:
-    """The largest weight at which nobody has more than `share` of what the weights, cut off there, add up to.
+    """Find the largest weight at which no client has more than `share` of the sum of the weights, if cut off there.
 
     With the k largest cut off at t, and r the sum of the others, t = share * (k * t + r). Where even equal weights are
     too large a share, they are equal.
