@@ -39,12 +39,13 @@ def serve(*, host: str | None, port: int | None) -> None:
     from app import logs  # noqa: PLC0415  (help and the other commands should be quick)
     from app.commands import serving  # noqa: PLC0415  (help and the other commands should be quick)
     from app.settings import WrongSetting  # noqa: PLC0415  (help should be quick)
+    from tcsfeel.errors import UnusableStrategy  # noqa: PLC0415  (help should be quick)
 
     settings = load_settings(host=host, port=port)
     logs.configure(settings.log)
     try:
         server = serving.prepared(settings)
-    except (WrongSetting, OSError) as error:
+    except (WrongSetting, UnusableStrategy, OSError) as error:
         fail(str(error))
     with contextlib.suppress(SystemExit):  # of uvicorn, with a status of its own, after it has said why
         server.run()

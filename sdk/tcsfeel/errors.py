@@ -59,6 +59,18 @@ class UnknownStrategy(TcsFeelError):
         self.known = tuple(known)
 
 
+class UnusableStrategy(TcsFeelError):
+    """A package offers a selection strategy that cannot be used."""
+
+    def __init__(self, name: str, source: str, detail: str) -> None:
+        super().__init__(
+            f"the selection strategy {name!r} of the package {source} cannot be used: {plain(detail)}."
+            f" Correct its entry point in the group tcsfeel.strategies, or uninstall {source}"
+        )
+        self.name = name
+        self.source = source
+
+
 class StrategyFailed(TcsFeelError):
     """A selection strategy raised an error, or did not return a valid selection."""
 

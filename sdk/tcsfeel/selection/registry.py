@@ -1,9 +1,9 @@
 """Find the strategies by name: those of this package, and those of other packages.
 
 A package offers one by an entry point in the group `tcsfeel.strategies`, whose name is the strategy's name and whose
-object is a `Strategy`. Entry points are read once per process; one that cannot be loaded stops the first caller with
-its own error, since a strategy that silently is not there would be found missing in the middle of a training. The
-names of this package cannot be taken over.
+object is a `Strategy`. Entry points are read once per process; one that cannot be loaded stops the first caller,
+since a strategy that silently is not there would be found missing in the middle of a training. The names of this
+package cannot be taken over.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tcsfeel.errors import Invalid, SelectionInfeasible, StrategyFailed, UnknownStrategy
+from tcsfeel.errors import Invalid, SelectionInfeasible, StrategyFailed, UnknownStrategy, UnusableStrategy
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection.claims import believed
 from tcsfeel.selection.documented import documented
@@ -72,12 +72,21 @@ class Installed:
 
 @cache
 def installed() -> Mapping[str, Installed]:
-    """Return every installed strategy by name, in the order of the names."""
-    found = {
-        point.name: Installed(point.name, point.load(), _source(point)) for point in entry_points(group=ENTRY_POINTS)
-    }
+    """Return every installed strategy by name, in the order of the names. Raises `UnusableStrategy`."""
+    found = {point.name: _loaded(point) for point in entry_points(group=ENTRY_POINTS)}
     found |= {name: Installed(name, strategy, BUILT_IN) for name, strategy in STRATEGIES.items()}
     return MappingProxyType({name: found[name] for name in sorted(found)})
+
+
+def _loaded(point: EntryPoint) -> Installed:
+    source = _source(point)
+    try:
+        strategy = point.load()
+    except Exception as error:
+        raise UnusableStrategy(point.name, source, f"{point.value} cannot be loaded: {described(error)}") from error
+    if not callable(strategy):
+        raise UnusableStrategy(point.name, source, f"{point.value} is a {type(strategy).__name__}, not a function")
+    return Installed(point.name, strategy, source)
 
 
 def strategies() -> Mapping[str, Strategy]:

@@ -217,6 +217,24 @@ def test_a_port_that_is_taken_stops_serve_with_one_line(tmp_path: Path) -> None:
     assert line.endswith("Choose another with --host or --port")
 
 
+def test_a_strategy_that_cannot_be_loaded_stops_serve_with_one_line(tmp_path: Path) -> None:
+    metadata = tmp_path / "their_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[tcsfeel.strategies]\ntheirs = no_such_package:thing\n")
+    result = subprocess.run(
+        [sys.executable, "-c", "from tcsfeel.cli import main; main()", "serve", "--port", "0"],
+        env={"TCSFEEL_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("tcsfeel: the selection strategy 'theirs' of the package their-package cannot be used: ")
+
+
 def test_migrate_makes_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TCSFEEL_DATA_DIR", str(tmp_path / "new"))
     assert runner.invoke(cli, ["migrate"]).exit_code == 0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcsfeel.errors import BudgetTooSmall, NotEnoughClients, SelectionInfeasible, UnknownStrategy
+from tcsfeel.errors import BudgetTooSmall, NotEnoughClients, SelectionInfeasible, UnknownStrategy, UnusableStrategy
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import (
     STRATEGIES,
@@ -103,6 +103,32 @@ def test_a_distribution_that_is_installed_is_named_as_the_source(
         assert (installed()["theirs"].source, installed()["theirs"].strategy) == ("their-package", random)
     finally:
         installed.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("no_such_package:thing", "ModuleNotFoundError: No module named 'no_such_package'"),
+        (
+            "tcsfeel.selection.random:thing",
+            "AttributeError: module 'tcsfeel.selection.random' has no attribute 'thing'",
+        ),
+        ("tcsfeel.statuses:__name__", "is a str, not a function"),
+    ],
+)
+def test_a_strategy_that_cannot_be_used_is_named_with_its_package(
+    place: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = EntryPoints([EntryPoint("theirs", place, registry.ENTRY_POINTS)])
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: points.select(group=group))
+    installed.cache_clear()
+    try:
+        with pytest.raises(UnusableStrategy, match="the selection strategy 'theirs' of the package") as stopped:
+            installed()
+    finally:
+        installed.cache_clear()
+    assert fault in str(stopped.value)
+    assert (stopped.value.name, stopped.value.source) == ("theirs", place.partition(":")[0])
 
 
 @pytest.mark.parametrize("name", NAMES)
