@@ -13,7 +13,7 @@ gives the same clients as long as nothing else has changed.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -118,7 +118,7 @@ class TopologyOptimizer:
         *,
         strategy: str = "tcs-feel",
         seed: int = 0,
-        weights: Weights | None = None,
+        weights: Weights | Mapping[str, float] | None = None,
         parameters: Mapping[str, float] | None = None,
         model_bytes: int = BYTES_PER_MB,
     ) -> None:
@@ -143,9 +143,7 @@ class TopologyOptimizer:
         _require(strategy in strategies(), "strategy", f"one of {', '.join(sorted(strategies()))}")
         _require(seed >= 0, "seed", "at least 0")
         _require(model_bytes >= 1, "model_bytes", "at least 1")
-        weights = weights or Weights()
-        for name, weight in asdict(weights).items():
-            _require(_finite(weight) and weight >= 0, f"weights.{name}", "a finite number of at least 0")
+        weights = _weights(weights)
         for name, rule in unfit(parameters_of(strategies()[strategy]), parameters or {}):
             raise ValueError(f"parameters.{name} {rule}")
         self.target_accuracy = target_accuracy
@@ -243,6 +241,17 @@ class TopologyOptimizer:
     def get_topology_stats(self) -> dict[str, Any]:
         """Return the fields of `TopologyStats` by name."""
         return asdict(topology_stats(self._connectivity, [client.candidate() for client in self._clients.values()]))
+
+
+def _weights(given: Weights | Mapping[str, float] | None) -> Weights:
+    """Return the weights with a default for each that is not given. Raises `ValueError`."""
+    known = [field.name for field in fields(Weights)]
+    named = asdict(given) if isinstance(given, Weights) else dict(given or {})
+    for name, weight in named.items():
+        if name not in known:
+            raise ValueError(f"weights.{name} is no weight; the weights are {', '.join(known)}")
+        _require(_finite(weight) and weight >= 0, f"weights.{name}", "a finite number of at least 0")
+    return Weights(**named)
 
 
 def _require(condition: object, name: str, rule: str) -> None:
