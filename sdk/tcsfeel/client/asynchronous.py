@@ -11,6 +11,7 @@ import httpx2
 
 from tcsfeel.client import following, operations, parameters
 from tcsfeel.client.pages import AsyncPages
+from tcsfeel.client.signatures import show_as_method
 from tcsfeel.contract.clients import ClientOut
 from tcsfeel.contract.models import ListedModelOut
 from tcsfeel.contract.rounds import RoundOut
@@ -31,6 +32,7 @@ def _method(operation: Callable[P, Steps[Result]]) -> Callable[Concatenate["Asyn
     async def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Result:
         return await client.transport.run(operation(*args, **kwargs))
 
+    show_as_method(method, operation)
     return method
 
 

@@ -67,6 +67,8 @@ def with_body(request: Request, model: type[Sent], given: Sent | None, fields: M
     """Add a body to a request: the given model, or one that is made from the fields. Raises `Invalid`."""
     if given is not None and fields:
         raise TypeError(f"give either a {model.__name__} or its fields, not both")
+    if given is not None and not isinstance(given, model):
+        raise TypeError(f"pass a {model.__name__}, or its fields by keyword, not a {type(given).__name__}")
     data: bytes = yield Work(lambda: _encoded(_checked(model, fields) if given is None else given))
     body, headers = json_body(data)
     return Request(

@@ -34,7 +34,7 @@ from tcsfeel.contract.selections import PlanSelection, RoundSelectionOut, Select
 from tcsfeel.contract.strategies import StrategiesOut
 from tcsfeel.contract.trainings import CreateTraining, TrainingOut
 from tcsfeel.rest.exchange import Answer, Request, Steps
-from tcsfeel.rest.problems import NotFound
+from tcsfeel.rest.problems import refusal
 
 LIMIT = 100  # items of a page by default
 NOT_MODIFIED = 304
@@ -95,7 +95,7 @@ def remove_client(client_id: str) -> Steps[None]:
     missing = frozenset({404})
     answer = yield Request("DELETE", path("/v1/clients/{}", client_id), repeatable=True, accepts=missing)
     if answer.status in missing and not answer.repeats:
-        raise NotFound(answer.status, f"there is no client {client_id!r}")
+        raise refusal(answer.status, answer.headers, answer.body)
 
 
 def heartbeat(client_id: str, beat: Heartbeat | None = None, **fields: Any) -> Steps[None]:

@@ -121,8 +121,9 @@ def test_a_client_that_a_lost_attempt_has_removed_is_removed(call: Caller, repea
         if repeats:
             assert call(server.url, "remove_client", "edge-1") is None
         else:
-            with pytest.raises(NotFound):
+            with pytest.raises(NotFound, match="it is so") as refused:
                 call(server.url, "remove_client", "edge-1")
+            assert refused.value.kind == "not-found"
     assert len(server.requests) == 1 + repeats
 
 
@@ -191,6 +192,12 @@ def test_fields_are_checked_before_anything_is_sent(call: Caller) -> None:
         call("http://127.0.0.1:9", "create_training", name="x", selection={"min_clients": 0}, colour="red")
     assert {field.pointer for field in refused.value.errors} == {"/selection/min_clients", "/colour"}
     assert refused.value.kind == "invalid"
+
+
+@both
+def test_a_body_that_is_no_model_is_refused_before_anything_is_sent(call: Caller) -> None:
+    with pytest.raises(TypeError, match="pass a CreateTraining, or its fields by keyword, not a dict"):
+        call("http://127.0.0.1:9", "create_training", {"name": "x"})
 
 
 @pytest.mark.parametrize(

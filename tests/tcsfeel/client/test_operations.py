@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from app.main import create_app
 from tcsfeel.client import AsyncClient, Client
+from tcsfeel.contract.trainings import TrainingOut
 from tests.planes import settings
 
 CLIENTS = [Client, AsyncClient]
@@ -50,3 +51,11 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
         assert inspect.signature(method).parameters == inspect.signature(asynchronous[name]).parameters, name
         assert inspect.getdoc(method) == inspect.getdoc(asynchronous[name]), name
         assert inspect.getdoc(method), name
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_methods_show_what_they_return_and_not_how_they_ask(client: type) -> None:
+    for name, method in public(client).items():
+        assert "Generator" not in str(inspect.signature(method)), name
+    assert inspect.signature(public(client)["get_training"]).return_annotation is TrainingOut
+    assert list(inspect.signature(public(client)["get_training"]).parameters) == ["self", "training_id"]
