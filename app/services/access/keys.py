@@ -12,8 +12,13 @@ from tcsfeel.errors import TcsFeelError
 class Unauthenticated(TcsFeelError):
     """The request carries no key, or a wrong one."""
 
-    def __init__(self) -> None:
-        super().__init__("send the header `Authorization: Bearer KEY`, with the key that the first start printed")
+    def __init__(self, *, sent: bool = False) -> None:
+        if sent:
+            super().__init__(
+                "the key in the header `Authorization` is not the admin key, which the first start printed"
+            )
+        else:
+            super().__init__("send the header `Authorization: Bearer KEY`, with the key that the first start printed")
 
 
 class AdminKey:
@@ -56,7 +61,7 @@ class AdminKey:
     def check(self, given: str | None) -> None:
         """Raise `Unauthenticated` unless the key is right."""
         if given is None or not secrets.compare_digest(given.encode(), self._value.encode()):
-            raise Unauthenticated
+            raise Unauthenticated(sent=given is not None)
 
 
 def read_key(path: Path) -> str:

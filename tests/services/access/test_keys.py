@@ -60,6 +60,13 @@ def test_anything_but_the_key_is_refused(given: str | None) -> None:
         AdminKey(GIVEN).check(given)
 
 
+def test_a_wrong_key_is_told_apart_from_none() -> None:
+    with pytest.raises(Unauthenticated, match="send the header"):
+        AdminKey(GIVEN).check(None)
+    with pytest.raises(Unauthenticated, match="the key in the header `Authorization` is not the admin key"):
+        AdminKey(GIVEN).check("wrong")
+
+
 def test_the_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
 
