@@ -11,7 +11,7 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ class Member:
 
     client_id: str
     url: str
-    token: str | None
+    token: str | None = field(repr=False)
     trainer: Trainer
 
 
@@ -208,5 +208,5 @@ def _reason(error: ApiError) -> str:
 
 
 def _detail(error: Refused) -> str:
-    errors = [f"{field.pointer}: {field.detail}" for field in error.errors[:3]]
+    errors = [f"{wrong.pointer}: {wrong.detail}" for wrong in error.errors[:3] if wrong.detail not in error.detail]
     return plain("; ".join([error.detail, *errors]), 500)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.trainer import EvaluateResult, FitResult
 from tcsfeel.wire.codec import Packed, Parameters, pack
@@ -81,6 +83,8 @@ def _as_received(returned: Parameters, received: Parameters) -> Parameters:
     cast = {}
     for name, target in received.items():
         array = returned[name]
+        if not isinstance(array, np.ndarray | np.generic):
+            raise BrokenResult(f"tensor {name!r} must be a numpy array, not a {type(array).__name__}")
         if array.shape != target.shape:
             raise BrokenResult(f"tensor {name!r} came as {target.shape} and went back as {array.shape}")
         try:

@@ -57,10 +57,13 @@ def arrange(parameters: Parameters) -> dict[str, TensorSpec]:
     """A layout: widest dtype first, so that each tensor starts aligned, then by name, whatever the mapping's order.
 
     Raises:
-        MalformedParameters: a dtype that the format cannot hold, or a name that it reserves.
+        MalformedParameters: a value that is no array, a dtype that the format cannot hold, or a name that it reserves.
     """
     if "__metadata__" in parameters:
         raise MalformedParameters("a tensor cannot be named __metadata__")
+    for name, array in parameters.items():
+        if not isinstance(array, np.ndarray | np.generic):
+            raise MalformedParameters(f"tensor {quoted(name)} must be a numpy array, not a {type(array).__name__}")
     layout: dict[str, TensorSpec] = {}
     position = 0
     for name in sorted(parameters, key=lambda name: (-parameters[name].itemsize, name)):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task
+from tcsfeel.agent.results import fitted
 from tcsfeel.agent.tasks import Entry
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import read_result
@@ -53,6 +54,7 @@ BROKEN = {
     "another result": (EvaluateResult(1, 0, 0), "fit must return a FitResult, not EvaluateResult"),
     "other names": (fit_result(parameters={"v": np.zeros(2)}), "in the tensors v, w"),
     "a name less": (fit_result(parameters={}), "in the tensors w"),
+    "no array": (fit_result(parameters={"w": [1.0, 2.0]}), "tensor 'w' must be a numpy array, not a list"),
     "another shape": (fit_result(parameters={"w": np.zeros(3)}), r"'w' came as (2,) and went back as (3,)"),
     "another kind": (fit_result(parameters={"w": np.zeros(2, complex)}), "came as float32 and went back as complex128"),
     "no examples": (fit_result(num_examples=0), "num_examples is 0"),
@@ -129,3 +131,12 @@ def _metadata(entry: Entry) -> dict[str, str]:
     parameters, metadata = decode(b"".join(entry.payload))
     assert parameters == {}
     return metadata
+
+
+def test_a_number_of_numpy_stands_for_an_array_without_dimensions() -> None:
+    received = {"b": np.zeros((), np.float32)}
+    result = FitResult({"b": received["b"] + np.float32(0.5)}, 1, 0.0, 0.0)  # numpy makes a number of it
+
+    header, block = fitted(result, received, 1.0).payload
+
+    assert decode(header + bytes(block))[0]["b"] == 0.5
