@@ -59,8 +59,8 @@ class UnknownStrategy(TcsFeelError):
         self.known = tuple(known)
 
 
-class UnusableStrategy(TcsFeelError):
-    """A package offers a selection strategy that cannot be used."""
+class UnusableStrategy(ImportError):
+    """A package offers a selection strategy that cannot be used, so the server does not start."""
 
     def __init__(self, name: str, source: str, detail: str) -> None:
         super().__init__(
