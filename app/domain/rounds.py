@@ -237,28 +237,6 @@ def judge(
     return Verdict("proceed") if now >= patience_ends else Verdict("wait", patience_ends)
 
 
-FAIR_CHANCE = 0.5  # of the time since its task should have been sent, during which an agent had it
-
-
-def excuse(*, asked_at: float | None, started_at: float | None, answered: bool, now: float) -> str | None:
-    """Explain why a client is not to blame for a missing update; None if it is to blame.
-
-    Args:
-        asked_at: when its task should have been sent, in unix seconds; None if the server did not get to it.
-        started_at: when the first call to its agent began; None if there was no call.
-        answered: whether its answer has come in.
-        now: unix seconds.
-    """
-    if asked_at is None or started_at is None:
-        return "the client was never contacted: the server had no free slot"
-    if answered:
-        return "the server did not check its answer in time"
-    had, time = now - started_at, now - asked_at
-    if had < FAIR_CHANCE * time:
-        return f"the server had no free slot for long: of {time:.3g} s, the client had the task for only {had:.3g} s"
-    return None
-
-
 def convergence_speed(
     accuracy: float | None, ended_at: float, accuracy_before: float | None, ended_before: float | None
 ) -> float | None:

@@ -19,7 +19,6 @@ from app.domain.rounds import (
     Verdict,
     convergence_speed,
     evaluation_seconds,
-    excuse,
     goal_count,
     judge,
     next_round,
@@ -223,28 +222,6 @@ def test_convergence_speed_is_accuracy_gained_per_second(
 
 def test_a_participation_is_outstanding_until_it_is_final() -> None:
     assert {"pending", "training"} == OUTSTANDING
-
-
-@pytest.mark.parametrize(
-    ("asked_at", "started_at", "answered", "reason"),
-    [
-        (None, None, False, "the client was never contacted: the server had no free slot"),
-        (0.0, None, False, "the client was never contacted: the server had no free slot"),
-        (0.0, 10.0, True, "the server did not check its answer in time"),
-        (
-            0.0,
-            51.0,
-            False,
-            "the server had no free slot for long: of 100 s, the client had the task for only 49 s",
-        ),
-        (0.0, 50.0, False, None),
-        (0.0, 0.0, False, None),
-    ],
-)
-def test_a_client_is_to_blame_only_where_it_had_a_chance(
-    asked_at: float | None, started_at: float | None, answered: bool, reason: str | None
-) -> None:
-    assert excuse(asked_at=asked_at, started_at=started_at, answered=answered, now=100.0) == reason
 
 
 def test_a_round_below_its_quorum_says_who_failed_and_why() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 
 from app.domain.breaker import Breaker
 from app.domain.retries import RetryBudget
+from app.domain.tasks import TaskRun
 from app.metrics import Metrics
+from app.services.tasks.assignments import Assignment, TaskOutcome
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.dispatch import Dispatcher
-from app.services.tasks.run import Assignment, TaskRun
 from app.settings import AgentSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
@@ -77,20 +79,32 @@ class Bench:
         self.clock = clock
         self.assignment = Assignment(client("a", profile=profile()), TASK, MODEL, ModelStore(spool))
         self.budget = RetryBudget(10)
-        self.run = TaskRun()
+        self.runs: dict[str, TaskRun] = {}
+        self.outcome: TaskOutcome | None = None
 
-    async def go(self) -> TaskRun:
+    @property
+    def run(self) -> TaskRun:
+        """How far the task has come, as others see it."""
+        return self.runs["a"]
+
+    async def go(self) -> TaskOutcome:
         async with asyncio.timeout(20):
-            assert await self.dispatcher.run(self.run, self.assignment, self.budget) is self.run
-        return self.run
+            self.outcome = await self.dispatcher.run(self.assignment, self.runs, self.budget)
+        assert self.outcome.run is self.run
+        return self.outcome
+
+    def resume(self, attempts: int) -> None:
+        """Make the task one that an earlier owner may have handed over, after so many attempts."""
+        self.assignment = replace(self.assignment, run=TaskRun(attempts=attempts), resumed=True)
 
     async def breaker(self) -> Breaker:
         async with self.db.read() as tx:
             return (await tx.clients.get("a")).breaker
 
     def result(self) -> bytes:
-        assert self.run.file is not None
-        return bytes(self.assignment.spool.map(self.run.file.sha256))
+        assert self.outcome is not None
+        assert self.outcome.result is not None
+        return bytes(self.assignment.spool.map(self.outcome.result.file.sha256))
 
 
 @asynccontextmanager

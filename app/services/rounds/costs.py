@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import ENDED, Round
+from app.domain.tasks import TaskRun
 from app.services.rounds.phase import Phase
-from app.services.tasks.run import TaskRun
 from app.store.database import Database
 from app.store.transaction import Transaction
 

@@ -12,11 +12,12 @@ import structlog
 from app.clock import Clock
 from app.domain.events.rounds import ParticipationSkipped, doubt_of, end_of
 from app.domain.events.trainings import change_of
-from app.domain.rounds import Participation, Round, RoundEvent, convergence_speed, next_status
+from app.domain.lateness import excuse, skipped
+from app.domain.rounds import Round, RoundEvent, convergence_speed, next_status
+from app.domain.tasks import TaskRun
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.rounds.record import TrackRecord
-from app.services.tasks.run import TaskRun
 from app.store.transaction import Transaction
 from tcsfeel.text import listed
 
@@ -58,11 +59,9 @@ class RoundEnding:
         if stragglers := outstanding[:SKIPPED_TOGETHER]:
             now = self._clock.now()
             ours = {part.client_id: runs.get(part.client_id, TaskRun()) for part in stragglers}
-            excuses = {client_id: run.excuse(now) if at_fault else None for client_id, run in ours.items()}
-            skipped = [
-                _skipped(part, ours[part.client_id], excuses[part.client_id] or reason, now) for part in stragglers
-            ]
-            written = await tx.rounds.settle(round_.training_id, round_.number, skipped)
+            excuses = {client_id: excuse(run, now) if at_fault else None for client_id, run in ours.items()}
+            ended = [skipped(part, ours[part.client_id], excuses[part.client_id] or reason, now) for part in stragglers]
+            written = await tx.rounds.settle(round_.training_id, round_.number, ended)
             received = await tx.rounds.count_received(round_.training_id, round_.number)
             late = at_fault and received < (round_.goal or 1)
             await self._record.miss(tx, {client_id: late and excuses[client_id] is None for client_id in written})
@@ -141,11 +140,6 @@ class RoundEnding:
             clients=len(round_.participations), failed=listed(failed) or None,
             received=sum(part.status == "received" for part in round_.participations),
         )  # fmt: skip
-
-
-def _skipped(part: Participation, run: TaskRun, reason: str, now: float) -> Participation:
-    """A participation that is not waited for any longer, with what its task has cost so far."""
-    return replace(run.charged(part), status="skipped", reason=reason, finished_at=now)
 
 
 async def note_changes(tx: Transaction, before: Training, after: Training) -> None:

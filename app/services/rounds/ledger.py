@@ -14,19 +14,19 @@ from types import MappingProxyType
 from app.clock import Clock
 from app.domain.evaluations import Evaluation
 from app.domain.events.rounds import RoundAggregated, RoundPlanned, end_of_part
+from app.domain.lateness import LATE
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
+from app.domain.tasks import Observation, TaskRun
 from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
 from app.services.rounds.costs import charge
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.owned import OwnedTransactions
-from app.services.rounds.phase import LATE
 from app.services.rounds.planning import Fleet
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.settling import Settling
-from app.services.tasks.run import TaskRun
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
@@ -126,9 +126,9 @@ class RoundLedger:
         async with self._db.read() as tx:
             return await tx.rounds.get(round_.training_id, round_.number)
 
-    async def settled(self, lease: Lease, round_: Round, part: Participation, run: TaskRun) -> bool:
+    async def settled(self, lease: Lease, round_: Round, part: Participation, seen: Observation) -> bool:
         """A participation came to its end; it is written with those that come meanwhile. False where it had one."""
-        return await self._settling.settle(lease, round_, part, run)
+        return await self._settling.settle(lease, round_, part, seen)
 
     async def frozen(self, lease: Lease, round_: Round, runs: Mapping[str, TaskRun]) -> Round:
         """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""

@@ -12,15 +12,16 @@ from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
 from app.domain.rounds import Participation, Round
+from app.domain.tasks import Observation, TaskRun
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.phase import Phase
 from app.services.tasks.agents import AgentCaller, AgentFailed
+from app.services.tasks.assignments import TaskOutcome
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.crowds import Crowd
 from app.services.tasks.dispatch import Dispatcher, NotCalled
-from app.services.tasks.run import TaskRun
 from app.sharing import party
 from app.store.database import is_outage
 from app.store.leases import Lease
@@ -97,38 +98,38 @@ class Participants:
     async def fit(
         self, lease: Lease, phase: Phase, part: Participation, client: Client | None, *, resumed: bool
     ) -> float | None:
-        """Train at one client, and settle its participation. The instant of its arrival, None without an update.
+        """Train at one client, and settle its participation.
 
-        `resumed`: the agent may know the task already, so it is asked before anything is sent.
+        Gives the instant at which its update was there, None where there is none. `resumed` says that the agent may
+        know the task already, so that it is asked before anything is sent.
         """
-        run = TaskRun.of(part, resumed=resumed)
+        run, seen = TaskRun(), Observation()
         if client is None:
-            run.reason = "the client was removed"
+            part = replace(part, status="failed", reason="the client was removed")
         else:
-            phase.runs[client.id] = run
+            assignment = phase.assignment(client, self._clock.now(), part, resumed=resumed)
             try:
-                await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
-                part = await self._checked(phase, part, client, run)
+                outcome = await self._dispatcher.run(assignment, phase.runs, phase.budget)
+                part, seen = await self._checked(phase, part, client, outcome)
             except MemoryError:
-                run.file, run.reason, run.excused = None, NO_MEMORY, True
+                part = replace(part, status="failed", reason=NO_MEMORY)
+                seen = Observation(excused=True, bandwidth=phase.runs[client.id].bandwidth)
+            run = phase.runs[client.id]
             if part.status != "received":
                 await phase.drop(client.id)
-        if part.status != "received":
-            part = replace(part, status="rejected" if run.file is not None else "failed", reason=run.reason)
         now = self._clock.now()
         part = replace(run.charged(part), seconds=run.seconds(now), finished_at=now)
-        written = await self._ledger.settled(lease, phase.round_, part, run)
+        written = await self._ledger.settled(lease, phase.round_, part, seen)
         return part.finished_at if written and part.status == "received" else None
 
     async def recover(self, phase: Phase, part: Participation, client: Client) -> float | None:
         """Fetch an update once more. The spool names files by content, so nothing but the same update will do."""
-        run = TaskRun.of(part, resumed=True)
-        phase.runs[client.id] = run
-        await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
-        if run.file is None:
+        assignment = phase.assignment(client, self._clock.now(), part, resumed=True)
+        outcome = await self._dispatcher.run(assignment, phase.runs, phase.budget)
+        if outcome.result is None:
             return None
         try:
-            await phase.full_update(client.id, run.file, run.coding)
+            await phase.full_update(client.id, outcome.result.file, outcome.result.coding)
         except (UpdateRejected, MemoryError):
             await phase.drop(client.id)
         return self._clock.now()
@@ -138,15 +139,15 @@ class Participants:
 
         Gives the instant of its arrival, None without a measurement. A client without held-out data is not at fault.
         """
-        run = TaskRun()
-        phase.runs[client.id] = run
+        assignment = phase.assignment(client, self._clock.now())
         try:
-            await self._dispatcher.run(run, phase.assignment(client, self._clock.now()), phase.budget)
-            came = await self._measured(phase, client, run)
+            outcome = await self._dispatcher.run(assignment, phase.runs, phase.budget)
+            came = await self._measured(phase, client, outcome)
         except MemoryError:
             came = Evaluation(client_id=client.id, status="failed", reason=NO_MEMORY)
         if came.status != "received":
             await phase.drop(client.id)
+        run = phase.runs[client.id]
         ended[client.id] = replace(
             came,
             attempts=run.attempts,
@@ -206,14 +207,14 @@ class Participants:
         finally:
             await telling.end()
 
-    async def _measured(self, phase: Phase, client: Client, run: TaskRun) -> Evaluation:
-        """What a client measured, checked; a bad answer counts against it."""
-        if run.file is None:
-            return Evaluation(client_id=client.id, status="failed", reason=run.reason)
+    async def _measured(self, phase: Phase, client: Client, outcome: TaskOutcome) -> Evaluation:
+        """Check what a client measured; a bad answer counts against it."""
+        if outcome.result is None:
+            return Evaluation(client_id=client.id, status="failed", reason=outcome.reason)
         data_size = client.profile.data_size
         try:
             result = await in_thread(
-                "checks", self._files.measurement, phase.place(client.id), run.file, phase.size, data_size
+                "checks", self._files.measurement, phase.place(client.id), outcome.result.file, phase.size, data_size
             )
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
@@ -228,26 +229,38 @@ class Participants:
             accuracy=result.accuracy,
         )
 
-    async def _checked(self, phase: Phase, part: Participation, client: Client, run: TaskRun) -> Participation:
-        """The participation with its update checked; a bad one counts against the client."""
-        if run.file is None:
-            return part
+    async def _checked(
+        self, phase: Phase, part: Participation, client: Client, outcome: TaskOutcome
+    ) -> tuple[Participation, Observation]:
+        """Check a client's update; give the participation with what it brought, and what was seen of the client.
+
+        A bad update counts against the client.
+        """
+        seen = Observation(slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
+        if (came := outcome.result) is None:
+            return replace(part, status="failed", reason=outcome.reason), seen
         data_size = client.profile.data_size
+        sketch = None
         try:
-            update, run.encoding = await phase.full_update(client.id, run.file, run.coding)
+            update, encoding = await phase.full_update(client.id, came.file, came.coding)
             result, norm = await in_thread(
                 "checks", self._files.check, phase.place(client.id), update, phase.model, phase.size, data_size
             )
+            if client.profile.data_distribution is None:
+                sketch = await in_thread("checks", self._files.sketch, phase.place(client.id), update, phase.model)
         except UpdateRejected as error:
-            run.reason = str(error)
-            await self._breakers.fail(client.id, phase.failure(run.reason), under=phase.lease)
-            return part
+            await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
+            return replace(part, status="rejected", reason=str(error)), seen
         transfer = client.candidate().transfer_seconds(len(phase.model.block))
-        run.train_seconds = max(result.train_seconds, run.watch.seconds - transfer)
-        run.quality = update_quality(result.loss)
-        if client.profile.data_distribution is None:
-            run.sketch = await in_thread("checks", self._files.sketch, phase.place(client.id), update, phase.model)
-        return replace(
+        seen = replace(
+            seen,
+            train_seconds=max(result.train_seconds, came.worked_seconds - transfer),
+            quality=update_quality(result.loss),
+            sketch=sketch,
+            encoding=encoding,
+            coding=came.coding,
+        )
+        received = replace(
             part,
             status="received",
             reason=None,
@@ -257,3 +270,4 @@ class Participants:
             update=update.sha256,
             update_norm=norm,
         )
+        return received, seen

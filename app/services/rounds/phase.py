@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import Evaluation
+from app.domain.lateness import late_evaluation
 from app.domain.retries import RetryBudget
-from app.domain.rounds import Round
+from app.domain.rounds import Participation, Round
+from app.domain.tasks import TaskRun
 from app.domain.trainings import TrainingConfig, Uploads
 from app.services.rounds.uploads import Expanded, full_update
-from app.services.tasks.run import Assignment, TaskRun
+from app.services.tasks.assignments import Assignment
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
@@ -17,8 +19,6 @@ from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY, largest
 from tcsfeel.wire.sizes import AnswerSize
 from tcsfeel.wire.tasks import Task, TaskKind, task_id
-
-LATE = "it did not finish in time: the round continued without it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,13 @@ class Phase:
     deadline: float
     runs: dict[str, TaskRun] = field(default_factory=dict)
 
-    def assignment(self, client: Client, now: float) -> Assignment:
-        """One client's task, the same for every owner but for the seconds that it has left, which are at least 1."""
+    def assignment(
+        self, client: Client, now: float, part: Participation | None = None, *, resumed: bool = False
+    ) -> Assignment:
+        """Give one client's task, the same for every owner but for the seconds that it has left, which are at least 1.
+
+        `part` is its participation as it is stored, and `resumed` is that of `Assignment`.
+        """
         task = Task(
             id=task_id(self.round_.training_id, self.round_.number, client.id, self.kind),
             kind=self.kind,
@@ -51,25 +56,25 @@ class Phase:
             update_encoding=self.uploads.encoding,
         )
         accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
-        limit = largest(self.size.file_bytes, accept)
-        return Assignment(client, task, self.model, self.place(client.id), accept, limit, self.lease)
+        return Assignment(
+            client=client,
+            task=task,
+            model=self.model,
+            spool=self.place(client.id),
+            accept=accept,
+            limit=largest(self.size.file_bytes, accept),
+            lease=self.lease,
+            run=TaskRun() if part is None else TaskRun.of(part),
+            resumed=resumed,
+        )
 
     def place(self, client_id: str) -> ModelStore:
         """Where the answer of one client is kept, until it is refused or the round has ended."""
         return self.spool.within(client_id)
 
     def late(self, client_id: str, now: float) -> Evaluation:
-        """The evaluation of a client whose answer was not waited for any longer."""
-        run = self.runs.get(client_id, TaskRun())
-        return Evaluation(
-            client_id=client_id,
-            status="skipped",
-            reason=run.excuse(now) or LATE,
-            attempts=run.attempts,
-            seconds=run.seconds(now),
-            bytes_sent=run.bytes_sent,
-            bytes_received=run.bytes_received,
-        )
+        """Give the evaluation of a client whose answer the phase does not wait for any longer."""
+        return late_evaluation(client_id, self.runs.get(client_id, TaskRun()), now)
 
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its result was rejected."""

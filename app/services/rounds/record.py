@@ -1,16 +1,16 @@
 """A client's track record: what rounds teach of it, and the permits that its breaker gives for them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT
 from app.domain.events.rounds import end_of_evaluation
+from app.domain.lateness import missed
 from app.domain.rounds import Participation, Round
+from app.domain.tasks import Observation, learned
 from app.services.tasks.breakers import Breakers
-from app.services.tasks.run import TaskRun
 from app.store.transaction import Transaction
 from tcsfeel.selection.fairness import jain_index
 
@@ -23,19 +23,19 @@ class TrackRecord:
         self._breakers = breakers
 
     async def learn(
-        self, tx: Transaction, training_id: str, settled: Mapping[str, tuple[Participation, TaskRun]]
+        self, tx: Transaction, training_id: str, settled: Mapping[str, tuple[Participation, Observation]]
     ) -> None:
         """Fold participations, by client, into what is known: sketches, moving averages, breakers.
 
         Of a removed client there are only sketches.
         """
-        for client_id, (_, run) in settled.items():
-            if run.sketch is not None:
-                await tx.sketches.fold(training_id, client_id, run.sketch)
+        for client_id, (_, seen) in settled.items():
+            if seen.sketch is not None:
+                await tx.sketches.fold(training_id, client_id, seen.sketch)
         known = await tx.clients.lock(settled.keys())
-        learned = [self._learned(client, *settled[client.id]) for client in known]
-        await tx.clients.put(*learned)
-        for before, after in zip(known, learned, strict=True):
+        changed = [self._learned(client, *settled[client.id]) for client in known]
+        await tx.clients.put(*changed)
+        for before, after in zip(known, changed, strict=True):
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
 
     async def evaluated(self, tx: Transaction, round_: Round) -> None:
@@ -60,7 +60,7 @@ class TrackRecord:
     async def miss(self, tx: Transaction, late: Mapping[str, bool]) -> None:
         """Record tasks that were called off, by client: breakers get permits back, `late` clients are unreliable."""
         before = await tx.clients.lock(late.keys())
-        after = [_missed(client, late=late[client.id]) for client in before]
+        after = [missed(client, late=late[client.id]) for client in before]
         await tx.clients.put(*(seen for client, seen in zip(before, after, strict=True) if seen != client))
 
     async def take_back(self, tx: Transaction, round_: Round, reasons: Mapping[str, str]) -> None:
@@ -80,22 +80,6 @@ class TrackRecord:
         failure = Failure(phase="fit", training_id=round_.training_id, round=round_.number, reason=reason)
         return self._breakers.failed(client.withdrawn().observed(reliability=0.0), failure)
 
-    def _learned(self, client: Client, part: Participation, run: TaskRun) -> Client:
-        came = part.status == "received"
-        seen = replace(
-            client.observed(
-                reliability=1.0 if came else None if run.excused else 0.0,
-                train_seconds=run.train_seconds if came else None,
-                bandwidth=run.bandwidth,
-                last_update_quality=run.quality if came else None,
-            ),
-            rounds_completed=client.rounds_completed + came,
-            last_seen_at=part.finished_at if came else client.last_seen_at,
-            status="healthy" if came else client.status,
-        )
-        return self._breakers.succeeded(seen, slow=run.slow) if came else seen
-
-
-def _missed(client: Client, *, late: bool) -> Client:
-    """The client after a task of it was called off."""
-    return replace(client.observed(reliability=0.0 if late else None), breaker=client.breaker.release())
+    def _learned(self, client: Client, part: Participation, seen: Observation) -> Client:
+        after = learned(client, part, seen)
+        return self._breakers.succeeded(after, slow=seen.slow) if part.status == "received" else after

@@ -12,17 +12,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.clock import Clock
 from app.domain.events.rounds import end_of_part
 from app.domain.rounds import Participation, Round
+from app.domain.tasks import Observation
 from app.metrics import Metrics
 from app.services.rounds.batches import Batches
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.record import TrackRecord
-from app.services.tasks.run import TaskRun
 from app.store.columns import refuses
 from app.store.database import in_a_line
 from app.store.leases import Lease
 from app.store.transaction import Transaction
 
-Settled = tuple[Round, Participation, TaskRun]
+Settled = tuple[Round, Participation, Observation]
 Owned = Callable[[Lease], AbstractAsyncContextManager[Transaction]]
 Progress = Callable[[Transaction, str], Awaitable[None]]
 
@@ -53,9 +53,9 @@ class Settling:
         self._metrics = metrics
         self._batches = Batches(self._settle, limit=SETTLED_TOGETHER)
 
-    async def settle(self, lease: Lease, round_: Round, part: Participation, run: TaskRun) -> bool:
+    async def settle(self, lease: Lease, round_: Round, part: Participation, seen: Observation) -> bool:
         """Write how a participation ended. False where it had ended before, or cannot be stored. Raises `Fenced`."""
-        return await self._batches.put((lease, round_.number), (round_, part, run))
+        return await self._batches.put((lease, round_.number), (round_, part, seen))
 
     async def _settle(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
         """Write participations together, or one by one where the database refuses one of them."""
@@ -65,12 +65,13 @@ class Settling:
             if not refuses(error):
                 raise
             if len(settled) == 1:
-                await self._settle_together(owned, [self._unstorable(*settled[0], in_a_line(error))])
+                await self._settle_together(owned, [self._unstorable(settled[0], in_a_line(error))])
                 return [False]
         return [written for one in settled for written in await self._settle(owned, [one])]
 
-    def _unstorable(self, round_: Round, part: Participation, run: TaskRun, problem: str) -> Settled:
+    def _unstorable(self, settled: Settled, problem: str) -> Settled:
         """Make a failed participation of one that no database can hold."""
+        round_, part, _ = settled
         kept = Participation(
             client_id=part.client_id,
             status="failed",
@@ -80,18 +81,18 @@ class Settling:
             components=part.components,
             finished_at=self._clock.now(),
         )
-        return round_, kept, TaskRun(attempts=run.attempts)
+        return round_, kept, Observation()
 
     async def _settle_together(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
         lease, number = owned
         async with self._owned(lease) as tx:
             written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled])
             counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
-            await self._record.learn(tx, lease.training_id, {part.client_id: (part, run) for _, part, run in counted})
+            await self._record.learn(tx, lease.training_id, {part.client_id: (part, seen) for _, part, seen in counted})
             for round_, part, _ in counted:
                 await tx.events.append(end_of_part(round_, part))
             if counted:
                 await self._progress(tx, lease.training_id)
-        for _, part, run in counted:
-            self._metrics.count_participation(part.status, run.encoding, run.coding)
+        for _, part, seen in counted:
+            self._metrics.count_participation(part.status, seen.encoding, seen.coding)
         return [entry in counted for entry in settled]

@@ -16,22 +16,22 @@ number of tasks, and a slow trainer does not keep another client from being cont
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 
 from app.clock import Clock
-from app.domain.clients import Client, Profile
+from app.domain.clients import Profile
 from app.domain.retries import MAX_TRIES, RetryBudget, pause
+from app.domain.tasks import TaskRun, Watch
 from app.metrics import Metrics
 from app.services.tasks.agents import AgentCaller, AgentFailed
+from app.services.tasks.assignments import Assignment, Result, TaskOutcome
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.replies import Reply
-from app.services.tasks.run import Assignment, TaskRun
 from app.services.tasks.turns import Turns
-from app.services.tasks.watch import Watch
 from app.settings import AgentSettings
 from app.sharing import Places
-from app.store.model_store import StoredFile
 from tcsfeel.wire.tasks import task_metadata
 
 MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth
@@ -47,6 +47,29 @@ class NotCalled(Exception):
 
 class _ShutOut(Exception):
     """The client's breaker has opened since its task was let through."""
+
+
+@dataclass(slots=True)
+class _Pursuit:
+    """A task while it is run. Only the dispatcher changes it, and `runs` is what others see of it.
+
+    Attributes:
+        agent: where its agent was when that was last read, and what authorizes calls of it.
+        watch: how long the agent was seen to be at work in the present attempt.
+    """
+
+    assignment: Assignment
+    runs: MutableMapping[str, TaskRun]
+    agent: Profile
+    watch: Watch = field(default_factory=Watch)
+
+    @property
+    def run(self) -> TaskRun:
+        return self.runs[self.assignment.client.id]
+
+    @run.setter
+    def run(self, run: TaskRun) -> None:
+        self.runs[self.assignment.client.id] = run
 
 
 class Dispatcher:
@@ -74,19 +97,20 @@ class Dispatcher:
         self._metrics = metrics
         self._rng = rng
 
-    async def run(self, run: TaskRun, assignment: Assignment, budget: RetryBudget) -> TaskRun:
-        """Fill `run`. It ends with a file, or with a reason; the caller bounds its time by cancelling it.
+    async def run(self, assignment: Assignment, runs: MutableMapping[str, TaskRun], budget: RetryBudget) -> TaskOutcome:
+        """Run a task to its end. The caller bounds its time by cancelling it.
 
-        Raises `Fenced` where it failed, and the lease of its owner is lost.
+        From the first moment on, `runs` holds under the client's id how far the task has come, also when it is
+        cancelled. Raises `Fenced` where the task failed and the lease of its owner is lost.
         """
-        run.asked_at = self._clock.now()
+        task = _Pursuit(assignment, runs, assignment.client.profile)
+        task.run = replace(assignment.run, asked_at=self._clock.now())
         self._tasks += 1
         try:
             with self._metrics.tasks_in_flight.track_inprogress():
-                await self._try(run, assignment, budget)
+                return await self._try(task, budget)
         finally:
             self._tasks -= 1
-        return run
 
     async def forget(self, agent: Profile, task_id: str) -> None:
         """Tell the agent that the task's result is stored or no longer wanted."""
@@ -107,78 +131,78 @@ class Dispatcher:
         finally:
             self._places.give_back(holder)
 
-    async def _try(self, run: TaskRun, assignment: Assignment, budget: RetryBudget) -> None:
-        """Try until there is a result, or the tries, the budget or the breaker end it."""
+    async def _try(self, task: _Pursuit, budget: RetryBudget) -> TaskOutcome:
+        """Try until there is a result, or until the tries, the budget or the breaker end it."""
+        assignment = task.assignment
         client_id = assignment.client.id
-        known = waited = run.resumed
+        known = waited = assignment.resumed
+        reason: str | None = None
         moves = 0
         while True:
             try:
-                run.file = await self._once(run, assignment, known=known, waited=waited)
+                result = await self._once(task, known=known, waited=waited)
             except _ShutOut:
-                run.reason = run.reason or await self._breakers.why_open(client_id)
-                return
+                return TaskOutcome(task.run, reason=reason or await self._breakers.why_open(client_id))
             except AgentFailed as error:
-                if moves < MOST_MOVES and await self._has_moved(run, assignment):
+                if moves < MOST_MOVES and await self._has_moved(task):
                     known, waited, moves = True, True, moves + 1
                     continue
-                run.reason = str(error)
-                await self._breakers.fail(client_id, assignment.failure(run.reason), under=assignment.lease)
+                reason = str(error)
+                await self._breakers.fail(client_id, assignment.failure(reason), under=assignment.lease)
                 passing = error.passing
             else:
-                run.reason = None
-                return
+                return TaskOutcome(task.run, result)
             known, waited = False, True
+            tries = max(1, task.run.attempts)
             if not passing:
-                return
+                return TaskOutcome(task.run, reason=reason)
             stored = await self._breakers.look(client_id)
-            if stored is None or stored.breaker.state == "open" or not budget.spend(max(1, run.attempts)):
-                return
-            await self._clock.sleep(pause(max(1, run.attempts), self._rng))
+            if stored is None or stored.breaker.state == "open" or not budget.spend(tries):
+                return TaskOutcome(task.run, reason=reason)
+            await self._clock.sleep(pause(tries, self._rng))
 
     @asynccontextmanager
-    async def _call(self, run: TaskRun, client: Client, *, waited: bool) -> AsyncIterator[Profile]:
-        """Hold a place for one call of a task's agent, and tell where that is now. Raises `_ShutOut`.
+    async def _call(self, task: _Pursuit, *, waited: bool) -> AsyncIterator[Profile]:
+        """Hold a place for one call of a task's agent, and give where the agent is now. Raises `_ShutOut`.
 
-        `waited`: something may have happened elsewhere.
+        `waited` says that something may have happened elsewhere since the client was last looked at.
         """
-        waited = waited or self._places.crowded or self._breakers.seems_open(client.id)
+        client_id = task.assignment.client.id
+        waited = waited or self._places.crowded or self._breakers.seems_open(client_id)
         async with self.place():
-            stored = await self._breakers.look(client.id) if waited else None
+            stored = await self._breakers.look(client_id) if waited else None
             if stored is not None:  # else nothing is known to have changed, or it was removed: its calls go on
                 if stored.breaker.state == "open":
                     raise _ShutOut
-                run.profile = stored.profile
-            if run.started_at is None:
-                run.started_at = self._clock.now()
-            yield run.profile or client.profile
+                task.agent = stored.profile
+            if task.run.started_at is None:
+                task.run = replace(task.run, started_at=self._clock.now())
+            yield task.agent
 
-    async def _has_moved(self, run: TaskRun, assignment: Assignment) -> bool:
-        """Whether the client says by now that its agent is somewhere else than where it was called."""
-        called = run.profile or assignment.client.profile
-        stored = await self._breakers.look(assignment.client.id)
+    async def _has_moved(self, task: _Pursuit) -> bool:
+        """Tell whether the client says by now that its agent is somewhere else than where it was called."""
+        called, stored = task.agent, await self._breakers.look(task.assignment.client.id)
         return stored is not None and (stored.profile.url, stored.profile.auth_token) != (called.url, called.auth_token)
 
-    async def _once(self, run: TaskRun, assignment: Assignment, *, known: bool, waited: bool) -> StoredFile:
-        """One try: hand over (unless the agent may know the task already), then poll until there is a result."""
-        run.watch = Watch()
-        attempt = max(1, run.attempts) if known else run.attempts + 1
+    async def _once(self, task: _Pursuit, *, known: bool, waited: bool) -> Result:
+        """Make one attempt: hand over, unless the agent may know the task already, then poll for the result."""
+        task.watch = Watch()
+        attempt = max(1, task.run.attempts) if known else task.run.attempts + 1
         if known:
-            reply = await self._poll(run, assignment, waited=waited)
+            reply = await self._poll(task, waited=waited)
         else:
-            reply = await self._hand_over(run, assignment, attempt, waited=waited)
+            reply = await self._hand_over(task, attempt, waited=waited)
         forgotten = busy = 0
         polled = known
         while True:
             if reply.answer != "unknown":  # so it was handed over, by the owner of that time
-                run.attempts = attempt
+                task.run = replace(task.run, attempts=attempt)
             match reply.answer:
                 case "result" if reply.file is not None:
-                    self._measure(run, assignment.client.id, reply.file.size, reply.seconds)
-                    run.coding = reply.coding
-                    return reply.file
+                    self._measure(task, reply.file.size, reply.seconds)
+                    return Result(reply.file, reply.coding, task.watch.seconds)
                 case "raised":
-                    await self.forget(run.profile or assignment.client.profile, assignment.task.id)  # else it stays so
+                    await self.forget(task.agent, task.assignment.task.id)  # else its answer stays the same
                     raise AgentFailed(f"its trainer failed: {reply.detail}", passing=reply.passing)
                 case "cancelled":
                     raise AgentFailed("the agent cancelled the task")
@@ -186,55 +210,61 @@ class Dispatcher:
                     forgotten += 1
                     if forgotten > MAX_TRIES:
                         raise AgentFailed(f"it answered 404 to {forgotten} polls of this task")
-                    reply = await self._hand_over(run, assignment, attempt, waited=False)
+                    reply = await self._hand_over(task, attempt, waited=False)
                     continue
                 case "busy":
                     busy += 1
                     await self._clock.sleep(_patience(reply, busy))
                 case _:
                     pass
-            reply = await self._poll(run, assignment, waited=polled)
+            reply = await self._poll(task, waited=polled)
             polled = True
 
-    async def _poll(self, run: TaskRun, of: Assignment, *, waited: bool) -> Reply:
+    async def _poll(self, task: _Pursuit, *, waited: bool) -> Reply:
         """Wait at the agent, or here where it answers sooner than that, or where places are scarce."""
         loop = asyncio.get_running_loop()
-        async with self._call(run, of.client, waited=waited) as agent:
+        of = task.assignment
+        async with self._call(task, waited=waited) as agent:
             seconds = 0.0 if self._places.crowded else self._poll_seconds
             asked, began = loop.time(), self._clock.now()
             reply = await self._caller.poll(agent, of.task.id, seconds, of.spool, accept=of.accept, limit=of.limit)
-        run.watch.note(reply, began, self._clock.now())
+        self._watch(task, reply, began)
         if reply.answer == "working" and loop.time() - asked < self._poll_seconds / 2:
             await self._clock.sleep(POLL_PAUSE * max(1.0, self._tasks / self._concurrency))
         return reply
 
-    async def _hand_over(self, run: TaskRun, assignment: Assignment, attempt: int, *, waited: bool) -> Reply:
+    async def _hand_over(self, task: _Pursuit, attempt: int, *, waited: bool) -> Reply:
         """``PUT`` the task, as often as the agent asks for patience."""
-        client, task = assignment.client, assignment.task
-        payload = assignment.model.payload(task_metadata(task))
+        of = task.assignment
+        payload = of.model.payload(task_metadata(of.task))
         size = len(payload[0]) + len(payload[1])
         busy = 0
         while True:
-            async with self._call(run, client, waited=waited) as agent:
-                run.attempts = attempt
-                run.bytes_sent += size
-                self._metrics.count_bytes(client.id, sent=size)
+            async with self._call(task, waited=waited) as agent:
+                task.run = replace(task.run, attempts=attempt, bytes_sent=task.run.bytes_sent + size)
+                self._metrics.count_bytes(of.client.id, sent=size)
                 asked = self._clock.now()
-                spool, accept, limit = assignment.spool, assignment.accept, assignment.limit
-                reply = await self._caller.hand_over(agent, task.id, payload, spool, accept=accept, limit=limit)
-            run.watch.note(reply, asked, self._clock.now())
-            if reply.answer != "result":  # which took as long as it trained and sent it
-                run.slow = run.slow or self._clock.now() - asked > self._slow_seconds
+                reply = await self._caller.hand_over(
+                    agent, of.task.id, payload, of.spool, accept=of.accept, limit=of.limit
+                )
+            self._watch(task, reply, asked)
+            # A result comes only after the agent has trained and sent it, so its time says nothing of the hand-over.
+            if reply.answer != "result" and self._clock.now() - asked > self._slow_seconds:
+                task.run = replace(task.run, slow=True)
             if reply.answer != "busy":
                 return reply
             busy, waited = busy + 1, True
             await self._clock.sleep(_patience(reply, busy))
 
-    def _measure(self, run: TaskRun, client_id: str, size: int, seconds: float) -> None:
-        run.bytes_received += size
-        self._metrics.count_bytes(client_id, received=size)
-        if size >= MIN_BYTES_FOR_BANDWIDTH and seconds > 0:
-            run.bandwidth = size * 8 / 1e6 / seconds
+    def _watch(self, task: _Pursuit, reply: Reply, asked: float) -> None:
+        task.watch = task.watch.after(reply.answer, asked=asked, now=self._clock.now(), body_seconds=reply.seconds)
+
+    def _measure(self, task: _Pursuit, size: int, seconds: float) -> None:
+        """Count the bytes of a result, and measure the bandwidth where it is large enough."""
+        bandwidth = size * 8 / 1e6 / seconds if size >= MIN_BYTES_FOR_BANDWIDTH and seconds > 0 else None
+        received = task.run.bytes_received + size
+        task.run = replace(task.run, answered=True, bytes_received=received, bandwidth=bandwidth)
+        self._metrics.count_bytes(task.assignment.client.id, received=size)
 
 
 def _patience(reply: Reply, times: int) -> float:

@@ -12,10 +12,10 @@ from sqlalchemy import event, update
 
 from app.domain.breaker import Breaker
 from app.domain.errors import IllegalTransition
+from app.domain.lateness import LATE
 from app.domain.rounds import Round
+from app.domain.tasks import TaskRun
 from app.services.rounds.ending import SKIPPED_TOGETHER
-from app.services.rounds.phase import LATE
-from app.services.tasks.run import TaskRun
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile

@@ -15,9 +15,9 @@ from sqlalchemy import delete, select, update
 from app.domain.clients import Profile
 from app.domain.errors import IllegalTransition
 from app.domain.rounds import ParticipationStatus, Round
+from app.domain.tasks import Observation
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from app.main import build
-from app.services.tasks.run import TaskRun
 from app.store.leases import Fenced, Lease
 from app.store.model_store import StoredFile
 from app.store.tables import metadata, trainings
@@ -151,11 +151,11 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         update_of = next(self.digests) if status == "received" else None
         settled = replace(part, status=status, update=update_of, num_examples=10, loss=1.0, accuracy=0.5)
-        run = TaskRun(sketch=(float(sketch),) * SIZE if status == "received" else None)
+        seen = Observation(sketch=(float(sketch),) * SIZE if status == "received" else None)
         written: list[bool] = []
 
         async def settling() -> None:
-            written.append(await self.ledger.settled(owner.lease, value, settled, run))
+            written.append(await self.ledger.settled(owner.lease, value, settled, seen))
 
         if self.attempt(owner, settling):
             stored = self.truth.parts[value.number - 1]

@@ -13,8 +13,8 @@ from sqlalchemy import select, update
 
 from app.demo import mlp
 from app.domain.rounds import Round
+from app.domain.tasks import Observation
 from app.domain.trainings import SelectionConfig
-from app.services.tasks.run import TaskRun
 from app.store.leases import Fenced, Lease
 from app.store.tables import sketches, trainings
 from app.store.transaction import Transaction
@@ -137,12 +137,12 @@ async def test_a_sketch_is_folded_in_once_whatever_comes_again_or_late(database_
             before = await tx.sketches.means(training_id)
             first, second = [await claimed(tx) for _ in range(2)]
         ledger = running.system.coordinator._engine._ledger
-        run = TaskRun(sketch=(0.5,) * 32)
+        seen = Observation(sketch=(0.5,) * 32)
         for part in round_.participations:
             again = replace(part, status="received")
-            assert not await ledger.settled(second, round_, again, run), "it has come to its end before"
+            assert not await ledger.settled(second, round_, again, seen), "it has come to its end before"
             with pytest.raises(Fenced):
-                await ledger.settled(first, round_, again, run)
+                await ledger.settled(first, round_, again, seen)
         async with running.system.db.read() as tx:
             assert await tx.sketches.means(training_id) == before
         assert await stored(running, training_id) == {"came": 1}

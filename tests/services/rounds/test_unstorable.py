@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from app.domain.rounds import Participation, Round
+from app.domain.tasks import Observation
 from app.services.rounds.files import RoundFiles
-from app.services.tasks.run import TaskRun
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
 from tcsfeel.text import SHOWN
@@ -57,7 +57,7 @@ async def test_one_participation_takes_no_other_along(
         for part in value.participations:
             given = GOOD | (poison if part.client_id in "be" else {})
             came = replace(part, status="received", finished_at=1.0, **given)
-            settling.append(ledger.settled(lease, value, came, TaskRun(attempts=1)))
+            settling.append(ledger.settled(lease, value, came, Observation()))
         assert await asyncio.gather(*settling) == [True, False, True, True, False, True]
         stored = await running.round(value.training_id, 1)
         known = (await running.system.clients.page(limit=10, after=None, status=None, tags=[])).items

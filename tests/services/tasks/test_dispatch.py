@@ -6,21 +6,27 @@ from pathlib import Path
 import pytest
 
 from app.domain.breaker import Breaker
+from app.domain.lateness import excuse
 from app.domain.retries import RetryBudget
+from app.domain.tasks import TaskRun
 from app.metrics import Metrics
 from app.services.tasks.dispatch import MIN_BYTES_FOR_BANDWIDTH, NotCalled
-from app.services.tasks.run import TaskRun
 from app.store.model_store import StoreUnavailable
 from tests.services.bench import OK, SIZE, TASK, Benches, Step
 
 
 async def test_a_task_is_handed_over_and_waited_for(bench: Benches) -> None:
     async with bench(202, OK) as b:
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT", "GET"]
         assert b.result() == b"result"
-        assert (run.attempts, run.bytes_sent, run.bytes_received, run.reason) == (1, SIZE, 6, None)
-        assert run.started_at == 1_000_000.0
+        assert (outcome.run.attempts, outcome.run.bytes_sent, outcome.run.bytes_received, outcome.reason) == (
+            1,
+            SIZE,
+            6,
+            None,
+        )
+        assert outcome.run.started_at == 1_000_000.0
         assert b.clock.slept == []
 
 
@@ -49,35 +55,35 @@ async def test_traffic_and_tasks_in_flight_are_counted(bench: Benches, counts: M
 
 async def test_a_resumed_task_is_asked_for_before_anything_is_sent(bench: Benches) -> None:
     async with bench(202, OK) as b:
-        b.run.attempts, b.run.resumed = 1, True
-        run = await b.go()
+        b.resume(attempts=1)
+        outcome = await b.go()
         assert b.script.calls == ["GET", "GET"]
-        assert (run.attempts, run.bytes_sent, run.bytes_received) == (1, 0, 6)
+        assert (outcome.run.attempts, outcome.run.bytes_sent, outcome.run.bytes_received) == (1, 0, 6)
 
 
 async def test_a_resumed_task_that_the_agent_forgot_is_handed_over_again_at_no_cost(bench: Benches) -> None:
     async with bench(404, 202, OK) as b:
-        b.run.attempts, b.run.resumed = 1, True
+        b.resume(attempts=1)
         b.budget = RetryBudget(0)
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["GET", "PUT", "GET"]
-        assert (run.attempts, run.bytes_sent) == (1, SIZE)
+        assert (outcome.run.attempts, outcome.run.bytes_sent) == (1, SIZE)
         assert b.result() == b"result"
         assert (await b.breaker()).consecutive_failures == 0
 
 
 async def test_an_agent_that_restarts_while_it_trains_is_handed_the_task_again(bench: Benches) -> None:
     async with bench(202, 202, 404, 202, OK) as b:
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT", "GET", "GET", "PUT", "GET"]
-        assert (run.attempts, run.bytes_sent) == (1, 2 * SIZE)
+        assert (outcome.run.attempts, outcome.run.bytes_sent) == (1, 2 * SIZE)
 
 
 async def test_an_agent_that_forgets_every_time_fails_its_try(bench: Benches) -> None:
     async with bench(404) as b:  # an URL that leads to another program, say
         b.budget = RetryBudget(0)
-        run = await b.go()
-        assert (run.file, run.reason) == (None, "it answered 404 to 4 polls of this task")
+        outcome = await b.go()
+        assert (outcome.result, outcome.reason) == (None, "it answered 404 to 4 polls of this task")
         assert b.script.calls == ["PUT"] * 4
         assert (await b.breaker()).consecutive_failures == 1
 
@@ -85,10 +91,10 @@ async def test_an_agent_that_forgets_every_time_fails_its_try(bench: Benches) ->
 async def test_a_busy_agent_is_left_alone_and_not_blamed(bench: Benches) -> None:
     async with bench((429, b"", {"Retry-After": "7"}), 409, OK) as b:
         b.budget = RetryBudget(0)
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT", "PUT", "PUT"]
         assert b.clock.slept == [7.0, 2.0]
-        assert (run.attempts, run.bytes_sent) == (1, 3 * SIZE)
+        assert (outcome.run.attempts, outcome.run.bytes_sent) == (1, 3 * SIZE)
         assert (await b.breaker()).consecutive_failures == 0
 
 
@@ -146,10 +152,22 @@ async def test_a_run_that_is_called_off_tells_what_it_did(bench: Benches, counts
         await polled.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert (b.run.attempts, b.run.bytes_sent, b.run.file) == (2, 2 * SIZE, None)
-        assert b.run.reason == "the agent answered 503"
+        assert (b.run.attempts, b.run.bytes_sent, b.run.answered) == (2, 2 * SIZE, False)
         assert (await b.breaker()).consecutive_failures == 1  # our own cancellation is not the client's fault
     assert counts.registry.get_sample_value("federated_tasks_in_flight") == 0
+
+
+async def test_each_call_of_a_task_is_watched(bench: Benches) -> None:
+    async with bench(202, 202, OK) as b:
+
+        async def work() -> None:
+            b.clock.advance(7.0)
+
+        b.script.before = work
+        outcome = await b.go()
+        # handed over after 7 s; still working 1 pause of 1 s and a call of 7 s before the last one, which waited 7 s
+        assert outcome.result is not None
+        assert outcome.result.worked_seconds == pytest.approx(7.0 + 7.0, abs=1.0)
 
 
 @pytest.mark.parametrize(("steps", "slow"), [([202, OK], True), ([OK], False)])
@@ -162,7 +180,7 @@ async def test_only_taking_a_task_in_is_slow_and_not_training_it_meanwhile(
             b.clock.advance(6)
 
         b.script.before = take_long
-        assert (await b.go()).slow is slow
+        assert (await b.go()).run.slow is slow
 
 
 @pytest.mark.parametrize(("size", "measured"), [(MIN_BYTES_FOR_BANDWIDTH, True), (MIN_BYTES_FOR_BANDWIDTH - 1, False)])
@@ -170,8 +188,8 @@ async def test_bandwidth_is_measured_where_the_result_is_large_enough(
     bench: Benches, size: int, measured: bool
 ) -> None:
     async with bench((200, bytes(size))) as b:
-        run = await b.go()
-    assert (run.bandwidth is not None and run.bandwidth > 0) is measured
+        outcome = await b.go()
+    assert (outcome.run.bandwidth is not None and outcome.run.bandwidth > 0) is measured
 
 
 async def test_the_number_of_tasks_at_once_is_bounded(bench: Benches) -> None:
@@ -190,22 +208,22 @@ async def test_the_number_of_tasks_at_once_is_bounded(bench: Benches) -> None:
             under_way -= 1
 
         b.script.before = linger
-        runs = [TaskRun() for _ in range(10)]
-        await asyncio.gather(*(b.dispatcher.run(run, b.assignment, b.budget) for run in runs))
-        assert all(run.file is not None for run in runs)
+        outcomes = await asyncio.gather(*(b.dispatcher.run(b.assignment, {}, b.budget) for _ in range(10)))
+        assert all(outcome.result is not None for outcome in outcomes)
         assert most == 3
 
 
 async def test_a_task_holds_no_place_while_its_trainer_works(bench: Benches) -> None:
     async with bench(202, concurrency=2) as b:
-        runs, all_contacted = [TaskRun() for _ in range(6)], asyncio.Event()
+        runs: list[dict[str, TaskRun]] = [{} for _ in range(6)]
+        all_contacted = asyncio.Event()
 
         async def look() -> None:
-            if b.clock.slept and all(run.attempts for run in runs):
+            if b.clock.slept and all(run["a"].attempts for run in runs):
                 all_contacted.set()
 
         b.script.before = look
-        tasks = [asyncio.create_task(b.dispatcher.run(run, b.assignment, b.budget)) for run in runs]
+        tasks = [asyncio.create_task(b.dispatcher.run(b.assignment, run, b.budget)) for run in runs]
         async with asyncio.timeout(20):
             await all_contacted.wait()
         for task in tasks:
@@ -232,7 +250,7 @@ async def test_a_task_that_was_called_off_while_it_waited_for_a_place_was_never_
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         assert (b.run.attempts, b.run.bytes_sent, b.run.started_at) == (0, 0, None)
-        assert b.run.excuse(b.clock.now()) == "the client was never contacted: the server had no free slot"
+        assert excuse(b.run, b.clock.now()) == "the client was never contacted: the server had no free slot"
 
 
 async def test_who_waits_too_long_for_a_place_is_told(bench: Benches) -> None:

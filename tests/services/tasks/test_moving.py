@@ -11,9 +11,9 @@ import pytest
 from app.domain.retries import RetryBudget
 from app.metrics import Metrics
 from app.services.fleet.clients import Clients
+from app.services.tasks.assignments import Assignment
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.dispatch import MOST_MOVES, Dispatcher
-from app.services.tasks.run import Assignment, TaskRun
 from app.settings import AgentSettings, HealthSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
@@ -48,10 +48,10 @@ def on_the(number: int, b: Bench, url: str, token: str | None = None) -> None:
 async def test_an_agent_that_moved_is_polled_where_it_is(bench: Benches) -> None:
     async with bench(202, 202, OK) as b:
         on_the(2, b, "http://elsewhere", "new")
-        run = await b.go()
+        outcome = await b.go()
         assert [str(url.host) for url in b.script.urls] == ["agent", "agent", "elsewhere"]
         assert b.script.tokens == [None, None, "new"]
-        assert (run.attempts, run.reason) == (1, None)
+        assert (outcome.run.attempts, outcome.reason) == (1, None)
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -60,10 +60,10 @@ async def test_a_call_that_fails_at_the_old_address_is_no_failure(bench: Benches
     async with bench(*steps) as b:
         b.budget = RetryBudget(0)
         on_the(number, b, "http://elsewhere")
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls[-1] == "GET"  # it is asked for the task that it may have
         assert [str(url.host) for url in b.script.urls[number - 1 :]] == ["agent", "elsewhere"]
-        assert (run.attempts, run.reason) == (1, None)
+        assert (outcome.run.attempts, outcome.reason) == (1, None)
         assert b.clock.slept == []
         assert (await b.breaker()).consecutive_failures == 0
 
@@ -72,9 +72,9 @@ async def test_an_agent_that_moved_and_forgot_its_task_is_handed_it_again_within
     async with bench(httpx2.ReadError("gone"), 404, 202, OK) as b:
         b.budget = RetryBudget(0)
         on_the(1, b, "http://elsewhere")
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT", "GET", "PUT", "GET"]
-        assert (run.attempts, run.reason) == (1, None)
+        assert (outcome.run.attempts, outcome.reason) == (1, None)
 
 
 async def test_an_agent_that_moves_all_the_time_and_never_answers_fails(bench: Benches) -> None:
@@ -85,8 +85,8 @@ async def test_an_agent_that_moves_all_the_time_and_never_answers_fails(bench: B
             await register(b, f"http://agent-{len(b.script.calls)}")
 
         b.script.before = move
-        run = await b.go()
-        assert (len(b.script.calls), run.reason) == (1 + MOST_MOVES, "the connection was lost (ReadError)")
+        outcome = await b.go()
+        assert (len(b.script.calls), outcome.reason) == (1 + MOST_MOVES, "the connection was lost (ReadError)")
         assert (await b.breaker()).consecutive_failures == 1
 
 
@@ -125,7 +125,7 @@ async def test_a_device_that_moves_its_port_trains_once_and_is_not_blamed(
             async with db.begin() as tx:
                 await tx.clients.add([before])
             assignment = Assignment(before, TASK, model, ModelStore(tmp_path / "spool"))
-            running = asyncio.create_task(dispatcher.run(TaskRun(), assignment, RetryBudget(0)))
+            running = asyncio.create_task(dispatcher.run(assignment, {}, RetryBudget(0)))
 
             async def begun() -> bool:
                 return bool(trainer.fitted)
@@ -134,9 +134,9 @@ async def test_a_device_that_moves_its_port_trains_once_and_is_not_blamed(
             moved = replace(before.profile, url=f"{new}{host.path('a')}")
             await clients(db, clock).put("a", moved)
         trainer.open.set()
-        run = await running
+        outcome = await running
     host.close()
-    assert (run.attempts, run.reason) == (1, None)
-    assert run.file is not None
+    assert (outcome.run.attempts, outcome.reason) == (1, None)
+    assert outcome.result is not None
     assert trainer.fitted == {TASK.id: 1}
     assert (await breakers.get("a")).consecutive_failures == 0

@@ -7,7 +7,6 @@ import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.retries import RetryBudget
-from app.services.tasks.run import TaskRun
 from app.store.database import Database
 from tests.services.bench import OK, SIZE, Benches, Step
 from tests.services.fakes import FAILURE, profile
@@ -17,10 +16,10 @@ from tests.store.samples import client
 async def test_a_failure_is_retried_after_a_pause_with_full_jitter(bench: Benches) -> None:
     broken = httpx2.ReadError("cut")
     async with bench(202, broken, broken, OK) as b:
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT", "GET", "PUT", "PUT"]  # a new try begins with the hand-over
         assert b.clock.slept == [0.5, 1.0]  # up to these: the generator draws the ends
-        assert (run.attempts, run.bytes_sent, run.reason) == (3, 3 * SIZE, None)
+        assert (outcome.run.attempts, outcome.run.bytes_sent, outcome.reason) == (3, 3 * SIZE, None)
         assert b.result() == b"result"
         assert b.budget.left == 8
         assert (await b.breaker()).consecutive_failures == 2
@@ -38,33 +37,33 @@ async def test_jitter_is_drawn(bench: Benches) -> None:
 
 async def test_there_are_three_tries(bench: Benches) -> None:
     async with bench(503, 503, 503) as b:
-        run = await b.go()
-        assert (run.file, run.attempts, run.reason) == (None, 3, "the agent answered 503")
+        outcome = await b.go()
+        assert (outcome.result, outcome.run.attempts, outcome.reason) == (None, 3, "the agent answered 503")
         assert b.script.calls == ["PUT"] * 3
         assert (await b.breaker()).state == "open"
 
 
 async def test_tries_before_a_restart_count(bench: Benches) -> None:
     async with bench(503) as b:
-        b.run.attempts, b.run.resumed = 2, True
-        run = await b.go()
+        b.resume(attempts=2)
+        outcome = await b.go()
         assert b.script.calls == ["GET", "PUT"]
-        assert run.attempts == 3
+        assert outcome.run.attempts == 3
 
 
 async def test_an_empty_budget_leaves_one_try(bench: Benches) -> None:
     async with bench(503) as b:
         b.budget = RetryBudget(0)
-        run = await b.go()
-        assert (run.attempts, b.clock.slept) == (1, [])
+        outcome = await b.go()
+        assert (outcome.run.attempts, b.clock.slept) == (1, [])
 
 
 async def test_no_retry_goes_out_once_the_breaker_has_opened(bench: Benches) -> None:
     async with bench(503) as b:
         async with b.db.begin() as tx:
             await tx.clients.put(client("a", profile=profile(), breaker=Breaker(consecutive_failures=2)))
-        run = await b.go()
-        assert run.attempts == 1
+        outcome = await b.go()
+        assert outcome.run.attempts == 1
         assert b.budget.left == 10
         assert (await b.breaker()).state == "open"
 
@@ -73,33 +72,33 @@ async def test_a_probe_that_fails_is_not_retried(bench: Benches) -> None:
     async with bench(503) as b:
         async with b.db.begin() as tx:
             await tx.clients.put(client("a", profile=profile(), breaker=Breaker(state="half_open", openings=1)))
-        assert (await b.go()).attempts == 1
+        assert (await b.go()).run.attempts == 1
         assert (await b.breaker()).openings == 2
 
 
 async def test_no_retry_goes_out_when_the_breaker_opens_in_the_pause_before_it(bench: Benches) -> None:
     async with bench(503, OK) as b:
         b.clock.meanwhile = lambda: _open(b.db)
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT"]
-        assert (run.attempts, run.bytes_sent, run.reason) == (1, SIZE, "the agent answered 503")
+        assert (outcome.run.attempts, outcome.run.bytes_sent, outcome.reason) == (1, SIZE, "the agent answered 503")
 
 
 async def test_a_task_is_not_polled_any_more_once_the_breaker_has_opened(bench: Benches) -> None:
     async with bench(202, 202, OK) as b:  # another training's calls of the same client fail
         b.clock.meanwhile = lambda: _open(b.db)
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT", "GET"]
-        assert (run.file, run.reason) == (None, "its breaker opened")
+        assert (outcome.result, outcome.reason) == (None, "its breaker opened")
         assert (await b.breaker()).consecutive_failures == 0, "it has failed nothing here"
 
 
 async def test_a_busy_agent_is_not_asked_again_once_the_breaker_has_opened(bench: Benches) -> None:
     async with bench(429, OK) as b:
         b.clock.meanwhile = lambda: _open(b.db)
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT"]
-        assert (run.attempts, run.reason) == (1, "its breaker opened")
+        assert (outcome.run.attempts, outcome.reason) == (1, "its breaker opened")
 
 
 async def test_a_breaker_that_this_process_has_opened_stops_the_next_call_too(bench: Benches) -> None:
@@ -110,9 +109,9 @@ async def test_a_breaker_that_this_process_has_opened_stops_the_next_call_too(be
                 await b.dispatcher._breakers.fail("a", FAILURE)
 
         b.script.before = fail
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT"]
-        assert (run.file, run.reason) == (None, "its breaker opened: fit: the agent answered 500")
+        assert (outcome.result, outcome.reason) == (None, "its breaker opened: fit: the agent answered 500")
 
 
 async def test_a_breaker_that_was_closed_elsewhere_stops_nothing(bench: Benches) -> None:
@@ -138,32 +137,31 @@ async def test_a_client_that_is_removed_while_its_task_runs_ends_it(bench: Bench
                 await tx.clients.remove("a")
 
         b.script.before = remove
-        run = await b.go()
-        assert (run.attempts, run.reason) == (1, "the agent answered 503")
+        outcome = await b.go()
+        assert (outcome.run.attempts, outcome.reason) == (1, "the agent answered 503")
 
 
 async def test_a_trainer_that_raised_is_made_to_train_again(bench: Benches) -> None:
     async with bench(202, (500, b"out of memory"), 202, OK) as b:
-        run = await b.go()
+        outcome = await b.go()
         assert b.script.calls == ["PUT", "GET", "DELETE", "PUT", "GET"]
-        assert (run.attempts, run.reason) == (2, None)
+        assert (outcome.run.attempts, outcome.reason) == (2, None)
         assert (await b.breaker()).consecutive_failures == 1
 
 
 async def test_a_trainer_that_always_raises_gives_its_reason(bench: Benches) -> None:
     async with bench((500, b"out of memory")) as b:
-        run = await b.go()
-        assert run.reason == "its trainer failed: out of memory"
+        outcome = await b.go()
+        assert outcome.reason == "its trainer failed: out of memory"
         assert b.script.calls == ["PUT", "DELETE"] * 3
 
 
 async def test_a_task_that_was_cancelled_at_the_agent_is_tried_again(bench: Benches) -> None:
     async with bench(202, 410, 202, OK) as b:
-        run = await b.go()
-        assert (run.attempts, run.reason) == (2, None)
+        outcome = await b.go()
+        assert (outcome.run.attempts, outcome.reason) == (2, None)
         b.script.steps = [410]
         b.budget = RetryBudget(0)
-        b.run = TaskRun()
         assert (await b.go()).reason == "the agent cancelled the task"
 
 
@@ -193,8 +191,8 @@ BROKEN = (500, b'{"type": "urn:x", "detail": "fit must return a FitResult, not t
 )
 async def test_what_no_repeat_can_mend_is_not_tried_again(bench: Benches, answer: Step, reason: str) -> None:
     async with bench(answer, OK) as b:
-        run = await b.go()
-        assert (run.attempts, run.file, run.reason) == (1, None, reason)
+        outcome = await b.go()
+        assert (outcome.run.attempts, outcome.result, outcome.reason) == (1, None, reason)
         assert b.script.calls.count("PUT") == 1
         assert b.budget.left == 10
         (failure,) = (await b.breaker()).last_failures
@@ -205,4 +203,4 @@ async def test_what_no_repeat_can_mend_is_not_tried_again(bench: Benches, answer
 @pytest.mark.parametrize("answer", [408, 502, (500, b'{"detail": "out of memory"}'), (500, b"out of memory")])
 async def test_what_may_pass_is_tried_again(bench: Benches, answer: Step) -> None:
     async with bench(answer, OK) as b:
-        assert ((await b.go()).attempts, b.result()) == (2, b"result")
+        assert ((await b.go()).run.attempts, b.result()) == (2, b"result")

@@ -1,0 +1,46 @@
+"""Clients whose answers a round does not wait for any longer: which of them are to blame, and how their parts end."""
+
+from dataclasses import replace
+
+from app.domain.clients import Client
+from app.domain.evaluations import Evaluation
+from app.domain.rounds import Participation
+from app.domain.tasks import TaskRun
+
+LATE = "it did not finish in time: the round continued without it"
+FAIR_CHANCE = 0.5  # of the time since its task should have been sent, during which an agent had it
+
+
+def excuse(run: TaskRun, now: float) -> str | None:
+    """Explain why a client is not to blame for an answer that is missing at `now`, in unix seconds; None if it is."""
+    if run.asked_at is None or run.started_at is None:
+        return "the client was never contacted: the server had no free slot"
+    if run.answered:
+        return "the server did not check its answer in time"
+    had, time = now - run.started_at, now - run.asked_at
+    if had < FAIR_CHANCE * time:
+        return f"the server had no free slot for long: of {time:.3g} s, the client had the task for only {had:.3g} s"
+    return None
+
+
+def skipped(part: Participation, run: TaskRun, reason: str, now: float) -> Participation:
+    """Give a participation that the round does not wait for any longer, with what its task has cost so far."""
+    return replace(run.charged(part), status="skipped", reason=reason, finished_at=now)
+
+
+def late_evaluation(client_id: str, run: TaskRun, now: float) -> Evaluation:
+    """Give the evaluation of a client whose answer the round does not wait for any longer."""
+    return Evaluation(
+        client_id=client_id,
+        status="skipped",
+        reason=excuse(run, now) or LATE,
+        attempts=run.attempts,
+        seconds=run.seconds(now),
+        bytes_sent=run.bytes_sent,
+        bytes_received=run.bytes_received,
+    )
+
+
+def missed(client: Client, *, late: bool) -> Client:
+    """Give a client after its task was called off: its breaker gets the permit back. A `late` one is less reliable."""
+    return replace(client.observed(reliability=0.0 if late else None), breaker=client.breaker.release())

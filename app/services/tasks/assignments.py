@@ -1,0 +1,64 @@
+"""What the dispatcher is given for one task, and what it gives back."""
+
+from dataclasses import dataclass, field
+
+from app.domain.breaker import Failure
+from app.domain.clients import Client
+from app.domain.tasks import TaskRun
+from app.store.leases import Lease
+from app.store.model_store import ModelStore, StoredFile
+from tcsfeel.wire.codec import Packed
+from tcsfeel.wire.compression import IDENTITY
+from tcsfeel.wire.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A task for a client, the model that goes with it, and where the result is spooled.
+
+    Attributes:
+        accept: the content coding that the result may be in.
+        limit: how many bytes the result may have as it comes.
+        lease: failures count against the client as long as it holds.
+        run: how far earlier owners of the round have come with the task.
+        resumed: whether one of them may have handed it over, so that the agent is asked before anything is sent.
+    """
+
+    client: Client
+    task: Task
+    model: Packed
+    spool: ModelStore
+    accept: str = IDENTITY
+    limit: int | None = None
+    lease: Lease | None = None
+    run: TaskRun = field(default_factory=TaskRun)
+    resumed: bool = False
+
+    def failure(self, reason: str) -> Failure:
+        """Describe a failure of the task for the client's breaker."""
+        task = self.task
+        return Failure(phase=task.kind, training_id=task.training_id, round=task.round, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attempt at a task gave.
+
+    Attributes:
+        file: the result in the spool, as it came.
+        coding: the content coding that it came in.
+        worked_seconds: how long the agent was seen to be at work in this attempt.
+    """
+
+    file: StoredFile
+    coding: str
+    worked_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutcome:
+    """How a task has ended: what it has cost, and its result, or the reason why there is none."""
+
+    run: TaskRun
+    result: Result | None = None
+    reason: str | None = None

@@ -1,0 +1,78 @@
+"""Who is to blame for an answer that is missing, and how the parts of clients end that are not waited for."""
+
+import pytest
+
+from app.domain.breaker import Breaker
+from app.domain.clients import Client, Profile
+from app.domain.evaluations import Evaluation
+from app.domain.lateness import LATE, excuse, late_evaluation, missed, skipped
+from app.domain.rounds import Participation
+from app.domain.tasks import TaskRun
+
+PROFILE = Profile(url="http://a", data_size=10, compute_capacity=1.0, bandwidth=8.0, latency=5.0, reliability=0.9)
+NO_SLOT = "the client was never contacted: the server had no free slot"
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        (TaskRun(), NO_SLOT),
+        (TaskRun(asked_at=0.0), NO_SLOT),
+        (TaskRun(started_at=0.0), NO_SLOT),
+        (TaskRun(asked_at=0.0, started_at=10.0, answered=True), "the server did not check its answer in time"),
+        (
+            TaskRun(asked_at=0.0, started_at=51.0),
+            "the server had no free slot for long: of 100 s, the client had the task for only 49 s",
+        ),
+        (TaskRun(asked_at=0.0, started_at=50.0), None),
+        (TaskRun(asked_at=0.0, started_at=0.0), None),
+    ],
+)
+def test_a_client_is_to_blame_only_where_it_had_a_chance(run: TaskRun, reason: str | None) -> None:
+    assert excuse(run, 100.0) == reason
+
+
+def test_a_participation_that_is_skipped_keeps_what_its_task_has_cost() -> None:
+    part = Participation(client_id="a", status="training", attempts=1, bytes_sent=50, score=0.5)
+    run = TaskRun(attempts=2, bytes_sent=90, bytes_received=7)
+    assert skipped(part, run, "it was late", 12.0) == Participation(
+        client_id="a",
+        status="skipped",
+        reason="it was late",
+        attempts=2,
+        bytes_sent=90,
+        bytes_received=7,
+        score=0.5,
+        finished_at=12.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "reason", "seconds"),
+    [
+        (TaskRun(attempts=2, bytes_sent=90, bytes_received=7), NO_SLOT, None),
+        (TaskRun(attempts=2, bytes_sent=90, bytes_received=7, asked_at=10.0, started_at=11.0), LATE, 29.0),
+    ],
+)
+def test_an_evaluation_that_is_late_says_why_and_what_it_has_cost(
+    run: TaskRun, reason: str, seconds: float | None
+) -> None:
+    assert late_evaluation("a", run, 40.0) == Evaluation(
+        client_id="a",
+        status="skipped",
+        reason=reason,
+        attempts=2,
+        seconds=seconds,
+        bytes_sent=90,
+        bytes_received=7,
+    )
+
+
+@pytest.mark.parametrize(("late", "reliability"), [(True, 0.7 * 0.9), (False, None)])
+def test_a_client_that_is_missed_gives_its_permit_back_and_is_less_reliable_where_it_was_late(
+    late: bool, reliability: float | None
+) -> None:
+    probed = Breaker(state="half_open", probe_at=1.0, probe_until=9.0)
+    after = missed(Client(id="a", profile=PROFILE, created_at=0.0, updated_at=0.0, breaker=probed), late=late)
+    assert after.breaker == Breaker(state="half_open")
+    assert after.measured.reliability == (None if reliability is None else pytest.approx(reliability))
