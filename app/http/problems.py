@@ -33,6 +33,7 @@ from app.store.model_store import FileTooLarge, StoreUnavailable
 from tcsfeel import errors as refusals
 from tcsfeel.contract.problems import FieldProblem
 from tcsfeel.inbound import Crowded
+from tcsfeel.text import plain
 
 log = structlog.get_logger(__name__)
 
@@ -202,12 +203,15 @@ async def _http(request: Request, error: Exception) -> Response:
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
         detail = f"the method {request.method} is not allowed at this path: use {headers['Allow']}"
+    if status == HTTPStatus.NOT_FOUND:
+        detail = f"there is no path {plain(request.url.path, LONGEST_PATH)}: the page /docs lists the paths"
     kind = next((kind for kind in CATALOG.values() if kind.status == status and status in _SHARED), None)
     kind = kind or Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
     return problem(kind, detail, headers=headers)
 
 
-_SHARED = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+_SHARED = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.NOT_FOUND}
+LONGEST_PATH = 200  # characters of it that an answer repeats
 
 
 def _allowed(request: Request) -> list[str]:

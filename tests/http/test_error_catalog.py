@@ -127,7 +127,10 @@ def test_a_hundred_errors_are_enough() -> None:
     "path", ["/nothing", "/v1", "/v1/nothing", "/v1/clients/", "/v1/clients/a/b/c", "//v1/clients"]
 )
 async def test_a_path_that_leads_nowhere_answers_404(api: Api, path: str) -> None:
-    assert_problem(await api.http.get(f"http://127.0.0.1:8080{path}"), 404)
+    answer = await api.http.get(f"http://127.0.0.1:8080{path}")
+    assert_problem(answer, 404)
+    assert answer.json()["detail"].startswith(f"there is no path {path}")
+    assert answer.json()["title"] == "Not found"
 
 
 @pytest.mark.parametrize(
