@@ -1,5 +1,6 @@
 """Run rounds and trainings and wait until they end, which may take longer than one request."""
 
+import inspect
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ def wait(
         timeout_seconds: the time after which `NotDone` is raised. The training goes on.
         poll_seconds: the time between two requests.
     """
+    _must_not_be_awaited(progress)
     start: float = yield Pause(0)
     shown, known = 0, None
     while True:
@@ -113,6 +115,7 @@ def train(
         timeout_seconds: the time after which `NotDone` is raised. The training goes on.
         **fields: the fields of the training to create, instead of `training`.
     """
+    _must_not_be_awaited(progress)
     created = yield from create_training(training, idempotency_key=secrets.token_hex(16), **fields)
     try:
         yield from start_training(created.id)
@@ -120,6 +123,11 @@ def train(
         if (yield from get_training(created.id)).status == "created":
             yield from start_training(created.id)
     return (yield from wait(created.id, progress=progress, timeout_seconds=timeout_seconds))
+
+
+def _must_not_be_awaited(progress: Callable[[Progress], object] | None) -> None:
+    if inspect.iscoroutinefunction(progress):
+        raise TypeError("progress must be a plain function, not a coroutine function, since nothing awaits it")
 
 
 def _ended(training_id: str, shown: int) -> Steps[tuple[RoundOut, ...]]:

@@ -210,3 +210,13 @@ def test_an_id_stays_one_segment_of_the_path(part: str | int, quoted: str) -> No
 def test_an_empty_id_is_refused() -> None:
     with pytest.raises(Invalid, match="/path should not be empty"):
         path("/v1/clients/{}", "")
+
+
+@both
+@pytest.mark.parametrize("method", ["train", "wait"])
+def test_progress_that_nothing_would_await_is_refused_before_anything_is_sent(call: Caller, method: str) -> None:
+    async def progress(_new: object) -> None: ...
+
+    given = {"name": "x"} if method == "train" else {"training_id": "x"}
+    with pytest.raises(TypeError, match="progress must be a plain function"):
+        call("http://127.0.0.1:9", method, progress=progress, **given)
