@@ -40,3 +40,7 @@ def __getattr__(name: str) -> Any:
                 f"{name} needs the package {error.name}: pip install 'tcsfeel[{extra}]'", name=error.name
             ) from error
         raise
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

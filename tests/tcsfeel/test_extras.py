@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import tcsfeel
+
 ROOT = Path(__file__).parents[2]
 WITHOUT = """
 import sys
@@ -84,3 +86,7 @@ for words in (["agent", "--help"], ["watch", "t1", "--key", "k", "--server", "ht
 """)
     assert "tcsfeel agent my_trainer:MyTrainer" in shown
     assert shown.splitlines()[-1].startswith("tcsfeel: http://127.0.0.1:9 does not answer")
+
+
+def test_what_is_loaded_on_first_use_is_listed_before() -> None:
+    assert set(tcsfeel.__all__) <= set(dir(tcsfeel))
