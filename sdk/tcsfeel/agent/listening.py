@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from tcsfeel.agent.asgi import ASGIApp
-from tcsfeel.agent.errors import CannotListen
+from tcsfeel.agent.errors import AgentError, CannotListen
 from tcsfeel.inbound import Bounds, Connection, Server, listeners
 from tcsfeel.inbound.bounds import places
 
@@ -68,7 +68,16 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     """Run until done, or until SIGINT or SIGTERM cancels; a second signal cuts the clean-up short.
 
     It logs to stderr if logging was not configured.
+
+    Raises:
+        AgentError: an event loop already runs in this thread, as in a notebook.
     """
+    with contextlib.suppress(RuntimeError):
+        asyncio.get_running_loop()
+        work.close()
+        raise AgentError(
+            "an event loop already runs here, as in a notebook: use `async with hosting(...)` of tcsfeel.agent instead"
+        )
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         logging.getLogger("httpx2").setLevel(logging.WARNING)

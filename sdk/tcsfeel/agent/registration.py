@@ -70,6 +70,7 @@ class Registration:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._members = members
+        self._server = f"{http.base_url.scheme}://{http.base_url.netloc.decode()}"
         self._transport = AsyncTransport(http, Patience(attempts=1))  # this class decides which requests are repeated
         self._heartbeat_seconds = heartbeat_seconds
         self._labels = labels or LabelReleases()
@@ -147,7 +148,7 @@ class Registration:
                 reason = _reason(error)
             pause = min(FIRST_PAUSE_SECONDS * 2 ** min(attempt, 16), LONGEST_PAUSE_SECONDS)
             pause *= random.uniform(0.5, 1)  # noqa: S311  (spreads agents that start together; guards nothing)
-            _log.warning("the control plane is not ready (%s); asking again in %.1f s", reason, pause)
+            _log.warning("the control plane %s is not ready (%s); asking again in %.1f s", self._server, reason, pause)
             await self._sleep(pause)
         raise AssertionError
 
@@ -180,6 +181,11 @@ async def _in_parallel(call: Callable[[Member], Awaitable[Result]], members: Seq
 
 
 def _entry(member: Member, labels: LabelReleases) -> Json:
+    if isinstance(member.trainer, type) or not isinstance(member.trainer, Trainer):
+        raise AgentError(
+            f"client {member.client_id} has no trainer, but {plain(repr(member.trainer), 100)}: pass an object with the"
+            " methods initial_parameters, fit and profile"
+        )
     try:
         profile = member.trainer.profile()
         entry: Json = {

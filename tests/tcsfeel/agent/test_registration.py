@@ -289,3 +289,11 @@ async def test_each_process_names_an_instance_of_its_own_with_every_sign_of_life
         assert await registration.beat() == 1
     assert len({*named}) == 2
     assert plane.instances == named
+
+
+async def test_a_refusal_names_each_field_once() -> None:
+    said = {"detail": "/url should be a URL", "errors": [{"pointer": "/url", "detail": "should be a URL"}]}
+    registration = registration_of(lambda _request: httpx2.Response(422, json=said), [member()])
+    with pytest.raises(RegistrationRefused) as refused:
+        await registration.register()
+    assert str(refused.value).count("should be a URL") == 1

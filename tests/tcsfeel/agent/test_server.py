@@ -8,11 +8,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
-from tcsfeel.agent import AgentError, CannotListen, Profile, RegistrationRefused, hosting
+from tcsfeel.agent import AgentError, CannotListen, Profile, RegistrationRefused, hosting, serve
 from tcsfeel.agent.listening import bind, listening
 from tests.tcsfeel.agent.fakes import AddingTrainer, ControlPlane, eventually, make_task, task_body
 
@@ -226,3 +227,22 @@ def test_an_agent_loads_only_what_a_device_needs() -> None:
     )
 
     assert out.stdout == "set()\n"
+
+
+async def test_serving_where_an_event_loop_runs_names_what_to_use_instead() -> None:
+    with pytest.raises(AgentError, match=r"an event loop already runs here.*: use `async with hosting"):
+        serve(AddingTrainer(), client_id="edge-7", server_url=None)
+
+
+@pytest.mark.parametrize("trainer", [AddingTrainer, AddingTrainer.profile, 3])
+async def test_what_is_no_trainer_is_refused_with_what_a_trainer_needs(trainer: Any) -> None:
+    async with control_plane() as (_, url):
+        with pytest.raises(AgentError, match=r"client a has no trainer, but .*: pass an object with the methods"):
+            async with hosting({"a": trainer}, server_url=url):
+                pytest.fail("no round could use it")
+
+
+async def test_what_is_hosted_does_not_show_its_tokens() -> None:
+    async with hosting({"a": AddingTrainer()}, server_url=None, tokens={"a": "agent-secret"}) as running:
+        assert running.members["a"].token == "agent-secret"
+        assert "agent-secret" not in repr(running)
