@@ -61,8 +61,8 @@ class ModelVersionRepository:
         query = select(model_versions).where(model_versions.c.training_id == training_id)
         if round_number is not None:
             query = query.where(model_versions.c.round == round_number)
-        wanted = training_id if round_number is None else f"{training_id} after round {round_number}"
-        return await self._newest(query, NotFound("model of training", wanted))
+        wanted = "model" if round_number is None else f"model after round {round_number}"
+        return await self._newest(query, NotFound(f"{wanted} of training", training_id))
 
     async def find(self, training_id: str, sha256: str) -> ModelVersion:
         """Read the version with these parameters. Raises `NotFound`."""

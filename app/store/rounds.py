@@ -166,7 +166,7 @@ class RoundRepository:
         """Read a round. Raises `NotFound`."""
         row = (await self._connection.execute(select(rounds).where(_is(training_id, number)))).one_or_none()
         if row is None:
-            raise NotFound("round", f"{training_id}/{number}")
+            raise NotFound(f"round {number} of training", training_id)
         return (await with_participations(self._connection, training_id, [row], Walk()))[0]
 
     async def standing(self, training_id: str, number: int) -> Standing:
@@ -178,7 +178,7 @@ class RoundRepository:
         )
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
-            raise NotFound("round", f"{training_id}/{number}")
+            raise NotFound(f"round {number} of training", training_id)
         return Standing(*row)
 
     async def page(

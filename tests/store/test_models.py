@@ -39,7 +39,7 @@ async def test_parameters_that_came_up_twice_are_found_as_the_newer_version(trai
 
 async def test_what_is_not_there_is_not_found(trained: Database) -> None:
     async with trained.read() as tx:
-        with pytest.raises(NotFound, match="after round 2"):
+        with pytest.raises(NotFound, match="there is no model after round 2 of training '"):
             await tx.models.get("t", 2)
         with pytest.raises(NotFound):
             await tx.models.get("u")

@@ -108,7 +108,7 @@ async def test_a_round_belongs_to_a_training(db: Database) -> None:
 async def test_what_is_not_there_is_not_found(db: Database) -> None:
     await add(db, a_round())
     async with db.read() as tx:
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match="there is no round 2 of training 't'"):
             await tx.rounds.get("t", 2)
 
 
