@@ -32,4 +32,4 @@ def find_key(given: str | None) -> str:
     try:
         return read_key(path)
     except OSError:
-        fail(f"there is no admin key: give --key, or run where {path} is")
+        fail(f"there is no admin key: give --key, set TCSFEEL_AUTH__ADMIN_KEY, or run where {path} is")
