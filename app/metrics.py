@@ -29,7 +29,7 @@ class Metrics:
         self.registry = registry
         self._max_clients = max_clients
         self._clients = 0
-        self._shown: dict[str, None] = {}  # trainings with an accuracy, in the order of their last round
+        self._shown: dict[str, str] = {}  # the goal's metric of each training shown, in the order of their last round
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
         self._held_up: dict[str, tuple[str, float]] = {}  # state, and since when by the monotonic clock
@@ -37,6 +37,11 @@ class Metrics:
             "federated_round_accuracy",
             "Accuracy of the training's newest model, as measured by clients on held-out data",
             ["training"],
+        )
+        self._goal_value = gauge(
+            "federated_goal_value",
+            "Value of the goal's metric of the training's newest model, as measured by clients on held-out data",
+            ["training", "metric"],
         )
         self._communication_bytes = counter(
             "federated_communication_bytes",
@@ -107,15 +112,25 @@ class Metrics:
         if status == "received":
             self.updates.labels(encoding, coding).inc()
 
-    def show_accuracy(self, training_id: str, accuracy: float) -> None:
-        """Show the newest model's accuracy. Only the trainings whose rounds ended last keep their label."""
+    def show_measurements(self, training_id: str, *, accuracy: float | None, metric: str, value: float | None) -> None:
+        """Show what was measured of the newest model. Only the trainings whose rounds ended last keep their labels.
+
+        `value` is that of the goal's `metric`. What is None was not measured.
+        """
         self._shown.pop(training_id, None)
-        self._shown[training_id] = None
-        self._round_accuracy.labels(training_id).set(accuracy)
+        self._shown[training_id] = metric
+        if accuracy is not None:
+            self._round_accuracy.labels(training_id).set(accuracy)
+        if value is not None:
+            self._goal_value.labels(training_id, metric).set(value)
         if len(self._shown) > MAX_TRAININGS:
             oldest = next(iter(self._shown))
-            del self._shown[oldest]
-            self._round_accuracy.remove(oldest)
+            for gauge, labels in (
+                (self._round_accuracy, [oldest]),
+                (self._goal_value, [oldest, self._shown.pop(oldest)]),
+            ):
+                with suppress(KeyError):  # it had none of this
+                    gauge.remove(*labels)
 
     def show_progress(self, training_id: str, state: ProgressState | None) -> None:
         """Show whether a training that this process drives makes progress; None if it no longer drives it."""

@@ -36,7 +36,7 @@ LARGE = 10.0  # MB, from which on the bar holds
 COPIES = 4.0
 CODEC_MEGABYTES = 10.0
 MEGABYTE = 1_000_000
-FACTS = UpdateFacts(num_examples=100, loss=1.0, accuracy=0.5)
+FACTS = UpdateFacts(num_examples=100, loss=1.0, metrics={"accuracy": 0.5})
 
 Timed = Mapping[str, Callable[[], object]]
 

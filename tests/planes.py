@@ -20,6 +20,7 @@ from app.services.system import System
 from app.settings import Settings
 from app.store.database import is_outage
 from tcsfeel.agent import AgentHost, EvaluateResult, FitResult, Parameters, Profile, Task
+from tcsfeel.aggregation.goals import Goal
 from tcsfeel.wire.codec import decode
 
 PATIENCE = 60.0  # seconds until a condition that should come true is given up: machines may be busy
@@ -77,7 +78,7 @@ class Plane:
         count = len(self.trainers) if clients is None else clients
         given: dict[str, Any] = {
             "name": "test",
-            "target_accuracy": 1.0,
+            "goal": Goal(target=1.0),
             "selection": SelectionConfig(strategy="random", min_clients=count, max_clients=count),
             "evaluation_clients": 100,
         }

@@ -1,7 +1,7 @@
 """The evaluations of a round's new model: which clients can measure it, and how each measurement ended."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from app.domain.clients import Client
@@ -18,6 +18,7 @@ class Evaluation:
     Attributes:
         status: skipped if the client has no examples to measure with, or if the round went on without its answer.
         attempts: how often the task was sent to the client.
+        metrics: what the client measured besides the loss, by name.
         seconds: from the first hand-over to the end; None where it was never handed over.
     """
 
@@ -31,6 +32,7 @@ class Evaluation:
     seconds: float | None = None
     bytes_sent: int = 0
     bytes_received: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def able_to_evaluate(offered: Iterable[Client], tags: Mapping[str, str]) -> list[Client]:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tcsfeel.aggregation.goals import Goal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """Besides what is always kept: the newest `keep_last` versions (at least 1), and the one with the best accuracy."""
+    """Says what is kept besides what always is: the newest `keep_last` (at least 1), and the best by the goal."""
 
     keep_last: int = 10
     keep_best: bool = True
@@ -14,16 +16,16 @@ class Retention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keepable:
-    """The facts that decide whether a version is kept. `accuracy` was measured in its round; None if it was not."""
+    """The facts that decide whether a version is kept. `goal_value` was measured in its round; None if it was not."""
 
     round: int
     sha256: str
     parent: str | None
-    accuracy: float | None
+    goal_value: float | None
     pinned: bool
 
 
-def superfluous(retention: Retention, versions: Sequence[Keepable], *, goes_on: bool) -> list[int]:
+def superfluous(retention: Retention, goal: Goal, versions: Sequence[Keepable], *, goes_on: bool) -> list[int]:
     """Return the rounds of the versions that need not be kept, oldest first. `versions` may be in any order.
 
     Kept are the newest ones, the best one (of equal ones the newest), those that are pinned, and
@@ -36,10 +38,10 @@ def superfluous(retention: Retention, versions: Sequence[Keepable], *, goes_on: 
     name.
     """
     newest_first = sorted(versions, key=lambda version: version.round, reverse=True)
-    measured = [version for version in newest_first if version.accuracy is not None]
+    best = goal.best(version.goal_value for version in newest_first)
     kept = {version.round for version in newest_first[: retention.keep_last]}
-    if retention.keep_best and measured:
-        kept.add(max(measured, key=lambda version: version.accuracy or 0.0).round)
+    if retention.keep_best and best is not None:
+        kept.add(next(version.round for version in newest_first if version.goal_value == best))
     needed = {newest_first[0].sha256, newest_first[0].parent} if goes_on and newest_first else set()
     return sorted(
         version.round

@@ -26,7 +26,8 @@ from app.domain.errors import IllegalTransition
 from app.domain.evaluations import Evaluation
 from app.domain.instants import lies_ahead
 from app.domain.trainings import RoundPolicy, Training
-from tcsfeel.aggregation.measurements import TargetDoubt
+from tcsfeel.aggregation.goals import Goal
+from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 from tcsfeel.text import listed
 
@@ -65,6 +66,7 @@ class Participation:
         seconds: from the first hand-over to the end.
         update: SHA-256 of the update's file, while it is received.
         update_norm: the norm of the update's difference to the round's base model; see `tcsfeel.aggregation.norms`.
+        metrics: what the client measured while it trained, besides the loss, by name.
     """
 
     client_id: str
@@ -82,6 +84,7 @@ class Participation:
     finished_at: float | None = None
     update: str | None = None
     update_norm: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,9 @@ class Round:
     """One cycle of selection, training, aggregation and evaluation. Times are in unix seconds, costs in s of link time.
 
     Attributes:
+        goal_value: what was measured of the goal's metric, on held-out data.
+        metrics: what was measured of the new model on held-out data, by name of the metric, the loss included.
+        training_metrics: what clients measured on their own data while they trained, the same way.
         waiting_since: since when it has waited for clients that can be selected; waiting moves its deadline.
         waited_seconds: the time that was given back to it so far, for such waits and for problems of the server.
         step_failures: how often its current step has ended with an unexpected error.
@@ -109,6 +115,9 @@ class Round:
     model: str | None = None
     average_accuracy: float | None = None
     average_loss: float | None = None
+    goal_value: float | None = None
+    metrics: Mapping[str, Summary] = field(default_factory=dict)
+    training_metrics: Mapping[str, Summary] = field(default_factory=dict)
     target_doubt: TargetDoubt | None = None
     communication_cost: float | None = None
     communication_bytes: int = 0
@@ -238,9 +247,9 @@ def judge(
 
 
 def convergence_speed(
-    accuracy: float | None, ended_at: float, accuracy_before: float | None, ended_before: float | None
+    goal: Goal, measured: float | None, ended_at: float, before: float | None, ended_before: float | None
 ) -> float | None:
-    """Return the gain in accuracy per second since the previous round; None if there is nothing to compare with."""
-    if accuracy is None or accuracy_before is None or ended_before is None or ended_at <= ended_before:
+    """Return the improvement of the goal's metric per second since the previous round; None without a comparison."""
+    if measured is None or before is None or ended_before is None or ended_at <= ended_before:
         return None
-    return (accuracy - accuracy_before) / (ended_at - ended_before)
+    return goal.gain(measured, before) / (ended_at - ended_before)

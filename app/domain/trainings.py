@@ -8,12 +8,13 @@ from app.domain.errors import StateForbids
 from app.domain.progress import Progress, ProgressState, progressed
 from app.domain.retention import Retention
 from tcsfeel.aggregation.config import AggregationConfig
+from tcsfeel.aggregation.goals import Goal
 from tcsfeel.selection.types import Weights
 from tcsfeel.wire.compression import Compression
 from tcsfeel.wire.tasks import EncodingName
 
 TrainingStatus = Literal["created", "running", "paused", "completed", "failed", "cancelled"]
-StopReason = Literal["target_accuracy", "max_rounds", "cancelled", "too_many_failed_rounds"]
+StopReason = Literal["target_accuracy", "target", "no_improvement", "max_rounds", "cancelled", "too_many_failed_rounds"]
 TrainingEvent = Literal["start", "resume", "run one round of", "pause", "cancel", "complete", "fail", "rest"]
 
 # What a user asks reads as "cannot <event> a training that is <status>". `rest` is the end of a single round.
@@ -101,7 +102,7 @@ class TrainingConfig(AggregationConfig):
     """
 
     name: str
-    target_accuracy: float = 0.963
+    goal: Goal = field(default_factory=lambda: Goal(target=0.963))
     max_rounds: int = 100
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     round_policy: RoundPolicy = field(default_factory=RoundPolicy)
@@ -119,6 +120,11 @@ class Training:
 
     Attributes:
         stop_after: the number of the single round that was asked for, None while it runs on its own.
+        accuracy: the mean accuracy of the newest model that was measured, on held-out data; None where there is none.
+        goal_value: the same of the goal's metric.
+        best_value: the best value of the goal's metric so far, which `best_round` measured.
+        plateau_value: what the value must be better than to count as an improvement.
+        plateau_rounds: measured rounds since the last improvement.
         failed_in_row: abandoned rounds since the last one that completed.
         next_round_at: no round begins before this instant (back-off after an abandoned one).
         paused_at: since when the clock of an open round has been stopped.
@@ -138,6 +144,11 @@ class Training:
     current_round: int = 0
     accuracy: float | None = None
     best_accuracy: float | None = None
+    goal_value: float | None = None
+    best_value: float | None = None
+    best_round: int | None = None
+    plateau_value: float | None = None
+    plateau_rounds: int = 0
     model: str | None = None
     stop_after: int | None = None
     failed_in_row: int = 0
@@ -155,89 +166,6 @@ class Ending:
     event: Literal["complete", "fail", "rest"]
     stop_reason: StopReason | None = None
     detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """The outcome of a training's newest round. `completed` counts the completed rounds, this one included.
-
-    `accuracy` was measured on held-out data, and is None if no client measured it. It is `doubted` if it does not reach
-    the target without the measurement of one client. `reason` says why the round was abandoned; it is None for a
-    completed one. `outage` means that it would have reached its quorum if its agents had been reachable.
-    """
-
-    completed: int
-    accuracy: float | None = None
-    doubted: bool = False
-    reason: str | None = None
-    outage: bool = False
-
-
-def ending(training: Training, outcome: Outcome, *, failed_in_row: int) -> Ending | None:
-    """Decide whether a training ends with its current round; None means that it continues with the next round.
-
-    A single round that a user asked for pauses the training, unless it reached the target.
-    """
-    config, accuracy = training.config, outcome.accuracy
-    if accuracy is not None and accuracy >= config.target_accuracy and not outcome.doubted:
-        reached = f"round {training.current_round} measured an accuracy of {accuracy:.6g}"
-        return Ending("complete", "target_accuracy", f"{reached}; the target was {config.target_accuracy:g}")
-    if training.stop_after is not None:
-        return Ending("rest", detail=outcome.reason)
-    if failed_in_row >= config.round_policy.max_failed_rounds:
-        return Ending("fail", "too_many_failed_rounds", outcome.reason)
-    if training.current_round >= config.max_rounds:
-        detail = achieved(training, completed=outcome.completed, reason=outcome.reason)
-        return Ending("complete" if outcome.completed else "fail", "max_rounds", detail)
-    return None
-
-
-def achieved(training: Training, *, completed: int, reason: str | None = None) -> str:
-    """Describe what a training achieved in its rounds, of which this many `completed`.
-
-    `reason` says why the last one was abandoned; it is None for a completed one.
-    """
-    rounds = f"{completed} of {training.current_round} rounds completed"
-    last = None if reason is None else f"the last was abandoned: {reason}"
-    best = training.best_accuracy
-    measured = "no round measured an accuracy" if best is None else f"the best accuracy was {best:.6g}"
-    target = f"{measured}; the target was {training.config.target_accuracy:g}" if completed else None
-    if target is not None and best is not None and best >= training.config.target_accuracy:
-        target += ", and was not reached without the measurement of one client"
-    return "; ".join(part for part in (rounds, last, target) if part is not None)
-
-
-MAX_PAUSE_SECONDS = 30.0
-
-
-def pause_after_failures(failed_in_row: int) -> float:
-    """Seconds to wait before the next round after `failed_in_row` abandoned ones: 0, then 1, 2, 4, … at most 30."""
-    doublings = min(failed_in_row - 1, 10)  # beyond the maximum long since, and never too large for a float
-    return 0.0 if failed_in_row == 0 else min(MAX_PAUSE_SECONDS, 2.0**doublings)
-
-
-def after_round(training: Training, outcome: Outcome, now: float) -> Training:
-    """Return the training after its current round: it continues, is paused, or has ended.
-
-    The training must be running. `now` is in unix seconds.
-    """
-    outage_since = (training.outage_since or now) if outcome.outage else None
-    excused = outage_since is not None and now - outage_since < training.config.round_policy.max_wait_seconds
-    failed = 0 if outcome.reason is None else training.failed_in_row + (not excused)
-    reason = None if outcome.reason is None else f"round {training.current_round} was abandoned: {outcome.reason}"
-    measured = [known for known in (training.best_accuracy, outcome.accuracy) if known is not None]
-    training = replace(
-        training,
-        accuracy=training.accuracy if outcome.accuracy is None else outcome.accuracy,
-        best_accuracy=max(measured, default=None),
-        failed_in_row=failed,
-        next_round_at=now + pause_after_failures(max(failed, 1) if excused else failed),
-        updated_at=now,
-        progress=progressed(training.progress, "waiting" if reason else "moving", reason, now),
-        outage_since=outage_since,
-    )
-    end = ending(training, outcome, failed_in_row=failed)
-    return training if end is None else ended(training, end, now)
 
 
 def with_progress(training: Training, state: ProgressState, reason: str | None, now: float) -> Training:

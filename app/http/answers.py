@@ -8,6 +8,7 @@ from app.domain.rounds import Round
 from app.domain.trainings import Training
 from app.store.models import MeasuredVersion
 from tcsfeel.contract.clients import ClientOut, ClientProfile, ConflictOut, MeasuredOut
+from tcsfeel.contract.goals import GoalOut, SummaryOut
 from tcsfeel.contract.models import ListedModelOut, ModelVersionOut
 from tcsfeel.contract.operations import Ready
 from tcsfeel.contract.rounds import ClientEvaluationOut, ParticipationOut, RoundOut
@@ -22,14 +23,15 @@ from tcsfeel.contract.selections import (
 )
 from tcsfeel.contract.trainings import EvaluationOut, TrainingOut
 from tcsfeel.selection.types import Selection
+from tcsfeel.wire.tasks import ACCURACY
 
 _PROFILE = [name for name in ClientProfile.model_fields if name != "auth_token"]
 _STATE = (
-    "id", "status", "stop_reason", "stop_detail", "current_round", "accuracy", "best_accuracy", "model", "created_at",
-    "updated_at", "progress",
+    "id", "status", "stop_reason", "stop_detail", "current_round", "accuracy", "best_accuracy", "goal_value",
+    "best_value", "best_round", "model", "created_at", "updated_at", "progress",
 )  # fmt: skip
 _CONFIG = (
-    "name", "target_accuracy", "max_rounds", "aggregation", "selection", "hyperparameters", "round_policy", "uploads",
+    "name", "max_rounds", "aggregation", "selection", "hyperparameters", "round_policy", "uploads",
     "topology", "seed", "retention", "statistics",
 )  # fmt: skip
 _FIGURES = ("strategy", "total_cost", "label_divergence", "fairness", "expected_seconds")
@@ -57,6 +59,8 @@ def training_out(training: Training) -> TrainingOut:
     return TrainingOut(
         **{name: getattr(training, name) for name in _STATE},
         **{name: getattr(training.config, name) for name in _CONFIG},
+        goal=GoalOut.of(training.config.goal),
+        target_accuracy=training.config.goal.target if training.config.goal.metric == ACCURACY else None,
         evaluation=EvaluationOut(
             clients=training.config.evaluation_clients, tags=dict(training.config.evaluation_tags)
         ),
@@ -69,6 +73,7 @@ def listed_model(measured: MeasuredVersion) -> ListedModelOut:
     return ListedModelOut(
         **{name: getattr(version, name) for name in (*ModelVersionOut.model_fields, "removed_at")},
         accuracy=measured.accuracy,
+        goal_value=measured.goal_value,
         pinned=version.pinned_at is not None,
     )
 
@@ -85,6 +90,8 @@ def round_out(found: Round) -> RoundOut:
         "participations": [ParticipationOut.of(part) for part in found.participations],
         "evaluations": [ClientEvaluationOut.of(one) for one in found.evaluations],
         "plan": found.plan and PlanOut.of(found.plan),
+        "metrics": {name: SummaryOut.of(summary) for name, summary in found.metrics.items()},
+        "training_metrics": {name: SummaryOut.of(summary) for name, summary in found.training_metrics.items()},
     }
     return RoundOut(**{name: lists[name] if name in lists else getattr(found, name) for name in RoundOut.model_fields})
 

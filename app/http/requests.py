@@ -10,6 +10,7 @@ from app.domain.clients import Profile
 from app.domain.retention import Retention
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig, Uploads
 from app.settings import TrainingSettings
+from tcsfeel.aggregation.goals import Goal
 from tcsfeel.contract.clients import ChangeClient, ClientProfile
 from tcsfeel.contract.connectivity import EdgeChange, EdgeIn, ReplaceConnectivity
 from tcsfeel.contract.selections import PlanSelection, SelectionRules, WeightsIn
@@ -47,7 +48,7 @@ def training_config(body: CreateTraining, defaults: TrainingSettings) -> Trainin
     _refuse_unknown(rules, ("selection",))
     return TrainingConfig(
         name=body.name,
-        target_accuracy=defaults.target_accuracy if body.target_accuracy is None else body.target_accuracy,
+        goal=_goal(body, defaults),
         max_rounds=defaults.max_rounds if body.max_rounds is None else body.max_rounds,
         aggregation=body.aggregation,
         selection=SelectionConfig(
@@ -68,6 +69,12 @@ def training_config(body: CreateTraining, defaults: TrainingSettings) -> Trainin
         retention=None if body.retention is None else Retention(**body.retention.model_dump()),
         statistics=tuple(body.statistics),
     )
+
+
+def _goal(body: CreateTraining, defaults: TrainingSettings) -> Goal:
+    if body.goal is not None:
+        return body.goal.goal()
+    return Goal(target=defaults.target_accuracy if body.target_accuracy is None else body.target_accuracy)
 
 
 def selection_policy(body: PlanSelection) -> SelectionPolicy:

@@ -34,10 +34,11 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredVersion:
-    """A version and the accuracy that was measured in its round; None if it was not measured."""
+    """A version, with the accuracy and the goal's metric that were measured in its round; None if they were not."""
 
     version: ModelVersion
     accuracy: float | None
+    goal_value: float | None
 
 
 class ModelVersionRepository:
@@ -73,11 +74,13 @@ class ModelVersionRepository:
 
     async def kept(self, training_id: str) -> list[MeasuredVersion]:
         """Read the versions that were not removed, newest first."""
-        return (await self._measured(_with_accuracy(training_id).where(model_versions.c.removed_at.is_(None)))).items
+        return (
+            await self._measured(_with_measurements(training_id).where(model_versions.c.removed_at.is_(None)))
+        ).items
 
     async def page(self, training_id: str, *, limit: int, before: int | None) -> Part[MeasuredVersion]:
         """Read at most `limit` versions of rounds before `before`, newest first."""
-        query = _with_accuracy(training_id)
+        query = _with_measurements(training_id)
         return await self._measured(query if before is None else query.where(model_versions.c.round < before), limit)
 
     async def remove(self, training_id: str, numbers: Collection[int], now: float) -> None:
@@ -114,7 +117,7 @@ class ModelVersionRepository:
 
 def _measured(row: Row[Any]) -> MeasuredVersion:
     version = ModelVersion(**{name: getattr(row, name) for name in ModelVersion.__slots__})
-    return MeasuredVersion(version, row.accuracy)
+    return MeasuredVersion(version, row.accuracy, row.goal_value)
 
 
 def _of(training_id: str, numbers: Collection[int]) -> ColumnElement[bool]:
@@ -122,11 +125,11 @@ def _of(training_id: str, numbers: Collection[int]) -> ColumnElement[bool]:
     return (model_versions.c.training_id == training_id) & model_versions.c.round.in_(numbers)
 
 
-def _with_accuracy(training_id: str) -> Select[Any]:
-    """A training's versions, newest first, with the accuracies of their rounds."""
+def _with_measurements(training_id: str) -> Select[Any]:
+    """A training's versions, newest first, with what their rounds measured."""
     of_round = (rounds.c.training_id == model_versions.c.training_id) & (rounds.c.number == model_versions.c.round)
     return (
-        select(model_versions, rounds.c.average_accuracy.label("accuracy"))
+        select(model_versions, rounds.c.average_accuracy.label("accuracy"), rounds.c.goal_value)
         .join_from(model_versions, rounds, of_round, isouter=True)
         .where(model_versions.c.training_id == training_id)
         .order_by(model_versions.c.round.desc())

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from operator import itemgetter
 from typing import Any
@@ -14,13 +14,12 @@ from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round
 from app.store.reading import SHORT, Walk, read
 from app.store.tables import participations
-from tcsfeel.aggregation.measurements import TargetDoubt
+from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 
-_PLAIN = tuple(
-    name for name in Round.__slots__ if name not in {"plan", "target_doubt", "participations", "evaluations"}
-)
-_PARTICIPATION = tuple(Participation.__slots__)
+_WRITTEN_AS_JSON = {"plan", "target_doubt", "metrics", "training_metrics", "participations", "evaluations"}
+_PLAIN = tuple(name for name in Round.__slots__ if name not in _WRITTEN_AS_JSON)
+_PARTICIPATION = tuple(name for name in Participation.__slots__ if name != "metrics")
 
 
 async def with_participations(
@@ -67,12 +66,14 @@ def row_of(round_: Round) -> dict[str, Any]:
         None if round_.plan is None else {"topology": round_.plan.topology, "parents": dict(round_.plan.parents)}
     )
     row["target_doubt"] = None if round_.target_doubt is None else asdict(round_.target_doubt)
+    row["metrics"] = _written(round_.metrics)
+    row["training_metrics"] = _written(round_.training_metrics)
     row["evaluations"] = [asdict(evaluation) for evaluation in round_.evaluations]
     return row
 
 
 def participation_of(row: Row[Any]) -> Participation:
-    return Participation(**{name: getattr(row, name) for name in _PARTICIPATION})
+    return Participation(metrics=_numbers(row.metrics), **{name: getattr(row, name) for name in _PARTICIPATION})
 
 
 def round_of(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
@@ -80,13 +81,33 @@ def round_of(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
     return Round(
         plan=plan,
         target_doubt=None if row.target_doubt is None else TargetDoubt(**row.target_doubt),
+        metrics=_summaries(row.metrics),
+        training_metrics=_summaries(row.training_metrics),
         participations=parts,
         evaluations=tuple(map(_evaluation, row.evaluations)),
         **{name: getattr(row, name) for name in _PLAIN},
     )
 
 
+def _written(metrics: Mapping[str, Summary]) -> dict[str, dict[str, float]]:
+    return {name: asdict(summary) for name, summary in metrics.items()}
+
+
+def _summaries(given: dict[str, dict[str, float]]) -> dict[str, Summary]:
+    return {
+        name: Summary(
+            **_numbers({key: number for key, number in found.items() if key != "clients"}),
+            clients=int(found["clients"]),
+        )
+        for name, found in given.items()
+    }
+
+
+def _numbers(given: dict[str, Any]) -> dict[str, float]:
+    """Make floats of numbers in JSON, in which Postgres writes a large float as an integer with many digits."""
+    return {name: float(number) for name, number in given.items()}
+
+
 def _evaluation(given: dict[str, Any]) -> Evaluation:
-    """Make an evaluation from its JSON, in which Postgres writes a large float as an integer with many digits."""
-    loss = given["loss"]
-    return Evaluation(**given | {"loss": None if loss is None else float(loss)})
+    loss, metrics = given["loss"], given.get("metrics", {})  # older rounds have none
+    return Evaluation(**given | {"loss": None if loss is None else float(loss), "metrics": _numbers(metrics)})

@@ -31,7 +31,9 @@ def accuracy_after(rule: Aggregation, **hyperparameters: float) -> float:
             if number < HOSTILE:
                 learnt = {name: model[name] - np.float32(10) * (learnt[name] - model[name]) for name in model}
             updates.append(learnt)
-        new = next_model(config, Updates(model, updates), [UpdateFacts(len(rows), 1.0, 0.5) for rows in deal])
+        new = next_model(
+            config, Updates(model, updates), [UpdateFacts(len(rows), 1.0, {"accuracy": 0.5}) for rows in deal]
+        )
         blocks = list(new.blocks)
         model = {name: block.reshape(model[name].shape) for name, block in zip(model, blocks, strict=True)}
     return mlp.measure(model, digits.test_inputs, digits.test_labels)[1]

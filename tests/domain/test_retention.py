@@ -5,15 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.retention import Keepable, Retention, superfluous
+from tcsfeel.aggregation.goals import Goal
 
 
-def version(number: int, accuracy: float | None = None, *, sha256: str = "", **fields: object) -> Keepable:
+def version(number: int, goal_value: float | None = None, *, sha256: str = "", **fields: object) -> Keepable:
     """By default its content is its number, and its parent the version before."""
     parent = None if number == 0 else str(number - 1)
     given: dict[str, object] = {"sha256": sha256 or str(number), "parent": parent, "pinned": False}
-    return Keepable(round=number, accuracy=accuracy, **(given | fields))  # type: ignore[arg-type]  # a test's own
+    return Keepable(round=number, goal_value=goal_value, **(given | fields))  # type: ignore[arg-type]  # a test's own
 
 
+GOAL = Goal()
 ACCURACIES = [None, 0.1, 0.7, 0.4, 0.7, 0.3, 0.2]  # of rounds 0 to 6
 VERSIONS = [version(number, accuracy) for number, accuracy in enumerate(ACCURACIES)]
 
@@ -35,25 +37,30 @@ def test_what_is_not_among_the_last_the_best_and_the_needed_goes(
     keep_last: int, keep_best: bool, goes_on: bool, gone: list[int]
 ) -> None:
     retention = Retention(keep_last=keep_last, keep_best=keep_best)
-    assert superfluous(retention, VERSIONS, goes_on=goes_on) == gone
-    assert superfluous(retention, VERSIONS[::-1], goes_on=goes_on) == gone
+    assert superfluous(retention, GOAL, VERSIONS, goes_on=goes_on) == gone
+    assert superfluous(retention, GOAL, VERSIONS[::-1], goes_on=goes_on) == gone
+
+
+def test_where_the_metric_is_to_fall_the_lowest_is_the_best() -> None:
+    falling = Goal(metric="rmse", mode="min")
+    assert superfluous(Retention(keep_last=1), falling, VERSIONS, goes_on=False) == [2, 3, 4, 5], "1 has 0.1"
 
 
 def test_what_is_pinned_stays() -> None:
     versions = [*VERSIONS[:2], version(2, 0.7, pinned=True), *VERSIONS[3:]]
-    assert superfluous(Retention(keep_last=1), versions, goes_on=True) == [1, 3]
+    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=True) == [1, 3]
 
 
 def test_what_was_never_measured_is_not_the_best() -> None:
     versions = [version(0), version(1), version(2, 0.0), version(3), version(4)]
-    assert superfluous(Retention(keep_last=1), versions, goes_on=False) == [1, 3]
+    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=False) == [1, 3]
     unmeasured = [version(number) for number in range(4)]
-    assert superfluous(Retention(keep_last=1), unmeasured, goes_on=False) == [1, 2]
+    assert superfluous(Retention(keep_last=1), GOAL, unmeasured, goes_on=False) == [1, 2]
 
 
 def test_rounds_between_may_have_made_nothing() -> None:
     versions = [version(0), version(2), version(5, parent="2"), version(9, parent="5")]
-    assert superfluous(Retention(keep_last=1), versions, goes_on=True) == [2]
+    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=True) == [2]
 
 
 def test_a_needed_content_is_kept_whichever_rounds_have_it() -> None:
@@ -64,12 +71,12 @@ def test_a_needed_content_is_kept_whichever_rounds_have_it() -> None:
         version(3, sha256="x", parent="2"),
         version(4, parent="x"),
     ]
-    assert superfluous(Retention(keep_last=1), versions, goes_on=True) == [2]
-    assert superfluous(Retention(keep_last=1), versions, goes_on=False) == [1, 2, 3]
+    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=True) == [2]
+    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=False) == [1, 2, 3]
 
 
 def test_of_nothing_nothing_goes() -> None:
-    assert superfluous(Retention(), [], goes_on=True) == []
+    assert superfluous(Retention(), GOAL, [], goes_on=True) == []
 
 
 @given(
@@ -84,10 +91,10 @@ def test_going_again_changes_nothing_and_the_best_accuracy_does_not_fall(
 ) -> None:
     versions = [version(number, accuracy, pinned=number in pins) for number, accuracy in enumerate(accuracies)]
     retention = Retention(keep_last=keep_last, keep_best=keep_best)
-    gone = superfluous(retention, versions, goes_on=goes_on)
+    gone = superfluous(retention, GOAL, versions, goes_on=goes_on)
     kept = [one for one in versions if one.round not in gone]
-    assert superfluous(retention, kept, goes_on=goes_on) == []
+    assert superfluous(retention, GOAL, kept, goes_on=goes_on) == []
     assert kept[-1] == versions[-1]
     assert len(kept) >= min(keep_last, len(versions))
     if keep_best:
-        assert max(one.accuracy or 0.0 for one in kept) == max(accuracy or 0.0 for accuracy in accuracies)
+        assert max(one.goal_value or 0.0 for one in kept) == max(accuracy or 0.0 for accuracy in accuracies)

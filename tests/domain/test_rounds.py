@@ -27,6 +27,7 @@ from app.domain.rounds import (
     too_few_updates,
 )
 from app.domain.trainings import RoundPolicy, Training, TrainingConfig
+from tcsfeel.aggregation.goals import Goal
 
 MOVES: dict[RoundStatus, dict[RoundEvent, RoundStatus]] = {
     "selecting": {"planned": "training", "abandoned": "abandoned"},
@@ -209,15 +210,19 @@ def test_a_verdict_to_wait_is_always_for_something_that_comes(
         (0.5, 120.0, 0.25, 130.0, None),  # a clock that was set back
     ],
 )
-def test_convergence_speed_is_accuracy_gained_per_second(
+def test_convergence_speed_is_what_is_gained_per_second(
     accuracy: float | None,
     ended_at: float,
     accuracy_before: float | None,
     ended_before: float | None,
     speed: float | None,
 ) -> None:
-    found = convergence_speed(accuracy, ended_at, accuracy_before, ended_before)
+    found = convergence_speed(Goal(), accuracy, ended_at, accuracy_before, ended_before)
     assert found == (None if speed is None else pytest.approx(speed))
+
+
+def test_a_metric_that_falls_converges_where_it_is_to_fall() -> None:
+    assert convergence_speed(Goal(metric="rmse", mode="min"), 1.0, 120.0, 6.0, 70.0) == pytest.approx(0.1)
 
 
 def test_a_participation_is_outstanding_until_it_is_final() -> None:

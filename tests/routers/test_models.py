@@ -177,7 +177,9 @@ async def add_versions(api: Api, training_id: str, *accuracies: float | None) ->
     """Rounds with versions of one byte each, as they would be stored."""
     async with api.system.db.begin() as tx:
         for number, accuracy in enumerate(accuracies, start=1):
-            await tx.rounds.add(a_round(training_id, number, status="completed", average_accuracy=accuracy))
+            await tx.rounds.add(
+                a_round(training_id, number, status="completed", average_accuracy=accuracy, goal_value=accuracy)
+            )
             await tx.models.add(version(number, str(number), training_id=training_id, parent=f"{number - 1}" * 64))
 
 
@@ -188,7 +190,10 @@ async def test_versions_are_listed_newest_first_with_what_was_measured_of_them(a
     await api.http.put(f"/v1/trainings/{training_id}/model", content=MODEL)
     await add_versions(api, training_id, 0.5, None)
     first = (await api.http.get(path, params={"limit": 2})).json()
-    assert [(item["round"], item["accuracy"]) for item in first["items"]] == [(2, None), (1, 0.5)]
+    assert [(item["round"], item["accuracy"], item["goal_value"]) for item in first["items"]] == [
+        (2, None, None),
+        (1, 0.5, 0.5),
+    ]
     rest = (await api.http.get(path, params={"limit": 2, "cursor": first["next_cursor"]})).json()
     assert rest == {
         "items": [
@@ -199,6 +204,7 @@ async def test_versions_are_listed_newest_first_with_what_was_measured_of_them(a
                 "size": len(MODEL),
                 "created_at": NOW,
                 "accuracy": None,
+                "goal_value": None,
                 "pinned": False,
                 "removed_at": None,
             }

@@ -6,6 +6,7 @@ from typing import Any
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round, next_round
 from app.store.selections import packed
+from tcsfeel.aggregation.measurements import Summary
 from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
 from tests.api import Api, assert_problem
 from tests.routers.samples import end
@@ -94,10 +95,11 @@ PART = Participation(
     finished_at=1_000_001.0,
     update="f" * 64,
     update_norm=1.5,
+    metrics={"accuracy": 0.75, "f1": 0.5},
 )
 EVALUATION = Evaluation(
     client_id="edge-7", status="received", attempts=1, num_examples=20, loss=1.25, accuracy=0.5, seconds=0.5,
-    bytes_sent=300, bytes_received=90,
+    bytes_sent=300, bytes_received=90, metrics={"accuracy": 0.5},
 )  # fmt: skip
 FAILED = Participation(client_id="edge-8", status="failed", attempts=1, reason="it did not answer", bytes_sent=400)
 
@@ -118,6 +120,9 @@ async def played(api: Api, training_id: str, count: int) -> None:
                     model="a" * 64,
                     average_accuracy=0.5,
                     average_loss=1.25,
+                    goal_value=0.5,
+                    metrics={"accuracy": Summary(0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1)},
+                    training_metrics={"f1": Summary(0.5, 0.25, 0.5, 0.5, 0.75, 1.0, 9)},
                     communication_cost=0.9,
                     communication_bytes=1210,
                     convergence_speed=0.25,
@@ -148,6 +153,13 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
         "selected_clients": ["edge-7", "edge-8"],
         "average_accuracy": 0.5,
         "average_loss": 1.25,
+        "goal_value": 0.5,
+        "metrics": {
+            "accuracy": {"mean": 0.5, "min": 0.5, "p25": 0.5, "p50": 0.5, "p75": 0.5, "max": 0.5, "clients": 1}
+        },
+        "training_metrics": {
+            "f1": {"mean": 0.5, "min": 0.25, "p25": 0.5, "p50": 0.5, "p75": 0.75, "max": 1.0, "clients": 9}
+        },
         "target_doubt": None,
         "communication_cost": 0.9,
         "communication_bytes": 1210,
@@ -169,6 +181,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "num_examples": 100,
                 "loss": 0.5,
                 "accuracy": 0.75,
+                "metrics": {"accuracy": 0.75, "f1": 0.5},
                 "update_norm": 1.5,
                 "bytes_sent": 400,
                 "bytes_received": 410,
@@ -184,6 +197,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "num_examples": None,
                 "loss": None,
                 "accuracy": None,
+                "metrics": {},
                 "update_norm": None,
                 "bytes_sent": 400,
                 "bytes_received": 0,
@@ -201,6 +215,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "num_examples": 20,
                 "loss": 1.25,
                 "accuracy": 0.5,
+                "metrics": {"accuracy": 0.5},
                 "bytes_sent": 300,
                 "bytes_received": 90,
                 "seconds": 0.5,
@@ -213,6 +228,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "num_examples": None,
                 "loss": None,
                 "accuracy": None,
+                "metrics": {},
                 "bytes_sent": 0,
                 "bytes_received": 0,
                 "seconds": None,

@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.api import NOW, Api, assert_problem, running_api
 
 DEFAULTS: dict[str, Any] = {
@@ -14,8 +16,12 @@ DEFAULTS: dict[str, Any] = {
     "current_round": 0,
     "accuracy": None,
     "best_accuracy": None,
+    "goal_value": None,
+    "best_value": None,
+    "best_round": None,
     "model": None,
     "target_accuracy": 0.963,
+    "goal": {"metric": "accuracy", "mode": "max", "target": 0.963, "patience": None, "min_delta": 0.0},
     "max_rounds": 100,
     "aggregation": "fedavg",
     "selection": {
@@ -98,6 +104,46 @@ async def test_only_the_name_is_needed(api: Api) -> None:
 async def test_everything_that_was_given_comes_back(api: Api) -> None:
     training = (await api.http.post("/v1/trainings", json=GIVEN)).json()
     assert {name: training[name] for name in GIVEN} == GIVEN
+
+
+REGRESSION = {"metric": "rmse", "mode": "min", "target": 0.1, "patience": 5, "min_delta": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("goal", "stored"),
+    [
+        (REGRESSION, REGRESSION),
+        ({"metric": "loss"}, {"metric": "loss", "mode": "min", "target": None, "patience": None, "min_delta": 0.0}),
+        (
+            {"metric": "accuracy", "target": 1},
+            {"metric": "accuracy", "mode": "max", "target": 1.0, "patience": None, "min_delta": 0.0},
+        ),
+    ],
+)
+async def test_a_goal_may_be_on_any_metric(api: Api, goal: dict[str, Any], stored: dict[str, Any]) -> None:
+    answer = await api.http.post("/v1/trainings", json={"name": "t", "goal": goal})
+    training = (await api.http.get(answer.headers["Location"])).json()
+    assert training["goal"] == stored
+    assert training["target_accuracy"] == (1.0 if goal["metric"] == "accuracy" else None)
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        ({"goal": {"metric": "rmse"}}, "/goal/mode", "should be max or min, since it is not known which rmse is to do"),
+        ({"goal": {"metric": "1st", "mode": "max"}}, "/goal/metric", "should be a letter and at most 63 more"),
+        ({"goal": {"metric": "accuracy", "target": 1.5}}, "/goal/target", "as it is an accuracy"),
+        ({"goal": {"metric": "loss", "target": 1e16}}, "/goal/target", "less than or equal to"),
+        ({"goal": {"metric": "loss", "patience": 0}}, "/goal/patience", "greater than or equal to 1"),
+        ({"goal": {"metric": "loss", "min_delta": -1}}, "/goal/min_delta", "greater than or equal to 0"),
+        ({"goal": REGRESSION, "target_accuracy": 0.9}, "/target_accuracy", "goal says what is to be reached"),
+    ],
+)
+async def test_a_goal_that_makes_no_sense_is_refused(
+    sqlite_api: Api, body: dict[str, Any], pointer: str, detail: str
+) -> None:
+    problem = assert_problem(await sqlite_api.http.post("/v1/trainings", json={"name": "t"} | body), 422, pointer)
+    assert detail in str(problem)
 
 
 async def test_fedprox_has_a_proximal_term_unless_told_otherwise(sqlite_api: Api) -> None:

@@ -9,7 +9,7 @@ from app.domain.events.rounds import end_of, end_of_part
 from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from app.store.database import Database
-from tcsfeel.aggregation import UpdateFacts, mean_by_examples, update_quality
+from tcsfeel.aggregation import UpdateFacts, summaries, update_quality
 from tcsfeel.selection.sketches import SIZE
 from tcsfeel.wire.tasks import LARGEST_LOSS, MOST_EXAMPLES, MOST_SECONDS, TaskResult, read_result, result_metadata
 from tests.store.samples import a_round, client, training
@@ -37,15 +37,15 @@ async def test_results_and_their_means(db: Database) -> None:
             num_examples=result.num_examples,
             loss=result.loss,
             accuracy=result.accuracy,
+            metrics=result.metrics,
             score=update_quality(result.loss),
         )
         for number, result in enumerate(results)
     )
-    facts = [UpdateFacts(result.num_examples, result.loss, result.accuracy) for result in results]
+    facts = [UpdateFacts(result.num_examples, result.loss, result.metrics) for result in results]
     for number, measured in enumerate([facts, *([fact] for fact in facts), *([fact] * 50 for fact in facts)], 1):
-        mean = mean_by_examples(measured, TrainingConfig(name="t"))
-        assert mean is not None
-        round_ = a_round(number=number, average_accuracy=mean[0], average_loss=mean[1], participations=parts)
+        found = summaries(measured, TrainingConfig(name="t"))
+        round_ = a_round(number=number, goal_value=found["loss"].mean, metrics=found, participations=parts)
         async with db.begin() as tx:
             if number == 1:
                 await tx.trainings.add(training())

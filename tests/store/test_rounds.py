@@ -12,7 +12,7 @@ from app.domain.rounds import ENDED, OUTSTANDING, Participation, ParticipationSt
 from app.store.database import Database
 from app.store.reading import Part
 from app.store.rounds import PastSelection
-from tcsfeel.aggregation.measurements import TargetDoubt
+from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 from tests.lag import turns
 from tests.store.samples import NOW, a_round, training, unsaid
@@ -21,10 +21,11 @@ PART = Participation(
     client_id="edge-7", status="received", attempts=2, reason="second", num_examples=10**13, loss=-0.5, accuracy=1.0,
     bytes_sent=2**40, bytes_received=1, seconds=0.25, score=0.75, components={"quality": 0.5, "cost": -1e-9},
     finished_at=NOW, update="b" * 64, update_norm=1.5,
+    metrics={"accuracy": 1.0, "rmse": 1e15},
 )  # fmt: skip
 EVALUATION = Evaluation(
     client_id="b", status="received", attempts=1, reason="second", num_examples=10**13, loss=-1e300, accuracy=0.5,
-    seconds=1.5, bytes_sent=2**40, bytes_received=7,
+    seconds=1.5, bytes_sent=2**40, bytes_received=7, metrics={"accuracy": 0.5, "rmse": -1e15},
 )  # fmt: skip
 FULL = Round(
     training_id="t",
@@ -41,6 +42,9 @@ FULL = Round(
     model="d" * 64,
     average_accuracy=0.0,
     average_loss=1.25,
+    goal_value=1e15,
+    metrics={"rmse": Summary(1e15, -1e15, 0.1, 1 / 3, 1e-9, 1e15, 2)},
+    training_metrics={"loss": Summary(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1)},
     target_doubt=TargetDoubt("edge-7", 0.5),
     communication_cost=0.0,
     communication_bytes=2**41,

@@ -11,6 +11,7 @@ from app.domain.retention import Retention
 from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
 from app.store.database import Database
 from app.store.tables import trainings
+from tcsfeel.aggregation.goals import Goal
 from tcsfeel.selection.types import Weights
 from tests.lag import turns
 from tests.store.samples import NOW, training, unsaid
@@ -19,7 +20,7 @@ FULL = Training(
     id="t",
     config=TrainingConfig(
         name="Größe\t1",
-        target_accuracy=0.5,
+        goal=Goal(metric="rmse", mode="min", target=-0.5, patience=3, min_delta=0.25),
         max_rounds=7,
         aggregation="fedavgm",
         selection=SelectionConfig(
@@ -53,6 +54,11 @@ FULL = Training(
     current_round=3,
     accuracy=0.25,
     best_accuracy=1 / 3,
+    goal_value=-1e15,
+    best_value=1e-9,
+    best_round=2,
+    plateau_value=0.1,
+    plateau_rounds=1,
     model="a" * 64,
     stop_after=4,
     failed_in_row=2,

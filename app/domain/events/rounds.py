@@ -54,8 +54,8 @@ class RoundTargetDoubted(OfRound):
     type: ClassVar[str] = "round.target_doubted"
 
     client_id: str
-    accuracy: Annotated[float | None, "the accuracy of the round"]
-    without: Annotated[float, "the accuracy without this client"]
+    value: Annotated[float | None, "what the round measured of the goal's metric"]
+    without: Annotated[float, "the mean without this client"]
 
 
 def doubt_of(round_: Round, doubt: TargetDoubt) -> RoundTargetDoubted:
@@ -64,8 +64,8 @@ def doubt_of(round_: Round, doubt: TargetDoubt) -> RoundTargetDoubted:
         training_id=round_.training_id,
         round=round_.number,
         client_id=doubt.client_id,
-        accuracy=round_.average_accuracy,
-        without=doubt.accuracy,
+        value=round_.goal_value,
+        without=doubt.mean,
     )
 
 
@@ -75,6 +75,7 @@ class RoundEnded(OfRound):
 
     accuracy: Annotated[float | None, "the measured accuracy of the new model"]
     loss: Annotated[float | None, "the measured loss of the new model"]
+    goal_value: Annotated[float | None, "what was measured of the goal's metric"]
     reason: Annotated[str | None, "why the round was abandoned, or why its model was not measured"]
     model: Annotated[str | None, "the SHA-256 of the new model's file"]
     cost: Annotated[float | None, "the communication cost of the plan"]
@@ -100,6 +101,7 @@ def end_of(round_: Round) -> RoundEnded:
         round=round_.number,
         accuracy=round_.average_accuracy,
         loss=round_.average_loss,
+        goal_value=round_.goal_value,
         reason=round_.failure_reason,
         model=round_.model,
         cost=round_.communication_cost,
@@ -129,6 +131,7 @@ class ParticipationEnded(OfParticipation):
     num_examples: Annotated[int | None, "how many examples the client trained with"] = None
     loss: Annotated[float | None, "the loss that the client reported"] = None
     accuracy: Annotated[float | None, "the accuracy that the client reported"] = None
+    metrics: Annotated[Mapping[str, float] | None, "what the client reported besides the loss, by name"] = None
     seconds: Annotated[float | None, "seconds from the first time that the client was given the task to the end"] = None
 
 
@@ -165,6 +168,7 @@ def end_of_part(round_: Round, part: Participation) -> ParticipationEnded:
         num_examples=part.num_examples,
         loss=part.loss,
         accuracy=part.accuracy,
+        metrics=part.metrics or None,
         seconds=part.seconds,
     )
 
@@ -180,6 +184,7 @@ class OfEvaluation(OfRound):
     num_examples: Annotated[int | None, "how many held-out examples the client has"] = None
     loss: Annotated[float | None, "the loss that the client measured"] = None
     accuracy: Annotated[float | None, "the accuracy that the client measured"] = None
+    metrics: Annotated[Mapping[str, float] | None, "what the client measured besides the loss, by name"] = None
     seconds: Annotated[float | None, "seconds from the first time that the client was given the task to the end"] = None
 
 
@@ -227,5 +232,6 @@ def end_of_evaluation(round_: Round, one: Evaluation) -> OfEvaluation:
         num_examples=one.num_examples,
         loss=one.loss,
         accuracy=one.accuracy,
+        metrics=one.metrics or None,
         seconds=one.seconds,
     )

@@ -47,7 +47,7 @@ class EarlyEnds:
         spent = self._costs.take(round_)
         if round_.status == "evaluating":
             round_ = replace(round_, communication_bytes=round_.communication_bytes + spent.evaluation_bytes())
-            round_ = await self._ledger.measured(lease, round_, None, reason=reason)
+            round_ = await self._ledger.measured(lease, round_, reason=reason)
         else:
             round_ = await self._ledger.abandoned(lease, round_, reason, spent.fit, at_fault=False)
         with contextlib.suppress(OSError):  # what is left of its spool is swept later

@@ -19,6 +19,7 @@ from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.rounds.record import TrackRecord
 from app.store.transaction import Transaction
+from tcsfeel.aggregation.goals import Goal
 from tcsfeel.text import listed
 
 FAULTS = frozenset({"failed", "rejected"})
@@ -80,8 +81,11 @@ class RoundEnding:
         stored = await tx.rounds.get(round_.training_id, round_.number)
         return replace(round_, participations=stored.participations)
 
-    async def close(self, tx: Transaction, round_: Round, event: RoundEvent) -> Round:
-        """End the round with its result. `count` is to follow, once the transaction is committed."""
+    async def close(self, tx: Transaction, round_: Round, event: RoundEvent, goal: Goal) -> Round:
+        """End the round with its result, measured by the `goal` of its training.
+
+        `count` is to follow, once the transaction is committed.
+        """
         now = self._clock.now()
         before = await tx.rounds.previous(round_.training_id, round_.number)
         round_ = replace(
@@ -92,9 +96,10 @@ class RoundEnding:
             + sum(part.bytes_sent + part.bytes_received for part in round_.participations)
             + sum(one.bytes_sent + one.bytes_received for one in round_.evaluations),
             convergence_speed=convergence_speed(
-                round_.average_accuracy,
+                goal,
+                round_.goal_value,
                 now,
-                None if before is None else before.average_accuracy,
+                None if before is None else before.goal_value,
                 None if before is None else before.ended_at,
             ),
             fairness=await self._record.fairness(tx, round_),
@@ -106,7 +111,7 @@ class RoundEnding:
         await tx.events.append(end_of(round_))
         return round_
 
-    async def cancel(self, tx: Transaction, round_: Round) -> Round | None:
+    async def cancel(self, tx: Transaction, round_: Round, goal: Goal) -> Round | None:
         """End the open round of a training that was cancelled; a model that it has committed stays.
 
         Gives None where more transactions are needed, as `skip_outstanding` does.
@@ -116,9 +121,9 @@ class RoundEnding:
         if ended is None:
             return None
         event: RoundEvent = "measured" if round_.status == "evaluating" else "abandoned"
-        return await self.close(tx, replace(ended, failure_reason=reason), event)
+        return await self.close(tx, replace(ended, failure_reason=reason), event, goal)
 
-    def count(self, round_: Round) -> None:
+    def count(self, round_: Round, goal: Goal) -> None:
         """Show a round that has ended in the metrics and in the log, and tell those who wait for it."""
         self._announce(round_.training_id)
         self._metrics.rounds.labels(round_.status).inc()
@@ -127,16 +132,18 @@ class RoundEnding:
         )
         for evaluation in round_.evaluations:
             self._metrics.evaluations.labels(evaluation.status).inc()
-        if round_.average_accuracy is not None:
-            self._metrics.show_accuracy(round_.training_id, round_.average_accuracy)
+        if round_.goal_value is not None or round_.average_accuracy is not None:
+            self._metrics.show_measurements(
+                round_.training_id, accuracy=round_.average_accuracy, metric=goal.metric, value=round_.goal_value
+            )
         if (doubt := round_.target_doubt) is not None:
             log.warning(
-                "the target is not accepted: it depends on one client's measurement", accuracy=round_.average_accuracy,
-                client=doubt.client_id, without=doubt.accuracy,
+                "the target is not accepted: it depends on one client's measurement", metric=goal.metric,
+                value=round_.goal_value, client=doubt.client_id, without=doubt.mean,
             )  # fmt: skip
         failed = [(part.client_id, part.reason or "") for part in round_.participations if part.status in FAULTS]
         log.info(
-            "round", status=round_.status, accuracy=round_.average_accuracy, reason=round_.failure_reason,
+            "round", status=round_.status, metric=goal.metric, value=round_.goal_value, reason=round_.failure_reason,
             clients=len(round_.participations), failed=listed(failed) or None,
             received=sum(part.status == "received" for part in round_.participations),
         )  # fmt: skip

@@ -11,12 +11,12 @@ Killed anywhere, the next owner calls `drive` with the round as it is stored, an
 """
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.clients import Client
 from app.domain.errors import NotFound
 from app.domain.evaluations import Evaluation
+from app.domain.measurements import measured
 from app.domain.retries import RetryBudget
 from app.domain.rounds import (
     ENDED,
@@ -29,7 +29,7 @@ from app.domain.rounds import (
 from app.domain.trainings import Training
 from app.services.rounds.absences import Absences
 from app.services.rounds.costs import Costs
-from app.services.rounds.files import RoundFiles, reported
+from app.services.rounds.files import RoundFiles
 from app.services.rounds.gathering import gather
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
@@ -39,7 +39,6 @@ from app.services.rounds.selecting import Selecting
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
-from tcsfeel.aggregation import mean_by_examples, target_doubt
 from tcsfeel.errors import UnusableRound
 from tcsfeel.wire.sizes import EVALUATION, fit_size
 from tcsfeel.wire.tasks import TaskKind
@@ -172,10 +171,8 @@ class RoundEngine:
             )
         now = self._clock.now()
         evaluations = [ended.get(client.id) or phase.late(client.id, now) for client in evaluators]
-        received = {one.client_id: reported(one) for one in evaluations if one.status == "received"}
-        average = mean_by_examples(received.values(), training.config)
-        round_ = replace(round_, target_doubt=target_doubt(received, training.config, training.config.target_accuracy))
-        round_ = await self._ledger.measured(lease, round_, average, evaluations)
+        round_ = await in_thread("aggregation", measured, round_, evaluations, training.config)
+        round_ = await self._ledger.measured(lease, round_)
         self._participants.forget(evaluators, round_, "evaluate")
         return round_
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app.domain.errors import NotFound
-from app.domain.evaluations import Evaluation
+from app.domain.measurements import reported
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.uploads import check_offered
@@ -190,12 +190,7 @@ class RoundFiles:
 
 def facts(result: TaskResult) -> UpdateFacts:
     """What aggregation wants to know of a result besides its tensors."""
-    return UpdateFacts(num_examples=result.num_examples, loss=result.loss, accuracy=result.accuracy)
-
-
-def reported(part: Participation | Evaluation) -> UpdateFacts:
-    """The same, of what was kept of a result that was received."""
-    return UpdateFacts(num_examples=part.num_examples or 0, loss=part.loss or 0.0, accuracy=part.accuracy or 0.0)
+    return UpdateFacts(num_examples=result.num_examples, loss=result.loss, metrics=result.metrics)
 
 
 def _norms(round_: Round) -> dict[str, float]:

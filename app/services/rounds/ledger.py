@@ -6,18 +6,17 @@ outstanding, a round has one model version, and that version, the round's step a
 move together. Whoever comes next finds the round at the last status written here. `since` is that of `ModelLedger`.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import MappingProxyType
 
 from app.clock import Clock
-from app.domain.evaluations import Evaluation
 from app.domain.events.rounds import RoundAggregated, RoundPlanned, end_of_part
 from app.domain.lateness import LATE
+from app.domain.outcomes import Outcome, after_round
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.tasks import Observation, TaskRun
-from app.domain.trainings import Outcome, after_round
 from app.metrics import Metrics
 from app.services.rounds.costs import charge
 from app.services.rounds.ending import RoundEnding
@@ -33,6 +32,7 @@ from app.store.model_store import StoredFile
 from app.store.selections import packed
 from app.store.transaction import Transaction
 from app.threads import in_thread
+from tcsfeel.aggregation.goals import Goal
 from tcsfeel.selection.types import Selection
 
 
@@ -203,29 +203,18 @@ class RoundLedger:
         async with skipping as (tx, skipped):
             if selection is not None:
                 await tx.selections.add(round_.training_id, round_.number, selection)
-            ended = await self._close(tx, replace(skipped, failure_reason=reason), "abandoned", outage=outage)
-        self._ending.count(ended)
+            ended, goal = await self._close(tx, replace(skipped, failure_reason=reason), "abandoned", outage=outage)
+        self._ending.count(ended, goal)
         return ended
 
-    async def measured(
-        self,
-        lease: Lease,
-        round_: Round,
-        average: tuple[float, float] | None,
-        evaluations: Sequence[Evaluation] = (),
-        *,
-        reason: str | None = None,
-    ) -> Round:
-        """Evaluating -> completed: the new model's accuracy and loss on held-out data, None if nobody measured it.
+    async def measured(self, lease: Lease, round_: Round, *, reason: str | None = None) -> Round:
+        """Evaluating -> completed: the round has what clients measured of its model on held-out data.
 
-        `evaluations` tell how each client that was asked has answered. The `reason` says why no client was asked, where
-        trouble of the server's own was in the way.
+        The `reason` says why no client was asked, where trouble of the server's own was in the way.
         """
-        accuracy, loss = average or (None, None)
         async with self._owned.begin(lease) as tx:
-            round_ = replace(round_, average_accuracy=accuracy, average_loss=loss, failure_reason=reason)
-            round_ = await self._close(tx, replace(round_, evaluations=tuple(evaluations)), "measured")
-        self._ending.count(round_)
+            round_, goal = await self._close(tx, replace(round_, failure_reason=reason), "measured")
+        self._ending.count(round_, goal)
         return round_
 
     @asynccontextmanager
@@ -252,16 +241,19 @@ class RoundLedger:
                     yield tx, skipped
                     return
 
-    async def _close(self, tx: Transaction, round_: Round, event: RoundEvent, *, outage: bool = False) -> Round:
-        """End the round, and store its training as it is after it."""
-        round_ = await self._ending.close(tx, round_, event)
+    async def _close(
+        self, tx: Transaction, round_: Round, event: RoundEvent, *, outage: bool = False
+    ) -> tuple[Round, Goal]:
+        """End the round, and store its training as it is after it; give the round, and the training's goal."""
         training = await tx.trainings.get(round_.training_id)
+        round_ = await self._ending.close(tx, round_, event, training.config.goal)
         outcome = Outcome(
             completed=await tx.rounds.count_completed(training.id),
             accuracy=round_.average_accuracy,
+            goal_value=round_.goal_value,
             doubted=round_.target_doubt is not None,
             reason=round_.failure_reason if round_.status == "abandoned" else None,
             outage=outage,
         )
         await self._progress.keep(tx, training, after_round(training, outcome, self._clock.now()))
-        return round_
+        return round_, training.config.goal

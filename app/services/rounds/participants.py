@@ -11,6 +11,7 @@ from app.clock import Clock
 from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
+from app.domain.measurements import lacking
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation, TaskRun
 from app.services.rounds.files import RoundFiles
@@ -27,7 +28,7 @@ from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
-from tcsfeel.aggregation import update_quality
+from tcsfeel.aggregation import check_weighable, update_quality
 from tcsfeel.errors import Invalid, UpdateRejected
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.tasks import TaskKind, task_id
@@ -221,12 +222,15 @@ class Participants:
             return Evaluation(client_id=client.id, status="rejected", reason=str(error))
         if result is None:
             return Evaluation(client_id=client.id, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0)
+        if missing := lacking(result, phase.config.goal):  # it answers as it should, and measures something else
+            return Evaluation(client_id=client.id, status="rejected", reason=missing)
         return Evaluation(
             client_id=client.id,
             status="received",
             num_examples=result.num_examples,
             loss=result.loss,
             accuracy=result.accuracy,
+            metrics=result.metrics,
         )
 
     async def _checked(
@@ -246,6 +250,7 @@ class Participants:
             result, norm = await in_thread(
                 "checks", self._files.check, phase.place(client.id), update, phase.model, phase.size, data_size
             )
+            check_weighable(result.metrics, phase.config.aggregation)
             if client.profile.data_distribution is None:
                 sketch = await in_thread("checks", self._files.sketch, phase.place(client.id), update, phase.model)
         except UpdateRejected as error:
@@ -267,6 +272,7 @@ class Participants:
             num_examples=result.num_examples,
             loss=result.loss,
             accuracy=result.accuracy,
+            metrics=result.metrics,
             update=update.sha256,
             update_norm=norm,
         )

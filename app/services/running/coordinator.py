@@ -20,9 +20,9 @@ import structlog
 from app.clock import Clock
 from app.domain.errors import NotFound
 from app.domain.instants import lies_ahead
+from app.domain.outcomes import MAX_PAUSE_SECONDS
 from app.domain.retries import Setbacks
 from app.domain.rounds import Round
-from app.domain.trainings import MAX_PAUSE_SECONDS
 from app.metrics import Metrics
 from app.services.fleet.outages import Outage
 from app.services.rounds.early_ends import EarlyEnds

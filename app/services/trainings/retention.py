@@ -144,12 +144,12 @@ def _superfluous(training: Training, kept: Sequence[MeasuredVersion]) -> list[Me
             round=one.version.round,
             sha256=one.version.sha256,
             parent=one.version.parent,
-            accuracy=one.accuracy,
+            goal_value=one.goal_value,
             pinned=one.version.pinned_at is not None,
         )
         for one in kept
     ]
-    rounds = set(superfluous(retention, keepable, goes_on=training.status not in FINAL))
+    rounds = set(superfluous(retention, training.config.goal, keepable, goes_on=training.status not in FINAL))
     return [one for one in kept if one.version.round in rounds]
 
 

@@ -18,15 +18,13 @@ from app.domain.events.trainings import (
     TrainingRoundRequested,
     TrainingStarted,
 )
+from app.domain.outcomes import Outcome, achieved, ending
 from app.domain.rounds import Round
 from app.domain.trainings import (
-    Outcome,
     Training,
     TrainingConfig,
     TrainingEvent,
-    achieved,
     ended,
-    ending,
     next_status,
     resumed,
 )
@@ -146,7 +144,7 @@ class Trainings:
                 cancelled = await self._cancel(tx, training_id)
         training, round_, driven = cancelled
         if round_ is not None:
-            self._ending.count(round_)
+            self._ending.count(round_, training.config.goal)
             # An owner cancels its own tasks, once it has stopped polling and sending them.
             if not driven:
                 await self._call_off(round_)
@@ -169,7 +167,7 @@ class Trainings:
             updated_at=now,
         )
         round_ = await open_round(tx, training_id)
-        ended = None if round_ is None else await self._ending.cancel(tx, round_)
+        ended = None if round_ is None else await self._ending.cancel(tx, round_, before.config.goal)
         if round_ is not None and ended is None:
             if before.status == "running":
                 await self._pause(tx, before)

@@ -1,5 +1,6 @@
 """Turn a trainer's result into the bytes of an answer, or into a message that says what its author must change."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,11 +70,25 @@ def _measured(result: FitResult | EvaluateResult, seconds: float) -> TaskResult:
         return TaskResult(
             num_examples=int(result.num_examples),
             loss=float(result.loss),
-            accuracy=float(result.accuracy),
+            accuracy=None if result.accuracy is None else float(result.accuracy),
+            metrics=_numbers(result.metrics),
             train_seconds=seconds,
         )
     except WrongField as error:
         raise BrokenResult(f"{error.place} is {error.value!r}: {error.rule}") from error
+
+
+def _numbers(metrics: object) -> dict[str, float]:
+    """The metrics as plain floats: frameworks give scalars of their own."""
+    if not isinstance(metrics, Mapping):
+        raise BrokenResult(f"metrics should be a mapping from names to numbers, not {type(metrics).__name__}")
+    found = {}
+    for name, number in metrics.items():
+        try:
+            found[name] = float(number)
+        except (TypeError, ValueError):
+            raise BrokenResult(f"metrics.{name} is a {type(number).__name__}: it should be a number") from None
+    return found
 
 
 def _as_received(returned: Parameters, received: Parameters) -> Parameters:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, SupportsFloat, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,25 +22,29 @@ class FitResult:
             (float64 to float32), so a framework that computes wider needs no care.
         num_examples: how many examples the update stands for, at least 1; its weight in the average.
         loss: mean loss over the local data; finite.
-        accuracy: fraction 0..1 on local data.
+        accuracy: fraction 0..1 on local data; None where the model does not classify.
+        metrics: what else was measured, by name, as finite numbers; at most 32. ``metrics={"accuracy": 0.9}`` says the
+            same as ``accuracy=0.9``.
     """
 
     parameters: Parameters
     num_examples: int
     loss: float
-    accuracy: float
+    accuracy: float | None = None
+    metrics: Mapping[str, SupportsFloat] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateResult:
     """The result of an evaluation of parameters on local held-out data. Units are those of `FitResult`.
 
-    0 examples mean that there is no such data; the two measures then do not matter.
+    0 examples mean that there is no such data; the other fields then do not matter.
     """
 
     num_examples: int
     loss: float
-    accuracy: float
+    accuracy: float | None = None
+    metrics: Mapping[str, SupportsFloat] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

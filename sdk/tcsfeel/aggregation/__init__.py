@@ -7,8 +7,9 @@ hold, and `measurements` combines what clients measured.
 """
 
 from tcsfeel.aggregation.blocks import Updates
+from tcsfeel.aggregation.goals import Goal
 from tcsfeel.aggregation.mean import WEIGHTS
-from tcsfeel.aggregation.measurements import mean_by_examples, target_doubt
+from tcsfeel.aggregation.measurements import summaries, target_doubt
 from tcsfeel.aggregation.norms import check_norm, length, longest, outliers
 from tcsfeel.aggregation.robust import shortage, usual_byzantine
 from tcsfeel.aggregation.rules import ROBUST, NextModel, next_model
@@ -18,12 +19,14 @@ from tcsfeel.aggregation.updates import (
     check_examples,
     check_model,
     check_update,
+    check_weighable,
     update_quality,
 )
 
 __all__ = [
     "ROBUST",
     "WEIGHTS",
+    "Goal",
     "NextModel",
     "Parameters",
     "UpdateFacts",
@@ -32,12 +35,13 @@ __all__ = [
     "check_model",
     "check_norm",
     "check_update",
+    "check_weighable",
     "length",
     "longest",
-    "mean_by_examples",
     "next_model",
     "outliers",
     "shortage",
+    "summaries",
     "target_doubt",
     "update_quality",
     "usual_byzantine",

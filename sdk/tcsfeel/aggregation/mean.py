@@ -6,6 +6,7 @@ from tcsfeel.aggregation.blocks import Combine, Updates
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.aggregation.updates import UpdateFacts
 from tcsfeel.errors import UnusableRound
+from tcsfeel.wire.tasks import ACCURACY
 
 
 def by_examples(update: UpdateFacts) -> float:
@@ -15,7 +16,7 @@ def by_examples(update: UpdateFacts) -> float:
 
 def by_examples_and_accuracy(update: UpdateFacts) -> float:
     """Weigh each update by its examples times its accuracy: one that learned nothing counts nothing."""
-    return update.num_examples * update.accuracy
+    return update.num_examples * update.metrics.get(ACCURACY, 0.0)
 
 
 # FedProx (Li et al., 2020) differs from FedAvg in the trainer's loss alone: `proximal_mu` is handed to it.

@@ -1,4 +1,4 @@
-"""Combine what clients measured into one accuracy and one loss, and tell whether a target is reached.
+"""Sum up what clients measured, metric by metric, and tell whether a target is reached.
 
 The server cannot check the measurements that a client reports. Besides the weights, three bounds limit the effect of a
 false report:
@@ -9,8 +9,8 @@ false report:
   spread of the others is added: their median absolute deviation, which is 1.4826 times smaller than a standard
   deviation. Clients with data of different kinds differ by far more than chance, also where most of them agree closely:
   nothing closer than `HONEST_DIFFERENCE` is touched.
-- A loss has no scale that is known beforehand. It counts as at most `LARGEST_MULTIPLE` times as far from the median as
-  three quarters of the others, or as the median is from 0.
+- A loss, or any other metric, has no scale that is known beforehand. It counts as at most `LARGEST_MULTIPLE` times as
+  far from the median as three quarters of the others, or as the median is from 0.
 - A target is reached only if it is reached without any one of the clients: this decides. The others limit what is
   shown.
 
@@ -18,65 +18,117 @@ With fewer than `ENOUGH` clients, there is no telling which is right, and all ar
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tcsfeel.aggregation.config import AggregationConfig
+from tcsfeel.aggregation.goals import Goal
 from tcsfeel.aggregation.updates import UpdateFacts
 from tcsfeel.aggregation.weights import bounded, mean_of
+from tcsfeel.wire.tasks import ACCURACY, LOSS
 
 ENOUGH = 3
 LIKELY = 3.0
 HONEST_DIFFERENCE = 0.4
 LARGEST_MULTIPLE = 10.0
-SMALLEST_LOSS_SCALE = 0.1  # or one loss above 0 would count as 0 where nearly all the others are 0
+MOST_SUMMARIES = 64
+SMALLEST_SCALE = 0.1  # or one value above 0 would count as 0 where nearly all the others are 0
 _DEVIATIONS = 1.4826  # of a normal distribution: its standard deviation by its median absolute deviation
 
 
 @dataclass(frozen=True, slots=True)
-class TargetDoubt:
-    """Why an accuracy that reached the target was not accepted: it rests on what one client measured.
+class Summary:
+    """What clients measured of one metric.
 
     Attributes:
-        accuracy: the mean without this client, which is below the target.
+        mean: weighted by examples, as far as the training's bounds let one client count.
+        min: the smallest value of a client.
+        p25: the value that a quarter of the clients are not above.
+        p50: the median over the clients.
+        p75: the value that three quarters of the clients are not above.
+        max: the largest value of a client.
+        clients: how many measured it.
+    """
+
+    mean: float
+    min: float
+    p25: float
+    p50: float
+    p75: float
+    max: float
+    clients: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDoubt:
+    """Why a value that reached the target was not accepted: it depends on what one client measured.
+
+    Attributes:
+        client_id: the client.
+        mean: the mean without this client, which does not reach the target.
     """
 
     client_id: str
-    accuracy: float
+    mean: float
 
 
-def mean_by_examples(measured: Iterable[UpdateFacts], config: AggregationConfig) -> tuple[float, float] | None:
-    """Return accuracy and loss over everything that was measured; None if nothing was.
+def summaries(measured: Iterable[UpdateFacts], config: AggregationConfig) -> dict[str, Summary]:
+    """Sum up each metric that was measured, the loss first.
 
-    Each client counts by its examples, as far as the training's bounds let one client count.
+    Of more than `MOST_SUMMARIES` metrics those are left out that the fewest clients measured.
     """
     results = [result for result in measured if result.num_examples > 0]
     if not results:
-        return None
-    weights = _weights(results, config)
-    return mean_of(_accuracies(results), weights), mean_of(_losses(results), weights)
+        return {}
+    counted = Counter(name for result in results for name in result.metrics)
+    names = sorted(counted, key=lambda name: (-counted[name], name))[: MOST_SUMMARIES - 1]
+    return {name: _summary(name, results, config) for name in (LOSS, *sorted(names))}
 
 
-def target_doubt(measured: Mapping[str, UpdateFacts], config: AggregationConfig, target: float) -> TargetDoubt | None:
-    """Say why a mean accuracy that reaches `target` is not to be accepted; give None where it is, or does not.
+def target_doubt(measured: Mapping[str, UpdateFacts], config: AggregationConfig, goal: Goal) -> TargetDoubt | None:
+    """Say why a mean that reaches the target is not to be accepted; give None where it is, or does not reach it.
 
-    The client that lifts the mean most is left out. With the others' weights as they are, no other choice leaves less.
+    The client that helps the mean most is left out. With the others' weights as they are, no other choice leaves less.
     """
-    results = {client_id: result for client_id, result in measured.items() if result.num_examples > 0}
+    results = {
+        client_id: result
+        for client_id, result in measured.items()
+        if result.num_examples > 0 and result.value_of(goal.metric) is not None
+    }
     if len(results) < ENOUGH:
         return None
     facts = list(results.values())
-    weights, accuracies = _weights(facts, config), _accuracies(facts)
-    mean, total = mean_of(accuracies, weights), math.fsum(weights)
-    if mean < target:
+    weights, values = _weights(facts, config), _believed(goal.metric, facts)
+    mean, total = mean_of(values, weights), math.fsum(weights)
+    if not goal.reached(mean):
         return None
 
-    def lift(index: int) -> float:
-        return weights[index] * (accuracies[index] - mean) / (total - weights[index])
+    def help_of(index: int) -> float:
+        return weights[index] * goal.gain(values[index], mean) / (total - weights[index])
 
-    most = max(range(len(facts)), key=lift)
-    without = mean_of(accuracies[:most] + accuracies[most + 1 :], weights[:most] + weights[most + 1 :])
-    return TargetDoubt(list(results)[most], without) if without < target else None
+    most = max(range(len(facts)), key=help_of)
+    without = mean_of(values[:most] + values[most + 1 :], weights[:most] + weights[most + 1 :])
+    return None if goal.reached(without) else TargetDoubt(list(results)[most], without)
+
+
+def _summary(metric: str, results: Sequence[UpdateFacts], config: AggregationConfig) -> Summary:
+    having = [result for result in results if result.value_of(metric) is not None]
+    raw = [result.value_of(metric) or 0.0 for result in having]
+    p25, p50, p75 = (float(number) for number in np.quantile(raw, (0.25, 0.5, 0.75)))
+    mean = mean_of(_believed(metric, having), _weights(having, config))
+    return Summary(mean, min(raw), p25, p50, p75, max(raw), len(raw))
+
+
+def _believed(metric: str, results: Sequence[UpdateFacts]) -> list[float]:
+    """The values of a metric that all the results have, each as far as it counts."""
+    return (
+        _accuracies(results)
+        if metric == ACCURACY
+        else _unscaled([result.value_of(metric) or 0.0 for result in results])
+    )
 
 
 def _weights(results: Sequence[UpdateFacts], config: AggregationConfig) -> list[float]:
@@ -84,7 +136,7 @@ def _weights(results: Sequence[UpdateFacts], config: AggregationConfig) -> list[
 
 
 def _accuracies(results: Sequence[UpdateFacts]) -> list[float]:
-    values = [result.accuracy for result in results]
+    values = [result.metrics[ACCURACY] for result in results]
     median = _median(values)
     spread = _DEVIATIONS * _median([abs(value - median) for value in values])
 
@@ -96,12 +148,11 @@ def _accuracies(results: Sequence[UpdateFacts]) -> list[float]:
     return _within(values, median, reach)
 
 
-def _losses(results: Sequence[UpdateFacts]) -> list[float]:
-    values = [result.loss for result in results]
+def _unscaled(values: list[float]) -> list[float]:
     median = _median(values)
     distances = sorted((abs(value - median) for value in values), reverse=True)
     usual = distances[min(len(distances) - 1, max(1, len(distances) // 4))]
-    reach = LARGEST_MULTIPLE * max(usual, abs(median), SMALLEST_LOSS_SCALE)
+    reach = LARGEST_MULTIPLE * max(usual, abs(median), SMALLEST_SCALE)
     return _within(values, median, lambda _index: reach)
 
 

@@ -1,7 +1,7 @@
 """Check whether an update is fit to be aggregated."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tcsfeel.errors import Invalid, UpdateRejected
 from tcsfeel.wire.bfloat16 import is_bfloat16
+from tcsfeel.wire.tasks import ACCURACY, LOSS
 
 Parameters = Mapping[str, npt.NDArray[Any]]
 
@@ -19,11 +20,21 @@ _CHECKED_BYTES = 1 << 20  # of a tensor, at a time
 
 @dataclass(frozen=True, slots=True)
 class UpdateFacts:
-    """What an agent reports with its update: examples (at least 1), mean loss, accuracy (0..1)."""
+    """What an agent reports beside its tensors.
+
+    Attributes:
+        num_examples: at least 1 with an update.
+        loss: the mean loss.
+        metrics: what else was measured, by name; the accuracy (0..1), where it is known, is one of them.
+    """
 
     num_examples: int
     loss: float
-    accuracy: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def value_of(self, metric: str) -> float | None:
+        """Return what was measured of one metric, which may be the loss; None where it was not."""
+        return self.loss if metric == LOSS else self.metrics.get(metric)
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
@@ -46,6 +57,15 @@ def check_examples(num_examples: int, data_size: int) -> None:
     if num_examples > PLAUSIBLE_FACTOR * data_size:
         raise UpdateRejected(
             f"num_examples is not plausible: {num_examples} is more than {PLAUSIBLE_FACTOR} x data_size {data_size}"
+        )
+
+
+def check_weighable(metrics: Mapping[str, float], aggregation: str) -> None:
+    """Raise `UpdateRejected` where a rule weighs updates by their accuracy and this one's is not known."""
+    if aggregation == "weighted" and ACCURACY not in metrics:
+        raise UpdateRejected(
+            "its result has no accuracy, by which the aggregation rule 'weighted' weighs updates;"
+            " let the trainer report one, or choose another rule"
         )
 
 

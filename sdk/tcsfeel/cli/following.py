@@ -48,6 +48,8 @@ def clients(*, server: str, key: str | None, as_json: bool) -> None:
 @click.option("--min-clients", type=int, help="The fewest clients in a round")
 @click.option("--max-clients", type=int, help="The most clients in a round")
 @click.option("--target-accuracy", type=float, help="Accuracy at which the training completes")
+@click.option("--goal", metavar="METRIC:MODE[:TARGET]", help="Another goal, such as rmse:min:0.1; MODE is max or min")
+@click.option("--patience", type=int, help="With --goal: rounds without an improvement after which it completes")
 @click.option("--max-rounds", type=int, help="The most rounds of the training")
 @click.option("--watch", is_flag=True, help="Follow it until it ends")
 @json_option
@@ -62,6 +64,8 @@ def train(
     min_clients: int | None,
     max_clients: int | None,
     target_accuracy: float | None,
+    goal: str | None,
+    patience: int | None,
     max_rounds: int | None,
     watch: bool,
     as_json: bool,
@@ -74,7 +78,7 @@ def train(
         "min_clients": min_clients,
         "max_clients": max_clients,
     }
-    limits = {"target_accuracy": target_accuracy, "max_rounds": max_rounds}
+    limits = {"target_accuracy": target_accuracy, "goal": _goal(goal, patience), "max_rounds": max_rounds}
     request["selection"] = request.get("selection", {}) | _given(rules)
     with _connect(server, key) as api:
         training = api.call("POST", "/v1/trainings", json=request | _given(limits), key=secrets.token_hex(16))
@@ -114,7 +118,7 @@ def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
         for item in reversed(rounds):
             if item["number"] > shown and item["ended_at"] is not None:
                 shown = item["number"]
-                click.echo(json.dumps(item) if as_json else _line(item))
+                click.echo(json.dumps(item) if as_json else _line(item, training["goal"]["metric"]))
         if training["status"] in STOPPED:
             break
         progress = training.get("progress")
@@ -132,12 +136,12 @@ def _conclusion(training: dict[str, Any]) -> str:
     return f"{training['status']}: {training['stop_reason']}{detail}"
 
 
-def _line(item: dict[str, Any]) -> str:
-    accuracy = "-" if item["average_accuracy"] is None else f"{item['average_accuracy']:.4f}"
+def _line(item: dict[str, Any], metric: str) -> str:
+    measured = "-" if item["goal_value"] is None else f"{item['goal_value']:.4f}"
     cost = "-" if item["communication_cost"] is None else f"{item['communication_cost']:.2f} s"
     reason = "" if item["failure_reason"] is None else f"  {item['failure_reason']}"
     selected = len(item["selected_clients"])
-    return f"round {item['number']:3}  {item['status']}  accuracy {accuracy}  cost {cost}  clients {selected}{reason}"
+    return f"round {item['number']:3}  {item['status']}  {metric} {measured}  cost {cost}  clients {selected}{reason}"
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:
@@ -162,6 +166,19 @@ def _best_known(item: dict[str, Any], field: str) -> float:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _goal(given: str | None, patience: int | None) -> dict[str, Any] | None:
+    if given is None:
+        return None if patience is None else fail("--patience should come with --goal")
+    metric, _, rest = given.partition(":")
+    mode, _, target = rest.partition(":")
+    goal: dict[str, Any] = {"metric": metric, "mode": mode or None, "target": None, "patience": patience}
+    try:
+        goal["target"] = float(target) if target else None
+    except ValueError:
+        fail(f"--goal {given} should be METRIC:MODE or METRIC:MODE:TARGET with a number as target")
+    return _given(goal)
 
 
 def _numbers(assignments: Sequence[str]) -> dict[str, float]:

@@ -15,11 +15,13 @@ PLAIN_PATTERN = rf"^[^{_UNPRINTED}]*$"
 URL_PATTERN = r"^https?://[\x21-\x7e]+$"
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 TAG_PATTERN = rf"^[^{_UNPRINTED}:]+:[^{_UNPRINTED}]*$"
+METRIC_PATTERN = r"^[A-Za-z][A-Za-z0-9_./@-]{0,63}$"
 PATTERN_RULES = {
     ID_PATTERN: "should be 1 to 64 of the characters A-Z a-z 0-9 . _ -",
     PLAIN_PATTERN: "should not contain control characters",
     URL_PATTERN: "should be a URL with http:// or https://, in visible ASCII characters",
     KEY_PATTERN: "should be visible ASCII characters",
+    METRIC_PATTERN: "should be a letter and at most 63 more of the characters A-Z a-z 0-9 _ - . / @",
     TAG_PATTERN: "should be key:value, without control characters",
 }
 """The rule of each pattern, in words."""

@@ -21,6 +21,9 @@ class ListedModelOut(ModelVersionOut):
     """A version in the history. It stays there after its parameters have been removed."""
 
     accuracy: Annotated[float | None, Field(description="Accuracy on held-out data, as measured in its round")]
+    goal_value: Annotated[float | None, Field(description="Value of the goal's metric, measured in the same way")] = (
+        None
+    )
     pinned: Annotated[bool, Field(description="Whether it is kept even if the training's `retention` would remove it")]
     removed_at: Annotated[
         Instant | None, Field(description="When its parameters were removed; null if they can be downloaded")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tcsfeel.contract.fields import Instant, ResponseModel
+from tcsfeel.contract.goals import SummaryOut
 from tcsfeel.contract.selections import PlanOut
 
 
@@ -18,6 +19,7 @@ class ParticipationOut(ResponseModel):
     num_examples: int | None
     loss: float | None
     accuracy: float | None
+    metrics: Annotated[dict[str, float], Field(description="What it measured besides the loss, by name")] = {}
     update_norm: Annotated[
         float | None, Field(description="Norm of the difference between its update and the round's base model")
     ]
@@ -38,16 +40,17 @@ class ClientEvaluationOut(ResponseModel):
     num_examples: int | None
     loss: float | None
     accuracy: float | None
+    metrics: Annotated[dict[str, float], Field(description="What it measured besides the loss")] = {}
     bytes_sent: int
     bytes_received: int
     seconds: float | None
 
 
 class TargetDoubtOut(ResponseModel):
-    """The client without whose measurement a round's accuracy would not have reached the target."""
+    """The client without whose measurement a round would not have reached the target."""
 
     client_id: str
-    accuracy: Annotated[float, Field(description="Mean of the other clients' measurements")]
+    mean: Annotated[float, Field(description="Mean of the other clients' measurements of the goal's metric")]
 
 
 class RoundOut(ResponseModel):
@@ -61,6 +64,13 @@ class RoundOut(ResponseModel):
     selected_clients: list[str]
     average_accuracy: Annotated[float | None, Field(description="Accuracy of the new global model, on held-out data")]
     average_loss: float | None
+    goal_value: Annotated[float | None, Field(description="The mean of the goal's metric")] = None
+    metrics: Annotated[
+        dict[str, SummaryOut], Field(description="What clients measured of the new model on held-out data, by metric")
+    ] = {}
+    training_metrics: Annotated[
+        dict[str, SummaryOut], Field(description="What clients measured while they trained, on their own data")
+    ] = {}
     target_doubt: Annotated[
         TargetDoubtOut | None,
         Field(description="Set if the target was not accepted because it depends on one client's measurement"),
@@ -70,7 +80,7 @@ class RoundOut(ResponseModel):
         int, Field(description="Bytes of request and response bodies that the server exchanged with agents")
     ]
     convergence_speed: Annotated[
-        float | None, Field(description="Gain in accuracy per second since the previous round")
+        float | None, Field(description="Improvement of the goal's metric per second since the previous round")
     ]
     fairness: Annotated[float | None, Field(description="Jain's index of how often each client has taken part")]
     label_divergence: float | None

@@ -8,6 +8,7 @@ from tcsfeel.aggregation import shortage, usual_byzantine
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.contract.clients import Tags
 from tcsfeel.contract.fields import Instant, PlainText, RequestModel, ResponseModel, wrong_fields
+from tcsfeel.contract.goals import GoalIn, GoalOut
 from tcsfeel.contract.hyperparameters import Hyperparameters
 from tcsfeel.contract.progress import ProgressOut
 from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut
@@ -38,7 +39,7 @@ class RetentionIn(RequestModel):
     """Which model versions are kept, besides the initial one, pinned ones, and those that rounds still need."""
 
     keep_last: Annotated[int, Field(ge=1, le=1_000_000, description="How many of the newest versions are kept")] = 10
-    keep_best: Annotated[bool, Field(description="Whether the version with the best measured accuracy is kept")] = True
+    keep_best: Annotated[bool, Field(description="Whether the best version by the training's goal is kept")] = True
 
 
 class CreateTraining(RequestModel):
@@ -65,9 +66,15 @@ class CreateTraining(RequestModel):
     }
 
     name: Annotated[PlainText, Field(min_length=1)]
-    target_accuracy: (
-        Annotated[float, Field(gt=0, le=1, description="If absent, the server's setting: 0.963 by default")] | None
-    ) = None
+    target_accuracy: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1,
+            description="Short for a `goal` on accuracy. If both are absent, the server's setting: 0.963 by default",
+        ),
+    ] = None
+    goal: Annotated[GoalIn | None, Field(description="What the training is to reach")] = None
     max_rounds: (
         Annotated[int, Field(ge=1, le=1_000_000, description="If absent, the server's setting: 100 by default")] | None
     ) = None
@@ -87,6 +94,12 @@ class CreateTraining(RequestModel):
             description="Patterns of tensors that are only averaged, without the server optimiser, such as `*.ema`",
         ),
     ] = []
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> "CreateTraining":
+        if self.goal is not None and self.target_accuracy is not None:
+            raise wrong_fields([(("target_accuracy",), "should be left out, since goal says what is to be reached")])
+        return self
 
     @model_validator(mode="after")
     def _enough_clients_for_the_rule(self) -> "CreateTraining":
@@ -144,13 +157,22 @@ class TrainingOut(ResponseModel):
     id: str
     name: str
     status: Literal["created", "running", "paused", "completed", "failed", "cancelled"]
-    stop_reason: Literal["target_accuracy", "max_rounds", "cancelled", "too_many_failed_rounds"] | None
-    stop_detail: Annotated[str | None, Field(description="The accuracy that it reached, or why its last round failed")]
+    stop_reason: (
+        Literal["target_accuracy", "target", "no_improvement", "max_rounds", "cancelled", "too_many_failed_rounds"]
+        | None
+    )
+    stop_detail: Annotated[str | None, Field(description="What it reached, or why its last round failed")]
     current_round: int
     accuracy: Annotated[float | None, Field(description="Accuracy on held-out data, measured after the last round")]
     best_accuracy: float | None
+    goal_value: Annotated[float | None, Field(description="What the last measured round had of the goal's metric")] = (
+        None
+    )
+    best_value: Annotated[float | None, Field(description="The best value of the goal's metric so far")] = None
+    best_round: Annotated[int | None, Field(description="The round that measured the best value")] = None
     model: Annotated[str | None, Field(description="SHA-256 of the newest model version")]
-    target_accuracy: float
+    target_accuracy: Annotated[float | None, Field(description="Null where the goal is another one")]
+    goal: GoalOut
     max_rounds: int
     aggregation: Aggregation
     selection: SelectionRulesOut

@@ -1,5 +1,7 @@
 """The task handed over and the result given back: JSON in the metadata of a parameter file."""
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -30,6 +32,8 @@ LARGEST_LOSS = 1e15
 MOST_EXAMPLES = 10**15
 MOST_SECONDS = 1e9
 LARGEST_SCALE = (2.0 - 2.0**-23) * 2.0**127  # that a float32 holds
+MOST_METRICS = 32  # in one result
+LONGEST_METRIC = 64  # characters of a metric's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,21 +62,88 @@ class Task(Record):
     update_encoding: str = "full"
 
 
+def metric_name(value: object) -> str:
+    """Check the name of a metric: a letter, then letters, digits, ``_``, ``-``, ``.``, ``/`` or ``@``."""
+    if not isinstance(value, str) or not _METRIC_NAME.fullmatch(value):
+        raise WrongField(
+            f"the name of a metric should be a letter and at most {LONGEST_METRIC - 1} more characters, each a letter,"
+            " a digit or one of _ - . / @",
+            value,
+        )
+    return value
+
+
+def _metrics(value: object) -> dict[str, float]:
+    """Check what was measured besides the loss, which has a field of its own."""
+    if not isinstance(value, Mapping):
+        raise WrongField("Input should be an object", value)
+    if len(value) > MOST_METRICS:
+        raise WrongField(f"there should be at most {MOST_METRICS} metrics, not {len(value)}")
+    if LOSS in value:
+        raise WrongField(f"{LOSS!r} has a field of its own in a result and is not one of its metrics")
+    found = {}
+    for name, number in value.items():
+        rule = _share if metric_name(name) == ACCURACY else _measurement
+        try:
+            found[name] = rule(number)
+        except WrongField as error:
+            raise error.below(name) from None
+    return found
+
+
+ACCURACY = "accuracy"
+LOSS = "loss"
+_METRIC_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_./@-]{{0,{LONGEST_METRIC - 1}}}")
+_measurement = real(-LARGEST_LOSS, LARGEST_LOSS)
+_share = real(0, 1)
+
+
+def _optional_share(value: object) -> float | None:
+    return None if value is None else float(_share(value))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult(Record):
-    """What an agent measured: examples used, mean loss, accuracy (0..1), and how long it worked (seconds)."""
+    """What an agent measured.
+
+    Attributes:
+        num_examples: how many examples it used.
+        loss: the mean loss over them.
+        accuracy: the fraction 0..1 that was right; None where that means nothing.
+        metrics: what was measured besides the loss, by name: the accuracy, where it is known, and at most 32 in all.
+        train_seconds: how long it worked.
+    """
 
     rules: ClassVar[Mapping[str, Rule]] = {
         "num_examples": whole(1, MOST_EXAMPLES),
-        "loss": real(-LARGEST_LOSS, LARGEST_LOSS),
-        "accuracy": real(0, 1),
+        "loss": _measurement,
+        "accuracy": _optional_share,
+        "metrics": _metrics,
         "train_seconds": real(0, MOST_SECONDS),
     }
 
     num_examples: int
     loss: float
-    accuracy: float
+    accuracy: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
     train_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        Record.__post_init__(self)
+        given = self.metrics.get(ACCURACY)
+        if self.accuracy is None:
+            object.__setattr__(self, "accuracy", given)
+        elif given is None:
+            object.__setattr__(self, "metrics", {ACCURACY: self.accuracy, **self.metrics})
+        elif given != self.accuracy:
+            raise WrongField(f"is {self.accuracy:.6g}, and {given:.6g} among the metrics", self.accuracy, ACCURACY)
+
+    def to_json(self) -> str:
+        """Write the result. The accuracy is in its own field, where older servers look for it."""
+        found = {name: getattr(self, name) for name in self.rules}
+        found["metrics"] = {name: number for name, number in self.metrics.items() if name != ACCURACY}
+        known = {name: entry for name, entry in found.items() if entry is not None and entry != {}}
+        return json.dumps(known, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,12 +82,14 @@ def test_each_status_has_its_event() -> None:
 
 def test_the_end_of_a_round_has_one_shape() -> None:
     ends = {status: end_of(a_round(status=status)).data() for status in ENDED}
-    assert {frozenset(data) for data in ends.values()} == {frozenset({"accuracy", "loss", "reason", "model", "cost"})}
+    assert {frozenset(data) for data in ends.values()} == {
+        frozenset({"accuracy", "loss", "goal_value", "reason", "model", "cost"})
+    }
 
 
-def test_a_doubt_names_the_client_and_the_accuracy_without_it() -> None:
-    event = doubt_of(a_round(average_accuracy=0.9), TargetDoubt(client_id="c", accuracy=0.4))
-    assert (event.client_id, event.data()) == ("c", {"accuracy": 0.9, "without": 0.4})
+def test_a_doubt_names_the_client_and_the_mean_without_it() -> None:
+    event = doubt_of(a_round(goal_value=0.9), TargetDoubt(client_id="c", mean=0.4))
+    assert (event.client_id, event.data()) == ("c", {"value": 0.9, "without": 0.4})
 
 
 @pytest.mark.parametrize("status", get_args(TrainingStatus))

@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.errors import StateForbids
 from app.domain.trainings import SelectionConfig
+from tcsfeel.aggregation.goals import Goal
 from tests.clocks import FakeClock
 from tests.planes import Adder, plane, policy, until
 from tests.services.courses import has_status, statuses
@@ -42,7 +43,7 @@ async def test_the_next_round_starts_from_the_model_of_the_last(database_url: st
 
 async def test_a_training_runs_to_its_target(database_url: str, tmp_path: Path) -> None:
     async with plane(tmp_path, database_url, {"a": Adder(1.0)}) as running:
-        training_id = await running.create(target_accuracy=0.45, max_rounds=50)  # reached at w = 5
+        training_id = await running.create(goal=Goal(target=0.45), max_rounds=50)  # reached at w = 5
         await running.system.trainings.start(training_id)
         await running.drive()
         await until(lambda: has_status(running, training_id, "completed"))

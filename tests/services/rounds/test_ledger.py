@@ -21,6 +21,7 @@ from app.main import build
 from app.store.leases import Fenced, Lease
 from app.store.model_store import StoredFile
 from app.store.tables import metadata, trainings
+from tcsfeel.aggregation.goals import Goal
 from tcsfeel.selection.sketches import SIZE
 from tests import planes
 from tests.clocks import FakeClock
@@ -64,7 +65,7 @@ class LedgerMachine(RuleBasedStateMachine):
         await self.system.clients.register([(client_id, profile) for client_id in CLIENTS])
         config = TrainingConfig(
             name="test",
-            target_accuracy=TARGET,
+            goal=Goal(target=TARGET),
             max_rounds=MAX_ROUNDS,
             selection=SelectionConfig(strategy="random", min_clients=len(CLIENTS), max_clients=len(CLIENTS)),
             round_policy=RoundPolicy(max_failed_rounds=MAX_FAILED, deadline_seconds=1e6),
@@ -187,10 +188,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(back=st.integers(0, 3), accuracy=st.sampled_from([None, 0.5, 0.95]))
     def measure(self, back: int, accuracy: float | None) -> None:
         owner = self.owner(back)
-        average = None if accuracy is None else (accuracy, 1.0)
 
         async def measured(round_: Round) -> Round:
-            return await self.ledger.measured(owner.lease, round_, average)
+            return await self.ledger.measured(owner.lease, replace(round_, goal_value=accuracy))
 
         if self.step(owner, measured, {"evaluating": "completed"}):
             self.truth.failed_in_row = 0

@@ -94,7 +94,10 @@ async def test_a_completed_training_says_what_it_achieved(sqlite_url: str, tmp_p
         await running.drive()
         await until(lambda: has_status(running, training_id, "completed"))
         training = await running.system.trainings.get(training_id)
-        assert training.stop_detail == "2 of 2 rounds completed; the best accuracy was 0.2; the target was 1"
+        assert (
+            training.stop_detail
+            == "2 of 2 rounds completed; the best accuracy was 0.2 in round 2; the target was accuracy of 1 or more"
+        )
 
 
 @pytest.mark.parametrize("how", ["start", "resume", "single round"])

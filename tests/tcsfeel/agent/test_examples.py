@@ -205,11 +205,11 @@ async def test_a_third_party_agent_and_sdk_agents_train_one_model() -> None:
                 task = make_task(f"t.{number}.{kind}", kind)
                 return await asyncio.gather(*(ask(http, url, task, parameters) for url in urls))
 
-            before = [result.accuracy for _, result in await everybody(0, "evaluate")]
+            before = [result.metrics["accuracy"] for _, result in await everybody(0, "evaluate")]
             for number in range(1, 9):
                 updates = [update for update, _ in await everybody(number, "fit")]
                 parameters = {name: np.mean([update[name] for update in updates], axis=0) for name in parameters}
-            after = [result.accuracy for _, result in await everybody(9, "evaluate")]
+            after = [result.metrics["accuracy"] for _, result in await everybody(9, "evaluate")]
 
     assert max(before) < 0.5
     assert min(after) > 0.85

@@ -1,5 +1,6 @@
 """What a trainer returns: measured, checked, and sent in the types that came."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task
-from tcsfeel.agent.results import fitted
+from tcsfeel.agent.errors import BrokenResult
+from tcsfeel.agent.results import evaluate_payload, fitted
 from tcsfeel.agent.tasks import Entry
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import read_result
@@ -140,3 +142,23 @@ def test_a_number_of_numpy_stands_for_an_array_without_dimensions() -> None:
     header, block = fitted(result, received, 1.0).payload
 
     assert decode(header + bytes(block))[0]["b"] == 0.5
+
+
+def test_a_trainer_may_measure_what_it_likes() -> None:
+    found = evaluate_payload(EvaluateResult(3, 0.25, metrics={"rmse": np.float32(0.5)}), 1.0)
+    result = read_result(decode(b"".join(found))[1])
+    assert (result.loss, result.accuracy, result.metrics) == (0.25, None, {"rmse": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [
+        ({"rmse": float("nan")}, "metrics.rmse is nan: Input should be a finite number"),
+        ({"loss": 1.0}, "has a field of its own"),
+        ({"rmse": "low"}, "metrics.rmse is a str: it should be a number"),
+        ([0.5], "metrics should be a mapping from names to numbers, not list"),
+    ],
+)
+def test_metrics_that_cannot_be_sent_are_named_to_the_author(metrics: Any, told: str) -> None:
+    with pytest.raises(BrokenResult, match=re.escape(told)):
+        evaluate_payload(EvaluateResult(3, 0.25, metrics=metrics), 1.0)

@@ -21,7 +21,7 @@ from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.errors import UnusableRound
 from tests.tcsfeel.models import assembled
 
-FACTS = UpdateFacts(num_examples=10, loss=1.0, accuracy=0.5)
+FACTS = UpdateFacts(num_examples=10, loss=1.0, metrics={"accuracy": 0.5})
 
 
 def f32(*values: float) -> npt.NDArray[np.float32]:
@@ -38,7 +38,7 @@ def aggregated(
     """The new model from updates, each with its number of examples."""
     clip = hyperparameters.get("server_clip_norm", math.inf)
     given = Updates(model, [update for update, _ in updates], clip_norm=clip)
-    facts = [UpdateFacts(examples, 1.0, 0.5) for _, examples in updates]
+    facts = [UpdateFacts(examples, 1.0, {"accuracy": 0.5}) for _, examples in updates]
     return assembled(next_model(config(rule, **hyperparameters), given, facts), model)
 
 
@@ -47,7 +47,7 @@ def stepped(
 ) -> dict[str, npt.NDArray[Any]]:
     """The new model where the updates' mean is `mean`."""
     updates = Updates(model, [mean])
-    return assembled(next_model(given, updates, [UpdateFacts(1, 1.0, 0.5)], before=before), model)
+    return assembled(next_model(given, updates, [UpdateFacts(1, 1.0, {"accuracy": 0.5})], before=before), model)
 
 
 def only(result: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:

@@ -1,44 +1,44 @@
 """What is believed of measurements, and when they reach a target."""
 
+from dataclasses import astuple
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcsfeel.aggregation import UpdateFacts, mean_by_examples, target_doubt
+from tcsfeel.aggregation import Goal, UpdateFacts, summaries, target_doubt
 from tcsfeel.aggregation.config import AggregationConfig
+from tcsfeel.aggregation.measurements import MOST_SUMMARIES, Summary, TargetDoubt
 from tests.depth import tries
 
 CONFIG = AggregationConfig()
-TARGET = 0.963
+TARGET = Goal(target=0.963)
 
 
 def fleet(*accuracies: float, examples: int = 100) -> dict[str, UpdateFacts]:
-    return {f"c{number}": UpdateFacts(examples, 0.2, accuracy) for number, accuracy in enumerate(accuracies)}
+    return {
+        f"c{number}": UpdateFacts(examples, 0.2, {"accuracy": accuracy}) for number, accuracy in enumerate(accuracies)
+    }
 
 
 def accuracy(*facts: UpdateFacts) -> float:
-    found = mean_by_examples(facts, CONFIG)
-    assert found is not None
-    return found[0]
+    return summaries(facts, CONFIG)["accuracy"].mean
 
 
 def loss(*losses: float) -> float:
-    found = mean_by_examples([UpdateFacts(100, value, 0.5) for value in losses], CONFIG)
-    assert found is not None
-    return found[1]
+    return summaries([UpdateFacts(100, value) for value in losses], CONFIG)["loss"].mean
 
 
 def doubted(measured: dict[str, UpdateFacts]) -> Any:
     found = target_doubt(measured, CONFIG, TARGET)
-    return None if found is None else (found.client_id, found.accuracy)
+    return None if found is None else (found.client_id, found.mean)
 
 
 @pytest.mark.parametrize("examples", [1, 100, 10**15])
 @pytest.mark.parametrize("honest", [1, 2, 3, 5, 9, 10, 50])
 def test_one_client_cannot_reach_the_target_for_the_others(honest: int, examples: int) -> None:
-    measured = fleet(*[0.95] * honest) | {"liar": UpdateFacts(examples, -1e15, 1.0)}
+    measured = fleet(*[0.95] * honest) | {"liar": UpdateFacts(examples, -1e15, {"accuracy": 1.0})}
     mean = accuracy(*measured.values())
     doubt = doubted(measured)
     if honest >= 2 and mean >= 0.963:
@@ -48,7 +48,7 @@ def test_one_client_cannot_reach_the_target_for_the_others(honest: int, examples
 
 
 def test_one_of_six_that_has_half_of_the_weight() -> None:
-    measured = fleet(*[0.95] * 5) | {"liar": UpdateFacts(10**15, 0.2, 1.0)}
+    measured = fleet(*[0.95] * 5) | {"liar": UpdateFacts(10**15, 0.2, {"accuracy": 1.0})}
     assert accuracy(*measured.values()) == pytest.approx(0.975)
     assert doubted(measured) == ("liar", pytest.approx(0.95))
 
@@ -63,7 +63,11 @@ def test_a_target_that_holds_without_any_one_is_reached() -> None:
 
 def test_the_client_that_lifts_the_mean_most_is_named_not_the_one_that_weighs_most() -> None:
     # (3 * 0.96 + 1.0 + 0.95) / 5 = 0.966; without c1 (3 * 0.96 + 0.95) / 4 = 0.9575
-    measured = {"c0": UpdateFacts(300, 0.2, 0.96), "c1": UpdateFacts(100, 0.2, 1.0), "c2": UpdateFacts(100, 0.2, 0.95)}
+    measured = {
+        "c0": UpdateFacts(300, 0.2, {"accuracy": 0.96}),
+        "c1": UpdateFacts(100, 0.2, {"accuracy": 1.0}),
+        "c2": UpdateFacts(100, 0.2, {"accuracy": 0.95}),
+    }
     assert doubted(measured) == ("c1", pytest.approx(0.9575))
 
 
@@ -80,11 +84,13 @@ def test_what_clients_with_other_data_measure_stays_as_it_is() -> None:
 def test_an_accuracy_is_believed_as_far_as_its_examples_let_chance_explain_it() -> None:
     honest = list(fleet(*[0.9] * 5).values())
     # 10^4 examples: half of the weight, and 0.4 below the others at least
-    assert accuracy(*honest, UpdateFacts(10**4, 0.2, 0.0)) == pytest.approx((0.9 + 0.5) / 2)
+    assert accuracy(*honest, UpdateFacts(10**4, 0.2, {"accuracy": 0.0})) == pytest.approx((0.9 + 0.5) / 2)
     # one example: p = 2.9 / 5 and 3 * sqrt(0.58 * 0.42) = 1.48 let it be 0, but it weighs as one
-    assert accuracy(*honest, UpdateFacts(1, 0.2, 0.0)) == pytest.approx(450 / 501)
+    assert accuracy(*honest, UpdateFacts(1, 0.2, {"accuracy": 0.0})) == pytest.approx(450 / 501)
     # 8 examples: p = 9.2 / 12, 3 * sqrt(0.76667 * 0.23333 / 8) = 0.44861, so 0.45139 of 8 in 508
-    assert accuracy(*honest, UpdateFacts(8, 0.2, 0.0)) == pytest.approx((450 + 8 * 0.451387) / 508, abs=1e-6)
+    assert accuracy(*honest, UpdateFacts(8, 0.2, {"accuracy": 0.0})) == pytest.approx(
+        (450 + 8 * 0.451387) / 508, abs=1e-6
+    )
 
 
 def test_a_loss_counts_as_ten_times_as_far_as_is_usual_at_most() -> None:
@@ -108,8 +114,54 @@ def test_no_claim_of_one_client_reaches_what_the_others_do_not(
 ) -> None:
     """The others weigh the same here, and lie so close together that none of them is bounded."""
     close = [0.5 + value / 10 for value in honest]
-    measured = fleet(*close) | {"liar": UpdateFacts(examples, 0.2, claim)}
-    found = mean_by_examples(measured.values(), CONFIG)
-    assert found is not None
-    accepted = found[0] >= target and target_doubt(measured, CONFIG, target) is None
+    measured = fleet(*close) | {"liar": UpdateFacts(examples, 0.2, {"accuracy": claim})}
+    goal = Goal(target=target)
+    mean = summaries(measured.values(), CONFIG)["accuracy"].mean
+    accepted = goal.reached(mean) and target_doubt(measured, CONFIG, goal) is None
     assert not accepted or sum(close) / len(close) >= target - 1e-12
+
+
+def test_each_metric_is_summed_up_over_the_clients_that_measured_it() -> None:
+    measured = [
+        UpdateFacts(100, 4.0, {"rmse": 2.0, "mae": 1.0}),
+        UpdateFacts(300, 1.0, {"rmse": 1.0}),
+        UpdateFacts(100, 9.0, {"rmse": 3.0}),
+        UpdateFacts(0, 7.0, {"rmse": 50.0}),  # of nothing
+    ]
+    found = summaries(measured, CONFIG)
+    assert list(found) == ["loss", "mae", "rmse"]
+    # of 500 examples, 100 have 2.0, 300 have 1.0, and 100 have 3.0
+    assert astuple(found["rmse"]) == pytest.approx((1.6, 1.0, 1.5, 2.0, 2.5, 3.0, 3))
+    assert found["mae"] == Summary(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1)
+    assert found["loss"].mean == pytest.approx((400 + 300 + 900) / 500)
+
+
+def test_of_nothing_nothing_is_measured() -> None:
+    assert summaries([], CONFIG) == {}
+    assert summaries([UpdateFacts(0, 1.0, {"accuracy": 0.5})], CONFIG) == {}
+
+
+def test_metrics_that_few_clients_measure_are_left_out_where_there_are_too_many() -> None:
+    """A client may invent names; the ones that the others share must not be pushed out by them."""
+    honest = [UpdateFacts(10, 1.0, {"zebra": 0.5})] * 2
+    inventors = [UpdateFacts(10, 1.0, {f"m{client}.{number}": 1.0 for number in range(32)}) for client in range(4)]
+    found = summaries([*honest, *inventors], CONFIG)
+    assert len(found) == MOST_SUMMARIES
+    assert {"loss", "zebra"} <= found.keys()
+
+
+def test_a_goal_to_fall_is_doubted_where_one_client_alone_pulls_it_down() -> None:
+    goal = Goal(metric="rmse", mode="min", target=0.5)
+    honest = {f"c{number}": UpdateFacts(100, 1.0, {"rmse": 0.6}) for number in range(4)}
+    liar = {"liar": UpdateFacts(400, 1.0, {"rmse": 0.0})}
+    assert summaries((honest | liar).values(), CONFIG)["rmse"].mean == pytest.approx(0.3)
+    assert target_doubt(honest | liar, CONFIG, goal) == TargetDoubt("liar", 0.6)
+    good = {client: UpdateFacts(100, 1.0, {"rmse": 0.4}) for client in honest}
+    assert target_doubt(good, CONFIG, goal) is None
+
+
+def test_clients_that_did_not_measure_the_goal_do_not_count_for_it() -> None:
+    goal = Goal(metric="rmse", mode="min", target=0.5)
+    measured = fleet(0.9, 0.9, 0.9) | {"c9": UpdateFacts(100, 1.0, {"rmse": 0.1})}
+    assert target_doubt(measured, CONFIG, goal) is None, "of one nobody can tell"
+    assert summaries(measured.values(), CONFIG)["rmse"].clients == 1

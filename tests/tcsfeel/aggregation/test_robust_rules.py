@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 def combined(rule: Aggregation, updates: list[Parameters], **hyperparameters: float) -> dict[str, Array]:
     """The new model from updates, of which each one claims a number of examples of its own."""
     config = TrainingConfig(name="t", aggregation=rule, hyperparameters=hyperparameters)
-    facts = [UpdateFacts(number + 1, 1.0, 0.5) for number in range(len(updates))]
+    facts = [UpdateFacts(number + 1, 1.0, {"accuracy": 0.5}) for number in range(len(updates))]
     model = {name: np.zeros_like(tensor) for name, tensor in updates[0].items()} if updates else {}
     return assembled(next_model(config, Updates(model, updates), facts), model)
 
@@ -105,7 +105,7 @@ def test_the_geometric_median_is_found_when_a_step_gains_nothing() -> None:
     model: Parameters = {"w": np.zeros(3)}
     updates = Updates(model, [{"w": np.ones(3)}] * 5, release=lambda: passes.append(1))
     config = TrainingConfig(name="t", aggregation="geometric_median")
-    next_model(config, updates, [UpdateFacts(1, 1.0, 0.5)] * 5)
+    next_model(config, updates, [UpdateFacts(1, 1.0, {"accuracy": 0.5})] * 5)
     assert len(passes) == 3  # the start, one step, and one that is no better
 
 

@@ -17,7 +17,7 @@ from tcsfeel.errors import UnusableRound
 from tests.tcsfeel.models import assembled
 
 RULES: tuple[Aggregation, ...] = ("fedadam", "fedyogi", "fedadagrad")
-FACTS = UpdateFacts(1, 1.0, 0.5)
+FACTS = UpdateFacts(1, 1.0, {"accuracy": 0.5})
 
 
 @dataclass(frozen=True)

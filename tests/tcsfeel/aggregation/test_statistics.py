@@ -25,7 +25,7 @@ def rounds_of(
     """The models after each round, from the updates of each."""
     before, state, models = None, None, []
     for updates in each:
-        facts = [UpdateFacts(number + 1, 1.0, 0.5) for number in range(len(updates))]
+        facts = [UpdateFacts(number + 1, 1.0, {"accuracy": 0.5}) for number in range(len(updates))]
         clip = config.hyperparameter("server_clip_norm", np.inf)
         given_updates = Updates(model, updates, clip_norm=clip, statistics=config.statistics)
         new = next_model(config, given_updates, facts, before=before, state=state)

@@ -11,7 +11,7 @@ import pytest
 from tcsfeel.aggregation import Parameters, UpdateFacts, check_model, check_update, update_quality
 from tcsfeel.errors import Invalid, UpdateRejected
 
-FACTS = UpdateFacts(num_examples=10, loss=1.0, accuracy=0.5)
+FACTS = UpdateFacts(num_examples=10, loss=1.0, metrics={"accuracy": 0.5})
 
 
 def f32(*values: float) -> npt.NDArray[np.float32]:
@@ -66,9 +66,9 @@ def test_the_first_three_missing_tensors_are_named() -> None:
 
 
 def test_a_claim_of_more_examples_than_anybody_believes_is_rejected() -> None:
-    check_update(MODEL, MODEL, UpdateFacts(15, 1.0, 0.5), data_size=10)
+    check_update(MODEL, MODEL, UpdateFacts(15, 1.0, {"accuracy": 0.5}), data_size=10)
     with pytest.raises(UpdateRejected, match=r"num_examples is not plausible: 16 is more than 1\.5 x data_size 10"):
-        check_update(MODEL, MODEL, UpdateFacts(16, 1.0, 0.5), data_size=10)
+        check_update(MODEL, MODEL, UpdateFacts(16, 1.0, {"accuracy": 0.5}), data_size=10)
 
 
 def test_a_tensors_name_of_a_megabyte_does_not_make_a_reason_of_a_megabyte() -> None:

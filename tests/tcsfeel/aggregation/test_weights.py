@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.trainings import TrainingConfig
-from tcsfeel.aggregation import UpdateFacts, mean_by_examples
+from tcsfeel.aggregation import UpdateFacts, summaries
 from tcsfeel.aggregation.weights import bounded, mean_of
 from tests.depth import tries
 
@@ -76,32 +76,39 @@ def test_no_share_is_too_large_and_the_order_stays(
         assert max(found) <= max(most, 1 / counting) * math.fsum(found) * (1 + 1e-9)
 
 
+def means(measured: list[UpdateFacts]) -> tuple[float, float]:
+    found = summaries(measured, CONFIG)
+    return found["accuracy"].mean, found["loss"].mean
+
+
 def test_ten_evaluators_of_which_one_claims_everything() -> None:
     # nine say 0.1 of 100 examples each, the liar 0.999999 of 10^12, which counts as 0.5: 0.3 * 0.5 + 0.7 * 0.1
-    measured = [UpdateFacts(100, 2.0, 0.1)] * 9 + [UpdateFacts(10**12, 0.0, 0.999999)]
-    assert mean_by_examples(measured, CONFIG) == pytest.approx((0.22, 1.4))
+    measured = [UpdateFacts(100, 2.0, {"accuracy": 0.1})] * 9 + [UpdateFacts(10**12, 0.0, {"accuracy": 0.999999})]
+    assert means(measured) == pytest.approx((0.22, 1.4))
 
 
 def test_what_clients_measured_counts_by_their_examples() -> None:
     # accuracy (10 * 0.5 + 30 * 0.9) / 40 = 0.8, loss (10 * 2 + 30 * 1) / 40 = 1.25
-    measured = [UpdateFacts(10, 2.0, 0.5), UpdateFacts(30, 1.0, 0.9)]
-    assert mean_by_examples(measured, CONFIG) == pytest.approx((0.8, 1.25))
-    assert mean_by_examples([], CONFIG) is None
-    assert mean_by_examples([UpdateFacts(0, 1.0, 0.5)], CONFIG) is None
+    measured = [UpdateFacts(10, 2.0, {"accuracy": 0.5}), UpdateFacts(30, 1.0, {"accuracy": 0.9})]
+    assert means(measured) == pytest.approx((0.8, 1.25))
 
 
 @tries(300)
 @given(
     measured=st.lists(
-        st.builds(UpdateFacts, num_examples=st.integers(1, 10**15), loss=FINITE, accuracy=st.floats(0, 1)), min_size=1
+        st.builds(
+            UpdateFacts,
+            num_examples=st.integers(1, 10**15),
+            loss=FINITE,
+            metrics=st.fixed_dictionaries({"accuracy": st.floats(0, 1), "mape": FINITE}),
+        ),
+        min_size=1,
     )
 )
 def test_a_mean_of_measurements_lies_between_them_over_the_whole_range_of_numbers(measured: list[UpdateFacts]) -> None:
-    found = mean_by_examples(measured, CONFIG)
-    assert found is not None
-    accuracy, loss = found
-    assert min(one.accuracy for one in measured) <= accuracy <= max(one.accuracy for one in measured)
-    assert min(one.loss for one in measured) <= loss <= max(one.loss for one in measured)
+    for summary in summaries(measured, CONFIG).values():
+        assert summary.min <= summary.mean <= summary.max
+        assert summary.min <= summary.p25 <= summary.p50 <= summary.p75 <= summary.max
 
 
 def test_the_largest_numbers_have_a_mean() -> None:

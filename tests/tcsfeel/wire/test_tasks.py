@@ -1,6 +1,7 @@
 """The task and the result: strict about what they need, deaf to what a newer peer adds."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -168,7 +169,7 @@ def test_an_evaluation_over_examples_is_a_result() -> None:
             read_measurement({"result": json.dumps(RESULT | change)})
 
 
-@pytest.mark.parametrize("missing", ["num_examples", "loss", "accuracy"])
+@pytest.mark.parametrize("missing", ["num_examples", "loss"])
 def test_a_result_without_its_measures_is_refused(missing: str) -> None:
     with pytest.raises(MalformedMetadata, match=missing):
         read_result({"result": json.dumps({name: value for name, value in RESULT.items() if name != missing})})
@@ -181,3 +182,47 @@ def test_a_result_without_its_measures_is_refused(missing: str) -> None:
 def test_metadata_without_a_task_is_refused(metadata: dict[str, str], reason: str) -> None:
     with pytest.raises(MalformedMetadata, match=reason):
         read_task(metadata)
+
+
+@pytest.mark.parametrize(
+    ("given", "accuracy", "metrics"),
+    [
+        ({}, None, {}),
+        ({"accuracy": 0.5}, 0.5, {"accuracy": 0.5}),
+        ({"metrics": {"accuracy": 0.5}}, 0.5, {"accuracy": 0.5}),
+        ({"accuracy": 0.5, "metrics": {"accuracy": 0.5, "val/f1@5": -3}}, 0.5, {"accuracy": 0.5, "val/f1@5": -3.0}),
+        ({"metrics": {f"m{number}": number for number in range(32)}}, None, {f"m{n}": float(n) for n in range(32)}),
+        ({"metrics": {"a" * 64: 1e15}}, None, {"a" * 64: 1e15}),
+    ],
+)
+def test_a_result_has_an_accuracy_only_where_there_is_one(
+    given: dict[str, Any], accuracy: float | None, metrics: dict[str, float]
+) -> None:
+    result = TaskResult(num_examples=1, loss=0.5, **given)
+    assert (result.accuracy, result.metrics) == (accuracy, metrics)
+    assert read_result(result_metadata(result)) == result
+    assert ("accuracy" in json.loads(result.to_json())) == (accuracy is not None), "older servers look for it there"
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"metrics": {"loss": 1.0}}, "result.metrics"),
+        ({"metrics": {"": 1.0}}, "result.metrics"),
+        ({"metrics": {"1st": 1.0}}, "result.metrics"),
+        ({"metrics": {"a b": 1.0}}, "result.metrics"),
+        ({"metrics": {"a\n": 1.0}}, "result.metrics"),
+        ({"metrics": {"a" * 65: 1.0}}, "result.metrics"),
+        ({"metrics": {f"m{number}": 1.0 for number in range(33)}}, "result.metrics"),
+        ({"metrics": {"f1": float("nan")}}, "result.metrics.f1"),
+        ({"metrics": {"f1": 1e16}}, "result.metrics.f1"),
+        ({"metrics": {"f1": "0.5"}}, "result.metrics.f1"),
+        ({"metrics": {"accuracy": 1.5}}, "result.metrics.accuracy"),
+        ({"metrics": [1.0]}, "result.metrics"),
+        ({"accuracy": 0.5, "metrics": {"accuracy": 0.25}}, "result.accuracy"),
+    ],
+)
+def test_metrics_that_cannot_be_are_refused_with_their_place(given: dict[str, Any], place: str) -> None:
+    result = json.dumps({"num_examples": 1, "loss": 0.5} | given)
+    with pytest.raises(MalformedMetadata, match=rf"^{re.escape(place)}: "):
+        read_result({"result": result})
