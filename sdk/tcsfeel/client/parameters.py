@@ -8,14 +8,15 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy.typing as npt
 
 from tcsfeel.client.messages import call, path
+from tcsfeel.client.parts import PartFile
 from tcsfeel.contract.models import ModelVersionOut
-from tcsfeel.private import opener
 from tcsfeel.rest.exchange import Answer, Head, Request, Steps, Work, Writer
 from tcsfeel.rest.problems import UnexpectedAnswer
 from tcsfeel.wire.codec import MEDIA_TYPE, Parameters, decode, pieces
@@ -23,7 +24,6 @@ from tcsfeel.wire.errors import MalformedParameters
 
 PIECE = 1 << 20  # bytes that are sent at once
 MAX_MODEL_BYTES = 4_000_000_000
-PART = re.compile(r"\.([0-9a-f]{64})\.part")
 _ETAG = re.compile(r'"([0-9a-f]{64})"')
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/[0-9]{1,18}")
 
@@ -64,12 +64,12 @@ def save_model(
     or another one, continues from there if the server still has the same version.
     """
     target = Path(file)
-    part = _File(target, max_bytes)
+    part = PartFile(target, lambda size: _bounded(size, max_bytes))
     try:
         yield from _download(training_id, after_round, part)
+        yield Work(part.finish)
     finally:
         part.close()
-    yield Work(part.finish)
     return target
 
 
@@ -101,7 +101,7 @@ def _download(training_id: str, after_round: int | None, store: _Store) -> Steps
     answer: Answer = yield request
     if answer.status in outside:  # the stored bytes are not the beginning of the server's file
         yield Work(store.discard)
-        answer = yield request
+        yield replace(request, accepts=frozenset())
     digest: str = yield Work(store.digest)
     if digest != store.etag:
         yield Work(store.discard)
@@ -156,62 +156,6 @@ class _Memory:
             return decode(self._bytes)[0]
         except MalformedParameters as error:
             raise UnexpectedAnswer(f"the model cannot be read: {error}") from None
-
-
-class _File:
-    """Keeps the bytes in a file beside the target, whose name holds the version's: ``.NAME.SHA256.part``."""
-
-    def __init__(self, target: Path, max_bytes: int) -> None:
-        self.etag = ""
-        self._target = target
-        self._max_bytes = max_bytes
-        self._file: BinaryIO | None = None
-        self._size = 0
-        for place in target.parent.iterdir():
-            match = PART.fullmatch(place.name.removeprefix(f".{target.name}"))
-            if match is not None and place.name.startswith(f".{target.name}."):
-                self.etag = match[1]
-                self._size = place.stat().st_size
-
-    def _part(self) -> Path:
-        return self._target.with_name(f".{self._target.name}.{self.etag}.part")
-
-    def size(self) -> int:
-        return self._size
-
-    def begin(self, etag: str) -> None:
-        if self.etag:
-            self.discard()
-        self.etag = etag
-        self._opened()
-
-    def write(self, piece: bytes) -> None:
-        _bounded(self._size + len(piece), self._max_bytes)
-        self._opened().write(piece)
-        self._size += len(piece)
-
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            self._file = open(self._part(), "ab", opener=opener)  # noqa: SIM115  (closed by the call)
-        return self._file
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def digest(self) -> str:
-        self.close()
-        with self._part().open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def discard(self) -> None:
-        self.close()
-        self._part().unlink(missing_ok=True)
-        self._size = 0
-
-    def finish(self) -> None:
-        self._part().replace(self._target)
 
 
 def _bounded(size: int, most: int) -> None:
