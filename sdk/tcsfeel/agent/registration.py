@@ -23,7 +23,7 @@ from tcsfeel.agent.tasks import one_line
 from tcsfeel.agent.trainer import Trainer
 from tcsfeel.rest.calls import told
 from tcsfeel.rest.exchange import Patience
-from tcsfeel.rest.problems import ApiError, NoAnswer, NotFound, Refused
+from tcsfeel.rest.problems import ApiError, NoAnswer, NotFound, Refused, UnexpectedAnswer
 from tcsfeel.rest.transport import AsyncTransport
 from tcsfeel.text import plain
 
@@ -144,7 +144,7 @@ class Registration:
                 if error.status < HTTPStatus.INTERNAL_SERVER_ERROR and error.status != HTTPStatus.TOO_MANY_REQUESTS:
                     raise RegistrationRefused(error.status, _detail(error)) from None
                 reason = _reason(error)
-            except NoAnswer as error:
+            except (NoAnswer, UnexpectedAnswer) as error:  # such as the page of a proxy
                 reason = _reason(error)
             pause = min(FIRST_PAUSE_SECONDS * 2 ** min(attempt, 16), LONGEST_PAUSE_SECONDS)
             pause *= random.uniform(0.5, 1)  # noqa: S311  (spreads agents that start together; guards nothing)

@@ -14,8 +14,8 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 from tcsfeel.private import opener
 
@@ -23,14 +23,14 @@ _NAME = re.compile(r"([0-9a-f]{64})(\.[0-9a-f]{16})?\.part")
 
 if sys.platform == "win32":
 
-    def _locked(file: BinaryIO) -> bool:  # noqa: ARG001  (as below)
+    def _locked(file: BufferedRandom) -> bool:  # noqa: ARG001  (as below)
         """Take the file for this download: here no other process can remove a file that is open."""
         return True
 
 else:
     import fcntl
 
-    def _locked(file: BinaryIO) -> bool:
+    def _locked(file: BufferedRandom) -> bool:
         """Take the file for this download. False where another download has it."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,7 +52,7 @@ class PartFile:
         self._target = target
         self._bounded = bounded
         self._path = target
-        self._file: BinaryIO | None = None
+        self._file: BufferedRandom | None = None
         self._size = 0
         self._take_up()
 
@@ -126,7 +126,7 @@ class PartFile:
             self._size = file.seek(0, os.SEEK_END)
 
 
-def _taken(path: Path) -> BinaryIO | None:
+def _taken(path: Path) -> BufferedRandom | None:
     """Open and lock a part. `None` for one that another download has, and for what this user did not make as a part."""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -150,5 +150,5 @@ def _is_at(path: Path, found: os.stat_result) -> bool:
     return (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino)
 
 
-def _age(file: BinaryIO) -> float:
+def _age(file: BufferedRandom) -> float:
     return os.fstat(file.fileno()).st_mtime

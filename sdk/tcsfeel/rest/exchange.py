@@ -143,7 +143,7 @@ def _exchange(request: Request, patience: Patience) -> Actions[Answer]:
             return replace(answer, repeats=repeats)
         assert error is not None  # noqa: S101  (an attempt gives one of both)
         now = yield Pause(0)
-        if _position(request) != position:
+        if _position(request) > position:
             failures, position, deadline = 0, _position(request), now + patience.deadline_seconds
         failures += 1
         repeats += 1

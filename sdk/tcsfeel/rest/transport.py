@@ -6,6 +6,7 @@ contain the key.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,6 +91,12 @@ class Transport:
     def __init__(self, patience: Patience, max_answer_bytes: int) -> None:
         self.patience = patience
         self.max_answer_bytes = max_answer_bytes
+        self._process = os.getpid()
+
+    def check_process(self) -> None:
+        """Refuse to work after a fork: two processes on one connection would read each other's answers."""
+        if os.getpid() != self._process:
+            raise RuntimeError("this client was made before the process forked: make a new client after the fork")
 
     def collected(self, response: httpx2.Response, attempt: Attempt, started: float) -> Collected:
         """Begin to receive an answer.
@@ -147,6 +154,7 @@ class BlockingTransport(Transport):
         return self._send(action)
 
     def _send(self, attempt: Attempt) -> Answer:
+        self.check_process()
         started, request = time.monotonic(), attempt.request
         with (
             _told(),
@@ -209,6 +217,7 @@ class AsyncTransport(Transport):
         return await self._send(action)
 
     async def _send(self, attempt: Attempt) -> Answer:
+        self.check_process()
         started, request = time.monotonic(), attempt.request
         with _told():
             async with self.http.stream(

@@ -1,6 +1,7 @@
 """What can go wrong between a client and its server, on real sockets: what is repeated, and what is told."""
 
 import json
+import os
 import socket
 
 import pytest
@@ -220,3 +221,23 @@ def test_progress_that_nothing_would_await_is_refused_before_anything_is_sent(ca
     given = {"name": "x"} if method == "train" else {"training_id": "x"}
     with pytest.raises(TypeError, match="progress must be a plain function"):
         call("http://127.0.0.1:9", method, progress=progress, **given)
+
+
+@both
+@pytest.mark.parametrize("zone", ["99999999999999 00:00:00 GMT", "2030 00:00:00 +99999999999999"])
+def test_a_date_that_no_clock_reaches_asks_for_no_pause(call: Caller, zone: str) -> None:
+    with scripted(problem(503, "crowded", Retry_After=f"Mon, 01 Jan {zone}"), HEALTHY) as server:
+        assert call(server.url, "healthz").status == "ok"
+
+
+def test_a_client_refuses_to_work_in_a_forked_process() -> None:
+    with scripted(HEALTHY) as server, Client(server.url) as client:
+        child = os.fork()
+        if child == 0:
+            try:
+                client.healthz()
+            except RuntimeError as error:
+                os._exit(7 if "make a new client after the fork" in str(error) else 1)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert client.healthz().status == "ok"

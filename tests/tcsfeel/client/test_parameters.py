@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcsfeel.client import NotFound, UnexpectedAnswer
+from tcsfeel.client import NoAnswer, NotFound, UnexpectedAnswer
 from tcsfeel.wire.codec import encode
 from tests.tcsfeel.client.callers import Caller, both
 from tests.tcsfeel.client.servers import answer, scripted
@@ -134,3 +134,12 @@ def test_an_upload_is_sent_whole_again_where_its_answer_got_lost(call: Caller, k
         call(server.url, "upload_model", "t1", model)
     assert [request.partition(b"\r\n\r\n")[2] for request in server.requests] == [MODEL, MODEL]
     assert server.header(1, "Content-Type") == "application/vnd.safetensors"
+
+
+@both
+def test_a_server_that_begins_anew_for_ever_is_given_up(call: Caller, tmp_path: Path) -> None:
+    cuts = [whole(sent=2), whole(NEWER, sent=1)] * 5
+    for method, target in [("download_model", []), ("save_model", [tmp_path / "model"])]:
+        with scripted(*cuts) as server, pytest.raises(NoAnswer):
+            call(server.url, method, "t1", *target)
+        assert len(server.requests) <= 6
