@@ -9,6 +9,7 @@ from app.domain.progress import Progress, ProgressState, progressed
 from app.domain.retention import Retention
 from tcsfeel.aggregation.config import AggregationConfig
 from tcsfeel.aggregation.goals import Goal
+from tcsfeel.errors import Invalid
 from tcsfeel.selection.types import Weights
 from tcsfeel.wire.compression import Compression
 from tcsfeel.wire.tasks import EncodingName
@@ -166,6 +167,28 @@ class Ending:
     event: Literal["complete", "fail", "rest"]
     stop_reason: StopReason | None = None
     detail: str | None = None
+
+
+CHANGEABLE: frozenset[TrainingStatus] = frozenset({"created", "paused"})
+
+
+def changed(training: Training, config: TrainingConfig, now: float) -> Training:
+    """Return a training with another configuration.
+
+    Raises:
+        StateForbids: it is neither created nor paused.
+        Invalid: rounds that it has run contradict the new configuration.
+    """
+    if training.status not in CHANGEABLE:
+        advice = ": pause it first" if training.status == "running" else ""
+        raise StateForbids("change", "training", f"{training.status}{advice}")
+    if config.max_rounds < training.current_round:
+        raise Invalid("/max_rounds", f"should be at least {training.current_round}, the rounds that have begun")
+    goal, before = config.goal, training.config.goal
+    if training.current_round and (goal.metric, goal.mode) != (before.metric, before.mode):
+        now_and_then = f"{goal.metric} ({goal.mode}), not {before.metric} ({before.mode})"
+        raise Invalid("/goal", f"cannot be on {now_and_then}, once a round has begun: create another training")
+    return replace(training, config=config, updated_at=now)
 
 
 def with_progress(training: Training, state: ProgressState, reason: str | None, now: float) -> Training:

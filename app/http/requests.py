@@ -4,17 +4,18 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from app.domain.clients import Profile
 from app.domain.retention import Retention
-from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig, Uploads
+from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
+from app.http.answers import training_out
 from app.settings import TrainingSettings
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.contract.clients import ChangeClient, ClientProfile
 from tcsfeel.contract.connectivity import EdgeChange, EdgeIn, ReplaceConnectivity
 from tcsfeel.contract.selections import PlanSelection, SelectionRules, WeightsIn
-from tcsfeel.contract.trainings import CreateTraining
+from tcsfeel.contract.trainings import ChangeTraining, CreateTraining
 from tcsfeel.network.connectivity import Connectivity, Edge
 from tcsfeel.selection import parameters_of, strategies, unfit
 from tcsfeel.selection.types import SelectionPolicy, Weights
@@ -69,6 +70,19 @@ def training_config(body: CreateTraining, defaults: TrainingSettings) -> Trainin
         retention=None if body.retention is None else Retention(**body.retention.model_dump()),
         statistics=tuple(body.statistics),
     )
+
+
+def changed_config(body: ChangeTraining, training: Training, defaults: TrainingSettings) -> TrainingConfig:
+    """Make the configuration of a training that is changed.
+
+    Raises:
+        RequestValidationError: a training could not be created like this.
+    """
+    try:
+        return training_config(body.applied_to(training_out(training)), defaults)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        raise RequestValidationError([{**entry, "loc": ("body", *entry["loc"])} for entry in found]) from None
 
 
 def _goal(body: CreateTraining, defaults: TrainingSettings) -> Goal:

@@ -8,11 +8,11 @@ from app.http.answers import training_out
 from app.http.deps import AnswerPlace, ApiRoute, AppSettings, AppTrainings, Idempotent
 from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
-from app.http.requests import training_config
+from app.http.requests import changed_config, training_config
 from app.http.writing import written
 from tcsfeel.contract.fields import ID_PATTERN
 from tcsfeel.contract.pages import Page
-from tcsfeel.contract.trainings import CreateTraining, TrainingOut
+from tcsfeel.contract.trainings import ChangeTraining, CreateTraining, TrainingOut
 
 router = APIRouter(prefix="/v1/trainings", tags=["trainings"], route_class=ApiRoute)
 
@@ -48,6 +48,16 @@ async def list_trainings(
 async def get_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """Read a training."""
     return training_out(await trainings.get(training_id))
+
+
+@router.patch("/{training_id}", responses=responses(404, 409, 413, 415))
+async def change_training(
+    training_id: Id, body: ChangeTraining, trainings: AppTrainings, settings: AppSettings
+) -> TrainingOut:
+    """Change some fields of a created or paused training. What has been asked of clients already stays as it was."""
+    return training_out(
+        await trainings.change(training_id, lambda training: changed_config(body, training, settings.training))
+    )
 
 
 @router.post("/{training_id}/start", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))

@@ -44,6 +44,11 @@ class TrainingRepository:
         )
         await self._connection.execute(update(trainings).where(trainings.c.id == training.id).values(row))
 
+    async def configure(self, training: Training) -> None:
+        """Write a training's configuration, and when it was changed."""
+        row = {"config": asdict(training.config), "updated_at": training.updated_at}
+        await self._connection.execute(update(trainings).where(trainings.c.id == training.id).values(row))
+
     async def untidied(self) -> list[str]:
         """Read the trainings with model versions that have changed since `tidied`."""
         tidied = trainings.c.tidied_at.is_not_distinct_from(trainings.c.updated_at)

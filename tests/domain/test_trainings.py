@@ -16,11 +16,13 @@ from app.domain.trainings import (
     TrainingConfig,
     TrainingEvent,
     TrainingStatus,
+    changed,
     next_status,
     resumed,
 )
 from tcsfeel import statuses
 from tcsfeel.aggregation.goals import Goal
+from tcsfeel.errors import Invalid
 from tcsfeel.wire.tasks import Scalar
 
 MOVES: dict[TrainingStatus, dict[TrainingEvent, TrainingStatus]] = {
@@ -59,6 +61,29 @@ TRAINING = Training(
     id="t", config=CONFIG, created_at=0.0, updated_at=0.0, status="running", current_round=2, progress=MOVING
 )
 WHY = "too late"
+
+
+@pytest.mark.parametrize("status", get_args(TrainingStatus))
+def test_a_training_is_changed_only_while_nothing_runs_and_it_can_still_run(status: TrainingStatus) -> None:
+    new = replace(CONFIG, name="new")
+    if status in {"created", "paused"}:
+        training = replace(TRAINING, status=status)
+        assert changed(training, new, 9.0) == replace(training, config=new, updated_at=9.0)
+    else:
+        with pytest.raises(StateForbids, match=f"cannot change a training that is {status}"):
+            changed(replace(TRAINING, status=status), new, 9.0)
+
+
+def test_a_change_cannot_contradict_the_rounds_that_have_begun() -> None:
+    paused = replace(TRAINING, status="paused")
+    assert changed(paused, replace(CONFIG, max_rounds=2), 9.0).config.max_rounds == 2
+    with pytest.raises(Invalid, match="should be at least 2, the rounds that have begun"):
+        changed(paused, replace(CONFIG, max_rounds=1), 9.0)
+    other = replace(CONFIG, goal=Goal(metric="rmse", mode="min"))
+    with pytest.raises(Invalid, match=r"cannot be on rmse \(min\), not accuracy \(max\)"):
+        changed(paused, other, 9.0)
+    assert changed(replace(paused, current_round=0), other, 9.0).config == other
+    assert changed(paused, replace(CONFIG, goal=Goal(target=0.5, patience=3)), 9.0).config.goal.patience == 3
 
 
 def test_a_training_that_is_resumed_forgets_what_stopped_it() -> None:

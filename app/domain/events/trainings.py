@@ -1,13 +1,13 @@
 """Events of trainings and of their models."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from app.domain.events.event import Event, Subject
 from app.domain.progress import ProgressState
-from app.domain.trainings import StopReason, Training, TrainingStatus
+from app.domain.trainings import StopReason, Training, TrainingConfig, TrainingStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,17 @@ class TrainingCreated(OfTraining):
     type: ClassVar[str] = "training.created"
 
     name: Annotated[str, "its name"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingChanged(OfTraining):
+    """A user changed one field of a training's configuration."""
+
+    type: ClassVar[str] = "training.changed"
+
+    field: Annotated[str, "the name of the field, such as `round_policy.deadline_seconds`"]
+    was: Annotated[Any, "its value before"]
+    now: Annotated[Any, "its value from now on"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,3 +202,21 @@ class ModelRemoved(OfModel):
 
     model: Annotated[str, "the SHA-256 of the model's file"]
     size: Annotated[int, "the size of the file in bytes"]
+
+
+def changes_of(training_id: str, before: TrainingConfig, after: TrainingConfig) -> list[TrainingChanged]:
+    """Give an event for each field that differs between two configurations of a training."""
+    old, new = _flat(asdict(before)), _flat(asdict(after))
+    return [
+        TrainingChanged(training_id=training_id, field=name, was=old.get(name), now=new.get(name))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _flat(fields: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """The fields of nested objects under names such as `selection.weights.compute`."""
+    found: dict[str, Any] = {}
+    for name, entry in fields.items():
+        found |= _flat(entry, f"{place}{name}.") if isinstance(entry, Mapping) else {f"{place}{name}": entry}
+    return found

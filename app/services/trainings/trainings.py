@@ -17,6 +17,7 @@ from app.domain.events.trainings import (
     TrainingResumed,
     TrainingRoundRequested,
     TrainingStarted,
+    changes_of,
 )
 from app.domain.outcomes import Outcome, achieved, ending
 from app.domain.rounds import Round
@@ -24,6 +25,7 @@ from app.domain.trainings import (
     Training,
     TrainingConfig,
     TrainingEvent,
+    changed,
     ended,
     next_status,
     resumed,
@@ -83,6 +85,19 @@ class Trainings:
         """Newest first; fewer than `limit` where more would be too long for an answer."""
         async with self._db.read() as tx:
             return await tx.trainings.page(limit=limit, after=after, most_bytes=LISTED)
+
+    async def change(self, training_id: str, configured: Callable[[Training], TrainingConfig]) -> Training:
+        """Give a created or paused training the configuration that `configured` makes of it.
+
+        Raises `NotFound`, `StateForbids`, `Invalid`, and what `configured` raises; then nothing has changed.
+        """
+        async with self._db.begin() as tx:
+            before = await tx.trainings.get(training_id, for_update=True)
+            training = changed(before, configured(before), self._clock.now())
+            for event in changes_of(training_id, before.config, training.config):
+                await tx.events.append(event)
+            await tx.trainings.configure(training)
+        return training
 
     async def start(self, training_id: str, event: Literal["start", "resume"] = "start") -> Training:
         """Let it run on its own. Raises `NotFound`, `StateForbids`."""

@@ -112,6 +112,7 @@ class AsyncClient:
     create_training = _method(operations.create_training)
     list_trainings = _method(operations.list_trainings)
     get_training = _method(operations.get_training)
+    change_training = _method(operations.change_training)
     start_training = _method(operations.start_training)
     pause_training = _method(operations.pause_training)
     resume_training = _method(operations.resume_training)

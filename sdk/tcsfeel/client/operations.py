@@ -32,7 +32,7 @@ from tcsfeel.contract.pages import Page
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.selections import PlanSelection, RoundSelectionOut, SelectionOut
 from tcsfeel.contract.strategies import StrategiesOut
-from tcsfeel.contract.trainings import CreateTraining, TrainingOut
+from tcsfeel.contract.trainings import ChangeTraining, CreateTraining, TrainingOut
 from tcsfeel.rest.exchange import Answer, Request, Steps
 from tcsfeel.rest.problems import refusal
 
@@ -174,6 +174,13 @@ def list_trainings(*, limit: int = LIMIT, cursor: str | None = None) -> Steps[Pa
 def get_training(training_id: str) -> Steps[TrainingOut]:
     """Read a training."""
     return (yield from call(TrainingOut, _get(path("/v1/trainings/{}", training_id))))
+
+
+def change_training(training_id: str, changes: ChangeTraining | None = None, **fields: Any) -> Steps[TrainingOut]:
+    """Change some fields of a created or paused training. Fields that are left out stay as they are."""
+    request = Request("PATCH", path("/v1/trainings/{}", training_id), repeatable=True)
+    request = yield from with_body(request, ChangeTraining, changes, fields)
+    return (yield from call(TrainingOut, request))
 
 
 def start_training(training_id: str) -> Steps[TrainingOut]:

@@ -1,6 +1,7 @@
 """Trainings in requests and responses."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,7 +15,7 @@ from tcsfeel.contract.progress import ProgressOut
 from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut
 from tcsfeel.contract.selections import Seed, SelectionRules
 from tcsfeel.wire.compression import Compression
-from tcsfeel.wire.tasks import EncodingName, Scalar
+from tcsfeel.wire.tasks import ACCURACY, EncodingName, Scalar
 
 
 class Evaluation(RequestModel):
@@ -108,6 +109,64 @@ class CreateTraining(RequestModel):
         if problem := shortage(self.aggregation, count, byzantine):
             raise wrong_fields([(("selection", "max_clients"), f"should be larger: {problem}")])
         return self
+
+
+Part = Annotated[dict[str, Any] | None, Field(description="Its fields that change; null removes one")]
+
+
+class ChangeTraining(RequestModel):
+    """A JSON merge patch (RFC 7396) of what a training was created with.
+
+    Fields that are left out stay as they are, also within objects. A field that is null gets its default.
+    """
+
+    max_bytes = CreateTraining.max_bytes
+    max_items = CreateTraining.max_items
+
+    model_config = {
+        "json_schema_extra": {
+            "examples": [
+                {
+                    "max_rounds": 200,
+                    "round_policy": {"deadline_seconds": 120},
+                    "hyperparameters": {"learning_rate": 0.05},
+                }
+            ]
+        }
+    }
+
+    name: PlainText | None = None
+    target_accuracy: Annotated[float | None, Field(description="Short for the target of a goal on accuracy")] = None
+    goal: Part = None
+    max_rounds: int | None = None
+    selection: Part = None
+    hyperparameters: Part = None
+    round_policy: Part = None
+    evaluation: Part = None
+    uploads: Part = None
+    retention: Part = None
+
+    def applied_to(self, training: "TrainingOut") -> CreateTraining:
+        """Return the body that would create the changed training. Raises pydantic's `ValidationError`."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        known = training.model_dump(mode="json", include={*CreateTraining.model_fields} - {"target_accuracy"})
+        if "target_accuracy" in given and "goal" not in given:
+            target = given.pop("target_accuracy")
+            given["goal"] = None if target is None else {"metric": ACCURACY, "mode": "max", "target": target}
+        return CreateTraining.model_validate_json(json.dumps(_merged(known, given)))
+
+
+def _merged(known: Any, patch: Any) -> Any:
+    """Apply a JSON merge patch."""
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(known) if isinstance(known, dict) else {}
+    for name, new in patch.items():
+        if new is None:
+            found.pop(name, None)
+        else:
+            found[name] = _merged(found.get(name), new)
+    return found
 
 
 class WeightsOut(ResponseModel):

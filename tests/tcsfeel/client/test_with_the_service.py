@@ -99,6 +99,9 @@ async def test_trainings_their_models_and_their_rounds(client: AsyncClient, tmp_
     assert (await client.list_models(training.id)).items[0].pinned is False
     assert (await client.start_training(training.id)).status == "running"
     assert (await client.pause_training(training.id)).status == "paused"
+    later = await client.change_training(training.id, round_policy={"deadline_seconds": 90}, max_rounds=7)
+    assert (later.round_policy.deadline_seconds, later.max_rounds) == (90.0, 7)
+    assert later.round_policy.quorum == training.round_policy.quorum
     assert (await client.resume_training(training.id)).status == "running"
     found = [one.number async for one in client.rounds(training.id)]
     assert found == [one.number for one in (await client.list_rounds(training.id)).items]
