@@ -15,11 +15,13 @@ import contextlib
 import logging
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Literal
 
 from tcsfeel.agent.errors import BrokenResult
@@ -48,6 +50,8 @@ TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
 }  # None: forgotten
 
 _MAX_REASON = 300
+_FRAMES, _LONGEST_NAME = 3, 30  # of a traceback; characters of a name in one
+_OURS = PurePath(__file__).parent
 MISTAKES = (BrokenResult, TypeError, AttributeError, NameError, ImportError, NotImplementedError)
 """Exceptions that are caused by a mistake in the trainer, so that the same task would fail again in the same way."""
 
@@ -204,7 +208,7 @@ class TaskTable:
             return pack(self._trainer.initial_parameters())
         except BaseException as error:
             _log.warning("initial_parameters failed", exc_info=error)
-            raise BrokenResult(one_line(error)) from error
+            raise BrokenResult(_failure(error)) from error
 
     def _train(self, entry: Entry, parameters: Parameters, lost: Parameters) -> _Outcome:
         """Runs in a worker thread; `lost` as for `fitted`.
@@ -227,8 +231,7 @@ class TaskTable:
                 update = Update(evaluate_payload(measured, self._clock() - started))
         except BaseException as error:  # noqa: BLE001  (it is third-party code; see above)
             _log.warning("task %s failed", entry.task.id, exc_info=error, extra={"task_id": entry.task.id})
-            failure = " ".join(str(error).split())[:_MAX_REASON] if isinstance(error, BrokenResult) else one_line(error)
-            return _Outcome("raised", failure=failure, broken=isinstance(error, MISTAKES))
+            return _Outcome("raised", failure=_failure(error), broken=isinstance(error, MISTAKES))
         else:
             return _Outcome("returned", update)
         finally:
@@ -243,3 +246,20 @@ class TaskTable:
 def one_line(error: BaseException) -> str:
     """Return type and message of an error, short enough for an answer."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]
+
+
+def _failure(error: BaseException) -> str:
+    """Say what is wrong with a result, or which error the trainer raised, and where."""
+    if isinstance(error, BrokenResult):
+        return " ".join(str(error).split())[:_MAX_REASON]
+    return f"{one_line(error)}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    """Name the last lines of a traceback, outermost first, without the directories of this device and without ours."""
+    frames = [
+        f"{PurePath(frame.filename).name[-_LONGEST_NAME:]}:{frame.lineno} in {frame.name[-_LONGEST_NAME:]}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not PurePath(frame.filename).is_relative_to(_OURS)
+    ]
+    return f" ({', '.join(frames[-_FRAMES:])})" if frames else ""

@@ -82,7 +82,8 @@ class Trainer(Protocol):
     One agent calls its trainer from one thread at a time, never concurrently.
 
     Parameters come in as read-only arrays: compute new ones or copy before changing them in place. An exception ends
-    the task as failed; its type and message reach the control plane, its traceback only the local log.
+    the task as failed; its type, its message and where it was raised reach the control plane, its traceback only the
+    local log.
     """
 
     def initial_parameters(self) -> Parameters:

@@ -1,7 +1,10 @@
 """The task table: at most one training for each id, results that stay, and endings in every order."""
 
 import asyncio
+import re
 import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +106,29 @@ async def test_whatever_a_trainer_raises_fails_its_task_and_nothing_else(error: 
     entry = await settled(table)
 
     assert entry.state == "failed"
-    assert entry.failure == reason
+    assert entry.failure is not None
+    told, place = entry.failure.rsplit(" (", 1)
+    assert told == reason
+    assert re.fullmatch(r"fakes\.py:\d+ in fit\)", place)
+
+
+async def test_an_error_says_where_it_was_raised_and_not_where_that_lies_on_the_device(tmp_path: Path) -> None:
+    file = tmp_path / "private" / "model.py"
+    file.parent.mkdir()
+    file.write_text(
+        "def load():\n    1 / 0\ndef batch():\n    load()\ndef epoch():\n    batch()\ndef train(*_):\n    epoch()\n"
+    )
+    found: dict[str, Any] = {}
+    exec(compile(file.read_text(), file, "exec"), found)  # noqa: S102  (a module that no other test can import)
+    trainer = GatedTrainer(found["train"])
+    trainer.gate.set()
+    table = table_of(trainer)
+
+    table.submit(make_task(), PARAMETERS)
+    entry = await settled(table)
+
+    place = "model.py:6 in epoch, model.py:4 in batch, model.py:2 in load"
+    assert entry.failure == f"ZeroDivisionError: division by zero ({place})"
 
 
 async def test_deleting_a_running_task_discards_its_result_and_forgets_it_when_the_thread_returns() -> None:
