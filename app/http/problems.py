@@ -32,6 +32,7 @@ from app.store.database import in_a_line, is_outage
 from app.store.model_store import FileTooLarge, StoreUnavailable
 from tcsfeel import errors as refusals
 from tcsfeel.contract.problems import FieldProblem
+from tcsfeel.contract.sentences import summary
 from tcsfeel.inbound import Crowded
 from tcsfeel.text import plain
 
@@ -193,7 +194,7 @@ async def _unprocessable(request: Request, error: Exception) -> Response:
 
 
 def _invalid(fields: Sequence[FieldProblem]) -> Response:
-    detail = "; ".join(f"{field.pointer or 'the body'} {field.detail}" for field in fields[:3])
+    detail = summary([(field.pointer, field.detail) for field in fields])
     return problem(CATALOG[refusals.Invalid], detail, fields)
 
 

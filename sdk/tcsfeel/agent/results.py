@@ -75,7 +75,8 @@ def _measured(result: FitResult | EvaluateResult, seconds: float) -> TaskResult:
             train_seconds=seconds,
         )
     except WrongField as error:
-        raise BrokenResult(f"{error.place} is {error.value!r}: {error.rule}") from error
+        shown = str(error) if error.value is None else f"{error.place} is {error.value!r}: it {error.rule}"
+        raise BrokenResult(shown) from error
 
 
 def _numbers(metrics: object) -> dict[str, float]:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from tcsfeel.contract.fields import RequestModel
+from tcsfeel.contract.sentences import pointer, sentence, summary
 from tcsfeel.rest.exchange import Answer, Request, Steps, Work
 from tcsfeel.rest.problems import FieldError, Invalid, UnexpectedAnswer
 from tcsfeel.rest.transport import json_body
@@ -21,7 +22,6 @@ Model = TypeVar("Model", bound=BaseModel)
 Sent = TypeVar("Sent", bound=RequestModel)
 
 LARGE = 1_000_000  # bytes of an answer that is parsed off the event loop
-SHOWN = 3  # mistakes that a message shows
 
 
 def path(template: str, *parts: str | int) -> str:
@@ -54,11 +54,11 @@ def _parsed(model: type[Model], answer: Answer) -> Model:
     try:
         return model.model_validate_json(answer.body)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = "".join(f"/{part}" for part in wrong["loc"]) or "its body"
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        place = pointer(wrong) or "its body"
         media_type = plain(answer.headers.get("Content-Type", "no Content-Type"), 100)
         raise UnexpectedAnswer(
-            f"the answer {answer.status} is not a {model.__name__}: {plain(place)}: {plain(wrong['msg'])}"
+            f"the answer {answer.status} is not a {model.__name__}: {plain(place)} {plain(sentence(wrong))}"
             f" ({media_type}, {len(answer.body)} bytes)"
         ) from None
 
@@ -93,14 +93,13 @@ def _checked(model: type[Sent], fields: Mapping[str, Any]) -> Sent:
 
 
 def _invalid(errors: list[FieldError]) -> Invalid:
-    shown = "; ".join(f"{error.pointer or 'the body'} {error.detail}" for error in errors[:SHOWN])
+    shown = summary([(error.pointer, error.detail) for error in errors])
     kind, title = "urn:tcsfeel:problem:invalid", "The request is not valid"
     return Invalid(422, plain(shown, 2000), type=kind, title=title, errors=tuple(errors))
 
 
 def _field(wrong: Any) -> FieldError:
-    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in wrong["loc"])
-    return FieldError(plain(pointer), plain(wrong["msg"]))
+    return FieldError(plain(pointer(wrong)), plain(sentence(wrong)))
 
 
 def _encoded(model: BaseModel) -> bytes:

@@ -21,13 +21,13 @@ class WrongField(ValueError):
     """A field breaks its rule, or is missing.
 
     Attributes:
-        rule: what the value should be.
+        rule: what is wrong, in words that can follow the place.
         value: the value, None where it is missing.
         place: the names that lead to it, with a dot between them.
     """
 
     def __init__(self, rule: str, value: object = None, place: str = "") -> None:
-        super().__init__(f"{place}: {rule}" if place else rule)
+        super().__init__(f"{place} {rule}" if place else rule)
         self.rule = rule
         self.value = value
         self.place = place
@@ -67,10 +67,10 @@ def from_json(record: type[AnyRecord], text: str) -> AnyRecord:
     """
     found = _parsed(text)
     if not isinstance(found, dict):
-        raise WrongField("Input should be an object", found)
+        raise WrongField("should be an object", found)
     for field in fields(record):
         if field.name not in found and field.default is MISSING and field.default_factory is MISSING:
-            raise WrongField("Field required").below(field.name)
+            raise WrongField("is required").below(field.name)
     return record(**{name: found[name] for name in record.rules if name in found})
 
 
@@ -79,11 +79,11 @@ def text(least: int = 0, most: int | None = None) -> Rule:
 
     def rule(value: object) -> str:
         if not isinstance(value, str) or not _is_text(value):
-            raise WrongField("Input should be a valid string", value)
+            raise WrongField("should be a valid string", value)
         if len(value) < least:
-            raise WrongField(f"String should have at least {_characters(least)}", value)
+            raise WrongField(f"should have at least {_characters(least)}", value)
         if most is not None and len(value) > most:
-            raise WrongField(f"String should have at most {_characters(most)}", value)
+            raise WrongField(f"should have at most {_characters(most)}", value)
         return value
 
     return rule
@@ -96,7 +96,7 @@ def one_of(first: str, *others: str) -> Rule:
 
     def rule(value: object) -> str:
         if not isinstance(value, str) or value not in {first, *others}:
-            raise WrongField(f"Input should be {known}", value)
+            raise WrongField(f"should be {known}", value)
         return value
 
     return rule
@@ -107,7 +107,7 @@ def whole(least: int, most: float = math.inf) -> Rule:
 
     def rule(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise WrongField("Input should be a valid integer", value)
+            raise WrongField("should be a valid integer", value)
         _check_bounds(value, least, most)
         return value
 
@@ -119,12 +119,12 @@ def real(least: float = -math.inf, most: float = math.inf, *, above: float = -ma
 
     def rule(value: object) -> float:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise WrongField("Input should be a valid number", value)
+            raise WrongField("should be a valid number", value)
         number = _float(value)
         if not math.isfinite(number):
-            raise WrongField("Input should be a finite number", value)
+            raise WrongField("should be a finite number", value)
         if number <= above:
-            raise WrongField(f"Input should be greater than {above:.17g}", value)
+            raise WrongField(f"should be greater than {above:.17g}", value)
         _check_bounds(number, least, most)
         return number
 
@@ -137,7 +137,7 @@ def mapping(of: Rule) -> Rule:
 
     def rule(value: object) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            raise WrongField("Input should be an object", value)
+            raise WrongField("should be an object", value)
         found = {}
         for key, entry in value.items():  # there may be one for each of 16 000 tensors
             try:
@@ -157,26 +157,26 @@ def scalar(value: object) -> bool | float | str | None:
         return value
     if isinstance(value, str) and _is_text(value):
         return value
-    raise WrongField("Input should be a boolean, a finite number, a valid string or null", value)
+    raise WrongField("should be a boolean, a finite number, a valid string or null", value)
 
 
 def _check_bounds(value: float, least: float, most: float) -> None:
     if value < least:
-        raise WrongField(f"Input should be greater than or equal to {least:.17g}", value)
+        raise WrongField(f"should be greater than or equal to {least:.17g}", value)
     if value > most:
-        raise WrongField(f"Input should be less than or equal to {most:.17g}", value)
+        raise WrongField(f"should be less than or equal to {most:.17g}", value)
 
 
 def _parsed(text: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        rule = f"Invalid JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        rule = f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
         raise WrongField(rule) from None
     except RecursionError:
-        raise WrongField("Invalid JSON: it is nested too deeply") from None
+        raise WrongField("is not JSON: it is nested too deeply") from None
     except ValueError:  # what Python refuses to convert, for its time grows with the square of the digits
-        raise WrongField("Invalid JSON: a number in it has too many digits") from None
+        raise WrongField("is not JSON: a number in it has too many digits") from None
 
 
 def _float(value: float) -> float:

@@ -66,7 +66,7 @@ def metric_name(value: object) -> str:
     """Check the name of a metric: a letter, then letters, digits, ``_``, ``-``, ``.``, ``/`` or ``@``."""
     if not isinstance(value, str) or not _METRIC_NAME.fullmatch(value):
         raise WrongField(
-            f"the name of a metric should be a letter and at most {LONGEST_METRIC - 1} more characters, each a letter,"
+            f"should have names that are a letter and at most {LONGEST_METRIC - 1} more characters, each a letter,"
             " a digit or one of _ - . / @",
             value,
         )
@@ -76,11 +76,11 @@ def metric_name(value: object) -> str:
 def _metrics(value: object) -> dict[str, float]:
     """Check what was measured besides the loss, which has a field of its own."""
     if not isinstance(value, Mapping):
-        raise WrongField("Input should be an object", value)
+        raise WrongField("should be an object", value)
     if len(value) > MOST_METRICS:
-        raise WrongField(f"there should be at most {MOST_METRICS} metrics, not {len(value)}")
+        raise WrongField(f"should have at most {MOST_METRICS} entries, not {len(value)}")
     if LOSS in value:
-        raise WrongField(f"{LOSS!r} has a field of its own in a result and is not one of its metrics")
+        raise WrongField(f"should not have {LOSS!r}, because a result has a field for it")
     found = {}
     for name, number in value.items():
         rule = _share if metric_name(name) == ACCURACY else _measurement
@@ -136,7 +136,7 @@ class TaskResult(Record):
         elif given is None:
             object.__setattr__(self, "metrics", {ACCURACY: self.accuracy, **self.metrics})
         elif given != self.accuracy:
-            raise WrongField(f"is {self.accuracy:.6g}, and {given:.6g} among the metrics", self.accuracy, ACCURACY)
+            raise WrongField(f"is {self.accuracy:.6g}, but {given:.6g} among the metrics", place=ACCURACY)
 
     def to_json(self) -> str:
         """Write the result. The accuracy is in its own field, where older servers look for it."""

@@ -109,8 +109,8 @@ async def test_a_client_without_held_out_data_is_not_at_fault_and_not_asked_agai
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
-        ({"num_examples": 10, "loss": float("nan"), "accuracy": 0.5}, "result.loss: Input should be a finite number"),
-        ({"num_examples": -1, "loss": 0.5, "accuracy": 0.5}, "result.num_examples: Input should be greater than"),
+        ({"num_examples": 10, "loss": float("nan"), "accuracy": 0.5}, "result.loss should be a finite number"),
+        ({"num_examples": -1, "loss": 0.5, "accuracy": 0.5}, "result.num_examples should be greater than"),
         ({"num_examples": 10**9, "loss": 0.5, "accuracy": 1.0}, "num_examples is not plausible"),
     ],
 )

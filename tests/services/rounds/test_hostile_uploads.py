@@ -53,7 +53,7 @@ HOSTILE: dict[str, tuple[Uploads, bytes, str | None, str, str]] = {
         encode(CODES, {**result_metadata(RESULT), "update_encoding": WRONG_SCALES}),
         None,
         "rejected",
-        "update_encoding.scales.w: Input should be greater than or equal to 0",
+        "update_encoding.scales.w should be greater than or equal to 0",
     ),
     "a scale that leads beyond the floats": (
         INT8,

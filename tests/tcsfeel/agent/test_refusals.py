@@ -14,8 +14,8 @@ BROKEN_BODIES = {
     "nothing": (b"", "too few for a header"),
     "noise": (b"\xff" * 100, "the header claims"),
     "no task": (encode(PARAMETERS), "no 'task'"),
-    "a task that is no JSON": (encode(PARAMETERS, {"task": "{"}), "Invalid JSON"),
-    "half a task": (encode(PARAMETERS, {"task": "{}"}), "task.id: Field required"),
+    "a task that is no JSON": (encode(PARAMETERS, {"task": "{"}), "task is not JSON"),
+    "half a task": (encode(PARAMETERS, {"task": "{}"}), "task.id is required"),
     "another task": (task_body(make_task("t.2.c.fit")), "task.id is 't.2.c.fit', the path says 't.1.c.fit'"),
     "a cut body": (BODY[:-1], "the tensors end at 8, the block at 7"),
 }

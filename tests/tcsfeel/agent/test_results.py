@@ -61,7 +61,7 @@ BROKEN = {
     "another kind": (fit_result(parameters={"w": np.zeros(2, complex)}), "came as float32 and went back as complex128"),
     "no examples": (fit_result(num_examples=0), "num_examples is 0"),
     "a loss that is no number": (fit_result(loss=float("nan")), "loss is nan"),
-    "a loss beyond all sense": (fit_result(loss=1.7e308), "loss is 1.7e+308: Input should be less than"),
+    "a loss beyond all sense": (fit_result(loss=1.7e308), "loss is 1.7e+308: it should be less than"),
     "percent": (fit_result(accuracy=75.0), "accuracy is 75.0"),
 }
 
@@ -153,8 +153,8 @@ def test_a_trainer_may_measure_what_it_likes() -> None:
 @pytest.mark.parametrize(
     ("metrics", "told"),
     [
-        ({"rmse": float("nan")}, "metrics.rmse is nan: Input should be a finite number"),
-        ({"loss": 1.0}, "has a field of its own"),
+        ({"rmse": float("nan")}, "metrics.rmse is nan: it should be a finite number"),
+        ({"loss": 1.0}, "metrics should not have 'loss', because a result has a field for it"),
         ({"rmse": "low"}, "metrics.rmse is a str: it should be a number"),
         ([0.5], "metrics should be a mapping from names to numbers, not list"),
     ],

@@ -138,3 +138,25 @@ async def test_what_only_the_service_can_refuse_comes_with_its_pointers(client: 
     with pytest.raises(Invalid) as refused:
         await client.create_training(name="x", selection={"strategy": "fedcs", "parameters": {"speed": 1.0}})
     assert [field.pointer for field in refused.value.errors] == ["/selection/parameters/speed"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": "x", "selection": {"min_clients": 0}, "colour": "red"},
+        {"name": "x", "goal": 1, "max_rounds": 0, "seed": "1", "evaluation": {"tags": {"a/b": 7, "x" * 257: "y"}}},
+        {"name": "x", "hyperparameters": {"a": [1]}, "selection": [], "target_accuracy": 2},
+    ],
+)
+async def test_a_client_finds_the_same_mistakes_in_the_same_words_as_the_service(
+    tmp_path: Path, sqlite_url: str, body: dict[str, Any]
+) -> None:
+    async with running_api(tmp_path / "data", sqlite_url) as api, client_of(api) as client:
+        answer = (await api.http.post("/v1/trainings", json=body)).json()
+        with pytest.raises(Invalid) as refused:
+            await client.create_training(**body)
+    assert refused.value.detail == answer["detail"]
+    assert [(field.pointer, field.detail) for field in refused.value.errors] == [
+        (field["pointer"], field["detail"]) for field in answer["errors"]
+    ]

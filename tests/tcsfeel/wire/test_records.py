@@ -56,32 +56,32 @@ def test_a_value_that_follows_its_rule_is_kept_in_its_exact_type(name: str) -> N
 @pytest.mark.parametrize(
     ("name", "value", "place", "rule"),
     [
-        ("name", "", "name", "String should have at least 1 character"),
-        ("name", "abcde", "name", "String should have at most 4 characters"),
-        ("name", 7, "name", "Input should be a valid string"),
-        ("name", "\ud800", "name", "Input should be a valid string"),
-        ("colour", "pink", "colour", "Input should be 'red', 'green' or 'blue'"),
-        ("colour", ["red"], "colour", "Input should be 'red', 'green' or 'blue'"),
-        ("count", True, "count", "Input should be a valid integer"),
-        ("count", 1.0, "count", "Input should be a valid integer"),
-        ("count", "1", "count", "Input should be a valid integer"),
-        ("count", None, "count", "Input should be a valid integer"),
-        ("count", -1, "count", "Input should be greater than or equal to 0"),
-        ("count", 10**4000, "count", "Input should be less than or equal to 10"),
-        ("share", True, "share", "Input should be a valid number"),
-        ("share", "1", "share", "Input should be a valid number"),
-        ("share", -5e-324, "share", "Input should be greater than or equal to 0"),
-        ("share", 1 + 2**-52, "share", "Input should be less than or equal to 1"),
-        ("share", math.nan, "share", "Input should be a finite number"),
-        ("share", -math.inf, "share", "Input should be a finite number"),
-        ("share", 10**400, "share", "Input should be a finite number"),
-        ("pause", -0.0, "pause", "Input should be greater than 0"),
-        ("more", [], "more", "Input should be an object"),
-        ("more", {"a": [1]}, "more.a", "Input should be a boolean, a finite number, a valid string or null"),
-        ("more", {"a": math.inf}, "more.a", "Input should be a boolean, a finite number, a valid string or null"),
-        ("more", {"a": "\udfff"}, "more.a", "Input should be a boolean, a finite number, a valid string or null"),
-        ("more", {"\ud800": 1}, r"more.'\ud800'", "Input should be a valid string"),
-        ("more", {"a.b": {}}, "more.'a.b'", "Input should be a boolean, a finite number, a valid string or null"),
+        ("name", "", "name", "should have at least 1 character"),
+        ("name", "abcde", "name", "should have at most 4 characters"),
+        ("name", 7, "name", "should be a valid string"),
+        ("name", "\ud800", "name", "should be a valid string"),
+        ("colour", "pink", "colour", "should be 'red', 'green' or 'blue'"),
+        ("colour", ["red"], "colour", "should be 'red', 'green' or 'blue'"),
+        ("count", True, "count", "should be a valid integer"),
+        ("count", 1.0, "count", "should be a valid integer"),
+        ("count", "1", "count", "should be a valid integer"),
+        ("count", None, "count", "should be a valid integer"),
+        ("count", -1, "count", "should be greater than or equal to 0"),
+        ("count", 10**4000, "count", "should be less than or equal to 10"),
+        ("share", True, "share", "should be a valid number"),
+        ("share", "1", "share", "should be a valid number"),
+        ("share", -5e-324, "share", "should be greater than or equal to 0"),
+        ("share", 1 + 2**-52, "share", "should be less than or equal to 1"),
+        ("share", math.nan, "share", "should be a finite number"),
+        ("share", -math.inf, "share", "should be a finite number"),
+        ("share", 10**400, "share", "should be a finite number"),
+        ("pause", -0.0, "pause", "should be greater than 0"),
+        ("more", [], "more", "should be an object"),
+        ("more", {"a": [1]}, "more.a", "should be a boolean, a finite number, a valid string or null"),
+        ("more", {"a": math.inf}, "more.a", "should be a boolean, a finite number, a valid string or null"),
+        ("more", {"a": "\udfff"}, "more.a", "should be a boolean, a finite number, a valid string or null"),
+        ("more", {"\ud800": 1}, r"more.'\ud800'", "should be a valid string"),
+        ("more", {"a.b": {}}, "more.'a.b'", "should be a boolean, a finite number, a valid string or null"),
     ],
 )
 def test_a_value_that_breaks_its_rule_is_refused_with_its_place(name: str, value: Any, place: str, rule: str) -> None:
@@ -92,17 +92,17 @@ def test_a_value_that_breaks_its_rule_is_refused_with_its_place(name: str, value
 
     for caught in (made.value, read.value):
         assert (caught.place, caught.rule) == (place, rule)
-        assert str(caught) == f"{place}: {rule}"
+        assert str(caught) == f"{place} {rule}"
 
 
 def test_a_float_of_numpy_is_a_float_and_another_number_of_numpy_is_none() -> None:
     assert Sample(name="n", share=np.float64(0.25)).share == 0.25
-    with pytest.raises(WrongField, match="share: Input should be a valid number"):
+    with pytest.raises(WrongField, match="share should be a valid number"):
         Sample(name="n", share=np.float32(0.25))  # type: ignore[arg-type]  # which this is about
 
 
 def test_a_missing_field_is_named_and_an_unknown_one_is_ignored() -> None:
-    with pytest.raises(WrongField, match=r"^name: Field required$"):
+    with pytest.raises(WrongField, match=r"^name is required$"):
         from_json(Sample, '{"colour": "red"}')
     assert from_json(Sample, '{"name": "n", "depth": [NaN, {}]}') == Sample(name="n")
 
@@ -125,7 +125,7 @@ GARBAGE = {
 
 @pytest.mark.parametrize("found", GARBAGE.values(), ids=GARBAGE.keys())
 def test_what_is_no_json_is_refused_in_a_few_printable_words(found: str) -> None:
-    with pytest.raises(WrongField, match=r"^Invalid JSON: ") as caught:
+    with pytest.raises(WrongField, match=r"^is not JSON: ") as caught:
         from_json(Sample, found)
 
     assert str(caught.value).isprintable()
@@ -134,7 +134,7 @@ def test_what_is_no_json_is_refused_in_a_few_printable_words(found: str) -> None
 
 @pytest.mark.parametrize("found", ["[]", "null", "1e999", "NaN", '"name"', "true"])
 def test_what_is_no_object_is_refused(found: str) -> None:
-    with pytest.raises(WrongField, match=r"^Input should be an object$"):
+    with pytest.raises(WrongField, match=r"^should be an object$"):
         from_json(Sample, found)
 
 
