@@ -272,7 +272,7 @@ async def running(system: System) -> AsyncIterator[None]:
     await prepare_database(settings)
     await system.timekeeper.begin()
     begin = partial(asyncio.create_task, context=context_of(system.name))
-    loops = [begin(system.housekeeper.run())]
+    loops = [begin(system.housekeeper.run()), begin(system.clients.signs.run())]
     if settings.coordinator.enabled:
         loops += [begin(system.coordinator.run()), begin(system.prober.run())]
     else:
@@ -285,6 +285,7 @@ async def running(system: System) -> AsyncIterator[None]:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await system.waits.close()
+        await system.clients.signs.close()
         try:
             async with asyncio.timeout(settings.coordinator.drain_seconds):
                 await system.coordinator.stop()

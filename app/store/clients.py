@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -77,6 +77,18 @@ class ClientRepository:
                 for row in rows[start : start + WRITTEN]
             ]
             await self._connection.execute(statement, some)
+
+    async def seen(self, signs: Mapping[str, float]) -> frozenset[str]:
+        """Record signs of life (unix seconds) of those clients that are healthy, and return their ids."""
+        healthy = clients.c.id.in_(signs) & (clients.c.status == "healthy")
+        query = select(clients.c.id).where(healthy).order_by(clients.c.id).with_for_update()
+        found = frozenset((await self._connection.execute(query)).scalars())
+        if found:
+            earlier = clients.c.last_seen_at.is_(None) | (clients.c.last_seen_at < bindparam("at"))
+            statement = update(clients).where(clients.c.id == bindparam("whose"), earlier)
+            rows = [{"whose": client_id, "at": signs[client_id]} for client_id in sorted(found)]
+            await self._connection.execute(statement.values(last_seen_at=bindparam("at")), rows)
+        return found
 
     async def put_profile(self, before: Client, after: Client) -> None:
         """Write a client whose profile has changed, without the unchanged parts of the profile."""

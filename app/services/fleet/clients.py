@@ -20,6 +20,7 @@ from app.domain.events.clients import (
     ClientUpdated,
 )
 from app.metrics import Metrics
+from app.services.fleet.signs import SignsOfLife
 from app.settings import HealthSettings
 from app.store.availability import DatabaseUnavailable
 from app.store.database import Database
@@ -37,6 +38,7 @@ class Clients:
 
     def __init__(self, db: Database, clock: Clock, metrics: Metrics, settings: HealthSettings) -> None:
         self._db = db
+        self.signs = SignsOfLife(db, clock, interval=settings.interval_seconds)
         self._clock = clock
         self._metrics = metrics
         self._interval = settings.interval_seconds
@@ -114,11 +116,17 @@ class Clients:
         async with self._db.begin() as tx:
             await tx.clients.remove(client_id)
             await tx.events.append(ClientRemoved(client_id=client_id))
+        self.signs.forget([client_id])
 
     async def heartbeat(
         self, client_id: str, *, bandwidth: float | None, latency: float | None, instance: str | None = None
     ) -> None:
-        """Record a sign of life of an agent's `instance`, with its measurements of its link. Raises `NotFound`."""
+        """Record a sign of life of an agent's `instance`, with its measurements of its link. Raises `NotFound`.
+
+        One that says nothing new is written a moment later, see `SignsOfLife`.
+        """
+        if bandwidth is None and latency is None and self.signs.note(client_id, instance):
+            return
         now = self._clock.now()
         async with self._db.begin() as tx:
             client = await tx.clients.get(client_id, for_update=True, labels=False)
@@ -127,6 +135,8 @@ class Clients:
             await self._tell(tx, client, seen)
             if client.status != "healthy":
                 await tx.events.append(ClientHealthy(client_id=client_id, was=client.status))
+        if seen.identity.conflict is None:  # of a conflict each sign of life is looked at
+            self.signs.remember(client_id, instance)
 
     def _seen(self, client: Client, instance: str | None, url: str | None) -> Client:
         """The client after a sign of life of an agent's `instance`."""
