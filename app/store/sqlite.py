@@ -125,7 +125,8 @@ class Writer(_Driver):
 
     def __init__(self, path: str, *, foreign_keys: bool) -> None:
         super().__init__()
-        self._open = partial(_open_for_writing, path, foreign_keys=foreign_keys)
+        pragmas = ("synchronous=NORMAL", f"foreign_keys={'ON' if foreign_keys else 'OFF'}")
+        self._open = partial(_open, path, *pragmas, is_writer=True)
         self._thread = OneThread("tcsfeel-sqlite")
         self._long: set[str] = set()  # statements that took long
         self._turn = 0.0  # when this turn of the loop began, or before
@@ -247,23 +248,19 @@ class Reader(_Driver):
             connection.close()
 
 
-def _open_for_writing(path: str, *, foreign_keys: bool) -> sqlite3.Connection:
-    connection = _open(path, "synchronous=NORMAL", f"foreign_keys={'ON' if foreign_keys else 'OFF'}")
-    try:
-        _use_wal(connection)
-    except BaseException:  # not a database, say
-        connection.close()
-        raise
-    return connection
-
-
-def _open(path: str, *pragmas: str) -> sqlite3.Connection:
+def _open(path: str, *pragmas: str, is_writer: bool = False) -> sqlite3.Connection:
     """Open a connection in autocommit mode, in which the driver does not begin transactions itself."""
     with suppress(OSError):  # SQLite will report what is wrong; it gives the files beside this one the same mode
         private.make_file(path)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    for pragma in pragmas:  # these are options for the connection, and do not read the file yet
-        connection.execute(f"PRAGMA {pragma}").close()
+    try:
+        for pragma in pragmas:  # some of them read the file
+            connection.execute(f"PRAGMA {pragma}").close()
+        if is_writer:
+            _use_wal(connection)
+    except BaseException:  # the file is not a database, for example
+        connection.close()
+        raise
     return connection
 
 

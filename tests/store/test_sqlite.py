@@ -209,3 +209,18 @@ async def test_a_writer_that_is_stopped_ends_what_it_was_told_before(writer: Wri
     other.close()
     with pytest.raises((RuntimeError, ValueError)):
         await writer.cursor().execute("SELECT 1")
+
+
+def is_open(path: Path) -> bool:
+    """Tell whether this process has the file open."""
+    return any(link.exists() and link.samefile(path) for link in Path("/dev/fd").iterdir())
+
+
+async def test_a_file_that_is_no_database_is_closed_again(tmp_path: Path) -> None:
+    """The caller still has the error, whose traceback would otherwise keep the file open."""
+    path = tmp_path / "file.db"
+    path.write_text("no database" * 1000)
+    with pytest.raises(sqlite3.DatabaseError, match="file is not a database") as refused:
+        await Writer(str(path), foreign_keys=True)
+    assert refused.tb is not None
+    assert not is_open(path)
