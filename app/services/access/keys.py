@@ -42,7 +42,7 @@ class AdminKey:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            value = read_key(path)
+            value = _read_key(path)
             if not KEY.fullmatch(value):
                 raise WrongSetting(
                     f"TCSFEEL_DATA_DIR: {path} holds no key: remove it, and the next start makes a new one"
@@ -64,7 +64,7 @@ class AdminKey:
             raise Unauthenticated(sent=given is not None)
 
 
-def read_key(path: Path) -> str:
+def _read_key(path: Path) -> str:
     """Read the key that is kept in a file; what is no text is no key. Raises `WrongSetting`."""
     try:
         return keys.read_key(path)

@@ -1,11 +1,16 @@
 """The newest matrix is in memory once it has been written or read here, until somebody else writes another."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
 from app.clock import SystemClock
 from app.services.fleet.connectivity import ConnectivityMatrix, LatestConnectivity
 from app.store.database import Database
 from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.network.matrix import InvalidConnectivity
+from tests.store.samples import client
 
 
 def matrix(db: Database) -> ConnectivityMatrix:
@@ -44,3 +49,68 @@ async def test_nothing_is_kept_of_what_could_not_be_stored(sqlite: Database, mon
         await ours.replace(lambda _: Connectivity.from_edges("ab", [Edge("a", "b", 1)]))
 
     assert (await ours.latest()).version == 0
+
+
+async def test_a_version_is_kept_until_the_database_has_another(sqlite: Database) -> None:
+    latest, value = LatestConnectivity(), Connectivity.from_edges("ab", [Edge("a", "b", 1)])
+    async with sqlite.begin() as tx:
+        version = await tx.connectivity.add(value, 1.0)
+    kept = replace(value, version=version)
+    latest.keep(kept)
+    async with sqlite.read() as tx:
+        assert await latest.get(tx) is kept
+    async with sqlite.begin() as tx:
+        await tx.connectivity.add(value, 2.0)
+        assert (await latest.get(tx)).version == version + 1
+
+
+async def test_some_links_are_changed_and_removed_clients_leave_the_matrix(db: Database) -> None:
+    ours = matrix(db)
+    assert await ours.latest_version() == 0
+    async with db.begin() as tx:
+        await tx.clients.add([client("a"), client("b"), client("c")])
+    first = await ours.change([Edge("a", "b", 1.0), Edge("b", "c", 2.0)])
+    assert await ours.latest_version() == first
+    async with db.begin() as tx:
+        await tx.clients.remove("c")
+    second = await ours.change([Edge("a", "b", 3.0)])
+    latest = await ours.latest()
+    assert (latest.version, list(latest.edges())) == (second, [Edge("a", "b", 3.0)])
+    assert second > first
+    assert list(latest.client_ids) == ["a", "b"]
+    with pytest.raises(InvalidConnectivity):
+        await ours.change([Edge("a", "c", 1.0)])
+    assert await ours.latest_version() == second
+    async with db.read() as tx:
+        told = [(event.type, event.data) for event in (await tx.events.after(0, limit=10)).items]
+    assert told == [
+        ("connectivity.replaced", {"version": first, "clients": 3}),
+        ("connectivity.replaced", {"version": second, "clients": 2}),
+    ]
+
+
+async def test_a_change_waits_for_a_faster_writer_and_keeps_its_links(sqlite: Database) -> None:
+    ours, other = matrix(sqlite), matrix(sqlite)
+    async with sqlite.begin() as tx:
+        await tx.clients.add([client("a"), client("b"), client("c")])
+
+    await asyncio.gather(ours.change([Edge("a", "b", 1.0)]), other.change([Edge("b", "c", 2.0)]))
+    assert list((await ours.latest()).edges()) == [Edge("a", "b", 1.0), Edge("b", "c", 2.0)]
+
+
+async def test_the_topology_counts_every_registered_client(db: Database) -> None:
+    ours = matrix(db)
+    async with db.begin() as tx:
+        await tx.clients.add([client("a"), client("b"), client("c")])
+    await ours.change([Edge("a", "b", 1.0)])
+    stats = await ours.topology()
+    assert (stats.num_clients, stats.num_edges, stats.components, stats.bridges) == (3, 1, 2, 1)
+    assert (stats.total_data, stats.avg_bandwidth) == (30, 8.0)
+
+
+async def test_a_matrix_may_have_as_many_bytes_as_the_clients_have_pairs(db: Database) -> None:
+    ours = matrix(db)
+    assert await ours.most_bytes(20) == 65_536
+    async with db.begin() as tx:
+        await tx.clients.add([client("a"), client("b", status="down"), client("c")])
+    assert await ours.most_bytes(20) == 65_536 + 3 * 128 + 9 * 20

@@ -50,3 +50,25 @@ def test_an_outage_lasts_until_a_try_comes_through() -> None:
     outage.end()
     assert outage.seconds == 0
     assert outage.finding is None
+
+
+async def test_a_loop_goes_on_after_an_outage_and_after_any_other_error() -> None:
+    outage, errors = Outage(), [DatabaseUnavailable("gone"), DatabaseUnavailable("still gone"), KeyError("a bug")]
+
+    async def tick() -> None:
+        if errors:
+            raise errors.pop(0)
+
+    with capture_logs() as logs:
+        for _ in range(2):
+            await outage.outlast(tick, "the tick failed")
+        assert str(outage.finding) == "does not answer"
+        await outage.outlast(tick, "the tick failed")
+        assert str(outage.finding) == "does not answer", "an error of another kind ends no outage"
+        await outage.outlast(tick, "the tick failed")
+    assert outage.finding is None
+    assert [line["event"] for line in logs] == [
+        "the database does not answer",
+        "the tick failed",
+        "the database answers again",
+    ]

@@ -236,3 +236,17 @@ async def _drives(running: Plane) -> bool:
 
 async def _is_idle(running: Plane) -> bool:
     return not running.system.coordinator._driving
+
+
+async def test_a_tick_claims_the_running_trainings_and_is_young_again(database_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, database_url, {"a": Adder()}) as running:
+        coordinator = running.system.coordinator
+        started, created = [await running.create(max_rounds=1) for _ in range(2)]
+        await running.system.trainings.start(started)
+        coordinator._last_tick -= 1000
+        assert coordinator.tick_age >= 1000
+        await coordinator.tick()
+        assert coordinator.tick_age < 1000
+        fences = [(await running.system.trainings.get(name)).fence for name in (started, created)]
+        assert fences == [1, 0]
+        await running.ended(started, 1)

@@ -1,5 +1,6 @@
 """What dead processes left on the disk goes; what somebody still writes to stays."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from app.store.database import Database
 from app.store.model_store import ModelStore
 from app.store.tables import events
 from tests.clocks import FakeClock
+from tests.planes import until
 from tests.services.fakes import metrics
 from tests.store.samples import a_round, training
 
@@ -101,3 +103,18 @@ async def test_events_that_are_not_kept_go_with_it(sqlite: Database, tmp_path: P
     await housekeeper.tick()
     async with sqlite.read() as tx:
         assert (await tx.events.after(0, limit=1)).items[0].id == 4
+
+
+async def test_the_loop_cleans_up_at_once_and_ends_only_when_it_is_cancelled(sqlite: Database, tmp_path: Path) -> None:
+    housekeeper, files = keeper(sqlite, tmp_path)
+    files.spool(a_round("gone")).write([b"update"])
+    looping = asyncio.create_task(housekeeper.run())
+
+    async def is_clean() -> bool:
+        return files.spooled() == []
+
+    await until(is_clean)
+    assert not looping.done()
+    looping.cancel()
+    await asyncio.wait([looping])
+    assert looping.cancelled()

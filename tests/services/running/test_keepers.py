@@ -1,11 +1,16 @@
-"""What it costs to hold many leases: the keepers of all trainings look together."""
+"""How long leases are kept, and what it costs to hold many: the keepers of all trainings look together."""
 
+import asyncio
 from pathlib import Path
 
 from sqlalchemy import event
 
 from app.domain.trainings import SelectionConfig
+from app.services.running.keepers import LeaseKeeper
+from app.settings import CoordinatorSettings
+from app.store.database import Database
 from tests.planes import Adder, plane, until
+from tests.store.samples import training
 
 TRAININGS = 20
 
@@ -33,3 +38,36 @@ async def test_the_leases_of_all_trainings_are_looked_at_in_one_query(database_u
             return max(asked, default=0) > TRAININGS // 2
 
         await until(many_are_looked_at_together)
+
+
+async def test_a_lease_is_kept_until_another_server_has_it(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.trainings.add(training(status="running"))
+        claim = await tx.leases.claim("one", 600)
+    assert claim is not None
+    keeper = LeaseKeeper(db, CoordinatorSettings(tick_seconds=0.01, lease_seconds=600))
+    async with asyncio.timeout(60):
+        kept = asyncio.create_task(keeper.keep(claim.lease))
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+        assert not kept.done()
+        async with db.begin() as tx:
+            assert await tx.leases.revoke("t")
+        await kept
+
+
+async def test_a_lease_that_was_lost_does_not_end_the_keeping_of_another(db: Database) -> None:
+    async with db.begin() as tx:
+        for name in ("t", "u"):
+            await tx.trainings.add(training(name, status="running"))
+        claims = [await tx.leases.claim("one", 600) for _ in range(2)]
+    leases = {claim.lease.training_id: claim.lease for claim in claims if claim is not None}
+    keeper = LeaseKeeper(db, CoordinatorSettings(tick_seconds=0.01, lease_seconds=600))
+    async with asyncio.timeout(60):
+        lost, kept = (asyncio.create_task(keeper.keep(leases[name])) for name in ("t", "u"))
+        async with db.begin() as tx:
+            await tx.leases.revoke("t")
+        await lost
+        assert not kept.done()
+        kept.cancel()
+        await asyncio.wait([kept])

@@ -1,4 +1,7 @@
-"""Rounds go on while the API has taken every connection that it may have, and after Postgres was silent."""
+"""Rounds go on while the API has taken every connection that it may have, and after Postgres was silent.
+
+Covers: app.services.running.coordinator
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -65,9 +68,11 @@ async def test_a_coordinator_outlasts_a_database_that_is_silent(postgres_url: st
             with capture_logs() as logs:
                 way.fall_silent()
                 await until(lambda: finds(running.system, "does not answer"))
+                assert running.system.coordinator.outage_seconds > 0
                 assert (await readiness(running.system))["database"] == "does not answer"
                 way.recover()
                 await until(lambda: finds(running.system, None))
+                assert running.system.coordinator.outage_seconds == 0
             assert told(logs, "the database does not answer")
             assert told(logs, "the database answers again")
             await running.system.trainings.start(training_id)

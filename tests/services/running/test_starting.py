@@ -2,6 +2,7 @@
 
 import resource
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,14 +13,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from sqlalchemy.engine import make_url
+from structlog.testing import capture_logs
 
 from app.clock import SystemClock
 from app.main import build
-from app.services.running.starting import prepare_database
+from app.services.running.starting import claim_directories, migrate, prepare_database
 from app.settings import Settings, WrongSetting
+from app.store.database import Database
 from tcsfeel.cli import cli
 from tests.planes import settings
 from tests.roles import Role
+from tests.store.samples import client
 
 COMMAND = Path(sys.executable).with_name("tcsfeel")
 
@@ -165,3 +169,37 @@ async def test_a_postgres_that_is_away_or_not_migrated_may_come_later(
     migrating = Settings(data_dir=tmp_path, database={"url": away, "migrate_on_start": True})
     with pytest.raises(WrongSetting, match="TCSFEEL_DATABASE__URL: "):
         await prepare_database(migrating)
+
+
+def test_directories_are_made_and_other_users_lose_what_they_could_read(tmp_path: Path, sqlite_url: str) -> None:
+    given = settings(tmp_path / "data", sqlite_url)
+    claim_directories(given)
+    for directory in (given.data_dir, given.data_dir / "spool", given.model_directory):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    secret = given.data_dir / "admin-key"
+    secret.touch(mode=0o644)
+    secret.chmod(0o644)
+    with capture_logs() as logs:
+        claim_directories(given)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert [(line["event"], line["mended"]) for line in logs] == [("other users could read the data directory", 1)]
+
+
+async def test_a_blank_database_is_migrated_and_keeps_its_rows_when_it_is_migrated_again(
+    blank_database_url: str, tmp_path: Path
+) -> None:
+    given = settings(tmp_path, blank_database_url)
+    await migrate(given)
+    db = Database(blank_database_url)
+    async with db.begin() as tx:
+        await tx.clients.add([client("a")])
+    await migrate(given)
+    async with db.read() as tx:
+        assert await tx.clients.ids() == ["a"]
+    await db.dispose()
+
+
+async def test_a_migration_of_a_postgres_that_is_away_names_the_setting(postgres_url: str, tmp_path: Path) -> None:
+    away = make_url(postgres_url).set(port=1).render_as_string(hide_password=False)
+    with pytest.raises(WrongSetting, match=r"^TCSFEEL_DATABASE__URL: "):
+        await migrate(settings(tmp_path, away))

@@ -169,3 +169,46 @@ async def test_a_call_that_is_refused_does_not_read_the_participations_of_a_crow
         assert any("FROM rounds" in statement for statement in read)
         assert not any("FROM participations" in statement for statement in read)
         trainer.open.set()
+
+
+async def test_trainings_come_newest_first(database_url: str, tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with plane(tmp_path, database_url, {"a": Adder()}, clock=clock) as running:
+        made = []
+        for _ in range(3):
+            made.append(await running.create())
+            clock.advance(1.0)
+        newest = await running.system.trainings.page(limit=2, after=None)
+        assert ([one.id for one in newest.items], newest.more) == ([made[2], made[1]], True)
+        last = newest.items[-1]
+        rest = await running.system.trainings.page(limit=2, after=(last.created_at, last.id))
+        assert ([one.id for one in rest.items], rest.more) == ([made[0]], False)
+
+
+async def test_a_paused_training_takes_the_lease_from_its_owner_and_goes_on_where_it_stood(
+    database_url: str, tmp_path: Path
+) -> None:
+    trainer = Adder(1.0)
+    trainer.open.clear()
+    async with plane(tmp_path, database_url, {"a": trainer}) as running:
+        training_id = await running.create(max_rounds=1)
+        with pytest.raises(StateForbids, match="created"):
+            await running.system.trainings.pause(training_id)
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        await until(lambda: _trains(trainer, 1))
+        before = await running.system.trainings.get(training_id)
+        paused = await running.system.trainings.pause(training_id)
+        assert (paused.status, paused.current_round, paused.progress) == ("paused", 1, None)
+        assert paused.paused_at is not None
+        assert (await running.system.trainings.get(training_id)).fence == before.fence + 1
+        await until(lambda: is_idle(running))
+        assert (await running.round(training_id, 1)).status == "training"
+
+        trainer.open.set()
+        await running.system.trainings.start(training_id, "resume")
+        await running.drive()
+        assert (await running.ended(training_id, 1)).status == "completed"
+        assert set(trainer.fitted.values()) == {1}, "the agent kept its task"
+        kinds = [event.type for event in await events(running, training_id)]
+        assert kinds.count("training.paused") == kinds.count("training.resumed") == 1
