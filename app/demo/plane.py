@@ -11,7 +11,7 @@ from tcsfeel.client.parameters import download_model
 from tcsfeel.rest.calls import call_json
 from tcsfeel.rest.exchange import Patience, Steps
 from tcsfeel.rest.problems import ApiError, Refused, ServerFault, Unavailable
-from tcsfeel.rest.transport import BlockingTransport, base_url, headers
+from tcsfeel.rest.transport import BlockingTransport, base_url, headers, no_cookies
 from tcsfeel.text import plain
 from tcsfeel.wire.codec import Parameters
 
@@ -34,7 +34,9 @@ class Plane:
     ) -> None:
         self.url = url
         self._check = check
-        http = httpx2.Client(base_url=base_url(url), headers=headers(key), transport=transport, trust_env=False)
+        http = httpx2.Client(
+            base_url=base_url(url), headers=headers(key), cookies=no_cookies(), transport=transport, trust_env=False
+        )
         self._transport = BlockingTransport(http, Patience(attempts=1))  # a demo shows what fails
 
     def __enter__(self) -> Self:

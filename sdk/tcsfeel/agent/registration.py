@@ -23,6 +23,7 @@ from tcsfeel.agent.tasks import one_line
 from tcsfeel.agent.trainer import Trainer
 from tcsfeel.rest.calls import told
 from tcsfeel.rest.exchange import Patience
+from tcsfeel.rest.paths import path
 from tcsfeel.rest.problems import ApiError, NoAnswer, NotFound, Refused, UnexpectedAnswer
 from tcsfeel.rest.transport import AsyncTransport
 from tcsfeel.text import plain
@@ -117,18 +118,18 @@ class Registration:
                 _log.exception("a round of heartbeats failed")
 
     async def _put(self, member: Member) -> None:
-        await self._insist("PUT", f"/v1/clients/{member.client_id}", await self._body(member))
+        await self._insist("PUT", path("/v1/clients/{client_id}", member.client_id), await self._body(member))
         _log.info("registered client %s", member.client_id, extra={"client_id": member.client_id})
 
     async def _beat(self, member: Member) -> str:
         """Send a heartbeat. Returns an empty text if it arrived, or the reason why it did not."""
-        path = f"/v1/clients/{member.client_id}"
+        where = path("/v1/clients/{client_id}", member.client_id)
         try:
             try:
-                await self._call("POST", f"{path}/heartbeat", {"instance": self._instance})
+                await self._call("POST", f"{where}/heartbeat", {"instance": self._instance})
             except NotFound:
                 _log.info("client %s is no longer known: registering again", member.client_id)
-                await self._call("PUT", path, await self._body(member))
+                await self._call("PUT", where, await self._body(member))
         except ApiError as error:
             return _reason(error)
         except AgentError as error:

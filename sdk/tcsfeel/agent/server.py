@@ -19,6 +19,7 @@ from tcsfeel.agent.labels import LabelReleases
 from tcsfeel.agent.listening import listening, run
 from tcsfeel.agent.registration import Member, Registration
 from tcsfeel.agent.trainer import Trainer
+from tcsfeel.rest.transport import headers, no_cookies
 
 HEARTBEAT_SECONDS = 10.0
 
@@ -176,9 +177,13 @@ async def registered(
         yield
         return
     server = _control_plane(server_url)
-    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-    # a proxy from the environment is for addresses outside, and would turn "not up yet" into a 502
-    async with httpx2.AsyncClient(base_url=server, headers=headers, trust_env=not _is_loopback(server.host)) as http:
+    async with httpx2.AsyncClient(
+        base_url=server,
+        headers=headers(api_key),
+        cookies=no_cookies(),
+        # a proxy from the environment is for addresses outside, and would turn "not up yet" into a 502
+        trust_env=not _is_loopback(server.host),
+    ) as http:
         registration = Registration(members, http, heartbeat_seconds=heartbeat_seconds, labels=labels)
         await registration.register()
         beating = asyncio.create_task(registration.run())

@@ -8,8 +8,9 @@ from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import find_key
 from tcsfeel.rest.calls import all_items, call_json
 from tcsfeel.rest.exchange import Patience, Steps
+from tcsfeel.rest.paths import path
 from tcsfeel.rest.problems import ApiError, NoAnswer, Refused
-from tcsfeel.rest.transport import BlockingTransport, base_url, headers
+from tcsfeel.rest.transport import BlockingTransport, base_url, headers, no_cookies
 
 Result = TypeVar("Result")
 
@@ -20,7 +21,9 @@ class Connection:
     def __init__(self, server: str, key: str | None) -> None:
         self._server = server
         try:
-            http = httpx2.Client(base_url=base_url(server), headers=headers(find_key(key)), trust_env=False)
+            http = httpx2.Client(
+                base_url=base_url(server), headers=headers(find_key(key)), cookies=no_cookies(), trust_env=False
+            )
         except ValueError as error:
             fail(str(error))
         self._transport = BlockingTransport(http, Patience(attempts=3, deadline_seconds=30.0))
@@ -31,13 +34,21 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self._transport.http.close()
 
-    def call(self, method: str, path: str, *, json: object = None, key: str | None = None) -> Any:
-        """Call the API and return the body of the answer. With a `key`, a POST can be repeated."""
-        return self._run(call_json(method, path, json, headers={"Idempotency-Key": key} if key else None))
+    def call(self, method: str, template: str, *parts: str, json: object = None, key: str | None = None) -> Any:
+        """Call the API and return the body of the answer. With a `key`, a POST can be repeated.
 
-    def all(self, path: str) -> list[Any]:
+        The parts are filled into the template of the path (`tcsfeel.rest.paths`).
+        """
+
+        def steps() -> Steps[Any]:
+            headers = {"Idempotency-Key": key} if key else None
+            return (yield from call_json(method, path(template, *parts), json, headers=headers))
+
+        return self._run(steps())
+
+    def all(self, where: str) -> list[Any]:
         """Return every item of a list, read page by page."""
-        return self._run(all_items(path))
+        return self._run(all_items(where))
 
     def _run(self, steps: Steps[Result]) -> Result:
         try:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import json_option, key_option, server_option
 from tcsfeel.statuses import STOPPED
+from tcsfeel.text import escaped
 
 if TYPE_CHECKING:
     from tcsfeel.cli.connection import Connection
@@ -32,7 +34,7 @@ def clients(*, server: str, key: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(items, indent=2))
         return
-    rows = [COLUMNS, *(_row(item) for item in items)]
+    rows = [COLUMNS, *(_row(Fields(item, f"client {number}")) for number, item in enumerate(items, start=1))]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -81,12 +83,13 @@ def train(
     limits = {"target_accuracy": target_accuracy, "goal": _goal(goal, patience), "max_rounds": max_rounds}
     request["selection"] = request.get("selection", {}) | _given(rules)
     with _connect(server, key) as api:
-        training = api.call("POST", "/v1/trainings", json=request | _given(limits), key=secrets.token_hex(16))
-        training = api.call("POST", f"/v1/trainings/{training['id']}/start")
+        created = api.call("POST", "/v1/trainings", json=request | _given(limits), key=secrets.token_hex(16))
+        training_id = Fields(created, "training").id("id")
+        started = api.call("POST", "/v1/trainings/{training_id}/start", training_id)
         if watch:
-            _follow(api, training["id"], as_json=as_json)
+            _follow(api, training_id, as_json=as_json)
         else:
-            click.echo(json.dumps(training, indent=2) if as_json else training["id"])
+            click.echo(json.dumps(started, indent=2) if as_json else escaped(training_id))
 
 
 @click.command(epilog="Example: tcsfeel watch 3f0c2a9d5b7e4c11")
@@ -113,55 +116,57 @@ def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
     """Print each round when it ends, the reasons when the training makes no progress, and finally how it ended."""
     shown, known = 0, None
     while True:
-        training = api.call("GET", f"/v1/trainings/{training_id}")
-        rounds = api.call("GET", f"/v1/trainings/{training_id}/rounds")["items"]
-        for item in reversed(rounds):
-            if item["number"] > shown and item["ended_at"] is not None:
-                shown = item["number"]
-                click.echo(json.dumps(item) if as_json else _line(item, training["goal"]["metric"]))
-        if training["status"] in STOPPED:
+        training = Fields(api.call("GET", "/v1/trainings/{training_id}", training_id), "training")
+        page = Fields(api.call("GET", "/v1/trainings/{training_id}/rounds", training_id), "page")
+        for item in [Fields(item, "round") for item in reversed(page.items("items"))]:
+            if item.whole("number") > shown and item.has("ended_at"):
+                shown = item.whole("number")
+                click.echo(json.dumps(item.value) if as_json else _line(item, training))
+        if training.text("status") in STOPPED:
             break
-        progress = training.get("progress")
-        if progress != known and not as_json and progress is not None and progress["reason"] is not None:
-            click.echo(f"{progress['state']} since {progress['since']}: {progress['reason']}")
-        known = progress
+        progress = training.part("progress") if training.has("progress") else None
+        if progress is not None and progress.value != known and progress.has("reason") and not as_json:
+            click.echo(f"{progress.text('state')} since {progress.text('since')}: {progress.text('reason')}")
+        known = None if progress is None else progress.value
         time.sleep(POLL_SECONDS)
-    click.echo(json.dumps(training) if as_json else _conclusion(training))
-    if training["status"] != "completed":
+    click.echo(json.dumps(training.value) if as_json else _conclusion(training))
+    if training.text("status") != "completed":
         raise click.exceptions.Exit(1)
 
 
-def _conclusion(training: dict[str, Any]) -> str:
-    detail = "" if training["stop_detail"] is None else f": {training['stop_detail']}"
-    return f"{training['status']}: {training['stop_reason']}{detail}"
+def _conclusion(training: Fields) -> str:
+    reason = training.text("stop_reason") if training.has("stop_reason") else "no reason"
+    detail = f": {training.text('stop_detail')}" if training.has("stop_detail") else ""
+    return f"{training.text('status')}: {reason}{detail}"
 
 
-def _line(item: dict[str, Any], metric: str) -> str:
-    measured = "-" if item["goal_value"] is None else f"{item['goal_value']:.4f}"
-    cost = "-" if item["communication_cost"] is None else f"{item['communication_cost']:.2f} s"
-    reason = "" if item["failure_reason"] is None else f"  {item['failure_reason']}"
-    selected = len(item["selected_clients"])
-    return f"round {item['number']:3}  {item['status']}  {metric} {measured}  cost {cost}  clients {selected}{reason}"
+def _line(item: Fields, training: Fields) -> str:
+    metric = training.part("goal").text("metric")
+    measured = f"{item.number('goal_value'):.4f}" if item.has("goal_value") else "-"
+    cost = f"{item.number('communication_cost'):.2f} s" if item.has("communication_cost") else "-"
+    reason = f"  {item.text('failure_reason')}" if item.has("failure_reason") else ""
+    number, status, selected = item.whole("number"), item.text("status"), len(item.items("selected_clients"))
+    return f"round {number:3}  {status}  {metric} {measured}  cost {cost}  clients {selected}{reason}"
 
 
-def _row(item: dict[str, Any]) -> tuple[str, ...]:
+def _row(item: Fields) -> tuple[str, ...]:
     """Make the row of a client for the table."""
     return (
-        item["id"],
-        item["status"],
-        item["breaker"],
-        str(item["data_size"]),
+        item.text("id"),
+        item.text("status"),
+        item.text("breaker"),
+        str(item.whole("data_size")),
         f"{_best_known(item, 'bandwidth'):g}",
         f"{_best_known(item, 'latency'):g}",
         f"{_best_known(item, 'reliability'):.2f}",
-        f"{item['rounds_completed']}/{item['rounds_selected']}",
+        f"{item.whole('rounds_completed')}/{item.whole('rounds_selected')}",
     )
 
 
-def _best_known(item: dict[str, Any], field: str) -> float:
+def _best_known(item: Fields, field: str) -> float:
     """Return a client's measured value, or the claimed value if there is no measurement yet."""
-    measured = item["measured"][field]
-    return float(item[field] if measured is None else measured)
+    measured = item.part("measured")
+    return (measured if measured.has(field) else item).number(field)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tcsfeel.contract.models import ListedModelOut
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import TrainingOut
 from tcsfeel.rest.exchange import MAX_ANSWER_BYTES, Patience, Steps
-from tcsfeel.rest.transport import AsyncTransport, base_url, headers
+from tcsfeel.rest.transport import AsyncTransport, base_url, headers, no_cookies
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -59,6 +59,7 @@ class AsyncClient:
         http = httpx2.AsyncClient(
             base_url=base_url(server),
             headers=headers(key),
+            cookies=no_cookies(),
             transport=transport,
             trust_env=False,  # a proxy from the environment is for addresses outside
         )

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tcsfeel.client.messages import call, path
+from tcsfeel.client.messages import call
 from tcsfeel.client.operations import create_training, get_round, get_training, list_rounds, start_training, unique
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import CreateTraining, TrainingOut
 from tcsfeel.rest.exchange import Pause, Request, Steps
+from tcsfeel.rest.paths import path
 from tcsfeel.rest.problems import ApiError, NoAnswer, Unavailable
 from tcsfeel.statuses import STOPPED
 
@@ -51,7 +52,7 @@ def run_round(
     start: float = yield Pause(0)
     hold = HOLD_SECONDS if wait_seconds is None else min(int(wait_seconds), HOLD_SECONDS)
     prefer: Mapping[str, str] = {"Prefer": f"wait={hold}"} if hold else {}
-    where = path("/v1/trainings/{}/rounds", training_id)
+    where = path("/v1/trainings/{training_id}/rounds", training_id)
     found = yield from call(
         RoundOut, Request("POST", where, headers={**headers, **prefer}, repeatable=True, wait_seconds=hold)
     )

@@ -7,7 +7,6 @@ A request is checked before it is sent, with the same models that the server use
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -22,18 +21,6 @@ Model = TypeVar("Model", bound=BaseModel)
 Sent = TypeVar("Sent", bound=RequestModel)
 
 LARGE = 1_000_000  # bytes of an answer that is parsed off the event loop
-
-
-def path(template: str, *parts: str | int) -> str:
-    """Fill ids and numbers into a path, each as one quoted segment. Raises `Invalid` if one is empty."""
-    return template.format(*map(_segment, parts))
-
-
-def _segment(part: str | int) -> str:
-    text = str(part)
-    if not text:
-        raise _invalid([FieldError("/path", "should not be empty")])
-    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 
 
 def call(model: type[Model], request: Request) -> Steps[Model]:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from tcsfeel.client.messages import call, path, read, with_body
+from tcsfeel.client.messages import call, read, with_body
 from tcsfeel.contract.clients import (
     BreakerOut,
     ChangeClient,
@@ -34,6 +34,7 @@ from tcsfeel.contract.selections import PlanSelection, RoundSelectionOut, Select
 from tcsfeel.contract.strategies import StrategiesOut
 from tcsfeel.contract.trainings import ChangeTraining, CreateTraining, TrainingOut
 from tcsfeel.rest.exchange import Answer, Request, Steps
+from tcsfeel.rest.paths import path
 from tcsfeel.rest.problems import refusal
 
 LIMIT = 100  # items of a page by default
@@ -73,19 +74,19 @@ def list_clients(
 
 def get_client(client_id: str) -> Steps[ClientOut]:
     """Read a client."""
-    return (yield from call(ClientOut, _get(path("/v1/clients/{}", client_id))))
+    return (yield from call(ClientOut, _get(path("/v1/clients/{client_id}", client_id))))
 
 
 def put_client(client_id: str, profile: ReplaceClient | None = None, **fields: Any) -> Steps[ClientOut]:
     """Register a client, or replace its profile if it exists."""
-    request = Request("PUT", path("/v1/clients/{}", client_id), repeatable=True)
+    request = Request("PUT", path("/v1/clients/{client_id}", client_id), repeatable=True)
     request = yield from with_body(request, ReplaceClient, profile, fields)
     return (yield from call(ClientOut, request))
 
 
 def change_client(client_id: str, changes: ChangeClient | None = None, **fields: Any) -> Steps[ClientOut]:
     """Change some fields of a client's profile. `None` clears a field that may be absent."""
-    request = Request("PATCH", path("/v1/clients/{}", client_id), repeatable=True)
+    request = Request("PATCH", path("/v1/clients/{client_id}", client_id), repeatable=True)
     request = yield from with_body(request, ChangeClient, changes, fields)
     return (yield from call(ClientOut, request))
 
@@ -93,30 +94,30 @@ def change_client(client_id: str, changes: ChangeClient | None = None, **fields:
 def remove_client(client_id: str) -> Steps[None]:
     """Remove a client. If a repeat finds no client, the first attempt has removed it, and its answer was lost."""
     missing = frozenset({404})
-    answer = yield Request("DELETE", path("/v1/clients/{}", client_id), repeatable=True, accepts=missing)
+    answer = yield Request("DELETE", path("/v1/clients/{client_id}", client_id), repeatable=True, accepts=missing)
     if answer.status in missing and not answer.repeats:
         raise refusal(answer.status, answer.headers, answer.body)
 
 
 def heartbeat(client_id: str, beat: Heartbeat | None = None, **fields: Any) -> Steps[None]:
     """Report that a client is alive, with the bandwidth and latency that its agent measured, if it did."""
-    request = Request("POST", path("/v1/clients/{}/heartbeat", client_id), repeatable=True)
+    request = Request("POST", path("/v1/clients/{client_id}/heartbeat", client_id), repeatable=True)
     yield (yield from with_body(request, Heartbeat, beat, fields))
 
 
 def get_breaker(client_id: str) -> Steps[BreakerOut]:
     """Read the circuit breaker in front of a client."""
-    return (yield from call(BreakerOut, _get(path("/v1/clients/{}/breaker", client_id))))
+    return (yield from call(BreakerOut, _get(path("/v1/clients/{client_id}/breaker", client_id))))
 
 
 def reset_breaker(client_id: str) -> Steps[BreakerOut]:
     """Close a client's breaker by hand."""
-    return (yield from call(BreakerOut, Request("POST", path("/v1/clients/{}/breaker/reset", client_id))))
+    return (yield from call(BreakerOut, Request("POST", path("/v1/clients/{client_id}/breaker/reset", client_id))))
 
 
 def open_breaker(client_id: str) -> Steps[BreakerOut]:
     """Isolate a client by hand, until its breaker is reset."""
-    return (yield from call(BreakerOut, Request("POST", path("/v1/clients/{}/breaker/open", client_id))))
+    return (yield from call(BreakerOut, Request("POST", path("/v1/clients/{client_id}/breaker/open", client_id))))
 
 
 def replace_connectivity(matrix: ReplaceConnectivity | None = None, **fields: Any) -> Steps[ConnectivityVersion]:
@@ -173,67 +174,69 @@ def list_trainings(*, limit: int = LIMIT, cursor: str | None = None) -> Steps[Pa
 
 def get_training(training_id: str) -> Steps[TrainingOut]:
     """Read a training."""
-    return (yield from call(TrainingOut, _get(path("/v1/trainings/{}", training_id))))
+    return (yield from call(TrainingOut, _get(path("/v1/trainings/{training_id}", training_id))))
 
 
 def change_training(training_id: str, changes: ChangeTraining | None = None, **fields: Any) -> Steps[TrainingOut]:
     """Change some fields of a created or paused training. Fields that are left out stay as they are."""
-    request = Request("PATCH", path("/v1/trainings/{}", training_id), repeatable=True)
+    request = Request("PATCH", path("/v1/trainings/{training_id}", training_id), repeatable=True)
     request = yield from with_body(request, ChangeTraining, changes, fields)
     return (yield from call(TrainingOut, request))
 
 
 def start_training(training_id: str) -> Steps[TrainingOut]:
     """Start a created, paused or failed training. It runs until it reaches its target or its last round."""
-    return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{}/start", training_id))))
+    return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{training_id}/start", training_id))))
 
 
 def pause_training(training_id: str) -> Steps[TrainingOut]:
     """Stop a running training where it is. A round that is open continues when the training is resumed."""
-    return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{}/pause", training_id))))
+    return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{training_id}/pause", training_id))))
 
 
 def resume_training(training_id: str) -> Steps[TrainingOut]:
     """Resume a paused, created or failed training."""
-    return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{}/resume", training_id))))
+    return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{training_id}/resume", training_id))))
 
 
 def cancel_training(training_id: str) -> Steps[TrainingOut]:
     """End a training for good. Its model and its history are kept."""
-    return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{}/cancel", training_id))))
+    return (yield from call(TrainingOut, Request("POST", path("/v1/trainings/{training_id}/cancel", training_id))))
 
 
 def list_rounds(training_id: str, *, limit: int = LIMIT, cursor: str | None = None) -> Steps[Page[RoundOut]]:
     """Read one page of a training's rounds, newest first."""
-    request = _get(path("/v1/trainings/{}/rounds", training_id), _page(limit, cursor))
+    request = _get(path("/v1/trainings/{training_id}/rounds", training_id), _page(limit, cursor))
     return (yield from call(Page[RoundOut], request))
 
 
 def get_round(training_id: str, number: int) -> Steps[RoundOut]:
     """Read one round with its participations."""
-    return (yield from call(RoundOut, _get(path("/v1/trainings/{}/rounds/{}", training_id, number))))
+    return (yield from call(RoundOut, _get(path("/v1/trainings/{training_id}/rounds/{number}", training_id, number))))
 
 
 def get_round_selection(training_id: str, number: int) -> Steps[RoundSelectionOut]:
     """Explain for each client why it was selected for a round or not."""
-    request = _get(path("/v1/trainings/{}/rounds/{}/selection", training_id, number))
+    request = _get(path("/v1/trainings/{training_id}/rounds/{number}/selection", training_id, number))
     return (yield from call(RoundSelectionOut, request))
 
 
 def list_models(training_id: str, *, limit: int = LIMIT, cursor: str | None = None) -> Steps[Page[ListedModelOut]]:
     """Read one page of a training's model versions, newest first, including those that were removed."""
-    request = _get(path("/v1/trainings/{}/models", training_id), _page(limit, cursor))
+    request = _get(path("/v1/trainings/{training_id}/models", training_id), _page(limit, cursor))
     return (yield from call(Page[ListedModelOut], request))
 
 
 def pin_model(training_id: str, number: int) -> Steps[None]:
     """Keep the model version of a round, even if the training's `retention` would remove it."""
-    yield Request("PUT", path("/v1/trainings/{}/models/{}/pin", training_id, number), repeatable=True)
+    yield Request("PUT", path("/v1/trainings/{training_id}/models/{number}/pin", training_id, number), repeatable=True)
 
 
 def unpin_model(training_id: str, number: int) -> Steps[None]:
     """Let the training's `retention` decide about a model version again."""
-    yield Request("DELETE", path("/v1/trainings/{}/models/{}/pin", training_id, number), repeatable=True)
+    yield Request(
+        "DELETE", path("/v1/trainings/{training_id}/models/{number}/pin", training_id, number), repeatable=True
+    )
 
 
 def healthz() -> Steps[Health]:

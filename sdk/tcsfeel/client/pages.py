@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from pydantic import BaseModel
 
 from tcsfeel.contract.pages import Page
-from tcsfeel.rest.problems import UnexpectedAnswer
+from tcsfeel.rest.cursors import Cursors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ class Pages(Generic[Item]):
         self._read = read
 
     def __iter__(self) -> Iterator[Item]:
-        seen: set[str | None] = {None}
+        cursors = Cursors()
         cursor: str | None = None
         while True:
             page = self._read(cursor)
@@ -29,7 +29,7 @@ class Pages(Generic[Item]):
             cursor = page.next_cursor
             if cursor is None:
                 return
-            _must_be_new(cursor, seen)
+            cursors.check(cursor, len(page.items))
 
     def to_pandas(self) -> "pd.DataFrame":
         """Make a table with a row for each item and a column for each of its fields."""
@@ -43,7 +43,7 @@ class AsyncPages(Generic[Item]):
         self._read = read
 
     async def __aiter__(self) -> AsyncIterator[Item]:
-        seen: set[str | None] = {None}
+        cursors = Cursors()
         cursor: str | None = None
         while True:
             page = await self._read(cursor)
@@ -52,7 +52,7 @@ class AsyncPages(Generic[Item]):
             cursor = page.next_cursor
             if cursor is None:
                 return
-            _must_be_new(cursor, seen)
+            cursors.check(cursor, len(page.items))
 
     async def to_pandas(self) -> "pd.DataFrame":
         """Make a table with a row for each item and a column for each of its fields."""
@@ -68,10 +68,3 @@ def table(items: Sequence[BaseModel]) -> "pd.DataFrame":
             "to_pandas needs pandas, which the extra `pandas` installs: pip install 'tcsfeel[pandas]'"
         ) from error
     return pd.json_normalize([item.model_dump() for item in items])
-
-
-def _must_be_new(cursor: str, seen: set[str | None]) -> None:
-    """Raise an error if the server repeats a cursor, since the iteration would never end."""
-    if cursor in seen:
-        raise UnexpectedAnswer("the list does not end: the server has given the same next_cursor twice")
-    seen.add(cursor)

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from tcsfeel.client.messages import call, path
+from tcsfeel.client.messages import call
 from tcsfeel.client.parts import PartFile
 from tcsfeel.contract.models import ModelVersionOut
 from tcsfeel.rest.exchange import Answer, Head, Request, Steps, Work, Writer
+from tcsfeel.rest.paths import path
 from tcsfeel.rest.problems import UnexpectedAnswer
 from tcsfeel.wire.codec import MEDIA_TYPE, Parameters, decode, pieces
 from tcsfeel.wire.errors import MalformedParameters
@@ -37,7 +38,7 @@ def upload_model(training_id: str, model: Parameters | str | os.PathLike[str]) -
         file = Path(model)
         size, body = file.stat().st_size, lambda: _read(file)
     headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size)}
-    where = path("/v1/trainings/{}/model", training_id)
+    where = path("/v1/trainings/{training_id}/model", training_id)
     return (yield from call(ModelVersionOut, Request("PUT", where, headers=headers, body=body, repeatable=True)))
 
 
@@ -89,7 +90,7 @@ def _download(training_id: str, after_round: int | None, store: _Store) -> Steps
     outside = frozenset({416})
     request = Request(
         "GET",
-        path("/v1/trainings/{}/model", training_id),
+        path("/v1/trainings/{training_id}/model", training_id),
         params=[] if after_round is None else [("round", str(after_round))],
         headers={"Accept": MEDIA_TYPE},
         repeatable=True,

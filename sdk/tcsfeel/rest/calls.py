@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tcsfeel.rest.cursors import Cursors
 from tcsfeel.rest.exchange import Answer, Request, Steps
 from tcsfeel.rest.problems import UnexpectedAnswer
 from tcsfeel.rest.transport import json_body
@@ -41,21 +42,18 @@ def told(method: str, path: str, body: object) -> Steps[None]:
 def all_items(path: str) -> Steps[list[Any]]:
     """Read every item of a list, page by page."""
     items: list[Any] = []
-    seen: set[str] = set()
+    cursors = Cursors()
     params = [("limit", str(PAGE))]
     while True:
         page = yield from call_json("GET", path, params=params)
-        try:
-            items += page["items"]
-            cursor = page["next_cursor"]
-        except (KeyError, TypeError):
-            raise UnexpectedAnswer(f"the answer of GET {path} is not a page of a list") from None
+        found, cursor = (page.get("items"), page.get("next_cursor", 0)) if isinstance(page, dict) else (None, None)
+        if not isinstance(found, list) or not isinstance(cursor, str | None):
+            raise UnexpectedAnswer(f"the answer of GET {path} is not a page of a list")
+        items += found
         if cursor is None:
             return items
-        if cursor in seen:
-            raise UnexpectedAnswer(f"the list {path} does not end: the server has given the same next_cursor twice")
-        seen.add(cursor)
-        params = [("limit", str(PAGE)), ("cursor", str(cursor))]
+        cursors.check(cursor, len(found))
+        params = [("limit", str(PAGE)), ("cursor", cursor)]
 
 
 def _request(

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
 
 import httpx2
@@ -56,6 +57,11 @@ def headers(key: str | None) -> dict[str, str]:
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError("the key should be visible ASCII characters, without spaces or line breaks")
     return given | {"Authorization": f"Bearer {key}"}
+
+
+def no_cookies() -> CookieJar:
+    """Make a jar that keeps no cookie: the API has none, and a server could make each request longer with them."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 class Collected:

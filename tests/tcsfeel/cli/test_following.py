@@ -17,7 +17,7 @@ class Script:
     def __init__(self, *states: dict[str, Any]) -> None:
         self.states = list(states)
 
-    def call(self, _method: str, path: str) -> dict[str, Any]:
+    def call(self, _method: str, path: str, *_parts: str) -> dict[str, Any]:
         return {"items": []} if path.endswith("/rounds") else self.states.pop(0)
 
 

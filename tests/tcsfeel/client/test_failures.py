@@ -20,7 +20,7 @@ from tcsfeel.client import (
     Unavailable,
     UnexpectedAnswer,
 )
-from tcsfeel.client.messages import path
+from tcsfeel.rest.paths import path
 from tests.tcsfeel.client.callers import Caller, both
 from tests.tcsfeel.client.servers import answer, scripted
 
@@ -205,12 +205,16 @@ def test_a_body_that_is_no_model_is_refused_before_anything_is_sent(call: Caller
     ("part", "quoted"), [("a/b", "a%2Fb"), ("..", "%2E%2E"), ("a?b#c", "a%3Fb%23c"), ("edge-7.x", "edge-7.x"), (3, "3")]
 )
 def test_an_id_stays_one_segment_of_the_path(part: str | int, quoted: str) -> None:
-    assert path("/v1/clients/{}", part) == f"/v1/clients/{quoted}"
+    assert path("/v1/clients/{client_id}", part) == f"/v1/clients/{quoted}"
 
 
-def test_an_empty_id_is_refused() -> None:
-    with pytest.raises(Invalid, match="/path should not be empty"):
-        path("/v1/clients/{}", "")
+@both
+@pytest.mark.parametrize("part", ["", "\ud800"])
+def test_an_id_that_no_path_can_contain_is_refused_with_the_name_of_the_argument(call: Caller, part: str) -> None:
+    with pytest.raises(Invalid, match=r"/path/training_id should (not be empty|be Unicode text)") as refused:
+        call("http://127.0.0.1:9", "get_training", part)
+    assert refused.value.errors[0].pointer == "/path/training_id"
+    assert str(refused.value).isprintable()
 
 
 @both

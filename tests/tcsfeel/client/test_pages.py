@@ -57,6 +57,25 @@ def test_a_list_that_goes_round_in_circles_ends() -> None:
         list(client.models("t1"))
 
 
+EMPTY = [page([], str(number)) for number in range(101)]
+
+
+def test_a_list_with_ever_new_cursors_and_no_items_ends() -> None:
+    with (
+        scripted(*EMPTY) as server,
+        Client(server.url, patience=QUICK) as client,
+        pytest.raises(UnexpectedAnswer, match="100 pages in a row had no items"),
+    ):
+        list(client.models("t1"))
+
+
+async def test_such_a_list_ends_in_an_event_loop_too() -> None:
+    with scripted(*EMPTY) as server:
+        async with AsyncClient(server.url, patience=QUICK) as client:
+            with pytest.raises(UnexpectedAnswer, match="100 pages in a row had no items"):
+                await anext(aiter(client.models("t1")))
+
+
 def test_a_table_has_a_row_for_each_item_and_a_column_for_each_field() -> None:
     with scripted(*PAGES) as server, Client(server.url, patience=QUICK) as client:
         models = client.models("t1").to_pandas()

@@ -49,6 +49,16 @@ def test_a_list_that_goes_round_in_circles_ends() -> None:
         calls.run(all_items("/v1/clients"))
 
 
+def test_a_list_with_ever_new_cursors_and_no_items_ends() -> None:
+    pages = [page([], str(number)) for number in range(101)]
+    with (
+        scripted(*pages) as server,
+        transport(server.url) as calls,
+        pytest.raises(UnexpectedAnswer, match="100 pages in a row had no items"),
+    ):
+        calls.run(all_items("/v1/clients"))
+
+
 BUSY = answer(503, b'{"detail": "busy"}')
 
 
