@@ -1,9 +1,9 @@
-"""Combine updates into the next global model: functions over arrays, the same bytes for the same updates.
+"""Combine updates into the next global model, with functions over arrays. The same updates always give the same bytes.
 
-`updates` says what may be aggregated; `mean` and `robust` combine updates, of which each weighs what `weights` allows;
-`server` goes from the combined ones to the new model, where `statistics` lets it. All work in the blocks that `blocks`
-reads, and `rules` brings a training's configuration to them. `norms` finds updates that no mean should
-hold, and `measurements` combines what clients measured.
+`updates` checks updates before they are aggregated. `mean` and `robust` combine them, and `weights` limits the weight
+of each. `server` makes the new model from the combined updates, and leaves out the tensors that `statistics` names. All
+of these work in the blocks that `blocks` reads, and `rules` applies a training's configuration. `norms` finds updates
+that are too large for a mean, and `measurements` combines the measurements of clients.
 """
 
 from tcsfeel.aggregation.blocks import Updates

@@ -1,4 +1,4 @@
-"""Say how updates are combined: the rule, the numbers that tune it, and what no optimiser may touch."""
+"""Define how updates are combined: the rule, the numbers that tune it, and the tensors that are not optimised."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +27,6 @@ class AggregationConfig:
     statistics: tuple[str, ...] = ()
 
     def hyperparameter(self, name: str, default: float) -> float:
-        """Give a numeric hyperparameter, or `default` where it is not given as a number."""
+        """Return a numeric hyperparameter, or `default` if it is not given as a number."""
         value = self.hyperparameters.get(name)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default

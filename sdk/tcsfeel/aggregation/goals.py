@@ -1,4 +1,4 @@
-"""What a training is to reach: a metric, whether it is to rise or to fall, and when to stop."""
+"""Define the goal of a training: a metric, whether it should rise or fall, and when to stop."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,19 +9,20 @@ from tcsfeel.wire.tasks import ACCURACY, LOSS
 Mode = Literal["max", "min"]
 
 USUAL_MODES: dict[str, Mode] = {ACCURACY: "max", LOSS: "min"}
-"""The modes of the metrics whose meaning is known; of any other one it has to be said."""
+"""The modes of the metrics whose meaning is known. For any other metric the user has to give the mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What the new models of a training are measured by, on held-out data.
+    """The metric by which the new models of a training are judged, on held-out data.
 
     Attributes:
         metric: the name of the metric; ``loss`` and ``accuracy`` are the fields of a result.
-        mode: whether the metric is to rise ("max") or to fall ("min").
-        target: the value at which the training is done; None trains on.
-        patience: after how many rounds in a row without an improvement the training stops; None trains on.
-        min_delta: by how much a value must be better to count as an improvement; 0 or more.
+        mode: whether the metric should rise ("max") or fall ("min").
+        target: the value at which the training is done; with None it goes on.
+        patience: the number of rounds in a row without an improvement after which the training stops; with None it
+            goes on.
+        min_delta: how much better a value must be to count as an improvement; 0 or more.
     """
 
     metric: str = ACCURACY
@@ -35,11 +36,11 @@ class Goal:
         return measured is not None and self.target is not None and self.gain(measured, self.target) >= 0.0
 
     def gain(self, measured: float, before: float) -> float:
-        """Return how much better a value is than the one before; negative where it is worse."""
+        """Return how much better a value is than the one before; negative if it is worse."""
         return measured - before if self.mode == "max" else before - measured
 
     def best(self, measured: Iterable[float | None]) -> float | None:
-        """Return the best of the values that are known; None where there is none."""
+        """Return the best of the known values, or None if there are none."""
         known = [value for value in measured if value is not None]
         choose = max if self.mode == "max" else min
         return choose(known, default=None)

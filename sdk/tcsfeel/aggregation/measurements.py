@@ -7,14 +7,14 @@ false report:
   variance p(1-p)/n; its p is the median's, drawn towards a half by two successes and two failures (Agresti and Coull,
   "Approximate is better than 'exact'", The American Statistician 52, 1998), so that few examples make it wide. The
   spread of the others is added: their median absolute deviation, which is 1.4826 times smaller than a standard
-  deviation. Clients with data of different kinds differ by far more than chance, also where most of them agree closely:
-  nothing closer than `HONEST_DIFFERENCE` is touched.
+  deviation. Clients with data of different kinds differ by far more than chance, even if most of them agree closely, so
+  no accuracy that is closer than `HONEST_DIFFERENCE` is changed.
 - A loss, or any other metric, has no scale that is known beforehand. It counts as at most `LARGEST_MULTIPLE` times as
   far from the median as three quarters of the others, or as the median is from 0.
-- A target is reached only if it is reached without any one of the clients: this decides. The others limit what is
-  shown.
+- A target is reached only if it is reached without any one of the clients. This bound decides when a training ends; the
+  others limit the values that are shown.
 
-With fewer than `ENOUGH` clients, there is no telling which is right, and all are believed.
+With fewer than `ENOUGH` clients nothing shows which of them is right, and all are believed.
 """
 
 import math
@@ -41,7 +41,7 @@ _DEVIATIONS = 1.4826  # of a normal distribution: its standard deviation by its 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What clients measured of one metric.
+    """Sums up the values that clients measured for one metric.
 
     Attributes:
         mean: weighted by examples, as far as the training's bounds let one client count.
@@ -64,7 +64,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class TargetDoubt:
-    """Why a value that reached the target was not accepted: it depends on what one client measured.
+    """Says why a value that reached the target was not accepted: it depends on the measurement of one client.
 
     Attributes:
         client_id: the client.
@@ -78,7 +78,7 @@ class TargetDoubt:
 def summaries(measured: Iterable[UpdateFacts], config: AggregationConfig) -> dict[str, Summary]:
     """Sum up each metric that was measured, the loss first.
 
-    Of more than `MOST_SUMMARIES` metrics those are left out that the fewest clients measured.
+    If there are more than `MOST_SUMMARIES` metrics, those that the fewest clients measured are left out.
     """
     results = [result for result in measured if result.num_examples > 0]
     if not results:
@@ -89,9 +89,10 @@ def summaries(measured: Iterable[UpdateFacts], config: AggregationConfig) -> dic
 
 
 def target_doubt(measured: Mapping[str, UpdateFacts], config: AggregationConfig, goal: Goal) -> TargetDoubt | None:
-    """Say why a mean that reaches the target is not to be accepted; give None where it is, or does not reach it.
+    """Say why a mean that reaches the target is not accepted. Returns None if it is accepted, or does not reach it.
 
-    The client that helps the mean most is left out. With the others' weights as they are, no other choice leaves less.
+    The client that helps the mean most is left out. With the weights of the others as they are, leaving out any other
+    client gives a better mean.
     """
     results = {
         client_id: result
@@ -123,7 +124,7 @@ def _summary(metric: str, results: Sequence[UpdateFacts], config: AggregationCon
 
 
 def _believed(metric: str, results: Sequence[UpdateFacts]) -> list[float]:
-    """The values of a metric that all the results have, each as far as it counts."""
+    """Return the values of a metric that all the results have, each moved to within its bound."""
     return (
         _accuracies(results)
         if metric == ACCURACY
@@ -157,7 +158,7 @@ def _unscaled(values: list[float]) -> list[float]:
 
 
 def _within(values: list[float], median: float, reach: Callable[[int], float]) -> list[float]:
-    """The values, each at most its `reach` away from the median, where there are enough of them."""
+    """Move each value to within its `reach` of the median, if there are enough values."""
     if len(values) < ENOUGH:
         return values
     return [min(max(value, median - reach(i)), median + reach(i)) for i, value in enumerate(values)]

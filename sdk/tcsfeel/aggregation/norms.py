@@ -6,9 +6,9 @@ participation. Two bounds are kept:
 
 - `LONGEST`, as the update comes in. The server optimisers keep squares of differences in float32, which ends at 3.4e38:
   squares of 1e15 can be added up a hundred million times.
-- `OUTLIER_FACTOR` times the median of the round's norms, before it is aggregated. An update is not an outlier while it
-  is no longer than the model itself, whatever the others are: where most have hardly learnt anything, one that has is
-  not at fault. The robust rules are given all updates: they are made to stand outliers, and count on their number.
+- `OUTLIER_FACTOR` times the median of the round's norms, before the updates are aggregated. An update that is not
+  longer than the model itself is never an outlier: if most clients have hardly learnt anything, one that has learnt is
+  not at fault. The robust rules get all updates, because they withstand outliers and depend on the number of updates.
 """
 
 import math
@@ -31,8 +31,8 @@ _PIECE = 1 << 18  # values at a time
 def length(tensors: Parameters, origin: Parameters | None = None, *, release: Callable[[], None]) -> float:
     """Return the Euclidean norm over all floating-point tensors, of the difference to `origin` if there is one.
 
-    Infinite or NaN where a value or a square is. `release` is called now and then; a caller that maps files gives their
-    memory back.
+    It is infinite or NaN if a value or a square is. `release` is called now and then, so that the memory of mapped
+    files can be given back.
     """
     square = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -72,7 +72,7 @@ def outliers(norms: Mapping[str, float], model_norm: float, config: AggregationC
         config: may say `server_outlier_factor`.
     """
     if len(norms) < ENOUGH or config.aggregation not in WEIGHTS:
-        return {}  # the robust rules are there to stand them
+        return {}  # the robust rules withstand outliers
     median = sorted(norms.values())[len(norms) // 2]  # of an even number the upper one: a half is no majority
     factor = config.hyperparameter("server_outlier_factor", OUTLIER_FACTOR)
     limit = max(factor * median, model_norm)

@@ -1,10 +1,10 @@
 """Tell the tensors that training has learnt from those that only count or measure something.
 
-A server optimiser goes beyond the mean of the updates. What it does to a running variance, which must not be negative,
-or to a counter has no meaning: the variance becomes negative, and the next forward pass gives NaN. So statistics and
-integers are averaged. They are told by their names: those that the frameworks give to the statistics of normalisation
-layers, and the patterns that a training adds. Values tell nothing: a layer's scale, which is learnt, begins at one and
-may be positive in every update, just as a variance is.
+A server optimiser computes more than the mean of the updates. That has no meaning for a running variance, which must
+not be negative, or for a counter: the variance becomes negative, and the next forward pass gives NaN. So statistics and
+integers are averaged. They are recognised by their names: those that the frameworks give to the statistics of
+normalisation layers, and the patterns that a training adds. Values cannot tell them apart: a layer's scale is learnt,
+but it begins at one and may be positive in every update, just like a variance.
 """
 
 import re

@@ -20,12 +20,12 @@ _CHECKED_BYTES = 1 << 20  # of a tensor, at a time
 
 @dataclass(frozen=True, slots=True)
 class UpdateFacts:
-    """What an agent reports beside its tensors.
+    """The numbers that an agent reports with its tensors.
 
     Attributes:
         num_examples: at least 1 with an update.
         loss: the mean loss.
-        metrics: what else was measured, by name; the accuracy (0..1), where it is known, is one of them.
+        metrics: other measurements by name; the accuracy (0..1) is one of them, if it is known.
     """
 
     num_examples: int
@@ -33,7 +33,7 @@ class UpdateFacts:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def value_of(self, metric: str) -> float | None:
-        """Return what was measured of one metric, which may be the loss; None where it was not."""
+        """Return the value of a metric, which may be the loss, or None if it was not measured."""
         return self.loss if metric == LOSS else self.metrics.get(metric)
 
 
@@ -53,7 +53,7 @@ def check_model(parameters: Parameters) -> None:
 
 
 def check_examples(num_examples: int, data_size: int) -> None:
-    """Raise `UpdateRejected` where a client of `data_size` samples claims more examples than it can have."""
+    """Raise `UpdateRejected` if a client of `data_size` samples claims more examples than it can have."""
     if num_examples > PLAUSIBLE_FACTOR * data_size:
         raise UpdateRejected(
             f"num_examples is not plausible: {num_examples} is more than {PLAUSIBLE_FACTOR} x data_size {data_size}"
@@ -61,7 +61,7 @@ def check_examples(num_examples: int, data_size: int) -> None:
 
 
 def check_weighable(metrics: Mapping[str, float], aggregation: str) -> None:
-    """Raise `UpdateRejected` where a rule weighs updates by their accuracy and this one's is not known."""
+    """Raise `UpdateRejected` if the rule weighs updates by their accuracy and this one has none."""
     if aggregation == "weighted" and ACCURACY not in metrics:
         raise UpdateRejected(
             "its result has no accuracy, by which the aggregation rule 'weighted' weighs updates;"
@@ -80,7 +80,8 @@ def check_update(
     """Raise `UpdateRejected` unless `update` may be averaged into `model`.
 
     Names, shapes and dtypes must be the model's, every value finite, and the number of examples plausible for a client
-    that registered `data_size` samples. `release` is called between blocks; who maps a file gives its memory back.
+    that registered `data_size` samples. `release` is called between blocks, so that the memory of a mapped file can be
+    given back.
     """
     check_examples(facts.num_examples, data_size)
     if update.keys() != model.keys():

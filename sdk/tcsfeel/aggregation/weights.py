@@ -1,12 +1,12 @@
-"""Limit the weight of one client in a mean, whatever it claims.
+"""Limit the weight that one client can claim in a mean.
 
 A client claims how many examples its update or measurement stands for, and the server cannot check it. Two bounds limit
 the effect of a false claim. Honest fleets do not reach either of them:
 
-- No client weighs more than `LARGEST_MULTIPLE` times the median. Of an even number of clients the median is the lower
-  of the two in the middle, since what pays is to claim too much.
-- Of at least `MANY` clients none has more than three even shares: half of the weight among few clients, so that none
-  outvotes all others together, and `LARGEST_SHARE` of it among ten or more.
+- No client weighs more than `LARGEST_MULTIPLE` times the median. With an even number of clients the median is the lower
+  of the two in the middle, because a liar gains by claiming too much.
+- Among at least `MANY` clients, no client has more than three even shares. With few clients the limit is half of the
+  weight, so that no client outvotes all others together; with ten or more it is `LARGEST_SHARE`.
 
 Weights that keep both bounds stay as they are, to the bit.
 """
@@ -48,8 +48,8 @@ def usual_share(count: int) -> float:
 def _most(descending: Sequence[float], share: float) -> float:
     """Find the largest weight at which no client has more than `share` of the sum of the weights, if cut off there.
 
-    With the k largest cut off at t, and r the sum of the others, t = share * (k * t + r). Where even equal weights are
-    too large a share, they are equal.
+    With the k largest cut off at t, and r the sum of the others, t = share * (k * t + r). If even equal weights are
+    larger than the share, they become equal.
     """
     for count, weight in enumerate(descending):
         rest = math.fsum(descending[count:])

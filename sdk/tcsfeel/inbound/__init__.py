@@ -1,13 +1,13 @@
-"""Connections that others open to us, for the control plane and for agents alike, each with its bounds.
+"""Accept connections to the control plane and to agents, within limits.
 
 Rules:
 
-- A caller who is refused is cut off: no byte of a body is parsed before the application asks for it, and an answer that
-  is complete before its request ends the connection.
-- Everything that a caller can do slowly has a deadline: a request's head, its body, taking the answer in.
-- One turn of the event loop parses little, whatever was sent: a few kilobytes of a head, a few pieces of a body.
-- Connections have places. A stranger, who has not shown a key, may lose its place to the next one; a caller with a key
-  keeps its own, and can never be kept out by strangers, nor keep all of them out.
+- A caller that is refused is disconnected: no byte of a body is parsed before the application asks for it, and an
+  answer that is complete before its request ends the connection.
+- Everything that a caller can do slowly has a deadline: sending a request's head or its body, and reading the answer.
+- One turn of the event loop parses little: a few kilobytes of a head, or a few pieces of a body.
+- Each connection needs a place. A stranger is a caller that has not shown a key, and may lose its place to the next
+  one. A caller with a key keeps its place. Strangers can never keep it out, and it can never keep out all strangers.
 """
 
 from tcsfeel.inbound.arrivals import Arrivals, Crowded, welcome

@@ -1,7 +1,7 @@
-"""Takes connections in, also where descriptors run out.
+"""Accept connections, even when the process runs out of descriptors.
 
-`asyncio`'s own server then tries again as often as its backlog is long, and sets a timer each time, which outlives the
-listener. Here one task for each listener accepts a few at a time, makes room, and pauses.
+In that case `asyncio`'s own server tries again as often as its backlog is long, and sets a timer each time, which
+outlives the listener. Here one task for each listener accepts a few connections at a time, makes room, and pauses.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Acceptor:
         self._accepting = asyncio.create_task(self._accept())
 
     async def close(self) -> None:
-        """Accept no more. The listening socket is the caller's to close."""
+        """Stop accepting. The caller has to close the listening socket."""
         self._accepting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._accepting
@@ -73,7 +73,7 @@ class Acceptor:
             accepted.close()
 
     async def _recover(self, error: OSError) -> None:
-        """Make room for the next connection; where there is none to make, wait."""
+        """Make room for the next connection, or wait if that is not possible."""
         if error.errno in SHORTAGES:
             await self._caller()
         self._complain(error)
@@ -88,7 +88,7 @@ class Acceptor:
         await asyncio.sleep(PAUSE_SECONDS)
 
     async def _caller(self) -> None:
-        """Wait until a caller is there: Linux asks for a descriptor first, and fails for want of it without one too."""
+        """Wait for a caller. Without a free descriptor, Linux fails to accept even if no caller is there."""
         there = asyncio.Event()
         self._loop.add_reader(self._listener, there.set)
         try:
@@ -111,7 +111,7 @@ class Acceptor:
 
 
 def _spare() -> int | None:
-    """A descriptor that is given up for a connection when there is no other."""
+    """Open a descriptor that can be closed when a connection needs one and no other is free."""
     try:
         return os.open(os.devnull, os.O_RDONLY)
     except OSError:

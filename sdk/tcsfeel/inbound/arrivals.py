@@ -1,4 +1,4 @@
-"""Keep track of which connection has which place."""
+"""Give places to connections, and take them back."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,14 +13,14 @@ RELIEF = 4  # strangers that lose their places at once where descriptors are sho
 
 
 class Crowded(Exception):
-    """Every place for callers with a key is taken by a request that is being answered."""
+    """All places for callers with a key are busy with requests that are being answered."""
 
     def __init__(self, places: int) -> None:
         super().__init__(f"all {places} connections are busy: try again in a moment")
 
 
 class Guest(Protocol):
-    """A connection, as far as its place is concerned."""
+    """The part of a connection that matters for its place."""
 
     @property
     def address(self) -> str: ...
@@ -32,7 +32,7 @@ class Guest(Protocol):
 
 
 class Arrivals(ServerState):
-    """The connections of one server by whose they are: strangers by their address, and callers that have a key."""
+    """The connections of one server: strangers by their address, and callers that have shown a key."""
 
     def __init__(self, bounds: Bounds) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Arrivals(ServerState):
         self._known: dict[Guest, None] = {}
 
     def arrive(self, guest: Guest) -> None:
-        """Give a stranger a place. Where there is none left, the address with the most of them loses its oldest."""
+        """Give a stranger a place. If none is free, the address with the most places loses its oldest one."""
         if sum(map(len, self._strangers.values())) >= self._bounds_now.stranger_places:
             self._evict(self._oldest_stranger())
         self._strangers.setdefault(guest.address, {})[guest] = None
@@ -70,7 +70,7 @@ class Arrivals(ServerState):
             self._strangers.pop(guest.address, None)
 
     def make_room(self) -> bool:
-        """Close strangers' connections, or else one that rests, where descriptors are short. Tells whether any was."""
+        """Close connections of strangers, or else one idle connection, to free descriptors. Tells whether it did."""
         evictions = self.evictions
         while self._strangers and self.evictions < evictions + RELIEF:
             self._evict(self._oldest_stranger())
@@ -80,11 +80,11 @@ class Arrivals(ServerState):
 
     @property
     def _bounds_now(self) -> Bounds:
-        """With no more places than the process's limit of descriptors, which may be changed as it runs, allows now."""
+        """Return the bounds with as many places as the current limit of descriptors allows, which may change."""
         return replace(self.bounds, places=min(self.bounds.places, places()))
 
     def _oldest_stranger(self) -> Guest:
-        """Of the address that has the most of them."""
+        """Return the oldest stranger of the address that has the most strangers."""
         fullest: dict[Guest, None] = max(self._strangers.values(), key=len)
         return next(iter(fullest))
 
@@ -101,7 +101,7 @@ READ_BYTES = 262_144
 
 
 def welcome(scope: Mapping[str, Any]) -> None:
-    """Say that a request's sender has shown a key. Raises `Crowded`. Another server's connections are left alone."""
+    """Note that the sender of a request has shown a key. Raises `Crowded`. Does nothing under another server."""
     take = scope.get("extensions", {}).get(EXTENSION)
     if take is not None:
         take()

@@ -1,4 +1,4 @@
-"""What a connection may take: time, bytes and places."""
+"""Define the limits of connections: time, bytes and places."""
 
 import os
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ class Bounds:
     """The limits of every connection of one server, in seconds and bytes.
 
     Attributes:
-        places: how many connections there are at the same time.
-        head_seconds: from a connection's begin, or from a further request's first byte, to the end of its head.
-        grace_seconds: that a body may pause, while the server waits for it.
-        body_rate: bytes per second that a body has to bring on average beyond that.
-        stall_seconds: that a caller may take in nothing of an answer.
-        answer_rate: bytes per second of an answer that a caller has to take in on average beyond that.
-        linger_seconds: that a caller who was cut off has to read its answer.
+        places: the most connections at the same time.
+        head_seconds: the time for a head, from the beginning of the connection or the first byte of a further request.
+        grace_seconds: how long a body may pause while the server waits for it.
+        body_rate: the bytes per second that a body has to bring on average beyond that pause.
+        stall_seconds: how long a caller may read nothing of an answer.
+        answer_rate: the bytes per second of an answer that a caller has to read on average beyond that pause.
+        linger_seconds: how long a caller that was disconnected has to read its answer.
     """
 
     places: int = 512
@@ -31,16 +31,16 @@ class Bounds:
 
     @property
     def stranger_places(self) -> int:
-        """How many of the places are for callers that have not shown a key."""
+        """Return how many of the places are for callers that have not shown a key."""
         return max(1, self.places // 4)
 
     @property
     def backlog(self) -> int:
-        """How many connections the kernel keeps waiting, which is also how many one turn of the loop accepts."""
+        """Return how many connections the kernel keeps waiting; one turn of the loop accepts as many."""
         return max(1, min(128, self.places // 4))
 
 
 def places() -> int:
-    """Half of the descriptors that this process may have: the other half is for files, databases and agents."""
+    """Return half of the process's limit of descriptors. The other half is for files, databases and agents."""
     descriptors = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else 2 * MOST_PLACES
     return max(FEWEST_PLACES, min(MOST_PLACES, descriptors // 2))

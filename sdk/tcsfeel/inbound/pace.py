@@ -1,4 +1,4 @@
-"""How slow the other side of a transfer may be."""
+"""Limit how slow the other side of a transfer may be."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,9 @@ EXTENSION = "tcsfeel.answer_rate"
 class Pace:
     """The time for which a transfer may still wait for its other side.
 
-    It begins with `seconds`. Waiting spends it, and each byte that comes earns 1 / `rate` seconds, but there is never
-    more than at the beginning. So whatever came before, the other side may pause for `seconds` at most, and a transfer
-    of n bytes waits for `seconds` + n / `rate` at most.
+    It begins with `seconds`. Waiting reduces it, and each byte that comes adds 1 / `rate` seconds, up to the value at
+    the beginning. So the other side may never pause for more than `seconds`, and a transfer of n bytes waits for at
+    most `seconds` + n / `rate`.
     """
 
     def __init__(self, seconds: float, rate: float) -> None:
@@ -23,7 +23,7 @@ class Pace:
         return f"may pause for {self._seconds:g} s, and must then send at least {self._rate:g} bytes a second"
 
     def spend(self, waited: float, size: int) -> None:
-        """Take note that so many bytes came after so many seconds."""
+        """Count `waited` seconds, and `size` bytes that came after them."""
         self.left = min(self._seconds, self.left - waited + size / self._rate)
 
     def renew(self, rate: float) -> None:
@@ -33,9 +33,9 @@ class Pace:
 
 
 def hurry(scope: Mapping[str, Any], rate: float) -> None:
-    """Give up the caller of a request unless it takes in so many bytes of its answer a second.
+    """Disconnect the caller of a request if it reads its answer more slowly than `rate` bytes a second.
 
-    Another server's connections are left alone.
+    Does nothing under another server.
     """
     renew = scope.get("extensions", {}).get(EXTENSION)
     if renew is not None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as h11 parses it, a little at a time."""
+"""Parse HTTP/1.1 with h11, a little at a time."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ LEAST_PIECE_BYTES = 64  # on average, once there are more
 
 
 class Parser(h11.Connection):
-    """Holds a request's body back until `release`, and refuses one that comes in more pieces than it has sense.
+    """Holds a request's body back until `release`, and refuses a body in too many small pieces.
 
     Attributes:
-        held: whether there is something that waits for `release`.
+        held: whether a body waits for `release`.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Parser(h11.Connection):
 
     @property
     def unread(self) -> bool:
-        """Whether a request has begun whose body has not come to its end."""
+        """Tell whether the body of the current request has not ended yet."""
         return self.their_state is h11.SEND_BODY
 
     def release(self) -> None:
@@ -33,7 +33,7 @@ class Parser(h11.Connection):
         self._left = PIECES
 
     def next_event(self) -> Any:
-        """Give the next event, as h11 does. Raises `h11.RemoteProtocolError`."""
+        """Return the next event, as h11 does. Raises `h11.RemoteProtocolError`."""
         self.held = self.unread and self._has_body and self._left == 0
         if self.held:
             return h11.PAUSED

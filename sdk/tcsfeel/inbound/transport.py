@@ -1,4 +1,4 @@
-"""The transport below a connection, which closes so that the last answer arrives."""
+"""Wrap the transport of a connection, so that the last answer arrives before it is closed."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,12 +12,11 @@ LOOKS = 4  # at what a caller takes in, in the time that it may take in nothing
 
 
 class LingeringTransport(asyncio.Transport):
-    """Closes without reading on.
+    """Closes a connection without reading the rest of the request.
 
-    A socket that is closed while it holds bytes that nobody has read resets the connection, and the caller may lose the
-    answer that it had not read yet. So where `unread` says that more may come, only our half is closed first, and the
-    rest `linger_seconds` after everything that was written has been sent. How long the sending may take is not decided
-    here: `Patience` watches it.
+    A socket that is closed while it holds unread bytes resets the connection, and the caller may lose the answer that
+    it had not read yet. So if `unread` says that more may come, only our half is closed first, and the rest
+    `linger_seconds` after everything that was written has been sent. `Patience` limits how long the sending may take.
     """
 
     def __init__(self, transport: asyncio.Transport, *, linger_seconds: float, unread: Callable[[], bool]) -> None:
@@ -31,7 +30,7 @@ class LingeringTransport(asyncio.Transport):
 
     @property
     def sent(self) -> int:
-        """How many bytes of all that was written have been handed to the kernel."""
+        """Return how many of the written bytes have been handed to the kernel."""
         return self._written - self.get_write_buffer_size()
 
     def get_write_buffer_size(self) -> int:
@@ -76,7 +75,7 @@ class LingeringTransport(asyncio.Transport):
                 self.emptied()
 
     def emptied(self) -> None:
-        """Take note that everything that was written has been sent."""
+        """Note that everything that was written has been sent."""
         if self._closing and self._end is None:
             self._end = asyncio.get_running_loop().call_later(self._linger_seconds, self._transport.abort)
 
@@ -84,13 +83,13 @@ class LingeringTransport(asyncio.Transport):
         self._transport.abort()
 
     def lost(self) -> None:
-        """Take note that there is no connection any more."""
+        """Note that the connection is gone."""
         if self._end is not None:
             self._end.cancel()
 
 
 class Patience:
-    """Gives a caller up who takes an answer in too slowly: see `Pace`."""
+    """Disconnects a caller that reads an answer too slowly: see `Pace`."""
 
     def __init__(
         self,
@@ -116,14 +115,14 @@ class Patience:
         self._look_later()
 
     def stop(self) -> None:
-        """Take note that the caller has taken in what was sent: nothing waits for it now."""
+        """Note that the caller has read everything that was sent, so that nothing waits for it now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._count()
 
     def renew(self, rate: float) -> None:
-        """Begin another answer, to which what the caller did before does not matter."""
+        """Begin another answer, for which the time before does not count."""
         self._pace.renew(rate)
 
     def _look_later(self) -> None:
@@ -143,7 +142,7 @@ class Patience:
 
 
 class HeldFlow(FlowControl):
-    """Reads on only where all that was read before has been parsed."""
+    """Reads more only after everything that was read before has been parsed."""
 
     def __init__(self, transport: asyncio.Transport, held: Callable[[], bool]) -> None:
         super().__init__(transport)

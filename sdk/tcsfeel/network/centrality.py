@@ -12,9 +12,9 @@ nothing). A free link therefore counts as one of `FREE` times the smallest posit
 free paths the one with fewer hops is the shorter.
 
 *Sparsified.* In a complete graph whose costs obey the triangle inequality every shortest path is one hop and every
-centrality is zero. Who would relay for whom shows once each client keeps only its cheap links: the `NEIGHBOURS`
-cheapest ones of each end, ties included (else the order of the clients would decide). Where that tears a connected part
-to pieces, the minimum spanning forest is kept too: its links are the bridges.
+centrality is zero. Possible relays become visible when each client keeps only its cheap links: the `NEIGHBOURS`
+cheapest ones of each end, ties included (otherwise the order of the clients would decide). If that breaks a connected
+part into pieces, the minimum spanning forest is kept too: its links are the bridges.
 """
 
 from itertools import pairwise
@@ -40,7 +40,7 @@ ROUNDING = 1e-12  # relative to the longest path there may be
 
 def prepare() -> Any:
     """Return the module networkit, which takes a second to load when it is first used."""
-    import networkit  # noqa: PLC0415  (nobody should wait for it who selects at random)
+    import networkit  # noqa: PLC0415  (a selection at random should not wait for this import)
 
     return networkit
 
@@ -55,7 +55,7 @@ def betweenness(costs: sparse.csr_array) -> Floats:
         costs: N by N, symmetric, at least 0, empty diagonal; an explicit zero is a free link.
     """
     size = costs.shape[0]
-    if size < 3 or not costs.nnz:  # noqa: PLR2004  (nobody can lie between two)
+    if size < 3 or not costs.nnz:  # noqa: PLR2004  (no client can lie between two)
         return np.zeros(size)
     nk = prepare()
     links = positive(costs)
@@ -73,7 +73,7 @@ def betweenness(costs: sparse.csr_array) -> Floats:
 
 
 def undominated(costs: sparse.csr_array) -> sparse.csr_array:
-    """The graph without edges that some two-hop path beats by more than rounding: its shortest paths are the same.
+    """Remove edges that cost more than some two-hop path by more than rounding. The shortest paths stay the same.
 
     Args:
         costs: N by N, symmetric, above 0, float64, sorted indices.
@@ -99,7 +99,7 @@ def sparsified(costs: sparse.csr_array, neighbours: int = NEIGHBOURS) -> sparse.
 
     Args:
         costs: N by N, symmetric, at least 0, sorted indices; an explicit zero is a free link.
-        neighbours: how many links each node keeps at least, where it has them.
+        neighbours: how many links each node keeps at least, if it has as many.
     """
     data = costs.data
     farthest = np.array(
@@ -120,7 +120,7 @@ def sparsified(costs: sparse.csr_array, neighbours: int = NEIGHBOURS) -> sparse.
 
 
 def positive(costs: sparse.csr_array) -> sparse.csr_array:
-    """The same graph in float64 with free links at a cost above 0; csgraph would not see them otherwise."""
+    """Return the graph in float64 with free links at a cost above 0, because csgraph would not see them otherwise."""
     data = costs.data.astype(np.float64)
     paid = data[data > 0]
     free = FREE * 2.0 ** np.floor(np.log2(paid.min())) if len(paid) else 1.0
@@ -128,7 +128,7 @@ def positive(costs: sparse.csr_array) -> sparse.csr_array:
 
 
 def _kept(costs: sparse.csr_array, keep: npt.NDArray[np.bool_], *, both: bool = True) -> sparse.csr_array:
-    """The entries to keep, as a symmetric matrix: where both directions are to be kept, or where either is."""
+    """Return the entries to keep as a symmetric matrix: those of which both directions are kept, or either one."""
     # Entry p of the transposed matrix, which has the same pattern, is entry mirror[p] here.
     mirror = sparse.csr_array((np.arange(costs.nnz), costs.indices, costs.indptr), shape=costs.shape).tocsc().data
     keep = keep & keep[mirror] if both else keep | keep[mirror]

@@ -4,8 +4,8 @@ A link costs seconds per megabyte. *Absent* and *zero* are different things: no 
 compressed sparse row (CSR) matrix keeps them apart as long as zeros stay explicit entries, so nothing here calls
 `eliminate_zeros`, builds a CSR from a dense matrix the scipy way, or compares with a dense zero.
 
-What comes in says "no link" as None in lists and as +inf in arrays (a float32 tensor has no None; lists may use +inf
-too). NaN never means anything and is refused. The diagonal carries no entry: a client needs no link to itself.
+Input says "no link" as None in lists and as +inf in arrays (a float32 tensor has no None; lists may use +inf too). NaN
+has no meaning and is refused. The diagonal has no entries, because a client needs no link to itself.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ AT_ONCE = 4096  # links that become arrays at once
 
 
 class Edge(NamedTuple):
-    """One undirected link and its cost in s/MB; a cost of None stands for no link."""
+    """One undirected link and its cost in s/MB; a cost of None means that there is no link."""
 
     source: str
     target: str
@@ -71,9 +71,9 @@ class Connectivity:
 
         Args:
             client_ids: N names in the order of the rows.
-            rows: N by N costs in s/MB, 0 or more; None or +inf for no link. Where the two directions of a link differ
-                by rounding the smaller one is kept.
-            known: the registered clients, where a name outside them is to be refused.
+            rows: N by N costs in s/MB, 0 or more; None or +inf for no link. If the two directions of a link differ by
+                rounding, the smaller one is kept.
+            known: the registered clients; if given, a name that is not among them is refused.
             version: of the result.
 
         Raises:
@@ -192,10 +192,10 @@ def _distinct(client_ids: tuple[str, ...], known: Collection[str] | None) -> tup
 def _by_cell(
     changes: Iterable[Edge], position: dict[str, int], known: frozenset[str]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The checked changes by cell above the diagonal, in the order of the cells; NaN removes a link.
+    """Check changes, and return them by cell above the diagonal, in the order of the cells; NaN removes a link.
 
-    Cells are numbered in the final matrix, and `position` grows by new clients. There can be millions of changes: they
-    are arrays as soon as may be, since the interpreter does nothing else while it sorts a list of as many.
+    Cells are numbered in the final matrix, and new clients are added to `position`. There can be millions of changes:
+    they become arrays early, because the interpreter does nothing else while it sorts such a long list.
     """
     pairs, costs = [np.empty((0, 2), dtype=np.int64)], [np.empty(0)]
     rest, start = iter(changes), 0
@@ -217,7 +217,7 @@ def _by_cell(
 
 
 def _pairs(edges: Sequence[Edge], start: int, position: dict[str, int], known: frozenset[str]) -> npt.NDArray[np.int64]:
-    """(E, 2) positions of some checked links, the first of which has number `start`."""
+    """Check some links, the first of which has number `start`, and return their (E, 2) positions."""
     pairs = []
     for index, (source, target, cost) in enumerate(edges, start):
         for name, client_id in (("source", source), ("target", target)):

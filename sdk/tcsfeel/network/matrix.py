@@ -18,7 +18,7 @@ Rows = Sequence[Sequence[float | None]] | npt.NDArray[Any]
 
 
 class InvalidConnectivity(Invalid, ValueError):
-    """Link costs that cannot be true; `pointer` names the cell the JSON way, such as ``/costs/3/7``."""
+    """Link costs are impossible; `pointer` names the cell as a JSON pointer, such as ``/costs/3/7``."""
 
 
 def square(rows: Rows, size: int) -> npt.NDArray[np.floating[Any]]:
@@ -42,8 +42,8 @@ def square(rows: Rows, size: int) -> npt.NDArray[np.floating[Any]]:
 
 
 def refuse_impossible(dense: npt.NDArray[np.floating[Any]]) -> None:
-    """Refuse NaN, negative and oversized cells and a diagonal that says something."""
-    # Of a matrix that is fine two passes tell: NaN is neither the least nor 0.
+    """Refuse NaN, negative cells, cells that are too large, and a diagonal that is not 0."""
+    # Two passes are enough for a correct matrix: with a NaN in it, the minimum is not 0.
     if dense.min(initial=0) != 0 or not (dense.dtype == np.float32 or dense.max(initial=0) <= MAX_COST):
         fine = (dense >= 0) & ((dense <= MAX_COST) | (dense == math.inf))
         if not fine.all():
@@ -57,7 +57,7 @@ def refuse_impossible(dense: npt.NDArray[np.floating[Any]]) -> None:
 
 
 def symmetric(dense: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-    """In float32, and of directions that differ by rounding the smaller; where they differ by more it is refused."""
+    """Make a matrix float32 and symmetric: of two directions the smaller one counts. Larger differences are refused."""
     costs = dense.astype(np.float32, copy=False)
     exact = True
     for start in range(0, len(dense), BLOCK):
@@ -69,7 +69,7 @@ def symmetric(dense: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
 
 
 def _refuse_asymmetry(here: npt.NDArray[np.floating[Any]], mirrored: npt.NDArray[np.floating[Any]], start: int) -> None:
-    """Refuse rows from `start` on, right of the diagonal, that differ from their mirror image by more than rounding."""
+    """Refuse rows from `start` on that differ by more than rounding from their mirror image across the diagonal."""
     rows, columns = np.nonzero(here != mirrored)
     ours, theirs = here[rows, columns], mirrored[rows, columns]
     larger = np.maximum(ours, theirs)
@@ -101,7 +101,7 @@ def from_dense(costs: npt.NDArray[np.float32]) -> sparse.csr_array:
 def csr(
     data: npt.NDArray[np.float32], indices: npt.NDArray[Any], indptr: npt.NDArray[Any], size: int
 ) -> sparse.csr_array:
-    """A size by size CSR matrix of these arrays, positions as small as they can be."""
+    """Make a size by size CSR matrix of these arrays, with the smallest possible type for positions."""
     kind = np.int32 if max(len(data), size) <= np.iinfo(np.int32).max else np.int64
     positions = (indices.astype(kind, copy=False), indptr.astype(kind, copy=False))
     return sparse.csr_array((data, *positions), shape=(size, size))
@@ -115,7 +115,7 @@ def with_entries(
 ) -> sparse.csr_array:
     """Return the matrix with entries set, or with NaN removed; they are given by rows, then columns, each once.
 
-    What is not concerned is copied in one piece, or shared: only new costs of old links copy nothing but the costs.
+    Arrays that do not change are shared: if only costs of existing links change, only the costs are copied.
     """
     indptr, indices, data = costs.indptr, costs.indices, costs.data
     places, found = _places(costs, rows, columns)
@@ -136,7 +136,7 @@ def with_entries(
 def _places(
     costs: sparse.csr_array, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Where the entry of each cell is or would be, and whether it is there: bisection of all the rows at once."""
+    """Find the place of the entry of each cell, and whether it exists, by bisection of all the rows at once."""
     low, end = costs.indptr[rows].astype(np.int64), costs.indptr[rows + 1].astype(np.int64)
     high, last = end, costs.nnz - 1
     while (low < high).any():

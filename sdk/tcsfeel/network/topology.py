@@ -14,7 +14,7 @@ from tcsfeel.network.connectivity import Connectivity
 
 
 class Node(Protocol):
-    """What is known of a client: Mbps and ms to the server, samples, and its reliability (0..1)."""
+    """The known values of a client: Mbps and ms to the server, samples, and its reliability (0..1)."""
 
     @property
     def client_id(self) -> str: ...
@@ -37,7 +37,7 @@ class TopologyStats:
         num_edges: links, each counted once.
         avg_degree: links per client.
         components: connected parts, lone clients included.
-        bridges: links that alone hold a part together: without one of them there is a part more.
+        bridges: links whose removal would split a part in two.
         avg_bandwidth: Mbps to the server.
         avg_latency: ms to the server.
         total_data: samples.
@@ -59,7 +59,7 @@ class TopologyStats:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What depends on the links alone, and takes a while."""
+    """The numbers that depend only on the links, and take a while to compute."""
 
     num_edges: int
     components: int
@@ -88,14 +88,15 @@ def topology_stats(connectivity: Connectivity, clients: Sequence[Node]) -> Topol
 def backbone(costs: sparse.csr_array) -> Any:
     """Return a networkx graph of fewer than 2 N links with the same components and the same bridges.
 
-    It is a spanning forest, and one of what that leaves. A bridge is in every spanning forest; a link of the first that
-    is none lies on a cycle, whose other links the two forests replace (Nagamochi, Ibaraki, "A linear-time algorithm for
-    finding a sparse k-connected spanning subgraph of a k-connected graph", 1992).
+    It consists of a spanning forest and a spanning forest of the remaining links. A bridge is in every spanning forest.
+    A link of the first forest that is not a bridge lies on a cycle, whose other links the two forests replace
+    (Nagamochi, Ibaraki, "A linear-time algorithm for finding a sparse k-connected spanning subgraph of a k-connected
+    graph", 1992).
 
     Args:
         costs: N by N, symmetric; an explicit zero is a link.
     """
-    import networkx as nx  # noqa: PLC0415  (nobody should wait for it who asks for something else)
+    import networkx as nx  # noqa: PLC0415  (other calls should not wait for this import)
 
     links = sparse.csr_array((np.ones(costs.nnz), costs.indices, costs.indptr), shape=costs.shape)
     first = csgraph.minimum_spanning_tree(links)
@@ -107,7 +108,7 @@ def backbone(costs: sparse.csr_array) -> Any:
 
 
 def _shape(connectivity: Connectivity, client_ids: tuple[str, ...]) -> _Shape:
-    """The same clients are asked about again and again, so the last answer about a connectivity lives as long as it."""
+    """Return the shape. The last answer is kept with its connectivity, because the same clients are asked for often."""
     known = _LAST.get(connectivity)
     if known is None or known[0] != client_ids:
         known = client_ids, _measured(connectivity.restricted(client_ids))

@@ -1,13 +1,12 @@
-"""Parameters as bytes: the safetensors layout, written once and read without a copy.
+"""Write parameters as bytes in the safetensors layout, and read them without a copy.
 
 The layout (https://github.com/huggingface/safetensors, "Format"): eight bytes of little-endian header length, a JSON
 header that maps each tensor name to ``dtype``, ``shape`` and ``data_offsets``, then the tensors' bytes. Offsets count
-from the end of the header; the tensors cover that block without hole or overlap. ``__metadata__`` maps strings to
+from the end of the header; the tensors cover that block without holes or overlaps. ``__metadata__`` maps strings to
 strings.
 
-One block of tensors serves a whole round: only the header differs between two clients' tasks, so ``Packed.payload``
-makes a new header in front of the same memory. Decoding gives read-only views into the buffer that came in, after
-every offset was checked.
+A round uses one block of tensors: the tasks of two clients differ only in the header, so ``Packed.payload`` makes a new
+header for the same memory. Decoding checks every offset, and then gives read-only views into the buffer that came in.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,17 +29,17 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Tensors that lie ready to be sent: their layout and one block of bytes."""
+    """Tensors that are ready to be sent: their layout and one block of bytes."""
 
     layout: Layout
     block: memoryview
 
     def payload(self, metadata: Mapping[str, str] | None = None) -> tuple[bytes, memoryview]:
-        """The header with `metadata`, and the block; sent one after the other they are a complete file."""
+        """Return the header with `metadata`, and the block. One after the other they are a complete file."""
         return header(self.layout, metadata), self.block
 
     def parameters(self) -> dict[str, npt.NDArray[Any]]:
-        """Read-only views into the block."""
+        """Return the tensors as read-only views into the block."""
         views: dict[str, npt.NDArray[Any]] = {}
         for name, spec in self.layout.items():
             count = prod(spec.shape)
@@ -54,10 +53,10 @@ class Packed:
 
 
 def arrange(parameters: Parameters) -> dict[str, TensorSpec]:
-    """A layout: widest dtype first, so that each tensor starts aligned, then by name, whatever the mapping's order.
+    """Make a layout: the widest dtype first, so that each tensor is aligned, and equal dtypes ordered by name.
 
     Raises:
-        MalformedParameters: a value that is no array, a dtype that the format cannot hold, or a name that it reserves.
+        MalformedParameters: a value is not an array, has a dtype that the format cannot hold, or a reserved name.
     """
     if "__metadata__" in parameters:
         raise MalformedParameters("a tensor cannot be named __metadata__")
@@ -77,7 +76,7 @@ def arrange(parameters: Parameters) -> dict[str, TensorSpec]:
 
 
 def pack(parameters: Parameters) -> Packed:
-    """Lay tensors out in one block. Errors as `arrange`."""
+    """Copy tensors into one block. Raises the same errors as `arrange`."""
     layout = arrange(parameters)
     # numpy asks for huge pages: a bytearray's small ones cost several times as much as the copy
     block = np.empty(sum(array.nbytes for array in parameters.values()), np.uint8).data
@@ -87,7 +86,7 @@ def pack(parameters: Parameters) -> Packed:
 
 
 def pieces(parameters: Parameters, metadata: Mapping[str, str] | None = None) -> Iterator[bytes | memoryview]:
-    """A complete file of `parameters`, tensor by tensor and without a copy of them. Errors as `arrange`."""
+    """Yield a complete file of `parameters`, tensor by tensor and without a copy. Raises the errors of `arrange`."""
     layout = arrange(parameters)
     yield header(layout, metadata)
     for name in layout:
@@ -95,20 +94,20 @@ def pieces(parameters: Parameters, metadata: Mapping[str, str] | None = None) ->
 
 
 def encode(parameters: Parameters, metadata: Mapping[str, str] | None = None) -> bytes:
-    """A complete file of `parameters` in one piece. Errors as `arrange`."""
+    """Return a complete file of `parameters` in one piece. Raises the same errors as `arrange`."""
     return b"".join(pieces(parameters, metadata))
 
 
 def unpack(buffer: Buffer, header_bytes: int = MAX_HEADER_BYTES) -> tuple[Packed, dict[str, str]]:
-    """Check a complete file and give its layout, its block (a view, no copy) and its metadata.
+    """Check a complete file, and return its layout, its block (a view, not a copy) and its metadata.
 
     Args:
         buffer: the file.
-        header_bytes: how long the header may be; a longer one is not parsed.
+        header_bytes: the most bytes that the header may have; a longer one is not parsed.
 
     Raises:
-        MalformedParameters: the header is cut, is too long or breaks the format, or offsets overlap, leave a hole or
-            leave the file.
+        MalformedParameters: the header is cut short, is too long or breaks the format, or offsets overlap, leave a
+            hole or lie outside the file.
     """
     view = memoryview(buffer).cast("B").toreadonly()
     if len(view) < LENGTH.size:
@@ -125,13 +124,13 @@ def unpack(buffer: Buffer, header_bytes: int = MAX_HEADER_BYTES) -> tuple[Packed
 
 
 def decode(buffer: Buffer) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Parameters (read-only views into `buffer`) and metadata of a complete file; errors as `unpack`."""
+    """Return the parameters (read-only views into `buffer`) and metadata of a file. Raises the errors of `unpack`."""
     packed, metadata = unpack(buffer)
     return packed.parameters(), metadata
 
 
 def _bytes(array: npt.NDArray[Any]) -> memoryview:
-    """The values as they are sent: in order, little-endian; a view of the array where it lies like that already."""
+    """Return the values as they are sent: in C order and little-endian. If the array is so already, this is a view."""
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 

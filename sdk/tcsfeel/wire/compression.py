@@ -1,4 +1,4 @@
-"""Bodies in HTTP's content coding ``zstd``: one frame (RFC 8878) with a window of at most 8 MiB (RFC 9659)."""
+"""Read and write bodies in HTTP's content coding ``zstd``: one frame (RFC 8878), window at most 8 MiB (RFC 9659)."""
 
 import re
 import sys
@@ -27,12 +27,12 @@ _ACCEPTED = re.compile(r"zstd(\s*;\s*q=(?!0(\.0*)?$)[0-9.]+)?")
 
 
 def accepts_zstd(accept_encoding: str) -> bool:
-    """Tell whether a request with this header may be answered in zstd; never where zstd is not installed."""
+    """Tell whether a request with this header may be answered in zstd. Without zstd installed, it never may."""
     return INSTALLED and any(_ACCEPTED.fullmatch(coding.strip()) for coding in accept_encoding.lower().split(","))
 
 
 def compressed(pieces: Iterator[bytes | memoryview]) -> Iterator[bytes]:
-    """One frame of all `pieces`; what comes out for a piece may be empty."""
+    """Compress all `pieces` into one frame. The output for a piece may be empty."""
     compressor = zstd.ZstdCompressor()
     for piece in pieces:
         yield compressor.compress(piece)
@@ -40,15 +40,16 @@ def compressed(pieces: Iterator[bytes | memoryview]) -> Iterator[bytes]:
 
 
 def largest(size: int, coding: str) -> int:
-    """Give the most bytes that a content of `size` bytes takes in a coding: zstd may add some to what is random."""
+    """Return the most bytes that `size` bytes take in a coding: zstd makes random data slightly longer."""
     return size + size // 256 if coding == ZSTD else size
 
 
 def decompressed(body: memoryview, limit: int) -> Iterator[bytes]:
-    """The content of a body in pieces, without ever more than `PIECE` of it in memory.
+    """Yield the content of a body in pieces, with at most `PIECE` bytes of it in memory.
 
     Raises:
-        MalformedBody: it is no frame, is cut short, has more bytes after its frame, or holds more than `limit` bytes.
+        MalformedBody: the body is not a frame, is cut short, has bytes after its frame, or holds more than `limit`
+            bytes.
     """
     window = {int(zstd.DecompressionParameter.window_log_max): _WINDOW_LOG}
     decompressor = zstd.ZstdDecompressor(options=window)

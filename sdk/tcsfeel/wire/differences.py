@@ -1,15 +1,16 @@
-"""Updates as rounded differences to the parameters that training began with.
+"""Encode updates as rounded differences to the parameters that training began with, and expand them again.
 
-Of a float tensor that is wider than the encoding's type, ``update - base`` travels: as float16, value by value; or as
-int8, the nearest multiples of one float32 scale per tensor, which is its largest magnitude / 127 (0 where all is 0).
-Integers, bools and narrower floats travel as they are. An update that an encoding cannot hold (a value that is not
-finite, or beyond the type's range) has to travel in full.
+If a float tensor is wider than the encoding's type, ``update - base`` is sent. float16 rounds it value by value. int8
+sends the nearest multiples of one float32 scale per tensor, which is the largest magnitude / 127 (0 if all values are
+0). Integers, bools and narrower floats are sent as they are. An update that an encoding cannot hold (a value that is
+not finite, or beyond the type's range) has to be sent in full.
 
-What rounding lost is given back to the caller, who adds it to the next difference: error feedback, without which the
-rounding errors of many rounds add up (Seide et al., "1-bit stochastic gradient descent", 2014; Karimireddy et al.,
-"Error feedback fixes SignSGD and other gradient compression schemes", 2019).
+The caller gets the rounding errors back and adds them to the next difference. Without this error feedback the rounding
+errors of many rounds add up (Seide et al., "1-bit stochastic gradient descent", 2014; Karimireddy et al., "Error
+feedback fixes SignSGD and other gradient compression schemes", 2019).
 
-All is computed in float64 and in blocks: memory does not grow with the model beyond what is returned.
+Everything is computed in float64 and in blocks, so that only the returned tensors take memory that grows with the
+model.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,7 @@ Block = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class EncodedUpdate:
-    """Tensors to send, what says how to read them, and what rounding lost of each difference (float32)."""
+    """The tensors to send, the encoding that says how to read them, and the rounding errors (float32)."""
 
     parameters: Parameters
     encoding: UpdateEncoding
@@ -42,12 +43,12 @@ class EncodedUpdate:
 
 
 def known(offered: str) -> EncodingName:
-    """An offered encoding, "full" in place of one that is not known here."""
+    """Return an offered encoding, or "full" if this version does not know it."""
     return "float16" if offered == "float16" else "int8" if offered == "int8" else "full"
 
 
 def wire_dtype(dtype: np.dtype[Any], encoding: str) -> np.dtype[Any] | None:
-    """What the difference of a tensor of this dtype travels as, None where the tensor itself travels."""
+    """Return the dtype in which the difference of a tensor is sent, or None if the tensor itself is sent."""
     narrow = _TYPES.get(encoding)
     floating = dtype.kind == "f" or is_bfloat16(dtype)
     return narrow if narrow is not None and floating and dtype.itemsize > narrow.itemsize else None
@@ -56,13 +57,13 @@ def wire_dtype(dtype: np.dtype[Any], encoding: str) -> np.dtype[Any] | None:
 def encode_update(
     update: Parameters, base: Parameters, encoding: EncodingName, lost: Parameters
 ) -> EncodedUpdate | None:
-    """Round `update` for the wire; None where it has to travel in full.
+    """Round `update` for sending. Returns None if it has to be sent in full.
 
     Args:
-        update: the tensors of `base`, same names, shapes and dtypes.
-        base: what training began with.
+        update: tensors with the names, shapes and dtypes of `base`.
+        base: the parameters that training began with.
         encoding: float16 or int8.
-        lost: what rounding lost the last time, of any of the tensors that travel as differences.
+        lost: the rounding errors of the last update, for any of the tensors that are sent as differences.
     """
     sent: dict[str, npt.NDArray[Any]] = {}
     scales: dict[str, float] = {}
@@ -106,7 +107,7 @@ def check_encoded(sent: Packed, encoding: UpdateEncoding, base: Packed) -> None:
 
 
 def expand(sent: Packed, encoding: UpdateEncoding, base: Packed) -> Iterator[memoryview]:
-    """The block of the whole update in the layout of `base`, piece by piece; `check_encoded` must have passed."""
+    """Yield the block of the full update in the layout of `base`, in pieces. Call `check_encoded` first."""
     tensors, origin = sent.parameters(), base.parameters()
     for name, spec in sorted(base.layout.items(), key=lambda item: item[1].start):
         codes, start = tensors[name].reshape(-1), origin[name].reshape(-1)
@@ -119,7 +120,7 @@ def expand(sent: Packed, encoding: UpdateEncoding, base: Packed) -> Iterator[mem
 
 
 class _Difference:
-    """What an update changed of one tensor, with what was lost before."""
+    """The difference that an update makes to one tensor, plus the rounding error of the update before."""
 
     def __init__(self, update: npt.NDArray[Any], base: npt.NDArray[Any], lost: npt.NDArray[Any] | None) -> None:
         self._shape = base.shape
@@ -127,12 +128,12 @@ class _Difference:
         self._lost = None if lost is None else lost.reshape(-1)
 
     def peak(self) -> float:
-        """The largest magnitude, not a number where some value is none."""
+        """Return the largest magnitude, or NaN if some value is NaN."""
         peaks = [np.abs(self._difference(rows)).max() for rows in _pieces(self._base.size)]
         return float(np.max(peaks, initial=0.0))
 
     def rounded(self, dtype: np.dtype[Any], scale: float) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
-        """The codes, and what the other side will lack."""
+        """Return the codes, and the rounding errors."""
         codes = np.zeros(self._base.size, dtype)
         lost = np.zeros(self._base.size, np.float32)
         for rows in _pieces(self._base.size):
@@ -146,13 +147,13 @@ class _Difference:
         return codes.reshape(self._shape), lost.reshape(self._shape)
 
     def _difference(self, rows: slice) -> Block:
-        """What the other side should add to the base."""
+        """Return the values that the other side should add to the base."""
         value = self._update[rows].astype(np.float64) - self._base[rows].astype(np.float64)
         return value if self._lost is None else value + self._lost[rows]
 
 
 def _sum(base: npt.NDArray[Any], codes: npt.NDArray[Any], scale: float) -> npt.NDArray[Any]:
-    """What both sides make of a piece, in the dtype of `base`."""
+    """Add codes to a piece of the base, as both sides do it, in the dtype of `base`."""
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused when the update is checked
         difference = codes.astype(np.float64)
         difference *= scale
@@ -161,7 +162,7 @@ def _sum(base: npt.NDArray[Any], codes: npt.NDArray[Any], scale: float) -> npt.N
 
 
 def _scale(peak: float) -> float:
-    """A float32 of which 127 reach `peak`; not finite where none does."""
+    """Return a float32 that is at least `peak` when multiplied by 127. It is not finite if there is none."""
     scale = np.float32(peak / _LARGEST_CODE)
     reaches = float(scale) * _LARGEST_CODE >= peak
     return float(scale if reaches else np.nextafter(scale, np.float32(np.inf)))

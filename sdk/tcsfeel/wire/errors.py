@@ -1,4 +1,4 @@
-"""Errors of the wire protocol. What arrives is hostile until checked, so each says what was wrong with it."""
+"""Define the errors of the wire protocol. Each says what is wrong with the bytes, which may be hostile."""
 
 SHOWN = 64  # characters of a text that somebody else chose
 
@@ -14,12 +14,12 @@ class WireError(ValueError):
 
 
 class MalformedBody(WireError):
-    """A body that is not in the content coding that it claims, or holds too much."""
+    """A body does not have the content coding that it claims, or holds too much."""
 
 
 class MalformedParameters(WireError):
-    """A parameter file whose header or layout is broken."""
+    """The header or the layout of a parameter file is broken."""
 
 
 class MalformedMetadata(WireError):
-    """A parameter file whose ``task`` or ``result`` metadata is missing or breaks its schema."""
+    """The ``task`` or ``result`` metadata of a parameter file is missing or breaks its schema."""

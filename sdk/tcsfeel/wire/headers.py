@@ -1,8 +1,8 @@
-"""The header of a parameter file: what it says of the tensors, and how much of it is read before it is believed.
+"""Write and read the header of a parameter file, which describes its tensors.
 
-A header comes from somebody who may be hostile, so nothing in it is parsed before its length is known to be small
-enough. It is read one tensor at a time: each name and each description lies within a bound of its own, so that a list
-that is nested a million times is refused at its first bytes, and no single step holds Python's lock for long.
+The sender of a header may be hostile, so the length of each part is checked before the part is parsed. The header is
+read one tensor at a time, and each name and each description has its own limit. So a list that is nested a million
+times is refused at its first bytes, and no single step holds Python's lock for long.
 """
 
 import json
@@ -50,7 +50,7 @@ _DESCRIPTION = re.compile(rb"\{[^{}]*+\}")
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One tensor of a layout: its dtype name, its shape, and where it lies in the block (bytes)."""
+    """One tensor of a layout: the name of its dtype, its shape, and where it begins and ends in the block (bytes)."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -62,7 +62,7 @@ Layout = Mapping[str, TensorSpec]
 
 
 def header(layout: Layout, metadata: Mapping[str, str] | None = None) -> bytes:
-    """What stands in front of a block with this layout."""
+    """Make the header of a file whose block has this layout."""
     entries: dict[str, object] = {_METADATA: dict(metadata)} if metadata else {}
     for name, spec in layout.items():
         entries[name] = {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": (spec.start, spec.stop)}
@@ -72,9 +72,9 @@ def header(layout: Layout, metadata: Mapping[str, str] | None = None) -> bytes:
 
 
 def check_beginning(beginning: bytes) -> None:
-    """Refuse a file by its first eight bytes, so that what is no parameter file need not be received to its end.
+    """Check the first eight bytes of a file, so that a file that will be refused need not be received to its end.
 
-    Raises `MalformedParameters` where they claim a header that is too long to be read.
+    Raises `MalformedParameters` if they announce a header that is too long.
     """
     (length,) = LENGTH.unpack_from(beginning)
     if length > MAX_HEADER_BYTES:
@@ -100,14 +100,14 @@ def parse_header(text: memoryview) -> tuple[dict[str, TensorSpec], dict[str, str
 
 
 class _Reader:
-    """Goes through a header from one thing to the next, never further than the thing may reach."""
+    """Reads a header part by part, and never reads further than the limit of a part."""
 
     def __init__(self, text: memoryview) -> None:
         self._text = text
         self._at = 0
 
     def names(self) -> Iterable[str]:
-        """Give the keys of an object one by one; the caller has to read each one's value before the next."""
+        """Yield the keys of an object. The caller has to read the value of each key before it asks for the next."""
         self._expect(b"{", "is not a JSON object")
         if self._skip(b"}"):
             return
@@ -133,7 +133,7 @@ class _Reader:
         return found
 
     def description(self, name: str) -> object:
-        """Read what the header says of a tensor."""
+        """Read the description of a tensor."""
         self._expect(b":")
         self._peek()
         match = _DESCRIPTION.match(self._text, self._at, min(len(self._text), self._at + _DESCRIPTION_BYTES))

@@ -1,8 +1,8 @@
-"""Values of known fields, each with a rule that holds from the moment at which the value is made.
+"""Define records: frozen values whose fields are checked by rules when the value is made.
 
-The rules are strict: no type is converted into another, except that an integer is taken where a float is expected, and
-a float must be finite. What is read from JSON comes from somebody who may be hostile, so an error never repeats the
-text that it is about, except for names, which are cut short and escaped.
+The rules are strict: no type is converted into another, except that an integer may stand for a float, and a float must
+be finite. The sender of JSON may be hostile, so an error never repeats the text that it is about, except for names,
+which are cut short and escaped.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from tcsfeel.wire.errors import SHOWN, quoted
 
 Rule = Callable[[Any], Any]
-"""Gives the value as it is kept, or raises `WrongField`."""
+"""Returns the value to keep, or raises `WrongField`."""
 
 
 class WrongField(ValueError):
@@ -33,14 +33,14 @@ class WrongField(ValueError):
         self.place = place
 
     def below(self, name: str) -> "WrongField":
-        """The same error, as seen from what holds the place under this name."""
+        """Return the same error with this name in front of its place."""
         shown = name if name.isidentifier() and len(name) <= SHOWN else quoted(name)
         return WrongField(self.rule, self.value, f"{shown}.{self.place}" if self.place else shown)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A frozen dataclass whose fields follow `rules`. It raises `WrongField` if it is made of anything else."""
+    """A frozen dataclass whose fields follow `rules`. Making one raises `WrongField` if a field breaks its rule."""
 
     rules: ClassVar[Mapping[str, Rule]]
 
@@ -52,7 +52,7 @@ class Record:
                 raise error.below(name) from None
 
     def to_json(self) -> str:
-        """Write the fields as one JSON object."""
+        """Return the fields as one JSON object."""
         found = {name: getattr(self, name) for name in self.rules}
         return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
 
@@ -187,7 +187,7 @@ def _float(value: float) -> float:
 
 
 def _is_text(value: str) -> bool:
-    """Whether it can be encoded: an escape in JSON may name half of a surrogate pair."""
+    """Tell whether a text can be encoded: an escape in JSON may name half of a surrogate pair."""
     if value.isascii():
         return True
     try:

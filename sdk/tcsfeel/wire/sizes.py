@@ -1,11 +1,11 @@
-"""How large an agent's answer may be: what it is for decides, so that it is cut off while it still comes in."""
+"""Limit the size of an agent's answer by its purpose, so that a larger one can be cut off while it comes in."""
 
 from typing import NamedTuple
 
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.headers import LENGTH, MAX_HEADER_BYTES, header
 
-ROOM = 1 << 16  # bytes for metadata, beside what follows from the model
+ROOM = 1 << 16  # bytes for metadata, in addition to the size that follows from the model
 
 
 class AnswerSize(NamedTuple):
@@ -16,13 +16,14 @@ class AnswerSize(NamedTuple):
 
 
 EVALUATION = AnswerSize(ROOM, ROOM)
-"""Of an evaluate task's answer, which needs no tensors."""
+"""The limit of the answer to an evaluate task, which needs no tensors."""
 
 
 def fit_size(model: Packed) -> AnswerSize:
-    """Give the size of a fit task's answer: the model's tensors, four times its header, and `ROOM`.
+    """Return the limit of the answer to a fit task: the model's tensors, four times its header, and `ROOM`.
 
-    Other writers indent their headers, and the scales of int8 name every tensor once more.
+    The header may be longer than ours, because other programs indent it, and the scales of int8 name every tensor
+    again.
     """
     header_bytes = min(MAX_HEADER_BYTES, 4 * len(header(model.layout)) + ROOM)
     return AnswerSize(header_bytes, LENGTH.size + header_bytes + len(model.block))

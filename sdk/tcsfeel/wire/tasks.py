@@ -1,4 +1,4 @@
-"""The task handed over and the result given back: JSON in the metadata of a parameter file."""
+"""Define tasks and their results, which are JSON in the metadata of a parameter file."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def metric_name(value: object) -> str:
 
 
 def _metrics(value: object) -> dict[str, float]:
-    """Check what was measured besides the loss, which has a field of its own."""
+    """Check the metrics. The loss is not one of them, because it has its own field."""
     if not isinstance(value, Mapping):
         raise WrongField("should be an object", value)
     if len(value) > MOST_METRICS:
@@ -109,9 +109,9 @@ class TaskResult(Record):
     Attributes:
         num_examples: how many examples it used.
         loss: the mean loss over them.
-        accuracy: the fraction 0..1 that was right; None where that means nothing.
-        metrics: what was measured besides the loss, by name: the accuracy, where it is known, and at most 32 in all.
-        train_seconds: how long it worked.
+        accuracy: the fraction 0..1 that the model got right; None if the model does not classify.
+        metrics: measurements other than the loss, by name, with the accuracy if it is known; at most 32 in all.
+        train_seconds: how long the agent worked.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -148,7 +148,7 @@ class TaskResult(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateEncoding(Record):
-    """How the tensors of a fit result are to be read; `scales` are those of int8, by tensor."""
+    """Says how the tensors of a fit result are encoded; `scales` are those of int8, by tensor."""
 
     rules: ClassVar[Mapping[str, Rule]] = {
         "name": one_of("full", "float16", "int8"),
@@ -172,7 +172,7 @@ NOTHING_HELD_OUT: Mapping[str, str] = {"result": _Amount(num_examples=0).to_json
 
 
 def task_id(training_id: str, round_number: int, client_id: str, kind: TaskKind) -> str:
-    """The name of a piece of work, the same for every try of it."""
+    """Return the id of a task, which is the same for every try."""
     return f"{training_id}.{round_number}.{client_id}.{kind}"
 
 
@@ -186,25 +186,25 @@ def result_metadata(result: TaskResult, encoding: UpdateEncoding = FULL) -> dict
 
 
 def read_task(metadata: Mapping[str, str]) -> Task:
-    """Raises `MalformedMetadata` where there is no valid task."""
+    """Read the task. Raises `MalformedMetadata` if there is no valid one."""
     return _read(Task, "task", metadata)
 
 
 def read_result(metadata: Mapping[str, str]) -> TaskResult:
-    """Raises `MalformedMetadata` where there is no valid result."""
+    """Read the result. Raises `MalformedMetadata` if there is no valid one."""
     return _read(TaskResult, "result", metadata)
 
 
 def read_measurement(metadata: Mapping[str, str]) -> TaskResult | None:
-    """An evaluate result; None from an agent that has no examples to measure with, whatever else it says then.
+    """Read an evaluate result. Returns None if the agent has no examples to measure with, and then ignores the rest.
 
-    Raises `MalformedMetadata` where there is no valid result.
+    Raises `MalformedMetadata` if there is no valid result.
     """
     return read_result(metadata) if _read(_Amount, "result", metadata).num_examples else None
 
 
 def read_encoding(metadata: Mapping[str, str]) -> UpdateEncoding:
-    """Where nothing is said, the update is in full. Raises `MalformedMetadata` where what is said is not valid."""
+    """Read the encoding of an update; without one it is in full. Raises `MalformedMetadata` if it is not valid."""
     return _read(UpdateEncoding, "update_encoding", metadata) if "update_encoding" in metadata else FULL
 
 
