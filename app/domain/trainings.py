@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from app.domain.eligibility import ANYWHERE, Where
 from app.domain.errors import StateForbids
 from app.domain.progress import Progress, ProgressState, progressed
 from app.domain.retention import Retention
@@ -106,6 +107,7 @@ class TrainingConfig(AggregationConfig):
     goal: Goal = field(default_factory=lambda: Goal(target=0.963))
     max_rounds: int = 100
     selection: SelectionConfig = field(default_factory=SelectionConfig)
+    where: Where = ANYWHERE
     round_policy: RoundPolicy = field(default_factory=RoundPolicy)
     evaluation_clients: int = 50
     evaluation_tags: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import SecretStr, ValidationError
 
 from app.domain.clients import Profile
+from app.domain.eligibility import Where
 from app.domain.retention import Retention
 from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
 from app.http.answers import training_out
@@ -59,6 +60,13 @@ def training_config(body: CreateTraining, defaults: TrainingSettings) -> Trainin
             budget_constraint=rules.budget_constraint,
             weights=_weights(rules.weights),
             parameters=rules.parameters,
+        ),
+        where=Where(
+            tags=body.where.tags,
+            clients=tuple(body.where.clients),
+            exclude=tuple(body.where.exclude),
+            min_data_size=body.where.min_data_size,
+            min_reliability=body.where.min_reliability,
         ),
         hyperparameters=body.hyperparameters.values(body.aggregation),
         round_policy=RoundPolicy(**body.round_policy.model_dump()),

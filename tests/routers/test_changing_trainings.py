@@ -50,6 +50,7 @@ async def made(api: Api, **fields: Any) -> dict[str, Any]:
             {"evaluation": {"tags": {"site": None, "lab": "b"}}},
             {"evaluation": {"tags": {"trusted": "yes", "lab": "b"}}},
         ),
+        ({"where": {"exclude": ["b"], "tags": {"x": "y"}}}, {"where": {"exclude": ["b"], "tags": {"x": "y"}}}),
         ({"retention": None}, {"retention": None}),
         ({"retention": {"keep_best": False}}, {"retention": {"keep_last": 3, "keep_best": False}}),
         ({"target_accuracy": 0.5}, {"target_accuracy": 0.5, "goal": {"target": 0.5}}),

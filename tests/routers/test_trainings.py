@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
         "weights": {"data_quality": 1.0, "communication": 1.0, "compute": 1.0, "fairness": 0.5},
         "parameters": {},
     },
+    "where": {"tags": {}, "clients": [], "exclude": [], "min_data_size": 0, "min_reliability": 0.0},
     "hyperparameters": {"local_epochs": 1, "learning_rate": 0.1, "batch_size": 32},
     "round_policy": {
         "deadline_seconds": 600.0,
@@ -63,6 +64,13 @@ GIVEN: dict[str, Any] = {
         "budget_constraint": 4.5,
         "weights": {"data_quality": 0.0, "communication": 2.0, "compute": 3.0, "fairness": 4.0},
         "parameters": {"pool_factor": 3, "deadline_seconds": 12.5},
+    },
+    "where": {
+        "tags": {"site": "北"},
+        "clients": ["a", "b"],
+        "exclude": ["c"],
+        "min_data_size": 7,
+        "min_reliability": 0.25,
     },
     "hyperparameters": {
         "local_epochs": 5,

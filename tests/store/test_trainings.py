@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
+from app.domain.eligibility import Where
 from app.domain.errors import NotFound
 from app.domain.progress import Progress
 from app.domain.retention import Retention
@@ -31,6 +32,7 @@ FULL = Training(
             weights=Weights(1.0, 2.0, 3.0, 4.0),
             parameters={"factor": 3.0, "half": 0.5},
         ),
+        where=Where(tags={"a": "b"}, clients=("x",), exclude=("y", "z"), min_data_size=1, min_reliability=0.5),
         hyperparameters={"rate": 0.1, "epochs": 2**53, "on": True, "note": "x", "none": None, "whole": 1.0},
         round_policy=RoundPolicy(
             deadline_seconds=1.5,

@@ -16,6 +16,7 @@ import structlog
 from app.clock import Clock
 from app.domain.breaker import admissible
 from app.domain.clients import Client
+from app.domain.eligibility import ANYWHERE, Where
 from app.domain.evaluations import able_to_evaluate
 from app.domain.trainings import Training, TrainingConfig
 from app.metrics import Metrics
@@ -99,18 +100,32 @@ class Planner:
         self._overdue: dict[str | None, _Course] = {}
 
     async def fleet(
-        self, tx: Transaction, *, exclude: Collection[str] = (), training_id: str | None = None, labels: bool = True
+        self,
+        tx: Transaction,
+        *,
+        where: Where = ANYWHERE,
+        exclude: Collection[str] = (),
+        training_id: str | None = None,
+        labels: bool = True,
     ) -> Fleet:
         """The fleet as a training sees it: clients with a task in flight for another one are busy.
 
-        What clients say of their labels is read only with `labels`.
+        Clients that are not `where` the training trains are shut out, and so are those to `exclude`. What clients say of their labels is read only with `labels`.
         """
         clients = await tx.clients.all(labels=labels)
         busy = await tx.rounds.busy_clients(except_training=training_id)
         connectivity = await self._connectivity.get(tx)
         sketches = {} if training_id is None else await tx.sketches.means(training_id)
         return await in_thread(
-            "administration", _fleet, clients, busy, frozenset(exclude), self._clock.now(), connectivity, sketches
+            "administration",
+            _fleet,
+            clients,
+            busy,
+            where,
+            frozenset(exclude),
+            self._clock.now(),
+            connectivity,
+            sketches,
         )
 
     async def evaluators(self, tx: Transaction, training: Training, seed: int) -> list[Client]:
@@ -202,6 +217,7 @@ def _origin(error: BaseException) -> str:
 def _fleet(  # noqa: PLR0917  (what a fleet is made of)
     clients: Sequence[Client],
     busy: Collection[str],
+    where: Where,
     excluded: Collection[str],
     now: float,
     connectivity: Connectivity,
@@ -212,7 +228,9 @@ def _fleet(  # noqa: PLR0917  (what a fleet is made of)
     let_in = admitted | forced
     offered, shut_out = [], []
     for client in clients:
-        reason = _why_not(client, client.id in let_in, client.id in busy, client.id in excluded)
+        reason = where.refusal(client)
+        if reason is None:
+            reason = _why_not(client, client.id in let_in, client.id in busy, client.id in excluded)
         if reason is None:
             offered.append(client)
         else:

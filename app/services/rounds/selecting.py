@@ -76,7 +76,7 @@ class Selecting:
     async def plan(self, training: Training, round_: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
         """Read the fleet, and select from it for a round. Raises what `Planner.select` does."""
         async with self._db.read() as tx:
-            fleet = await self._planner.fleet(tx, training_id=training.id)
+            fleet = await self._planner.fleet(tx, where=training.config.where, training_id=training.id)
             past = await tx.rounds.selections(training.id, round_.number)
         policy = selection_policy(training.config, model_bytes)
         selection = await self._planner.select(

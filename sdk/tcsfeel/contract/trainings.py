@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from tcsfeel.aggregation import shortage, usual_byzantine
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.contract.clients import Tags
-from tcsfeel.contract.fields import Instant, PlainText, RequestModel, ResponseModel, wrong_fields
+from tcsfeel.contract.fields import ClientId, Instant, PlainText, RequestModel, ResponseModel, wrong_fields
 from tcsfeel.contract.goals import GoalIn, GoalOut
 from tcsfeel.contract.hyperparameters import Hyperparameters
 from tcsfeel.contract.progress import ProgressOut
@@ -23,6 +23,21 @@ class Evaluation(RequestModel):
 
     clients: Annotated[int, Field(ge=0, le=100_000, description="How many healthy clients evaluate; 0 for none")] = 50
     tags: Annotated[Tags, Field(description="Only clients with all of these tags evaluate")] = {}
+
+
+Ids = Annotated[list[ClientId], Field(max_length=10_000)]
+
+
+class WhereIn(RequestModel):
+    """Which clients may train. Every condition has to be met."""
+
+    tags: Annotated[Tags, Field(description="Only clients with all of these tags")] = {}
+    clients: Annotated[Ids, Field(description="Only these clients; empty for all")] = []
+    exclude: Annotated[Ids, Field(description="Not these clients")] = []
+    min_data_size: Annotated[int, Field(ge=0, le=10**15, description="Least number of training samples")] = 0
+    min_reliability: Annotated[
+        float, Field(ge=0, le=1, description="Least reliability: the measured one, or the claimed one until then")
+    ] = 0.0
 
 
 class UploadsIn(RequestModel):
@@ -81,6 +96,7 @@ class CreateTraining(RequestModel):
     ) = None
     aggregation: Aggregation = "fedavg"
     selection: SelectionRules = SelectionRules()
+    where: WhereIn = WhereIn()
     hyperparameters: Hyperparameters = Hyperparameters()
     round_policy: RoundPolicyIn = RoundPolicyIn()
     evaluation: Evaluation = Evaluation()
@@ -140,6 +156,7 @@ class ChangeTraining(RequestModel):
     goal: Part = None
     max_rounds: int | None = None
     selection: Part = None
+    where: Part = None
     hyperparameters: Part = None
     round_policy: Part = None
     evaluation: Part = None
@@ -189,6 +206,16 @@ class SelectionRulesOut(ResponseModel):
     parameters: dict[str, float]
 
 
+class WhereOut(ResponseModel):
+    """As in the request."""
+
+    tags: dict[str, str]
+    clients: list[str]
+    exclude: list[str]
+    min_data_size: int
+    min_reliability: float
+
+
 class EvaluationOut(ResponseModel):
     """As in the request."""
 
@@ -235,6 +262,7 @@ class TrainingOut(ResponseModel):
     max_rounds: int
     aggregation: Aggregation
     selection: SelectionRulesOut
+    where: WhereOut
     hyperparameters: dict[str, Scalar]
     round_policy: RoundPolicyOut
     evaluation: EvaluationOut

@@ -1,0 +1,41 @@
+"""Who may train, and why others may not."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.domain.clients import Client, Measured, Profile
+from app.domain.eligibility import ANYWHERE, Where
+
+PROFILE = Profile(
+    url="http://a", data_size=100, compute_capacity=1.0, bandwidth=1.0, latency=1.0, reliability=0.75,
+    tags={"site": "north", "kind": "phone"},
+)  # fmt: skip
+CLIENT = Client(id="a", profile=PROFILE, created_at=0.0, updated_at=0.0)
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        (ANYWHERE, None),
+        (Where(tags={"site": "north", "kind": "phone"}), None),
+        (Where(tags={"site": "north", "kind": "pc"}), "it does not have the tag kind:pc that the training asks for"),
+        (Where(tags={"lab": "x"}), "it does not have the tag lab:x that the training asks for"),
+        (Where(clients=("b", "a")), None),
+        (Where(clients=("b",)), "it is not one of the clients that the training names"),
+        (Where(exclude=("b",)), None),
+        (Where(clients=("a",), exclude=("a",)), "the training excludes it"),
+        (Where(min_data_size=100), None),
+        (Where(min_data_size=101), "it has 100 samples, and the training asks for 101"),
+        (Where(min_reliability=0.75), None),
+        (Where(min_reliability=0.8), "its reliability is 0.75, and the training asks for 0.8"),
+    ],
+)
+def test_a_client_may_train_where_it_meets_every_condition(where: Where, reason: str | None) -> None:
+    assert where.refusal(CLIENT) == reason
+
+
+def test_what_was_measured_counts_more_than_what_was_claimed() -> None:
+    measured = replace(CLIENT, measured=Measured(reliability=0.5))
+    assert Where(min_reliability=0.5).refusal(measured) is None
+    assert Where(min_reliability=0.6).refusal(measured) == "its reliability is 0.50, and the training asks for 0.6"
