@@ -37,7 +37,9 @@ async def test_a_regression_reaches_its_target_through_the_command_line(sqlite_u
         *lines, end = shown.splitlines()
         assert end.startswith("completed: target: round ")
         assert end.endswith("the target was rmse of 0.2 or less")
-        assert all("  rmse " in line for line in lines), lines
+        ended = [line for line in lines if line.startswith("round ")]  # a busy machine may say that it stalled, too
+        assert ended
+        assert all("  rmse " in line for line in ended), lines
         assert "accuracy" not in shown
 
 
