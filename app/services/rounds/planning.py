@@ -110,8 +110,8 @@ class Planner:
     ) -> Fleet:
         """The fleet as a training sees it: clients with a task in flight for another one are busy.
 
-        Clients that do not meet `where` are shut out, and so are those to `exclude`. What clients say of their labels is
-        read only with `labels`.
+        Clients that do not meet `where` are shut out, and so are those to `exclude`. The clients' labels are read only
+        with `labels`.
         """
         clients = await tx.clients.all(labels=labels)
         busy = await tx.rounds.busy_clients(except_training=training_id)
