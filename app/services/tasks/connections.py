@@ -6,7 +6,8 @@ import re
 import socket
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import aiohappyeyeballs
 import httpx2
@@ -103,7 +104,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         except BaseException:
             await exchange.abandon()
             raise
-        body = _Body(self, exchange, place, Patience(settings.read_seconds, rate))
+        body = _Body(exchange, Patience(settings.read_seconds, rate), partial(self._release, exchange, place))
         return httpx2.Response(head.status_code, headers=head.headers.raw_items(), stream=body, request=request)
 
     def _kept(self, place: _Place) -> Exchange | None:
@@ -118,7 +119,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         del self._idle[place]
         return None
 
-    async def release(self, exchange: Exchange, place: _Place) -> None:
+    async def _release(self, exchange: Exchange, place: _Place) -> None:
         """Take a connection back after its answer was read, or given up."""
         if await exchange.finish():
             timer = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._drop, place, exchange)
@@ -153,20 +154,19 @@ class AgentTransport(httpx2.AsyncBaseTransport):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """An answer's body, in the pieces in which it came."""
+    """An answer's body, in the pieces in which it came; `release` takes its connection back."""
 
-    def __init__(self, transport: AgentTransport, exchange: Exchange, place: _Place, patience: Patience) -> None:
-        self._transport = transport
+    def __init__(self, exchange: Exchange, patience: Patience, release: Callable[[], Awaitable[None]]) -> None:
         self._exchange = exchange
-        self._place = place
         self._patience = patience
+        self._release = release
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._exchange.body(self._patience):
             yield piece
 
     async def aclose(self) -> None:
-        await self._transport.release(self._exchange, self._place)
+        await self._release()
 
 
 def _place(url: httpx2.URL) -> _Place:

@@ -258,16 +258,14 @@ class Exchange:
     def _rest(self) -> bool:
         """Take what has arrived of a body that nobody wants. Whether that was all of it."""
         left = _REST_BYTES
-        while left > 0:
+        while left > 0 and self._http.their_state is h11.SEND_BODY:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
                 if not (piece := self._wire.take(left)):
-                    return False
+                    break
                 left -= len(piece)
                 self._http.receive_data(piece)
-            elif not isinstance(event, h11.Data):
-                return self._http.their_state is h11.DONE
-        return False
+        return self._http.their_state is h11.DONE
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

@@ -177,3 +177,49 @@ async def test_a_single_call_takes_the_one_permit_of_a_half_open_breaker(breaker
     assert not await breakers.admit("a", 10, force=True)
     assert [event.type for event in await events(db)] == ["breaker.open", "breaker.half_open"]
     assert not await breakers.admit("of nobody", 10)
+
+
+async def test_permits_are_taken_together_and_those_of_open_breakers_only_by_force(
+    breakers: Breakers, db: Database
+) -> None:
+    for _ in range(3):
+        await breakers.fail("b", FAILURE)
+    async with db.begin() as tx:
+        locked = await tx.clients.lock(["a", "b"])
+        assert await breakers.take_permits(tx, locked, 60.0, forced=()) == {"a"}
+    assert (await breakers.get("b")).state == "open"
+    async with db.begin() as tx:
+        locked = await tx.clients.lock(["a", "b"])
+        assert await breakers.take_permits(tx, locked, 60.0, forced={"b"}) == {"a", "b"}
+    probed = await breakers.get("b")
+    assert (probed.state, probed.probe_at, probed.probe_until) == ("half_open", NOW, NOW + 60.0)
+    assert await breakers.get("a") == Breaker()
+    assert [(event.type, event.client_id) for event in await events(db)] == [
+        ("breaker.open", "b"),
+        ("breaker.half_open", "b"),
+    ]
+
+
+async def test_a_client_after_a_bad_result_is_given_back_and_not_stored(breakers: Breakers) -> None:
+    failed = client("a")
+    for number in (1, 2, 3):
+        failed = breakers.failed(failed, FAILURE)
+        assert failed.breaker.consecutive_failures == number
+    assert (failed.breaker.state, failed.breaker.last_failures[-1].at) == ("open", NOW)
+    assert await breakers.get("a") == Breaker()
+
+
+async def test_only_a_change_of_state_is_told(breakers: Breakers, db: Database, counts: Metrics) -> None:
+    closed, tripped = Breaker(), Breaker(state="open", opened_at=NOW, retry_at=NOW + 30)
+    async with db.begin() as tx:
+        await breakers.note(tx, closed, replace(closed, consecutive_failures=1), "a")
+        assert not breakers.seems_open("a")
+        await breakers.note(tx, closed, tripped, "a")
+        assert breakers.seems_open("a")
+        await breakers.note(tx, tripped, closed, "a")
+        assert not breakers.seems_open("a")
+    assert [(event.type, event.data["was"], event.data["reason"]) for event in await events(db)] == [
+        ("breaker.open", "closed", None),
+        ("breaker.closed", "open", None),
+    ]
+    assert (opened(counts, "open"), opened(counts, "closed")) == (1, 1)

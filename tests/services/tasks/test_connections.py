@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.domain.clients import Profile
+from app.services.tasks.connections import describe, is_ours
+from app.services.tasks.exchanges import Broken
+from app.services.tasks.patience import TooSlow
 from app.services.tasks.replies import Reply
 from app.store.model_store import ModelStore
 from tests.services.asking import AGENT, FETCH, HELLO, failure, hand_over, poll, spooled
@@ -27,6 +31,19 @@ BREAKS: list[tuple[Exception, str]] = [
     (ConnectionResetError(), "the connection was lost (ConnectionResetError)"),
     (httpx2.InvalidURL("no"), "its URL cannot be called"),
 ]
+
+
+@pytest.mark.parametrize(("error", "words"), [*BREAKS, (Broken("cut"), "cut"), (TooSlow("too slow"), "too slow")])
+def test_a_call_that_breaks_is_described_without_what_the_error_says_of_urls(error: Exception, words: str) -> None:
+    assert describe(error) == words
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [(OSError(errno.EMFILE, "x"), True), (OSError(errno.ECONNREFUSED, "x"), False), (httpx2.ConnectError("x"), False)],
+)
+def test_a_shortage_of_this_machine_is_no_agents(error: Exception, ours: bool) -> None:
+    assert is_ours(error) == ours
 
 
 @FETCH
@@ -233,6 +250,14 @@ async def test_an_agents_connection_is_kept_from_one_round_to_the_next(spool: Mo
             assert await poll(agents, spool, agent) == Reply("working")
             await agents.forget(agent, "t.1.a.fit")
         assert peer.connections == 1
+
+
+async def test_a_connection_is_kept_after_a_result_was_read_to_its_end(spool: ModelStore) -> None:
+    result = reply("200 OK", b"hello", connection="")
+    async with listening(result, answering(result)) as peer, calling(**LOOPBACK) as agents:
+        for _ in range(3):
+            assert (await poll(agents, spool, at(peer))).file == HELLO
+    assert peer.connections == 1
 
 
 async def test_connections_of_a_burst_fall_idle(spool: ModelStore) -> None:
