@@ -23,8 +23,15 @@ from app.services.rounds.phase import Phase
 from app.services.tasks.exchanges import Wire
 
 TESTS = Path(__file__).parent / "services"
-OWED = {f"app.services.rounds.{name}" for name in ()}
-"""The modules whose methods are only tested through whole rounds as yet. A module that has its tests leaves the list."""
+OWED = {
+    f"app.services.rounds.{name}"
+    for name in (
+        "absences", "costs", "early_ends", "ending", "files", "initial_models", "ledger", "model_ledger",
+        "participants", "phase", "planning", "record", "selecting", "selections", "settling", "uploads", "waiting",
+    )
+}  # fmt: skip
+"""Modules with methods that are only tested through whole rounds so far. One that gets its tests leaves the list."""
+
 METHODS = (FunctionType, classmethod, staticmethod, property, cached_property)
 COVERS = re.compile(r"^Covers: (?P<modules>.+)$", re.MULTILINE)
 
@@ -65,7 +72,7 @@ def mirror(module: str) -> Path:
     return TESTS.joinpath(*rooms, f"test_{name}.py")
 
 
-def tests_of(module: str) -> list[Path]:
+def files_of(module: str) -> list[Path]:
     """The test files of a module: its mirror, and those beside it that say that they cover it."""
     own = mirror(module)
     return [path for path in own.parent.glob("test_*.py") if path == own or module in covered(path)]
@@ -90,7 +97,7 @@ def named(tree: ast.AST) -> set[str]:
 
 def unnamed(module: str) -> list[str]:
     """What a module promises that its tests do not name."""
-    used = set().union(*(named(parsed(path)) for path in tests_of(module)))
+    used = set().union(*(named(parsed(path)) for path in files_of(module)))
     return [promise for promise, name in promises(module) if name not in used]
 
 
@@ -102,6 +109,7 @@ def test_the_tests_of_a_service_name_each_of_its_public_methods(module: str) -> 
 
 def test_a_test_file_covers_only_modules_that_exist() -> None:
     known = set(modules())
+    assert known >= OWED
     for path in TESTS.rglob("test_*.py"):
         assert covered(path) <= known, path
 

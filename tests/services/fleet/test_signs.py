@@ -1,5 +1,6 @@
 """Heartbeats that say nothing new, which are written together."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,10 +12,11 @@ from sqlalchemy import event
 from app.domain.clients import Client
 from app.domain.errors import NotFound
 from app.services.fleet.clients import Clients
-from app.services.fleet.signs import WRITTEN_TOGETHER
+from app.services.fleet.signs import WRITTEN_TOGETHER, SignsOfLife
 from app.settings import HealthSettings
 from app.store.database import Database
 from tests.clocks import FakeClock
+from tests.planes import until
 from tests.services.fakes import metrics
 from tests.store.samples import NOW, client
 
@@ -179,3 +181,30 @@ async def test_what_an_outage_kept_from_being_written_is_written_afterwards(sqli
     await clients.signs.close()
     assert (await stored(db)).last_seen_at == NOW + 2
     await db.dispose()
+
+
+async def test_a_client_that_is_forgotten_is_written_at_once_the_next_time(db: Database, clock: FakeClock) -> None:
+    signs = SignsOfLife(db, clock, interval=INTERVAL)
+    assert not signs.note("a", "i"), "nothing is known of it"
+    for name in ("a", "b"):
+        signs.remember(name, "i")
+        assert signs.note(name, "i")
+    signs.forget(["a"])
+    assert (signs.note("a", "i"), signs.note("b", "i")) == (False, True)
+
+
+async def test_the_loop_writes_what_was_noted_until_it_is_cancelled(db: Database, clock: FakeClock) -> None:
+    await add(db, "a", status="healthy", last_seen_at=NOW)
+    signs = SignsOfLife(db, clock, interval=0.04)  # it is written four times in an interval
+    signs.remember("a", "i")
+    clock.advance(0.01)
+    assert signs.note("a", "i")
+    looping = asyncio.create_task(signs.run())
+
+    async def is_written() -> bool:
+        return (await stored(db)).last_seen_at == clock.now()
+
+    await until(is_written)
+    assert not looping.done()
+    looping.cancel()
+    await asyncio.wait([looping])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.domain.rounds import ENDED, RoundStatus
-from app.services.rounds.opening import begin_round, open_round, prolong
+from app.services.rounds.opening import begin_round, correct, open_round, prolong
 from app.store.database import Database
 from tests.store.samples import NOW, a_round, training
 
@@ -45,3 +45,14 @@ async def test_a_round_is_given_time_and_never_deprived_of_it(sqlite: Database, 
         prolonged = await prolong(tx, round_, seconds)
         assert prolonged == replace(round_, deadline_at=round_.deadline_at + later)
         assert await tx.rounds.get("t", 1) == prolonged
+
+
+async def test_a_deadline_from_before_the_clock_was_set_back_is_corrected(sqlite: Database) -> None:
+    round_ = a_round(started_at=NOW, deadline_at=NOW + 60)
+    async with sqlite.begin() as tx:
+        await tx.trainings.add(training())
+        await tx.rounds.add(round_)
+        assert await correct(tx, round_, 60.0, NOW + 10) == round_
+        corrected = await correct(tx, round_, 60.0, NOW - 3600)
+        assert corrected.deadline_at <= NOW - 3600 + 60
+        assert await tx.rounds.get("t", 1) == corrected

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from app.domain.breaker import Breaker
 from app.domain.errors import StateForbids
 from app.domain.rounds import Round
+from app.domain.trainings import Training, TrainingConfig
 from tests.clocks import FakeClock
 from tests.planes import Adder, Plane, plane, policy, until
 from tests.services.courses import events, has_status, is_idle
@@ -212,3 +213,24 @@ async def test_a_paused_training_takes_the_lease_from_its_owner_and_goes_on_wher
         assert set(trainer.fitted.values()) == {1}, "the agent kept its task"
         kinds = [event.type for event in await events(running, training_id)]
         assert kinds.count("training.paused") == kinds.count("training.resumed") == 1
+
+
+async def test_a_training_is_changed_while_it_rests_and_each_field_is_told(database_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, database_url, {"a": Adder()}) as running:
+        training_id = await running.create(max_rounds=1)
+        changed = await running.system.trainings.change(
+            training_id, lambda before: replace(before.config, max_rounds=5)
+        )
+        assert changed.config.max_rounds == 5
+        assert (await running.system.trainings.get(training_id)).config == changed.config
+        assert [event.type for event in await events(running, training_id)].count("training.changed") == 1
+
+        def refuse(_: Training) -> TrainingConfig:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await running.system.trainings.change(training_id, refuse)
+        await running.system.trainings.start(training_id)
+        with pytest.raises(StateForbids, match="running"):
+            await running.system.trainings.change(training_id, lambda before: before.config)
+        assert (await running.system.trainings.get(training_id)).config == changed.config

@@ -1,0 +1,47 @@
+"""Write transactions of the owner of a training."""
+
+import asyncio
+
+import pytest
+
+from app.services.rounds.owned import OwnedTransactions
+from app.store.database import Database
+from app.store.leases import Fenced, Lease
+from tests.store.samples import NOW, training
+
+
+@pytest.fixture
+async def lease(db: Database) -> Lease:
+    async with db.begin() as tx:
+        await tx.trainings.add(training(status="running"))
+        claim = await tx.leases.claim("one", 600)
+    assert claim is not None
+    return claim.lease
+
+
+async def test_an_owner_writes_as_long_as_it_has_the_lease(db: Database, lease: Lease) -> None:
+    owned = OwnedTransactions(db)
+    async with owned.begin(lease) as tx:
+        await tx.trainings.put(training(status="running", updated_at=NOW + 1))
+    async with db.begin() as tx:
+        await tx.leases.revoke("t")
+    with pytest.raises(Fenced):
+        async with owned.begin(lease):
+            pytest.fail("the transaction of an owner that lost its lease began")
+    async with db.read() as tx:
+        assert (await tx.trainings.get("t")).updated_at == NOW + 1
+
+
+async def test_the_writes_of_one_training_wait_for_each_other_without_a_connection(db: Database, lease: Lease) -> None:
+    owned, open_at_once, most = OwnedTransactions(db), 0, 0
+
+    async def write() -> None:
+        nonlocal open_at_once, most
+        async with owned.begin(lease):
+            open_at_once += 1
+            most = max(most, open_at_once, db.connections()[0])
+            await asyncio.sleep(0)
+            open_at_once -= 1
+
+    await asyncio.gather(*(write() for _ in range(20)))
+    assert most == 1
