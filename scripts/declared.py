@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 OURS = ("tcsfeel",)
-OF_THE_LIBRARY = re.compile(r"tcsfeel\[([a-z,]+)\]")
+OF_THE_LIBRARY = re.compile(r"tcsfeel\[([a-z0-9,]+)\]")
 TOOLS = ("flask", "flask-cors", "hypothesis", "moto[s3]", "pytest", "pytest-asyncio", "pytest-xdist")
 
 
