@@ -1,11 +1,27 @@
 """The errors of selection, networks and aggregation, as typed data."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tcsfeel.text import listed, plain
 
 
-class TcsFeelError(Exception):
+class Picklable(Exception):
+    """Lets errors be pickled and copied, for process pools and `copy`, although their constructors take other values.
+
+    Python would call the constructor with the message alone. Instead, the attributes are stored and set again.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        usual = tuple(super().__reduce__())  # the class, the arguments for it, and the attributes
+        return (_revived, (type(self), usual[1]), *usual[2:])
+
+
+def _revived(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
+    return kind.__new__(kind, *args)
+
+
+class TcsFeelError(Picklable):
     """The base class of all errors that a caller can act on."""
 
 
@@ -59,7 +75,7 @@ class UnknownStrategy(TcsFeelError):
         self.known = tuple(known)
 
 
-class UnusableStrategy(ImportError):
+class UnusableStrategy(Picklable, ImportError):
     """A package offers a selection strategy that cannot be used, so the server does not start."""
 
     def __init__(self, name: str, source: str, detail: str) -> None:

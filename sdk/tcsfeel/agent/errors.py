@@ -1,7 +1,9 @@
 """The errors of agents. Each message is one line that tells an operator what to do."""
 
+from tcsfeel.errors import Picklable
 
-class AgentError(Exception):
+
+class AgentError(Picklable):
     """The base class of the errors that the SDK raises."""
 
 

@@ -13,6 +13,7 @@ import click
 from tcsfeel import __version__
 from tcsfeel.cli import agents, following
 from tcsfeel.cli.ending import fail
+from tcsfeel.text import plain
 
 GROUP = "tcsfeel.commands"
 SERVER = ("serve", "migrate", "demo")
@@ -41,8 +42,7 @@ class Commands(click.Group):
         """Find a command. If it belongs to the server, which is not installed, the command says what to install."""
         own = super().get_command(ctx, cmd_name)
         if own is None and cmd_name in self._added:
-            found: click.Command = self._added[cmd_name].load()
-            return found
+            return _loaded(self._added[cmd_name])
         return _missing(cmd_name) if own is None and cmd_name in SERVER else own
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -53,17 +53,40 @@ class Commands(click.Group):
             raise click.exceptions.Exit(INTERRUPTED) from None
 
 
+def _loaded(point: EntryPoint) -> click.Command:
+    """Load a command of another package, or make one that says why it cannot be used."""
+    try:
+        found = point.load()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (the other package's code may raise anything)
+        return _unusable(point, f"{type(error).__name__}: {error}")
+    if isinstance(found, click.Command):
+        return found
+    return _unusable(point, f"{point.value} is no click.Command")
+
+
+def _unusable(point: EntryPoint, detail: str) -> click.Command:
+    package = point.dist.name if point.dist else point.module
+    reason = plain(f"the command of the package {package} cannot be used: {detail}")
+    return _stand_in(point.name, f"`tcsfeel {point.name}`: {reason}", reason[0].upper() + reason[1:])
+
+
 def _missing(name: str) -> click.Command:
     """Make a command that stands in for one of a package that is not installed."""
+    reason = f"`tcsfeel {name}` is part of the package tcsfeel-server: pip install tcsfeel-server"
+    return _stand_in(name, reason, "Needs the package tcsfeel-server.")
+
+
+def _stand_in(name: str, reason: str, described: str) -> click.Command:
+    """Make a command that ends with the reason why the real one cannot be used."""
 
     def command() -> None:
-        fail(f"`tcsfeel {name}` is part of the package tcsfeel-server: pip install tcsfeel-server")
+        fail(reason)
 
     return click.Command(
         name,
         callback=command,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-        help="Needs the package tcsfeel-server.",
+        help=described,
     )
 
 

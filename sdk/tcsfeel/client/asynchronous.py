@@ -73,7 +73,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self.transport.http.aclose()
+        await self.transport.aclose()
 
     def clients(
         self, *, status: Literal["healthy", "suspect", "down"] | None = None, tags: Sequence[str] = ()

@@ -10,13 +10,15 @@ from tcsfeel.client.messages import call
 from tcsfeel.client.operations import create_training, get_round, get_training, list_rounds, start_training, unique
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import CreateTraining, TrainingOut
-from tcsfeel.rest.exchange import Pause, Request, Steps
+from tcsfeel.rest.cursors import Cursors
+from tcsfeel.rest.exchange import Pause, Request, Steps, until
 from tcsfeel.rest.paths import path
 from tcsfeel.rest.problems import ApiError, NoAnswer, Unavailable
 from tcsfeel.statuses import STOPPED
 
 POLL_SECONDS = 0.5
 HOLD_SECONDS = 60  # that one request waits for the end of a round
+SHORTEST_SECONDS = 1.0  # that the first request of `wait` may take, even if the timeout is shorter
 MOST_ROUNDS = 100  # items of a page
 
 
@@ -84,21 +86,29 @@ def wait(
         poll_seconds: the time between two requests.
     """
     _must_not_be_awaited(progress)
-    start: float = yield Pause(0)
+    now: float = yield Pause(0)
+    end = None if timeout_seconds is None else now + timeout_seconds
+    last = None if end is None else max(end, now + SHORTEST_SECONDS)
     shown, known = 0, None
     while True:
-        training = yield from get_training(training_id)
+        try:
+            training = yield from until(last, get_training(training_id))
+            ended = (yield from until(last, _ended(training_id, shown))) if progress and training != known else ()
+        except (NoAnswer, Unavailable) as error:
+            now = yield Pause(0)
+            if end is None or now < end:
+                raise
+            raise NotDone(f"the training {training_id} could not be read within {timeout_seconds:g} s") from error
         if progress is not None and training != known:
-            ended = yield from _ended(training_id, shown)
             shown = max([shown, *(item.number for item in ended)])
             known = training
             progress(Progress(training, ended))
         if training.status in STOPPED:
             return training
-        now: float = yield Pause(0)
-        if timeout_seconds is not None and now - start >= timeout_seconds:
+        now = yield Pause(0)
+        if end is not None and now >= end:
             raise NotDone(f"the training {training_id} is still {training.status} after {timeout_seconds:g} s")
-        yield Pause(poll_seconds)
+        yield Pause(poll_seconds if end is None else min(poll_seconds, end - now))
 
 
 def train(
@@ -135,10 +145,12 @@ def _ended(training_id: str, shown: int) -> Steps[tuple[RoundOut, ...]]:
     """Read the rounds after number `shown` that have ended, in order."""
     found: list[RoundOut] = []
     cursor, number = None, None
+    cursors = Cursors()
     while number is None or number > shown + 1:
         page = yield from list_rounds(training_id, limit=MOST_ROUNDS if cursor else 2, cursor=cursor)
         found += [item for item in page.items if item.number > shown and item.ended_at is not None]
         number, cursor = (page.items[-1].number if page.items else 0), page.next_cursor
         if cursor is None:
             break
+        cursors.check(cursor, len(page.items))
     return tuple(reversed(found))

@@ -66,9 +66,10 @@ def list_clients(
 ) -> Steps[Page[ClientOut]]:
     """Read one page of the clients, in the order of their ids.
 
-    Only clients with all `tags` (`key:value`) are listed.
+    Only clients with all `tags` (`key:value`, one or several) are listed.
     """
-    params = [*([("status", status)] if status else []), *(("tag", tag) for tag in tags), *_page(limit, cursor)]
+    wanted = [tags] if isinstance(tags, str) else tags
+    params = [*([("status", status)] if status else []), *(("tag", tag) for tag in wanted), *_page(limit, cursor)]
     return (yield from call(Page[ClientOut], _get("/v1/clients", params)))
 
 

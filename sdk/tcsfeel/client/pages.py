@@ -1,7 +1,7 @@
 """Read whole lists page by page, and turn them into tables."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -60,11 +60,22 @@ class AsyncPages(Generic[Item]):
 
 
 def table(items: Sequence[BaseModel]) -> "pd.DataFrame":
-    """Make a table. Fields of nested objects get names such as `selection.strategy`; lists stay lists."""
+    """Make a table. Fields of nested models get names such as `selection.strategy`; lists and maps stay as they are.
+
+    A map such as `plan.parents` may have an entry for each client, which would be as many columns.
+    """
     try:
         import pandas as pd  # noqa: PLC0415  (takes a second to import, and few have it)
     except ModuleNotFoundError as error:
         raise ImportError(
             "to_pandas needs pandas, which the extra `pandas` installs: pip install 'tcsfeel[pandas]'"
         ) from error
-    return pd.json_normalize([item.model_dump() for item in items])
+    return pd.DataFrame([_row(item, item.model_dump()) for item in items])
+
+
+def _row(item: BaseModel, dumped: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for name, value in dumped.items():
+        part = getattr(item, name)
+        cells |= _row(part, value, f"{prefix}{name}.") if isinstance(part, BaseModel) else {f"{prefix}{name}": value}
+    return cells

@@ -51,6 +51,7 @@ class Request:
         wait_seconds: how much longer than usual the server may take to begin its answer.
         resume: returns the headers of the next attempt, if they depend on what has arrived so far.
         receiver: receives the pieces of a successful answer's body, which is then not in `Answer.body`.
+        give_up_at: the time of the clock at which the request and its repeats end, if that is before their usual limit.
         position: returns how much the receiver has. When it has grown, the count of attempts starts again.
     """
 
@@ -62,6 +63,7 @@ class Request:
     repeatable: bool = False
     accepts: frozenset[int] = frozenset()
     wait_seconds: float = 0.0
+    give_up_at: float | None = None
     resume: Callable[[], Mapping[str, str]] | None = None
     receiver: Callable[[Head], Writer] | None = None
     position: Callable[[], int] | None = None
@@ -132,10 +134,27 @@ def with_repeats(steps: Steps[Result], patience: Patience) -> Actions[Result]:
         return value
 
 
+def until(give_up_at: float | None, steps: Steps[Result]) -> Steps[Result]:
+    """Let the requests of a call take no longer than until this time of the clock."""
+    try:
+        step = next(steps)
+        while True:
+            asked = replace(step, give_up_at=give_up_at) if isinstance(step, Request) else step
+            try:
+                result = yield asked
+            except ApiError as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as end:
+        value: Result = end.value
+        return value
+
+
 def _exchange(request: Request, patience: Patience) -> Actions[Answer]:
     """Send a request until there is a final answer. Raises `ApiError`."""
     now: float = yield Pause(0)
-    deadline = now + patience.deadline_seconds + request.wait_seconds
+    deadline = _deadline(request, now + patience.deadline_seconds + request.wait_seconds)
     failures, repeats, position = 0, 0, _position(request)
     while True:
         error, answer = yield from _attempt(request, patience, deadline - now)
@@ -144,7 +163,7 @@ def _exchange(request: Request, patience: Patience) -> Actions[Answer]:
         assert error is not None  # noqa: S101  (an attempt gives one of both)
         now = yield Pause(0)
         if _position(request) > position:
-            failures, position, deadline = 0, _position(request), now + patience.deadline_seconds
+            failures, position, deadline = 0, _position(request), _deadline(request, now + patience.deadline_seconds)
         failures += 1
         repeats += 1
         pause = _pause(error, failures, patience)
@@ -177,6 +196,10 @@ def _pause(error: ApiError, failures: int, patience: Patience) -> float:
     usual *= random.uniform(0.5, 1)  # noqa: S311  (spreads callers; guards nothing)
     asked = error.retry_after if isinstance(error, Unavailable) else None
     return max(usual, asked or 0.0)
+
+
+def _deadline(request: Request, usual: float) -> float:
+    return usual if request.give_up_at is None else min(usual, request.give_up_at)
 
 
 def _position(request: Request) -> int:

@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
+from tcsfeel.errors import Picklable
 from tcsfeel.text import plain
 
 LONGEST_DETAIL = 2000  # characters
@@ -20,7 +21,7 @@ MOST_ERRORS = 100  # fields that are read from one problem document
 SHOWN_ERRORS = 3  # fields that the message shows
 
 
-class ApiError(Exception):
+class ApiError(Picklable):
     """The base class of the errors of calls to a control plane."""
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from tcsfeel.rest.collected import IDENTITY, Collected, encoding_of
 from tcsfeel.rest.exchange import (
     MAX_ANSWER_BYTES,
     Actions,
@@ -25,7 +26,6 @@ from tcsfeel.rest.exchange import (
     Pause,
     Steps,
     Work,
-    Writer,
     with_repeats,
 )
 from tcsfeel.rest.problems import ApiError, NoAnswer, UnexpectedAnswer
@@ -33,6 +33,7 @@ from tcsfeel.text import plain
 
 Result = TypeVar("Result")
 
+STEP = 0.95  # of an attempt's time that a step of it may take, so that an attempt to connect is told as such
 NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
@@ -64,33 +65,6 @@ def no_cookies() -> CookieJar:
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
-class Collected:
-    """Collects the pieces of an answer, up to a limit."""
-
-    def __init__(self, head: Head, request: Attempt, most_bytes: int, give_up_at: float | None) -> None:
-        receiver = request.request.receiver
-        self._head = head
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._most_bytes = most_bytes
-        self._give_up_at = give_up_at
-        self._write: Writer = receiver(head) if receiver and head.is_success else self._keep
-
-    def take(self, piece: bytes) -> None:
-        if self._give_up_at is not None and time.monotonic() > self._give_up_at:
-            raise NoAnswer("the answer took too long to arrive")
-        self._write(piece)
-
-    def answer(self) -> Answer:
-        return Answer(self._head.status, self._head.headers, b"".join(self._pieces))
-
-    def _keep(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > self._most_bytes:
-            raise UnexpectedAnswer(f"the answer has more than {self._most_bytes} bytes")
-        self._pieces.append(piece)
-
-
 class Transport:
     """What both transports share: how to build a request, and how long it may take."""
 
@@ -107,13 +81,14 @@ class Transport:
     def collected(self, response: httpx2.Response, attempt: Attempt, started: float) -> Collected:
         """Begin to receive an answer.
 
-        Raises `UnexpectedAnswer` if it is encoded, since its size could not be limited.
+        Raises `UnexpectedAnswer` if it is a success that is encoded, since its size could not be limited.
         """
-        if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
+        head = Head(response.status_code, response.headers)
+        if head.is_success and (encoding := encoding_of(head)) != IDENTITY:
             raise UnexpectedAnswer(f"the answer is encoded as {plain(encoding, 40)}, which the request did not accept")
         whole = attempt.request.receiver is None
         give_up_at = started + attempt.seconds if whole else None
-        return Collected(Head(response.status_code, response.headers), attempt, self.max_answer_bytes, give_up_at)
+        return Collected(head, attempt, self.max_answer_bytes, give_up_at)
 
 
 class BlockingTransport(Transport):
@@ -174,7 +149,8 @@ class BlockingTransport(Transport):
             ) as response,
         ):
             collected = self.collected(response, attempt, started)
-            for piece in response.iter_bytes():
+            pieces = response.iter_bytes()
+            while not collected.is_complete and (piece := next(pieces, None)) is not None:
                 collected.take(piece)
             return collected.answer()
 
@@ -193,6 +169,19 @@ class AsyncTransport(Transport):
         super().__init__(patience or Patience(), max_answer_bytes)
         self.http = http
         self._sleep = sleep
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        self.check_loop()
+        await self.http.aclose()
+
+    def check_loop(self) -> None:
+        """Refuse to work in a second event loop, since the connections belong to the first one."""
+        running = asyncio.get_running_loop()
+        if self._loop not in {None, running}:
+            raise RuntimeError("this client was used in another event loop: make a new client in each event loop")
+        self._loop = running
 
     async def run(self, steps: Steps[Result]) -> Result:
         """Drive a call to its end."""
@@ -224,6 +213,18 @@ class AsyncTransport(Transport):
 
     async def _send(self, attempt: Attempt) -> Answer:
         self.check_process()
+        self.check_loop()
+        limit = asyncio.timeout(attempt.seconds)
+        try:
+            async with limit:
+                return await self._received(attempt, limit)
+        except TimeoutError as error:
+            if not limit.expired():  # from a file, for example
+                raise
+            raise NoAnswer(f"the answer did not arrive within {attempt.seconds:g} s") from error
+
+    async def _received(self, attempt: Attempt, limit: asyncio.Timeout) -> Answer:
+        """Send a request and receive its answer. The limit begins again with each piece of the request's body."""
         started, request = time.monotonic(), attempt.request
         with _told():
             async with self.http.stream(
@@ -231,18 +232,22 @@ class AsyncTransport(Transport):
                 request.path,
                 params=list(request.params) or None,
                 headers=request.headers,
-                content=None if request.body is None else _pieces(iter(request.body())),
-                timeout=attempt.seconds,
+                content=None if request.body is None else _pieces(iter(request.body()), limit, attempt.seconds),
+                timeout=STEP * attempt.seconds,
             ) as response:
                 collected = self.collected(response, attempt, started)
-                async for piece in response.aiter_bytes():
+                if request.receiver is not None:  # a model may take longer, as long as bytes arrive
+                    limit.reschedule(None)
+                pieces = response.aiter_bytes()
+                while not collected.is_complete and (piece := await anext(pieces, None)) is not None:
                     collected.take(piece)
                 return collected.answer()
 
 
-async def _pieces(body: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _pieces(body: Iterator[bytes], limit: asyncio.Timeout, seconds: float) -> AsyncIterator[bytes]:
     """Read each piece in a thread, since it may come from a file."""
     while (piece := await asyncio.to_thread(next, body, None)) is not None:
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)
         yield piece
 
 

@@ -73,6 +73,13 @@ def test_no_command_imports_from_the_working_directory(hostile: Path, arguments:
     assert "Traceback" not in done.stderr
 
 
+def test_neither_does_the_command_as_a_module(hostile: Path) -> None:
+    command = [sys.executable, "-m", "tcsfeel", "clients", "--server", "http://127.0.0.1:9", "--key", "x"]
+    done = subprocess.run(command, cwd=hostile, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603  (our own)
+    assert ran(hostile) == []
+    assert (done.returncode, done.stderr[:44]) == (1, "tcsfeel: http://127.0.0.1:9 does not answer:")
+
+
 def test_an_agent_finds_its_trainer_in_the_working_directory_and_nothing_that_others_have(hostile: Path) -> None:
     done = run(hostile, "agent", "edge_trainer:trainer", "--id", "a", "--key", "x")
     assert ran(hostile) == []

@@ -162,9 +162,8 @@ def test_a_refusal_shows_no_control_characters(call: Caller) -> None:
 
 
 @both
-@pytest.mark.parametrize("status", [200, 409])
-def test_an_answer_that_is_too_long_is_not_read_to_its_end(call: Caller, status: int) -> None:
-    endless = answer(status, b"x" * 200_000, length=10**12)
+def test_an_answer_that_is_too_long_is_not_read_to_its_end(call: Caller) -> None:
+    endless = answer(200, b"x" * 200_000, length=10**12)
     with scripted(endless) as server, pytest.raises(UnexpectedAnswer, match="more than 1000 bytes"):
         call(server.url, "healthz", most=1000)
     assert len(server.requests) == 1

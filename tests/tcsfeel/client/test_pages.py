@@ -7,6 +7,7 @@ import sys
 
 import pandas as pd
 import pytest
+from pydantic import BaseModel
 
 from tcsfeel.client import AsyncClient, Client, UnexpectedAnswer
 from tcsfeel.client.pages import table
@@ -114,6 +115,28 @@ def test_what_is_not_installed_is_named_with_its_extra(missing: str, use: str, s
     script = WITHOUT.format(missing=missing, use=use)
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603  (our own)
     assert said in result.stdout
+
+
+def test_a_map_is_one_column_of_a_table_and_a_nested_model_has_one_for_each_field() -> None:
+    class Inner(BaseModel):
+        parents: dict[str, str | None]
+        links: list[int]
+
+    class Outer(BaseModel):
+        number: int
+        plan: Inner | None
+
+    parents = {f"edge-{number}": None for number in range(1000)}
+    found = table([Outer(number=1, plan=Inner(parents=parents, links=[3])), Outer(number=2, plan=None)])
+    assert set(found.columns) == {"number", "plan.parents", "plan.links", "plan"}
+    assert found["plan.parents"][0] == parents
+
+
+@pytest.mark.parametrize("tags", ["site:a", ["site:a"], ("site:a",)])
+def test_a_single_tag_is_one_tag(tags: str | list[str] | tuple[str, ...]) -> None:
+    with scripted(page([], None)) as server, Client(server.url, patience=QUICK) as client:
+        list(client.clients(tags=tags))
+    assert server.requests[0].startswith(b"GET /v1/clients?tag=site%3Aa&limit=1000 ")
 
 
 def test_a_table_of_other_models_names_their_fields() -> None:
