@@ -25,7 +25,7 @@ from benchmarks.machine import Times
 from benchmarks.selection import learning
 from benchmarks.selection.data import Dataset, digits, partition
 from benchmarks.selection.learning import federated_average, local_training
-from tcsfeel.wire.codec import Packed, Parameters, decode, pack
+from tcsfeel.wire.codec import Packed, Parameters, pack
 from tcsfeel.wire.compression import IDENTITY, ZSTD, compressed
 from tcsfeel.wire.differences import encode_update
 from tcsfeel.wire.sizes import fit_size
@@ -114,8 +114,8 @@ def spooling() -> Iterator[ModelStore]:
 
 def received(spool: ModelStore, body: bytes, base: Packed, encoding: EncodingName, coding: str) -> Parameters:
     """What the control plane works with after this body came in."""
-    full, _ = full_update(spool, spool.write([body]), base, fit_size(base), encoding=encoding, coding=coding)
-    return decode(spool.map(full.sha256))[0]
+    full = full_update(spool, spool.write([body]), base, fit_size(base), encoding=encoding, coding=coding)
+    return full.packed.parameters()
 
 
 def show(outcomes: Mapping[Variant, Outcome]) -> None:

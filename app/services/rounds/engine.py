@@ -150,7 +150,9 @@ class RoundEngine:
             return await self._ledger.abandoned(lease, round_, str(error))
         except NotFound as error:
             return await self._ledger.abandoned(lease, round_, f"an update is missing from the spool: {error}")
-        return await self._ledger.committed(lease, round_, stored, state, since=since)
+        round_ = await self._ledger.committed(lease, round_, stored, state, since=since)
+        await in_thread("files", spool.clear)  # no step that is left needs the updates
+        return round_
 
     async def _evaluate(self, lease: Lease, training: Training, round_: Round) -> Round:
         policy, now = training.config.round_policy, self._clock.now()

@@ -9,11 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from app.domain.clients import Client
 from app.domain.errors import NotFound
 from app.domain.measurements import reported
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
-from app.services.rounds.uploads import check_offered
+from app.services.rounds.phase import Phase
+from app.services.rounds.uploads import FullUpdate
+from app.services.tasks.assignments import Result
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back
 from app.store.models import ModelVersion
 from tcsfeel.aggregation import (
@@ -23,6 +26,7 @@ from tcsfeel.aggregation import (
     check_model,
     check_norm,
     check_update,
+    check_weighable,
     length,
     longest,
     next_model,
@@ -34,16 +38,23 @@ from tcsfeel.wire.codec import Packed, arrange, pieces, unpack
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.headers import header
 from tcsfeel.wire.sizes import AnswerSize
-from tcsfeel.wire.tasks import TaskResult, read_encoding, read_measurement, read_result
+from tcsfeel.wire.tasks import TaskResult, read_measurement
 
 UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
 
 
 class Checked(NamedTuple):
-    """What an agent says of an update that was checked, and how far it went from the model."""
+    """An update that may be aggregated.
 
-    result: TaskResult
+    Attributes:
+        update: the update in full, and what its agent says of it.
+        norm: how far it went from the model.
+        sketch: what it says of its client's labels. None if the client says that itself, or if it says nothing.
+    """
+
+    update: FullUpdate
     norm: float
+    sketch: tuple[float, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +99,29 @@ class RoundFiles:
         check_model(unpack(file)[0].parameters())
         return self.models.write([file])
 
-    def check(self, spool: ModelStore, update: StoredFile, model: Packed, size: AnswerSize, data_size: int) -> Checked:
-        """What the agent says of an update that may be aggregated, and its norm. Raises `UpdateRejected`."""
-        mapped = spool.map(update.sha256)
-        try:
-            packed, metadata = unpack(mapped, size.header_bytes)
-            result = read_result(metadata)
-            encoding = read_encoding(metadata)
-        except WireError as error:
-            raise UpdateRejected(str(error)) from error
-        check_offered(encoding, "full")
-        parameters, base = packed.parameters(), model.parameters()
-        check_update(parameters, base, facts(result), data_size, release=lambda: give_back(mapped))
-        norm = check_norm(parameters, base, release=lambda: give_back(mapped, model.block))
-        return Checked(result, norm)
+    def check(self, phase: Phase, client: Client, came: Result) -> Checked:
+        """Read a client's update once, and give it if it may be aggregated. Raises `UpdateRejected`."""
+        update = phase.full_update(client.id, came)
+        after, base = update.packed.parameters(), phase.model.parameters()
 
-    def sketch(self, spool: ModelStore, update: StoredFile, model: Packed) -> tuple[float, ...] | None:
-        """What an update that was checked says of its client's labels, None if nothing."""
-        mapped = spool.map(update.sha256)
-        after = unpack(mapped)[0].parameters()
-        return sketch(model.parameters(), after, release=lambda: give_back(mapped))
+        def release() -> None:
+            give_back(update.packed.block)
+
+        check_update(after, base, facts(update.result), client.profile.data_size, release=release)
+        norm = check_norm(after, base, release=lambda: give_back(update.packed.block, phase.model.block))
+        check_weighable(update.result.metrics, phase.config.aggregation)
+        unknown = client.profile.data_distribution is None
+        return Checked(update, norm, sketch(base, after, release=release) if unknown else None)
 
     def measurement(self, spool: ModelStore, answer: StoredFile, size: AnswerSize, data_size: int) -> TaskResult | None:
-        """What an agent measured in an evaluation, None if it has nothing to measure with. Raises `UpdateRejected`."""
+        """Read what an agent measured in an evaluation, None if it has nothing to measure with, and remove its answer.
+
+        Raises `UpdateRejected`.
+        """
+        mapped = spool.map(answer.sha256)
+        spool.remove(answer.sha256)  # what is mapped can still be read
         try:
-            result = read_measurement(unpack(spool.map(answer.sha256), size.header_bytes)[1])
+            result = read_measurement(unpack(mapped, size.header_bytes)[1])
         except WireError as error:
             raise UpdateRejected(str(error)) from error
         if result is not None:

@@ -28,7 +28,7 @@ from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
-from tcsfeel.aggregation import check_weighable, update_quality
+from tcsfeel.aggregation import update_quality
 from tcsfeel.errors import Invalid, UpdateRejected
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.tasks import TaskKind, task_id
@@ -130,7 +130,7 @@ class Participants:
         if outcome.result is None:
             return None
         try:
-            await phase.full_update(client.id, outcome.result.file, outcome.result.coding)
+            await in_thread("checks", phase.full_update, client.id, outcome.result)
         except (UpdateRejected, MemoryError):
             await phase.drop(client.id)
         return self._clock.now()
@@ -243,26 +243,19 @@ class Participants:
         seen = Observation(slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
         if (came := outcome.result) is None:
             return replace(part, status="failed", reason=outcome.reason), seen
-        data_size = client.profile.data_size
-        sketch = None
         try:
-            update, encoding = await phase.full_update(client.id, came.file, came.coding)
-            result, norm = await in_thread(
-                "checks", self._files.check, phase.place(client.id), update, phase.model, phase.size, data_size
-            )
-            check_weighable(result.metrics, phase.config.aggregation)
-            if client.profile.data_distribution is None:
-                sketch = await in_thread("checks", self._files.sketch, phase.place(client.id), update, phase.model)
+            update, norm, sketch = await in_thread("checks", self._files.check, phase, client, came)
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), seen
+        result = update.result
         transfer = client.candidate().transfer_seconds(len(phase.model.block))
         seen = replace(
             seen,
             train_seconds=max(result.train_seconds, came.worked_seconds - transfer),
             quality=update_quality(result.loss),
             sketch=sketch,
-            encoding=encoding,
+            encoding=update.encoding,
             coding=came.coding,
         )
         received = replace(
@@ -273,7 +266,7 @@ class Participants:
             loss=result.loss,
             accuracy=result.accuracy,
             metrics=result.metrics,
-            update=update.sha256,
+            update=update.file.sha256,
             update_norm=norm,
         )
         return received, seen

@@ -10,10 +10,10 @@ from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import TaskRun
 from app.domain.trainings import TrainingConfig, Uploads
-from app.services.rounds.uploads import Expanded, full_update
-from app.services.tasks.assignments import Assignment
+from app.services.rounds.uploads import FullUpdate, full_update
+from app.services.tasks.assignments import Assignment, Result
 from app.store.leases import Lease
-from app.store.model_store import ModelStore, StoredFile
+from app.store.model_store import ModelStore
 from app.threads import in_thread
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY, largest
@@ -85,19 +85,15 @@ class Phase:
         """How updates may come; measurements are small."""
         return self.config.uploads if self.kind == "fit" else Uploads()
 
-    async def full_update(self, client_id: str, upload: StoredFile, coding: str) -> Expanded:
-        """An upload in full; see `full_update`. Raises `UpdateRejected`."""
-        if self.uploads == Uploads():
-            return Expanded(upload, "full")
-        return await in_thread(
-            "checks",
-            full_update,
+    def full_update(self, client_id: str, came: Result) -> FullUpdate:
+        """Give a client's update in full; see `full_update`. It blocks. Raises `UpdateRejected`."""
+        return full_update(
             self.place(client_id),
-            upload,
+            came.file,
             self.model,
             self.size,
             encoding=self.uploads.encoding,
-            coding=coding,
+            coding=came.coding,
         )
 
     async def drop(self, client_id: str) -> None:

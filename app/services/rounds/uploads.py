@@ -12,29 +12,37 @@ from typing import NamedTuple, TypeVar
 
 from app.store.model_store import ModelStore, StoredFile, give_back
 from tcsfeel.errors import UpdateRejected
-from tcsfeel.wire import tasks
 from tcsfeel.wire.codec import Packed, unpack
 from tcsfeel.wire.compression import IDENTITY, decompressed
 from tcsfeel.wire.differences import check_encoded, expand
 from tcsfeel.wire.errors import WireError
-from tcsfeel.wire.headers import header
+from tcsfeel.wire.headers import LENGTH, check_length, header
 from tcsfeel.wire.sizes import AnswerSize
-from tcsfeel.wire.tasks import EncodingName, read_encoding, read_result, result_metadata
+from tcsfeel.wire.tasks import EncodingName, TaskResult, read_encoding, read_result, result_metadata
 
 Piece = TypeVar("Piece", bytes, memoryview)
 
 
-class Expanded(NamedTuple):
-    """An update in full, and the encoding that it came in."""
+class FullUpdate(NamedTuple):
+    """An update in full.
+
+    Attributes:
+        file: where it is in the spool.
+        encoding: the encoding that it came in.
+        packed: its tensors, mapped from the file.
+        result: what the agent says of it.
+    """
 
     file: StoredFile
     encoding: EncodingName
+    packed: Packed
+    result: TaskResult
 
 
 def full_update(
     spool: ModelStore, upload: StoredFile, base: Packed, size: AnswerSize, *, encoding: EncodingName, coding: str
-) -> Expanded:
-    """The update in full.
+) -> FullUpdate:
+    """Read an upload, and give the update in full.
 
     Args:
         spool: where the upload is, and nothing else that is still wanted; the result will be there.
@@ -52,24 +60,22 @@ def full_update(
             body = spool.map(upload.sha256)
             content = spool.write(_released(decompressed(body, size.file_bytes), [body]))
             upload = _in_place_of(upload, content, spool)
-        mapped = spool.map(upload.sha256)
-        sent, metadata = unpack(mapped, size.header_bytes)
+        sent, metadata = unpack(spool.map(upload.sha256), size.header_bytes)
+        result = read_result(metadata)
         said = read_encoding(metadata)
         if said.name == "full":
-            return Expanded(upload, said.name)
-        check_offered(said, encoding)
+            return FullUpdate(upload, said.name, sent, result)
+        if said.name != encoding:
+            raise UpdateRejected(f"it is encoded as {said.name}, which was not offered")
         check_encoded(sent, said, base)
-        top = header(base.layout, result_metadata(read_result(metadata)))
+        top = header(base.layout, result_metadata(result))
+        check_length(len(top) - LENGTH.size, size.header_bytes)
     except WireError as error:
         raise UpdateRejected(str(error)) from error
-    whole = _released(expand(sent, said, base), [mapped, base.block])
-    return Expanded(_in_place_of(upload, spool.write(chain([top], whole)), spool), said.name)
-
-
-def check_offered(said: tasks.UpdateEncoding, offered: EncodingName) -> None:
-    """Raise `UpdateRejected` where an update is encoded as nobody asked for."""
-    if said.name not in {"full", offered}:
-        raise UpdateRejected(f"it is encoded as {said.name}, which was not offered")
+    whole = _released(expand(sent, said, base), [sent.block, base.block])
+    full = _in_place_of(upload, spool.write(chain([top], whole)), spool)
+    # The header is ours, so that it need not be parsed: behind it lie the tensors, in the layout of the base.
+    return FullUpdate(full, said.name, Packed(base.layout, spool.map(full.sha256)[len(top) :]), result)
 
 
 def _in_place_of(old: StoredFile, new: StoredFile, spool: ModelStore) -> StoredFile:

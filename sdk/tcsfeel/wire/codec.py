@@ -18,7 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tcsfeel.wire.errors import MalformedParameters, quoted
-from tcsfeel.wire.headers import DTYPES, LENGTH, MAX_HEADER_BYTES, Layout, TensorSpec, header, parse_header
+from tcsfeel.wire.headers import (
+    DTYPES,
+    LENGTH,
+    MAX_HEADER_BYTES,
+    Layout,
+    TensorSpec,
+    check_length,
+    header,
+    parse_header,
+)
 
 Parameters = Mapping[str, npt.NDArray[Any]]
 Buffer = bytes | bytearray | memoryview
@@ -115,8 +124,7 @@ def unpack(buffer: Buffer, header_bytes: int = MAX_HEADER_BYTES) -> tuple[Packed
     (length,) = LENGTH.unpack_from(view)
     if length > len(view) - LENGTH.size:
         raise MalformedParameters(f"the header claims {length} bytes, the file has {len(view)}")
-    if length > header_bytes:
-        raise MalformedParameters(f"the header has {length} bytes, at most {header_bytes} are allowed here")
+    check_length(length, header_bytes)
     block = view[LENGTH.size + length :]
     layout, metadata = parse_header(view[LENGTH.size : LENGTH.size + length])
     _check_cover(layout, len(block))

@@ -81,6 +81,12 @@ def check_beginning(beginning: bytes) -> None:
         raise MalformedParameters(f"the header claims {length} bytes, at most {MAX_HEADER_BYTES} are read")
 
 
+def check_length(length: int, allowed: int) -> None:
+    """Raise `MalformedParameters` where a header is longer than is allowed."""
+    if length > allowed:
+        raise MalformedParameters(f"the header has {length} bytes, at most {allowed} are allowed here")
+
+
 def parse_header(text: memoryview) -> tuple[dict[str, TensorSpec], dict[str, str]]:
     """Read the tensors and the metadata that a header's JSON names. Raises `MalformedParameters`."""
     reader = _Reader(text)

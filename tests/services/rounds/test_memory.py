@@ -12,14 +12,18 @@ CODE = """
 import sys
 from pathlib import Path
 import numpy as np
+from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.files import RoundFiles
+from app.services.rounds.phase import Phase
+from app.services.tasks.assignments import Result
+from app.store.leases import Lease
 from app.store.model_store import ModelStore
 from tcsfeel.wire.headers import TensorSpec, header
 from tcsfeel.wire.sizes import fit_size
 from tcsfeel.wire.tasks import TaskResult, result_metadata
-from tests.store.samples import a_round, version
+from tests.store.samples import a_round, client, version
 
 BYTES = 32 << 20
 def peak():
@@ -38,9 +42,20 @@ Path("/proc/self/clear_refs").write_text("5")
 before = peak()
 for n, update in enumerate(updates):
     base = files.load(model.sha256)
-    files.check(spool.within(str(n)), update, base, fit_size(base), 10)
-    files.sketch(spool.within(str(n)), update, base)
-    del base
+    phase = Phase(
+        lease=Lease(training_id="t", owner="o", fence=1),
+        round_=a_round(),
+        kind="fit",
+        config=TrainingConfig(name="t"),
+        model=base,
+        size=fit_size(base),
+        spool=spool,
+        budget=RetryBudget.of(1),
+        deadline=1.0,
+    )
+    checked = files.check(phase, client(str(n)), Result(update, "identity", 0.0))
+    assert checked.sketch is not None
+    del base, phase, checked
 parts = tuple(
     Participation(client_id=str(n), status="received", num_examples=1, loss=1.0, accuracy=1.0, update=update.sha256)
     for n, update in enumerate(updates)

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from app.domain.clients import Client
 from app.services.rounds.files import Checked, RoundFiles
+from app.services.rounds.phase import Phase
+from app.services.tasks.assignments import Result
 from app.store.model_store import ModelStore, StoredFile
 from tcsfeel.wire.tasks import TaskResult
 from tests.planes import Adder, Plane, plane, policy
@@ -18,10 +21,10 @@ class Exhausted(RoundFiles):
             raise MemoryError
         return super().adopt_initial(spool, received)
 
-    def check(self, spool: ModelStore, update: StoredFile, *args: Any) -> Checked:
-        if "of.small" in str(spool.path(update.sha256)):
+    def check(self, phase: Phase, client: Client, came: Result) -> Checked:
+        if client.id == "small":
             raise MemoryError
-        return super().check(spool, update, *args)
+        return super().check(phase, client, came)
 
     def measurement(self, spool: ModelStore, answer: StoredFile, *args: Any) -> TaskResult | None:
         if "of.small" in str(spool.path(answer.sha256)):

@@ -18,7 +18,8 @@ from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.codec import decode, encode, pack, unpack
 from tcsfeel.wire.compression import Compression
 from tcsfeel.wire.differences import encode_update
-from tcsfeel.wire.sizes import fit_size
+from tcsfeel.wire.headers import LENGTH
+from tcsfeel.wire.sizes import AnswerSize, fit_size
 from tcsfeel.wire.tasks import EncodingName, result_metadata
 from tcsfeel.wire.tasks import UpdateEncoding as Encoding
 from tests.planes import Adder, Plane, plane
@@ -154,10 +155,12 @@ def test_the_same_upload_becomes_the_same_file_anywhere(spool: ModelStore, tmp_p
         (ModelStore(tmp_path / "elsewhere"), body, "identity"),
     ]:
         found.append(full_update(store, store.write([content]), base, fit_size(base), encoding="int8", coding=coding))
-    assert len(set(found)) == 1
+    assert len({update.file for update in found}) == 1
     assert found[0].encoding == "int8"
-    full, metadata = decode(spool.map(found[0].file.sha256))
-    assert metadata == result_metadata(RESULT)
+    packed, metadata = unpack(spool.map(found[0].file.sha256))
+    assert (metadata, found[0].result) == (result_metadata(RESULT), RESULT)
+    assert found[0].packed == packed, "it is given as it would be read"
+    full = packed.parameters()
     assert {name: (tensor.dtype, tensor.shape) for name, tensor in full.items()} == {
         name: (tensor.dtype, tensor.shape) for name, tensor in update.items()
     }
@@ -169,9 +172,10 @@ def test_a_compressed_upload_in_full_is_the_file_itself(spool: ModelStore) -> No
     base = pack({"w": np.zeros(3, np.float32)})
     body = encode({"w": np.ones(3, np.float32)}, result_metadata(RESULT))
     in_zstd = spool.write([zstd(body)])
-    plain, encoding = full_update(spool, in_zstd, base, fit_size(base), encoding="full", coding="zstd")
-    assert (bytes(spool.map(plain.sha256)), encoding) == (body, "full")
-    assert full_update(spool, plain, base, fit_size(base), encoding="int8", coding="identity") == (plain, "full")
+    plain = full_update(spool, in_zstd, base, fit_size(base), encoding="full", coding="zstd")
+    assert (bytes(spool.map(plain.file.sha256)), plain.encoding, plain.result) == (body, "full", RESULT)
+    again = full_update(spool, plain.file, base, fit_size(base), encoding="int8", coding="identity")
+    assert (again.file, again.encoding) == (plain.file, "full")
 
 
 def test_a_bomb_is_cut_near_the_models_size(spool: ModelStore) -> None:
@@ -180,6 +184,16 @@ def test_a_bomb_is_cut_near_the_models_size(spool: ModelStore) -> None:
     with pytest.raises(UpdateRejected, match="its zstd body holds more than"):
         full_update(spool, upload, base, fit_size(base), encoding="full", coding="zstd")
     assert spool.names() == [upload.sha256]
+
+
+def test_an_update_whose_header_would_be_too_long_in_full_is_refused(spool: ModelStore) -> None:
+    base = pack({f"{number:03}": np.zeros(3000, np.float32) for number in range(400)})
+    sent = {name: np.ones(3000, np.float16) for name in base.layout}
+    upload = spool.write([body := encoded(sent, Encoding(name="float16"))])
+    (length,) = LENGTH.unpack_from(body)  # shorter than in full, where positions have more digits
+    with pytest.raises(UpdateRejected, match=f"bytes, at most {length} are allowed here"):
+        full_update(spool, upload, base, AnswerSize(length, len(body)), encoding="float16", coding="identity")
+    assert spool.names() == [upload.sha256], "nothing was written"
 
 
 def test_an_upload_makes_way_for_what_is_made_of_it(spool: ModelStore) -> None:
