@@ -24,7 +24,6 @@ import numpy as np
 
 from app.domain.errors import IllegalTransition
 from app.domain.evaluations import Evaluation
-from app.domain.instants import lies_ahead
 from app.domain.trainings import RoundPolicy, Training
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.aggregation.measurements import Summary, TargetDoubt
@@ -135,33 +134,6 @@ class Round:
     @property
     def selected_clients(self) -> tuple[str, ...]:
         return tuple(participation.client_id for participation in self.participations)
-
-
-def waited(round_: Round, now: float) -> float:
-    """Return how many seconds a round has waited in all, including a wait that is still going on."""
-    return round_.waited_seconds + (0.0 if round_.waiting_since is None else max(0.0, now - round_.waiting_since))
-
-
-def after_waiting(round_: Round, now: float) -> Round:
-    """Return the round with its clock running again: its deadline has moved by the time that it waited."""
-    if round_.waiting_since is None:
-        return round_
-    seconds = max(0.0, now - round_.waiting_since)
-    return replace(
-        round_,
-        deadline_at=round_.deadline_at + seconds,
-        waited_seconds=round_.waited_seconds + seconds,
-        waiting_since=None,
-    )
-
-
-def believed(round_: Round, longest: float, now: float) -> Round:
-    """Limit the deadline of a round to `longest` seconds from now, in case the clock was set back."""
-    latest = now + longest
-    if not lies_ahead(round_.deadline_at, latest) and not lies_ahead(round_.waiting_since, now):
-        return round_
-    waiting = None if round_.waiting_since is None else min(round_.waiting_since, now)
-    return replace(round_, deadline_at=min(round_.deadline_at, latest), waiting_since=waiting)
 
 
 def next_round(training: Training, now: float) -> tuple[Training, Round]:

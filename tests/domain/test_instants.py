@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from app.domain.breaker import Breaker
 from app.domain.instants import TOLERANCE_SECONDS, lies_ahead
-from app.domain.rounds import Round, believed
+from app.domain.patience import believed
+from app.domain.rounds import Round
 
 NOW = 1_000_000.0
 HOUR = 3600.0

@@ -1,9 +1,8 @@
 """The open round of a training and the begin of its next one, for a caller that holds the training's row."""
 
-from dataclasses import replace
-
 from app.domain.events.rounds import RoundStarted
-from app.domain.rounds import ENDED, Round, believed, next_round
+from app.domain.patience import believed, prolonged
+from app.domain.rounds import ENDED, Round, next_round
 from app.domain.trainings import Training
 from app.store.transaction import Transaction
 
@@ -23,20 +22,11 @@ async def begin_round(tx: Transaction, training: Training, now: float) -> tuple[
 
 
 async def prolong(tx: Transaction, round_: Round, seconds: float, *, ours: bool = False) -> Round:
-    """Give a round the time back that it stood still; `ours` is time that it may only have a bounded sum of.
-
-    A pause does not count as a wait. A problem on the server while the round waits is part of that wait.
-    """
-    if seconds <= 0 or (ours and round_.waiting_since is not None):
-        return round_
-    round_ = replace(
-        round_,
-        deadline_at=round_.deadline_at + seconds,
-        waiting_since=None if round_.waiting_since is None else round_.waiting_since + seconds,
-        waited_seconds=round_.waited_seconds + (seconds if ours else 0.0),
-    )
-    await tx.rounds.put(round_)
-    return round_
+    """Give a round the time back that it stood still; see `prolonged`."""
+    longer = prolonged(round_, seconds, ours=ours)
+    if longer != round_:
+        await tx.rounds.put(longer)
+    return longer
 
 
 async def correct(tx: Transaction, round_: Round, longest: float, now: float) -> Round:

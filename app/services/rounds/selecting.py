@@ -4,7 +4,8 @@ import contextlib
 
 from app.clock import Clock
 from app.domain.errors import NotFound
-from app.domain.rounds import ENDED, Round, after_waiting
+from app.domain.patience import after_waiting
+from app.domain.rounds import ENDED, Round
 from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.initial_models import ClientsAway, InitialModels

@@ -7,7 +7,8 @@ that can be selected, which is read at most once a second, and nothing is writte
 import asyncio
 
 from app.clock import Clock
-from app.domain.rounds import Round, waited
+from app.domain.patience import waited
+from app.domain.rounds import Round
 from app.domain.trainings import Training
 from app.services.rounds.initial_models import ClientsAway
 from app.services.rounds.ledger import RoundLedger

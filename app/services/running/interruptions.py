@@ -10,8 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from app.domain.patience import hopeless, kills_its_owners
 from app.domain.rounds import Round
-from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.fleet.outages import finding_of
 from app.services.rounds.opening import open_round
@@ -23,9 +23,6 @@ from app.store.database import in_a_line, is_outage
 from app.store.leases import Lease
 from tcsfeel.text import plain
 
-MAX_STEP_FAILURES = 3
-MAX_TAKEOVERS = 10  # of one step: servers may well be killed often, but hardly each time within the same step
-SHORTEST_LIMIT_SECONDS = 60.0  # a training that does not wait for clients still outlasts a restart of the database
 FRESH_SECONDS = 30.0  # interrupted rounds are tried again after 2 s at the latest
 
 GiveUp = Callable[[Lease, Round, str], Awaitable[Round]]
@@ -78,7 +75,11 @@ class Interruptions:
             training, round_ = await self._progress.interrupted(tx, lease.training_id, reason, foreseen=passing)
         if round_ is None:
             return
-        why = f"the round cannot be stored: {reason}" if refuses(error) else _hopeless(training, round_, reason, lost)
+        why = (
+            f"the round cannot be stored: {reason}"
+            if refuses(error)
+            else hopeless(training.config.round_policy, round_, reason, lost)
+        )
         if why is not None:
             await self._give_up(lease, round_, why)
 
@@ -97,7 +98,7 @@ class Interruptions:
             why = f"{round_.takeovers} servers in a row crashed or hung while the round was {round_.status}"
             if round_.takeovers > 1:
                 await self._progress.interrupted(tx, lease.training_id, why, foreseen=True)
-        if round_.takeovers >= MAX_TAKEOVERS:
+        if kills_its_owners(round_):
             await self._give_up(lease, round_, why)
 
     def over(self, training_id: str) -> None:
@@ -110,14 +111,3 @@ def _kind(error: BaseException) -> str:
         return f"the database {finding_of(error)}"
     said = getattr(error, "strerror", None)
     return type(error).__name__ if said is None else f"{type(error).__name__}: {said}"
-
-
-def _hopeless(training: Training, round_: Round, reason: str, lost: float) -> str | None:
-    """Say why a round is to be given up; None where it may be tried again."""
-    limit = max(training.config.round_policy.max_wait_seconds, SHORTEST_LIMIT_SECONDS)
-    if round_.step_failures >= MAX_STEP_FAILURES:
-        return f"the server failed {round_.step_failures} times while the round was {round_.status}: {reason}"
-    if round_.waited_seconds + lost >= limit:
-        waited = round_.waited_seconds + lost
-        return f"the round made no progress for {waited:.0f} s while it was {round_.status}: {reason}"
-    return None

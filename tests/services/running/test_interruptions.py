@@ -12,10 +12,10 @@ from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from app.clock import Clock
+from app.domain.patience import MAX_TAKEOVERS
 from app.domain.rounds import Round
 from app.services.readiness import readiness
 from app.services.rounds.files import RoundFiles
-from app.services.running.interruptions import MAX_TAKEOVERS
 from app.store.database import Database
 from app.store.tables import trainings
 from tests.clocks import FakeClock, Sleeping

@@ -9,12 +9,13 @@ import errno
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app.domain.patience import MAX_STEP_FAILURES, MAX_TAKEOVERS
 from app.domain.rounds import Round
 from app.metrics import Metrics
 from app.services.rounds.opening import begin_round
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.progress import ProgressRecord
-from app.services.running.interruptions import MAX_STEP_FAILURES, MAX_TAKEOVERS, Interruptions, is_passing
+from app.services.running.interruptions import Interruptions, is_passing
 from app.store.availability import DatabaseUnavailable
 from app.store.database import Database
 from app.store.leases import Fenced, Lease
