@@ -1,8 +1,10 @@
 """The evaluations of a round's new model: which clients can measure it, and how each measurement ended."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
 
 from app.domain.clients import Client
 
@@ -44,3 +46,11 @@ def able_to_evaluate(offered: Iterable[Client], tags: Mapping[str, str]) -> list
         and client.may_hold_out_data
         and all(client.profile.tags.get(key) == value for key, value in tags.items())
     ]
+
+
+def drawn(able: Sequence[Client], wanted: int, seed: int) -> list[Client]:
+    """Return at most `wanted` of the clients in their order, drawn with the round's seed: the same ones each time."""
+    if len(able) <= wanted:
+        return list(able)
+    chosen = np.random.default_rng([seed, 1]).choice(len(able), wanted, replace=False)
+    return [able[index] for index in sorted(chosen)]

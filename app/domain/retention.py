@@ -16,18 +16,24 @@ class Retention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keepable:
-    """The facts that decide whether a version is kept. `goal_value` was measured in its round; None if it was not."""
+    """The facts that decide whether a version is kept.
+
+    `goal_value` was measured in its round; None if it was not. With `has_state`, a state of the server optimiser is
+    kept beside it.
+    """
 
     round: int
     sha256: str
     parent: str | None
     goal_value: float | None
     pinned: bool
+    has_state: bool = False
 
 
-def superfluous(retention: Retention, goal: Goal, versions: Sequence[Keepable], *, goes_on: bool) -> list[int]:
+def superfluous(retention: Retention | None, goal: Goal, versions: Sequence[Keepable], *, goes_on: bool) -> list[int]:
     """Return the rounds of the versions that need not be kept, oldest first. `versions` may be in any order.
 
+    Without a retention, everything is kept.
     Kept are the newest ones, the best one (of equal ones the newest), those that are pinned, and
 
     - round 0, from which the training can be run again with its seed;
@@ -37,6 +43,8 @@ def superfluous(retention: Retention, goal: Goal, versions: Sequence[Keepable], 
     The last two are kept by their content: all versions with the same content are kept, since rounds read files by
     name.
     """
+    if retention is None:
+        return []
     newest_first = sorted(versions, key=lambda version: version.round, reverse=True)
     best = goal.best(version.goal_value for version in newest_first)
     kept = {version.round for version in newest_first[: retention.keep_last]}
@@ -48,3 +56,12 @@ def superfluous(retention: Retention, goal: Goal, versions: Sequence[Keepable], 
         for version in versions
         if not (version.round == 0 or version.pinned or version.round in kept or version.sha256 in needed)
     )
+
+
+def superseded(versions: Sequence[Keepable], *, goes_on: bool) -> list[int]:
+    """Return the rounds of the versions whose optimiser's state no round will read, oldest first.
+
+    While the training `goes_on`, the next round reads the state of the newest version.
+    """
+    newest = max((version.round for version in versions), default=None) if goes_on else None
+    return sorted(version.round for version in versions if version.has_state and version.round != newest)

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round, RoundStatus
+from app.domain.selections import PastSelection
 from app.domain.trainings import TrainingStatus
 from app.store.reading import NARROW, Part, Walk, read
 from app.store.round_rows import participation_of, round_of, row_of, with_participations
@@ -23,16 +24,6 @@ TOGETHER = 50  # rounds of a list whose participations are read together
 
 _KEY = {"training_id", "number"}
 _COST = ("attempts", "bytes_sent", "bytes_received")
-
-
-@dataclass(frozen=True, slots=True)
-class PastSelection:
-    """A past round: its start (unix seconds), its selected clients, whose updates were received, and their losses."""
-
-    started_at: float
-    selected: frozenset[str]
-    received: frozenset[str]
-    losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""Who may be asked to measure a model."""
+"""Who may be asked to measure a model, and who is."""
 
 from dataclasses import replace
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, Profile
-from app.domain.evaluations import able_to_evaluate
+from app.domain.evaluations import able_to_evaluate, drawn
 
 NOW = 1000.0
 
@@ -45,3 +45,22 @@ def test_a_client_that_has_said_that_it_has_no_data_is_asked_again_when_its_prof
     assert able(empty) == []
     assert able(replace(empty, updated_at=NOW + 5)) == []
     assert able(replace(empty, updated_at=NOW + 6)) == ["a"]
+
+
+def test_as_many_evaluators_as_wanted_are_drawn_in_their_order_with_the_seed() -> None:
+    clients = [client(name) for name in "abcdefgh"]
+    seen = set()
+    for seed in range(20):
+        names = [one.id for one in drawn(clients, 3, seed)]
+        assert names == sorted(set(names))
+        assert len(names) == 3
+        assert names == [one.id for one in drawn(clients, 3, seed)]
+        seen.update(names)
+    assert seen == set("abcdefgh"), "each has its chance"
+    assert [one.id for one in drawn(clients, 3, 1)] == ["c", "d", "h"], "an owner of another version draws the same"
+
+
+def test_where_there_are_no_more_evaluators_than_wanted_all_are_taken() -> None:
+    clients = [client(name) for name in "cab"]
+    assert drawn(clients, 3, 1) == drawn(clients, 4, 1) == clients
+    assert drawn([], 3, 1) == []

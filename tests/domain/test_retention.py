@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.retention import Keepable, Retention, superfluous
+from app.domain.retention import Keepable, Retention, superfluous, superseded
 from tcsfeel.aggregation.goals import Goal
 
 
@@ -77,6 +77,22 @@ def test_a_needed_content_is_kept_whichever_rounds_have_it() -> None:
 
 def test_of_nothing_nothing_goes() -> None:
     assert superfluous(Retention(), GOAL, [], goes_on=True) == []
+    assert superseded([], goes_on=True) == []
+
+
+def test_without_a_retention_everything_stays() -> None:
+    assert superfluous(None, GOAL, VERSIONS, goes_on=False) == []
+
+
+@pytest.mark.parametrize(("goes_on", "gone"), [(True, [1, 2]), (False, [1, 2, 5])])
+def test_only_the_next_round_reads_a_state_which_is_the_newest_ones(goes_on: bool, gone: list[int]) -> None:
+    versions = [version(5, has_state=True), version(2, has_state=True), version(1, has_state=True), version(0)]
+    assert superseded(versions, goes_on=goes_on) == gone
+    assert superseded(versions[::-1], goes_on=goes_on) == gone
+
+
+def test_a_newest_version_without_a_state_leaves_no_older_one_its_own() -> None:
+    assert superseded([version(1, has_state=True), version(2)], goes_on=True) == [1]
 
 
 @given(

@@ -9,9 +9,9 @@ from sqlalchemy.exc import IntegrityError
 from app.domain.errors import NotFound
 from app.domain.evaluations import Evaluation
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, ParticipationStatus, Round, RoundStatus
+from app.domain.selections import PastSelection
 from app.store.database import Database
 from app.store.reading import Part
-from app.store.rounds import PastSelection
 from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 from tests.lag import turns

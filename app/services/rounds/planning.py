@@ -1,9 +1,7 @@
 """Planning a round: who may be selected now, and the selection over them."""
 
 import asyncio
-import math
 import traceback
-from bisect import bisect_left
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -17,12 +15,11 @@ from app.clock import Clock
 from app.domain.breaker import admissible
 from app.domain.clients import Client
 from app.domain.eligibility import ANYWHERE, Where
-from app.domain.evaluations import able_to_evaluate
-from app.domain.trainings import Training, TrainingConfig
+from app.domain.evaluations import able_to_evaluate, drawn
+from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.fleet.connectivity import LatestConnectivity
 from app.sharing import party
-from app.store.rounds import PastSelection
 from app.store.transaction import Transaction
 from app.threads import in_thread
 from tcsfeel.errors import NotEnoughClients, SelectionInfeasible, StrategyFailed, UnknownStrategy
@@ -30,7 +27,6 @@ from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import select
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Skipped
 from tcsfeel.text import moment
-from tcsfeel.transfers import BYTES_PER_MB
 
 log = structlog.get_logger(__name__)
 
@@ -136,10 +132,7 @@ class Planner:
             return []
         fleet = await self.fleet(tx, training_id=training.id, labels=False)
         able = able_to_evaluate(fleet.offered, training.config.evaluation_tags)
-        if len(able) <= wanted:
-            return able
-        drawn = np.random.default_rng([seed, 1]).choice(len(able), wanted, replace=False)
-        return [able[index] for index in sorted(drawn)]
+        return drawn(able, wanted, seed)
 
     async def select(
         self,
@@ -248,32 +241,3 @@ def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str 
     if not admitted:
         return client.breaker.explanation
     return "it has a task in flight for another training" if busy else None
-
-
-def history(past: Sequence[PastSelection], clients: Sequence[Client]) -> History:
-    """Past selections as strategies see them: a client had missed every round that began before it registered."""
-    starts = sorted(round_.started_at for round_ in past)
-    joined = {client.id: bisect_left(starts, client.created_at) for client in clients}
-    return History(tuple(round_.selected for round_ in past), joined)
-
-
-def newest_losses(past: Sequence[PastSelection]) -> dict[str, float]:
-    """The loss that each client reported with the last update that was received from it."""
-    newest: dict[str, float] = {}
-    for round_ in past:
-        newest.update(round_.losses)
-    return newest
-
-
-def selection_policy(config: TrainingConfig, model_bytes: int | None) -> SelectionPolicy:
-    """A training's policy for one round, `over_selection` included; without a model yet its size is a guess of 1 MB."""
-    selection, factor = config.selection, config.round_policy.over_selection
-    return SelectionPolicy(
-        min_clients=math.ceil(selection.min_clients * factor - 1e-9),
-        max_clients=math.ceil(selection.max_clients * factor - 1e-9),
-        budget_constraint=selection.budget_constraint,
-        weights=selection.weights,
-        model_bytes=BYTES_PER_MB if model_bytes is None else model_bytes,
-        local_epochs=max(1, int(config.hyperparameter("local_epochs", 1))),
-        parameters=selection.parameters,
-    )

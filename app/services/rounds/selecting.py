@@ -6,11 +6,12 @@ from app.clock import Clock
 from app.domain.errors import NotFound
 from app.domain.patience import after_waiting
 from app.domain.rounds import ENDED, Round
+from app.domain.selections import history, newest_losses, selection_policy
 from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.initial_models import ClientsAway, InitialModels
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
-from app.services.rounds.planning import NO_SELECTION, Fleet, Planner, history, newest_losses, selection_policy
+from app.services.rounds.planning import NO_SELECTION, Fleet, Planner
 from app.services.rounds.waiting import ClientWait
 from app.services.tasks.agents import AgentFailed
 from app.store.database import Database

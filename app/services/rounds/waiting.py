@@ -9,11 +9,12 @@ import asyncio
 from app.clock import Clock
 from app.domain.patience import waited
 from app.domain.rounds import Round
+from app.domain.selections import selection_policy
 from app.domain.trainings import Training
 from app.services.rounds.initial_models import ClientsAway
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.owned import OwnedTransactions
-from app.services.rounds.planning import Planner, selection_policy
+from app.services.rounds.planning import Planner
 from app.services.rounds.progress import ProgressRecord
 from app.store.database import Database
 from app.store.leases import Lease

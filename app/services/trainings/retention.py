@@ -14,8 +14,8 @@ import structlog
 
 from app.clock import Clock
 from app.domain.events.trainings import ModelRemoved
-from app.domain.retention import Keepable, superfluous
-from app.domain.trainings import FINAL, Training
+from app.domain.retention import Keepable, superfluous, superseded
+from app.domain.trainings import FINAL
 from app.metrics import Metrics
 from app.store.database import Database, in_a_line
 from app.store.model_store import ModelFiles, ModelStore, StoreUnavailable
@@ -67,7 +67,11 @@ class ModelRetention:
         async with self._db.begin() as tx:
             training = await tx.trainings.get(training_id, for_update=True)
             kept = await tx.models.kept(training_id)
-            states, versions = _superseded(training, kept), _superfluous(training, kept)
+            by_round = {one.version.round: one for one in kept}
+            keepable, goes_on = [_keepable(one) for one in kept], training.status not in FINAL
+            states = [by_round[number] for number in superseded(keepable, goes_on=goes_on)]
+            gone = superfluous(training.config.retention, training.config.goal, keepable, goes_on=goes_on)
+            versions = [by_round[number] for number in gone]
             if states:  # before the versions that they are named by
                 await self._forget(tx, training_id, states[:BATCH])
             elif versions:
@@ -135,25 +139,12 @@ class ModelRetention:
                 await in_thread("files", self._copies.remove, name)
 
 
-def _superfluous(training: Training, kept: Sequence[MeasuredVersion]) -> list[MeasuredVersion]:
-    retention = training.config.retention
-    if retention is None:
-        return []
-    keepable = [
-        Keepable(
-            round=one.version.round,
-            sha256=one.version.sha256,
-            parent=one.version.parent,
-            goal_value=one.goal_value,
-            pinned=one.version.pinned_at is not None,
-        )
-        for one in kept
-    ]
-    rounds = set(superfluous(retention, training.config.goal, keepable, goes_on=training.status not in FINAL))
-    return [one for one in kept if one.version.round in rounds]
-
-
-def _superseded(training: Training, kept: Sequence[MeasuredVersion]) -> list[MeasuredVersion]:
-    """Versions whose optimiser's state no round will read: all but the newest one's, and that too at the end."""
-    begin = 0 if training.status in FINAL else 1
-    return [one for one in kept[begin:] if one.version.optimiser_state is not None]
+def _keepable(one: MeasuredVersion) -> Keepable:
+    return Keepable(
+        round=one.version.round,
+        sha256=one.version.sha256,
+        parent=one.version.parent,
+        goal_value=one.goal_value,
+        pinned=one.version.pinned_at is not None,
+        has_state=one.version.optimiser_state is not None,
+    )

@@ -1,0 +1,50 @@
+"""Past selections of a training as strategies see them, and what it asks of the next one."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.domain.clients import Client
+from app.domain.trainings import TrainingConfig
+from tcsfeel.selection.types import History, SelectionPolicy
+from tcsfeel.transfers import BYTES_PER_MB
+
+
+@dataclass(frozen=True, slots=True)
+class PastSelection:
+    """A past round: its start (unix seconds), its selected clients, whose updates were received, and their losses."""
+
+    started_at: float
+    selected: frozenset[str]
+    received: frozenset[str]
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+def history(past: Sequence[PastSelection], clients: Sequence[Client]) -> History:
+    """Return past selections as strategies see them: a client missed every round that began before it registered."""
+    starts = sorted(round_.started_at for round_ in past)
+    joined = {client.id: bisect_left(starts, client.created_at) for client in clients}
+    return History(tuple(round_.selected for round_ in past), joined)
+
+
+def newest_losses(past: Sequence[PastSelection]) -> dict[str, float]:
+    """Return the loss that each client reported with the last update that was received from it."""
+    newest: dict[str, float] = {}
+    for round_ in past:
+        newest.update(round_.losses)
+    return newest
+
+
+def selection_policy(config: TrainingConfig, model_bytes: int | None) -> SelectionPolicy:
+    """Return a training's policy for one round, with over-selection; without a model, its size is a guess of 1 MB."""
+    selection, factor = config.selection, config.round_policy.over_selection
+    return SelectionPolicy(
+        min_clients=math.ceil(selection.min_clients * factor - 1e-9),
+        max_clients=math.ceil(selection.max_clients * factor - 1e-9),
+        budget_constraint=selection.budget_constraint,
+        weights=selection.weights,
+        model_bytes=BYTES_PER_MB if model_bytes is None else model_bytes,
+        local_epochs=max(1, int(config.hyperparameter("local_epochs", 1))),
+        parameters=selection.parameters,
+    )
