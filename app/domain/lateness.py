@@ -1,10 +1,11 @@
 """Clients whose answers a round does not wait for any longer: which of them are to blame, and how their parts end."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from app.domain.clients import Client
 from app.domain.evaluations import Evaluation
-from app.domain.rounds import Participation
+from app.domain.rounds import OUTSTANDING, Participation
 from app.domain.tasks import TaskRun
 
 LATE = "it did not finish in time: the round continued without it"
@@ -44,3 +45,21 @@ def late_evaluation(client_id: str, run: TaskRun, now: float) -> Evaluation:
 def missed(client: Client, *, late: bool) -> Client:
     """Give a client after its task was called off: its breaker gets the permit back. A `late` one is less reliable."""
     return replace(client.observed(reliability=0.0 if late else None), breaker=client.breaker.release())
+
+
+def gave_nothing(parts: Collection[Participation]) -> list[str]:
+    """Return the clients of a round without an update, apart from those that sent one or were excused."""
+    return [part.client_id for part in parts if part.status in {"failed", *OUTSTANDING}]
+
+
+def lost_to_absence(parts: Collection[Participation], quorum: int, *, missing: int, away: float) -> bool:
+    """Tell whether a round would have had its quorum of updates if all of its clients had been there.
+
+    Args:
+        parts: the clients' parts in the round.
+        quorum: how many updates it needs.
+        missing: how many clients `gave_nothing` and are still registered.
+        away: the share of these that cannot be reached, from 0 to 1.
+    """
+    received = sum(part.status == "received" for part in parts)
+    return received + missing * away >= quorum

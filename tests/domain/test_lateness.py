@@ -1,12 +1,14 @@
 """Who is to blame for an answer that is missing, and how the parts of clients end that are not waited for."""
 
+from typing import get_args
+
 import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, Profile
 from app.domain.evaluations import Evaluation
-from app.domain.lateness import LATE, excuse, late_evaluation, missed, skipped
-from app.domain.rounds import Participation
+from app.domain.lateness import LATE, excuse, gave_nothing, late_evaluation, lost_to_absence, missed, skipped
+from app.domain.rounds import Participation, ParticipationStatus
 from app.domain.tasks import TaskRun
 
 PROFILE = Profile(url="http://a", data_size=10, compute_capacity=1.0, bandwidth=8.0, latency=5.0, reliability=0.9)
@@ -76,3 +78,29 @@ def test_a_client_that_is_missed_gives_its_permit_back_and_is_less_reliable_wher
     after = missed(Client(id="a", profile=PROFILE, created_at=0.0, updated_at=0.0, breaker=probed), late=late)
     assert after.breaker == Breaker(state="half_open")
     assert after.measured.reliability == (None if reliability is None else pytest.approx(reliability))
+
+
+def test_clients_that_failed_or_have_not_answered_gave_nothing() -> None:
+    parts = [Participation(client_id=status, status=status) for status in get_args(ParticipationStatus)]
+    assert gave_nothing(parts) == ["pending", "training", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("received", "missing", "away", "outage"),
+    [
+        (2, 0, 0.0, False),
+        (3, 0, 0.0, True),
+        (1, 4, 0.25, False),
+        (1, 4, 0.5, True),
+        (0, 3, 1.0, True),
+        (0, 2, 1.0, False),
+    ],
+)
+def test_it_is_an_outage_if_those_that_are_away_are_as_many_as_the_quorum_lacks(
+    received: int, missing: int, away: float, outage: bool
+) -> None:
+    parts = [
+        *(Participation(client_id=f"r{number}", status="received") for number in range(received)),
+        *(Participation(client_id=f"f{number}", status="failed") for number in range(missing)),
+    ]
+    assert lost_to_absence(parts, 3, missing=missing, away=away) is outage

@@ -13,7 +13,8 @@ import structlog
 from app.clock import Clock
 from app.domain.clients import Client
 from app.domain.events.clients import ClientSuspect
-from app.domain.rounds import OUTSTANDING, Participation
+from app.domain.lateness import gave_nothing, lost_to_absence
+from app.domain.rounds import Participation
 from app.services.tasks.agents import AgentCaller
 from app.store.database import Database
 
@@ -45,15 +46,13 @@ class Absences:
 
     async def explain(self, parts: Collection[Participation], quorum: int) -> bool:
         """Tell whether a round would have had its quorum of updates, had all of its clients been there."""
-        gave_nothing = [part.client_id for part in parts if part.status in {"failed", *OUTSTANDING}]
         async with self._db.read() as tx:
-            missing = await tx.clients.some(gave_nothing)
+            missing = await tx.clients.some(gave_nothing(parts))
         asked = missing[:SAMPLE]
         if not asked:
             return False
         away = await self.find(asked)
-        received = sum(part.status == "received" for part in parts)
-        return received + len(missing) * len(away) / len(asked) >= quorum
+        return lost_to_absence(parts, quorum, missing=len(missing), away=len(away) / len(asked))
 
     async def _answers(self, client: Client) -> bool:
         try:
