@@ -65,6 +65,9 @@ class Metrics:
         self.identity_conflicts = counter(
             "federated_identity_conflicts", "Number of times that agents began to use the same client id"
         )
+        self.delayed_refusals = counter(
+            "federated_delayed_refusals", "Number of refusals that waited because their address was refused too often"
+        )
         self.breaker_changes = counter(
             "federated_breaker_state_changes", "Number of times that a breaker entered a state", ["state"]
         )

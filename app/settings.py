@@ -230,6 +230,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * MEGABYTE
+    refusals_per_second: Annotated[float, Field(ge=1, le=1_000_000)] = 20.0
     database: DatabaseSettings = DatabaseSettings()
     models: ModelSettings = ModelSettings()
     auth: AuthSettings = AuthSettings()
@@ -253,10 +254,7 @@ class Settings(BaseSettings):
 
     @property
     def model_directory(self) -> Path:
-        """The directory of model files on this machine.
-
-        With a bucket, it is a cache of files that were read or written.
-        """
+        """The directory of model files on this machine; with a bucket, a cache of files that were read or written."""
         if self.models.url is None:
             return self.data_dir / "models"
         if self.models.bucket is not None:

@@ -33,7 +33,7 @@ def prepared(settings: Settings) -> "ControlPlane":
     key = app.state.system.admin_key
     if settings.auth.enabled and key.made:
         click.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)
-    bounds = Bounds(places=places())
+    bounds = Bounds(places=places(), refusals_per_second=settings.refusals_per_second)
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -71,6 +71,7 @@ class ControlPlane(Server):
         self._preparing = preparing
         self._sockets = sockets
         self._system = system
+        self.arrivals.refusals.note = system.metrics.delayed_refusals.inc
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

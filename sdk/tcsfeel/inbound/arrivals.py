@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from uvicorn.server import ServerState
 
 from tcsfeel.inbound.bounds import Bounds, places
+from tcsfeel.inbound.refusals import Refusals
 
 EXTENSION = "tcsfeel.welcome"
 RELIEF = 4  # strangers that lose their places at once where descriptors are short, for what requests open besides
@@ -38,6 +39,7 @@ class Arrivals(ServerState):
         super().__init__()
         self.bounds = bounds
         self.evictions = 0
+        self.refusals = Refusals(bounds)
         self.buffer = memoryview(bytearray(READ_BYTES))  # one for all: it is emptied within the call that fills it
         self._strangers: dict[str, dict[Guest, None]] = {}
         self._known: dict[Guest, None] = {}
@@ -60,6 +62,10 @@ class Arrivals(ServerState):
             self._evict(resting)
         self.leave(guest)
         self._known[guest] = None
+
+    def knows(self, guest: Guest) -> bool:
+        """Tell whether the caller has shown a key."""
+        return guest in self._known
 
     def leave(self, guest: Guest) -> None:
         """Take a place back."""

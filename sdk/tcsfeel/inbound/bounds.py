@@ -1,5 +1,6 @@
 """Define the limits of connections: time, bytes and places."""
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ class Bounds:
         stall_seconds: how long a caller may read nothing of an answer.
         answer_rate: the bytes per second of an answer that a caller has to read on average beyond that pause.
         linger_seconds: how long a caller that was disconnected has to read its answer.
+        refusals_per_second: how many refusals callers from one address get; further refusals wait.
     """
 
     places: int = 512
@@ -28,6 +30,7 @@ class Bounds:
     stall_seconds: float = 60.0
     answer_rate: float = 4096.0
     linger_seconds: float = 1.0
+    refusals_per_second: float = math.inf
 
     @property
     def stranger_places(self) -> int:

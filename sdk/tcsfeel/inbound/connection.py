@@ -48,6 +48,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self._application: Any = self.app
         self.app = self._answer
         self._head = _Deadline(self._bounds.head_seconds, self._head_is_late)
+        self._refusing: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -83,6 +84,8 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self.transport.lost()
         self._head.stop()
         self._patience.stop()
+        if self._refusing is not None:
+            self._refusing.cancel()
         super().connection_lost(exc)
 
     def get_buffer(self, _sizehint: int) -> memoryview:
@@ -136,12 +139,22 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer in the application's place, unless it has begun to, and end the connection."""
+        if self._refusing is not None:
+            return
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.abort()
             return
         if self.cycle is not None:  # which hears that the caller is gone, and whose answer goes nowhere
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+        self.transport.pause_reading()
+        self._refusing = self.loop.create_task(self._end(status, detail))
+
+    async def _end(self, status: HTTPStatus, detail: str) -> None:
+        """Refuse what cannot be served, when it is the address's turn to be refused."""
+        if not await self.server_state.refusals.wait(self.address):
+            self.transport.abort()
+            return
         body = json.dumps({"title": status.phrase, "status": int(status), "detail": detail[:300]}).encode()
         headers = [
             (b"content-type", b"application/problem+json"),
@@ -199,11 +212,37 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             await send(message)
 
         try:
-            await self._application(scope, ask, tell)
+            await self._refuse_in_turn(scope, ask, tell)
         except asyncio.CancelledError:  # the server stops
             if started:
                 raise
             await _unavailable(tell)
+
+    async def _refuse_in_turn(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run the application. A refusal waits until it has ended, and let go of the request, and until it is due."""
+        refusal: list[Any] = []
+
+        async def hear(message: Any) -> None:
+            if refusal or self._is_refusal(message):
+                refusal.append(message)
+            else:
+                await send(message)
+
+        await self._application(scope, receive, hear)
+        if refusal and not await self.server_state.refusals.wait(self.address):
+            self.cycle.disconnected = True
+            self.evict()
+        for message in refusal:
+            await send(message)
+
+    def _is_refusal(self, message: Any) -> bool:
+        """Tell whether an answer begins that refuses its call.
+
+        404 to a caller with the key does not count: a whole fleet gets it from a server that has lost its database.
+        """
+        status = message.get("status", 0)
+        known = status == HTTPStatus.NOT_FOUND and self.server_state.knows(self)
+        return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and not known
 
 
 async def _unavailable(send: Any) -> None:

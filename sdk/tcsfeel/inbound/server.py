@@ -32,6 +32,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for acceptor in self._acceptors:
             await acceptor.close()
+        self.arrivals.refusals.end()
         await super().shutdown(sockets)
 
 

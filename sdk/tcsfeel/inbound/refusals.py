@@ -1,0 +1,61 @@
+"""Slow down callers that are refused again and again.
+
+A caller that sends its next call as soon as the last one is refused would otherwise get as much of the server as it
+likes. Each address may be refused at a steady rate, and for a while more often; further refusals wait for their turn.
+Answers that are not refusals never wait.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from tcsfeel.inbound.bounds import Bounds
+
+BURST_SECONDS = 5.0  # an address that was not refused for so long has the refusals of this time at once
+MOST_SECONDS = 5.0  # that a refusal waits
+MOST_WAITING = 128  # refusals that wait at the same time; each keeps the bytes that its connection has received
+MOST_ADDRESSES = 1024
+
+
+class Refusals:
+    """The refusals of one server: when each address may be refused next.
+
+    Attributes:
+        note: called for each refusal that has to wait, or is not sent because too many wait.
+    """
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.note: Callable[[], None] = lambda: None
+        self._rate = bounds.refusals_per_second
+        self._due: dict[str, float] = {}  # when all refusals so far are paid for; the address refused last is the last
+        self._waiting = 0
+        self._ended = asyncio.Event()
+
+    def delay(self, address: str, now: float) -> float:
+        """Count a refusal, and return the seconds that it has to wait."""
+        due = max(self._due.pop(address, 0.0), now - BURST_SECONDS) + 1 / self._rate
+        self._due[address] = due = min(due, now + MOST_SECONDS)
+        if len(self._due) > MOST_ADDRESSES:
+            del self._due[next(iter(self._due))]
+        return max(0.0, due - now)
+
+    async def wait(self, address: str) -> bool:
+        """Wait until the address may be refused. Return False if too many wait: then the connection is to be closed."""
+        seconds = self.delay(address, asyncio.get_running_loop().time())
+        if seconds == 0 or self._ended.is_set():
+            return True
+        self.note()
+        if self._waiting >= MOST_WAITING:
+            return False
+        self._waiting += 1
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._ended.wait()
+        finally:
+            self._waiting -= 1
+        return True
+
+    def end(self) -> None:
+        """Let all refusals go that wait: the server stops."""
+        self._ended.set()
