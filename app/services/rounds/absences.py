@@ -1,7 +1,7 @@
-"""Clients that cannot be reached: an outage, which is the fault of no training.
+"""Find clients that cannot be reached, because an outage is not the fault of a training.
 
-A task can fail in many ways when its agent is away: no connection, no answer, an answer that breaks off. So a client is
-not judged by the way in which its task failed, but is asked once more whether it is there.
+A task can fail in many ways when its agent is away: no connection, no answer, an answer that breaks off. So the server
+does not judge by the way in which the task failed, but asks the client once more whether it is there.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from app.domain.rounds import Participation
 from app.services.tasks.agents import AgentCaller
 from app.store.database import Database
 
-SAMPLE = 50  # clients that are asked, however many there are
+SAMPLE = 50  # the most clients that are asked
 ANSWER_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
 
 
 class Absences:
-    """Asks clients whether they are there; those that are not are left out of selections until they answer again."""
+    """Asks clients whether they are there. Those that do not answer are not selected until they answer again."""
 
     def __init__(self, db: Database, caller: AgentCaller, clock: Clock) -> None:
         self._db = db
@@ -33,7 +33,7 @@ class Absences:
         self._clock = clock
 
     async def find(self, clients: Sequence[Client]) -> list[Client]:
-        """Give those of some clients that do not answer now. They become `suspect`, and are probed."""
+        """Return those of some clients that do not answer now. They become `suspect`, and are probed."""
         there = await asyncio.gather(*(self._answers(client) for client in clients))
         away = [client for client, answers in zip(clients, there, strict=True) if not answers]
         async with self._db.begin() as tx:

@@ -1,4 +1,4 @@
-"""Writing together what several callers bring while something else is being written (a group commit)."""
+"""Collect items while a write is under way, and write them together afterwards (a group commit)."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Sequence
@@ -12,10 +12,11 @@ Result = TypeVar("Result")
 
 
 class Batches(Generic[Key, Item, Result]):
-    """Hands the items of a key to `write`, at most `limit` at once and one batch after the other.
+    """Passes the items of a key to `write`, at most `limit` at once and one batch after the other.
 
-    `write` gives a result for each item; its error is that of every caller of the batch. It is called off when all of
-    them have been, and then they leave only when it has ended: nothing is written for callers that are gone.
+    `write` returns a result for each item; if it raises an error, every caller of the batch gets it. If all callers of
+    a batch are cancelled, `write` is cancelled too, and they wait until it has ended. So nothing is written for callers
+    that are gone.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class Batches(Generic[Key, Item, Result]):
         self._queues: WeakValueDictionary[Key, _Queue[Item, Result]] = WeakValueDictionary()
 
     async def put(self, key: Key, item: Item) -> Result:
-        """Return when `item` is written."""
+        """Write `item`, and return its result."""
         queue = self._queues.get(key)
         if queue is None:
             self._queues[key] = queue = _Queue(partial(self._write, key), self._limit)

@@ -1,7 +1,7 @@
-"""What the tasks of open rounds have cost this process, as long as it is not stored with the rounds.
+"""Keep the costs of the tasks of open rounds until they are stored with the rounds.
 
-A round's owner stores what its tasks have cost as they end. Where a pause or a cancellation takes a round from its
-owner, some tasks have not ended, and have cost something all the same.
+The owner of a round stores the cost of each task when the task ends. If a pause or a cancellation takes the round from
+its owner, some tasks have not ended, but they have costs too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ class Costs:
         phases[:] = [one for one in phases if one.round_.number == phase.round_.number] + [phase]
 
     def take(self, round_: Round) -> Spent:
-        """Give the tasks of a round, and forget them."""
+        """Return the tasks of a round, and forget them."""
         phases = [one for one in self._phases.pop(round_.training_id, []) if one.round_.number == round_.number]
         fit, evaluate = (
             {client_id: run for phase in phases if phase.kind == kind for client_id, run in phase.runs.items()}
@@ -55,8 +55,8 @@ class Costs:
     async def store(self, round_: Round) -> None:
         """Add what tasks have cost to a round whose training was paused or cancelled while this process drove it.
 
-        The lease is gone by then, and with it the right to decide anything about the round. Where the training runs
-        again, its next owner counts on from what was stored, and nothing may be added any more.
+        The lease is gone by then, so this process may decide nothing about the round any more. If the training runs
+        again, its next owner continues from the stored costs, and nothing may be added.
         """
         spent = self.take(round_)
         tasks = list(spent.fit.items())
@@ -76,7 +76,7 @@ class Costs:
                     await tx.rounds.add_bytes(round_.training_id, round_.number, added)
 
     async def _at_rest(self, tx: Transaction, round_: Round) -> Round | None:
-        """Hold a training, and give its round without participations; None where it is driven again."""
+        """Lock a training, and return its round without participations, or None if it is driven again."""
         training = await tx.trainings.get(round_.training_id, for_update=True)
         newest = await tx.rounds.newest(round_.training_id)
         return (
@@ -85,7 +85,7 @@ class Costs:
 
 
 async def charge(tx: Transaction, round_: Round, runs: Mapping[str, TaskRun]) -> int:
-    """Store what tasks have cost with the participations of a round; give the bytes that were not stored before."""
+    """Store the costs of tasks with the participations of a round. Returns the bytes that were not stored before."""
     before = await tx.rounds.some_participations(round_.training_id, round_.number, runs)
     after = [runs[part.client_id].charged(part) for part in before]
     changed = [new for old, new in zip(before, after, strict=True) if new != old]

@@ -1,8 +1,8 @@
-"""Rounds that end before their time, or leave the process that drove them: what is owed to agents, files and figures.
+"""End rounds early, and finish the work for rounds that leave this process: agents, files and figures.
 
-Three may end a round early: its owner, where trouble of the server's own keeps it from going on, and a user who cancels
-its training, while it is driven or while it rests. Agents are told only what can no longer be taken back, and an owner
-tells them once it has stopped to ask for their results.
+There are three cases. The owner of a round ends it if a problem of the server stops it. A user ends it by cancelling
+its training, while a server drives the training or while none does. Agents are told only about endings that are final,
+and an owner tells them after it has stopped asking for their results.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from app.threads import in_thread
 
 
 class EarlyEnds:
-    """Gives rounds up, and calls off what agents still do for them."""
+    """Gives rounds up, and cancels the tasks that agents still have for them."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class EarlyEnds:
         self._costs = costs
 
     async def give_up(self, lease: Lease, round_: Round, reason: str) -> Round:
-        """End a round that cannot go on for trouble of the server's own; a model that it has committed stays."""
+        """End a round that cannot go on because of a problem of the server. A model that it has committed stays."""
         async with self._db.read() as tx:
             round_ = await tx.rounds.get(round_.training_id, round_.number)
         spent = self._costs.take(round_)
@@ -55,7 +55,7 @@ class EarlyEnds:
         return round_
 
     async def leave(self, training: Training, round_: Round) -> None:
-        """Store what the tasks of a round have cost that was taken from this process; call it off if it has ended."""
+        """Store the task costs of a round that was taken from this process, and cancel its tasks if it has ended."""
         await self._costs.store(round_)
         if training.status == "cancelled":
             await self.call_off(round_)

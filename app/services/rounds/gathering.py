@@ -1,4 +1,4 @@
-"""Several tasks at once, until the domain judges that enough answers are in."""
+"""Run several tasks at once, until the domain decides that enough answers are in."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -19,10 +19,10 @@ async def gather(
     deadline: float,
     grace_seconds: float,
 ) -> bool:
-    """Run `jobs` until there is a verdict, and cancel the rest; True to go on with what came in.
+    """Run `jobs` until there is a verdict, and cancel the rest. Returns True if the round goes on with these answers.
 
-    A job gives the instant at which its answer became usable, or None where it gave none. An error in a job (a lost
-    lease, say) ends everything. The other arguments are those of `judge`; `arrivals` holds earlier answers.
+    A job returns the instant at which its answer became usable, or None if it has none. An error in a job, such as a
+    lost lease, ends all jobs. The other arguments are those of `judge`; `arrivals` holds earlier answers.
     """
     # Tasks come here as they end. `asyncio.wait` would look at every task again for each one that ends.
     over: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
@@ -59,7 +59,7 @@ async def gather(
 
 
 async def _some(over: "asyncio.Queue[asyncio.Task[Any]]") -> list["asyncio.Task[Any]"]:
-    """Wait for a task that is over, and give it with all those that are over by now."""
+    """Wait until a task ends, and return all tasks that have ended by then."""
     ended = [await over.get()]
     while not over.empty():
         ended.append(over.get_nowait())

@@ -1,4 +1,4 @@
-"""The first parameters of a training that has none: one of its clients is asked for them."""
+"""Ask a client for the first parameters of a training that has none."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ ASKED_FOR_A_MODEL = 3  # clients, one after the other, within the deadline
 
 
 class ClientsAway(Exception):
-    """No client that was asked can be reached: it may help to wait. `out` holds these clients, each with the reason."""
+    """None of the asked clients can be reached, so it may help to wait. `out` has each client with the reason."""
 
     def __init__(self, reason: str, away: Sequence[Client]) -> None:
         super().__init__(reason)
@@ -40,10 +40,10 @@ class InitialModels:
         self._absences = absences
 
     async def fetch(self, lease: Lease, round_: Round, fleet: Fleet, selection: Selection) -> str:
-        """Ask the first selected client for parameters, or the next one if that fails; give the model's SHA-256.
+        """Ask the first selected client for parameters, or the next one if that fails. Returns the model's SHA-256.
 
         Raises:
-            AgentFailed: no client that was asked has a model to give.
+            AgentFailed: none of the asked clients gave a model.
             ClientsAway: none of them can be reached.
         """
         clients = {client.id: client for client in fleet.offered}

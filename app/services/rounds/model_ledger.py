@@ -1,4 +1,4 @@
-"""The versions of a training's model as facts: the first one, which a client gave, and those that rounds make of it."""
+"""Store the versions of a training's model: the first one, which a client gave, and those that rounds make."""
 
 from dataclasses import replace
 
@@ -22,12 +22,12 @@ class ModelLedger:
         self._clock = clock
 
     async def now(self) -> float:
-        """`since`, for files that are written from here on."""
+        """Return the value of `since` for files that are written from now on."""
         async with self._db.glance() as tx:
             return await tx.now()
 
     async def begin(self, lease: Lease, stored: StoredFile, *, since: float) -> str:
-        """The training's first parameters, unless it has some by now; gives those that it has."""
+        """Store the first parameters of a training if it has none yet. Returns the SHA-256 of those that it has."""
         async with self._owned.begin(lease) as tx:
             training = await tx.trainings.get(lease.training_id)
             if training.model is None:
@@ -47,7 +47,7 @@ class ModelLedger:
         parent: str | None = None,
         optimiser_state: str | None = None,
     ) -> Training:
-        """Add the version of round `number`; give the training with it, which the caller is to store.
+        """Add the version of round `number`. Returns the training with this version, which the caller has to store.
 
         Raises `FileRemoved`: write the files again.
         """

@@ -1,4 +1,4 @@
-"""Write transactions of the owner of a training, which its lease guards."""
+"""Open write transactions for the owner of a training, guarded by its lease."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from app.store.transaction import Transaction
 
 
 class OwnedTransactions:
-    """Opens them, one at a time for each training."""
+    """Opens write transactions, one at a time for each training."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -20,8 +20,8 @@ class OwnedTransactions:
     @asynccontextmanager
     async def begin(self, lease: Lease) -> AsyncIterator[Transaction]:
         """Open a write transaction of the training's owner. Raises `Fenced`."""
-        # In a queue here, not at the training's row: a hundred participations that settle would wait there with a
-        # connection each, and leave none for anybody else.
+        # Callers queue here and not at the training's row, because a hundred participations would wait there with a
+        # connection each, and leave none for others.
         queue = self._queues.setdefault(lease.training_id, asyncio.Lock())
         async with queue, self._db.begin() as tx:
             await tx.leases.guard(lease)

@@ -1,4 +1,4 @@
-"""What is stored of a training's progress, in the transactions of its owner."""
+"""Store the progress of a training, in the transactions of its owner."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from app.store.transaction import Transaction
 
 
 class ProgressRecord:
-    """Writes the progress of trainings where it changes, with the events and the metrics that tell of it."""
+    """Writes the progress of trainings when it changes, with the events and the metrics that report it."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock = clock
@@ -20,7 +20,7 @@ class ProgressRecord:
         self._stalled: set[str] = set()
 
     async def keep(self, tx: Transaction, before: Training, after: Training) -> None:
-        """Store a training where it has changed, and tell of its status and its progress."""
+        """Store a training if it has changed, and report its status and its progress."""
         state = None if after.progress is None else after.progress.state
         (self._stalled.add if state == "stalled" else self._stalled.discard)(after.id)
         self._metrics.show_progress(after.id, state)
@@ -29,21 +29,21 @@ class ProgressRecord:
             await tx.trainings.put(after)
 
     def moving(self, training: Training) -> Training:
-        """Give a running training as it is after a step forward."""
+        """Return a running training as it is after a step forward."""
         return with_progress(training, "moving", None, self._clock.now())
 
     async def moved(self, tx: Transaction, training_id: str) -> None:
-        """Store that a training has come a step forward."""
+        """Store that a training has made a step forward."""
         training = await tx.trainings.get(training_id)
         await self.keep(tx, training, self.moving(training))
 
     async def moved_after_stall(self, tx: Transaction, training_id: str) -> None:
-        """Store that a training moves if this process knows that it was stalled, which costs nothing otherwise."""
+        """Store that a training moves again, if this process knows that it was stalled. Otherwise do nothing."""
         if training_id in self._stalled:
             await self.moved(tx, training_id)
 
     async def waiting(self, tx: Transaction, round_: Round, reason: str) -> Round:
-        """Store that a round waits for clients, and why; nothing is written that is stored already."""
+        """Store that a round waits for clients, and why. Nothing is written if this is stored already."""
         now = self._clock.now()
         training = await tx.trainings.get(round_.training_id)
         await self.keep(tx, training, with_progress(training, "waiting", reason, now))
@@ -55,7 +55,7 @@ class ProgressRecord:
     async def interrupted(
         self, tx: Transaction, training_id: str, reason: str, *, foreseen: bool
     ) -> tuple[Training, Round | None]:
-        """Store that trouble of the server's own stalls a training; give it, and its open round.
+        """Store that a problem of the server stalls a training. Returns the training and its open round.
 
         An error that was not `foreseen` counts as a failure of the round's step.
         """

@@ -1,4 +1,4 @@
-"""A client's track record: what rounds teach of it, and the permits that its breaker gives for them."""
+"""Keep the track record of clients: what is measured in rounds, and the permits that breakers give for them."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -25,9 +25,9 @@ class TrackRecord:
     async def learn(
         self, tx: Transaction, training_id: str, settled: Mapping[str, tuple[Participation, Observation]]
     ) -> None:
-        """Fold participations, by client, into what is known: sketches, moving averages, breakers.
+        """Update sketches, moving averages and breakers from participations, by client.
 
-        Of a removed client there are only sketches.
+        For a removed client only the sketches are updated.
         """
         for client_id, (_, seen) in settled.items():
             if seen.sketch is not None:
@@ -39,7 +39,7 @@ class TrackRecord:
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
 
     async def evaluated(self, tx: Transaction, round_: Round) -> None:
-        """Append how each evaluation of a round ended to the events, and remember who has no held-out examples."""
+        """Append the end of each evaluation of a round to the events, and note clients without held-out examples."""
         for one in round_.evaluations:
             await tx.events.append(end_of_evaluation(round_, one))
         without_data = [one.client_id for one in round_.evaluations if one.reason == NOTHING_HELD_OUT]
@@ -49,22 +49,22 @@ class TrackRecord:
     async def selected(
         self, tx: Transaction, client_ids: Sequence[str], until: float, *, forced: Collection[str]
     ) -> None:
-        """Count one round more for clients, and their tasks as probes of breakers that are not closed.
+        """Count one more round for clients, and count their tasks as probes of breakers that are not closed.
 
-        A probe ends at `until`, in unix seconds; breakers of those in `forced` give theirs before their time.
+        A probe ends at `until`, in unix seconds. Breakers of clients in `forced` give a permit before their time.
         """
         await tx.clients.count_selected(client_ids)
         unsound = await tx.clients.lock_unsound(client_ids)
         await self._breakers.take_permits(tx, unsound, until - self._clock.now(), forced=forced)
 
     async def miss(self, tx: Transaction, late: Mapping[str, bool]) -> None:
-        """Record tasks that were called off, by client: breakers get permits back, `late` clients are unreliable."""
+        """Record cancelled tasks, by client: breakers get permits back, and `late` clients count as unreliable."""
         before = await tx.clients.lock(late.keys())
         after = [missed(client, late=late[client.id]) for client in before]
         await tx.clients.put(*(seen for client, seen in zip(before, after, strict=True) if seen != client))
 
     async def take_back(self, tx: Transaction, round_: Round, reasons: Mapping[str, str]) -> None:
-        """Undo what clients were credited with for updates that turned out to be of no use, and count failures."""
+        """Take back the credit that clients got for updates that were rejected afterwards, and count failures."""
         before = await tx.clients.lock(reasons.keys())
         after = [self._taken_back(client, round_, reasons[client.id]) for client in before]
         await tx.clients.put(*after)
@@ -72,7 +72,7 @@ class TrackRecord:
             await self._breakers.note(tx, client.breaker, failed.breaker, client.id)
 
     async def fairness(self, tx: Transaction, round_: Round) -> float:
-        """Jain's index over the registered clients of how often each one's update was used, this round included."""
+        """Return Jain's index over the registered clients' numbers of used updates, including this round."""
         counts = await tx.rounds.received_by_client(round_.training_id, round_.number)
         return jain_index([counts.get(client_id, 0) for client_id in await tx.clients.ids()])
 

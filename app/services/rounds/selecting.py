@@ -1,4 +1,4 @@
-"""Selecting: from a round that has begun to its plan, or to its end where it can have none."""
+"""Select clients for a round that has begun, or end the round if there can be no plan."""
 
 import contextlib
 
@@ -44,7 +44,7 @@ class Selecting:
         self._client_wait = client_wait
 
     async def select(self, lease: Lease, training: Training, round_: Round) -> Round:
-        """Plan a round once clients can be selected; give it planned, or abandoned. Raises `Fenced`."""
+        """Plan a round as soon as clients can be selected. Returns it planned or abandoned. Raises `Fenced`."""
         tries = 0
         while True:
             try:
@@ -58,7 +58,7 @@ class Selecting:
                 training = await tx.trainings.get(training.id)
 
     async def _planned(self, lease: Lease, training: Training, round_: Round) -> Round:
-        """Plan the round, or abandon it where no waiting can help. Raises `NotEnoughClients`, `ClientsAway`."""
+        """Plan the round, or abandon it if waiting cannot help. Raises `NotEnoughClients`, `ClientsAway`."""
         try:
             model = training.model
             if model is None:
@@ -72,11 +72,11 @@ class Selecting:
             raise
         except (*NO_SELECTION, AgentFailed, NotFound) as error:
             return await self._ledger.abandoned(lease, round_, str(error))
-        except Invalid as error:  # a parameter that the strategy has had once
+        except Invalid as error:  # a parameter that the strategy no longer has
             return await self._ledger.abandoned(lease, round_, f"{error.pointer} {error}")
 
     async def plan(self, training: Training, round_: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
-        """Read the fleet, and select from it for a round. Raises what `Planner.select` does."""
+        """Read the fleet, and select from it for a round. Raises the errors of `Planner.select`."""
         async with self._db.read() as tx:
             fleet = await self._planner.fleet(tx, where=training.config.where, training_id=training.id)
             past = await tx.rounds.selections(training.id, round_.number)

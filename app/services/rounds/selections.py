@@ -1,4 +1,4 @@
-"""Selections: of one round that is planned without storing anything, and of rounds as they were planned."""
+"""Plan one round without storing anything, and read the selections of rounds that were planned."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ PATIENCE = 60.0  # seconds for a strategy
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Selections, each with how long it took (ms), and the version of the matrix that they saw."""
+    """Selections, each with the time that it took (ms), and the version of the matrix that they used."""
 
     selections: tuple[tuple[Selection, float], ...]
     connectivity_version: int
@@ -44,8 +44,8 @@ class Selections:
     ) -> Planned:
         """Select over the fleet as it is; the same seed, round number and state give the same answer.
 
-        The first selection is that of `strategy`. Those that follow are what the strategies in `compare` would choose
-        from the same fleet, each with its parameters as they are by default.
+        The first selection is that of `strategy`. The others are those that the strategies in `compare` make from the
+        same fleet, each with its default parameters.
 
         Raises:
             UnknownStrategy, NotEnoughClients, BudgetTooSmall, StrategyFailed.
@@ -67,7 +67,7 @@ class Selections:
         return Planned(tuple(planned), fleet.connectivity.version)
 
     async def of_round(self, training_id: str, number: int) -> Selection:
-        """What a round was planned with. Raises `NotFound` for one that does not exist, or is not planned."""
+        """Read the selection of a round. Raises `NotFound` if the round does not exist or is not planned."""
         async with self._db.read() as tx:
             await tx.rounds.get(training_id, number)
             document = await tx.selections.get(training_id, number)

@@ -1,7 +1,7 @@
-"""Writing the ends of participations: together with those that come meanwhile, each of them once.
+"""Write how participations ended, several in one transaction, each of them once.
 
-A value that the database refuses takes nothing along: the participations of its transaction are then written one by
-one, and the one that is refused alone is written as failed, with the reason.
+If the database refuses a value, the participations of that transaction are written one by one. The one that is refused
+on its own is written as failed, with the reason.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,9 +30,9 @@ SETTLED_TOGETHER = 16  # participations a transaction: some 5 ms on the event lo
 
 
 class Settling:
-    """Settles participations in transactions of their training's owner, which are `owned`.
+    """Settles participations in transactions that `owned` opens for the owner of their training.
 
-    `progress` is told, in the same transaction, of a training that has moved on.
+    `progress` is called in the same transaction with a training that has made progress.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Settling:
         self._batches = Batches(self._settle, limit=SETTLED_TOGETHER)
 
     async def settle(self, lease: Lease, round_: Round, part: Participation, seen: Observation) -> bool:
-        """Write how a participation ended. False where it had ended before, or cannot be stored. Raises `Fenced`."""
+        """Write how a participation ended. False if it had ended before or cannot be stored. Raises `Fenced`."""
         return await self._batches.put((lease, round_.number), (round_, part, seen))
 
     async def _settle(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
-        """Write participations together, or one by one where the database refuses one of them."""
+        """Write participations together, or one by one if the database refuses one of them."""
         try:
             return await self._settle_together(owned, settled)
         except SQLAlchemyError as error:
@@ -70,7 +70,7 @@ class Settling:
         return [written for one in settled for written in await self._settle(owned, [one])]
 
     def _unstorable(self, settled: Settled, problem: str) -> Settled:
-        """Make a failed participation of one that no database can hold."""
+        """Replace a participation that the database cannot hold with a failed one."""
         round_, part, _ = settled
         kept = Participation(
             client_id=part.client_id,

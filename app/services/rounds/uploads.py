@@ -1,9 +1,9 @@
-"""From an upload as it came to the update in full: what the rest of a round works with.
+"""Expand an upload into the full update, which the rest of a round works with.
 
-The update in full is a file of the spool like one that came in full, under a SHA-256 of its own. The same upload and
-the same base model give the same bytes, so that an owner elsewhere that asks the agent again gets the same file.
-Whatever is wrong with an upload is a reason to reject it. A file of the spool is removed as soon as the next one has
-been made of it, so that there are never more than two. It blocks: call it from a thread.
+The full update is a file of the spool with its own SHA-256, like an update that came in full. The same upload and the
+same base model give the same bytes, so that another owner that asks the agent again gets the same file. Any mistake in
+an upload is a reason to reject it. A file of the spool is removed as soon as the next one has been made from it, so
+that there are never more than two. The functions block: call them from a thread.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,13 +24,13 @@ Piece = TypeVar("Piece", bytes, memoryview)
 
 
 class FullUpdate(NamedTuple):
-    """An update in full.
+    """A full update.
 
     Attributes:
-        file: where it is in the spool.
-        encoding: the encoding that it came in.
+        file: its file in the spool.
+        encoding: the encoding in which it came.
         packed: its tensors, mapped from the file.
-        result: what the agent says of it.
+        result: the result that the agent reported with it.
     """
 
     file: StoredFile
@@ -42,14 +42,14 @@ class FullUpdate(NamedTuple):
 def full_update(
     spool: ModelStore, upload: StoredFile, base: Packed, size: AnswerSize, *, encoding: EncodingName, coding: str
 ) -> FullUpdate:
-    """Read an upload, and give the update in full.
+    """Read an upload, and return the full update.
 
     Args:
-        spool: where the upload is, and nothing else that is still wanted; the result will be there.
+        spool: the place of the upload and of the result, without other files that are still needed.
         upload: the body as it came.
         base: the model that training began with.
-        size: what the upload may have, once it is not compressed any more.
-        encoding: what was offered.
+        size: the limit of the upload after it was decompressed.
+        encoding: the encoding that was offered.
         coding: the content coding that the body came in.
 
     Raises:
@@ -79,14 +79,14 @@ def full_update(
 
 
 def _in_place_of(old: StoredFile, new: StoredFile, spool: ModelStore) -> StoredFile:
-    """Give the new file, and remove the old one."""
+    """Return the new file, and remove the old one."""
     if old != new:
         spool.remove(old.sha256)
     return new
 
 
 def _released(pieces: Iterable[Piece], maps: Sequence[memoryview]) -> Iterator[Piece]:
-    """The pieces, with the memory behind the maps given back after each."""
+    """Yield the pieces, and give the memory of the maps back after each."""
     for piece in pieces:
         yield piece
         for mapped in maps:
