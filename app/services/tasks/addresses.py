@@ -1,4 +1,4 @@
-"""Which addresses an agent may have, checked when a socket is made: after the name was resolved, before it connects.
+"""Check the address of an agent when a socket is made: after its name was resolved, and before it connects.
 
 Checking the URL instead would leave a gap: a name can resolve to another address a moment later.
 """
@@ -37,7 +37,7 @@ class AddressRefused(OSError):
 
 
 def refusal(error: BaseException) -> AddressRefused | None:
-    """The `AddressRefused` behind an error. A host of several addresses fails with all their messages in one."""
+    """Find the `AddressRefused` that caused an error. A host of several addresses has all their messages in one."""
     cause: BaseException | None = error
     while cause is not None:
         refused = _REFUSED.findall(str(cause))
@@ -48,9 +48,9 @@ def refusal(error: BaseException) -> AddressRefused | None:
 
 
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
-    """Whether an agent may be at `address`: in one of `networks`, or, without any, wherever a remote host can be.
+    """Tell whether an agent may be at `address`: in one of `networks`, or, without any, at every remote address.
 
-    An IPv6 address that leads to an IPv4 host (mapped, 6to4, NAT64) is judged as that host's.
+    An IPv6 address that stands for an IPv4 address (mapped, 6to4, NAT64) is treated as that address.
     """
     if isinstance(address, ipaddress.IPv6Address):
         behind = address.ipv4_mapped or address.sixtofour
@@ -64,7 +64,7 @@ def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def guarded_socket(networks: Sequence[Network]) -> Callable[[tuple[Any, ...]], socket.socket]:
-    """A factory of sockets, given what `socket.getaddrinfo` said, that raises `AddressRefused`."""
+    """Return a factory of sockets for results of `socket.getaddrinfo`, which raises `AddressRefused`."""
 
     def make(info: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, address = info

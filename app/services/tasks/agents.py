@@ -35,9 +35,9 @@ _HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel
 
 
 class AgentFailed(Exception):
-    """A call that counts against a client: it could not be reached, was too slow, or answered nonsense.
+    """A call failed and counts against the client: it could not be reached, was too slow, or gave a wrong answer.
 
-    `passing` says whether another try may come out otherwise.
+    `passing` says whether another try may have another result.
     """
 
     def __init__(self, reason: str, *, passing: bool = True) -> None:
@@ -61,7 +61,7 @@ class AgentCaller:
         await self._transport.aclose()
 
     async def is_healthy(self, profile: Profile) -> bool:
-        """Whether the agent says that it is able to train, in as little time as a connection may take."""
+        """Tell whether the agent answers that it is able to train, within the time that a connection may take."""
         try:
             async with self._soon(), self._call("GET", profile, "/healthz") as response:
                 return response.status_code == httpx2.codes.OK
@@ -114,13 +114,13 @@ class AgentCaller:
             return await self._reply(response, spool, accept, limit)
 
     async def forget(self, profile: Profile, task_id: str) -> None:
-        """``DELETE`` a task; a failure does not matter, since agents drop old results by themselves."""
+        """``DELETE`` a task. A failure does not matter, because agents drop old results by themselves."""
         with contextlib.suppress(AgentFailed, OSError):
             async with self._soon(), self._call("DELETE", profile, f"/tasks/{task_id}"):
                 pass
 
     def _soon(self) -> asyncio.Timeout:
-        """For a call whose answer nothing waits for: all of it takes no longer than a connection may."""
+        """Limit a whole call to the time of a connection, because nothing depends on its answer."""
         return asyncio.timeout(self._settings.connect_seconds)
 
     @asynccontextmanager
@@ -133,7 +133,7 @@ class AgentCaller:
         headers: Mapping[str, str] = MappingProxyType({}),
         content: AsyncIterable[bytes] | None = None,
     ) -> AsyncIterator[httpx2.Response]:
-        """One exchange. Whatever the agent does wrong raises `AgentFailed`; OSError is the server's."""
+        """Make one exchange. Every fault of the agent raises `AgentFailed`; an OSError is the server's."""
         sent = {**_HEADERS, **headers}
         if profile.auth_token is not None:
             sent["Authorization"] = f"Bearer {profile.auth_token}"
@@ -203,7 +203,7 @@ class AgentCaller:
         *,
         check: Callable[[bytes], None] = lambda _beginning: None,
     ) -> StoredFile:
-        """Store a body of at most `limit` bytes; `check` may refuse it by its first eight."""
+        """Store a body of at most `limit` bytes; `check` may refuse it after its first eight bytes."""
         most = self._max_bytes if limit is None else min(limit, self._max_bytes)
         if (coding := coding_of(response)) not in {IDENTITY, accept}:
             reason = f"the agent answered with Content-Encoding {coding[:32]!r}, which is not accepted"
@@ -216,9 +216,9 @@ class AgentCaller:
             raise AgentFailed(f"the agent sent a body of more than {error.limit} bytes", passing=False) from error
 
     async def _complaint(self, response: httpx2.Response) -> Complaint:
-        """What an error's body says.
+        """Read the body of an error.
 
-        It is what came in as little time as a connection may take. The status counts without it.
+        Only the part counts that came within the time that a connection may take. The status counts without it.
         """
         if (coding := coding_of(response)) != IDENTITY:
             return Complaint(f"a body in Content-Encoding {coding[:32]!r}, which is not accepted")
@@ -235,7 +235,7 @@ class AgentCaller:
 
 
 class _Payload:
-    """A task and its model as they are sent; to be sent again where a kept connection turns out to be closed."""
+    """A task and its model as they are sent. They are sent again if a kept connection turns out to be closed."""
 
     def __init__(self, payload: tuple[bytes, memoryview], turns: Turns) -> None:
         self._header, self._block = payload
@@ -249,6 +249,6 @@ class _Payload:
 
 
 def _unforeseen(error: Exception) -> AgentFailed:
-    """An answer that we cannot read, whatever it is that we did not think of, fails its own client and nobody else."""
+    """Make the failure of an answer that raised an unexpected error. It fails its own client and no other."""
     log.error("an agent's answer could not be read", exc_info=error)
     return AgentFailed(f"its answer could not be read ({type(error).__name__})")

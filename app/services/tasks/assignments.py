@@ -1,4 +1,4 @@
-"""What the dispatcher is given for one task, and what it gives back."""
+"""Define what the dispatcher gets for one task, and what it returns."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from tcsfeel.wire.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A task for a client, the model that goes with it, and where the result is spooled.
+    """A task for a client, with its model and the spool for its result.
 
     Attributes:
         accept: the content coding that the result may be in.
@@ -42,7 +42,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an attempt at a task gave.
+    """The result of an attempt at a task.
 
     Attributes:
         file: the result in the spool, as it came.
@@ -57,7 +57,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class TaskOutcome:
-    """How a task has ended: what it has cost, and its result, or the reason why there is none."""
+    """The end of a task: its costs, and its result or the reason why there is none."""
 
     run: TaskRun
     result: Result | None = None

@@ -1,4 +1,4 @@
-"""Breakers as stored facts: every change is read, decided by the domain and written in one transaction."""
+"""Store breakers: each change is read, decided by the domain and written in one transaction."""
 
 import contextlib
 import random
@@ -21,10 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 class Breakers:
-    """Records calls and their outcomes, in a transaction of its own or in the caller's.
+    """Records calls and their outcomes, in its own transaction or in the caller's.
 
-    A client can be removed while its task runs: what happens to it from then on is recorded nowhere.
-    What operators ask for goes over the connections of `api_db`, so that it takes none of those of rounds.
+    A client can be removed while its task runs; later outcomes of this task are not recorded. Calls of operators use
+    the connections of `api_db`, so that they take none of those for rounds.
     """
 
     def __init__(
@@ -38,28 +38,28 @@ class Breakers:
         self._opened: set[str] = set()
 
     async def look(self, client_id: str) -> Client | None:
-        """The client as it is stored now: whether it may be called, and where it is. None where it was removed."""
+        """Return the client as it is stored now, with its breaker and its address, or None if it was removed."""
         return (await self.look_at([client_id])).get(client_id)
 
     async def look_at(self, client_ids: Collection[str]) -> dict[str, Client]:
-        """The clients as they are stored now, by id."""
+        """Return the clients as they are stored now, by id."""
         async with self._db.glance() as tx:
             return {client.id: client for client in await tx.clients.some(client_ids)}
 
     def seems_open(self, client_id: str) -> bool:
-        """Whether this process has opened the breaker last: a reason to look, since others may have changed it."""
+        """Tell whether this process opened the breaker last. Read it then, because others may have changed it."""
         return client_id in self._opened
 
     async def why_open(self, client_id: str) -> str:
-        """Why calls of a task under way had to stop: the failure that opened the breaker, in whatever phase it was."""
+        """Say why the calls of a running task stopped: the failure that opened the breaker, in any phase."""
         client = await self.look(client_id)
         failures = client.breaker.last_failures if client is not None and not client.breaker.isolated else ()
         return f"its breaker opened: {failures[-1]}" if failures else "its breaker opened"
 
     async def admit(self, client_id: str, seconds: float, *, force: bool = False) -> bool:
-        """Let one call through that takes at most `seconds`, as a probe where the breaker is not closed.
+        """Admit one call that takes at most `seconds`, as a probe if the breaker is not closed.
 
-        `force` is that of `Breaker.admit`. False where the call must not go out.
+        `force` is that of `Breaker.admit`. Returns False if the call must not go out.
         """
         async with self._db.begin() as tx:
             clients = await tx.clients.lock([client_id])
@@ -68,7 +68,7 @@ class Breakers:
     async def take_permits(
         self, tx: Transaction, clients: Sequence[Client], seconds: float, *, forced: Collection[str]
     ) -> set[str]:
-        """`admit`, for clients that the caller's transaction has locked; gives the ids of those that are let through.
+        """Do `admit` for clients that the caller's transaction has locked. Returns the ids of the admitted ones.
 
         Those in `forced` are admitted by force.
         """
@@ -82,45 +82,45 @@ class Breakers:
         return {client.id for client, _ in admitted}
 
     async def fail(self, client_id: str, failure: Failure, *, under: Lease | None = None) -> None:
-        """One call failed; `failure` says in which phase and why, and gets its instant here.
+        """Record that a call failed. `failure` says in which phase and why, and gets its instant here.
 
-        A call that was made `under` a lease counts only while the lease holds: agents may have been told by then that
-        their tasks are no longer wanted, and answer accordingly. Raises `Fenced`.
+        A call that was made `under` a lease counts only while the lease holds, because agents may have been told that
+        their tasks are no longer wanted, and then answer with an error. Raises `Fenced`.
         """
         now = self._clock.now()
         with contextlib.suppress(NotFound):
             await self._change(client_id, lambda breaker: breaker.fail(now, self._rng, failure=failure), under=under)
 
     async def succeed(self, client_id: str) -> None:
-        """One call came back well."""
+        """Record that a call succeeded."""
         now = self._clock.now()
         with contextlib.suppress(NotFound):
             await self._change(client_id, lambda breaker: breaker.succeed(now, self._rng))
 
     async def isolate(self, client_id: str) -> Breaker:
-        """Open by hand. Raises `NotFound`."""
+        """Open a breaker by hand. Raises `NotFound`."""
         now = self._clock.now()
         return await self._change(client_id, lambda breaker: breaker.isolate(now), self._api_db)
 
     async def reset(self, client_id: str) -> Breaker:
-        """Close by hand. Raises `NotFound`."""
+        """Close a breaker by hand. Raises `NotFound`."""
         return await self._change(client_id, lambda breaker: breaker.reset(), self._api_db)
 
     async def get(self, client_id: str) -> Breaker:
-        """Raises `NotFound`."""
+        """Read a breaker. Raises `NotFound`."""
         async with self._api_db.glance() as tx:
             return (await tx.clients.get(client_id, labels=False)).breaker
 
     def succeeded(self, client: Client, *, slow: bool = False) -> Client:
-        """The client after a call that came back well, if slowly."""
+        """Return the client after a call that succeeded, perhaps slowly."""
         return replace(client, breaker=client.breaker.succeed(self._clock.now(), self._rng, slow=slow))
 
     def failed(self, client: Client, failure: Failure) -> Client:
-        """The client after a call whose result turned out to be of no use; the failure gets its instant here."""
+        """Return the client after a call whose result was rejected. The failure gets its instant here."""
         return replace(client, breaker=client.breaker.fail(self._clock.now(), self._rng, failure=failure))
 
     async def note(self, tx: Transaction, before: Breaker, after: Breaker, client_id: str) -> None:
-        """Tell operators of a change of state, and of the failure that opened a breaker."""
+        """Report a change of state to operators, and the failure that opened a breaker."""
         if before.state == after.state:
             return
         by_failure = after.state == "open" and after.last_failures != before.last_failures

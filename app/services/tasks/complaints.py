@@ -1,4 +1,4 @@
-"""What an agent says of its own failure: the body of an error as one line of text, and whether another try may help."""
+"""Read how an agent explains its own failure: the body as one line of text, and whether another try may help."""
 
 import json
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ _LASTING = frozenset({501, 505})
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """The text, and whether the agent leaves it open that another try of the same task comes out otherwise."""
+    """The text, and whether another try of the same task may have another result."""
 
     text: str
     passing: bool = True
 
 
 def read_complaint(body: bytes, token: str) -> Complaint:
-    """The `detail` of a problem document (RFC 9457) and its `retry`, or the start of any other body.
+    """Read the `detail` and `retry` of a problem document (RFC 9457), or the start of any other body.
 
-    The bearer token that the agent was sent is left out if it repeats it. At most `MOST_BYTES` are given.
+    If the body repeats the bearer token that the agent was sent, the token is left out. At most `MOST_BYTES` are read.
     """
     text, passing = body.decode("utf-8", "replace"), True
     try:
@@ -36,5 +36,5 @@ def read_complaint(body: bytes, token: str) -> Complaint:
 
 
 def may_pass(status: int) -> bool:
-    """Whether a try that was answered with this status may come out otherwise when it is made again."""
+    """Tell whether another try may have another result, after an answer with this status."""
     return status in _PASSING or (status >= 500 and status not in _LASTING)  # noqa: PLR2004  (the class 5xx)

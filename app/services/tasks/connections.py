@@ -1,4 +1,4 @@
-"""Connections to agents: made where agents may be, kept for the next call, and told of when they break (ADR 0011)."""
+"""Make connections to allowed addresses of agents, keep them for the next call, and report their errors (ADR 0011)."""
 
 import asyncio
 import errno
@@ -40,7 +40,7 @@ _Place = tuple[bytes, bytes, int]  # scheme, host and port
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether no connection could be had for want of something on this machine, which no agent can help."""
+    """Tell whether a connection failed because this machine ran out of something, which is not the agent's fault."""
     return isinstance(error, OSError) and error.errno in _SHORT
 
 
@@ -57,7 +57,7 @@ def describe(error: BaseException) -> str:
 
 
 class AgentTransport(httpx2.AsyncBaseTransport):
-    """For calls to agents, and nothing else: a request's body has a ``Content-Length``, an answer's comes as it is."""
+    """A transport for calls to agents only: request bodies have a ``Content-Length``, answers are not decoded."""
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
@@ -67,9 +67,9 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         self._idle: defaultdict[_Place, list[tuple[Exchange, asyncio.TimerHandle]]] = defaultdict(list)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """One exchange.
+        """Make one exchange.
 
-        Raises errors of `BROKEN`, ValueError for its URL, and an OSError that `is_ours` where this machine is short of
+        Raises errors of `BROKEN`, ValueError for its URL, and an OSError that `is_ours` if this machine has no
         descriptors or memory for a connection.
         """
         place = _place(request.url)
@@ -86,7 +86,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
             raise Broken("the agent closed the connection before it answered") from error
 
     async def aclose(self) -> None:
-        """Close what is kept. Calls under way are their callers' to end."""
+        """Close the kept connections. Callers have to end the calls that are under way."""
         for exchange, timer in [kept for place in self._idle.values() for kept in place]:
             timer.cancel()
             exchange.close()
@@ -108,7 +108,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(head.status_code, headers=head.headers.raw_items(), stream=body, request=request)
 
     def _kept(self, place: _Place) -> Exchange | None:
-        """The connection that was used last. So those that a burst has opened fall idle, and are closed."""
+        """Take the connection that was used last. So those that a burst has opened become idle, and are closed."""
         kept = self._idle[place]
         while kept:
             exchange, timer = kept.pop()
@@ -154,7 +154,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """An answer's body, in the pieces in which it came; `release` takes its connection back."""
+    """The body of an answer, in the pieces in which it came; `release` takes its connection back."""
 
     def __init__(self, exchange: Exchange, patience: Patience, release: Callable[[], Awaitable[None]]) -> None:
         self._exchange = exchange

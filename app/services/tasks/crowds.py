@@ -1,7 +1,7 @@
-"""Many tasks at once, of which a few begin, or are called off, in one pass of the event loop.
+"""Run many tasks at once, but begin or cancel only a few of them in one pass of the event loop.
 
-The loop runs all that is ready before it looks at its sockets again. The tasks of a round with 6 000 clients took a
-quarter of a second to begin, and as long to be called off, in which no request was answered.
+The loop runs everything that is ready before it looks at its sockets again. The tasks of a round with 6 000 clients
+took a quarter of a second to begin, and as long to be cancelled, and no request was answered in that time.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Crowd(Generic[Result]):
         self._tasks: list[asyncio.Task[Result]] = []
 
     async def begin(self) -> list[asyncio.Task[Result]]:
-        """Begin every job, and give their tasks."""
+        """Begin every job, and return their tasks."""
         while self._jobs:
             for _ in range(min(PER_PASS, len(self._jobs))):
                 self._tasks.append(asyncio.create_task(self._jobs.popleft()))
@@ -32,7 +32,7 @@ class Crowd(Generic[Result]):
         return self._tasks
 
     async def end(self) -> None:
-        """Call off what has not ended, and return when all of it has. Errors of tasks are not raised."""
+        """Cancel the tasks that have not ended, and return when all have ended. Errors of tasks are not raised."""
         for job in self._jobs:
             job.close()
         going_on = [task for task in self._tasks if not task.done()]

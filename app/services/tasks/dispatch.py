@@ -42,11 +42,11 @@ LONGEST_BUSY_PAUSE = 30.0
 
 
 class NotCalled(Exception):
-    """No call went out, for a reason that does not count against the client."""
+    """No call was made, for a reason that does not count against the client."""
 
 
 class _ShutOut(Exception):
-    """The client's breaker has opened since its task was let through."""
+    """The client's breaker has opened since its task was admitted."""
 
 
 @dataclass(slots=True)
@@ -180,7 +180,7 @@ class Dispatcher:
             yield task.agent
 
     async def _has_moved(self, task: _Pursuit) -> bool:
-        """Tell whether the client says by now that its agent is somewhere else than where it was called."""
+        """Tell whether the client has registered another address than the one that was called."""
         called, stored = task.agent, await self._breakers.look(task.assignment.client.id)
         return stored is not None and (stored.profile.url, stored.profile.auth_token) != (called.url, called.auth_token)
 
@@ -221,7 +221,7 @@ class Dispatcher:
             polled = True
 
     async def _poll(self, task: _Pursuit, *, waited: bool) -> Reply:
-        """Wait at the agent, or here where it answers sooner than that, or where places are scarce."""
+        """Wait at the agent, or here if it answers sooner than that or if places are scarce."""
         loop = asyncio.get_running_loop()
         of = task.assignment
         async with self._call(task, waited=waited) as agent:
@@ -234,7 +234,7 @@ class Dispatcher:
         return reply
 
     async def _hand_over(self, task: _Pursuit, attempt: int, *, waited: bool) -> Reply:
-        """``PUT`` the task, as often as the agent asks for patience."""
+        """``PUT`` the task, and again each time that the agent answers that it is busy."""
         of = task.assignment
         payload = of.model.payload(task_metadata(of.task))
         size = len(payload[0]) + len(payload[1])
@@ -260,7 +260,7 @@ class Dispatcher:
         task.watch = task.watch.after(reply.answer, asked=asked, now=self._clock.now(), body_seconds=reply.seconds)
 
     def _measure(self, task: _Pursuit, size: int, seconds: float) -> None:
-        """Count the bytes of a result, and measure the bandwidth where it is large enough."""
+        """Count the bytes of a result, and measure the bandwidth if the result is large enough."""
         bandwidth = size * 8 / 1e6 / seconds if size >= MIN_BYTES_FOR_BANDWIDTH and seconds > 0 else None
         received = task.run.bytes_received + size
         task.run = replace(task.run, answered=True, bytes_received=received, bandwidth=bandwidth)
@@ -268,5 +268,5 @@ class Dispatcher:
 
 
 def _patience(reply: Reply, times: int) -> float:
-    """Seconds to leave an agent alone that was busy so many `times` in a row; more, if it says so."""
+    """Return how many seconds to wait for an agent that was busy `times` in a row; longer if it asks for more."""
     return max(reply.retry_after or 0.0, min(LONGEST_BUSY_PAUSE, BUSY_PAUSE * 2.0 ** min(times - 1, 10)))

@@ -29,12 +29,12 @@ _NUMBER = re.compile(r"(?:0[xX][0-9a-fA-F]*|[0-9]+)")
 
 
 class NameNotResolved(OSError):
-    """A host name that stands for no address, or for none that was found in time."""
+    """A host name has no address, or none was found in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the last lookup of a host gave, and until when (by `Names`' clock) it need not be repeated."""
+    """The result of the last lookup of a host, and how long (by `Names`' clock) it is valid."""
 
     infos: tuple[AddressInfo, ...] = ()
     until: float = 0.0
@@ -54,7 +54,7 @@ class Names:
         self._places_of_hung = asyncio.Semaphore(HANGING_LOOKUPS)
 
     async def resolve(self, host: str, port: int) -> list[AddressInfo]:
-        """Where `host` may be connected to. Raises `NameNotResolved`; ValueError for what cannot be a host."""
+        """Return the addresses of `host`. Raises `NameNotResolved`, or ValueError if it cannot be a host."""
         infos = _literal(host) or await self._look_up(host)
         return [(family, kind, proto, "", (at[0], port, *at[2:])) for family, kind, proto, _, at in infos]
 
@@ -105,7 +105,7 @@ class Names:
             self._hung.discard(oldest)
 
     async def _ask(self, host: str) -> tuple[AddressInfo, ...]:
-        """One lookup, however long it takes."""
+        """Make one lookup, which may take any time."""
         async with self._places_of_hung if host in self._hung else contextlib.nullcontext(), self._places:
             loop = asyncio.get_running_loop()
             found: asyncio.Future[tuple[AddressInfo, ...]] = loop.create_future()

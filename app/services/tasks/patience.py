@@ -1,4 +1,4 @@
-"""How long an agent may keep the control plane waiting: a stretch of time that bytes earn back."""
+"""Limit how long an agent may keep the control plane waiting. Each byte that moves adds time again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 
 
 class TooSlow(TimeoutError):
-    """An agent that did not answer, or not go on, in time."""
+    """An agent did not answer in time, or stopped in the middle of an answer."""
 
 
 class Patience:
-    """Waits of `seconds` altogether. Each byte that moves gives 1 / `rate` seconds back, up to `seconds` again.
+    """Allows waits of `seconds` in all. Each byte that moves adds 1 / `rate` seconds again, up to `seconds`.
 
-    So no silence is longer than `seconds`, and whatever has n bytes ends after `seconds` + n / `rate`. Only what is
-    spent waiting for the agent counts, and not what its bytes are waiting for here.
+    So no silence is longer than `seconds`, and n bytes take at most `seconds` + n / `rate`. Only the time that is spent
+    waiting for the agent counts, and not the time for which its bytes wait here.
     """
 
     def __init__(self, seconds: float, rate: float) -> None:
@@ -22,16 +22,16 @@ class Patience:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left."""
+        """Tell whether no time is left."""
         return self._left <= 0
 
     def earn(self, size: int) -> None:
-        """`size` bytes have moved."""
+        """Count `size` bytes that have moved."""
         self._left = min(self._seconds, self._left + size / self._rate)
 
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
-        """A wait for the agent. Raises `TooSlow`."""
+        """Wait for the agent inside. Raises `TooSlow`."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         limit = asyncio.timeout(max(0.0, self._left))

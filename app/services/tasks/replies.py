@@ -1,4 +1,4 @@
-"""What agents answer to calls about tasks, as values."""
+"""Define the answers of agents to calls about tasks."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,7 +25,7 @@ MAX_RETRY_AFTER = 3600.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an agent answered to a call about a task.
+    """The answer of an agent to a call about a task.
 
     Attributes:
         file: the body of a result, as it came.
@@ -52,7 +52,7 @@ def coding_of(response: httpx2.Response) -> str:
 
 
 def retry_after(response: httpx2.Response) -> float | None:
-    """Read after how many seconds a busy agent wants to be asked again; None where it does not say."""
+    """Read after how many seconds a busy agent wants to be asked again, or None if it does not say."""
     try:
         return min(MAX_RETRY_AFTER, max(0.0, float(response.headers["Retry-After"])))
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""Taking turns on the event loop, so that a crowd does not keep everybody else waiting.
+"""Give turns on the event loop, so that a crowd of tasks does not keep all others waiting.
 
 The loop runs all that is ready before it looks at its sockets again. All tasks of a round become ready together: when
 it begins, when the trainers finish. Each needs a millisecond here and there; together they would hold up every request
@@ -15,7 +15,7 @@ PER_PASS = 4  # a pass costs some 0.1 ms itself, and nothing that takes a turn s
 
 
 class Turns:
-    """Turns for the parties in rotation; within a party the first to come is the first to be served."""
+    """Gives turns to the parties in rotation; within a party, in the order of requests."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
