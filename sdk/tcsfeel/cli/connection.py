@@ -7,6 +7,7 @@ import httpx2
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import find_key
 from tcsfeel.rest.calls import all_items, call_json
+from tcsfeel.rest.deadlines import Deadline, DeadlineTransport
 from tcsfeel.rest.exchange import Patience, Steps
 from tcsfeel.rest.paths import path
 from tcsfeel.rest.problems import ApiError, NoAnswer, Refused
@@ -20,13 +21,19 @@ class Connection:
 
     def __init__(self, server: str, key: str | None) -> None:
         self._server = server
+        deadline = Deadline()
         try:
             http = httpx2.Client(
-                base_url=base_url(server), headers=headers(find_key(key)), cookies=no_cookies(), trust_env=False
+                base_url=base_url(server),
+                headers=headers(find_key(key)),
+                cookies=no_cookies(),
+                transport=DeadlineTransport(deadline),
+                trust_env=False,
             )
         except ValueError as error:
             fail(str(error))
-        self._transport = BlockingTransport(http, Patience(attempts=3, deadline_seconds=30.0))
+        patience = Patience(attempts=3, deadline_seconds=30.0)
+        self._transport = BlockingTransport(http, patience, deadline=deadline)
 
     def __enter__(self) -> Self:
         return self

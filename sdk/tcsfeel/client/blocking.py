@@ -16,6 +16,7 @@ from tcsfeel.contract.clients import ClientOut
 from tcsfeel.contract.models import ListedModelOut
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import TrainingOut
+from tcsfeel.rest.deadlines import Deadline, DeadlineTransport
 from tcsfeel.rest.exchange import MAX_ANSWER_BYTES, Patience, Steps
 from tcsfeel.rest.transport import BlockingTransport, base_url, headers, no_cookies
 
@@ -56,14 +57,15 @@ class Client:
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
+        deadline = Deadline()
         http = httpx2.Client(
             base_url=base_url(server),
             headers=headers(key),
             cookies=no_cookies(),
-            transport=transport,
+            transport=transport or DeadlineTransport(deadline),
             trust_env=False,  # a proxy from the environment is for addresses outside
         )
-        self.transport = BlockingTransport(http, patience, max_answer_bytes=max_answer_bytes)
+        self.transport = BlockingTransport(http, patience, max_answer_bytes=max_answer_bytes, deadline=deadline)
 
     def __enter__(self) -> Self:
         return self

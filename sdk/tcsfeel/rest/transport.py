@@ -8,7 +8,7 @@ contain the key.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from tcsfeel.rest.collected import IDENTITY, Collected, encoding_of
+from tcsfeel.rest.deadlines import Deadline
 from tcsfeel.rest.exchange import (
     MAX_ANSWER_BYTES,
     Actions,
@@ -101,10 +102,12 @@ class BlockingTransport(Transport):
         *,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         sleep: Callable[[float], object] = time.sleep,
+        deadline: Deadline | None = None,
     ) -> None:
         super().__init__(patience or Patience(), max_answer_bytes)
         self.http = http
         self._sleep = sleep
+        self._deadline = deadline or Deadline()
 
     def run(self, steps: Steps[Result]) -> Result:
         """Drive a call to its end."""
@@ -136,6 +139,14 @@ class BlockingTransport(Transport):
 
     def _send(self, attempt: Attempt) -> Answer:
         self.check_process()
+        self._deadline.at = time.monotonic() + attempt.seconds
+        try:
+            return self._received(attempt)
+        finally:
+            self._deadline.at = None
+
+    def _received(self, attempt: Attempt) -> Answer:
+        """Send a request and receive its answer. The deadline moves with each piece of the request's body."""
         started, request = time.monotonic(), attempt.request
         with (
             _told(),
@@ -144,15 +155,22 @@ class BlockingTransport(Transport):
                 request.path,
                 params=list(request.params) or None,
                 headers=request.headers,
-                content=None if request.body is None else iter(request.body()),
+                content=None if request.body is None else self._pieces(request.body(), attempt.seconds),
                 timeout=attempt.seconds,
             ) as response,
         ):
             collected = self.collected(response, attempt, started)
+            if request.receiver is not None:  # a model may take longer, as long as bytes arrive
+                self._deadline.at = None
             pieces = response.iter_bytes()
             while not collected.is_complete and (piece := next(pieces, None)) is not None:
                 collected.take(piece)
             return collected.answer()
+
+    def _pieces(self, body: Iterable[bytes], seconds: float) -> Iterator[bytes]:
+        for piece in body:
+            self._deadline.at = time.monotonic() + seconds
+            yield piece
 
 
 class AsyncTransport(Transport):

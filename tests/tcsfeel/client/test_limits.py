@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tcsfeel.client import AsyncClient, Conflict, NoAnswer, NotDone, Patience
-from tests.tcsfeel.client.callers import Caller, asynchronous, both
+from tests.tcsfeel.client.callers import Caller, both
 from tests.tcsfeel.client.servers import answer, scripted
 
 HEALTHY = answer(200, b'{"status": "ok"}')
@@ -58,7 +58,7 @@ def repeating(piece: bytes) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.parametrize("call", [asynchronous])
+@both
 @pytest.mark.parametrize("piece", [b"x", b"HTTP/1.1 103 Early\r\n\r\n"], ids=["dripping", "early"])
 def test_a_head_that_never_ends_is_given_up(call: Caller, piece: bytes) -> None:
     with repeating(piece) as url, pytest.raises(NoAnswer, match=r"did not arrive within|Timeout"):
