@@ -9,10 +9,15 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.domain.rounds import Participation, ParticipationStatus
+from app.services.rounds.absences import SAMPLE, Absences
+from app.store.database import Database
 from tcsfeel.agent import AgentHost
 from tests.clocks import FakeClock
 from tests.planes import PATIENCE, Adder, Plane, plane, policy, until
 from tests.services.courses import has_status, is_idle
+from tests.services.fakes import calling
+from tests.store.samples import client
 
 NAMES = ("a", "b", "c")
 
@@ -99,6 +104,68 @@ async def test_only_what_an_outage_explains_is_excused(
         await running.drive()
         await going_on(clock, lambda: _has_abandoned(running, training_id, 2))
         assert (await running.system.trainings.get(training_id)).failed_in_row == counts
+
+
+async def test_clients_that_do_not_answer_become_suspect_unless_they_are_worse(db: Database) -> None:
+    clients = [client("a"), client("b"), client("c", status="down"), client("d", status="suspect")]
+    async with db.begin() as tx:
+        await tx.clients.add(clients)
+    async with asking(db, there={"a"}) as (absences, _):
+        assert [one.id for one in await absences.find(clients)] == ["b", "c", "d"]
+        assert [one.id for one in await absences.find(clients[:1])] == []
+    async with db.read() as tx:
+        stored = {one.id: one.status for one in await tx.clients.all(labels=False)}
+        told = (await tx.events.after(0, limit=100)).items
+    assert stored == {"a": "healthy", "b": "suspect", "c": "down", "d": "suspect"}
+    (event,) = told
+    assert (event.type, event.client_id, event.data) == ("client.suspect", "b", {"was": "healthy"})
+
+
+@pytest.mark.parametrize(
+    ("statuses", "there", "explained", "asked"),
+    [
+        (["received", "failed", "failed"], "", True, "bc"),
+        (["received", "failed", "failed"], "b", True, "bc"),  # one received, and one of the two that failed is away
+        (["received", "failed", "failed"], "bc", False, "bc"),
+        (["failed", "failed", "training"], "a", True, "abc"),
+        (["rejected", "rejected", "failed"], "", False, "c"),  # two answered: there would be one update at most
+        (["received", "rejected", "skipped"], "", False, ""),
+    ],
+)
+async def test_a_missing_quorum_is_explained_by_the_clients_that_are_away(
+    db: Database, statuses: list[ParticipationStatus], there: str, explained: bool, asked: str
+) -> None:
+    async with db.begin() as tx:
+        await tx.clients.add([client(name) for name in "abc"])
+    parts = [Participation(client_id=name, status=status) for name, status in zip("abc", statuses, strict=True)]
+    async with asking(db, there=set(there)) as (absences, called):
+        assert await absences.explain(parts, 2) is explained
+    assert sorted(called) == list(asked)
+
+
+async def test_a_sample_of_many_clients_is_asked(sqlite: Database) -> None:
+    names = [f"c{number:03}" for number in range(SAMPLE + 10)]
+    async with sqlite.begin() as tx:
+        await tx.clients.add([client(name) for name in names])
+    parts = [Participation(client_id=name, status="failed") for name in names]
+    async with asking(sqlite, there=set()) as (absences, called):
+        assert await absences.explain(parts, len(parts))
+    assert len(called) == len(set(called)) == SAMPLE
+
+
+@asynccontextmanager
+async def asking(db: Database, *, there: set[str]) -> AsyncIterator[tuple[Absences, list[str]]]:
+    """Absences over agents of which only those `there` answer, and the names of the agents that were asked."""
+    called: list[str] = []
+
+    async def agent(request: httpx2.Request) -> httpx2.Response:
+        called.append(request.url.host)
+        if request.url.host not in there:
+            raise httpx2.ConnectError("refused")
+        return httpx2.Response(200)
+
+    async with calling(agent) as caller:
+        yield Absences(db, caller, FakeClock()), called
 
 
 async def going_on(clock: FakeClock, condition: Callable[[], Awaitable[bool]]) -> None:

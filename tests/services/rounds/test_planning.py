@@ -204,3 +204,38 @@ async def test_strategies_see_the_losses(sqlite: Database, planner: Planner) -> 
     assert await chosen() == {("a",), ("b",), ("c",)}
     assert await chosen(a=1.0, b=0.0, c=2.0) == {("c",)}
     assert await chosen(a=1.0, c=2.0, gone=3.0) == {("b",)}  # it has not reported one
+
+
+async def test_a_candidate_has_the_loss_and_the_sketch_of_its_own_client(db: Database, planner: Planner) -> None:
+    sketch = (1.0, *[0.0] * 31)
+    async with db.begin() as tx:
+        await tx.trainings.add(training("t"))
+        await tx.sketches.fold("t", "a", sketch)
+    found = await fleet(db, planner, [client("a"), client("b"), client("c", status="down")], training_id="t")
+    a, b = found.candidates({"b": 0.5, "c": 2.0})
+    assert (a.client_id, a.sketch, a.loss) == ("a", sketch, None)
+    assert (b.client_id, b.sketch, b.loss) == ("b", None, 0.5)
+    assert (b.data_size, b.bandwidth) == (10, 8.0)
+
+
+async def test_evaluators_are_drawn_from_the_clients_that_can_measure(db: Database, planner: Planner) -> None:
+    where = {"site": "north"}
+    clients = [client(name, profile=replace(client(name).profile, tags=where)) for name in "abcdef"]
+    clients[1] = replace(clients[1], status="down")
+    clients[2] = replace(clients[2], breaker=OPEN)
+    clients[3] = replace(clients[3], profile=client("d").profile)  # of another site
+    clients[4] = clients[4].without_held_out_data(clients[4].updated_at)
+    await fleet(db, planner, clients)
+
+    async def chosen(wanted: int, seed: int, tags: dict[str, str]) -> list[str]:
+        config = replace(training().config, evaluation_clients=wanted, evaluation_tags=tags)
+        async with db.read() as tx:
+            return [one.id for one in await planner.evaluators(tx, training("t", config=config), seed)]
+
+    assert await chosen(9, 1, where) == ["a", "f"]
+    assert await chosen(9, 1, {}) == ["a", "d", "f"]
+    assert await chosen(0, 1, {}) == []
+    drawn = [await chosen(1, seed, {}) for seed in range(20)]
+    assert {len(names) for names in drawn} == {1}
+    assert {names[0] for names in drawn} == {"a", "d", "f"}
+    assert drawn == [await chosen(1, seed, {}) for seed in range(20)], "the same seed draws the same clients"

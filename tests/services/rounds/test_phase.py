@@ -1,0 +1,105 @@
+"""What the tasks of one phase have in common: the task that each client is given, and the place of its answer."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.domain.breaker import Failure
+from app.domain.retries import RetryBudget
+from app.domain.rounds import Participation
+from app.domain.tasks import TaskRun
+from app.domain.trainings import TrainingConfig, Uploads
+from app.services.rounds.phase import Phase
+from app.services.tasks.assignments import Result
+from app.store.leases import Lease
+from app.store.model_store import ModelStore
+from tcsfeel.errors import UpdateRejected
+from tcsfeel.wire.codec import encode, pack
+from tcsfeel.wire.compression import largest
+from tcsfeel.wire.sizes import fit_size
+from tcsfeel.wire.tasks import result_metadata
+from tests.services.rounds.foreign import BOTH, RESULT, zstd
+from tests.store.samples import a_round, client
+
+MODEL = pack({"w": np.zeros(3, np.float32)})
+LEASE = Lease("t", "owner", 1)
+
+
+def phase(spool: ModelStore, **fields: Any) -> Phase:
+    given: dict[str, Any] = {
+        "lease": LEASE,
+        "round_": a_round("t", 3),
+        "kind": "fit",
+        "config": TrainingConfig(name="t", hyperparameters={"epochs": 2}, uploads=BOTH),
+        "model": MODEL,
+        "size": fit_size(MODEL),
+        "spool": spool,
+        "budget": RetryBudget(1),
+        "deadline": 100.0,
+    }
+    return Phase(**(given | fields))
+
+
+def test_a_task_says_what_the_training_wants_of_it(spool: ModelStore) -> None:
+    value = phase(spool)
+    part = Participation(client_id="a", status="training", attempts=2, bytes_sent=30, bytes_received=4)
+    given = value.assignment(client("a"), 40.0, part, resumed=True)
+    task = given.task
+    assert (task.id, task.kind, task.training_id, task.round) == ("t.3.a.fit", "fit", "t", 3)
+    assert (dict(task.hyperparameters), task.update_encoding, task.deadline_seconds) == ({"epochs": 2}, "int8", 60.0)
+    assert (given.accept, given.limit) == ("zstd", largest(value.size.file_bytes, "zstd"))
+    assert (given.client, given.model, given.lease, given.resumed) == (client("a"), MODEL, LEASE, True)
+    assert given.run == TaskRun(attempts=2, bytes_sent=30, bytes_received=4)
+
+
+def test_a_task_is_new_and_has_a_second_left_at_least(spool: ModelStore) -> None:
+    given = phase(spool).assignment(client("a"), 1000.0)
+    assert given.task.deadline_seconds == 1.0
+    assert (given.run, given.resumed) == (TaskRun(), False)
+
+
+def test_a_measurement_is_asked_for_in_full(spool: ModelStore) -> None:
+    assert phase(spool).uploads == BOTH
+    value = phase(spool, kind="evaluate")
+    assert value.uploads == Uploads()
+    given = value.assignment(client("a"), 40.0)
+    assert (given.task.id, given.task.update_encoding, given.accept) == ("t.3.a.evaluate", "full", "identity")
+
+
+async def test_each_client_has_a_place_of_its_own_that_can_be_emptied(spool: ModelStore) -> None:
+    value = phase(spool)
+    kept = value.place("a").write([b"of a"])
+    dropped = value.assignment(client("b"), 0.0).spool.write([b"of b"])
+    assert value.place("b").names() == [dropped.sha256]
+    await value.drop("b")
+    await value.drop("b")  # it may be there no more
+    assert (value.place("a").names(), value.place("b").names()) == ([kept.sha256], [])
+
+
+def test_a_failure_names_the_task_of_the_phase(spool: ModelStore) -> None:
+    expected = Failure(phase="fit", training_id="t", round=3, reason="not finite")
+    assert phase(spool).failure("not finite") == expected
+    assert phase(spool, kind="evaluate").failure("not finite") == replace(expected, phase="evaluate")
+
+
+def test_a_late_evaluation_has_the_costs_of_its_task_or_an_excuse(spool: ModelStore) -> None:
+    run = TaskRun(attempts=1, bytes_sent=9, asked_at=10.0, started_at=12.0)
+    value = phase(spool, kind="evaluate", runs={"a": run})
+    late = value.late("a", 30.0)
+    assert (late.client_id, late.status, late.attempts, late.bytes_sent, late.seconds) == ("a", "skipped", 1, 9, 18.0)
+    assert late.reason == "it did not finish in time: the round continued without it"
+    excused = value.late("b", 30.0)
+    assert (excused.client_id, excused.attempts, excused.seconds) == ("b", 0, None)
+    assert excused.reason == "the client was never contacted: the server had no free slot"
+
+
+def test_an_update_is_read_as_the_training_offered_to_take_it(spool: ModelStore) -> None:
+    body = encode({"w": np.ones(3, np.float32)}, result_metadata(RESULT))
+    value = phase(spool)
+    full = value.full_update("a", Result(value.place("a").write([zstd(body)]), "zstd", 0.0))
+    assert (full.packed.parameters()["w"].tolist(), full.result) == ([1.0, 1.0, 1.0], RESULT)
+    assert value.place("a").names() == [full.file.sha256], "only the update in full is kept"
+    with pytest.raises(UpdateRejected):
+        value.full_update("b", Result(value.place("b").write([b"no update at all"]), "identity", 0.0))
