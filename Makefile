@@ -55,9 +55,10 @@ test: $(DEV) ## Run the tests on SQLite and Postgres (ARGS="tests/x.py" for a pa
 	$(BIN)/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS) --dist worksteal)
 
 # On Python 3.11 each traced line costs most of another one: so only the core's own tests, and on SQLite alone.
+CORE_TESTS = tests/domain tests/services $(addprefix tests/tcsfeel/,selection network aggregation wire)
 coverage: $(DEV) ## Run the core's own tests, and see that they reach 95 % of its branches
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= -k "not postgres" tests/domain tests/services tests/routers tests/http tests/tcsfeel
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= -k "not postgres" $(CORE_TESTS)
 	$(BIN)/python -m coverage report --include='app/domain/*,app/services/*,sdk/tcsfeel/selection/*,sdk/tcsfeel/network/*,sdk/tcsfeel/aggregation/*,sdk/tcsfeel/wire/*' --fail-under=95
 
 check: lint types layers test coverage ## Everything that must pass before a commit: format, lint, types, layers, tests
