@@ -99,12 +99,18 @@ def backbone(costs: sparse.csr_array) -> Any:
     import networkx as nx  # noqa: PLC0415  (other calls should not wait for this import)
 
     links = sparse.csr_array((np.ones(costs.nnz), costs.indices, costs.indptr), shape=costs.shape)
-    first = csgraph.minimum_spanning_tree(links)
-    second = csgraph.minimum_spanning_tree(links - first - first.T)
+    first = _spanning_forest(links)
+    second = _spanning_forest(links - first - first.T)
     graph = nx.Graph()
     graph.add_nodes_from(range(costs.shape[0]))
     graph.add_edges_from(zip(*(first + second).nonzero(), strict=True))
     return graph
+
+
+def _spanning_forest(links: sparse.csr_array) -> sparse.csr_array:
+    """Return a spanning forest. scipy 1.15 only accepts links whose indices have 32 bits."""
+    indices, ends = links.indices.astype(np.int32), links.indptr.astype(np.int32)
+    return csgraph.minimum_spanning_tree(sparse.csr_array((links.data, indices, ends), shape=links.shape))
 
 
 def _shape(connectivity: Connectivity, client_ids: tuple[str, ...]) -> _Shape:
