@@ -26,7 +26,7 @@ TESTS = Path(__file__).parent / "services"
 OWED = {
     f"app.services.rounds.{name}"
     for name in (
-        "early_ends", "ending", "files", "initial_models", "ledger", "model_ledger",
+        "early_ends", "ending", "initial_models", "ledger", "model_ledger",
         "participants", "selecting", "selections", "settling", "waiting",
     )
 }  # fmt: skip

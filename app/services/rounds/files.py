@@ -107,7 +107,7 @@ class RoundFiles:
         def release() -> None:
             give_back(update.packed.block)
 
-        check_update(after, base, facts(update.result), client.profile.data_size, release=release)
+        check_update(after, base, _facts(update.result), client.profile.data_size, release=release)
         norm = check_norm(after, base, release=lambda: give_back(update.packed.block, phase.model.block))
         check_weighable(update.result.metrics, phase.config.aggregation)
         unknown = client.profile.data_distribution is None
@@ -197,7 +197,7 @@ class RoundFiles:
             raise UnusableRound(f"the state of the server optimiser is missing: {error}") from error
 
 
-def facts(result: TaskResult) -> UpdateFacts:
+def _facts(result: TaskResult) -> UpdateFacts:
     """What aggregation wants to know of a result besides its tensors."""
     return UpdateFacts(num_examples=result.num_examples, loss=result.loss, metrics=result.metrics)
 

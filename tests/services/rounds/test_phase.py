@@ -1,45 +1,23 @@
 """What the tasks of one phase have in common: the task that each client is given, and the place of its answer."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from app.domain.breaker import Failure
-from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation
 from app.domain.tasks import TaskRun
-from app.domain.trainings import TrainingConfig, Uploads
-from app.services.rounds.phase import Phase
+from app.domain.trainings import Uploads
 from app.services.tasks.assignments import Result
-from app.store.leases import Lease
 from app.store.model_store import ModelStore
 from tcsfeel.errors import UpdateRejected
-from tcsfeel.wire.codec import encode, pack
+from tcsfeel.wire.codec import encode
 from tcsfeel.wire.compression import largest
-from tcsfeel.wire.sizes import fit_size
 from tcsfeel.wire.tasks import result_metadata
 from tests.services.rounds.foreign import BOTH, RESULT, zstd
-from tests.store.samples import a_round, client
-
-MODEL = pack({"w": np.zeros(3, np.float32)})
-LEASE = Lease("t", "owner", 1)
-
-
-def phase(spool: ModelStore, **fields: Any) -> Phase:
-    given: dict[str, Any] = {
-        "lease": LEASE,
-        "round_": a_round("t", 3),
-        "kind": "fit",
-        "config": TrainingConfig(name="t", hyperparameters={"epochs": 2}, uploads=BOTH),
-        "model": MODEL,
-        "size": fit_size(MODEL),
-        "spool": spool,
-        "budget": RetryBudget(1),
-        "deadline": 100.0,
-    }
-    return Phase(**(given | fields))
+from tests.services.rounds.phases import LEASE, MODEL, phase
+from tests.store.samples import client
 
 
 def test_a_task_says_what_the_training_wants_of_it(spool: ModelStore) -> None:
