@@ -53,8 +53,8 @@ class RoundEnding:
         where more are left: the caller is to commit, and to go on in another transaction. Each is settled once, so
         that a successor may go on as well. In the end it gives the round with its participations as they are stored.
 
-        A client that the round waited for in vain counts as late. A client does not if the goal was met without it, if
-        the clients are not `at_fault`, or if the server is why there is no update; that is the reason then.
+        A client that has not answered counts as late. There are three exceptions: the goal was met without it, the
+        clients are not `at_fault`, or the server is why there is no update. Only the last one replaces the `reason`.
         """
         outstanding = await tx.rounds.outstanding(round_.training_id, round_.number, limit=SKIPPED_TOGETHER + 1)
         if stragglers := outstanding[:SKIPPED_TOGETHER]:

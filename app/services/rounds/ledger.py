@@ -68,7 +68,6 @@ class RoundLedger:
             progress=progress.moved_after_stall,
             clock=clock,
             record=record,
-            ending=ending,
             metrics=metrics,
         )
 

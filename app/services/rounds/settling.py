@@ -15,7 +15,6 @@ from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation
 from app.metrics import Metrics
 from app.services.rounds.batches import Batches
-from app.services.rounds.ending import RoundEnding
 from app.services.rounds.record import TrackRecord
 from app.store.columns import refuses
 from app.store.database import in_a_line
@@ -42,14 +41,12 @@ class Settling:
         progress: Progress,
         clock: Clock,
         record: TrackRecord,
-        ending: RoundEnding,
         metrics: Metrics,
     ) -> None:
         self._owned = owned
         self._progress = progress
         self._clock = clock
         self._record = record
-        self._ending = ending
         self._metrics = metrics
         self._batches = Batches(self._settle, limit=SETTLED_TOGETHER)
 
