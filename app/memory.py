@@ -67,14 +67,23 @@ class Held:
         self._address = address
         self._received = self._counted = 0
 
+    def announce(self, size: int) -> None:
+        """Refuse a body whose `size` bytes do not fit now, before any of them is read. Raises `NoMemoryFree`."""
+        self._more(size)
+
     def grow(self, size: int) -> None:
         """Count `size` more bytes. Raises `NoMemoryFree`."""
-        more = max(0, self._received + size - UNCOUNTED_BYTES) - self._counted
-        if more and not self._portions.may_take(self._address, more):
-            raise NoMemoryFree(self._size, "bodies: try again in a moment")
+        more = self._more(size)
         self._portions.take(self._address, more)
         self._received += size
         self._counted += more
+
+    def _more(self, size: int) -> int:
+        """Return how much more is counted after `size` more bytes. Raises `NoMemoryFree`."""
+        more = max(0, self._received + size - UNCOUNTED_BYTES) - self._counted
+        if more and not self._portions.may_take(self._address, more):
+            raise NoMemoryFree(self._size, "bodies: try again in a moment")
+        return more
 
     def give_back(self) -> None:
         """Give all of it back."""

@@ -53,6 +53,19 @@ def test_large_bodies_from_one_address_leave_room_for_other_addresses() -> None:
         stack.enter_context(memory.holding("a third", LARGE)).grow(SMALL_BYTES)
 
 
+def test_a_body_that_does_not_fit_is_refused_when_it_is_announced_and_holds_nothing() -> None:
+    memory = BodyMemory(10 * SMALL_BYTES)
+    with memory.holding("one", 10 * SMALL_BYTES) as first, memory.holding("other", 10 * SMALL_BYTES) as second:
+        first.announce(10 * SMALL_BYTES)  # which holds nothing, either
+        second.announce(10 * SMALL_BYTES)
+        first.grow(6 * SMALL_BYTES)
+        with pytest.raises(NoMemoryFree):
+            second.announce(6 * SMALL_BYTES)
+        second.announce(UNCOUNTED_BYTES)
+        first.give_back()
+        second.announce(10 * SMALL_BYTES)
+
+
 def test_small_bodies_have_a_reserve_that_large_ones_cannot_take() -> None:
     memory = BodyMemory(256_000_000)
     with ExitStack() as stack:

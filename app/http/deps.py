@@ -105,6 +105,8 @@ class ApiRoute(APIRoute):
             length = announced(request)
             most_held = limit if length is None else min(length, limit)
             with found.body_memory.holding(address_of(request), most_held) as held:
+                if length is not None and length <= limit:  # a longer one is refused for that, as soon as it is read
+                    held.announce(length)
                 request = bounded(request, limit, held, Pace(PAUSE_SECONDS, LEAST_RATE))
                 if model is None:
                     return await handle(request)

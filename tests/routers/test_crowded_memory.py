@@ -1,7 +1,7 @@
 """Bodies and long answers of some callers fill the memory that there is for them; others go on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 
 import httpx2
@@ -54,6 +54,19 @@ async def test_a_long_body_is_told_to_come_again_and_one_from_elsewhere_has_room
     assert problem["detail"].startswith("other requests are using too much of the 256000000 bytes of memory for bodies")
     async with caller(full.app, address=THERE, headers=AUTHORIZED) as elsewhere:
         assert (await elsewhere.post("/v1/clients/batch", content=body, headers=JSON)).status_code == 201
+
+
+async def test_a_body_that_is_announced_and_does_not_fit_is_refused_before_any_of_it_is_read(full: Api) -> None:
+    read: list[int] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(100):
+            read.append(number)
+            yield b" " * 10_000
+
+    length = {"Content-Length": str(1_000_000)}
+    assert_problem(await full.http.post("/v1/clients/batch", content=pieces(), headers=JSON | length), 503)
+    assert read == []
 
 
 async def test_long_answers_that_are_not_taken_in_leave_room_for_others(sqlite_api: Api) -> None:
