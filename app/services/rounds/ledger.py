@@ -146,7 +146,7 @@ class RoundLedger:
             for part in stored.participations:
                 if part.client_id in rejected:
                     await tx.events.append(end_of_part(stored, part))
-        self._metrics.participations.labels("rejected").inc(len(reasons))
+        self._metrics.participations.labels("rejected").inc(len(rejected))
         return stored
 
     async def committed(
