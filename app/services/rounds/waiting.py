@@ -77,7 +77,7 @@ class ClientWait:
         """Give the round when planning it is worth another try, or abandoned if it has waited for its longest.
 
         `lack` says which clients were out, and why; an abandoned round keeps that as its selection. `tries` says how
-        often it has been tried in vain, which makes the pauses longer. Raises `Fenced`.
+        often planning has failed before, which makes the pauses longer. Raises `Fenced`.
         """
         limit = training.config.round_policy.max_wait_seconds
         if waited(round_, self._clock.now()) >= limit:

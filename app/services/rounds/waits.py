@@ -202,6 +202,6 @@ async def _set(event: asyncio.Event) -> None:
 
 
 def _looked_at(future: asyncio.Future[Any]) -> None:
-    """Take note of an error that comes when nobody waits for it any more."""
+    """Mark an error as seen if it comes after all callers have gone, so that asyncio does not report it."""
     if not future.cancelled():
         future.exception()

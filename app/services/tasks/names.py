@@ -2,8 +2,8 @@
 
 The system's resolver blocks, for half a minute and longer where a name's servers do not answer, and cannot be stopped.
 So each lookup has a thread that ends with the process at the latest, there are `LOOKUPS` of them at most, and hosts
-whose last lookup hung share `HANGING_LOOKUPS` of these. Whoever asks for a host that is being looked up waits for that
-lookup, and nobody waits longer than `seconds`. While a host cannot be looked up, its last known addresses are used.
+whose last lookup hung share `HANGING_LOOKUPS` of these. A caller that asks for a host that is being looked up waits for
+that lookup, at most `seconds` long. While a host cannot be looked up, its last known addresses are used.
 """
 
 import asyncio
