@@ -135,6 +135,39 @@ async def test_an_end_during_the_evaluation_keeps_the_model_and_counts_every_byt
         assert_told(await events_of(running, training_id), value)
 
 
+@pytest.mark.parametrize("cancel", [False, True], ids=["paused", "cancelled"])
+async def test_who_leaves_a_round_stores_its_costs_and_calls_its_tasks_off_only_if_it_is_over(
+    database_url: str, tmp_path: Path, *, cancel: bool
+) -> None:
+    async with outstanding(tmp_path, database_url, FEW) as (running, crowd, training_id):
+        trainings, coordinator = running.system.trainings, running.system.coordinator
+        await (trainings.cancel(training_id) if cancel else trainings.pause(training_id))
+        value = await running.round(training_id, 1)
+        assert {part.bytes_sent for part in value.participations} == {0}
+        await coordinator._early_ends.leave(await trainings.get(training_id), value)
+        value = await settled(running, training_id)
+
+        assert value.status == ("abandoned" if cancel else "training")
+        assert {part.client_id: part.bytes_sent for part in value.participations} == crowd.got
+        assert value.communication_bytes == (crowd.got.total() if cancel else 0)
+        assert crowd.tasks == {"fit": 0 if cancel else len(FEW)}
+
+
+async def test_agents_are_told_that_their_tasks_are_not_wanted_and_what_came_is_removed(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with outstanding(tmp_path, database_url, FEW) as (running, crowd, training_id):
+        await crowd.answer("fit", FEW[:1])
+        await until(lambda: has_received(running, training_id, 1))
+        assert running.system.housekeeper._files.spooled()
+        value = await running.round(training_id, 1)
+        await running.system.coordinator._early_ends.call_off(value)
+        await running.system.participants.drain()
+        assert crowd.forgotten == len(FEW)
+        assert running.system.housekeeper._files.spooled() == []
+        assert await running.round(training_id, 1) == value
+
+
 async def settled(running: Plane, training_id: str) -> Round:
     """The round, once the agents were told of its end."""
     await running.system.participants.drain()
