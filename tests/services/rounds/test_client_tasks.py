@@ -180,6 +180,15 @@ async def test_a_first_model_that_is_none_counts_against_its_client(value: Owner
     assert spool.within("a").names() == []
 
 
+async def test_a_first_model_that_fails_after_the_lease_was_lost_counts_against_nobody(value: Owner) -> None:
+    these, spool = value.system.participants, value.engine._files.spool(value.round_)
+    client, lost = await client_of(value.system.db, "a"), replace(value.lease, fence=value.lease.fence - 1)
+    value.agents.replies["a"] = (500, b"")
+    with pytest.raises(Fenced):
+        await these.initial_model(lost, client, value.round_, spool, 20.0, force=False)
+    assert await value.failures("a") == []
+
+
 async def test_a_client_is_told_to_forget_its_task(value: Owner) -> None:
     these = value.system.participants
     these.forget([await client_of(value.system.db, "a")], value.round_, "evaluate")
