@@ -54,7 +54,7 @@ async def test_the_strategies_to_compare_select_from_the_same_fleet_with_their_d
     await registered(db, 3)
     policy = SelectionPolicy(min_clients=2, max_clients=2, parameters={"factor": 3.0})
     planned = await selections.plan(
-        "power-of-choice", policy, seed=1, round_number=1, exclude=["c00"], compare=["random"]
+        "power-of-choice", policy, seed=1, round_number=1, exclude=["c00"], compare=["oort"]
     )
     assert [set(one.client_ids) for one, _ in planned.selections] == [{"c01", "c02"}] * 2
     for one, _ in planned.selections:
