@@ -22,8 +22,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tcsfeel.aggregation.config import AggregationConfig
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.aggregation.updates import UpdateFacts
@@ -118,9 +116,14 @@ def target_doubt(measured: Mapping[str, UpdateFacts], config: AggregationConfig,
 def _summary(metric: str, results: Sequence[UpdateFacts], config: AggregationConfig) -> Summary:
     having = [result for result in results if result.value_of(metric) is not None]
     raw = [result.value_of(metric) or 0.0 for result in having]
-    p25, p50, p75 = (float(number) for number in np.quantile(raw, (0.25, 0.5, 0.75)))
+    p25, p50, p75 = (_share_of(raw, share) for share in (0.25, 0.5, 0.75))
     mean = mean_of(_believed(metric, having), _weights(having, config))
     return Summary(mean, min(raw), p25, p50, p75, max(raw), len(raw))
+
+
+def _share_of(values: Sequence[float], share: float) -> float:
+    """Return the smallest of the values that this share of them does not exceed; nothing is interpolated."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def _believed(metric: str, results: Sequence[UpdateFacts]) -> list[float]:

@@ -131,9 +131,16 @@ def test_each_metric_is_summed_up_over_the_clients_that_measured_it() -> None:
     found = summaries(measured, CONFIG)
     assert list(found) == ["loss", "mae", "rmse"]
     # of 500 examples, 100 have 2.0, 300 have 1.0, and 100 have 3.0
-    assert astuple(found["rmse"]) == pytest.approx((1.6, 1.0, 1.5, 2.0, 2.5, 3.0, 3))
+    assert astuple(found["rmse"]) == pytest.approx((1.6, 1.0, 1.0, 2.0, 3.0, 3.0, 3))
     assert found["mae"] == Summary(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1)
     assert found["loss"].mean == pytest.approx((400 + 300 + 900) / 500)
+
+
+def test_the_quartiles_are_values_of_clients_also_of_the_largest_numbers() -> None:
+    largest = 1.7976931348623157e308
+    measured = [UpdateFacts(1, loss) for loss in (-largest, -1.0, 0.0, largest)]
+    found = summaries(measured, CONFIG)["loss"]
+    assert (found.min, found.p25, found.p50, found.p75, found.max) == (-largest, -largest, -1.0, 0.0, largest)
 
 
 def test_of_nothing_nothing_is_measured() -> None:
