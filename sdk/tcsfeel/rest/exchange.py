@@ -91,7 +91,8 @@ class Work:
     function: Callable[[], Any]
 
 
-Steps = Generator[Request | Pause | Work, Any, Result]
+Step = Request | Pause | Work
+Steps = Generator[Step, Any, Result]
 """A call as the operations of the client write it."""
 Actions = Generator[Attempt | Pause | Work, Any, Result]
 """A call with its repeats, as a transport drives it."""
@@ -120,28 +121,27 @@ class Patience:
 
 def with_repeats(steps: Steps[Result], patience: Patience) -> Actions[Result]:
     """Add repeats to a call: repeat a request after a failure that may be temporary."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                result = (yield from _exchange(step, patience)) if isinstance(step, Request) else (yield step)
-            except ApiError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as end:
-        value: Result = end.value
-        return value
+    return _passed_on(steps, lambda step: _exchange(step, patience) if isinstance(step, Request) else _itself(step))
 
 
 def until(give_up_at: float | None, steps: Steps[Result]) -> Steps[Result]:
     """Let the requests of a call take no longer than until this time of the clock."""
+
+    def bounded(step: Step) -> Generator[Any, Any, Any]:
+        return _itself(replace(step, give_up_at=give_up_at) if isinstance(step, Request) else step)
+
+    return _passed_on(steps, bounded)
+
+
+def _passed_on(
+    steps: Steps[Result], passing: Callable[[Step], Generator[Any, Any, Any]]
+) -> Generator[Any, Any, Result]:
+    """Yield what `passing` makes of each step of a call, and give the call what comes of it, errors too."""
     try:
         step = next(steps)
         while True:
-            asked = replace(step, give_up_at=give_up_at) if isinstance(step, Request) else step
             try:
-                result = yield asked
+                result = yield from passing(step)
             except ApiError as error:
                 step = steps.throw(error)
             else:
@@ -149,6 +149,10 @@ def until(give_up_at: float | None, steps: Steps[Result]) -> Steps[Result]:
     except StopIteration as end:
         value: Result = end.value
         return value
+
+
+def _itself(step: Step) -> Generator[Step, Any, Any]:
+    return (yield step)
 
 
 def _exchange(request: Request, patience: Patience) -> Actions[Answer]:
