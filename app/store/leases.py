@@ -107,7 +107,8 @@ class LeaseRepository:
     async def renew(self, leases: Collection[Lease], seconds: float) -> set[Lease]:
         """Renew the leases that are still valid, and return them. Rows that another transaction locks are skipped.
 
-        Waiting for one of those rows would prevent the renewal of all others.
+        Waiting for one of those rows would prevent the renewal of all others. A lease that was given back is not valid,
+        although its fence is still the current one.
         """
         columns = trainings.c
         found: set[Lease] = set()
@@ -116,7 +117,7 @@ class LeaseRepository:
             some = {(lease.training_id, lease.fence): lease for lease in ordered[start : start + RENEWED_TOGETHER]}
             free = (
                 select(columns.id, columns.fence)
-                .where(columns.id.in_([training_id for training_id, _ in some]))
+                .where(columns.id.in_([training_id for training_id, _ in some]), columns.owner.is_not(None))
                 .order_by(columns.id)
                 .with_for_update(skip_locked=True)
             )

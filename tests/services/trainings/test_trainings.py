@@ -122,14 +122,10 @@ async def test_a_failed_training_can_be_resumed(how: Any, database_url: str, tmp
             return
         training = await running.system.trainings.start(training_id, how)
         assert (training.status, training.stop_reason, training.stop_detail) == ("running", None, None)
-        await until(lambda: _is_driven_to(running, training_id, "completed"))
+        await running.drive()
+        await until(lambda: has_status(running, training_id, "completed"))
         training = await running.system.trainings.get(training_id)
         assert str(training.stop_detail).startswith("2 of 3 rounds completed; the best accuracy was 0.2")
-
-
-async def _is_driven_to(running: Plane, training_id: str, status: str) -> bool:
-    await running.drive()  # more than once: a lease that was not given back runs out first
-    return await has_status(running, training_id, status)
 
 
 async def _trains(trainer: Adder, times: int) -> bool:
