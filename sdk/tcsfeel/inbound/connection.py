@@ -128,7 +128,8 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             super().timeout_keep_alive_handler()
 
     def _is_unread(self) -> bool:
-        return self.conn.unread or self.conn.their_state is h11.ERROR
+        # While a refusal waits, nothing is read, and the caller may go on sending.
+        return self.conn.unread or self.conn.their_state is h11.ERROR or self._refusing is not None
 
     def _head_is_late(self) -> None:
         received, _ = self.conn.trailing_data

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tcsfeel.inbound import Connection
+from tcsfeel.inbound.refusals import BURST_SECONDS
 from tests.lag import watched
-from tests.tcsfeel.inbound.sockets import SHORT, calling, echo, refusing, served, until
+from tests.tcsfeel.inbound.sockets import SHORT, Caller, calling, echo, refusing, served, until
 
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SIZED = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -108,10 +109,24 @@ async def test_a_head_that_drips_has_the_same_deadline() -> None:
     async with served(echo, head_seconds=SHORT) as server, calling(server.port) as caller:
         await caller.send(b"GET /x HTTP/1.1\r\n")
         await until(lambda: len(server.arrivals.connections) == 1)
-        while server.arrivals.connections:
-            caller.writer.write(b"a: b\r\n")
-            await asyncio.sleep(0.01)
-        assert b"408 Request Timeout" in await caller.rest()
+        assert b"408 Request Timeout" in await _dripped(caller)
+
+
+async def test_a_refusal_that_waits_reaches_a_caller_that_goes_on_sending() -> None:
+    """What comes in while a refusal waits stays unread, and a socket that is closed over it resets the connection."""
+    rate = 1 / (BURST_SECONDS + 0.3)  # so that the first refusal waits for 0.3 s
+    async with served(echo, head_seconds=SHORT, refusals_per_second=rate) as server, calling(server.port) as caller:
+        await caller.send(b"GET /x HTTP/1.1\r\n")
+        assert b"408 Request Timeout" in await _dripped(caller)
+
+
+async def _dripped(caller: Caller) -> bytes:
+    """Send one line of a head after the other, and read what the server answers. Raises where it resets."""
+    reading = asyncio.create_task(caller.reader.read())
+    while not reading.done():
+        caller.writer.write(b"a: b\r\n")
+        await asyncio.sleep(0.01)
+    return reading.result()
 
 
 async def test_a_body_that_stops_is_refused() -> None:
