@@ -177,13 +177,17 @@ class Exchange:
             yield event.data
 
     async def abandon(self) -> None:
-        """End the exchange and the connection."""
-        await self._stop_sending()
+        """End the exchange and the connection, which is closed at once: the caller may be cancelled once more."""
         self.close()
+        await self._stop_sending()
 
     async def finish(self) -> bool:
         """End the exchange. Tells whether the connection can be used for another one; else it is closed."""
-        await self._stop_sending()
+        try:
+            await self._stop_sending()
+        except BaseException:  # the caller is cancelled once more
+            self.close()
+            raise
         try:
             whole = self._rest()
         except h11.RemoteProtocolError:
