@@ -31,7 +31,8 @@ async def claim(db: Database, owner: str = "a", seconds: float = LONG) -> Claim 
 
 
 async def take(db: Database, owner: str = "a", seconds: float = LONG) -> Lease:
-    assert (taken := await claim(db, owner, seconds)) is not None
+    taken = await claim(db, owner, seconds)
+    assert taken is not None
     return taken.lease
 
 
@@ -42,8 +43,7 @@ async def claimable(db: Database) -> bool:
 
 async def owner(db: Database) -> tuple[str | None, int]:
     async with db.read() as tx:
-        row = (await tx.connection.execute(select(trainings.c.owner, trainings.c.fence))).one()
-        return row.owner, row.fence
+        return tuple((await tx.connection.execute(select(trainings.c.owner, trainings.c.fence))).one())
 
 
 async def seconds_left(db: Database) -> float:
