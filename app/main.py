@@ -44,6 +44,7 @@ from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.participants import Participants
+from app.services.rounds.past import PastRounds
 from app.services.rounds.planning import Planner
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
@@ -124,20 +125,17 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     db, coordinator_db = _databases(settings, metrics)
     models, copies = _model_files(settings)
     files = RoundFiles(models, settings.data_dir / "spool")
+    delay = settings.models.removal_delay_seconds
     retention = ModelRetention(
-        db=coordinator_db,
-        files=models,
-        copies=copies,
-        clock=clock,
-        metrics=metrics,
-        delay=settings.models.removal_delay_seconds,
+        db=coordinator_db, files=models, copies=copies, clock=clock, metrics=metrics, delay=delay
     )
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
     registered = Clients(db, clock, metrics, settings.health)
     planner = Planner(matrix, clock, metrics)
-    record = TrackRecord(clock, breakers)
+    past = PastRounds()
+    record = TrackRecord(clock, breakers, past)
     waits = RoundWaits(db, clock)
     ending = RoundEnding(clock, record, metrics, waits.notice)
     progress = ProgressRecord(clock, metrics)
@@ -170,6 +168,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         db=coordinator_db,
         clock=clock,
         planner=planner,
+        past=past,
         files=files,
         ledger=ledger,
         initial_models=InitialModels(

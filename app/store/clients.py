@@ -33,6 +33,29 @@ _CLAIMED = {"id", "created_at", "data_distribution", *_PROFILE}
 _UNREAD = case((clients.c.data_distribution.is_(None), null()), else_=literal([], JSON)).label("data_distribution")
 _WITHOUT_LABELS = [_UNREAD if column.name == "data_distribution" else column for column in clients.c]
 
+_WHOLE = select(clients)
+_NARROW = select(*_WITHOUT_LABELS)
+_ONE = clients.c.id == bindparam("of_id")
+_GET = {True: _WHOLE.where(_ONE), False: _NARROW.where(_ONE)}
+_GET_LOCKED = {labels: query.with_for_update() for labels, query in _GET.items()}
+_THOSE = clients.c.id.in_(bindparam("ids", expanding=True))
+_IDS = select(clients.c.id).order_by(clients.c.id)
+_SOME = _NARROW.where(_THOSE).order_by(clients.c.id)
+_LOCKED = _SOME.with_for_update()
+_UNSOUND = _LOCKED.where(_BREAKER_NOT_CLOSED)
+_HELD = _IDS.where(_THOSE).with_for_update()
+_HEALTHY = _HELD.where(clients.c.status == "healthy")
+_SIGN = (
+    update(clients)
+    .where(
+        clients.c.id == bindparam("whose"),
+        clients.c.last_seen_at.is_(None) | (clients.c.last_seen_at < bindparam("at")),
+    )
+    .values(last_seen_at=bindparam("at"))
+)
+_CHANGE = update(clients).where(clients.c.id == bindparam("whose"))
+_COUNT = update(clients).where(_THOSE).values(rounds_selected=clients.c.rounds_selected + 1)
+
 
 class ClientRepository:
     """Registered clients, ordered by id."""
@@ -59,15 +82,14 @@ class ClientRepository:
 
     async def get(self, client_id: str, *, for_update: bool = False, labels: bool = True) -> Client:
         """Read a client. `for_update` locks the row until the transaction ends. Raises `NotFound`."""
-        query = _select(labels).where(clients.c.id == client_id)
-        row = (await self._connection.execute(query.with_for_update() if for_update else query)).one_or_none()
+        query = _GET_LOCKED[labels] if for_update else _GET[labels]
+        row = (await self._connection.execute(query, {"of_id": client_id})).one_or_none()
         if row is None:
             raise NotFound("client", client_id)
         return _client(row)
 
     async def put(self, *changed: Client) -> None:
         """Write the parts of clients that change while they take part in rounds: everything except their profiles."""
-        statement = update(clients).where(clients.c.id == bindparam("whose"))
         rows = list(map(_row, changed))
         for start in range(0, len(rows), WRITTEN):
             if start:
@@ -76,18 +98,14 @@ class ClientRepository:
                 {"whose": row["id"], **{name: value for name, value in row.items() if name not in _CLAIMED}}
                 for row in rows[start : start + WRITTEN]
             ]
-            await self._connection.execute(statement, some)
+            await self._connection.execute(_CHANGE, some)
 
     async def seen(self, signs: Mapping[str, float]) -> frozenset[str]:
         """Record signs of life (unix seconds) of those clients that are healthy, and return their ids."""
-        healthy = clients.c.id.in_(signs) & (clients.c.status == "healthy")
-        query = select(clients.c.id).where(healthy).order_by(clients.c.id).with_for_update()
-        found = frozenset((await self._connection.execute(query)).scalars())
+        found = frozenset((await self._connection.execute(_HEALTHY, {"ids": list(signs)})).scalars())
         if found:
-            earlier = clients.c.last_seen_at.is_(None) | (clients.c.last_seen_at < bindparam("at"))
-            statement = update(clients).where(clients.c.id == bindparam("whose"), earlier)
             rows = [{"whose": client_id, "at": signs[client_id]} for client_id in sorted(found)]
-            await self._connection.execute(statement.values(last_seen_at=bindparam("at")), rows)
+            await self._connection.execute(_SIGN, rows)
         return found
 
     async def put_profile(self, before: Client, after: Client) -> None:
@@ -145,19 +163,18 @@ class ClientRepository:
 
         Their labels are not read, as in `some`.
         """
-        return await self._those(ids, _select(labels=False).with_for_update())
+        return await self._those(ids, _LOCKED)
 
     async def hold(self, ids: Collection[str]) -> int:
         """Lock those of `ids` that are registered, as `lock` does, but only count them, which takes less time."""
         count = 0
         for chunk in _chunks(ids, MOST_PARAMETERS):
-            query = select(clients.c.id).where(clients.c.id.in_(chunk)).order_by(clients.c.id).with_for_update()
-            count += len((await self._connection.execute(query)).all())
+            count += len((await self._connection.execute(_HELD, {"ids": chunk})).all())
         return count
 
     async def lock_unsound(self, ids: Collection[str]) -> list[Client]:
         """Lock those of `ids` whose breaker is open or half-open."""
-        return await self._those(ids, _select(labels=False).where(_BREAKER_NOT_CLOSED).with_for_update())
+        return await self._those(ids, _UNSOUND)
 
     async def some(self, ids: Collection[str]) -> list[Client]:
         """Read those of `ids` that are registered.
@@ -165,11 +182,11 @@ class ClientRepository:
         Their labels are not read, since a client may report ten thousand: `data_distribution` is empty if there are
         labels, and None if there are none.
         """
-        return await self._those(ids, _select(labels=False))
+        return await self._those(ids, _SOME)
 
     async def ids(self) -> list[str]:
         """Read the ids of all clients, in order."""
-        return list((await self._connection.execute(select(clients.c.id).order_by(clients.c.id))).scalars())
+        return list((await self._connection.execute(_IDS)).scalars())
 
     async def count_by_status(self) -> dict[ClientStatus, int]:
         """Count the clients by status. A status that no client has is left out."""
@@ -183,15 +200,14 @@ class ClientRepository:
 
     async def count_selected(self, client_ids: Sequence[str]) -> None:
         """Add one to the number of rounds in which these clients were selected."""
-        counted = update(clients).values(rounds_selected=clients.c.rounds_selected + 1)
         for chunk in _chunks(client_ids, MOST_PARAMETERS):
-            await self._connection.execute(counted.where(clients.c.id.in_(chunk)))
+            await self._connection.execute(_COUNT, {"ids": chunk})
 
     async def _those(self, ids: Collection[str], query: Select[Any]) -> list[Client]:
         found: list[Client] = []
         walk = Walk()
         for chunk in _chunks(ids, CHUNK):
-            rows = await self._connection.execute(query.where(clients.c.id.in_(chunk)).order_by(clients.c.id))
+            rows = await self._connection.execute(query, {"ids": chunk})
             for row in rows:
                 found.append(_client(row))
                 await walk.past(row)
@@ -209,7 +225,7 @@ class ClientRepository:
 
 def _select(labels: bool) -> Select[Any]:
     """Make a query for clients, with or without their labels."""
-    return select(clients) if labels else select(*_WITHOUT_LABELS)
+    return _WHOLE if labels else _NARROW
 
 
 def _beyond(row: Row[Any]) -> ColumnElement[bool]:

@@ -10,7 +10,7 @@ A clock can be set back. A lease that ends later than any lease taken now would 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import Update, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -18,6 +18,12 @@ from app.domain.instants import TOLERANCE_SECONDS
 from app.store.tables import trainings
 
 RENEWED_TOGETHER = 1000  # in a statement
+
+_OURS = (trainings.c.id == bindparam("of_training")) & (trainings.c.fence == bindparam("our_fence"))
+_GUARD = update(trainings).where(_OURS).values(fence=trainings.c.fence)
+_RELEASE = update(trainings).where(_OURS).values(owner=None, lease_until=0.0)
+_FENCE = select(trainings.c.fence).where(trainings.c.id == bindparam("of_training"))
+_FENCES = select(trainings.c.id, trainings.c.fence).where(trainings.c.id.in_(bindparam("of_trainings", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +90,13 @@ class LeaseRepository:
 
     async def holds(self, lease: Lease) -> bool:
         """Tell whether the lease still has the current fence. This only reads, so it does not protect a later write."""
-        query = select(trainings.c.fence).where(trainings.c.id == lease.training_id)
-        return (await self._connection.execute(query)).scalar() == lease.fence
+        found = await self._connection.execute(_FENCE, {"of_training": lease.training_id})
+        return found.scalar() == lease.fence
 
     async def held(self, leases: Collection[Lease]) -> set[Lease]:
         """Return those of the leases that still have the current fence, as `holds` does for one."""
-        query = select(trainings.c.id, trainings.c.fence).where(trainings.c.id.in_([one.training_id for one in leases]))
-        fences = {row.id: row.fence for row in await self._connection.execute(query)}
+        wanted = {"of_trainings": [lease.training_id for lease in leases]}
+        fences = {row.id: row.fence for row in await self._connection.execute(_FENCES, wanted)}
         return {lease for lease in leases if fences.get(lease.training_id) == lease.fence}
 
     async def revoke(self, training_id: str) -> bool:
@@ -130,13 +136,13 @@ class LeaseRepository:
 
     async def guard(self, lease: Lease) -> None:
         """Lock the training's row and check the ownership. Raises `Fenced`."""
-        await self._write(lease, fence=trainings.c.fence)
+        await self._write(lease, _GUARD)
 
     async def release(self, lease: Lease) -> None:
         """Give the lease back, so that another server can take over at once. Raises `Fenced`."""
-        await self._write(lease, owner=None, lease_until=0.0)
+        await self._write(lease, _RELEASE)
 
-    async def _write(self, lease: Lease, **values: object) -> None:
-        ours = (trainings.c.id == lease.training_id) & (trainings.c.fence == lease.fence)
-        if (await self._connection.execute(update(trainings).where(ours).values(values))).rowcount != 1:
+    async def _write(self, lease: Lease, statement: Update) -> None:
+        ours = {"of_training": lease.training_id, "our_fence": lease.fence}
+        if (await self._connection.execute(statement, ours)).rowcount != 1:
             raise Fenced(lease.training_id)

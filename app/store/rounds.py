@@ -2,20 +2,18 @@
 
 import asyncio
 import math
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Integer, Row, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.rounds import ENDED, OUTSTANDING, Participation, Round, RoundStatus
-from app.domain.selections import PastSelection
 from app.domain.trainings import TrainingStatus
-from app.store.reading import NARROW, Part, Walk, read
+from app.store.reading import Part, Walk, read
 from app.store.round_rows import participation_of, round_of, row_of, with_participations
 from app.store.tables import participations, rounds, trainings
 
@@ -24,6 +22,54 @@ TOGETHER = 50  # rounds of a list whose participations are read together
 
 _KEY = {"training_id", "number"}
 _COST = ("attempts", "bytes_sent", "bytes_received")
+
+_THIS = (rounds.c.training_id == bindparam("of_training")) & (rounds.c.number == bindparam("of_round"))
+_ADD = insert(rounds)
+_PUT = update(rounds).where(_THIS)
+_GET = select(rounds).where(_THIS)
+_STANDING = (
+    select(rounds.c.status, trainings.c.status, trainings.c.stop_after)
+    .join_from(rounds, trainings, rounds.c.training_id == trainings.c.id)
+    .where(_THIS)
+)
+_NEWEST = (
+    select(rounds).where(rounds.c.training_id == bindparam("of_training")).order_by(rounds.c.number.desc()).limit(1)
+)
+_PREVIOUS = _NEWEST.where(rounds.c.number < bindparam("of_round"), rounds.c.status == "completed")
+_COMPLETED = (
+    select(func.count())
+    .select_from(rounds)
+    .where(rounds.c.training_id == bindparam("of_training"), rounds.c.status == "completed")
+)
+
+_PART = (participations.c.training_id == bindparam("of_training")) & (participations.c.round == bindparam("of_round"))
+_OUTSTANDING = participations.c.status.in_(OUTSTANDING)
+_RECEIVED = participations.c.status == "received"
+_THOSE = participations.c.client_id.in_(bindparam("whose", expanding=True))
+_ONE = participations.c.client_id == bindparam("whom")
+_ADD_PARTS = insert(participations)
+_FREE = (
+    select(participations.c.client_id)
+    .where(_PART, _THOSE, _OUTSTANDING)
+    .order_by(participations.c.client_id)
+    .with_for_update()
+)
+_CHANGE_PART = update(participations).where(_PART, _ONE)
+_SELECTED = select(participations.c.client_id).where(_PART).order_by(participations.c.client_id)
+_WAITED_FOR = (
+    select(participations)
+    .where(_PART, _OUTSTANDING)
+    .order_by(participations.c.client_id)
+    .limit(bindparam("most", type_=Integer))
+)
+_COUNT_RECEIVED = select(func.count()).select_from(participations).where(_PART, _RECEIVED)
+_HAND_OVER = update(participations).where(_PART, participations.c.status == "pending").values(status="training")
+_BUSY = (
+    select(participations.c.client_id)
+    .join_from(participations, rounds)
+    .where(_OUTSTANDING, rounds.c.status.not_in(ENDED))
+)
+_BUSY_ELSEWHERE = _BUSY.where(participations.c.training_id != bindparam("of_training"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +89,12 @@ class RoundRepository:
 
     async def add(self, round_: Round) -> None:
         """Add a round without its participations, which are added once it is planned."""
-        await self._connection.execute(insert(rounds).values(row_of(round_)))
+        await self._connection.execute(_ADD, row_of(round_))
 
     async def put(self, round_: Round) -> None:
         """Write the round's own columns. Participations are written separately."""
         row = {name: column for name, column in row_of(round_).items() if name not in _KEY}
-        await self._connection.execute(update(rounds).where(_is(round_.training_id, round_.number)).values(row))
+        await self._connection.execute(_PUT, _of(round_.training_id, round_.number) | row)
 
     async def add_participations(self, round_: Round) -> None:
         """Add a round's participations; their order is their rank."""
@@ -58,7 +104,7 @@ class RoundRepository:
                 {"training_id": round_.training_id, "round": round_.number, "rank": rank, **asdict(participation)}
                 for rank, participation in some
             ]
-            await self._connection.execute(insert(participations), rows)
+            await self._connection.execute(_ADD_PARTS, rows)
             await asyncio.sleep(0)
 
     async def settle(
@@ -68,106 +114,74 @@ class RoundRepository:
 
         Their rows are locked until the transaction ends.
         """
-        of_round = _part_of(training_id, number)
-        wanted = participations.c.client_id.in_([part.client_id for part in settled])
-        outstanding = (
-            select(participations.c.client_id)
-            .where(of_round, wanted, participations.c.status.in_(OUTSTANDING))
-            .order_by(participations.c.client_id)
-            .with_for_update()
-        )
-        free = set((await self._connection.execute(outstanding)).scalars())
+        this = _of(training_id, number)
+        wanted = {"whose": [part.client_id for part in settled]}
+        free = set((await self._connection.execute(_FREE, this | wanted)).scalars())
         written = {part.client_id: part for part in reversed(list(settled)) if part.client_id in free}
         if written:
-            statement = update(participations).where(of_round, participations.c.client_id == bindparam("whose"))
-            rows = [{"whose": row.pop("client_id"), **row} for row in map(asdict, written.values())]
-            await self._connection.execute(statement, rows)
+            rows = [this | {"whom": row.pop("client_id"), **row} for row in map(asdict, written.values())]
+            await self._connection.execute(_CHANGE_PART, rows)
         return written
 
     async def reject(self, training_id: str, number: int, reasons: Mapping[str, str]) -> list[str]:
         """Mark received updates of a round as rejected. Returns the clients whose update was still received."""
-        columns = participations.c
-        received = _part_of(training_id, number) & (columns.status == "received")
-        query = select(columns.client_id).where(received, columns.client_id.in_(reasons)).order_by(columns.client_id)
-        found = list((await self._connection.execute(query.with_for_update())).scalars())
+        this = _of(training_id, number)
+        query = _SELECTED.where(_RECEIVED, _THOSE).with_for_update()
+        found = list((await self._connection.execute(query, this | {"whose": list(reasons)})).scalars())
         if found:
-            statement = update(participations).where(received, columns.client_id == bindparam("whose"))
-            rows = [{"whose": client_id, "status": "rejected", "reason": reasons[client_id]} for client_id in found]
-            await self._connection.execute(statement, rows)
+            rows = [this | {"whom": whom, "status": "rejected", "reason": reasons[whom]} for whom in found]
+            await self._connection.execute(_CHANGE_PART.where(_RECEIVED), rows)
         return found
 
     async def some_participations(
         self, training_id: str, number: int, client_ids: Collection[str]
     ) -> list[Participation]:
         """Read the participations of some clients in a round, and lock them until the transaction ends."""
-        query = select(participations).where(_part_of(training_id, number), participations.c.client_id.in_(client_ids))
-        ordered = query.order_by(participations.c.client_id).with_for_update()
-        return [participation_of(row) for row in await self._connection.execute(ordered)]
+        query = select(participations).where(_PART, _THOSE).order_by(participations.c.client_id).with_for_update()
+        wanted = _of(training_id, number) | {"whose": list(client_ids)}
+        return [participation_of(row) for row in await self._connection.execute(query, wanted)]
 
     async def charge(self, training_id: str, number: int, charged: Collection[Participation]) -> None:
         """Write how often tasks were sent, and their bytes."""
         if not charged:
             return
-        statement = update(participations).where(
-            _part_of(training_id, number), participations.c.client_id == bindparam("whose")
-        )
-        rows = [{"whose": part.client_id, **{name: getattr(part, name) for name in _COST}} for part in charged]
-        await self._connection.execute(statement, rows)
+        this = _of(training_id, number)
+        rows = [this | {"whom": part.client_id, **{name: getattr(part, name) for name in _COST}} for part in charged]
+        await self._connection.execute(_CHANGE_PART, rows)
 
     async def add_bytes(self, training_id: str, number: int, added: int) -> None:
         """Add bytes to a round, besides those of its participations and evaluations."""
         total = rounds.c.communication_bytes + added
-        await self._connection.execute(update(rounds).where(_is(training_id, number)).values(communication_bytes=total))
+        statement = _PUT.values(communication_bytes=total)
+        await self._connection.execute(statement, _of(training_id, number))
 
     async def selected(self, training_id: str, number: int) -> list[str]:
         """Read the clients of a round, in the order of their ids."""
-        columns = participations.c
-        query = select(columns.client_id).where(_part_of(training_id, number)).order_by(columns.client_id)
-        return list((await self._connection.execute(query)).scalars())
+        return list((await self._connection.execute(_SELECTED, _of(training_id, number))).scalars())
 
     async def outstanding(self, training_id: str, number: int, *, limit: int) -> list[Participation]:
         """Read at most `limit` participations of a round whose status is not final yet, by client."""
-        columns = participations.c
-        waited_for = _part_of(training_id, number) & columns.status.in_(OUTSTANDING)
-        query = select(participations).where(waited_for).order_by(columns.client_id).limit(limit)
-        return [participation_of(row) for row in await self._connection.execute(query)]
+        wanted = _of(training_id, number) | {"most": limit}
+        return [participation_of(row) for row in await self._connection.execute(_WAITED_FOR, wanted)]
 
     async def count_received(self, training_id: str, number: int) -> int:
         """Count the updates of a round that are received."""
-        received = _part_of(training_id, number) & (participations.c.status == "received")
-        query = select(func.count()).select_from(participations).where(received)
-        return int((await self._connection.execute(query)).scalar_one())
-
-    async def received_by_client(self, training_id: str, up_to: int) -> dict[str, int]:
-        """Count each client's received updates in the rounds of a training up to a round.
-
-        Clients with none are left out.
-        """
-        columns = participations.c
-        received = (columns.training_id == training_id) & (columns.round <= up_to) & (columns.status == "received")
-        query = select(columns.client_id, func.count()).where(received).group_by(columns.client_id)
-        return {row[0]: row[1] for row in await self._connection.execute(query)}
+        return int((await self._connection.execute(_COUNT_RECEIVED, _of(training_id, number))).scalar_one())
 
     async def hand_over(self, training_id: str, number: int) -> None:
         """Move every pending participation of a round to training. From then on, its agent may know the task."""
-        pending = _part_of(training_id, number) & (participations.c.status == "pending")
-        await self._connection.execute(update(participations).where(pending).values(status="training"))
+        await self._connection.execute(_HAND_OVER, _of(training_id, number))
 
     async def get(self, training_id: str, number: int) -> Round:
         """Read a round. Raises `NotFound`."""
-        row = (await self._connection.execute(select(rounds).where(_is(training_id, number)))).one_or_none()
+        row = (await self._connection.execute(_GET, _of(training_id, number))).one_or_none()
         if row is None:
             raise NotFound(f"round {number} of training", training_id)
         return (await with_participations(self._connection, training_id, [row], Walk()))[0]
 
     async def standing(self, training_id: str, number: int) -> Standing:
         """Read the progress of a round, in one statement that reads little. Raises `NotFound`."""
-        query = (
-            select(rounds.c.status, trainings.c.status, trainings.c.stop_after)
-            .join_from(rounds, trainings, rounds.c.training_id == trainings.c.id)
-            .where(_is(training_id, number))
-        )
-        row = (await self._connection.execute(query)).one_or_none()
+        row = (await self._connection.execute(_STANDING, _of(training_id, number))).one_or_none()
         if row is None:
             raise NotFound(f"round {number} of training", training_id)
         return Standing(*row)
@@ -201,88 +215,30 @@ class RoundRepository:
 
     async def newest(self, training_id: str) -> Round | None:
         """Read the last round of a training, without its participations."""
-        query = select(rounds).where(rounds.c.training_id == training_id).order_by(rounds.c.number.desc()).limit(1)
-        row = (await self._connection.execute(query)).one_or_none()
+        row = (await self._connection.execute(_NEWEST, {"of_training": training_id})).one_or_none()
         return None if row is None else round_of(row, ())
 
     async def previous(self, training_id: str, number: int) -> Round | None:
         """Read the last completed round before `number`."""
-        query = (
-            select(rounds)
-            .where(rounds.c.training_id == training_id, rounds.c.number < number, rounds.c.status == "completed")
-            .order_by(rounds.c.number.desc())
-            .limit(1)
-        )
-        row = (await self._connection.execute(query)).one_or_none()
+        row = (await self._connection.execute(_PREVIOUS, _of(training_id, number))).one_or_none()
         return None if row is None else round_of(row, ())
 
     async def count_completed(self, training_id: str) -> int:
         """Count the rounds of a training that completed."""
-        completed = (rounds.c.training_id == training_id) & (rounds.c.status == "completed")
-        query = select(func.count()).select_from(rounds).where(completed)
-        return int((await self._connection.execute(query)).scalar_one())
-
-    async def selections(self, training_id: str, before: int) -> list[PastSelection]:
-        """Read who took part in the rounds before `before`, oldest first. Rounds without selected clients are left out.
-
-        The two tables are read one after the other, because for a join SQLite reads all participations again for each
-        round.
-        """
-        begun = (
-            select(rounds.c.number, rounds.c.started_at)
-            .where(rounds.c.training_id == training_id, rounds.c.number < before)
-            .order_by(rounds.c.number)
-        )
-        starts = [(number, started_at) for number, started_at in await self._connection.execute(begun)]
-        columns = participations.c
-        parts = (
-            select(columns.round, columns.client_id, columns.status, columns.loss)
-            .where(columns.training_id == training_id, columns.round < before)
-            .order_by(columns.round, columns.client_id)
-        )
-        selected: dict[int, set[str]] = defaultdict(set)
-        received: dict[int, set[str]] = defaultdict(set)
-        losses: dict[int, dict[str, float]] = defaultdict(dict)
-
-        def keep(row: Row[Any]) -> None:
-            selected[row.round].add(row.client_id)
-            if row.status == "received":
-                received[row.round].add(row.client_id)
-                if row.loss is not None:
-                    losses[row.round][row.client_id] = row.loss
-
-        await read(
-            self._connection,
-            parts,
-            keep,
-            lambda row: tuple_(columns.round, columns.client_id) > tuple_(row.round, row.client_id),
-            many=NARROW,
-        )
-        return [
-            PastSelection(started_at, frozenset(selected[number]), frozenset(received[number]), losses[number])
-            for number, started_at in starts
-            if number in selected
-        ]
+        return int((await self._connection.execute(_COMPLETED, {"of_training": training_id})).scalar_one())
 
     async def busy_clients(self, *, except_training: str | None = None) -> frozenset[str]:
         """Read the clients that have a task in flight for another training."""
-        query = (
-            select(participations.c.client_id)
-            .join_from(participations, rounds)
-            .where(participations.c.status.in_(OUTSTANDING), rounds.c.status.not_in(ENDED))
-        )
+        query, elsewhere = _BUSY, {}
         if except_training is not None:
-            query = query.where(participations.c.training_id != except_training)
-        return frozenset((await self._connection.execute(query)).scalars())
+            query, elsewhere = _BUSY_ELSEWHERE, {"of_training": except_training}
+        return frozenset((await self._connection.execute(query, elsewhere)).scalars())
 
 
 def _itself(row: Row[Any]) -> Row[Any]:
     return row
 
 
-def _is(training_id: str, number: int) -> ColumnElement[bool]:
-    return (rounds.c.training_id == training_id) & (rounds.c.number == number)
-
-
-def _part_of(training_id: str, number: int) -> ColumnElement[bool]:
-    return (participations.c.training_id == training_id) & (participations.c.round == number)
+def _of(training_id: str, number: int) -> dict[str, Any]:
+    """The parameters of statements about one round."""
+    return {"of_training": training_id, "of_round": number}

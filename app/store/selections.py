@@ -17,6 +17,8 @@ from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
 
 _FASTEST = 1  # level of compression
 
+_ADD = insert(selections)
+
 
 class SelectionRepository:
     """Selections by training and round."""
@@ -27,7 +29,7 @@ class SelectionRepository:
     async def add(self, training_id: str, number: int, document: bytes) -> None:
         """Store a document that `packed` made."""
         row = {"training_id": training_id, "round": number, "document": document}
-        await self._connection.execute(insert(selections).values(row))
+        await self._connection.execute(_ADD, row)
 
     async def get(self, training_id: str, number: int) -> bytes:
         """Read a document for `unpacked`. Raises `NotFound` if the round has not been planned."""

@@ -1,7 +1,7 @@
 """Store what clients' updates in a training tell about their labels: a running mean of sketches for each client."""
 
 import numpy as np
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.reading import NARROW, read
@@ -11,6 +11,11 @@ from tcsfeel.selection.sketches import averaged
 Sketch = tuple[float, ...]
 
 _VECTOR = np.dtype("<f4")
+
+_KEY = (sketches.c.training_id == bindparam("of_training")) & (sketches.c.client_id == bindparam("of_client"))
+_KNOWN = select(sketches.c.vector, sketches.c.rounds).where(_KEY)
+_ADD = insert(sketches)
+_CHANGE = update(sketches).where(_KEY)
 
 
 class SketchRepository:
@@ -24,15 +29,15 @@ class SketchRepository:
 
         Only the owner of the training may call this, as it reads before it writes.
         """
-        key = (sketches.c.training_id == training_id) & (sketches.c.client_id == client_id)
-        known = (await self._connection.execute(select(sketches.c.vector, sketches.c.rounds).where(key))).one_or_none()
+        key = {"of_training": training_id, "of_client": client_id}
+        known = (await self._connection.execute(_KNOWN, key)).one_or_none()
         if known is None:
             row = {"training_id": training_id, "client_id": client_id, "vector": _packed(newest), "rounds": 1}
-            await self._connection.execute(insert(sketches).values(row))
+            await self._connection.execute(_ADD, row)
         else:
             mean = averaged(_unpacked(known.vector), known.rounds, newest)
             values = {"vector": _packed(mean), "rounds": known.rounds + 1}
-            await self._connection.execute(update(sketches).where(key).values(values))
+            await self._connection.execute(_CHANGE, key | values)
 
     async def means(self, training_id: str) -> dict[str, Sketch]:
         """Read the mean of each client that has one in this training."""

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Row, exists, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, bindparam, exists, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -16,6 +16,12 @@ from app.store.tables import model_versions, trainings
 
 _CONFIG = TypeAdapter(TrainingConfig)
 _PLAIN = tuple(name for name in Training.__slots__ if name not in {"config", "fence", "progress"})
+_CHANGING = tuple(name for name in _PLAIN if name not in {"id", "created_at"})
+
+_OF_ID = trainings.c.id == bindparam("of_id")
+_GET = select(trainings).where(_OF_ID)
+_LOCK = _GET.with_for_update()
+_CHANGE = update(trainings).where(_OF_ID)
 
 
 class TrainingRepository:
@@ -31,23 +37,20 @@ class TrainingRepository:
 
     async def get(self, training_id: str, *, for_update: bool = False) -> Training:
         """Read a training. `for_update` locks the row until the transaction ends. Raises `NotFound`."""
-        query = select(trainings).where(trainings.c.id == training_id)
-        row = (await self._connection.execute(query.with_for_update() if for_update else query)).one_or_none()
+        row = (await self._connection.execute(_LOCK if for_update else _GET, {"of_id": training_id})).one_or_none()
         if row is None:
             raise NotFound("training", training_id)
         return _training(row)
 
     async def put(self, training: Training) -> None:
         """Write the parts of a training that change: everything except its configuration and its lease."""
-        row = {name: getattr(training, name) for name in _PLAIN if name not in {"id", "created_at"}} | _progress(
-            training
-        )
-        await self._connection.execute(update(trainings).where(trainings.c.id == training.id).values(row))
+        row = {name: getattr(training, name) for name in _CHANGING} | _progress(training)
+        await self._connection.execute(_CHANGE, {"of_id": training.id, **row})
 
     async def configure(self, training: Training) -> None:
         """Write a training's configuration, and when it was changed."""
         row = {"config": asdict(training.config), "updated_at": training.updated_at}
-        await self._connection.execute(update(trainings).where(trainings.c.id == training.id).values(row))
+        await self._connection.execute(_CHANGE, {"of_id": training.id, **row})
 
     async def untidied(self) -> list[str]:
         """Read the trainings with model versions that have changed since `tidied`."""
@@ -58,8 +61,7 @@ class TrainingRepository:
 
     async def tidied(self, training_id: str, updated_at: float | None) -> None:
         """Record that retention was applied to the training as of `updated_at`; None if it has to be applied again."""
-        stamped = update(trainings).where(trainings.c.id == training_id).values(tidied_at=updated_at)
-        await self._connection.execute(stamped)
+        await self._connection.execute(_CHANGE, {"of_id": training_id, "tidied_at": updated_at})
 
     async def page(
         self, *, limit: int, after: tuple[float, str] | None, most_bytes: float = math.inf

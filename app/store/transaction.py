@@ -1,14 +1,16 @@
 """A transaction: one repository for each noun, all on the same connection, and the database's time."""
 
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.store.clients import ClientRepository
 from app.store.connectivity import ConnectivityRepository
 from app.store.events import EventRepository
+from app.store.histories import HistoryRepository
 from app.store.idempotency import IdempotencyRepository
 from app.store.leases import LeaseRepository
 from app.store.models import ModelVersionRepository
@@ -28,7 +30,7 @@ class Transaction:
 
     async def now(self) -> float:
         """Read the database's clock in unix seconds."""
-        return float((await self.connection.execute(select(self._clock))).scalar_one())
+        return float((await self.connection.execute(_time(self._clock))).scalar_one())
 
     @cached_property
     def clients(self) -> ClientRepository:
@@ -49,6 +51,10 @@ class Transaction:
     @cached_property
     def rounds(self) -> RoundRepository:
         return RoundRepository(self.connection)
+
+    @cached_property
+    def histories(self) -> HistoryRepository:
+        return HistoryRepository(self.connection)
 
     @cached_property
     def selections(self) -> SelectionRepository:
@@ -73,3 +79,9 @@ class Transaction:
     @cached_property
     def idempotency(self) -> IdempotencyRepository:
         return IdempotencyRepository(self.connection)
+
+
+@cache
+def _time(clock: ColumnElement[float]) -> Select[Any]:
+    """Make the query for the time once for each database, since SQLAlchemy prepares a known query faster."""
+    return select(clock)

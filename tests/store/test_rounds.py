@@ -170,11 +170,11 @@ async def test_past_selections_tell_who_was_chosen_and_whose_update_came(db: Dat
         a_round("other", 1, participations=parts(z="received")),
     )
     async with db.read() as tx:
-        assert await tx.rounds.selections("t", 4) == [
+        assert await tx.histories.selections("t", after=0, before=4) == [
             PastSelection(NOW + 1, frozenset({"a", "b"}), frozenset({"a"})),
             PastSelection(NOW + 2, frozenset({"b"}), frozenset()),
         ]
-        assert await tx.rounds.selections("t", 1) == []
+        assert await tx.histories.selections("t", after=0, before=1) == []
 
 
 async def test_past_selections_tell_the_losses_of_the_updates_that_came(db: Database) -> None:
@@ -189,7 +189,10 @@ async def test_past_selections_tell_the_losses_of_the_updates_that_came(db: Data
         a_round("other", 1, participations=(replace(received, loss=7.0),)),
     )
     async with db.read() as tx:
-        assert [past.losses for past in await tx.rounds.selections("t", 3)] == [{"a": 0.5}, {"a": -2.0}]
+        assert [past.losses for past in await tx.histories.selections("t", after=0, before=3)] == [
+            {"a": 0.5},
+            {"a": -2.0},
+        ]
 
 
 @pytest.mark.parametrize("status", get_args(RoundStatus))
@@ -245,6 +248,6 @@ async def test_a_page_ends_with_the_round_with_which_it_is_long_enough(db: Datab
 async def test_past_selections_are_read_in_turns(db: Database) -> None:
     await add(db, crowd(1, 400), crowd(2, 400))
     async with db.read() as tx, turns() as counted:
-        past = await tx.rounds.selections("t", 3)
+        past = await tx.histories.selections("t", after=0, before=3)
     assert [len(one.selected) for one in past] == [400, 400]
     assert counted.number >= 3

@@ -1,5 +1,6 @@
 """Keep the track record of clients: what is measured in rounds, and the permits that breakers give for them."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from app.clock import Clock
@@ -10,6 +11,7 @@ from app.domain.events.rounds import end_of_evaluation
 from app.domain.lateness import missed
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation, learned
+from app.services.rounds.past import PastRounds
 from app.services.tasks.breakers import Breakers
 from app.store.transaction import Transaction
 from tcsfeel.selection.fairness import jain_index
@@ -18,9 +20,10 @@ from tcsfeel.selection.fairness import jain_index
 class TrackRecord:
     """Writes to clients' rows within the ledger's transactions."""
 
-    def __init__(self, clock: Clock, breakers: Breakers) -> None:
+    def __init__(self, clock: Clock, breakers: Breakers, past: PastRounds) -> None:
         self._clock = clock
         self._breakers = breakers
+        self._past = past
 
     async def learn(
         self, tx: Transaction, training_id: str, settled: Mapping[str, tuple[Participation, Observation]]
@@ -73,8 +76,9 @@ class TrackRecord:
 
     async def fairness(self, tx: Transaction, round_: Round) -> float:
         """Return Jain's index over the registered clients' numbers of used updates, including this round."""
-        counts = await tx.rounds.received_by_client(round_.training_id, round_.number)
-        return jain_index([counts.get(client_id, 0) for client_id in await tx.clients.ids()])
+        counts = Counter((await self._past.before(tx, round_.training_id, round_.number)).received)
+        counts.update(await tx.histories.received(round_.training_id, round_.number))
+        return jain_index([counts[client_id] for client_id in await tx.clients.ids()])
 
     def _taken_back(self, client: Client, round_: Round, reason: str) -> Client:
         failure = Failure(phase="fit", training_id=round_.training_id, round=round_.number, reason=reason)

@@ -11,6 +11,7 @@ from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.initial_models import ClientsAway, InitialModels
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
+from app.services.rounds.past import PastRounds
 from app.services.rounds.planning import NO_SELECTION, Fleet, Planner
 from app.services.rounds.waiting import ClientWait
 from app.services.tasks.agents import AgentFailed
@@ -30,6 +31,7 @@ class Selecting:
         db: Database,
         clock: Clock,
         planner: Planner,
+        past: PastRounds,
         files: RoundFiles,
         ledger: RoundLedger,
         initial_models: InitialModels,
@@ -38,6 +40,7 @@ class Selecting:
         self._db = db
         self._clock = clock
         self._planner = planner
+        self._past = past
         self._files = files
         self._ledger = ledger
         self._initial_models = initial_models
@@ -79,7 +82,7 @@ class Selecting:
         """Read the fleet, and select from it for a round. Raises the errors of `Planner.select`."""
         async with self._db.read() as tx:
             fleet = await self._planner.fleet(tx, where=training.config.where, training_id=training.id)
-            past = await tx.rounds.selections(training.id, round_.number)
+            past = (await self._past.before(tx, training.id, round_.number)).rounds
         policy = selection_policy(training.config, model_bytes)
         selection = await self._planner.select(
             fleet,

@@ -10,6 +10,7 @@ from app.domain.rounds import RoundStatus
 from app.domain.tasks import TaskRun
 from app.metrics import Metrics
 from app.services.rounds.ending import SKIPPED_TOGETHER, RoundEnding, note_changes
+from app.services.rounds.past import PastRounds
 from app.services.rounds.record import TrackRecord
 from app.services.tasks.breakers import Breakers
 from app.store.database import Database
@@ -35,7 +36,7 @@ class Desk:
     announced: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        record = TrackRecord(self.clock, Breakers(self.db, self.clock, self.counts, Highest()))
+        record = TrackRecord(self.clock, Breakers(self.db, self.clock, self.counts, Highest()), PastRounds())
         self.ending = RoundEnding(self.clock, record, self.counts, self.announced.append)
 
     def counted(self, name: str, outcome: str) -> float | None:

@@ -10,6 +10,7 @@ from app.domain.rounds import Participation
 from app.domain.tasks import Observation
 from app.metrics import Metrics
 from app.services.rounds.owned import OwnedTransactions
+from app.services.rounds.past import PastRounds
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.settling import Settling
 from app.services.tasks.breakers import Breakers
@@ -35,7 +36,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         clock = FakeClock(NOW + 100.0)
-        record = TrackRecord(clock, Breakers(self.db, clock, self.counts, Highest()))
+        record = TrackRecord(clock, Breakers(self.db, clock, self.counts, Highest()), PastRounds())
         self.settling = Settling(
             owned=OwnedTransactions(self.db).begin,
             progress=self.move,

@@ -1,0 +1,75 @@
+"""Read who took part in the rounds of a training that have ended."""
+
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Row, bindparam, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.selections import PastSelection
+from app.store.reading import NARROW, read
+from app.store.tables import participations, rounds
+
+_RECEIVED = (
+    select(participations.c.client_id)
+    .where(
+        participations.c.training_id == bindparam("of_training"),
+        participations.c.round == bindparam("of_round"),
+        participations.c.status == "received",
+    )
+    .order_by(participations.c.client_id)
+)
+
+
+class HistoryRepository:
+    """Past rounds, as selections see them. What they say does not change any more."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def received(self, training_id: str, number: int) -> list[str]:
+        """Read the clients of a round whose updates are received, in the order of their ids."""
+        this = {"of_training": training_id, "of_round": number}
+        return list((await self._connection.execute(_RECEIVED, this)).scalars())
+
+    async def selections(self, training_id: str, *, after: int, before: int) -> list[PastSelection]:
+        """Read who took part in the rounds after `after` and before `before`, oldest first.
+
+        Rounds without selected clients are left out. The two tables are read one after the other, because for a join
+        SQLite reads all participations again for each round.
+        """
+        begun = (
+            select(rounds.c.number, rounds.c.started_at)
+            .where(rounds.c.training_id == training_id, rounds.c.number > after, rounds.c.number < before)
+            .order_by(rounds.c.number)
+        )
+        starts = [(number, started_at) for number, started_at in await self._connection.execute(begun)]
+        columns = participations.c
+        parts = (
+            select(columns.round, columns.client_id, columns.status, columns.loss)
+            .where(columns.training_id == training_id, columns.round > after, columns.round < before)
+            .order_by(columns.round, columns.client_id)
+        )
+        selected: dict[int, set[str]] = defaultdict(set)
+        received: dict[int, set[str]] = defaultdict(set)
+        losses: dict[int, dict[str, float]] = defaultdict(dict)
+
+        def keep(row: Row[Any]) -> None:
+            selected[row.round].add(row.client_id)
+            if row.status == "received":
+                received[row.round].add(row.client_id)
+                if row.loss is not None:
+                    losses[row.round][row.client_id] = row.loss
+
+        await read(
+            self._connection,
+            parts,
+            keep,
+            lambda row: tuple_(columns.round, columns.client_id) > tuple_(row.round, row.client_id),
+            many=NARROW,
+        )
+        return [
+            PastSelection(started_at, frozenset(selected[number]), frozenset(received[number]), losses[number])
+            for number, started_at in starts
+            if number in selected
+        ]

@@ -1,0 +1,71 @@
+"""The past of trainings is what is stored of it, and a round reads only what has ended since the last look."""
+
+from sqlalchemy import delete
+
+from app.domain.rounds import Participation, ParticipationStatus, Round
+from app.services.rounds import past as module
+from app.services.rounds.past import Past, PastRounds
+from app.store.database import Database
+from app.store.tables import participations
+from tests.store.samples import a_round, training
+
+
+def ended(number: int, training_id: str = "t", **statuses: ParticipationStatus) -> Round:
+    parts = tuple(Participation(client_id=name, status=status) for name, status in statuses.items())
+    return a_round(training_id, number, status="completed", participations=parts)
+
+
+async def add(db: Database, *rounds: Round) -> None:
+    async with db.begin() as tx:
+        for one in rounds:
+            if one.number == 1:
+                await tx.trainings.add(training(one.training_id))
+            await tx.rounds.add(one)
+            await tx.rounds.add_participations(one)
+
+
+async def before(db: Database, past: PastRounds, number: int, training_id: str = "t") -> Past:
+    async with db.read() as tx:
+        return await past.before(tx, training_id, number)
+
+
+async def empty(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.connection.execute(delete(participations))
+
+
+async def test_the_past_grows_with_the_rounds_that_end(db: Database) -> None:
+    past = PastRounds()
+    await add(db, ended(1, a="received", b="failed"))
+    assert (await before(db, past, 1)).rounds == ()
+    first = await before(db, past, 2)
+    assert [one.selected for one in first.rounds] == [{"a", "b"}]
+    assert first.received == {"a": 1}
+    await add(db, ended(2, a="received", c="received"), ended(3, b="received"))
+    assert await before(db, past, 4) == await before(db, PastRounds(), 4)
+    assert (await before(db, past, 4)).received == {"a": 2, "b": 1, "c": 1}
+    assert await before(db, past, 2) == first
+
+
+async def test_a_round_that_has_ended_is_read_once(db: Database) -> None:
+    past = PastRounds()
+    await add(db, ended(1, a="received"))
+    first = await before(db, past, 2)
+    await empty(db)
+    await add(db, ended(2, b="received"))
+    both = await before(db, past, 3)
+    assert both.rounds[0] == first.rounds[0]
+    assert both.received == {"a": 1, "b": 1}
+
+
+async def test_trainings_have_pasts_of_their_own_and_few_are_remembered(db: Database) -> None:
+    past = PastRounds()
+    await add(db, ended(1, a="received"), ended(1, "u", b="received"))
+    assert (await before(db, past, 2)).received == {"a": 1}
+    assert (await before(db, past, 2, "u")).received == {"b": 1}
+    await empty(db)
+    assert (await before(db, past, 2)).received == {"a": 1}
+    for number in range(module.REMEMBERED - 1):
+        await before(db, past, 1, f"other-{number}")
+    assert (await before(db, past, 2)).received == {"a": 1}
+    assert (await before(db, past, 2, "u")).received == {}
