@@ -156,6 +156,22 @@ def silence(client: Client, now: float, interval: float) -> float:
     return max(0.0, now - believed[0]) if believed else math.inf
 
 
+def needs_probe(client: Client, now: float, interval: float) -> bool:
+    """Tell whether a client is probed: it missed a sign of life, due every `interval` seconds, or is not healthy."""
+    return client.status != "healthy" or liveness(silence(client, now, interval), interval) != "healthy"
+
+
+def probed(client: Client, now: float, interval: float, *, alive: bool) -> Client:
+    """Return the client after a probe, which found it `alive` or not. It sends signs of life every `interval` seconds.
+
+    A probe that failed never improves the status: a sign of life from before does not outweigh it.
+    """
+    if alive:
+        return replace(client, last_seen_at=now, status="healthy")
+    status = liveness(silence(client, now, interval), interval)
+    return client if status == "healthy" else replace(client, status=status)
+
+
 def liveness(silent_seconds: float, interval: float) -> ClientStatus:
     """Return the status after `silent_seconds` without a sign of life, if one is due every `interval` seconds."""
     if silent_seconds <= interval:

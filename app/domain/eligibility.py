@@ -1,9 +1,11 @@
 """Which clients may train in a training, whatever the strategy would choose."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.domain.clients import Client
+from tcsfeel.selection.types import Skipped
+from tcsfeel.text import moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +44,44 @@ class Where:
 
 
 ANYWHERE = Where()
+
+
+def divided(
+    clients: Iterable[Client],
+    where: Where,
+    *,
+    excluded: Collection[str],
+    admitted: Collection[str],
+    busy: Collection[str],
+) -> tuple[tuple[Client, ...], tuple[Skipped, ...]]:
+    """Divide clients into those that a strategy may choose from, and the others, each with the first reason.
+
+    Args:
+        clients: all of them.
+        where: the conditions of the training.
+        excluded: the ids of those that the request excludes.
+        admitted: the ids of those that may be called, as far as their breakers are concerned.
+        busy: the ids of those that have a task in flight for another training.
+    """
+    offered, shut_out = [], []
+    for client in clients:
+        reason = where.refusal(client) or _unavailable(client, excluded, admitted, busy)
+        if reason is None:
+            offered.append(client)
+        else:
+            shut_out.append(Skipped(client.id, reason))
+    return tuple(offered), tuple(shut_out)
+
+
+def _unavailable(
+    client: Client, excluded: Collection[str], admitted: Collection[str], busy: Collection[str]
+) -> str | None:
+    """Say why a client cannot train now; return None if it can."""
+    if client.id in excluded:
+        return "the request excludes it"
+    if client.status != "healthy":
+        seen_at = client.created_at if client.last_seen_at is None else client.last_seen_at
+        return f"its status is {client.status}: the server last heard from it at {moment(seen_at)}"
+    if client.id not in admitted:
+        return client.breaker.explanation
+    return "it has a task in flight for another training" if client.id in busy else None

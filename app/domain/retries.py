@@ -37,6 +37,18 @@ def pause(tries: int, rng: random.Random) -> float:
     return rng.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (tries - 1)))
 
 
+FIRST_BUSY_PAUSE = 1.0
+LONGEST_BUSY_PAUSE = 30.0
+
+
+def busy_pause(times: int, asked: float = 0.0) -> float:
+    """Return the seconds to wait for an agent that was busy `times` in a row: 1, 2, 4, … at most 30.
+
+    They double because each try may send the model again. An agent that `asked` for more seconds gets them.
+    """
+    return max(asked, min(LONGEST_BUSY_PAUSE, FIRST_BUSY_PAUSE * 2.0 ** min(times - 1, 10)))
+
+
 FIRST_SETBACK_PAUSE = 0.2
 LONGEST_SETBACK_PAUSE = 2.0
 CALM_SECONDS = 5.0

@@ -17,7 +17,8 @@ from tcsfeel.wire.tasks import EncodingName
 
 TrainingStatus = Literal["created", "running", "paused", "completed", "failed", "cancelled"]
 StopReason = Literal["target_accuracy", "target", "no_improvement", "max_rounds", "cancelled", "too_many_failed_rounds"]
-TrainingEvent = Literal["start", "resume", "run one round of", "pause", "cancel", "complete", "fail", "rest"]
+RunEvent = Literal["start", "resume", "run one round of"]
+TrainingEvent = Literal[RunEvent, "pause", "cancel", "complete", "fail", "rest"]
 
 # What a user asks reads as "cannot <event> a training that is <status>". `rest` is the end of a single round.
 TRANSITIONS: Mapping[tuple[TrainingStatus, TrainingEvent], TrainingStatus] = {
@@ -212,10 +213,18 @@ def ended(training: Training, end: Ending, now: float) -> Training:
     )
 
 
-def resumed(training: Training, now: float) -> Training:
-    """Return the training after a user has started or resumed it, without the reason why it stopped before."""
+def resumed(training: Training, event: RunEvent, now: float, stop_after: int | None = None) -> Training:
+    """Return the training after a user has asked for it to run, without the reason why it stopped before.
+
+    `stop_after` is the number of the only round that it shall run; None if it runs on its own. Raises `StateForbids`.
+    """
+    if training.stop_reason == "max_rounds" and event != "run one round of":
+        state = f"{training.status} after all of its rounds, of which max_rounds allows {training.config.max_rounds}"
+        raise StateForbids(event, "training", f"{state}: run single rounds, or create another training")
     return replace(
         training,
+        status=next_status(training.status, event),
+        stop_after=stop_after,
         stop_reason=None,
         stop_detail=None,
         failed_in_row=0,
@@ -225,3 +234,30 @@ def resumed(training: Training, now: float) -> Training:
         progress=Progress("moving", now),
         outage_since=None,
     )
+
+
+def paused(training: Training, now: float) -> Training:
+    """Return the training after a user has paused it. Raises `StateForbids`."""
+    return replace(training, status=next_status(training.status, "pause"), paused_at=now, progress=None, updated_at=now)
+
+
+def cancelled(training: Training, detail: str, now: float) -> Training:
+    """Return the training after a user has cancelled it; `detail` says how far it came. Raises `StateForbids`."""
+    return replace(
+        training,
+        status=next_status(training.status, "cancel"),
+        stop_reason="cancelled",
+        stop_detail=detail,
+        stop_after=None,
+        paused_at=None,
+        progress=None,
+        updated_at=now,
+    )
+
+
+def check_initial_model(training: Training) -> None:
+    """Raise `StateForbids` if a user may not give the training its first model any more."""
+    if training.status != "created":
+        raise StateForbids("upload initial parameters for", "training", training.status)
+    if training.current_round > 0:
+        raise StateForbids("upload initial parameters for", "training", "past its first round")

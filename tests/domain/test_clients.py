@@ -6,7 +6,17 @@ from dataclasses import replace
 import pytest
 
 from app.domain.breaker import Breaker
-from app.domain.clients import Client, ClientStatus, Measured, Profile, liveness, moving_average, silence
+from app.domain.clients import (
+    Client,
+    ClientStatus,
+    Measured,
+    Profile,
+    liveness,
+    moving_average,
+    needs_probe,
+    probed,
+    silence,
+)
 from tcsfeel.selection.types import Candidate
 
 PROFILE = Profile(
@@ -158,3 +168,44 @@ def test_what_was_never_received_cannot_be_withdrawn() -> None:
     failed = replace(CLIENT, breaker=Breaker(outcomes=("failed",)), measured=Measured(reliability=0.2))
     after = failed.withdrawn()
     assert (after.breaker, after.rounds_completed, after.measured.reliability) == (failed.breaker, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "silent", "wanted"),
+    [
+        ("healthy", 0.0, False),
+        ("healthy", 30.0, False),
+        ("healthy", 30.5, True),
+        ("suspect", 0.0, True),  # it did not answer when it was called
+        ("down", 0.0, True),
+    ],
+)
+def test_a_client_is_probed_after_a_missed_sign_of_life_or_a_failed_call(
+    status: ClientStatus, silent: float, *, wanted: bool
+) -> None:
+    value = replace(CLIENT, status=status, last_seen_at=1000.0 - silent)
+    assert needs_probe(value, now=1000.0, interval=30.0) is wanted
+
+
+@pytest.mark.parametrize("status", ["healthy", "suspect", "down"])
+def test_a_probe_that_an_agent_answers_makes_its_client_healthy(status: ClientStatus) -> None:
+    value = replace(CLIENT, status=status, last_seen_at=1.0)
+    assert probed(value, 1000.0, 30.0, alive=True) == replace(value, status="healthy", last_seen_at=1000.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "silent", "after"),
+    [
+        ("healthy", 30.0, "healthy"),
+        ("healthy", 31.0, "suspect"),
+        ("suspect", 30.0, "suspect"),  # an older sign of life does not outweigh the probe
+        ("suspect", 91.0, "down"),
+        ("down", 30.0, "down"),
+        ("down", 31.0, "suspect"),
+    ],
+)
+def test_a_probe_that_fails_leaves_the_status_that_the_silence_gives(
+    before: ClientStatus, silent: float, after: ClientStatus
+) -> None:
+    value = replace(CLIENT, status=before, last_seen_at=1000.0 - silent)
+    assert probed(value, 1000.0, 30.0, alive=False) == replace(value, status=after)

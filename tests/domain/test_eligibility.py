@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.breaker import Breaker
 from app.domain.clients import Client, Measured, Profile
-from app.domain.eligibility import ANYWHERE, Where
+from app.domain.eligibility import ANYWHERE, Where, divided
+from tcsfeel.selection.types import Skipped
 
 PROFILE = Profile(
     url="http://a", data_size=100, compute_capacity=1.0, bandwidth=1.0, latency=1.0, reliability=0.75,
@@ -39,3 +41,31 @@ def test_what_was_measured_counts_more_than_what_was_claimed() -> None:
     measured = replace(CLIENT, measured=Measured(reliability=0.5))
     assert Where(min_reliability=0.5).refusal(measured) is None
     assert Where(min_reliability=0.6).refusal(measured) == "its reliability is 0.50, and the training asks for 0.6"
+
+
+def test_every_client_is_on_offer_or_shut_out_with_its_first_reason() -> None:
+    north = Where(tags={"site": "north"})
+    south = replace(CLIENT, id="south", profile=replace(PROFILE, tags={"site": "south"}), status="down")
+    excluded = replace(CLIENT, id="excluded", status="down")
+    down = replace(CLIENT, id="down", status="down", created_at=7.0, breaker=Breaker(state="open"))
+    suspect = replace(CLIENT, id="suspect", status="suspect", last_seen_at=9.0)
+    broken = replace(CLIENT, id="broken", breaker=Breaker(state="open"))
+    forced = replace(CLIENT, id="forced", breaker=Breaker(state="open"))
+    busy = replace(CLIENT, id="busy")
+    clients = [south, CLIENT, excluded, down, suspect, broken, forced, busy]
+    offered, shut_out = divided(
+        clients,
+        north,
+        excluded={"excluded", "south"},
+        admitted={client.id for client in clients} - {"broken", "down"},
+        busy={"busy", "broken"},
+    )
+    assert offered == (CLIENT, forced)
+    assert shut_out == (
+        Skipped("south", "it does not have the tag site:north that the training asks for"),
+        Skipped("excluded", "the request excludes it"),
+        Skipped("down", "its status is down: the server last heard from it at 1970-01-01 00:00:07 UTC"),
+        Skipped("suspect", "its status is suspect: the server last heard from it at 1970-01-01 00:00:09 UTC"),
+        Skipped("broken", "its breaker is open"),
+        Skipped("busy", "it has a task in flight for another training"),
+    )

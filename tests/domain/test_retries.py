@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from app.domain.retries import RetryBudget, Setbacks, pause
+from app.domain.retries import RetryBudget, Setbacks, busy_pause, pause
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,12 @@ def test_a_try_that_got_somewhere_is_not_lost() -> None:
     setbacks.give_back()
     assert setbacks.fail(161.2) == pytest.approx(0.2)
     assert setbacks.begin(161.4) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"), [(1, 1.0), (2, 2.0), (3, 4.0), (5, 16.0), (6, 30.0), (7, 30.0), (10_000, 30.0)]
+)
+def test_a_busy_agent_is_asked_again_after_pauses_that_double(times: int, seconds: float) -> None:
+    assert busy_pause(times) == seconds
+    assert busy_pause(times, asked=seconds - 0.5) == seconds
+    assert busy_pause(times, asked=45.0) == 45.0

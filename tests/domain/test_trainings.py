@@ -16,8 +16,11 @@ from app.domain.trainings import (
     TrainingConfig,
     TrainingEvent,
     TrainingStatus,
+    cancelled,
     changed,
+    check_initial_model,
     next_status,
+    paused,
     resumed,
 )
 from tcsfeel import statuses
@@ -75,24 +78,73 @@ def test_a_training_is_changed_only_while_nothing_runs_and_it_can_still_run(stat
 
 
 def test_a_change_cannot_contradict_the_rounds_that_have_begun() -> None:
-    paused = replace(TRAINING, status="paused")
-    assert changed(paused, replace(CONFIG, max_rounds=2), 9.0).config.max_rounds == 2
+    stopped = replace(TRAINING, status="paused")
+    assert changed(stopped, replace(CONFIG, max_rounds=2), 9.0).config.max_rounds == 2
     with pytest.raises(Invalid, match="should be at least 2, the rounds that have begun"):
-        changed(paused, replace(CONFIG, max_rounds=1), 9.0)
+        changed(stopped, replace(CONFIG, max_rounds=1), 9.0)
     other = replace(CONFIG, goal=Goal(metric="rmse", mode="min"))
     with pytest.raises(Invalid, match=r"cannot be on rmse \(min\), not accuracy \(max\)"):
-        changed(paused, other, 9.0)
-    assert changed(replace(paused, current_round=0), other, 9.0).config == other
-    assert changed(paused, replace(CONFIG, goal=Goal(target=0.5, patience=3)), 9.0).config.goal.patience == 3
+        changed(stopped, other, 9.0)
+    assert changed(replace(stopped, current_round=0), other, 9.0).config == other
+    assert changed(stopped, replace(CONFIG, goal=Goal(target=0.5, patience=3)), 9.0).config.goal.patience == 3
 
 
 def test_a_training_that_is_resumed_forgets_what_stopped_it() -> None:
     failed = replace(
         TRAINING, failed_in_row=3, stop_reason="too_many_failed_rounds", stop_detail=WHY, next_round_at=9.0
     )
-    assert resumed(replace(failed, paused_at=3.0), 7.0) == replace(
-        TRAINING, updated_at=7.0, progress=Progress("moving", 7.0)
+    failed = replace(failed, status="failed", paused_at=3.0, progress=None, outage_since=5.0, stop_after=2)
+    running = replace(TRAINING, updated_at=7.0, progress=Progress("moving", 7.0))
+    assert resumed(failed, "resume", 7.0) == running
+    assert resumed(failed, "run one round of", 7.0, stop_after=3) == replace(running, stop_after=3)
+
+
+def test_a_training_that_runs_is_not_resumed() -> None:
+    with pytest.raises(StateForbids, match=r"^cannot resume a training that is running$"):
+        resumed(TRAINING, "resume", 7.0)
+
+
+def test_a_training_without_a_round_left_runs_only_single_rounds() -> None:
+    full = replace(TRAINING, status="failed", stop_reason="max_rounds", progress=None)
+    said = (
+        r"^cannot start a training that is failed after all of its rounds, of which max_rounds allows 5: "
+        r"run single rounds, or create another training$"
     )
+    with pytest.raises(StateForbids, match=said):
+        resumed(full, "start", 7.0)
+    assert resumed(full, "run one round of", 7.0, stop_after=6).status == "running"
+
+
+def test_a_training_that_is_paused_makes_no_progress() -> None:
+    assert paused(replace(TRAINING, stop_after=2), 7.0) == replace(
+        TRAINING, status="paused", paused_at=7.0, progress=None, updated_at=7.0, stop_after=2
+    )
+    with pytest.raises(StateForbids, match=r"^cannot pause a training that is created$"):
+        paused(replace(TRAINING, status="created"), 7.0)
+
+
+def test_a_training_that_is_cancelled_says_how_far_it_came() -> None:
+    before = replace(TRAINING, status="paused", paused_at=3.0, stop_after=2)
+    assert cancelled(before, WHY, 7.0) == replace(
+        TRAINING, status="cancelled", stop_reason="cancelled", stop_detail=WHY, progress=None, updated_at=7.0
+    )
+    with pytest.raises(StateForbids, match=r"^cannot cancel a training that is completed$"):
+        cancelled(replace(TRAINING, status="completed"), WHY, 7.0)
+
+
+@pytest.mark.parametrize("status", get_args(TrainingStatus))
+def test_a_training_gets_a_first_model_only_before_it_starts(status: TrainingStatus) -> None:
+    training = replace(TRAINING, status=status, current_round=0)
+    if status == "created":
+        check_initial_model(training)
+        return
+    with pytest.raises(StateForbids, match=f"^cannot upload initial parameters for a training that is {status}$"):
+        check_initial_model(training)
+
+
+def test_a_training_with_a_round_gets_no_first_model() -> None:
+    with pytest.raises(StateForbids, match=r"for a training that is past its first round$"):
+        check_initial_model(replace(TRAINING, status="created", current_round=1))
 
 
 @pytest.mark.parametrize(("value", "number"), [(2, 2.0), (0.5, 0.5), (0, 0.0), (True, 7.0), ("3", 7.0), (None, 7.0)])

@@ -1,21 +1,25 @@
-"""mutmut, taught three things that it has no settings for.
+"""Run mutmut with four changes that it has no settings for.
 
 *Decorated functions are changed too.* A strategy is under `@tunable`, and most terms of a formula are properties. Here
 the decorator goes around mutmut's switch between the mutants, and the mutants are plain functions. That is all a
 decorator needs that is called once, when the function is defined; the decorators themselves stay as they are.
 
-*The tests of selection judge selection alone.* They reach half of the domain, and take longer than all other tests.
+*Mutants of the library are found.* mutmut names a mutant after its path, and looks it up by the name of its module. It
+knows that `src/` belongs to no module's name, but not that `sdk/` does not either.
+
+*The tests of selection judge selection alone.* They reach half of the rest, and take longer than all other tests.
 
 *Quick tests come first,* and in the same order each time: most mutants die of the first few.
 """
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import libcst as cst
+from mutmut import __main__ as program
 from mutmut import stats
-from mutmut.__main__ import cli
 from mutmut.mutation import file_mutation, trampoline
 from mutmut.mutation.file_mutation import Mutation, MutationVisitor
 from mutmut.state import state
@@ -26,6 +30,7 @@ UNDERSTOOD = (["staticmethod"], ["classmethod"])  # by mutmut itself
 
 skips = MutationVisitor._skip_node_and_children
 arranged: Any = file_mutation.function_trampoline_arrangement
+named: Any = file_mutation.get_mutant_name
 record = stats.record_trampoline_hit
 submit = ForkServerRunner.submit
 
@@ -50,6 +55,11 @@ def arranged_bare(function: cst.FunctionDef, mutants: Iterable[Mutation], class_
     return declared, [switch, *copies], assigned, names
 
 
+def named_as_imported(path: Path, function: str) -> str:
+    """Name a mutant after the module that its tests import."""
+    return str(named(path, function)).removeprefix("sdk.")
+
+
 def record_own(function: str, caller: str | None = None) -> None:
     """Note that the test that runs now reaches a function, if it is to judge it."""
     if ".selection." in function or "/selection/" not in os.environ.get("PYTEST_CURRENT_TEST", ""):
@@ -62,11 +72,13 @@ def submit_quickest_first(runner: ForkServerRunner, mutant: str, tests: list[str
 
 
 def main() -> None:
+    for module in (program, file_mutation):
+        vars(module)["get_mutant_name"] = named_as_imported
     vars(trampoline)["record_trampoline_hit"] = record_own
     vars(file_mutation)["function_trampoline_arrangement"] = arranged_bare
     MutationVisitor._skip_node_and_children = skips_bare  # type: ignore[method-assign, assignment]  # no setting for it
     ForkServerRunner.submit = submit_quickest_first  # type: ignore[method-assign, assignment]
-    cli()
+    program.cli()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""``make mutation``: what the tests of the domain and of the leases would not notice.
+"""``make mutation``: count the changes to the rules of the code that their tests would not notice.
 
-mutmut changes one thing at a time in the functions of `app/domain` and `app/store/leases.py` and runs the tests that
-reach the function. Of these changes, the mutants, at least 85 % must make a test fail, in the domain and in the leases.
-Without patterns, everything is judged anew. With patterns of mutants' names, only what they match.
+mutmut changes one thing at a time in the functions of `PARTS` and runs the tests that reach the function. Of these
+changes, the mutants, at least 85 % must make a test fail in each part. Without patterns, everything is judged anew.
+With patterns of mutants' names, only what they match.
 """
 
 import argparse
@@ -24,6 +24,9 @@ from mutmut.utils.file_utils import walk_mutatable_files
 from tests import postgres
 
 ENOUGH = 0.85
+PARTS = (
+    "app/domain", "app/store/leases.py", "sdk/tcsfeel/selection", "sdk/tcsfeel/network", "sdk/tcsfeel/aggregation",
+)  # fmt: skip
 WORK = Path("mutants")
 KILLED = {"killed", "timeout"}
 UNDECIDED = {"not checked", "check was interrupted by user"}
@@ -76,11 +79,11 @@ def row(name: str, mutants: list[Mutant]) -> str:
 
 
 def report(mutants: list[Mutant]) -> bool:
-    """Print the survivors and the score of each module; whether there are few enough survivors."""
+    """Print the survivors and the score of each module, and tell whether enough mutants of each part were killed."""
     modules, parts = defaultdict(list), defaultdict(list)
     for mutant in mutants:
         modules[mutant.path].append(mutant)
-        parts["app/domain" if mutant.path.is_relative_to("app/domain") else str(mutant.path)].append(mutant)
+        parts[next(part for part in PARTS if mutant.path.is_relative_to(part))].append(mutant)
         if not mutant.killed:
             print(f"\n{mutant.name}: {mutant.status}", *mutant.change(), sep="\n  ")
     print(f"\n{'':42} {'mutants':>7} {'killed':>7} {'survived':>8} {'score':>7}")

@@ -1,12 +1,12 @@
 """Events of clients, of their breakers, and of the links between them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Annotated, ClassVar
 
 from app.domain.breaker import BreakerState
-from app.domain.clients import ClientStatus
+from app.domain.clients import Client, ClientStatus, Profile
 from app.domain.events.event import Event, Subject
 
 
@@ -48,6 +48,14 @@ class ClientUpdated(OfClient):
     url: Annotated[str | None, "its new address, where the address changed"] = None
     was: Annotated[str | None, "its old address, where the address changed"] = None
     token_forgotten: Annotated[bool, "whether its `auth_token` was cleared because the address changed"] = False
+
+
+def update_of(before: Client, after: Client) -> ClientUpdated:
+    """Make the event of a client whose profile was replaced: which fields differ, and both addresses if it moved."""
+    names = [field.name for field in fields(Profile)]
+    changed = sorted(name for name in names if getattr(before.profile, name) != getattr(after.profile, name))
+    new, old = (after.profile.url, before.profile.url) if "url" in changed else (None, None)
+    return ClientUpdated(client_id=after.id, fields=tuple(changed), url=new, was=old)
 
 
 class ClientRemoved(OfClient):

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +17,7 @@ from app.domain.events.clients import (
     ClientRegistered,
     ClientRemoved,
     ClientsRegistered,
-    ClientUpdated,
+    update_of,
 )
 from app.metrics import Metrics
 from app.services.fleet.signs import SignsOfLife
@@ -80,7 +80,7 @@ class Clients:
                 client = self._seen(seen, instance, profile.url)
                 await tx.clients.put_profile(before, client)
                 await self._tell(tx, before, client)
-                await tx.events.append(_updated(before, client))
+                await tx.events.append(update_of(before, client))
                 if before.status != "healthy":
                     await tx.events.append(ClientHealthy(client_id=client.id, was=before.status))
             else:
@@ -107,7 +107,7 @@ class Clients:
             client = replace(before, profile=before.profile.changed(changes), updated_at=now)
             await tx.clients.put_profile(before, client)
             forgotten = "auth_token" not in changes and client.profile.auth_token != before.profile.auth_token
-            event = replace(_updated(before, client), fields=tuple(sorted(changes)), token_forgotten=forgotten)
+            event = replace(update_of(before, client), fields=tuple(sorted(changes)), token_forgotten=forgotten)
             await tx.events.append(event)
         return client
 
@@ -172,11 +172,3 @@ class Clients:
             by_status, open_breakers = await tx.clients.count_by_status(), await tx.clients.count_open_breakers()
         metrics.count_clients(by_status)
         metrics.open_breakers.set(open_breakers)
-
-
-def _updated(before: Client, after: Client) -> ClientUpdated:
-    """The event of a changed profile: which fields, and both addresses of a client that has moved."""
-    names = [field.name for field in fields(Profile)]
-    changed = sorted(name for name in names if getattr(before.profile, name) != getattr(after.profile, name))
-    new, old = (after.profile.url, before.profile.url) if "url" in changed else (None, None)
-    return ClientUpdated(client_id=after.id, fields=tuple(changed), url=new, was=old)

@@ -8,12 +8,11 @@ results of probes are written in batches, and only if they change something: a f
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 
 import structlog
 
 from app.clock import Clock
-from app.domain.clients import Client, ClientStatus, liveness, silence
+from app.domain.clients import Client, needs_probe, probed
 from app.domain.events.clients import HEALTH
 from app.services.fleet.outages import Outage
 from app.services.tasks.agents import AgentCaller
@@ -63,11 +62,7 @@ class HealthProber:
         while True:
             async with self._db.glance() as tx:
                 page = await tx.clients.page(limit=PAGE, after=after, status=None, tags=(), labels=False)
-            silent += [
-                client
-                for client in page.items
-                if client.status != "healthy" or self._liveness(client, now) != "healthy"
-            ]
+            silent += [client for client in page.items if needs_probe(client, now, self._interval)]
             if not page.more:
                 return silent
             after = page.items[-1].id
@@ -89,27 +84,17 @@ class HealthProber:
         """Write what the answers change."""
         async with self._db.glance() as tx:
             stored = await tx.clients.some(found)
-        now = self._clock.now()
-        changing = [client.id for client in stored if self._after(client, now, alive=found[client.id]) != client]
+        changing = [client.id for client in stored if self._after(client, found) != client]
         if not changing:
             return
         async with self._db.begin() as tx:
             locked = await tx.clients.lock(changing)  # those that were not removed meanwhile
-            now = self._clock.now()
-            changed = [(before, self._after(before, now, alive=found[before.id])) for before in locked]
+            changed = [(before, self._after(before, found)) for before in locked]
             await tx.clients.put(*(after for _, after in changed))
             for before, after in changed:
                 if after.status != before.status:
                     await tx.events.append(HEALTH[after.status](client_id=before.id, was=before.status))
                     log.info("client", client=before.id, status=after.status, was=before.status)
 
-    def _after(self, client: Client, now: float, *, alive: bool) -> Client:
-        """The client after a probe."""
-        if alive:
-            return replace(client, last_seen_at=now, status="healthy")
-        status = self._liveness(client, now)
-        # A sign of life from before does not outweigh a probe that failed.
-        return client if status == "healthy" else replace(client, status=status)
-
-    def _liveness(self, client: Client, now: float) -> ClientStatus:
-        return liveness(silence(client, now, self._interval), self._interval)
+    def _after(self, client: Client, found: Mapping[str, bool]) -> Client:
+        return probed(client, self._clock.now(), self._interval, alive=found[client.id])

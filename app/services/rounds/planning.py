@@ -14,7 +14,7 @@ import structlog
 from app.clock import Clock
 from app.domain.breaker import admissible
 from app.domain.clients import Client
-from app.domain.eligibility import ANYWHERE, Where
+from app.domain.eligibility import ANYWHERE, Where, divided
 from app.domain.evaluations import able_to_evaluate, drawn
 from app.domain.trainings import Training
 from app.metrics import Metrics
@@ -26,7 +26,6 @@ from tcsfeel.errors import NotEnoughClients, SelectionInfeasible, StrategyFailed
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import select
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Skipped
-from tcsfeel.text import moment
 
 log = structlog.get_logger(__name__)
 
@@ -217,27 +216,7 @@ def _fleet(  # noqa: PLR0917  (what a fleet is made of)
     connectivity: Connectivity,
     sketches: Mapping[str, tuple[float, ...]],
 ) -> Fleet:
-    """The clients, divided into those on offer and those that are shut out."""
+    """Divide the clients into those on offer and those that are shut out."""
     admitted, forced = admissible({client.id: client.breaker for client in clients}, now)
-    let_in = admitted | forced
-    offered, shut_out = [], []
-    for client in clients:
-        reason = where.refusal(client)
-        if reason is None:
-            reason = _why_not(client, client.id in let_in, client.id in busy, client.id in excluded)
-        if reason is None:
-            offered.append(client)
-        else:
-            shut_out.append(Skipped(client.id, reason))
-    return Fleet(tuple(clients), tuple(offered), tuple(shut_out), forced, connectivity, sketches)
-
-
-def _why_not(client: Client, admitted: bool, busy: bool, excluded: bool) -> str | None:
-    if excluded:
-        return "the request excludes it"
-    if client.status != "healthy":
-        seen_at = client.created_at if client.last_seen_at is None else client.last_seen_at
-        return f"its status is {client.status}: the server last heard from it at {moment(seen_at)}"
-    if not admitted:
-        return client.breaker.explanation
-    return "it has a task in flight for another training" if busy else None
+    offered, shut_out = divided(clients, where, excluded=excluded, admitted=admitted | forced, busy=busy)
+    return Fleet(tuple(clients), offered, shut_out, forced, connectivity, sketches)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from app.clock import Clock
 from app.domain.clients import Profile
-from app.domain.retries import MAX_TRIES, RetryBudget, pause
+from app.domain.retries import MAX_TRIES, RetryBudget, busy_pause, pause
 from app.domain.tasks import TaskRun, Watch
 from app.metrics import Metrics
 from app.services.tasks.agents import AgentCaller, AgentFailed
@@ -37,8 +37,6 @@ from tcsfeel.wire.tasks import task_metadata
 MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth
 MOST_MOVES = 3  # of an agent within one task, after each of which it is asked anew
 POLL_PAUSE = 1.0  # where an agent answers a long poll at once
-BUSY_PAUSE = 1.0  # the first; it doubles, since each try may send the model again
-LONGEST_BUSY_PAUSE = 30.0
 
 
 class NotCalled(Exception):
@@ -214,7 +212,7 @@ class Dispatcher:
                     continue
                 case "busy":
                     busy += 1
-                    await self._clock.sleep(_patience(reply, busy))
+                    await self._clock.sleep(busy_pause(busy, reply.retry_after or 0.0))
                 case _:
                     pass
             reply = await self._poll(task, waited=polled)
@@ -254,7 +252,7 @@ class Dispatcher:
             if reply.answer != "busy":
                 return reply
             busy, waited = busy + 1, True
-            await self._clock.sleep(_patience(reply, busy))
+            await self._clock.sleep(busy_pause(busy, reply.retry_after or 0.0))
 
     def _watch(self, task: _Pursuit, reply: Reply, asked: float) -> None:
         task.watch = task.watch.after(reply.answer, asked=asked, now=self._clock.now(), body_seconds=reply.seconds)
@@ -265,8 +263,3 @@ class Dispatcher:
         received = task.run.bytes_received + size
         task.run = replace(task.run, answered=True, bytes_received=received, bandwidth=bandwidth)
         self._metrics.count_bytes(task.assignment.client.id, received=size)
-
-
-def _patience(reply: Reply, times: int) -> float:
-    """Return how many seconds to wait for an agent that was busy `times` in a row; longer if it asks for more."""
-    return max(reply.retry_after or 0.0, min(LONGEST_BUSY_PAUSE, BUSY_PAUSE * 2.0 ** min(times - 1, 10)))

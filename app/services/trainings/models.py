@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.clock import Clock
-from app.domain.errors import Removed, StateForbids
+from app.domain.errors import Removed
 from app.domain.events.trainings import ModelPinned, ModelUnpinned, TrainingModelUploaded
-from app.domain.trainings import Training
+from app.domain.trainings import check_initial_model
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
 from app.store.model_store import ModelStore, StoredFile
@@ -47,7 +47,7 @@ class Models:
             FileTooLarge, Invalid: the body cannot be a model.
         """
         async with self._db.read() as tx:
-            self._check_state(await tx.trainings.get(training_id))
+            check_initial_model(await tx.trainings.get(training_id))
         spool = self._files.upload()
         try:
             received = await spool.receive(body, self._max_bytes)
@@ -103,7 +103,7 @@ class Models:
         )
         async with self._db.begin() as tx:
             training = await tx.trainings.get(training_id, for_update=True)
-            self._check_state(training)
+            check_initial_model(training)
             replaced = set() if training.model is None else {training.model} - {stored.sha256}
             await tx.removals.hold({stored.sha256, *replaced})
             await tx.removals.check([stored.sha256], since)
@@ -112,11 +112,6 @@ class Models:
             await tx.trainings.put(replace(training, model=stored.sha256, updated_at=now))
             await tx.events.append(TrainingModelUploaded(training_id=training_id, model=stored.sha256))
         return version
-
-    def _check_state(self, training: Training) -> None:
-        if training.current_round > 0 or training.status != "created":
-            state = training.status if training.status != "created" else "past its first round"
-            raise StateForbids("upload initial parameters for", "training", state)
 
     def _adopt(self, spool: ModelStore, received: StoredFile) -> StoredFile:
         try:

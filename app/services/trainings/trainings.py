@@ -6,11 +6,9 @@ owner cannot write for it any more.
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 from app.clock import Clock
-from app.domain.errors import StateForbids
 from app.domain.events.trainings import (
     TrainingAsked,
     TrainingCreated,
@@ -24,10 +22,10 @@ from app.domain.rounds import Round
 from app.domain.trainings import (
     Training,
     TrainingConfig,
-    TrainingEvent,
+    cancelled,
     changed,
     ended,
-    next_status,
+    paused,
     resumed,
 )
 from app.services.rounds.ending import RoundEnding, note_changes
@@ -105,13 +103,8 @@ class Trainings:
         async with self._db.begin() as tx:
             before = await tx.trainings.get(training_id, for_update=True)
             round_ = await open_round(tx, training_id)
-            if before.stop_reason == "max_rounds":
-                state = (
-                    f"{before.status} after all of its rounds, of which max_rounds allows {before.config.max_rounds}"
-                )
-                raise StateForbids(event, "training", f"{state}: run single rounds, or create another training")
             await self._give_time_back(tx, before, round_)
-            training = replace(resumed(_moved(before, event), now), stop_after=None)
+            training = resumed(before, event, now)
             await tx.events.append(_ASKED[event](training_id=training_id, was=before.status))
             if round_ is None:
                 training = await self._at_its_limit(tx, training, now)
@@ -140,8 +133,7 @@ class Trainings:
 
     async def _pause(self, tx: Transaction, before: Training) -> Training:
         """Pause a training whose row the transaction holds. Raises `StateForbids`."""
-        now = self._clock.now()
-        training = replace(_moved(before, "pause"), paused_at=now, progress=None, updated_at=now)
+        training = paused(before, self._clock.now())
         await note_changes(tx, before, training)
         await tx.trainings.put(training)
         await tx.leases.revoke(training.id)
@@ -153,11 +145,11 @@ class Trainings:
         A round with many stragglers takes several transactions, between which the training is paused. So nothing drives
         it meanwhile, and where this server dies in between, it can be cancelled again, or resumed.
         """
-        cancelled = None
-        while cancelled is None:
+        done = None
+        while done is None:
             async with self._db.begin() as tx:
-                cancelled = await self._cancel(tx, training_id)
-        training, round_, driven = cancelled
+                done = await self._cancel(tx, training_id)
+        training, round_, driven = done
         if round_ is not None:
             self._ending.count(round_, training.config.goal)
             # An owner cancels its own tasks, once it has stopped polling and sending them.
@@ -172,15 +164,8 @@ class Trainings:
         """
         now = self._clock.now()
         before = await tx.trainings.get(training_id, for_update=True)
-        training = replace(
-            _moved(before, "cancel"),
-            stop_reason="cancelled",
-            stop_detail=achieved(before, completed=await tx.rounds.count_completed(training_id)),
-            stop_after=None,
-            paused_at=None,
-            progress=None,
-            updated_at=now,
-        )
+        reached = achieved(before, completed=await tx.rounds.count_completed(training_id))
+        training = cancelled(before, reached, now)
         round_ = await open_round(tx, training_id)
         ended = None if round_ is None else await self._ending.cancel(tx, round_, before.config.goal)
         if round_ is not None and ended is None:
@@ -207,12 +192,12 @@ class Trainings:
             if request is not None and (known := await request.claim(tx, str(number), now)) is not None:
                 return int(known)
             before = training
-            training = resumed(_moved(before, "run one round of"), now)
+            training = resumed(before, "run one round of", now, stop_after=number)
             await tx.events.append(TrainingRoundRequested(training_id=training_id, was=before.status, round=number))
             await self._give_time_back(tx, before, round_)
             if round_ is None:
                 training, _ = await begin_round(tx, training, now)
-            await tx.trainings.put(replace(training, stop_after=number))
+            await tx.trainings.put(training)
         return number
 
     async def round(self, training_id: str, number: int) -> Round:
@@ -230,7 +215,3 @@ class Trainings:
         """An open round gets the time that it stood still while its training was paused."""
         if round_ is not None and training.paused_at is not None:
             await prolong(tx, round_, self._clock.now() - training.paused_at)
-
-
-def _moved(training: Training, event: TrainingEvent) -> Training:
-    return replace(training, status=next_status(training.status, event))
