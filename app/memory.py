@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from app.sharing import Places, Portions, party
+from tcsfeel.errors import Picklable
 
 SMALL_BYTES = 1_000_000  # of a body, such as a client's or a training's, that uses the reserve
 RESERVE_BYTES = 32_000_000
@@ -19,14 +20,14 @@ PLACES = 4
 WAIT_SECONDS = 10.0
 
 
-class NoMemoryFree(Exception):
+class NoMemoryFree(Picklable):
     """Other requests use too much of the memory for bodies, or for long answers."""
 
     def __init__(self, size: int, what: str) -> None:
         super().__init__(f"other requests are using too much of the {size} bytes of memory for {what}")
 
 
-class TooManyAnswers(Exception):
+class TooManyAnswers(Picklable):
     """Other long answers take all places for longer than a caller waits."""
 
     def __init__(self, places: int, seconds: float) -> None:

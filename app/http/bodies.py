@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from app.memory import Held
+from tcsfeel.errors import Picklable
 from tcsfeel.inbound import Pace
 
 JSON = "application/json"
@@ -24,14 +25,14 @@ LEAST_RATE = 65_536.0  # bytes per second of what holds memory that others may n
 ContentType = Annotated[str, Header(include_in_schema=False)]
 
 
-class UnsupportedMediaType(Exception):
+class UnsupportedMediaType(Picklable):
     """The body's media type is not one that the operation accepts."""
 
     def __init__(self, *accepted: str) -> None:
         super().__init__(f"should be {' or '.join(accepted)}")
 
 
-class TooSlow(Exception):
+class TooSlow(Picklable):
     """A body arrives more slowly than `pace` allows."""
 
     def __init__(self, pace: Pace) -> None:

@@ -33,6 +33,7 @@ from app.store.model_store import FileTooLarge, StoreUnavailable
 from tcsfeel import errors as refusals
 from tcsfeel.contract.problems import FieldProblem
 from tcsfeel.contract.sentences import summary
+from tcsfeel.errors import Picklable
 from tcsfeel.inbound import Crowded
 from tcsfeel.text import plain
 
@@ -41,7 +42,7 @@ log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 
-class RangeNotSatisfiable(Exception):
+class RangeNotSatisfiable(Picklable):
     """The ``Range`` asks only for bytes that a file of `size` bytes does not have."""
 
     def __init__(self, size: int) -> None:

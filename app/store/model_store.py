@@ -22,6 +22,7 @@ from app.domain.errors import NotFound
 from app.endings import to_its_end
 from app.threads import in_thread
 from tcsfeel import private
+from tcsfeel.errors import Picklable
 
 BLOCK = 1 << 20  # bytes written at a time
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -45,7 +46,7 @@ class StoreUnavailable(OSError):
     """The files cannot be stored at the moment: the disk is full, read-only, or broken."""
 
 
-class FileTooLarge(Exception):
+class FileTooLarge(Picklable):
     """More bytes arrived than are allowed. The bytes that were written have been removed."""
 
     def __init__(self, limit: int) -> None:

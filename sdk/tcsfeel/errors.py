@@ -18,7 +18,9 @@ class Picklable(Exception):
 
 
 def _revived(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
-    return kind.__new__(kind, *args)
+    error = kind.__new__(kind, *args)
+    error.args = args  # an `OSError` with its own constructor does not keep those of `__new__`
+    return error
 
 
 class TcsFeelError(Picklable):

@@ -1,6 +1,7 @@
-"""The page of the Python client: its examples run against a server with three devices, and its table is complete."""
+"""The page of the Python client: its examples run against a server with three devices, and its tables are complete."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,25 @@ def test_every_exception_is_in_the_table() -> None:
     named = {name.strip("` ") for cells in rows(page("client.md"), "Errors") for name in cells[0].split(",")}
     raised = {name for name in client.__all__ if isinstance(getattr(client, name), type)}
     assert named == {name for name in raised if issubclass(getattr(client, name), Exception)}
+
+
+def methods() -> Iterator[str]:
+    """A row for each public method: how it is called, and the first paragraph of its docstring."""
+    for name, method in vars(client.Client).items():
+        if not name.startswith("_"):
+            _, *parameters = inspect.signature(method).parameters.values()
+            shown = ", ".join(
+                f"{one.name}=" if one.kind is one.KEYWORD_ONLY else str(one.replace(annotation=one.empty)).split("=")[0]
+                for one in parameters
+            )
+            what = " ".join((inspect.getdoc(method) or "").split("\n\n")[0].split())
+            yield f"| `{name}({shown})` | {what} |"
+
+
+def test_the_table_of_methods_is_that_of_the_code() -> None:
+    section = page("client.md").split("\n## All methods\n")[1]
+    assert [line for line in section.splitlines() if line.startswith("|")] == [
+        "| method | what it does |",
+        "|---|---|",
+        *methods(),
+    ]

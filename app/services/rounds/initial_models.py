@@ -12,6 +12,7 @@ from app.services.rounds.participants import Participants
 from app.services.rounds.planning import Fleet
 from app.services.tasks.agents import AgentFailed
 from app.store.leases import Lease
+from tcsfeel.errors import Picklable
 from tcsfeel.selection.types import Selection
 from tcsfeel.text import plain
 
@@ -19,7 +20,7 @@ SHOWN = 270  # characters of all reasons together
 ASKED_FOR_A_MODEL = 3  # clients, one after the other, within the deadline
 
 
-class ClientsAway(Exception):
+class ClientsAway(Picklable):
     """None of the asked clients can be reached, so it may help to wait. `out` has each client with the reason."""
 
     def __init__(self, reason: str, away: Sequence[Client]) -> None:

@@ -22,7 +22,7 @@ from app.services.fleet.connectivity import LatestConnectivity
 from app.sharing import party
 from app.store.transaction import Transaction
 from app.threads import in_thread
-from tcsfeel.errors import NotEnoughClients, SelectionInfeasible, StrategyFailed, UnknownStrategy
+from tcsfeel.errors import NotEnoughClients, Picklable, SelectionInfeasible, StrategyFailed, UnknownStrategy
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import select
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Skipped
@@ -56,7 +56,7 @@ class Fleet:
         ]
 
 
-class StrategyOverdue(Exception):
+class StrategyOverdue(Picklable):
     """A selection strategy did not end in time. Its thread cannot be stopped, and goes on."""
 
     def __init__(self, name: str, detail: str) -> None:

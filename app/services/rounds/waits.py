@@ -17,20 +17,21 @@ from app.clock import Clock
 from app.domain.rounds import ENDED
 from app.sharing import Portions
 from app.store.database import Database
+from tcsfeel.errors import Picklable
 
 PLACES = 256
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 
 
-class Stopping(Exception):
+class Stopping(Picklable):
     """This server stops, so that it waits for nothing any more."""
 
     def __init__(self) -> None:
         super().__init__("the round goes on: ask another server, or this one after its restart")
 
 
-class TooManyWaits(Exception):
+class TooManyWaits(Picklable):
     """A party has its share of the places for callers that wait for rounds."""
 
     def __init__(self, places: int) -> None:

@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tcsfeel.errors import Picklable
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -29,7 +31,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes 
 _REFUSED = re.compile(r"agents may not be at (\S+): see ")
 
 
-class AddressRefused(OSError):
+class AddressRefused(Picklable, OSError):
     """An agent's address that the configuration does not allow."""
 
     def __init__(self, address: str) -> None:

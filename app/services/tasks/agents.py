@@ -22,6 +22,7 @@ from app.services.tasks.replies import ANSWERS, EXPECTED, Reply, coding_of, retr
 from app.services.tasks.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
+from tcsfeel.errors import Picklable
 from tcsfeel.text import plain
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import IDENTITY
@@ -34,7 +35,7 @@ _SENT_BYTES = 1 << 20  # of a body in one turn: what the system takes of it at o
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"}
 
 
-class AgentFailed(Exception):
+class AgentFailed(Picklable):
     """A call failed and counts against the client: it could not be reached, was too slow, or gave a wrong answer.
 
     `passing` says whether another try may have another result.

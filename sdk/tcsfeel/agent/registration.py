@@ -71,7 +71,6 @@ class Registration:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._members = members
-        self._server = f"{http.base_url.scheme}://{http.base_url.netloc.decode()}"
         self._transport = AsyncTransport(http, Patience(attempts=1))  # this class decides which requests are repeated
         self._heartbeat_seconds = heartbeat_seconds
         self._labels = labels or LabelReleases()
@@ -149,7 +148,8 @@ class Registration:
                 reason = _reason(error)
             pause = min(FIRST_PAUSE_SECONDS * 2 ** min(attempt, 16), LONGEST_PAUSE_SECONDS)
             pause *= random.uniform(0.5, 1)  # noqa: S311  (spreads agents that start together; guards nothing)
-            _log.warning("the control plane %s is not ready (%s); asking again in %.1f s", self._server, reason, pause)
+            server = self._transport.server
+            _log.warning("the control plane %s is not ready (%s); asking again in %.1f s", server, reason, pause)
             await self._sleep(pause)
         raise AssertionError
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from tcsfeel.agent.asgi import Receive, Response, Scope, Send
 from tcsfeel.agent.results import Payload
+from tcsfeel.errors import Picklable
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import ZSTD, compressed
 
@@ -16,7 +17,7 @@ _CHUNK = 256 * 1024  # bytes that are copied at a time; below it, a whole answer
 BROKEN_TRAINER = "urn:tcsfeel:problem:broken-trainer"
 
 
-class Problem(Exception):
+class Problem(Picklable):
     """An error as an answer. It is raised where the error is found, and sent as ``application/problem+json``.
 
     `broken_trainer` means that the trainer has a mistake, so that another try of the same task would not help.

@@ -10,7 +10,7 @@ from tcsfeel.rest.calls import all_items, call_json
 from tcsfeel.rest.deadlines import Deadline, DeadlineTransport
 from tcsfeel.rest.exchange import Patience, Steps
 from tcsfeel.rest.paths import path
-from tcsfeel.rest.problems import ApiError, NoAnswer, Refused
+from tcsfeel.rest.problems import ApiError, Refused
 from tcsfeel.rest.transport import BlockingTransport, base_url, headers, no_cookies
 
 Result = TypeVar("Result")
@@ -20,7 +20,6 @@ class Connection:
     """Calls of the REST API that end the command if they fail."""
 
     def __init__(self, server: str, key: str | None) -> None:
-        self._server = server
         deadline = Deadline()
         try:
             http = httpx2.Client(
@@ -62,7 +61,5 @@ class Connection:
             return self._transport.run(steps)
         except Refused as error:
             fail(f"{error.status}: {error.detail}")
-        except NoAnswer as error:
-            fail(f"{self._server} does not answer: {error}")
         except ApiError as error:
             fail(str(error))

@@ -65,6 +65,9 @@ class AsyncClient:
         )
         self.transport = AsyncTransport(http, patience, max_answer_bytes=max_answer_bytes)
 
+    def __repr__(self) -> str:
+        return f"AsyncClient({self.transport.server!r})"
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -67,6 +67,9 @@ class Client:
         )
         self.transport = BlockingTransport(http, patience, max_answer_bytes=max_answer_bytes, deadline=deadline)
 
+    def __repr__(self) -> str:
+        return f"Client({self.transport.server!r})"
+
     def __enter__(self) -> Self:
         return self
 

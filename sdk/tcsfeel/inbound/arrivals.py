@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from uvicorn.server import ServerState
 
+from tcsfeel.errors import Picklable
 from tcsfeel.inbound.bounds import Bounds, places
 from tcsfeel.inbound.refusals import Refusals
 
@@ -13,7 +14,7 @@ EXTENSION = "tcsfeel.welcome"
 RELIEF = 4  # strangers that lose their places at once where descriptors are short, for what requests open besides
 
 
-class Crowded(Exception):
+class Crowded(Picklable):
     """All places for callers with a key are busy with requests that are being answered."""
 
     def __init__(self, places: int) -> None:

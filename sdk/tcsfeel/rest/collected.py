@@ -15,7 +15,11 @@ def encoding_of(head: Head) -> str:
 
 
 class Collected:
-    """Collects the pieces of an answer, up to a limit."""
+    """Collects the pieces of an answer, up to `most_bytes`.
+
+    The caller may replace the network by one that knows no time limit for a whole answer. So the time is checked here
+    as well: the last piece has to arrive before `give_up_at` on the clock `time.monotonic`, if that is given.
+    """
 
     def __init__(self, head: Head, request: Attempt, most_bytes: int, give_up_at: float | None) -> None:
         receiver = request.request.receiver

@@ -1,7 +1,7 @@
 """A network for the blocking client on which a whole exchange has a time limit.
 
-The time limits of httpx2 are for a single step. A server that sends a byte now and then would hold a call for ever.
-Here each read gets only the time that is left for the exchange of the thread that reads.
+The time limits of httpx2 are for a single step. A server that sends or receives a byte now and then would hold a call
+for ever. Here each step gets only the time that is left for the exchange of the calling thread.
 """
 
 import threading
@@ -12,6 +12,8 @@ from typing import Any
 
 import httpcore2
 import httpx2
+
+STEP_BYTES = 16_384  # that are sent between two looks at the clock
 
 _ERRORS = (
     httpcore2.TimeoutException,
@@ -27,28 +29,32 @@ class Deadline(threading.local):
 
     at: float | None = None
 
-    def least(self, timeout: float | None) -> float | None:
-        """Return the time that a read may take. Raises `ReadTimeout` if none is left."""
+    def least(self, timeout: float | None, late: Exception) -> float | None:
+        """Return the time that a step may take. Raises `late` if none is left."""
         if self.at is None:
             return timeout
         left = self.at - time.monotonic()
         if left <= 0:
-            raise httpcore2.ReadTimeout("the answer took too long to arrive")
+            raise late
         return left if timeout is None else min(left, timeout)
 
 
 class _Stream(httpcore2.NetworkStream):
-    """A connection whose reads end at the deadline."""
+    """A connection whose reads and writes end at the deadline."""
 
     def __init__(self, inner: httpcore2.NetworkStream, deadline: Deadline) -> None:
         self._inner = inner
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._deadline.least(timeout))
+        late = httpcore2.ReadTimeout("the answer took too long to arrive")
+        return self._inner.read(max_bytes, self._deadline.least(timeout, late))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, timeout)
+        """Send the bytes in small steps. The time limit is for one step, and the deadline for all of them."""
+        late = httpcore2.WriteTimeout("the server took too long to receive the request")
+        for begin in range(0, len(buffer), STEP_BYTES):
+            self._inner.write(buffer[begin : begin + STEP_BYTES], self._deadline.least(timeout, late))
 
     def close(self) -> None:
         self._inner.close()
@@ -98,7 +104,7 @@ class _Body(httpx2.SyncByteStream):
 
 
 class DeadlineTransport(httpx2.BaseTransport):
-    """Sends requests over connections whose reads end at `deadline`."""
+    """Sends requests over connections whose reads and writes end at `deadline`."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._pool = httpcore2.ConnectionPool(

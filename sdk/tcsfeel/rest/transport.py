@@ -51,6 +51,11 @@ def base_url(server: str) -> httpx2.URL:
     return url
 
 
+def shown(url: httpx2.URL) -> str:
+    """Return the address of a server for people to read, without user name and password."""
+    return plain(f"{url.scheme}://{url.netloc.decode()}{url.path.rstrip('/')}")
+
+
 def headers(key: str | None) -> dict[str, str]:
     """Make the headers of every request. Raises `ValueError` if a header cannot contain the key."""
     given = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -67,9 +72,10 @@ def no_cookies() -> CookieJar:
 
 
 class Transport:
-    """What both transports share: how to build a request, and how long it may take."""
+    """What both transports share: the server's address, and how long and large an exchange may be."""
 
-    def __init__(self, patience: Patience, max_answer_bytes: int) -> None:
+    def __init__(self, server: httpx2.URL, patience: Patience, max_answer_bytes: int) -> None:
+        self.server = shown(server)
         self.patience = patience
         self.max_answer_bytes = max_answer_bytes
         self._process = os.getpid()
@@ -79,17 +85,25 @@ class Transport:
         if os.getpid() != self._process:
             raise RuntimeError("this client was made before the process forked: make a new client after the fork")
 
-    def collected(self, response: httpx2.Response, attempt: Attempt, started: float) -> Collected:
-        """Begin to receive an answer.
+    def collected(self, response: httpx2.Response, attempt: Attempt, give_up_at: float | None = None) -> Collected:
+        """Begin to receive an answer, which has to be complete at `give_up_at` on the clock `time.monotonic`.
 
         Raises `UnexpectedAnswer` if it is a success that is encoded, since its size could not be limited.
         """
         head = Head(response.status_code, response.headers)
         if head.is_success and (encoding := encoding_of(head)) != IDENTITY:
             raise UnexpectedAnswer(f"the answer is encoded as {plain(encoding, 40)}, which the request did not accept")
-        whole = attempt.request.receiver is None
-        give_up_at = started + attempt.seconds if whole else None
         return Collected(head, attempt, self.max_answer_bytes, give_up_at)
+
+    @contextmanager
+    def _naming_the_server(self) -> Iterator[None]:
+        """Turn httpx2's errors into those of this package."""
+        try:
+            yield
+        except NEVER_SENT as error:
+            raise NoAnswer(f"{self.server} does not answer: {_reason(error)}", sent=False) from error
+        except httpx2.HTTPError as error:
+            raise NoAnswer(f"the connection to {self.server} failed: {_reason(error)}") from error
 
 
 class BlockingTransport(Transport):
@@ -104,7 +118,7 @@ class BlockingTransport(Transport):
         sleep: Callable[[float], object] = time.sleep,
         deadline: Deadline | None = None,
     ) -> None:
-        super().__init__(patience or Patience(), max_answer_bytes)
+        super().__init__(http.base_url, patience or Patience(), max_answer_bytes)
         self.http = http
         self._sleep = sleep
         self._deadline = deadline or Deadline()
@@ -147,9 +161,9 @@ class BlockingTransport(Transport):
 
     def _received(self, attempt: Attempt) -> Answer:
         """Send a request and receive its answer. The deadline moves with each piece of the request's body."""
-        started, request = time.monotonic(), attempt.request
+        request = attempt.request
         with (
-            _told(),
+            self._naming_the_server(),
             self.http.stream(
                 request.method,
                 request.path,
@@ -159,9 +173,9 @@ class BlockingTransport(Transport):
                 timeout=attempt.seconds,
             ) as response,
         ):
-            collected = self.collected(response, attempt, started)
             if request.receiver is not None:  # a model may take longer, as long as bytes arrive
                 self._deadline.at = None
+            collected = self.collected(response, attempt, self._deadline.at)
             pieces = response.iter_bytes()
             while not collected.is_complete and (piece := next(pieces, None)) is not None:
                 collected.take(piece)
@@ -184,7 +198,7 @@ class AsyncTransport(Transport):
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
-        super().__init__(patience or Patience(), max_answer_bytes)
+        super().__init__(http.base_url, patience or Patience(), max_answer_bytes)
         self.http = http
         self._sleep = sleep
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -239,12 +253,12 @@ class AsyncTransport(Transport):
         except TimeoutError as error:
             if not limit.expired():  # from a file, for example
                 raise
-            raise NoAnswer(f"the answer did not arrive within {attempt.seconds:g} s") from error
+            raise NoAnswer(f"the answer of {self.server} did not arrive within {attempt.seconds:g} s") from error
 
     async def _received(self, attempt: Attempt, limit: asyncio.Timeout) -> Answer:
         """Send a request and receive its answer. The limit begins again with each piece of the request's body."""
-        started, request = time.monotonic(), attempt.request
-        with _told():
+        request = attempt.request
+        with self._naming_the_server():
             async with self.http.stream(
                 request.method,
                 request.path,
@@ -253,7 +267,7 @@ class AsyncTransport(Transport):
                 content=None if request.body is None else _pieces(iter(request.body()), limit, attempt.seconds),
                 timeout=STEP * attempt.seconds,
             ) as response:
-                collected = self.collected(response, attempt, started)
+                collected = self.collected(response, attempt)
                 if request.receiver is not None:  # a model may take longer, as long as bytes arrive
                     limit.reschedule(None)
                 pieces = response.aiter_bytes()
@@ -271,17 +285,6 @@ async def _pieces(body: Iterator[bytes], limit: asyncio.Timeout, seconds: float)
 
 def _resume(actions: Actions[Any], result: Any, error: ApiError | None) -> Attempt | Pause | Work:
     return actions.send(result) if error is None else actions.throw(error)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn httpx2's errors into those of this package."""
-    try:
-        yield
-    except NEVER_SENT as error:
-        raise NoAnswer(f"no connection: {_reason(error)}", sent=False) from error
-    except httpx2.HTTPError as error:
-        raise NoAnswer(f"the connection failed: {_reason(error)}") from error
 
 
 def _reason(error: httpx2.HTTPError) -> str:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
+from tcsfeel.errors import Picklable
 from tcsfeel.wire.errors import SHOWN, quoted
 
 Rule = Callable[[Any], Any]
 """Returns the value to keep, or raises `WrongField`."""
 
 
-class WrongField(ValueError):
+class WrongField(Picklable, ValueError):
     """A field breaks its rule, or is missing.
 
     Attributes:

@@ -243,7 +243,7 @@ async def test_a_beat_that_fails_is_counted_logged_and_left_behind(caplog: pytes
     registration = registration_of(flaky, [member("a"), member("b"), member("c")])
 
     assert await registration.beat() == 1
-    assert "2 of 3 heartbeats failed, e.g. the connection failed: ReadTimeout: too slow" in caplog.text
+    assert "2 of 3 heartbeats failed, e.g. the connection to http://plane failed: ReadTimeout: too slow" in caplog.text
 
 
 async def test_the_loop_outlives_a_tick_that_breaks(caplog: pytest.LogCaptureFixture) -> None:

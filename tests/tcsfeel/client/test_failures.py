@@ -4,6 +4,7 @@ import json
 import os
 import socket
 
+import httpx2
 import pytest
 
 from tcsfeel.client import (
@@ -21,6 +22,7 @@ from tcsfeel.client import (
     UnexpectedAnswer,
 )
 from tcsfeel.rest.paths import path
+from tcsfeel.rest.transport import shown
 from tests.tcsfeel.client.callers import Caller, both
 from tests.tcsfeel.client.servers import answer, scripted
 
@@ -92,7 +94,7 @@ def test_what_a_repeat_could_do_twice_is_sent_once(call: Caller, failure: bytes)
 def test_a_connection_that_never_came_about_is_tried_again_for_any_request(call: Caller) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(NoAnswer, match="no connection") as failed:
+    with pytest.raises(NoAnswer, match=f"^http://127.0.0.1:{port} does not answer: Connect") as failed:
         call(f"http://127.0.0.1:{port}", "start_training", "t1")
     assert not failed.value.sent
 
@@ -244,3 +246,14 @@ def test_a_client_refuses_to_work_in_a_forked_process() -> None:
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         assert client.healthz().status == "ok"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_client_shows_its_server_and_never_its_key(kind: type[Client | AsyncClient]) -> None:
+    client = kind("https://plane.example:8443/behind/", "the-secret-key")
+    assert repr(client) == f"{kind.__name__}('https://plane.example:8443/behind')"
+    assert "the-secret-key" not in repr(client.transport)
+
+
+def test_the_address_of_a_server_is_shown_without_credentials() -> None:
+    assert shown(httpx2.URL("http://user:secret@plane:8080/")) == "http://plane:8080"

@@ -5,10 +5,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
+import httpx2
+import numpy as np
 import pytest
 
-from tcsfeel.client import AsyncClient, Conflict, NoAnswer, NotDone, Patience
+from tcsfeel.client import AsyncClient, Client, Conflict, NoAnswer, NotDone, Patience
+from tcsfeel.rest import collected, transport
 from tests.tcsfeel.client.callers import Caller, both
 from tests.tcsfeel.client.servers import answer, scripted
 
@@ -61,8 +65,74 @@ def repeating(piece: bytes) -> Iterator[str]:
 @both
 @pytest.mark.parametrize("piece", [b"x", b"HTTP/1.1 103 Early\r\n\r\n"], ids=["dripping", "early"])
 def test_a_head_that_never_ends_is_given_up(call: Caller, piece: bytes) -> None:
-    with repeating(piece) as url, pytest.raises(NoAnswer, match=r"did not arrive within|Timeout"):
+    with repeating(piece) as url, pytest.raises(NoAnswer, match=rf"{url} (did not arrive within|failed: \w*Timeout)"):
         call(url, "healthz", patience=IMPATIENT)
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """A server that reads a request slowly, but never pauses for long."""
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        left = threading.Event()
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                while not left.wait(0.02) and connection.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            left.set()
+            thread.join()
+
+
+@both
+def test_a_server_that_receives_an_upload_too_slowly_is_given_up(call: Caller) -> None:
+    model = {"w": np.zeros(4_000_000)}
+    with dripping() as url, pytest.raises(NoAnswer, match=rf"{url} (did not arrive within|failed: WriteTimeout)"):
+        call(url, "upload_model", "t1", model, patience=IMPATIENT)
+
+
+class OwnNetwork(httpx2.BaseTransport):
+    """A transport that a caller brings along. It knows no time limit for a whole exchange."""
+
+    def __init__(self, now: list[float], answer_seconds: float) -> None:
+        self._now = now
+        self._answer_seconds = answer_seconds
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        assert isinstance(request.stream, httpx2.SyncByteStream)
+        for _ in request.stream:
+            self._now[0] += 20.0
+        return httpx2.Response(200, content=self._body())
+
+    def _body(self) -> Iterator[bytes]:
+        self._now[0] += self._answer_seconds
+        yield b'{"round": 0, "sha256": "a", "parent": null, "size": 1, "created_at": 1.0}'
+
+
+@pytest.mark.parametrize("answer_seconds", [5.0, 35.0])
+def test_an_upload_that_takes_long_leaves_the_usual_time_for_its_answer(
+    answer_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    for module in (transport, collected):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    patience = Patience(attempts=1, timeout_seconds=30.0)
+    with Client("http://plane", patience=patience, transport=OwnNetwork(now, answer_seconds)) as client:
+        if answer_seconds < patience.timeout_seconds:
+            assert client.upload_model("t1", {"w": np.zeros(400_000)}).round == 0
+        else:
+            with pytest.raises(NoAnswer, match="took too long to arrive"):
+                client.upload_model("t1", {"w": np.zeros(400_000)})
+    assert now[0] > 100.0 + patience.timeout_seconds + answer_seconds  # the upload alone took longer than an attempt
 
 
 @both
