@@ -1,4 +1,4 @@
-"""Choose which clients take part in a round: strategies with one interface, and what they share."""
+"""Select the clients that take part in a round, with strategies that share one interface."""
 
 from tcsfeel.selection.parameters import Parameter, parameters_of, tunable, unfit
 from tcsfeel.selection.registry import STRATEGIES, Installed, installed, select, strategies

@@ -1,15 +1,14 @@
 """Replace claims that are far beyond the rest of the fleet, so that they do not buy a place in every round.
 
-What a client says of its data, its processor and its link is its word. A word that costs nothing should gain nothing:
-with 10^12 samples and a link without any delay a client would be in every round, and since labels are weighed by
-samples, its labels would be the global ones. So a claim that is better than `BELIEVED` times the median of the
-candidates counts as the median. And since a client that looks like the median may still be what a strategy likes best
-in each round, one whose claims are not believed takes part when its participation debt says that it is due, and
-not before.
+Nobody checks what a client says about its data, its processor and its link, so a false claim should bring no advantage.
+With 10^12 samples and a link without delay, a client would be selected in every round. And since labels are weighted by
+samples, its labels would count as those of the whole fleet. So a claim that is more than `BELIEVED` times better than
+the median of the candidates is replaced by the median. A strategy may like exactly such a median client best in every
+round. So a client whose claims are not believed takes part only when its participation debt says that it is due.
 
-Nothing changes where all claims are within that factor, or where there are fewer than `ENOUGH` candidates. Where no set
-of clients meets the policy without a claim, as with a budget that only one link keeps to, all claims are taken as they
-are. A processor is not judged any more once the time of a fit has been measured.
+Nothing changes if all claims are within that factor, or if there are fewer than `ENOUGH` candidates. If no set of
+clients meets the policy without the claims, for example because only one link is cheap enough for the budget, all
+claims are used as they are. The processor is no longer judged once the time of a fit has been measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,18 +19,18 @@ from tcsfeel.selection.debt import participation_debt
 from tcsfeel.selection.types import Candidate, History, SelectionPolicy, Skipped
 
 BELIEVED = 20.0
-ENOUGH = 4  # candidates that tell what is usual
-OWED = -1e-9  # a debt that is 0 but for rounding
+ENOUGH = 4  # candidates, below which a median says little about what is usual
+OWED = -1e-9  # a debt of at least this counts as 0 or more, because of rounding
 
 
 @dataclass(frozen=True, slots=True)
 class Believed:
-    """Candidates as strategies are to see them.
+    """The candidates as the strategies see them.
 
     Attributes:
-        candidates: in the order given, with medians in the place of claims that are not believed.
-        doubts: what is not believed, in words, by position.
-        waiting: positions of those among the doubted that have to wait for their turn.
+        candidates: in the given order, with medians in place of claims that are not believed.
+        doubts: what is not believed of a candidate, in words, by its position.
+        waiting: the positions of those doubted candidates that have to wait for their turn.
     """
 
     candidates: tuple[Candidate, ...]
@@ -70,7 +69,7 @@ def believed(candidates: Sequence[Candidate], history: History, policy: Selectio
 
 @dataclass(frozen=True, slots=True)
 class _Usual:
-    """Medians of a fleet's claims; `transfer` is in seconds for a model of `model_bytes`, `per_mb` in s/MB."""
+    """The medians of a fleet's claims. `transfer` is in seconds for one model, and `per_mb` in s/MB."""
 
     data_size: int
     compute: float
@@ -82,7 +81,7 @@ class _Usual:
 
     @classmethod
     def of(cls, candidates: Sequence[Candidate], model_bytes: int) -> "_Usual":
-        """Find the usual claims: medians, and for an even number the more modest of the two middle ones."""
+        """Find the medians of the claims. Of an even number of claims it takes the more modest one in the middle."""
         return cls(
             data_size=median_low(one.data_size for one in candidates),
             compute=median_low(one.compute_capacity for one in candidates),

@@ -1,13 +1,13 @@
-"""Compute what every strategy shows of a client: the components of the `documented` score, each in 0..1.
+"""Compute the components of the `documented` score, which every strategy shows for each client. Each is in 0..1.
 
 | component | meaning |
 |---|---|
-| data_quality | exp(-KL(client labels || global labels)); 1 for a client that does not report |
-| betweenness | centrality among the candidates on the sparsified graph, over the largest |
-| bandwidth | over the largest |
-| latency | the smallest over its own, both at least `LEAST_LATENCY` |
-| compute | GFLOPS per sample, over the largest |
-| fairness | participation debt above its floor, over the largest: 1 is the most overdue client |
+| data_quality | exp(-KL(client labels || global labels)); 1 for a client that does not report labels |
+| betweenness | centrality among the candidates on the sparsified graph, divided by the largest |
+| bandwidth | bandwidth divided by the largest |
+| latency | the smallest latency divided by the client's, both at least `LEAST_LATENCY` |
+| compute | GFLOPS per sample, divided by the largest |
+| fairness | participation debt above its floor, divided by the largest: the most overdue client has 1 |
 """
 
 from weakref import WeakKeyDictionary
@@ -22,12 +22,12 @@ from tcsfeel.selection.pool import Pool
 
 Floats = npt.NDArray[np.float64]
 
-LEAST_LATENCY = 1.0  # ms; nobody is slower for less
-DIGITS = 9  # parallel sums of centralities differ in the last bits from run to run
+LEAST_LATENCY = 1.0  # ms; smaller latencies count as this one
+DIGITS = 9  # to which values are rounded, since parallel sums of centralities differ in the last bits from run to run
 
 
 def shown_components(pool: Pool) -> dict[str, Floats]:
-    """Return (N,) values of every component in the table above."""
+    """Return the values (N,) of each component in the table above, by its name."""
     candidates = pool.candidates
     latency = np.maximum([candidate.latency for candidate in candidates], LEAST_LATENCY)
     compute = np.array([candidate.compute_capacity for candidate in candidates])
@@ -42,9 +42,9 @@ def shown_components(pool: Pool) -> dict[str, Floats]:
 
 
 def relay_centrality(connectivity: Connectivity, client_ids: tuple[str, ...]) -> Floats:
-    """Return the (N,) betweenness among `client_ids` on the sparsified graph, relative to the largest.
+    """Return the betweenness (N,) of `client_ids` on the sparsified graph, divided by the largest.
 
-    The same clients are asked about round after round, so the last answer about a connectivity lives as long as it.
+    Round after round asks for the same clients, so the last result is kept as long as the connectivity.
     """
     known = _LAST.get(connectivity)
     if known is None or known[0] != client_ids:
@@ -58,6 +58,6 @@ _LAST: WeakKeyDictionary[Connectivity, tuple[tuple[str, ...], Floats]] = WeakKey
 
 
 def _over_largest(values: Floats) -> Floats:
-    """Scale values of at least 0 by their largest; if all are 0 they stay 0."""
+    """Divide values of at least 0 by the largest of them. If all are 0, they stay 0."""
     largest = values.max()
     return values / largest if largest > 0 else values

@@ -1,10 +1,10 @@
 """Compute what a round costs, and check it against the budget.
 
-The budget is a hard limit: no set that is returned costs more, to the last bit. Where clients relay, what counts is the
-star: what the round would cost if every relay failed. Sums are `math.fsum`, which rounds
-once and so does not depend on the order; a budget that equals the printed cost of a set admits that set. While a set
-is below its minimum size a client fits only if the cheapest ones still needed fit as well, so that choosing greedily
-never ends in a dead end.
+The budget is a hard limit: no set that is returned costs more, to the last bit. If clients relay updates, the cost of
+the star counts, which is what the round would cost if every relay failed. Sums are made by `math.fsum`, which rounds
+only once, so that they do not depend on the order, and a budget that equals the printed cost of a set admits that set.
+While a set is smaller than its minimum, a client fits only if the cheapest clients that are still needed fit as well,
+so that a greedy choice never leads to a dead end.
 """
 
 import math
@@ -20,17 +20,17 @@ from tcsfeel.selection.pool import Pool
 
 Floats = npt.NDArray[np.float64]
 
-ROUNDING = 1e-12  # relative; vectorised sums may be off by this much, `allows` has the last word
+ROUNDING = 1e-12  # relative error of vectorised sums; `allows` compares the exact sum
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The costs of N candidates and the limit on their sum.
+    """The costs of N candidates and the limit of their sum.
 
     Attributes:
-        costs: (N,) s of link time, at least 0.
-        limit: s, inf for none.
-        minimum: how many clients have to be chosen.
+        costs: (N,) the link time of each candidate in seconds, at least 0.
+        limit: the most seconds that a set may cost; infinite without a limit.
+        minimum: the least number of clients in a set.
     """
 
     costs: Floats
@@ -42,8 +42,8 @@ class Budget:
         """Make the budget of the pool's policy.
 
         Raises:
-            NotEnoughClients: fewer candidates than the minimum.
-            BudgetTooSmall: even the cheapest ones cost too much.
+            NotEnoughClients: there are fewer candidates than the minimum.
+            BudgetTooSmall: even the cheapest candidates cost too much.
         """
         policy = pool.policy
         available, required = len(pool.candidates), max(policy.min_clients, 1)
@@ -69,7 +69,7 @@ class Budget:
         return [int(position) for position in self._by_cost[: self.minimum]]
 
     def room(self, members: Sequence[int]) -> npt.NDArray[np.bool_]:
-        """Return (N,) which candidates could join `members` and still leave enough for the rest of the minimum."""
+        """Tell for each candidate (N,) whether it fits with `members` and leaves enough for the rest of the minimum."""
         joinable = np.ones(len(self.costs), dtype=bool)
         joinable[list(members)] = False
         if self.limit == math.inf:
@@ -78,7 +78,7 @@ class Budget:
         needed = max(self.minimum - len(members) - 1, 0)
         reserve = self.costs[others[:needed]].sum()
         total = self.spent(members) + reserve + self.costs
-        # One that is itself among the cheapest needed leaves its place there to the next.
+        # A candidate that is among the cheapest needed ones leaves its place there to the next cheapest.
         following = self.costs[others[needed]] if needed < len(others) else 0.0
         total[others[:needed]] = self.spent(members) + reserve + following
         return np.asarray(joinable & (total <= self.limit * (1 + ROUNDING)))
@@ -93,7 +93,7 @@ class Budget:
 
 
 def fill(order: Sequence[int], members: Sequence[int], budget: Budget, size: int) -> list[int]:
-    """Let candidates join `members` in `order` up to `size`, passing over those that the budget has no room for."""
+    """Add candidates to `members` in `order` until there are `size`, without those that do not fit in the budget."""
     filled = list(members)
     rank = np.asarray(order, dtype=np.intp)
     while len(filled) < size:
@@ -105,5 +105,5 @@ def fill(order: Sequence[int], members: Sequence[int], budget: Budget, size: int
 
 
 def lack_of_budget(cost: float, left: float) -> str:
-    """Say why a client is skipped that costs more than what is left of the budget."""
+    """Say why a client is skipped whose cost is above what is left of the budget."""
     return f"it would add {cost:.3g} s to a budget of which {max(left, 0.0):.3g} s is left"

@@ -1,10 +1,10 @@
-"""Measure how overdue a client is, by a virtual queue that fills while other clients are chosen.
+"""Measure how overdue a client is, by a virtual queue that grows while other clients are selected.
 
     Q_i <- max(-1, Q_i + K/N - selected_i)
 
-Every round each of the N clients earns the K/N of a place that an even share would give it, and pays 1 for taking
-part. A queue that stays bounded means that nobody starves. The floor keeps one unlucky streak of rounds from locking a
-client out. A newcomer starts at the mean of the others, neither favoured nor behind.
+In every round of K clients, each of the N clients gets K/N, its even share of the places, and pays 1 if it takes part.
+If the queues stay bounded, every client is selected again and again. Because of the lower limit, a client that was
+selected in many rounds in a row is not shut out for long. A new client starts at the mean of the others.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ FLOOR = -1.0
 
 
 def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArray[np.float64]:
-    """Return the queue of each of `client_ids` after all rounds of `history`: at least `FLOOR`, 0 at first.
+    """Return the queue of each of `client_ids` after all rounds of `history`. It begins at 0, and is at least `FLOOR`.
 
-    Clients that took part once and are no candidates now count among the N, as they did then.
+    Clients that took part in the past and are not candidates now still count among the N.
     """
     everyone = dict.fromkeys((*client_ids, *sorted(frozenset().union(*history.rounds))))
     position = {client_id: index for index, client_id in enumerate(everyone)}

@@ -1,8 +1,8 @@
-"""Store what clients say of their labels in little memory.
+"""Store the label distributions of clients in little memory.
 
-A fleet of ten thousand may report ten million counts. As lists and dictionaries of numbers they take gigabytes, and to
-give those back stops the interpreter for a fifth of a second. Here the counts of a client are one array, and clients
-that name the same labels share the names.
+A fleet of ten thousand clients may report ten million counts. In lists and dictionaries of numbers they would take
+gigabytes, and freeing those stops the interpreter for a fifth of a second. Here the counts of a client are one array,
+and clients that name the same labels share the names.
 """
 
 from array import array
@@ -14,7 +14,7 @@ from tcsfeel.selection.types import DataDistribution
 
 
 class Names:
-    """Labels in their order."""
+    """The names of labels in their order."""
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self.labels = labels

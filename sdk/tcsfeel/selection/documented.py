@@ -2,11 +2,11 @@
 
     score = 0.35 data_quality + 0.30 mean(betweenness, bandwidth, latency) + 0.15 compute + 0.10 reliability * quality
 
-with the components of `components`, each in 0..1, and the mean quality of the client's past updates, 0 before the
-first. The score and its weights come from the code repository KhryptorGraphics/novacron
+The components are those of the module `components`, each in 0..1. `quality` is the mean quality of the client's past
+updates, and 0 before the first. The score and its weights come from the code repository KhryptorGraphics/novacron
 (`backend/ml/federated/topology.py`), not from the paper that is called TCS-FEEL; see docs/selection.md. The weights add
-up to 0.9, so that is the most a client can score. The best fill the slots in order, and the last 20 % of the slots
-(rounded down) are drawn from the others in proportion to their scores.
+up to 0.9, so this is the highest score. The clients with the highest scores get the places, except for the last 20 % of
+the places (rounded down), which are drawn from the others with probabilities in proportion to their scores.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from tcsfeel.selection.search import weighted_order
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy
 
 DATA, NETWORK, COMPUTE, BONUS = 0.35, 0.30, 0.15, 0.10
-DRAWN = 0.2  # of the slots
-DIGITS = 12  # scores that differ by rounding alone are equal
+DRAWN = 0.2  # share of the places
+DIGITS = 12  # to which scores are rounded, so that those that differ by rounding errors alone are equal
 
 
 def documented(
@@ -33,9 +33,9 @@ def documented(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """Clients with the highest score, each scored on its own, for comparison.
+    """Select the clients with the highest scores, where each client is scored on its own, for comparison.
 
-    As many as `max_clients` and the budget allow, best score first; one that does not fit is passed over.
+    It selects as many as `max_clients` and the budget allow. A client that does not fit in the budget is left out.
     """
     pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)

@@ -1,12 +1,12 @@
-"""FedCS: as many clients as possible before a deadline, those first that lengthen the round least.
+"""Select by FedCS: as many clients as finish before a deadline, beginning with those that lengthen the round least.
 
 Source: Nishio, Yonetani, "Client selection for federated learning with heterogeneous resources in mobile edge", 2019,
-algorithm 3. A round is estimated to last as long as the slowest download of the set, and then, in the order in which
-clients were added,
+algorithm 3. The estimated duration of a round is that of the slowest download of the set, plus the end of the last
+upload, where the clients upload in the order in which they were added:
 
     end_i = max(end_(i-1), train_i) + upload_i
 
-since clients train side by side, but their uploads share the server's link one after another.
+Clients train at the same time, but their uploads use the server's link one after another.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What is known of a set's round.
+    """The estimated times of a round with some clients, in seconds.
 
     Attributes:
-        slowest: s of its slowest download.
-        end: s from there until its last upload is in.
+        slowest: the duration of the slowest download.
+        end: the time from there until the last upload has arrived.
     """
 
     slowest: float = 0.0
@@ -41,13 +41,13 @@ class Schedule:
 
     @property
     def seconds(self) -> float:
-        """Estimate how long the round will last."""
+        """Return the estimated duration of the round in seconds."""
         return self.slowest + self.end
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Of N candidates, s: `transfer` (N,) of one model one way, `train` (N,) of one fit."""
+    """The times of N candidates in seconds: `transfer` (N,) for one model one way, `train` (N,) for one fit."""
 
     transfer: Floats
     train: Floats
@@ -62,7 +62,7 @@ class Times:
         return Schedule(max(schedule.slowest, transfer), max(schedule.end, train) + transfer)
 
     def with_each(self, schedule: Schedule) -> Floats:
-        """Return (N,) the seconds that the round would last with each candidate added."""
+        """Return for each candidate (N,) how many seconds the round would last if it was added."""
         ends = np.maximum(schedule.end, self.train) + self.transfer
         return np.asarray(np.maximum(schedule.slowest, self.transfer) + ends)
 
@@ -90,9 +90,9 @@ def fedcs(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """As many of a random pool as fit a deadline, those first that lengthen the round least.
+    """Select as many clients of a random pool as fit in a deadline, first those that lengthen the round least.
 
-    The score of a client is minus the seconds that the round is estimated to last up to its upload.
+    The score of a client is minus the estimated seconds from the begin of the round to the end of its upload.
     """
     pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)
@@ -124,14 +124,15 @@ def fedcs(
 def scheduled(
     pool: Pool, times: Times, budget: Budget, order: npt.NDArray[np.intp], drawn: npt.NDArray[np.bool_]
 ) -> list[int]:
-    """Return the chosen clients in the order of their uploads.
+    """Return the positions of the selected clients in the order of their uploads.
 
     Args:
         pool: the N candidates.
-        times: of the candidates.
-        budget: of the round.
-        order: (N,) of candidates that lengthen the round alike.
-        drawn: (N,) who is in the random pool; others join only where the minimum cannot be reached without them.
+        times: the times of the candidates.
+        budget: the budget of the round.
+        order: (N,) the order among candidates that lengthen the round equally.
+        drawn: (N,) whether a candidate is in the random pool. Others are added only if the minimum cannot be reached
+            without them.
     """
     deadline = pool.policy.parameters["deadline_seconds"]
     members: list[int] = []

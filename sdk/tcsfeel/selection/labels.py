@@ -1,12 +1,13 @@
-"""Compare the candidates' labels, alone and pooled.
+"""Compare the labels of candidates, of each one alone and of several together.
 
-A distribution is shares or counts, by position or by label; only its shape is used, `data_size` says how much there is
-of it. A client that does not report counts as neutral: its samples are distributed like everybody's together, so it
-neither helps nor harms the balance of a set, and with no reports at all every set is balanced.
+A distribution has shares or counts, by position or by label. Only their proportions are used; `data_size` says how many
+samples there are. A client that does not report labels is neutral: its samples count as distributed like those of all
+clients together, so it neither improves nor worsens the balance of a set. If no client reports labels, every set is
+balanced.
 
-Memory and time are linear in what is reported: where clients name so many labels of their own that a column for each
-would be more than that, rare labels share columns. Fleets with up to `FEW_LABELS` labels never come to that, nor do
-those whose clients report most of the labels.
+Memory and time grow in proportion to what is reported. If clients name so many labels of their own that a column for
+each would take more than that, rare labels share columns. This does not happen with up to `FEW_LABELS` labels, or if
+the clients report most of the labels.
 """
 
 from collections import Counter
@@ -24,17 +25,18 @@ from tcsfeel.selection.types import DataDistribution
 Floats = npt.NDArray[np.float64]
 
 FEW_LABELS = 1024
-ROUNDING = 1e-12  # a share that differs from the global one by less does not differ
+ROUNDING = 1e-12  # a smaller difference from the global share counts as none
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of N candidates over C labels (C = 1 when nobody reports).
+    """The distributions of N candidates over C labels (C = 1 if no client reports labels).
 
     Attributes:
-        shares: (N, C) each client's label shares, summing to 1; the global ones for a client that does not report.
-        overall: (C,) the global shares p*, weighted by the samples of the clients that report.
-        reported: (N,) bool, whether the client reports labels.
+        shares: (N, C) the label shares of each client, with the sum 1. A client that does not report labels has the
+            global shares.
+        overall: (C,) the global shares p*, weighted by the samples of the clients that report labels.
+        reported: (N,) whether the client reports labels.
     """
 
     shares: Floats
@@ -43,20 +45,20 @@ class Labels:
 
     @property
     def skew(self) -> Floats:
-        """Return (N, C) how each client's shares differ from the global ones; exactly 0 for mere rounding."""
+        """Return the differences (N, C) of the shares from the global ones, without those that are rounding errors."""
         difference = self.shares - self.overall
         return np.where(np.abs(difference) > ROUNDING, difference, 0.0)
 
     def divergences(self) -> Floats:
-        """Return (N,) KL(client || global) in nats of every client; 0 for one that does not report."""
+        """Return KL(client || global) of each client (N,), in nats; 0 for a client that does not report labels."""
         return kl_divergence(self.shares, self.overall)
 
     def pooled_divergence(self, members: Sequence[int], weights: Floats) -> float | None:
-        """Return KL(pooled || global) in nats of the labels that `members` report; None if none of them reports.
+        """Return KL(pooled || global) of the labels that `members` report, in nats; None if none of them reports any.
 
         Args:
-            members: positions of candidates.
-            weights: (N,) expected samples of each candidate, above 0.
+            members: the positions of candidates.
+            weights: (N,) the expected number of samples of each candidate, above 0.
         """
         reporting = [member for member in members if self.reported[member]]
         if not reporting:
@@ -68,17 +70,17 @@ class Labels:
 def read_labels(distributions: Sequence[DataDistribution | None], samples: Floats) -> Labels:
     """Bring distributions to one set of labels.
 
-    Lists are aligned by position, shorter ones padded with zeros; maps by label, where position i and label "i" are
-    the same thing, so that both forms mix.
+    Lists are aligned by position, and shorter ones are padded with zeros. Mappings are aligned by label. Position i is
+    the same as label "i", so both forms can be mixed.
 
     Args:
-        distributions: of N clients, each at least 0 and not all zero, or None.
-        samples: (N,) how many samples each client has, above 0.
+        distributions: those of N clients, each with numbers of at least 0 that are not all 0, or None.
+        samples: (N,) the number of samples of each client, above 0.
     """
     shares, reported = _table(distributions)
     if not reported.any():
         return Labels(np.ones((len(shares), 1)), np.ones(1), reported)
-    # By the largest first: a sum of huge counts overflows, a sum of shares of the largest cannot.
+    # The counts are divided by the largest one first, because a sum of huge counts could overflow.
     shares[reported] /= shares[reported].max(axis=1, keepdims=True)
     shares[reported] /= shares[reported].sum(axis=1, keepdims=True)
     overall = samples[reported] @ shares[reported]
@@ -88,11 +90,11 @@ def read_labels(distributions: Sequence[DataDistribution | None], samples: Float
 
 
 def kl_divergence(shares: Floats, reference: Floats) -> Floats:
-    """Return KL(shares || reference) in nats over the last axis: 0·log 0 is 0.
+    """Return KL(shares || reference) over the last axis, in nats, where 0·log 0 is 0.
 
     Args:
-        shares: (..., C) summing to 1, zero wherever `reference` is, or too small to tell.
-        reference: (C,) summing to 1.
+        shares: (..., C) with the sum 1; 0 or negligible wherever `reference` is 0.
+        reference: (C,) with the sum 1.
     """
     present = (shares > 0) & (reference > 0)
     ratio = np.divide(shares, reference, out=np.ones_like(shares), where=present)
@@ -100,7 +102,10 @@ def kl_divergence(shares: Floats, reference: Floats) -> Floats:
 
 
 def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """(N, C) as given, or relative to the row's largest; (N,) whether anything is. A list has positions as labels."""
+    """Return a table (N, C) of what was given, which may be scaled by row, and whether there was anything (N,).
+
+    The labels of a list are its positions.
+    """
     packer = Packer()
     given = [None if one is None else packer.packed(one) for one in distributions]
     given = [one if one is not None and any(count > 0 for count in one.counts) else None for one in given]
@@ -128,15 +133,15 @@ def _table(distributions: Sequence[DataDistribution | None]) -> tuple[Floats, np
 
 
 def _most_columns(reports: Sequence[Sized | None]) -> int:
-    """Return how many columns a table may have, so that it has about as many cells as reported values."""
+    """Return how many columns a table may have so that it has about as many cells as there are reported values."""
     return max(FEW_LABELS, sum(0 if one is None else len(one) for one in reports) // len(reports))
 
 
 def _merged(by_label: Sequence[ByLabel | None]) -> Floats:
-    """(N, at most FEW_LABELS) relative to the row's largest value, for tables that would have too many columns.
+    """Return a table (N, at most `FEW_LABELS`) with shared columns. Each row is divided by its largest value.
 
-    The labels that most clients report have columns of their own. All labels that a client shares with nobody have one
-    together, since their shares are in a constant ratio to the global ones: divergences stay what they are. Labels that
+    The labels that most clients report have columns of their own. All labels that only one client has share one column.
+    The ratio of its shares to the global ones is the same for each of them, so divergences do not change. Labels that
     few clients share go to columns by their hash, which keeps inner products of rows about the same (Weinberger et al.,
     "Feature hashing for large scale multitask learning", 2009).
     """

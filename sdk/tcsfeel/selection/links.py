@@ -1,15 +1,16 @@
 """Find the links over which the updates of a set travel, and what they cost.
 
-A *star* uses every client's link to the server. A *relay tree* lets clients carry each other's updates: a relay passes
-the model on, adds its children's updates to its own and sends one up, so the server's link carries one model each way
-for each relay. A client's way up may be a link to a relay instead of its link to the server, at
+A *star* uses the link of every client to the server. In a *relay tree*, clients pass on the updates of others. A relay
+passes the model on, adds the updates of its children to its own, and sends the sum up. So the server's link carries one
+model each way for each relay. The link of client i to relay j, in place of its link to the server, costs
 
-    d_ij + (1 - r_j) c_i          of client i to relay j
+    d_ij + (1 - r_j) c_i
 
-where d_ij is one model down and one up over the link between them, and the rest is the expected price of falling back
-to the server, c_i, when the relay fails. Trees are no deeper than a relay and its children: deeper ones save little and
-wait longer. Which clients relay is the warehouse problem, solved greedily: of all clients the one becomes a relay next
-that saves most (Kuehn, Hamburger, "A heuristic program for locating warehouses", 1963).
+where d_ij is the time for one model down and one up over the link between them. The rest is the expected cost of
+falling back to the link to the server, c_i, if the relay fails. A tree is never deeper than a relay and its children,
+because deeper trees save little and take longer. The choice of the relays is the warehouse problem. It is solved
+greedily: the next relay is always the client that saves most (Kuehn, Hamburger, "A heuristic program for locating
+warehouses", 1963).
 """
 
 from collections.abc import Sequence
@@ -24,8 +25,8 @@ from scipy import sparse
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.intp]
 
-SERVER = -1  # as a parent
-LEAST_SAVING = 1e-12  # of the star's cost; less is rounding
+SERVER = -1  # the server as a parent
+LEAST_SAVING = 1e-12  # as a share of the star's cost; a smaller saving is a rounding error
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class Tree:
     """The links of one set of K clients.
 
     Attributes:
-        parents: (K,) positions within the set, `SERVER` for the server.
-        costs: (K,) s of link time between each client and its parent, one model down and one up.
+        parents: (K,) the position of each client's parent within the set, or `SERVER`.
+        costs: (K,) the link time between each client and its parent in seconds, for one model down and one up.
     """
 
     parents: Positions
@@ -45,11 +46,14 @@ class Links(Protocol):
     """The links of N candidates."""
 
     def cost(self, sets: Positions) -> Floats:
-        """Return (M,) the link time of M sets (M, K), in seconds."""
+        """Return the link time (M,) of M sets (M, K), in seconds."""
         ...
 
     def cost_with_each(self, members: Sequence[int]) -> Floats:
-        """(N,) s of link time of the union of a set and each candidate, to be compared: exact for a star only."""
+        """Return the link time (N,) of the set together with each candidate, in seconds.
+
+        The values are for comparisons: they are exact for a star only.
+        """
         ...
 
     def tree(self, members: Sequence[int]) -> Tree:
@@ -59,7 +63,7 @@ class Links(Protocol):
 
 @dataclass(frozen=True)
 class Star:
-    """Every client at the server, for `server` (N,) s of link time."""
+    """A star: every client uses its link to the server, which takes `server` (N,) seconds of link time."""
 
     server: Floats
 
@@ -78,9 +82,10 @@ class Relays:
     """Relay trees.
 
     Attributes:
-        server: (N,) s of link time of each client's link to the server.
-        between: (N, N) s of link time of the links between clients, symmetric, sorted indices; absent: no link.
-        reliability: (N,) 0..1.
+        server: (N,) the link time of each client's link to the server, in seconds.
+        between: (N, N) the link times of the links between clients in seconds, symmetric and with sorted indices. An
+            absent entry means that there is no link.
+        reliability: (N,) the reliability of each client, 0..1.
     """
 
     server: Floats
@@ -91,12 +96,12 @@ class Relays:
         return np.asarray(self._trees(sets)[1].sum(axis=1))
 
     def cost_with_each(self, members: Sequence[int]) -> Floats:
-        """The candidate hangs on the tree of the set, or takes over those of its leaves that it suits better."""
+        """Return the link times (N,) of the set with each candidate, which becomes a leaf or takes over some leaves."""
         chosen = np.asarray(members, dtype=np.intp)
         if not len(chosen):
             return self.server
         tree = self.tree(members)
-        place, other, direct = self._links_of(chosen)  # of all links of members: of which one, to whom, s
+        place, other, direct = self._links_of(chosen)
         candidate, member = self.server[other], self.server[chosen][place]
         hangs = (tree.parents == SERVER)[place]
         as_leaf = self.server.copy()
@@ -111,13 +116,13 @@ class Relays:
         return Tree(parents[0], costs[0])
 
     def _trees(self, sets: Positions) -> tuple[Positions, Floats]:
-        """Return (M, K) parents and costs of M sets."""
+        """Return the parents (M, K) and the costs (M, K) of M sets."""
         rows = np.arange(len(sets))
         server = self.server[sets]
         attach = self._between(sets) + (1 - self.reliability[sets])[:, np.newaxis, :] * server[:, :, np.newaxis]
         costs, parents = server.copy(), np.full(sets.shape, SERVER)
         relays = np.zeros(sets.shape, dtype=bool)
-        for _ in range(sets.shape[1]):  # each time one more relays, and who does already would save exactly 0 more
+        for _ in range(sets.shape[1]):  # each pass adds a relay; a client that is one already would save exactly 0
             saved = np.maximum(costs[:, :, np.newaxis] - attach, 0.0)
             saved = (saved * ~relays[:, :, np.newaxis]).sum(axis=1) - (server - costs)
             best = saved.argmax(axis=1)
@@ -134,13 +139,16 @@ class Relays:
         return parents, costs
 
     def _between(self, sets: Positions) -> Floats:
-        """Return (M, K, K) the links within each set, inf if there is none."""
+        """Return the link times (M, K, K) within each set, infinite where there is no link."""
         rows, columns = np.broadcast_arrays(sets[:, :, np.newaxis], sets[:, np.newaxis, :])
         entry = np.asarray(self._entries[rows.ravel(), columns.ravel()]).reshape(rows.shape)
         return np.asarray(self._costs[entry])
 
     def _links_of(self, chosen: Positions) -> tuple[Positions, Positions, Floats]:
-        """(E,) the links of some clients, one after the other: the place among `chosen`, the other end, s."""
+        """Return the links (E,) of some clients, one client after the other.
+
+        For each link it gives the position in `chosen`, the position of the other client, and the seconds.
+        """
         start, count = self.between.indptr[chosen], np.diff(self.between.indptr)[chosen]
         place = np.repeat(np.arange(len(chosen)), count)
         entries = np.arange(len(place)) + (start - np.cumsum(count) + count)[place]
@@ -148,7 +156,10 @@ class Relays:
 
     @cached_property
     def _entries(self) -> sparse.csr_array:
-        """Of each link its place in `_costs`; 0 where there is none, which a cost could not tell from a free link."""
+        """Return the position of each link in `_costs`, or 0 if there is no link.
+
+        A matrix of costs could not tell an absent link from one that costs nothing.
+        """
         links = self.between
         return sparse.csr_array((np.arange(1, links.nnz + 1), links.indices, links.indptr), shape=links.shape)
 

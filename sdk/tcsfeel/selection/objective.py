@@ -1,23 +1,24 @@
-"""Judge a *set* of clients: skewed clients whose pooled labels are balanced train like balanced data.
+"""Judge a *set* of clients: clients with skewed labels train like balanced data if their pooled labels are balanced.
 
-Judging clients one by one prefers look-alikes and repeats them. With h_i the label counts of client i, n_i their sum,
-p* the global label shares, r_i its reliability, c_i its cost, t_i its expected seconds and Q_i its participation debt,
+A strategy that judges clients one by one prefers clients that are alike, and selects the same ones again and again. The
+objective F of a set S is minimised. With h_i the label counts of client i, n_i their sum, p* the global label shares,
+r_i its reliability, c_i its cost, t_i its expected seconds and Q_i its participation debt, it is
 
     F(S) = w_data * Balance(S) + 1/2 w_comm * Communication(S) + 3/4 w_compute * Time(S) - w_fair * Debt(S)
 
-is to be minimised, where
+where
 
     Balance        = (||sum r_i (h_i - n_i p*)||^2 + sum r_i (1 - r_i) ||h_i - n_i p*||^2) / (sum r_i n_i)^2,
-                     the expected skew of what will arrive, failures included, over that of a random set (first term)
-    Communication  = the cost of the links that serve S, over |S| times the mean c (`links`: a star, or a relay tree)
-    Time           = max t_i over its expectation for a random set: slow clients share a round, not one in each
-    Debt           = the mean of Q_i; more for who is yet to be explored (`Pool.urgency`)
+                     the expected skew of the updates that arrive, divided by that of a random set (first term)
+    Communication  = the cost of the links that S needs, divided by |S| times the mean c (`links`: star or relay tree)
+    Time           = max t_i divided by its expectation for a random set, so that slow clients come in the same round
+    Debt           = the mean of Q_i, which is larger for clients that were never tried (`Pool.urgency`)
 
-Every term is about 1 for a random set (Debt about 0), so the weights compare like with like. The fractions are what
-trained best with equal weights (`benchmarks/selection`, on 12 seeds that no figure in the docs comes from): a client
-that is fast and near is so in every round, and would be chosen again and again. All terms but a relay tree's
-cost are functions of sums and a maximum over S, held in `Sums`: that makes a set and each of its N extensions cheap to
-evaluate at once.
+Each term is about 1 for a random set (Debt is about 0), so that equal weights mean equal influence. The fractions 1/2
+and 3/4 trained best with equal weights (`benchmarks/selection`, with 12 seeds that are not those of the figures in the
+docs): a fast client with a good link has both in every round, and would otherwise be selected again and again. All
+terms except the cost of a relay tree are functions of sums and of a maximum over S, which are held in `Sums`. So it
+takes little time to evaluate a set together with each of its N extensions.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ import numpy.typing as npt
 
 from tcsfeel.selection.pool import Pool
 
-COMMUNICATION, TIME = 0.5, 0.75  # fractions of their weights; see above
+COMMUNICATION, TIME = 0.5, 0.75  # the fractions of their weights in F
 
 Floats = npt.NDArray[np.float64]
 Positions = Sequence[int] | Sequence[Sequence[int]] | npt.NDArray[np.intp]
@@ -37,16 +38,16 @@ Positions = Sequence[int] | Sequence[Sequence[int]] | npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What F needs to know of a set, or of M sets of one size stacked along the first axis.
+    """The sums over a set from which F is computed, or those over M sets of one size, stacked along the first axis.
 
     Attributes:
-        size: |S|.
-        skew: (..., C) sum of r_i (h_i - n_i p*).
-        variance: (...) sum of r_i (1 - r_i) ||h_i - n_i p*||^2.
-        samples: (...) sum of r_i n_i.
-        cost: (...) of the links, s.
-        slowest: (...) largest t_i, s.
-        debt: (...) sum of Q_i.
+        size: the number of clients, |S|.
+        skew: (..., C) the sum of r_i (h_i - n_i p*).
+        variance: (...) the sum of r_i (1 - r_i) ||h_i - n_i p*||^2.
+        samples: (...) the sum of r_i n_i.
+        cost: (...) the cost of the links in seconds.
+        slowest: (...) the largest t_i in seconds.
+        debt: (...) the sum of Q_i.
     """
 
     size: int
@@ -60,7 +61,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of F, unweighted or weighted; of one set, of M sets, or of each member's share."""
+    """The terms of F, with or without weights, for one set, for M sets, or for the shares of each member."""
 
     balance: Floats
     communication: Floats
@@ -70,7 +71,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Objective:
-    """F over sets of the pool's N candidates.
+    """Computes F for sets of the pool's N candidates.
 
     Attributes:
         pool: the candidates, with the policy's weights.
@@ -99,11 +100,11 @@ class Objective:
         return self._terms(sums.size, skew, sums.cost, sums.slowest, sums.debt)
 
     def shares(self, members: Sequence[int]) -> Terms:
-        """Return (K,) what each member contributes to the terms; each term's shares add up to the term.
+        """Return what each member contributes to the terms (K,). The shares of a term add up to the term.
 
-        Balance is a quadratic form, so a member's share is its part of the sum's square. The maximum in Time is shared
-        as the costs of a runway are: each step up the sorted t_i by all who are at least that slow (Littlechild, Owen,
-        "A simple expression for the Shapley value in a special case", 1973).
+        Balance is a quadratic form, so a member's share is its part of the square of the sum. The maximum in Time is
+        shared like the costs of a runway: all clients that are at least that slow share each step between the sorted
+        t_i (Littlechild, Owen, "A simple expression for the Shapley value in a special case", 1973).
         """
         chosen = np.asarray(members, dtype=np.intp)
         whole, one, size = self.sums(chosen), self.singles, len(chosen)
@@ -116,7 +117,7 @@ class Objective:
         return self._terms(size, skew, self.pool.links.tree(members).costs, slowness, one.debt[chosen])
 
     def _terms(self, size: int, skew: Floats, cost: Floats, seconds: Floats, debt: Floats) -> Terms:
-        """Return what sets of a size, or their members, have, relative to a random set of that size."""
+        """Return the terms of sets of a size, or of their members, divided by those of a random set of that size."""
         return Terms(
             _over(skew, float(self._random_skew[size])),
             _over(cost, size * float(self.pool.costs.mean())),
@@ -126,9 +127,10 @@ class Objective:
 
     @cached_property
     def _random_skew(self) -> Floats:
-        """E||sum r_i (h_i - n_i p*)||^2 / E(sum r_i n_i)^2 over uniformly random sets, to first order, by their size.
+        """Return the expected skew of uniformly random sets, by their size.
 
-        The only set of all N may have no skew at all to be measured by; it is measured by the sets of N - 1.
+        It is E||sum r_i (h_i - n_i p*)||^2 / E(sum r_i n_i)^2, to first order. The only set of all N candidates may
+        have no skew at all, so the value of the sets of N - 1 is used for it.
         """
         one, count = self.singles, len(self.pool.candidates)
         sizes = np.clip(np.arange(self._largest + 1), 1, max(count - 1, 1))
@@ -136,10 +138,10 @@ class Objective:
 
     @cached_property
     def _random_slowest(self) -> Floats:
-        """Return E max t_i over uniformly random sets, by their size.
+        """Return the expected maximum of t_i over uniformly random sets, by their size.
 
-        Of the C(N, K) sets C(j, K) lie within the j fastest, so P(max <= t_(j)) is the product of (j - i) / (N - i)
-        over i < K, and each size follows from the one before.
+        C(j, K) of the C(N, K) sets have only members among the j fastest candidates. So P(max <= t_(j)) is the product
+        of (j - i) / (N - i) over i < K, and each size follows from the size before.
         """
         ascending = np.sort(self.pool.seconds)
         count = len(ascending)
@@ -153,16 +155,16 @@ class Objective:
 
     @property
     def _largest(self) -> int:
-        """Return the size of the largest set that is asked for."""
+        """Return the size of the largest set that the policy allows."""
         return min(self.pool.policy.max_clients, len(self.pool.candidates))
 
     def sums(self, members: Positions) -> Sums:
-        """Return the sums of one set, (K,) positions, or of M sets, (M, K)."""
+        """Return the sums of one set with the positions (K,), or of M sets with the positions (M, K)."""
         chosen = np.asarray(members, dtype=np.intp)
         return self._sums(chosen, self.pool.links.cost(np.atleast_2d(chosen)).reshape(chosen.shape[:-1]))
 
     def with_each(self, members: Sequence[int]) -> Sums:
-        """Return the sums of the N unions of one set and each candidate; with relays the cost is an estimate."""
+        """Return the sums of a set together with each of the N candidates. With relays, the cost is an estimate."""
         cost = self.pool.links.cost_with_each(members)
         whole, one = self._sums(np.asarray(members, dtype=np.intp), cost), self.singles
         return Sums(
@@ -189,7 +191,7 @@ class Objective:
 
     @cached_property
     def singles(self) -> Sums:
-        """Return the sums of the N sets of one candidate."""
+        """Return the sums of the N sets with only one candidate."""
         pool = self.pool
         r, n = pool.reliability, pool.samples
         apart = n[:, np.newaxis] * pool.skew  # h_i - n_i p*
@@ -205,9 +207,9 @@ class Objective:
 
 
 def _expected_square(values: Floats, sizes: npt.NDArray[np.intp]) -> Floats:
-    """E||sum over S of values_i||^2 for uniformly random S out of N, for each of `sizes`: values is (N, C).
+    """Return E||sum over S of values_i||^2 for uniformly random sets S of each of `sizes`. The values are (N, C).
 
-    A client is in S with probability K/N, a pair of different ones with K(K - 1) / (N(N - 1)).
+    A client is in S with the probability K/N, and a pair of different clients with K(K - 1) / (N(N - 1)).
     """
     count = len(values)
     alone = float((values * values).sum())
@@ -216,7 +218,7 @@ def _expected_square(values: Floats, sizes: npt.NDArray[np.intp]) -> Floats:
 
 
 def _squared(vectors: Floats) -> Floats:
-    """Return (...) the squared lengths of (..., C) vectors."""
+    """Return the squared lengths (...) of vectors (..., C)."""
     return np.asarray((vectors * vectors).sum(axis=-1))
 
 

@@ -1,18 +1,18 @@
-"""Oort: clients that promise much learning for their time, and untried ones, fewer as the training goes on.
+"""Select by Oort: clients that promise much learning for their time, and some clients that were never tried.
 
 Source: Lai, Zhu, Madhyastha, Chowdhury, "Oort: efficient federated learning via guided participant selection", 2021,
-algorithm 1. Of a client that has reported a loss in this training the utility is
+algorithm 1. The utility of a client that has reported a loss in this training is
 
-    U = (min(n_i loss_i, clip) / clip + sqrt(0.1 ln R / L_i)) * (T / t_i)^2    the last factor where t_i > T only
+    U = (min(n_i loss_i, clip) / clip + sqrt(0.1 ln R / L_i)) * (T / t_i)^2    with the last factor only if t_i > T
 
-with its samples n_i, the 95th percentile of n loss over the tried clients as the clip, the number R of this round and
-L_i of the last that it was selected for, its expected seconds t_i, and the preferred duration T. The exploited places
-are drawn in proportion to U among the clients with at least 95 % of the utility that the last place needs; the explored
-ones among the untried, in proportion to 1 / t_i. A share of 0.9 of the places explores in the first round, 0.98 times
-as many in each one after it, and never fewer than 0.2.
+where n_i is the number of its samples, the clip is the 95th percentile of n loss over the tried clients, R is the
+number of this round, L_i that of the last round that selected the client, t_i its expected seconds, and T the preferred
+duration. Some places explore: they are drawn among the untried clients in proportion to 1 / t_i. The share of these
+places is 0.9 in the first round and is multiplied by 0.98 after each round, down to 0.2. The other places are drawn in
+proportion to U among the clients with at least 95 % of the utility that the last of these places needs.
 
-Agents report the mean loss, which stands for the root mean square of the paper; T is a percentile of the candidates'
-durations, without the pacer that moves it there.
+There are two differences to the paper. Agents report the mean loss, which is used in place of the root mean square. And
+T is a percentile of the candidates' durations, while the paper moves it with a pacer.
 """
 
 import math
@@ -36,27 +36,27 @@ Floats = npt.NDArray[np.float64]
 
 EXPLORATION, DECAY, LEAST_EXPLORATION = 0.9, 0.98, 0.2
 CLIP = 95  # percentile
-CUT_OFF = 0.95  # of the utility of the last exploited place
+CUT_OFF = 0.95  # share of the utility that the last place needs
 STALENESS = 0.1
 SLOWNESS = 2  # the exponent of T / t
-LEAST_SECONDS = 1e-9  # nobody is faster
+LEAST_SECONDS = 1e-9  # shorter times count as this one
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Utilities:
-    """What the candidates of a pool promise. Untried ones have no utility."""
+    """The utilities of the candidates of a pool. Clients that were never tried have no utility."""
 
     pool: Pool
 
     @cached_property
     def tried(self) -> npt.NDArray[np.bool_]:
-        """Return (N,) which clients have reported a loss in this training."""
+        """Tell for each client (N,) whether it has reported a loss in this training."""
         return np.array([candidate.loss is not None for candidate in self.pool.candidates])
 
     @cached_property
     def statistical(self) -> Floats:
-        """Return (N,) samples times loss, clipped, relative to the clip: 0..1. A loss below 0 counts as 0."""
+        """Return samples times loss (N,), clipped and divided by the clip: 0..1. A loss below 0 counts as 0."""
         losses = np.array([max(candidate.loss or 0.0, 0.0) for candidate in self.pool.candidates])
         utility = self.pool.samples * losses
         clip = float(np.percentile(utility[self.tried], CLIP)) if self.tried.any() else 0.0
@@ -64,7 +64,7 @@ class Utilities:
 
     @cached_property
     def staleness(self) -> Floats:
-        """Return (N,) the bonus of clients that were not selected for long; 0 for clients that were never tried."""
+        """Return the bonus (N,) of clients that were not selected for long; 0 for clients that were never tried."""
         history = self.pool.history
         last = {client_id: number for number, chosen in enumerate(history.rounds, 1) for client_id in chosen}
         since = np.array([last.get(client_id, 1) for client_id in self.pool.ids()])
@@ -72,14 +72,14 @@ class Utilities:
 
     @cached_property
     def speed(self) -> Floats:
-        """Return (N,) the penalty factor of clients that are slower than preferred; 1 for others."""
+        """Return the factor (N,) that lowers the utility of slow clients; 1 for clients that are fast enough."""
         seconds = np.maximum(self.pool.seconds, LEAST_SECONDS)
         preferred = np.percentile(seconds, self.pool.policy.parameters["preferred_percentile"])
         return np.asarray(np.minimum(preferred / seconds, 1.0) ** SLOWNESS)
 
     @cached_property
     def total(self) -> Floats:
-        """Return (N,) the utility U."""
+        """Return the utility U of each client (N,)."""
         return (self.statistical + self.staleness) * self.speed
 
 
@@ -99,9 +99,9 @@ def oort(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """Clients whose loss and samples promise much learning for their time, and untried ones to get to know.
+    """Select clients that promise much learning for their time, and clients that were never tried.
 
-    The score of a client is its utility; an untried one has none, and comes last.
+    The score of a client is its utility. Clients that were never tried have none, and come last.
     """
     pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)
@@ -139,7 +139,7 @@ def oort(
 
 
 def exploration(round_number: int) -> float:
-    """Return the share of the places that explores in a round; rounds count from 1."""
+    """Return the share of the places that explore in a round. The first round has the number 1."""
     return max(LEAST_EXPLORATION, EXPLORATION * DECAY ** (round_number - 1))
 
 
@@ -155,5 +155,5 @@ def by_cut_off(utilities: Utilities, places: int) -> tuple[npt.NDArray[np.intp],
 
 
 def _drawn(positions: npt.NDArray[np.intp], weights: Floats, rng: np.random.Generator) -> list[int]:
-    """Return candidates in random order, where each next one is drawn in proportion to `weights` (N,)."""
+    """Return candidates in random order, each of them drawn in proportion to its entry of `weights` (N,)."""
     return [int(positions[place]) for place in weighted_order(weights[positions], rng)]

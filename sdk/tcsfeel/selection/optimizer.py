@@ -1,4 +1,4 @@
-"""Select clients without a server: the Python interface, on the same code as the REST API.
+"""Select clients in Python without a server, with the same code as the REST API.
 
     optimizer = TopologyOptimizer(min_clients=2, max_clients=3)
     optimizer.add_client(ClientNode("a", 500, [0.9, 0.1], compute_capacity=4.0, bandwidth=50.0, latency=20.0))
@@ -7,8 +7,8 @@
     for round_number in range(1, 101):
         clients = optimizer.optimize_topology(round_number, budget_constraint=30.0)
 
-Planning a round records it, since later rounds depend on who took part; planning it again replaces the record, and
-gives the same clients as long as nothing else has changed.
+A planned round is recorded, because later rounds depend on the clients that took part. If the same round is planned
+again, the record is replaced. The clients are the same if nothing else has changed.
 """
 
 import math
@@ -37,27 +37,28 @@ from tcsfeel.transfers import BYTES_PER_MB
 
 Distribution = Sequence[float] | Mapping[str, float] | npt.NDArray[Any]
 
-SMOOTHING = 0.3  # weight of the newest update quality in their moving average
+SMOOTHING = 0.3  # weight of the newest update quality in the moving average
 
 
 @dataclass(frozen=True)
 class ClientNode:
-    """A client.
+    """A client that may be selected.
 
     Attributes:
-        node_id: unique, not empty.
-        data_size: samples, at least 1.
-        data_distribution: label counts or shares, at least 0 and not all 0, as a sequence, an array or a map by label;
-            None when it is not known. An array is kept as a tuple.
-        compute_capacity: GFLOPS, above 0.
-        bandwidth: Mbps to the server, above 0.
-        latency: ms to the server, at least 0.
-        reliability: probability that it delivers, 0..1.
-        update_quality: mean quality of its past updates, 0..1, None before the first.
-        loss: the mean training loss that it last reported, None before the first.
+        node_id: the client's id, unique and not empty.
+        data_size: the number of training samples, at least 1.
+        data_distribution: how many samples have each label, as counts or shares that are at least 0 and not all 0: a
+            sequence or an array by the number of the label, or a mapping by its name. None if it is not known. An array
+            is kept as a tuple.
+        compute_capacity: the speed of the device in GFLOPS, above 0.
+        bandwidth: the bandwidth to the server in Mbps, above 0.
+        latency: the latency to the server in ms, at least 0.
+        reliability: the probability that the client finishes a task, 0..1.
+        update_quality: the mean quality of the client's updates, 0..1; None before the first.
+        loss: the mean training loss that the client reported last; None before the first.
 
     Raises:
-        ValueError: a field is out of its range; the message starts with its name.
+        ValueError: a field is out of its range. The message starts with the field's name.
     """
 
     node_id: str
@@ -103,11 +104,12 @@ class ClientNode:
 
 
 class TopologyOptimizer:
-    """Chooses the clients of each round.
+    """Selects the clients of each round.
 
     Attributes:
-        target_accuracy: where the caller means to stop, 0..1; kept for it, nothing here depends on it.
-        last_selection: the newest plan in full: scores, components, cost, and why the others were skipped.
+        target_accuracy: the accuracy at which the caller wants to stop, 0..1. It is only stored for the caller.
+        last_selection: the newest selection with scores, components, cost, and why the other clients were skipped; None
+            before the first.
     """
 
     def __init__(
@@ -125,17 +127,17 @@ class TopologyOptimizer:
         """Set the policy of every round.
 
         Args:
-            min_clients: the fewest clients of a round, at least 1.
-            max_clients: the most, at least `min_clients`.
-            target_accuracy: 0..1.
-            strategy: a name in `tcsfeel.selection.strategies()`.
-            seed: of the random parts, at least 0; the same seed and calls give the same rounds.
-            weights: of the objective's terms.
-            parameters: of the strategy, by name; see `tcsfeel.selection.parameters_of`.
-            model_bytes: size of the model, at least 1.
+            min_clients: the least number of clients in a round, at least 1.
+            max_clients: the largest number of clients in a round, at least `min_clients`.
+            target_accuracy: the accuracy at which the caller wants to stop, 0..1.
+            strategy: the name of a strategy in `tcsfeel.selection.strategies()`.
+            seed: the seed of random choices, at least 0. The same seed and the same calls give the same rounds.
+            weights: the weights of the objective's terms.
+            parameters: the strategy's own parameters by name; see `tcsfeel.selection.parameters_of`.
+            model_bytes: the size of the model in bytes, at least 1.
 
         Raises:
-            ValueError: an argument is out of its range; the message starts with its name.
+            ValueError: an argument is out of its range. The message starts with the argument's name.
         """
         _require(min_clients >= 1, "min_clients", "at least 1")
         _require(max_clients >= min_clients, "max_clients", f"at least min_clients, {min_clients}")
@@ -163,10 +165,10 @@ class TopologyOptimizer:
         self._joined: dict[str, int] = {}
 
     def add_client(self, client: ClientNode) -> None:
-        """Add a client; it has no links until the graph is built.
+        """Add a client. It has no links until `build_connectivity_graph` is called.
 
         Raises:
-            ValueError: its id is taken.
+            ValueError: a client with this id was added before.
         """
         _require(client.node_id not in self._clients, "node_id", f"new, {client.node_id!r} was added before")
         self._clients[client.node_id] = client
@@ -176,25 +178,27 @@ class TopologyOptimizer:
         """Set the cost of every link.
 
         Args:
-            matrix: N by N, s/MB, rows in the order of `add_client`, symmetric with a zero diagonal. None, or inf in an
-                array, is no link; a 0 elsewhere than on the diagonal is a link that costs nothing.
+            matrix: (N, N) the cost of each link in s/MB, with rows in the order of `add_client`. The matrix is
+                symmetric and its diagonal is 0. None, or infinity in an array, means that there is no link. A 0
+                outside of the diagonal is a link that costs nothing.
 
         Raises:
-            ValueError: it is no such matrix (an `InvalidConnectivity`, whose `pointer` names the cell).
+            ValueError: the matrix is not like that. It is an `InvalidConnectivity`, whose `pointer` names the cell.
         """
         self._connectivity = Connectivity.from_matrix(self._clients, matrix)
 
     def optimize_topology(self, round_number: int, budget_constraint: float | None = None) -> list[ClientNode]:
-        """Choose the clients of a round, best first, and record them.
+        """Select the clients of a round, record them, and return them, best first.
 
         Args:
-            round_number: from 0 or 1 upwards; only rounds with lower numbers are history to it.
-            budget_constraint: s of link time that the round may cost, one model to each client and one back.
+            round_number: the number of the round, at least 0. Only rounds with lower numbers count as its past.
+            budget_constraint: the most seconds of link time that the round may cost, for one model to each client and
+                one back, at least 0; None for no limit.
 
         Raises:
             ValueError: an argument is out of its range.
-            NotEnoughClients: fewer clients than `min_clients`.
-            BudgetTooSmall: the cheapest `min_clients` cost more than the budget.
+            NotEnoughClients: there are fewer clients than `min_clients`.
+            BudgetTooSmall: the cheapest `min_clients` clients cost more than the budget.
         """
         _require(round_number >= 0, "round_number", "at least 0")
         if budget_constraint is not None:
@@ -216,13 +220,13 @@ class TopologyOptimizer:
     def update_client_performance(
         self, node_id: str, update_quality: float, new_reliability: float | None = None, *, loss: float | None = None
     ) -> None:
-        """Record what a round showed of a client, for the choices of later rounds.
+        """Record what a round showed about a client, for the selections of later rounds.
 
         Args:
-            node_id: of the client.
-            update_quality: of its update, 0..1; enters a moving average.
-            new_reliability: 0..1, replaces the old one.
-            loss: the mean training loss that it reported, replaces the old one.
+            node_id: the client's id.
+            update_quality: the quality of its update, 0..1, which is added to a moving average.
+            new_reliability: the client's new reliability, 0..1; None to keep the old one.
+            loss: the mean training loss that it reported; None to keep the old one.
 
         Raises:
             ValueError: there is no such client, or a number is out of its range.
@@ -249,7 +253,7 @@ def _weights(given: Weights | Mapping[str, float] | None) -> Weights:
     named = asdict(given) if isinstance(given, Weights) else dict(given or {})
     for name, weight in named.items():
         if name not in known:
-            raise ValueError(f"weights.{name} is no weight; the weights are {', '.join(known)}")
+            raise ValueError(f"weights.{name} is not a weight; the weights are {', '.join(known)}")
         _require(_finite(weight) and weight >= 0, f"weights.{name}", "a finite number of at least 0")
     return Weights(**named)
 
@@ -271,7 +275,7 @@ def _finite(value: float) -> bool:
 
 
 def _shares(distribution: Distribution) -> Mapping[str, float]:
-    """Return shares by label, with positions as labels, so that lists, arrays and maps can be mixed."""
+    """Return the shares by label. Positions become labels, so that lists, arrays and mappings can be mixed."""
     if isinstance(distribution, Mapping):
         return distribution
     return {str(position): value for position, value in enumerate(distribution)}

@@ -1,9 +1,9 @@
-"""Declare the numbers that tune a strategy, beyond the policy that all strategies share.
+"""Declare the numbers that tune a strategy, in addition to the policy that all strategies share.
 
     @tunable(Parameter(name="chance", default=0.2, minimum=0, maximum=1, meaning="share of the places that is drawn"))
     def my_strategy(candidates, connectivity, history, policy, rng): ...
 
-Inside, `policy.parameters` holds each of them, given or by default.
+In the strategy, `policy.parameters` has a value for each of them: the given one or the default.
 """
 
 import math
@@ -20,10 +20,17 @@ from tcsfeel.selection.types import Candidate, History, Selection, SelectionPoli
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One number, what it may be, and what it does.
+    """A number that tunes a strategy, with its bounds and its meaning.
+
+    Attributes:
+        name: the parameter's name.
+        default: its value where none is given.
+        minimum: the smallest value that is allowed.
+        maximum: the largest value that is allowed.
+        meaning: what it does, in words.
 
     Raises:
-        ValueError: its bounds are not finite, or its default lies outside.
+        ValueError: the bounds are not finite, or the default is not between them.
     """
 
     name: str
@@ -72,7 +79,7 @@ def completed(parameters: Sequence[Parameter], given: Mapping[str, float]) -> Ma
 
 
 def unfit(parameters: Sequence[Parameter], given: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Return each given name that is wrong, and what it should be."""
+    """Yield each name that is unknown or has a wrong value, with a rule that it should follow."""
     known = {parameter.name: parameter for parameter in parameters}
     for name, value in given.items():
         if name not in known:

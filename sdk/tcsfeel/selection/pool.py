@@ -1,8 +1,8 @@
-"""Hold what a strategy is given for one round, with the candidates as arrays.
+"""Hold the arguments of a strategy for one round, with the candidates as arrays.
 
-All magnitudes that strategies divide or square are brought into a range where neither can overflow: costs and seconds
-are capped at `MAX_SECONDS` (links between clients are single-precision numbers, and cannot come near it), sample counts
-are relative to the largest client's.
+Strategies divide and square numbers, so all of them are brought into a range where this cannot overflow. Costs and
+seconds are at most `MAX_SECONDS` (links between clients are single-precision numbers, which are far below it), and
+numbers of samples are divided by that of the largest client.
 """
 
 from collections.abc import Iterable
@@ -30,19 +30,19 @@ GIGA = 1e9
 # A client that never answered may still answer: without this nothing would be expected of a set of such clients, and
 # its balance would be 0/0.
 MIN_RELIABILITY = 0.01
-EXPLORING = 8.0  # by default weights a turn that is owed outweighs a link four times as dear as the mean
-MIN_SAMPLES = 1e-12  # of the largest client's: squares of it are still far from 0
+EXPLORING = 8.0  # by default weights, it outweighs a link four times as expensive as the mean
+MIN_SAMPLES = 1e-12  # relative to the largest client; the square of this is still far from 0
 
 
 @dataclass(frozen=True)
 class Pool:
-    """N candidates, in the order given.
+    """The arguments of a strategy, with N candidates in the given order.
 
     Attributes:
-        candidates: as given to the strategy, as the other fields are.
-        connectivity: the links between clients, among them the candidates.
-        history: of the training.
-        policy: of the round.
+        candidates: the clients that may be selected.
+        connectivity: the links between clients, which may also be others than the candidates.
+        history: the selections of the training's past rounds.
+        policy: the rules for this round.
     """
 
     candidates: tuple[Candidate, ...]
@@ -52,35 +52,38 @@ class Pool:
 
     @cached_property
     def costs(self) -> Floats:
-        """Return (N,) the seconds of link time of one model down and one up over the server link: 0..MAX_SECONDS."""
+        """Return the link time (N,) of one model down and one up over the server link: 0..`MAX_SECONDS` seconds."""
         size = self.policy.model_bytes
         return np.minimum([2 * candidate.transfer_seconds(size) for candidate in self.candidates], MAX_SECONDS)
 
     @cached_property
     def seconds(self) -> Floats:
-        """Return (N,) the expected seconds from receiving the model to having sent the update."""
+        """Return the expected seconds (N,) from the begin of the download to the end of the upload."""
         training = [train_seconds(candidate, self.policy) for candidate in self.candidates]
         return np.minimum(self.costs + np.minimum(training, MAX_SECONDS), MAX_SECONDS)
 
     @cached_property
     def reliability(self) -> Floats:
-        """Return (N,) the probability that a client's update arrives: MIN_RELIABILITY..1."""
+        """Return the probability (N,) that a client's update arrives: `MIN_RELIABILITY`..1."""
         return np.maximum([candidate.reliability for candidate in self.candidates], MIN_RELIABILITY)
 
     @cached_property
     def samples(self) -> Floats:
-        """Return (N,) the samples relative to the largest client's: MIN_SAMPLES..1."""
+        """Return the numbers of samples (N,) divided by the largest: `MIN_SAMPLES`..1."""
         sizes = np.array([float(candidate.data_size) for candidate in self.candidates])
         return np.asarray(np.maximum(sizes / sizes.max(), MIN_SAMPLES))
 
     @cached_property
     def labels(self) -> Labels:
-        """Return what the candidates say of their labels."""
+        """Return the label distributions of the candidates."""
         return read_labels([candidate.data_distribution for candidate in self.candidates], self.samples)
 
     @cached_property
     def skew(self) -> Floats:
-        """(N, C), or (N, C + SIZE) with sketches: how a client differs from all, by its label shares or its sketch."""
+        """Return how each client's label shares or its sketch differ from those of all clients together.
+
+        The shape is (N, C), or (N, C + `SIZE`) if there are sketches.
+        """
         labels = self.labels
         of_labels = labels.skew if labels.reported.any() else np.zeros((len(self.candidates), 0))
         if all(candidate.sketch is None for candidate in self.candidates):
@@ -105,14 +108,16 @@ class Pool:
 
     @cached_property
     def debt(self) -> Floats:
-        """Return (N,) how overdue each candidate is."""
+        """Return the participation debt Q of each candidate (N,)."""
         return participation_debt(self.ids(), self.history)
 
     @cached_property
     def urgency(self) -> Floats:
-        """(N,) the debt Q; Q + EXPLORING·Q² of who is overdue and nothing is known of its data, while of others' it is.
+        """Return the participation debt Q of each candidate (N,), larger for those that have to be explored.
 
-        So that it is known after N/K rounds or a few more, however dear the link; before its turn is due it can wait.
+        If a client is overdue, and nothing is known about its data while something is known about that of others, it
+        has Q + `EXPLORING`·Q². So something is known about every client after N/K rounds or a few more, even if its
+        link is expensive.
         """
         known = self.labels.reported | np.array([candidate.sketch is not None for candidate in self.candidates])
         exploring = ~known & (self.debt > 0) & known.any()
@@ -125,7 +130,7 @@ class Pool:
 
 
 def train_seconds(candidate: Candidate, policy: SelectionPolicy) -> float:
-    """Estimate the seconds of one fit: measured if known, else the operations over the claimed GFLOPS.
+    """Estimate the seconds of one fit: the measured ones if known, otherwise the operations by the claimed GFLOPS.
 
     One pass over the data takes about 6 operations per parameter and sample (Kaplan et al., "Scaling Laws for Neural
     Language Models", 2020, section 2.1), and the model has one parameter per 4 bytes.

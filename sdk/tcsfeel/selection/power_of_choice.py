@@ -1,9 +1,9 @@
-"""Choose, among more candidates than are needed, those whose data the model fits worst.
+"""Select by power of choice: of more candidates than are needed, those whose data the model fits worst.
 
 Source: Cho, Wang, Joshi, "Client selection in federated learning: convergence analysis and power-of-choice selection
-strategies", 2020. It is the variant that costs nothing extra: d candidates are drawn in proportion to their samples,
-and the K with the highest loss are kept, where a client's loss is the one that it reported when it last took part. One
-that has not reported yet counts as infinitely bad, so it is tried before any other.
+strategies", 2020. This is the variant that needs no extra communication: d candidates are drawn in proportion to their
+samples, and the K with the highest loss are selected. A client's loss is the one that it reported when it took part
+last. A client that has not reported a loss yet counts as the worst, so it is tried before the others.
 """
 
 from collections.abc import Sequence
@@ -39,10 +39,10 @@ def power_of_choice(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """Of candidates drawn in proportion to their samples, those that last reported the highest loss.
+    """Select those that reported the highest loss, of candidates that are drawn in proportion to their samples.
 
-    The score of a client is its loss, the highest of all for one that has not reported yet. Where the budget leaves
-    places that none of the drawn fits, they go to others in the order of the draw.
+    The score of a client is its loss. A client that has not reported a loss yet has the highest score. If none of the
+    drawn candidates fits in the rest of the budget, the places go to others in the order of the draw.
     """
     pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)
@@ -76,5 +76,5 @@ def power_of_choice(
 
 
 def last_losses(candidates: Sequence[Candidate]) -> Floats:
-    """Return (N,) the loss that each client last reported in this training, inf if it has not reported."""
+    """Return the loss (N,) that each client reported last in this training; infinity if it has not reported any."""
     return np.array([np.inf if candidate.loss is None else candidate.loss for candidate in candidates])

@@ -1,4 +1,4 @@
-"""Uniformly random clients: the baseline that every other strategy has to beat."""
+"""Select clients at random: the baseline that every other strategy has to beat."""
 
 from collections.abc import Sequence
 
@@ -19,11 +19,10 @@ def random(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """Uniformly random clients: the baseline that every other strategy has to beat.
+    """Select clients uniformly at random: the baseline that every other strategy has to beat.
 
-    As many as `max_clients` and the budget allow.
-    The score of a client is its draw from 0..1. One that does not fit the budget is passed over, so under a tight
-    budget cheap clients are more likely: the limit is hard, uniformity is not.
+    It selects as many as `max_clients` and the budget allow. The score of a client is its random number in 0..1. A
+    client that does not fit in the budget is left out, so with a tight budget clients with cheap links are more likely.
     """
     pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)

@@ -1,7 +1,7 @@
-"""Say in words and figures why `tcs-feel` did not choose a client.
+"""Say in words and figures why `tcs-feel` did not select a client.
 
-The client is put in the place of each chosen one; of the places that the budget allows, the one that suits it best is
-where it came closest to being chosen. The term of F that gets worst there is the reason.
+The client is put in the place of each selected one. Of the places that the budget allows, the one where F is lowest is
+where the client came closest to being selected. The reason is the term of F that gets worst there.
 """
 
 import math
@@ -20,13 +20,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class _Swap:
-    """What becomes of the set when each of N candidates takes the place that suits it best.
+    """The sets in which each of N candidates has taken the place where it does best.
 
     Attributes:
-        place: (N,) 0..K - 1.
-        loss: (4, N) by how much each term of F gets worse, weighted; inf where the budget allows no place.
-        skew: (N,) Balance.
-        slowest: (N,) s.
+        place: (N,) the place, 0..K - 1.
+        loss: (4, N) by how much each weighted term of F gets worse; infinite if the budget allows no place.
+        skew: (N,) the Balance of the set.
+        slowest: (N,) the seconds of the slowest client of the set.
     """
 
     place: npt.NDArray[np.intp]
@@ -36,7 +36,7 @@ class _Swap:
 
 
 def reasons(objective: Objective, budget: Budget, members: Sequence[int]) -> Callable[[int], str]:
-    """Return a function that gives the reason of any candidate outside `members`, by its position."""
+    """Return a function that gives the reason why the candidate at a position is not among `members`."""
     pool, spent = objective.pool, budget.spent(members)
     sums = objective.sums(members)
     skew, slowest = float(objective.terms(sums).balance), float(sums.slowest)
@@ -96,6 +96,6 @@ def _best_swap(objective: Objective, budget: Budget, members: Sequence[int]) -> 
 
 
 def _losses(objective: Objective, terms: Terms) -> Floats:
-    """Return (4, ...) the weighted terms of F, each of which is better when lower."""
+    """Return the weighted terms of F (4, ...). For each of them, lower is better."""
     weighted = objective.weighted(terms)
     return np.stack([weighted.balance, weighted.communication, weighted.time, -weighted.debt])

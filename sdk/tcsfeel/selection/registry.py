@@ -1,9 +1,9 @@
 """Find the strategies by name: those of this package, and those of other packages.
 
-A package offers one by an entry point in the group `tcsfeel.strategies`, whose name is the strategy's name and whose
-object is a `Strategy`. Entry points are read once per process; one that cannot be loaded stops the first caller,
-since a strategy that silently is not there would be found missing in the middle of a training. The names of this
-package cannot be taken over.
+A package offers a strategy by an entry point in the group `tcsfeel.strategies`. The name of the entry point is the name
+of the strategy, and its object is a `Strategy`. Entry points are read once in a process. If one of them cannot be
+loaded, the first caller gets an error: otherwise the strategy would be found missing in the middle of a training.
+Another package cannot replace the strategies of this package.
 """
 
 import contextlib
@@ -47,12 +47,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A strategy as it can be chosen.
+    """A strategy that is installed.
 
     Attributes:
-        name: by which it is chosen.
+        name: the strategy's name.
         strategy: the function.
-        source: `BUILT_IN`, or the name of the distribution that it comes with.
+        source: `BUILT_IN`, or the name of the distribution that has the strategy.
     """
 
     name: str
@@ -61,12 +61,12 @@ class Installed:
 
     @property
     def summary(self) -> str:
-        """Return the first line of its docstring; empty if it has none."""
+        """Return the first line of the strategy's docstring, or an empty text if it has none."""
         return (inspect.getdoc(self.strategy) or "").partition("\n")[0]
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Return the parameters that it has declared."""
+        """Return the parameters that the strategy has declared."""
         return parameters_of(self.strategy)
 
 
@@ -102,14 +102,16 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """Choose the clients of the next round by the strategy called `name`, as far as their claims are believed.
+    """Select the clients of the next round with the strategy called `name`.
+
+    Claims that are far beyond those of the other candidates are replaced first; see `tcsfeel.selection.claims`.
 
     Raises:
-        UnknownStrategy: there is none.
-        NotEnoughClients: fewer candidates than `policy.min_clients`.
-        BudgetTooSmall: the cheapest `policy.min_clients` cost more than the budget.
-        Invalid: a parameter that the strategy does not have, or not with this value.
-        StrategyFailed: it raised any other error, or what it gave is no selection.
+        UnknownStrategy: there is no strategy with this name.
+        NotEnoughClients: there are fewer candidates than `policy.min_clients`.
+        BudgetTooSmall: the cheapest `policy.min_clients` clients cost more than the budget.
+        Invalid: the strategy has no such parameter, or the value is out of the parameter's range.
+        StrategyFailed: the strategy raised another error, or did not return a valid selection.
     """
     known = strategies()
     if name not in known:
@@ -117,7 +119,7 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
     call = partial(_called, name, known[name])
     seen = believed(candidates, history, policy)
     if seen.doubts:
-        with contextlib.suppress(SelectionInfeasible):  # then the claims are better than no selection
+        with contextlib.suppress(SelectionInfeasible):  # then all claims are used: they are better than no selection
             selection = call(seen.in_turn(), connectivity, history, policy, rng)
             return replace(selection, skipped=(*selection.skipped, *seen.skipped()))
     return call(candidates, connectivity, history, policy, rng)
@@ -132,7 +134,7 @@ def _called(  # noqa: PLR0917  (a strategy's arguments, and its name)
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """Call a strategy and check its result. Raises `StrategyFailed`, and what a strategy may raise."""
+    """Call a strategy and check its result. Raises `StrategyFailed`, and the errors that a strategy may raise."""
     try:
         given = strategy(candidates, connectivity, history, policy, rng)
         return sound(given, [candidate.client_id for candidate in candidates], policy)
@@ -140,14 +142,14 @@ def _called(  # noqa: PLR0917  (a strategy's arguments, and its name)
         raise
     except Unsound as error:
         raise StrategyFailed(name, str(error)) from error
-    except BaseException as error:  # also what a plug-in should never raise, such as SystemExit
+    except BaseException as error:  # also errors that a plug-in should never raise, such as SystemExit
         if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
             raise
         raise StrategyFailed(name, described(error)) from error
 
 
 def described(error: BaseException) -> str:
-    """Name an error and say what it says, if that is possible."""
+    """Return an error's type and its message, if it has one that can be read."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  (an error of a plug-in can have any fault)

@@ -1,4 +1,4 @@
-"""Turn the set that a strategy chose into the selection that is shown: order, cost, fairness, reasons."""
+"""Turn the set that a strategy selected into a `Selection`, with its order, cost, fairness and reasons."""
 
 import math
 from collections import Counter
@@ -27,16 +27,16 @@ def report(
     components: Components,
     reason: Callable[[int], str],
 ) -> Selection:
-    """Describe a finished choice.
+    """Make the selection of a set of clients.
 
     Args:
-        strategy: its name.
+        strategy: the strategy's name.
         pool: the N candidates.
-        members: positions of the chosen ones.
-        budget: that they respect.
-        scores: (N,) higher is better; orders the chosen.
-        components: what the scores are made of.
-        reason: why a candidate was skipped although the budget had room for it.
+        members: the positions of the selected clients.
+        budget: the budget, which the set does not exceed.
+        scores: (N,) the scores of the candidates, which order the selected ones; higher is better.
+        components: the parts of the scores.
+        reason: returns why a candidate was skipped although it fits in the budget.
     """
     order = sorted(members, key=lambda member: (-scores[member], member))
     tree = pool.links.tree(order)
@@ -82,7 +82,7 @@ def report(
 
 
 def fairness(pool: Pool, members: Sequence[int]) -> float:
-    """Return Jain's index of how often each candidate was selected, counting `members` once more."""
+    """Return Jain's index of how often each candidate has been selected, with `members` in this round."""
     counts = Counter(client_id for chosen in pool.history.rounds for client_id in chosen)
     counts.update(pool.ids(members))
     return jain_index([counts[candidate.client_id] for candidate in pool.candidates])

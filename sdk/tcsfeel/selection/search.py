@@ -1,9 +1,9 @@
-"""Find a set that minimises F within the budget: a few starts, then one-swaps on exact F.
+"""Find a set within the budget with a low F, by local search from a few starts.
 
-Minimising a quadratic form over sets of a size is NP-hard, so this is local search: greedy insertion and two random
-starts weighted by participation debt, then passes that replace one member after the other by the best candidate, while
-that helps: `with_each` shows the best, and F itself decides. Where the sets can be counted on one's fingers all of them
-are tried. A pass over K members costs O(K N C).
+Minimising a quadratic form over sets of a size is NP-hard, so this is a local search. It starts from a greedy set and
+from two random sets in which overdue clients are more likely. Then passes replace one member after the other by the
+best candidate, as long as this lowers F: `with_each` finds the best candidate, and the exact F decides. If there are
+only a few possible sets, all of them are tried. A pass over K members costs O(K N C).
 """
 
 import math
@@ -20,15 +20,15 @@ Floats = npt.NDArray[np.float64]
 
 PASSES = 4
 RANDOM_STARTS = 2
-EVEN_CHANCE = 0.1  # of debt, on top of everyone's: a start may hold clients that are owed nothing
-GAIN = 1e-9  # a swap that gains less gains rounding
-LEAST_WEIGHT = 1e-300  # of a draw: what is divided by it stays finite
-AT_ONCE = 1 << 22  # values of skews that are summed at once: 32 MiB
-FEW = 20_000  # positions in all sets together: where there are no more, every set is tried
+EVEN_CHANCE = 0.1  # added to each debt, so that a random start may also have clients that are not overdue
+GAIN = 1e-9  # a smaller gain is a rounding error
+LEAST_WEIGHT = 1e-300  # in a draw; quotients stay finite with it
+AT_ONCE = 1 << 22  # values of skews that are summed at one time, which are 32 MiB
+FEW = 20_000  # positions in all sets together, up to which every set is tried
 
 
 def best_set(objective: Objective, budget: Budget, size: int, rng: np.random.Generator) -> list[int]:
-    """Return the best set of `size` clients that is found; `size` is the budget's minimum, so there is one."""
+    """Return the best set of `size` clients that is found. Such a set exists, as `size` is the budget's minimum."""
     if _few(objective, size):
         return _best_of_all(objective, budget, size)
     starts = [greedy(objective, budget, size, rng)]
@@ -47,7 +47,7 @@ def grown(objective: Objective, budget: Budget, members: list[int], rng: np.rand
 
 
 def greedy(objective: Objective, budget: Budget, size: int, rng: np.random.Generator) -> list[int]:
-    """A set of `size` clients, each of them the best beside those before it; the cheapest where that is a dead end."""
+    """Build a set of `size` clients by adding the best one each time. If that fails, return the cheapest set."""
     members: list[int] = []
     while len(members) < size:
         larger = extended(objective, budget, members, rng)
@@ -62,7 +62,7 @@ def overdue(objective: Objective, budget: Budget, size: int, rng: np.random.Gene
 
 
 def extended(objective: Objective, budget: Budget, members: list[int], rng: np.random.Generator) -> list[int] | None:
-    """`members` and the candidate with which F is lowest, ties broken at random; None when there is room for none."""
+    """Add the candidate with which F is lowest, at random among equal ones. Returns None if the budget has no room."""
     room = budget.room(members)
     if not room.any():
         return None
@@ -73,7 +73,7 @@ def extended(objective: Objective, budget: Budget, members: list[int], rng: np.r
 
 
 def improved(objective: Objective, budget: Budget, members: Sequence[int]) -> list[int]:
-    """Improve `members` by at most `PASSES` passes of one-swaps, each the best for its place."""
+    """Improve `members` by at most `PASSES` passes, which replace each member by the best candidate for its place."""
     current, value = list(members), _value(objective, members)
     for _ in range(PASSES):
         before = value
@@ -93,16 +93,17 @@ def improved(objective: Objective, budget: Budget, members: Sequence[int]) -> li
 
 
 def weighted_order(weights: Floats, rng: np.random.Generator) -> list[int]:
-    """Return all N candidates in random order, each next one drawn in proportion to `weights` (N,), at least 0.
+    """Return all N candidates in random order, each of them drawn in proportion to `weights` (N,), at least 0.
 
-    Source: Efraimidis, Spirakis, "Weighted random sampling with a reservoir", 2006; an exponential clock per candidate.
+    Each candidate gets an exponentially distributed random time. Source: Efraimidis, Spirakis, "Weighted random
+    sampling with a reservoir", 2006.
     """
     clocks = rng.exponential(size=len(weights)) / np.maximum(weights, LEAST_WEIGHT)
     return [int(position) for position in np.argsort(clocks)]
 
 
 def _few(objective: Objective, size: int) -> bool:
-    """Tell whether every set of a size is to be tried."""
+    """Tell whether there are so few sets of a size that all of them are tried."""
     return math.comb(len(objective.pool.candidates), size) * size <= FEW
 
 

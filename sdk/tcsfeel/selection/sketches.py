@@ -1,13 +1,14 @@
-"""Learn from a client's updates what it does not say of its labels.
+"""Learn about a client's labels from its updates, if the client does not report them.
 
-The gradient of a classifier's last layer is a sum over the samples, with signs that depend on their labels: clients
-with like labels move it alike. A sketch is a random projection of the normalised last-layer update to `SIZE` dimensions
-by signed hashing (Weinberger et al., "Feature hashing for large scale multitask learning", 2009), which keeps inner
-products in expectation. A client's sketch is the mean over its past rounds, and is used in the place of label shares.
+The gradient of a classifier's last layer is a sum over the samples, with signs that depend on their labels. So clients
+with similar labels change this layer in a similar way. A sketch is a random projection of the normalised update of the
+last layer to `SIZE` dimensions by signed hashing (Weinberger et al., "Feature hashing for large scale multitask
+learning", 2009), which keeps inner products in expectation. A client's sketch is the mean over its past rounds, and is
+used in place of its label shares.
 
-Files keep their tensors in no particular order, so the last layer is told by shape: a matrix, where there is one, whose
-outputs nothing takes in, so that their number is a side of no other weights, and whose bias has as many elements. Where
-no layer or several are like that, the name decides that comes last when numbers in names are compared as numbers.
+The tensors of a file have no particular order, so the last layer is found by its shape. It is a matrix if there is one,
+no other layer uses its outputs (their number is not a side of other weights), and its bias has as many elements. If
+there is no such layer or more than one, the last name decides, where numbers in names are compared as numbers.
 """
 
 import re
@@ -22,23 +23,23 @@ Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint32]
 Parameters = Mapping[str, npt.NDArray[Any]]
 
-SIZE = 32  # a power of two: a bucket is the low bits of a hash
+SIZE = 32  # a power of two, because a bucket is the low bits of a hash
 # The square of a sketch's length is 1 on average, whatever the update. One that was made to fit the hashes could be
 # much longer, and make all others look alike.
 LONGEST = 2.0
-BLOCK = 1 << 16  # elements at a time: what they take stays in the processor's cache
+BLOCK = 1 << 16  # elements that are processed at a time, so few that they stay in the processor's cache
 MATRIX = 2  # dimensions
 
 
 def sketch(
     before: Parameters, after: Parameters, *, release: Callable[[], None] = lambda: None
 ) -> tuple[float, ...] | None:
-    """(SIZE,) the sketch of one update; None where the last layer has not moved, or too far for its length to be told.
+    """Return the sketch (`SIZE`,) of one update; None if the last layer has not changed, or if its change overflows.
 
     Args:
-        before: the model, of any shapes and dtypes.
-        after: the update, alike.
-        release: called between blocks; who maps files gives their memory back.
+        before: the model, with any shapes and dtypes.
+        after: the update, with the same shapes and dtypes.
+        release: called between blocks, so that the memory of mapped files can be given back.
     """
     folded, square, done = np.zeros(SIZE), 0.0, 0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -46,7 +47,7 @@ def sketch(
             old, new = before[name].reshape(-1), after[name].reshape(-1)
             for start in range(0, len(old), BLOCK):
                 moved = np.subtract(new[start : start + BLOCK], old[start : start + BLOCK], dtype=np.float64)
-                square += float((moved * moved).sum())  # not a dot product: BLAS would start threads for it
+                square += float((moved * moved).sum())  # not a dot product, for which BLAS would start threads
                 folded += _folded(moved, done + start)
                 release()
             done += len(old)
@@ -58,18 +59,18 @@ def sketch(
 
 
 def averaged(mean: Sequence[float], rounds: int, newest: Sequence[float]) -> tuple[float, ...]:
-    """Return the mean of `rounds` sketches and of one more."""
+    """Add one sketch to the mean of `rounds` sketches, and return the new mean."""
     return tuple(((np.asarray(mean) * rounds + np.asarray(newest)) / (rounds + 1)).tolist())
 
 
 def skew_of_sketches(sketches: Sequence[tuple[float, ...] | None], samples: Floats, scale: float | None) -> Floats:
-    """(N, SIZE) how each client's sketch differs from the mean of all, weighted by samples; 0 where there is none.
+    """Return how each client's sketch differs from the mean (N, `SIZE`); 0 for clients without a sketch.
 
     Args:
-        sketches: of N clients.
-        samples: (N,) above 0.
-        scale: the mean square that the differences are brought to, so that they count like those of label shares;
-            None to leave them.
+        sketches: the sketches of N clients.
+        samples: (N,) the numbers of samples, by which the mean is weighted, above 0.
+        scale: the mean square to which the differences are scaled, so that they count as much as those of label shares;
+            None to leave them as they are.
     """
     known = np.array([one is not None for one in sketches])
     skew = np.zeros((len(sketches), SIZE))
@@ -103,14 +104,14 @@ def _numbered(name: str) -> list[str | int]:
 
 
 def _folded(values: Floats, first: int) -> Floats:
-    """(SIZE,) sums of values by bucket, each with its sign; both are drawn by the values' positions, from `first`."""
+    """Return the sums (`SIZE`,) of values with signs by bucket. A value's position, from `first`, gives both."""
     drawn = _hashed(np.arange(first, first + len(values)).astype(np.uint32))
     signs = (drawn >> 31).astype(np.float64) * -2.0 + 1.0
     return np.bincount(drawn & (SIZE - 1), weights=values * signs, minlength=SIZE).astype(np.float64)
 
 
 def _hashed(words: Words) -> Words:
-    """Words whose bits look random, the same everywhere: the finaliser of MurmurHash3 (Appleby, public domain)."""
+    """Hash words, with the same result on every machine, by the finaliser of MurmurHash3 (Appleby, public domain)."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         words ^= words >> shift
         words *= np.uint32(factor)

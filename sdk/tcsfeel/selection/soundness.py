@@ -1,7 +1,7 @@
-"""Check what a strategy returned, so that it can be stored and acted on, or say what is wrong with it.
+"""Check the result of a strategy before it is stored and used, and say what is wrong with it.
 
-Strategies come from other packages, too. Nothing that they give is believed: neither its types, nor that it names
-clients on offer, nor that its numbers are numbers.
+Strategies can come from other packages. Nothing in their results is trusted: not the types, not that the clients are
+among the candidates, and not that the numbers are finite.
 """
 
 import math
@@ -17,16 +17,16 @@ Kind = TypeVar("Kind")
 
 
 class Unsound(Exception):
-    """What a strategy gave is no selection; the message says why."""
+    """The result of a strategy is not a valid selection. The message says why."""
 
 
 def sound(given: object, offered: Collection[str], policy: SelectionPolicy) -> Selection:
     """Return the selection with its numbers as floats and its reasons as plain text. Raises `Unsound`.
 
     Args:
-        given: by the strategy.
+        given: the result of the strategy.
         offered: the ids of the candidates.
-        policy: whose counts the selection has to respect.
+        policy: the policy, which limits how many clients are selected.
     """
     if not isinstance(given, Selection):
         raise Unsound(f"it returned {_a(given)}, not a Selection")

@@ -1,11 +1,11 @@
-"""Choose the set with the lowest objective (`objective`): the default strategy.
+"""Select the set with the lowest objective (`objective`). This is the default strategy.
 
-The set grows from `min_clients` until the labels that are expected to arrive diverge from the global ones by at most
-`divergence_target`, `max_clients` is reached, or the budget has no room for another client. Without reported labels
-there is nothing to grow for.
+The set begins with `min_clients` clients. It grows until the labels that are expected to arrive diverge from the global
+ones by at most `divergence_target`, until it has `max_clients` clients, or until the budget has no room for another
+client. If no client reports labels, it does not grow.
 
-A chosen client's score is minus its share of F(S), so the scores of a selection add up to -F(S). A skipped client's
-reason is what would get worst if it took the chosen place that suits it best.
+The score of a selected client is minus its share of F(S), so the scores of a selection add up to -F(S). The reason of a
+skipped client is what would get worst if it took the place of the selected client where it does best.
 """
 
 from collections.abc import Sequence
@@ -43,10 +43,10 @@ def tcs_feel(
     policy: SelectionPolicy,
     rng: np.random.Generator,
 ) -> Selection:
-    """The set that is best as a whole: pooled labels, cost of the links, slowest member, and everybody's turn.
+    """Select the set that is best as a whole, by pooled labels, cost of links, slowest member and participation debt.
 
-    Its components are those of the documented score, and each client's share in the terms of F: `balance`,
-    `communication`, `time` (lower is better) and `debt` (higher is).
+    The components are those of the documented score, and each client's shares of the terms of F: `balance`,
+    `communication` and `time` (lower is better), and `debt` (higher is better).
     """
     pool = Pool(tuple(candidates), connectivity, history, policy)
     budget = Budget.of(pool)
@@ -73,7 +73,7 @@ def tcs_feel(
 
 
 def choose(objective: Objective, budget: Budget, rng: np.random.Generator) -> list[int]:
-    """Return the positions of the chosen candidates."""
+    """Return the positions of the selected candidates."""
     policy = objective.pool.policy
     members = best_set(objective, budget, budget.minimum, rng)
     while len(members) < policy.max_clients and not balanced(objective, members):
@@ -92,7 +92,7 @@ def balanced(objective: Objective, members: Sequence[int]) -> bool:
 
 
 def _spread(values: Floats, members: Sequence[int], count: int) -> Floats:
-    """(N,) with the (K,) values of `members` in their places, 0 elsewhere."""
+    """Return an array (N,) with the values (K,) of `members` at their positions, and 0 elsewhere."""
     spread = np.zeros(count)
     spread[list(members)] = values
     return spread

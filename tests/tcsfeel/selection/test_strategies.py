@@ -84,7 +84,7 @@ def test_each_strategy_says_where_it_comes_from_and_what_it_is() -> None:
     assert known["other"].source == "tcsfeel.selection.random"  # of no distribution: the module
     assert (
         known["fedcs"].summary
-        == "As many of a random pool as fit a deadline, those first that lengthen the round least."
+        == "Select as many clients of a random pool as fit in a deadline, first those that lengthen the round least."
     )
     assert [one.name for one in known["fedcs"].parameters] == ["pool_factor", "deadline_seconds"]
     assert replace(known["fedcs"], strategy=plain).summary == ""
