@@ -1,11 +1,12 @@
-"""Read the updates of a round block by block, so that only what is being worked on is in memory.
+"""Read the updates of a round block by block, so that only the current block is in memory.
 
-Sums are taken value by value or by numpy's own reduction, never by a BLAS, whose rounding differs between processors:
-an owner on another machine has to come to the same bytes.
+Sums are computed value by value or by numpy's own reduction, and never by a BLAS. Its rounding differs between
+processors, but an owner on another machine has to compute the same bytes.
 
-A block is of 2^16 values, so that a weighted sum's two buffers stay in a core's cache and each update is read once, at
-the speed of memory. It adds in the model's own precision, at least float32: with weights that add up to one, the error
-is some units in the last place (Higham, "The accuracy of floating point summation", 1993). All else is in float64.
+A block has at most 2^16 values, so the two buffers of a weighted sum stay in a core's cache and each update is read
+once, at the speed of memory. Weighted sums use the model's own precision, at least float32: with weights that add up to
+one, the error is some units in the last place (Higham, "The accuracy of floating point summation", 1993). Everything
+else is computed in float64.
 """
 
 import math
@@ -33,11 +34,11 @@ RESIDENT_BYTES = 16 << 20  # read from the updates before their memory is given 
 
 
 def _keep() -> None:
-    """Nothing to give back: the updates are the caller's own arrays."""
+    """Keep everything: the updates are the caller's own arrays, so there is no memory to give back."""
 
 
 def values(parameters: Parameters, name: str, rows: slice) -> Double:
-    """Return some places of one flattened tensor, in float64."""
+    """Return a part of one flattened tensor, in float64."""
     return parameters[name].reshape(-1)[rows].astype(np.float64)
 
 
@@ -79,7 +80,7 @@ class Updates:
         return len(self._parameters)
 
     def blocks(self) -> Iterator[tuple[str, slice]]:
-        """Give all places of all tensors, by name and in pieces."""
+        """Yield the name of each tensor with the slices of it, in order, that are its blocks."""
         size = max(SMALLEST_BLOCK, min(LARGEST_BLOCK, ALL_BLOCKS // max(1, len(self))))
         resident = 0
         for name, tensor in self.model.items():
@@ -121,7 +122,7 @@ class Updates:
                 np.multiply(parameters[name].reshape(-1)[rows], dtype.type(weight * scale), out=product)
                 mean += product
         stay = sum(weight * (1.0 - scale) for weight, scale in zip(weights, scales, strict=True))
-        if stay > 0.0:  # what clipping took away stands for the model as it was
+        if stay > 0.0:  # the weight that clipping took away goes to the model before the round
             mean += np.multiply(tensor.reshape(-1)[rows], dtype.type(stay), out=product)
         return mean if divisor == 1.0 else np.divide(mean, divisor, out=mean)
 

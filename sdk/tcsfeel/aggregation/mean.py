@@ -15,7 +15,7 @@ def by_examples(update: UpdateFacts) -> float:
 
 
 def by_examples_and_accuracy(update: UpdateFacts) -> float:
-    """Weigh each update by its examples times its accuracy: one that learned nothing counts nothing."""
+    """Weigh each update by its examples times its accuracy, so that an update with the accuracy 0 has no weight."""
     return update.num_examples * update.metrics.get(ACCURACY, 0.0)
 
 

@@ -14,7 +14,7 @@ false report:
 - A target is reached only if it is reached without any one of the clients. This bound decides when a training ends; the
   others limit the values that are shown.
 
-With fewer than `ENOUGH` clients nothing shows which of them is right, and all are believed.
+With fewer than `ENOUGH` clients nothing shows which of them is right, so all of them are believed.
 """
 
 import math

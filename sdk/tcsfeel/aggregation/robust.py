@@ -1,7 +1,7 @@
 """Combine updates so that a minority of hostile or broken ones cannot determine the result.
 
-Every update counts once: a rule that believed the number of examples that an update claims could be bought with it.
-Distances are Euclidean, over all tensors, integers and booleans as numbers.
+Every update counts once. If updates counted by their number of examples, a client could get more influence by claiming
+more examples. Distances are Euclidean over all tensors, where integers and booleans count as numbers.
 
 - median, trimmed mean: Yin et al., "Byzantine-robust distributed learning", 2018
 - krum, multi-krum: Blanchard et al., "Machine learning with adversaries", 2017
@@ -17,11 +17,11 @@ from tcsfeel.aggregation.blocks import Block, Combine, Updates, squared_length
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.aggregation.mean import weighted_mean
 
-BYZANTINE_SHARE = 0.25  # of the updates, that the rules stand where a training does not say how many
+BYZANTINE_SHARE = 0.25  # of the updates may be hostile, if a training does not say how many
 TRIM_FRACTION = 0.25  # at each end
 MOST_STEPS = 50  # of Weiszfeld's algorithm; each reads all updates once
-TOLERANCE = 1e-9  # of the sum of distances, relative: a step that gains less is the last
-NEAR = 1e-6  # distances below it count as it
+TOLERANCE = 1e-9  # relative to the sum of distances; the last step is the first that gains less
+NEAR = 1e-6  # smaller distances count as this one
 
 
 def usual_byzantine(count: int) -> int:
@@ -79,8 +79,8 @@ def krum(updates: Updates, byzantine: int, keep: int) -> Combine:
 def geometric_median(updates: Updates) -> Combine:
     """Return the point with the smallest sum of distances to all updates, by Weiszfeld's algorithm.
 
-    It starts from the updates weighted by their nearness to the median at each place, not from their mean: a single
-    update of huge values would take very many steps to get rid of.
+    It starts from the updates weighted by how near they are to the median at each place, and not from their mean. With
+    the mean, it would take very many steps to get away from a single update of huge values.
     """
     weights = _nearness(_distances(updates, median(updates)))
     least = math.inf

@@ -27,12 +27,12 @@ from tcsfeel.errors import ModelNotFinite, UnusableRound
 
 @dataclass(frozen=True, slots=True)
 class NextModel:
-    """A new model, computed as it is read.
+    """A new model, which is computed while it is read.
 
     Attributes:
-        blocks: its values, flattened, in the order of the model that the updates started from and in its dtypes; once.
-            Raises `ModelNotFinite` where a value is not.
-        optimiser: what the next round has to be given is its `state`, once all blocks were read.
+        blocks: the values, flattened, in the order and the dtypes of the model that the updates started from. They can
+            be read once. Reading raises `ModelNotFinite` if a value is not finite.
+        optimiser: the optimiser, whose `state` has to be given to the next round once all blocks have been read.
     """
 
     blocks: Iterator[npt.NDArray[Any]]
@@ -50,31 +50,31 @@ def next_model(
     """Combine `updates`.
 
     Args:
-        config: names the rule, whose parameters are the ``server_*`` hyperparameters.
-        updates: in an order that is the same each time.
-        facts: of each update.
-        before: the model before the round's base model, None in the first round.
-        state: what the round before gave as state, None in the first round.
+        config: the rule, whose parameters are the ``server_*`` hyperparameters.
+        updates: the updates, in an order that is the same each time.
+        facts: the numbers that were reported with each update.
+        before: the model before the round's base model; None in the first round.
+        state: the optimiser's state after the round before; None in the first round.
 
     Raises:
         UnusableRound: there are too few updates for the rule, or none has a weight.
     """
     step = optimiser(config, updates.model, updates.learnt, before, state)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused
         combine = combination(config, updates, facts)
     return NextModel(_blocks(updates, combine, step), step)
 
 
 def _blocks(updates: Updates, combine: Combine, step: Optimiser) -> Iterator[npt.NDArray[Any]]:
     for name, rows in updates.blocks():
-        with np.errstate(over="ignore", invalid="ignore"):  # not around the yield: it would hold for the caller too
+        with np.errstate(over="ignore", invalid="ignore"):  # not around the yield: it would apply to the caller too
             value = step.step(name, rows, combine(name, rows))
             new = _as_dtype(name, value, updates.model[name].dtype)
         yield new
 
 
 def combination(config: AggregationConfig, updates: Updates, facts: Sequence[UpdateFacts]) -> Combine:
-    """Return the training's rule over these updates. Raises `UnusableRound` if they are too few or weigh nothing."""
+    """Return the training's rule for these updates. Raises `UnusableRound` if they are too few, or have no weight."""
     rule = config.aggregation
     if rule in WEIGHTS:
         return weighted_mean(updates, bounded([WEIGHTS[rule](fact) for fact in facts], config))
@@ -112,7 +112,7 @@ ROBUST: Mapping[Aggregation, Callable[[Updates, AggregationConfig], Combine]] = 
 
 
 def _as_dtype(name: str, value: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """`value` in the model's dtype: integers are the nearest that the dtype holds, a bool is a majority's."""
+    """Convert values to the model's dtype: integers are rounded and kept in range, booleans are true above 0.5."""
     cast = value.astype(dtype, copy=False) if is_floating(dtype) else value
     if not np.isfinite(cast).all():
         raise ModelNotFinite(f"tensor {name!r} of the new model is not finite")

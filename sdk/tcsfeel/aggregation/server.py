@@ -33,17 +33,17 @@ FIRST, SECOND = "first/", "second/"  # before a tensor's name, the names of its 
 
 
 class Optimiser(Protocol):
-    """Goes from block to block."""
+    """Computes the new values block by block."""
 
     def step(self, name: str, rows: slice, mean: Block) -> Block:
         """Return the new values at some places of a tensor."""
 
     def state(self) -> Parameters | None:
-        """Return what the next round has to be given, None if nothing."""
+        """Return the state that the next round needs; None if it needs none."""
 
 
 class TakeMean:
-    """No optimiser."""
+    """Takes the mean as it is, without an optimiser."""
 
     def step(self, _name: str, _rows: slice, mean: Block) -> Block:
         return mean
@@ -88,7 +88,7 @@ def _adagrad(second: Double, squared: Double, _beta: float) -> Double:
     return second + squared
 
 
-# How the second moment takes in the squared difference, and the first momentum unless given.
+# How the squared difference changes the second moment, and the default of the first momentum.
 ADAPTIVE: Mapping[Aggregation, tuple[Second, float]] = {
     "fedadam": (_adam, MOMENTUM),
     "fedyogi": (_yogi, MOMENTUM),

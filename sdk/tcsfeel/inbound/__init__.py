@@ -2,8 +2,8 @@
 
 Rules:
 
-- A caller that is refused is disconnected: no byte of a body is parsed before the application asks for it, and an
-  answer that is complete before its request ends the connection.
+- A caller that is refused is disconnected. No byte of a body is parsed before the application asks for it. If an answer
+  is complete before its request is, the connection is closed.
 - Everything that a caller can do slowly has a deadline: sending a request's head or its body, and reading the answer.
 - One turn of the event loop parses little: a few kilobytes of a head, or a few pieces of a body.
 - Each connection needs a place. A stranger is a caller that has not shown a key, and may lose its place to the next

@@ -1,7 +1,8 @@
 """Accept connections, even when the process runs out of descriptors.
 
-In that case `asyncio`'s own server tries again as often as its backlog is long, and sets a timer each time, which
-outlives the listener. Here one task for each listener accepts a few connections at a time, makes room, and pauses.
+In that case, `asyncio`'s own server tries again as often as its backlog is long. Each time it sets a timer, which still
+exists after the listener is closed. Here one task for each listener accepts a few connections at a time, makes room for
+new ones, and pauses.
 """
 
 import asyncio
@@ -14,9 +15,9 @@ from collections.abc import Callable
 
 from tcsfeel.inbound.arrivals import Arrivals
 
-AT_ONCE = 16  # connections that one turn of the loop accepts
-PAUSE_SECONDS = 0.1  # after an accept that failed, where nothing could be done about it
-QUIET_SECONDS = 10.0  # between two lines of the log about it
+AT_ONCE = 16  # connections that are accepted in one turn of the event loop
+PAUSE_SECONDS = 0.1  # after a failure to accept, if no room could be made
+QUIET_SECONDS = 10.0  # between two log lines about such failures
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Acceptor:
         self._complain(error)
         if error.errno in SHORTAGES:
             if self._arrivals.make_room():
-                await asyncio.sleep(0)  # in which the connections that were given up close their descriptors
+                await asyncio.sleep(0)  # meanwhile the connections that were given up close their descriptors
                 return
             if self._reserve is not None:
                 os.close(self._reserve)
@@ -88,7 +89,7 @@ class Acceptor:
         await asyncio.sleep(PAUSE_SECONDS)
 
     async def _caller(self) -> None:
-        """Wait for a caller. Without a free descriptor, Linux fails to accept even if no caller is there."""
+        """Wait for a caller. Without a free descriptor, accepting fails on Linux even if there is no caller."""
         there = asyncio.Event()
         self._loop.add_reader(self._listener, there.set)
         try:

@@ -11,7 +11,7 @@ from tcsfeel.inbound.bounds import Bounds, places
 from tcsfeel.inbound.refusals import Refusals
 
 EXTENSION = "tcsfeel.welcome"
-RELIEF = 4  # strangers that lose their places at once where descriptors are short, for what requests open besides
+RELIEF = 4  # strangers that lose their places at the same time if descriptors run out, since requests need some as well
 
 
 class Crowded(Picklable):
@@ -41,7 +41,7 @@ class Arrivals(ServerState):
         self.bounds = bounds
         self.evictions = 0
         self.refusals = Refusals(bounds)
-        self.buffer = memoryview(bytearray(READ_BYTES))  # one for all: it is emptied within the call that fills it
+        self.buffer = memoryview(bytearray(READ_BYTES))  # one for all: the call that fills it also empties it
         self._strangers: dict[str, dict[Guest, None]] = {}
         self._known: dict[Guest, None] = {}
 
@@ -77,7 +77,7 @@ class Arrivals(ServerState):
             self._strangers.pop(guest.address, None)
 
     def make_room(self) -> bool:
-        """Close connections of strangers, or else one idle connection, to free descriptors. Tells whether it did."""
+        """Close connections of strangers, or one idle connection, to free descriptors. Tells whether any was closed."""
         evictions = self.evictions
         while self._strangers and self.evictions < evictions + RELIEF:
             self._evict(self._oldest_stranger())

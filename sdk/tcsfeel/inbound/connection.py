@@ -1,7 +1,7 @@
-"""One connection, from its begin to its end.
+"""Handle one connection from its begin to its end.
 
-It is uvicorn's protocol on h11, whatever else is installed: h11 gives one event at a time, so that a body can be held
-back between two of them; parsers that call back for every event go through all that was received in one go.
+This is uvicorn's protocol with h11, also if faster parsers are installed. h11 gives one event at a time, so that a body
+can be held back between two events. Parsers with callbacks process everything that was received at once.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ RETRY_SECONDS = 1
 HEAD_IS_TOO_LONG = (
     f"the request line and its headers have more than {HEAD_BYTES} bytes: shorten the path, or send fewer headers"
 )
-PIECE_BYTES = 262_144  # of an answer that are handed over before the caller has to take some in
+PIECE_BYTES = 262_144  # of an answer that are written before the caller has to read some of them
 
 
 class Connection(H11Protocol, asyncio.BufferedProtocol):
@@ -52,20 +52,22 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     @property
     def address(self) -> str:
-        """Where the caller is."""
+        """The IP address of the caller."""
         return "" if self.client is None else self.client[0]
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered, and the last answer has been sent."""
+        """Tell whether no request is being answered, and the last answer has been sent."""
         return self.conn.our_state is h11.IDLE and self.transport.get_write_buffer_size() == 0
 
     def evict(self) -> None:
-        """Lose the connection at once."""
+        """Close the connection at once, without waiting for anything to be sent."""
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        transport.set_write_buffer_limits(high=0)  # writing is paused exactly while a part of an answer is not sent
+        transport.set_write_buffer_limits(
+            high=0
+        )  # so writing is paused exactly as long as a part of an answer has not been sent
         lingering = LingeringTransport(transport, linger_seconds=self._bounds.linger_seconds, unread=self._is_unread)
         self._patience = Patience(
             self._bounds.stall_seconds,
@@ -89,7 +91,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         super().connection_lost(exc)
 
     def get_buffer(self, _sizehint: int) -> memoryview:
-        """Where the next bytes go: fewer of a head, which is parsed as a whole."""
+        """Return the buffer for the next bytes. It is smaller for a head, because a head is parsed as a whole."""
         return self.server_state.buffer if self.conn.unread else self.server_state.buffer[: HEAD_BYTES // 2]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -123,7 +125,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             )
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that rests; while its last answer is being sent it does not rest yet."""
+        """Close an idle connection. It is not idle while its last answer is still being sent."""
         if self.transport.get_write_buffer_size() == 0:
             super().timeout_keep_alive_handler()
 
@@ -139,20 +141,20 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer in the application's place, unless it has begun to, and end the connection."""
+        """Answer in place of the application, if that has not begun to answer, and close the connection."""
         if self._refusing is not None:
             return
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.abort()
             return
-        if self.cycle is not None:  # which hears that the caller is gone, and whose answer goes nowhere
+        if self.cycle is not None:  # the application is told that the caller is gone, and its answer is not sent
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.pause_reading()
         self._refusing = self.loop.create_task(self._end(status, detail))
 
     async def _end(self, status: HTTPStatus, detail: str) -> None:
-        """Refuse what cannot be served, when it is the address's turn to be refused."""
+        """Refuse a request that cannot be processed, as soon as the address may be refused again."""
         if not await self.server_state.refusals.wait(self.address):
             self.transport.abort()
             return
@@ -172,7 +174,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self.transport.close()
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run the application with a body that it has to ask for; an answer before its end closes the connection."""
+        """Run the application, which asks for the body. If it answers before the body ends, close the connection."""
         scope["extensions"] = {
             **scope.get("extensions", {}),
             EXTENSION: lambda: self.server_state.welcome(self),
@@ -195,7 +197,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
                 self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body arrives too slowly: it {sending}")
                 return {"type": "http.disconnect"}
             sending.spend(self.loop.time() - began, len(message.get("body", b"")))
-            await asyncio.sleep(0)  # what has been received already would come without a pause
+            await asyncio.sleep(0)  # bytes that have already been received would be processed without a pause
             return message
 
         async def tell(message: Any) -> None:
@@ -220,7 +222,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             await _unavailable(tell)
 
     async def _refuse_in_turn(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run the application. A refusal waits until it has ended, and let go of the request, and until it is due."""
+        """Run the application. A refusal is sent after the application has ended, when the address may be refused."""
         refusal: list[Any] = []
 
         async def hear(message: Any) -> None:
@@ -237,9 +239,9 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             await send(message)
 
     def _is_refusal(self, message: Any) -> bool:
-        """Tell whether an answer begins that refuses its call.
+        """Tell whether this message begins an answer that refuses the call.
 
-        404 to a caller with the key does not count: a whole fleet gets it from a server that has lost its database.
+        404 to a caller with the key does not count, because a whole fleet gets it if a server has lost its database.
         """
         status = message.get("status", 0)
         known = status == HTTPStatus.NOT_FOUND and self.server_state.knows(self)
@@ -253,7 +255,7 @@ async def _unavailable(send: Any) -> None:
 
 
 class _Deadline:
-    """Calls something unless it is stopped in time."""
+    """Calls a function after some time, unless it is stopped before."""
 
     def __init__(self, seconds: float, call: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -261,7 +263,7 @@ class _Deadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to count, unless it does already."""
+        """Begin to count, if it has not begun yet."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._call)
 

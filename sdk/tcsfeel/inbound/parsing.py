@@ -5,9 +5,9 @@ from typing import Any
 import h11
 
 HEAD_BYTES = 16_384  # of a request line with its headers
-PIECES = 64  # of a body that are parsed before the application has to ask for more
-FEW_PIECES = 1024  # that may be of any size
-LEAST_PIECE_BYTES = 64  # on average, once there are more
+PIECES = 64  # pieces of a body that are parsed before the application has to ask for more
+FEW_PIECES = 1024  # pieces that may have any size
+LEAST_PIECE_BYTES = 64  # the least size on average, once there are more pieces
 
 
 class Parser(h11.Connection):
@@ -29,7 +29,7 @@ class Parser(h11.Connection):
         return self.their_state is h11.SEND_BODY
 
     def release(self) -> None:
-        """Let the next pieces of the body through."""
+        """Allow the next pieces of the body to be parsed."""
         self._left = PIECES
 
     def next_event(self) -> Any:

@@ -1,7 +1,7 @@
 """Slow down callers that are refused again and again.
 
-A caller that sends its next call as soon as the last one is refused would otherwise get as much of the server as it
-likes. Each address may be refused at a steady rate, and for a while more often; further refusals wait for their turn.
+Otherwise a caller that sends its next call as soon as the last one is refused could use as much of the server's time as
+it likes. Each address may be refused at a steady rate, and for a short time more often. Further refusals have to wait.
 Answers that are not refusals never wait.
 """
 
@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from tcsfeel.inbound.bounds import Bounds
 
-BURST_SECONDS = 5.0  # an address that was not refused for so long has the refusals of this time at once
-MOST_SECONDS = 5.0  # that a refusal waits
+BURST_SECONDS = 5.0  # after so long without a refusal, an address may get the refusals of this time at once
+MOST_SECONDS = 5.0  # the longest wait of a refusal
 MOST_WAITING = 128  # refusals that wait at the same time; each keeps the bytes that its connection has received
 MOST_ADDRESSES = 1024
 
@@ -27,7 +27,8 @@ class Refusals:
     def __init__(self, bounds: Bounds) -> None:
         self.note: Callable[[], None] = lambda: None
         self._rate = bounds.refusals_per_second
-        self._due: dict[str, float] = {}  # when all refusals so far are paid for; the address refused last is the last
+        # When the refusals of an address so far are used up. The address that was refused last is the last entry.
+        self._due: dict[str, float] = {}
         self._waiting = 0
         self._ended = asyncio.Event()
 
@@ -40,7 +41,7 @@ class Refusals:
         return max(0.0, due - now)
 
     async def wait(self, address: str) -> bool:
-        """Wait until the address may be refused. Return False if too many wait: then the connection is to be closed."""
+        """Wait until the address may be refused. Returns False if too many wait: the connection is then to be closed."""
         seconds = self.delay(address, asyncio.get_running_loop().time())
         if seconds == 0 or self._ended.is_set():
             return True
@@ -57,5 +58,5 @@ class Refusals:
         return True
 
     def end(self) -> None:
-        """Let all refusals go that wait: the server stops."""
+        """Send all refusals that wait, because the server stops."""
         self._ended.set()

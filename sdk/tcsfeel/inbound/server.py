@@ -1,4 +1,4 @@
-"""uvicorn's server with listening sockets, connections and places of our own."""
+"""Run uvicorn's server with our own listening sockets, connections and limits."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from tcsfeel.inbound.connection import Connection
 
 
 class Server(uvicorn.Server):
-    """Serves the sockets that it is given. Its configuration names `Connection` as its protocol."""
+    """Serves the sockets that it gets. Its configuration has to name `Connection` as its protocol."""
 
     def __init__(self, config: uvicorn.Config, bounds: Bounds) -> None:
         super().__init__(config)
@@ -21,7 +21,7 @@ class Server(uvicorn.Server):
         self._acceptors: list[Acceptor] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=[])  # the application's own, without a listener of uvicorn's
+        await super().startup(sockets=[])  # starts the application, without a listener of uvicorn
         loop = asyncio.get_running_loop()
 
         def connection() -> Connection:
@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
 
 
 def listeners(host: str, port: int) -> list[socket.socket]:
-    """A listening socket for each address of a host. Raises `OSError`."""
+    """Return a listening socket for each address of a host. Raises `OSError`."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     try:

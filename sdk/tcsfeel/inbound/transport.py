@@ -8,15 +8,15 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from tcsfeel.inbound.pace import Pace
 
-LOOKS = 4  # at what a caller takes in, in the time that it may take in nothing
+LOOKS = 4  # how often the progress of a caller is checked within the time for which it may read nothing
 
 
 class LingeringTransport(asyncio.Transport):
     """Closes a connection without reading the rest of the request.
 
-    A socket that is closed while it holds unread bytes resets the connection, and the caller may lose the answer that
-    it had not read yet. So if `unread` says that more may come, only our half is closed first, and the rest
-    `linger_seconds` after everything that was written has been sent. `Patience` limits how long the sending may take.
+    If a socket is closed while it has unread bytes, the connection is reset, and the caller may lose the answer that it
+    has not read yet. So if `unread` says that more bytes may come, only our direction is closed first. The other one is
+    closed `linger_seconds` after everything that was written has been sent. `Patience` limits the time for sending.
     """
 
     def __init__(self, transport: asyncio.Transport, *, linger_seconds: float, unread: Callable[[], bool]) -> None:
@@ -89,7 +89,7 @@ class LingeringTransport(asyncio.Transport):
 
 
 class Patience:
-    """Disconnects a caller that reads an answer too slowly: see `Pace`."""
+    """Disconnects a caller that reads an answer too slowly; see `Pace`."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Patience:
 
 
 class HeldFlow(FlowControl):
-    """Reads more only after everything that was read before has been parsed."""
+    """Reads more bytes only after all bytes that were read before have been parsed."""
 
     def __init__(self, transport: asyncio.Transport, held: Callable[[], bool]) -> None:
         super().__init__(transport)

@@ -1,1 +1,1 @@
-"""Describe what links cost: the connectivity of clients, and what can be read from it."""
+"""Describe the links between clients: their costs, and statistics about them."""

@@ -3,18 +3,19 @@
 Betweenness centrality of v is the share of shortest paths between other pairs that pass through v (Freeman, "A set of
 measures of centrality based on betweenness", 1977), as `networkx.betweenness_centrality(normalized=True)` defines it.
 
-*Fewer edges, same answer.* An edge a-b that costs more than some path a-k-b lies on no shortest path, so it is dropped
-before the search; only strictly worse ones are, because a tie is a second shortest path that counts. Costs are
-float32 and sums are float64, so sums of costs of similar magnitude are exact and ties are found as ties.
+*Fewer edges, same result.* An edge a-b that costs more than some path a-k-b is not part of any shortest path, so it is
+removed before the search. An edge that costs exactly as much stays, because it is a second shortest path, which counts.
+Costs are float32 and sums are float64, so sums of costs of similar magnitude are exact, and equal paths are found to be
+equal.
 
-*Free links.* With edges of cost zero the number of shortest paths is not defined (a detour over a free link costs
-nothing). A free link therefore counts as one of `FREE` times the smallest positive cost: as good as free, yet of two
-free paths the one with fewer hops is the shorter.
+*Free links.* With edges that cost nothing, the number of shortest paths is not defined, because a detour over a free
+link costs nothing. So a free link is given the cost of `FREE` times the smallest positive cost. This is almost nothing,
+but of two free paths the one with fewer links is the shorter one.
 
-*Sparsified.* In a complete graph whose costs obey the triangle inequality every shortest path is one hop and every
-centrality is zero. Possible relays become visible when each client keeps only its cheap links: the `NEIGHBOURS`
-cheapest ones of each end, ties included (otherwise the order of the clients would decide). If that breaks a connected
-part into pieces, the minimum spanning forest is kept too: its links are the bridges.
+*Sparsified.* In a complete graph whose costs obey the triangle inequality, every shortest path has one link, and every
+centrality is zero. Possible relays are found if each client keeps only its `NEIGHBOURS` cheapest links, and all that
+cost the same as the last of them, so that the order of the clients does not matter. If this breaks a connected part
+into pieces, the links of the minimum spanning forest are kept as well.
 """
 
 from itertools import pairwise
@@ -27,15 +28,15 @@ from scipy.sparse import csgraph
 
 Floats = npt.NDArray[np.float64]
 
-EXACT_NODES = 2000  # above, betweenness is estimated,
-EXACT_WORK = 1e9  # and above this many nodes times links, which take some seconds
+EXACT_NODES = 2000  # with more nodes, betweenness is estimated,
+EXACT_WORK = 1e9  # and also with more nodes times links than this, which would take some seconds
 SAMPLES = 256  # sources of the estimate
-SEED = 1  # of the estimate: the same graph gets the same answer
+SEED = 1  # of the estimate, so that the same graph gets the same result
 NEIGHBOURS = 8
-MIDPOINTS = 16  # a two-hop path is looked for over this many nearest neighbours of its start
-DENSE = 32  # links per node from which looking for needless ones pays
+MIDPOINTS = 16  # nearest neighbours of a node over which paths of two links are searched
+DENSE = 32  # links per node, from which on it saves time to look for needless ones
 FREE = 2.0**-20
-ROUNDING = 1e-12  # relative to the longest path there may be
+ROUNDING = 1e-12  # relative to the longest possible path
 
 
 def prepare() -> Any:
@@ -46,10 +47,10 @@ def prepare() -> Any:
 
 
 def betweenness(costs: sparse.csr_array) -> Floats:
-    """Return (N,) the betweenness centrality of every node, 0..1.
+    """Return the betweenness centrality of every node (N,), 0..1.
 
-    Exact up to `EXACT_NODES` and `EXACT_WORK`, then estimated from `SAMPLES` shortest-path trees (Geisberger, Sanders,
-    Schultes, "Better Approximation of Betweenness Centrality", 2008).
+    It is exact up to `EXACT_NODES` and `EXACT_WORK`. Beyond them, it is estimated from `SAMPLES` shortest-path trees
+    (Geisberger, Sanders, Schultes, "Better Approximation of Betweenness Centrality", 2008).
 
     Args:
         costs: N by N, symmetric, at least 0, empty diagonal; an explicit zero is a free link.

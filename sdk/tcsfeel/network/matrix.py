@@ -10,7 +10,7 @@ from scipy import sparse
 
 from tcsfeel.errors import Invalid
 
-MAX_ASYMMETRY = 1e-6  # relative; the two directions of one link may differ by rounding
+MAX_ASYMMETRY = 1e-6  # relative difference of the two directions of a link, which may come from rounding
 MAX_COST = float(np.finfo(np.float32).max)
 BLOCK = 256  # rows and columns compared with their mirror image at once, so that both stay in cache
 
@@ -73,7 +73,7 @@ def _refuse_asymmetry(here: npt.NDArray[np.floating[Any]], mirrored: npt.NDArray
     rows, columns = np.nonzero(here != mirrored)
     ours, theirs = here[rows, columns], mirrored[rows, columns]
     larger = np.maximum(ours, theirs)
-    # inf against a number differs by inf, which no tolerance of a number covers; inf - inf is not different.
+    # The difference of infinity and a number is infinity, which is more than any tolerance; inf - inf is no difference.
     apart = (larger == math.inf) | (larger - np.minimum(ours, theirs) > MAX_ASYMMETRY * larger)
     if apart.any():
         first = int(np.argmax(apart))

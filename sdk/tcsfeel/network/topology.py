@@ -30,19 +30,19 @@ class Node(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopologyStats:
-    """The network in numbers.
+    """Statistics of the network.
 
     Attributes:
-        num_clients: clients, with links or without.
-        num_edges: links, each counted once.
-        avg_degree: links per client.
-        components: connected parts, lone clients included.
-        bridges: links whose removal would split a part in two.
-        avg_bandwidth: Mbps to the server.
-        avg_latency: ms to the server.
-        total_data: samples.
-        avg_reliability: 0..1.
-        betweenness: of each client on the whole graph, 0..1.
+        num_clients: the number of clients, with or without links.
+        num_edges: the number of links, each counted once.
+        avg_degree: the mean number of links of a client.
+        components: the number of connected parts; a client without links is one of them.
+        bridges: the number of links whose removal would split a part in two.
+        avg_bandwidth: the mean bandwidth to the server in Mbps.
+        avg_latency: the mean latency to the server in ms.
+        total_data: the sum of the numbers of samples.
+        avg_reliability: the mean reliability, 0..1.
+        betweenness: the betweenness centrality of each client on the whole graph, 0..1.
     """
 
     num_clients: int
@@ -59,7 +59,7 @@ class TopologyStats:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """The numbers that depend only on the links, and take a while to compute."""
+    """The statistics that depend only on the links, and that take long to compute."""
 
     num_edges: int
     components: int
@@ -68,7 +68,7 @@ class _Shape:
 
 
 def topology_stats(connectivity: Connectivity, clients: Sequence[Node]) -> TopologyStats:
-    """Describe `clients` and the links among them; every average over no clients is 0."""
+    """Return the statistics of `clients` and of the links among them. Without clients, every mean is 0."""
     count = max(len(clients), 1)
     shape = _shape(connectivity, tuple(client.client_id for client in clients))
     return TopologyStats(
@@ -114,7 +114,7 @@ def _spanning_forest(links: sparse.csr_array) -> sparse.csr_array:
 
 
 def _shape(connectivity: Connectivity, client_ids: tuple[str, ...]) -> _Shape:
-    """Return the shape. The last answer is kept with its connectivity, because the same clients are asked for often."""
+    """Return the shape. The last result is kept with its connectivity, because the same clients are asked for often."""
     known = _LAST.get(connectivity)
     if known is None or known[0] != client_ids:
         known = client_ids, _measured(connectivity.restricted(client_ids))

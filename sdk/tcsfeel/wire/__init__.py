@@ -1,1 +1,1 @@
-"""The agent protocol: what crosses the wire between the control plane and an agent, and nothing else."""
+"""Define the agent protocol: the values that the control plane and agents send to each other."""

@@ -1,4 +1,4 @@
-"""Hold numpy's dtype of bfloat16, where the extra ``tcsfeel[bfloat16]`` is installed."""
+"""Give numpy's dtype of bfloat16, if the extra ``tcsfeel[bfloat16]`` is installed."""
 
 from typing import Any
 
@@ -15,5 +15,5 @@ MISSING = "bfloat16 needs the package ml-dtypes: pip install 'tcsfeel[bfloat16]'
 
 
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:
-    """Tell whether a dtype is bfloat16; numpy itself knows it only as some extension's."""
+    """Tell whether a dtype is bfloat16, which numpy itself knows only as the type of some extension."""
     return BFLOAT16 is not None and dtype == BFLOAT16

@@ -1,10 +1,10 @@
 """Define the errors of the wire protocol. Each says what is wrong with the bytes, which may be hostile."""
 
-SHOWN = 64  # characters of a text that somebody else chose
+SHOWN = 64  # characters of a foreign text that an error shows
 
 
 def quoted(text: str) -> str:
-    """Give `text` as Python would write it, cut short, with everything escaped that a terminal would not print."""
+    """Return `text` in quotes as Python writes it, cut short and with escapes for what a terminal would not print."""
     shown = repr(text[:SHOWN])
     return shown if len(text) <= SHOWN else f"{shown}…"
 

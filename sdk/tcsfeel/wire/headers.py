@@ -24,7 +24,7 @@ MAX_TENSORS = 1 << 14
 MAX_NAME = 256  # characters of a tensor's name, or of a metadata entry's
 MAX_VALUE_BYTES = 1 << 20  # of a metadata entry
 MAX_DIMENSIONS = 64  # numpy's bound
-MAX_SIDE = 2**48  # an empty tensor may have any other side, within what an address can count
+MAX_SIDE = 2**48  # the sides of an empty tensor may be longer than memory allows, up to this
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     **({} if BFLOAT16 is None else {"BF16": BFLOAT16}),
