@@ -41,7 +41,7 @@ class Refusals:
         return max(0.0, due - now)
 
     async def wait(self, address: str) -> bool:
-        """Wait until the address may be refused. Returns False if too many wait: the connection is then to be closed."""
+        """Wait until the address may be refused. Returns False if too many wait: then close the connection."""
         seconds = self.delay(address, asyncio.get_running_loop().time())
         if seconds == 0 or self._ended.is_set():
             return True
