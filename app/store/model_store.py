@@ -166,6 +166,12 @@ class ModelStore:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
+def remove_if_empty(directory: Path) -> None:
+    """Remove a directory if nothing is in it. A thread that is about to write into it makes it again."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
 def give_back(*maps: memoryview) -> None:
     """Free the memory behind a result of `ModelStore.map`. Bytes that are read again are loaded from the file again."""
     for mapped in maps:

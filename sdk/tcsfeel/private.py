@@ -16,6 +16,7 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 OTHERS = 0o077
 BLOCK = 4096
+ATTEMPTS = 10
 NAMES = frozenset(
     {
         "admin-key",
@@ -35,12 +36,18 @@ def make_directory(path: Path) -> None:
     """Make a directory, and missing ones above it, that only this user can read."""
     if path.is_dir():
         return
-    make_directory(path.parent)
-    try:
-        path.mkdir(mode=DIRECTORY_MODE)
-    except FileExistsError:
-        if not path.is_dir():  # otherwise another thread has just made it
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+    for attempts_left in reversed(range(ATTEMPTS)):
+        make_directory(path.parent)
+        try:
+            path.mkdir(mode=DIRECTORY_MODE)
+        except FileExistsError:
+            if not path.is_dir():  # otherwise another thread has just made it
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+        except FileNotFoundError:  # another thread has just removed the directory above, which was empty
+            if not attempts_left:
+                raise
+            continue
+        return
 
 
 def prove_writable(directory: Path) -> None:

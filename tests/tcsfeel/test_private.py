@@ -145,6 +145,25 @@ def test_a_database_that_is_there_keeps_the_locks_that_this_process_has_on_it(tm
     assert "database is locked" in tried.stderr
 
 
+def test_a_directory_is_made_although_the_one_above_it_is_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir, removals = Path.mkdir, [tmp_path / "t", tmp_path / "t"]
+
+    def disturbed(path: Path, mode: int) -> None:
+        if path.name == "7" and removals:
+            removals.pop().rmdir()
+        mkdir(path, mode)
+
+    monkeypatch.setattr(Path, "mkdir", disturbed)
+    private.make_directory(tmp_path / "t" / "7")
+    assert (tmp_path / "t" / "7").is_dir()
+    assert not removals
+    removals += [tmp_path / "other"] * 100
+    with pytest.raises(FileNotFoundError):
+        private.make_directory(tmp_path / "other" / "7")
+
+
 def test_threads_may_make_the_same_directory_at_the_same_time(tmp_path: Path) -> None:
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

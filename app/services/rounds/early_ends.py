@@ -70,4 +70,4 @@ class EarlyEnds:
             async with self._db.read() as tx:
                 evaluators = await self._planner.evaluators(tx, training, round_.seed)
             self._participants.forget(evaluators, round_, "evaluate")
-        await in_thread("files", self._files.spool(round_).clear)
+        await in_thread("files", self._files.empty_spool, round_.training_id, round_.number)

@@ -83,7 +83,7 @@ class RoundEngine:
                 training = await tx.trainings.get(round_.training_id)
             round_ = await steps[round_.status](lease, training, round_)
         self._costs.take(round_)
-        await in_thread("files", self._files.spool(round_).clear)
+        await in_thread("files", self._files.empty_spool, round_.training_id, round_.number)
         return round_
 
     async def _train(self, lease: Lease, training: Training, round_: Round) -> Round:

@@ -17,7 +17,7 @@ from app.domain.trainings import TrainingConfig
 from app.services.rounds.phase import Phase
 from app.services.rounds.uploads import FullUpdate
 from app.services.tasks.assignments import Result
-from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back
+from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back, remove_if_empty
 from app.store.models import ModelVersion
 from tcsfeel.aggregation import (
     UpdateFacts,
@@ -65,28 +65,39 @@ class RoundFiles:
     spool_directory: Path
 
     def spool(self, round_: Round) -> ModelStore:
-        """Where a round's answers are kept until it has ended. An optimisation: agents keep them too."""
+        """Return the place for the answers of a round until it has ended. It only saves time: agents keep them too."""
         return self.spool_of(round_.training_id, round_.number)
 
     def spool_of(self, training_id: str, number: int) -> ModelStore:
-        """`spool`, for a round that is only named."""
+        """Return the spool of a round by the id of its training and its number."""
         return ModelStore(self.spool_directory / training_id / str(number), durable=False)
 
+    def empty_spool(self, training_id: str, number: int) -> None:
+        """Remove the spool of a round, and the directory of its training if no other spool is in it."""
+        self.spool_of(training_id, number).clear()
+        remove_if_empty(self.spool_directory / training_id)
+
     def upload(self) -> ModelStore:
-        """A new place for one upload, until it has been checked."""
+        """Return a new place for one upload, until it has been checked."""
         return ModelStore(self.spool_directory / UPLOADS / secrets.token_hex(8), durable=False)
 
     def spooled(self) -> list[tuple[str, int]]:
-        """The rounds, as training and number, whose spools are there."""
+        """List the rounds whose spools exist, each as its training and number."""
         found = self.spool_directory.glob("*/*")
-        return [(path.parent.name, int(path.name)) for path in found if path.parent.name != UPLOADS]
+        rounds = [path for path in found if path.parent.name != UPLOADS and path.name.isdecimal()]
+        return [(path.parent.name, int(path.name)) for path in rounds]
 
     def sweep(self, seconds: float) -> int:
-        """Remove unfinished files, and uploads, that were not written to for `seconds`; tells how many."""
+        """Remove unfinished files and uploads to which nothing was written for `seconds`. Returns how many.
+
+        Directories of trainings without a spool go as well, but do not count.
+        """
         uploads = [ModelStore(path) for path in (self.spool_directory / UPLOADS).glob("*")]
         abandoned = [upload for upload in uploads if upload.idle() > seconds]
         for upload in abandoned:
             upload.clear()
+        for directory in self.spool_directory.glob("*"):
+            remove_if_empty(directory)
         return self.models.sweep(seconds) + len(abandoned)
 
     def load(self, sha256: str) -> Packed:

@@ -44,7 +44,7 @@ class Housekeeper:
         spools = await in_thread("files", self._files.spooled)
         over = [(training_id, number) for training_id, number in spools if await self._is_over(training_id, number)]
         for training_id, number in over:
-            await in_thread("files", self._files.spool_of(training_id, number).clear)
+            await in_thread("files", self._files.empty_spool, training_id, number)
         unfinished = await in_thread("files", self._files.sweep, STALE_SECONDS)
         if over or unfinished:
             log.info("removed leftover files", spools=len(over), unfinished_files=unfinished)

@@ -65,7 +65,7 @@ async def cancelled_after_a_resume(course: Course) -> None:
 async def has_ended(course: Course) -> bool:
     """Whether the owner has ended the round, and has cleared away after it."""
     ended = (await course.running.round(course.training_id, 1)).status == "abandoned"
-    return ended and not course.running.system.housekeeper._files.spooled()
+    return ended and not list(course.running.system.housekeeper._files.spool_directory.iterdir())
 
 
 Ending = Callable[[Course], Awaitable[None]]

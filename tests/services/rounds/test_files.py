@@ -92,6 +92,26 @@ def test_each_round_and_each_upload_has_a_place_of_its_own(files: RoundFiles) ->
     assert sorted(files.spooled()) == [("other", 12), ("t", 3)], "uploads are no rounds"
 
 
+def test_the_spool_of_a_round_leaves_nothing_of_its_training_unless_another_round_has_one(files: RoundFiles) -> None:
+    for number in (3, 4):
+        files.spool_of("t", number).within("a").write([b"x"])
+    files.empty_spool("t", 3)
+    assert files.spooled() == [("t", 4)]
+    files.empty_spool("t", 4)
+    files.empty_spool("never", 1)
+    assert list(files.spool_directory.iterdir()) == []
+    files.spool_of("t", 5).write([b"x"])  # the training goes on
+    assert files.spooled() == [("t", 5)]
+
+
+def test_other_files_in_the_spool_are_not_taken_for_rounds(files: RoundFiles) -> None:
+    files.spool_of("t", 3).write([b"x"])
+    (files.spool_directory / "t" / "notes.txt").write_text("mine")
+    assert files.spooled() == [("t", 3)]
+    files.empty_spool("t", 3)
+    assert [path.name for path in files.spool_directory.glob("*/*")] == ["notes.txt"]
+
+
 def test_what_was_left_unfinished_for_long_is_swept(files: RoundFiles, models: ModelStore) -> None:
     old, new = files.upload(), files.upload()
     names = [upload.write([b"x"]).sha256 for upload in (old, new)]

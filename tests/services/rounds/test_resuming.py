@@ -97,7 +97,7 @@ async def test_the_spool_is_empty_after_a_round(sqlite_url: str, tmp_path: Path)
 
 
 async def _has_no_spool(running: Plane) -> bool:
-    return not running.system.housekeeper._files.spooled()
+    return not list(running.system.housekeeper._files.spool_directory.iterdir())
 
 
 async def _killed(running: Plane, training_id: str, monkeypatch: pytest.MonkeyPatch, when: str, name: str) -> None:

@@ -57,6 +57,16 @@ async def test_spools_of_rounds_that_are_over_are_emptied_and_no_others(sqlite: 
     assert [entry["spools"] for entry in logs if entry["event"] == "removed leftover files"] == [3]
 
 
+async def test_the_directories_of_trainings_without_a_spool_go(sqlite: Database, tmp_path: Path) -> None:
+    """Earlier versions left one for each training."""
+    housekeeper, files = keeper(sqlite, tmp_path)
+    for name in ("done", "gone"):
+        (files.spool_directory / name).mkdir(parents=True)
+    files.spool(a_round("gone")).write([b"update"])
+    await housekeeper.tick()
+    assert list(files.spool_directory.iterdir()) == []
+
+
 async def test_unfinished_files_go_once_nobody_writes_to_them(sqlite: Database, tmp_path: Path) -> None:
     housekeeper, files = keeper(sqlite, tmp_path)
     model = files.models.write([b"model"])
