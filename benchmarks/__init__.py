@@ -1,1 +1,1 @@
-"""Measurements of the whole system on this machine: real processes, real HTTP, nothing faked but the training."""
+"""Measure the whole system on this machine, with real processes and real HTTP. Only the training is simulated."""

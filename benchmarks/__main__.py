@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME] [OPTION…]``: run one benchmark with its options, or all of them without."""
+"""Run one benchmark with its options, or all of them: ``python -m benchmarks [NAME] [OPTION…]``."""
 
 import importlib
 import inspect
@@ -10,13 +10,13 @@ USAGE = "usage: python -m benchmarks [--list] [NAME [OPTION…]]   (NAME --help 
 
 
 def benchmark(name: str) -> Callable[[Sequence[str]], int]:
-    """One that is asked for, since some take seconds to import."""
+    """Import only the benchmark that is asked for, since some of them take seconds to import."""
     run: Callable[[Sequence[str]], int] = importlib.import_module(f"benchmarks.{name}").main
     return run
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: of all benchmarks the worst."""
+    """Run the benchmarks and return the worst of their exit statuses."""
     match arguments:
         case []:
             return max(benchmark(name)([]) for name in NAMES)

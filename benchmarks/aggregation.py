@@ -1,7 +1,7 @@
-"""Aggregation and the parameter codec against memcpy, on this machine in the same minutes.
+"""Compare aggregation and the codec of parameters with memcpy, on this machine in the same minutes.
 
-Two bars: the weighted mean of updates of 10 MB and more takes in at least 0.7 times as many bytes a second as memcpy
-copies; encoding and decoding 10 MB takes as long as four copies at most.
+There are two bars. The weighted mean of updates of 10 MB or more reads at least 0.7 times as many bytes a second as
+memcpy copies. And encoding and decoding 10 MB takes at most as long as four copies.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.wire.codec import decode, encode, pack, unpack
 
 OF_MEMCPY = 0.7
-LARGE = 10.0  # MB, from which on the bar holds
+LARGE = 10.0  # MB, the size of the smallest updates for which the bar holds
 COPIES = 4.0
 CODEC_MEGABYTES = 10.0
 MEGABYTE = 1_000_000
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class Spooled:
-    """A round whose updates lie in a spool, as they came."""
+    """A round whose updates are files in a spool."""
 
     def __init__(self, directory: Path, updates: int, megabytes: float) -> None:
         self.files = RoundFiles(ModelStore(directory / "models"), directory / "spool")
@@ -93,14 +93,14 @@ class Spooled:
         self.round = replace(empty, base_model=model.sha256, participations=parts)
 
     def copy(self) -> None:
-        """All updates by memcpy, one after the other to the same place."""
+        """Copy all updates by memcpy, one after the other, to the same place."""
         place = {name: np.empty_like(tensor) for name, tensor in self.tensors[0].items()}
         for tensors in self.tensors:
             for name, tensor in tensors.items():
                 np.copyto(place[name], tensor)
 
     def combine(self, rule: Aggregation) -> None:
-        """The next model's values, from the files as they lie in the page cache."""
+        """Compute the values of the next model from the files, which are in the page cache."""
         maps = [place.map(sha256) for place, sha256 in zip(self.places, self.stored, strict=True)]
         updates = Updates(
             self.files.load(self.base.sha256).parameters(),
@@ -111,12 +111,12 @@ class Spooled:
         deque(next_model(config, updates, [FACTS] * len(maps)).blocks, maxlen=0)
 
     def whole(self) -> None:
-        """What a round does: the same, and the new model hashed, written and synced."""
+        """Do what a round does: compute the next model, hash it, write it, and sync it."""
         self.files.aggregate(TrainingConfig(name="t"), self.round, self.base, self.spool)
 
 
 def _mean(updates: int, megabytes: float, repeats: int) -> float:
-    """The mean's share of memcpy's speed."""
+    """Return the speed of the mean divided by that of memcpy."""
     with tempfile.TemporaryDirectory(prefix="tcsfeel-bench-") as directory:
         spooled = Spooled(Path(directory), updates, megabytes)
         took = _medians(
@@ -132,7 +132,7 @@ def _mean(updates: int, megabytes: float, repeats: int) -> float:
 
 
 def _flower(updates: int, megabytes: float, repeats: int) -> None:
-    """Flower's own functions, in its own process."""
+    """Measure Flower's own functions, in a process of their own."""
     if not PYTHON.exists():
         print(f"\n{MISSING}")
         return
@@ -158,7 +158,7 @@ def _rules(updates: int, megabytes: float, repeats: int) -> None:
 
 
 def _codec(repeats: int) -> float:
-    """How many copies encoding and decoding take."""
+    """Return how long encoding and decoding take, in copies of the same bytes."""
     tensors = _tensors(0, CODEC_MEGABYTES)
     place = {name: np.empty_like(tensor) for name, tensor in tensors.items()}
 
@@ -183,7 +183,7 @@ def _codec(repeats: int) -> float:
 
 
 def _tensors(number: int, megabytes: float) -> dict[str, npt.NDArray[np.float32]]:
-    """Two matrices and a bias of float32, `megabytes` in all."""
+    """Make two matrices and a bias of float32, with `megabytes` together."""
     rng = np.random.default_rng(number)
     floats = int(megabytes * MEGABYTE / 4)
     sizes = {"layer.weight": floats // 2, "layer.bias": 100, "head.weight": floats - floats // 2 - 100}
@@ -191,7 +191,7 @@ def _tensors(number: int, megabytes: float) -> dict[str, npt.NDArray[np.float32]
 
 
 def _medians(timed: Timed, repeats: int) -> dict[str, float]:
-    """Seconds of each, by turns; the first turn counts for nothing."""
+    """Return the median seconds of each function. They take turns, and the first turn does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(repeats + 1):
         for name, run in timed.items():

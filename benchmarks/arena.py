@@ -1,4 +1,4 @@
-"""A control plane with agents, each in processes of their own, and trainings on it."""
+"""Run a control plane and agents in processes of their own, and trainings with them."""
 
 import asyncio
 import math
@@ -26,20 +26,20 @@ from tests import postgres
 
 AGENT_PROCESSES = 2
 BYTES_PER_FLOAT = 4
-SIDE = 1000.0  # m, of the square that the clients lie in
-PATIENCE = 60.0  # s until everything is up
+SIDE = 1000.0  # meters, the side of the square in which the clients lie
+PATIENCE = 60.0  # seconds, the longest time until everything runs
 LOOK_SECONDS = 0.25
 
 
 class Stuck(RuntimeError):
-    """Something did not come about in time, or came out wrong."""
+    """Something took too long, or has a wrong result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A control plane that is up, in a process of its own, with its data in `directory`.
+    """A control plane that runs in a process of its own, with its data in `directory`.
 
-    `loop` is the file that the module which watches its event loop writes.
+    `loop` is the file in which the module that watches its event loop writes.
     """
 
     directory: Path
@@ -52,7 +52,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Arena(Served):
-    """With its clients, all of them registered. `agents` are the processes of the fleet."""
+    """A control plane with registered clients. `agents` are the processes of the fleet."""
 
     agents: tuple[Child, ...]
     clients: int
@@ -61,7 +61,7 @@ class Arena(Served):
         return [child.pid for child in (self.server, *self.agents)]
 
     def train(self, rounds: int, *, evaluate: bool = True, watch: Callable[[], None] = lambda: None) -> list[float]:
-        """Seconds of each of so many rounds of a new training with all clients; `watch` is called while they run."""
+        """Run a new training with all clients, and return the seconds of each round. Calls `watch` while they run."""
         body = {
             "name": "benchmark",
             "target_accuracy": 1.0,
@@ -91,17 +91,17 @@ def served(
     started: Callable[[int], None] | None = None,
     watch: str | None = None,
 ) -> Iterator[Served]:
-    """A control plane without any clients.
+    """Run a control plane without clients.
 
     Args:
-        server_url: a Postgres server's, of which a new database is used; None for a SQLite file.
-        settings: of the control plane, as environment variables.
-        started: called with the process's id as soon as it has one.
-        watch: the module that watches its event loop, `benchmarks.loop` or `benchmarks.beats`.
+        server_url: the URL of a Postgres server, on which a new database is made; None for an SQLite file.
+        settings: settings of the control plane, as environment variables.
+        started: called with the id of the process as soon as it exists.
+        watch: the module that watches the event loop, `benchmarks.loop` or `benchmarks.beats`.
 
     Raises:
-        Stuck: it does not come up.
-        DemoFailed: its process ended; with what it said last.
+        Stuck: the control plane does not start in time.
+        DemoFailed: its process has ended. The message has the last line of its output.
     """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-bench-")))
@@ -127,7 +127,7 @@ def served(
 def arena(
     *, clients: int, model_bytes: int, server_url: str | None = None, watch: str | None = None
 ) -> Iterator[Arena]:
-    """A control plane and agents for so many clients; the other arguments and errors are those of `served`."""
+    """Run a control plane with agents for this many clients. The other arguments and errors are those of `served`."""
     with served(server_url=server_url, settings=ONE_THREAD, watch=watch) as found, ExitStack() as stack:
         floats = str(math.ceil(model_bytes / BYTES_PER_FLOAT))
         agents = tuple(
@@ -164,7 +164,7 @@ def arena(
 
 @contextmanager
 def databases(wanted: str) -> Iterator[dict[str, str | None]]:
-    """`server_url` by name for `wanted`: ``sqlite``, ``postgres``, or ``all`` (Postgres where one is found)."""
+    """Return the `server_url` of each wanted database by name: ``sqlite``, ``postgres``, or ``all`` that are found."""
     found: dict[str, str | None] = {} if wanted == "postgres" else {"sqlite": None}
     with ExitStack() as stack:
         if wanted != "sqlite":
@@ -179,7 +179,7 @@ def databases(wanted: str) -> Iterator[dict[str, str | None]]:
 
 @contextmanager
 def _database(server_url: str) -> Iterator[str]:
-    """A new database on a server, dropped in the end."""
+    """Make a new database on a server, and drop it at the end."""
     name = f"tcsfeel_bench_{secrets.token_hex(6)}"
 
     async def order(statement: str) -> None:

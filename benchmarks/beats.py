@@ -1,11 +1,10 @@
-"""A control plane whose event loop is asked to come back every few milliseconds: for how long can nothing else run?
+"""Run a control plane whose event loop has to wake up every few milliseconds, and measure how late it wakes up.
 
-``FILE serve … --port PORT`` runs a server, and FILE gets a line for each time that the loop came back late: when (unix
-seconds), for how long it was held, how much processor time the loop's own thread used of that, and for how long garbage
-was collected (seconds). A thread
-that holds the interpreter's lock holds the loop as well. On a busy machine a process also waits for a core, and uses no
-processor time meanwhile: so only so much of a delay counts as the whole process used of it. With other threads at work
-that is an upper bound; the loop's own time is a lower one.
+``FILE serve … --port PORT`` runs a server, and FILE gets a line for each time that the loop woke up late. The line has
+the time (unix seconds), for how long the loop was held, how much processor time its own thread used of that, and for
+how long garbage was collected (seconds). A thread that holds the interpreter's lock holds the loop as well. On a busy
+machine a process also waits for a core and uses no processor time meanwhile. So the part of a delay counts for which
+the whole process used a processor. If other threads work, this is an upper bound, and the loop's own time a lower one.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ TOLD_SECONDS = 0.010
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hold:
-    """For how long the loop was held; how long its own thread was at work, and garbage collected (seconds)."""
+    """The seconds for which the loop was held, in which its own thread worked, and in which garbage was collected."""
 
     seconds: float = 0.0
     own: float = 0.0
@@ -65,7 +64,7 @@ async def _watch(out: TextIO) -> None:
 
 
 class _Collections:
-    """Adds up the seconds that collections of garbage take, in whatever thread."""
+    """Adds up the seconds that garbage collections take, in any thread."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -80,7 +79,7 @@ class _Collections:
 
 
 def holds(file: Path, start: float, end: float) -> list[Hold]:
-    """The holds that ended between two instants (unix seconds), the longest first."""
+    """Read the holds that ended between two times (unix seconds), the longest first."""
     lines = [line.split() for line in file.read_text().splitlines() if line.count(" ") == 3]
     found = [Hold(*map(float, figures)) for at, *figures in lines if start <= float(at) < end]
     return sorted(found, reverse=True)

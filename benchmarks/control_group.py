@@ -1,4 +1,4 @@
-"""A limit on a process's memory that the kernel holds it to, page cache included: it kills what cannot keep to it."""
+"""Limit the memory of a process by the kernel, with its page cache. The kernel kills it if it needs more."""
 
 import os
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ UNIFIED = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class ControlGroup:
-    """A group of version 1 or 2, with a limit."""
+    """A control group of version 1 or 2 with a memory limit."""
 
     directory: Path
     peak_file: str
 
     @classmethod
     def make(cls, limit: int) -> Self | None:
-        """A group below this process's own one, None where none may be made."""
+        """Make a group below that of this process. Returns None if this is not allowed."""
         paths = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
         own = {controllers: path.lstrip("/") for _, controllers, path in paths}
         name = f"tcsfeel-bench-{os.getpid()}"
@@ -42,17 +42,17 @@ class ControlGroup:
         return None
 
     def take_in(self, pid: int) -> None:
-        """Put a process into the group, with all that it allocates from now on."""
+        """Put a process into the group. Everything that it allocates from now on counts."""
         (self.directory / "cgroup.procs").write_text(str(pid))
 
     def peak(self) -> float:
-        """MB that the group held at its height; up to the limit it holds files' pages that nobody else wants."""
+        """Return the peak memory of the group in MB. It has pages of files as well, as long as the limit allows."""
         return int((self.directory / self.peak_file).read_text()) / 1e6
 
 
 @contextmanager
 def limited(limit: int) -> Iterator[ControlGroup | None]:
-    """A group with so many bytes, removed in the end (its processes have to be gone); None where none may be made."""
+    """Make a group with a limit in bytes, or None if this is not allowed. It is removed at the end."""
     group = ControlGroup.make(limit)
     try:
         yield group

@@ -1,7 +1,7 @@
-"""The agents of a benchmark, in a process of their own: they train in no time, so that the control plane is measured.
+"""Run the agents of a benchmark in a process of their own. They do not train, so the server is measured.
 
-``SERVER KEY_FILE CLIENTS FLOATS SHARE SHARES``: serve every client whose number leaves SHARE when divided by SHARES.
-Other machines stand behind a real fleet: `NICENESS` lets the control plane go first where all share the same cores.
+``SERVER KEY_FILE CLIENTS FLOATS SHARE SHARES`` serves every client whose number is SHARE modulo SHARES. A real fleet
+has its own machines. Here all processes share the same cores, and `NICENESS` gives the control plane precedence.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, serve_many
 
 NICENESS = 5
-SCHEDULING_GROUP = Path("/proc/self/autogroup")  # of a session: where Linux has them, niceness counts within one only
+SCHEDULING_GROUP = Path("/proc/self/autogroup")  # of a session, within which niceness counts
 EXAMPLES = 100
 
 
@@ -22,7 +22,7 @@ def client_id(number: int) -> str:
 
 
 class Idler:
-    """Adds noise, the same each time, to a model of `floats` float32."""
+    """Adds the same noise each time to a model of `floats` float32."""
 
     def __init__(self, number: int, floats: int) -> None:
         rng = np.random.default_rng(number)

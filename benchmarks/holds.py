@@ -1,7 +1,8 @@
-"""For how long the largest legal calls hold the event loop of a server, and how much memory each of them adds.
+"""Measure for how long the largest legal calls hold the event loop of a server, and how much memory each of them adds.
 
-The bar: 50 ms. Calls are sent one after the other to a server in a process of its own, each `--repeats` times where a
-repeat does the same, of which the shortest longest hold counts: other work on the machine can only add to it.
+The bar is 50 ms. The calls are sent one after the other to a server in a process of its own. A call that can be
+repeated is sent `--repeats` times. Each time the longest hold is taken, and the shortest of these counts, because other
+work on the machine can only make a hold longer.
 """
 
 import argparse
@@ -22,17 +23,17 @@ from benchmarks.scale import PATIENCE, SETTLED
 from tcsfeel.selection import STRATEGIES
 
 BAR = 0.050
-MANY, LABELS_OF_MANY = 10_000, 100  # of one batch: as many labels as one may have
+MANY, LABELS_OF_MANY = 10_000, 100  # of one batch, with as many labels as it may have
 WIDE, LABELS_OF_WIDE = 10_000, 1000  # in ten batches
-DENSE = 1500  # clients of a matrix that is full
-NEAREST = 16  # links of each client in one that is not
+DENSE = 1500  # clients of a full matrix
+NEAREST = 16  # links of each client in a sparse matrix
 LONGEST_LIST = 10_000  # labels of one client
-PAUSE = 0.1  # s before and after a call
+PAUSE = 0.1  # seconds before and after a call
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `repeats` says whether another one does the same."""
+    """A request. `repeats` says whether it can be repeated."""
 
     name: str
     method: str
@@ -44,7 +45,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a call did."""
+    """The effect of a call."""
 
     longest: Hold
     seconds: float
@@ -53,7 +54,7 @@ class Held:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """For how long the largest legal calls hold the event loop; status 1 where one holds it for more than 50 ms."""
+    """Measure how long the largest legal calls hold the event loop; status 1 if one holds it for more than 50 ms."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks holds", description=__doc__)
     parser.add_argument("--clients", type=int, default=MANY, help="of a fleet")
     parser.add_argument("--labels", type=int, default=LABELS_OF_WIDE, help="of a client of the second fleet")
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _many(clients: int, dense: int) -> Iterator[Call]:
-    """Calls around a fleet that is registered by one body."""
+    """Yield the calls for a fleet that is registered by one body."""
     names = [f"many-{number:05}" for number in range(clients)]
     tags = {"site": "north", "note": "x" * 200}
     fleet = [_client(name, list(range(1, LABELS_OF_MANY + 1)), tags) for name in names]
@@ -148,7 +149,7 @@ def _many(clients: int, dense: int) -> Iterator[Call]:
 
 
 def _wide(options: Any) -> Iterator[Call]:
-    """Calls around a fleet that says much of its labels."""
+    """Yield the calls for a fleet that reports many labels."""
     at_once, labels = max(1, 1_000_000 // options.labels), options.labels
     for start in range(0, options.clients, at_once):
         fleet = [
@@ -185,7 +186,7 @@ def _text(body: object) -> bytes:
 
 
 def _measured(plane: Served, call: Call, repeats: int) -> Held:
-    """The best of its repeats."""
+    """Send a call, and return the best of its repeats."""
     found = [_once(plane, call) for _ in range(repeats if call.repeats else 1)]
     return min(found, key=lambda held: held.longest)
 

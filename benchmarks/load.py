@@ -1,9 +1,9 @@
-"""A load generator in a process of its own: open-loop, so that slow answers do not thin out the requests behind them.
+"""Generate load in a process of its own, at a fixed rate, so that slow answers do not delay the requests after them.
 
-``SERVER KEY_FILE CLIENTS RATE FILE``: RATE requests a second for a client's record, until told to end; FILE gets a
-line for each: when it was sent (unix seconds), the seconds until its answer (inf if that was not a success), and the
-seconds by which it was sent too late. The last is this process waiting for a core, and says how much of a latency is
-the machine's own.
+``SERVER KEY_FILE CLIENTS RATE FILE`` sends RATE requests a second for a client's record, until the process is ended.
+FILE gets a line for each request: when it was sent (unix seconds), the seconds until its answer (inf if that was not a
+success), and the seconds by which it was sent too late. It was late because this process waited for a core, so the last
+number shows which part of a latency comes from the machine.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ TIMEOUT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request; see the module."""
+    """A request as it was measured; see the module."""
 
     at: float
     seconds: float
@@ -35,7 +35,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of some samples, in milliseconds; `lateness` is the generator's own 99th percentile."""
+    """The latencies of some samples in milliseconds. `lateness` is the 99th percentile of the generator's own delay."""
 
     count: int
     p50: float
@@ -51,7 +51,7 @@ class Latency:
 
 
 def read(file: Path, start: float, end: float) -> list[Sample]:
-    """The requests sent between two instants (unix seconds)."""
+    """Read the requests that were sent between two times (unix seconds)."""
     lines = file.read_text().splitlines()
     samples = [Sample(*map(float, line.split())) for line in lines if line.count(" ") == 2]
     return [sample for sample in samples if start <= sample.at < end]

@@ -1,8 +1,8 @@
-"""A control plane whose event loop is watched from inside: how long does one piece of work hold it?
+"""Run a control plane and measure from inside how long single pieces of work hold its event loop.
 
-``FILE serve …`` runs the command line with FILE getting a line for each callback, and each step of a task, that took a
-millisecond or more: when it ended (unix seconds) and the seconds of CPU that the loop's thread spent in it, garbage
-collection included. CPU seconds, since on a busy machine a thread also waits for a core, which is no work.
+``FILE serve …`` runs the command line. FILE gets a line for each callback, and for each step of a task, that took a
+millisecond or more: when it ended (unix seconds), and the CPU seconds of the loop's thread, with garbage collection.
+CPU seconds are measured because on a busy machine a thread also waits for a core.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tcsfeel.cli import main as tcsfeel
 
-TOLD = 0.001  # s; what is shorter is not written down
+TOLD = 0.001  # seconds; shorter pieces are not written down
 
 
 def main() -> None:
@@ -38,6 +38,6 @@ def watch(tell: Callable[[float], object]) -> None:
 
 
 def longest(file: Path, start: float, end: float) -> list[float]:
-    """Seconds of the pieces of work that ended between two instants (unix seconds), the longest first."""
+    """Read the seconds of the pieces of work that ended between two times (unix seconds), the longest first."""
     lines = [line.split() for line in file.read_text().splitlines() if line.count(" ") == 1]
     return sorted((float(seconds) for at, seconds in lines if start <= float(at) < end), reverse=True)

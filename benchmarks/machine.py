@@ -1,7 +1,7 @@
-"""What the kernel counts, read from /proc: benchmarks need Linux.
+"""Read the counters of the kernel from /proc. So the benchmarks need Linux.
 
-A figure without the machine's load beside it says little: other people's work on a shared core, or a core that the
-hypervisor gives to somebody else (steal), is in every latency.
+A figure says little without the load of the machine. Every latency is longer if other processes use the cores, or if
+the hypervisor gives a core to another machine (steal).
 """
 
 import os
@@ -15,7 +15,7 @@ _KIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds of all cores since boot: at work for this machine, taken away by the hypervisor, and altogether."""
+    """The seconds of all cores since the boot: those in use, those that the hypervisor took away, and all of them."""
 
     busy: float
     steal: float
@@ -28,7 +28,7 @@ class Times:
         return cls(sum(fields) - idle - iowait - steal, steal, sum(fields))
 
     def report(self, ours: float) -> str:
-        """The machine since this instant, `ours` being the CPU seconds that the benchmark's own processes took."""
+        """Describe the load since these times. `ours` are the CPU seconds of the benchmark's own processes."""
         now = Times.now()
         total = max(now.total - self.total, 1e-9)
         busy, steal = now.busy - self.busy, now.steal - self.steal
@@ -39,7 +39,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One process: CPU seconds so far, memory in MB (10^6 bytes) now and at its peak, open file descriptors."""
+    """The usage of a process: CPU seconds, memory in MB (10^6 bytes) now and at its peak, and open file descriptors."""
 
     cpu: float
     memory: float
@@ -59,7 +59,7 @@ class Usage:
 
 
 def cpu_seconds(pid: int | Literal["self"]) -> float:
-    """User and system time of a process, all its threads included."""
+    """Return the user and system time of a process with all its threads, in seconds."""
     fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 

@@ -1,7 +1,7 @@
-"""How much memory a round takes: by default 100 clients, each with a model of 100 MB, inside 1 GiB.
+"""Measure how much memory a round takes: by default one of 100 clients with a model of 100 MB, within 1 GiB.
 
-The bar is the resident set of the whole server, at its peak: interpreter, database client, sockets and mapped files.
-Where control groups can be made, the kernel holds the server to the limit too, files in the page cache included.
+The bar is for the peak of the resident memory of the whole server, with interpreter, database client, sockets and
+mapped files. If control groups can be made, the kernel limits the server as well, with files in the page cache.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from benchmarks.streaming_fleet import EXAMPLES, NAME, PATTERN, pattern
 MEBIBYTE = 1 << 20
 MEGABYTE = 1_000_000
 LOOK_SECONDS = 0.5
-PATIENCE = 3600.0  # s for a round
+PATIENCE = 3600.0  # seconds for a round
 TOLERANCE = 1e-6
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Peak memory of a round with many large models inside a limit; status 1 where it is not kept."""
+    """Measure the peak memory of a round with many large models; status 1 if it is above the limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks memory", description=__doc__)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--megabytes", type=float, default=100.0, help="of one model")
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A round: its rule, how many clients, MB of the model."""
+    """A round: its rule, the number of clients, and the MB of the model."""
 
     rule: str
     clients: int
@@ -68,7 +68,7 @@ class Work:
 
 
 def _peak(name: str, server_url: str | None, work: Work, limit: int) -> float:
-    """MB resident at the peak of one round."""
+    """Return the resident MB at the peak of a round."""
     floats, token = int(work.megabytes * MEGABYTE / 4), secrets.token_urlsafe(16)
     with (
         limited(limit) as group,
@@ -116,7 +116,7 @@ def _is_up(agents: Child, port: int, token: str) -> bool:
 
 
 def _train(plane: Plane, work: Work) -> str:
-    """Run one round with all clients; gives the path of its training."""
+    """Run one round with all clients, and return the path of its training."""
     body = {
         "name": "memory",
         "target_accuracy": 1.0,
@@ -138,7 +138,7 @@ def _train(plane: Plane, work: Work) -> str:
 
 
 def _check(plane: Plane, path: str, clients: int, floats: int) -> None:
-    """Raise `Stuck` unless the new model is the mean of what the clients sent."""
+    """Raise `Stuck` unless the new model is the mean of the updates that the clients sent."""
     mean = np.mean([pattern(number).astype(np.float64) for number in range(clients)], axis=0)
     model = plane.model(path.rpartition("/")[2])[NAME]
     if model.shape != (floats,):

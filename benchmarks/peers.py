@@ -1,6 +1,6 @@
-"""Flower as a peer, in processes and a virtual environment of its own: its gRPC server, and its SuperLink deployment.
+"""Run Flower in processes and a virtual environment of its own: its gRPC server, and its SuperLink deployment.
 
-Its clients do what those of `benchmarks.fleet` do, in as many processes and with the same niceness.
+Its clients do the same as those of `benchmarks.fleet`, in as many processes and with the same niceness.
 """
 
 import json
@@ -21,14 +21,14 @@ from benchmarks.machine import Usage, cpu_seconds
 HOME = Path(__file__).parent / "flower"
 PYTHON = Path(__file__).parents[1] / "build" / "flower" / "bin" / "python"
 MISSING = "Flower is not installed, so only ours is measured; `make flower` installs it into build/flower"
-GRACE = 20.0  # s for a process to end
-PATIENCE = 300.0  # s for rounds of a SuperLink
+GRACE = 20.0  # seconds for a process to end
+PATIENCE = 300.0  # seconds for the rounds of a SuperLink
 LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of some rounds: the seconds of each, and CPU seconds of the coordinator for one."""
+    """The cost of some rounds: the seconds of each, and the server's mean CPU seconds for one."""
 
     seconds: list[float]
     cpu: float
@@ -36,20 +36,20 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class GrpcServer:
-    """``start_server``. `pids` are its process and those of its clients."""
+    """Flower's ``start_server``. `pids` are its process and those of its clients."""
 
     process: "subprocess.Popen[str]"
     clients: int
     pids: list[int]
 
     def train(self, rounds: int) -> Cost:
-        """So many rounds more. Raises `Stuck`."""
+        """Run this many more rounds. Raises `Stuck`."""
         before = cpu_seconds(self.process.pid)
         seconds = [self._round() for _ in range(rounds)]
         return Cost(seconds, (cpu_seconds(self.process.pid) - before) / rounds)
 
     def peak(self) -> float:
-        """MB of memory, at its peak."""
+        """Return the memory in MB at its peak."""
         return Usage.of(self.process.pid).peak
 
     def _round(self) -> float:
@@ -62,7 +62,7 @@ class GrpcServer:
 
 @contextmanager
 def grpc_server(python: Path, *, clients: int, floats: int, directory: Path) -> Iterator[GrpcServer]:
-    """Flower's gRPC server with so many clients; logs go to `directory`. Raises `Stuck`."""
+    """Run Flower's gRPC server with this many clients. Logs go to `directory`. Raises `Stuck`."""
     address = f"{HOST}:{free_port()}"
     with ExitStack() as stack:
         command = [str(python), str(HOME / "grpc_server.py"), address, str(clients), str(floats)]
@@ -76,7 +76,7 @@ def grpc_server(python: Path, *, clients: int, floats: int, directory: Path) -> 
 
 
 def superlink_rounds(python: Path, *, clients: int, floats: int, rounds: int, directory: Path) -> list[float]:
-    """Seconds of so many rounds with a SuperLink and a SuperNode for each client. Raises `Stuck`."""
+    """Return the seconds of each round with a SuperLink and a SuperNode for each client. Raises `Stuck`."""
     port, results = free_port(), directory / "superlink.jsonl"
     address = f"{HOST}:{port}"
     home = directory / "flower-home"
@@ -107,7 +107,7 @@ def superlink_rounds(python: Path, *, clients: int, floats: int, rounds: int, di
 def _running(
     name: str, command: list[str], directory: Path, settings: Mapping[str, str] | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A process that ends when its stdin does."""
+    """Run a process that ends when its stdin is closed."""
     with (directory / f"{name}.log").open("w") as log:
         process = subprocess.Popen(  # noqa: S603  (the benchmark's own command)
             command,
@@ -133,7 +133,7 @@ def _running(
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's, for a process of Flower."""
+    """Return the environment of a process of Flower."""
     return {**os.environ, **ONE_THREAD, "FLWR_TELEMETRY_ENABLED": "0", **settings}
 
 
@@ -144,7 +144,7 @@ def _still_before(give_up: float, problem: str) -> None:
 
 
 def _seconds(line: str, clients: int) -> float:
-    """The time of one round, in which every client's update came. Raises `Stuck`."""
+    """Return the seconds of a round. Raises `Stuck` if an update of a client is missing."""
     outcome = json.loads(line) if line else {}
     if outcome.get("updates") != clients:
         raise Stuck(f"of {clients} clients of Flower not all came back: {line.strip() or 'its server has ended'}")

@@ -1,6 +1,7 @@
-"""Does the API stay quick while rounds run? The bar: 100 clients, 1 MB models, p99 of reading a client below 50 ms.
+"""Measure whether the API stays quick while rounds run, with 100 clients and models of 1 MB.
 
-And why it does or does not: for how long pieces of work hold the event loop, at most 10 ms of CPU if all is well.
+The bar is a 99th percentile of reading a client below 50 ms. It also measures how long single pieces of work hold the
+event loop, which should be at most 10 ms of CPU time.
 """
 
 import argparse
@@ -20,16 +21,16 @@ from benchmarks.loop import TOLD, longest
 from benchmarks.machine import Times, Usage, cpu_seconds
 
 BAR = 50.0  # ms
-LONG = 0.010  # s, of CPU; no piece of work should hold the event loop longer
-WARM_UP = 0.3  # of the time, left out of the slope of the server's memory
+LONG = 0.010  # seconds of CPU, for which a piece of work may hold the event loop
+WARM_UP = 0.3  # share of the time, which is left out of the slope of the server's memory
 SETTLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training under load. `usage` holds the server's instants (seconds) and what it used then.
+    """A training under load. `usage` has times (seconds) and what the server used then.
 
-    `work` are the pieces of work that held its event loop for a while: CPU seconds, the longest first.
+    `work` are the pieces of work that held its event loop for long: CPU seconds, the longest first.
     """
 
     latency: Latency
@@ -41,7 +42,7 @@ class Run:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Latency of GET /v1/clients/{id} while rounds run; status 1 where its p99 is 50 ms or more."""
+    """Measure the latency of GET /v1/clients/{id} while rounds run; status 1 if its p99 is 50 ms or more."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks responsiveness", description=__doc__)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--model-bytes", type=int, default=1_000_000)
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure(name: str, found: Arena, options: argparse.Namespace) -> tuple[float, float]:
-    """The 99th percentiles idle and under rounds, in ms; the latter is the median over the runs."""
+    """Return the 99th percentiles without and with rounds, in ms. The second is the median over the runs."""
     print(f"\n{name:24}{'p50':>8}{'p99':>8}{'max':>8}  ms, {'samples':>8}{'own p99':>9}")
     file = found.directory / "samples"
     arguments = (found.plane.url, str(found.key_file), str(found.clients), str(options.rate), str(file))
@@ -118,7 +119,7 @@ def _run(found: Arena, load: Child, file: Path, rounds: int) -> Run:
 
 
 def _growth(usage: list[tuple[float, Usage]], rounds: int) -> str:
-    """The server's memory and files over all runs, the slopes fitted after a warm-up."""
+    """Describe the server's memory and files over all runs, with slopes that are fitted after a warm-up."""
     began, ended = usage[0][0], usage[-1][0]
     later = [(at, now) for at, now in usage if at >= began + WARM_UP * (ended - began)]
     each = (ended - began) / rounds
@@ -138,7 +139,7 @@ def _growth(usage: list[tuple[float, Usage]], rounds: int) -> str:
 
 
 def _held(work: list[float]) -> str:
-    """What held the server's event loop, as a line."""
+    """Describe in one line what held the server's event loop."""
     long = sum(seconds > LONG for seconds in work)
     return (
         f"the server's event loop: {len(work)} pieces of work of {TOLD * 1000:g} ms of CPU or more, "

@@ -1,9 +1,9 @@
-"""What one fit round costs beside Flower's: wall time, the coordinator's CPU seconds, its memory at the peak.
+"""Compare the cost of a fit round with Flower's: wall time, CPU seconds of the server, and its memory at the peak.
 
-Nobody trains: trainers add noise, the same on both sides. Ours and theirs take turns on the same machine, some rounds
-each, with as many processes for the clients; nobody evaluates. Ours is the whole product: authentication, selection,
-breakers, checks of every update, a database. Flower's round is what its strategy sees of it, from the call of
-``configure_fit`` to the end of ``aggregate_fit``.
+The trainers only add noise, the same on both sides, and there is no evaluation. Both systems take turns on the same
+machine, with some rounds each, and with as many processes for the clients. Ours is the whole product: authentication,
+selection, breakers, checks of every update, and a database. Flower's round is measured in its strategy, from the call
+of ``configure_fit`` to the end of ``aggregate_fit``.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from benchmarks.peers import MISSING, PYTHON, Cost, GrpcServer, grpc_server, sup
 
 CLIENTS = (10, 50)
 MODEL_BYTES = (1_000_000, 10_000_000)
-SUPERLINK_TIMES = 20.0  # that a SuperLink's round takes ours
+SUPERLINK_TIMES = 20.0  # how many times as long as ours a SuperLink's round has to take
 
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """How many times what ours takes Flower's does: seconds, CPU seconds, memory."""
+    """Flower's cost divided by ours: seconds, CPU seconds, memory."""
 
     wall: float
     cpu: float
@@ -43,7 +43,7 @@ BARS = {(50, 1_000_000): Ratios(2.5, 3.0, 0.0), (50, 10_000_000): Ratios(1.5, 2.
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Medians of one side: seconds and CPU seconds of a round, MB at the peak."""
+    """The medians of one system: seconds and CPU seconds of a round, and MB at the peak."""
 
     wall: float
     cpu: float
@@ -60,7 +60,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is measured; `server_url` is that of `arena`."""
+    """A case that is measured. `server_url` is that of `arena`."""
 
     database: str
     server_url: str | None
@@ -79,7 +79,7 @@ class Case:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Wall time, CPU time and memory of one round, beside Flower's; status 1 where a bar is missed."""
+    """Compare wall time, CPU time and memory of a round with Flower's; status 1 if a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks round", description=__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--model-bytes", type=int, nargs="+", default=MODEL_BYTES)
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare(case: Case, flower: Path | None, *, turns: int, rounds: int) -> tuple[Side, Ratios | None]:
-    """Ours, and Flower's over ours where there is a Flower."""
+    """Return our cost, and Flower's divided by ours if Flower is installed."""
     peer: GrpcServer | None = None
     with ExitStack() as stack:
         found = stack.enter_context(case.arena())
@@ -148,7 +148,7 @@ def _train(found: Arena, rounds: int) -> Cost:
 
 
 def _against_superlink(case: Case, flower: Path, rounds: int) -> bool:
-    """Ours before and after theirs; whether the bar is reached."""
+    """Measure our rounds before and after theirs, and tell whether the bar is reached."""
     times = Times.now()
     with case.arena() as found:
         found.train(1)

@@ -1,7 +1,8 @@
-"""How long one selection takes as fleets grow, alone and over REST.
+"""Measure how long a selection takes for fleets of different sizes, in the library and over REST.
 
-The bars, for every strategy without relays, warm and as the first one on a matrix: 0.1 s for 50 of 500 clients, 1.5 s
-for 50 of 10 000 with links to their 16 nearest, and a time that grows about as the number of clients does.
+The bars are for every strategy without relays, for the first selection with a matrix and for later ones: 0.1 s for 50
+of 500 clients, 1.5 s for 50 of 10 000 clients with links to their 16 nearest, and a time that grows about in proportion
+to the number of clients.
 """
 
 import argparse
@@ -27,42 +28,42 @@ from tcsfeel.network.connectivity import Connectivity, Edge
 from tcsfeel.selection import STRATEGIES, Candidate, History, SelectionPolicy, select
 
 SECONDS = {500: 0.1, 10_000: 1.5}
-GROWTH = 1.2  # exponent of the number of clients
-FIXED = 500  # clients from which on as many are selected
+GROWTH = 1.2  # the largest exponent of the number of clients
+FIXED = 500  # clients, from which on the same number is selected
 CHOSEN, CHOSEN_OF_FEW = 50, 10
 NEIGHBOURS = 16
 LABELS, SKEW = 10, 0.3  # Dirichlet
 PAST_ROUNDS = 50
-SIDE = 1000.0  # m, of the square that the clients lie in
+SIDE = 1000.0  # meters, the side of the square in which the clients lie
 PER_METRE = 1e-3  # s/MB
-PATIENCE = 600.0  # s for one request
-PAUSE = 0.005  # s between two requests of somebody else
-SETTLED = {"TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600"}  # nobody sends heartbeats here
+PATIENCE = 600.0  # seconds for one request
+PAUSE = 0.005  # seconds between two requests of another caller
+SETTLED = {"TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600"}  # no client sends heartbeats here
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A fleet, its links, and the rounds that it has behind it."""
+    """A fleet with its links and its past rounds."""
 
     candidates: list[Candidate]
     edges: list[Edge]
     history: History
 
     def connectivity(self) -> Connectivity:
-        """A new one each time: nothing is known of it yet."""
+        """Make a new connectivity each time, for which nothing is cached yet."""
         return Connectivity.from_edges([one.client_id for one in self.candidates], self.edges)
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Of one selection: the first on a matrix, and the median of more."""
+    """The seconds of a selection: of the first one with a matrix, and the median of later ones."""
 
     first: float
     warm: float
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Time of one selection by number of clients, for each strategy and over REST; status 1 where a bar is missed."""
+    """Measure the time of a selection by the number of clients; status 1 if a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 500, 5000, 10_000], help="clients")
     parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES))
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def world(size: int) -> World:
-    """Clients in the plane with links to their nearest, each with few labels, and a history of random rounds."""
+    """Make clients in a plane with links to the nearest ones, few labels each, and a history of random rounds."""
     rng = np.random.default_rng(size)
     names = list(map(client_id, range(size)))
     candidates = [
@@ -119,7 +120,7 @@ def world(size: int) -> World:
 
 
 def chosen_of(size: int) -> int:
-    """How many of so many clients are selected."""
+    """Return how many of `size` clients are selected."""
     return CHOSEN if size >= FIXED else CHOSEN_OF_FEW
 
 
@@ -135,7 +136,7 @@ def _domain(strategy: str, topology: Literal["star", "relay"], one: World, repea
 
 
 def _over_rest(one: World, server_url: str | None, repeats: int) -> Seconds:
-    """The same by ``POST /v1/selections`` on a server that knows the clients; it plans without a history."""
+    """Measure ``POST /v1/selections`` at a server with these clients. It plans without a history."""
     size, number = len(one.candidates), chosen_of(len(one.candidates))
     body = {"strategy": "tcs-feel", "min_clients": number, "max_clients": number}
     with served(server_url=server_url, settings=SETTLED) as plane, _client(plane) as http:
@@ -171,7 +172,7 @@ def _over_rest(one: World, server_url: str | None, repeats: int) -> Seconds:
 
 @contextmanager
 def _others(plane: Served) -> Iterator[list[float]]:
-    """Someone else, who reads one client after the other; fills in how long each took (s)."""
+    """Read one client after the other as another caller, and add the seconds of each call to the list."""
     latencies: list[float] = []
     done = threading.Event()
 
@@ -223,7 +224,7 @@ def _row(name: str, seconds: dict[int, Seconds]) -> dict[int, Seconds]:
 
 
 def _growth(seconds: dict[int, Seconds]) -> float:
-    """The exponent of N in the warm time, over the sizes of which as many clients are selected."""
+    """Return the exponent of N in the time of later selections, over the sizes with as many selected ones."""
     alike = [size for size in seconds if size >= FIXED]
     if len(alike) < 2:
         return math.nan
@@ -231,7 +232,7 @@ def _growth(seconds: dict[int, Seconds]) -> float:
 
 
 def _verdict(found: dict[str, dict[int, Seconds]]) -> int:
-    """Print the closing line; the exit status."""
+    """Print the last line, and return the exit status."""
     told, met = [], True
     for size, bar in SECONDS.items():
         measured = [(max(one[size].first, one[size].warm), name) for name, one in found.items() if size in one]

@@ -1,7 +1,7 @@
-"""Agents that make their answers up while they send them, so that many large models need no memory at their end.
+"""Run agents that generate their answers while they send them, so that many large models need no memory.
 
-``PORT TOKEN FLOATS``: serve every client below ``/{number}``. Each speaks the agent protocol, with the same token. The
-update of a client is a pattern of `PATTERN` float32 drawn from its number, over and over.
+``PORT TOKEN FLOATS`` serves every client below ``/{number}`` by the agent protocol, with the same token. The update of
+a client repeats a pattern of `PATTERN` float32, which is drawn with its number as seed.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 NAME = "weights"
 PATTERN = 1 << 18  # values: 1 MiB
 EXAMPLES = 100
-PIECE = 1 << 18  # bytes sent at a time
+PIECE = 1 << 18  # bytes that are sent at one time
 
 
 def pattern(number: int) -> npt.NDArray[np.float32]:
@@ -31,7 +31,7 @@ def pattern(number: int) -> npt.NDArray[np.float32]:
 
 
 class StreamingFleet:
-    """An ASGI app."""
+    """The agents as an ASGI application."""
 
     def __init__(self, token: str, floats: int) -> None:
         self._credentials = f"Bearer {token}".encode()

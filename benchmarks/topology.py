@@ -1,7 +1,8 @@
-"""Link costs at scale: betweenness against networkx and igraph, and what it takes to get a matrix in.
+"""Measure work on many links: betweenness compared with networkx and igraph, and the upload of a matrix.
 
-Two bars: betweenness of 1 000 clients that are all linked 100 times faster than networkx's, and the same numbers where
-paths tie; a matrix of 3 000 clients in as safetensors 100 times faster than as JSON.
+There are two bars. The betweenness of 1 000 clients that are all linked is computed 100 times faster than by networkx,
+with the same numbers, also if paths are equally long. And a matrix of 3 000 clients is uploaded as safetensors 100
+times faster than as JSON.
 """
 
 import argparse
@@ -28,19 +29,19 @@ from tcsfeel.wire.codec import MEDIA_TYPE, encode
 FASTER_THAN_NETWORKX = 100.0
 FASTER_THAN_JSON = 100.0
 SAME = 1e-9
-WHOLE = 500  # nodes up to which networkx is run whole
-SIDE = 1000.0  # m, of the square that the clients lie in
-FADING = 0.5  # standard deviation of the logarithm of what obstacles multiply a distance by
-STEP = 20.0  # m; in whole steps many paths cost the same
-PATIENCE = 600.0  # s for one request
-SETTLED = {"TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600"}  # nobody sends heartbeats here
+WHOLE = 500  # nodes, up to which networkx computes everything
+SIDE = 1000.0  # meters, the side of the square in which the clients lie
+FADING = 0.5  # standard deviation of the logarithm of the factor by which obstacles make a distance longer
+STEP = 20.0  # meters; with distances in whole steps, many paths cost the same
+PATIENCE = 600.0  # seconds for one request
+SETTLED = {"TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600"}  # no client sends heartbeats here
 
 Costs = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Central:
-    """Seconds for one graph's betweenness, and the largest difference to another's."""
+    """The seconds for the betweenness of a graph, and the largest difference to another result."""
 
     ours: float
     igraph: float
@@ -49,7 +50,7 @@ class Central:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Betweenness against networkx and igraph, a matrix as safetensors against JSON; status 1 where a bar is missed."""
+    """Compare betweenness with networkx and igraph, and safetensors with JSON; status 1 if a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks topology", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[200, 500, 1000], help="nodes of the dense graphs")
     parser.add_argument(
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def dense(size: int, *, tied: bool = False) -> Costs:
-    """Costs between clients in the plane, all linked: their distances, obstacles in the way, in whole steps if tied."""
+    """Make the costs between clients in a plane, which are all linked: distances with obstacles, or in whole steps."""
     rng = np.random.default_rng(size)
     places = rng.uniform(0, SIDE, (size, 2))
     distances = np.linalg.norm(places[:, np.newaxis] - places, axis=-1)
@@ -118,7 +119,7 @@ def _central(size: int, kind: str, sources: int, repeats: int) -> Central:
 
 
 def _ingest(plane: Served, size: int, changes: int, repeats: int) -> float:
-    """How many times faster a matrix goes in as safetensors than as JSON."""
+    """Return how many times faster a matrix is uploaded as safetensors than as JSON."""
     names = list(map(client_id, range(size)))
     profile = {"url": "http://127.0.0.1:9", "data_size": 100, "compute_capacity": 1, "bandwidth": 10, "latency": 10}
     plane.plane.post("/v1/clients/batch", {"clients": [{"id": name, **profile} for name in names]})
@@ -152,7 +153,7 @@ def _ingest(plane: Served, size: int, changes: int, repeats: int) -> float:
 
 
 def _request(plane: Served, name: str, call: Callable[[], None], repeats: int) -> float:
-    """Median seconds; prints them, and the server's CPU seconds for each."""
+    """Return the median seconds, and print them with the server's CPU seconds for each call."""
     times, cpu = Times.now(), cpu_seconds(plane.server.pid)
     seconds, _ = _timed(call, repeats)
     used = cpu_seconds(plane.server.pid) - cpu
@@ -161,7 +162,7 @@ def _request(plane: Served, name: str, call: Callable[[], None], repeats: int) -
 
 
 def _timed(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Median seconds, and what the last call gave."""
+    """Return the median seconds, and the result of the last call."""
     taken = []
     for _ in range(repeats):
         started = time.perf_counter()

@@ -1,9 +1,9 @@
-"""What smaller uploads save and what they cost: bytes, accuracy after real training, and time.
+"""Measure what smaller uploads save and cost: bytes, accuracy after real training, and time.
 
-A perceptron learns the real digits by federated averaging. In each round clients drawn at random train from the global
-model, and their updates go through the product's own code: encoded and packed as an agent does, compressed, expanded as
-the control plane does. zstd loses nothing, so that it changes the bytes alone. All encodings see the same clients, the
-same rounds and the same randomness.
+A perceptron learns the real digits by federated averaging. In each round, random clients train from the global model.
+Their updates go through the code of the product: they are encoded and packed as by an agent, compressed, and expanded
+as by the control plane. zstd loses nothing, so it changes only the number of bytes. All encodings have the same
+clients, the same rounds and the same random numbers.
 """
 
 import argparse
@@ -34,14 +34,14 @@ from tcsfeel.wire.tasks import EncodingName, TaskResult, result_metadata
 CLIENTS, PER_ROUND = 50, 10
 PARTITION = "dirichlet-0.3"
 RESULT = TaskResult(num_examples=100, loss=0.5, accuracy=0.9, train_seconds=1.0)
-LAST = 5  # rounds whose mean is a training's final accuracy
-LARGEST_LOSS = 0.005  # of accuracy, the mean over the seeds, that an encoding with feedback may cost
+LAST = 5  # rounds, whose mean is the final accuracy of a training
+LARGEST_LOSS = 0.005  # of the mean accuracy over the seeds that an encoding with feedback may cost
 TIMED_VALUES = 2_500_000  # 10 MB in float32
 REPEATS = 7
 
 
 class Variant(NamedTuple):
-    """An encoding, and whether what it loses is fed back."""
+    """An encoding, and whether its rounding errors are fed back."""
 
     encoding: EncodingName
     feedback: bool = True
@@ -56,7 +56,7 @@ VARIANTS = (Variant("full"), Variant("float16"), Variant("int8"), Variant("int8"
 
 @dataclass(slots=True)
 class Outcome:
-    """Of one variant: final accuracies by seed, and the bytes of uploads as they are and in zstd."""
+    """The results of a variant: final accuracies by seed, and the bytes of uploads without compression and in zstd."""
 
     accuracies: list[float] = field(default_factory=list)
     plain: list[int] = field(default_factory=list)
@@ -64,14 +64,14 @@ class Outcome:
 
 
 class Agents:
-    """All agents of one training: they encode, and remember what was lost."""
+    """All agents of a training. They encode updates and keep the rounding errors."""
 
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
         self._lost: dict[int, Parameters] = {}
 
     def upload(self, client: int, update: Parameters, base: Parameters) -> bytes:
-        """The body that a client sends."""
+        """Return the body that a client sends."""
         encoding = self._variant.encoding
         encoded = None if encoding == "full" else encode_update(update, base, encoding, self._lost.get(client, {}))
         if encoded is None:
@@ -82,7 +82,7 @@ class Agents:
 
 
 def train(variant: Variant, dataset: Dataset, seed: int, rounds: int, outcome: Outcome) -> None:
-    """One training, into `outcome`."""
+    """Run a training, and add its results to `outcome`."""
     parts = partition(dataset.train.labels, CLIENTS, PARTITION, np.random.default_rng([seed, 0]))
     rng = np.random.default_rng([seed, 1])
     model = learning.initial(dataset.train.inputs.shape[1], np.random.default_rng([seed, 2]))
@@ -107,19 +107,19 @@ def train(variant: Variant, dataset: Dataset, seed: int, rounds: int, outcome: O
 
 @contextmanager
 def spooling() -> Iterator[ModelStore]:
-    """A spool for as long as the block lasts."""
+    """Make a spool for the block."""
     with TemporaryDirectory() as directory:
         yield ModelStore(Path(directory), durable=False)
 
 
 def received(spool: ModelStore, body: bytes, base: Packed, encoding: EncodingName, coding: str) -> Parameters:
-    """What the control plane works with after this body came in."""
+    """Return the update that the control plane uses after it has received this body."""
     full = full_update(spool, spool.write([body]), base, fit_size(base), encoding=encoding, coding=coding)
     return full.packed.parameters()
 
 
 def show(outcomes: Mapping[Variant, Outcome]) -> None:
-    """A line for each variant and coding; the difference is that to full updates of the same seed."""
+    """Print a line for each variant and coding, with the difference to full updates of the same seed."""
     print(f"{'encoding':20}{'coding':>8}{'bytes':>9}{'of full':>9}   final accuracy, mean (range)   difference ± SE")
     whole = outcomes[VARIANTS[0]]
     for variant, outcome in outcomes.items():
@@ -133,7 +133,7 @@ def show(outcomes: Mapping[Variant, Outcome]) -> None:
 
 
 def show_times(values: int) -> None:
-    """Milliseconds for a model of so many float32: at the agent, and at the control plane up to the file in full."""
+    """Print the milliseconds for a model of `values` float32: at the agent, and at the server until it has the file."""
     rng = np.random.default_rng(1)
     base = pack({"w": rng.normal(0, 0.1, values).astype(np.float32)})
     update = {"w": base.parameters()["w"] + rng.normal(0, 0.01, values).astype(np.float32)}
@@ -148,13 +148,13 @@ def show_times(values: int) -> None:
             with spooling() as spool:
                 stored = spool.write([sent])
                 expand = partial(full_update, spool, stored, base, fit_size(base), encoding=encoding, coding=coding)
-                expanding = timed(expand, first=partial(spool.write, [sent]))  # each takes the upload's place
+                expanding = timed(expand, first=partial(spool.write, [sent]))  # each replaces the upload
             agent = encoding_time + took
             print(f"{encoding:10}{coding:>10}{len(sent):14,}{agent:8.1f} ms{expanding:13.1f} ms", flush=True)
 
 
 def in_zstd(body: bytes) -> bytes:
-    """As an agent sends it."""
+    """Compress a body as an agent does."""
     return b"".join(compressed(iter([body])))
 
 
@@ -170,7 +170,7 @@ def timed(work: Callable[[], object], *, first: Callable[[], object] = lambda: N
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Bytes, accuracy and time of encoded and compressed uploads, by real training on the digits."""
+    """Measure bytes, accuracy and time of encoded and compressed uploads, by real training on the digits."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks uploads", description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=60)

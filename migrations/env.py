@@ -1,4 +1,4 @@
-"""Alembic's entry: on the connection it is given, or, from the command line, on TCSFEEL_DATABASE__URL."""
+"""Run migrations for Alembic: on a given connection, or from its command line on TCSFEEL_DATABASE__URL."""
 
 import asyncio
 import os

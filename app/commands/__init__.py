@@ -1,7 +1,7 @@
-"""What the server adds to the ``tcsfeel`` command: the control plane, the migration before it, and the demo.
+"""Add the commands of the server to ``tcsfeel``: the control plane, the migration of its database, and the demo.
 
-`tcsfeel.cli` finds these by the entry points of the group ``tcsfeel.commands``, and loads this module for help: so what
-the commands need is imported where it is used.
+`tcsfeel.cli` finds them by the entry points of the group ``tcsfeel.commands``, and imports this module for its help
+page. So each command imports what it needs when it runs.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ TARGET = 0.963
 
 
 def load_settings(**overrides: Any) -> "Settings":
-    """Read the environment's settings; an override of None is none. Ends the command where one is wrong."""
+    """Read the settings from the environment, with overrides that are not None. Ends the command if one is wrong."""
     from app.settings import Settings, WrongSetting  # noqa: PLC0415  (help should be quick)
 
     try:
@@ -34,7 +34,7 @@ def load_settings(**overrides: Any) -> "Settings":
 def serve(*, host: str | None, port: int | None) -> None:
     """Start the control plane.
 
-    It keeps its facts in an embedded SQLite file unless TCSFEEL_DATABASE__URL says otherwise.
+    It stores its data in an SQLite file, unless TCSFEEL_DATABASE__URL names another database.
     """
     from app import logs  # noqa: PLC0415  (help and the other commands should be quick)
     from app.commands import serving  # noqa: PLC0415  (help and the other commands should be quick)
@@ -47,7 +47,7 @@ def serve(*, host: str | None, port: int | None) -> None:
         server = serving.prepared(settings)
     except (WrongSetting, UnusableStrategy, OSError) as error:
         fail(str(error))
-    with contextlib.suppress(SystemExit):  # of uvicorn, with a status of its own, after it has said why
+    with contextlib.suppress(SystemExit):  # uvicorn exits with its own status after it has told the reason
         server.run()
     if not server.started:
         raise click.exceptions.Exit(1)
@@ -74,9 +74,9 @@ def migrate() -> None:
 @click.option("--seed", type=click.IntRange(0), default=1, help="Of the data's split, the network and the training")
 @click.option("--target", type=click.FloatRange(0, 1), default=TARGET, help="Accuracy at which it is done")
 def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float) -> None:
-    """Train to 96.3 % from nothing.
+    """Run the whole system once, until a training reaches 96.3 %.
 
-    A control plane, agents and real data, over real HTTP on this machine.
+    It starts a control plane and agents with real data, which use real HTTP on this machine.
     """
     from app import demo as demonstration  # noqa: PLC0415  (help should be quick)
 

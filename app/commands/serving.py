@@ -1,4 +1,4 @@
-"""The control plane as a process: its application under uvicorn, which gives its trainings away before it stops."""
+"""Run the control plane under uvicorn, and give its trainings to other servers before it stops."""
 
 import asyncio
 import socket
@@ -21,11 +21,11 @@ log = structlog.get_logger(__name__)
 
 
 def prepared(settings: Settings) -> "ControlPlane":
-    """A control plane that listens and is about to run, in an interpreter that is tuned for it.
+    """Make a control plane that listens already and is ready to run, and tune the interpreter for it.
 
     Raises:
-        WrongSetting: one names what is not there, or cannot be written to.
-        OSError: nothing can listen on its host and port.
+        WrongSetting: a setting names something that does not exist or cannot be written to.
+        OSError: the host and port cannot be listened on.
     """
     app = create_app(settings)
     asyncio.run(prepare_database(settings))
@@ -56,7 +56,7 @@ def _listening(host: str, port: int) -> list[socket.socket]:
 
 
 class ControlPlane(Server):
-    """Serves until it is told to stop. Gives its trainings away at once then, before it waits for open connections."""
+    """Serves until it is stopped. It then gives its trainings away at once, before it waits for open connections."""
 
     def __init__(
         self,

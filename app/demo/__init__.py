@@ -1,7 +1,7 @@
-"""The main job from nothing: a control plane, agents with real skewed data, a training to its target.
+"""Run the whole system once: a control plane, agents with skewed data, and a training until it reaches its target.
 
-Everything is real but the devices: the processes, the HTTP between them, the digits, the training and every accuracy.
-The devices are models of small ones, and each answer is held back as long as its device and its link would take.
+The processes, the HTTP between them, the digits, the training and every accuracy are real. Only the devices are
+simulated: each answer is held back for as long as a small device and its link would take.
 """
 
 from app.demo.errors import DemoFailed
@@ -19,20 +19,20 @@ def run(
     seed: int = 1,
     target_accuracy: float = TARGET,
 ) -> None:
-    """Run the demo and report on stdout; with `keep` leave it running until Ctrl-C.
+    """Run the demo and print a report. With `keep`, everything goes on running until Ctrl-C.
 
     Args:
-        strategy: how the control plane selects clients.
-        agents: how many clients there are, 10 to 200.
-        keep: leave everything running, and its files behind.
-        seed: of the data's split, the network, the devices' failures and the training.
-        target_accuracy: fraction of the held-out digits at which the training is done.
+        strategy: the strategy by which the control plane selects clients.
+        agents: the number of clients, 10 to 200.
+        keep: whether everything goes on running after the training, and the files stay.
+        seed: the seed of the split of the data, the network, the failures of the devices, and the training.
+        target_accuracy: the share of the held-out digits, 0..1, that a model has to classify correctly.
 
     Raises:
-        DemoFailed: the target was not reached, or something broke on the way.
+        DemoFailed: the target was not reached, or something failed before.
     """
     try:
-        from app.demo.job import Job, run_job  # noqa: PLC0415  (the subprocesses import this package too, and need none of it)
+        from app.demo.job import Job, run_job  # noqa: PLC0415  (the subprocesses import this package too, without it)
     except ModuleNotFoundError as error:
         raise DemoFailed(f"the demo needs {error.name}: pip install 'tcsfeel-server[demo]'") from error
     run_job(Job(strategy=strategy, agents=agents, seed=seed, target_accuracy=target_accuracy), keep=keep)

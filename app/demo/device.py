@@ -1,7 +1,7 @@
-"""A trainer on a modelled device: it really learns from its digits, takes its device's time, and fails now and then.
+"""Train on a simulated device: the trainer really learns from its digits, takes as long as the device, and may fail.
 
-Whether a try fails depends on the seed, the client, the round and the number of the try alone. Most failures are
-errors, after a part of the time; some devices just go quiet, as one does that left the radio's reach.
+Whether a try fails depends only on the seed, the client, the round and the number of the try. Most failures are errors
+after a part of the time. Some devices just do not answer any more, like a device that has lost its radio connection.
 """
 
 import time
@@ -14,25 +14,25 @@ from app.demo.digits import CLASSES, Shard
 from app.demo.network import Device
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hyperparameter, task_cancelled
 
-QUIET = 0.25  # share of the failures in which a device says nothing any more
-STEP = 0.1  # s between two looks at whether the task is still wanted
+QUIET = 0.25  # share of the failures in which a device does not answer any more
+STEP = 0.1  # seconds after which the trainer asks again whether the task is still wanted
 
 Pause = Callable[[float], None]
 
 
 class DeviceFailed(Exception):
-    """What the model of a device makes of its unreliability."""
+    """The simulated device failed."""
 
 
 class DeviceTrainer:
     """Implements `tcsfeel.agent.Trainer`.
 
     Args:
-        shard: what it learns from and measures on.
-        device: how fast and how reliable it is.
-        seed: of the whole demo.
-        position: of the client among the clients.
-        pause: waits for so many seconds, or less once the task is no longer wanted.
+        shard: the digits that it learns from and that it measures with.
+        device: the simulated device, with its speed and reliability.
+        seed: the seed of the whole demo.
+        position: the position of the client among all clients.
+        pause: waits for this many seconds, or for less if the task is no longer wanted.
     """
 
     def __init__(self, shard: Shard, device: Device, *, seed: int, position: int, pause: Pause | None = None) -> None:
@@ -41,14 +41,14 @@ class DeviceTrainer:
         self._seed = seed
         self._position = position
         self._pause = pause or wait
-        self._tries = (0, 0)  # the last round, and how often it was tried
+        self._tries = (0, 0)  # the last round, and the number of its tries
 
     def initial_parameters(self) -> Parameters:
-        """The same from every client."""
+        """Return the initial parameters, which are the same for every client."""
         return mlp.initial(np.random.default_rng([self._seed, 2]))
 
     def fit(self, parameters: Parameters, task: Task) -> FitResult:
-        """Raises `DeviceFailed` now and then."""
+        """Train on the client's digits. Sometimes raises `DeviceFailed`."""
         began = time.monotonic()
         inputs, labels = self._shard.train_inputs, self._shard.train_labels
         epochs = hyperparameter(task, "local_epochs", 1)
@@ -68,7 +68,7 @@ class DeviceTrainer:
         return result
 
     def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
-        """Never fails: every held-out digit counts in every round."""
+        """Measure with the held-out digits. It never fails, so that all held-out digits count in every round."""
         del task
         began = time.monotonic()
         inputs, labels = self._shard.test_inputs, self._shard.test_labels
@@ -78,7 +78,7 @@ class DeviceTrainer:
         return result
 
     def profile(self) -> Profile:
-        """What the model says, to the letter."""
+        """Return the exact values of the simulated device."""
         labels = self._shard.train_labels
         return Profile(
             data_size=len(labels),
@@ -105,7 +105,7 @@ class DeviceTrainer:
 
 
 def wait(seconds: float) -> None:
-    """Sleep, but not longer than the running task is wanted."""
+    """Sleep, or return earlier if the running task is no longer wanted."""
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0 and not task_cancelled():
         time.sleep(min(left, STEP))

@@ -1,8 +1,8 @@
-"""Real handwritten digits (UCI, 8 by 8 pixels, in scikit-learn's wheel), split unevenly over clients.
+"""Load real handwritten digits (UCI, 8 by 8 pixels, from scikit-learn's wheel), and split them unevenly over clients.
 
-Each class is dealt out in shares that are drawn from a Dirichlet distribution (Hsu, Qi, Brown, "Measuring the effects
-of non-identical data distribution for federated visual classification", 2019): the smaller its concentration, the
-fewer clients hold most of a class. At 0.3 most clients see a few of the ten digits and hardly any of the others.
+The shares of each class are drawn from a Dirichlet distribution (Hsu, Qi, Brown, "Measuring the effects of
+non-identical data distribution for federated visual classification", 2019). The smaller its concentration is, the fewer
+clients have most of a class. With 0.3, most clients have a few of the ten digits and hardly any of the others.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 
 CLASSES = 10
 CONCENTRATION = 0.3
-HELD_OUT = 0.2  # share of each client's digits that is only measured on
-LARGEST_LEAST = 5  # digits that every client has at least, where there are enough
+HELD_OUT = 0.2  # share of each client's digits that is only used to measure
+LARGEST_LEAST = 5  # the least number of digits of a client, if there are enough
 DARKEST = 16.0
 
 Inputs = npt.NDArray[np.float32]
@@ -23,7 +23,7 @@ Labels = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One client's digits: (n, 64) pixels in 0..1 and (n,) labels, to train on and to measure on."""
+    """The digits of one client: pixels (n, 64) in 0..1 and labels (n,), for training and for measuring."""
 
     train_inputs: Inputs
     train_labels: Labels
@@ -32,7 +32,7 @@ class Shard:
 
 
 def shards(clients: int, rng: np.random.Generator) -> list[Shard]:
-    """All 1 797 digits, each with exactly one client."""
+    """Split all 1 797 digits over the clients. Each digit belongs to exactly one client."""
     digits = load_digits()
     inputs = (digits.data / DARKEST).astype(np.float32)
     labels = digits.target.astype(np.intp)
@@ -40,10 +40,10 @@ def shards(clients: int, rng: np.random.Generator) -> list[Shard]:
 
 
 def partition(labels: Labels, clients: int, concentration: float, rng: np.random.Generator) -> list[Labels]:
-    """For each client the rows that it gets.
+    """Return the numbers of the rows that each client gets.
 
-    Every client gets at least `LARGEST_LEAST` rows, or half of an even share where that is less; what it lacks comes
-    from the client that has most.
+    Every client gets at least `LARGEST_LEAST` rows, or half of an even share if that is less. If a client has fewer, it
+    gets the missing rows from the client that has most.
     """
     dealt: list[list[Labels]] = [[] for _ in range(clients)]
     for label in np.unique(labels):
@@ -64,7 +64,7 @@ def partition(labels: Labels, clients: int, concentration: float, rng: np.random
 
 
 def _shard(inputs: Inputs, labels: Labels, rows: Labels, rng: np.random.Generator) -> Shard:
-    """Split a client's rows; both parts get at least one."""
+    """Split the rows of a client into those to train on and those to measure with, at least one each."""
     cut = min(max(1, round(len(rows) * HELD_OUT)), len(rows) - 1)
     shuffled = rng.permutation(rows)
     test, train = shuffled[:cut], shuffled[cut:]

@@ -1,5 +1,5 @@
-"""Why a demo ends without its result."""
+"""Define the error of a demo that fails."""
 
 
 class DemoFailed(Exception):
-    """The message is one line that says why."""
+    """The demo failed. The message is one line that says why."""

@@ -1,4 +1,4 @@
-"""The agents' side of a demo, in a process of its own: a share of the clients behind one port."""
+"""Run some of the agents of a demo in a process of their own, behind one port."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from tcsfeel.agent import serve_many
 
 
 def main() -> None:
-    """``SERVER KEY_FILE SEED CLIENTS SHARE SHARES``: serve the clients of share SHARE (from 0) out of SHARES."""
+    """Serve one of SHARES equal shares of the clients: ``SERVER KEY_FILE SEED CLIENTS SHARE SHARES``, SHARE from 0."""
     _, server, key_file, *numbers = sys.argv
     seed, clients, share, shares = (int(number) for number in numbers)
     trainers = World.of(seed, clients).trainers(share, shares)
@@ -16,5 +16,5 @@ def main() -> None:
         trainers,
         server_url=server,
         api_key=Path(key_file).read_text().strip(),
-        threads=len(trainers),  # most of what a trainer does here is to wait for its device
+        threads=len(trainers),  # here a trainer mostly waits for its simulated device
     )

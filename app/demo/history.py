@@ -1,4 +1,4 @@
-"""What a training has come to so far, from its rounds as the API gives them."""
+"""Sum up the rounds of a training, as the API shows them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One round that has ended.
+    """A round that has ended.
 
     Attributes:
-        accuracy: 0..1 on held-out digits; None where the round was abandoned.
-        cost: s of link time.
-        traffic: bytes over the coordinator's links.
-        selected, received: clients, and updates that came in.
-        failures: tries that gave no update in time.
-        seconds: wall time.
-        fairness: Jain's index so far, 0..1.
+        accuracy: the accuracy on the held-out digits, 0..1; None if the round was abandoned.
+        cost: the link time in seconds.
+        traffic: the bytes over the server's links.
+        selected, received: the number of selected clients, and of received updates.
+        failures: the number of tries without an update in time.
+        seconds: the wall time.
+        fairness: Jain's index after this round, 0..1.
     """
 
     number: int
@@ -32,7 +32,7 @@ class Row:
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> "Row":
-        """From a round of ``GET /v1/trainings/{id}/rounds/{number}``."""
+        """Read a round of ``GET /v1/trainings/{id}/rounds/{number}``."""
         parts = value["participations"]
         received = sum(part["status"] == "received" for part in parts)
         lasted = datetime.fromisoformat(value["ended_at"]) - datetime.fromisoformat(value["started_at"])
@@ -51,31 +51,31 @@ class Row:
 
 @dataclass(slots=True)
 class History:
-    """The rounds in order, and their sums."""
+    """The rounds in their order, with their sums."""
 
     rows: list[Row] = field(default_factory=list)
 
     @property
     def cost(self) -> float:
-        """Seconds of link time."""
+        """Return the link time of all rounds in seconds."""
         return sum(row.cost for row in self.rows)
 
     @property
     def traffic(self) -> int:
-        """Bytes over the coordinator's links."""
+        """Return the bytes over the server's links in all rounds."""
         return sum(row.traffic for row in self.rows)
 
     @property
     def failures(self) -> int:
-        """Tries that gave no update in time."""
+        """Return the number of tries without an update in time, in all rounds."""
         return sum(row.failures for row in self.rows)
 
     @property
     def accuracy(self) -> float | None:
-        """The last one that was measured."""
+        """Return the accuracy that was measured last; None if there is none."""
         return next((row.accuracy for row in reversed(self.rows) if row.accuracy is not None), None)
 
     @property
     def fairness(self) -> float | None:
-        """After the last round."""
+        """Return Jain's index after the last round; None if there is none."""
         return self.rows[-1].fairness if self.rows else None

@@ -1,4 +1,4 @@
-"""The demo from its first line to its last."""
+"""Run a demo from begin to end, and print what happens."""
 
 import signal
 import threading
@@ -27,7 +27,7 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to run; see `app.demo.run`."""
+    """The parameters of a demo; see `app.demo.run`."""
 
     strategy: str
     agents: int
@@ -35,7 +35,7 @@ class Job:
     target_accuracy: float
 
     def training(self) -> dict[str, Any]:
-        """The body of ``POST /v1/trainings``."""
+        """Return the body of ``POST /v1/trainings``."""
         return {
             "name": f"demo-{self.strategy}-{self.seed}",
             "target_accuracy": self.target_accuracy,
@@ -112,7 +112,7 @@ def _run(job: Job, directory: Path, console: Console, *, keep: bool) -> None:
 
 
 def _follow(console: Console, job: Job, found: Stage, training_id: str) -> tuple[History, dict[str, Any]]:
-    """Start the training and show each round once as it ends; gives the training at its end."""
+    """Start the training, show each round when it has ended, and return the training at its end."""
     plane, path, history = found.plane, f"/v1/trainings/{training_id}", History()
     plane.post(f"{path}/start")
     with progress(console, history, job.target_accuracy) as display:
@@ -129,7 +129,7 @@ def _follow(console: Console, job: Job, found: Stage, training_id: str) -> tuple
 
 
 def _linger(found: Stage) -> None:
-    """Until told to end."""
+    """Wait until the user ends the demo, and check that everything still runs."""
     try:
         while True:
             found.check()
@@ -145,7 +145,7 @@ def _print(console: Console, *lines: str) -> None:
 
 @contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM, and the end of the terminal, raise as SIGINT does, so that everything is cleaned up."""
+    """Let SIGTERM and SIGHUP raise an exception like SIGINT, so that everything is cleaned up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,9 +1,9 @@
-"""Subprocesses that end with the one that started them, however that ends.
+"""Run subprocesses that end together with their parent, even if the parent is killed.
 
-A child runs as ``python -P -m app.demo.leash module:function ARGUMENTS`` and holds the reading end of a pipe on stdin.
-Nothing is ever written to it. When the parent lets go of its end, or dies and the kernel does, the child sends itself
-SIGTERM, and a little later leaves the hard way. Children have a session of their own, so that
-Ctrl-C reaches the parent alone and they end in the order that it chooses.
+A child runs as ``python -P -m app.demo.leash module:function ARGUMENTS``. Its stdin is the reading end of a pipe to
+which nothing is ever written. When the parent closes its end, or dies so that the kernel closes it, the child sends
+itself SIGTERM, and some seconds later it exits at once. Children have a session of their own, so that Ctrl-C reaches
+only the parent, which ends them in the right order.
 """
 
 import os
@@ -18,11 +18,11 @@ from pathlib import Path
 
 from app.demo.errors import DemoFailed
 
-PATIENCE = 10.0  # s between SIGTERM and the hard way
+PATIENCE = 10.0  # seconds between SIGTERM and an exit at once
 
 
 class Child:
-    """A subprocess on a leash; what it prints goes to `log`. `name` is for messages."""
+    """A subprocess that ends with its parent. Its output goes to `log`, and messages call it `name`."""
 
     def __init__(self, name: str, target: str, *arguments: str, log: Path, environment: Mapping[str, str]) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Child:
                     "app.demo.leash",
                     target,
                     *arguments,
-                ],  # -P: not from the working directory
+                ],  # -P: nothing is imported from the working directory
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -49,13 +49,13 @@ class Child:
         return self._process.pid
 
     def check(self) -> None:
-        """Raises `DemoFailed` once the child has ended."""
+        """Raise `DemoFailed` if the child has ended."""
         status = self._process.poll()
         if status is not None:
             raise DemoFailed(f"{self.name} ended with status {status}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The last line of the log."""
+        """Return the last line of the log."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return lines[-1].strip() if lines else "it printed nothing"
 
@@ -65,7 +65,7 @@ class Child:
             self._process.stdin.close()
 
     def wait(self) -> None:
-        """Return once the child has ended; one that does not within its patience is killed."""
+        """Wait until the child has ended. Kill it if that takes too long."""
         try:
             self._process.wait(PATIENCE + 2)
         except subprocess.TimeoutExpired:
@@ -74,7 +74,7 @@ class Child:
 
 
 def follow() -> None:
-    """End this process soon after stdin ends."""
+    """End this process soon after its stdin has been closed."""
     while os.read(0, 1 << 12):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A perceptron with one hidden layer: cross-entropy, plain SGD, float32."""
+"""Train a perceptron with one hidden layer, by SGD on the cross-entropy, in float32."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def initial(rng: np.random.Generator) -> dict[str, Floats]:
-    """Weights after He et al., "Delving deep into rectifiers", 2015; biases zero."""
+    """Draw initial weights (He et al., "Delving deep into rectifiers", 2015). The biases are 0."""
     return {
         "hidden.weight": _weights(PIXELS, HIDDEN, rng),
         "hidden.bias": np.zeros(HIDDEN, np.float32),
@@ -23,7 +23,7 @@ def initial(rng: np.random.Generator) -> dict[str, Floats]:
 
 
 def size(parameters: Parameters) -> int:
-    """How many numbers there are."""
+    """Return the number of parameters."""
     return sum(array.size for array in parameters.values())
 
 
@@ -37,7 +37,7 @@ def train(
     batch: int,
     rng: np.random.Generator,
 ) -> dict[str, Floats]:
-    """The parameters after so many passes over (n, 64) inputs and (n,) labels in random order."""
+    """Return the parameters after `epochs` passes over the inputs (n, 64) and labels (n,) in random order."""
     local = {name: array.astype(np.float32) for name, array in parameters.items()}
     step = np.float32(rate)
     for _ in range(epochs):
@@ -50,14 +50,14 @@ def train(
 
 
 def measure(parameters: Parameters, inputs: Inputs, labels: Labels) -> tuple[float, float]:
-    """Mean cross-entropy in nats, and the fraction that is classified right."""
+    """Return the mean cross-entropy in nats, and the share that is classified correctly, 0..1."""
     _, logs = _forward(parameters, inputs)
     loss = -logs[np.arange(len(labels)), labels].mean()
     return float(loss), float((logs.argmax(axis=1) == labels).mean())
 
 
 def gradients(parameters: Parameters, inputs: Inputs, labels: Labels) -> dict[str, Floats]:
-    """Of the mean cross-entropy, by name."""
+    """Return the gradients of the mean cross-entropy, by the names of the parameters."""
     active, logs = _forward(parameters, inputs)
     error = np.exp(logs)
     error[np.arange(len(labels)), labels] -= 1
@@ -72,7 +72,7 @@ def gradients(parameters: Parameters, inputs: Inputs, labels: Labels) -> dict[st
 
 
 def _forward(parameters: Parameters, inputs: Inputs) -> tuple[Floats, Floats]:
-    """(n, hidden) activations and (n, classes) logarithms of the class probabilities."""
+    """Return the activations (n, hidden) and the logarithms of the class probabilities (n, classes)."""
     active = np.maximum(inputs @ parameters["hidden.weight"] + parameters["hidden.bias"], 0)
     scores = active @ parameters["output.weight"] + parameters["output.bias"]
     scores -= scores.max(axis=1, keepdims=True)

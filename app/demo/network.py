@@ -1,8 +1,9 @@
-"""Devices and the links between them: what a microcontroller-class fleet in a few places of a town might look like.
+"""Simulate devices and the links between them, like a fleet of microcontrollers in a few places of a town.
 
-Devices stand in clusters on a square kilometre. Two that are within reach talk directly, the faster the nearer they
-are. Each has a link to the server of its own, and computes at a fraction of a GFLOPS. These profiles are what the
-clients register with, and how long they take to answer: a round takes about a second without any scaling of time.
+The devices stand in clusters on a square kilometre. Two devices within reach have a direct link, which is faster if
+they are nearer to each other. Each device has its own link to the server, and computes at a fraction of a GFLOPS. The
+clients register with these values, and take as long to answer as they say. So a round takes about a second, and time is
+not scaled.
 """
 
 import math
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-SIDE = 1000.0  # m, of the square that the clusters lie in
-SPREAD = 60.0  # m, standard deviation of a device's distance from its cluster's centre along each axis
-REACH = 300.0  # m, beyond which two devices have no link
-FASTEST_LINK = 100.0  # Mbps between two devices side by side
-HALF_SPEED = 100.0  # m at which half of that is left
+SIDE = 1000.0  # meters, the side of the square in which the clusters lie
+SPREAD = 60.0  # meters, the standard deviation of a device from the centre of its cluster, along each axis
+REACH = 300.0  # meters, the longest link between two devices
+FASTEST_LINK = 100.0  # Mbps between two devices at the same place
+HALF_SPEED = 100.0  # meters, after which a link has half of that speed
 DEVICES_IN_CLUSTER = 12
 
 BANDWIDTH = (4.0, 100.0)  # Mbps to the server
@@ -32,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Units as in the client's profile: Mbps, ms, GFLOPS, 0..1. `site` is the number of its cluster."""
+    """A simulated device, with the units of a client's profile: Mbps, ms, GFLOPS, 0..1. `site` numbers its cluster."""
 
     site: int
     bandwidth: float
@@ -41,35 +42,35 @@ class Device:
     reliability: float
 
     def transfer_seconds(self, parameters: int) -> float:
-        """Seconds until a model of so many parameters has crossed the link to the server, one way."""
+        """Return the seconds that a model with this many parameters takes over the link to the server, one way."""
         return parameters * BYTES_PER_PARAMETER * 8 / 1e6 / self.bandwidth + self.latency / 1000
 
     def fit_seconds(self, parameters: int, samples: int, epochs: int) -> float:
-        """Seconds from a task on its way to the device to an update back at the server."""
+        """Return the seconds from when the server sends a task until the update is back at the server."""
         operations = FIT_OPERATIONS * parameters * samples * epochs
         return 2 * self.transfer_seconds(parameters) + operations / 1e9 / self.compute
 
     def evaluate_seconds(self, parameters: int, samples: int) -> float:
-        """Seconds from a task on its way to the device to a measurement, of hardly any bytes, back at the server."""
+        """Return the seconds from when the server sends a task until the measurement, a few bytes, is back."""
         operations = FORWARD_OPERATIONS * parameters * samples
         return self.transfer_seconds(parameters) + self.latency / 1000 + operations / 1e9 / self.compute
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """N devices and the (N, N) costs in s/MB of the links between them, inf where there is none."""
+    """N devices, and the costs (N, N) of the links between them in s/MB, infinite where there is no link."""
 
     devices: tuple[Device, ...]
     costs: Floats
 
     @property
     def sites(self) -> int:
-        """How many clusters there are."""
+        """Return the number of clusters."""
         return len({device.site for device in self.devices})
 
 
 def network(size: int, rng: np.random.Generator) -> Network:
-    """A network of `size` devices."""
+    """Draw a network of `size` devices."""
     centres = rng.uniform(0, SIDE, (max(3, size // DEVICES_IN_CLUSTER), 2))
     sites = rng.permutation(np.arange(size) % len(centres))
     positions = centres[sites] + rng.normal(0, SPREAD, (size, 2))
@@ -86,7 +87,10 @@ def network(size: int, rng: np.random.Generator) -> Network:
 
 
 def link_costs(positions: Floats) -> Floats:
-    """(N, N) s/MB between devices at (N, 2) positions in m: 8 / Mbps, with 1 / (1 + (d / d_half)^2) of full speed."""
+    """Return the costs (N, N) in s/MB between devices at positions (N, 2) in meters.
+
+    The cost is 8 / Mbps, and the speed at the distance d is 1 / (1 + (d / d_half)^2) of the full speed.
+    """
     apart = positions[:, np.newaxis] - positions[np.newaxis]
     distances = np.hypot(apart[..., 0], apart[..., 1])
     costs = np.where(distances <= REACH, 8 / FASTEST_LINK * (1 + (distances / HALF_SPEED) ** 2), math.inf)
@@ -95,6 +99,6 @@ def link_costs(positions: Floats) -> Floats:
 
 
 def log_uniform(limits: tuple[float, float], size: int, rng: np.random.Generator) -> Floats:
-    """(size,) values between the limits, as likely within a factor of any of them."""
+    """Draw values (size,) between the limits, whose logarithms are uniformly distributed."""
     low, high = limits
     return np.asarray(np.exp(rng.uniform(math.log(low), math.log(high), size)))

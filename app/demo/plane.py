@@ -1,4 +1,4 @@
-"""The control plane as anybody sees it: over REST, with a key."""
+"""Call the control plane over REST with a key, as any other caller does."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -16,16 +16,16 @@ from tcsfeel.text import plain
 from tcsfeel.wire.codec import Parameters
 
 Result = TypeVar("Result")
-ENDED = {"completed", "failed", "cancelled"}  # how a training may be when it has ended
+ENDED = {"completed", "failed", "cancelled"}  # the statuses of a training that has ended
 
 
 class Plane:
     """A client for one control plane.
 
     Args:
-        url: its base URL.
-        key: an API key of it.
-        check: raises where there is a better reason for a broken connection.
+        url: the base URL of the control plane.
+        key: an API key of the control plane.
+        check: raises `DemoFailed` if it knows a better reason for a broken connection.
         transport: replaces the network in tests.
     """
 
@@ -37,7 +37,7 @@ class Plane:
         http = httpx2.Client(
             base_url=base_url(url), headers=headers(key), cookies=no_cookies(), transport=transport, trust_env=False
         )
-        self._transport = BlockingTransport(http, Patience(attempts=1))  # a demo shows what fails
+        self._transport = BlockingTransport(http, Patience(attempts=1))  # one attempt, so that a demo shows what fails
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +48,7 @@ class Plane:
         self._transport.http.close()
 
     def is_ready(self) -> bool:
-        """Whether it would take work on now."""
+        """Tell whether the control plane is ready for work."""
         self._check()
         try:
             self._transport.run(call_json("GET", "/readyz"))
@@ -57,7 +57,7 @@ class Plane:
         return True
 
     def get(self, path: str) -> Any:
-        """Raises `DemoFailed`, as all of these do, unless the answer is a success."""
+        """Return the JSON of a path. This and the following methods raise `DemoFailed` if the call fails."""
         return self._call("GET", path)
 
     def post(self, path: str, body: object = None) -> Any:
@@ -67,7 +67,7 @@ class Plane:
         return self._call("PUT", path, body)
 
     def model(self, training_id: str) -> Parameters:
-        """The newest model of a training."""
+        """Download the newest model of a training."""
         path = f"/v1/trainings/{training_id}/model"
         return self._told("GET", path, download_model(training_id))
 
@@ -85,7 +85,7 @@ class Plane:
 
 
 def _reason(error: Refused) -> str:
-    """What a problem document says, or what came instead of one, on one line; where to look for more."""
+    """Return the reason of a refusal in one line, with a hint where to look for more."""
     errors = [f"{field.pointer}: {field.detail}" for field in error.errors]
     hint = " (the demo's --keep keeps the logs)" if isinstance(error, ServerFault | Unavailable) else ""
     return f"{error.status} {plain('; '.join(errors) or error.detail)}{hint}"

@@ -1,4 +1,4 @@
-"""A training's progress: a table that moves on a terminal, else one plain line a round."""
+"""Show the progress of a training: as a moving table on a terminal, otherwise as one plain line for each round."""
 
 import time
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ FRAMES_PER_SECOND = 4
 
 
 class Display(Protocol):
-    """Shows a history that grows."""
+    """The interface of what shows a growing history."""
 
     def update(self) -> None:
-        """The history has a round more."""
+        """Note that the history has one more round."""
         ...
 
 
@@ -37,7 +37,7 @@ def progress(console: Console, history: History, target: float) -> Iterator[Disp
 
 
 class Lines:
-    """One line a round."""
+    """Prints one line for each round."""
 
     def __init__(self, console: Console, history: History) -> None:
         self._console = console
@@ -53,7 +53,7 @@ class Lines:
 
 
 class Moving:
-    """The last rounds, how near the target is, and for how long it has been going on."""
+    """Draws the last rounds, the distance to the target, and the time since the begin."""
 
     def __init__(self, history: History, target: float) -> None:
         self._history = history
@@ -61,7 +61,7 @@ class Moving:
         self._began = time.monotonic()
 
     def update(self) -> None:
-        """Nothing to do: it is drawn anew with every frame."""
+        """Do nothing, because the table is drawn anew with every frame."""
 
     def __rich__(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)

@@ -1,4 +1,4 @@
-"""The processes and files of a demo: set up from nothing, and gone at the end."""
+"""Start the processes of a demo and make its files, and remove all of them at the end."""
 
 import os
 import secrets
@@ -18,28 +18,28 @@ from app.demo.plane import Plane
 
 AGENT_PROCESSES = 2
 HOST = "127.0.0.1"
-START_SECONDS = 60.0  # until everything is up and registered
+START_SECONDS = 60.0  # the longest time until everything runs and is registered
 LOOK_SECONDS = 0.1
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # for matrices not worth a second one
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # the matrices are too small for a second one
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A control plane that runs, with agents that are registered."""
+    """A running control plane with registered agents."""
 
     key_file: Path
     plane: Plane
     children: tuple[Child, ...]
 
     def check(self) -> None:
-        """Raises `DemoFailed` where a process has ended."""
+        """Raise `DemoFailed` if a process has ended."""
         for child in self.children:
             child.check()
 
 
 @contextmanager
 def data_directory(*, keep: bool) -> Iterator[Path]:
-    """A fresh directory; gone after the block, unless kept."""
+    """Make a new directory. It is removed after the block, unless it is kept."""
     directory = Path(tempfile.mkdtemp(prefix="tcsfeel-demo-"))
     try:
         yield directory
@@ -50,10 +50,10 @@ def data_directory(*, keep: bool) -> Iterator[Path]:
 
 @contextmanager
 def stage(directory: Path, *, seed: int, agents: int) -> Iterator[Stage]:
-    """Inside the block everything is up; after it every process has ended.
+    """Start everything for the block. After the block, all processes have ended.
 
     Raises:
-        DemoFailed: something did not come up.
+        DemoFailed: something did not start.
     """
     children: list[Child] = []
     try:
@@ -102,15 +102,15 @@ def _wait_until_up(found: Stage, agents: int) -> None:
 
 
 def make_key(directory: Path) -> Path:
-    """Give the control plane whose data directory this is an admin key; the file that holds it."""
-    key_file = directory / "admin-key"  # where the control plane looks for it
+    """Make an admin key for the control plane with this data directory, and return the path of its file."""
+    key_file = directory / "admin-key"  # the file in which the control plane looks for its key
     key_file.touch(mode=0o600)
     key_file.write_text(secrets.token_urlsafe(32) + "\n")
     return key_file
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """This process's environment, with settings for a control plane with this data directory in place of any other."""
+    """Return the environment of this process with the settings of a control plane with this data directory."""
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("TCSFEEL_")}
     return inherited | {
         "TCSFEEL_DATA_DIR": str(directory),
@@ -120,7 +120,7 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of `HOST` that nobody listens on now."""
+    """Return a port of `HOST` on which no process listens now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""What a demo says at its end."""
+"""Write the report at the end of a demo."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it went.
+    """The result of a demo.
 
     Attributes:
         reached: whether the accuracy that the agents measured is at least the target.
-        right, held_out: digits that the final model, fetched over REST, classifies right here, and of how many.
-        training_seconds, total_seconds: wall time from the start of the training, and of the demo.
+        right, held_out: how many held-out digits this process classifies correctly with the downloaded final model, and
+            how many there are.
+        training_seconds, total_seconds: the wall time since the start of the training, and of the whole demo.
     """
 
     strategy: str
@@ -30,7 +31,7 @@ class Outcome:
 
 
 def summary(outcome: Outcome) -> Iterator[str]:
-    """Lines of plain text."""
+    """Yield the lines of the report."""
     history = outcome.history
     accuracy, fairness = history.accuracy or 0.0, history.fairness or 0.0
     verdict = "reached" if outcome.reached else "missed"
@@ -48,7 +49,7 @@ def summary(outcome: Outcome) -> Iterator[str]:
 
 
 def ideas(strategy: str, seed: int) -> Iterator[str]:
-    """What to try next, where nothing was kept."""
+    """Yield suggestions of what to try next, if nothing was kept."""
     other = "random" if strategy != "random" else "tcs-feel"
     commands = {
         f"tcsfeel demo --strategy {other} --seed {seed}": "same digits, network and failures; one seed says little",
@@ -60,7 +61,7 @@ def ideas(strategy: str, seed: int) -> Iterator[str]:
 
 
 def tour(url: str, key_file: Path, training_id: str) -> Iterator[str]:
-    """What to look at, where everything was kept."""
+    """Yield suggestions of what to look at, if everything was kept."""
     call = f'curl -s -H "Authorization: Bearer $(cat {key_file})"'
     yield f"{url}/docs   Swagger UI; authorize with the key in {key_file}"
     yield f"{call} {url}/v1/trainings/{training_id}"

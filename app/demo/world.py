@@ -1,4 +1,4 @@
-"""Who takes part in a demo: every process makes the same world from its seed, so that no data travels."""
+"""Make the clients of a demo. Each process makes the same clients from the seed, so that no data is transferred."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from app.demo.network import Network, network
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The clients by position: their ids, their digits, their devices and the links between those."""
+    """The clients of a demo by position: their ids, their digits, their devices, and the links between them."""
 
     seed: int
     client_ids: tuple[str, ...]
@@ -21,7 +21,7 @@ class World:
 
     @classmethod
     def of(cls, seed: int, clients: int) -> "World":
-        """The world of a seed."""
+        """Make the world of a seed."""
         return cls(
             seed,
             tuple(f"edge-{number:02}" for number in range(1, clients + 1)),
@@ -30,7 +30,7 @@ class World:
         )
 
     def trainers(self, share: int, shares: int) -> dict[str, DeviceTrainer]:
-        """By client id, the trainers of every `shares`-th client, beginning with position `share`."""
+        """Return the trainers of every `shares`-th client, beginning with the position `share`, by client id."""
         return {
             self.client_ids[position]: DeviceTrainer(
                 self.shards[position], self.network.devices[position], seed=self.seed, position=position
@@ -39,7 +39,7 @@ class World:
         }
 
     def connectivity(self) -> dict[str, Any]:
-        """The body of ``PUT /v1/connectivity``."""
+        """Return the body of ``PUT /v1/connectivity``."""
         rows = self.network.costs.tolist()
         return {
             "client_ids": list(self.client_ids),
@@ -47,6 +47,6 @@ class World:
         }
 
     def held_out(self) -> Shard:
-        """All clients' digits in one shard: what the model is measured on, with what it is trained on."""
+        """Return the digits of all clients in one shard, with those to train on and those to measure with."""
         columns = ("train_inputs", "train_labels", "test_inputs", "test_labels")
         return Shard(*(np.concatenate([getattr(shard, name) for shard in self.shards]) for name in columns))

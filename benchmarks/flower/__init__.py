@@ -1,1 +1,1 @@
-"""Flower's side of the rounds, which runs in a virtual environment of its own: nothing here imports ours."""
+"""Run Flower's side of the benchmarks in a virtual environment of its own. Nothing here imports our code."""

@@ -1,6 +1,6 @@
-"""Flower's weighted mean against memcpy: ``UPDATES FLOATS REPEATS``; prints medians of seconds as JSON.
+"""Compare Flower's weighted mean with memcpy: ``UPDATES FLOATS REPEATS`` prints the median seconds as JSON.
 
-``aggregate_inplace`` is what its `FedAvg` calls; it decodes the updates too. All of them are in memory.
+Flower's `FedAvg` calls ``aggregate_inplace``, which also decodes the updates. All of them are in memory.
 """
 
 import json

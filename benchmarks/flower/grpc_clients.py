@@ -1,7 +1,7 @@
-"""Clients of Flower's gRPC server, one a thread, that do what the trainers of `benchmarks.fleet` do.
+"""Run clients of Flower's gRPC server, each in a thread, which do the same as the trainers of `benchmarks.fleet`.
 
-``ADDRESS CLIENTS FLOATS SHARE SHARES NICENESS``: those whose number leaves SHARE when divided by SHARES. The end of
-stdin ends the process.
+``ADDRESS CLIENTS FLOATS SHARE SHARES NICENESS`` runs the clients whose number is SHARE modulo SHARES. The end of stdin
+ends the process.
 """
 
 import os
@@ -19,7 +19,7 @@ EXAMPLES = 100
 
 
 class Idler(NumPyClient):
-    """Adds noise, the same each time."""
+    """Adds the same noise each time."""
 
     def __init__(self, number: int, floats: int) -> None:
         self._noise = np.random.default_rng(number).normal(0, 1e-3, floats).astype(np.float32)

@@ -1,7 +1,8 @@
-"""Flower's gRPC server as a peer: a round for every line on stdin, and a line on stdout for every round.
+"""Run Flower's gRPC server, with a round for every line on stdin and a line on stdout for every round.
 
-``ADDRESS CLIENTS FLOATS``. An answer is JSON: the round's seconds, from the call of ``configure_fit`` to the end of
-``aggregate_fit``, and how many clients gave an update or failed. The end of stdin ends the process.
+The arguments are ``ADDRESS CLIENTS FLOATS``. A line on stdout is JSON: the seconds of the round, from the call of
+``configure_fit`` to the end of ``aggregate_fit``, and how many clients sent an update or failed. The end of stdin ends
+the process.
 """
 
 import json
@@ -15,11 +16,11 @@ import numpy as np
 from flwr.server import ServerConfig, start_server
 from flwr.server.strategy import FedAvg
 
-ENOUGH = 1_000_000  # rounds; stdin ends them
+ENOUGH = 1_000_000  # rounds, more than are ever run
 
 
 class Timed(FedAvg):
-    """Flower's own averaging."""
+    """Averages as Flower does, and takes the time."""
 
     _started = 0.0
 

@@ -1,4 +1,4 @@
-"""``COMMAND…``: run it until stdin ends, and then end it with all that it has started."""
+"""Run ``COMMAND…`` until stdin ends, and then end it with all processes that it has started."""
 
 import contextlib
 import os

@@ -1,8 +1,8 @@
-"""Does selection pay? Trains for real with every strategy, and compares each with random selection.
+"""Train for real with every selection strategy, and compare each of them with random selection.
 
-Every contender trains a perceptron of 64 hidden units by federated averaging on the same data, in the same world, from
-the same model, with the same failures, for as many rounds; 10 clients take part in each. An update that fails does not
-count, its link time does. The default seeds are 201 to 205; strategies were tuned on others, below 100.
+Every contender trains a perceptron of 64 hidden units by federated averaging, with the same data, links, initial model,
+failures and number of rounds. 10 clients take part in each round. An update that fails does not count, but its link
+time does. The default seeds are 201 to 205. The strategies were tuned with other seeds, below 100.
 """
 
 import argparse
@@ -31,7 +31,7 @@ LABELS: tuple[LabelKnowledge, ...] = get_args(LabelKnowledge)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Training for real with every selection strategy, against random; status 1 where tcs-feel misses a bar."""
+    """Compare every selection strategy with random selection by real training; status 1 if tcs-feel misses a bar."""
     options = _parser().parse_args(arguments)
     names = list(dict.fromkeys((BASELINE, *options.strategies)))
     contenders = [contender for name in names for contender in _contenders(name, options.labels)]
@@ -98,7 +98,7 @@ def _traces(
     seeds: Sequence[int],
     source: Path | None,
 ) -> Iterator[tuple[Setting, dict[str, list[Trace]]]]:
-    """Setting by setting, each contender's traces in the order of the seeds."""
+    """Yield each setting with the traces of each contender, in the order of the seeds."""
     running = [
         (
             setting,

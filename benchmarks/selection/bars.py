@@ -1,4 +1,4 @@
-"""What `tcs-feel` has to reach against random selection, and whether it did."""
+"""Define by how much `tcs-feel` has to be better than random selection, and tell whether it is."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Results = Mapping[Setting, Mapping[str, Comparison]]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One bar in one setting, with the figure that was measured."""
+    """A bar in a setting, with the figure that was measured."""
 
     bar: str
     held: bool
@@ -27,7 +27,7 @@ class Verdict:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Of every bar that the results say something about; medians over the seeds."""
+    """Judge every bar for which there are results, by medians over the seeds."""
     return [
         verdict
         for setting, found in results.items()

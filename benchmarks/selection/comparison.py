@@ -1,8 +1,8 @@
-"""What traces tell: accuracy at the end, and what it took to get to where random selection ended.
+"""Compare traces: the accuracy at the end, and the cost until the final accuracy of random selection is reached.
 
-The target of a seed is random selection's own final accuracy on that seed, the mean of its last 5 rounds. It counts as
-reached after the first round at which the mean of the last 5 is at least that. Random selection itself reaches it at
-the latest in its last round.
+The target of a seed is the final accuracy of random selection with that seed, which is the mean of its last 5 rounds.
+It is reached after the first round at which the mean of the last 5 rounds is at least the target. So random selection
+itself reaches it in its last round or earlier.
 """
 
 import math
@@ -20,7 +20,7 @@ WINDOW = 5  # rounds
 
 
 class Way(NamedTuple):
-    """What it took to reach a target: rounds, s of link time, s of modelled time; all inf where it was missed."""
+    """The cost of reaching a target: rounds, link time and modelled time in seconds. All are inf if it was missed."""
 
     rounds: float
     cost: float
@@ -29,16 +29,16 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One contender against random selection, (S,) values of S seeds.
+    """A contender compared with random selection, with values (S,) for S seeds.
 
     Attributes:
-        final: accuracy at the end.
-        gain: how much higher that is than random selection's.
-        fewer_rounds: random selection's rounds to the target over its own; 0 where it missed.
-        cost: its link time to the target over random selection's; inf where it missed.
-        seconds: likewise, of modelled time.
-        jain: index of how often each client was selected.
-        selecting: s of one selection.
+        final: the accuracy at the end.
+        gain: how much higher that is than with random selection.
+        fewer_rounds: the rounds to the target of random selection divided by its own; 0 if it missed the target.
+        cost: its link time to the target divided by that of random selection; inf if it missed the target.
+        seconds: the same for the modelled time.
+        jain: Jain's index of how often each client was selected.
+        selecting: the seconds of one selection.
     """
 
     final: Floats
@@ -69,23 +69,23 @@ class Comparison:
 
     @property
     def missed(self) -> int:
-        """On how many seeds the target was not reached."""
+        """Return the number of seeds with which the target was not reached."""
         return int(np.isinf(self.cost).sum())
 
 
 def smoothed(accuracy: Floats) -> Floats:
-    """(R - WINDOW + 1,) means of `WINDOW` rounds in a row; at least one round is needed."""
+    """Return the means (R - `WINDOW` + 1,) of `WINDOW` rounds in a row. At least one round is needed."""
     window = min(WINDOW, len(accuracy))
     return np.asarray(np.lib.stride_tricks.sliding_window_view(accuracy, window).mean(axis=-1))
 
 
 def final_accuracy(trace: Trace) -> float:
-    """The mean of the last `WINDOW` rounds."""
+    """Return the mean accuracy of the last `WINDOW` rounds."""
     return float(smoothed(trace.accuracy)[-1])
 
 
 def way(trace: Trace, target: float) -> Way:
-    """What it took until the smoothed accuracy was `target`."""
+    """Return the cost until the smoothed accuracy was at least `target`."""
     means = smoothed(trace.accuracy)
     reached = np.flatnonzero(means >= target)
     if not len(reached):
@@ -95,25 +95,25 @@ def way(trace: Trace, target: float) -> Way:
 
 
 def standard_error(values: Floats) -> float:
-    """Of the mean of (S,) values; 0 of a single one, of which nothing is known."""
+    """Return the standard error of the mean of values (S,). It is 0 for a single value, where it is unknown."""
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table and how its cells are written."""
+    """A column of the table, and the format of its cells."""
 
     title: str
     cell: Callable[[Comparison], str]
 
 
 def _spread(values: Floats, digits: int) -> str:
-    """Median and range."""
+    """Format the median and the range."""
     return f"{statistics.median(values):.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
 
 
 def _ratio(values: Floats, found: Comparison) -> str:
-    """Median over all seeds, missed ones counted as worst, and range over those that reached the target."""
+    """Format the median over all seeds, where missed ones are the worst, and the range of those that reached it."""
     reached = values[np.isfinite(found.cost)]
     missed = f"missed {found.missed}/{len(values)}"
     if not len(reached):

@@ -1,7 +1,7 @@
-"""Real images and how they are spread over clients.
+"""Load real images, and split them over clients.
 
 `digits` are the 1 797 digits of 8 by 8 pixels in scikit-learn's wheel (UCI). MNIST is read from a file or a directory
-of the user's; nothing is ever fetched.
+of the user. Nothing is downloaded.
 """
 
 import gzip
@@ -17,8 +17,8 @@ from app.demo.digits import partition as dirichlet
 from benchmarks.selection.learning import CLASSES, Recipe, Rows, Samples
 
 PARTITIONS = ("shards-2", "dirichlet-0.1", "dirichlet-0.3", "dirichlet-1.0")
-HELD_OUT = 0.2  # of the digits
-SPLIT = 20  # the seed of what is held out: the same for every world
+HELD_OUT = 0.2  # share of the digits that is only used to measure
+SPLIT = 20  # the seed of the held-out digits, which are the same for every seed of the benchmark
 DARKEST = {"digits": 16.0, "mnist": 255.0}
 IDX_OF_BYTES = 0x08
 NPZ_NAMES = (("x_train", "y_train", "x_test", "y_test"), ("xtr", "ytr", "xte", "yte"))
@@ -27,7 +27,7 @@ IDX_FILES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Samples to train on, others to measure on, and how a client trains on its share of them."""
+    """Samples to train on, others to measure with, and how a client trains."""
 
     name: str
     train: Samples
@@ -36,7 +36,7 @@ class Dataset:
 
 
 def digits() -> Dataset:
-    """scikit-learn's digits, a fifth held out."""
+    """Load scikit-learn's digits, and hold out a fifth of them."""
     found = load_digits()
     order = np.random.default_rng(SPLIT).permutation(len(found.target))
     inputs, labels = (found.data[order] / DARKEST["digits"]).astype(np.float32), found.target[order].astype(np.intp)
@@ -50,10 +50,10 @@ def digits() -> Dataset:
 
 
 def mnist(source: Path) -> Dataset:
-    """MNIST from an .npz file or from a directory with the four idx files, gzipped or not.
+    """Load MNIST from an .npz file, or from a directory with the four idx files, gzipped or not.
 
     Raises:
-        ValueError: what is there is something else.
+        ValueError: the file or the directory has another content.
     """
     train_inputs, train_labels, test_inputs, test_labels = _idx(source) if source.is_dir() else _npz(source)
     return Dataset(
@@ -65,13 +65,14 @@ def mnist(source: Path) -> Dataset:
 
 
 def partition(labels: Rows, clients: int, kind: str, rng: np.random.Generator) -> list[Rows]:
-    """For each client the rows that it gets; every row goes to one client.
+    """Return the numbers of the rows that each client gets. Every row goes to exactly one client.
 
-    `shards-S` sorts by label, cuts N·S equal shards and deals S to each (McMahan et al., 2017); `dirichlet-A` deals
-    each class in shares of a Dirichlet distribution of concentration A (Hsu, Qi, Brown, 2019).
+    `shards-S` sorts the rows by label, cuts them into N·S equal shards, and gives S shards to each client (McMahan et
+    al., 2017). `dirichlet-A` splits each class by a Dirichlet distribution with the concentration A (Hsu, Qi, Brown,
+    2019).
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: the kind is unknown.
     """
     name, _, value = kind.partition("-")
     match name:
@@ -85,7 +86,7 @@ def partition(labels: Rows, clients: int, kind: str, rng: np.random.Generator) -
 
 
 def label_counts(labels: Rows, part: Rows) -> list[float]:
-    """(C,) how many of each class."""
+    """Return how many rows there are of each class (C,)."""
     return [float(count) for count in np.bincount(labels[part], minlength=CLASSES)]
 
 
@@ -113,7 +114,7 @@ def _find(directory: Path, stem: str) -> Path:
 
 
 def _read_idx(file: Path) -> npt.NDArray[np.uint8]:
-    """An array of bytes in LeCun's idx format: zero, zero, type, dimensions, big-endian sizes, the bytes."""
+    """Read an array of bytes in LeCun's idx format: zero, zero, type, dimensions, big-endian sizes, the bytes."""
     content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     zeros, kind, dimensions = struct.unpack_from(">HBB", content)
     if zeros or kind != IDX_OF_BYTES:

@@ -1,4 +1,4 @@
-"""What the control plane knows of its clients' labels: what they report, or what their updates show."""
+"""Simulate what the control plane knows about the labels of clients: what they report, or what their updates show."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,7 +16,7 @@ Sketch = tuple[float, ...]
 
 
 def reported(counts: list[float], knowledge: LabelKnowledge, rng: np.random.Generator) -> list[float] | None:
-    """What a client with (C,) label counts reports: the counts, nothing, or counts with the noise of the agent SDK."""
+    """Return what a client with the label counts (C,) reports: the counts, None, or counts with the SDK's noise."""
     match knowledge:
         case "exact":
             return counts
@@ -28,14 +28,14 @@ def reported(counts: list[float], knowledge: LabelKnowledge, rng: np.random.Gene
 
 
 class Sketches:
-    """The mean sketch of each client whose updates have come back, by position."""
+    """The mean sketch of each client whose updates have been received, by position."""
 
     def __init__(self) -> None:
         self.means: dict[int, Sketch] = {}
         self._rounds: dict[int, int] = {}
 
     def fold(self, model: Model, updates: Model, members: Sequence[int]) -> None:
-        """Take in the updates, stacked along the first axis, that `members` made of `model`."""
+        """Add the updates of `members` to `model`, which are stacked along the first axis."""
         for row, member in enumerate(members):
             update = {name: layer[row] for name, layer in updates._asdict().items()}
             newest = sketch(model._asdict(), update)

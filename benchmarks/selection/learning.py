@@ -1,7 +1,7 @@
-"""Federated averaging of a perceptron with one hidden layer, the local training of a round's clients side by side.
+"""Train a perceptron with one hidden layer by federated averaging, with all clients of a round at the same time.
 
-All clients do plain SGD on their own samples only; that they are stacked along the first axis of every array changes
-the speed and nothing else. Clients with more samples take more steps.
+All clients do plain SGD, each on its own samples only. They are stacked along the first axis of every array, which only
+makes it faster. Clients with more samples take more steps.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ TINY = np.float32(1e-12)
 
 
 class Model(NamedTuple):
-    """Weights and biases, (D, H), (H,), (H, C) and (C,); of K clients with K as the first axis."""
+    """The weights and biases, (D, H), (H,), (H, C) and (C,). The models of K clients have K as the first axis."""
 
     hidden_weight: Floats
     hidden_bias: Floats
@@ -36,14 +36,14 @@ class Recipe(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """(n, D) inputs and (n,) labels."""
+    """The inputs (n, D) and labels (n,)."""
 
     inputs: Floats
     labels: Rows
 
 
 def initial(dimensions: int, rng: np.random.Generator) -> Model:
-    """Weights after He et al., "Delving deep into rectifiers", 2015; biases zero."""
+    """Draw initial weights (He et al., "Delving deep into rectifiers", 2015). The biases are 0."""
 
     def weights(fan_in: int, fan_out: int) -> Floats:
         return rng.normal(0, np.sqrt(2 / fan_in), (fan_in, fan_out)).astype(np.float32)
@@ -57,14 +57,14 @@ def initial(dimensions: int, rng: np.random.Generator) -> Model:
 
 
 def accuracy(model: Model, samples: Samples) -> float:
-    """The fraction that is classified right."""
+    """Return the share that is classified correctly, 0..1."""
     active = np.maximum(samples.inputs @ model.hidden_weight + model.hidden_bias, 0)
     scores = active @ model.output_weight + model.output_bias
     return float((scores.argmax(axis=1) == samples.labels).mean())
 
 
 def federated_average(updates: Model, examples: npt.NDArray[np.intp]) -> Model:
-    """The mean of K models weighted by (K,) examples (McMahan et al., 2017)."""
+    """Return the mean of K models, weighted by their examples (K,) (McMahan et al., 2017)."""
     weights = (examples / examples.sum()).astype(np.float32)
     return Model(*(np.tensordot(weights, layer, axes=1) for layer in updates))
 
@@ -75,11 +75,11 @@ def local_training(
     """Let K clients train from `model`, each on the rows of its part.
 
     Returns:
-        Their models, and (K,) the mean loss of each client's steps in nats.
+        Their models, and the mean loss of each client's steps (K,) in nats.
     """
     plans = [_batches(part, recipe, rng) for part in parts]
     steps = np.array([len(plan) for plan in plans])
-    order = np.argsort(-steps, kind="stable")  # those that are still at work are the first ones
+    order = np.argsort(-steps, kind="stable")  # so the clients that still have steps left come first
     models = Model(*(np.repeat(layer[np.newaxis], len(parts), axis=0) for layer in model))
     losses = np.zeros(len(parts))
     for step in range(steps.max()):
@@ -93,7 +93,7 @@ def local_training(
 
 
 def _batches(part: Rows, recipe: Recipe, rng: np.random.Generator) -> Rows:
-    """(steps, batch) rows in a new random order for every epoch, -1 behind the last one of each."""
+    """Return the rows (steps, batch) in a new random order for every epoch, filled up with -1 after each epoch."""
     per_epoch = -(-len(part) // recipe.batch)
     plan = np.full((recipe.epochs, per_epoch * recipe.batch), -1, dtype=np.intp)
     for epoch in plan:
@@ -102,7 +102,10 @@ def _batches(part: Rows, recipe: Recipe, rng: np.random.Generator) -> Rows:
 
 
 def _step(models: Model, inputs: Floats, labels: Rows, present: npt.NDArray[np.bool_], rate: float) -> Floats:
-    """One step of K models in place, on (K, B, D) inputs of which (K, B) are present; (K,) mean losses before it."""
+    """Make a step of K models in place, and return the mean losses (K,) before it.
+
+    The inputs are (K, B, D), and `present` (K, B) tells which of them exist.
+    """
     weights = (present / present.sum(axis=1, keepdims=True)).astype(np.float32)
     active = np.maximum(inputs @ models.hidden_weight + models.hidden_bias[:, np.newaxis], 0)
     scores = active @ models.output_weight + models.output_bias[:, np.newaxis]

@@ -1,4 +1,4 @@
-"""Four panels for each setting: accuracy against rounds, link time and modelled time, and who took part how often."""
+"""Plot four panels for each setting: accuracy by rounds, by link time and by modelled time, and participations."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 from benchmarks.selection.comparison import smoothed
 from benchmarks.selection.trial import Setting, Trace
 
-LOWEST = 0.7  # of the best accuracy; what happens below is the same for all
+LOWEST = 0.7  # of the best accuracy; below it, all contenders are about the same
 
 
 def plot(setting: Setting, traces: Mapping[str, Sequence[Trace]], directory: Path) -> Path:
-    """Write DATASET-PARTITION-N.svg: medians over the seeds, round by round, accuracies smoothed."""
+    """Write DATASET-PARTITION-N.svg with medians over the seeds, round by round, of smoothed accuracies."""
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / f"{setting.dataset}-{setting.partition}-{setting.clients}.svg"
     with mpl.rc_context():
-        mpl.rc("svg", hashsalt="selection", fonttype="none")  # the same traces give the same file
+        mpl.rc("svg", hashsalt="selection", fonttype="none")  # so the same traces give the same file
         mpl.rc("font", size=9)
         mpl.rc("axes", grid=True)
         mpl.rc("grid", alpha=0.3)

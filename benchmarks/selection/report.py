@@ -1,4 +1,4 @@
-"""The tables, for a terminal and for a page."""
+"""Format the tables for a terminal and for a page."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from benchmarks.selection.trial import Setting
 
 
 def heading(rounds: int, seeds: Sequence[int]) -> str:
-    """When, where and what."""
+    """Return a heading that says when, where and what was measured."""
     where = (
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {version('numpy')}"
     )
@@ -19,7 +19,7 @@ def heading(rounds: int, seeds: Sequence[int]) -> str:
 
 
 def table(setting: Setting, found: Mapping[str, Comparison]) -> str:
-    """For a terminal."""
+    """Return the table of a setting for a terminal."""
     rows = _cells(found)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -27,7 +27,7 @@ def table(setting: Setting, found: Mapping[str, Comparison]) -> str:
 
 
 def markdown(setting: Setting, found: Mapping[str, Comparison]) -> str:
-    """For a page."""
+    """Return the table of a setting for a page."""
     title, *rows = ["| " + " | ".join(row) + " |" for row in _cells(found)]
     return "\n".join([f"### {_title(setting)}\n", title, "|---" * (len(COLUMNS) + 1) + "|", *rows, ""])
 

@@ -1,7 +1,7 @@
-"""One training with one strategy: select as the control plane does, train for real, and keep the books.
+"""Run a training with one strategy: select like the control plane, train for real, and record the costs.
 
-What a strategy sees of a client is what the control plane would show it: the claims, replaced by moving averages of
-what happened as soon as it happened.
+A strategy sees of a client what the control plane would show it: the claims at first, and moving averages as soon as
+something was measured.
 """
 
 import time
@@ -28,7 +28,7 @@ PARTITION, NETWORK, MODEL, FAILURES, SELECTION, TRAINING, NOISE = range(7)  # st
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A strategy with its settings, under a name of its own."""
+    """A strategy with its settings, and a name for both."""
 
     name: str
     strategy: str
@@ -39,7 +39,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where contenders are compared: N clients that hold data in one way, K of them in each round."""
+    """A setting in which contenders are compared: N clients with data that is split in some way, K in each round."""
 
     dataset: str
     partition: str
@@ -50,14 +50,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One training.
+    """The course of a training.
 
     Attributes:
-        accuracy: (R,) on held-out data, after each round.
-        cost: (R,) s of link time of each round.
-        seconds: (R,) modelled duration of each round.
+        accuracy: (R,) the accuracy on held-out data after each round.
+        cost: (R,) the link time of each round in seconds.
+        seconds: (R,) the modelled duration of each round in seconds.
         counts: (N,) how often each client was selected.
-        selecting: mean seconds of a selection.
+        selecting: the mean seconds of a selection.
     """
 
     accuracy: Floats
@@ -68,7 +68,7 @@ class Trace:
 
 
 def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -> Trace:
-    """All rounds of one training. The same seed gives every contender the same world, data, model and failures."""
+    """Run a training. The same seed gives every contender the same links, data, initial model and failures."""
     rngs = [np.random.default_rng([seed, stream]) for stream in range(7)]
     parts = partition(dataset.train.labels, setting.clients, setting.partition, rngs[PARTITION])
     samples = np.array([len(part) for part in parts])
@@ -138,14 +138,14 @@ class Fleet:
         ]
 
     def candidates(self) -> list[Candidate]:
-        """What a strategy is given."""
+        """Return the candidates as a strategy gets them."""
         return [
             replace(client.candidate(), loss=self._losses.get(position), sketch=self.sketches.means.get(position))
             for position, client in enumerate(self._clients)
         ]
 
     def learn(self, members: npt.NDArray[np.intp], losses: Mapping[int, float]) -> None:
-        """Fold a round into the averages: who was asked, and the losses of those who came back."""
+        """Add a round to the averages: the clients that were asked, and the losses of those that answered."""
         self._losses.update(losses)
         for member in members.tolist():
             client, came = self._clients[member], member in losses
@@ -159,10 +159,10 @@ class Fleet:
 def bill(
     world: World, position: Mapping[str, int], plan: Plan, comes_back: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """What a round cost and how long it took, in seconds of link time and of the slowest client.
+    """Return the cost of a round in seconds of link time, and its duration, which is that of the slowest client.
 
     Every link of the plan carries one model down and one update up, also those of clients that failed. A client whose
-    relay failed has waited for it in vain and goes to the server as well, both ways.
+    relay failed uses its link to the server in addition, both ways.
     """
     cost, arrivals = 0.0, dict[int, float]()
     for client_id, parent in plan.parents.items():

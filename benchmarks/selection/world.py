@@ -1,8 +1,8 @@
-"""The network and the devices of a benchmark, drawn from a seed: everything but the learning.
+"""Draw the network and the devices of a benchmark from a seed.
 
-Clients stand in 2-D clusters. Their links to the server have 10 to 100 Mbps and 10 to 200 ms, their processors 1 to 10
-GFLOPS, and a task given to one comes back with a probability of 0.7 to 1. Two clients within 250 m of each other have a
-link whose rate falls with the distance (Shannon's capacity at 15 MHz, path loss exponent 2.5).
+Clients stand in clusters in a plane. Their links to the server have 10 to 100 Mbps and 10 to 200 ms, their processors 1
+to 10 GFLOPS, and they finish a task with a probability of 0.7 to 1. Two clients within 250 m of each other have a link
+whose rate falls with the distance (Shannon's capacity at 15 MHz, with the path loss exponent 2.5).
 """
 
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ from tcsfeel.network.connectivity import Connectivity
 
 Floats = npt.NDArray[np.float64]
 
-MODEL_BYTES = 1_000_000  # of one transfer, whatever the size of the model that is trained
+MODEL_BYTES = 1_000_000  # of one transfer, independent of the size of the trained model
 MEGABITS = 8 * MODEL_BYTES / 1e6
-SIDE, SPREAD, PER_CLUSTER = 1000.0, 60.0, 12  # m, m, clients
-REACH, NEAR = 250.0, 30.0  # m: no link beyond, no faster below
+SIDE, SPREAD, PER_CLUSTER = 1000.0, 60.0, 12  # meters, meters, clients
+REACH, NEAR = 250.0, 30.0  # meters: the longest link, and the distance below which a link is not faster
 MEGAHERTZ, SIGNAL_TO_NOISE, PATH_LOSS = 15.0, 1e4, 2.5
 MEAN_GFLOPS = 5.5
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """N clients.
+    """N clients with their devices and links.
 
     Attributes:
-        client_ids: by position.
-        bandwidth: (N,) Mbps to the server.
-        latency: (N,) ms to the server.
-        compute: (N,) GFLOPS.
-        reliability: (N,) probability that an update comes back.
-        train_seconds: (N,) of one fit: 1 s for a client of mean data and mean compute.
-        server_seconds: (N,) of one transfer of a model over the link to the server.
-        links: s/MB between clients.
+        client_ids: the ids by position.
+        bandwidth: (N,) the bandwidth to the server in Mbps.
+        latency: (N,) the latency to the server in ms.
+        compute: (N,) the speed of the devices in GFLOPS.
+        reliability: (N,) the probability that an update arrives.
+        train_seconds: (N,) the seconds of one fit, which are 1 for a client with mean data and mean speed.
+        server_seconds: (N,) the seconds of one transfer of a model over the link to the server.
+        links: the costs of the links between clients in s/MB.
     """
 
     client_ids: tuple[str, ...]
@@ -49,7 +49,7 @@ class World:
 
     @classmethod
     def of(cls, samples: npt.NDArray[np.intp], rng: np.random.Generator) -> Self:
-        """The world of clients with (N,) so many samples."""
+        """Draw the devices and links of clients with these numbers of samples (N,)."""
         count = len(samples)
         client_ids = tuple(f"edge-{number:03}" for number in range(1, count + 1))
         clusters = max(3, count // PER_CLUSTER)
@@ -70,7 +70,7 @@ class World:
 
 
 def _between(places: Floats) -> Floats:
-    """(N, N) s/MB of the links between clients at (N, 2) places, inf for none."""
+    """Return the costs (N, N) in s/MB of the links between clients at places (N, 2), inf if there is no link."""
     distance = np.linalg.norm(places[:, np.newaxis] - places, axis=2)
     ratio = SIGNAL_TO_NOISE * (NEAR / np.maximum(distance, NEAR)) ** PATH_LOSS
     rate = MEGAHERTZ * np.log2(1 + ratio)

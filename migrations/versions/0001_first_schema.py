@@ -1,4 +1,4 @@
-"""first schema.
+"""Make the first schema.
 
 Revision ID: 0001
 Revises:

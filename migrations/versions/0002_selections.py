@@ -1,4 +1,4 @@
-"""selections of rounds.
+"""Store the selections of rounds.
 
 Revision ID: 0002
 Revises: 0001

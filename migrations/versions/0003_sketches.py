@@ -1,4 +1,4 @@
-"""sketches of updates.
+"""Store the sketches of updates.
 
 Revision ID: 0003
 Revises: 0002

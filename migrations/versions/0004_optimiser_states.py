@@ -1,4 +1,4 @@
-"""server optimisers' states, beside the model versions.
+"""Store the states of server optimisers with the model versions.
 
 Revision ID: 0004
 Revises: 0003

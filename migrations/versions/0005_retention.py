@@ -1,4 +1,4 @@
-"""which model versions are kept, and which files may go.
+"""Store which model versions are kept, and which files may be removed.
 
 Revision ID: 0005
 Revises: 0004

@@ -1,4 +1,4 @@
-"""how each client's evaluation in a round ended.
+"""Store how the evaluation of each client in a round ended.
 
 Revision ID: 0006
 Revises: 0005

@@ -1,4 +1,4 @@
-"""how far updates went from their model.
+"""Store how far updates are from their model.
 
 Revision ID: 0007
 Revises: 0006

@@ -1,4 +1,4 @@
-"""since when and why a training makes no progress.
+"""Store since when and why a training makes no progress.
 
 Revision ID: 0008
 Revises: 0007

@@ -1,4 +1,4 @@
-"""which agents were last heard of under a client's id.
+"""Store which agents used a client's id last.
 
 Revision ID: 0009
 Revises: 0008

@@ -1,4 +1,4 @@
-"""how often a round's step has lost its owner.
+"""Store how often a step of a round has lost its owner.
 
 Revision ID: 0010
 Revises: 0009

@@ -1,4 +1,4 @@
-"""for how long a lease was taken, so that one that ends later than that is not believed.
+"""Store the duration of a lease, so that an end that is later than possible is not believed.
 
 Revision ID: 0011
 Revises: 0010

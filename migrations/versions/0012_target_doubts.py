@@ -1,4 +1,4 @@
-"""Why a round's accuracy was not accepted as the target.
+"""Store why the accuracy of a round was not accepted as reaching the target.
 
 Revision ID: 0012
 Revises: 0011

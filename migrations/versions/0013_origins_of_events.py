@@ -1,4 +1,4 @@
-"""Who acted, and in which request, for each event; events of one client are found by an index.
+"""Store who caused each event, and in which request, and add an index for the events of one client.
 
 Revision ID: 0013
 Revises: 0012

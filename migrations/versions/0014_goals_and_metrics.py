@@ -1,7 +1,7 @@
-"""A goal for each training, on any metric, and the metrics that clients measured.
+"""Store a goal for each training, on any metric, and the metrics that clients measured.
 
-A target accuracy becomes a goal on the accuracy. What was measured before stays where it was, and is also the value of
-that goal.
+A target accuracy becomes a goal on the accuracy. Accuracies that were measured before stay where they are, and are also
+stored as the values of that goal.
 
 Revision ID: 0014
 Revises: 0013
@@ -88,7 +88,7 @@ def _with_goal(config: Document) -> Document:
 
 
 def _with_target_accuracy(config: Document) -> Document:
-    """A goal on another metric becomes an accuracy that no model reaches."""
+    """Return a configuration with a target accuracy. A goal on another metric becomes one that no model reaches."""
     kept = {name: entry for name, entry in config.items() if name != "goal"}
     goal = config.get("goal", {})
     target = goal.get("target") if goal.get("metric") == "accuracy" else None

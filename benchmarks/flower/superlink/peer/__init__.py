@@ -1,1 +1,1 @@
-"""A Flower app whose clients add noise to the model, as the trainers of `benchmarks.fleet` do."""
+"""Define a Flower app whose clients add noise to the model, like the trainers of `benchmarks.fleet`."""

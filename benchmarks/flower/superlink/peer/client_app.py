@@ -1,4 +1,4 @@
-"""Adds noise to what it gets."""
+"""Add noise to the model."""
 
 import numpy as np
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict

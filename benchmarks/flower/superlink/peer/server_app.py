@@ -1,4 +1,4 @@
-"""Averages as Flower does, and writes the seconds of each round into a file."""
+"""Average as Flower does, and write the seconds of each round into a file."""
 
 import json
 import time
