@@ -1,4 +1,4 @@
-"""The REST API for a harness, which breaks what answers it."""
+"""Call the REST API for a harness that breaks the servers."""
 
 import asyncio
 import itertools
@@ -7,11 +7,11 @@ from typing import Any, Self
 import httpx2
 
 AGAIN_SECONDS = 0.02
-CALL_SECONDS = 5.0  # a replica may be stalled: then the next one is asked
+CALL_SECONDS = 5.0  # after this time the next replica is asked, because this one may be stalled
 
 
 class Api:
-    """The REST API of several replicas: any of them will do."""
+    """The REST API of several replicas. Each call goes to any of them."""
 
     def __init__(self, urls: list[str], key: str) -> None:
         self._urls = itertools.cycle(urls)
@@ -26,9 +26,9 @@ class Api:
         await self._http.aclose()
 
     async def call(self, method: str, path: str, *, also: int | None = None, **request: Any) -> Any:
-        """The body of a success, from the first replica that answers; `also` is a status that is as good as one.
+        """Return the body of a success from the first replica that answers. The status `also` counts as a success.
 
-        Only for what may be asked twice: a replica may die with its answer under way.
+        This is only for requests that can be repeated, because a replica may die before its answer is sent.
         """
         while True:
             try:
@@ -45,4 +45,4 @@ class Api:
 
 
 class ApiFailed(Exception):
-    """A replica answered, and not well."""
+    """A replica answered with an error."""

@@ -1,16 +1,17 @@
-"""``make chaos``: a fleet of which three in ten are behind a broken network, and rounds that end in time all the same.
+"""Run rounds with a fleet of which three in ten clients have a broken network: ``make chaos``.
 
-Every agent is behind a proxy of its own (see `proxy`), whose faults change as time goes by. Two trainings share the
-fleet. One is patient: it waits for everybody until the deadline. One is brisk: its quorum is enough after a second.
+Every agent is behind a proxy of its own (see `proxy`), whose faults change with time. Two trainings share the fleet.
+The patient one waits for all clients until the deadline. The brisk one waits only a second after it has its quorum.
 What the server has stored is compared with what the proxies have seen:
 
-- every round ends by its deadline;
-- retries stay within their budget;
-- while a breaker is open nobody calls its client, and half-open it lets one probe through at a time. Health probes are
-  no calls in this sense, and the `DELETE` by which a half-open client's former task is called off is no probe;
-- every update that counts is, to the byte, what its agent has sent, or what the proxy has made of it: a bit flipped in
-  the middle of a tensor gives another number, and without a checksum in the protocol nobody can tell. They are counted;
-- nothing is held against a client whose network works.
+- Every round ends by its deadline.
+- Retries stay within their budget.
+- While a breaker is open, its client is not called. A half-open breaker lets one call through at a time. Health probes
+  do not count, and neither does the `DELETE` that cancels the former task of a half-open client.
+- Every update that counts has exactly the bytes that its agent has sent, or those that the proxy has made of them. If a
+  bit is flipped in the middle of a tensor, the value is another number, which cannot be detected without a checksum in
+  the protocol. Such updates are counted.
+- A client with a working network has no failure.
 """
 
 import argparse
@@ -49,14 +50,14 @@ DEADLINE_SECONDS = 6.0
 FIT_SECONDS = 0.1
 FLOATS = 4_000
 THREADS = 32
-PATIENT_SHARE = 0.4  # of the rounds; theirs are the long ones
+PATIENT_SHARE = 0.4  # of the rounds are those of the patient training, which take long
 POLICIES: Mapping[str, Mapping[str, float]] = {
     "patient": {"deadline_seconds": DEADLINE_SECONDS, "quorum": 0.6, "grace_seconds": 60},
     "brisk": {"deadline_seconds": DEADLINE_SECONDS, "quorum": 0.5, "grace_seconds": 1},
 }
 ENVIRONMENT = {
     "TCSFEEL_COORDINATOR__LEASE_SECONDS": "15",
-    # Within a deadline, so that an agent that hangs fails, and is not only late.
+    # shorter than the deadline, so that an agent that hangs fails and is not only late
     "TCSFEEL_AGENTS__CONNECT_SECONDS": "1",
     "TCSFEEL_AGENTS__READ_SECONDS": "2.5",
     "TCSFEEL_AGENTS__POLL_SECONDS": "1",
@@ -67,7 +68,7 @@ _ERRORS = re.compile(r'^http_requests_total\{.*status="5xx".*\} ([0-9.e+]+)$', r
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How large, and how bad. `patience` is after how many seconds a run that has not ended will not."""
+    """The size of a run and its faults. A run that has not ended after `patience` seconds fails."""
 
     agents: int = 100
     faulty: float = 0.3
@@ -101,7 +102,7 @@ async def chaos(run: Run, directory: Path, database: str | None) -> Outcome:
         known, events = await _stored(url)
     outcome = Outcome(history=history, calls=calls, events=events)
     outcome.problems += [f"{count} times {answer}" for answer, count in refused.items()]
-    if status not in {0, -signal.SIGTERM}:  # uvicorn sends itself the signal again that has ended it
+    if status not in {0, -signal.SIGTERM}:  # uvicorn sends the signal that has stopped it to itself again
         outcome.problems.append(f"the server ended with status {status}")
     outcome.problems += [f"log: {line}" for line in unhandled(control.log)]
     rounds = [round_ for story in history.stories.values() for round_ in story.rounds.values()]
@@ -116,7 +117,7 @@ async def chaos(run: Run, directory: Path, database: str | None) -> Outcome:
 
 @asynccontextmanager
 async def _fleet(clients: Sequence[str], control: Server, seed: int) -> AsyncIterator[tuple[Any, list[Call]]]:
-    """Agents that are registered with the URLs of their proxies."""
+    """Run agents that are registered with the URLs of their proxies."""
     host = AgentHost(threads=THREADS)
     agents = {
         client_id: host.add(
@@ -139,7 +140,7 @@ async def _fleet(clients: Sequence[str], control: Server, seed: int) -> AsyncIte
 
 
 async def _train(control: Server, run: Run) -> Counter[str]:
-    """Both trainings to their ends, with users who look; the answers that nobody should get."""
+    """Run both trainings to their ends while users read the API, and count the answers that they should not get."""
     refused: Counter[str] = Counter()
     patient = max(1, round(PATIENT_SHARE * run.rounds))
     async with control.api() as http:
@@ -186,7 +187,7 @@ async def _stored(url: str) -> tuple[list[Client], list[RecordedEvent]]:
 
 
 def report(outcome: Outcome, run: Run, database: str, found: Sequence[str]) -> str:
-    """The closing line."""
+    """Return the last line of the report."""
     rounds = [round_ for story in outcome.history.stories.values() for round_ in story.rounds.values()]
     ends = Counter(round_.status for round_ in rounds)
     parts = Counter(part.status for round_ in rounds for part in round_.participations)

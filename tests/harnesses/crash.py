@@ -1,7 +1,7 @@
-"""``make crash``: replicas are killed, stalled and made to repeat themselves, and not one round is lost.
+"""Kill, stall and confuse replicas, and check that no round is lost: ``make crash``.
 
-Three replicas drive three trainings at once, wave after wave, until they were killed as often as asked for. Then the
-same waves run without faults, and both runs must have the same history: the same selections, updates and models.
+Three replicas drive three trainings at a time, wave after wave, until replicas have been killed as often as asked for.
+Then the same waves run without faults. Both runs must have the same history: the same selections, updates and models.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from tests.harnesses.strategies import GROUPS, client_id, strategy_name
 CLIENTS_A_GROUP = 4
 CLIENTS_A_ROUND = 3
 FIT_SECONDS = 0.03
-CALM_LEASE_SECONDS = "30"  # nobody dies there, and a slow machine must not look like a death
+CALM_LEASE_SECONDS = "30"  # no replica dies in this run, and a slow machine must not look like a dead one
 ENDED = {"completed", "failed", "cancelled"}
 LOOK_SECONDS = 0.1
 
-# Chances for one pass. A round passes most points once, those of one client's update three times.
+# Probabilities for each time that a point is reached. A round reaches most points once, and those of an update 3 times.
 OFTEN, SELDOM = 0.02, 0.007
 ONCE_A_CLIENT = {"settled", "hand-over", "answer in the spool"}
 KILLS = {
@@ -49,16 +49,16 @@ REPEATS = {"settled": 0.03, "committed": 0.1}
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What happens in a run.
+    """The faults and the size of a run.
 
     Attributes:
-        kills: waves go on until replicas were killed so often, then the faults end; None: as long as there are waves.
+        kills: after so many kills the faults end and there are no more waves; None for faults in all waves.
         waves: the least number of waves.
         kills_at, stalls_at, stall_seconds, stalls_alone, repeats_of: see `Faults`.
-        tick: seconds between an owner's looks at its lease. Who comes back late has less than that until it is stopped
-            by such a look, and not by the fence.
-        pause: seconds between random signals from outside, on average; None: there are none.
-        patience: seconds after which a run that has not come to its end will not.
+        tick: the seconds after which an owner checks its lease again. An owner that wakes up after its lease has ended
+            is stopped by the fence, unless such a check comes first.
+        pause: the mean seconds between random signals from outside; None for no signals.
+        patience: the seconds after which a run that has not ended fails.
     """
 
     seed: int = 1
@@ -78,7 +78,7 @@ class Run:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What a run has come to. `problems` is empty where all is well."""
+    """The result of a run. `problems` is empty if everything is correct."""
 
     history: History
     problems: list[str]
@@ -94,7 +94,7 @@ class Outcome:
 
 
 async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
-    """A run with faults, with the problems that show by itself; `compare` finds the others."""
+    """Run with faults, and find the problems that need no comparison with a run without faults."""
     began = time.monotonic()
     faults = Faults(
         switch=directory / "faults",
@@ -148,7 +148,7 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
 
 
 async def calm(run: Run, waves: int, directory: Path, server: str | None) -> History:
-    """The same waves without faults."""
+    """Run the same waves without faults."""
     async with new_database(server, directory / "database") as url:
         environment = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": CALM_LEASE_SECONDS}
         replicas = Replicas(directory / "replicas", url, environment=environment)
@@ -162,7 +162,7 @@ async def calm(run: Run, waves: int, directory: Path, server: str | None) -> His
 
 
 class Stranger:
-    """Sends signals from outside at random instants: most kill, some freeze a replica past its lease."""
+    """Sends signals from outside at random times. Most of them kill a replica, some stop it past its lease."""
 
     def __init__(self, replicas: Replicas, rng: random.Random, pause: float | None) -> None:
         self._replicas = replicas
@@ -183,7 +183,7 @@ class Stranger:
 
 
 async def _enough(replicas: Replicas, kills: int | None, stranger: Stranger, calm_down: Any) -> None:
-    """Return, with all faults ended, once replicas were killed so often."""
+    """Wait until replicas have been killed so often, and end all faults."""
     outside = asyncio.create_task(stranger.run())
     try:
         while kills is None or replicas.ends[-9] < kills:  # noqa: ASYNC110  (dead processes ring no bell)
@@ -197,7 +197,7 @@ async def _enough(replicas: Replicas, kills: int | None, stranger: Stranger, cal
 
 @asynccontextmanager
 async def _fleet(replicas: Replicas) -> AsyncIterator[tuple[Api, Mapping[str, Any]]]:
-    """Replicas with agents that are registered with them."""
+    """Run replicas with registered agents."""
     fleet = learners(
         [client_id(group, number) for group in GROUPS for number in range(CLIENTS_A_GROUP)], seconds=FIT_SECONDS
     )
@@ -210,7 +210,7 @@ async def _fleet(replicas: Replicas) -> AsyncIterator[tuple[Api, Mapping[str, An
 
 
 async def _wave(api: Api, run: Run, wave: int) -> None:
-    """A training for each group of clients, from its creation to its end."""
+    """Run a training for each group of clients, from its creation to its end."""
     paths = []
     for number, group in enumerate(GROUPS):
         name = f"wave-{wave}-{group}"
@@ -229,14 +229,14 @@ async def _wave(api: Api, run: Run, wave: int) -> None:
         }
         training = await api.call("POST", "/v1/trainings", json=body, headers={"Idempotency-Key": name})
         paths.append(f"/v1/trainings/{training['id']}")
-        await api.call("POST", f"{paths[-1]}/start", also=409)  # 409: it was asked before, and died before it answered
+        await api.call("POST", f"{paths[-1]}/start", also=409)  # 409 if it was started before, without an answer
     for path in paths:
         while (await api.call("GET", path))["status"] not in ENDED:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_SECONDS)
 
 
 def report(outcome: Outcome, database: str, found: list[str]) -> str:
-    """The closing line."""
+    """Return the last line of the report."""
     at = ", ".join(f"{point} {count}" for point, count in sorted(outcome.kills.items()))
     return (
         f"crash on {database}: {outcome.kills.total()} kills ({at}); {outcome.stalls} stalls, "
@@ -248,7 +248,7 @@ def report(outcome: Outcome, database: str, found: list[str]) -> str:
 
 
 def enough_seen(outcome: Outcome, wanted: int) -> list[str]:
-    """Whether the run was hard enough for its size."""
+    """List the kinds of faults of which there were too few for the size of the run."""
     named = sum(point in points.POINTS for point in outcome.kills)
     return [
         text

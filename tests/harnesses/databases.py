@@ -1,4 +1,4 @@
-"""A migrated database without rows for one run of a harness."""
+"""Make a migrated database without rows for a run of a harness."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +16,7 @@ Kind = Literal["postgres", "sqlite"]
 
 @contextmanager
 def database_server(kind: Kind) -> Iterator[str | None]:
-    """The URL of a Postgres server; None for SQLite, which has none."""
+    """Run a Postgres server and return its URL; None for SQLite, which needs no server."""
     if kind == "sqlite":
         yield None
         return
@@ -26,7 +26,7 @@ def database_server(kind: Kind) -> Iterator[str | None]:
 
 @asynccontextmanager
 async def new_database(server: str | None, directory: Path) -> AsyncIterator[str]:
-    """The URL of a database on a Postgres `server`, or of a file in `directory`."""
+    """Make a database on a Postgres `server` or in a file in `directory`, and return its URL."""
     if server is None:
         directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (it is ours alone, and quick)
         url = f"sqlite+aiosqlite:///{directory / 'tcsfeel.db'}"

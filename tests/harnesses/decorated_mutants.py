@@ -1,8 +1,8 @@
 """Run mutmut with four changes that it has no settings for.
 
-*Decorated functions are changed too.* A strategy is under `@tunable`, and most terms of a formula are properties. Here
-the decorator goes around mutmut's switch between the mutants, and the mutants are plain functions. That is all a
-decorator needs that is called once, when the function is defined; the decorators themselves stay as they are.
+*Decorated functions are changed too.* Strategies have the decorator `@tunable`, and most terms of a formula are
+properties. Here the decorator is applied to mutmut's switch between the mutants, which are plain functions. This works
+for every decorator that is called once, when the function is defined. The decorators themselves are not changed.
 
 *Mutants of the library are found.* mutmut names a mutant after its path, and looks it up by the name of its module. It
 knows that `src/` belongs to no module's name, but not that `sdk/` does not either.
@@ -26,7 +26,7 @@ from mutmut.state import state
 from mutmut.workers.isolation import ForkServerRunner
 
 Arrangement = tuple[Sequence[cst.CSTNode], Sequence[cst.CSTNode], Sequence[cst.CSTNode], Sequence[str]]
-UNDERSTOOD = (["staticmethod"], ["classmethod"])  # by mutmut itself
+UNDERSTOOD = (["staticmethod"], ["classmethod"])  # decorators that mutmut itself supports
 
 skips = MutationVisitor._skip_node_and_children
 arranged: Any = file_mutation.function_trampoline_arrangement
@@ -36,7 +36,7 @@ submit = ForkServerRunner.submit
 
 
 def bare(node: cst.CSTNode) -> cst.CSTNode:
-    """A function without the decorators that mutmut does not understand."""
+    """Return a function without the decorators that mutmut does not support."""
     if not isinstance(node, cst.FunctionDef) or not node.decorators:
         return node
     names = [one.decorator.value for one in node.decorators if isinstance(one.decorator, cst.Name)]
@@ -61,7 +61,7 @@ def named_as_imported(path: Path, function: str) -> str:
 
 
 def record_own(function: str, caller: str | None = None) -> None:
-    """Note that the test that runs now reaches a function, if it is to judge it."""
+    """Note that the current test reaches a function, if it is one of the tests that judge this function."""
     if ".selection." in function or "/selection/" not in os.environ.get("PYTEST_CURRENT_TEST", ""):
         record(function, caller)
 

@@ -1,13 +1,13 @@
-"""Faults that a replica has by itself, at named points of its work. Installed in a replica's process only.
+"""Let a replica fail by itself at named points of its work. This is only installed in the process of a replica.
 
-- A *kill* is SIGKILL to itself.
-- A *stall* suspends the process: time passes for all others, its own monotonic clock stands still, as that of a virtual
-  machine does that is paused and resumed. The replica cannot notice that its lease is over; only the fence can.
-- A *repeat* does a write again that has been done, as whoever lost the answer to a commit would: an update that is
-  settled is settled again, and a round that has its model commits another one.
+- A *kill* sends SIGKILL to the own process.
+- A *stall* suspends the process. Time passes for all others, but its own monotonic clock stands still, like that of a
+  virtual machine that is paused and resumed. The replica cannot notice that its lease has ended; only the fence can.
+- A *repeat* does a write again, like an owner that has lost the answer to its commit: a settled update is settled
+  again, and a round that has its model commits another one.
 
-While the file `switch` exists, every pass of a point draws whether a fault happens. A fault writes a line to `record`
-before it happens.
+While the file `switch` exists, a random number decides at every point whether a fault happens. A fault writes a line to
+`record` before it happens.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ PLACES: Mapping[str, tuple[type, str]] = {"initial_model": (ModelLedger, "begin"
 """Steps that are no method of the same name of `RoundLedger`."""
 BEFORE = tuple(f"before {step}" for step in STEPS)
 AFTER = tuple(f"after {step}" for step in STEPS)
-# Within a transaction that has written something and is not committed yet.
+# in a transaction that has written something and is not committed yet
 INSIDE = ("inside claim", "inside round", "inside planned", "inside settled", "inside committed", "inside measured")
 BETWEEN = ("claimed", "round begun", "before hand-over", "after hand-over", "answer in the spool", "before release")
 POINTS = (*BEFORE, *AFTER, *INSIDE, *BETWEEN)
@@ -52,9 +52,9 @@ Method = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """What may happen to one life of a replica. Chances are for one pass of a point, by its name.
+    """The faults that a process of a replica may have. The probabilities are for each time that a point is reached.
 
-    With `stalls_alone` a replica stalls only while no other one does, so that somebody is there to take over.
+    With `stalls_alone` a replica stalls only while no other one does, so that another one can take over.
     """
 
     switch: Path
@@ -67,17 +67,17 @@ class Faults:
     stalls_alone: bool = False
 
     def recorded(self) -> Counter[str]:
-        """How often each fault has happened, by "kind point"."""
+        """Count how often each fault has happened, by "kind point"."""
         return Counter(self.record.read_text().splitlines()) if self.record.exists() else Counter()
 
 
 def install(faults: Faults) -> None:
-    """Have this process suffer from `faults`."""
+    """Install `faults` in this process."""
     Injector(faults).install()
 
 
 class Injector:
-    """Stands at the points. Waits and draws for one process."""
+    """Causes the faults of one process when it reaches a point."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
@@ -86,7 +86,7 @@ class Injector:
 
     def install(self) -> None:
         running = time.monotonic
-        time.monotonic = lambda: running() - self._suspended  # asyncio's clock, too
+        time.monotonic = lambda: running() - self._suspended  # which is also the clock of asyncio
         for step in REPEATABLE:
             self._replace(RoundLedger, step, functools.partial(self._repeating, step))
         for step in STEPS:
@@ -105,7 +105,7 @@ class Injector:
         self._pass(AgentCaller, "poll", after="answer in the spool")
 
     def reach(self, point: str) -> None:
-        """The process has come to a point: does it come further?"""
+        """Cause the faults of a point, which may end the process here."""
         if not self._faults.switch.exists():
             return
         if self._rng.random() < self._faults.kills.get(point, 0.0):
@@ -143,7 +143,7 @@ class Injector:
         result = await method(ledger, lease, round_, *args, **kwargs)
         if self._faults.switch.exists() and self._rng.random() < self._faults.repeats.get(step, 0.0):
             self._write(f"repeat {step}")
-            if step == "committed":  # another model than before, so that nobody can take the one for the other
+            if step == "committed":  # another model than before, so that the two can be told apart
                 args = (StoredFile(round_.base_model or "", 0),)
             with contextlib.suppress(IntegrityError, IllegalTransition):
                 await method(ledger, lease, round_, *args, **kwargs)
@@ -159,7 +159,7 @@ class Injector:
         setattr(owner, name, replaced)
 
     def _write(self, line: str) -> None:
-        """In one piece, and there before the process can be gone."""
+        """Write a line to the record in one piece, before the process can die."""
         descriptor = os.open(self._faults.record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(descriptor, f"{line}\n".encode())
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Agents in the harness's own process, which nobody kills. They work alike in every run, and count what they did."""
+"""Run agents in the process of the harness, which is never killed. They do the same in each run, and count their work."""
 
 import time
 from collections import Counter
@@ -12,7 +12,7 @@ FLOATS = 64
 
 
 class Learner:
-    """An update follows from the parameters, the client's `number` and the round alone. It takes about `seconds`."""
+    """A trainer whose updates depend only on the parameters, its `number` and the round. It takes `seconds`."""
 
     def __init__(self, number: int, *, seconds: float) -> None:
         self._number = number
@@ -45,5 +45,5 @@ def learners(client_ids: Iterable[str], *, seconds: float) -> dict[str, Learner]
 
 
 def trained_more_than_once(fleet: Iterable[Learner]) -> int:
-    """Tasks that agents trained again, over all agents."""
+    """Return how many tasks were trained more than once, over all agents."""
     return sum(count > 1 for learner in fleet for count in learner.trained.values())

@@ -1,6 +1,6 @@
-"""What a run has left in the database and on the disk, and whether that can be the history of whole rounds.
+"""Read what a run has left in the database and on the disk, and check that it is the history of complete rounds.
 
-Trainings are told apart by their names, which are the same in every run; ids are not.
+Trainings are identified by their names, which are the same in every run, unlike their ids.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ ONCE_A_ROUND = ("round.started", "round.planned", "round.aggregated", "round.com
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One training: its rounds by number, its model versions by round, and the events of its rounds, counted.
+    """The history of one training: its rounds by number, its model versions by round, and the counts of its events.
 
-    Events are counted by type, round and client.
+    The events of its rounds are counted by type, round and client.
     """
 
     training: Training
@@ -37,7 +37,7 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All trainings of a run by name, and how often each client was selected and has completed a round."""
+    """The history of a run: its trainings by name, and how often each client was selected and completed a round."""
 
     stories: Mapping[str, Story]
     selected: Mapping[str, int]
@@ -74,9 +74,9 @@ async def read_history(url: str) -> History:
 
 
 def problems(history: History, models: Path, *, cancelled: bool = False) -> list[str]:
-    """All that must not be, whatever happened: lost rounds, doubled updates, a torn line of models.
+    """List what must never happen, whatever the faults: lost rounds, updates that count twice, missing models.
 
-    Every training must have run to its last round, or have been `cancelled`, which may have cut its last round short.
+    Every training must have reached its last round. With `cancelled`, its last round may have been abandoned.
     """
     end = ("cancelled", "cancelled") if cancelled else ("completed", "max_rounds")
     found = []
@@ -105,7 +105,7 @@ def problems(history: History, models: Path, *, cancelled: bool = False) -> list
 
 
 def differences(history: History, calm: History) -> list[str]:
-    """Where a run differs from the one without faults: selections, updates, models, to the bit."""
+    """List where the selections, updates or models of a run differ from those of the run without faults."""
     found = []
     for name, story in history.stories.items():
         other = calm.stories[name]
@@ -130,7 +130,7 @@ def _without_cut_round(story: Story) -> Story:
 
 
 def _round_problems(name: str, story: Story, last: int) -> Iterator[str]:
-    """Rounds 1 to `last`, each completed; of a cancelled training the last one may be abandoned."""
+    """Yield problems unless the rounds 1 to `last` are completed. In a cancelled training, the last may be abandoned."""
     for number in range(1, last + 1):
         round_ = story.rounds.get(number)
         if round_ is None:
@@ -142,7 +142,7 @@ def _round_problems(name: str, story: Story, last: int) -> Iterator[str]:
 
 
 def _event_problems(name: str, story: Story) -> Iterator[str]:
-    """Each update received exactly once, each round's step done exactly once, and nothing else."""
+    """Yield problems unless each update was received once, and each step of a round was done once."""
     expected: Counter[tuple[str, int, str | None]] = Counter()
     for round_ in story.rounds.values():
         expected.update((kind, round_.number, None) for kind in ONCE_A_ROUND)
@@ -157,7 +157,7 @@ def _event_problems(name: str, story: Story) -> Iterator[str]:
 
 
 def _model_problems(name: str, story: Story, models: Path) -> Iterator[str]:
-    """One version a round, each the child of the one before, each in the store with the bytes that its name says."""
+    """Yield problems unless each round has one version, with the one before as its parent and the right bytes."""
     if sorted(story.versions) != [0, *sorted(story.rounds)]:
         yield f"{name}: has model versions of rounds {sorted(story.versions)}"
     for number, version in sorted(story.versions.items()):
@@ -176,7 +176,7 @@ def _model_problems(name: str, story: Story, models: Path) -> Iterator[str]:
 
 
 def _essence(round_: Round) -> object:
-    """What must not depend on faults: time and traffic may."""
+    """Return the parts of a round that must not depend on faults. Times and traffic may depend on them."""
     updates = sorted(
         (part.client_id, part.status, part.num_examples, part.loss, part.score) for part in round_.participations
     )

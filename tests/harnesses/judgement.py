@@ -1,4 +1,4 @@
-"""What a control plane has stored of a run, held against what the proxies have seen of it."""
+"""Compare what a control plane has stored about a run with what the proxies have seen of it."""
 
 import re
 from collections import Counter, defaultdict
@@ -16,14 +16,14 @@ from tcsfeel.wire.codec import decode
 from tests.harnesses.history import History
 from tests.harnesses.proxy import Call
 
-LATE = 1.0  # s beyond the deadline
-SLACK = 0.5  # s: an instant in the log of events, and the same one at a proxy
+LATE = 1.0  # seconds after the deadline
+SLACK = 0.5  # seconds between the time of an event and the same moment at a proxy
 TASK = re.compile(r"/agents/[^/]+/tasks/([^/?]+)")
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What a run has come to. `problems` is empty where all is well."""
+    """The result of a run. `problems` is empty if everything is correct."""
 
     history: History
     calls: Sequence[Call]
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def judge_rounds(outcome: Outcome, rounds: Iterable[Round]) -> None:
-    """They end in time, and retry within their budget."""
+    """Check that rounds end in time, and retry within their budget."""
     for round_ in rounds:
         place = f"round {round_.training_id}/{round_.number}"
         if round_.ended_at is None:
@@ -69,7 +69,7 @@ def judge_rounds(outcome: Outcome, rounds: Iterable[Round]) -> None:
 
 
 def judge_calls(outcome: Outcome) -> None:
-    """The breakers' states in the log of events, against the calls that the proxies saw."""
+    """Compare the states of the breakers in the log of events with the calls that the proxies saw."""
     states: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for event in outcome.events:
         if event.type.startswith("breaker.") and event.client_id is not None:
@@ -95,7 +95,7 @@ def judge_calls(outcome: Outcome) -> None:
 
 
 def at_once(calls: Sequence[Call]) -> int:
-    """How many calls were under way at the same moment. One that goes as another comes is a successor."""
+    """Return how many calls were active at the same time. A call that ends when another begins does not overlap."""
     changes = [(call.began, 1) for call in calls]
     changes += [(call.ended - SLACK if call.ended is not None else float("inf"), -1) for call in calls]
     highest = now = 0
@@ -106,12 +106,12 @@ def at_once(calls: Sequence[Call]) -> int:
 
 
 def judge_updates(outcome: Outcome, rounds: Iterable[Round]) -> None:
-    """What counts is what was sent, byte for byte, or what the proxy has made of it."""
+    """Check that the updates that count have exactly the bytes that were sent, or those that a proxy made of them."""
     sent: dict[str, set[str | None]] = defaultdict(set)
     broken: dict[str, set[str | None]] = defaultdict(set)
     for call in outcome.calls:
         outcome.corrupted += call.answer is not None and call.flipped is not None
-        if call.flipped is None or call.corrupted == call.answer:  # in the head: it may have come through
+        if call.flipped is None or call.corrupted == call.answer:  # a flip in the head may leave the update as it was
             sent[call.client_id].add(call.answer)
         else:
             broken[call.client_id].add(call.corrupted)

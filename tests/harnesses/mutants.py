@@ -1,7 +1,7 @@
-"""``make crash-mutants``: the crash run must fail where the product is broken, or it could not see what it looks for.
+"""Check that the crash run fails if the product is broken: ``make crash-mutants``. Otherwise it could not find faults.
 
-The same run, shorter, with one promise of the product broken (see `mutations`) and more of the faults that need this
-promise. The same faults on the product as it is must do no harm.
+This is a shorter run in which one promise of the product is broken (see `mutations`), with more of the faults that need
+this promise. The same faults must do no harm to the product as it is.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from tests.harnesses.history import History, differences
 from tests.harnesses.mutations import MUTATIONS
 
 WAVES = 3
-PATIENCE = 300.0  # s that the product as it is may take
-LONGER = 4  # than that took: then a mutant is stuck for good
-# Each write that a late owner might add to its successor's. With a successor that is at work, every one of them shows:
+PATIENCE = 300.0  # seconds that the product as it is may take
+LONGER = 4  # times as long as the product took, after which a mutant is stuck
+# Each write that a late owner might add to those of its successor. If the successor works, every one of them shows:
 # as a step of a round done twice, or as a key that is there already.
 LATE = dict.fromkeys(("before planned", "before committed", "before measured"), 0.3)
 RUNS = {
@@ -34,12 +34,12 @@ RUNS = {
 
 
 def short(name: str, mutant: str | None) -> Run:
-    """The run that is to find a mutant, with it or without."""
+    """Return the run that has to find a mutant, with the mutant or without it."""
     return replace(RUNS[name], mutant=mutant, kills=None, rounds=6, patience=PATIENCE)
 
 
 async def judged(run: Run, directory: Path, server: str | None, without: History) -> tuple[Outcome, list[str]]:
-    """A run, and everything that is wrong with it."""
+    """Run, and return everything that is wrong."""
     outcome = await crash(run, directory, server)
     return outcome, outcome.problems + differences(outcome.history, without)
 

@@ -43,7 +43,7 @@ class Mutant:
         return self.status in KILLED
 
     def change(self) -> Iterator[str]:
-        """The lines that the mutant takes away and the ones it puts there."""
+        """Yield the lines that the mutant removes and those that it adds."""
         for line in get_diff_for_mutant(self.name, path=self.path).splitlines():
             if line.startswith(("+", "-")) and not line.startswith(("+++", "---")):
                 yield line
@@ -55,7 +55,7 @@ def run(patterns: list[str], workers: int) -> None:
         shutil.rmtree(WORK, ignore_errors=True)
     with postgres.server() as url:
         environment = os.environ | {postgres.URL_VARIABLE: url, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        quiet = None if sys.stdout.isatty() else subprocess.DEVNULL  # it draws its progress
+        quiet = None if sys.stdout.isatty() else subprocess.DEVNULL  # on a terminal it draws its progress
         mutmut = (sys.executable, "-m", "tests.harnesses.decorated_mutants", "run", "--max-children", str(workers))
         subprocess.run([*mutmut, *patterns], check=True, env=environment, stdout=quiet)  # noqa: S603  (our own arguments)
 

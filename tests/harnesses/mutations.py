@@ -1,4 +1,4 @@
-"""The product with one of its promises broken, for a harness to find out. Installed in replicas' processes only."""
+"""Break one promise of the product, so that a harness can find it. This is only installed in processes of replicas."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from app.store.tables import model_versions, participations
 
 
 def no_fence() -> None:
-    """A write is not guarded: whoever has lost the lease writes all the same."""
+    """Let an owner write although it has lost its lease."""
 
     async def guard(_self: LeaseRepository, _lease: Lease) -> None:
         pass
@@ -23,7 +23,7 @@ def no_fence() -> None:
 
 
 def settle_twice() -> None:
-    """A participation is written, and counted, also where it has come to its end before."""
+    """Write and count a participation again although it has already ended."""
 
     async def settle(
         self: RoundRepository, training_id: str, number: int, settled: Collection[Participation]
@@ -42,7 +42,7 @@ def settle_twice() -> None:
 
 
 def replace_model() -> None:
-    """A second model version of a round takes the place of the first."""
+    """Let a second model version of a round replace the first."""
     add = ModelVersionRepository.add
 
     async def put(self: ModelVersionRepository, version: ModelVersion) -> None:

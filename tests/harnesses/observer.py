@@ -1,4 +1,4 @@
-"""Somebody who looks on while everything else breaks."""
+"""Read the API all the time while a harness breaks the servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,7 @@ Key = tuple[str, int, str]
 
 
 class Observer:
-    """Reads the newest rounds of a training all the time, through outages, and remembers what was acknowledged."""
+    """Reads the newest rounds of a training all the time, also in outages, and remembers the received updates."""
 
     def __init__(self, url: str, training_id: str) -> None:
         self._db = Database(url, pool_size=1)
@@ -57,15 +57,15 @@ class Observer:
         self.statuses = frozenset(part.status for part in newest)
 
     async def mid_round(self) -> None:
-        """Return once some updates of the open round have come in, and others have not."""
+        """Wait until some updates of the open round have been received, and others have not."""
         await until(lambda: {"training", "received"} <= self.statuses)
 
     async def step_after(self, event: int) -> None:
-        """Return once the training has come further."""
+        """Wait until the training has taken another step."""
         await until(lambda: self.last_event > event)
 
     def lost(self, history: History) -> list[str]:
-        """Updates that were acknowledged once, and are not there, or are others."""
+        """List updates that were shown as received once, and that are missing or different now."""
         stored = {
             (round_.training_id, round_.number, part.client_id): part.update
             for story in history.stories.values()
@@ -82,7 +82,7 @@ class Observer:
 
 @asynccontextmanager
 async def observed(url: str, training_id: str) -> AsyncIterator[Observer]:
-    """Inside the block somebody looks."""
+    """Observe a training in the block."""
     observer = Observer(url, training_id)
     looking = asyncio.create_task(observer.run())
     try:

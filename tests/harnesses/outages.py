@@ -1,7 +1,7 @@
-"""A Postgres server of a harness's own that can be stopped as by a crash, and started again on the same data and port.
+"""Run a Postgres server that can be stopped like in a crash, and started again with the same data and port.
 
-Commits wait for the kernel, not for the disk: what the server has acknowledged outlives its processes, as it would
-outlive a crash of the machine with `fsync` on.
+Commits wait for the kernel and not for the disk. So what the server has acknowledged survives the end of its processes,
+as it would survive a crash of the machine with `fsync` on.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ exec 3<&- "$@"
 
 
 class Postgres:
-    """One data directory, and the server on it while there is one."""
+    """A data directory, with a server while it runs."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -52,7 +52,7 @@ class Postgres:
         self._call("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 
     def start(self) -> None:
-        """Return once it takes connections."""
+        """Start the server, and wait until it accepts connections."""
         options = [word for option in _OPTIONS for word in ("-c", option)]
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self._port), *options]
         self._process = self._begin("/bin/sh", "-c", _GUARDED, "guard", *command)
@@ -60,7 +60,7 @@ class Postgres:
             raise postgres.ServerFailed(f"the server did not start:\n{self.log}")
 
     def stop_immediately(self) -> None:
-        """As a crash: nothing is flushed, and the next start recovers from the log."""
+        """Stop the server like a crash: nothing is flushed, and the next start recovers from the log."""
         self._call("pg_ctl", "stop", "-m", "immediate")
         self._wait()
 
@@ -95,7 +95,7 @@ class Postgres:
 
 @asynccontextmanager
 async def postgres_server() -> AsyncIterator[Postgres]:
-    """A server that runs, with its files in a directory of its own."""
+    """Run a server with its files in a directory of its own."""
     with tempfile.TemporaryDirectory(prefix="tcsfeel-postgres-", ignore_cleanup_errors=True) as name:
         home = Path(name)
         if identity := postgres._identity():

@@ -1,11 +1,11 @@
-"""A TCP proxy between the control plane and one agent, which breaks what goes through it, and keeps a record of it.
+"""Break and record the calls between the control plane and one agent with a TCP proxy.
 
-It understands just enough of HTTP to tell one request from the next, since a connection serves many. Faults:
+It understands enough of HTTP to tell one request from the next, because a connection serves many. It has these faults:
 
-    refuse     nobody listens; existing connections are reset. Such calls are in no record: the kernel answers them
-    reset      the request is taken in, then the connection is reset
-    hang       the request is taken in, and nothing ever comes back
-    slow       the answer comes back at some bytes a second
+    refuse     the proxy does not listen, and resets its connections. The kernel refuses such calls, so none is recorded
+    reset      the request is read, then the connection is reset
+    hang       the request is read, and there is no answer
+    slow       the answer comes at some bytes a second
     cut        the connection is reset within the answer
     corrupt    one bit of the answer is flipped
     flap       each request draws: it passes, or the connection is reset
@@ -30,14 +30,14 @@ SLOW_PIECES_A_SECOND = 10
 
 @dataclass(eq=False, kw_only=True)
 class Call:
-    """One request. Instants are unix seconds; `ended` is when its answer was through, or its connection was over.
+    """A request. Times are unix seconds. It `ended` when its answer had been passed on, or its connection was closed.
 
     Attributes:
-        answer: SHA-256 of the answer's body as the agent sent it, if it was a success.
-        flipped: where a bit was flipped in the answer: in its head or its body.
-        corrupted: SHA-256 of the body with its bit flipped.
-        repeatable: the proxy reset its connection, which had answered before, without a byte of an answer. Then a
-            caller of HTTP cannot tell whether the request was read, and sends it again (RFC 9112, 9.3.1).
+        answer: the SHA-256 of the answer's body as the agent sent it, if the answer was a success.
+        flipped: where a bit of the answer was flipped, in its head or its body.
+        corrupted: the SHA-256 of the body with the flipped bit.
+        repeatable: whether the proxy has reset a connection that had answered before, without a byte of an answer. A
+            caller cannot tell then whether the request was read, and sends it again (RFC 9112, 9.3.1).
     """
 
     client_id: str
@@ -53,7 +53,7 @@ class Call:
 
 
 class Proxy:
-    """Listens on a port of its own, which stays reserved while nobody listens on it."""
+    """A proxy with a port of its own, which stays reserved while the proxy does not listen."""
 
     def __init__(self, client_id: str, upstream: tuple[str, int], rng: random.Random, record: list[Call]) -> None:
         self.mode: Mode = "pass"
@@ -64,7 +64,7 @@ class Proxy:
         self._reserved = _bound(0)
         self._server: asyncio.Server | None = None
         self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._unanswered: dict[asyncio.StreamWriter, Call] = {}  # on connections that have answered before
+        self._unanswered: dict[asyncio.StreamWriter, Call] = {}  # calls on connections that have answered before
 
     @property
     def port(self) -> int:
@@ -120,7 +120,7 @@ class Proxy:
         *,
         kept: bool,
     ) -> bool:
-        """One request and its answer; False when the connection is over."""
+        """Pass on a request and its answer. Returns False if the connection has ended."""
         head = await reader.readuntil(b"\r\n\r\n")
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
         call = Call(client_id=self._client_id, method=method, path=path, mode=self.mode, began=time.time())
@@ -145,7 +145,7 @@ class Proxy:
             self._unanswered.pop(writer, None)
 
     async def _send(self, call: Call, head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bool:
-        """The answer, with its fault."""
+        """Pass on the answer with a fault."""
         if head.split(b" ", 2)[1] == b"200":
             call.answer = hashlib.sha256(body).hexdigest()
         answer = bytearray(head + body)
@@ -181,7 +181,7 @@ class Proxy:
 
 @dataclass(kw_only=True)
 class Weather:
-    """The modes of the faulty clients' proxies, which change as time goes by."""
+    """Changes the modes of the proxies of faulty clients from time to time."""
 
     proxies: Mapping[str, Proxy]
     rng: random.Random
@@ -190,7 +190,7 @@ class Weather:
     clear: float = 0.15
 
     async def run(self) -> None:
-        """Until cancelled: each faulty client's mode lasts for a spell, and now and then the way is clear."""
+        """Change modes until cancelled. Each mode of a client lasts for a while, and sometimes there is no fault."""
         async with asyncio.TaskGroup() as clients:
             for client_id in sorted(self.faulty):
                 clients.create_task(self._change(self.proxies[client_id], random.Random(self.rng.random())))  # noqa: S311  (chance, not secrets)
@@ -205,7 +205,7 @@ class Weather:
 async def proxies(
     client_ids: Collection[str], upstream: tuple[str, int], seed: int
 ) -> AsyncIterator[tuple[Mapping[str, Proxy], list[Call]]]:
-    """A proxy for each client, all of them clear at first, and the record of all calls."""
+    """Run a proxy for each client, at first without faults, and record all calls."""
     record: list[Call] = []
     made = {name: Proxy(name, upstream, random.Random(f"{seed} {name}"), record) for name in client_ids}  # noqa: S311
     try:
@@ -218,7 +218,7 @@ async def proxies(
 
 
 def _bound(port: int) -> socket.socket:
-    """Several sockets may be bound to a port as long as only one listens."""
+    """Bind a socket to a port. Several sockets may be bound to it as long as only one listens."""
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind(("127.0.0.1", port))
@@ -226,7 +226,7 @@ def _bound(port: int) -> socket.socket:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection as a crash of its host would: with a reset."""
+    """End a connection with a reset, like a crash of its host."""
     peer: socket.socket | None = writer.get_extra_info("socket")
     if peer is not None:
         with contextlib.suppress(OSError):
@@ -242,7 +242,7 @@ async def _answer(agent: asyncio.StreamReader) -> tuple[bytes, bytes]:
 async def _unless_gone(
     answer: Awaitable[tuple[bytes, bytes]], reader: asyncio.StreamReader
 ) -> tuple[bytes, bytes] | None:
-    """The answer, or None where the sender of the request has hung up before it came."""
+    """Wait for the answer. Returns None if the sender of the request closes its connection before."""
     waiting, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(reader.read(1))
     try:
         await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -254,7 +254,7 @@ async def _unless_gone(
 
 
 def _length(head: bytes) -> int:
-    """The length of a body. The control plane and the agents always say it, or send none."""
+    """Return the length of a body. The control plane and the agents always announce it, or send no body."""
     for line in head.lower().split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name == b"transfer-encoding":

@@ -1,7 +1,7 @@
-"""Replicas of the real server, each a process of its own, over one database and one data directory.
+"""Run replicas of the real server, each in a process of its own, with one database and one data directory.
 
-They are forked from a process that has imported everything, so that a start costs little. A supervisor starts again
-what has died, on the same port, which stays reserved meanwhile. A replica ends with the harness, however that ends.
+They are forked from a process that has imported everything, so that they start quickly. A supervisor restarts replicas
+that have died, on the same port, which stays reserved meanwhile. A replica always ends together with the harness.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ _IMPORTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Life:
-    """All that a new process needs to be a replica."""
+    """The parameters of a process that becomes a replica."""
 
     name: str
     port: int
@@ -61,7 +61,7 @@ class Life:
 
 
 def live(life: Life) -> None:
-    """Be a replica, until a signal ends it."""
+    """Run a replica until a signal ends it."""
     threading.Thread(target=_follow, name="leash", daemon=True).start()
     with life.log.open("ab") as log:
         for stream in (1, 2):
@@ -69,7 +69,7 @@ def live(life: Life) -> None:
     os.environ.update(life.environment)
     warnings.simplefilter("error")
     sys.path.append(str(life.path))
-    socket.gethostname = lambda: life.name  # replicas of a real deployment are on hosts of their own
+    socket.gethostname = lambda: life.name  # since replicas of a real deployment have different hosts
     if life.mutant is not None:
         mutations.install(life.mutant)
     if life.faults is not None:
@@ -86,7 +86,7 @@ def _follow() -> None:
 
 @dataclass
 class Replica:
-    """One place for a replica, and the process that has it now."""
+    """A replica, with the process that runs it now."""
 
     number: int
     reserved: socket.socket
@@ -102,7 +102,7 @@ class Replica:
 
     @property
     def name(self) -> str:
-        """Of the present life. A lease's owner starts with it."""
+        """Return the name of the current process, with which the owner of a lease begins."""
         return f"replica-{self.number}-{self.lives}-"
 
     @property
@@ -110,7 +110,7 @@ class Replica:
         return self.process is not None and self.process.exitcode is None
 
     def signal(self, number: signal.Signals) -> bool:
-        """Tells whether there was a process to get it."""
+        """Send a signal to the process. Returns False if there is no process."""
         if not self.alive:
             return False
         os.kill(self.process.pid, number)
@@ -119,7 +119,7 @@ class Replica:
 
 @dataclass
 class Replicas:
-    """The replicas of one run. `ends` counts the exit statuses of those that have died."""
+    """The replicas of a run. `ends` counts the exit statuses of the processes that have ended."""
 
     directory: Path
     database_url: str
@@ -161,7 +161,7 @@ class Replicas:
         replica.process = process
 
     async def supervise(self) -> None:
-        """Start again what has died, until cancelled."""
+        """Restart replicas that have died, until cancelled."""
         while True:
             for replica in self.all:
                 if replica.process is not None and not replica.alive:
@@ -173,7 +173,7 @@ class Replicas:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def freeze(self, replica: Replica, seconds: float) -> None:
-        """Stop a process from outside for a while: its clocks go on, and it finds out afterwards."""
+        """Stop a process from outside for some seconds. Its clocks go on, so it can notice that afterwards."""
         process = replica.process
         if replica.stopped or not replica.signal(signal.SIGSTOP):
             return
@@ -198,11 +198,11 @@ class Replicas:
         return Api([f"http://127.0.0.1:{replica.port}" for replica in self.all], self.key)
 
     def unhandled(self) -> list[str]:
-        """Lines of any log that nobody wants to see."""
+        """List lines of the logs that show an unhandled error."""
         return [f"{log.name}: {line}" for log in sorted(self.directory.glob("*.log")) for line in unhandled(log)]
 
     def lines(self, word: str) -> int:
-        """How many lines of the logs hold a word."""
+        """Count the lines of the logs with a word."""
         return sum(
             line.count(word) > 0 for log in self.directory.glob("*.log") for line in log.read_text().splitlines()
         )
@@ -216,14 +216,14 @@ class Replicas:
             "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
             "TCSFEEL_COORDINATOR__LEASE_SECONDS": "1",
             "TCSFEEL_COORDINATOR__TICK_SECONDS": "0.05",
-            "TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600",  # agents are never away, and send no heartbeats
+            "TCSFEEL_HEALTH__INTERVAL_SECONDS": "3600",  # the agents send no heartbeats, and are always there
             **self.environment,
         }
 
 
 @asynccontextmanager
 async def running(replicas: Replicas) -> AsyncIterator[Api]:
-    """Inside the block the replicas run, and what dies of them is started again."""
+    """Run the replicas in the block, and restart those that die."""
     supervisor: asyncio.Task[None] | None = None
     try:
         for replica in replicas.all:
@@ -241,7 +241,7 @@ async def running(replicas: Replicas) -> AsyncIterator[Api]:
 
 @contextlib.contextmanager
 def switched_on(faults: Faults) -> Iterator[Callable[[], None]]:
-    """Inside the block faults happen, or until what it gives is called."""
+    """Let faults happen in the block, or until the function that it returns is called."""
 
     def off() -> None:
         faults.switch.unlink(missing_ok=True)
@@ -254,7 +254,7 @@ def switched_on(faults: Faults) -> Iterator[Callable[[], None]]:
 
 
 def _reserved() -> socket.socket:
-    """A port that nobody gets by chance while no process listens on it."""
+    """Reserve a port, so that no other process gets it while no replica listens on it."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", 0))

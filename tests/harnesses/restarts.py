@@ -1,9 +1,9 @@
-"""``make restarts``: the database goes down in the middle of rounds, again and again, and no update is lost.
+"""Stop the database in the middle of rounds again and again, and check that no update is lost: ``make restarts``.
 
-Two replicas with the settings that a deployment has. `pg_ctl stop -m immediate` is a crash of Postgres: it comes back
-by recovering from its log. An observer reads the rounds all the time: what it has once seen as received must be there
-at the end, byte for byte. Then the disk of the model store "fills up" a few times: a replica may write no file larger
-than a fraction of a model. Neither may cost a client anything: not a failure, not a second training.
+Two replicas run with the settings of a deployment. `pg_ctl stop -m immediate` is like a crash of Postgres, which then
+recovers from its log. An observer reads the rounds all the time. Every update that it has seen as received must exist
+at the end with the same bytes. After that, the disk of the model store "fills up" a few times: a replica cannot write
+files that are larger than a fraction of a model. No client may have a failure or a second training because of this.
 """
 
 import argparse
@@ -36,28 +36,28 @@ from tests.harnesses.outages import Postgres, postgres_server
 from tests.harnesses.replicas import Replicas, running
 from tests.harnesses.wide import WideLearner
 
-AT_MOST = 5.0  # s from the database taking connections to everything going on
+AT_MOST = 5.0  # seconds from when the database accepts connections until everything continues
 CLIENTS = 6
 FIT_SECONDS = 0.3
 REPLICAS = 2
 FLOATS = 300_000
-ROOM = 1 << 20  # bytes: less than a model has
+ROOM = 1 << 20  # bytes, which are fewer than those of a model
 FULL_SECONDS = 4.0
 MOSTLY = 0.7
-# As by default: what recovery takes must not hang on a short lease.
+# the default, since the time of the recovery must not depend on a short lease
 ENVIRONMENT = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": "15", "TCSFEEL_COORDINATOR__TICK_SECONDS": "0.2"}
 EXPECTED = ("the database does not answer", "the model store cannot store a file")
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What a run has come to. `problems` is empty where all is well.
+    """The result of a run. `problems` is empty if everything is correct.
 
     Attributes:
-        ready: seconds from each time that the database was back until all replicas were ready.
+        ready: the seconds after each return of the database until all replicas were ready.
         going_on: the same until the next step of a round.
-        with_room: seconds from each time that the disk had room again until the next step of a round.
-        acknowledged: how many updates were seen as received at some time.
+        with_room: the seconds after each time that the disk had room again until the next step of a round.
+        acknowledged: the number of updates that were seen as received.
     """
 
     ready: list[float] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Outcome:
 async def restarts(
     *, count: int, full: int, directory: Path, full_seconds: float = FULL_SECONDS, seed: int = 1
 ) -> Outcome:
-    """Stop the database so often, fill the disk so often, and look at the whole."""
+    """Stop the database `count` times, fill the disk `full` times, and check the result."""
     rng = random.Random(seed)  # noqa: S311  (chance, not secrets)
     outcome = Outcome()
     async with postgres_server() as server, new_database(server.url, directory) as url:
@@ -89,7 +89,7 @@ async def restarts(
                 for _ in range(full if hasattr(resource, "prlimit") else 0):  # Linux
                     await _fill(replicas, observer, rng, outcome, full_seconds)
                 await observer.step_after(observer.last_event)
-            outcome.problems += await _blamed(url)  # before the agents leave, perhaps in the middle of a call
+            outcome.problems += await _blamed(url)  # now, since the agents may end in the middle of a call
             await api.call("POST", f"{path}/cancel", also=409)
         history = await read_history(url)
         outcome.problems += problems(history, replicas.data / "models", cancelled=True)
@@ -122,7 +122,7 @@ async def _begin(api: Api) -> tuple[str, str]:
 async def _restart(
     server: Postgres, replicas: Replicas, observer: Observer, rng: random.Random, outcome: Outcome
 ) -> None:
-    """One outage, of about a second, at a random instant: mostly in the middle of a round's training."""
+    """Stop the database for about a second at a random time, mostly while clients train."""
     await observer.mid_round()
     await asyncio.sleep(rng.uniform(0, FIT_SECONDS if rng.random() < MOSTLY else 5 * FIT_SECONDS))
     await asyncio.to_thread(server.stop_immediately)
@@ -156,7 +156,7 @@ async def _is_ready(http: httpx2.AsyncClient, url: str) -> bool:
 
 
 async def _fill(replicas: Replicas, observer: Observer, rng: random.Random, outcome: Outcome, seconds: float) -> None:
-    """A disk without room for a model, for a while, at a random instant of a round."""
+    """Leave the disk without room for a model for some seconds, at a random time of a round."""
     await observer.mid_round()
     await asyncio.sleep(rng.uniform(0, FIT_SECONDS))
     before = replicas.lines(" interrupted ")
@@ -173,14 +173,14 @@ async def _fill(replicas: Replicas, observer: Observer, rng: random.Random, outc
 
 
 def _limit_files(replicas: Replicas, room: int | None) -> None:
-    """How large a file of a replica may become, in bytes. A write beyond it fails, as on a disk that is full."""
+    """Limit the size of a replica's files in bytes. Larger writes fail like those to a full disk."""
     for replica in replicas.all:
         _, hard = resource.prlimit(replica.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(replica.process.pid, resource.RLIMIT_FSIZE, (hard if room is None else room, hard))
 
 
 async def _blamed(url: str) -> list[str]:
-    """Clients that something is held against: none of what happened was theirs to answer for."""
+    """List clients with a failure, although they are not to blame for anything that happened."""
     db = Database(url, pool_size=1)
     try:
         async with db.read() as tx:
@@ -199,7 +199,7 @@ async def _blamed(url: str) -> list[str]:
 
 
 def _always_came(client: Client) -> bool:
-    """Whether the average of its reliability is what it comes to without a failure."""
+    """Tell whether the mean of a client's reliability is that of a client without failures."""
     expected = client.profile.reliability
     for _ in range(client.rounds_completed):
         expected = moving_average(expected, 1.0)
@@ -207,13 +207,13 @@ def _always_came(client: Client) -> bool:
 
 
 def too_slow(outcome: Outcome) -> list[str]:
-    """What took longer than it may."""
+    """List what took longer than it may."""
     measured = {"ready": outcome.ready, "going on": outcome.going_on, "going on after a full disk": outcome.with_room}
     return [f"{what} took {max(took):.2f} s" for what, took in measured.items() if took and max(took) > AT_MOST]
 
 
 def report(outcome: Outcome, found: Sequence[str]) -> str:
-    """The closing line."""
+    """Return the last line of the report."""
 
     def seconds(took: list[float]) -> str:
         return f"worst {max(took):.2f} s, median {median(took):.2f} s" if took else "-"

@@ -1,10 +1,10 @@
-"""``make soak MINUTES=10``: small rounds without an end, heartbeats and users who look; and nothing that grows.
+"""Run small rounds for minutes, with heartbeats and users, and check that nothing grows: ``make soak MINUTES=10``.
 
-One server trains one short training after another with a fleet that sends heartbeats, while users poll its API. Every
-few seconds its memory, its descriptors and threads, its connections to the database and the rows of each table are
-read from outside. After a warm-up, slopes are fitted to them by least squares. Rows are meant to grow: history is kept.
-Memory settles in the first few hundred rounds only: until then the heap of the C library gets full of holes, of the
-size of a model, which stay with the process though nothing is in them.
+A server runs one short training after another with a fleet that sends heartbeats, while users poll its API. Its memory,
+descriptors, threads, connections to the database and the rows of each table are read every few seconds from outside.
+After a warm-up, slopes are fitted to them by least squares. Rows may grow, because history is kept. Memory settles only
+after a few hundred rounds: until then the heap of the C library gets holes of the size of a model, which are empty but
+still belong to the process.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from tests.e2e.servers import Server, call, server, unhandled
 from tests.harnesses.databases import database_server, new_database
 from tests.harnesses.wide import WideLearner
 
-MEMORY_SLOPE = 1.0  # MiB a minute, at most
-STEADY = 2.0  # descriptors, connections: by how many their middle may move between the first and the last third
+MEMORY_SLOPE = 1.0  # MiB a minute
+STEADY = 2.0  # by which the median of descriptors or connections may change from the first to the last third
 AGENTS = 20
 CLIENTS_A_ROUND = 8
 ROUNDS_A_TRAINING = 10
@@ -41,7 +41,7 @@ FIT_SECONDS = 0.02
 FLOATS = 20_000
 HEARTBEAT_SECONDS = 1.0
 WARM_UP_SHARE = 0.3
-PAUSE = 0.2  # s between two looks of a user
+PAUSE = 0.2  # seconds between two calls of a user
 ENDED = {"completed", "failed", "cancelled"}
 LOOKS = ("/v1/clients", "/v1/trainings", "/v1/connectivity", "/readyz", "/metrics")
 MIB = 1 << 20
@@ -49,9 +49,9 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The server at one moment; `at` in seconds since the begin, memory in MiB, rows by table.
+    """A measurement of the server: `at` in seconds since the begin, memory in MiB, and rows by table.
 
-    `memory` is what is resident, `private` the part of it that is no file's.
+    `memory` is the resident memory, and `private` the part of it that does not belong to files.
     """
 
     at: float
@@ -66,7 +66,7 @@ class Sample:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What was measured. `problems` is empty where all is well."""
+    """The result of a run. `problems` is empty if everything is correct."""
 
     samples: Sequence[Sample]
     rounds: int = 0
@@ -75,12 +75,12 @@ class Outcome:
 
     @property
     def warm(self) -> Sequence[Sample]:
-        """Those after the warm-up."""
+        """Return the samples after the warm-up."""
         begin = WARM_UP_SHARE * self.samples[-1].at
         return [sample for sample in self.samples if sample.at >= begin]
 
     def slope(self, name: str) -> float:
-        """A minute, by least squares."""
+        """Return the slope of a value per minute, by least squares."""
         minutes = [sample.at / 60 for sample in self.warm]
         return float(np.polyfit(minutes, [getattr(sample, name) for sample in self.warm], 1)[0])
 
@@ -89,14 +89,14 @@ class Outcome:
         return float(np.polyfit(minutes, [sample.rows[table] for sample in self.warm], 1)[0])
 
     def shift(self, name: str) -> float:
-        """From the median of the first third to that of the last."""
+        """Return the change of a value from the median of the first third to that of the last."""
         values = [getattr(sample, name) for sample in self.warm]
         third = max(1, len(values) // 3)
         return float(median(values[-third:]) - median(values[:third]))
 
 
 async def soak(*, seconds: float, every: float, directory: Path, database: str | None) -> Outcome:
-    """Run for so many seconds, and take a sample `every` few."""
+    """Run for `seconds`, and take a sample every `every` seconds."""
     fleet = {f"c-{number}": WideLearner(number, seconds=FIT_SECONDS, floats=FLOATS) for number in range(AGENTS)}
     await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
     samples: list[Sample] = []
@@ -132,7 +132,7 @@ async def soak(*, seconds: float, every: float, directory: Path, database: str |
 
 
 async def _train(api: httpx2.AsyncClient, outcome: Outcome) -> None:
-    """One training after another."""
+    """Run one training after another."""
     number = 0
     while True:
         number += 1
@@ -155,7 +155,7 @@ async def _train(api: httpx2.AsyncClient, outcome: Outcome) -> None:
 
 
 async def _look(api: httpx2.AsyncClient, outcome: Outcome) -> None:
-    """A user with a dashboard open."""
+    """Call the API like a user who watches a dashboard."""
     while True:
         for path in LOOKS:
             response = await api.get(path)
@@ -178,7 +178,9 @@ async def _sample(control: Server, db: Database, data: Path, at: float) -> Sampl
     process = Path("/proc") / str(control.pid)
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
     descriptors = sum(1 for _ in (process / "fd").iterdir())
-    files = await asyncio.to_thread(lambda: sum(len(names) for _, _, names in os.walk(data)))  # while some are removed
+    files = await asyncio.to_thread(
+        lambda: sum(len(names) for _, _, names in os.walk(data))
+    )  # some are removed meanwhile
     async with db.read() as tx:
         connections = 0
         if not db.is_sqlite:
@@ -200,7 +202,7 @@ async def _sample(control: Server, db: Database, data: Path, at: float) -> Sampl
 
 
 def growing(outcome: Outcome) -> list[str]:
-    """What grows that should not."""
+    """List what grows although it should not."""
     slope = outcome.slope("memory")
     shifts = {name: outcome.shift(name) for name in ("descriptors", "threads", "connections")}
     found = [f"memory grows by {slope:.2f} MiB a minute"] if slope > MEMORY_SLOPE else []
@@ -210,7 +212,7 @@ def growing(outcome: Outcome) -> list[str]:
 
 
 def report(outcome: Outcome, database: str, found: Sequence[str]) -> str:
-    """The closing line."""
+    """Return the last line of the report."""
 
     def measured(name: str) -> str:
         values = [getattr(sample, name) for sample in outcome.warm]

@@ -1,6 +1,6 @@
-"""Selection for several trainings at once that does not depend on who is busy: each has a group of clients of its own.
+"""Select clients for several trainings at a time from groups of their own, so that busy clients make no difference.
 
-Offered to the replicas as a package of somebody else's would offer it: by an entry point (see `registry`).
+The replicas find these strategies by an entry point, like those of any other package (see `registry`).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from tcsfeel.selection.registry import ENTRY_POINTS
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
 
 GROUPS = ("a", "b", "c")
-ATTACKED = ("q", "h", "e", "m")  # of the harness of hostile agents
+ATTACKED = ("q", "h", "e", "m")  # the groups of the harness of hostile agents
 
 
 def client_id(group: str, number: int) -> str:
@@ -44,7 +44,7 @@ q, h, e, m = map(_within, ATTACKED)
 
 
 def offer(directory: Path) -> Path:
-    """Make `directory` a place that gives these strategies to every process with it on its path."""
+    """Put a package into `directory` that offers these strategies to every process with it on its path."""
     installed = directory / "tcsfeel_harness-1.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: tcsfeel-harness\nVersion: 1\n")

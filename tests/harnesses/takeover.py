@@ -1,7 +1,8 @@
-"""``make takeover``: how long a training stands still when its owner is killed, and when it is told to stop.
+"""Measure how long a training stands still when its owner is killed or stopped: ``make takeover``.
 
-Three replicas; the owner, as the database names it, is killed in the middle of a round, again and again. A takeover
-lasts from the kill to the claim of the next owner, both on the database's clock. Afterwards every round must be whole.
+There are three replicas. The owner, which the database names, is killed in the middle of a round, again and again. A
+takeover lasts from the kill to the claim of the next owner, on the clock of the database. In the end every round must
+be complete.
 """
 
 import argparse
@@ -31,14 +32,14 @@ from tests.harnesses.strategies import client_id
 LEASE_SECONDS = 3.0
 CLIENTS = 6
 FIT_SECONDS = 0.3
-AT_MOST = 1.0  # s: beyond the lease after a kill, and after SIGTERM
+AT_MOST = 1.0  # seconds: after the end of the lease if the owner was killed, and after SIGTERM
 LOOK_SECONDS = 0.01
 PATIENCE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Seconds of each takeover after a kill and after SIGTERM, and what is wrong with the history."""
+    """The seconds of each takeover after a kill and after SIGTERM, and what is wrong with the history."""
 
     kills: list[float]
     handovers: list[float]
@@ -49,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who had a training at an instant: `now` and `claimed_at` are unix seconds on the database's clock."""
+    """The owner of a training at a time. `now` and `claimed_at` are unix seconds on the database's clock."""
 
     name: str
     fence: int
@@ -58,7 +59,7 @@ class Owner:
 
 
 class Watch:
-    """Looks at one training's lease, over a connection that stays open."""
+    """Reads the lease of a training over a connection that stays open."""
 
     def __init__(self, db: Database, training_id: str, lease_seconds: float) -> None:
         self._db = db
@@ -66,7 +67,7 @@ class Watch:
         self._lease_seconds = lease_seconds
 
     async def owner(self) -> Owner | None:
-        """None while there is none. A claim is dated by its lease, as long as that was not renewed."""
+        """Return the owner, or None if there is none. The time of its claim is right until it renews its lease."""
         async with self._db.read() as tx:
             columns = (trainings.c.owner, trainings.c.fence, trainings.c.lease_until)
             query = select(*columns).where(trainings.c.id == self._training_id)
@@ -75,14 +76,14 @@ class Watch:
         return None if row.owner is None else Owner(row.owner, row.fence, row.lease_until - self._lease_seconds, now)
 
     async def owner_after(self, fence: int) -> Owner:
-        """The first owner with a higher fence."""
+        """Wait for the first owner with a higher fence."""
         async with asyncio.timeout(PATIENCE):
             while (owner := await self.owner()) is None or owner.fence <= fence:  # noqa: ASYNC110  (a row rings no bell)
                 await asyncio.sleep(LOOK_SECONDS)
         return owner
 
     async def in_mid_round(self) -> None:
-        """Return once some updates of the open round have come in, and others have not."""
+        """Wait until some updates of the open round have been received, and others have not."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 async with self._db.read() as tx:
@@ -102,7 +103,7 @@ async def takeover(
     lease_seconds: float = LEASE_SECONDS,
     seed: int = 1,
 ) -> Outcome:
-    """Kill the owner so often, tell it to stop so often, and look at the whole."""
+    """Kill the owner `kills` times, stop it `handovers` times, and check the result."""
     rng = random.Random(seed)  # noqa: S311  (chance, not secrets)
     environment = {
         "TCSFEEL_COORDINATOR__LEASE_SECONDS": str(lease_seconds),
@@ -150,7 +151,7 @@ async def takeover(
 
 
 async def _taken_over(replicas: Replicas, watch: Watch, number: signal.Signals, rng: random.Random) -> float:
-    """Send the owner a signal in the middle of a round; the seconds until somebody else has claimed the training."""
+    """Send the owner a signal in the middle of a round. Returns the seconds until another replica owns the training."""
     while True:
         await watch.in_mid_round()
         await asyncio.sleep(rng.uniform(0, FIT_SECONDS))
@@ -177,7 +178,7 @@ async def _watch(url: str, training_id: str, lease_seconds: float) -> AsyncItera
 
 
 def report(outcome: Outcome, database: str, found: list[str]) -> str:
-    """The closing line."""
+    """Return the last line of the report."""
     kills, handovers = outcome.kills, outcome.handovers
     return (
         f"takeover on {database}, lease {LEASE_SECONDS:g} s: {len(kills)} kills, worst {max(kills):.2f} s, "

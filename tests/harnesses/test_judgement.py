@@ -1,4 +1,4 @@
-"""Calls and rounds that are right are told from those that are wrong."""
+"""The judgement tells calls and rounds that are right from those that are wrong."""
 
 from dataclasses import replace
 

@@ -12,13 +12,13 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"
 
 
 def mirror(path: Path) -> Path:
-    """Where the tests of a module are, or those of a folder."""
+    """Return the path of the tests of a module or of a folder."""
     inside = path.relative_to("sdk" if path.is_relative_to("sdk") else "app")
     return Path("tests") / (inside if path.suffix == "" else inside.with_name(f"test_{inside.name}"))
 
 
 def modules() -> list[Path]:
-    """Every module of the domain that has a function."""
+    """List the modules of the domain that have a function."""
     found = [path.relative_to(ROOT) for path in (ROOT / "app" / "domain").rglob("*.py")]
     return [path for path in sorted(found) if "def " in (ROOT / path).read_text()]
 
@@ -31,6 +31,6 @@ def test_what_is_scored_is_what_is_changed_and_its_tests_judge_it() -> None:
 
 
 @pytest.mark.parametrize("module", modules(), ids=str)
-def test_a_module_of_the_domain_has_mirror_its_own(module: Path) -> None:
+def test_a_module_of_the_domain_has_tests_of_its_own(module: Path) -> None:
     """Tests of services do not judge the domain: they take too long."""
     assert (ROOT / mirror(module)).exists()

@@ -1,4 +1,4 @@
-"""A broken network of one's own."""
+"""The proxy breaks calls in each of its ways, and records them."""
 
 import asyncio
 import random
@@ -54,7 +54,7 @@ async def test_a_proxy_breaks_off(mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", ["refuse", "reset", "hang", "pass"])
 async def test_a_call_on_a_kept_connection_that_is_reset_unanswered_may_be_repeated(mode: Mode) -> None:
-    """The first call on a connection may not: a caller has no reason to think that it was closed meanwhile."""
+    """The first call on a connection may not be repeated: a caller cannot assume that it was closed meanwhile."""
     async with behind(mode) as (client, record, proxy):
         await proxy.set_mode("pass")
         await client.get("/first")

@@ -1,4 +1,4 @@
-"""The harnesses of broken networks, restarts and long runs, a few seconds each: that they run and see what happens."""
+"""The harnesses of broken networks, restarts and long runs work, in runs of a few seconds, and find problems."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The harnesses, a few seconds each: that they run, that the product stands them, and that they see what is broken."""
+"""The harnesses of crashes work, in runs of a few seconds: the product passes them, and they find what is broken."""
 
 import asyncio
 from dataclasses import replace

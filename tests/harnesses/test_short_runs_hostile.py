@@ -1,4 +1,4 @@
-"""The harnesses of hostile agents and of troubles, a few seconds each: that they run, and see what they look for."""
+"""The harnesses of hostile agents and of troubles work, in runs of a few seconds, and find what they look for."""
 
 import asyncio
 from pathlib import Path

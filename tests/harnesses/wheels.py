@@ -1,8 +1,8 @@
-"""``make wheels``: build both distributions, install them into empty environments, and train across the two.
+"""Build both distributions, install them into empty environments, and train across the two: ``make wheels``.
 
-The library's environment stands for a device, the service's for a server. Both are installed from the package index as
-their users do it. The working directory has folders with names that many projects use: none of them may be run, except
-the trainer's, which lies in a package called `app`.
+The library's environment is like that of a device, and the service's like that of a server. Both are installed from the
+package index, as users do it. The working directory has folders with names that many projects use. None of them may be
+imported, except the package `app` with the trainer.
 """
 
 import argparse
@@ -42,7 +42,7 @@ print(json.dumps([[one.metadata["Name"], one.read_text("top_level.txt") or ""] f
 
 @dataclass
 class Report:
-    """What was measured, and what does not hold."""
+    """The figures that were measured, and the problems that were found."""
 
     lines: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment with one of the wheels and what it needs."""
+    """A virtual environment with one of the wheels and its dependencies."""
 
     path: Path
 
@@ -84,7 +84,7 @@ class Environment:
         return {name: tops for name, tops in found.items() if name not in INSTALLERS}
 
     def megabytes(self) -> float:
-        """What lies in site-packages, without pip and setuptools."""
+        """Return the size of site-packages in MB, without pip and setuptools."""
         (site,) = self.path.glob("lib/python3*/site-packages")
         kept = [
             path
@@ -125,7 +125,7 @@ def build(directory: Path) -> Path:
 
 
 def look(report: Report, device: Environment, server: Environment) -> None:
-    """Compare what was installed with what a device can bear."""
+    """Compare the size of what was installed with the limits."""
     listed = device.listed()
     report.check(
         f"tcsfeel installs {len(listed)} distributions (at most {MOST_DISTRIBUTIONS}): {', '.join(sorted(listed))}",
@@ -144,7 +144,7 @@ def look(report: Report, device: Environment, server: Environment) -> None:
 
 
 def foreign(directory: Path) -> Path:
-    """Make a working directory with folders that are named like ours, and a trainer in a package called `app`."""
+    """Make a working directory with folders that have the names of ours, and a trainer in a package called `app`."""
     place = directory / "project"
     for name in ("migrations/__init__.py", "migrations/env.py", "tests/__init__.py", "httpx2.py", "click.py"):
         file = place / name
@@ -214,7 +214,7 @@ def until(condition: Any) -> None:
 
 @contextmanager
 def running(command: list[Any], place: Path, variables: dict[str, str]) -> Iterator[None]:
-    """Have a process run; its output is shown where it ended by itself."""
+    """Run a process. If it ends by itself, its output is shown."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen([str(word) for word in command], cwd=place, env=variables, stdout=log, stderr=log)  # noqa: S603
         try:

@@ -1,4 +1,4 @@
-"""Learners with a model of a size that a harness chooses."""
+"""Define learners with a model whose size a harness chooses."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from tests.harnesses.fleet import Learner
 
 
 class WideLearner(Learner):
-    """A learner whose model has so many floats."""
+    """A learner whose model has a given number of floats."""
 
     def __init__(self, number: int, *, seconds: float, floats: int) -> None:
         super().__init__(number, seconds=seconds)

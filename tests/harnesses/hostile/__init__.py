@@ -1,6 +1,6 @@
-"""``make hostile``: agents and callers attack one server over real sockets, beside a fleet that only wants to train.
+"""Attack a server with agents and callers over real sockets, while an honest fleet trains: ``make hostile``.
 
-`agents` answer the server's calls wrongly (`framing`: the HTTP around an answer, `results`: what is in it). `callers`
-call its API wrongly, with and without a key. `benchmarks.beats` is the server's process with a watch on its event loop.
-`attack` brings them together, and `judgement` compares what was seen with what must hold.
+The hostile `agents` answer the server's calls wrongly (`framing`: wrong HTTP, `results`: wrong content). The `callers`
+call its API wrongly, with and without a key. `benchmarks.beats` runs the server and watches its event loop. `attack`
+starts all of them, and `judgement` compares what was seen with what must hold.
 """

@@ -1,4 +1,4 @@
-"""The command behind ``make hostile``."""
+"""Run the command of ``make hostile``."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""Who attacks from the side of the agents: a name for each, and the moment at which it is hostile."""
+"""List the hostile agents, each with a name and the moment at which it is hostile."""
 
 from tests.harnesses.hostile.exchange import Hostile
 from tests.harnesses.hostile.framing import FRAMING, drip, flood, raw, silent

@@ -1,11 +1,11 @@
-"""One run: calm times and attacks in turn, and what was measured in each.
+"""Run calm times and attacks in turn, and measure each of them.
 
-Four groups of clients share the server. `q-` is the fleet that only wants to train: its rounds are timed. `h-` are
-agents that are hostile when they train, beside a few honest ones (`h-honest-…`) in one training; `e-` are hostile when
-they evaluate; `m-` when they are asked for a first model; `p-` when they are probed.
+Several groups of clients share the server. `q-` is the quiet fleet, which only trains, and whose rounds are timed. `h-`
+are agents that are hostile when they train, together with a few honest ones (`h-honest-…`) in one training. `e-` are
+hostile when they evaluate, `m-` when they are asked for a first model, and `p-` when they are probed.
 
-The *floor* is the same run with a second server that is attacked in place of the quiet fleet's: on the same core, or on
-one of the others.
+The *floor* is the same run with a second server that is attacked in place of the quiet fleet's server, on the same core
+or on another one.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from tests.harnesses.hostile.outcome import Outcome, Period, Run, Sample
 from tests.harnesses.strategies import offer
 
 LOOK_SECONDS = 0.25
-REST_SECONDS = 2.0  # between a time that is measured and the next one
+REST_SECONDS = 2.0  # between two times that are measured
 ENVIRONMENT = {
     "TCSFEEL_COORDINATOR__LEASE_SECONDS": "15",
     "TCSFEEL_HEALTH__INTERVAL_SECONDS": "2",
@@ -48,12 +48,12 @@ ENVIRONMENT = {
     "TCSFEEL_AGENTS__READ_SECONDS": "5",
     "TCSFEEL_AGENTS__POLL_SECONDS": "2",
     "TCSFEEL_LOG__FORMAT": "json",
-    "TCSFEEL_MAX_BODY_BYTES": "24000000",  # so that two long bodies fill the room
+    "TCSFEEL_MAX_BODY_BYTES": "24000000",  # so that two long bodies use all of the memory
 }
 
 
 class _Watched(Server):
-    """A server with a watch on its loop."""
+    """A server whose event loop is watched."""
 
     core: int | None = None
 
@@ -67,13 +67,13 @@ class _Watched(Server):
         return ["-c", code, str(self.holds), str(self.port)]
 
     def processor(self) -> float:
-        """Seconds of a core that it has used."""
+        """Return the seconds of processor time that the server has used."""
         stat = (Path("/proc") / str(self.pid) / "stat").read_text().rsplit(")", 1)[1].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
-    """Run the whole of it on one database."""
+    """Run everything on one database."""
     outcome = Outcome()
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
     try:
@@ -158,7 +158,7 @@ async def _measured(server: _Watched, outcome: Outcome, *, hostile: bool) -> Asy
 async def _attacked(
     api: httpx2.AsyncClient, run: Run, target: Server, outcome: Outcome, file: Path
 ) -> AsyncIterator[None]:
-    """Attack inside the block. Behind it `file` holds what callers saw."""
+    """Attack in the block. After it, `file` has what the callers saw."""
     trainings = await attacked(api)
     async with callers(run.callers, target, file, trainings):
         looking = asyncio.create_task(_look(target, outcome))
@@ -171,7 +171,7 @@ async def _attacked(
 
 
 async def _look(server: Server, outcome: Outcome) -> None:
-    """Look at the server as an operator does: with a new connection each time."""
+    """Check the server like an operator, with a new connection each time."""
     while True:
         began = time.monotonic()
         try:
@@ -198,7 +198,7 @@ async def _sample(server: Server, data: Path, outcome: Outcome) -> None:
 
 
 def _bytes(data: Path) -> int:
-    """Bytes of the spools. Files may vanish while they are counted."""
+    """Return the bytes of the spools. Files may be removed while they are counted."""
     total = 0
     for directory, _, names in os.walk(data / "spool"):
         for name in names:
@@ -210,7 +210,7 @@ def _bytes(data: Path) -> int:
 
 
 async def _rounds(api: httpx2.AsyncClient, training: str) -> list[dict[str, Any]]:
-    """All rounds, oldest first."""
+    """Return all rounds of a training, oldest first."""
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
@@ -223,7 +223,7 @@ async def _rounds(api: httpx2.AsyncClient, training: str) -> list[dict[str, Any]
 
 
 def _stop(server: Server) -> int:
-    """Stop the server, by force where it does not react."""
+    """Stop the server, by force if it does not react."""
     try:
         return server.stop()
     except subprocess.TimeoutExpired:

@@ -1,9 +1,9 @@
-"""The attackers, and the quiet fleet, as processes of their own.
+"""Run the attackers and the quiet fleet in processes of their own.
 
-Attackers have little right to the processor: what they cost is not the server's.
+Attackers have a low priority, because their own cost must not count as the cost of the server.
 
-`agents` writes the port of the hostile agents to a file. `callers` attacks until it is stopped, and then writes what
-it saw to a file: a JSON object of counts by caller, then by what was seen, with the Retry-After behind a 503.
+`agents` writes the port of the hostile agents to a file. `callers` attacks until it is stopped. Then it writes what it
+saw to a file: a JSON object with counts by caller and by what was seen, with the Retry-After after a 503.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ async def _serve(file: Path) -> None:
 
 
 def callers() -> None:
-    """Run as ``callers HOST PORT FILE NAMES TRAINING…``; the key comes in the environment."""
+    """Run as ``callers HOST PORT FILE NAMES TRAINING…``, with the key in the environment."""
     os.nice(NICE)
     host, port, file, names, *trainings = sys.argv[1:]
     seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -61,7 +61,7 @@ async def _attack(target: Target, names: list[str]) -> None:
 
 
 async def _beat(target: Target) -> None:
-    """Send heartbeats for the hostile agents, but for those that are hostile to probes."""
+    """Send heartbeats for the hostile agents, except for those that are hostile when they are probed."""
     headers = {"Authorization": f"Bearer {target.key}"}
     async with httpx2.AsyncClient(base_url=f"http://{target.host}:{target.port}", headers=headers, timeout=30.0) as api:
         while True:
@@ -73,7 +73,7 @@ async def _beat(target: Target) -> None:
 
 
 def quiet() -> None:
-    """Run as ``quiet URL``; the key comes in the environment."""
+    """Run as ``quiet URL``, with the key in the environment."""
     asyncio.run(_until_told(train_quietly(sys.argv[1], os.environ["TCSFEEL_KEY"])))
 
 

@@ -1,4 +1,4 @@
-"""Who attacks the API, with and without a key: for each caller its attack, and over how many connections at once."""
+"""List the callers that attack the API, with and without a key: each has an attack and a number of connections."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ async def one_byte_chunks(line: Line, target: Target) -> None:
 
 
 async def expecting(line: Line, target: Target) -> None:
-    """Ask for leave to send a body, and never send it."""
+    """Ask whether a body may be sent (``Expect: 100-continue``), and never send it."""
     await line.send(head_of("PUT", "/v1/connectivity", target, _JSON, "Expect: 100-continue", length=10 * MEGABYTE))
     await asyncio.Event().wait()
 
@@ -31,7 +31,7 @@ async def waiting(line: Line, target: Target) -> None:
 
 
 def repeated(piece: bytes, size: int, begin: bytes = b"", end: bytes = b"") -> Callable[[], Iterator[bytes]]:
-    """A body of about `size` bytes that is never whole in memory here."""
+    """Make a body of about `size` bytes that is never completely in memory here."""
     block = piece * max(1, PIECE // len(piece))
 
     def pieces() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""One call of the control plane to a hostile agent, read by hand, so that the answer may be any bytes at all."""
+"""Read calls of the control plane to hostile agents from raw connections, so that answers can be any bytes."""
 
 import asyncio
 import contextlib
@@ -21,12 +21,12 @@ PIECE = 1 << 16
 
 @dataclass(slots=True)
 class Exchange:
-    """A request that was read to its end, and where its answer goes.
+    """A request that was read completely, with the connection for its answer.
 
     Attributes:
-        moment: what the call is about; None for polls of unknown tasks and for DELETE.
-        method: of the request.
-        body: of the request.
+        moment: the purpose of the call; None for polls of unknown tasks and for DELETE.
+        method: the method of the request.
+        body: the body of the request.
     """
 
     moment: Moment | None
@@ -46,15 +46,15 @@ class Exchange:
         await self.send("\r\n".join(lines).encode("latin-1"), body)
 
     def parameters(self) -> Tensors:
-        """Give the tensors that came with the task."""
+        """Return the tensors of the task."""
         return decode(self.body)[0]
 
     def honest(self) -> bytes:
-        """Make a result without a fault: the parameters as they came."""
+        """Make a correct result with the parameters of the task."""
         return self.result(self.parameters())
 
     def result(self, parameters: Tensors, **said: object) -> bytes:
-        """Make a result with these tensors and these facts; the facts that are not given are honest ones."""
+        """Make a result with these tensors and fields. Fields that are not given have honest values."""
         facts = {"num_examples": 10, "loss": 0.5, "accuracy": 0.5, "train_seconds": 0.01} | said
         tensors: Tensors = {} if self.moment == "evaluate" else parameters
         return encode(tensors, {"result": json.dumps(facts)})
@@ -78,7 +78,7 @@ async def honest(exchange: Exchange) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """An agent that is honest but at one moment."""
+    """An agent that is hostile at one moment and honest otherwise."""
 
     name: str
     moment: Moment
@@ -96,7 +96,7 @@ async def serve(agents: dict[str, Hostile]) -> asyncio.Server:
                     hostile = agents.get(name)
                     attack = hostile is not None and hostile.moment == found.moment
                     await (hostile.conduct if hostile is not None and attack else honest)(found)
-                    if attack:  # what comes behind a wrong answer is anybody's guess
+                    if attack:  # the connection is in an unknown state after a wrong answer
                         return
             finally:
                 writer.close()
@@ -105,7 +105,7 @@ async def serve(agents: dict[str, Hostile]) -> asyncio.Server:
 
 
 async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[str, Exchange] | None:
-    """The agent's name and the call; None where the caller has hung up."""
+    """Read the agent's name and the call. Returns None if the caller has closed the connection."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except asyncio.IncompleteReadError:

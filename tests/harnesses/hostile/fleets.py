@@ -1,4 +1,4 @@
-"""The clients and the trainings of a run, and its attackers."""
+"""Start the clients, the trainings and the attackers of a run."""
 
 import asyncio
 import contextlib
@@ -20,14 +20,14 @@ from tests.harnesses.hostile import agents
 from tests.harnesses.strategies import strategy_name
 from tests.harnesses.wide import WideLearner
 
-QUIET = 6  # clients that only want to train
-HONEST = 3  # among the hostile ones
+QUIET = 6  # clients that only train
+HONEST = 3  # honest clients among the hostile ones
 FLOATS = 250_000  # of the quiet model: 1 MB
 SMALL = 1000  # floats of the attacked model: 4 kB
 
 
 async def train(api: httpx2.AsyncClient, name: str, group: str, clients: int, floats: int, **more: Any) -> str:
-    """Start a training of one group, with a model of so many floats (0: its clients are asked for one)."""
+    """Start a training of a group with a model of `floats` floats. With 0, its clients are asked for a model."""
     body = {
         "name": name,
         "target_accuracy": 1.0,
@@ -57,7 +57,7 @@ async def attacked(api: httpx2.AsyncClient) -> dict[str, str]:
 
 @asynccontextmanager
 async def quiet_fleet(server: Server, directory: Path) -> AsyncIterator[None]:
-    """In a process of its own: nothing that the harness does may slow it down."""
+    """Run the quiet fleet in a process of its own, so that the harness does not slow it down."""
     child = Child(
         "quiet", "tests.harnesses.hostile.attackers:quiet", server.url, log=directory / "quiet.log",
         environment=_environment(TCSFEEL_KEY=server.key),
@@ -74,7 +74,7 @@ async def quiet_fleet(server: Server, directory: Path) -> AsyncIterator[None]:
 
 
 async def train_quietly(url: str, key: str) -> None:
-    """Be the quiet fleet until this task is cancelled."""
+    """Run the quiet fleet until this task is cancelled."""
     fleet = {f"q-{number}": WideLearner(number, seconds=0.05, floats=FLOATS) for number in range(QUIET)}
     async with hosting(fleet, server_url=url, api_key=key, heartbeat_seconds=1.0, threads=QUIET):
         await asyncio.Event().wait()
@@ -111,19 +111,19 @@ async def register(api: httpx2.AsyncClient, port: int) -> None:
 
 
 async def remove(api: httpx2.AsyncClient) -> None:
-    """Take the hostile agents out of the fleet, so that they are not even probed."""
+    """Remove the hostile agents from the fleet, so that they are not even probed."""
     for name in agents.ALL:
         await call(api, "DELETE", f"/v1/clients/{name}")
 
 
 def _environment(**more: str) -> dict[str, str]:
-    """That of this process, in which the tests can be imported."""
+    """Return the environment of this process, with a path from which the tests can be imported."""
     return {**os.environ, "PYTHONPATH": str(Path.cwd()), **more}
 
 
 @asynccontextmanager
 async def hostile_agents(directory: Path) -> AsyncIterator[int]:
-    """Inside the block hostile agents listen; gives their port."""
+    """Run the hostile agents in the block, and return their port."""
     file = directory / "port"
     child = Child(
         "agents",
@@ -146,7 +146,7 @@ async def hostile_agents(directory: Path) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def callers(names: str, server: Server, file: Path, trainings: Mapping[str, str]) -> AsyncIterator[None]:
-    """Inside the block callers attack; behind it the file holds what they saw."""
+    """Let callers attack in the block. After it, the file has what they saw."""
     child = Child(
         "callers", "tests.harnesses.hostile.attackers:callers", "127.0.0.1", str(server.port), str(file), names,
         *trainings.values(), log=file.with_suffix(".log"), environment=_environment(TCSFEEL_KEY=server.key),

@@ -1,4 +1,4 @@
-"""Answers that are wrong as HTTP: any status, and bodies that are missing, endless, cut or unlike their headers."""
+"""Make answers that are wrong as HTTP: any status, and bodies that are missing, endless, cut or of another length."""
 
 import asyncio
 import socket
@@ -7,11 +7,11 @@ import struct
 from tests.harnesses.hostile.exchange import PIECE, Conduct, Exchange
 
 DRIP_SECONDS = 0.5
-FLOOD = 200_000  # pieces of a flood: more than anybody should read
+FLOOD = 200_000  # pieces of a flood, which are more than anyone should read
 
 
 def status(line: str, *headers: str, body: bytes = b"") -> Conduct:
-    """A whole answer with this status."""
+    """Send a whole answer with this status."""
 
     async def conduct(exchange: Exchange) -> None:
         await exchange.answer(line, body, *headers)
@@ -20,7 +20,7 @@ def status(line: str, *headers: str, body: bytes = b"") -> Conduct:
 
 
 def raw(*pieces: bytes) -> Conduct:
-    """These bytes, and then the end of the connection."""
+    """Send these bytes, and close the connection."""
 
     async def conduct(exchange: Exchange) -> None:
         await exchange.send(*pieces)
@@ -29,7 +29,7 @@ def raw(*pieces: bytes) -> Conduct:
 
 
 def flood(begin: bytes, piece: bytes) -> Conduct:
-    """A beginning, and a piece again and again as fast as it is read."""
+    """Send a beginning, and then a piece again and again as fast as it is read."""
 
     async def conduct(exchange: Exchange) -> None:
         await exchange.send(begin)
@@ -40,7 +40,7 @@ def flood(begin: bytes, piece: bytes) -> Conduct:
 
 
 def drip(begin: bytes, piece: bytes) -> Conduct:
-    """A beginning, and a piece every now and then."""
+    """Send a beginning, and then a piece from time to time."""
 
     async def conduct(exchange: Exchange) -> None:
         await exchange.send(begin)
@@ -52,7 +52,7 @@ def drip(begin: bytes, piece: bytes) -> Conduct:
 
 
 def silent(begin: bytes) -> Conduct:
-    """A beginning, and then nothing while the connection stays open."""
+    """Send a beginning, and then nothing, with the connection open."""
 
     async def conduct(exchange: Exchange) -> None:
         await exchange.send(begin)
@@ -62,20 +62,20 @@ def silent(begin: bytes) -> Conduct:
 
 
 async def reset(exchange: Exchange) -> None:
-    """Break the connection off with a reset."""
+    """End the connection with a reset."""
     connection: socket.socket = exchange.writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     exchange.writer.transport.abort()
 
 
 async def short_result(exchange: Exchange) -> None:
-    """Send half of a result that was announced whole."""
+    """Announce a whole result, and send half of it."""
     body = exchange.honest()
     await exchange.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode(), body[: len(body) // 2])
 
 
 async def dripping_result(exchange: Exchange) -> None:
-    """Send a good result, ten bytes every now and then."""
+    """Send a correct result very slowly, ten bytes at a time."""
     body = exchange.honest()
     await exchange.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode())
     for start in range(0, len(body), 10):

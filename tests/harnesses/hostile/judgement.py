@@ -1,4 +1,4 @@
-"""What must hold while attackers are about, compared with what was seen."""
+"""Compare what was seen in attacks with what must hold."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from tests.harnesses.hostile.outcome import MIB, Outcome, Period
 
 HELD_SECONDS = 0.050
 MEMORY_BYTES = 64 * MIB
-SLOWER = 1.20  # the quiet fleet's rounds, as a share of those in calm times
-MODELS_IN_FLIGHT = 2  # times as many bytes as the models that are under way may be on the disk
+SLOWER = 1.20  # the time of the quiet fleet's rounds divided by that in calm times
+MODELS_IN_FLIGHT = 2  # times the bytes of the models in transfer, which may be on the disk
 OPERATOR_SECONDS = 2.0
 REASON_LETTERS = 1000
 LOG_LINES = 20_000
@@ -25,7 +25,7 @@ Instant = float
 
 
 def problems(outcome: Outcome) -> list[str]:
-    """Everything that should not have been, one line each."""
+    """Return a line for everything that must not happen."""
     if outcome.gone is not None:
         return [f"the server does not answer any more: {outcome.gone}"]
     return [*_server(outcome), *_quiet(outcome), *of_rounds(outcome), *_callers(outcome)]
@@ -56,14 +56,14 @@ def _server(outcome: Outcome) -> Iterator[str]:
 
 
 def memory_growth(outcome: Outcome) -> int:
-    """Bytes by which the peak in the attacks is above the peak in the calm time before them."""
+    """Return the bytes by which the peak in the attacks is above that in the calm time before them."""
     first = outcome.periods[0]
     before = max(sample.memory for sample in outcome.samples if sample.at < first.end)
     return max(sample.memory for sample in outcome.samples if _in_an_attack(outcome, sample.at)) - before
 
 
 def disk(outcome: Outcome) -> tuple[int, int]:
-    """The most bytes in the spools while an attack lasted, and how many may be there."""
+    """Return the most bytes that were in the spools during an attack, and how many are allowed."""
     most = max(sample.disk for sample in outcome.samples if _in_an_attack(outcome, sample.at))
     small = (len(FIT) + len(EVALUATE) + 2 * 3) * (4 * SMALL + 200)
     return most, MODELS_IN_FLIGHT * (small + 6 * QUIET_MODEL_BYTES)
@@ -75,12 +75,12 @@ def _in_an_attack(outcome: Outcome, at: Instant) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The quiet fleet in one time: the median of its rounds' seconds, and what the server used for each of them.
+    """The pace of the quiet fleet in one period.
 
     Attributes:
-        seconds: from a round's begin to its end.
-        processor: seconds of the server's core for each round, with all that the server did besides.
-        share: of a core that the server used.
+        seconds: the median duration of its rounds.
+        processor: the seconds of processor time that the server used for each round, with everything else that it did.
+        share: the share of a core that the server used.
     """
 
     seconds: float
@@ -89,7 +89,7 @@ class Pace:
 
 
 def pace(outcome: Outcome, period: Period) -> Pace:
-    """How the quiet fleet got on in one time."""
+    """Return the pace of the quiet fleet in a period."""
     took: list[float] = []
     for value in outcome.quiet:
         if value["status"] != "completed":
@@ -103,7 +103,7 @@ def pace(outcome: Outcome, period: Period) -> Pace:
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """An attack beside the calm times before and behind it."""
+    """An attack compared with the calm times before and after it."""
 
     calm: Pace
     attacked: Pace
@@ -115,7 +115,7 @@ class Slowdown:
 
 
 def slowdowns(outcome: Outcome) -> list[Slowdown]:
-    """One for each attack."""
+    """Compare each attack with its calm times."""
     paces = [pace(outcome, period) for period in outcome.periods]
     return [
         Slowdown(_between(paces[number - 1], paces[number + 1]), paces[number], period.load)
@@ -133,7 +133,7 @@ def _between(first: Pace, second: Pace) -> Pace:
 
 
 def factor(outcome: Outcome) -> float:
-    """By how much the quiet fleet's rounds take longer in an attack: the median over the attacks."""
+    """Return the factor by which attacks make the rounds of the quiet fleet longer, as the median over the attacks."""
     return median(slowdown.factor for slowdown in slowdowns(outcome))
 
 
@@ -145,7 +145,7 @@ def _quiet(outcome: Outcome) -> Iterator[str]:
 
 
 def of_rounds(outcome: Outcome) -> Iterator[str]:
-    """Nothing hostile in an aggregate, and a reason for each."""
+    """Yield problems if a hostile update was aggregated, or has no reason."""
     told: dict[str, str] = {}
     for name, rounds in outcome.rounds.items():
         parts = [
@@ -189,7 +189,7 @@ def _callers(outcome: Outcome) -> Iterator[str]:
 
 
 def instant(text: str) -> float:
-    """Unix seconds of an RFC 3339 time."""
+    """Convert an RFC 3339 time to unix seconds."""
     return datetime.fromisoformat(text).timestamp()
 
 
@@ -213,7 +213,7 @@ def report(outcome: Outcome, database: str, found: list[str]) -> str:
 
 
 def table(outcome: Outcome) -> Iterator[str]:
-    """Each attack beside its calm times, a line each."""
+    """Yield a line for each attack with its calm times."""
     for number, one in enumerate(slowdowns(outcome), start=1):
         yield (
             f"attack {number}: rounds {one.attacked.seconds:.3f} s, calm {one.calm.seconds:.3f} s ({one.factor:.2f}); "

@@ -1,4 +1,4 @@
-"""What a run is told to do, and what is seen in it."""
+"""Define the parameters and the results of a run."""
 
 import json
 from collections import Counter, defaultdict
@@ -12,11 +12,11 @@ Floor = Literal["same-core", "other-core"]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How long the times are (seconds), how often they take turns, and which callers attack: names, or all.
+    """The parameters of a run: the seconds and the number of its periods, and the callers that attack (names, or all).
 
     Attributes:
-        attack: seconds of all attacks together.
-        core: of the server; None where it shares all of them with everybody.
+        attack: the seconds of all attacks together.
+        core: the core of the server; None if it shares all cores with the other processes.
         floor: where a second server runs that is attacked in place of the first; None for no such server.
     """
 
@@ -30,7 +30,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The server at one moment: unix seconds, bytes of anonymous memory, bytes of the model files and spools."""
+    """A measurement of the server: unix seconds, bytes of anonymous memory, and bytes of the model files and spools."""
 
     at: float
     memory: int
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A calm time or an attack: from when to when, processor seconds of the server, and the machine's load."""
+    """A calm time or an attack: its begin and end, the processor seconds of the server, and the load of the machine."""
 
     hostile: bool
     start: float
@@ -51,16 +51,16 @@ class Period:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What was seen. Instants are unix seconds.
+    """The results of a run. Times are unix seconds.
 
     Attributes:
-        periods: calm times and attacks in turn; the first and the last are calm.
+        periods: the calm times and attacks in turn, with a calm time at both ends.
         seen: what callers saw, by caller.
-        rounds: of the attacked trainings, as the API shows them, by the training's name.
+        rounds: the rounds of the attacked trainings, as the API shows them, by the name of the training.
         quiet: the rounds of the quiet fleet, oldest first.
-        health: seconds that `GET /healthz` took while the attack lasted.
-        refused: statuses of heartbeats with a body, sent with the key, that should have been 204.
-        gone: how the run found out that the server does not answer any more.
+        health: the seconds that each `GET /healthz` took in attacks.
+        refused: the wrong statuses of heartbeats that should have been 204.
+        gone: how it was noticed that the server does not answer any more.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Outcome:
     gone: str | None = None
 
     def note(self, file: Path) -> None:
-        """Add what callers saw in one attack."""
+        """Add what callers saw in an attack."""
         if file.exists():
             for caller, seen in json.loads(file.read_text()).items():
                 self.seen[caller].update(seen)

@@ -1,7 +1,7 @@
-"""Which process runs on which core: the server has one of its own, as where attackers come from other machines.
+"""Place processes on cores. The server has a core of its own, as if the attackers came from other machines.
 
-The harness, the quiet fleet, Postgres and the attackers share the other cores, the attackers with the least right to
-them. So what attackers cost themselves is not taken for what they cost the server.
+The harness, the quiet fleet, Postgres and the attackers share the other cores, where attackers have the lowest
+priority. So the cost of running the attackers does not count as the cost of their attacks.
 """
 
 import os
@@ -10,9 +10,9 @@ NICE = 19  # of attackers
 
 
 def set_apart() -> int | None:
-    """Leave one core to servers, and give it; None where this machine cannot do that.
+    """Reserve a core for servers and return its number; None if this machine cannot do that.
 
-    This process, and what it starts, keeps off that core.
+    This process, and all processes that it starts, do not use that core.
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -24,10 +24,10 @@ def set_apart() -> int | None:
 
 
 def beginning(core: int | None) -> str:
-    """Python that puts its own process on a core."""
+    """Return Python code that puts its own process on a core."""
     return "" if core is None else f"import os; os.sched_setaffinity(0, {{{core}}}); "
 
 
 def load() -> float:
-    """How many processes of this machine wanted to run in the last minute: what the figures are to be judged by."""
+    """Return how many processes of this machine wanted to run in the last minute, on which all figures depend."""
     return os.getloadavg()[0]

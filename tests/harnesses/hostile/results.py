@@ -1,4 +1,4 @@
-"""Answers that are good HTTP around a hostile result."""
+"""Make answers that are correct HTTP with a hostile result."""
 
 import json
 import struct
@@ -17,7 +17,7 @@ EXTRA_BYTES = 200_000_000
 
 
 def result(make: Make) -> Conduct:
-    """A 200 with what `make` gives."""
+    """Answer 200 with the result of `make`."""
 
     async def conduct(exchange: Exchange) -> None:
         await exchange.answer("200 OK", make(exchange))
@@ -26,7 +26,7 @@ def result(make: Make) -> Conduct:
 
 
 def stream(size: int, begin: Make, piece: bytes) -> Conduct:
-    """A 200 of `size` bytes that need not be in memory here."""
+    """Answer 200 with `size` bytes that are never completely in memory here."""
 
     async def conduct(exchange: Exchange) -> None:
         first = begin(exchange)

@@ -1,7 +1,7 @@
-"""Raw connections to the API: what callers send, and what they see. Each caller goes on until it is cancelled.
+"""Send the attacks of callers over raw connections to the API, until they are cancelled, and note what they see.
 
-A caller tells what it saw as one word or number: the status of an answer, `cut` where the server closed the connection,
-`refused` where it could not connect, `silent` where nothing came in time.
+What a caller sees is one word or number: the status of an answer, `cut` if the server closed the connection, `refused`
+if it could not connect, or `silent` if there was no answer in time.
 """
 
 import asyncio
@@ -10,16 +10,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-PATIENCE = 45.0  # seconds until an answer counts as missing: a body may take 30 s whatever its size
-PAUSE = 1.0  # seconds between two attacks over one connection: this is about kinds, not about floods
+PATIENCE = 45.0  # seconds until an answer counts as missing, since a body of any size may take 30 s
+PAUSE = 1.0  # seconds between two attacks over one connection, because the kinds matter and not their number
 
 
 @dataclass(slots=True)
 class Target:
-    """The server, its key, and where callers tell what they saw.
+    """The server that is attacked, its key, and a function that notes what callers saw.
 
     Attributes:
-        tell: called with the caller's name, what it saw, and the answer's Retry-After (empty without one).
+        tell: called with the caller's name, what it saw, and the answer's Retry-After (empty if there is none).
     """
 
     host: str
@@ -31,7 +31,7 @@ class Target:
 
 @dataclass(slots=True)
 class Line:
-    """One connection to the server."""
+    """A connection to the server."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -42,7 +42,7 @@ class Line:
             await self.writer.drain()
 
     async def answer(self) -> tuple[str, str]:
-        """Read one answer's head: its status and its Retry-After. The rest of the connection is of no interest."""
+        """Read the head of an answer, and return its status and its Retry-After. The rest is not read."""
         try:
             async with asyncio.timeout(PATIENCE):
                 head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -62,7 +62,7 @@ Attack = Callable[[Line, Target], Awaitable[None]]
 
 @asynccontextmanager
 async def connected(target: Target) -> AsyncIterator[Line]:
-    """Open a connection, and close it at once behind the block."""
+    """Open a connection, and close it after the block."""
     reader, writer = await asyncio.open_connection(target.host, target.port)
     try:
         yield Line(reader, writer)
@@ -71,7 +71,7 @@ async def connected(target: Target) -> AsyncIterator[Line]:
 
 
 async def go_on(name: str, attack: Attack, target: Target, connections: int) -> None:
-    """Attack over so many connections at a time, again and again."""
+    """Attack again and again over this many connections at a time."""
 
     async def one() -> None:
         while True:
@@ -99,7 +99,7 @@ async def _quietly(attack: Attack, line: Line, target: Target) -> None:
 
 
 def request(method: str, path: str, *headers: str, key: bool = False, body: bytes = b"") -> Attack:
-    """One request; its length is announced unless a header says something of it."""
+    """Make an attack of one request. Its length is announced unless a header says something about it."""
 
     async def attack(line: Line, target: Target) -> None:
         await line.send(head_of(method, path, target if key else None, *headers, length=len(body)), body)
@@ -126,7 +126,7 @@ def stream(
     kind: str = "application/json",
     pause: float = 0.0,
 ) -> Attack:
-    """A request whose body comes in pieces: chunked, or announced with a `length`."""
+    """Make an attack whose body is sent in pieces: chunked, or announced with a `length`."""
 
     async def attack(line: Line, target: Target) -> None:
         headers = [f"Content-Type: {kind}"] + ([] if length is not None else ["Transfer-Encoding: chunked"])
@@ -140,7 +140,7 @@ def stream(
 
 
 def raw(*pieces: bytes, pause: float = 0.0, times: int = 1) -> Attack:
-    """These bytes, so many times."""
+    """Make an attack that sends these bytes, `times` times."""
 
     async def attack(line: Line, target: Target) -> None:
         del target

@@ -1,6 +1,6 @@
-"""``make faults``: one trouble after another, and each ends in progress, or in a state that names its cause, in 10 s.
+"""Cause one trouble after another, and check that trainings continue or name the cause within 10 s: ``make faults``.
 
-A trouble is a function over a `Stage`: a server of its own with a few agents and a training. `clock` steps its clock,
-`limits` takes its disk, descriptors and memory, `databases` slows and cuts its line to Postgres, `fleet` has agents
-leave, move and double.
+A trouble is a function that uses a `Stage`: a server of its own with a few agents and a training. `clock` steps the
+clock of the server, `limits` takes its disk, descriptors and memory, `databases` slows or cuts its connection to
+Postgres, and in `fleet` agents leave, move and appear twice.
 """

@@ -1,4 +1,4 @@
-"""The command behind ``make faults``."""
+"""Run the command of ``make faults``."""
 
 import argparse
 import asyncio
@@ -37,7 +37,7 @@ POSTGRES: dict[str, Scenario] = {
 
 
 async def run(scenarios: Mapping[str, Scenario], directory: Path, server: str | None) -> list[str]:
-    """Run scenarios one after the other, each with a database of its own; gives a line for each that failed."""
+    """Run scenarios one after the other, each with its own database. Returns a line for each that failed."""
     failed = []
     for number, (name, scenario) in enumerate(scenarios.items()):
         place = directory / str(number)

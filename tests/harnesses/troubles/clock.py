@@ -1,4 +1,4 @@
-"""Steps of the clock of a server's machine."""
+"""Step the clock of the server's machine."""
 
 import asyncio
 import shutil
@@ -12,7 +12,7 @@ SOURCE = Path(__file__).with_name("clock.c")
 
 
 async def _stepped(directory: Path) -> tuple[dict[str, str], Path]:
-    """Environment of a server whose clock a file moves, and that file."""
+    """Return the environment of a server whose clock is moved by a file, and this file."""
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (a file or two)
     library, file = directory / "clock.so", directory / "clock"
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -28,12 +28,12 @@ async def _stepped(directory: Path) -> tuple[dict[str, str], Path]:
 
 
 async def steps_back(directory: Path, url: str) -> Mapping[str, float]:
-    """An hour back while rounds run."""
+    """Step an hour back while rounds run."""
     return await _steps(directory, url, -HOUR)
 
 
 async def steps_forward(directory: Path, url: str) -> Mapping[str, float]:
-    """An hour forward while rounds run."""
+    """Step an hour forward while rounds run."""
     return await _steps(directory, url, HOUR)
 
 
@@ -47,7 +47,7 @@ async def _steps(directory: Path, url: str, seconds: int) -> Mapping[str, float]
 
 
 async def steps_back_across_a_restart(directory: Path, url: str) -> Mapping[str, float]:
-    """An hour back while the server is down, which was killed and so kept its lease."""
+    """Step an hour back while the server is down. It was killed, so its lease has not been given back."""
     environment, file = await _stepped(directory)
     async with stage(directory, url, **environment) as at, fleet(at.server):
         path = await at.train()
@@ -59,7 +59,7 @@ async def steps_back_across_a_restart(directory: Path, url: str) -> Mapping[str,
 
 
 async def dead_clients_are_noticed(directory: Path, url: str) -> Mapping[str, float]:
-    """An hour back, and then the agents leave."""
+    """Step an hour back, and let the agents leave."""
     environment, file = await _stepped(directory)
     async with stage(directory, url, **environment) as at, fleet(at.server) as agents:
         await at.train()
@@ -77,7 +77,7 @@ async def dead_clients_are_noticed(directory: Path, url: str) -> Mapping[str, fl
 
 
 async def stays_away_no_longer_than_it_is(directory: Path, url: str) -> Mapping[str, float]:
-    """An hour forward and back again: nothing waits for the hour to pass."""
+    """Step an hour forward and back again. Nothing may wait until the hour has passed."""
     environment, file = await _stepped(directory)
     async with stage(directory, url, **environment) as at, fleet(at.server):
         path = await at.train()

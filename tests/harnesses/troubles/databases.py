@@ -1,4 +1,4 @@
-"""A line to Postgres that is slow, or falls silent without being closed."""
+"""Make the connection to Postgres slow, or silent without closing it."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ PIECE = 1 << 16
 
 
 class Pipe:
-    """A TCP proxy that can delay what goes through, or hold everything back."""
+    """A TCP proxy that can delay the bytes that it passes on, or hold all of them back."""
 
     def __init__(self) -> None:
         self.delay = 0.0
@@ -60,7 +60,7 @@ class Pipe:
 
 @asynccontextmanager
 async def _piped(url: str) -> AsyncIterator[tuple[Pipe, str]]:
-    """A pipe to a database, and the database's URL through it."""
+    """Make a pipe to a database, and the database's URL through it."""
     address, pipe = make_url(url), Pipe()
     async with pipe.running(address.host or "127.0.0.1", address.port or 5432):
         through = address.set(host="127.0.0.1", port=pipe.port)
@@ -68,7 +68,7 @@ async def _piped(url: str) -> AsyncIterator[tuple[Pipe, str]]:
 
 
 async def slow(directory: Path, url: str) -> Mapping[str, float]:
-    """Each statement takes 40 ms longer."""
+    """Make each statement 40 ms slower."""
     async with _piped(url) as (pipe, through), stage(directory, through) as at, fleet(at.server):
         path = await at.train()
         pipe.delay = SLOW_SECONDS
@@ -77,7 +77,7 @@ async def slow(directory: Path, url: str) -> Mapping[str, float]:
 
 
 async def silent(directory: Path, url: str) -> Mapping[str, float]:
-    """The other side vanishes without a word, and comes back after a while."""
+    """Let the database stop answering without closing its connections, and come back after some time."""
     async with _piped(url) as (pipe, through), stage(directory, through) as at, fleet(at.server):
         path = await at.train()
         pipe.open.clear()

@@ -1,4 +1,4 @@
-"""Agents that leave, come back, move and double."""
+"""Let agents leave, come back, move, and appear twice."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any
 
 from tests.harnesses.troubles.stage import Fleet, Trouble, fleet, stage
 
-SHORT = 3.9  # seconds: three abandoned rounds once, and a training that failed for ever
+SHORT = 3.9  # seconds, which were once enough for three abandoned rounds and a training that had failed
 
 
 async def leave(directory: Path, url: str) -> Mapping[str, float]:
-    """All agents are gone for longer than their absence takes to be noticed, and come back."""
+    """Let all agents leave for so long that their absence is noticed, and come back."""
     async with stage(directory, url) as at, fleet(at.server) as agents:
         path = await at.train()
         await agents.leave()
@@ -22,7 +22,7 @@ async def leave(directory: Path, url: str) -> Mapping[str, float]:
 
 
 async def leave_for_a_moment(directory: Path, url: str) -> Mapping[str, float]:
-    """All agents are gone for four seconds."""
+    """Let all agents leave for four seconds."""
     async with stage(directory, url) as at, fleet(at.server) as agents:
         path = await at.train()
         await agents.leave()
@@ -33,7 +33,7 @@ async def leave_for_a_moment(directory: Path, url: str) -> Mapping[str, float]:
 
 
 async def move(directory: Path, url: str) -> Mapping[str, float]:
-    """The agents move to another port in the middle of their tasks, and say so."""
+    """Move the agents to another port in the middle of their tasks. They register with it."""
     async with stage(directory, url) as at, fleet(at.server, seconds=1.0) as agents:
         path = await at.train(round_policy={"deadline_seconds": 60, "quorum": 1.0})
         before = (await at.get(f"{path}/rounds?limit=1"))["items"][0]["number"]
@@ -46,7 +46,7 @@ async def move(directory: Path, url: str) -> Mapping[str, float]:
 
 
 async def double(directory: Path, url: str) -> Mapping[str, float]:
-    """Two devices have the same id, and both send heartbeats; then the one that registered last leaves."""
+    """Run two devices with the same id that both send heartbeats. Then the one that registered last leaves."""
     async with stage(directory, url) as at, fleet(at.server):
         path = await at.train()
         other = Fleet(at.server)

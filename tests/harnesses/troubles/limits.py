@@ -1,4 +1,4 @@
-"""A disk that is full, descriptors and memory that run out, a directory that cannot be written to."""
+"""Fill the disk, let descriptors and memory run out, and use a directory that cannot be written to."""
 
 import asyncio
 import resource
@@ -9,15 +9,15 @@ from pathlib import Path
 from tests.e2e.servers import Server
 from tests.harnesses.troubles.stage import AT_MOST, Trouble, fleet, stage
 
-ROOM = 12 << 20  # bytes that a file may have: less than a model, more than a small database
-HEADROOM = 4 << 20  # bytes of address space beside what is in use: less than a model
-GIVEN_UP = 90.0  # seconds: a round outlasts 60 s of such trouble, whatever its training waits for
-WIDE = 4_000_000  # floats of a model that memory does not suffice for
+ROOM = 12 << 20  # bytes that a file may have, fewer than a model and more than a small database
+HEADROOM = 4 << 20  # bytes of address space in addition to what is used, fewer than a model
+GIVEN_UP = 90.0  # seconds, since every round outlasts 60 s of such trouble
+WIDE = 4_000_000  # floats of a model for which there is not enough memory
 
 
 @asynccontextmanager
 async def _limited(server: Server, kind: int, limit: int) -> AsyncIterator[None]:
-    """Inside the block a limit of the server's process is lower."""
+    """Lower a limit of the server's process in the block."""
     before = resource.prlimit(server.pid, kind)
     resource.prlimit(server.pid, kind, (limit, before[1]))
     try:
@@ -27,12 +27,12 @@ async def _limited(server: Server, kind: int, limit: int) -> AsyncIterator[None]
 
 
 def _address_space(server: Server) -> int:
-    """Bytes that a process has mapped."""
+    """Return the bytes that a process has mapped."""
     return int(Path(f"/proc/{server.pid}/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 async def full_disk(directory: Path, url: str) -> Mapping[str, float]:
-    """There is no room for models for a while: the training says so, and goes on when there is room."""
+    """Leave no room for models for some time. The training has to say so, and to continue when there is room."""
     async with stage(directory, url) as at, fleet(at.server, floats=WIDE):
         path = await at.train()
         async with _limited(at.server, resource.RLIMIT_FSIZE, ROOM):
@@ -42,7 +42,7 @@ async def full_disk(directory: Path, url: str) -> Mapping[str, float]:
 
 
 async def full_disk_for_good(directory: Path, url: str) -> Mapping[str, float]:
-    """There is no room for models any more: the round comes to an end that says why."""
+    """Leave no room for models any more. The round has to end with the reason."""
     async with stage(directory, url) as at, fleet(at.server, floats=WIDE):
         policy = {"deadline_seconds": 60, "quorum": 1.0, "max_wait_seconds": 3}
         path = await at.train(round_policy=policy)
@@ -59,7 +59,7 @@ async def full_disk_for_good(directory: Path, url: str) -> Mapping[str, float]:
 
 
 async def database_without_room(directory: Path, url: str) -> Mapping[str, float]:
-    """Not even the database can be written, where it is a file: then ``/readyz`` says so."""
+    """Leave no room even for the database, if it is a file. ``/readyz`` has to say so."""
     async with stage(directory, url) as at, fleet(at.server):
         path = await at.train()
         async with _limited(at.server, resource.RLIMIT_FSIZE, 1 << 14):
@@ -69,7 +69,7 @@ async def database_without_room(directory: Path, url: str) -> Mapping[str, float
 
 
 async def no_descriptors(directory: Path, url: str) -> Mapping[str, float]:
-    """No file can be opened and no connection made, for a while."""
+    """Leave no descriptor for files and connections for some time."""
     async with stage(directory, url) as at, fleet(at.server):
         path = await at.train()
         used = len(list(Path(f"/proc/{at.server.pid}/fd").iterdir()))  # noqa: ASYNC240  (a look at the kernel)
@@ -84,7 +84,7 @@ async def no_descriptors(directory: Path, url: str) -> Mapping[str, float]:
 
 
 async def no_memory(directory: Path, url: str) -> Mapping[str, float]:
-    """Memory does not suffice for a model, for a while."""
+    """Leave too little memory for a model for some time."""
     async with stage(directory, url) as at, fleet(at.server, floats=WIDE):
         path = await at.train()
         used = _address_space(at.server)
@@ -95,7 +95,7 @@ async def no_memory(directory: Path, url: str) -> Mapping[str, float]:
 
 
 async def no_place_to_write(directory: Path, url: str) -> Mapping[str, float]:
-    """A server whose data directory cannot be made does not start, and says which."""
+    """Start a server whose data directory cannot be made. It has to end and name the directory."""
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (a file or two)
     (directory / "data").write_text("a file where the directory should be")
     server = Server(directory, url)

@@ -1,4 +1,4 @@
-"""A server with a few agents and a training, for one trouble, and what can be asked of them."""
+"""Run a server with a few agents and a training for one trouble, and check what they do."""
 
 import asyncio
 import contextlib
@@ -18,12 +18,12 @@ from tcsfeel.agent.server import registered
 from tests.e2e.servers import Server, call
 from tests.harnesses.wide import WideLearner
 
-AT_MOST = 10.0  # seconds until there is progress again, or a state that names the cause
+AT_MOST = 10.0  # seconds until the training continues, or something names the cause
 CLIENTS = 3
 FIT_SECONDS = 0.1
 FLOATS = 100_000
 LOOK_SECONDS = 0.1
-LOOK_AT_MOST = 4.0  # seconds: ``/readyz`` answers within 3
+LOOK_AT_MOST = 4.0  # seconds, since ``/readyz`` answers within 3
 ENVIRONMENT = {
     "TCSFEEL_COORDINATOR__LEASE_SECONDS": "3",
     "TCSFEEL_HEALTH__INTERVAL_SECONDS": "1",
@@ -34,19 +34,19 @@ ENVIRONMENT = {
 
 
 class Trouble(Exception):
-    """What should have happened did not."""
+    """Something that should happen did not happen."""
 
 
 @dataclass
 class Stage:
-    """One server. `took` collects the seconds of each step that was waited for, by its name."""
+    """A server for one trouble. `took` has the seconds of each awaited step by its name."""
 
     server: Server
     directory: Path
     took: dict[str, float] = field(default_factory=dict)
 
     async def get(self, path: str) -> Any:
-        """The body of an answer; None where there is none, or where it tells of an error, but for ``/readyz``."""
+        """Return the body of an answer. Returns None without an answer, or for an error that is not of ``/readyz``."""
         try:
             async with httpx2.AsyncClient(
                 base_url=self.server.url,
@@ -60,7 +60,7 @@ class Stage:
             return None
 
     async def train(self, **more: Any) -> str:
-        """Start a training of all clients that goes on for ever; gives its path."""
+        """Start a training of all clients that has no end, and return its path."""
         body: dict[str, Any] = {
             "name": "troubled",
             "target_accuracy": 1.0,
@@ -77,7 +77,7 @@ class Stage:
         return path
 
     async def goes_on(self, path: str, step: str, *, rounds: int = 2) -> None:
-        """Wait until so many more rounds have been completed: the first one may have been nearly over."""
+        """Wait until this many more rounds have been completed. The first of them may have been almost complete."""
         before = await self._completed(path)
 
         async def more() -> str | None:
@@ -86,7 +86,7 @@ class Stage:
         await self._within(step, more, f"no {rounds} rounds of {path} were completed")
 
     async def tells(self, step: str, path: str, *words: str) -> str:
-        """Wait until the training, its last round or ``/readyz`` says one of the words; gives where it is said."""
+        """Wait until the training, its last round or ``/readyz`` has one of the words, and return the place."""
 
         async def said() -> str | None:
             asked = ("/readyz", path, f"{path}/rounds?limit=1")
@@ -134,7 +134,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage(directory: Path, database_url: str, **environment: str) -> AsyncIterator[Stage]:
-    """Start a server, and end it by force behind the block."""
+    """Start a server, and kill it after the block."""
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
     server = Server(directory, database_url, **(ENVIRONMENT | environment))
     await server.start()
@@ -145,7 +145,7 @@ async def stage(directory: Path, database_url: str, **environment: str) -> Async
 
 
 class Fleet:
-    """Agents that can leave and come back, at another port, with what they know."""
+    """Agents that can leave, and come back at another port with their state."""
 
     def __init__(self, server: Server, *, floats: int = FLOATS, seconds: float = FIT_SECONDS) -> None:
         self._server = server
@@ -156,7 +156,7 @@ class Fleet:
         self._stack = contextlib.AsyncExitStack()
 
     async def come(self, **settings: Any) -> None:
-        """Listen on any free port, and register."""
+        """Listen on any free port and register."""
         self._stack = contextlib.AsyncExitStack()
         url = await self._stack.enter_async_context(listening(self._host, "127.0.0.1", 0))
         members = [
@@ -167,19 +167,19 @@ class Fleet:
         await self._stack.enter_async_context(joined)
 
     async def move(self) -> None:
-        """Listen on another port, register with it, and only then leave the one before."""
+        """Listen on another port, register with it, and then stop listening on the former port."""
         before = self._stack
         await self.come()
         await before.aclose()
 
     async def leave(self) -> None:
-        """Stop listening and sending heartbeats. What the agents work at goes on."""
+        """Stop listening and sending heartbeats. The agents continue to work on their tasks."""
         await self._stack.aclose()
 
 
 @asynccontextmanager
 async def fleet(server: Server, **settings: Any) -> AsyncIterator[Fleet]:
-    """Run a fleet inside the block."""
+    """Run a fleet in the block."""
     found = Fleet(server, **settings)
     await found.come()
     try:
