@@ -1,4 +1,4 @@
-"""Run agents in the process of the harness, which is never killed. They do the same in each run, and count their work."""
+"""Run agents in the process of the harness, which is not killed. They do the same in each run and count their work."""
 
 import time
 from collections import Counter

@@ -130,7 +130,7 @@ def _without_cut_round(story: Story) -> Story:
 
 
 def _round_problems(name: str, story: Story, last: int) -> Iterator[str]:
-    """Yield problems unless the rounds 1 to `last` are completed. In a cancelled training, the last may be abandoned."""
+    """Yield problems unless the rounds 1 to `last` are completed. A cancelled training may have abandoned the last."""
     for number in range(1, last + 1):
         round_ = story.rounds.get(number)
         if round_ is None:

@@ -178,9 +178,7 @@ async def _sample(control: Server, db: Database, data: Path, at: float) -> Sampl
     process = Path("/proc") / str(control.pid)
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
     descriptors = sum(1 for _ in (process / "fd").iterdir())
-    files = await asyncio.to_thread(
-        lambda: sum(len(names) for _, _, names in os.walk(data))
-    )  # some are removed meanwhile
+    files = await asyncio.to_thread(lambda: sum(len(names) for _, _, names in os.walk(data)))  # some vanish
     async with db.read() as tx:
         connections = 0
         if not db.is_sqlite:
