@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.breaker import Breaker
-from app.domain.clients import Client, ClientStatus
+from app.domain.clients import Client, ClientStatus, Profile
 from app.services.fleet.clients import Clients
 from app.services.fleet.health import BATCH, PAGE, HealthProber
+from app.services.tasks.agents import AgentCaller
 from app.services.tasks.connections import PROBE_CONNECTIONS
 from app.settings import HealthSettings
 from app.store.database import Database
@@ -243,17 +244,26 @@ async def test_a_sign_of_life_that_lies_in_the_future_is_not_believed(
     assert (await ward.get()).last_seen_at == ward.clock.now()
 
 
-async def test_agents_that_do_not_answer_bound_no_tick_and_those_left_over_come_first(sqlite: Database) -> None:
+async def test_agents_that_do_not_answer_bound_no_tick_and_those_left_over_come_first(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with opened(sqlite, interval=0.1, connect_seconds=0.05) as ward:
         await ward.admit(*(client(f"c{number:03}") for number in range(300)))
         ward.clock.advance(31.0)
         ward.agents.before = asyncio.Event().wait
+        asked, ask = [], AgentCaller.is_healthy
+
+        async def recorded(caller: AgentCaller, profile: Profile) -> bool:
+            asked.append(profile.url)
+            return await ask(caller, profile)
+
+        monkeypatch.setattr(AgentCaller, "is_healthy", recorded)
         async with asyncio.timeout(60):
             await ward.prober.tick()
-            assert PROBE_CONNECTIONS <= len(ward.agents.asked) <= 2 * PROBE_CONNECTIONS  # one after the other
-            while len(ward.agents.asked) < 300:
+            assert 0 < len(asked) <= 2 * PROBE_CONNECTIONS  # each worker asks one after the other
+            while len(asked) < 300:
                 await ward.prober.tick()
-    assert len(set(ward.agents.asked[:300])) == 300
+    assert len(set(asked[:300])) == 300
 
 
 async def test_the_loop_ticks_twice_an_interval_and_outlives_a_tick_that_fails(sqlite: Database) -> None:
