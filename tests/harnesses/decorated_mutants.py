@@ -23,6 +23,7 @@ from mutmut import stats
 from mutmut.mutation import file_mutation, trampoline
 from mutmut.mutation.file_mutation import Mutation, MutationVisitor
 from mutmut.state import state
+from mutmut.utils import format_utils
 from mutmut.workers.isolation import ForkServerRunner
 
 Arrangement = tuple[Sequence[cst.CSTNode], Sequence[cst.CSTNode], Sequence[cst.CSTNode], Sequence[str]]
@@ -30,7 +31,7 @@ UNDERSTOOD = (["staticmethod"], ["classmethod"])  # decorators that mutmut itsel
 
 skips = MutationVisitor._skip_node_and_children
 arranged: Any = file_mutation.function_trampoline_arrangement
-named: Any = file_mutation.get_mutant_name
+named = format_utils.get_mutant_name
 record = stats.record_trampoline_hit
 submit = ForkServerRunner.submit
 
@@ -57,7 +58,7 @@ def arranged_bare(function: cst.FunctionDef, mutants: Iterable[Mutation], class_
 
 def named_as_imported(path: Path, function: str) -> str:
     """Name a mutant after the module that its tests import."""
-    return str(named(path, function)).removeprefix("sdk.")
+    return named(path, function).removeprefix("sdk.")
 
 
 def record_own(function: str, caller: str | None = None) -> None:

@@ -50,7 +50,7 @@ def made(kind: type[Exception]) -> Exception:
     owner = next(parent for parent in kind.__mro__ if "__init__" in vars(parent))
     if owner.__module__.partition(".")[0] not in {"app", "tcsfeel"}:
         return kind("a message")
-    hints = get_type_hints(owner.__init__)
+    hints = get_type_hints(vars(owner)["__init__"])
     needed = [one for one in inspect.signature(kind).parameters.values() if one.default is one.empty]
     return kind(*[VALUES.get(hints[one.name], ()) for one in needed])
 
