@@ -6,6 +6,7 @@ from typing import Literal
 
 from app.domain.eligibility import ANYWHERE, Where
 from app.domain.errors import StateForbids
+from app.domain.parameter_groups import ParameterGroups
 from app.domain.progress import Progress, ProgressState, progressed
 from app.domain.retention import Retention
 from tcsfeel.aggregation.config import AggregationConfig
@@ -101,6 +102,8 @@ class Uploads:
 class TrainingConfig(AggregationConfig):
     """What a training was created with. It does not change. Without `retention` every model version is kept.
 
+    `statistics` are the patterns of `parameters.averaged`; `parameters` has the other groups of tensors.
+
     Only clients with all the `evaluation_tags` are asked to evaluate.
     """
 
@@ -116,6 +119,7 @@ class TrainingConfig(AggregationConfig):
     topology: Literal["star"] = "star"
     seed: int = 0
     retention: Retention | None = None
+    parameters: ParameterGroups = field(default_factory=ParameterGroups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +195,9 @@ def changed(training: Training, config: TrainingConfig, now: float) -> Training:
     if training.current_round and (goal.metric, goal.mode) != (before.metric, before.mode):
         now_and_then = f"{goal.metric} ({goal.mode}), not {before.metric} ({before.mode})"
         raise Invalid("/goal", f"cannot be on {now_and_then}, once a round has begun: create another training")
+    groups = (config.parameters, config.statistics)
+    if training.model is not None and groups != (training.config.parameters, training.config.statistics):
+        raise Invalid("/parameters", "cannot change, once the training has a model: create another training")
     return replace(training, config=config, updated_at=now)
 
 

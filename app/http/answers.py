@@ -11,6 +11,7 @@ from tcsfeel.contract.clients import ClientOut, ClientProfile, ConflictOut, Meas
 from tcsfeel.contract.goals import GoalOut, SummaryOut
 from tcsfeel.contract.models import ListedModelOut, ModelVersionOut
 from tcsfeel.contract.operations import Ready
+from tcsfeel.contract.parameter_groups import ParameterGroupsOut
 from tcsfeel.contract.rounds import ClientEvaluationOut, ParticipationOut, RoundOut
 from tcsfeel.contract.selections import (
     ChosenOut,
@@ -63,6 +64,11 @@ def training_out(training: Training) -> TrainingOut:
         target_accuracy=training.config.goal.target if training.config.goal.metric == ACCURACY else None,
         evaluation=EvaluationOut(
             clients=training.config.evaluation_clients, tags=dict(training.config.evaluation_tags)
+        ),
+        parameters=ParameterGroupsOut(
+            averaged=list(training.config.statistics),
+            local=list(training.config.parameters.local),
+            frozen=list(training.config.parameters.frozen),
         ),
     )
 

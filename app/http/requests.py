@@ -8,6 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from app.domain.clients import Profile
 from app.domain.eligibility import Where
+from app.domain.parameter_groups import ParameterGroups
 from app.domain.retention import Retention
 from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
 from app.http.answers import training_out
@@ -76,7 +77,8 @@ def training_config(body: CreateTraining, defaults: TrainingSettings) -> Trainin
         topology=body.topology,
         seed=body.seed,
         retention=None if body.retention is None else Retention(**body.retention.model_dump()),
-        statistics=tuple(body.statistics),
+        statistics=tuple(body.parameters.averaged or body.statistics),
+        parameters=ParameterGroups(local=tuple(body.parameters.local), frozen=tuple(body.parameters.frozen)),
     )
 
 

@@ -1,11 +1,12 @@
 """The states of a training."""
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from app.domain.errors import StateForbids
+from app.domain.parameter_groups import ParameterGroups
 from app.domain.progress import Progress
 from app.domain.trainings import (
     FINAL,
@@ -87,6 +88,19 @@ def test_a_change_cannot_contradict_the_rounds_that_have_begun() -> None:
         changed(stopped, other, 9.0)
     assert changed(replace(stopped, current_round=0), other, 9.0).config == other
     assert changed(stopped, replace(CONFIG, goal=Goal(target=0.5, patience=3)), 9.0).config.goal.patience == 3
+
+
+@pytest.mark.parametrize(
+    "change", [{"parameters": ParameterGroups(local=("bn*",))}, {"statistics": ("*.ema",)}], ids=["groups", "averaged"]
+)
+def test_groups_of_tensors_can_be_changed_until_there_is_a_model(change: dict[str, Any]) -> None:
+    paused, new = replace(TRAINING, status="paused"), replace(CONFIG, **change)
+    assert changed(paused, new, 9.0).config == new
+    trained = replace(paused, model="a" * 64)
+    with pytest.raises(Invalid, match="cannot change, once the training has a model") as caught:
+        changed(trained, new, 9.0)
+    assert caught.value.pointer == "/parameters"
+    assert changed(replace(trained, config=new), replace(new, name="x"), 9.0).config.name == "x"
 
 
 def test_a_training_that_is_resumed_forgets_what_stopped_it() -> None:

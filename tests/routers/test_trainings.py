@@ -47,6 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "topology": "star",
     "seed": 0,
     "retention": None,
+    "parameters": {"averaged": [], "local": [], "frozen": []},
     "statistics": [],
     "progress": None,
     "created_at": NOW,
@@ -95,7 +96,7 @@ GIVEN: dict[str, Any] = {
     "topology": "star",
     "seed": 42,
     "retention": {"keep_last": 3, "keep_best": False},
-    "statistics": ["*.ema", "stats/*"],
+    "parameters": {"averaged": ["*.ema", "stats/*"], "local": ["bn*", "head.*"], "frozen": ["embedding"]},
 }
 
 
@@ -112,6 +113,13 @@ async def test_only_the_name_is_needed(api: Api) -> None:
 async def test_everything_that_was_given_comes_back(api: Api) -> None:
     training = (await api.http.post("/v1/trainings", json=GIVEN)).json()
     assert {name: training[name] for name in GIVEN} == GIVEN
+
+
+async def test_averaged_tensors_have_an_older_name(api: Api) -> None:
+    for given in ({"statistics": ["*.ema"]}, {"parameters": {"averaged": ["*.ema"]}}):
+        made = (await api.http.post("/v1/trainings", json={"name": "x"} | given)).json()
+        for training in (made, (await api.http.get(f"/v1/trainings/{made['id']}")).json()):
+            assert training["statistics"] == training["parameters"]["averaged"] == ["*.ema"]
 
 
 REGRESSION = {"metric": "rmse", "mode": "min", "target": 0.1, "patience": 5, "min_delta": 0.001}

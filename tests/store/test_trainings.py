@@ -7,6 +7,7 @@ from sqlalchemy import update
 
 from app.domain.eligibility import Where
 from app.domain.errors import NotFound
+from app.domain.parameter_groups import ParameterGroups
 from app.domain.progress import Progress
 from app.domain.retention import Retention
 from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
@@ -47,6 +48,7 @@ FULL = Training(
         seed=2**53 - 1,
         retention=Retention(keep_last=2, keep_best=False),
         statistics=("*.ema", "stats/*"),
+        parameters=ParameterGroups(local=("bn*",), frozen=("emb.*", "pos")),
     ),
     created_at=NOW,
     updated_at=NOW + 1,
@@ -94,6 +96,14 @@ async def test_a_training_of_a_version_that_knew_fewer_fields_has_their_defaults
         await tx.connection.execute(update(trainings).values(config={"name": "old", "max_rounds": 3}))
         found = await tx.trainings.get("t")
     assert found.config == TrainingConfig(name="old", max_rounds=3)
+
+
+async def test_the_statistics_of_a_training_that_knew_no_other_groups_stay(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.trainings.add(FULL)
+        await tx.connection.execute(update(trainings).values(config={"name": "old", "statistics": ["*.ema"]}))
+        found = await tx.trainings.get("t")
+    assert found.config == TrainingConfig(name="old", statistics=("*.ema",))
 
 
 async def test_put_writes_all_but_the_configuration_and_the_lease(db: Database) -> None:

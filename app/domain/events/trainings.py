@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from app.domain.events.event import Event, Subject
+from app.domain.parameter_groups import Unmatched
 from app.domain.progress import ProgressState
 from app.domain.trainings import StopReason, Training, TrainingConfig, TrainingStatus
 
@@ -55,6 +56,25 @@ class TrainingModelFetched(OfTraining):
     type: ClassVar[str] = "training.model_fetched"
 
     model: Annotated[str, "the SHA-256 of the model's file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPatternsUnmatched(OfTraining):
+    """A training got its first model, and patterns of its `parameters` match no tensor of it."""
+
+    type: ClassVar[str] = "training.patterns_unmatched"
+
+    averaged: Annotated[list[str], "the patterns of `averaged` that match no tensor"]
+    local: Annotated[list[str], "those of `local`"]
+    frozen: Annotated[list[str], "those of `frozen`"]
+
+
+def patterns_unmatched(training_id: str, found: Unmatched) -> list[TrainingPatternsUnmatched]:
+    """Give the event of a training whose patterns were `found` to match no tensor, if there are such patterns."""
+    if not found:
+        return []
+    named = {name: list(getattr(found, name)) for name in ("averaged", "local", "frozen")}
+    return [TrainingPatternsUnmatched(training_id=training_id, **named)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

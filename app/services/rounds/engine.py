@@ -209,14 +209,19 @@ class RoundEngine:
         tasks: int,
         deadline: float,
     ) -> Phase:
-        loaded = await in_thread("files", self._files.load, model or "")
+        first = ""
+        if training.config.parameters.frozen:
+            async with self._db.read() as tx:
+                first = (await tx.models.get(training.id, 0)).sha256
+        sent = await in_thread("files", self._files.to_send, round_, training.config, model or "", first)
         phase = Phase(
             lease=lease,
             round_=round_,
             kind=kind,
             config=training.config,
-            model=loaded,
-            size=await in_thread("files", fit_size, loaded) if kind == "fit" else EVALUATION,
+            model=sent.model,
+            frozen=sent.frozen,
+            size=await in_thread("files", fit_size, sent.model) if kind == "fit" else EVALUATION,
             spool=self._files.spool(round_),
             budget=RetryBudget.of(tasks),
             deadline=deadline,

@@ -7,16 +7,16 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from app.domain.clients import Client
 from app.domain.errors import NotFound
 from app.domain.measurements import reported
+from app.domain.parameter_groups import NothingToTrain, Unmatched, unmatched_of
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
+from app.services.rounds.parts import frozen_id, global_part, read_unmatched, trained_part, whole_block
 from app.services.rounds.phase import Phase
 from app.services.rounds.uploads import FullUpdate
-from app.services.tasks.assignments import Result
+from app.services.tasks.assignments import Frozen, Result
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back, remove_if_empty
 from app.store.models import ModelVersion
 from tcsfeel.aggregation import (
@@ -55,6 +55,25 @@ class Checked(NamedTuple):
     update: FullUpdate
     norm: float
     sketch: tuple[float, ...] | None
+
+
+class ToSend(NamedTuple):
+    """What tasks carry of a model.
+
+    Attributes:
+        model: the tensors that updates hold as well.
+        frozen: what an agent gets that does not have the frozen tensors; None if there are none.
+    """
+
+    model: Packed
+    frozen: Frozen | None
+
+
+class FirstModel(NamedTuple):
+    """The file of a training's first model, and the patterns of the training that match none of its tensors."""
+
+    file: StoredFile
+    unmatched: Unmatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +123,22 @@ class RoundFiles:
         """A model, mapped. Raises `NotFound`."""
         return unpack(self.models.map(sha256))[0]
 
-    def adopt_initial(self, spool: ModelStore, received: StoredFile) -> StoredFile:
-        """Store what an agent gave as a training's first model. Raises `WireError`, `Invalid`."""
+    def adopt_initial(self, spool: ModelStore, received: StoredFile, config: TrainingConfig) -> FirstModel:
+        """Store a training's first model as it came, but without tensors that stay on the devices.
+
+        Raises `WireError`, `Invalid`, `NothingToTrain`.
+        """
         file = spool.map(received.sha256)
-        check_model(unpack(file)[0].parameters())
-        return self.models.write([file])
+        packed, metadata = unpack(file)
+        parameters = packed.parameters()
+        check_model(parameters)
+        groups = config.parameters
+        if not groups.trained_of(parameters):
+            raise NothingToTrain
+        whole = {name: parameters[name] for name in groups.global_of(parameters)}
+        stored = self.models.write([file] if len(whole) == len(parameters) else pieces(whole))
+        said = read_unmatched(metadata)
+        return FirstModel(stored, unmatched_of(groups, config.statistics, parameters, local=said))
 
     def check(self, phase: Phase, client: Client, came: Result) -> Checked:
         """Read a client's update once, and give it if it may be aggregated. Raises `UpdateRejected`."""
@@ -123,6 +153,30 @@ class RoundFiles:
         check_weighable(update.result.metrics, phase.config.aggregation)
         unknown = client.profile.data_distribution is None
         return Checked(update, norm, sketch(base, after, release=release) if unknown else None)
+
+    def to_send(self, round_: Round, config: TrainingConfig, sha256: str, first: str) -> ToSend:
+        """Give what tasks carry of a model; `first` is the SHA-256 of the training's first model.
+
+        If a part of the model is left out, the rest is a file in the round's spool. Raises `NotFound`.
+        """
+        whole, spool = self.load(sha256), self.spool(round_)
+        parameters, groups = whole.parameters(), config.parameters
+        present = global_part(groups, parameters)
+        if len(present) < len(parameters):
+            whole = unpack(spool.map(spool.write(pieces(present)).sha256))[0]
+        frozen = groups.frozen_of(parameters)
+        if not frozen:
+            return ToSend(whole, None)
+        rest = spool.write(pieces(trained_part(groups, parameters)))
+        return ToSend(unpack(spool.map(rest.sha256))[0], Frozen(frozen_id(groups, first), whole))
+
+    def bytes_to_send(self, config: TrainingConfig, sha256: str) -> int:
+        """Tell how large a model's file is without the tensors that are sent only once. Raises `NotFound`."""
+        size = self.models.path(sha256).stat().st_size
+        if not config.parameters.frozen:
+            return size
+        parameters = self.load(sha256).parameters()
+        return size - sum(parameters[name].nbytes for name in config.parameters.frozen_of(parameters))
 
     def measurement(self, spool: ModelStore, answer: StoredFile, size: AnswerSize, data_size: int) -> TaskResult | None:
         """Read what an agent measured in an evaluation, None if it has nothing to measure with, and remove its answer.
@@ -154,7 +208,8 @@ class RoundFiles:
         if not norms:
             return {}
         model = self.load(round_.base_model or "")
-        found = outliers(norms, length(model.parameters(), release=lambda: give_back(model.block)), config)
+        trained = trained_part(config.parameters, model.parameters())
+        found = outliers(norms, length(trained, release=lambda: give_back(model.block)), config)
         received = {part.client_id for part in round_.participations if part.status == "received"}
         return {client_id: reason for client_id, reason in found.items() if client_id in received}
 
@@ -176,23 +231,29 @@ class RoundFiles:
         model, state = self.load(base.sha256), self._state(base)
         before = None if base.parent is None else self.load(base.parent)
         read = [file.block for file in (model, before, state, *updates) if file is not None]
-        parameters = model.parameters()
+
+        def release() -> None:
+            give_back(*read)
+
+        parameters = global_part(config.parameters, model.parameters())
         layout = arrange(parameters)
+        trained = trained_part(config.parameters, {name: parameters[name] for name in layout})
         new = next_model(
             config,
             Updates(
-                {name: parameters[name] for name in layout},
+                trained,
                 [update.parameters() for update in updates],
                 clip_norm=config.hyperparameter("server_clip_norm", math.inf),
                 statistics=config.statistics,
-                release=lambda: give_back(*read),
+                release=release,
             ),
             [reported(part) for part in received],
             before=None if before is None else before.parameters(),
             state=None if state is None else state.parameters(),
         )
         try:
-            stored = self.models.write(chain([header(layout)], (block.view(np.uint8).data for block in new.blocks)))
+            block = whole_block(layout, parameters, trained, new.blocks, release=release)
+            stored = self.models.write(chain([header(layout)], block))
         except ModelNotFinite as error:
             norms = _norms(round_)
             raise ModelNotFinite(f"{error}; {longest(norms)}" if norms else str(error)) from error

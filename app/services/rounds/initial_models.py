@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from app.clock import Clock
 from app.domain.clients import Client
 from app.domain.rounds import Round
+from app.domain.trainings import TrainingConfig
 from app.services.rounds.absences import Absences
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.model_ledger import ModelLedger
@@ -40,12 +41,15 @@ class InitialModels:
         self._models = models
         self._absences = absences
 
-    async def fetch(self, lease: Lease, round_: Round, fleet: Fleet, selection: Selection) -> str:
+    async def fetch(
+        self, lease: Lease, config: TrainingConfig, round_: Round, fleet: Fleet, selection: Selection
+    ) -> str:
         """Ask the first selected client for parameters, or the next one if that fails. Returns the model's SHA-256.
 
         Raises:
             AgentFailed: none of the asked clients gave a model.
             ClientsAway: none of them can be reached.
+            NothingToTrain: the training's `config` leaves nothing to train of a client's model.
         """
         clients = {client.id: client for client in fleet.offered}
         asked = [clients[client_id] for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]]
@@ -56,7 +60,7 @@ class InitialModels:
             force = client.id in fleet.forced
             try:
                 stored, since = await self._participants.initial_model(
-                    lease, client, round_, spool, patience, force=force
+                    lease, client, round_, spool, patience, config=config, force=force
                 )
             except AgentFailed as error:
                 reasons.append(plain(str(error), SHOWN // ASKED_FOR_A_MODEL - len("; ")))

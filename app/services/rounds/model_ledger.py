@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from app.clock import Clock
-from app.domain.events.trainings import TrainingModelFetched
+from app.domain.events.trainings import TrainingModelFetched, patterns_unmatched
 from app.domain.trainings import Training
+from app.services.rounds.files import FirstModel
 from app.services.rounds.owned import OwnedTransactions
 from app.store.database import Database
 from app.store.leases import Lease
@@ -26,15 +27,17 @@ class ModelLedger:
         async with self._db.glance() as tx:
             return await tx.now()
 
-    async def begin(self, lease: Lease, stored: StoredFile, *, since: float) -> str:
+    async def begin(self, lease: Lease, first: FirstModel, *, since: float) -> str:
         """Store the first parameters of a training if it has none yet. Returns the SHA-256 of those that it has."""
         async with self._owned.begin(lease) as tx:
             training = await tx.trainings.get(lease.training_id)
             if training.model is None:
-                training = await self.add(tx, training, 0, stored, since=since)
+                training = await self.add(tx, training, 0, first.file, since=since)
                 await tx.trainings.put(training)
-                await tx.events.append(TrainingModelFetched(training_id=training.id, model=stored.sha256))
-        return training.model or stored.sha256
+                await tx.events.append(TrainingModelFetched(training_id=training.id, model=first.file.sha256))
+                for event in patterns_unmatched(training.id, first.unmatched):
+                    await tx.events.append(event)
+        return training.model or first.file.sha256
 
     async def add(
         self,

@@ -12,9 +12,11 @@ from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
 from app.domain.measurements import lacking
+from app.domain.parameter_groups import NothingToTrain
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation, TaskRun
-from app.services.rounds.files import RoundFiles
+from app.domain.trainings import TrainingConfig
+from app.services.rounds.files import FirstModel, RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.phase import Phase
@@ -62,8 +64,16 @@ class Participants:
         self._errands: set[asyncio.Task[None]] = set()
 
     async def initial_model(
-        self, lease: Lease, client: Client, round_: Round, spool: ModelStore, patience: float, *, force: bool
-    ) -> tuple[StoredFile, float]:
+        self,
+        lease: Lease,
+        client: Client,
+        round_: Round,
+        spool: ModelStore,
+        patience: float,
+        *,
+        config: TrainingConfig,
+        force: bool,
+    ) -> tuple[FirstModel, float]:
         """Ask a client for parameters to begin with, for at most `patience` seconds.
 
         Gives the file in the model store, and the `since` that `ModelLedger.begin` wants with it. `force` is
@@ -71,13 +81,16 @@ class Participants:
 
         Raises:
             AgentFailed: the client could not be asked, or has no model to give.
+            NothingToTrain: the `config` leaves nothing to train of its model, which is not the client's fault.
             Fenced: the same, and the lease is lost.
         """
         place = spool.within(client.id)
         try:
-            received = await self._initial_model(client, place, patience, force=force)
+            received = await self._initial_model(client, config, place, patience, force=force)
             since = await self._models.now()
-            stored = await in_thread("files", self._files.adopt_initial, place, received)
+            first = await in_thread("files", self._files.adopt_initial, place, received, config)
+        except NothingToTrain:
+            raise
         except NotCalled as error:
             raise AgentFailed(f"client {client.id!r}: {error}") from error
         except (AgentFailed, Invalid, WireError, TimeoutError) as error:
@@ -94,7 +107,7 @@ class Participants:
             await in_thread("files", place.clear)
         if client.breaker.state != "closed":
             await self._breakers.succeed(client.id)
-        return stored, since
+        return first, since
 
     async def fit(
         self, lease: Lease, phase: Phase, part: Participation, client: Client | None, *, resumed: bool
@@ -178,13 +191,15 @@ class Participants:
         """Wait for errands at agents that are still under way."""
         await asyncio.gather(*self._errands, return_exceptions=True)
 
-    async def _initial_model(self, client: Client, place: ModelStore, patience: float, *, force: bool) -> StoredFile:
+    async def _initial_model(
+        self, client: Client, config: TrainingConfig, place: ModelStore, patience: float, *, force: bool
+    ) -> StoredFile:
         """Raises `NotCalled` where the client was not asked."""
         async with self._dispatcher.place(patience):
             if not await self._breakers.admit(client.id, patience, force=force):
                 raise NotCalled("its breaker is not closed")
             async with asyncio.timeout(patience):
-                return await self._caller.initial_model(client.profile, place)
+                return await self._caller.initial_model(client.profile, place, local=config.parameters.local)
 
     async def _forget(self, tasks: Sequence[tuple[Client, str]]) -> None:
         """Tell every client at once to forget its task."""

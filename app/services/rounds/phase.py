@@ -11,7 +11,7 @@ from app.domain.rounds import Participation, Round
 from app.domain.tasks import TaskRun
 from app.domain.trainings import TrainingConfig, Uploads
 from app.services.rounds.uploads import FullUpdate, full_update
-from app.services.tasks.assignments import Assignment, Result
+from app.services.tasks.assignments import Assignment, Frozen, Result
 from app.store.leases import Lease
 from app.store.model_store import ModelStore
 from app.threads import in_thread
@@ -25,7 +25,8 @@ from tcsfeel.wire.tasks import Task, TaskKind, task_id
 class Phase:
     """What all tasks of one phase share. `deadline` is in unix seconds, `runs` are by client, `lease` is its owner's.
 
-    `size` is what an answer may have; each client's lies in a place of its own in `spool`.
+    `model` has the tensors that updates hold, and `frozen` those that they do not, if there are some. `size` is what an
+    answer may have; each client's lies in a place of its own in `spool`.
     """
 
     lease: Lease
@@ -37,6 +38,7 @@ class Phase:
     spool: ModelStore
     budget: RetryBudget
     deadline: float
+    frozen: Frozen | None = None
     runs: dict[str, TaskRun] = field(default_factory=dict)
 
     def assignment(
@@ -54,6 +56,9 @@ class Phase:
             hyperparameters=dict(self.config.hyperparameters),
             deadline_seconds=max(1.0, self.deadline - now),
             update_encoding=self.uploads.encoding,
+            local_tensors=self.config.parameters.local,
+            frozen_tensors=() if self.frozen is None else self.config.parameters.frozen,
+            frozen_id="" if self.frozen is None else self.frozen.id,
         )
         accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
         return Assignment(
@@ -61,6 +66,7 @@ class Phase:
             task=task,
             model=self.model,
             spool=self.place(client.id),
+            frozen=self.frozen,
             accept=accept,
             limit=largest(self.size.file_bytes, accept),
             lease=self.lease,

@@ -65,8 +65,10 @@ class Selecting:
         try:
             model = training.model
             if model is None:
-                model = await self._initial_models.fetch(lease, round_, *await self.plan(training, round_, None))
-            size = (await in_thread("files", self._files.models.path, model)).stat().st_size
+                model = await self._initial_models.fetch(
+                    lease, training.config, round_, *await self.plan(training, round_, None)
+                )
+            size = await in_thread("files", self._files.bytes_to_send, training.config, model)
             while True:
                 fleet, selection = await self.plan(training, round_, size)
                 with contextlib.suppress(PlanOvertaken):

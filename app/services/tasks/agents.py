@@ -7,10 +7,11 @@ body) and in time: see `AgentTransport` for a task's and a model's; a probe and 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import cast
+from urllib.parse import quote, urlencode
 
 import httpx2
 import structlog
@@ -69,15 +70,26 @@ class AgentCaller:
         except (AgentFailed, TimeoutError):
             return False
 
-    async def initial_model(self, profile: Profile, store: ModelStore) -> StoredFile:
-        """Fetch initial parameters into `store`. Raises `AgentFailed`."""
-        async with self._call("GET", profile, "/model") as response:
+    async def initial_model(self, profile: Profile, store: ModelStore, *, local: Sequence[str] = ()) -> StoredFile:
+        """Fetch initial parameters into `store`; an agent may leave out tensors that match `local`.
+
+        Raises `AgentFailed`.
+        """
+        asked = "/model" + (
+            f"?{urlencode([('local', pattern) for pattern in local], quote_via=quote)}" if local else ""
+        )
+        async with self._call("GET", profile, asked) as response:
             if response.status_code != httpx2.codes.OK:
                 complaint = await self._complaint(response)
                 raise AgentFailed(
                     f"the agent answered GET /model with {response.status_code}: {complaint.text}".removesuffix(": ")
                 )
             return await self._receive(response, store, IDENTITY, check=check_beginning)
+
+    async def has_frozen(self, profile: Profile, frozen_id: str) -> bool:
+        """Tell whether the agent has kept the frozen tensors of this id. Raises `AgentFailed`."""
+        async with self._call("GET", profile, f"/frozen/{frozen_id}") as response:
+            return response.status_code == httpx2.codes.NO_CONTENT
 
     async def hand_over(
         self,
@@ -88,15 +100,19 @@ class AgentCaller:
         *,
         accept: str = IDENTITY,
         limit: int | None = None,
+        partly: bool = False,
     ) -> Reply:
         """``PUT`` a task; a result may be in the content coding `accept` and have `limit` bytes.
 
-        Raises `AgentFailed`.
+        `partly` says that the task comes without its frozen tensors, which the agent may have lost. Raises
+        `AgentFailed`.
         """
         size = len(payload[0]) + len(payload[1])
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(size), "Accept-Encoding": accept}
         call = self._call("PUT", profile, f"/tasks/{task_id}", headers=headers, content=_Payload(payload, self._turns))
         async with call as response:
+            if partly and response.status_code == httpx2.codes.PRECONDITION_FAILED:
+                return Reply("lacking")
             return await self._reply(response, spool, accept, limit)
 
     async def poll(

@@ -13,10 +13,24 @@ from tcsfeel.wire.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
+class Frozen:
+    """The tensors of a training that never change.
+
+    Attributes:
+        id: the name under which agents keep them.
+        whole: the model with them.
+    """
+
+    id: str
+    whole: Packed
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """A task for a client, with its model and the spool for its result.
 
     Attributes:
+        frozen: what an agent gets in place of the model if it does not have the frozen tensors; None if there are none.
         accept: the content coding that the result may be in.
         limit: how many bytes the result may have as it comes.
         lease: failures count against the client as long as it holds.
@@ -28,6 +42,7 @@ class Assignment:
     task: Task
     model: Packed
     spool: ModelStore
+    frozen: Frozen | None = None
     accept: str = IDENTITY
     limit: int | None = None
     lease: Lease | None = None

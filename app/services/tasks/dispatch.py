@@ -232,20 +232,28 @@ class Dispatcher:
         return reply
 
     async def _hand_over(self, task: _Pursuit, attempt: int, *, waited: bool) -> Reply:
-        """``PUT`` the task, and again each time that the agent answers that it is busy."""
+        """``PUT`` the task, and again each time that the agent answers that it is busy.
+
+        Frozen tensors are sent with it unless the agent has kept them.
+        """
         of = task.assignment
-        payload = of.model.payload(task_metadata(of.task))
-        size = len(payload[0]) + len(payload[1])
-        busy = 0
+        busy, lacking = 0, False
         while True:
             async with self._call(task, waited=waited) as agent:
+                partly = of.frozen is not None and not lacking and await self._caller.has_frozen(agent, of.frozen.id)
+                model = of.model if of.frozen is None or partly else of.frozen.whole
+                payload = model.payload(task_metadata(of.task))
+                size = len(payload[0]) + len(payload[1])
                 task.run = replace(task.run, attempts=attempt, bytes_sent=task.run.bytes_sent + size)
                 self._metrics.count_bytes(of.client.id, sent=size)
                 asked = self._clock.now()
                 reply = await self._caller.hand_over(
-                    agent, of.task.id, payload, of.spool, accept=of.accept, limit=of.limit
+                    agent, of.task.id, payload, of.spool, accept=of.accept, limit=of.limit, partly=partly
                 )
             self._watch(task, reply, asked)
+            if reply.answer == "lacking":  # it has lost the frozen tensors since it was asked for them
+                lacking = True
+                continue
             # A result comes only after the agent has trained and sent it, so its time says nothing of the hand-over.
             if reply.answer != "result" and self._clock.now() - asked > self._slow_seconds:
                 task.run = replace(task.run, slow=True)

@@ -8,7 +8,7 @@ import httpx2
 from app.store.model_store import StoredFile
 from tcsfeel.wire.compression import IDENTITY
 
-Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy"]
+Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy", "lacking"]
 
 ANSWERS: dict[int, Answer] = {
     200: "result",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from app.clock import Clock
 from app.domain.errors import Removed
-from app.domain.events.trainings import ModelPinned, ModelUnpinned, TrainingModelUploaded
-from app.domain.trainings import check_initial_model
-from app.services.rounds.files import RoundFiles
+from app.domain.events.trainings import ModelPinned, ModelUnpinned, TrainingModelUploaded, patterns_unmatched
+from app.domain.trainings import TrainingConfig, check_initial_model
+from app.services.rounds.files import FirstModel, RoundFiles
 from app.store.database import Database
 from app.store.model_store import ModelStore, StoredFile
 from app.store.models import MeasuredVersion, ModelVersion
@@ -96,7 +96,9 @@ class Models:
         """Raises `FileRemoved`: do it again."""
         async with self._db.glance() as tx:
             since = await tx.now()
-        stored = await in_thread("files", self._adopt, spool, received)
+            config = (await tx.trainings.get(training_id)).config
+        first = await in_thread("files", self._adopt, spool, received, config)
+        stored = first.file
         now = self._clock.now()
         version = ModelVersion(
             training_id=training_id, round=0, sha256=stored.sha256, parent=None, size=stored.size, created_at=now
@@ -104,6 +106,8 @@ class Models:
         async with self._db.begin() as tx:
             training = await tx.trainings.get(training_id, for_update=True)
             check_initial_model(training)
+            if training.config != config:  # its groups of tensors may have changed
+                raise FileRemoved
             replaced = set() if training.model is None else {training.model} - {stored.sha256}
             await tx.removals.hold({stored.sha256, *replaced})
             await tx.removals.check([stored.sha256], since)
@@ -111,11 +115,13 @@ class Models:
             await tx.models.replace_initial(version)
             await tx.trainings.put(replace(training, model=stored.sha256, updated_at=now))
             await tx.events.append(TrainingModelUploaded(training_id=training_id, model=stored.sha256))
+            for event in patterns_unmatched(training_id, first.unmatched):
+                await tx.events.append(event)
         return version
 
-    def _adopt(self, spool: ModelStore, received: StoredFile) -> StoredFile:
+    def _adopt(self, spool: ModelStore, received: StoredFile, config: TrainingConfig) -> FirstModel:
         try:
-            return self._files.adopt_initial(spool, received)
+            return self._files.adopt_initial(spool, received, config)
         except WireError as error:
             raise Invalid("", f"the body is not a safetensors file: {error}") from error
 

@@ -4,17 +4,22 @@ The routes are written out by hand: a round makes hundreds of small requests and
 so a router and middleware for each agent would cost more than the work itself.
 """
 
+import asyncio
 import hmac
+import json
 import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from http import HTTPStatus
+from pathlib import Path
 
 import numpy as np
 
 from tcsfeel.agent.asgi import ASGIApp, Disconnected, Receive, Request, Response, Scope, Send
 from tcsfeel.agent.errors import BrokenResult
+from tcsfeel.agent.frozen import FrozenTensors, NoFrozenTensors
+from tcsfeel.agent.local import LocalTensors
 from tcsfeel.agent.replies import CompressedResponse, ParametersResponse, Problem, status_response
 from tcsfeel.agent.tasks import Entry, TaskTable
 from tcsfeel.agent.trainer import Trainer
@@ -23,7 +28,8 @@ from tcsfeel.inbound import Crowded, welcome
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.compression import accepts_zstd
 from tcsfeel.wire.errors import WireError
-from tcsfeel.wire.tasks import read_task
+from tcsfeel.wire.groups import MOST_PATTERNS
+from tcsfeel.wire.tasks import UNMATCHED_LOCAL, read_task
 
 MAX_BODY_BYTES = 4 * 1024**3
 MAX_WAIT_SECONDS = 60.0
@@ -43,6 +49,8 @@ class Agent:
         token: the bearer token that every call must have; None accepts calls without a token.
         max_body_bytes: the largest task that is read; a larger one is refused with 413.
         clock: monotonic seconds.
+        local_directory: where the tensors are kept that a training leaves on the device; None keeps them in memory.
+        frozen: the frozen tensors that other agents of this process have received as well.
     """
 
     def __init__(
@@ -53,10 +61,13 @@ class Agent:
         token: str | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        local_directory: Path | None = None,
+        frozen: FrozenTensors | None = None,
     ) -> None:
         self.trainer = trainer
         self.token = token
-        self.table = TaskTable(trainer, executor or Workers(1), clock=clock)
+        self.table = TaskTable(trainer, executor or Workers(1), clock=clock, local=LocalTensors(local_directory))
+        self._frozen = FrozenTensors() if frozen is None else frozen
         self._credentials = None if token is None else token.encode()
         self._max_body_bytes = max_body_bytes
 
@@ -83,7 +94,11 @@ class Agent:
             case "GET", ["healthz"]:
                 return _HEALTHY
             case "GET", ["model"]:
-                return await self._model()
+                return await self._model(request)
+            case "GET", ["frozen", frozen_id] if frozen_id:
+                if frozen_id not in self._frozen:
+                    raise Problem(HTTPStatus.NOT_FOUND, f"there are no frozen tensors {frozen_id!r}")
+                return _NO_CONTENT
             case "PUT", ["tasks", task_id] if task_id:
                 return await self._put(task_id, request)
             case "GET", ["tasks", task_id] if task_id:
@@ -91,12 +106,12 @@ class Agent:
             case "DELETE", ["tasks", task_id] if task_id:
                 self.table.delete(task_id)
                 return _NO_CONTENT
-            case _, ["healthz"] | ["model"]:
+            case _, ["healthz"] | ["model"] | ["frozen", _]:
                 raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} allows only GET", {"Allow": "GET"})
             case _, ["tasks", task_id] if task_id:
                 allow = "GET, PUT, DELETE"
                 raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"a task allows only {allow}", {"Allow": allow})
-        raise Problem(HTTPStatus.NOT_FOUND, "the agent has /healthz, /model and /tasks/{task_id}")
+        raise Problem(HTTPStatus.NOT_FOUND, "the agent has /healthz, /model, /frozen/{frozen_id} and /tasks/{task_id}")
 
     def _authenticate(self, request: Request) -> None:
         scheme, _, given = request.header("authorization").partition(" ")
@@ -112,28 +127,41 @@ class Agent:
         detail = "the bearer token is wrong" if scheme else "a bearer token is needed"
         raise Problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": challenge})
 
-    async def _model(self) -> ASGIApp:
+    async def _model(self, request: Request) -> ASGIApp:
+        local = request.parameters("local")
+        if len(local) > MOST_PATTERNS:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"local may be given {MOST_PATTERNS} times")
         try:
-            model = await self.table.initial_model()
+            model, unmatched = await self.table.initial_model(local)
         except BrokenResult as error:
             raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
-        return ParametersResponse(model.payload())
+        return ParametersResponse(model.payload({UNMATCHED_LOCAL: json.dumps(unmatched)} if local else None))
 
     async def _put(self, task_id: str, request: Request) -> ASGIApp:
         body = await self._body(request)
         entry = self.table.find(task_id)
         if entry is None or entry.state == "cancelled":
-            try:
-                parameters, metadata = decode(body)
-                task = read_task(metadata)
-            except WireError as error:
-                raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
-            if task.id != task_id:
-                detail = f"task.id is {task.id!r}, the path says {task_id!r}"
-                raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-            entry = self.table.submit(task, parameters)
+            entry = await self._accept(task_id, body)
         await self.table.settle(entry, QUICK_SECONDS)
         return _outcome(entry, request)
+
+    async def _accept(self, task_id: str, body: memoryview) -> Entry:
+        try:
+            parameters, metadata = decode(body)
+            task = read_task(metadata)
+        except WireError as error:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+        if task.id != task_id:
+            detail = f"task.id is {task.id!r}, the path says {task_id!r}"
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+        if not task.frozen_id:
+            return self.table.submit(task, parameters)
+        try:
+            trained, frozen = await asyncio.to_thread(self._frozen.split, task, parameters)
+        except NoFrozenTensors:
+            detail = f"the frozen tensors {task.frozen_id!r} are not here: send them with the task"
+            raise Problem(HTTPStatus.PRECONDITION_FAILED, detail) from None
+        return self.table.submit(task, trained, frozen)
 
     async def _get(self, task_id: str, request: Request) -> ASGIApp:
         entry = await self.table.wait(task_id, _wait_seconds(request))

@@ -35,8 +35,12 @@ class Request:
 
     def parameter(self, name: str, default: str) -> str:
         """Return the last value of this name in the query string, or `default` if there is none."""
+        return ([default, *self.parameters(name)])[-1]
+
+    def parameters(self, name: str) -> list[str]:
+        """Return all values of this name in the query string."""
         pairs = parse_qsl(str(self.scope.get("query_string", b""), "latin-1"), keep_blank_values=True)
-        return dict(pairs).get(name, default)
+        return [value for key, value in pairs if key == name]
 
     async def body(self) -> AsyncIterator[bytes]:
         """Yield the pieces of the body as they arrive. Raises `Disconnected`."""

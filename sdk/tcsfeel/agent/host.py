@@ -4,11 +4,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from types import MappingProxyType
 
 from tcsfeel.agent.app import MAX_BODY_BYTES, Agent, route_path
 from tcsfeel.agent.asgi import Receive, Scope, Send
 from tcsfeel.agent.errors import AgentError
+from tcsfeel.agent.frozen import FrozenTensors
 from tcsfeel.agent.replies import Problem, status_response
 from tcsfeel.agent.trainer import Trainer
 from tcsfeel.agent.workers import Workers
@@ -25,6 +27,7 @@ class AgentHost:
         threads: how many agents train at the same moment; by default as many as there are CPUs.
         max_body_bytes: as for `Agent`.
         clock: monotonic seconds.
+        state: directory where agents keep the tensors that a training leaves on the device; None keeps them in memory.
     """
 
     def __init__(
@@ -33,10 +36,13 @@ class AgentHost:
         threads: int | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        state: Path | None = None,
     ) -> None:
         self._workers = Workers(threads)
         self._max_body_bytes = max_body_bytes
         self._clock = clock
+        self._state = state
+        self._frozen = FrozenTensors()
         self._agents: dict[str, Agent] = {}
 
     @property
@@ -57,7 +63,13 @@ class AgentHost:
         check_client_id(client_id)
         self.remove(client_id)
         agent = Agent(
-            trainer, executor=self._workers, token=token, max_body_bytes=self._max_body_bytes, clock=self._clock
+            trainer,
+            executor=self._workers,
+            token=token,
+            max_body_bytes=self._max_body_bytes,
+            clock=self._clock,
+            local_directory=local_directory(self._state, client_id),
+            frozen=self._frozen,
         )
         self._agents[client_id] = agent
         return agent
@@ -90,3 +102,8 @@ def check_client_id(client_id: str) -> None:
     """Raise `AgentError` unless the id is 1 to 64 of ``A-Za-z0-9._-`` and can be used in a URL (``..`` cannot)."""
     if not _CLIENT_ID.fullmatch(client_id) or client_id in {".", ".."}:
         raise AgentError(f"a client id must be 1 to 64 of the characters A-Za-z0-9._-, not {client_id!r}")
+
+
+def local_directory(state: Path | None, client_id: str) -> Path | None:
+    """Return where a client's local tensors are kept below the directory of its agent's state, if there is one."""
+    return None if state is None else state / f"{client_id}.local"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from tcsfeel.agent.errors import TrainerNotFound
-from tcsfeel.agent.tasks import one_line
+from tcsfeel.agent.failures import one_line
 from tcsfeel.agent.trainer import Trainer
 
 _METHODS = ("initial_parameters", "fit", "profile")

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import httpx2
 
 from tcsfeel.agent.errors import AgentError, RegistrationRefused
+from tcsfeel.agent.failures import one_line
 from tcsfeel.agent.labels import LabelReleases
-from tcsfeel.agent.tasks import one_line
 from tcsfeel.agent.trainer import Trainer
 from tcsfeel.rest.calls import told
 from tcsfeel.rest.exchange import Patience

@@ -1,7 +1,7 @@
 """Turn a trainer's result into the bytes of an answer, or into a message that says what its author must change."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,23 +20,38 @@ _NO_TENSORS = Packed({}, memoryview(b""))
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A fit result: its header and block, and what rounding lost of it (None if it is sent in full)."""
+    """A fit result: its header and block.
+
+    Attributes:
+        lost: what rounding lost of it; None if it is sent in full.
+        local: the new values of the tensors that stay here.
+    """
 
     payload: Payload
     lost: Parameters | None = None
+    local: Parameters = field(default_factory=dict)
 
 
 def fitted(
-    result: object, received: Parameters, seconds: float, encoding: EncodingName = "full", lost: Parameters = NOTHING
+    result: object,
+    received: Parameters,
+    seconds: float,
+    encoding: EncodingName = "full",
+    lost: Parameters = NOTHING,
+    *,
+    local: Parameters = NOTHING,
+    frozen: Parameters = NOTHING,
 ) -> Update:
     """Make the update to send from a fit result.
 
     Args:
         result: the result that the trainer returned.
-        received: the parameters that the task brought.
+        received: the tensors that the update has to hold.
         seconds: how long it trained.
         encoding: the encoding of the update. If it is not possible, the update is sent in full.
         lost: what rounding lost of the training's previous update.
+        local: the other tensors that the trainer was given and has to return.
+        frozen: those that it may return as well; they are ignored.
 
     Raises:
         BrokenResult: it is not a `FitResult`, its tensors differ from the received ones, or numbers are out of range.
@@ -44,11 +59,14 @@ def fitted(
     if not isinstance(result, FitResult):
         raise BrokenResult(f"fit must return a FitResult, not {type(result).__name__}")
     measured = _measured(result, seconds)
-    update = _as_received(result.parameters, received)
+    returned = {name: array for name, array in result.parameters.items() if name not in frozen}
+    trained = _as_received(returned, {**received, **local})
+    update = {name: trained[name] for name in received}
+    kept = {name: trained[name] for name in local}
     encoded = None if encoding == "full" else encode_update(update, received, encoding, lost)
     if encoded is None:
-        return Update(pack(update).payload(result_metadata(measured)))
-    return Update(pack(encoded.parameters).payload(result_metadata(measured, encoded.encoding)), encoded.lost)
+        return Update(pack(update).payload(result_metadata(measured)), local=kept)
+    return Update(pack(encoded.parameters).payload(result_metadata(measured, encoded.encoding)), encoded.lost, kept)
 
 
 def nothing_held_out() -> Payload:

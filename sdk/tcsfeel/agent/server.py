@@ -14,7 +14,7 @@ import httpx2
 
 from tcsfeel.agent.app import MAX_BODY_BYTES, Agent
 from tcsfeel.agent.errors import AgentError, CannotListen
-from tcsfeel.agent.host import AgentHost, check_client_id
+from tcsfeel.agent.host import AgentHost, check_client_id, local_directory
 from tcsfeel.agent.labels import LabelReleases
 from tcsfeel.agent.listening import listening, run
 from tcsfeel.agent.registration import Member, Registration
@@ -64,7 +64,8 @@ def serve(
         heartbeat_seconds: pause between heartbeats.
         max_body_bytes: the largest task that is accepted.
         label_privacy: as in `Profile`, which sets it for one trainer. The smaller epsilon counts.
-        state: directory where label counts with noise are kept, so that a restart sends the same ones.
+        state: directory where label counts with noise are kept, so that a restart sends the same ones, and the tensors
+            that a training leaves on the device.
 
     Raises:
         AgentError: `client_id`, `server_url` or `label_privacy` cannot be one. CannotListen: it is not possible to
@@ -72,7 +73,12 @@ def serve(
     """
     check_client_id(client_id)
     labels = LabelReleases(state, label_privacy)
-    agent = Agent(trainer, token=token or secrets.token_urlsafe(32), max_body_bytes=max_body_bytes)
+    agent = Agent(
+        trainer,
+        token=token or secrets.token_urlsafe(32),
+        max_body_bytes=max_body_bytes,
+        local_directory=local_directory(state, client_id),
+    )
 
     async def work() -> None:
         async with listening(agent, host, port) as url:
@@ -146,7 +152,7 @@ async def hosting(
 ) -> AsyncIterator[Hosting]:
     """Do what `serve_many` does in a program with its own event loop. The agents run while the block runs."""
     labels = LabelReleases(state, label_privacy)
-    app = AgentHost(threads=threads, max_body_bytes=max_body_bytes)
+    app = AgentHost(threads=threads, max_body_bytes=max_body_bytes, state=state)
     for client_id, trainer in trainers.items():
         app.add(client_id, trainer, token=(tokens or {}).get(client_id) or secrets.token_urlsafe(32))
     async with listening(app, host, port) as url:

@@ -15,21 +15,22 @@ import contextlib
 import logging
 import threading
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Literal
 
 from tcsfeel.agent.errors import BrokenResult
+from tcsfeel.agent.failures import MISTAKES, failure
 from tcsfeel.agent.feedback import Feedback
-from tcsfeel.agent.results import Payload, Update, evaluate_payload, fitted, nothing_held_out
+from tcsfeel.agent.local import LocalTensors
+from tcsfeel.agent.results import NOTHING, Payload, Update, evaluate_payload, fitted, nothing_held_out
 from tcsfeel.agent.trainer import Evaluator, Trainer
 from tcsfeel.wire.codec import Packed, Parameters, pack
 from tcsfeel.wire.differences import known
+from tcsfeel.wire.groups import matching, unmatched
 from tcsfeel.wire.tasks import Task
 
 RETENTION_SECONDS = 3600.0
@@ -48,12 +49,6 @@ TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
     ("cancelled", "raised"): None,
     ("cancelled", "deleted"): "cancelled",
 }  # None: forgotten
-
-_MAX_REASON = 300
-_FRAMES, _LONGEST_NAME = 3, 30  # of a traceback; characters of a name in one
-_OURS = PurePath(__file__).parent
-MISTAKES = (BrokenResult, TypeError, AttributeError, NameError, ImportError, NotImplementedError)
-"""Exceptions that are caused by a mistake in the trainer, so that the same task would fail again in the same way."""
 
 _log = logging.getLogger(__name__)
 _no_longer_wanted: ContextVar[threading.Event | None] = ContextVar("no_longer_wanted", default=None)
@@ -104,6 +99,7 @@ class TaskTable:
         *,
         clock: Callable[[], float] = time.monotonic,
         retention_seconds: float = RETENTION_SECONDS,
+        local: LocalTensors | None = None,
     ) -> None:
         self.trained: Counter[str] = Counter()
         self._trainer = trainer
@@ -112,6 +108,7 @@ class TaskTable:
         self._retention = retention_seconds
         self._entries: dict[str, Entry] = {}
         self._feedback = Feedback(clock)
+        self._local = local or LocalTensors()
         self._turn = asyncio.Lock()
         self._works: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -124,13 +121,16 @@ class TaskTable:
         self.expire()
         return self._entries.get(task_id)
 
-    def submit(self, task: Task, parameters: Parameters) -> Entry:
-        """Accept a task, or return the entry of a task that has the same id."""
+    def submit(self, task: Task, parameters: Parameters, frozen: Parameters = NOTHING) -> Entry:
+        """Accept a task, or return the entry of a task that has the same id.
+
+        The update is to hold the tensors of `parameters`. The trainer gets the `frozen` ones and the local ones too.
+        """
         entry = self.find(task.id)
         if entry is None or entry.state == "cancelled":
             entry = Entry(task, self._clock() + task.deadline_seconds + self._retention)
             self._entries[task.id] = entry
-            work = asyncio.get_running_loop().create_task(self._work(entry, parameters))
+            work = asyncio.get_running_loop().create_task(self._work(entry, parameters, frozen))
             self._works.add(work)
             work.add_done_callback(self._works.discard)
         return entry
@@ -162,14 +162,16 @@ class TaskTable:
         for entry in [entry for entry in self._entries.values() if entry.expires_at <= now]:
             self._apply(entry, _Outcome("deleted"))
 
-    async def initial_model(self) -> Packed:
-        """Get the trainer's initial parameters, when it is this request's turn.
+    async def initial_model(self, local: Collection[str] = ()) -> tuple[Packed, tuple[str, ...]]:
+        """Get the trainer's initial parameters, when it is this request's turn, without those that stay here.
+
+        `local` are patterns for names of tensors. The answer also has those patterns that match none.
 
         Raises:
             BrokenResult: the trainer raised an error, or returned something that cannot be sent.
         """
         async with self._turn:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._pack_initial)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._pack_initial, local)
 
     def close(self) -> None:
         """Cancel all tasks, tell the trainer, and end all waits with the present state of their tasks."""
@@ -178,13 +180,13 @@ class TaskTable:
             entry.unwanted.set()
             entry.settled.set()
 
-    async def _work(self, entry: Entry, parameters: Parameters) -> None:
+    async def _work(self, entry: Entry, parameters: Parameters, frozen: Parameters) -> None:
         async with self._turn:
             if self._closed:
                 return
             loop = asyncio.get_running_loop()
             lost = self._feedback.of(entry.task, parameters)
-            outcome = await loop.run_in_executor(self._executor, self._train, entry, parameters, lost)
+            outcome = await loop.run_in_executor(self._executor, self._train, entry, parameters, frozen, lost)
             self._apply(entry, outcome)
 
     def _apply(self, entry: Entry, outcome: _Outcome) -> None:
@@ -203,14 +205,17 @@ class TaskTable:
             entry.unwanted.set()
         entry.settled.set()
 
-    def _pack_initial(self) -> Packed:
+    def _pack_initial(self, local: Collection[str]) -> tuple[Packed, tuple[str, ...]]:
         try:
-            return pack(self._trainer.initial_parameters())
+            initial = self._trainer.initial_parameters()
+            kept = matching(initial, local)
+            sent = {name: tensor for name, tensor in initial.items() if name not in kept}
+            return pack(sent), unmatched(initial, local)
         except BaseException as error:
             _log.warning("initial_parameters failed", exc_info=error)
-            raise BrokenResult(_failure(error)) from error
+            raise BrokenResult(failure(error)) from error
 
-    def _train(self, entry: Entry, parameters: Parameters, lost: Parameters) -> _Outcome:
+    def _train(self, entry: Entry, parameters: Parameters, frozen: Parameters, lost: Parameters) -> _Outcome:
         """Runs in a worker thread; `lost` as for `fitted`.
 
         Never raises: a trainer's SystemExit would end the event loop.
@@ -221,17 +226,29 @@ class TaskTable:
         token = _no_longer_wanted.set(entry.unwanted)
         started = self._clock()
         try:
+            local = self._local.of(entry.task, self._trainer)
+            given = {**parameters, **frozen, **local}
             if entry.task.kind == "fit":
-                result = self._trainer.fit(parameters, entry.task)
-                update = fitted(result, parameters, self._clock() - started, known(entry.task.update_encoding), lost)
+                result = self._trainer.fit(given, entry.task)
+                update = fitted(
+                    result,
+                    parameters,
+                    self._clock() - started,
+                    known(entry.task.update_encoding),
+                    lost,
+                    local=local,
+                    frozen=frozen,
+                )
+                if not entry.unwanted.is_set():
+                    self._local.keep(entry.task, update.local)
             elif not isinstance(self._trainer, Evaluator):
                 update = Update(nothing_held_out())
             else:
-                measured = self._trainer.evaluate(parameters, entry.task)
+                measured = self._trainer.evaluate(given, entry.task)
                 update = Update(evaluate_payload(measured, self._clock() - started))
         except BaseException as error:  # noqa: BLE001  (it is third-party code; see above)
             _log.warning("task %s failed", entry.task.id, exc_info=error, extra={"task_id": entry.task.id})
-            return _Outcome("raised", failure=_failure(error), broken=isinstance(error, MISTAKES))
+            return _Outcome("raised", failure=failure(error), broken=isinstance(error, MISTAKES))
         else:
             return _Outcome("returned", update)
         finally:
@@ -241,25 +258,3 @@ class TaskTable:
         self.trained[task_id] += 1
         if len(self.trained) > COUNTED_IDS:
             del self.trained[next(iter(self.trained))]
-
-
-def one_line(error: BaseException) -> str:
-    """Return type and message of an error, short enough for an answer."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON]
-
-
-def _failure(error: BaseException) -> str:
-    """Say what is wrong with a result, or which error the trainer raised, and where."""
-    if isinstance(error, BrokenResult):
-        return " ".join(str(error).split())[:_MAX_REASON]
-    return f"{one_line(error)}{_place(error)}"
-
-
-def _place(error: BaseException) -> str:
-    """Name the last lines of a traceback, outermost first, without the directories of this device and without ours."""
-    frames = [
-        f"{PurePath(frame.filename).name[-_LONGEST_NAME:]}:{frame.lineno} in {frame.name[-_LONGEST_NAME:]}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not PurePath(frame.filename).is_relative_to(_OURS)
-    ]
-    return f" ({', '.join(frames[-_FRAMES:])})" if frames else ""

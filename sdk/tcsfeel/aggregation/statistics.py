@@ -9,9 +9,9 @@ but it begins at one and may be positive in every update, just like a variance.
 
 import re
 from collections.abc import Collection
-from fnmatch import fnmatchcase
 
 from tcsfeel.aggregation.updates import Parameters, is_floating
+from tcsfeel.wire.groups import matching
 
 # Components of tensors' names, between dots and slashes: PyTorch and MXNet, Keras, Haiku, Flax.
 WELL_KNOWN = frozenset(
@@ -27,14 +27,12 @@ def learnt(model: Parameters, patterns: Collection[str]) -> frozenset[str]:
 
     Args:
         model: all tensors.
-        patterns: globs over a whole name (``*`` and ``?``, capitals differ from small letters) for more statistics.
+        patterns: over whole names, as in `tcsfeel.wire.groups`, for more statistics.
     """
-    return frozenset(
-        name for name, tensor in model.items() if is_floating(tensor.dtype) and not _is_statistic(name, patterns)
-    )
+    floating = [name for name, tensor in model.items() if is_floating(tensor.dtype)]
+    named = matching(floating, patterns)
+    return frozenset(name for name in floating if name not in named and not _is_well_known(name))
 
 
-def _is_statistic(name: str, patterns: Collection[str]) -> bool:
-    if not WELL_KNOWN.isdisjoint(re.split(r"[./:]", name)):
-        return True
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _is_well_known(name: str) -> bool:
+    return not WELL_KNOWN.isdisjoint(re.split(r"[./:]", name))

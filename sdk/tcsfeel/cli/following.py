@@ -53,6 +53,9 @@ def clients(*, server: str, key: str | None, as_json: bool) -> None:
 @click.option("--goal", metavar="METRIC:MODE[:TARGET]", help="Another goal, such as rmse:min:0.1; MODE is max or min")
 @click.option("--patience", type=int, help="With --goal: rounds without an improvement after which it completes")
 @click.option("--max-rounds", type=int, help="The most rounds of the training")
+@click.option("--averaged", multiple=True, metavar="PATTERN", help="Tensors that are only averaged; may be repeated")
+@click.option("--local", multiple=True, metavar="PATTERN", help="Tensors that stay on the devices; may be repeated")
+@click.option("--frozen", multiple=True, metavar="PATTERN", help="Tensors that never change; may be repeated")
 @click.option("--watch", is_flag=True, help="Follow it until it ends")
 @json_option
 def train(
@@ -69,6 +72,9 @@ def train(
     goal: str | None,
     patience: int | None,
     max_rounds: int | None,
+    averaged: tuple[str, ...],
+    local: tuple[str, ...],
+    frozen: tuple[str, ...],
     watch: bool,
     as_json: bool,
 ) -> None:
@@ -82,6 +88,9 @@ def train(
     }
     limits = {"target_accuracy": target_accuracy, "goal": _goal(goal, patience), "max_rounds": max_rounds}
     request["selection"] = request.get("selection", {}) | _given(rules)
+    groups = {"averaged": averaged, "local": local, "frozen": frozen}
+    if given := {name: list(patterns) for name, patterns in groups.items() if patterns}:
+        request["parameters"] = request.get("parameters", {}) | given
     with _connect(server, key) as api:
         created = api.call("POST", "/v1/trainings", json=request | _given(limits), key=secrets.token_hex(16))
         training_id = Fields(created, "training").id("id")
@@ -206,6 +215,8 @@ def _read_body(path: Path | None) -> dict[str, Any]:
         body = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         fail(f"{path} cannot be read: {error}")
-    if not isinstance(body, dict) or not isinstance(body.get("selection", {}), dict):
+    if not isinstance(body, dict) or not all(
+        isinstance(body.get(part, {}), dict) for part in ("selection", "parameters")
+    ):
         fail(f"{path} must hold a JSON object")
     return body

@@ -11,6 +11,7 @@ from tcsfeel.contract.clients import Tags
 from tcsfeel.contract.fields import ClientId, Instant, PlainText, RequestModel, ResponseModel, wrong_fields
 from tcsfeel.contract.goals import GoalIn, GoalOut
 from tcsfeel.contract.hyperparameters import Hyperparameters
+from tcsfeel.contract.parameter_groups import ParameterGroupsIn, ParameterGroupsOut, Patterns
 from tcsfeel.contract.progress import ProgressOut
 from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut
 from tcsfeel.contract.selections import Seed, SelectionRules
@@ -76,6 +77,7 @@ class CreateTraining(RequestModel):
                     "hyperparameters": {"local_epochs": 5, "learning_rate": 0.5, "batch_size": 10},
                     "uploads": {"encoding": "int8", "compression": "zstd"},
                     "retention": {"keep_last": 5, "keep_best": True},
+                    "parameters": {"local": ["bn*"], "frozen": ["embedding.*"]},
                 }
             ]
         }
@@ -104,18 +106,21 @@ class CreateTraining(RequestModel):
     topology: Annotated[Literal["star"], Field(description="Relay trees are planned for a later version")] = "star"
     seed: Seed = 0
     retention: Annotated[RetentionIn | None, Field(description="If absent, every model version is kept")] = None
-    statistics: Annotated[
-        list[Annotated[PlainText, Field(min_length=1)]],
-        Field(
-            max_length=64,
-            description="Patterns of tensors that are only averaged, without the server optimiser, such as `*.ema`",
-        ),
-    ] = []
+    parameters: Annotated[ParameterGroupsIn, Field(description="Groups of tensors that are treated differently")] = (
+        ParameterGroupsIn()
+    )
+    statistics: Annotated[Patterns, Field(description="Older name of `parameters.averaged`")] = []
 
     @model_validator(mode="after")
     def _one_goal(self) -> "CreateTraining":
         if self.goal is not None and self.target_accuracy is not None:
             raise wrong_fields([(("target_accuracy",), "should be left out, since goal says what is to be reached")])
+        return self
+
+    @model_validator(mode="after")
+    def _averaged_once(self) -> "CreateTraining":
+        if self.statistics and self.parameters.averaged:
+            raise wrong_fields([(("statistics",), "should be left out, since parameters.averaged says the same")])
         return self
 
     @model_validator(mode="after")
@@ -127,6 +132,7 @@ class CreateTraining(RequestModel):
         return self
 
 
+_SHORT = frozenset({"target_accuracy", "statistics"})  # spellings of other fields
 Part = Annotated[dict[str, Any] | None, Field(description="Its fields that change; null removes one")]
 
 
@@ -162,11 +168,12 @@ class ChangeTraining(RequestModel):
     evaluation: Part = None
     uploads: Part = None
     retention: Part = None
+    parameters: Part = None
 
     def applied_to(self, training: "TrainingOut") -> CreateTraining:
         """Return the body that would create the changed training. Raises pydantic's `ValidationError`."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
-        known = training.model_dump(mode="json", include={*CreateTraining.model_fields} - {"target_accuracy"})
+        known = training.model_dump(mode="json", include={*CreateTraining.model_fields} - _SHORT)
         if "target_accuracy" in given and "goal" not in given:
             target = given.pop("target_accuracy")
             given["goal"] = None if target is None else {"metric": ACCURACY, "mode": "max", "target": target}
@@ -270,7 +277,8 @@ class TrainingOut(ResponseModel):
     topology: Literal["star", "relay"]
     seed: int
     retention: Annotated[RetentionOut | None, Field(description="Null if every model version is kept")]
-    statistics: list[str]
+    parameters: ParameterGroupsOut = ParameterGroupsOut(averaged=[], local=[], frozen=[])
+    statistics: Annotated[list[str], Field(description="The same as `parameters.averaged`")]
     progress: Annotated[ProgressOut | None, Field(description="Null if the training is not running")] = None
     created_at: Instant
     updated_at: Instant

@@ -90,6 +90,26 @@ def text(least: int = 0, most: int | None = None) -> Rule:
     return rule
 
 
+def texts(most: int, longest: int) -> Rule:
+    """Build the rule of a list of at most `most` texts, each of 1 to `longest` characters."""
+    one = text(1, longest)
+
+    def rule(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            raise WrongField("should be a list", value)
+        if len(value) > most:
+            raise WrongField(f"should have at most {most} entries, not {len(value)}")
+        found = []
+        for number, entry in enumerate(value):
+            try:
+                found.append(one(entry))
+            except WrongField as error:
+                raise error.below(str(number)) from None
+        return tuple(found)
+
+    return rule
+
+
 def one_of(first: str, *others: str) -> Rule:
     """Build the rule of a text that is one of these."""
     *most, last = map(repr, (first, *others))

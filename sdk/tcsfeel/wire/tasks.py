@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from tcsfeel.wire.errors import MalformedMetadata
+from tcsfeel.wire.groups import LONGEST_PATTERN, MOST_PATTERNS
 from tcsfeel.wire.records import (
     AnyRecord,
     Record,
@@ -18,6 +19,7 @@ from tcsfeel.wire.records import (
     real,
     scalar,
     text,
+    texts,
     whole,
 )
 
@@ -41,6 +43,10 @@ class Task(Record):
     """One piece of work for one agent; `id` (see `task_id`) stays the same across retries.
 
     `update_encoding` is an offer: an agent that does not know this name, or the field, sends its update in full.
+
+    `local_tensors` and `frozen_tensors` are patterns for names of tensors (`groups`) that the update does not hold. The
+    local ones stay at the agent and do not come with the task. The frozen ones, which never change, come with it unless
+    the agent has kept those that `frozen_id` names.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -51,6 +57,9 @@ class Task(Record):
         "hyperparameters": mapping(scalar),
         "deadline_seconds": real(above=0),
         "update_encoding": text(),
+        "local_tensors": texts(MOST_PATTERNS, LONGEST_PATTERN),
+        "frozen_tensors": texts(MOST_PATTERNS, LONGEST_PATTERN),
+        "frozen_id": text(0, 64),
     }
 
     id: str
@@ -60,6 +69,18 @@ class Task(Record):
     hyperparameters: dict[str, Scalar] = field(default_factory=dict)
     deadline_seconds: float
     update_encoding: str = "full"
+    local_tensors: tuple[str, ...] = ()
+    frozen_tensors: tuple[str, ...] = ()
+    frozen_id: str = ""
+
+    def to_json(self) -> str:
+        """Write the task, without groups that are empty."""
+        found = {name: getattr(self, name) for name in self.rules}
+        said = {name: entry for name, entry in found.items() if entry or name not in _GROUPS}
+        return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+
+
+_GROUPS = frozenset({"local_tensors", "frozen_tensors", "frozen_id"})
 
 
 def metric_name(value: object) -> str:
@@ -167,6 +188,8 @@ class _Amount(Record):
 
 
 FULL = UpdateEncoding(name="full")
+UNMATCHED_LOCAL = "unmatched_local"
+"""The metadata entry of initial parameters that lists, as JSON, the patterns of local tensors that match none."""
 NOTHING_HELD_OUT: Mapping[str, str] = {"result": _Amount(num_examples=0).to_json()}
 """The metadata of an evaluate result from an agent that has no examples to measure with."""
 

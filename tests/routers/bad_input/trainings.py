@@ -91,6 +91,15 @@ TRAINING: list[Case] = [
     ({"statistics": ["a\0"]}, "/statistics/0"),
     ({"statistics": ["a", ""]}, "/statistics/1"),
     ({"statistics": ["x" * 257]}, "/statistics/0"),
+    *one("parameters", None, 7, "x", ["x"]),
+    *[({"parameters": {name: ["x"] * 65}}, f"/parameters/{name}") for name in ("averaged", "local", "frozen")],
+    ({"parameters": {"local": ["a", ""]}}, "/parameters/local/1"),
+    ({"parameters": {"local": ["a", "**"]}}, "/parameters/local/1"),
+    ({"parameters": {"frozen": ["*"]}}, "/parameters/frozen/0"),
+    ({"parameters": {"local": ["a"], "frozen": ["b", "a"]}}, "/parameters/frozen/1"),
+    ({"parameters": {"local": [f"{number}{'x' * 200}" for number in range(11)]}}, "/parameters/local"),
+    ({"parameters": {"personal": ["a"]}}, "/parameters/personal"),
+    ({"statistics": ["a"], "parameters": {"averaged": ["b"]}}, "/statistics"),
     ({"aggregation": "krum", "selection": {"min_clients": 1, "max_clients": 4}}, "/selection/max_clients"),
     (
         {"aggregation": "multi_krum", "hyperparameters": {"server_byzantine_clients": 14}},  # 31 of at most 30

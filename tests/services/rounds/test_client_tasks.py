@@ -29,6 +29,7 @@ UPDATE = encode({"w": np.array([3.0, 0.0, 4.0], np.float32)}, result_metadata(RE
 OTHER = encode({"w": np.ones(3, np.float32)}, result_metadata(RESULT))
 NOT_FINITE = encode({"w": np.full(3, np.nan, np.float32)}, result_metadata(RESULT))
 MODEL = encode({"w": np.ones(3, np.float32)})
+CONFIG = TrainingConfig(name="t")
 ENDLESS = "tensor 'w' holds values that are not finite"
 
 
@@ -161,11 +162,11 @@ async def test_a_first_model_is_stored_and_closes_a_breaker(value: Owner) -> Non
         client = replace(await tx.clients.get("a"), breaker=Breaker(state="open", retry_at=NOW + 60.0, openings=1))
         await tx.clients.put(client)
     with pytest.raises(AgentFailed, match="client 'a': its breaker is not closed"):
-        await these.initial_model(value.lease, client, value.round_, spool, 20.0, force=False)
+        await these.initial_model(value.lease, client, value.round_, spool, 20.0, config=CONFIG, force=False)
     assert value.agents.calls == []
-    stored, since = await these.initial_model(value.lease, client, value.round_, spool, 20.0, force=True)
-    assert value.engine._files.models.path(stored.sha256).read_bytes() == MODEL
-    assert await value.engine._ledger._models.begin(value.lease, stored, since=since) == stored.sha256
+    first, since = await these.initial_model(value.lease, client, value.round_, spool, 20.0, config=CONFIG, force=True)
+    assert value.engine._files.models.path(first.file.sha256).read_bytes() == MODEL
+    assert await value.engine._ledger._models.begin(value.lease, first, since=since) == first.file.sha256
     assert (await value.system.breakers.get("a")).state == "closed"
     assert spool.within("a").names() == []
 
@@ -175,7 +176,7 @@ async def test_a_first_model_that_is_none_counts_against_its_client(value: Owner
     client = await client_of(value.system.db, "a")
     value.agents.replies["a"] = (200, NOT_FINITE)
     with pytest.raises(AgentFailed, match=f"client 'a': {ENDLESS}"):
-        await these.initial_model(value.lease, client, value.round_, spool, 20.0, force=False)
+        await these.initial_model(value.lease, client, value.round_, spool, 20.0, config=CONFIG, force=False)
     assert await value.failures("a") == [ENDLESS]
     assert spool.within("a").names() == []
 
@@ -185,7 +186,7 @@ async def test_a_first_model_that_fails_after_the_lease_was_lost_counts_against_
     client, lost = await client_of(value.system.db, "a"), replace(value.lease, fence=value.lease.fence - 1)
     value.agents.replies["a"] = (500, b"")
     with pytest.raises(Fenced):
-        await these.initial_model(lost, client, value.round_, spool, 20.0, force=False)
+        await these.initial_model(lost, client, value.round_, spool, 20.0, config=CONFIG, force=False)
     assert await value.failures("a") == []
 
 

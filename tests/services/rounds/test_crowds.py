@@ -13,9 +13,11 @@ from sqlalchemy import event, update
 from app.domain.breaker import Breaker
 from app.domain.errors import IllegalTransition
 from app.domain.lateness import LATE
+from app.domain.parameter_groups import Unmatched
 from app.domain.rounds import Round
 from app.domain.tasks import TaskRun
 from app.services.rounds.ending import SKIPPED_TOGETHER
+from app.services.rounds.files import FirstModel
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
@@ -73,7 +75,7 @@ async def crowded(
         training_id = await running.create(clients=CROWD)
         await system.trainings.start(training_id)
         lease = await claimed(running, "first")
-        await ledger._models.begin(lease, StoredFile("0" * 64, 8), since=1.0)
+        await ledger._models.begin(lease, FirstModel(StoredFile("0" * 64, 8), Unmatched()), since=1.0)
         value = await system.coordinator._next(lease)
         assert value is not None
         yield running, lease, await planned(running, lease, value) if plan else value

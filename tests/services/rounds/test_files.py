@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from app.domain.errors import NotFound
+from app.domain.parameter_groups import Unmatched
 from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
-from app.services.rounds.files import RoundFiles
+from app.services.rounds.files import FirstModel, RoundFiles
 from app.services.tasks.assignments import Result
 from app.store.model_store import ModelStore, give_back
 from tcsfeel.aggregation.config import Aggregation
@@ -27,6 +28,8 @@ from tests.services.fakes import profile
 from tests.services.rounds.foreign import RESULT
 from tests.services.rounds.phases import phase
 from tests.store.samples import a_round, client, version
+
+PLAIN = TrainingConfig(name="t")
 
 
 @pytest.fixture
@@ -139,12 +142,12 @@ def test_a_model_is_loaded_by_its_name(files: RoundFiles) -> None:
 def test_a_first_model_is_stored_if_it_is_one(files: RoundFiles, models: ModelStore) -> None:
     upload = files.upload()
     good = upload.write([encode({"w": np.ones(3, np.float32)})])
-    assert files.adopt_initial(upload, good) == good
+    assert files.adopt_initial(upload, good, PLAIN) == FirstModel(good, Unmatched())
     assert models.names() == [good.sha256]
     with pytest.raises(Invalid, match="not finite"):
-        files.adopt_initial(upload, upload.write([encode({"w": np.array([np.nan], np.float32)})]))
+        files.adopt_initial(upload, upload.write([encode({"w": np.array([np.nan], np.float32)})]), PLAIN)
     with pytest.raises(WireError):
-        files.adopt_initial(upload, upload.write([b"no tensors at all"]))
+        files.adopt_initial(upload, upload.write([b"no tensors at all"]), PLAIN)
     assert models.names() == [good.sha256]
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from app.domain.parameter_groups import Unmatched
+from app.services.rounds.files import FirstModel
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.owned import OwnedTransactions
 from app.store.database import Database
@@ -21,6 +23,10 @@ def ledger(db: Database) -> ModelLedger:
     return ModelLedger(db, OwnedTransactions(db), CLOCK)
 
 
+def first(file: StoredFile, **unmatched: tuple[str, ...]) -> FirstModel:
+    return FirstModel(file, Unmatched(**unmatched))
+
+
 async def claimed(db: Database) -> Lease:
     """The lease of a training that has a round and no model."""
     await begun(db, {"a": "pending"})
@@ -32,8 +38,8 @@ async def claimed(db: Database) -> Lease:
 
 async def test_a_training_gets_its_first_model_once(db: Database, ledger: ModelLedger) -> None:
     lease = await claimed(db)
-    assert await ledger.begin(lease, FIRST, since=1.0) == FIRST.sha256
-    assert await ledger.begin(lease, SECOND, since=1.0) == FIRST.sha256
+    assert await ledger.begin(lease, first(FIRST), since=1.0) == FIRST.sha256
+    assert await ledger.begin(lease, first(SECOND), since=1.0) == FIRST.sha256
     async with db.read() as tx:
         assert (await tx.trainings.get(lease.training_id)).model == FIRST.sha256
         version = await tx.models.get(lease.training_id)
@@ -42,12 +48,23 @@ async def test_a_training_gets_its_first_model_once(db: Database, ledger: ModelL
     assert events == [("training.model_fetched", FIRST.sha256)]
 
 
+async def test_patterns_that_match_no_tensor_of_the_first_model_are_told_once(
+    db: Database, ledger: ModelLedger
+) -> None:
+    lease = await claimed(db)
+    given = first(FIRST, local=("bm.*",), averaged=("*.emma",))
+    for _ in range(2):
+        await ledger.begin(lease, given, since=1.0)
+    events = [event.data for event in await told(db) if event.type == "training.patterns_unmatched"]
+    assert events == [{"averaged": ["*.emma"], "local": ["bm.*"], "frozen": []}]
+
+
 async def test_an_owner_that_was_overtaken_stores_no_model(db: Database, ledger: ModelLedger) -> None:
     lease = await claimed(db)
     async with db.begin() as tx:
         await tx.leases.revoke(lease.training_id)
     with pytest.raises(Fenced):
-        await ledger.begin(lease, FIRST, since=1.0)
+        await ledger.begin(lease, first(FIRST), since=1.0)
     async with db.read() as tx:
         assert (await tx.trainings.get(lease.training_id)).model is None
 

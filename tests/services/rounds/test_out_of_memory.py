@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.clients import Client
-from app.services.rounds.files import Checked, RoundFiles
+from app.domain.trainings import TrainingConfig
+from app.services.rounds.files import Checked, FirstModel, RoundFiles
 from app.services.rounds.phase import Phase
 from app.services.tasks.assignments import Result
 from app.store.model_store import ModelStore, StoredFile
@@ -16,10 +17,10 @@ from tests.services.courses import parts
 class Exhausted(RoundFiles):
     """Has no memory for what one client sends."""
 
-    def adopt_initial(self, spool: ModelStore, received: StoredFile) -> StoredFile:
+    def adopt_initial(self, spool: ModelStore, received: StoredFile, config: TrainingConfig) -> FirstModel:
         if "of.small" in str(spool.path(received.sha256)):
             raise MemoryError
-        return super().adopt_initial(spool, received)
+        return super().adopt_initial(spool, received, config)
 
     def check(self, phase: Phase, client: Client, came: Result) -> Checked:
         if client.id == "small":

@@ -136,6 +136,17 @@ def test_a_training_is_started_and_watched_to_its_end(federation: Federation, tm
     assert lines[-1].startswith("completed: target_accuracy: round ")
 
 
+def test_groups_of_tensors_come_from_options_and_from_the_body(federation: Federation, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"parameters": {"local": ["of the body"], "averaged": ["*.ema"]}}))
+    groups = ["--local", "bn*", "--local", "head.*", "--frozen", "embedding"]
+    started = json.loads(federation.run("train", "--name", "x", "--body", str(body), *groups, "--json").output)
+    assert started["parameters"] == {"averaged": ["*.ema"], "local": ["bn*", "head.*"], "frozen": ["embedding"]}
+    refused = federation.run("train", "--name", "x", "--frozen", "*")
+    assert refused.exit_code == 1
+    assert "should not match every tensor" in refused.output
+
+
 def test_watching_a_training_that_fails_exits_with_one(federation: Federation, tmp_path: Path) -> None:
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"round_policy": {"max_failed_rounds": 1, "max_wait_seconds": 0}}))

@@ -1,0 +1,107 @@
+"""Tensors that never change are sent with a task only if its agent does not have them.
+
+Covers: app.services.tasks.dispatch, app.services.tasks.agents
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+
+from app.metrics import Metrics
+from app.services.tasks.agents import AgentFailed
+from app.services.tasks.assignments import Frozen
+from app.store.database import Database
+from app.store.model_store import ModelStore
+from tcsfeel.wire.codec import pack, unpack
+from tests.services.bench import MODEL, OK, Bench, Step, dispatching
+from tests.services.fakes import calling, metrics, profile
+
+WHOLE = pack({"w": np.zeros(4, np.float32), "embedding": np.zeros(100, np.float32)})
+ID = "f" * 64
+
+
+class Keeper:
+    """An agent that answers whether it has the frozen tensors as written, and notes what each task brought."""
+
+    def __init__(self, has: list[int], steps: list[Step]) -> None:
+        self.has = has
+        self.steps = steps
+        self.asked: list[str] = []
+        self.brought: list[set[str]] = []
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.startswith("/frozen/"):
+            self.asked.append(request.url.path)
+            return httpx2.Response(self.has.pop(0))
+        if request.method == "PUT":
+            self.brought.append(set(unpack(await request.aread())[0].layout))
+        step = self.steps.pop(0)
+        status, body = step if isinstance(step, tuple) else (step, b"")
+        return httpx2.Response(status, stream=httpx2.ByteStream(body))
+
+
+async def run(db: Database, spool: Path, keeper: Keeper) -> Bench:
+    counts: Metrics = metrics()
+    async with dispatching(db, counts, spool, 200) as bench, calling(keeper, max_bytes=2_000_000) as caller:
+        bench.dispatcher._caller = caller
+        bench.assignment = replace(bench.assignment, frozen=Frozen(ID, WHOLE))
+        await bench.go()
+        return bench
+
+
+@pytest.mark.parametrize("status", [404, 200, 405, 500, 302])
+async def test_an_agent_that_does_not_say_that_it_has_them_gets_them(db: Database, tmp_path: Path, status: int) -> None:
+    keeper = Keeper([status], [OK])
+    bench = await run(db, tmp_path, keeper)
+    assert (keeper.asked, keeper.brought) == ([f"/frozen/{ID}"], [{"w", "embedding"}])
+    assert bench.result() == b"result"
+    assert bench.run.bytes_sent > len(WHOLE.block)
+
+
+async def test_an_agent_that_has_them_gets_the_rest(db: Database, tmp_path: Path) -> None:
+    keeper = Keeper([204], [202, OK])
+    bench = await run(db, tmp_path, keeper)
+    assert keeper.brought == [{"w"}]
+    assert len(MODEL.block) < bench.run.bytes_sent < len(WHOLE.block)
+
+
+async def test_an_agent_that_lost_them_gets_them_within_the_same_try(db: Database, tmp_path: Path) -> None:
+    keeper = Keeper([204], [412, OK])
+    bench = await run(db, tmp_path, keeper)
+    assert keeper.brought == [{"w"}, {"w", "embedding"}]
+    assert (bench.run.attempts, bench.outcome and bench.outcome.reason) == (1, None)
+    assert (await bench.breaker()).consecutive_failures == 0
+
+
+async def test_a_restarted_agent_is_asked_again(db: Database, tmp_path: Path) -> None:
+    keeper = Keeper([204, 404], [202, 404, OK])
+    bench = await run(db, tmp_path, keeper)
+    assert keeper.brought == [{"w"}, {"w", "embedding"}]
+    assert bench.outcome is not None
+    assert bench.outcome.reason is None
+
+
+async def test_an_agent_that_refuses_the_whole_task_so_fails(db: Database, tmp_path: Path) -> None:
+    keeper = Keeper([204], [412, 412])
+    bench = await run(db, tmp_path, keeper)
+    assert bench.outcome is not None
+    assert bench.outcome.reason == "the agent answered 412"
+    assert len(keeper.brought) == 2
+
+
+async def test_a_model_is_asked_for_without_local_tensors(tmp_path: Path) -> None:
+    asked: list[httpx2.URL] = []
+
+    async def agent(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url)
+        return httpx2.Response(500)
+
+    async with calling(agent, max_bytes=1000) as caller:
+        for local in ((), ("bn*", "a b&c")):
+            with pytest.raises(AgentFailed, match="500"):
+                await caller.initial_model(profile(), ModelStore(tmp_path), local=local)
+    assert [url.raw_path for url in asked] == [b"/model", b"/model?local=bn%2A&local=a%20b%26c"]
+    assert asked[1].params.get_list("local") == ["bn*", "a b&c"]
