@@ -97,11 +97,11 @@ async def test_a_model_is_asked_for_without_local_tensors(tmp_path: Path) -> Non
 
     async def agent(request: httpx2.Request) -> httpx2.Response:
         asked.append(request.url)
-        return httpx2.Response(500)
+        return httpx2.Response(500, stream=httpx2.ByteStream(b""))
 
     async with calling(agent, max_bytes=1000) as caller:
         for local in ((), ("bn*", "a b&c")):
-            with pytest.raises(AgentFailed, match="500"):
+            with pytest.raises(AgentFailed, match="with 500"):
                 await caller.initial_model(profile(), ModelStore(tmp_path), local=local)
     assert [url.raw_path for url in asked] == [b"/model", b"/model?local=bn%2A&local=a%20b%26c"]
     assert asked[1].params.get_list("local") == ["bn*", "a b&c"]
