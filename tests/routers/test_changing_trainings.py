@@ -59,7 +59,7 @@ async def made(api: Api, **fields: Any) -> dict[str, Any]:
         ({"goal": {"patience": 4}}, {"goal": {"patience": 4}}),
         (
             {"parameters": {"local": ["bn*"], "averaged": ["*.ema"]}},
-            {"parameters": {"local": ["bn*"], "averaged": ["*.ema"]}, "statistics": ["*.ema"]},
+            {"parameters": {"averaged": ["*.ema"], "local": ["bn*"], "frozen": []}, "statistics": ["*.ema"]},
         ),
         ({"uploads": {"encoding": "int8"}}, {"uploads": {"encoding": "int8", "compression": "none"}}),
     ],
