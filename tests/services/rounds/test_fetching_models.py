@@ -10,6 +10,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from app.domain.trainings import TrainingConfig
 from app.services.rounds.initial_models import ClientsAway, InitialModels
 from app.services.rounds.planning import Fleet
 from app.services.tasks.agents import AgentFailed
@@ -37,7 +38,8 @@ async def fetch(value: Owner, names: Sequence[str], lease: Lease | None = None) 
     chosen = tuple(Chosen(name, 1.0, {}, 0.0) for name in names)
     plan = Plan("star", dict.fromkeys(names))
     selection = Selection("random", chosen, (), 0.0, None, 1.0, 0.0, plan)
-    return await these.fetch(value.lease if lease is None else lease, value.round_, fleet, selection)
+    config = TrainingConfig(name="t")
+    return await these.fetch(value.lease if lease is None else lease, config, value.round_, fleet, selection)
 
 
 async def test_the_first_selected_client_that_gives_a_model_is_the_last_one_asked(

@@ -14,10 +14,12 @@ from sqlalchemy import delete, select, update
 
 from app.domain.clients import Profile
 from app.domain.errors import IllegalTransition
+from app.domain.parameter_groups import Unmatched
 from app.domain.rounds import ParticipationStatus, Round
 from app.domain.tasks import Observation
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from app.main import build
+from app.services.rounds.files import FirstModel
 from app.store.leases import Fenced, Lease
 from app.store.model_store import StoredFile
 from app.store.tables import metadata, trainings
@@ -76,7 +78,7 @@ class LedgerMachine(RuleBasedStateMachine):
             claim = await tx.leases.claim("founder", 10.0)
         assert claim is not None
         self.truth.fence = claim.lease.fence
-        await self.ledger._models.begin(claim.lease, StoredFile(INITIAL, 8), since=1.0)
+        await self.ledger._models.begin(claim.lease, FirstModel(StoredFile(INITIAL, 8), Unmatched()), since=1.0)
         self.owners.append(Owner(claim.lease, None))
         return created.id
 

@@ -16,17 +16,18 @@ from app.services.tasks.assignments import Frozen
 from app.store.database import Database
 from app.store.model_store import ModelStore
 from tcsfeel.wire.codec import pack, unpack
-from tests.services.bench import MODEL, OK, Bench, Step, dispatching
+from tests.services.bench import MODEL, Bench, dispatching
 from tests.services.fakes import calling, metrics, profile
 
 WHOLE = pack({"w": np.zeros(4, np.float32), "embedding": np.zeros(100, np.float32)})
 ID = "f" * 64
+OK = (200, b"result")
 
 
 class Keeper:
     """An agent that answers whether it has the frozen tensors as written, and notes what each task brought."""
 
-    def __init__(self, has: list[int], steps: list[Step]) -> None:
+    def __init__(self, has: list[int], steps: list[int | tuple[int, bytes]]) -> None:
         self.has = has
         self.steps = steps
         self.asked: list[str] = []
