@@ -7,6 +7,7 @@ import numpy as np
 
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.trainer import EvaluateResult, FitResult
+from tcsfeel.wire.bfloat16 import is_bfloat16
 from tcsfeel.wire.codec import Packed, Parameters, pack
 from tcsfeel.wire.differences import encode_update
 from tcsfeel.wire.records import WrongField
@@ -54,7 +55,8 @@ def fitted(
         frozen: those that it may return as well; they are ignored.
 
     Raises:
-        BrokenResult: it is not a `FitResult`, its tensors differ from the received ones, or numbers are out of range.
+        BrokenResult: it is not a `FitResult`, its tensors differ from the received ones, numbers are out of range, or a
+            local tensor is not finite, which every later task of the training would begin with.
     """
     if not isinstance(result, FitResult):
         raise BrokenResult(f"fit must return a FitResult, not {type(result).__name__}")
@@ -63,6 +65,7 @@ def fitted(
     trained = _as_received(returned, {**received, **local})
     update = {name: trained[name] for name in received}
     kept = {name: trained[name] for name in local}
+    _check_finite(kept)
     encoded = None if encoding == "full" else encode_update(update, received, encoding, lost)
     if encoded is None:
         return Update(pack(update).payload(result_metadata(measured)), local=kept)
@@ -108,6 +111,12 @@ def _numbers(metrics: object) -> dict[str, float]:
         except (TypeError, ValueError):
             raise BrokenResult(f"metrics.{name} is a {type(number).__name__}: it should be a number") from None
     return found
+
+
+def _check_finite(local: Parameters) -> None:
+    for name, array in local.items():
+        if (array.dtype.kind == "f" or is_bfloat16(array.dtype)) and not np.isfinite(array).all():
+            raise BrokenResult(f"local tensor {name!r} holds values that are not finite")
 
 
 def _as_received(returned: Parameters, received: Parameters) -> Parameters:

@@ -5,6 +5,7 @@ Covers: app.services.rounds.engine, app.services.rounds.files, app.services.roun
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy.typing as npt
 import pytest
 
 from app.domain.parameter_groups import ParameterGroups
-from app.domain.trainings import SelectionConfig, Uploads
+from app.domain.trainings import SelectionConfig, TrainingConfig, Uploads
+from app.services.rounds.files import RoundFiles
+from app.store.model_store import ModelStore
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Task
 from tcsfeel.errors import Invalid
 from tcsfeel.wire.codec import decode, encode
 from tests.planes import Adder, Plane, plane
+from tests.store.samples import a_round
 
 GROUPS = ParameterGroups(local=("bn.*",), frozen=("embedding",))
 EMBEDDING = np.arange(3000, dtype=np.float32)
@@ -86,6 +90,29 @@ async def test_local_tensors_stay_and_frozen_ones_are_as_they_were(
     # each was asked to train and to measure in three rounds, and its scale doubles when it trains
     assert [given["bn"] for given in first.given] == [10.0, 20.0, 20.0, 40.0, 40.0, 80.0]
     assert [given["bn"] for given in second.given] == [20.0, 40.0, 40.0, 80.0, 80.0, 160.0]
+
+
+def test_tasks_carry_what_updates_hold_and_the_rest_is_at_hand(tmp_path: Path) -> None:
+    files = RoundFiles(ModelStore(tmp_path / "models"), tmp_path / "spool")
+    parameters = Layered(1.0, 10.0).initial_parameters()
+    stored = files.models.write([encode(parameters)])
+    round_ = a_round("t", 3)
+    plain = TrainingConfig(name="t")
+    sent = files.to_send(round_, plain, stored.sha256, "")
+    assert (set(sent.model.layout), sent.frozen) == ({"w", "bn.scale", "embedding"}, None)
+    assert files.spool(round_).names() == [], "the model itself is sent"
+    local = replace(plain, parameters=ParameterGroups(local=("bn.*",)))
+    assert set(files.to_send(round_, local, stored.sha256, "").model.layout) == {"w", "embedding"}
+
+    both = replace(plain, parameters=GROUPS)
+    sent, again = (files.to_send(round_, both, stored.sha256, "f" * 64) for _ in range(2))
+    assert sent.frozen is not None
+    assert (set(sent.model.layout), set(sent.frozen.whole.layout)) == ({"w"}, {"w", "embedding"})
+    assert sent.model.parameters()["w"].tolist() == [0.0, 0.0, 0.0]
+    assert again.frozen is not None
+    assert again.frozen.id == sent.frozen.id
+    assert files.bytes_to_send(plain, stored.sha256) == stored.size
+    assert files.bytes_to_send(both, stored.sha256) == stored.size - EMBEDDING.nbytes
 
 
 async def test_frozen_tensors_are_sent_once_and_count_as_bytes_once(database_url: str, tmp_path: Path) -> None:

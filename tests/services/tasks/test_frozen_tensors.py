@@ -93,6 +93,12 @@ async def test_an_agent_that_refuses_the_whole_task_so_fails(db: Database, tmp_p
     assert len(keeper.brought) == 2
 
 
+async def test_only_an_answer_without_content_says_that_it_has_them() -> None:
+    for status in (200, 204, 404):
+        async with calling(lambda _request, status=status: httpx2.Response(status)) as caller:
+            assert await caller.has_frozen(profile(), ID) == (status == 204)
+
+
 async def test_a_model_is_asked_for_without_local_tensors(tmp_path: Path) -> None:
     asked: list[httpx2.URL] = []
 

@@ -130,6 +130,21 @@ def _count(directory: Path) -> int:
     return len(list(directory.iterdir()))
 
 
+async def test_a_local_tensor_that_is_not_finite_is_not_kept(directory: Path | None) -> None:
+    class Diverging(Personal):
+        def fit(self, parameters: Parameters, task: Task) -> FitResult:
+            super().fit(parameters, task)
+            return FitResult({**parameters, "head": np.array([1.0, np.nan], np.float32)}, 1, 1.0)
+
+    trainer = Diverging()
+    these = table(trainer, directory)
+    for number in (1, 2):
+        these.submit(a_task(number), GLOBAL)
+        entry = await settled(these, f"t.{number}.c.fit")
+        assert (entry.broken, entry.failure) == (True, "local tensor 'head' holds values that are not finite")
+    assert trainer.heads == [100.0, 100.0]
+
+
 async def test_a_result_without_the_local_tensors_is_the_trainers_mistake() -> None:
     class Forgetful(Personal):
         def fit(self, parameters: Parameters, task: Task) -> FitResult:
