@@ -61,11 +61,11 @@ def fitted(
     if not isinstance(result, FitResult):
         raise BrokenResult(f"fit must return a FitResult, not {type(result).__name__}")
     measured = _measured(result, seconds)
-    returned = {name: array for name, array in result.parameters.items() if name not in frozen}
-    trained = _as_received(returned, {**received, **local})
-    update = {name: trained[name] for name in received}
-    kept = {name: trained[name] for name in local}
+    own = {name: array for name, array in result.parameters.items() if name in local}
+    kept = _as_received(own, local)
     _check_finite(kept)
+    sent = {name: array for name, array in result.parameters.items() if name not in local and name not in frozen}
+    update = _as_received(sent, received)
     encoded = None if encoding == "full" else encode_update(update, received, encoding, lost)
     if encoded is None:
         return Update(pack(update).payload(result_metadata(measured)), local=kept)
