@@ -4,10 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tcsfeel.wire.codec import encode
 from tests.api import Api, assert_problem
 from tests.planes import Adder, plane
 
@@ -118,15 +116,6 @@ async def test_each_field_that_changes_has_an_event(api: Api) -> None:
         {"field": "max_rounds", "was": 9, "now": 10},
         {"field": "selection.weights.compute", "was": 3.0, "now": 4.0},
     ]
-
-
-async def test_groups_of_tensors_cannot_change_once_there_is_a_model(sqlite_api: Api) -> None:
-    path = f"/v1/trainings/{(await made(sqlite_api, parameters={'averaged': ['*.ema']}))['id']}"
-    await sqlite_api.http.put(f"{path}/model", content=encode({"w": np.ones(2, np.float32)}))
-    for patch in ({"parameters": {"local": ["bn*"]}}, {"parameters": {"averaged": None}}):
-        problem = assert_problem(await sqlite_api.http.patch(path, json=patch), 422, "/parameters")
-        assert "create another training" in str(problem)
-    assert (await sqlite_api.http.patch(path, json={"name": "x"})).status_code == 200
 
 
 async def test_a_training_that_is_not_there_cannot_be_changed(sqlite_api: Api) -> None:

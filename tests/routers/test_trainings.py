@@ -115,13 +115,6 @@ async def test_everything_that_was_given_comes_back(api: Api) -> None:
     assert {name: training[name] for name in GIVEN} == GIVEN
 
 
-async def test_averaged_tensors_have_an_older_name(api: Api) -> None:
-    for given in ({"statistics": ["*.ema"]}, {"parameters": {"averaged": ["*.ema"]}}):
-        made = (await api.http.post("/v1/trainings", json={"name": "x"} | given)).json()
-        for training in (made, (await api.http.get(f"/v1/trainings/{made['id']}")).json()):
-            assert training["statistics"] == training["parameters"]["averaged"] == ["*.ema"]
-
-
 REGRESSION = {"metric": "rmse", "mode": "min", "target": 0.1, "patience": 5, "min_delta": 0.001}
 
 
