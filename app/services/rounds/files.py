@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app.domain.clients import Client
 from app.domain.errors import NotFound
 from app.domain.measurements import reported
-from app.domain.parameter_groups import NothingToTrain, Unmatched, unmatched_of
+from app.domain.parameter_groups import NothingToTrain, ParameterGroups, Unmatched, unmatched_of
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.parts import frozen_id, global_part, read_unmatched, trained_part, whole_block
@@ -171,12 +171,18 @@ class RoundFiles:
         return ToSend(unpack(spool.map(rest.sha256))[0], Frozen(frozen_id(groups, first), whole))
 
     def bytes_to_send(self, config: TrainingConfig, sha256: str) -> int:
-        """Tell how large a model's file is without the tensors that are sent only once. Raises `NotFound`."""
+        """Tell how large a model's file is without the tensors that do not travel, or are sent only once.
+
+        Raises `NotFound`, `NothingToTrain`.
+        """
         size = self.models.path(sha256).stat().st_size
-        if not config.parameters.frozen:
+        if config.parameters == ParameterGroups():
             return size
         parameters = self.load(sha256).parameters()
-        return size - sum(parameters[name].nbytes for name in config.parameters.frozen_of(parameters))
+        trained = config.parameters.trained_of(parameters)
+        if not trained:
+            raise NothingToTrain
+        return size - sum(parameters[name].nbytes for name in parameters.keys() - set(trained))
 
     def measurement(self, spool: ModelStore, answer: StoredFile, size: AnswerSize, data_size: int) -> TaskResult | None:
         """Read what an agent measured in an evaluation, None if it has nothing to measure with, and remove its answer.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.domain.parameter_groups import ParameterGroups
+from app.domain.parameter_groups import NothingToTrain, ParameterGroups
 from app.domain.trainings import SelectionConfig, TrainingConfig, Uploads
 from app.services.rounds.files import RoundFiles
 from app.store.model_store import ModelStore
@@ -112,7 +112,11 @@ def test_tasks_carry_what_updates_hold_and_the_rest_is_at_hand(tmp_path: Path) -
     assert again.frozen is not None
     assert again.frozen.id == sent.frozen.id
     assert files.bytes_to_send(plain, stored.sha256) == stored.size
-    assert files.bytes_to_send(both, stored.sha256) == stored.size - EMBEDDING.nbytes
+    assert files.bytes_to_send(both, stored.sha256) == stored.size - EMBEDDING.nbytes - 2 * 4
+    with pytest.raises(NothingToTrain):  # such as a model that another training has made
+        files.bytes_to_send(
+            replace(plain, parameters=ParameterGroups(local=("*w", "b*"), frozen=("e*",))), stored.sha256
+        )
 
 
 async def test_frozen_tensors_are_sent_once_and_count_as_bytes_once(database_url: str, tmp_path: Path) -> None:
