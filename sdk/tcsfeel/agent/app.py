@@ -203,7 +203,8 @@ def _outcome(entry: Entry, request: Request) -> ASGIApp:
             zstd = accepts_zstd(request.header("accept-encoding"))
             return CompressedResponse(entry.payload) if zstd else ParametersResponse(entry.payload)
         case "failed":
-            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, entry.failure, broken_trainer=entry.broken)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            raise Problem(status, entry.failure, broken_trainer=entry.broken, traceback=entry.traceback)
         case "cancelled":
             raise Problem(HTTPStatus.GONE, f"task {entry.task.id!r} was cancelled")
     return _RUNNING

@@ -21,22 +21,32 @@ class Problem(Picklable):
     """An error as an answer. It is raised where the error is found, and sent as ``application/problem+json``.
 
     `broken_trainer` means that the trainer has a mistake, so that another try of the same task would not help.
+    `traceback` has the last lines of the traceback of an exception in the trainer.
     """
 
     def __init__(
-        self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None, *, broken_trainer: bool = False
+        self,
+        status: HTTPStatus,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        broken_trainer: bool = False,
+        traceback: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = headers
         self.broken_trainer = broken_trainer
+        self.traceback = traceback
 
     def response(self) -> Response:
         body: dict[str, object] = {"type": "about:blank", "title": self.status.phrase}
         if self.broken_trainer:
             body = {"type": BROKEN_TRAINER, "title": "The trainer is broken", "retry": False}
         body |= {"status": self.status, "detail": self.detail}
+        if self.traceback is not None:
+            body["traceback"] = self.traceback
         return Response(self.status, json.dumps(body).encode(), "application/problem+json", self.headers)
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tcsfeel.agent.errors import BrokenResult
-from tcsfeel.agent.failures import MISTAKES, failure
+from tcsfeel.agent.failures import MISTAKES, failure, last_lines
 from tcsfeel.agent.feedback import Feedback
 from tcsfeel.agent.local import LocalTensors
 from tcsfeel.agent.results import NOTHING, Payload, Update, evaluate_payload, fitted, nothing_held_out
@@ -64,7 +64,9 @@ def task_cancelled() -> bool:
 class Entry:
     """One task and its outcome. `payload` is there when done, `failure` when failed.
 
-    `broken` means that the failure is a mistake in the trainer, which would happen again.
+    Attributes:
+        traceback: the last lines of the traceback of an exception in the trainer.
+        broken: whether the failure is a mistake in the trainer, which would happen again.
     """
 
     task: Task
@@ -72,6 +74,7 @@ class Entry:
     state: State = "running"
     payload: Payload | None = None
     failure: str = ""
+    traceback: str | None = None
     broken: bool = False
     unwanted: threading.Event = field(default_factory=threading.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,6 +85,7 @@ class _Outcome:
     event: Event
     update: Update | None = None
     failure: str = ""
+    traceback: str | None = None
     broken: bool = False
 
 
@@ -196,7 +200,7 @@ class TaskTable:
                 del self._entries[entry.task.id]
             return
         entry.state = state
-        entry.failure, entry.broken = outcome.failure, outcome.broken
+        entry.failure, entry.traceback, entry.broken = outcome.failure, outcome.traceback, outcome.broken
         if outcome.update is not None:
             entry.payload = outcome.update.payload
             if outcome.update.lost is not None:
@@ -248,7 +252,9 @@ class TaskTable:
                 update = Update(evaluate_payload(measured, self._clock() - started))
         except BaseException as error:  # noqa: BLE001  (it is third-party code; see above)
             _log.warning("task %s failed", entry.task.id, exc_info=error, extra={"task_id": entry.task.id})
-            return _Outcome("raised", failure=failure(error), broken=isinstance(error, MISTAKES))
+            return _Outcome(
+                "raised", failure=failure(error), traceback=last_lines(error), broken=isinstance(error, MISTAKES)
+            )
         else:
             return _Outcome("returned", update)
         finally:
