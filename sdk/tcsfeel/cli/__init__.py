@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tcsfeel import __version__
-from tcsfeel.cli import agents, following
+from tcsfeel.cli import agents, following, history
 from tcsfeel.cli.ending import fail
 from tcsfeel.text import plain
 
@@ -27,7 +27,7 @@ class Commands(click.Group):
     def __init__(self, added: Iterable[EntryPoint]) -> None:
         super().__init__(
             "tcsfeel",
-            commands=[agents.agent, following.train, following.watch, following.clients],
+            commands=[agents.agent, following.train, following.watch, history.rounds, following.clients],
             help="Federated learning over networks whose links are not equal.",
             context_settings={"show_default": True},
         )

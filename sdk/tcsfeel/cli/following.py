@@ -12,6 +12,7 @@ import click
 
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.ending import fail
+from tcsfeel.cli.history import shown_round
 from tcsfeel.cli.options import json_option, key_option, server_option
 from tcsfeel.statuses import STOPPED
 from tcsfeel.text import escaped
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tcsfeel.cli.connection import Connection
 
 POLL_SECONDS = 0.5
-COLUMNS = ("client", "status", "breaker", "samples", "Mbps", "ms", "reliability", "rounds")
+COLUMNS = ("client", "status", "breaker", "samples", "Mbps", "ms", "reliability", "rounds", "failures")
 
 
 @click.command(epilog="Example: tcsfeel clients --json")
@@ -130,7 +131,7 @@ def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
         for item in [Fields(item, "round") for item in reversed(page.items("items"))]:
             if item.whole("number") > shown and item.has("ended_at"):
                 shown = item.whole("number")
-                click.echo(json.dumps(item.value) if as_json else _line(item, training))
+                click.echo(json.dumps(item.value) if as_json else "\n".join(shown_round(item, training)))
         if training.text("status") in STOPPED:
             break
         progress = training.part("progress") if training.has("progress") else None
@@ -149,15 +150,6 @@ def _conclusion(training: Fields) -> str:
     return f"{training.text('status')}: {reason}{detail}"
 
 
-def _line(item: Fields, training: Fields) -> str:
-    metric = training.part("goal").text("metric")
-    measured = f"{item.number('goal_value'):.4f}" if item.has("goal_value") else "-"
-    cost = f"{item.number('communication_cost'):.2f} s" if item.has("communication_cost") else "-"
-    reason = f"  {item.text('failure_reason')}" if item.has("failure_reason") else ""
-    number, status, selected = item.whole("number"), item.text("status"), len(item.items("selected_clients"))
-    return f"round {number:3}  {status}  {metric} {measured}  cost {cost}  clients {selected}{reason}"
-
-
 def _row(item: Fields) -> tuple[str, ...]:
     """Make the row of a client for the table."""
     return (
@@ -169,7 +161,17 @@ def _row(item: Fields) -> tuple[str, ...]:
         f"{_best_known(item, 'latency'):g}",
         f"{_best_known(item, 'reliability'):.2f}",
         f"{item.whole('rounds_completed')}/{item.whole('rounds_selected')}",
+        _failures(item),
     )
+
+
+def _failures(item: Fields) -> str:
+    """Say how often a client has failed, by kind; older servers do not count it."""
+    if not item.has("failures"):
+        return "-"
+    failures = item.part("failures")
+    counts = {kind: failures.whole(kind) for kind in ("unreachable", "faulty")}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
 
 
 def _best_known(item: Fields, field: str) -> float:

@@ -19,7 +19,7 @@ from tcsfeel.cli import GROUP, Commands, cli, following
 from tests.e2e import federations
 from tests.e2e.servers import Server
 
-COMMANDS = ["serve", "migrate", "demo", "agent", "train", "watch", "clients"]
+COMMANDS = ["serve", "migrate", "demo", "agent", "train", "watch", "rounds", "clients"]
 runner = CliRunner()
 
 
@@ -65,7 +65,9 @@ def test_a_package_adds_a_command_but_replaces_none_of_the_library() -> None:
     added = [EntryPoint(name, "app.commands:migrate", GROUP) for name in ("convert", "clients")]
     group = Commands(added)
     context = click.Context(group)
-    assert group.list_commands(context) == ["serve", "migrate", "demo", "convert", "agent", "train", "watch", "clients"]
+    assert group.list_commands(context) == [
+        "serve", "migrate", "demo", "convert", "agent", "train", "watch", "rounds", "clients",
+    ]  # fmt: skip
     assert group.get_command(context, "convert") is migrate
     assert group.get_command(context, "clients") is following.clients
     assert group.get_command(context, "none") is None

@@ -1,0 +1,24 @@
+"""Turn rounds into flat rows, one for each client's part, which tables and CSV files can hold."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PARTS = (("fit", "participations"), ("evaluate", "evaluations"))
+"""The kinds of parts, and the fields of a round that list them."""
+COLUMNS = (
+    "round", "kind", "client_id", "status", "attempts", "reason", "num_examples", "loss", "accuracy", "update_norm",
+    "bytes_sent", "bytes_received", "seconds",
+)  # fmt: skip
+METRIC = "metrics."  # begins the name of the column of a metric
+
+
+def flat_rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each participation and each evaluation of a round, which is given as the API shows it.
+
+    A metric such as `rmse` is in the column `metrics.rmse`. A row has only the metrics that its client reported.
+    """
+    for kind, field in PARTS:
+        for part in found.get(field) or ():
+            known = {"round": found["number"], "kind": kind, **part}
+            measured = {f"{METRIC}{name}": value for name, value in sorted((part.get("metrics") or {}).items())}
+            yield {name: known.get(name) for name in COLUMNS} | measured
