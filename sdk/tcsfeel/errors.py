@@ -57,15 +57,23 @@ class NotEnoughClients(SelectionInfeasible):
 
 
 class BudgetTooSmall(SelectionInfeasible):
-    """The cheapest feasible set costs more than the budget (both in seconds of link time)."""
+    """The cheapest feasible set costs more than the budget (both in seconds of link time).
 
-    def __init__(self, budget: float, cheapest: float, clients: int) -> None:
-        super().__init__(
-            f"budget_constraint is {budget:g} s of link time, but the cheapest {clients} client(s) cost {cheapest:g} s"
-        )
+    `out` lists the clients that could not be selected anyway, with reasons.
+    """
+
+    def __init__(self, budget: float, cheapest: float, clients: int, out: Sequence[tuple[str, str]] = ()) -> None:
+        costs = f"the cheapest {clients} client(s) cost {cheapest:g} s"
+        without = f"; not among them are {listed(out)}" if out else ""
+        super().__init__(f"budget_constraint is {budget:g} s of link time, but {costs}{without}")
         self.budget = budget
         self.cheapest = cheapest
         self.clients = clients
+        self.out = tuple(out)
+
+    def naming(self, out: Sequence[tuple[str, str]]) -> "BudgetTooSmall":
+        """The same error, with the clients that could not be selected."""
+        return BudgetTooSmall(self.budget, self.cheapest, self.clients, out)
 
 
 class UnknownStrategy(TcsFeelError):

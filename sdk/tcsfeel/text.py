@@ -19,22 +19,30 @@ def plain(text: str, limit: int = SHOWN) -> str:
     return line if len(line) <= limit and len(start) == len(text) else f"{line[: limit - 1]}…"
 
 
-NAMED = 5  # of many, those that a message names with their reasons
+NAMED = 20  # of many, those that a message names with their reasons
+_KINDS = 5  # of the other reasons, those that it counts
+_LISTED = 3000  # characters after which a message names no more
 _PART = 250  # characters of a reason among several
 _KIND = 80
 
 
 def listed(reasons: Iterable[tuple[str, str]]) -> str:
-    """List names with their reasons: the first few in full, and for the others how many have which kind of reason.
+    """List names with their reasons: the first 20 in full, and for the others how many have which kind of reason.
 
-    The kind of a reason is the text before its first colon.
+    The kind of a reason is the text before its first colon. Fewer are named if their reasons are long.
     """
     ordered = sorted(reasons)
-    named = [f"{name}: {plain(reason, _PART)}" for name, reason in ordered[:NAMED]]
-    rest = Counter(reason.partition(":")[0] for _, reason in ordered[NAMED:])
+    named: list[str] = []
+    length = 0
+    for name, reason in ordered[:NAMED]:
+        if length > _LISTED:
+            break
+        named.append(f"{name}: {plain(reason, _PART)}")
+        length += len(named[-1])
+    rest = Counter(reason.partition(":")[0] for _, reason in ordered[len(named) :])
     if rest:
-        kinds = [f"{count} x {plain(kind, _KIND)}" for kind, count in rest.most_common(NAMED)]
-        named.append(f"and {rest.total()} more ({', '.join(kinds)}{', …' if len(rest) > NAMED else ''})")
+        kinds = [f"{count} x {plain(kind, _KIND)}" for kind, count in rest.most_common(_KINDS)]
+        named.append(f"and {rest.total()} more ({', '.join(kinds)}{', …' if len(rest) > _KINDS else ''})")
     return "; ".join(named)
 
 

@@ -46,14 +46,12 @@ def test_the_first_are_named_with_their_reasons_and_the_others_counted_by_kind()
         "a: it has no data; b: its status is down: since noon"
     )
     many = [(f"{number:03}", f"kind {number % 2}: {number}") for number in range(108)]
-    assert listed(many) == (
-        "000: kind 0: 0; 001: kind 1: 1; 002: kind 0: 2; 003: kind 1: 3; 004: kind 0: 4;"
-        " and 103 more (52 x kind 1, 51 x kind 0)"
-    )
+    named = "; ".join(f"{name}: {reason}" for name, reason in many[:20])
+    assert listed(many) == f"{named}; and 88 more (44 x kind 0, 44 x kind 1)"
 
 
 def test_a_list_of_reasons_is_short_whatever_they_are() -> None:
-    assert len(listed((f"{number}", f"{number}" + "x" * 10**4) for number in range(1000))) < 2500
+    assert len(listed((f"{number}", f"{number}" + "x" * 10**4) for number in range(1000))) < 3900
 
 
 def test_a_moment_is_told_in_utc() -> None:
