@@ -70,6 +70,19 @@ def test_a_variance_that_every_client_reports_as_positive_stays_positive(rule: A
     assert models[0]["w"] > 0
 
 
+def test_after_14_rounds_of_fedadam_a_shrinking_variance_is_the_weighted_mean() -> None:
+    """The fault (flower#1060): the running variance was -0.43 after 14 rounds, and the next forward pass was NaN."""
+    model: dict[str, Array] = {"bn.running_var": np.ones(1, np.float32), "w": np.zeros(1, np.float32)}
+    reported = [[0.9**number * (1.0 + 0.1 * client) for client in range(3)] for number in range(14)]
+    each: list[list[Parameters]] = [
+        [{"bn.running_var": np.full(1, value, np.float32), "w": np.ones(1, np.float32)} for value in values]
+        for values in reported
+    ]
+    models = rounds_of("fedadam", model, each, TrainingConfig(name="t", aggregation="fedadam"))
+    means = [(values[0] + 2 * values[1] + 3 * values[2]) / 6 for values in reported]  # of 1, 2 and 3 examples
+    assert [float(new["bn.running_var"][0]) for new in models] == pytest.approx(means)
+
+
 @tries(60)
 @given(
     rule=st.sampled_from(get_args(Aggregation)),
