@@ -57,6 +57,9 @@ class Metrics:
         )
         self.participations = counter("federated_participations", "Number of participations that ended", ["outcome"])
         self.evaluations = counter("federated_evaluations", "Number of evaluations that ended", ["outcome"])
+        self.client_failures = counter(
+            "federated_client_failures", "Number of failures of clients, by what failed and when", ["kind", "phase"]
+        )
         self.updates = counter(
             "federated_updates",
             "Number of updates that were received, by their encoding and compression",
@@ -109,10 +112,10 @@ class Metrics:
         self._database_connections.labels(pool, "in_use").set_function(lambda: connections()[0])
         self._database_connections.labels(pool, "idle").set_function(lambda: connections()[1])
 
-    def count_participation(self, status: str, encoding: str, coding: str) -> None:
-        """Count a participation that ended, and its update by its form if there is one."""
-        self.participations.labels(status).inc()
-        if status == "received":
+    def count_part(self, kind: str, status: str, encoding: str = "full", coding: str = "identity") -> None:
+        """Count a participation or an evaluation that ended, and an update by its form."""
+        (self.participations if kind == "fit" else self.evaluations).labels(status).inc()
+        if (kind, status) == ("fit", "received"):
             self.updates.labels(encoding, coding).inc()
 
     def show_measurements(self, training_id: str, *, accuracy: float | None, metric: str, value: float | None) -> None:

@@ -23,15 +23,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app.domain.failures import Failure
 from app.domain.instants import lies_ahead
-from tcsfeel.text import moment, plain
+from tcsfeel.text import moment
 
 BreakerState = Literal["closed", "open", "half_open"]
 Outcome = Literal["ok", "slow", "failed"]
-FailurePhase = Literal["fit", "evaluate", "initial model"]
 
 KEPT_FAILURES = 5
-SHOWN = 200  # characters of a failure's reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,20 +52,6 @@ DEFAULT_POLICY = BreakerPolicy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """One call that failed: in which phase of which round, why, and when (unix seconds)."""
-
-    phase: FailurePhase
-    reason: str
-    training_id: str | None = None
-    round: int | None = None
-    at: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.phase}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     """The state of one breaker. Times are in unix seconds.
 
@@ -77,6 +62,7 @@ class Breaker:
         probe_at: when the one probe of a half-open breaker began.
         probe_until: when the one probe of a half-open breaker times out; None when its permit is free.
         last_failures: oldest first, at most `KEPT_FAILURES`.
+        cause: what opened it the last time, unless it has closed since.
     """
 
     state: BreakerState = "closed"
@@ -89,6 +75,7 @@ class Breaker:
     probe_until: float | None = None
     last_failure_at: float | None = None
     last_failures: tuple[Failure, ...] = ()
+    cause: str | None = None
 
     @property
     def isolated(self) -> bool:
@@ -97,15 +84,16 @@ class Breaker:
 
     @property
     def explanation(self) -> str:
-        """Describe for people in which state it is, since when, and which failure led to it."""
+        """Describe for people in which state it is, since when, what opened it, and its last failure."""
         state = f"its breaker is {self.state}"
         if self.opened_at is None:
             return state
         since = f"{state}: {'isolated by hand ' if self.isolated else ''}since {moment(self.opened_at)}"
-        if self.isolated or not self.consecutive_failures:
+        if self.isolated:
             return since
+        cause = self.cause or (f"{self.consecutive_failures} failure(s) in a row" if self.consecutive_failures else "")
         last = f" (the last: {self.last_failures[-1]})" if self.last_failures else ""
-        return f"{since}, after {self.consecutive_failures} failure(s) in a row{last}"
+        return f"{since}, after {cause}{last}" if cause else f"{since}{last}"
 
     def would_admit(self, now: float) -> bool:
         """Whether `admit` would let a call through now."""
@@ -146,10 +134,11 @@ class Breaker:
         """Return the breaker after a call that failed with `failure`. A half-open breaker opens again at once."""
         failed = replace(self, consecutive_failures=self.consecutive_failures + 1, last_failure_at=now)
         if failure is not None:
-            told = replace(failure, at=now, reason=plain(failure.reason, SHOWN))
-            failed = replace(failed, last_failures=(*self.last_failures, told)[-KEPT_FAILURES:])
+            failed = replace(failed, last_failures=(*self.last_failures, failure.shown(now))[-KEPT_FAILURES:])
         failed = _recorded(failed, "failed", policy)
-        return _opened(failed, now, rng, policy) if self.state == "half_open" else _tripped(failed, now, rng, policy)
+        if self.state != "half_open":
+            return _tripped(failed, now, rng, policy)
+        return _opened(failed, now, rng, policy, cause=f"{failed.consecutive_failures} failure(s) in a row")
 
     def withdraw(self) -> "Breaker":
         """Return the breaker without its last success, which turned out not to be one."""
@@ -166,7 +155,9 @@ class Breaker:
 
     def isolate(self, now: float) -> "Breaker":
         """Open by hand, until `reset`."""
-        return replace(self, state="open", opened_at=now, retry_at=None, probe_at=None, probe_until=None)
+        return replace(
+            self, state="open", opened_at=now, retry_at=None, probe_at=None, probe_until=None, cause="isolated by hand"
+        )
 
     def reset(self) -> "Breaker":
         """Close by hand."""
@@ -179,17 +170,24 @@ def _recorded(breaker: Breaker, outcome: Outcome, policy: BreakerPolicy) -> Brea
 
 def _tripped(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPolicy) -> Breaker:
     """Open the breaker if its recorded calls require it. A call that began before it opened does not prolong that."""
+    cause = _cause(breaker, policy)
+    return breaker if breaker.state != "closed" or cause is None else _opened(breaker, now, rng, policy, cause=cause)
+
+
+def _cause(breaker: Breaker, policy: BreakerPolicy) -> str | None:
+    """Say which of the rules of `policy` opens a breaker, or return None."""
     calls = len(breaker.outcomes)
-    enough = calls >= policy.minimum_calls
-    trips = (
-        breaker.consecutive_failures >= policy.failures_in_row
-        or (enough and breaker.outcomes.count("failed") >= policy.failure_rate * calls)
-        or (enough and breaker.outcomes.count("slow") >= policy.slow_rate * calls)
-    )
-    return _opened(breaker, now, rng, policy) if breaker.state == "closed" and trips else breaker
+    failed, slow = breaker.outcomes.count("failed"), breaker.outcomes.count("slow")
+    if breaker.consecutive_failures >= policy.failures_in_row:
+        return f"{breaker.consecutive_failures} failure(s) in a row"
+    if calls < policy.minimum_calls:
+        return None
+    if failed >= policy.failure_rate * calls:
+        return f"{failed} of its last {calls} calls failed"
+    return f"{slow} of its last {calls} calls were slow" if slow >= policy.slow_rate * calls else None
 
 
-def _opened(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPolicy) -> Breaker:
+def _opened(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPolicy, *, cause: str) -> Breaker:
     seconds = min(policy.open_seconds * 2.0 ** min(breaker.openings, 32), policy.max_open_seconds)
     seconds *= 1 + policy.jitter * (2 * rng.random() - 1)
     return replace(
@@ -201,6 +199,7 @@ def _opened(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPol
         probe_at=None,
         probe_until=None,
         outcomes=(),
+        cause=cause,
     )
 
 

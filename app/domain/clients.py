@@ -1,12 +1,14 @@
 """A registered client: its claims, its measurements, and its health."""
 
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from app.domain.breaker import Breaker
+from app.domain.failures import Failure, Failures
 from app.domain.identity import Identity
 from tcsfeel.selection.types import Candidate, DataDistribution
 
@@ -90,6 +92,7 @@ class Client:
     status: ClientStatus = "healthy"
     measured: Measured = field(default_factory=Measured)
     breaker: Breaker = field(default_factory=Breaker)
+    failures: Failures = field(default_factory=Failures)
     identity: Identity = field(default_factory=Identity)
     rounds_selected: int = 0
     rounds_completed: int = 0
@@ -104,6 +107,27 @@ class Client:
         if reliability is not None and measured.reliability is None:
             measured = replace(measured, reliability=self.profile.reliability)
         return replace(self, measured=measured.observe(reliability=reliability, **values))
+
+    def failed(self, failure: Failure, now: float, rng: random.Random) -> "Client":
+        """Return the client after a call that failed. The failure gets its instant here."""
+        breaker = self.breaker.fail(now, rng, failure=failure) if failure.shuts_out else self.breaker
+        return replace(self, breaker=breaker, failures=self.failures.counted(failure.shown(now)))
+
+    def reset(self) -> "Client":
+        """Return the client after its breaker was closed by hand. It may be asked to evaluate again, too."""
+        return replace(self, breaker=self.breaker.reset(), failures=self.failures.evaluated())
+
+    def may_evaluate(self, now: float) -> bool:
+        """Whether it may be asked to evaluate: it may have data for it, and rests from no wrong evaluations.
+
+        A profile that was registered since then begins anew.
+        """
+        failures = self.failures
+        again_at = failures.evaluates_again_at()
+        rests = again_at is not None and now < again_at
+        if rests and failures.last_faulty is not None and failures.last_faulty.at < self.updated_at:
+            rests = False
+        return self.may_hold_out_data and not rests
 
     @property
     def may_hold_out_data(self) -> bool:

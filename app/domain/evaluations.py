@@ -1,51 +1,53 @@
-"""The evaluations of a round's new model: which clients can measure it, and how each measurement ended."""
+"""The evaluations of a round's new model: which clients can measure it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from app.domain.clients import Client
-
-EvaluationStatus = Literal["received", "rejected", "failed", "skipped"]
+from app.domain.rounds import Participation
+from tcsfeel.text import listed
 
 NOTHING_HELD_OUT = "it has no held-out examples"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """How one client's evaluation in a round ended. Bytes are bodies as they crossed the coordinator's link.
-
-    Attributes:
-        status: skipped if the client has no examples to measure with, or if the round went on without its answer.
-        attempts: how often the task was sent to the client.
-        metrics: what the client measured besides the loss, by name.
-        seconds: from the first hand-over to the end; None where it was never handed over.
-    """
-
-    client_id: str
-    status: EvaluationStatus
-    attempts: int = 0
-    reason: str | None = None
-    num_examples: int | None = None
-    loss: float | None = None
-    accuracy: float | None = None
-    seconds: float | None = None
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
+def able_to_evaluate(
+    offered: Iterable[Client], tags: Mapping[str, str], now: float
+) -> tuple[list[Client], list[tuple[str, str]]]:
+    """Divide clients into those that may measure a model and the ids of the others, each with the reason."""
+    able: list[Client] = []
+    out: list[tuple[str, str]] = []
+    for client in offered:
+        reason = _why_not(client, tags, now)
+        if reason is None:
+            able.append(client)
+        else:
+            out.append((client.id, reason))
+    return able, out
 
 
-def able_to_evaluate(offered: Iterable[Client], tags: Mapping[str, str]) -> list[Client]:
-    """Return the clients that may measure a model: those with a closed breaker, held-out data and all the tags."""
-    return [
-        client
-        for client in offered
-        if client.breaker.state == "closed"
-        and client.may_hold_out_data
-        and all(client.profile.tags.get(key) == value for key, value in tags.items())
-    ]
+def _why_not(client: Client, tags: Mapping[str, str], now: float) -> str | None:
+    if client.breaker.state != "closed":
+        return client.breaker.explanation
+    for key, value in tags.items():
+        if client.profile.tags.get(key) != value:
+            return f"its tag {key} is not {value}"
+    if not client.may_hold_out_data:
+        return NOTHING_HELD_OUT
+    if not client.may_evaluate(now):
+        failures = client.failures
+        return f"its last {failures.wrong_evaluations} evaluations were wrong (the last: {failures.last_faulty})"
+    return None
+
+
+def not_measured(evaluations: Sequence[Participation], out: Sequence[tuple[str, str]]) -> str | None:
+    """Explain why a round has no measurement of its model; None if it has one. `out` has those that were not asked."""
+    if any(one.status == "received" for one in evaluations):
+        return None
+    if evaluations:
+        missing = listed((one.client_id, one.reason or "it has not answered") for one in evaluations)
+        return f"none of {len(evaluations)} clients measured the model; {missing}"
+    return f"no client could be asked to measure the model{'; ' if out else ''}{listed(out)}"
 
 
 def drawn(able: Sequence[Client], wanted: int, seed: int) -> list[Client]:

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from app.domain.clients import Client
-from app.domain.evaluations import Evaluation
 from app.domain.rounds import OUTSTANDING, Participation
 from app.domain.tasks import TaskRun
 
@@ -26,20 +25,8 @@ def excuse(run: TaskRun, now: float) -> str | None:
 
 def skipped(part: Participation, run: TaskRun, reason: str, now: float) -> Participation:
     """Give a participation that the round does not wait for any longer, with what its task has cost so far."""
-    return replace(run.charged(part), status="skipped", reason=reason, finished_at=now)
-
-
-def late_evaluation(client_id: str, run: TaskRun, now: float) -> Evaluation:
-    """Give the evaluation of a client whose answer the round does not wait for any longer."""
-    return Evaluation(
-        client_id=client_id,
-        status="skipped",
-        reason=excuse(run, now) or LATE,
-        attempts=run.attempts,
-        seconds=run.seconds(now),
-        bytes_sent=run.bytes_sent,
-        bytes_received=run.bytes_received,
-    )
+    seconds = run.seconds(now)
+    return replace(run.charged(part), status="skipped", reason=reason, seconds=seconds, finished_at=now)
 
 
 def missed(client: Client, *, late: bool) -> Client:

@@ -1,10 +1,8 @@
 """What the clients of a round measured, summed up."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
 
-from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation.goals import Goal
@@ -12,10 +10,8 @@ from tcsfeel.aggregation.measurements import summaries, target_doubt
 from tcsfeel.aggregation.updates import UpdateFacts
 from tcsfeel.wire.tasks import ACCURACY, LOSS, TaskResult
 
-Part = TypeVar("Part", Participation, Evaluation)
 
-
-def reported(part: Participation | Evaluation) -> UpdateFacts:
+def reported(part: Participation) -> UpdateFacts:
     """Return what a client reported with a result that was received."""
     metrics = part.metrics
     if ACCURACY not in metrics and part.accuracy is not None:  # stored before results had metrics
@@ -31,14 +27,13 @@ def lacking(result: TaskResult, goal: Goal) -> str | None:
     return f"it measured {', '.join(known)}, but not {goal.metric}, which is the metric of the training's goal"
 
 
-def measured(round_: Round, evaluations: Sequence[Evaluation], config: TrainingConfig) -> Round:
-    """Return the round with its evaluations, and with what they and its participations measured, metric by metric."""
-    results = {one.client_id: reported(one) for one in _received(evaluations)}
+def measured(round_: Round, config: TrainingConfig) -> Round:
+    """Return the round with what its evaluations and its participations measured, summed up metric by metric."""
+    results = {one.client_id: reported(one) for one in _received(round_.evaluations)}
     metrics = summaries(results.values(), config)
     means = {name: summary.mean for name, summary in metrics.items()}
     return replace(
         round_,
-        evaluations=tuple(evaluations),
         metrics=metrics,
         training_metrics=summaries(map(reported, _received(round_.participations)), config),
         average_accuracy=means.get(ACCURACY),
@@ -48,5 +43,5 @@ def measured(round_: Round, evaluations: Sequence[Evaluation], config: TrainingC
     )
 
 
-def _received(parts: Iterable[Part]) -> list[Part]:
+def _received(parts: Iterable[Participation]) -> list[Participation]:
     return [part for part in parts if part.status == "received"]

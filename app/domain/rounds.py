@@ -11,6 +11,7 @@ from there:
   polled, or handed over again under the same task id, which an agent trains once.
 - aggregating: the set of updates is frozen, and aggregation is deterministic: doing it again gives the same bytes.
 - evaluating: the new model version is committed. Only measurements are missing, so it cannot be abandoned any more.
+  Evaluations are participations too: those that were received are kept, and the others are polled or handed over again.
 
 An event that is not in `TRANSITIONS` raises an error and changes nothing.
 """
@@ -23,12 +24,12 @@ from typing import Literal
 import numpy as np
 
 from app.domain.errors import IllegalTransition
-from app.domain.evaluations import Evaluation
 from app.domain.trainings import RoundPolicy, Training
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 from tcsfeel.text import listed
+from tcsfeel.wire.tasks import TaskKind
 
 RoundStatus = Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
 RoundEvent = Literal["planned", "frozen", "committed", "measured", "abandoned"]
@@ -43,6 +44,8 @@ TRANSITIONS: Mapping[tuple[RoundStatus, RoundEvent], RoundStatus] = {
     ("training", "abandoned"): "abandoned",
     ("aggregating", "abandoned"): "abandoned",
 }
+KINDS: tuple[TaskKind, TaskKind] = ("fit", "evaluate")
+"""The kinds of participations: the ways in which a client takes part in a round."""
 ENDED: frozenset[RoundStatus] = frozenset({"completed", "abandoned"})
 OUTSTANDING: frozenset[ParticipationStatus] = frozenset({"pending", "training"})
 
@@ -57,18 +60,21 @@ def next_status(status: RoundStatus, event: RoundEvent) -> RoundStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Participation:
-    """One client's part in one round. Bytes are bodies as they crossed the coordinator's link.
+    """One client's part in one round: it trains, or it evaluates the new model. Bytes are those of bodies on the link.
 
     Attributes:
+        kind: what its task is. A client may take part once in each way.
         attempts: how often the task was sent to the client.
         finished_at: when the status became final, unix seconds.
         seconds: from the first hand-over to the end.
         update: SHA-256 of the update's file, while it is received.
         update_norm: the norm of the update's difference to the round's base model; see `tcsfeel.aggregation.norms`.
-        metrics: what the client measured while it trained, besides the loss, by name.
+        metrics: what the client measured besides the loss, by name: while it trained, or of the new model.
+        traceback: the last lines of the traceback of an exception in its trainer, as its agent sent them.
     """
 
     client_id: str
+    kind: TaskKind = "fit"
     status: ParticipationStatus = "pending"
     attempts: int = 0
     reason: str | None = None
@@ -84,6 +90,7 @@ class Participation:
     update: str | None = None
     update_norm: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    traceback: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +105,8 @@ class Round:
         waited_seconds: the time that was given back to it so far, for such waits and for problems of the server.
         step_failures: how often its current step has ended with an unexpected error.
         takeovers: how often its current step was taken over from an owner that had died or stalled.
+        participations: the parts of the clients that were selected to train.
+        evaluations: the parts of the clients that were asked to evaluate the new model.
     """
 
     training_id: str
@@ -129,11 +138,16 @@ class Round:
     step_failures: int = 0
     takeovers: int = 0
     participations: tuple[Participation, ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
+    evaluations: tuple[Participation, ...] = ()
 
     @property
     def selected_clients(self) -> tuple[str, ...]:
         return tuple(participation.client_id for participation in self.participations)
+
+    @property
+    def parts(self) -> tuple[Participation, ...]:
+        """The participations and the evaluations."""
+        return self.participations + self.evaluations
 
 
 def next_round(training: Training, now: float) -> tuple[Training, Round]:

@@ -1,13 +1,14 @@
 """Turn stored and planned values into responses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.domain.clients import Client
-from app.domain.rounds import Round
+from app.domain.rounds import Participation, Round
 from app.domain.trainings import Training
 from app.store.models import MeasuredVersion
-from tcsfeel.contract.clients import ClientOut, ClientProfile, ConflictOut, MeasuredOut
+from tcsfeel.contract.clients import ClientOut, ClientProfile, ConflictOut, FailuresOut, MeasuredOut
 from tcsfeel.contract.goals import GoalOut, SummaryOut
 from tcsfeel.contract.models import ListedModelOut, ModelVersionOut
 from tcsfeel.contract.operations import Ready
@@ -46,6 +47,7 @@ def client_out(client: Client) -> ClientOut:
         status=client.status,
         breaker=client.breaker.state,
         measured=MeasuredOut.of(client.measured),
+        failures=FailuresOut.of(client.failures),
         conflict=client.identity.conflict and ConflictOut.of(client.identity.conflict),
         rounds_selected=client.rounds_selected,
         rounds_completed=client.rounds_completed,
@@ -92,9 +94,22 @@ def ready(findings: Mapping[str, str]) -> Ready:
 
 def round_out(found: Round) -> RoundOut:
     """Show a round. It converts clients one by one, since all at once would hold the interpreter."""
+    return _round_out(found, found.participations, found.evaluations)
+
+
+def listed_round(found: Round) -> RoundOut:
+    """Show a round in a list, in which each failure is one line."""
+    return _round_out(found, *(map(_in_a_line, parts) for parts in (found.participations, found.evaluations)))
+
+
+def _in_a_line(part: Participation) -> Participation:
+    return part if part.traceback is None else replace(part, traceback=None)
+
+
+def _round_out(found: Round, participations: Iterable[Participation], evaluations: Iterable[Participation]) -> RoundOut:
     lists = {
-        "participations": [ParticipationOut.of(part) for part in found.participations],
-        "evaluations": [ClientEvaluationOut.of(one) for one in found.evaluations],
+        "participations": [ParticipationOut.of(part) for part in participations],
+        "evaluations": [ClientEvaluationOut.of(one) for one in evaluations],
         "plan": found.plan and PlanOut.of(found.plan),
         "metrics": {name: SummaryOut.of(summary) for name, summary in found.metrics.items()},
         "training_metrics": {name: SummaryOut.of(summary) for name, summary in found.training_metrics.items()},

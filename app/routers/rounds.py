@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Response, status
 
 from app.domain.rounds import ENDED
-from app.http.answers import round_out, round_selection
+from app.http.answers import listed_round, round_out, round_selection
 from app.http.deps import Address, AnswerPlace, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
 from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
@@ -76,11 +76,11 @@ async def run_round(
 async def list_rounds(
     training_id: Id, trainings: AppTrainings, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
-    """List a training's rounds, newest first."""
+    """List a training's rounds, newest first. A failure is one line in it: tracebacks are in the single rounds."""
     before = decode_cursor(cursor, int)
     async with place:
         found = await trainings.rounds(training_id, limit=limit, before=before[0] if before else None)
-        return await written(lambda: page_of(found, round_out, lambda round_: (round_.number,)))
+        return await written(lambda: page_of(found, listed_round, lambda round_: (round_.number,)))
 
 
 @router.get("/{number}", response_model=RoundOut, responses=responses(404))

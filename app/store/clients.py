@@ -11,9 +11,10 @@ from sqlalchemy import JSON, Row, Select, bindparam, case, delete, func, literal
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
-from app.domain.breaker import Breaker, Failure
+from app.domain.breaker import Breaker
 from app.domain.clients import Client, ClientStatus, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
+from app.domain.failures import Failure, Failures
 from app.domain.identity import Identity
 from app.store.inserts import insert_missing
 from app.store.reading import Part, Walk, read
@@ -27,8 +28,10 @@ MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLit
 
 _BREAKER_NOT_CLOSED = clients.c.breaker["state"].as_string() != "closed"
 _IDENTITY = TypeAdapter(Identity)
+_FAILURES = TypeAdapter(Failures)
 _PROFILE = tuple(Profile.__slots__)
-_PLAIN = tuple(name for name in Client.__slots__ if name not in {"profile", "measured", "breaker", "identity"})
+_DOCUMENTS = {"profile", "measured", "breaker", "failures", "identity"}
+_PLAIN = tuple(name for name in Client.__slots__ if name not in _DOCUMENTS)
 _CLAIMED = {"id", "created_at", "data_distribution", *_PROFILE}
 _UNREAD = case((clients.c.data_distribution.is_(None), null()), else_=literal([], JSON)).label("data_distribution")
 _WITHOUT_LABELS = [_UNREAD if column.name == "data_distribution" else column for column in clients.c]
@@ -262,6 +265,7 @@ def _row(client: Client) -> dict[str, Any]:
         "tags": dict(client.profile.tags),
         "measured": asdict(client.measured),
         "breaker": asdict(client.breaker),
+        "failures": None if client.failures == Failures() else asdict(client.failures),
         "identity": None if client.identity == Identity() else asdict(client.identity),
     }
 
@@ -277,6 +281,7 @@ def _client(row: Row[Any], packer: Packer | None = None) -> Client:
         profile=Profile(**profile),
         measured=Measured(**row.measured),
         breaker=Breaker(**breaker),
+        failures=Failures() if row.failures is None else _FAILURES.validate_python(row.failures),
         identity=Identity() if row.identity is None else _IDENTITY.validate_python(row.identity),
         **{name: getattr(row, name) for name in _PLAIN},
     )

@@ -15,6 +15,7 @@ _RECEIVED = (
     .where(
         participations.c.training_id == bindparam("of_training"),
         participations.c.round == bindparam("of_round"),
+        participations.c.kind == "fit",
         participations.c.status == "received",
     )
     .order_by(participations.c.client_id)
@@ -48,7 +49,8 @@ class HistoryRepository:
         parts = (
             select(columns.round, columns.client_id, columns.status, columns.loss)
             .where(columns.training_id == training_id, columns.round > after, columns.round < before)
-            .order_by(columns.round, columns.client_id)
+            .where(columns.kind == "fit")
+            .order_by(columns.round, columns.kind, columns.client_id)  # as in the index of their key
         )
         selected: dict[int, set[str]] = defaultdict(set)
         received: dict[int, set[str]] = defaultdict(set)
@@ -65,7 +67,9 @@ class HistoryRepository:
             self._connection,
             parts,
             keep,
-            lambda row: tuple_(columns.round, columns.client_id) > tuple_(row.round, row.client_id),
+            lambda row: (
+                tuple_(columns.round, columns.kind, columns.client_id) > tuple_(row.round, "fit", row.client_id)
+            ),
             many=NARROW,
         )
         return [

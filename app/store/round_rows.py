@@ -10,15 +10,15 @@ from typing import Any
 from sqlalchemy import Row, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.evaluations import Evaluation
-from app.domain.rounds import Participation, Round
+from app.domain.rounds import KINDS, Participation, Round
 from app.store.reading import SHORT, Walk, read
 from app.store.tables import participations
 from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
+from tcsfeel.wire.tasks import TaskKind
 
-_WRITTEN_AS_JSON = {"plan", "target_doubt", "metrics", "training_metrics", "participations", "evaluations"}
-_PLAIN = tuple(name for name in Round.__slots__ if name not in _WRITTEN_AS_JSON)
+_ELSEWHERE = {"plan", "target_doubt", "metrics", "training_metrics", "participations", "evaluations"}
+_PLAIN = tuple(name for name in Round.__slots__ if name not in _ELSEWHERE)
 _PARTICIPATION = tuple(name for name in Participation.__slots__ if name != "metrics")
 
 
@@ -32,21 +32,21 @@ async def with_participations(
     query = (
         select(participations)
         .where(columns.training_id == training_id, columns.round.between(rows[-1].number, rows[0].number))
-        .order_by(columns.round.desc(), columns.client_id.desc())  # as they are in the index of their key
+        .order_by(columns.round.desc(), columns.kind.desc(), columns.client_id.desc())  # as in the index of their key
     )
-    grouped: dict[int, list[tuple[int, Participation]]] = defaultdict(list)
+    grouped: dict[tuple[int, TaskKind], list[tuple[int, Participation]]] = defaultdict(list)
     oldest = rows[0].number
 
     def keep(row: Row[Any]) -> None:
         nonlocal oldest
         oldest = row.round
-        grouped[oldest].append((row.rank, participation_of(row)))
+        grouped[oldest, row.kind].append((row.rank, participation_of(row)))
 
     part = await read(
         connection,
         query,
         keep,
-        lambda row: tuple_(columns.round, columns.client_id) < tuple_(row.round, row.client_id),
+        lambda row: tuple_(columns.round, columns.kind, columns.client_id) < tuple_(row.round, row.kind, row.client_id),
         ends=lambda row: walk.weight >= most_bytes and row.round < oldest,
         walk=walk,
         many=SHORT,
@@ -55,8 +55,10 @@ async def with_participations(
     for row in rows:
         if part.more and row.number < oldest:
             break
-        ranked = sorted(grouped[row.number], key=itemgetter(0))
-        whole.append(round_of(row, tuple(participation for _, participation in ranked)))
+        fitted, evaluated = (
+            tuple(part for _, part in sorted(grouped[row.number, kind], key=itemgetter(0))) for kind in KINDS
+        )
+        whole.append(round_of(row, fitted, evaluated))
     return whole
 
 
@@ -68,7 +70,6 @@ def row_of(round_: Round) -> dict[str, Any]:
     row["target_doubt"] = None if round_.target_doubt is None else asdict(round_.target_doubt)
     row["metrics"] = _written(round_.metrics)
     row["training_metrics"] = _written(round_.training_metrics)
-    row["evaluations"] = [asdict(evaluation) for evaluation in round_.evaluations]
     return row
 
 
@@ -76,15 +77,15 @@ def participation_of(row: Row[Any]) -> Participation:
     return Participation(metrics=_numbers(row.metrics), **{name: getattr(row, name) for name in _PARTICIPATION})
 
 
-def round_of(row: Row[Any], parts: tuple[Participation, ...]) -> Round:
+def round_of(row: Row[Any], fitted: tuple[Participation, ...] = (), evaluated: tuple[Participation, ...] = ()) -> Round:
     plan = None if row.plan is None else Plan(row.plan["topology"], row.plan["parents"])
     return Round(
         plan=plan,
         target_doubt=None if row.target_doubt is None else TargetDoubt(**row.target_doubt),
         metrics=_summaries(row.metrics),
         training_metrics=_summaries(row.training_metrics),
-        participations=parts,
-        evaluations=tuple(map(_evaluation, row.evaluations)),
+        participations=fitted,
+        evaluations=evaluated,
         **{name: getattr(row, name) for name in _PLAIN},
     )
 
@@ -106,8 +107,3 @@ def _summaries(given: dict[str, dict[str, float]]) -> dict[str, Summary]:
 def _numbers(given: dict[str, Any]) -> dict[str, float]:
     """Make floats of numbers in JSON, in which Postgres writes a large float as an integer with many digits."""
     return {name: float(number) for name, number in given.items()}
-
-
-def _evaluation(given: dict[str, Any]) -> Evaluation:
-    loss, metrics = given["loss"], given.get("metrics", {})  # older rounds have none
-    return Evaluation(**given | {"loss": None if loss is None else float(loss), "metrics": _numbers(metrics)})

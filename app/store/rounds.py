@@ -1,8 +1,8 @@
-"""Store rounds and their participations as rows."""
+"""Store rounds and their participations, which evaluations are too, as rows."""
 
 import asyncio
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -16,6 +16,7 @@ from app.domain.trainings import TrainingStatus
 from app.store.reading import Part, Walk, read
 from app.store.round_rows import participation_of, round_of, row_of, with_participations
 from app.store.tables import participations, rounds, trainings
+from tcsfeel.wire.tasks import TaskKind
 
 WRITTEN = 500  # participations that are written at once: some 10 ms of the event loop
 TOGETHER = 50  # rounds of a list whose participations are read together
@@ -43,6 +44,7 @@ _COMPLETED = (
 )
 
 _PART = (participations.c.training_id == bindparam("of_training")) & (participations.c.round == bindparam("of_round"))
+_PART_OF_KIND = _PART & (participations.c.kind == bindparam("of_kind"))
 _OUTSTANDING = participations.c.status.in_(OUTSTANDING)
 _RECEIVED = participations.c.status == "received"
 _THOSE = participations.c.client_id.in_(bindparam("whose", expanding=True))
@@ -50,24 +52,25 @@ _ONE = participations.c.client_id == bindparam("whom")
 _ADD_PARTS = insert(participations)
 _FREE = (
     select(participations.c.client_id)
-    .where(_PART, _THOSE, _OUTSTANDING)
+    .where(_PART_OF_KIND, _THOSE, _OUTSTANDING)
     .order_by(participations.c.client_id)
     .with_for_update()
 )
-_CHANGE_PART = update(participations).where(_PART, _ONE)
-_SELECTED = select(participations.c.client_id).where(_PART).order_by(participations.c.client_id)
+_SOME_PARTS = select(participations).where(_PART_OF_KIND, _THOSE).order_by(participations.c.client_id).with_for_update()
+_CHANGE_PART = update(participations).where(_PART_OF_KIND, _ONE)
+_SELECTED = select(participations.c.client_id).where(_PART_OF_KIND).order_by(participations.c.client_id)
 _WAITED_FOR = (
     select(participations)
     .where(_PART, _OUTSTANDING)
     .order_by(participations.c.client_id)
     .limit(bindparam("most", type_=Integer))
 )
-_COUNT_RECEIVED = select(func.count()).select_from(participations).where(_PART, _RECEIVED)
+_COUNT_RECEIVED = select(func.count()).select_from(participations).where(_PART_OF_KIND, _RECEIVED)
 _HAND_OVER = update(participations).where(_PART, participations.c.status == "pending").values(status="training")
 _BUSY = (
     select(participations.c.client_id)
     .join_from(participations, rounds)
-    .where(_OUTSTANDING, rounds.c.status.not_in(ENDED))
+    .where(_OUTSTANDING, participations.c.kind == "fit", rounds.c.status.not_in(ENDED))
 )
 _BUSY_ELSEWHERE = _BUSY.where(participations.c.training_id != bindparam("of_training"))
 
@@ -82,7 +85,10 @@ class Standing:
 
 
 class RoundRepository:
-    """Rounds with their participations, in the order in which selection ranked them."""
+    """Rounds with their participations, in the order in which selection ranked them.
+
+    Evaluations are participations of their own `kind`. Where a method has no such argument, it means both kinds.
+    """
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -98,23 +104,28 @@ class RoundRepository:
 
     async def add_participations(self, round_: Round) -> None:
         """Add a round's participations; their order is their rank."""
-        ranked = enumerate(round_.participations)
+        await self._add_parts(round_, round_.participations)
+
+    async def add_evaluations(self, round_: Round) -> None:
+        """Add a round's evaluations; their order is their rank."""
+        await self._add_parts(round_, round_.evaluations)
+
+    async def _add_parts(self, round_: Round, parts: Iterable[Participation]) -> None:
+        key = {"training_id": round_.training_id, "round": round_.number}
+        ranked = enumerate(parts)
         while some := list(islice(ranked, WRITTEN)):
-            rows = [
-                {"training_id": round_.training_id, "round": round_.number, "rank": rank, **asdict(participation)}
-                for rank, participation in some
-            ]
+            rows = [{**key, "rank": rank, **asdict(part)} for rank, part in some]
             await self._connection.execute(_ADD_PARTS, rows)
             await asyncio.sleep(0)
 
     async def settle(
-        self, training_id: str, number: int, settled: Collection[Participation]
+        self, training_id: str, number: int, settled: Collection[Participation], kind: TaskKind = "fit"
     ) -> dict[str, Participation]:
-        """Write participations whose stored status is not final yet, the first of each client. Returns them by client.
+        """Write participations of a kind whose stored status is not final yet, the first of each client.
 
-        Their rows are locked until the transaction ends.
+        Returns them by client. Their rows are locked until the transaction ends.
         """
-        this = _of(training_id, number)
+        this = _of(training_id, number, kind)
         wanted = {"whose": [part.client_id for part in settled]}
         free = set((await self._connection.execute(_FREE, this | wanted)).scalars())
         written = {part.client_id: part for part in reversed(list(settled)) if part.client_id in free}
@@ -125,7 +136,7 @@ class RoundRepository:
 
     async def reject(self, training_id: str, number: int, reasons: Mapping[str, str]) -> list[str]:
         """Mark received updates of a round as rejected. Returns the clients whose update was still received."""
-        this = _of(training_id, number)
+        this = _of(training_id, number, "fit")
         query = _SELECTED.where(_RECEIVED, _THOSE).with_for_update()
         found = list((await self._connection.execute(query, this | {"whose": list(reasons)})).scalars())
         if found:
@@ -134,18 +145,19 @@ class RoundRepository:
         return found
 
     async def some_participations(
-        self, training_id: str, number: int, client_ids: Collection[str]
+        self, training_id: str, number: int, client_ids: Collection[str], kind: TaskKind = "fit"
     ) -> list[Participation]:
         """Read the participations of some clients in a round, and lock them until the transaction ends."""
-        query = select(participations).where(_PART, _THOSE).order_by(participations.c.client_id).with_for_update()
-        wanted = _of(training_id, number) | {"whose": list(client_ids)}
-        return [participation_of(row) for row in await self._connection.execute(query, wanted)]
+        wanted = _of(training_id, number, kind) | {"whose": list(client_ids)}
+        return [participation_of(row) for row in await self._connection.execute(_SOME_PARTS, wanted)]
 
-    async def charge(self, training_id: str, number: int, charged: Collection[Participation]) -> None:
+    async def charge(
+        self, training_id: str, number: int, charged: Collection[Participation], kind: TaskKind = "fit"
+    ) -> None:
         """Write how often tasks were sent, and their bytes."""
         if not charged:
             return
-        this = _of(training_id, number)
+        this = _of(training_id, number, kind)
         rows = [this | {"whom": part.client_id, **{name: getattr(part, name) for name in _COST}} for part in charged]
         await self._connection.execute(_CHANGE_PART, rows)
 
@@ -155,9 +167,9 @@ class RoundRepository:
         statement = _PUT.values(communication_bytes=total)
         await self._connection.execute(statement, _of(training_id, number))
 
-    async def selected(self, training_id: str, number: int) -> list[str]:
+    async def selected(self, training_id: str, number: int, kind: TaskKind = "fit") -> list[str]:
         """Read the clients of a round, in the order of their ids."""
-        return list((await self._connection.execute(_SELECTED, _of(training_id, number))).scalars())
+        return list((await self._connection.execute(_SELECTED, _of(training_id, number, kind))).scalars())
 
     async def outstanding(self, training_id: str, number: int, *, limit: int) -> list[Participation]:
         """Read at most `limit` participations of a round whose status is not final yet, by client."""
@@ -166,7 +178,7 @@ class RoundRepository:
 
     async def count_received(self, training_id: str, number: int) -> int:
         """Count the updates of a round that are received."""
-        return int((await self._connection.execute(_COUNT_RECEIVED, _of(training_id, number))).scalar_one())
+        return int((await self._connection.execute(_COUNT_RECEIVED, _of(training_id, number, "fit"))).scalar_one())
 
     async def hand_over(self, training_id: str, number: int) -> None:
         """Move every pending participation of a round to training. From then on, its agent may know the task."""
@@ -216,19 +228,19 @@ class RoundRepository:
     async def newest(self, training_id: str) -> Round | None:
         """Read the last round of a training, without its participations."""
         row = (await self._connection.execute(_NEWEST, {"of_training": training_id})).one_or_none()
-        return None if row is None else round_of(row, ())
+        return None if row is None else round_of(row)
 
     async def previous(self, training_id: str, number: int) -> Round | None:
         """Read the last completed round before `number`."""
         row = (await self._connection.execute(_PREVIOUS, _of(training_id, number))).one_or_none()
-        return None if row is None else round_of(row, ())
+        return None if row is None else round_of(row)
 
     async def count_completed(self, training_id: str) -> int:
         """Count the rounds of a training that completed."""
         return int((await self._connection.execute(_COMPLETED, {"of_training": training_id})).scalar_one())
 
     async def busy_clients(self, *, except_training: str | None = None) -> frozenset[str]:
-        """Read the clients that have a task in flight for another training."""
+        """Read the clients that train for another training. Those that only evaluate for it are not busy."""
         query, elsewhere = _BUSY, {}
         if except_training is not None:
             query, elsewhere = _BUSY_ELSEWHERE, {"of_training": except_training}
@@ -239,6 +251,7 @@ def _itself(row: Row[Any]) -> Row[Any]:
     return row
 
 
-def _of(training_id: str, number: int) -> dict[str, Any]:
-    """The parameters of statements about one round."""
-    return {"of_training": training_id, "of_round": number}
+def _of(training_id: str, number: int, kind: TaskKind | None = None) -> dict[str, Any]:
+    """The parameters of statements about one round, or about its participations of one kind."""
+    this = {"of_training": training_id, "of_round": number}
+    return this if kind is None else this | {"of_kind": kind}

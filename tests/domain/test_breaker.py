@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Failure, Outcome, admissible
+from app.domain.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Outcome, admissible
+from app.domain.failures import Failure
 
 NOW = 1000.0
 STEADY = BreakerPolicy(jitter=0.0)

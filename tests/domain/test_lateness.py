@@ -6,8 +6,7 @@ import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, Profile
-from app.domain.evaluations import Evaluation
-from app.domain.lateness import LATE, excuse, gave_nothing, late_evaluation, lost_to_absence, missed, skipped
+from app.domain.lateness import excuse, gave_nothing, lost_to_absence, missed, skipped
 from app.domain.rounds import Participation, ParticipationStatus
 from app.domain.tasks import TaskRun
 
@@ -46,27 +45,6 @@ def test_a_participation_that_is_skipped_keeps_what_its_task_has_cost() -> None:
         bytes_received=7,
         score=0.5,
         finished_at=12.0,
-    )
-
-
-@pytest.mark.parametrize(
-    ("run", "reason", "seconds"),
-    [
-        (TaskRun(attempts=2, bytes_sent=90, bytes_received=7), NO_SLOT, None),
-        (TaskRun(attempts=2, bytes_sent=90, bytes_received=7, asked_at=10.0, started_at=11.0), LATE, 29.0),
-    ],
-)
-def test_an_evaluation_that_is_late_says_why_and_what_it_has_cost(
-    run: TaskRun, reason: str, seconds: float | None
-) -> None:
-    assert late_evaluation("a", run, 40.0) == Evaluation(
-        client_id="a",
-        status="skipped",
-        reason=reason,
-        attempts=2,
-        seconds=seconds,
-        bytes_sent=90,
-        bytes_received=7,
     )
 
 

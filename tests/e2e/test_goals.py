@@ -32,7 +32,7 @@ async def test_a_regression_reaches_its_target_through_the_command_line(sqlite_u
         body = tmp_path / "body.json"
         body.write_text(json.dumps({"selection": RULES}))
         asked = ["train", "--name", "heights", "--body", str(body), "--goal", "rmse:min:0.2", "--watch"]
-        status, shown, told = await _tcsfeel(plane, *asked)
+        status, shown, told = await tcsfeel(plane, *asked)
         assert status == 0, told
         *lines, end = shown.splitlines()
         assert end.startswith("completed: target: round ")
@@ -90,7 +90,7 @@ async def test_a_language_model_trains_until_it_improves_no_more_through_the_cli
     assert measured.iloc[-1] > 2 * training.best_value, "the oldest round comes last, and knew little"
 
 
-async def _tcsfeel(plane: Server, *arguments: str) -> tuple[int, str, str]:
+async def tcsfeel(plane: Server, *arguments: str) -> tuple[int, str, str]:
     """Run the command, and give its status and what it wrote."""
 
     def run() -> subprocess.CompletedProcess[str]:

@@ -36,13 +36,18 @@ from app.store.model_store import StoredFile
 from app.store.models import ModelVersionRepository
 from app.store.rounds import RoundRepository
 
-STEPS = ("initial_model", "planned", "handed_over", "settled", "frozen", "committed", "measured")
+STEPS = (
+    "initial_model", "planned", "handed_over", "settled", "frozen", "committed", "asked", "evaluated", "measured",
+)  # fmt: skip
 PLACES: Mapping[str, tuple[type, str]] = {"initial_model": (ModelLedger, "begin")}
 """Steps that are no method of the same name of `RoundLedger`."""
 BEFORE = tuple(f"before {step}" for step in STEPS)
 AFTER = tuple(f"after {step}" for step in STEPS)
 # in a transaction that has written something and is not committed yet
-INSIDE = ("inside claim", "inside round", "inside planned", "inside settled", "inside committed", "inside measured")
+INSIDE = (
+    "inside claim", "inside round", "inside planned", "inside settled", "inside committed", "inside asked",
+    "inside measured",
+)  # fmt: skip
 BETWEEN = ("claimed", "round begun", "before hand-over", "after hand-over", "answer in the spool", "before release")
 POINTS = (*BEFORE, *AFTER, *INSIDE, *BETWEEN)
 REPEATABLE = ("settled", "committed")
@@ -96,6 +101,7 @@ class Injector:
         self._pass(RoundRepository, "add", after="inside round")
         self._pass(RoundRepository, "add_participations", after="inside planned")
         self._pass(RoundRepository, "settle", after="inside settled")
+        self._pass(RoundRepository, "add_evaluations", after="inside asked")
         self._pass(ModelVersionRepository, "add", after="inside committed")
         self._pass(RoundLedger, "_close", after="inside measured")
         self._pass(Coordinator, "_own", before="claimed")

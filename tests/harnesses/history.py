@@ -17,6 +17,7 @@ from app.domain.trainings import Training
 from app.store.database import Database
 from app.store.models import ModelVersion
 from app.store.tables import clients, events, model_versions
+from tcsfeel.wire.tasks import LOSS
 
 MANY = 1_000_000
 ONCE_A_ROUND = ("round.started", "round.planned", "round.aggregated", "round.completed")
@@ -137,19 +138,28 @@ def _round_problems(name: str, story: Story, last: int) -> Iterator[str]:
             yield f"{name} round {number}: lost"
         elif round_.status != "completed" and (story.training.status, number) != ("cancelled", last):
             yield f"{name} round {number}: is {round_.status} ({round_.failure_reason})"
+        elif (counted := _evaluations_counted(round_)) != (
+            came := sum(one.status == "received" for one in round_.evaluations)
+        ):
+            yield f"{name} round {number}: {counted} evaluations are counted, {came} were received"
     if extra := [number for number in story.rounds if number > last]:
         yield f"{name}: has rounds {extra} beyond its last"
 
 
+def _evaluations_counted(round_: Round) -> int:
+    return round_.metrics[LOSS].clients if LOSS in round_.metrics else 0
+
+
 def _event_problems(name: str, story: Story) -> Iterator[str]:
-    """Yield problems unless each update was received once, and each step of a round was done once."""
+    """Yield problems unless each update and evaluation was received once, and each step of a round was done once."""
     expected: Counter[tuple[str, int, str | None]] = Counter()
     for round_ in story.rounds.values():
         expected.update((kind, round_.number, None) for kind in ONCE_A_ROUND)
         expected.update(("participation.received", round_.number, part.client_id) for part in round_.participations)
-        for part in round_.participations:
+        expected.update(("evaluation.received", round_.number, one.client_id) for one in round_.evaluations)
+        for part in round_.parts:
             if part.status != "received":
-                yield f"{name} round {round_.number}: client {part.client_id} {part.status} ({part.reason})"
+                yield f"{name} round {round_.number}: {part.kind} of {part.client_id} {part.status} ({part.reason})"
     for (kind, number, client_id), count in sorted((story.events - expected).items(), key=str):
         yield f"{name} round {number}: {count} times {kind} {client_id or 'of all'} too many"
     for (kind, number, client_id), count in sorted((expected - story.events).items(), key=str):
@@ -192,7 +202,6 @@ async def _events(connection: AsyncConnection, training_id: str) -> Counter[tupl
     query = select(events.c.type, events.c.round, events.c.client_id).where(
         events.c.training_id == training_id,
         events.c.round.is_not(None),
-        events.c.type.not_like("evaluation.%"),
         events.c.type.not_like("training.%"),
     )
     return Counter((row.type, row.round, row.client_id) for row in await connection.execute(query))

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.breaker import Breaker, Failure
+from app.domain.breaker import Breaker
+from app.domain.failures import Failure
 from tests.api import NOW, Api, assert_problem
 
 PROFILE = {"data_size": 10, "compute_capacity": 1.0, "bandwidth": 8.0, "latency": 5.0}

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from app.domain.evaluations import Evaluation
 from app.domain.rounds import Participation, Round, next_round
 from app.store.selections import packed
 from tcsfeel.aggregation.measurements import Summary
@@ -97,7 +96,7 @@ PART = Participation(
     update_norm=1.5,
     metrics={"accuracy": 0.75, "f1": 0.5},
 )
-EVALUATION = Evaluation(
+EVALUATION = Participation(kind="evaluate",
     client_id="edge-7", status="received", attempts=1, num_examples=20, loss=1.25, accuracy=0.5, seconds=0.5,
     bytes_sent=300, bytes_received=90, metrics={"accuracy": 0.5},
 )  # fmt: skip
@@ -127,7 +126,10 @@ async def played(api: Api, training_id: str, count: int) -> None:
                     communication_bytes=1210,
                     convergence_speed=0.25,
                     fairness=0.5,
-                    evaluations=(EVALUATION, Evaluation(client_id="edge-8", status="skipped", reason="late")),
+                    evaluations=(
+                        EVALUATION,
+                        Participation(kind="evaluate", client_id="edge-8", status="skipped", reason="late"),
+                    ),
                 )
             )
             await tx.rounds.add_participations(_with(round_, PART, FAILED))

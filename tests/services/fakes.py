@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 from prometheus_client import CollectorRegistry
 
-from app.domain.breaker import Failure
 from app.domain.clients import Profile
+from app.domain.failures import Failure
 from app.metrics import Metrics
 from app.services.tasks.agents import AgentCaller
 from app.settings import AgentSettings

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.domain.breaker import Breaker, Failure
+from app.domain.breaker import Breaker
 from app.domain.clients import Client, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
+from app.domain.failures import Failure
 from app.domain.identity import Conflict, Identity, Sighting
 from app.store.clients import CHUNK
 from app.store.database import Database

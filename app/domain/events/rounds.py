@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, ClassVar
 
-from app.domain.evaluations import Evaluation, EvaluationStatus
 from app.domain.events.event import Event, Subject
-from app.domain.rounds import Participation, Round
+from app.domain.rounds import Participation, ParticipationStatus, Round
 from tcsfeel.aggregation.measurements import TargetDoubt
+from tcsfeel.wire.tasks import TaskKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,29 +153,9 @@ class ParticipationFailed(ParticipationEnded):
     type: ClassVar[str] = "participation.failed"
 
 
-_ENDS: Mapping[str, type[ParticipationEnded]] = MappingProxyType(
-    {"received": ParticipationReceived, "rejected": ParticipationRejected, "failed": ParticipationFailed}
-)
-
-
-def end_of_part(round_: Round, part: Participation) -> ParticipationEnded:
-    """Make the event of a participation that was received, rejected, or failed."""
-    return _ENDS[part.status](
-        training_id=round_.training_id,
-        round=round_.number,
-        client_id=part.client_id,
-        reason=part.reason,
-        num_examples=part.num_examples,
-        loss=part.loss,
-        accuracy=part.accuracy,
-        metrics=part.metrics or None,
-        seconds=part.seconds,
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfEvaluation(OfRound):
-    """A client's evaluation of a round's model ended. The event is written when the round is completed."""
+    """The base of events of one client's evaluation of the model that a round made."""
 
     subject: ClassVar[Subject] = "evaluation"
 
@@ -189,7 +169,7 @@ class OfEvaluation(OfRound):
 
 
 class EvaluationReceived(OfEvaluation):
-    """A client measured the new model of a round. Events of evaluations are written when the round ends."""
+    """A client measured the new model of a round."""
 
     type: ClassVar[str] = "evaluation.received"
 
@@ -212,26 +192,33 @@ class EvaluationSkipped(OfEvaluation):
     type: ClassVar[str] = "evaluation.skipped"
 
 
-_MEASUREMENTS: Mapping[EvaluationStatus, type[OfEvaluation]] = MappingProxyType(
+_ENDS: Mapping[tuple[TaskKind, ParticipationStatus], type[ParticipationEnded | OfEvaluation]] = MappingProxyType(
     {
-        "received": EvaluationReceived,
-        "rejected": EvaluationRejected,
-        "failed": EvaluationFailed,
-        "skipped": EvaluationSkipped,
+        ("fit", "received"): ParticipationReceived,
+        ("fit", "rejected"): ParticipationRejected,
+        ("fit", "failed"): ParticipationFailed,
+        ("evaluate", "received"): EvaluationReceived,
+        ("evaluate", "rejected"): EvaluationRejected,
+        ("evaluate", "failed"): EvaluationFailed,
+        ("evaluate", "skipped"): EvaluationSkipped,
     }
 )
 
 
-def end_of_evaluation(round_: Round, one: Evaluation) -> OfEvaluation:
-    """Make the event of a client's evaluation of the model that a round made."""
-    return _MEASUREMENTS[one.status](
+def end_of_part(round_: Round, part: Participation) -> OfParticipation | OfEvaluation:
+    """Make the event of a participation or an evaluation that has ended."""
+    if (part.kind, part.status) == ("fit", "skipped"):
+        return ParticipationSkipped(
+            training_id=round_.training_id, round=round_.number, client_id=part.client_id, reason=part.reason
+        )
+    return _ENDS[part.kind, part.status](
         training_id=round_.training_id,
         round=round_.number,
-        client_id=one.client_id,
-        reason=one.reason,
-        num_examples=one.num_examples,
-        loss=one.loss,
-        accuracy=one.accuracy,
-        metrics=one.metrics or None,
-        seconds=one.seconds,
+        client_id=part.client_id,
+        reason=part.reason,
+        num_examples=part.num_examples,
+        loss=part.loss,
+        accuracy=part.accuracy,
+        metrics=part.metrics or None,
+        seconds=part.seconds,
     )

@@ -4,15 +4,15 @@ The owner of a round stores the cost of each task when the task ends. If a pause
 its owner, some tasks have not ended, but they have costs too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.domain.evaluations import Evaluation
 from app.domain.rounds import ENDED, Round
 from app.domain.tasks import TaskRun
 from app.services.rounds.phase import Phase
 from app.store.database import Database
 from app.store.transaction import Transaction
+from tcsfeel.wire.tasks import TaskKind
 
 CHARGED_TOGETHER = 200  # participations a transaction, so that none holds others up for long
 
@@ -23,12 +23,6 @@ class Spent:
 
     fit: Mapping[str, TaskRun] = field(default_factory=dict)
     evaluate: Mapping[str, TaskRun] = field(default_factory=dict)
-
-    def evaluation_bytes(self, stored: Iterable[Evaluation] = ()) -> int:
-        """Add up the bytes of the evaluations that are not `stored`."""
-        known = {one.client_id for one in stored}
-        runs = [run for client_id, run in self.evaluate.items() if client_id not in known]
-        return sum(run.bytes_sent + run.bytes_received for run in runs)
 
 
 class Costs:
@@ -59,21 +53,21 @@ class Costs:
         again, its next owner continues from the stored costs, and nothing may be added.
         """
         spent = self.take(round_)
-        tasks = list(spent.fit.items())
+        if await self._store(round_, spent.fit, "fit"):
+            await self._store(round_, spent.evaluate, "evaluate")
+
+    async def _store(self, round_: Round, runs: Mapping[str, TaskRun], kind: TaskKind) -> bool:
+        """Add what the tasks of one kind have cost. Returns False if nothing more may be added to the round."""
+        tasks = list(runs.items())
         for start in range(0, len(tasks), CHARGED_TOGETHER):
             async with self._db.begin() as tx:
                 stored = await self._at_rest(tx, round_)
                 if stored is None:
-                    return
-                added = await charge(tx, round_, dict(tasks[start : start + CHARGED_TOGETHER]))
+                    return False
+                added = await charge(tx, round_, dict(tasks[start : start + CHARGED_TOGETHER]), kind)
                 if stored.status in ENDED:  # otherwise its end will add its participations up
                     await tx.rounds.add_bytes(round_.training_id, round_.number, added)
-        if spent.evaluate:
-            async with self._db.begin() as tx:
-                stored = await self._at_rest(tx, round_)
-                if stored is not None:
-                    added = spent.evaluation_bytes(stored.evaluations)
-                    await tx.rounds.add_bytes(round_.training_id, round_.number, added)
+        return True
 
     async def _at_rest(self, tx: Transaction, round_: Round) -> Round | None:
         """Lock a training, and return its round without participations, or None if it is driven again."""
@@ -84,12 +78,12 @@ class Costs:
         )
 
 
-async def charge(tx: Transaction, round_: Round, runs: Mapping[str, TaskRun]) -> int:
+async def charge(tx: Transaction, round_: Round, runs: Mapping[str, TaskRun], kind: TaskKind = "fit") -> int:
     """Store the costs of tasks with the participations of a round. Returns the bytes that were not stored before."""
-    before = await tx.rounds.some_participations(round_.training_id, round_.number, runs)
+    before = await tx.rounds.some_participations(round_.training_id, round_.number, runs, kind)
     after = [runs[part.client_id].charged(part) for part in before]
     changed = [new for old, new in zip(before, after, strict=True) if new != old]
-    await tx.rounds.charge(round_.training_id, round_.number, changed)
+    await tx.rounds.charge(round_.training_id, round_.number, changed, kind)
     return sum(part.bytes_sent + part.bytes_received for part in after) - sum(
         part.bytes_sent + part.bytes_received for part in before
     )

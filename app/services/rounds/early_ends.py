@@ -6,15 +6,13 @@ and an owner tells them after it has stopped asking for their results.
 """
 
 import contextlib
-from dataclasses import replace
 
-from app.domain.rounds import Round
+from app.domain.rounds import KINDS, Round
 from app.domain.trainings import Training
 from app.services.rounds.costs import Costs
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
-from app.services.rounds.planning import Planner
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
@@ -27,14 +25,12 @@ class EarlyEnds:
         self,
         *,
         db: Database,
-        planner: Planner,
         participants: Participants,
         files: RoundFiles,
         ledger: RoundLedger,
         costs: Costs,
     ) -> None:
         self._db = db
-        self._planner = planner
         self._participants = participants
         self._files = files
         self._ledger = ledger
@@ -46,7 +42,7 @@ class EarlyEnds:
             round_ = await tx.rounds.get(round_.training_id, round_.number)
         spent = self._costs.take(round_)
         if round_.status == "evaluating":
-            round_ = replace(round_, communication_bytes=round_.communication_bytes + spent.evaluation_bytes())
+            round_ = await self._ledger.evaluated(lease, round_, spent.evaluate, reason=reason, at_fault=False)
             round_ = await self._ledger.measured(lease, round_, reason=reason)
         else:
             round_ = await self._ledger.abandoned(lease, round_, reason, spent.fit, at_fault=False)
@@ -63,11 +59,10 @@ class EarlyEnds:
     async def call_off(self, round_: Round) -> None:
         """Tell the agents of a round that was ended early that its tasks are no longer wanted."""
         async with self._db.read() as tx:
-            training = await tx.trainings.get(round_.training_id)
-            clients = await tx.clients.some(await tx.rounds.selected(round_.training_id, round_.number))
-        self._participants.forget(clients, round_, "fit")
-        if round_.model is not None:
-            async with self._db.read() as tx:
-                evaluators = await self._planner.evaluators(tx, training, round_.seed)
-            self._participants.forget(evaluators, round_, "evaluate")
+            asked = {
+                kind: await tx.clients.some(await tx.rounds.selected(round_.training_id, round_.number, kind))
+                for kind in KINDS
+            }
+        for kind, clients in asked.items():
+            self._participants.forget(clients, round_, kind)
         await in_thread("files", self._files.empty_spool, round_.training_id, round_.number)

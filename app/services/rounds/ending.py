@@ -10,7 +10,7 @@ from types import MappingProxyType
 import structlog
 
 from app.clock import Clock
-from app.domain.events.rounds import ParticipationSkipped, doubt_of, end_of
+from app.domain.events.rounds import doubt_of, end_of, end_of_part
 from app.domain.events.trainings import change_of
 from app.domain.lateness import excuse, skipped
 from app.domain.rounds import Round, RoundEvent, convergence_speed, next_status
@@ -47,7 +47,7 @@ class RoundEnding:
         *,
         at_fault: bool = True,
     ) -> Round | None:
-        """Settle participations that have not come to their end, and give the breakers' permits back.
+        """Settle participations of both kinds that have not come to their end, and give the breakers' permits back.
 
         One transaction settles `SKIPPED_TOGETHER` of them at most, so that none holds others up for long. Gives None
         where more are left: the caller is to commit, and to go on in another transaction. Each is settled once, so
@@ -55,31 +55,26 @@ class RoundEnding:
 
         A client that has not answered counts as late. There are three exceptions: the goal was met without it, the
         clients are not `at_fault`, or the server is why there is no update. Only the last one replaces the `reason`.
+        Nothing counts against a client whose evaluation is missing.
         """
         outstanding = await tx.rounds.outstanding(round_.training_id, round_.number, limit=SKIPPED_TOGETHER + 1)
         if stragglers := outstanding[:SKIPPED_TOGETHER]:
-            now = self._clock.now()
+            now, kind = self._clock.now(), stragglers[0].kind  # a round waits for one kind at a time
             ours = {part.client_id: runs.get(part.client_id, TaskRun()) for part in stragglers}
             excuses = {client_id: excuse(run, now) if at_fault else None for client_id, run in ours.items()}
             ended = [skipped(part, ours[part.client_id], excuses[part.client_id] or reason, now) for part in stragglers]
-            written = await tx.rounds.settle(round_.training_id, round_.number, ended)
-            received = await tx.rounds.count_received(round_.training_id, round_.number)
-            late = at_fault and received < (round_.goal or 1)
-            await self._record.miss(tx, {client_id: late and excuses[client_id] is None for client_id in written})
+            written = await tx.rounds.settle(round_.training_id, round_.number, ended, kind)
+            if kind == "fit":
+                received = await tx.rounds.count_received(round_.training_id, round_.number)
+                late = at_fault and received < (round_.goal or 1)
+                await self._record.miss(tx, {client_id: late and excuses[client_id] is None for client_id in written})
             for part in written.values():
-                await tx.events.append(
-                    ParticipationSkipped(
-                        training_id=round_.training_id,
-                        round=round_.number,
-                        client_id=part.client_id,
-                        reason=part.reason,
-                    )
-                )
-            self._metrics.participations.labels("skipped").inc(len(written))
+                await tx.events.append(end_of_part(round_, part))
+                self._metrics.count_part(kind, part.status)
         if len(outstanding) > SKIPPED_TOGETHER:
             return None
         stored = await tx.rounds.get(round_.training_id, round_.number)
-        return replace(round_, participations=stored.participations)
+        return replace(round_, participations=stored.participations, evaluations=stored.evaluations)
 
     async def close(self, tx: Transaction, round_: Round, event: RoundEvent, goal: Goal) -> Round:
         """End the round with its result, measured by the `goal` of its training.
@@ -93,8 +88,7 @@ class RoundEnding:
             status=next_status(round_.status, event),
             ended_at=now,
             communication_bytes=round_.communication_bytes
-            + sum(part.bytes_sent + part.bytes_received for part in round_.participations)
-            + sum(one.bytes_sent + one.bytes_received for one in round_.evaluations),
+            + sum(part.bytes_sent + part.bytes_received for part in round_.parts),
             convergence_speed=convergence_speed(
                 goal,
                 round_.goal_value,
@@ -105,7 +99,6 @@ class RoundEnding:
             fairness=await self._record.fairness(tx, round_),
         )
         await tx.rounds.put(round_)
-        await self._record.evaluated(tx, round_)
         if (doubt := round_.target_doubt) is not None:
             await tx.events.append(doubt_of(round_, doubt))
         await tx.events.append(end_of(round_))
@@ -130,8 +123,6 @@ class RoundEnding:
         self._metrics.round_duration.labels(round_.status).observe(
             max(0.0, (round_.ended_at or 0.0) - round_.started_at)
         )
-        for evaluation in round_.evaluations:
-            self._metrics.evaluations.labels(evaluation.status).inc()
         if round_.goal_value is not None or round_.average_accuracy is not None:
             self._metrics.show_measurements(
                 round_.training_id, accuracy=round_.average_accuracy, metric=goal.metric, value=round_.goal_value

@@ -5,7 +5,7 @@ Killed anywhere, the next owner calls `drive` with the round as it is stored, an
     selecting     nothing was sent; the stored seed plans the same
     training      received updates are kept, handed-over tasks are polled, the rest are handed over
     aggregating   the same updates give the same bytes
-    evaluating    the model is committed; evaluations are asked for again under the same task ids
+    evaluating    the model is committed; received evaluations are kept, the others are polled or handed over again
 
 `Fenced` from the ledger means that somebody else drives by now: it passes through, and nothing more is written.
 """
@@ -15,7 +15,7 @@ from collections.abc import Collection
 from app.clock import Clock
 from app.domain.clients import Client
 from app.domain.errors import NotFound
-from app.domain.evaluations import Evaluation
+from app.domain.evaluations import not_measured
 from app.domain.measurements import measured
 from app.domain.retries import RetryBudget
 from app.domain.rounds import (
@@ -156,26 +156,36 @@ class RoundEngine:
 
     async def _evaluate(self, lease: Lease, training: Training, round_: Round) -> Round:
         policy, now = training.config.round_policy, self._clock.now()
-        evaluators = await self._evaluators(training, round_)
+        known = {one.client_id for one in round_.evaluations}
+        out: list[tuple[str, str]] = []
+        if not known and training.config.evaluation_clients:
+            evaluators, out = await self._evaluators(training, round_)
+            round_ = await self._ledger.asked(lease, round_, [client.id for client in evaluators])
+        outstanding = [one for one in round_.evaluations if one.status in OUTSTANDING]
         deadline = round_.deadline_at if now < round_.deadline_at else now + evaluation_seconds(policy)
         phase = await self._phase(
-            lease, training, round_, "evaluate", round_.model, tasks=len(evaluators), deadline=deadline
+            lease, training, round_, "evaluate", round_.model, tasks=len(outstanding), deadline=deadline
         )
-        ended: dict[str, Evaluation] = {}
-        if evaluators:
+        clients = await self._clients([one.client_id for one in round_.evaluations])
+        evaluate = self._participants.evaluate
+        if outstanding:
             await gather(
-                [self._participants.evaluate(phase, client, ended) for client in evaluators],
+                [
+                    evaluate(lease, phase, one, clients.get(one.client_id), resumed=one.client_id in known)
+                    for one in outstanding
+                ],
                 clock=self._clock,
-                goal=len(evaluators),
-                quorum=quorum_count(len(evaluators), policy),
+                arrivals=[one.finished_at or 0.0 for one in round_.evaluations if one.status == "received"],
+                goal=len(round_.evaluations),
+                quorum=quorum_count(len(round_.evaluations), policy),
                 deadline=phase.deadline,
                 grace_seconds=policy.grace_seconds,
             )
-        now = self._clock.now()
-        evaluations = [ended.get(client.id) or phase.late(client.id, now) for client in evaluators]
-        round_ = await in_thread("aggregation", measured, round_, evaluations, training.config)
-        round_ = await self._ledger.measured(lease, round_)
-        self._participants.forget(evaluators, round_, "evaluate")
+        round_ = await self._ledger.evaluated(lease, round_, phase.runs)
+        round_ = await in_thread("aggregation", measured, round_, training.config)
+        reason = not_measured(round_.evaluations, out) if training.config.evaluation_clients else None
+        round_ = await self._ledger.measured(lease, round_, reason=reason)
+        self._participants.forget(clients.values(), round_, "evaluate")
         return round_
 
     async def _recover(self, lease: Lease, training: Training, round_: Round) -> Round:
@@ -233,6 +243,6 @@ class RoundEngine:
         async with self._db.read() as tx:
             return {client.id: client for client in await tx.clients.some(client_ids)}
 
-    async def _evaluators(self, training: Training, round_: Round) -> list[Client]:
+    async def _evaluators(self, training: Training, round_: Round) -> tuple[list[Client], list[tuple[str, str]]]:
         async with self._db.read() as tx:
             return await self._planner.evaluators(tx, training, round_.seed)

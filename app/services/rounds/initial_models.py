@@ -17,7 +17,8 @@ from tcsfeel.errors import Picklable
 from tcsfeel.selection.types import Selection
 from tcsfeel.text import plain
 
-SHOWN = 270  # characters of all reasons together
+SHOWN = 250  # characters of the reason of one client
+LONGEST = 900  # characters of all reasons together
 ASKED_FOR_A_MODEL = 3  # clients, one after the other, within the deadline
 
 
@@ -63,10 +64,11 @@ class InitialModels:
                     lease, client, round_, spool, patience, config=config, force=force
                 )
             except AgentFailed as error:
-                reasons.append(plain(str(error), SHOWN // ASKED_FOR_A_MODEL - len("; ")))
+                reasons.append(plain(str(error), SHOWN))
             else:
                 return await self._models.begin(lease, stored, since=since)
-        problem = AgentFailed(f"no initial model: {'; '.join(reasons) or 'no client was selected'}")
+        told = "; ".join(reasons) or "no client was selected"
+        problem = AgentFailed(f"no initial model: {told}", limit=LONGEST)
         away = await self._absences.find(asked)
         if len(away) == len(asked) > 0:
             raise ClientsAway(str(problem), away) from problem

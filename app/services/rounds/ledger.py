@@ -6,7 +6,7 @@ outstanding, a round has one model version, and that version, the round's step a
 move together. Whoever comes next finds the round at the last status written here. `since` is that of `ModelLedger`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from app.clock import Clock
 from app.domain.events.rounds import RoundAggregated, RoundPlanned, end_of_part
 from app.domain.lateness import LATE
 from app.domain.outcomes import Outcome, after_round
-from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
+from app.domain.rounds import OUTSTANDING, Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.tasks import Observation, TaskRun
 from app.metrics import Metrics
 from app.services.rounds.costs import charge
@@ -206,10 +206,38 @@ class RoundLedger:
         self._ending.count(ended, goal)
         return ended
 
+    async def asked(self, lease: Lease, round_: Round, client_ids: Sequence[str]) -> Round:
+        """Store who is asked to evaluate. From here on these agents may know their tasks."""
+        asked = (Participation(client_id=client_id, kind="evaluate", status="training") for client_id in client_ids)
+        round_ = replace(round_, evaluations=tuple(asked))
+        async with self._owned.begin(lease) as tx:
+            await tx.rounds.add_evaluations(round_)
+        return round_
+
+    async def evaluated(
+        self,
+        lease: Lease,
+        round_: Round,
+        runs: Mapping[str, TaskRun],
+        *,
+        reason: str = LATE,
+        at_fault: bool = True,
+    ) -> Round:
+        """Wait for no evaluation any more. Returns the round with its evaluations, all of which have ended.
+
+        The round keeps its status, so its next owner may do this again.
+        """
+        async with self._db.read() as tx:
+            stored = await tx.rounds.get(round_.training_id, round_.number)
+        if not any(one.status in OUTSTANDING for one in stored.evaluations):
+            return replace(round_, evaluations=stored.evaluations)
+        async with self._without_stragglers(lease, round_, "measured", reason, runs, at_fault=at_fault) as (_, skipped):
+            return skipped
+
     async def measured(self, lease: Lease, round_: Round, *, reason: str | None = None) -> Round:
         """Evaluating -> completed: the round has what clients measured of its model on held-out data.
 
-        The `reason` says why no client was asked, where trouble of the server's own was in the way.
+        The `reason` says why no client has measured it.
         """
         async with self._owned.begin(lease) as tx:
             round_, goal = await self._close(tx, replace(round_, failure_reason=reason), "measured")

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
-from app.domain.breaker import Failure
 from app.domain.clients import Client
-from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
+from app.domain.evaluations import NOTHING_HELD_OUT
+from app.domain.failures import Failure, FailureKind
 from app.domain.measurements import lacking
 from app.domain.parameter_groups import NothingToTrain
 from app.domain.rounds import Participation, Round
@@ -33,7 +34,9 @@ from app.threads import in_thread
 from tcsfeel.aggregation import update_quality
 from tcsfeel.errors import Invalid, UpdateRejected
 from tcsfeel.wire.errors import WireError
-from tcsfeel.wire.tasks import TaskKind, task_id
+from tcsfeel.wire.tasks import TaskKind, TaskResult, task_id
+
+Check = Callable[[Phase, Participation, Client, TaskOutcome], Coroutine[Any, Any, tuple[Participation, Observation]]]
 
 FORGET_SECONDS = 10.0
 ERRANDS = "errands"  # the party of calls that nothing waits for
@@ -95,11 +98,15 @@ class Participants:
             raise AgentFailed(f"client {client.id!r}: {error}") from error
         except (AgentFailed, Invalid, WireError, TimeoutError) as error:
             reason = str(error) or "the agent did not answer in time"
-            await self._breakers.fail(
-                client.id,
-                Failure(phase="initial model", training_id=round_.training_id, round=round_.number, reason=reason),
-                under=lease,
+            kind: FailureKind = "unreachable" if isinstance(error, TimeoutError) else "faulty"
+            failure = Failure(
+                phase="initial model",
+                training_id=round_.training_id,
+                round=round_.number,
+                reason=reason,
+                kind=error.kind if isinstance(error, AgentFailed) else kind,
             )
+            await self._breakers.fail(client.id, failure, under=lease)
             raise AgentFailed(f"client {client.id!r}: {reason}") from error
         except MemoryError as error:
             raise AgentFailed(f"client {client.id!r}: {NO_MEMORY}") from error
@@ -117,24 +124,16 @@ class Participants:
         Gives the instant at which its update was there, None where there is none. `resumed` says that the agent may
         know the task already, so that it is asked before anything is sent.
         """
-        run, seen = TaskRun(), Observation()
-        if client is None:
-            part = replace(part, status="failed", reason="the client was removed")
-        else:
-            assignment = phase.assignment(client, self._clock.now(), part, resumed=resumed)
-            try:
-                outcome = await self._dispatcher.run(assignment, phase.runs, phase.budget)
-                part, seen = await self._checked(phase, part, client, outcome)
-            except MemoryError:
-                part = replace(part, status="failed", reason=NO_MEMORY)
-                seen = Observation(excused=True, bandwidth=phase.runs[client.id].bandwidth)
-            run = phase.runs[client.id]
-            if part.status != "received":
-                await phase.drop(client.id)
-        now = self._clock.now()
-        part = replace(run.charged(part), seconds=run.seconds(now), finished_at=now)
-        written = await self._ledger.settled(lease, phase.round_, part, seen)
-        return part.finished_at if written and part.status == "received" else None
+        return await self._take_part(lease, phase, part, client, self._checked, resumed=resumed)
+
+    async def evaluate(
+        self, lease: Lease, phase: Phase, part: Participation, client: Client | None, *, resumed: bool
+    ) -> float | None:
+        """Evaluate at one client, and settle its participation, as `fit` does.
+
+        A client without held-out data is not at fault.
+        """
+        return await self._take_part(lease, phase, part, client, self._measured, resumed=resumed)
 
     async def recover(self, phase: Phase, part: Participation, client: Client) -> float | None:
         """Fetch an update once more. The spool names files by content, so nothing but the same update will do."""
@@ -146,33 +145,6 @@ class Participants:
             await in_thread("checks", phase.full_update, client.id, outcome.result)
         except (UpdateRejected, MemoryError):
             await phase.drop(client.id)
-        return self._clock.now()
-
-    async def evaluate(self, phase: Phase, client: Client, ended: dict[str, Evaluation]) -> float | None:
-        """Evaluate at one client, and put its result into `ended`.
-
-        Gives the instant of its arrival, None without a measurement. A client without held-out data is not at fault.
-        """
-        assignment = phase.assignment(client, self._clock.now())
-        try:
-            outcome = await self._dispatcher.run(assignment, phase.runs, phase.budget)
-            came = await self._measured(phase, client, outcome)
-        except MemoryError:
-            came = Evaluation(client_id=client.id, status="failed", reason=NO_MEMORY)
-        if came.status != "received":
-            await phase.drop(client.id)
-        run = phase.runs[client.id]
-        ended[client.id] = replace(
-            came,
-            attempts=run.attempts,
-            seconds=run.seconds(self._clock.now()),
-            bytes_sent=run.bytes_sent,
-            bytes_received=run.bytes_received,
-        )
-        if came.status != "received":
-            return None
-        if run.attempts > 1 or client.breaker.consecutive_failures:
-            await self._breakers.succeed(client.id)
         return self._clock.now()
 
     def forget(self, clients: Iterable[Client], round_: Round, kind: TaskKind) -> None:
@@ -223,10 +195,35 @@ class Participants:
         finally:
             await telling.end()
 
-    async def _measured(self, phase: Phase, client: Client, outcome: TaskOutcome) -> Evaluation:
+    async def _take_part(
+        self, lease: Lease, phase: Phase, part: Participation, client: Client | None, check: Check, *, resumed: bool
+    ) -> float | None:
+        run, seen = TaskRun(), Observation()
+        if client is None:
+            part = replace(part, status="failed", reason="the client was removed")
+        else:
+            assignment = phase.assignment(client, self._clock.now(), part, resumed=resumed)
+            try:
+                outcome = await self._dispatcher.run(assignment, phase.runs, phase.budget)
+                part, seen = await check(phase, part, client, outcome)
+            except MemoryError:
+                part = replace(part, status="failed", reason=NO_MEMORY)
+                seen = Observation(excused=True, bandwidth=phase.runs[client.id].bandwidth)
+            run = phase.runs[client.id]
+            if part.status != "received":
+                await phase.drop(client.id)
+        now = self._clock.now()
+        part = replace(run.charged(part), seconds=run.seconds(now), finished_at=now)
+        written = await self._ledger.settled(lease, phase.round_, part, seen)
+        return part.finished_at if written and part.status == "received" else None
+
+    async def _measured(
+        self, phase: Phase, part: Participation, client: Client, outcome: TaskOutcome
+    ) -> tuple[Participation, Observation]:
         """Check what a client measured; a bad answer counts against it."""
+        seen = Observation(slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
         if outcome.result is None:
-            return Evaluation(client_id=client.id, status="failed", reason=outcome.reason)
+            return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         data_size = client.profile.data_size
         try:
             result = await in_thread(
@@ -234,19 +231,12 @@ class Participants:
             )
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
-            return Evaluation(client_id=client.id, status="rejected", reason=str(error))
+            return replace(part, status="rejected", reason=str(error)), seen
         if result is None:
-            return Evaluation(client_id=client.id, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0)
+            return replace(part, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0), seen
         if missing := lacking(result, phase.config.goal):  # it answers as it should, and measures something else
-            return Evaluation(client_id=client.id, status="rejected", reason=missing)
-        return Evaluation(
-            client_id=client.id,
-            status="received",
-            num_examples=result.num_examples,
-            loss=result.loss,
-            accuracy=result.accuracy,
-            metrics=result.metrics,
-        )
+            return replace(part, status="rejected", reason=missing), seen
+        return replace(part, status="received", reason=None, **_figures(result)), seen
 
     async def _checked(
         self, phase: Phase, part: Participation, client: Client, outcome: TaskOutcome
@@ -257,7 +247,7 @@ class Participants:
         """
         seen = Observation(slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
         if (came := outcome.result) is None:
-            return replace(part, status="failed", reason=outcome.reason), seen
+            return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         try:
             update, norm, sketch = await in_thread("checks", self._files.check, phase, client, came)
         except UpdateRejected as error:
@@ -277,11 +267,13 @@ class Participants:
             part,
             status="received",
             reason=None,
-            num_examples=result.num_examples,
-            loss=result.loss,
-            accuracy=result.accuracy,
-            metrics=result.metrics,
+            **_figures(result),
             update=update.file.sha256,
             update_norm=norm,
         )
         return received, seen
+
+
+def _figures(result: TaskResult) -> dict[str, Any]:
+    """What a result says, as fields of a participation."""
+    return {name: getattr(result, name) for name in ("num_examples", "loss", "accuracy", "metrics")}

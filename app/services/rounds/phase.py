@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from app.domain.breaker import Failure
 from app.domain.clients import Client
-from app.domain.evaluations import Evaluation
-from app.domain.lateness import late_evaluation
+from app.domain.failures import Failure
 from app.domain.retries import RetryBudget
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import TaskRun
@@ -77,10 +75,6 @@ class Phase:
     def place(self, client_id: str) -> ModelStore:
         """Where the answer of one client is kept, until it is refused or the round has ended."""
         return self.spool.within(client_id)
-
-    def late(self, client_id: str, now: float) -> Evaluation:
-        """Give the evaluation of a client whose answer the phase does not wait for any longer."""
-        return late_evaluation(client_id, self.runs.get(client_id, TaskRun()), now)
 
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its result was rejected."""

@@ -22,7 +22,14 @@ from app.services.fleet.connectivity import LatestConnectivity
 from app.sharing import party
 from app.store.transaction import Transaction
 from app.threads import in_thread
-from tcsfeel.errors import NotEnoughClients, Picklable, SelectionInfeasible, StrategyFailed, UnknownStrategy
+from tcsfeel.errors import (
+    BudgetTooSmall,
+    NotEnoughClients,
+    Picklable,
+    SelectionInfeasible,
+    StrategyFailed,
+    UnknownStrategy,
+)
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import select
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Skipped
@@ -124,14 +131,17 @@ class Planner:
             sketches,
         )
 
-    async def evaluators(self, tx: Transaction, training: Training, seed: int) -> list[Client]:
-        """Healthy, free clients that are able to evaluate; as many as asked for, drawn with the round's seed."""
-        wanted = training.config.evaluation_clients
-        if wanted == 0:
-            return []
+    async def evaluators(
+        self, tx: Transaction, training: Training, seed: int
+    ) -> tuple[list[Client], list[tuple[str, str]]]:
+        """Read healthy, free clients that are able to evaluate; as many as asked for, drawn with the round's seed.
+
+        Returns them, and the ids of those that are not able to, each with the reason.
+        """
         fleet = await self.fleet(tx, training_id=training.id, labels=False)
-        able = able_to_evaluate(fleet.offered, training.config.evaluation_tags)
-        return drawn(able, wanted, seed)
+        able, out = able_to_evaluate(fleet.offered, training.config.evaluation_tags, self._clock.now())
+        out += [(one.client_id, one.reason) for one in fleet.shut_out]
+        return drawn(able, training.config.evaluation_clients, seed), out
 
     async def select(
         self,
@@ -179,7 +189,7 @@ class Planner:
             if training_id is not None:
                 self._overdue[training_id] = course
             raise StrategyOverdue(strategy, f"did not end within {patience:.3g} s") from None
-        except NotEnoughClients as error:
+        except (NotEnoughClients, BudgetTooSmall) as error:
             raise error.naming([(out.client_id, out.reason) for out in fleet.shut_out]) from error
         except StrategyFailed as error:
             log.warning("a selection strategy failed", reason=str(error), where=_origin(error))

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from app.clock import Clock
-from app.domain.breaker import Failure
 from app.domain.clients import Client
 from app.domain.evaluations import NOTHING_HELD_OUT
-from app.domain.events.rounds import end_of_evaluation
+from app.domain.failures import Failure
 from app.domain.lateness import missed
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation, learned
@@ -41,13 +41,14 @@ class TrackRecord:
         for before, after in zip(known, changed, strict=True):
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
 
-    async def evaluated(self, tx: Transaction, round_: Round) -> None:
-        """Append the end of each evaluation of a round to the events, and note clients without held-out examples."""
-        for one in round_.evaluations:
-            await tx.events.append(end_of_evaluation(round_, one))
-        without_data = [one.client_id for one in round_.evaluations if one.reason == NOTHING_HELD_OUT]
-        known = await tx.clients.lock(without_data)
-        await tx.clients.put(*(client.without_held_out_data(self._clock.now()) for client in known))
+    async def evaluated(self, tx: Transaction, ended: Collection[Participation]) -> None:
+        """Note evaluations that were right after a failure, and clients without held-out examples."""
+        parts = {one.client_id: one for one in ended if one.status == "received" or one.reason == NOTHING_HELD_OUT}
+        known = await tx.clients.lock(parts.keys())
+        pairs = [(client, self._after_evaluation(client, parts[client.id])) for client in known]
+        await tx.clients.put(*(after for before, after in pairs if after != before))
+        for before, after in pairs:
+            await self._breakers.note(tx, before.breaker, after.breaker, after.id)
 
     async def selected(
         self, tx: Transaction, client_ids: Sequence[str], until: float, *, forced: Collection[str]
@@ -83,6 +84,12 @@ class TrackRecord:
     def _taken_back(self, client: Client, round_: Round, reason: str) -> Client:
         failure = Failure(phase="fit", training_id=round_.training_id, round=round_.number, reason=reason)
         return self._breakers.failed(client.withdrawn().observed(reliability=0.0), failure)
+
+    def _after_evaluation(self, client: Client, one: Participation) -> Client:
+        if one.status != "received":
+            return client.without_held_out_data(self._clock.now())
+        client = replace(client, failures=client.failures.evaluated())
+        return self._breakers.succeeded(client) if client.breaker.consecutive_failures else client
 
     def _learned(self, client: Client, part: Participation, seen: Observation) -> Client:
         after = learned(client, part, seen)

@@ -1,4 +1,4 @@
-"""Write how participations ended, several in one transaction, each of them once.
+"""Write how participations and evaluations ended, several in one transaction, each of them once.
 
 If the database refuses a value, the participations of that transaction are written one by one. The one that is refused
 on its own is written as failed, with the reason.
@@ -20,7 +20,9 @@ from app.store.columns import refuses
 from app.store.database import in_a_line
 from app.store.leases import Lease
 from app.store.transaction import Transaction
+from tcsfeel.wire.tasks import TaskKind
 
+Owner = tuple[Lease, int, TaskKind]
 Settled = tuple[Round, Participation, Observation]
 Owned = Callable[[Lease], AbstractAsyncContextManager[Transaction]]
 Progress = Callable[[Transaction, str], Awaitable[None]]
@@ -52,9 +54,9 @@ class Settling:
 
     async def settle(self, lease: Lease, round_: Round, part: Participation, seen: Observation) -> bool:
         """Write how a participation ended. False if it had ended before or cannot be stored. Raises `Fenced`."""
-        return await self._batches.put((lease, round_.number), (round_, part, seen))
+        return await self._batches.put((lease, round_.number, part.kind), (round_, part, seen))
 
-    async def _settle(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
+    async def _settle(self, owned: Owner, settled: Sequence[Settled]) -> list[bool]:
         """Write participations together, or one by one if the database refuses one of them."""
         try:
             return await self._settle_together(owned, settled)
@@ -71,6 +73,7 @@ class Settling:
         round_, part, _ = settled
         kept = Participation(
             client_id=part.client_id,
+            kind=part.kind,
             status="failed",
             reason=f"its result cannot be stored: {problem}",
             attempts=part.attempts,
@@ -80,16 +83,20 @@ class Settling:
         )
         return round_, kept, Observation()
 
-    async def _settle_together(self, owned: tuple[Lease, int], settled: Sequence[Settled]) -> list[bool]:
-        lease, number = owned
+    async def _settle_together(self, owned: Owner, settled: Sequence[Settled]) -> list[bool]:
+        lease, number, kind = owned
         async with self._owned(lease) as tx:
-            written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled])
+            written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled], kind)
             counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
-            await self._record.learn(tx, lease.training_id, {part.client_id: (part, seen) for _, part, seen in counted})
+            ended = {part.client_id: (part, seen) for _, part, seen in counted}
+            if kind == "fit":
+                await self._record.learn(tx, lease.training_id, ended)
+            else:
+                await self._record.evaluated(tx, [part for _, part, _ in counted])
             for round_, part, _ in counted:
                 await tx.events.append(end_of_part(round_, part))
             if counted:
                 await self._progress(tx, lease.training_id)
         for _, part, seen in counted:
-            self._metrics.count_participation(part.status, seen.encoding, seen.coding)
+            self._metrics.count_part(part.kind, part.status, seen.encoding, seen.coding)
         return [entry in counted for entry in settled]

@@ -17,14 +17,15 @@ import httpx2
 import structlog
 
 from app.domain.clients import Profile
-from app.services.tasks.complaints import MOST_BYTES, Complaint, may_pass, read_complaint
+from app.domain.failures import FailureKind
+from app.services.tasks.complaints import GATEWAY, MOST_BYTES, Complaint, may_pass, read_complaint
 from app.services.tasks.connections import BROKEN, AgentTransport, describe, is_ours
 from app.services.tasks.replies import ANSWERS, EXPECTED, Reply, coding_of, retry_after
 from app.services.tasks.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
 from tcsfeel.errors import Picklable
-from tcsfeel.text import plain
+from tcsfeel.text import SHOWN, plain
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.errors import WireError
@@ -39,12 +40,26 @@ _HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel
 class AgentFailed(Picklable):
     """A call failed and counts against the client: it could not be reached, was too slow, or gave a wrong answer.
 
-    `passing` says whether another try may have another result.
+    Attributes:
+        passing: whether another try may have another result.
+        kind: whether the agent could not be reached, or what it said was wrong.
+        traceback: the last lines of the traceback of an exception in its trainer.
     """
 
-    def __init__(self, reason: str, *, passing: bool = True) -> None:
-        super().__init__(plain(reason))
+    def __init__(
+        self,
+        reason: str,
+        *,
+        passing: bool = True,
+        kind: FailureKind = "faulty",
+        traceback: str | None = None,
+        limit: int = SHOWN,
+    ) -> None:
+        """`limit` is how many characters of the reason are kept."""
+        super().__init__(plain(reason, limit))
         self.passing = passing
+        self.kind: FailureKind = kind
+        self.traceback = traceback
 
 
 class AgentCaller:
@@ -162,7 +177,7 @@ class AgentCaller:
         except (*BROKEN, OSError, ValueError) as error:  # ValueError: an URL that no resolver can take
             if is_ours(error):
                 raise
-            raise AgentFailed(describe(error)) from error
+            raise AgentFailed(describe(error), kind="unreachable") from error
         except MemoryError:
             raise
         except Exception as error:
@@ -170,7 +185,7 @@ class AgentCaller:
         try:
             yield response
         except BROKEN as error:
-            raise AgentFailed(describe(error)) from error
+            raise AgentFailed(describe(error), kind="unreachable") from error
         except (AgentFailed, StoreUnavailable, MemoryError):
             raise
         except Exception as error:
@@ -190,14 +205,14 @@ class AgentCaller:
             return Reply(ANSWERS[status], retry_after=retry_after(response))
         if status == httpx2.codes.INTERNAL_SERVER_ERROR:
             complaint = await self._complaint(response)
-            return Reply("raised", detail=complaint.text, passing=complaint.passing)
+            return Reply("raised", detail=complaint.text, passing=complaint.passing, traceback=complaint.traceback)
         if status < httpx2.codes.BAD_REQUEST:
             phrase = httpx2.codes.get_reason_phrase(status)
             reason = f"the agent answered {status} {phrase}".rstrip() + f", expected {EXPECTED}"
         else:
             complaint = await self._complaint(response)
             reason = f"the agent answered {status}: {complaint.text}".removesuffix(": ")
-        raise AgentFailed(reason, passing=may_pass(status))
+        raise AgentFailed(reason, passing=may_pass(status), kind="unreachable" if status in GATEWAY else "faulty")
 
     async def _body(
         self, response: httpx2.Response, check: Callable[[bytes], None] = lambda _beginning: None

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from app.domain.breaker import Failure
 from app.domain.clients import Client
+from app.domain.failures import Failure, FailureKind
 from app.domain.tasks import TaskRun
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
@@ -49,10 +49,10 @@ class Assignment:
     run: TaskRun = field(default_factory=TaskRun)
     resumed: bool = False
 
-    def failure(self, reason: str) -> Failure:
-        """Describe a failure of the task for the client's breaker."""
+    def failure(self, reason: str, kind: FailureKind = "faulty") -> Failure:
+        """Describe a failure of the task, to be counted for the client."""
         task = self.task
-        return Failure(phase=task.kind, training_id=task.training_id, round=task.round, reason=reason)
+        return Failure(phase=task.kind, training_id=task.training_id, round=task.round, reason=reason, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class TaskOutcome:
-    """The end of a task: its costs, and its result or the reason why there is none."""
+    """The end of a task: its costs, and its result or the reason why there is none.
+
+    `traceback` has the last lines of the traceback of an exception in the client's trainer, if that is the reason.
+    """
 
     run: TaskRun
     result: Result | None = None
     reason: str | None = None
+    traceback: str | None = None

@@ -8,10 +8,11 @@ from dataclasses import replace
 import structlog
 
 from app.clock import Clock
-from app.domain.breaker import Breaker, Failure
+from app.domain.breaker import Breaker
 from app.domain.clients import Client
 from app.domain.errors import NotFound
 from app.domain.events.clients import BREAKERS
+from app.domain.failures import Failure
 from app.metrics import Metrics
 from app.store.database import Database
 from app.store.leases import Fenced, Lease
@@ -89,22 +90,23 @@ class Breakers:
         """
         now = self._clock.now()
         with contextlib.suppress(NotFound):
-            await self._change(client_id, lambda breaker: breaker.fail(now, self._rng, failure=failure), under=under)
+            await self._change(client_id, lambda client: client.failed(failure, now, self._rng), under=under)
+            self._metrics.client_failures.labels(failure.kind, failure.phase).inc()
 
     async def succeed(self, client_id: str) -> None:
         """Record that a call succeeded."""
         now = self._clock.now()
         with contextlib.suppress(NotFound):
-            await self._change(client_id, lambda breaker: breaker.succeed(now, self._rng))
+            await self._change(client_id, _by(lambda breaker: breaker.succeed(now, self._rng)))
 
     async def isolate(self, client_id: str) -> Breaker:
         """Open a breaker by hand. Raises `NotFound`."""
         now = self._clock.now()
-        return await self._change(client_id, lambda breaker: breaker.isolate(now), self._api_db)
+        return await self._change(client_id, _by(lambda breaker: breaker.isolate(now)), self._api_db)
 
     async def reset(self, client_id: str) -> Breaker:
-        """Close a breaker by hand. Raises `NotFound`."""
-        return await self._change(client_id, lambda breaker: breaker.reset(), self._api_db)
+        """Close a breaker by hand, and forget a row of wrong evaluations. Raises `NotFound`."""
+        return await self._change(client_id, Client.reset, self._api_db)
 
     async def get(self, client_id: str) -> Breaker:
         """Read a breaker. Raises `NotFound`."""
@@ -117,14 +119,15 @@ class Breakers:
 
     def failed(self, client: Client, failure: Failure) -> Client:
         """Return the client after a call whose result was rejected. The failure gets its instant here."""
-        return replace(client, breaker=client.breaker.fail(self._clock.now(), self._rng, failure=failure))
+        self._metrics.client_failures.labels(failure.kind, failure.phase).inc()
+        return client.failed(failure, self._clock.now(), self._rng)
 
     async def note(self, tx: Transaction, before: Breaker, after: Breaker, client_id: str) -> None:
-        """Report a change of state to operators, and the failure that opened a breaker."""
+        """Report a change of state to operators, and the failure or another cause that opened a breaker."""
         if before.state == after.state:
             return
         by_failure = after.state == "open" and after.last_failures != before.last_failures
-        reason = str(after.last_failures[-1]) if by_failure else None
+        reason = str(after.last_failures[-1]) if by_failure else after.cause if after.state == "open" else None
         (self._opened.add if after.state == "open" else self._opened.discard)(client_id)
         self._metrics.breaker_changes.labels(after.state).inc()
         changed = BREAKERS[after.state]
@@ -134,7 +137,7 @@ class Breakers:
     async def _change(
         self,
         client_id: str,
-        decide: Callable[[Breaker], Breaker],
+        decide: Callable[[Client], Client],
         db: Database | None = None,
         *,
         under: Lease | None = None,
@@ -143,7 +146,12 @@ class Breakers:
             if under is not None and not await tx.leases.holds(under):
                 raise Fenced(under.training_id)
             client = await tx.clients.get(client_id, for_update=True, labels=False)
-            changed = replace(client, breaker=decide(client.breaker))
+            changed = decide(client)
             await tx.clients.put(changed)
             await self.note(tx, client.breaker, changed.breaker, client_id)
         return changed.breaker
+
+
+def _by(decide: Callable[[Breaker], Breaker]) -> Callable[[Client], Client]:
+    """Make a change of a client of a change of its breaker."""
+    return lambda client: replace(client, breaker=decide(client.breaker))

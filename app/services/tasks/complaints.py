@@ -5,17 +5,26 @@ from dataclasses import dataclass
 
 from tcsfeel.text import plain
 
-MOST_BYTES = 4_000  # of an error's body that are read
+MOST_BYTES = 16_000  # of an error's body that are read
+GATEWAY = frozenset({502, 503, 504})  # what proxies answer for an agent that they cannot reach
+TRACEBACK_LINES = 20
+TRACEBACK_LINE = 200  # characters
 _PASSING = frozenset({408, 425})  # besides 5xx: the request came at a bad moment
 _LASTING = frozenset({501, 505})
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """The text, and whether another try of the same task may have another result."""
+    """What an agent says of its failure.
+
+    Attributes:
+        passing: whether another try of the same task may have another result.
+        traceback: the last lines of the traceback of an exception in its trainer.
+    """
 
     text: str
     passing: bool = True
+    traceback: str | None = None
 
 
 def read_complaint(body: bytes, token: str) -> Complaint:
@@ -23,7 +32,7 @@ def read_complaint(body: bytes, token: str) -> Complaint:
 
     If the body repeats the bearer token that the agent was sent, the token is left out. At most `MOST_BYTES` are read.
     """
-    text, passing = body.decode("utf-8", "replace"), True
+    text, passing, trace = body.decode("utf-8", "replace"), True, None
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -32,7 +41,18 @@ def read_complaint(body: bytes, token: str) -> Complaint:
         told = document.get("detail") or document.get("title")
         text = told if isinstance(told, str) else text
         passing = document.get("retry") is not False
-    return Complaint(plain(text.replace(token, "<token>") if token else text), passing)
+        given = document.get("traceback")
+        trace = _lines(given.replace(token, "<token>") if token else given) if isinstance(given, str) else None
+    return Complaint(plain(text.replace(token, "<token>") if token else text), passing, trace)
+
+
+def _lines(text: str) -> str | None:
+    """Return the last lines of a text, each as a line that can be shown and as indented as it was."""
+    found = []
+    for line in text.splitlines()[-TRACEBACK_LINES:]:
+        indent = min(len(line) - len(line.lstrip(" ")), 8)
+        found.append(" " * indent + plain(line, TRACEBACK_LINE))
+    return "\n".join(found).strip("\n") or None
 
 
 def may_pass(status: int) -> bool:

@@ -135,28 +135,30 @@ class Dispatcher:
         client_id = assignment.client.id
         known = waited = assignment.resumed
         reason: str | None = None
+        traceback: str | None = None
         moves = 0
         while True:
             try:
                 result = await self._once(task, known=known, waited=waited)
             except _ShutOut:
-                return TaskOutcome(task.run, reason=reason or await self._breakers.why_open(client_id))
+                why = reason or await self._breakers.why_open(client_id)
+                return TaskOutcome(task.run, reason=why, traceback=traceback)
             except AgentFailed as error:
                 if moves < MOST_MOVES and await self._has_moved(task):
                     known, waited, moves = True, True, moves + 1
                     continue
                 reason = str(error)
-                await self._breakers.fail(client_id, assignment.failure(reason), under=assignment.lease)
-                passing = error.passing
+                await self._breakers.fail(client_id, assignment.failure(reason, error.kind), under=assignment.lease)
+                passing, traceback = error.passing, error.traceback
             else:
                 return TaskOutcome(task.run, result)
             known, waited = False, True
             tries = max(1, task.run.attempts)
             if not passing:
-                return TaskOutcome(task.run, reason=reason)
+                return TaskOutcome(task.run, reason=reason, traceback=traceback)
             stored = await self._breakers.look(client_id)
             if stored is None or stored.breaker.state == "open" or not budget.spend(tries):
-                return TaskOutcome(task.run, reason=reason)
+                return TaskOutcome(task.run, reason=reason, traceback=traceback)
             await self._clock.sleep(pause(tries, self._rng))
 
     @asynccontextmanager
@@ -201,7 +203,8 @@ class Dispatcher:
                     return Result(reply.file, reply.coding, task.watch.seconds)
                 case "raised":
                     await self.forget(task.agent, task.assignment.task.id)  # else its answer stays the same
-                    raise AgentFailed(f"its trainer failed: {reply.detail}", passing=reply.passing)
+                    reason = f"its trainer failed: {reply.detail}"
+                    raise AgentFailed(reason, passing=reply.passing, traceback=reply.traceback)
                 case "cancelled":
                     raise AgentFailed("the agent cancelled the task")
                 case "unknown":

@@ -33,6 +33,7 @@ class Reply:
         seconds: how long the body took to come in.
         detail: what an agent said of an exception in its trainer.
         passing: whether another try may come out otherwise.
+        traceback: the last lines of the traceback of that exception.
         retry_after: seconds after which a busy agent wants to be asked again.
     """
 
@@ -42,6 +43,7 @@ class Reply:
     seconds: float = 0.0
     detail: str = ""
     passing: bool = True
+    traceback: str | None = None
     retry_after: float | None = None
 
 

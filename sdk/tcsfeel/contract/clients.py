@@ -193,6 +193,22 @@ class FailureOut(ResponseModel):
     training_id: str | None
     round: int | None
     reason: str
+    kind: Annotated[
+        Literal["unreachable", "faulty"],
+        Field(description="Whether the agent could not be reached, or its trainer failed or its answer was wrong"),
+    ] = "faulty"
+
+
+class FailuresOut(ResponseModel):
+    """How often calls of a client have failed since it was registered, and the last failure of each kind."""
+
+    unreachable: Annotated[int, Field(description="How often its agent could not be reached or did not answer")] = 0
+    faulty: Annotated[int, Field(description="How often its trainer failed, or its answer was wrong")] = 0
+    last_unreachable: FailureOut | None = None
+    last_faulty: FailureOut | None = None
+    wrong_evaluations: Annotated[
+        int, Field(description="How many evaluations in a row failed or were wrong; with 3 or more it is asked rarely")
+    ] = 0
 
 
 class BreakerOut(ResponseModel):
@@ -208,6 +224,7 @@ class BreakerOut(ResponseModel):
     probe_until: Annotated[Instant | None, Field(description="When the probe that is under way times out")]
     last_failure_at: Instant | None
     last_failures: Annotated[list[FailureOut], Field(description="The last five failures, oldest first")]
+    cause: Annotated[str | None, Field(description="What opened it the last time; null while it is closed")] = None
 
 
 class ConflictOut(ResponseModel):
@@ -235,6 +252,9 @@ class ClientOut(ResponseModel):
     status: Literal["healthy", "suspect", "down"]
     breaker: Literal["closed", "open", "half_open"]
     measured: MeasuredOut
+    failures: Annotated[FailuresOut, Field(description="What has gone wrong with it since it was registered")] = (
+        FailuresOut()
+    )
     conflict: Annotated[ConflictOut | None, Field(description="Null unless several agents share this id")]
     rounds_selected: int
     rounds_completed: int

@@ -1,12 +1,18 @@
 """Rounds in responses."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from tcsfeel.contract.fields import Instant, ResponseModel
 from tcsfeel.contract.goals import SummaryOut
 from tcsfeel.contract.selections import PlanOut
+from tcsfeel.rest.rows import flat_rows
+
+Traceback = Annotated[
+    str | None,
+    Field(description="Last lines of the traceback of an exception in its trainer; null in lists of rounds"),
+]
 
 
 class ParticipationOut(ResponseModel):
@@ -20,6 +26,7 @@ class ParticipationOut(ResponseModel):
     loss: float | None
     accuracy: float | None
     metrics: Annotated[dict[str, float], Field(description="What it measured besides the loss, by name")] = {}
+    traceback: Traceback = None
     update_norm: Annotated[
         float | None, Field(description="Norm of the difference between its update and the round's base model")
     ]
@@ -34,13 +41,14 @@ class ClientEvaluationOut(ResponseModel):
     """One client's measurement of a round's new model."""
 
     client_id: str
-    status: Literal["received", "rejected", "failed", "skipped"]
+    status: Literal["pending", "training", "received", "rejected", "failed", "skipped"]
     attempts: int
     reason: str | None
     num_examples: int | None
     loss: float | None
     accuracy: float | None
     metrics: Annotated[dict[str, float], Field(description="What it measured besides the loss")] = {}
+    traceback: Traceback = None
     bytes_sent: int
     bytes_received: int
     seconds: float | None
@@ -99,3 +107,7 @@ class RoundOut(ResponseModel):
     evaluations: Annotated[
         list[ClientEvaluationOut], Field(description="Results of the clients that were asked to evaluate")
     ]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a flat row for each participation and each evaluation, with its metrics as `metrics.NAME`."""
+        return list(flat_rows(self.model_dump()))

@@ -27,6 +27,7 @@ async def begun(
         await tx.trainings.add(training(status=training_status, current_round=round_.number))
         await tx.rounds.add(round_)
         await tx.rounds.add_participations(round_)
+        await tx.rounds.add_evaluations(round_)
     return round_
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.domain.breaker import Breaker
-from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
+from app.domain.evaluations import NOTHING_HELD_OUT
 from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.phase import Phase
@@ -145,13 +145,18 @@ async def test_a_measurement_ends_with_what_the_client_said(
     value: Owner, body: bytes, status: str, reason: str | None, failures: list[str]
 ) -> None:
     value.agents.replies["a"] = (200, body)
-    these, ended = of(value, "evaluate"), dict[str, Evaluation]()
-    instant = await value.system.participants.evaluate(these, await client_of(value.system.db, "a"), ended)
-    came = ended["a"]
+    part = Participation(kind="evaluate", client_id="a", status="training")
+    async with value.system.db.begin() as tx:
+        await tx.rounds.add_evaluations(replace(value.round_, evaluations=(part,)))
+    these, client = of(value, "evaluate"), await client_of(value.system.db, "a")
+    instant = await value.system.participants.evaluate(value.lease, these, part, client, resumed=False)
+    (came,) = (await value.stored()).evaluations
     assert instant == (NOW if status == "received" else None)
     assert (came.status, came.reason, came.attempts, came.bytes_received) == (status, reason, 1, len(body))
     assert (came.num_examples, came.loss) == {"received": (10, 1.0), "skipped": (0, None)}.get(status, (None, None))
-    assert await value.failures("a") == failures
+    told = (await client_of(value.system.db, "a")).failures.last_faulty
+    assert [told.reason if told else None] == (failures or [None])
+    assert await value.failures("a") == [], "a wrong evaluation does not count for the breaker"
     assert these.place("a").names() == []
 
 

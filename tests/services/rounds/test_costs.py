@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.evaluations import Evaluation
-from app.domain.rounds import Round, RoundStatus
+from app.domain.rounds import Participation, Round, RoundStatus
 from app.domain.tasks import TaskRun
 from app.domain.trainings import TrainingConfig, TrainingStatus
 from app.services.rounds.costs import Costs, Spent, charge
@@ -35,12 +34,6 @@ def phase(round_: Round, kind: TaskKind, **runs: TaskRun) -> Phase:
     )
 
 
-def test_the_bytes_of_evaluations_that_are_stored_are_not_counted_again() -> None:
-    spent = Spent(fit={"a": RUN}, evaluate={"a": RUN, "b": RUN})
-    assert spent.evaluation_bytes() == 68
-    assert spent.evaluation_bytes([Evaluation(client_id="a", status="failed")]) == 34
-
-
 def test_the_tasks_of_a_round_are_taken_once_and_those_of_an_earlier_round_are_forgotten() -> None:
     costs, first, second = Costs(NOTHING), a_round(number=1), a_round(number=2)
     costs.begin(phase(first, "fit", a=RUN))
@@ -54,13 +47,15 @@ def test_the_tasks_of_a_round_are_taken_once_and_those_of_an_earlier_round_are_f
 
 @pytest.mark.parametrize(
     ("training_status", "status", "added"),
-    [("paused", "evaluating", 34), ("cancelled", "completed", 64), ("running", "evaluating", 0)],
+    [("paused", "evaluating", 0), ("cancelled", "completed", 64), ("running", "evaluating", 0)],
 )
 async def test_costs_are_stored_with_a_round_whose_training_rests(
     db: Database, training_status: TrainingStatus, status: RoundStatus, added: int
 ) -> None:
     """The end of a round adds its participations up, so that only those of an ended round are added to its bytes."""
-    round_ = await begun(db, {"a": "skipped"}, training_status=training_status, status=status, communication_bytes=5)
+    evaluations = (Participation(kind="evaluate", client_id="a", status="training"),)
+    given: dict[str, Any] = {"training_status": training_status, "status": status, "evaluations": evaluations}
+    round_ = await begun(db, {"a": "skipped"}, communication_bytes=5, **given)
     costs = Costs(db)
     costs.begin(phase(round_, "fit", a=TaskRun(attempts=2, bytes_sent=30)))
     costs.begin(phase(round_, "evaluate", a=RUN))
@@ -70,6 +65,8 @@ async def test_costs_are_stored_with_a_round_whose_training_rests(
     assert stored.communication_bytes == 5 + added
     charged = [(part.attempts, part.bytes_sent) for part in stored.participations]
     assert charged == [(0, 0) if training_status == "running" else (2, 30)]
+    (evaluation,) = stored.evaluations
+    assert evaluation.bytes_received == (0 if training_status == "running" else 4)
     assert costs.take(round_) == Spent()
 
 

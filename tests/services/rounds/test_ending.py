@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from app.domain.errors import IllegalTransition
-from app.domain.evaluations import Evaluation
-from app.domain.rounds import RoundStatus
+from app.domain.rounds import Participation, RoundStatus
 from app.domain.tasks import TaskRun
 from app.metrics import Metrics
 from app.services.rounds.ending import SKIPPED_TOGETHER, RoundEnding, note_changes
@@ -94,7 +93,7 @@ async def test_a_round_that_is_closed_has_its_time_its_bytes_its_speed_and_its_f
         desk.db, {"a": "received", "b": "failed"}, number=2, status="evaluating", communication_bytes=1
     )
     first, second = round_.participations
-    measured = Evaluation(client_id="a", status="received", bytes_sent=10, bytes_received=5)
+    measured = Participation(kind="evaluate", client_id="a", status="received", bytes_sent=10, bytes_received=5)
     round_ = replace(
         round_,
         participations=(replace(first, bytes_sent=200, bytes_received=100), second),
@@ -112,7 +111,7 @@ async def test_a_round_that_is_closed_has_its_time_its_bytes_its_speed_and_its_f
         assert one.convergence_speed == pytest.approx((0.7 - 0.5) / 10.0)
         assert one.fairness == pytest.approx(0.5)  # of 1 and 0
     types = [event.type for event in await told(desk.db)]
-    assert types == ["evaluation.received", "round.target_doubted", "round.completed"]
+    assert types == ["round.target_doubted", "round.completed"]
 
 
 async def test_a_round_that_cannot_end_this_way_stays_as_it_is(desk: Desk) -> None:
@@ -137,12 +136,10 @@ async def test_a_cancelled_round_says_so_and_keeps_a_model_that_it_has_committed
 
 
 async def test_a_round_that_has_ended_is_counted_and_announced(desk: Desk) -> None:
-    evaluations = (Evaluation(client_id="a", status="failed"),)
-    ended = a_round(status="completed", ended_at=NOW + 11.0, goal_value=0.7, evaluations=evaluations)
+    ended = a_round(status="completed", ended_at=NOW + 11.0, goal_value=0.7)
     desk.ending.count(ended, GOAL)
     assert desk.announced == ["t"]
     assert desk.counted("federated_rounds_total", "completed") == 1.0
-    assert desk.counted("federated_evaluations_total", "failed") == 1.0
     assert desk.counted("federated_round_duration_seconds_sum", "completed") == 10.0
 
 

@@ -8,8 +8,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.domain.evaluations import Evaluation
-from app.domain.rounds import Round
+from app.domain.rounds import Participation, Round
 from tcsfeel.agent import AgentHost, EvaluateResult, Parameters, Task
 from tcsfeel.wire.codec import pack
 from tests.clocks import FakeClock
@@ -31,7 +30,7 @@ class Overruled(AgentHost):
         await (self._answer if mine else super().__call__)(scope, receive, send)
 
 
-def evaluations(round_: Round) -> dict[str, Evaluation]:
+def evaluations(round_: Round) -> dict[str, Participation]:
     return {one.client_id: one for one in round_.evaluations}
 
 

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.evaluations import Evaluation
-from app.domain.rounds import Round
+from app.domain.rounds import Participation, Round
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Task
 from tcsfeel.aggregation.goals import Goal
 from tests.planes import Adder, plane
 from tests.services.courses import parts
 
 
-def evaluations(round_: Round) -> dict[str, Evaluation]:
+def evaluations(round_: Round) -> dict[str, Participation]:
     return {one.client_id: one for one in round_.evaluations}
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.domain.breaker import Failure
+from app.domain.failures import Failure
 from app.domain.rounds import Participation
 from app.domain.tasks import TaskRun
 from app.domain.trainings import Uploads
@@ -60,17 +60,6 @@ def test_a_failure_names_the_task_of_the_phase(spool: ModelStore) -> None:
     expected = Failure(phase="fit", training_id="t", round=3, reason="not finite")
     assert phase(spool).failure("not finite") == expected
     assert phase(spool, kind="evaluate").failure("not finite") == replace(expected, phase="evaluate")
-
-
-def test_a_late_evaluation_has_the_costs_of_its_task_or_an_excuse(spool: ModelStore) -> None:
-    run = TaskRun(attempts=1, bytes_sent=9, asked_at=10.0, started_at=12.0)
-    value = phase(spool, kind="evaluate", runs={"a": run})
-    late = value.late("a", 30.0)
-    assert (late.client_id, late.status, late.attempts, late.bytes_sent, late.seconds) == ("a", "skipped", 1, 9, 18.0)
-    assert late.reason == "it did not finish in time: the round continued without it"
-    excused = value.late("b", 30.0)
-    assert (excused.client_id, excused.attempts, excused.seconds) == ("b", 0, None)
-    assert excused.reason == "the client was never contacted: the server had no free slot"
 
 
 def test_an_update_is_read_as_the_training_offered_to_take_it(spool: ModelStore) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.breaker import Breaker, Failure
+from app.domain.breaker import Breaker
 from app.domain.clients import Client, Measured
+from app.domain.failures import Failure
 from app.domain.rounds import Participation
 from app.services.fleet.connectivity import LatestConnectivity
 from app.services.rounds.planning import Fleet, Planner, StrategyOverdue
@@ -230,7 +231,8 @@ async def test_evaluators_are_drawn_from_the_clients_that_can_measure(db: Databa
     async def chosen(wanted: int, seed: int, tags: dict[str, str]) -> list[str]:
         config = replace(training().config, evaluation_clients=wanted, evaluation_tags=tags)
         async with db.read() as tx:
-            return [one.id for one in await planner.evaluators(tx, training("t", config=config), seed)]
+            found, _ = await planner.evaluators(tx, training("t", config=config), seed)
+            return [one.id for one in found]
 
     assert await chosen(9, 1, where) == ["a", "f"]
     assert await chosen(9, 1, {}) == ["a", "d", "f"]

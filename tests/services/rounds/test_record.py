@@ -1,12 +1,11 @@
 """The track record of clients: how rounds change what is known about them, and their breakers."""
 
-from dataclasses import replace
-
 import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Measured
-from app.domain.evaluations import NOTHING_HELD_OUT, Evaluation
+from app.domain.evaluations import NOTHING_HELD_OUT
+from app.domain.failures import Failures
 from app.domain.rounds import Participation
 from app.domain.tasks import Observation
 from app.services.rounds.past import PastRounds
@@ -56,17 +55,19 @@ async def test_of_a_removed_client_only_the_sketch_is_kept(db: Database, record:
         assert await tx.clients.all() == []
 
 
-async def test_evaluations_are_told_and_clients_without_held_out_data_are_noted(
+async def test_clients_without_held_out_data_are_noted_and_a_right_evaluation_ends_a_row_of_failures(
     db: Database, record: TrackRecord
 ) -> None:
-    round_ = await begun(db, {"a": "received", "b": "received"})
-    measured = Evaluation(client_id="a", status="received", loss=0.5)
-    empty = Evaluation(client_id="b", status="skipped", reason=NOTHING_HELD_OUT)
+    failed = {"breaker": Breaker(consecutive_failures=2), "failures": Failures(faulty=3, wrong_evaluations=3)}
+    await begun(db, {"a": "received", "b": "received"}, clients={"a": failed})
+    measured = Participation(kind="evaluate", client_id="a", status="received", loss=0.5)
+    empty = Participation(kind="evaluate", client_id="b", status="skipped", reason=NOTHING_HELD_OUT)
     async with db.begin() as tx:
-        await record.evaluated(tx, replace(round_, evaluations=(measured, empty)))
-    told_of = [(event.type, event.client_id) for event in await told(db)]
-    assert told_of == [("evaluation.received", "a"), ("evaluation.skipped", "b")]
-    assert (await client_of(db, "a")).measured.no_held_out_data_at is None
+        await record.evaluated(tx, [measured, empty])
+    a = await client_of(db, "a")
+    assert a.measured.no_held_out_data_at is None
+    assert a.breaker.consecutive_failures == 0
+    assert a.failures == Failures(faulty=3), "it has failed, but not any more"
     assert (await client_of(db, "b")).measured.no_held_out_data_at == CLOCK.now()
 
 

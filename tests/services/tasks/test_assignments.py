@@ -1,6 +1,6 @@
 """What the dispatcher is given for one task."""
 
-from app.domain.breaker import Failure
+from app.domain.failures import Failure
 from app.services.tasks.assignments import Assignment
 from app.store.model_store import ModelStore
 from tests.services.bench import MODEL, TASK

@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 import pytest
 from sqlalchemy import update
 
-from app.domain.breaker import Breaker, Failure
+from app.domain.breaker import Breaker
 from app.domain.errors import NotFound
+from app.domain.failures import Failure
 from app.metrics import Metrics
 from app.services.tasks.breakers import Breakers
 from app.store.database import Database
