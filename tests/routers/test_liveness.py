@@ -46,11 +46,12 @@ async def test_a_breaker_is_opened_and_reset_by_hand(api: Api) -> None:
         "probe_until": None,
         "last_failure_at": None,
         "last_failures": [],
+        "cause": None,
     }
     assert (await api.http.get("/v1/clients/edge-7/breaker")).json() == closed
     opened = await api.http.post("/v1/clients/edge-7/breaker/open")
     assert opened.status_code == 200
-    assert opened.json() == closed | {"state": "open", "opened_at": NOW}
+    assert opened.json() == closed | {"state": "open", "opened_at": NOW, "cause": "isolated by hand"}
     assert (await api.http.get("/v1/clients/edge-7")).json()["breaker"] == "open"
     reset = await api.http.post("/v1/clients/edge-7/breaker/reset")
     assert (reset.status_code, reset.json()) == (200, closed)
@@ -61,15 +62,21 @@ async def test_a_breaker_names_its_last_failures(api: Api) -> None:
     await api.register("edge-7")
     failures = (
         Failure(phase="evaluate", training_id="t", round=3, reason="answered 500: out of memory", at=api.clock.now()),
-        Failure(phase="initial model", reason="the agent did not answer in time", at=api.clock.now()),
+        Failure(
+            phase="initial model",
+            reason="the agent did not answer in time",
+            at=api.clock.now(),
+            kind="unreachable",
+        ),
     )
     async with api.system.db.begin() as tx:
         client = await tx.clients.get("edge-7")
         await tx.clients.put(replace(client, breaker=Breaker(last_failures=failures)))
     told = {"at": NOW, "phase": "evaluate", "training_id": "t", "round": 3, "reason": "answered 500: out of memory"}
     assert (await api.http.get("/v1/clients/edge-7/breaker")).json()["last_failures"] == [
-        told,
+        told | {"kind": "faulty"},
         {
+            "kind": "unreachable",
             "at": NOW,
             "phase": "initial model",
             "training_id": None,
@@ -77,6 +84,26 @@ async def test_a_breaker_names_its_last_failures(api: Api) -> None:
             "reason": "the agent did not answer in time",
         },
     ]
+
+
+async def test_a_client_shows_how_often_it_could_not_be_reached_and_was_wrong(api: Api) -> None:
+    await api.register("edge-7")
+    none = {"unreachable": 0, "faulty": 0, "last_unreachable": None, "last_faulty": None, "wrong_evaluations": 0}
+    assert (await api.http.get("/v1/clients/edge-7")).json()["failures"] == none
+    wrong = Failure(phase="evaluate", training_id="t", round=3, reason="loss is nan")
+    away = Failure(phase="fit", training_id="t", round=4, reason="no connection to the agent", kind="unreachable")
+    for failure in (wrong, wrong, away):
+        await api.system.breakers.fail("edge-7", failure)
+    shown = (await api.http.get("/v1/clients/edge-7")).json()["failures"]
+    told = {"at": NOW, "training_id": "t"}
+    assert shown == {
+        "unreachable": 1,
+        "faulty": 2,
+        "last_unreachable": told
+        | {"phase": "fit", "round": 4, "reason": "no connection to the agent", "kind": "unreachable"},
+        "last_faulty": told | {"phase": "evaluate", "round": 3, "reason": "loss is nan", "kind": "faulty"},
+        "wrong_evaluations": 2,
+    }
 
 
 async def test_two_devices_with_one_id_are_a_conflict_that_operators_see(api: Api) -> None:

@@ -69,6 +69,25 @@ async def test_a_mistake_in_a_trainer_is_not_tried_again_and_is_told_in_words(sq
         part = parts(round_)["a"]
         assert (part.status, part.attempts) == ("failed", 1)
         assert part.reason == "its trainer failed: fit must return a FitResult, not tuple"
+        assert part.traceback is None
+
+
+async def test_an_exception_in_a_trainer_is_told_in_one_line_and_shown_in_full_where_one_round_is_read(
+    database_url: str, tmp_path: Path
+) -> None:
+    trainers = {name: Adder() for name in "abc"}
+    trainers["a"].problem = KeyError("layer.weight")
+    async with plane(tmp_path, database_url, trainers) as running:
+        round_ = await running.run_round(await running.create(round_policy=policy(quorum=0.5)))
+        part = parts(round_)["a"]
+        assert (part.status, part.attempts) == ("failed", 1)
+        assert str(part.reason).startswith("its trainer failed: KeyError: 'layer.weight' (planes.py:")
+        lines = str(part.traceback).splitlines()
+        assert lines[-2:] == ["    raise self.problem", "KeyError: 'layer.weight'"]
+        assert lines[-3].startswith("  planes.py:")
+        shown, listed = round_out(round_), listed_round(round_)
+        assert [one.traceback for one in shown.participations if one.client_id == "a"] == [part.traceback]
+        assert {one.traceback for one in listed.participations} == {None}
 
 
 async def test_stragglers_are_waited_for_only_for_the_grace_period(sqlite_url: str, tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ async def test_three_failures_open_a_breaker_and_operators_are_told_once(
 
 async def test_a_breaker_names_its_last_failures(breakers: Breakers, db: Database) -> None:
     for number in range(1, 8):
-        evaluation = Failure(phase="evaluate", training_id="t", round=number, reason=f"answered\n5\x1b[31m0{number}")
+        reason = f"answered\n5\x1b[31m0{number}"
+        evaluation = Failure(phase="evaluate", training_id="t", round=number, reason=reason, kind="unreachable")
         await breakers.fail("a", evaluation)
     kept = (await breakers.get("a")).last_failures
     assert [(failure.phase, failure.round, failure.at) for failure in kept] == [
@@ -77,9 +78,27 @@ async def test_a_breaker_names_its_last_failures(breakers: Breakers, db: Databas
     assert event.data["reason"] == "evaluate: answered 5 [31m03"
 
 
+async def test_wrong_evaluations_are_counted_and_leave_the_breaker_alone(
+    breakers: Breakers, db: Database, counts: Metrics
+) -> None:
+    for _ in range(5):
+        await breakers.fail("a", Failure(phase="evaluate", reason="loss is nan"))
+    async with db.read() as tx:
+        stored = await tx.clients.get("a")
+    assert (stored.breaker, stored.failures.faulty, stored.failures.wrong_evaluations) == (Breaker(), 5, 5)
+    assert stored.failures.last_faulty == Failure(phase="evaluate", reason="loss is nan", at=NOW)
+    labels = {"kind": "faulty", "phase": "evaluate"}
+    assert counts.registry.get_sample_value("federated_client_failures_total", labels) == 5
+    await breakers.reset("a")
+    async with db.read() as tx:
+        assert (await tx.clients.get("a")).may_evaluate(NOW)
+
+
 async def test_a_breaker_that_was_stored_before_failures_were_kept_has_none(breakers: Breakers, db: Database) -> None:
     async with db.begin() as tx:
-        old = {name: value for name, value in asdict(Breaker(openings=2)).items() if name != "last_failures"}
+        old = {
+            name: value for name, value in asdict(Breaker(openings=2)).items() if name not in {"last_failures", "cause"}
+        }
         await tx.connection.execute(update(clients).where(clients.c.id == "a").values(breaker=old))
     assert await breakers.get("a") == Breaker(openings=2)
 

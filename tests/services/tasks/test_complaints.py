@@ -40,6 +40,22 @@ def test_a_complaint_is_one_line_of_text(body: bytes, complaint: Complaint | Non
         assert found == complaint
 
 
+def test_a_traceback_is_kept_line_by_line_and_bounded() -> None:
+    lines = [f"  train.py:{number} in fit" for number in range(30)] + ["    x = s3cret\x1b[31m" + "y" * 500]
+    found = read_complaint(json.dumps({"detail": "no", "traceback": "\n".join(lines)}).encode(), "s3cret")
+    shown = (found.traceback or "").splitlines()
+    assert len(shown) == 20
+    assert shown[0] == "  train.py:11 in fit"
+    assert shown[-1].startswith("    x = <token> [31myyy")
+    assert len(shown[-1]) <= 4 + 200
+    assert all(line.isprintable() for line in shown)
+
+
+@pytest.mark.parametrize("given", [None, 7, ["a"], "", "\n \n"])
+def test_what_is_no_traceback_is_none(given: object) -> None:
+    assert read_complaint(json.dumps({"detail": "no", "traceback": given}).encode(), "").traceback in {None, " "}
+
+
 def test_a_reason_of_full_length_fits_into_what_is_read_however_it_is_escaped() -> None:
     body = json.dumps({"type": "urn:tcsfeel:problem:broken-trainer", "retry": False, "detail": "\U0001f4a5" * 300})
     assert len(body) <= MOST_BYTES

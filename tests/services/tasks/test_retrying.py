@@ -200,6 +200,27 @@ async def test_what_no_repeat_can_mend_is_not_tried_again(bench: Benches, answer
         assert failure.reason == reason
 
 
+async def test_a_mistake_that_a_poll_tells_is_not_tried_again_either(bench: Benches) -> None:
+    told = b'{"detail": "KeyError: 1", "retry": false, "traceback": "  t.py:1 in fit\\nKeyError: 1"}'
+    async with bench(202, (500, told), OK) as b:
+        outcome = await b.go()
+        assert (outcome.run.attempts, outcome.reason) == (1, "its trainer failed: KeyError: 1")
+        assert outcome.traceback == "  t.py:1 in fit\nKeyError: 1"
+        assert b.script.calls == ["PUT", "GET", "DELETE"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [(503, "unreachable"), (httpx2.ConnectError("refused"), "unreachable"), ((500, b"x"), "faulty"), (404, "faulty")],
+)
+async def test_a_failure_says_whether_the_agent_was_reached(bench: Benches, answer: Step, kind: str) -> None:
+    async with bench(answer) as b:
+        b.budget = RetryBudget(0)
+        await b.go()
+        (failure,) = (await b.breaker()).last_failures
+        assert failure.kind == kind
+
+
 @pytest.mark.parametrize("answer", [408, 502, (500, b'{"detail": "out of memory"}'), (500, b"out of memory")])
 async def test_what_may_pass_is_tried_again(bench: Benches, answer: Step) -> None:
     async with bench(answer, OK) as b:
