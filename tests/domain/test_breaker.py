@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Outcome, admissible
 from app.domain.failures import Failure
+from tcsfeel.text import moment
 
 NOW = 1000.0
 STEADY = BreakerPolicy(jitter=0.0)
@@ -97,8 +98,9 @@ def test_the_window_holds_the_last_ten_calls() -> None:
 def test_an_open_breaker_remembers_when_and_until_when() -> None:
     breaker = opened()
     assert breaker == Breaker(
-        state="open", consecutive_failures=3, openings=1, opened_at=NOW, retry_at=NOW + 30, last_failure_at=NOW
-    )
+        state="open", consecutive_failures=3, openings=1, opened_at=NOW, retry_at=NOW + 30, last_failure_at=NOW,
+        cause="3 failure(s) in a row",
+    )  # fmt: skip
     assert not breaker.would_admit(NOW + 29.999)
     assert breaker.admit(NOW + 29.999, 60.0) is None
     assert breaker.would_admit(NOW + 30)
@@ -198,7 +200,17 @@ def test_a_probe_that_fails_opens_again() -> None:
         opened_at=NOW + 40,
         retry_at=NOW + 40 + 60,
         last_failure_at=NOW + 40,
+        cause="4 failure(s) in a row",
     )
+
+
+def test_a_breaker_names_the_rule_that_opened_it() -> None:
+    assert after("failed", "ok", "failed", "ok", "failed").cause == "3 of its last 5 calls failed"
+    assert after("slow", "ok", "slow", "ok", "slow").cause == "3 of its last 5 calls were slow"
+    slow = after("slow", "ok", "slow", "ok", "slow")
+    assert slow.explanation == f"its breaker is open: since {moment(NOW)}, after 3 of its last 5 calls were slow"
+    assert after("ok", breaker=probing(slow)).cause is None
+    assert Breaker().isolate(NOW).cause == "isolated by hand"
 
 
 def test_a_probe_that_was_called_off_gives_its_permit_back() -> None:

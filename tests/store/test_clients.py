@@ -10,7 +10,7 @@ import pytest
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
-from app.domain.failures import Failure
+from app.domain.failures import Failure, Failures
 from app.domain.identity import Conflict, Identity, Sighting
 from app.store.clients import CHUNK
 from app.store.database import Database
@@ -40,6 +40,12 @@ FULL = Client(
         state="half_open", consecutive_failures=3, outcomes=("ok", "slow", "failed"), openings=2, opened_at=NOW,
         retry_at=NOW + 0.1, probe_at=NOW + 0.15, probe_until=NOW + 0.2, last_failure_at=NOW - 1e-3,
         last_failures=(Failure(phase="evaluate", training_id="t", round=3, reason="answered 500", at=NOW - 1e-3),),
+        cause="3 failure(s) in a row",
+    ),
+    failures=Failures(
+        unreachable=1, faulty=2, last_unreachable=Failure(phase="fit", reason="gone", kind="unreachable", at=NOW),
+        last_faulty=Failure(phase="evaluate", training_id="t", round=3, reason="NaN", at=NOW - 1e-3),
+        wrong_evaluations=1,
     ),
     identity=Identity(
         sightings=(Sighting(instance="7c0d", url="http://edge-7", at=NOW),),
@@ -65,7 +71,7 @@ async def ids(db: Database, **query: Any) -> list[str]:
 
 
 def test_the_sample_has_something_in_every_field() -> None:
-    assert unsaid(FULL, FULL.profile, FULL.measured, FULL.breaker, FULL.identity) == set()
+    assert unsaid(FULL, FULL.profile, FULL.measured, FULL.breaker, FULL.failures, FULL.identity) == set()
 
 
 @pytest.mark.parametrize("stored", [FULL, client("bare")], ids=["every-field", "no-optional-field"])

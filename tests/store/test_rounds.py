@@ -93,7 +93,7 @@ async def test_put_writes_the_round_and_leaves_the_participations(db: Database) 
     async with db.begin() as tx:
         await tx.rounds.put(FULL)
     async with db.read() as tx:
-        assert await tx.rounds.get("t", 3) == replace(FULL, participations=parts(x="pending"))
+        assert await tx.rounds.get("t", 3) == replace(FULL, participations=parts(x="pending"), evaluations=())
 
 
 async def test_a_round_number_and_a_client_are_taken_once(db: Database) -> None:

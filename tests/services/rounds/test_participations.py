@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.http.answers import listed_round, round_out
 from tcsfeel.agent import EvaluateResult, Parameters, Task
 from tests.clocks import FakeClock
 from tests.planes import Adder, plane, policy, until
