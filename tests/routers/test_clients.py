@@ -31,6 +31,13 @@ SHOWN: dict[str, Any] = {name: value for name, value in FULL.items() if name != 
         "last_update_quality": None,
         "no_held_out_data_at": None,
     },
+    "failures": {
+        "unreachable": 0,
+        "faulty": 0,
+        "last_unreachable": None,
+        "last_faulty": None,
+        "wrong_evaluations": 0,
+    },
     "conflict": None,
     "rounds_selected": 0,
     "rounds_completed": 0,

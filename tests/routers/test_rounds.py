@@ -100,7 +100,10 @@ EVALUATION = Participation(kind="evaluate",
     client_id="edge-7", status="received", attempts=1, num_examples=20, loss=1.25, accuracy=0.5, seconds=0.5,
     bytes_sent=300, bytes_received=90, metrics={"accuracy": 0.5},
 )  # fmt: skip
-FAILED = Participation(client_id="edge-8", status="failed", attempts=1, reason="it did not answer", bytes_sent=400)
+FAILED = Participation(
+    client_id="edge-8", status="failed", attempts=1, reason="KeyError: 1", bytes_sent=400,
+    traceback="  t.py:1 in fit\nKeyError: 1",
+)  # fmt: skip
 
 
 async def played(api: Api, training_id: str, count: int) -> None:
@@ -126,13 +129,11 @@ async def played(api: Api, training_id: str, count: int) -> None:
                     communication_bytes=1210,
                     convergence_speed=0.25,
                     fairness=0.5,
-                    evaluations=(
-                        EVALUATION,
-                        Participation(kind="evaluate", client_id="edge-8", status="skipped", reason="late"),
-                    ),
                 )
             )
             await tx.rounds.add_participations(_with(round_, PART, FAILED))
+            skipped = Participation(kind="evaluate", client_id="edge-8", status="skipped", reason="late")
+            await tx.rounds.add_evaluations(replace(round_, evaluations=(EVALUATION, skipped)))
         await tx.trainings.put(training)
 
 
@@ -184,6 +185,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "loss": 0.5,
                 "accuracy": 0.75,
                 "metrics": {"accuracy": 0.75, "f1": 0.5},
+                "traceback": None,
                 "update_norm": 1.5,
                 "bytes_sent": 400,
                 "bytes_received": 410,
@@ -195,7 +197,8 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "client_id": "edge-8",
                 "status": "failed",
                 "attempts": 1,
-                "reason": "it did not answer",
+                "reason": "KeyError: 1",
+                "traceback": "  t.py:1 in fit\nKeyError: 1",
                 "num_examples": None,
                 "loss": None,
                 "accuracy": None,
@@ -218,6 +221,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "loss": 1.25,
                 "accuracy": 0.5,
                 "metrics": {"accuracy": 0.5},
+                "traceback": None,
                 "bytes_sent": 300,
                 "bytes_received": 90,
                 "seconds": 0.5,
@@ -231,6 +235,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "loss": None,
                 "accuracy": None,
                 "metrics": {},
+                "traceback": None,
                 "bytes_sent": 0,
                 "bytes_received": 0,
                 "seconds": None,

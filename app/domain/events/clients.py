@@ -116,7 +116,7 @@ class BreakerChanged(OfClient):
 
     was: Annotated[BreakerState, "its state before"]
     retry_at: Annotated[float | None, "when an open breaker lets a probe through, in unix seconds"] = None
-    reason: Annotated[str | None, "the failure that opened it"] = None
+    reason: Annotated[str | None, "what opened it, such as the last failure"] = None
 
 
 class BreakerOpen(BreakerChanged):

@@ -261,7 +261,7 @@ class Coordinator:
             await self._clock.sleep(training.next_round_at - self._clock.now())
         async with self._db.read() as tx:  # there may be thousands of participations, which are not read here
             stored = await tx.rounds.get(round_.training_id, round_.number)
-        return replace(round_, participations=stored.participations)
+        return replace(round_, participations=stored.participations, evaluations=stored.evaluations)
 
     async def _release(self, lease: Lease) -> None:
         with suppress(Fenced, TimeoutError), self._outage.tolerated():  # otherwise it simply expires

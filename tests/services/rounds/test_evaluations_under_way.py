@@ -52,7 +52,8 @@ async def events_of(running: Plane, client_id: str) -> list[str]:
 async def test_an_evaluation_is_shown_while_it_is_under_way_and_stored_when_it_comes(
     database_url: str, tmp_path: Path
 ) -> None:
-    trainers = {"quick": Adder(1.0), "slow": Slow(1.0)}
+    slow = Slow(1.0)
+    trainers = {"quick": Adder(1.0), "slow": slow}
     async with plane(tmp_path, database_url, trainers) as running:
         training_id = await running.create()
         number = await running.system.trainings.run_round(training_id)
@@ -63,7 +64,7 @@ async def test_an_evaluation_is_shown_while_it_is_under_way_and_stored_when_it_c
         assert (quick.num_examples, quick.attempts, quick.metrics) == (10, 1, {"accuracy": 0.1})
         assert await events_of(running, "quick") == ["evaluation.received"]
         assert round_.metrics == {}, "the round is not measured yet"
-        trainers["slow"].may_evaluate.set()
+        slow.may_evaluate.set()
         round_ = await running.ended(training_id, number)
         assert (round_.status, statuses(round_)) == ("completed", {"quick": "received", "slow": "received"})
         assert round_.metrics["loss"].clients == 2
@@ -73,7 +74,8 @@ async def test_an_evaluation_is_shown_while_it_is_under_way_and_stored_when_it_c
 async def test_the_next_owner_keeps_what_has_come_and_polls_the_rest(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainers = {"quick": Adder(1.0), "slow": Slow(1.0)}
+    slow = Slow(1.0)
+    trainers = {"quick": Adder(1.0), "slow": slow}
     async with plane(tmp_path, database_url, trainers) as first:
         training_id = await first.create(max_rounds=1)
         with monkeypatch.context() as patch:
@@ -84,7 +86,7 @@ async def test_the_next_owner_keeps_what_has_come_and_polls_the_rest(
             patch.setattr(RoundLedger, "settled", _dead)
             patch.setattr(RoundLedger, "evaluated", _dead)
             patch.setattr("app.services.rounds.participants.Participants.forget", lambda *_args: None)
-            trainers["slow"].may_evaluate.set()
+            slow.may_evaluate.set()
             await until(lambda: _stopped(first))
         first.host.remove("quick")  # asked again, it would fail
         async with first.system.db.begin() as tx:
@@ -102,7 +104,8 @@ async def test_the_next_owner_keeps_what_has_come_and_polls_the_rest(
 async def test_a_paused_evaluation_goes_on_and_a_client_that_was_removed_has_failed(
     database_url: str, tmp_path: Path
 ) -> None:
-    trainers = {"quick": Adder(1.0), "slow": Slow(1.0)}
+    slow = Slow(1.0)
+    trainers = {"quick": Adder(1.0), "slow": slow}
     async with plane(tmp_path, database_url, trainers) as running:
         training_id = await running.create(max_rounds=1)
         await running.system.trainings.start(training_id)
@@ -113,12 +116,12 @@ async def test_a_paused_evaluation_goes_on_and_a_client_that_was_removed_has_fai
         round_ = await running.round(training_id, 1)
         assert (round_.status, statuses(round_)) == ("evaluating", {"quick": "received", "slow": "training"})
         await running.system.clients.remove("slow")
-        await running.system.trainings.resume(training_id)
+        await running.system.trainings.start(training_id)
         await until(lambda: is_driven_to_its_end(running, training_id))
         round_ = await running.round(training_id, 1)
         assert statuses(round_) == {"quick": "received", "slow": "failed"}
         assert round_.evaluations[1].reason == "the client was removed"
-        trainers["slow"].may_evaluate.set()
+        slow.may_evaluate.set()
 
 
 async def _nothing(*_args: object, **_kwargs: object) -> None:

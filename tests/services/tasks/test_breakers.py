@@ -136,7 +136,7 @@ async def test_isolating_and_resetting_by_hand(breakers: Breakers, db: Database,
     assert await breakers.get("a") == Breaker()
     assert await breakers.reset("a") == Breaker()  # again, which is no change
     assert [(event.type, event.data["reason"]) for event in await events(db)] == [
-        ("breaker.open", None),  # by hand, whatever failed before
+        ("breaker.open", "isolated by hand"),  # whatever failed before
         ("breaker.closed", None),
     ]
     assert opened(counts, "closed") == 1

@@ -15,11 +15,11 @@ def raised(error: BaseException, before: BaseException | None = None) -> BaseExc
 
 
 def _outer(error: BaseException, before: BaseException | None) -> None:
-    if before is None:
-        _inner(error)
-    with pytest.raises(type(before)) as caught:
-        _inner(before)
-    raise error from caught.value
+    if before is not None:
+        with pytest.raises(type(before)):
+            _inner(before)
+        raise error from before
+    _inner(error)
 
 
 def _inner(error: BaseException) -> None:

@@ -31,16 +31,21 @@ async def test_a_result_is_compressed_for_who_asks_for_it() -> None:
         assert (await http.get("/tasks/t.2.c.fit", headers=zstd)).json()["status"] == 404
 
 
-async def test_a_trainer_that_raises_is_a_500_without_its_traceback() -> None:
-    async with client(Agent(RaisingTrainer(ValueError("only 3 of 10 labels")))) as http:
+async def test_a_trainer_that_raises_is_a_500_with_the_last_lines_of_its_traceback() -> None:
+    async with client(Agent(RaisingTrainer(OSError("only 3 of 10 labels")))) as http:
         await http.put(TASK, content=BODY)
 
         detail = problem(await http.get(TASK, params={"wait": 60}), 500)
 
-        assert re.fullmatch(r"ValueError: only 3 of 10 labels \(fakes\.py:\d+ in fit\)", detail)
-        assert problem(await http.put(TASK, content=BODY), 500) == detail
+        assert re.fullmatch(r"OSError: only 3 of 10 labels \(fakes\.py:\d+ in fit\)", detail)
+        answer = await http.put(TASK, content=BODY)
+        assert problem(answer, 500) == detail
+        lines = answer.json()["traceback"].splitlines()
+        assert re.fullmatch(r"  fakes\.py:\d+ in fit", lines[0])
+        assert lines[1:] == ["    raise self._error", "OSError: only 3 of 10 labels"]
+        assert "retry" not in answer.json(), "it may pass"
         model = problem(await http.get("/model"), 500)
-        assert re.match(r"ValueError: only 3 of 10 labels \(fakes\.py:\d+ in initial_parameters", model)
+        assert re.match(r"OSError: only 3 of 10 labels \(fakes\.py:\d+ in initial_parameters", model)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,7 @@ async def test_a_mistake_in_a_trainer_is_told_from_a_failure_that_may_pass(error
         told = document.pop("detail")
         assert told.startswith(detail)
         assert told.endswith(" in fit)") != isinstance(error, BrokenResult)
+        assert (document.pop("traceback", None) is None) == isinstance(error, BrokenResult)
         assert document == {
             "type": "urn:tcsfeel:problem:broken-trainer",
             "title": "The trainer is broken",
