@@ -46,11 +46,12 @@ class HistoryRepository:
         )
         starts = [(number, started_at) for number, started_at in await self._connection.execute(begun)]
         columns = participations.c
+        key = (columns.round, columns.kind, columns.client_id)  # as in the index
         parts = (
             select(columns.round, columns.client_id, columns.status, columns.loss)
             .where(columns.training_id == training_id, columns.round > after, columns.round < before)
             .where(columns.kind == "fit")
-            .order_by(columns.round, columns.kind, columns.client_id)  # as in the index of their key
+            .order_by(*key)
         )
         selected: dict[int, set[str]] = defaultdict(set)
         received: dict[int, set[str]] = defaultdict(set)
