@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.evaluations import Evaluation
 from app.domain.measurements import lacking, measured, reported
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
@@ -16,9 +15,11 @@ from tcsfeel.wire.tasks import TaskResult
 ROUND = Round(training_id="t", number=3, status="evaluating", seed=1, started_at=0.0, deadline_at=9.0)
 
 
-def evaluation(client_id: str, accuracy: float, loss: float) -> Evaluation:
+def evaluation(client_id: str, accuracy: float, loss: float) -> Participation:
     metrics = {"accuracy": accuracy, "rmse": 2 * loss}
-    return Evaluation(client_id=client_id, status="received", num_examples=10, loss=loss, metrics=metrics)
+    return Participation(
+        kind="evaluate", client_id=client_id, status="received", num_examples=10, loss=loss, metrics=metrics
+    )
 
 
 def test_a_result_is_reported_with_its_metrics() -> None:
@@ -49,14 +50,14 @@ def test_a_round_has_what_its_evaluations_measured_apart_from_what_its_trainers_
         Participation(client_id="a", status="received", num_examples=10, loss=4.0),
         Participation(client_id="b", status="failed", num_examples=10, loss=8.0),
     )
-    evaluations = [
+    evaluations = (
         evaluation("a", accuracy=0.5, loss=1.0),
         evaluation("b", accuracy=1.0, loss=3.0),
         replace(evaluation("c", accuracy=0.0, loss=9.0), status="failed"),
-    ]
+    )
     config = TrainingConfig(name="t", goal=Goal(metric="rmse", mode="min", target=1.0))
-    after = measured(replace(ROUND, participations=trained), evaluations, config)
-    assert after.evaluations == tuple(evaluations)
+    after = measured(replace(ROUND, participations=trained, evaluations=evaluations), config)
+    assert after.evaluations == evaluations
     assert (after.average_accuracy, after.average_loss, after.goal_value) == pytest.approx((0.75, 2.0, 4.0))
     assert {name: one.clients for name, one in after.metrics.items()} == {"loss": 2, "accuracy": 2, "rmse": 2}
     assert {name: (one.mean, one.clients) for name, one in after.training_metrics.items()} == {"loss": (4.0, 1)}
@@ -64,7 +65,7 @@ def test_a_round_has_what_its_evaluations_measured_apart_from_what_its_trainers_
 
 
 def test_a_round_without_evaluations_has_no_values() -> None:
-    after = measured(ROUND, [], TrainingConfig(name="t"))
+    after = measured(ROUND, TrainingConfig(name="t"))
     assert (after.average_accuracy, after.average_loss, after.goal_value, after.target_doubt) == (None,) * 4
     assert (after.metrics, after.training_metrics) == ({}, {})
 
@@ -72,7 +73,7 @@ def test_a_round_without_evaluations_has_no_values() -> None:
 def test_a_target_that_one_client_alone_reaches_is_in_doubt() -> None:
     config = TrainingConfig(name="t", goal=Goal(target=0.5))
     accuracies = {"a": 0.45, "b": 0.45, "c": 0.8}
-    evaluations = [evaluation(client_id, accuracy, loss=1.0) for client_id, accuracy in accuracies.items()]
-    after = measured(ROUND, evaluations, config)
+    evaluations = tuple(evaluation(client_id, accuracy, loss=1.0) for client_id, accuracy in accuracies.items())
+    after = measured(replace(ROUND, evaluations=evaluations), config)
     assert after.goal_value == pytest.approx(1.7 / 3)
     assert after.target_doubt == TargetDoubt("c", pytest.approx(0.45))  # type: ignore[arg-type]  # approx
