@@ -21,10 +21,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-Mode = Literal["pass", "refuse", "reset", "hang", "slow", "cut", "corrupt", "flap"]
-FAULTS: tuple[Mode, ...] = ("refuse", "reset", "hang", "slow", "cut", "corrupt", "flap")
+Fault = Literal["refuse", "reset", "hang", "slow", "cut", "corrupt", "flap"]
+Mode = Literal["pass", Fault]
+FAULTS: tuple[Fault, ...] = get_args(Fault)
 SLOW_PIECES_A_SECOND = 10
 
 

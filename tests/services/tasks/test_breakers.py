@@ -13,10 +13,10 @@ from app.domain.failures import Failure
 from app.metrics import Metrics
 from app.services.tasks.breakers import Breakers
 from app.store.database import Database
-from app.store.events import RecordedEvent
 from app.store.tables import clients
 from tests.clocks import FakeClock
 from tests.services.fakes import FAILURE
+from tests.services.rounds.stored import told
 from tests.store.samples import client
 
 NOW = 1_000_000.0
@@ -37,11 +37,6 @@ async def breakers(db: Database, counts: Metrics) -> Breakers:
     return Breakers(db, FakeClock(NOW), counts, Middle())
 
 
-async def events(db: Database) -> list[RecordedEvent]:
-    async with db.read() as tx:
-        return (await tx.events.after(0, limit=100)).items
-
-
 def opened(counts: Metrics, state: str) -> float:
     return counts.registry.get_sample_value("federated_breaker_state_changes_total", {"state": state}) or 0.0
 
@@ -53,12 +48,12 @@ async def test_three_failures_open_a_breaker_and_operators_are_told_once(
         await breakers.fail("a", FAILURE)
         assert (await breakers.get("a")).consecutive_failures == failures
         assert (await breakers.get("a")).state != "open"
-    assert await events(db) == []
+    assert await told(db) == []
     await breakers.fail("a", FAILURE)
     assert (await breakers.get("a")).state == "open"
     assert (await breakers.get("a")).retry_at == NOW + 30
     await breakers.fail("a", FAILURE)  # a call that was under way
-    (event,) = await events(db)
+    (event,) = await told(db)
     assert (event.type, event.client_id) == ("breaker.open", "a")
     assert event.data == {"was": "closed", "retry_at": NOW + 30, "reason": "fit: the agent answered 500"}
     assert opened(counts, "open") == 1
@@ -74,7 +69,7 @@ async def test_a_breaker_names_its_last_failures(breakers: Breakers, db: Databas
         ("evaluate", number, NOW) for number in range(3, 8)
     ]
     assert kept[-1].reason == "answered 5 [31m07"  # on one line, without what a terminal would obey
-    (event,) = await events(db)
+    (event,) = await told(db)
     assert event.data["reason"] == "evaluate: answered 5 [31m03"
 
 
@@ -124,7 +119,7 @@ async def test_failures_at_the_same_moment_are_all_counted(breakers: Breakers, d
     await asyncio.gather(*(breakers.fail("a", FAILURE) for _ in range(8)))
     assert (await breakers.get("a")).consecutive_failures == 8
     assert opened(counts, "open") == 1
-    assert len(await events(db)) == 1
+    assert len(await told(db)) == 1
 
 
 async def test_isolating_and_resetting_by_hand(breakers: Breakers, db: Database, counts: Metrics) -> None:
@@ -135,7 +130,7 @@ async def test_isolating_and_resetting_by_hand(breakers: Breakers, db: Database,
     assert await breakers.reset("a") == Breaker()
     assert await breakers.get("a") == Breaker()
     assert await breakers.reset("a") == Breaker()  # again, which is no change
-    assert [(event.type, event.data["reason"]) for event in await events(db)] == [
+    assert [(event.type, event.data["reason"]) for event in await told(db)] == [
         ("breaker.open", "isolated by hand"),  # whatever failed before
         ("breaker.closed", None),
     ]
@@ -158,7 +153,7 @@ async def test_what_happens_to_a_client_that_was_removed_is_recorded_nowhere(bre
     await breakers.fail("stranger", FAILURE)
     await breakers.succeed("stranger")
     assert await breakers.look("stranger") is None
-    assert await events(db) == []
+    assert await told(db) == []
 
 
 async def test_why_a_breaker_stopped_a_task_is_told_of_failures_only(breakers: Breakers) -> None:
@@ -195,7 +190,7 @@ async def test_a_single_call_takes_the_one_permit_of_a_half_open_breaker(breaker
     assert await breakers.admit("a", 10, force=True)
     assert (await breakers.get("a")).probe_until == NOW + 10
     assert not await breakers.admit("a", 10, force=True)
-    assert [event.type for event in await events(db)] == ["breaker.open", "breaker.half_open"]
+    assert [event.type for event in await told(db)] == ["breaker.open", "breaker.half_open"]
     assert not await breakers.admit("of nobody", 10)
 
 
@@ -214,7 +209,7 @@ async def test_permits_are_taken_together_and_those_of_open_breakers_only_by_for
     probed = await breakers.get("b")
     assert (probed.state, probed.probe_at, probed.probe_until) == ("half_open", NOW, NOW + 60.0)
     assert await breakers.get("a") == Breaker()
-    assert [(event.type, event.client_id) for event in await events(db)] == [
+    assert [(event.type, event.client_id) for event in await told(db)] == [
         ("breaker.open", "b"),
         ("breaker.half_open", "b"),
     ]
@@ -238,7 +233,7 @@ async def test_only_a_change_of_state_is_told(breakers: Breakers, db: Database, 
         assert breakers.seems_open("a")
         await breakers.note(tx, tripped, closed, "a")
         assert not breakers.seems_open("a")
-    assert [(event.type, event.data["was"], event.data["reason"]) for event in await events(db)] == [
+    assert [(event.type, event.data["was"], event.data["reason"]) for event in await told(db)] == [
         ("breaker.open", "closed", None),
         ("breaker.closed", "open", None),
     ]
