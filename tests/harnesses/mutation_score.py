@@ -55,9 +55,12 @@ def run(patterns: list[str], workers: int) -> None:
         shutil.rmtree(WORK, ignore_errors=True)
     with postgres.server() as url:
         environment = os.environ | {postgres.URL_VARIABLE: url, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        quiet = None if sys.stdout.isatty() else subprocess.DEVNULL  # on a terminal it draws its progress
+        output = None if sys.stdout.isatty() else subprocess.PIPE  # on a terminal it draws its progress
         mutmut = (sys.executable, "-m", "tests.harnesses.decorated_mutants", "run", "--max-children", str(workers))
-        subprocess.run([*mutmut, *patterns], check=True, env=environment, stdout=quiet)  # noqa: S603  (our own arguments)
+        done = subprocess.run([*mutmut, *patterns], check=False, env=environment, stdout=output, text=True)  # noqa: S603  (our own arguments)
+    if done.returncode != 0:
+        said = (done.stdout or "").strip().splitlines()[-1:]
+        raise SystemExit(f"mutmut failed, perhaps because a test fails without a change: {' '.join(said)}")
 
 
 def judged(patterns: list[str]) -> list[Mutant]:

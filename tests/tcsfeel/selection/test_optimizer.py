@@ -271,7 +271,9 @@ def test_it_needs_neither_database_nor_web_framework() -> None:
 
 def test_weights_may_be_named_in_a_dictionary() -> None:
     assert optimizer(2, max_clients=1, weights={"fairness": 0}).optimize_topology(1)
-    with pytest.raises(ValueError, match=r"^weights\.fair is no weight; the weights are data_quality, communication"):
+    with pytest.raises(
+        ValueError, match=r"^weights\.fair is not a weight; the weights are data_quality, communication"
+    ):
         optimizer(weights={"fair": 1})
     with pytest.raises(ValueError, match=r"^weights\.fairness must be a finite number of at least 0$"):
         optimizer(weights={"fairness": -1})
