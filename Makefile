@@ -56,16 +56,10 @@ test: $(DEV) ## Run the tests on SQLite and Postgres (ARGS="tests/x.py" for a pa
 
 # On Python 3.11 each traced line costs most of another one: so only the core's own tests, and on SQLite alone.
 CORE_TESTS = tests/domain tests/services $(addprefix tests/tcsfeel/,selection network aggregation wire)
-CORE = app/domain/*,app/services/*,sdk/tcsfeel/selection/*,sdk/tcsfeel/network/*,sdk/tcsfeel/aggregation/*,sdk/tcsfeel/wire/*
-# $(call covered,directory of the programs,tests)
-define covered
-@rm -f .coverage .coverage.*
-$(1)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= -k "not postgres" $(2)
-$(1)/python -m coverage report --include='$(CORE)' --fail-under=95
-endef
-
 coverage: $(DEV) ## Run the core's own tests, and see that they reach 95 % of its branches
-	$(call covered,$(BIN),$(CORE_TESTS))
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= -k "not postgres" $(CORE_TESTS)
+	$(BIN)/python -m coverage report --include='app/domain/*,app/services/*,sdk/tcsfeel/selection/*,sdk/tcsfeel/network/*,sdk/tcsfeel/aggregation/*,sdk/tcsfeel/wire/*' --fail-under=95
 
 check: lint types layers test coverage ## Everything that must pass before a commit: format, lint, types, layers, tests
 
@@ -118,9 +112,9 @@ hostile: $(DEV) ## Attack a server with hostile agents and callers, on both data
 faults: $(DEV) ## Step clocks, fill disks, take memory, silence the database, move agents; on both databases (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.troubles $(EACH_DB) $(ARGS)
 
-# It is `coverage` in another environment, with the tests of the store: CI runs this one of both.
-lowest: $(LOWEST)/.installed ## Run coverage and the tests of the store on SQLite with the lowest versions that are declared
-	$(if $(strip $(ARGS)),$(LOWEST)/bin/python -m pytest $(ARGS),$(call covered,$(LOWEST)/bin,tests/store $(CORE_TESTS)))
+# Without their dependencies, since the lock names all of them; what each of them asks for is checked afterwards.
+lowest: $(LOWEST)/.installed ## Run the tests of the store and the services on SQLite with the lowest versions that are declared
+	$(LOWEST)/bin/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS) --dist worksteal -k "not postgres" tests/store tests/services)
 
 wheels: $(DEV) ## Build both distributions, install each into an empty environment, and train across the two
 	@$(BIN)/python -m tests.harnesses.wheels $(ARGS)
@@ -153,7 +147,6 @@ $(FLOWER)/.installed: benchmarks/flower/requirements.lock | $(BIN)/python
 	@$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/flower/requirements.lock
 	@touch $@
 
-# Without their dependencies, since the lock names all of them; what each of them asks for is checked afterwards.
 $(LOWEST)/.installed: requirements-lowest.lock pyproject.toml sdk/pyproject.toml | $(BIN)/python
 	@echo "Installing the lowest declared versions into $(LOWEST) (only when their lock has changed)"
 	@$(BIN)/python -m venv --clear $(LOWEST)

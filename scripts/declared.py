@@ -1,8 +1,8 @@
 """Print what both distributions of this repository declare that they need, for ``make lock``.
 
 Run as ``declared.py EXTRA…``; the extras are those of the server, which names the extras of the library that it needs.
-With ``--lowest`` in front, each is pinned to the lowest version that its declaration allows. The tools that the tests
-of the store and of the core need come after them.
+With ``--lowest`` in front, each is pinned to the lowest version that its declaration admits, and the tools follow that
+the tests of the store and the services need.
 """
 
 import re
@@ -13,10 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 OURS = ("tcsfeel",)
 OF_THE_LIBRARY = re.compile(r"tcsfeel\[([a-z0-9,]+)\]")
-TOOLS = (
-    "flask", "flask-cors", "hypothesis", "moto[s3]", "pytest", "pytest-asyncio", "pytest-cov", "pytest-xdist",
-    "safetensors",
-)  # fmt: skip
+TOOLS = ("flask", "flask-cors", "hypothesis", "moto[s3]", "pytest", "pytest-asyncio", "pytest-xdist")
 
 
 def declared(extras: list[str]) -> list[str]:
