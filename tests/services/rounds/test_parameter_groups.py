@@ -3,6 +3,7 @@
 Covers: app.services.rounds.engine, app.services.rounds.files, app.services.rounds.initial_models
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,11 +16,12 @@ import pytest
 
 from app.domain.parameter_groups import NothingToTrain, ParameterGroups
 from app.domain.trainings import SelectionConfig, TrainingConfig, Uploads
-from app.services.rounds.files import RoundFiles
-from app.store.model_store import ModelStore
+from app.services.rounds.files import FirstModel, RoundFiles
+from app.store.model_store import ModelStore, StoredFile
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Task
 from tcsfeel.errors import Invalid
 from tcsfeel.wire.codec import decode, encode
+from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, Plane, plane
 from tests.store.samples import a_round
 
@@ -189,3 +191,24 @@ async def test_an_uploaded_model_is_stored_without_local_tensors_or_refused(data
         assert (await model(running, training_id, 0)).keys() == {"w", "embedding"}
         await running.run_round(training_id)
     assert first.given[0] == {"w": 5.0, "bn": 10.0}, "not the uploaded scale"
+
+
+async def test_an_upload_follows_groups_that_change_meanwhile(sqlite_url: str, tmp_path: Path) -> None:
+    async with plane(tmp_path, sqlite_url, {}, clock=FakeClock(sleeping=Sleeping.SKIPS)) as running:
+        training_id, loop, adopted = await running.create(clients=1), asyncio.get_running_loop(), []
+
+        class Overtaken(RoundFiles):
+            def adopt_initial(self, spool: ModelStore, received: StoredFile, config: TrainingConfig) -> FirstModel:
+                first = super().adopt_initial(spool, received, config)
+                adopted.append(first)
+                if len(adopted) == 1:
+                    changing = running.system.trainings.change(
+                        training_id, lambda before: replace(before.config, parameters=GROUPS)
+                    )
+                    asyncio.run_coroutine_threadsafe(changing, loop).result()
+                return first
+
+        running.system.models._files = Overtaken(running.system.models._files.models, tmp_path / "spool")
+        await _uploaded(running, training_id, Layered(1.0, 10.0).initial_parameters())
+        assert (await model(running, training_id)).keys() == {"w", "embedding"}
+        assert len(adopted) == 2
