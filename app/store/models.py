@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -64,6 +64,14 @@ class ModelVersionRepository:
             query = query.where(model_versions.c.round == round_number)
         wanted = "model" if round_number is None else f"model after round {round_number}"
         return await self._newest(query, NotFound(f"{wanted} of training", training_id))
+
+    async def first(self, training_id: str) -> ModelVersion:
+        """Read the oldest version, even if it was removed. Raises `NotFound`."""
+        number = select(func.min(model_versions.c.round)).where(model_versions.c.training_id == training_id)
+        query = select(model_versions).where(
+            model_versions.c.training_id == training_id, model_versions.c.round == number.scalar_subquery()
+        )
+        return await self._newest(query, NotFound("model of training", training_id))
 
     async def find(self, training_id: str, sha256: str) -> ModelVersion:
         """Read the version with these parameters. Raises `NotFound`."""

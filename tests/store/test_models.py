@@ -28,6 +28,17 @@ async def test_versions_are_found_by_round_by_content_and_as_the_newest(trained:
         assert await tx.models.get("t") == SECOND
         assert await tx.models.get("t", 0) == FIRST
         assert await tx.models.find("t", "a" * 64) == FIRST
+        assert await tx.models.first("t") == FIRST
+
+
+async def test_the_first_version_need_not_be_that_of_round_0(trained: Database) -> None:
+    forked = [version(number, digit, training_id="f") for number, digit in ((8, "e"), (7, "d"))]
+    async with trained.begin() as tx:
+        await tx.trainings.add(training("f"))
+        for one in forked:
+            await tx.models.add(one)
+        await tx.models.remove("f", [7], 1.0)
+        assert (await tx.models.first("f")).sha256 == "d" * 64
 
 
 async def test_parameters_that_came_up_twice_are_found_as_the_newer_version(trained: Database) -> None:
@@ -43,6 +54,8 @@ async def test_what_is_not_there_is_not_found(trained: Database) -> None:
             await tx.models.get("t", 2)
         with pytest.raises(NotFound):
             await tx.models.get("u")
+        with pytest.raises(NotFound):
+            await tx.models.first("u")
         with pytest.raises(NotFound):
             await tx.models.find("t", "c" * 64)
         with pytest.raises(NotFound):

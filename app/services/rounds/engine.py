@@ -222,7 +222,7 @@ class RoundEngine:
         first = ""
         if training.config.parameters.frozen:
             async with self._db.read() as tx:
-                first = (await tx.models.get(training.id, 0)).sha256
+                first = (await tx.models.first(training.id)).sha256
         sent = await in_thread("files", self._files.to_send, round_, training.config, model or "", first)
         phase = Phase(
             lease=lease,
