@@ -119,7 +119,7 @@ async def test_a_hostile_upload_leaves_no_trace(sqlite_url: str, tmp_path: Path,
         assert len(bad.reason or "") <= 300
         assert (bad.reason or "").isprintable()
         assert await running.weight(training_id) == STEP
-        assert (await running.system.clients.get("bad")).failures.wrong_evaluations >= 1
+        assert (await running.system.clients.get("bad")).breaker.consecutive_failures >= 1
 
 
 class Looking(Adder):
