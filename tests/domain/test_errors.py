@@ -79,7 +79,9 @@ def test_errors_carry_what_they_are_about() -> None:
     assert short.naming(out).out == out
     assert str(short.naming(out)) == f"{short}; a: it is busy"
     tight = refusals.BudgetTooSmall(0.5, 1.25, 3)
-    assert (tight.budget, tight.cheapest, tight.clients) == (0.5, 1.25, 3)
+    assert (tight.budget, tight.cheapest, tight.clients, tight.out) == (0.5, 1.25, 3, ())
+    assert tight.naming(out).out == out
+    assert str(tight.naming(out)) == f"{tight}; not among them are a: it is busy"
 
 
 @pytest.mark.parametrize(("length", "shown"), [(300, "x" * 300), (301, "x" * 299 + "…"), (10**6, "x" * 299 + "…")])
