@@ -56,6 +56,7 @@ class MlpTrainer:
         rng = np.random.default_rng([self.seed, zlib.crc32(task.id.encode())])  # a repeat gives the same update
         local = {name: array.copy() for name, array in parameters.items()}
         inputs, labels = self.train
+        steps = 0
         for _ in range(epochs):
             order = rng.permutation(len(inputs))
             for start in range(0, len(order), batch):
@@ -64,7 +65,8 @@ class MlpTrainer:
                 rows = order[start : start + batch]
                 for name, gradient in gradients(local, inputs[rows], labels[rows]).items():
                     local[name] -= rate * (gradient + pull * (local[name] - parameters[name]))
-        return FitResult(local, len(inputs), *measure(local, inputs, labels))
+                steps += 1
+        return FitResult(local, len(inputs), *measure(local, inputs, labels), num_steps=steps)
 
     def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
         del task

@@ -38,6 +38,7 @@ class TorchTrainer:
         optimizer = torch.optim.SGD(self.module.parameters(), lr=hyperparameter(task, "learning_rate", 0.05))
         inputs, labels = self.train
         self.module.train()
+        steps = 0
         for _ in range(hyperparameter(task, "local_epochs", 1)):
             for rows in torch.randperm(len(inputs)).split(batch):
                 if task_cancelled():
@@ -50,7 +51,8 @@ class TorchTrainer:
                 optimizer.zero_grad()
                 (loss + pull / 2 * drift).backward()
                 optimizer.step()
-        return FitResult(self._state(), len(inputs), *self._measure(self.train))
+                steps += 1
+        return FitResult(self._state(), len(inputs), *self._measure(self.train), num_steps=steps)
 
     def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
         del task

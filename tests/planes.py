@@ -43,6 +43,7 @@ class Adder:
         self.open.set()
         self.problem: Exception | None = None
         self.returns: Parameters | None = None
+        self.steps: int | None = None
 
     def initial_parameters(self) -> Parameters:
         return {"w": np.zeros(3, np.float32)}
@@ -55,7 +56,7 @@ class Adder:
         if self.problem is not None:
             raise self.problem
         moved = {"w": parameters["w"] + np.float32(self.step)} if self.returns is None else self.returns
-        return FitResult(moved, self.examples, self.loss, self.accuracy)
+        return FitResult(moved, self.examples, self.loss, self.accuracy, num_steps=self.steps)
 
     def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
         self.evaluated[task.id] += 1

@@ -51,7 +51,7 @@ class DeviceTrainer:
         """Train on the client's digits. Sometimes raises `DeviceFailed`."""
         began = time.monotonic()
         inputs, labels = self._shard.train_inputs, self._shard.train_labels
-        epochs = hyperparameter(task, "local_epochs", 1)
+        epochs, batch = hyperparameter(task, "local_epochs", 1), hyperparameter(task, "batch_size", 32)
         seconds = self._device.fit_seconds(mlp.size(parameters), len(labels), epochs)
         self._fail_now_and_then(task, seconds)
         local = mlp.train(
@@ -60,10 +60,11 @@ class DeviceTrainer:
             labels,
             epochs=epochs,
             rate=hyperparameter(task, "learning_rate", 0.1),
-            batch=hyperparameter(task, "batch_size", 32),
+            batch=batch,
             rng=np.random.default_rng([self._seed, 3, self._position, task.round]),
         )
-        result = FitResult(local, len(labels), *mlp.measure(local, inputs, labels))
+        steps = epochs * -(-len(labels) // batch)
+        result = FitResult(local, len(labels), *mlp.measure(local, inputs, labels), num_steps=steps)
         self._pause(seconds - (time.monotonic() - began))
         return result
 

@@ -16,7 +16,9 @@ def reported(part: Participation) -> UpdateFacts:
     metrics = part.metrics
     if ACCURACY not in metrics and part.accuracy is not None:  # stored before results had metrics
         metrics = {ACCURACY: part.accuracy, **metrics}
-    return UpdateFacts(num_examples=part.num_examples or 0, loss=part.loss or 0.0, metrics=metrics)
+    return UpdateFacts(
+        num_examples=part.num_examples or 0, loss=part.loss or 0.0, metrics=metrics, num_steps=part.num_steps
+    )
 
 
 def lacking(result: TaskResult, goal: Goal) -> str | None:

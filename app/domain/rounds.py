@@ -71,6 +71,7 @@ class Participation:
         update_norm: the norm of the update's difference to the round's base model; see `tcsfeel.aggregation.norms`.
         metrics: what the client measured besides the loss, by name: while it trained, or of the new model.
         traceback: the last lines of the traceback of an exception in its trainer, as its agent sent them.
+        num_steps: how many local steps it says that it took; None if it does not say.
     """
 
     client_id: str
@@ -91,6 +92,7 @@ class Participation:
     update_norm: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     traceback: str | None = None
+    num_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ class Round:
         waited_seconds: the time that was given back to it so far, for such waits and for problems of the server.
         step_failures: how often its current step has ended with an unexpected error.
         takeovers: how often its current step was taken over from an owner that had died or stalled.
+        population: the training samples of all clients that its training may select, when it was planned.
         participations: the parts of the clients that were selected to train.
         evaluations: the parts of the clients that were asked to evaluate the new model.
     """
@@ -137,6 +140,7 @@ class Round:
     waited_seconds: float = 0.0
     step_failures: int = 0
     takeovers: int = 0
+    population: int | None = None
     participations: tuple[Participation, ...] = ()
     evaluations: tuple[Participation, ...] = ()
 

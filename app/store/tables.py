@@ -139,6 +139,7 @@ rounds = Table(
     Column("waited_seconds", Finite, nullable=False, server_default="0"),
     Column("step_failures", Integer, nullable=False, server_default="0"),
     Column("takeovers", Integer, nullable=False, server_default="0"),
+    Column("population", BigInteger),
     Index("ix_rounds_status", "status"),
 )
 
@@ -165,6 +166,7 @@ participations = Table(
     Column("finished_at", Finite),
     Column("update", _Sha256),
     Column("update_norm", Finite),
+    Column("num_steps", BigInteger),
     Column("metrics", _Json, nullable=False, server_default="{}"),
     Column("traceback", Text),
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),

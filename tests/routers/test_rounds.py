@@ -95,6 +95,7 @@ PART = Participation(
     update="f" * 64,
     update_norm=1.5,
     metrics={"accuracy": 0.75, "f1": 0.5},
+    num_steps=12,
 )
 EVALUATION = Participation(kind="evaluate",
     client_id="edge-7", status="received", attempts=1, num_examples=20, loss=1.25, accuracy=0.5, seconds=0.5,
@@ -187,6 +188,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "metrics": {"accuracy": 0.75, "f1": 0.5},
                 "traceback": None,
                 "update_norm": 1.5,
+                "num_steps": 12,
                 "bytes_sent": 400,
                 "bytes_received": 410,
                 "seconds": 1.5,
@@ -204,6 +206,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "accuracy": None,
                 "metrics": {},
                 "update_norm": None,
+                "num_steps": None,
                 "bytes_sent": 400,
                 "bytes_received": 0,
                 "seconds": None,

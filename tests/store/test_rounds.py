@@ -20,7 +20,7 @@ PART = Participation(
     client_id="edge-7", status="received", attempts=2, reason="second", num_examples=10**13, loss=-0.5, accuracy=1.0,
     bytes_sent=2**40, bytes_received=1, seconds=0.25, score=0.75, components={"quality": 0.5, "cost": -1e-9},
     finished_at=NOW, update="b" * 64, update_norm=1.5, traceback="t.py:1 in f\n  boom",
-    metrics={"accuracy": 1.0, "rmse": 1e15},
+    metrics={"accuracy": 1.0, "rmse": 1e15}, num_steps=10**12,
 )  # fmt: skip
 EVALUATION = Participation(kind="evaluate",
     client_id="b", status="received", attempts=1, reason="second", num_examples=10**13, loss=-1e300, accuracy=0.5,
@@ -55,6 +55,7 @@ FULL = Round(
     waited_seconds=0.5,
     step_failures=2,
     takeovers=3,
+    population=10**13,
     participations=(PART, Participation(client_id="b"), Participation(client_id="a")),
     evaluations=(
         EVALUATION,

@@ -148,9 +148,10 @@ class RoundFiles:
         def release() -> None:
             give_back(update.packed.block)
 
-        check_update(after, base, _facts(update.result), client.profile.data_size, release=release)
+        facts = _facts(update.result)
+        check_update(after, base, facts, client.profile.data_size, release=release)
         norm = check_norm(after, base, release=lambda: give_back(update.packed.block, phase.model.block))
-        check_weighable(update.result.metrics, phase.config.aggregation)
+        check_weighable(facts, phase.config.aggregation)
         unknown = client.profile.data_distribution is None
         return Checked(update, norm, sketch(base, after, release=release) if unknown else None)
 
@@ -277,7 +278,9 @@ class RoundFiles:
 
 def _facts(result: TaskResult) -> UpdateFacts:
     """What aggregation wants to know of a result besides its tensors."""
-    return UpdateFacts(num_examples=result.num_examples, loss=result.loss, metrics=result.metrics)
+    return UpdateFacts(
+        num_examples=result.num_examples, loss=result.loss, metrics=result.metrics, num_steps=result.num_steps
+    )
 
 
 def _norms(round_: Round) -> dict[str, float]:

@@ -95,6 +95,7 @@ class RoundLedger:
                 connectivity_version=fleet.connectivity.version,
                 communication_cost=selection.total_cost,
                 label_divergence=selection.label_divergence,
+                population=fleet.population,
                 participations=tuple(
                     Participation(client_id=chosen.client_id, score=chosen.score, components=chosen.components)
                     for chosen in selection.selected

@@ -270,6 +270,7 @@ class Participants:
             **_figures(result),
             update=update.file.sha256,
             update_norm=norm,
+            num_steps=result.num_steps,
         )
         return received, seen
 

@@ -46,6 +46,7 @@ class Fleet:
         shut_out: every other one, with the reason.
         forced: those offered although their breaker is open, because too many are.
         sketches: what clients' updates in the training say of their labels, of those that do not say it themselves.
+        population: the training samples of all clients that meet the training's conditions, on offer or not.
     """
 
     clients: tuple[Client, ...]
@@ -54,6 +55,7 @@ class Fleet:
     forced: frozenset[str]
     connectivity: Connectivity
     sketches: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    population: int = 0
 
     def candidates(self, losses: Mapping[str, float]) -> list[Candidate]:
         """Those on offer as strategies see them, with what they last reported as their loss."""
@@ -229,4 +231,5 @@ def _fleet(  # noqa: PLR0917  (what a fleet is made of)
     """Divide the clients into those on offer and those that are shut out."""
     admitted, forced = admissible({client.id: client.breaker for client in clients}, now)
     offered, shut_out = divided(clients, where, excluded=excluded, admitted=admitted | forced, busy=busy)
-    return Fleet(tuple(clients), offered, shut_out, forced, connectivity, sketches)
+    population = sum(client.profile.data_size for client in clients if where.refusal(client) is None)
+    return Fleet(tuple(clients), offered, shut_out, forced, connectivity, sketches, population)

@@ -60,7 +60,7 @@ def fitted(
     """
     if not isinstance(result, FitResult):
         raise BrokenResult(f"fit must return a FitResult, not {type(result).__name__}")
-    measured = _measured(result, seconds)
+    measured = _measured(result, seconds, result.num_steps)
     own = {name: array for name, array in result.parameters.items() if name in local}
     kept = _as_received(own, local)
     _check_finite(kept)
@@ -86,7 +86,7 @@ def evaluate_payload(result: object, seconds: float) -> Payload:
     return _NO_TENSORS.payload(result_metadata(_measured(result, seconds)))
 
 
-def _measured(result: FitResult | EvaluateResult, seconds: float) -> TaskResult:
+def _measured(result: FitResult | EvaluateResult, seconds: float, steps: int | None = None) -> TaskResult:
     try:
         return TaskResult(
             num_examples=int(result.num_examples),
@@ -94,6 +94,7 @@ def _measured(result: FitResult | EvaluateResult, seconds: float) -> TaskResult:
             accuracy=None if result.accuracy is None else float(result.accuracy),
             metrics=_numbers(result.metrics),
             train_seconds=seconds,
+            num_steps=None if steps is None else int(steps),
         )
     except WrongField as error:
         shown = str(error) if error.value is None else f"{error.place} is {error.value!r}: it {error.rule}"

@@ -25,6 +25,7 @@ class FitResult:
         accuracy: fraction 0..1 on local data; None where the model does not classify.
         metrics: what else was measured, by name, as finite numbers; at most 32. ``metrics={"accuracy": 0.9}`` says the
             same as ``accuracy=0.9``.
+        num_steps: how many steps of gradient descent the training took, at least 1. Trainings with FedNova need it.
     """
 
     parameters: Parameters
@@ -32,6 +33,7 @@ class FitResult:
     loss: float
     accuracy: float | None = None
     metrics: Mapping[str, SupportsFloat] = field(default_factory=dict)
+    num_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,14 @@
-"""Compute weighted means."""
+"""Compute weighted means.
+
+The mean of FedNova (Wang et al., "Tackling the objective inconsistency problem in heterogeneous federated
+optimization", 2020) is that of the changes that each update made in one local step. Without it, a client that takes
+more steps pulls the model further towards its own data. With shares p of the examples and numbers of steps t, and
+T = sum(p * t), the new model is w + T * sum(p * (w_i - w) / t_i).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tcsfeel.aggregation.blocks import Combine, Updates
+from tcsfeel.aggregation.blocks import Block, Combine, Updates, values
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.aggregation.updates import UpdateFacts
 from tcsfeel.errors import UnusableRound
@@ -24,6 +30,7 @@ WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
     "fedavg": by_examples,
     "fedprox": by_examples,
     "weighted": by_examples_and_accuracy,
+    "fednova": by_examples,
     "fedavgm": by_examples,
     "fedadam": by_examples,
     "fedyogi": by_examples,
@@ -40,3 +47,31 @@ def weighted_mean(updates: Updates, weights: Sequence[float]) -> Combine:
     if sum(weights) <= 0:
         raise UnusableRound("the updates' weights add up to zero")
     return lambda name, rows: updates.mean(weights, name, rows)
+
+
+def normalised_mean(updates: Updates, weights: Sequence[float], steps: Sequence[float]) -> Combine:
+    """Return FedNova's mean: of the tensors that are learnt by step, of all others as they are.
+
+    Args:
+        updates: at least one.
+        weights: one for each update.
+        steps: how many local steps each update took, at least 1.
+
+    Raises:
+        UnusableRound: there is no update, or no weight above zero.
+    """
+    plain = weighted_mean(updates, weights)
+    if len(set(steps)) == 1:
+        return plain  # to the bit
+    total = sum(weights)
+    shares = [weight / total for weight in weights]
+    by_step = [share / count for share, count in zip(shares, steps, strict=True)]
+    stretch = sum(by_step) * sum(share * count for share, count in zip(shares, steps, strict=True))
+
+    def combine(name: str, rows: slice) -> Block:
+        if name not in updates.learnt:
+            return plain(name, rows)
+        now = values(updates.model, name, rows)
+        return now + stretch * (updates.mean(by_step, name, rows) - now)
+
+    return combine

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tcsfeel.aggregation.blocks import Block, Combine, Updates
 from tcsfeel.aggregation.config import Aggregation, AggregationConfig
-from tcsfeel.aggregation.mean import WEIGHTS, weighted_mean
+from tcsfeel.aggregation.mean import WEIGHTS, normalised_mean, weighted_mean
 from tcsfeel.aggregation.robust import (
     TRIM_FRACTION,
     geometric_median,
@@ -21,7 +21,7 @@ from tcsfeel.aggregation.robust import (
 )
 from tcsfeel.aggregation.server import Optimiser, optimiser
 from tcsfeel.aggregation.updates import Parameters, UpdateFacts, is_floating
-from tcsfeel.aggregation.weights import bounded
+from tcsfeel.aggregation.weights import bounded, bounded_steps
 from tcsfeel.errors import ModelNotFinite, UnusableRound
 
 
@@ -77,7 +77,10 @@ def combination(config: AggregationConfig, updates: Updates, facts: Sequence[Upd
     """Return the training's rule for these updates. Raises `UnusableRound` if they are too few, or have no weight."""
     rule = config.aggregation
     if rule in WEIGHTS:
-        return weighted_mean(updates, bounded([WEIGHTS[rule](fact) for fact in facts], config))
+        weights = bounded([WEIGHTS[rule](fact) for fact in facts], config)
+        if rule == "fednova":
+            return normalised_mean(updates, weights, bounded_steps([fact.num_steps or 1 for fact in facts], config))
+        return weighted_mean(updates, weights)
     if problem := shortage(rule, len(updates), byzantine_clients(config, len(updates))):
         raise UnusableRound(problem)
     return ROBUST[rule](updates, config)

@@ -3,7 +3,7 @@
 With the round's difference d = mean - w and the rate eta:
 
 - fedavgm (Hsu, Qi, Brown, "Measuring the effects of non-identical data distribution for federated visual
-  classification", 2019): w + eta * d + beta * (w - w_before). Its memory is the model before.
+  classification", 2019): w + eta * d + beta * (w - w_before). Its memory is the model before. fednova may do the same.
 - fedadam, fedyogi, fedadagrad (Reddi et al., "Adaptive federated optimization", 2021): w + eta * m / (sqrt(v) + tau),
   m = beta_1 * m + (1 - beta_1) * d. Their memory is m, at first 0, and v, at first tau^2, for each value.
 
@@ -72,6 +72,9 @@ class Momentum:
     def state(self) -> None:
         return None
 
+
+# The momentum unless given.
+MOMENTA: Mapping[Aggregation, float] = {"fedavgm": MOMENTUM, "fednova": 0.0}
 
 Second = Callable[[Double, Double, float], Double]
 
@@ -155,7 +158,9 @@ def optimiser(
     """Return the optimiser of the training's aggregation; it changes the tensors that are `learnt`."""
     if config.aggregation in ADAPTIVE:
         return Adaptive(config, model, learnt, state)
-    if config.aggregation == "fedavgm":
+    if config.aggregation in MOMENTA:
         rate = config.hyperparameter("server_learning_rate", RATE)
-        return Momentum(model, learnt, before, rate, config.hyperparameter("server_momentum", MOMENTUM))
+        momentum = config.hyperparameter("server_momentum", MOMENTA[config.aggregation])
+        if rate != RATE or momentum > 0.0:
+            return Momentum(model, learnt, before, rate, momentum)
     return TakeMean()

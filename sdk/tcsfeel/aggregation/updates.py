@@ -26,11 +26,13 @@ class UpdateFacts:
         num_examples: at least 1 with an update.
         loss: the mean loss.
         metrics: other measurements by name; the accuracy (0..1) is one of them, if it is known.
+        num_steps: how many local steps the update took, at least 1; None if it is not known.
     """
 
     num_examples: int
     loss: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    num_steps: int | None = None
 
     def value_of(self, metric: str) -> float | None:
         """Return the value of a metric, which may be the loss, or None if it was not measured."""
@@ -60,9 +62,14 @@ def check_examples(num_examples: int, data_size: int) -> None:
         )
 
 
-def check_weighable(metrics: Mapping[str, float], aggregation: str) -> None:
-    """Raise `UpdateRejected` if the rule weighs updates by their accuracy and this one has none."""
-    if aggregation == "weighted" and ACCURACY not in metrics:
+def check_weighable(facts: UpdateFacts, aggregation: str) -> None:
+    """Raise `UpdateRejected` if the rule needs a number that this update does not come with."""
+    if aggregation == "fednova" and facts.num_steps is None:
+        raise UpdateRejected(
+            "its result has no num_steps, by which the aggregation rule 'fednova' divides updates;"
+            " let the trainer report the number of its local steps, or choose another rule"
+        )
+    if aggregation == "weighted" and ACCURACY not in facts.metrics:
         raise UpdateRejected(
             "its result has no accuracy, by which the aggregation rule 'weighted' weighs updates;"
             " let the trainer report one, or choose another rule"

@@ -9,6 +9,10 @@ the effect of a false claim. Honest fleets do not reach either of them:
   weight, so that no client outvotes all others together; with ten or more it is `LARGEST_SHARE`.
 
 Weights that keep both bounds stay as they are, to the bit.
+
+Nor can the server check how many local steps a client took. FedNova divides an update by them: too few enlarge the
+update, and too many enlarge the whole round's step. So they count as at most `LARGEST_MULTIPLE` times the median, and
+as at least the median divided by it.
 """
 
 import math
@@ -38,6 +42,20 @@ def bounded(weights: Sequence[float], config: AggregationConfig) -> list[float]:
     share = config.hyperparameter("server_largest_share", usual_share(len(counting)))
     most = min(most, _most(sorted((min(weight, most) for weight in counting), reverse=True), share))
     return [min(weight, most) for weight in weights]
+
+
+def bounded_steps(steps: Sequence[int], config: AggregationConfig) -> list[float]:
+    """Return the numbers of local steps, with those that are far from the median moved closer to it.
+
+    Args:
+        steps: one for each client, at least 1.
+        config: may say `server_largest_multiple`.
+    """
+    if not steps:
+        return []
+    multiple = config.hyperparameter("server_largest_multiple", LARGEST_MULTIPLE)
+    middle = sorted(steps)[(len(steps) - 1) // 2]
+    return [min(max(float(count), middle / multiple), middle * multiple) for count in steps]
 
 
 def usual_share(count: int) -> float:

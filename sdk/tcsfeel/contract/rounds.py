@@ -30,6 +30,7 @@ class ParticipationOut(ResponseModel):
     update_norm: Annotated[
         float | None, Field(description="Norm of the difference between its update and the round's base model")
     ]
+    num_steps: Annotated[int | None, Field(description="How many local steps it says that its training took")] = None
     bytes_sent: int
     bytes_received: int
     seconds: float | None

@@ -33,6 +33,7 @@ EncodingName = Literal["full", "float16", "int8"]
 LARGEST_LOSS = 1e15
 MOST_EXAMPLES = 10**15
 MOST_SECONDS = 1e9
+MOST_STEPS = 10**12
 LARGEST_SCALE = (2.0 - 2.0**-23) * 2.0**127  # that a float32 holds
 MOST_METRICS = 32  # in one result
 LONGEST_METRIC = 64  # characters of a metric's name
@@ -119,8 +120,15 @@ _measurement = real(-LARGEST_LOSS, LARGEST_LOSS)
 _share = real(0, 1)
 
 
+_steps = whole(1, MOST_STEPS)
+
+
 def _optional_share(value: object) -> float | None:
     return None if value is None else float(_share(value))
+
+
+def _optional_steps(value: object) -> int | None:
+    return None if value is None else int(_steps(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +141,7 @@ class TaskResult(Record):
         accuracy: the fraction 0..1 that the model got right; None if the model does not classify.
         metrics: measurements other than the loss, by name, with the accuracy if it is known; at most 32 in all.
         train_seconds: how long the agent worked.
+        num_steps: how many steps of gradient descent a fit result took; None if it does not say.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -141,6 +150,7 @@ class TaskResult(Record):
         "accuracy": _optional_share,
         "metrics": _metrics,
         "train_seconds": real(0, MOST_SECONDS),
+        "num_steps": _optional_steps,
     }
 
     num_examples: int
@@ -148,6 +158,7 @@ class TaskResult(Record):
     accuracy: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     train_seconds: float = 0.0
+    num_steps: int | None = None
 
     def __post_init__(self) -> None:
         Record.__post_init__(self)

@@ -7,6 +7,7 @@ import pytest
 
 from tcsfeel.aggregation.config import Aggregation
 from tests.planes import Adder, plane, policy
+from tests.services.courses import parts, statuses
 
 
 async def test_weighted_counts_examples_times_accuracy(sqlite_url: str, tmp_path: Path) -> None:
@@ -16,6 +17,28 @@ async def test_weighted_counts_examples_times_accuracy(sqlite_url: str, tmp_path
         training_id = await running.create(aggregation="weighted")
         await running.run_round(training_id)
         assert await running.weight(training_id) == 5.0
+
+
+async def test_fednova_divides_updates_by_their_steps(database_url: str, tmp_path: Path) -> None:
+    # shares 1/4 and 3/4, steps of 1 and 2 each: (1/4 * 2 + 3/4 * 4) * (1/4 * 1 + 3/4 * 2) = 3.5 * 1.75
+    trainers = {"a": Adder(2.0, examples=10), "b": Adder(8.0, examples=30)}
+    trainers["a"].steps, trainers["b"].steps = 2, 4
+    async with plane(tmp_path, database_url, trainers) as running:
+        training_id = await running.create(aggregation="fednova")
+        round_ = await running.run_round(training_id)
+        assert await running.weight(training_id) == 6.125
+        assert {part.client_id: part.num_steps for part in round_.participations} == {"a": 2, "b": 4}
+
+
+async def test_fednova_rejects_an_update_that_does_not_say_its_steps(sqlite_url: str, tmp_path: Path) -> None:
+    trainers = {"says": Adder(1.0), "silent": Adder(1.0)}
+    trainers["says"].steps = 5
+    async with plane(tmp_path, sqlite_url, trainers) as running:
+        round_ = await running.run_round(
+            await running.create(aggregation="fednova", round_policy=policy(quorum=0.5, grace_seconds=0.0))
+        )
+        assert statuses(round_) == {"says": "received", "silent": "rejected"}
+        assert str(parts(round_)["silent"].reason).startswith("its result has no num_steps, by which")
 
 
 async def test_server_momentum_adds_to_each_step_a_share_of_the_last(sqlite_url: str, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ BROKEN = {
     "a loss that is no number": (fit_result(loss=float("nan")), "loss is nan"),
     "a loss beyond all sense": (fit_result(loss=1.7e308), "loss is 1.7e+308: it should be less than"),
     "percent": (fit_result(accuracy=75.0), "accuracy is 75.0"),
+    "no step": (fit_result(num_steps=0), "num_steps is 0: it should be greater than or equal to 1"),
 }
 
 

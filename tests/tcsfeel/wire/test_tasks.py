@@ -40,7 +40,7 @@ def test_a_task_comes_back_as_it_went() -> None:
 
 
 def test_a_result_comes_back_as_it_went() -> None:
-    result = TaskResult(num_examples=3, loss=-1.5, accuracy=1.0, train_seconds=0.25)
+    result = TaskResult(num_examples=3, loss=-1.5, accuracy=1.0, train_seconds=0.25, num_steps=7)
 
     assert read_result(result_metadata(result)) == result
 
@@ -140,6 +140,13 @@ def test_a_task_that_breaks_the_schema_is_refused_with_the_place(change: dict[st
         ({"accuracy": -0.01}, "result.accuracy"),
         ({"train_seconds": -1}, "result.train_seconds"),
         ({"train_seconds": 1.1e9}, "result.train_seconds"),
+        ({"num_steps": 0}, "result.num_steps"),
+        ({"num_steps": -5}, "result.num_steps"),
+        ({"num_steps": 2.5}, "result.num_steps"),
+        ({"num_steps": True}, "result.num_steps"),
+        ({"num_steps": "9"}, "result.num_steps"),
+        ({"num_steps": 10**12 + 1}, "result.num_steps"),
+        ({"num_steps": float("inf")}, "result.num_steps"),
     ],
 )
 def test_a_result_that_breaks_the_schema_is_refused_with_the_place(change: dict[str, Any], place: str) -> None:
