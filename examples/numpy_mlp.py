@@ -3,7 +3,8 @@
     tcsfeel agent examples.numpy_mlp:trainer --id edge-7 --server http://127.0.0.1:8080
 
 Hyperparameters: ``local_epochs`` (1), ``learning_rate`` (0.1), ``batch_size`` (32) and ``proximal_mu`` (0), FedProx's
-pull towards the global parameters: the gradient of ``mu / 2 * |w - w_global|^2`` (Li et al. 2020, equation 2).
+pull towards the global parameters: the gradient of ``mu / 2 * |w - w_global|^2`` (Li et al. 2020, equation 2). It also
+reports its steps and applies ``task.correction``, so trainings with FedNova and SCAFFOLD can use it.
 """
 
 import zlib
@@ -64,7 +65,8 @@ class MlpTrainer:
                     raise RuntimeError("no longer wanted")
                 rows = order[start : start + batch]
                 for name, gradient in gradients(local, inputs[rows], labels[rows]).items():
-                    local[name] -= rate * (gradient + pull * (local[name] - parameters[name]))
+                    drift = pull * (local[name] - parameters[name]) + task.correction.get(name, 0)
+                    local[name] -= rate * (gradient + drift)
                 steps += 1
         return FitResult(local, len(inputs), *measure(local, inputs, labels), num_steps=steps)
 

@@ -3,7 +3,7 @@
     tcsfeel agent examples.pytorch_trainer:trainer --id edge-7 --server http://127.0.0.1:8080
 
 The parameters are the module's ``state_dict``. Hyperparameters: ``local_epochs`` (1), ``learning_rate`` (0.05),
-``batch_size`` (32), ``proximal_mu`` (0).
+``batch_size`` (32), ``proximal_mu`` (0). FedNova and SCAFFOLD work with it too.
 """
 
 from typing import Any
@@ -50,6 +50,9 @@ class TorchTrainer:
                 )
                 optimizer.zero_grad()
                 (loss + pull / 2 * drift).backward()
+                for name, weight in self.module.named_parameters():
+                    if name in task.correction:
+                        weight.grad += torch.from_numpy(task.correction[name].copy())
                 optimizer.step()
                 steps += 1
         return FitResult(self._state(), len(inputs), *self._measure(self.train), num_steps=steps)

@@ -62,6 +62,7 @@ class DeviceTrainer:
             rate=hyperparameter(task, "learning_rate", 0.1),
             batch=batch,
             rng=np.random.default_rng([self._seed, 3, self._position, task.round]),
+            correction=task.correction,
         )
         steps = epochs * -(-len(labels) // batch)
         result = FitResult(local, len(labels), *mlp.measure(local, inputs, labels), num_steps=steps)

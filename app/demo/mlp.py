@@ -1,5 +1,7 @@
 """Train a perceptron with one hidden layer, by SGD on the cross-entropy, in float32."""
 
+from types import MappingProxyType
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,8 +38,12 @@ def train(
     rate: float,
     batch: int,
     rng: np.random.Generator,
+    correction: Parameters = MappingProxyType({}),
 ) -> dict[str, Floats]:
-    """Return the parameters after `epochs` passes over the inputs (n, 64) and labels (n,) in random order."""
+    """Return the parameters after `epochs` passes over the inputs (n, 64) and labels (n,) in random order.
+
+    `correction` is added to the gradients of its tensors.
+    """
     local = {name: array.astype(np.float32) for name, array in parameters.items()}
     step = np.float32(rate)
     for _ in range(epochs):
@@ -45,7 +51,7 @@ def train(
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
             for name, slope in gradients(local, inputs[rows], labels[rows]).items():
-                local[name] -= step * slope
+                local[name] -= step * (slope + correction.get(name, 0))
     return local
 
 

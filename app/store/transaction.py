@@ -9,6 +9,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from app.store.clients import ClientRepository
 from app.store.connectivity import ConnectivityRepository
+from app.store.control_rounds import ControlRoundRepository
 from app.store.events import EventRepository
 from app.store.histories import HistoryRepository
 from app.store.idempotency import IdempotencyRepository
@@ -55,6 +56,10 @@ class Transaction:
     @cached_property
     def histories(self) -> HistoryRepository:
         return HistoryRepository(self.connection)
+
+    @cached_property
+    def control_rounds(self) -> ControlRoundRepository:
+        return ControlRoundRepository(self.connection)
 
     @cached_property
     def selections(self) -> SelectionRepository:

@@ -11,6 +11,7 @@ Killed anywhere, the next owner calls `drive` with the round as it is stored, an
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.clients import Client
@@ -29,7 +30,7 @@ from app.domain.rounds import (
 from app.domain.trainings import Training
 from app.services.rounds.absences import Absences
 from app.services.rounds.costs import Costs
-from app.services.rounds.files import RoundFiles
+from app.services.rounds.files import RoundFiles, ToSend
 from app.services.rounds.gathering import gather
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
@@ -93,9 +94,12 @@ class RoundEngine:
         outstanding = [part for part in round_.participations if part.status in OUTSTANDING]
         reserve = evaluation_seconds(policy) if training.config.evaluation_clients else 0.0
         deadline = round_.deadline_at - reserve
-        phase = await self._phase(
-            lease, training, round_, "fit", round_.base_model, tasks=len(outstanding), deadline=deadline
-        )
+        try:
+            phase = await self._phase(
+                lease, training, round_, "fit", round_.base_model, tasks=len(outstanding), deadline=deadline
+            )
+        except UnusableRound as error:
+            return await self._ledger.abandoned(lease, round_, str(error), at_fault=False)
         clients = await self._clients(round_.selected_clients)
         fit = self._participants.fit
         enough = await gather(
@@ -143,8 +147,8 @@ class RoundEngine:
         async with self._db.read() as tx:
             base = await tx.models.find(round_.training_id, round_.base_model or "")
             since = await tx.now()
-        round_ = await self._recover(lease, training, round_)
         try:
+            round_ = await self._recover(lease, training, round_)
             stored, state = await in_thread("aggregation", self._files.aggregate, training.config, round_, base, spool)
         except UnusableRound as error:
             return await self._ledger.abandoned(lease, round_, str(error))
@@ -236,8 +240,23 @@ class RoundEngine:
             budget=RetryBudget.of(tasks),
             deadline=deadline,
         )
+        if kind == "fit" and training.config.aggregation == "scaffold":
+            phase = await self._controlled(phase)
         self._costs.begin(phase)
         return phase
+
+    async def _controlled(self, phase: Phase) -> Phase:
+        """Give the phase with the control variates of SCAFFOLD. Raises `UnusableRound`."""
+        round_ = phase.round_
+        async with self._db.read() as tx:
+            base = await tx.models.find(round_.training_id, round_.base_model or "")
+        plain = ToSend(phase.model, phase.frozen)
+        sent, since = await in_thread("files", self._files.with_control, phase.config, base, plain, phase.spool)
+        async with self._db.read() as tx:
+            counted = await tx.control_rounds.counted(
+                round_.training_id, round_.selected_clients, after=since, before=round_.number
+            )
+        return replace(phase, controlled=sent.model, frozen=sent.frozen, counted=counted)
 
     async def _clients(self, client_ids: Collection[str]) -> dict[str, Client]:
         async with self._db.read() as tx:

@@ -32,14 +32,18 @@ from tcsfeel.aggregation import (
     next_model,
     outliers,
 )
+from tcsfeel.aggregation.scaffold import zeros
+from tcsfeel.aggregation.statistics import learnt
 from tcsfeel.errors import ModelNotFinite, UnusableRound, UpdateRejected
 from tcsfeel.selection.sketches import sketch
 from tcsfeel.wire.codec import Packed, arrange, pieces, unpack
+from tcsfeel.wire.control import joined
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.headers import header
 from tcsfeel.wire.sizes import AnswerSize
 from tcsfeel.wire.tasks import TaskResult, read_measurement
 
+SINCE = "since"  # metadata of the server's control variates
 UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
 
 
@@ -74,6 +78,18 @@ class FirstModel(NamedTuple):
 
     file: StoredFile
     unmatched: Unmatched
+
+
+class Controlled(NamedTuple):
+    """What fit tasks bring if the training uses SCAFFOLD: files of the spool, so that they take no memory.
+
+    Attributes:
+        sent: what tasks carry of the model, each with the server's control variates.
+        since: the number of the version with which the server's control variates were 0.
+    """
+
+    sent: ToSend
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +251,7 @@ class RoundFiles:
         """
         received = sorted((p for p in round_.participations if p.status == "received"), key=lambda p: p.client_id)
         updates = [unpack(spool.within(part.client_id).map(part.update or ""))[0] for part in received]
-        model, state = self.load(base.sha256), self._state(base)
+        model, state = self.load(base.sha256), self._state(config, base)
         before = None if base.parent is None else self.load(base.parent)
         read = [file.block for file in (model, before, state, *updates) if file is not None]
 
@@ -257,6 +273,7 @@ class RoundFiles:
             [reported(part) for part in received],
             before=None if before is None else before.parameters(),
             state=None if state is None else state.parameters(),
+            population=round_.population,
         )
         try:
             block = whole_block(layout, parameters, trained, new.blocks, release=release)
@@ -264,16 +281,41 @@ class RoundFiles:
         except ModelNotFinite as error:
             norms = _norms(round_)
             raise ModelNotFinite(f"{error}; {longest(norms)}" if norms else str(error)) from error
-        kept = new.optimiser.state()
-        return stored, None if kept is None else self.models.write(pieces(kept)).sha256
+        if (kept := new.optimiser.state()) is None:
+            return stored, None
+        since = {SINCE: str(self._since(base))} if config.aggregation == "scaffold" else None
+        return stored, self.models.write(pieces(kept, since)).sha256
 
-    def _state(self, base: ModelVersion) -> Packed | None:
+    def with_control(self, config: TrainingConfig, base: ModelVersion, plain: ToSend, spool: ModelStore) -> Controlled:
+        """Add the server's control variates to what fit tasks carry of the base model. Raises `UnusableRound`."""
+        state, trained = self._state(config, base), plain.model.parameters()
+        control = zeros(trained, learnt(trained, config.statistics)) if state is None else state.parameters()
+
+        def with_them(model: Packed) -> Packed:
+            file = spool.write(pieces(joined(model.parameters(), control)))
+            return unpack(spool.map(file.sha256))[0]
+
+        try:
+            frozen = plain.frozen and Frozen(plain.frozen.id, with_them(plain.frozen.whole))
+            return Controlled(ToSend(with_them(plain.model), frozen), self._since(base))
+        except WireError as error:
+            raise UnusableRound(f"the model cannot be trained with SCAFFOLD: {error}") from error
+
+    def _state(self, config: TrainingConfig, base: ModelVersion) -> Packed | None:
         if base.optimiser_state is None:
             return None
+        if config.aggregation == "scaffold" and base.round == 0:
+            return None  # another training's: the devices have no control variates that belong to it
         try:
             return self.load(base.optimiser_state)
         except NotFound as error:
             raise UnusableRound(f"the state of the server optimiser is missing: {error}") from error
+
+    def _since(self, base: ModelVersion) -> int:
+        """The number of the version with which the server's control variates were 0."""
+        if base.optimiser_state is None or base.round == 0:
+            return base.round
+        return int(unpack(self.models.map(base.optimiser_state))[1].get(SINCE, "0"))
 
 
 def _facts(result: TaskResult) -> UpdateFacts:

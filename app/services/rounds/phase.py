@@ -1,5 +1,6 @@
 """What the tasks of one phase of a round have in common."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.domain.clients import Client
@@ -24,7 +25,8 @@ class Phase:
     """What all tasks of one phase share. `deadline` is in unix seconds, `runs` are by client, `lease` is its owner's.
 
     `model` has the tensors that updates hold, and `frozen` those that they do not, if there are some. `size` is what an
-    answer may have; each client's lies in a place of its own in `spool`.
+    answer may have; each client's lies in a place of its own in `spool`. With SCAFFOLD, `controlled` is `model`
+    with the server's control variates, and `counted` has the last round of each client whose update the server used.
     """
 
     lease: Lease
@@ -38,6 +40,8 @@ class Phase:
     deadline: float
     frozen: Frozen | None = None
     runs: dict[str, TaskRun] = field(default_factory=dict)
+    controlled: Packed | None = None
+    counted: Mapping[str, int] = field(default_factory=dict)
 
     def assignment(
         self, client: Client, now: float, part: Participation | None = None, *, resumed: bool = False
@@ -57,12 +61,13 @@ class Phase:
             local_tensors=self.config.parameters.local,
             frozen_tensors=() if self.frozen is None else self.config.parameters.frozen,
             frozen_id="" if self.frozen is None else self.frozen.id,
+            control_round=None if self.controlled is None else self.counted.get(client.id, 0),
         )
         accept = IDENTITY if self.uploads.compression == "none" else self.uploads.compression
         return Assignment(
             client=client,
             task=task,
-            model=self.model,
+            model=self.controlled or self.model,
             spool=self.place(client.id),
             frozen=self.frozen,
             accept=accept,

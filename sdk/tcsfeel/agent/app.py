@@ -27,6 +27,7 @@ from tcsfeel.agent.workers import Workers
 from tcsfeel.inbound import Crowded, welcome
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.compression import accepts_zstd
+from tcsfeel.wire.control import separated
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.groups import MOST_PATTERNS
 from tcsfeel.wire.tasks import UNMATCHED_LOCAL, read_task
@@ -147,8 +148,8 @@ class Agent:
 
     async def _accept(self, task_id: str, body: memoryview) -> Entry:
         try:
-            parameters, metadata = decode(body)
-            task = read_task(metadata)
+            tensors, metadata = decode(body)
+            task, parameters = separated(read_task(metadata), tensors)
         except WireError as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         if task.id != task_id:

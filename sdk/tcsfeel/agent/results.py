@@ -26,11 +26,13 @@ class Update:
     Attributes:
         lost: what rounding lost of it; None if it is sent in full.
         local: the new values of the tensors that stay here.
+        trained: the new values of the tensors that the update holds, in the types that came.
     """
 
     payload: Payload
     lost: Parameters | None = None
     local: Parameters = field(default_factory=dict)
+    trained: Parameters = field(default_factory=dict)
 
 
 def fitted(
@@ -68,8 +70,9 @@ def fitted(
     update = _as_received(sent, received)
     encoded = None if encoding == "full" else encode_update(update, received, encoding, lost)
     if encoded is None:
-        return Update(pack(update).payload(result_metadata(measured)), local=kept)
-    return Update(pack(encoded.parameters).payload(result_metadata(measured, encoded.encoding)), encoded.lost, kept)
+        return Update(pack(update).payload(result_metadata(measured)), local=kept, trained=update)
+    payload = pack(encoded.parameters).payload(result_metadata(measured, encoded.encoding))
+    return Update(payload, encoded.lost, kept, update)
 
 
 def nothing_held_out() -> Payload:

@@ -19,9 +19,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tcsfeel.agent.control import Controls, seen
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.failures import MISTAKES, failure, last_lines
 from tcsfeel.agent.feedback import Feedback
@@ -84,6 +85,7 @@ class Entry:
 class _Outcome:
     event: Event
     update: Update | None = None
+    control: Parameters | None = None
     failure: str = ""
     traceback: str | None = None
     broken: bool = False
@@ -113,6 +115,7 @@ class TaskTable:
         self._entries: dict[str, Entry] = {}
         self._feedback = Feedback(clock)
         self._local = local or LocalTensors()
+        self._controls = Controls(clock)
         self._turn = asyncio.Lock()
         self._works: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -162,6 +165,7 @@ class TaskTable:
     def expire(self) -> None:
         """Delete the tasks whose deadline passed an hour ago."""
         self._feedback.expire()
+        self._controls.expire()
         now = self._clock()
         for entry in [entry for entry in self._entries.values() if entry.expires_at <= now]:
             self._apply(entry, _Outcome("deleted"))
@@ -205,6 +209,8 @@ class TaskTable:
             entry.payload = outcome.update.payload
             if outcome.update.lost is not None:
                 self._feedback.keep(entry.task.training_id, outcome.update.lost, entry.expires_at)
+        if outcome.control is not None:
+            self._controls.keep(entry.task, outcome.control)
         if state == "cancelled":
             entry.unwanted.set()
         entry.settled.set()
@@ -228,12 +234,13 @@ class TaskTable:
             return _Outcome("returned")
         self._count(entry.task.id)
         token = _no_longer_wanted.set(entry.unwanted)
-        started = self._clock()
+        started, control = self._clock(), None
         try:
             local = self._local.of(entry.task, self._trainer)
             given = {**parameters, **frozen, **local}
             if entry.task.kind == "fit":
-                result = self._trainer.fit(given, entry.task)
+                correction = self._controls.correction(entry.task)
+                result = self._trainer.fit(given, replace(entry.task, correction=correction))
                 update = fitted(
                     result,
                     parameters,
@@ -243,6 +250,9 @@ class TaskTable:
                     local=local,
                     frozen=frozen,
                 )
+                if entry.task.control_round is not None:
+                    trained = seen(update.trained, lost, update.lost)
+                    control = self._controls.after(entry.task, correction, parameters, trained, result.num_steps)
                 if not entry.unwanted.is_set():
                     self._local.keep(entry.task, update.local)
             elif not isinstance(self._trainer, Evaluator):
@@ -256,7 +266,7 @@ class TaskTable:
                 "raised", failure=failure(error), traceback=last_lines(error), broken=isinstance(error, MISTAKES)
             )
         else:
-            return _Outcome("returned", update)
+            return _Outcome("returned", update, control)
         finally:
             _no_longer_wanted.reset(token)
 

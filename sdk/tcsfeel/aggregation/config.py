@@ -7,7 +7,8 @@ from typing import Literal
 from tcsfeel.wire.tasks import Scalar
 
 Aggregation = Literal[
-    "fedavg", "fedprox", "weighted", "fednova", "fedavgm", "fedadam", "fedyogi", "fedadagrad",
+    "fedavg", "fedprox", "weighted", "fednova", "scaffold",
+    "fedavgm", "fedadam", "fedyogi", "fedadagrad",
     "median", "trimmed_mean", "krum", "multi_krum", "geometric_median",
 ]  # fmt: skip
 

@@ -14,6 +14,8 @@ from tcsfeel.aggregation.updates import UpdateFacts
 from tcsfeel.errors import UnusableRound
 from tcsfeel.wire.tasks import ACCURACY
 
+NO_WEIGHT = "the updates' weights add up to zero"
+
 
 def by_examples(update: UpdateFacts) -> float:
     """Weigh each update by its examples: FedAvg (McMahan et al., 2017)."""
@@ -31,6 +33,7 @@ WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
     "fedprox": by_examples,
     "weighted": by_examples_and_accuracy,
     "fednova": by_examples,
+    "scaffold": by_examples,
     "fedavgm": by_examples,
     "fedadam": by_examples,
     "fedyogi": by_examples,
@@ -45,7 +48,7 @@ def weighted_mean(updates: Updates, weights: Sequence[float]) -> Combine:
         UnusableRound: there is no update, or no weight above zero.
     """
     if sum(weights) <= 0:
-        raise UnusableRound("the updates' weights add up to zero")
+        raise UnusableRound(NO_WEIGHT)
     return lambda name, rows: updates.mean(weights, name, rows)
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tcsfeel.aggregation.blocks import Block, Combine, Updates
 from tcsfeel.aggregation.config import Aggregation, AggregationConfig
-from tcsfeel.aggregation.mean import WEIGHTS, normalised_mean, weighted_mean
+from tcsfeel.aggregation.mean import NO_WEIGHT, WEIGHTS, normalised_mean, weighted_mean
 from tcsfeel.aggregation.robust import (
     TRIM_FRACTION,
     geometric_median,
@@ -19,6 +19,7 @@ from tcsfeel.aggregation.robust import (
     trimmed_mean,
     usual_byzantine,
 )
+from tcsfeel.aggregation.scaffold import Scaffold
 from tcsfeel.aggregation.server import Optimiser, optimiser
 from tcsfeel.aggregation.updates import Parameters, UpdateFacts, is_floating
 from tcsfeel.aggregation.weights import bounded, bounded_steps
@@ -46,20 +47,26 @@ def next_model(
     *,
     before: Parameters | None = None,
     state: Parameters | None = None,
+    population: int | None = None,
 ) -> NextModel:
     """Combine `updates`.
 
     Args:
-        config: the rule, whose parameters are the ``server_*`` hyperparameters.
-        updates: the updates, in an order that is the same each time.
-        facts: the numbers that were reported with each update.
-        before: the model before the round's base model; None in the first round.
-        state: the optimiser's state after the round before; None in the first round.
+        config: names the rule, whose parameters are the ``server_*`` hyperparameters.
+        updates: in an order that is the same each time.
+        facts: of each update.
+        before: the model before the round's base model, None in the first round.
+        state: what the round before gave as state, None in the first round.
+        population: the training samples of all clients that could have taken part; None if it is not known.
 
     Raises:
         UnusableRound: there are too few updates for the rule, or none has a weight.
     """
-    step = optimiser(config, updates.model, updates.learnt, before, state)
+    step = (
+        _scaffold(config, updates, facts, state, population or 0)
+        if config.aggregation == "scaffold"
+        else optimiser(config, updates.model, updates.learnt, before, state)
+    )
     with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused
         combine = combination(config, updates, facts)
     return NextModel(_blocks(updates, combine, step), step)
@@ -79,11 +86,29 @@ def combination(config: AggregationConfig, updates: Updates, facts: Sequence[Upd
     if rule in WEIGHTS:
         weights = bounded([WEIGHTS[rule](fact) for fact in facts], config)
         if rule == "fednova":
-            return normalised_mean(updates, weights, bounded_steps([fact.num_steps or 1 for fact in facts], config))
+            return normalised_mean(updates, weights, _steps(config, facts))
         return weighted_mean(updates, weights)
     if problem := shortage(rule, len(updates), byzantine_clients(config, len(updates))):
         raise UnusableRound(problem)
     return ROBUST[rule](updates, config)
+
+
+def _scaffold(
+    config: AggregationConfig,
+    updates: Updates,
+    facts: Sequence[UpdateFacts],
+    state: Parameters | None,
+    population: float,
+) -> Optimiser:
+    weights = bounded([WEIGHTS[config.aggregation](fact) for fact in facts], config)
+    if sum(weights) <= 0:
+        raise UnusableRound(NO_WEIGHT)
+    return Scaffold(config, updates, weights, _steps(config, facts), state=state, population=population)
+
+
+def _steps(config: AggregationConfig, facts: Sequence[UpdateFacts]) -> list[float]:
+    """The local steps that each update counts as."""
+    return bounded_steps([fact.num_steps or 1 for fact in facts], config)
 
 
 def byzantine_clients(config: AggregationConfig, count: int) -> int:

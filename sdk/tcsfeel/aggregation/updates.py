@@ -15,6 +15,8 @@ Parameters = Mapping[str, npt.NDArray[Any]]
 
 PLAUSIBLE_FACTOR = 1.5  # more examples than this many times the registered data size are not believed
 
+NEED_STEPS = frozenset({"fednova", "scaffold"})  # rules
+
 _CHECKED_BYTES = 1 << 20  # of a tensor, at a time
 
 
@@ -64,9 +66,9 @@ def check_examples(num_examples: int, data_size: int) -> None:
 
 def check_weighable(facts: UpdateFacts, aggregation: str) -> None:
     """Raise `UpdateRejected` if the rule needs a number that this update does not come with."""
-    if aggregation == "fednova" and facts.num_steps is None:
+    if aggregation in NEED_STEPS and facts.num_steps is None:
         raise UpdateRejected(
-            "its result has no num_steps, by which the aggregation rule 'fednova' divides updates;"
+            f"its result has no num_steps, by which the aggregation rule {aggregation!r} divides updates;"
             " let the trainer report the number of its local steps, or choose another rule"
         )
     if aggregation == "weighted" and ACCURACY not in facts.metrics:

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, model_valid
 
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.contract.fields import PLAIN_PATTERN, STRICT, PlainText, RequestModel
-from tcsfeel.wire.tasks import Scalar
+from tcsfeel.wire.tasks import LEARNING_RATE, Scalar
 
 DEFAULT_PROXIMAL_MU = 0.01
 MAX_HYPERPARAMETERS = 256
@@ -47,7 +47,7 @@ class Hyperparameters(RequestModel):
     __pydantic_extra__: dict[Annotated[PlainText, Field(min_length=1)], Value] = Field(init=False)
 
     local_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 0.1
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = LEARNING_RATE
     batch_size: Annotated[int, Field(ge=1, le=10**9)] = 32
     proximal_mu: (
         Annotated[float, Field(ge=0, le=1e6, description="Weight of the proximal term; 0 if absent, 0.01 with fedprox")]

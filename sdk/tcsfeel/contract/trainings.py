@@ -131,6 +131,13 @@ class CreateTraining(RequestModel):
             raise wrong_fields([(("selection", "max_clients"), f"should be larger: {problem}")])
         return self
 
+    @model_validator(mode="after")
+    def _no_shortened_updates_with_scaffold(self) -> "CreateTraining":
+        if self.aggregation == "scaffold" and self.hyperparameters.server_clip_norm is not None:
+            rule = "cannot be used with scaffold, because an agent does not know that its update was shortened"
+            raise wrong_fields([(("hyperparameters", "server_clip_norm"), rule)])
+        return self
+
 
 _SHORT = frozenset({"target_accuracy", "statistics"})  # spellings of other fields
 Part = Annotated[dict[str, Any] | None, Field(description="Its fields that change; null removes one")]

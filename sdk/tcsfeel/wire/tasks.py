@@ -4,7 +4,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from tcsfeel.wire.errors import MalformedMetadata
 from tcsfeel.wire.groups import LONGEST_PATTERN, MOST_PATTERNS
@@ -34,9 +37,17 @@ LARGEST_LOSS = 1e15
 MOST_EXAMPLES = 10**15
 MOST_SECONDS = 1e9
 MOST_STEPS = 10**12
+LEARNING_RATE = 0.1  # of a task that does not say one
 LARGEST_SCALE = (2.0 - 2.0**-23) * 2.0**127  # that a float32 holds
 MOST_METRICS = 32  # in one result
 LONGEST_METRIC = 64  # characters of a metric's name
+
+
+_round = whole(0)
+
+
+def _optional_round(value: object) -> int | None:
+    return None if value is None else int(_round(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +59,24 @@ class Task(Record):
     `local_tensors` and `frozen_tensors` are patterns for names of tensors (`groups`) that the update does not hold. The
     local ones stay at the agent and do not come with the task. The frozen ones, which never change, come with it unless
     the agent has kept those that `frozen_id` names.
+
+    If the training uses SCAFFOLD, `control_round` is the last round in which the server used an update of this client, 0
+    if there is none, and `correction` is what a trainer has to add to the gradient of each tensor, by name. It is empty
+    under every other rule, and not part of the JSON.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
         "id": text(1, 256),
         "kind": one_of("fit", "evaluate"),
         "training_id": text(),
-        "round": whole(0),
+        "round": _round,
         "hyperparameters": mapping(scalar),
         "deadline_seconds": real(above=0),
         "update_encoding": text(),
         "local_tensors": texts(MOST_PATTERNS, LONGEST_PATTERN),
         "frozen_tensors": texts(MOST_PATTERNS, LONGEST_PATTERN),
         "frozen_id": text(0, 64),
+        "control_round": _optional_round,
     }
 
     id: str
@@ -73,15 +89,17 @@ class Task(Record):
     local_tensors: tuple[str, ...] = ()
     frozen_tensors: tuple[str, ...] = ()
     frozen_id: str = ""
+    control_round: int | None = None
+    correction: Mapping[str, npt.NDArray[np.floating[Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     def to_json(self) -> str:
-        """Write the task, without groups that are empty."""
+        """Write the task, without groups that are empty and without a control round that is not known."""
         found = {name: getattr(self, name) for name in self.rules}
-        said = {name: entry for name, entry in found.items() if entry or name not in _GROUPS}
+        said = {name: entry for name, entry in found.items() if entry or name not in _OPTIONAL or entry == 0}
         return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
 
-_GROUPS = frozenset({"local_tensors", "frozen_tensors", "frozen_id"})
+_OPTIONAL = frozenset({"local_tensors", "frozen_tensors", "frozen_id", "control_round"})
 
 
 def metric_name(value: object) -> str:

@@ -102,6 +102,10 @@ TRAINING: list[Case] = [
     ({"statistics": ["a"], "parameters": {"averaged": ["b"]}}, "/statistics"),
     ({"aggregation": "krum", "selection": {"min_clients": 1, "max_clients": 4}}, "/selection/max_clients"),
     (
+        {"aggregation": "scaffold", "hyperparameters": {"server_clip_norm": 1.5}},
+        "/hyperparameters/server_clip_norm",
+    ),
+    (
         {"aggregation": "multi_krum", "hyperparameters": {"server_byzantine_clients": 14}},  # 31 of at most 30
         "/selection/max_clients",
     ),

@@ -31,7 +31,7 @@ async def test_a_round_survives_its_coordinator(
     trainers = {"a": Adder(1.0), "b": Adder(3.0)}
     async with plane(tmp_path, database_url, trainers) as first:
         training_id = await first.create(max_rounds=2)
-        await _killed(first, training_id, monkeypatch, when, name)
+        await killed(first, training_id, monkeypatch, when, name)
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
             await until(lambda: is_driven_to_its_end(second, training_id))
             await _assert_as_if_nothing_had_been(second, training_id, step=2.0)  # (1 + 3) / 2
@@ -45,7 +45,7 @@ async def test_smaller_uploads_survive_their_coordinator(
     trainers = {"a": Adder(STEP), "b": Adder(3 * STEP)}
     async with plane(tmp_path, database_url, trainers) as first:
         training_id = await first.create(max_rounds=2, uploads=BOTH)
-        await _killed(first, training_id, monkeypatch, *point)
+        await killed(first, training_id, monkeypatch, *point)
         if lost:
             shutil.rmtree(tmp_path / "spool")
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
@@ -65,7 +65,7 @@ async def test_what_a_server_optimiser_remembers_survives_its_coordinator(
 
         training_id = await first.create(aggregation="fedadam", max_rounds=3)
         await first.run_round(training_id)
-        await _killed(first, training_id, monkeypatch, when, name)
+        await killed(first, training_id, monkeypatch, when, name)
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
             await until(lambda: is_driven_to_its_end(second, training_id))
             for number in range(4):
@@ -100,7 +100,7 @@ async def _has_no_spool(running: Plane) -> bool:
     return not list(running.system.housekeeper._files.spool_directory.iterdir())
 
 
-async def _killed(running: Plane, training_id: str, monkeypatch: pytest.MonkeyPatch, when: str, name: str) -> None:
+async def killed(running: Plane, training_id: str, monkeypatch: pytest.MonkeyPatch, when: str, name: str) -> None:
     """Start a training, and let its owner "die" before or after a ledger transaction; its lease runs out."""
     with monkeypatch.context() as patch:
         died = _die(patch, when, name)
