@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -23,10 +24,13 @@ from benchmarks.selection.data import PARTITIONS, Dataset, digits, mnist
 from benchmarks.selection.knowledge import LabelKnowledge
 from benchmarks.selection.plots import plot
 from benchmarks.selection.trial import Contender, Setting, Trace, train
+from tcsfeel.aggregation import WEIGHTS
+from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.selection import strategies
 
 BASELINE = "random"
 PER_ROUND = 10
+RULES: tuple[Aggregation, ...] = tuple(WEIGHTS)
 LABELS: tuple[LabelKnowledge, ...] = get_args(LabelKnowledge)
 
 
@@ -34,7 +38,12 @@ def main(arguments: Sequence[str]) -> int:
     """Compare every selection strategy with random selection by real training; status 1 if tcs-feel misses a bar."""
     options = _parser().parse_args(arguments)
     names = list(dict.fromkeys((BASELINE, *options.strategies)))
-    contenders = [contender for name in names for contender in _contenders(name, options.labels)]
+    contenders = [
+        _with(contender, rule)
+        for rule in dict.fromkeys(("fedavg", *options.rules))
+        for name in names
+        for contender in _contenders(name, options.labels)
+    ]
     settings = [
         Setting(dataset, partition, clients, PER_ROUND, options.rounds)
         for dataset in (("digits", "mnist") if options.mnist else ("digits",))
@@ -46,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     pages = [report.heading(options.rounds, options.seeds)]
     print(pages[0])
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
-        for setting, traces in _traces(pool, settings, contenders, options.seeds, options.mnist):
+        for setting, traces in _traces(pool, settings, contenders, options.seeds, options.mnist, options.rate):
             results[setting] = {name: Comparison.of(found, traces[BASELINE]) for name, found in traces.items()}
             print(report.table(setting, results[setting]), flush=True)
             pages.append(report.markdown(setting, results[setting]))
@@ -76,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--labels", nargs="+", choices=LABELS, default=["exact"], help=f"that {SUBJECT} goes by, in turn"
     )
+    parser.add_argument(
+        "--rules", nargs="+", choices=RULES, default=["fedavg"], help="of aggregation; fedavg is always among them"
+    )
+    parser.add_argument("--rate", type=float, help="of the local steps, in place of the data set's")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="an .npz file, or a directory of idx files")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="where to write an SVG for every setting")
@@ -91,19 +104,24 @@ def _contenders(name: str, labels: Sequence[LabelKnowledge]) -> list[Contender]:
     return [Contender(name if kind == "exact" else f"{name} + {kind}", name, labels=kind) for kind in labels]
 
 
-def _traces(
+def _with(contender: Contender, rule: Aggregation) -> Contender:
+    return contender if rule == "fedavg" else replace(contender, name=f"{contender.name}, {rule}", rule=rule)
+
+
+def _traces(  # noqa: PLR0917  (what a training depends on)
     pool: Executor,
     settings: Sequence[Setting],
     contenders: Sequence[Contender],
     seeds: Sequence[int],
     source: Path | None,
+    rate: float | None,
 ) -> Iterator[tuple[Setting, dict[str, list[Trace]]]]:
     """Yield each setting with the traces of each contender, in the order of the seeds."""
     running = [
         (
             setting,
             {
-                contender.name: [pool.submit(_train, setting, contender, seed, source) for seed in seeds]
+                contender.name: [pool.submit(_train, setting, contender, seed, source, rate) for seed in seeds]
                 for contender in contenders
             },
         )
@@ -113,8 +131,11 @@ def _traces(
         yield setting, {name: [future.result() for future in found] for name, found in futures.items()}
 
 
-def _train(setting: Setting, contender: Contender, seed: int, source: Path | None) -> Trace:
-    return train(_dataset(setting.dataset, source), setting, contender, seed)
+def _train(setting: Setting, contender: Contender, seed: int, source: Path | None, rate: float | None) -> Trace:
+    dataset = _dataset(setting.dataset, source)
+    if rate is not None:
+        dataset = replace(dataset, recipe=dataset.recipe._replace(rate=rate))
+    return train(dataset, setting, contender, seed)
 
 
 @cache

@@ -69,10 +69,29 @@ def federated_average(updates: Model, examples: npt.NDArray[np.intp]) -> Model:
     return Model(*(np.tensordot(weights, layer, axes=1) for layer in updates))
 
 
+def steps_of(count: int, recipe: Recipe) -> int:
+    """How many steps a client with so many samples takes."""
+    return recipe.epochs * -(-count // recipe.batch)
+
+
 def local_training(
-    model: Model, samples: Samples, parts: Sequence[Rows], recipe: Recipe, rng: np.random.Generator
+    model: Model,
+    samples: Samples,
+    parts: Sequence[Rows],
+    recipe: Recipe,
+    rng: np.random.Generator,
+    *,
+    corrections: Model | None = None,
 ) -> tuple[Model, npt.NDArray[np.float64]]:
     """Let K clients train from `model`, each on the rows of its part.
+
+    Args:
+        model: what all of them begin with.
+        samples: of all clients.
+        parts: the rows of each client.
+        recipe: how they train.
+        rng: draws the batches.
+        corrections: what each client adds to its gradients, with K as the first axis.
 
     Returns:
         Their models, and the mean loss of each client's steps (K,) in nats.
@@ -82,12 +101,16 @@ def local_training(
     order = np.argsort(-steps, kind="stable")  # so the clients that still have steps left come first
     models = Model(*(np.repeat(layer[np.newaxis], len(parts), axis=0) for layer in model))
     losses = np.zeros(len(parts))
+    added = None if corrections is None else Model(*(layer[order] for layer in corrections))
     for step in range(steps.max()):
         busy = order[: np.count_nonzero(steps > step)]
         rows = np.stack([plans[client][step] for client in busy])
         present = rows >= 0
         working = Model(*(layer[: len(busy)] for layer in models))
         losses[: len(busy)] += _step(working, samples.inputs[rows], samples.labels[rows], present, recipe.rate)
+        if added is not None:
+            for layer, more in zip(working, added, strict=True):
+                np.subtract(layer, np.float32(recipe.rate) * more[: len(busy)], out=layer)
     back = np.argsort(order)
     return Model(*(layer[back] for layer in models)), losses[back] / steps
 

@@ -14,9 +14,11 @@ import numpy.typing as npt
 from app.domain.clients import Client, Profile
 from benchmarks.selection.data import Dataset, label_counts, partition
 from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
-from benchmarks.selection.learning import accuracy, federated_average, initial, local_training
+from benchmarks.selection.learning import accuracy, initial, local_training
+from benchmarks.selection.rules import Rule
 from benchmarks.selection.world import MODEL_BYTES, World
 from tcsfeel.aggregation import update_quality
+from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.selection import Candidate, History, SelectionPolicy, Weights, select
 from tcsfeel.selection.types import Plan
 from tcsfeel.transfers import Topology
@@ -35,6 +37,7 @@ class Contender:
     topology: Topology = "star"
     weights: Weights = field(default_factory=Weights)
     labels: LabelKnowledge = "exact"
+    rule: Aggregation = "fedavg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
     samples = np.array([len(part) for part in parts])
     world = World.of(samples, rngs[NETWORK])
     model = initial(dataset.train.inputs.shape[1], rngs[MODEL])
+    rule = Rule(contender.rule, dataset.recipe, samples)
     policy = SelectionPolicy(
         min_clients=setting.per_round,
         max_clients=setting.per_round,
@@ -97,11 +101,13 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
         back = members[comes_back[members]]
         losses = np.zeros(0)
         if len(back):
-            taken = [parts[member] for member in back]
-            updates, losses = local_training(model, dataset.train, taken, dataset.recipe, rngs[TRAINING])
+            taken, names = [parts[member] for member in back], back.tolist()
+            updates, losses = local_training(
+                model, dataset.train, taken, dataset.recipe, rngs[TRAINING], corrections=rule.corrections(names)
+            )
             if contender.labels == "sketch":
-                fleet.sketches.fold(model, updates, back.tolist())
-            model = federated_average(updates, samples[back])
+                fleet.sketches.fold(model, updates, names)
+            model = rule.combine(model, updates, names)
         fleet.learn(members, dict(zip(back.tolist(), losses.tolist(), strict=True)))
         rows.append((accuracy(model, dataset.test), *bill(world, fleet.position, plan, comes_back)))
     accuracies, costs, seconds = np.array(rows).T

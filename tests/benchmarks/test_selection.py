@@ -19,6 +19,7 @@ from benchmarks.selection.comparison import COLUMNS, Comparison, Way, final_accu
 from benchmarks.selection.data import digits, label_counts, mnist, partition
 from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
 from benchmarks.selection.learning import Model, Recipe, Samples, federated_average, initial, local_training
+from benchmarks.selection.rules import Rule
 from benchmarks.selection.trial import Contender, Setting, Trace, bill, train
 from benchmarks.selection.world import World
 from tcsfeel.network.connectivity import Connectivity, Edge
@@ -76,6 +77,36 @@ def test_a_last_batch_that_is_not_full_counts_its_own_samples_only() -> None:
 def test_models_are_averaged_by_examples() -> None:
     updates = Model(*(np.array([1.0, 5.0], np.float32).reshape(2, *shape) for shape in ((1, 1), (1,), (1, 1), (1,))))
     assert [layer.item() for layer in federated_average(updates, np.array([30, 10]))] == [2.0] * 4
+
+
+def test_the_rules_of_the_product_combine_the_models_of_the_benchmark() -> None:
+    known, rng = samples(12), np.random.default_rng(1)
+    model, recipe = initial(64, rng), Recipe(epochs=2, batch=3, rate=0.1)
+    sizes, parts = np.array([3, 9]), [np.arange(3), np.arange(3, 12)]
+    updates, _ = local_training(model, known, parts, recipe, rng)
+    plain = federated_average(updates, sizes)._asdict()
+    assert close(Rule("fedavg", recipe, sizes).combine(model, updates, [0, 1]), plain)
+    assert not close(Rule("fednova", recipe, sizes).combine(model, updates, [0, 1]), plain)
+
+    scaffold = Rule("scaffold", recipe, sizes)
+    assert scaffold.corrections([0, 1]) is None
+    after = scaffold.combine(model, updates, [0, 1])
+    assert close(after, plain)
+    added = scaffold.corrections([0, 1])
+    assert added is not None
+    # c is 3/12 of what one client's gradients were, and 9/12 of the other's, so the corrections cancel
+    assert all(np.allclose(3 * layer[0] + 9 * layer[1], 0, atol=1e-4) for layer in added)
+    corrected, _ = local_training(after, known, parts, recipe, np.random.default_rng(4), corrections=added)
+    alone = mlp.train(
+        dict(zip(mlp.initial(rng), after, strict=True)),
+        known.inputs[parts[0]],
+        known.labels[parts[0]],
+        epochs=recipe.epochs,
+        rate=recipe.rate,
+        batch=recipe.batch,
+        rng=np.random.default_rng(4),
+    )
+    assert not close(Model(*(layer[0] for layer in corrected)), alone)
 
 
 def test_shards_give_each_client_equal_parts_of_few_labels_and_every_row_once() -> None:
@@ -248,6 +279,7 @@ def test_mnist_is_read_from_idx_files_and_from_npz(tmp_path: Path) -> None:
 def test_a_short_run_prints_and_writes_its_tables_and_judges_no_bar_that_it_did_not_measure(tmp_path: Path) -> None:
     options = [
         "--strategies", "tcs-feel", "--labels", "exact", "sketch", "--seeds", "1", "--rounds", "6",
+        "--rules", "scaffold",
         "--partitions", "shards-2", "--clients", "20", "--jobs", "1",
         "--plots", str(tmp_path), "--markdown", str(tmp_path / "table.md"),
     ]  # fmt: skip
@@ -256,5 +288,6 @@ def test_a_short_run_prints_and_writes_its_tables_and_judges_no_bar_that_it_did_
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "selection: 0 of 0 bars hold; missed: none"
     rows = [line.split(" | ")[0] for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| ")]
-    assert rows == ["| strategy", "| random", "| tcs-feel", "| tcs-feel + sketch"]
+    plain = ["| random", "| tcs-feel", "| tcs-feel + sketch"]
+    assert rows == ["| strategy", *plain, *(f"{name}, scaffold" for name in plain)]
     assert (tmp_path / "digits-shards-2-20.svg").read_text().count("held-out data") == 3  # panels

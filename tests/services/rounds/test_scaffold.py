@@ -64,7 +64,7 @@ async def test_who_failed_keeps_the_control_variate_that_the_server_has_counted(
 ) -> None:
     trainers = rolling()
     async with plane(tmp_path, database_url, trainers) as running:
-        policies = policy(quorum=0.5, grace_seconds=0.0)
+        policies = policy(quorum=0.5)
         training_id = await running.create(**SCAFFOLD, round_policy=policies, evaluation_clients=0)
         await running.run_round(training_id)
         trainers["b"].problem = TypeError("no power")
@@ -150,7 +150,7 @@ async def test_a_model_without_room_for_control_variates_abandons_the_round(sqli
 async def test_a_trainer_without_corrections_is_told_so_and_not_asked_again(sqlite_url: str, tmp_path: Path) -> None:
     trainers = {**rolling(), "c": Adder(1.0)}
     async with plane(tmp_path, sqlite_url, trainers) as running:
-        policies = policy(quorum=0.5, grace_seconds=0.0)
+        policies = policy(quorum=0.5)
         round_ = await running.run_round(await running.create(**SCAFFOLD, round_policy=policies))
         failed = parts(round_)["c"]
         assert (failed.status, failed.attempts) == ("failed", 1)

@@ -31,7 +31,7 @@ def aggregated(
 
 
 def tensor(*values: float) -> npt.NDArray[np.float64]:
-    return np.array(values)
+    return np.array(values, np.float64)
 
 
 def test_two_clients_by_hand() -> None:
@@ -62,7 +62,7 @@ def test_statistics_and_integers_are_averaged_as_they_are() -> None:
 def test_server_rate_and_momentum_work_as_in_fedavgm() -> None:
     # the mean is 16.125 as above, 6.125 from the model, which came 2 from the one before: 10 + 0.5 * 6.125 + 0.1 * 2
     updates = ({"w": tensor(12)}, 10, 2), ({"w": tensor(18)}, 30, 4)
-    given = {"server_learning_rate": 0.5, "server_momentum": 0.1}
+    given: dict[str, Any] = {"server_learning_rate": 0.5, "server_momentum": 0.1}
     new = aggregated({"w": tensor(10)}, *updates, before={"w": tensor(8)}, **given)
     np.testing.assert_allclose(new["w"], [13.2625])
     plain = aggregated({"w": tensor(10)}, *updates, before={"w": tensor(8)})
@@ -91,10 +91,10 @@ def test_equally_many_steps_are_fedavg_to_the_bit(clients: list[tuple[list[float
 def test_it_is_the_papers_formula(clients: list[tuple[float, int, int]]) -> None:
     total = sum(examples for _, examples, _ in clients)
     average_steps = sum(examples / total * steps for _, examples, steps in clients)
-    wanted = 2 + average_steps * sum(examples / total * (moved / steps) for moved, examples, steps in clients)
+    wanted = 2.0 + average_steps * sum(examples / total * (moved / steps) for moved, examples, steps in clients)
     updates = [({"w": tensor(2 + moved)}, examples, steps) for moved, examples, steps in clients]
-    unbounded = {"server_largest_share": 1.0, "server_largest_multiple": 1e12}
-    np.testing.assert_allclose(aggregated({"w": tensor(2)}, *updates, **unbounded)["w"], [wanted], atol=1e-8)
+    unbounded: dict[str, Any] = {"server_largest_share": 1.0, "server_largest_multiple": 1e12}
+    assert aggregated({"w": tensor(2)}, *updates, **unbounded)["w"][0] == pytest.approx(wanted, abs=1e-8)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""Combine a round's updates by a rule of the product, and keep what SCAFFOLD keeps at the server and at the clients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.selection.learning import Model, Recipe, steps_of
+from tcsfeel.aggregation import Parameters, UpdateFacts, Updates, next_model
+from tcsfeel.aggregation.config import Aggregation, AggregationConfig
+
+Counts = npt.NDArray[np.intp]
+
+
+class Rule:
+    """One training's rule, from round to round.
+
+    Args:
+        name: of the rule.
+        recipe: how clients train.
+        samples: (N,) of each client.
+    """
+
+    def __init__(self, name: Aggregation, recipe: Recipe, samples: Counts) -> None:
+        self._config = AggregationConfig(aggregation=name, hyperparameters={"learning_rate": recipe.rate})
+        self._recipe = recipe
+        self._samples = samples
+        self._before: Model | None = None
+        self._state: Parameters | None = None
+        self._own: dict[int, Model] = {}
+
+    def corrections(self, members: Sequence[int]) -> Model | None:
+        """What K clients add to their gradients, with K as the first axis; None if nothing."""
+        if self._state is None or self._config.aggregation != "scaffold":
+            return None
+        server = Model(**self._state)
+        zero = Model(*map(np.zeros_like, server))
+        own = [self._own.get(member, zero) for member in members]
+        return Model(*(layer - np.stack(theirs) for layer, theirs in zip(server, zip(*own, strict=True), strict=True)))
+
+    def combine(self, model: Model, updates: Model, members: Sequence[int]) -> Model:
+        """The next model from K updates, with K as the first axis."""
+        steps = [steps_of(int(self._samples[member]), self._recipe) for member in members]
+        facts = [
+            UpdateFacts(int(self._samples[member]), 0.0, {"accuracy": 1.0}, num_steps=count)
+            for member, count in zip(members, steps, strict=True)
+        ]
+        named = model._asdict()
+        each = [
+            {name: layer[position] for name, layer in updates._asdict().items()} for position in range(len(members))
+        ]
+        new = next_model(
+            self._config,
+            Updates(named, each),
+            facts,
+            before=None if self._before is None else self._before._asdict(),
+            state=self._state,
+            population=int(self._samples.sum()),
+        )
+        blocks = list(new.blocks)  # the layers are smaller than a block
+        if self._config.aggregation == "scaffold":
+            self._learn(model, updates, members, steps)
+        self._before, self._state = model, new.optimiser.state()
+        return Model(*(block.reshape(layer.shape) for block, layer in zip(blocks, model, strict=True)))
+
+    def _learn(self, model: Model, updates: Model, members: Sequence[int], steps: Sequence[int]) -> None:
+        """The clients' own control variates after a round."""
+        corrections = self.corrections(members)
+        for position, (member, count) in enumerate(zip(members, steps, strict=True)):
+            moved = [
+                (layer - local[position]) / np.float32(count * self._recipe.rate)
+                for layer, local in zip(model, updates, strict=True)
+            ]
+            added: Sequence[Any] = (
+                [0.0] * len(moved) if corrections is None else [layer[position] for layer in corrections]
+            )
+            self._own[member] = Model(*(one - other for one, other in zip(moved, added, strict=True)))
