@@ -30,13 +30,15 @@ from app.domain.rounds import (
 from app.domain.trainings import Training
 from app.services.rounds.absences import Absences
 from app.services.rounds.costs import Costs
-from app.services.rounds.files import RoundFiles, ToSend
+from app.services.rounds.files import RoundFiles
 from app.services.rounds.gathering import gather
 from app.services.rounds.ledger import RoundLedger
+from app.services.rounds.optimiser_states import with_control
 from app.services.rounds.participants import Participants
 from app.services.rounds.phase import Phase
 from app.services.rounds.planning import Planner
 from app.services.rounds.selecting import Selecting
+from app.services.tasks.assignments import ToSend
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
@@ -251,7 +253,7 @@ class RoundEngine:
         async with self._db.read() as tx:
             base = await tx.models.find(round_.training_id, round_.base_model or "")
         plain = ToSend(phase.model, phase.frozen)
-        sent, since = await in_thread("files", self._files.with_control, phase.config, base, plain, phase.spool)
+        sent, since = await in_thread("files", with_control, self._files.models, phase.config, base, plain, phase.spool)
         async with self._db.read() as tx:
             counted = await tx.control_rounds.counted(
                 round_.training_id, round_.selected_clients, after=since, before=round_.number

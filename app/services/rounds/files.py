@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.domain.clients import Client
-from app.domain.errors import NotFound
 from app.domain.measurements import reported
 from app.domain.parameter_groups import NothingToTrain, ParameterGroups, Unmatched, unmatched_of
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
+from app.services.rounds.optimiser_states import kept_state, metadata_of_state
 from app.services.rounds.parts import frozen_id, global_part, read_unmatched, trained_part, whole_block
 from app.services.rounds.phase import Phase
 from app.services.rounds.uploads import FullUpdate
-from app.services.tasks.assignments import Frozen, Result
+from app.services.tasks.assignments import Frozen, Result, ToSend
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back, remove_if_empty
 from app.store.models import ModelVersion
 from tcsfeel.aggregation import (
@@ -32,18 +32,14 @@ from tcsfeel.aggregation import (
     next_model,
     outliers,
 )
-from tcsfeel.aggregation.scaffold import zeros
-from tcsfeel.aggregation.statistics import learnt
-from tcsfeel.errors import ModelNotFinite, UnusableRound, UpdateRejected
+from tcsfeel.errors import ModelNotFinite, UpdateRejected
 from tcsfeel.selection.sketches import sketch
 from tcsfeel.wire.codec import Packed, arrange, pieces, unpack
-from tcsfeel.wire.control import joined
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.headers import header
 from tcsfeel.wire.sizes import AnswerSize
 from tcsfeel.wire.tasks import TaskResult, read_measurement
 
-SINCE = "since"  # metadata of the server's control variates
 UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
 
 
@@ -61,35 +57,11 @@ class Checked(NamedTuple):
     sketch: tuple[float, ...] | None
 
 
-class ToSend(NamedTuple):
-    """What tasks carry of a model.
-
-    Attributes:
-        model: the tensors that updates hold as well.
-        frozen: what an agent gets that does not have the frozen tensors; None if there are none.
-    """
-
-    model: Packed
-    frozen: Frozen | None
-
-
 class FirstModel(NamedTuple):
     """The file of a training's first model, and the patterns of the training that match none of its tensors."""
 
     file: StoredFile
     unmatched: Unmatched
-
-
-class Controlled(NamedTuple):
-    """What fit tasks bring if the training uses SCAFFOLD: files of the spool, so that they take no memory.
-
-    Attributes:
-        sent: what tasks carry of the model, each with the server's control variates.
-        since: the number of the version with which the server's control variates were 0.
-    """
-
-    sent: ToSend
-    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +223,7 @@ class RoundFiles:
         """
         received = sorted((p for p in round_.participations if p.status == "received"), key=lambda p: p.client_id)
         updates = [unpack(spool.within(part.client_id).map(part.update or ""))[0] for part in received]
-        model, state = self.load(base.sha256), self._state(config, base)
+        model, state = self.load(base.sha256), kept_state(self.models, config, base)
         before = None if base.parent is None else self.load(base.parent)
         read = [file.block for file in (model, before, state, *updates) if file is not None]
 
@@ -283,39 +255,7 @@ class RoundFiles:
             raise ModelNotFinite(f"{error}; {longest(norms)}" if norms else str(error)) from error
         if (kept := new.optimiser.state()) is None:
             return stored, None
-        since = {SINCE: str(self._since(base))} if config.aggregation == "scaffold" else None
-        return stored, self.models.write(pieces(kept, since)).sha256
-
-    def with_control(self, config: TrainingConfig, base: ModelVersion, plain: ToSend, spool: ModelStore) -> Controlled:
-        """Add the server's control variates to what fit tasks carry of the base model. Raises `UnusableRound`."""
-        state, trained = self._state(config, base), plain.model.parameters()
-        control = zeros(trained, learnt(trained, config.statistics)) if state is None else state.parameters()
-
-        def with_them(model: Packed) -> Packed:
-            file = spool.write(pieces(joined(model.parameters(), control)))
-            return unpack(spool.map(file.sha256))[0]
-
-        try:
-            frozen = plain.frozen and Frozen(plain.frozen.id, with_them(plain.frozen.whole))
-            return Controlled(ToSend(with_them(plain.model), frozen), self._since(base))
-        except WireError as error:
-            raise UnusableRound(f"the model cannot be trained with SCAFFOLD: {error}") from error
-
-    def _state(self, config: TrainingConfig, base: ModelVersion) -> Packed | None:
-        if base.optimiser_state is None:
-            return None
-        if config.aggregation == "scaffold" and base.round == 0:
-            return None  # another training's: the devices have no control variates that belong to it
-        try:
-            return self.load(base.optimiser_state)
-        except NotFound as error:
-            raise UnusableRound(f"the state of the server optimiser is missing: {error}") from error
-
-    def _since(self, base: ModelVersion) -> int:
-        """The number of the version with which the server's control variates were 0."""
-        if base.optimiser_state is None or base.round == 0:
-            return base.round
-        return int(unpack(self.models.map(base.optimiser_state))[1].get(SINCE, "0"))
+        return stored, self.models.write(pieces(kept, metadata_of_state(self.models, config, base))).sha256
 
 
 def _facts(result: TaskResult) -> UpdateFacts:

@@ -1,6 +1,7 @@
 """Define what the dispatcher gets for one task, and what it returns."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from app.domain.clients import Client
 from app.domain.failures import Failure, FailureKind
@@ -23,6 +24,18 @@ class Frozen:
 
     id: str
     whole: Packed
+
+
+class ToSend(NamedTuple):
+    """What tasks carry of a model.
+
+    Attributes:
+        model: the tensors that updates hold as well.
+        frozen: what an agent gets that does not have the frozen tensors; None if there are none.
+    """
+
+    model: Packed
+    frozen: Frozen | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,9 @@ class Task(Record):
     local ones stay at the agent and do not come with the task. The frozen ones, which never change, come with it unless
     the agent has kept those that `frozen_id` names.
 
-    If the training uses SCAFFOLD, `control_round` is the last round in which the server used an update of this client, 0
-    if there is none, and `correction` is what a trainer has to add to the gradient of each tensor, by name. It is empty
-    under every other rule, and not part of the JSON.
+    If the training uses SCAFFOLD, `control_round` is the last round in which the server used an update of this client,
+    0 if there is none, and `correction` is what a trainer has to add to the gradient of each tensor, by name. It is
+    empty under every other rule, and not part of the JSON.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -95,7 +95,7 @@ class Task(Record):
     def to_json(self) -> str:
         """Write the task, without groups that are empty and without a control round that is not known."""
         found = {name: getattr(self, name) for name in self.rules}
-        said = {name: entry for name, entry in found.items() if entry or name not in _OPTIONAL or entry == 0}
+        said = {name: entry for name, entry in found.items() if name not in _OPTIONAL or entry not in ((), "", None)}
         return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
 

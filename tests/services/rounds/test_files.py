@@ -18,7 +18,7 @@ from app.services.rounds.files import FirstModel, RoundFiles
 from app.services.tasks.assignments import Result
 from app.store.model_store import ModelStore, give_back
 from tcsfeel.aggregation.config import Aggregation
-from tcsfeel.errors import Invalid, UnusableRound, UpdateRejected
+from tcsfeel.errors import Invalid, UpdateRejected
 from tcsfeel.selection.sketches import SIZE
 from tcsfeel.wire.codec import decode, encode, unpack
 from tcsfeel.wire.errors import WireError
@@ -239,37 +239,3 @@ def test_the_mean_of_the_received_updates_is_the_next_model(files: RoundFiles) -
     spool.within("b").clear()
     with pytest.raises(NotFound):
         files.aggregate(TrainingConfig(name="t"), round_, version(2, "0", sha256=model.sha256), spool)
-
-
-SCAFFOLD = TrainingConfig(name="t", aggregation="scaffold")
-
-
-def test_fit_tasks_of_scaffold_bring_the_control_variates(files: RoundFiles) -> None:
-    spool = files.spool(a_round())
-    model = files.models.write([encode({"w": np.ones(2, np.float32), "n": np.array([1])})])
-    first = files.with_control(SCAFFOLD, version(3, "a", sha256=model.sha256), spool)
-    sent = first.model.parameters()
-    assert {name: tensor.tolist() for name, tensor in sent.items()} == {"w": [1, 1], "n": [1], "control/w": [0, 0]}
-    assert first.since == 3
-
-    update = spool.within("a").write([encode({"w": np.zeros(2, np.float32), "n": np.array([1])})])
-    round_ = a_round(participations=(received("a", update=update.sha256, num_examples=1, num_steps=5),))
-    stored, state = files.aggregate(SCAFFOLD, round_, version(3, "a", sha256=model.sha256), spool)
-    after = version(4, "b", sha256=stored.sha256, parent=model.sha256, optimiser_state=state)
-    second = files.with_control(SCAFFOLD, after, spool)
-    assert second.model.parameters()["control/w"] == pytest.approx(np.full(2, 1 / (5 * 0.1)))
-    assert second.since == 3, "what the control variates count has not begun anew"
-
-
-def test_the_control_variates_of_another_training_are_not_used(files: RoundFiles) -> None:
-    model = files.models.write([encode({"w": np.ones(1, np.float32)})])
-    state = files.models.write([encode({"w": np.full(1, 7, np.float32)}, {"since": "2"})])
-    copied = version(0, "a", sha256=model.sha256, optimiser_state=state.sha256)
-    given = files.with_control(SCAFFOLD, copied, files.spool(a_round()))
-    assert (given.model.parameters()["control/w"].tolist(), given.since) == ([0.0], 0)
-
-
-def test_a_model_whose_names_leave_no_room_cannot_be_trained_with_scaffold(files: RoundFiles) -> None:
-    model = files.models.write([encode({"control/w": np.ones(1, np.float32)})])
-    with pytest.raises(UnusableRound, match="cannot be trained with SCAFFOLD: tensor 'control/w' has the name"):
-        files.with_control(SCAFFOLD, version(0, "a", sha256=model.sha256), files.spool(a_round()))
