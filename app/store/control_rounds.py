@@ -31,6 +31,7 @@ class ControlRoundRepository:
             .join_from(participations, rounds)
             .where(
                 columns.training_id == training_id,
+                columns.kind == "fit",
                 columns.status == "received",
                 columns.round > after,
                 columns.round < before,

@@ -19,9 +19,11 @@ async def test_the_last_round_that_used_an_update_of_each_client(db: Database) -
         await tx.trainings.add(training("t"))
         for number, (model, parts) in rounds.items():
             statuses = tuple(Participation(client_id=name, status=status) for name, status in parts.items())
-            value = replace(a_round("t", number), model=model, participations=statuses)
+            measured = Participation(kind="evaluate", client_id="c", status="received")  # which is not an update
+            value = replace(a_round("t", number), model=model, participations=statuses, evaluations=(measured,))
             await tx.rounds.add(value)
             await tx.rounds.add_participations(value)
+            await tx.rounds.add_evaluations(value)
 
     async def counted(after: int = 0, before: int = 5, ids: tuple[str, ...] = ("a", "b", "c", "d")) -> dict[str, int]:
         async with db.read() as tx:
