@@ -1,8 +1,9 @@
 """Read what the server remembers from round to round, and send with fit tasks what SCAFFOLD remembers.
 
 SCAFFOLD's state is the server's control variate. It has to begin at 0 together with those of the devices. So the state
-says in its metadata with which version it was 0, and devices do not use what they have made before. All functions of
-this module block.
+says in its metadata to which training it belongs, and with which version it was 0. Devices do not use what they have
+made before. A training that starts from another one's version does not use its control variates, because the devices
+have none for it. All functions of this module block.
 """
 
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from tcsfeel.wire.codec import Packed, pieces, unpack
 from tcsfeel.wire.control import joined
 from tcsfeel.wire.errors import WireError
 
-SINCE = "since"
+TRAINING, SINCE = "training", "since"
 
 
 class Controlled(NamedTuple):
@@ -36,17 +37,20 @@ class Controlled(NamedTuple):
 
 def kept_state(models: ModelFiles, config: TrainingConfig, base: ModelVersion) -> Packed | None:
     """Load the state that belongs to a version, None if there is none. Raises `UnusableRound` if it is lost."""
-    if base.optimiser_state is None or _is_anothers(config, base):
+    if base.optimiser_state is None:
         return None
     try:
-        return unpack(models.map(base.optimiser_state))[0]
+        state, metadata = unpack(models.map(base.optimiser_state))
+        return None if config.aggregation == "scaffold" and metadata.get(TRAINING) != base.training_id else state
     except NotFound as error:
         raise UnusableRound(f"the state of the server optimiser is missing: {error}") from error
 
 
 def metadata_of_state(models: ModelFiles, config: TrainingConfig, base: ModelVersion) -> dict[str, str] | None:
     """Return the metadata of the state that the round after `base` makes."""
-    return {SINCE: str(_since(models, config, base))} if config.aggregation == "scaffold" else None
+    if config.aggregation != "scaffold":
+        return None
+    return {TRAINING: base.training_id, SINCE: str(_since(models, base))}
 
 
 def with_control(
@@ -62,17 +66,13 @@ def with_control(
 
     try:
         frozen = None if plain.frozen is None else Frozen(plain.frozen.id, with_them(plain.frozen.whole))
-        return Controlled(ToSend(with_them(plain.model), frozen), _since(models, config, base))
+        return Controlled(ToSend(with_them(plain.model), frozen), _since(models, base))
     except WireError as error:
         raise UnusableRound(f"the model cannot be trained with SCAFFOLD: {error}") from error
 
 
-def _since(models: ModelFiles, config: TrainingConfig, base: ModelVersion) -> int:
-    if base.optimiser_state is None or _is_anothers(config, base):
+def _since(models: ModelFiles, base: ModelVersion) -> int:
+    if base.optimiser_state is None:
         return base.round
-    return int(unpack(models.map(base.optimiser_state))[1].get(SINCE, "0"))
-
-
-def _is_anothers(config: TrainingConfig, base: ModelVersion) -> bool:
-    """Tell whether the state is another training's, to which the devices have no control variates."""
-    return config.aggregation == "scaffold" and base.round == 0
+    metadata = unpack(models.map(base.optimiser_state))[1]
+    return int(metadata[SINCE]) if metadata.get(TRAINING) == base.training_id else base.round

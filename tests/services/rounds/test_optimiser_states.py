@@ -9,7 +9,7 @@ from app.domain.parameter_groups import ParameterGroups
 from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.files import RoundFiles
-from app.services.rounds.optimiser_states import Controlled, kept_state, with_control
+from app.services.rounds.optimiser_states import Controlled, kept_state, metadata_of_state, with_control
 from app.store.model_store import ModelStore
 from app.store.models import ModelVersion
 from tcsfeel.aggregation import Parameters
@@ -52,6 +52,8 @@ def test_fit_tasks_bring_the_control_variates(files: RoundFiles) -> None:
     second = sent(files, after)
     assert second.sent.model.parameters()["control/w"] == pytest.approx(np.full(2, 1 / (5 * 0.1)))
     assert second.since == 3, "the control variates have not begun anew"
+    assert metadata_of_state(files.models, CONFIG, after) == {"training": "t", "since": "3"}
+    assert metadata_of_state(files.models, TrainingConfig(name="t", aggregation="fedadam"), after) is None
 
 
 def test_tensors_that_are_not_trained_have_no_control_variate(files: RoundFiles) -> None:
@@ -66,11 +68,14 @@ def test_tensors_that_are_not_trained_have_no_control_variate(files: RoundFiles)
 
 
 def test_the_control_variates_of_another_training_are_not_used(files: RoundFiles) -> None:
-    base = stored(files, 0, {"w": np.ones(1, np.float32)})
-    state = files.models.write([encode({"w": np.full(1, 7, np.float32)}, {"since": "2"})]).sha256
-    copied = version(0, "a", sha256=base.sha256, optimiser_state=state)
+    base = stored(files, 5, {"w": np.ones(1, np.float32)})
+    metadata = {"training": "t", "since": "2"}
+    state = files.models.write([encode({"w": np.full(1, 7, np.float32)}, metadata)]).sha256
+    own = version(5, "a", sha256=base.sha256, optimiser_state=state)
+    assert (lists((found := sent(files, own)).sent.model)["control/w"], found.since) == ([7.0], 2)
+    copied = version(5, "a", sha256=base.sha256, optimiser_state=state, training_id="fork")
     found = sent(files, copied)
-    assert (lists(found.sent.model)["control/w"], found.since) == ([0.0], 0)
+    assert (lists(found.sent.model)["control/w"], found.since) == ([0.0], 5)
     assert kept_state(files.models, TrainingConfig(name="t", aggregation="fedadam"), copied) is not None
 
 
