@@ -6,6 +6,7 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -13,11 +14,11 @@ from tcsfeel.network import centrality
 
 log = structlog.get_logger(__name__)
 
-SWITCH_SECONDS = 0.001
+SWITCH_SECONDS = 0.0002
 """How long a thread that has work to do waits until it gets the interpreter from a busy thread.
 
-Every write to SQLite and every piece of work on files goes to a thread and back, and waits for this at both ends; the
-default is five times as long.
+Every write to SQLite and every piece of work on files goes to a thread and back, and waits for this at both ends. So
+does each call of the kernel on the event loop while another thread is busy. The default is 25 times as long.
 """
 
 DRAWING = ("matplotlib", "sklearn")
@@ -38,13 +39,16 @@ MANY_BLOCKS = 2_000_000
 """Pieces of memory more than after the last collection: if they are garbage, they are some 200 MB."""
 
 
-def tune() -> threading.Thread:
-    """Tune the interpreter, once, before the server starts. Returns the thread that loads what is needed later."""
+def tune(also: Callable[[], object] = bool) -> threading.Thread:
+    """Tune the interpreter, once, before the server starts. Returns the thread that loads what is needed later.
+
+    The thread calls `also` first, for what the first request would have to wait for.
+    """
     sys.setswitchinterval(SWITCH_SECONDS)
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, NEVER)
     _allow_files()
-    preparing = threading.Thread(target=_prepare, name="prepare", daemon=True)
+    preparing = threading.Thread(target=_prepare, args=[also], name="prepare", daemon=True)
     preparing.start()
     return preparing
 
@@ -77,12 +81,13 @@ def _allow_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _prepare() -> None:
-    """Load the modules for which the first selection would have to wait, and exclude what was loaded from collections.
+def _prepare(also: Callable[[], object]) -> None:
+    """Load what the first request and the first selection would wait for, and exclude it from collections.
 
     Otherwise each full collection would check a million objects of libraries, and stop everything for a tenth of a
     second.
     """
+    also()
     kept_out = [name for name in DRAWING if name not in sys.modules]
     for name in kept_out:
         sys.modules[name] = None  # type: ignore[assignment]  # which is how Python refuses an import

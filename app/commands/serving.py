@@ -9,6 +9,7 @@ import structlog
 import uvicorn
 
 from app import interpreter
+from app.http import openapi
 from app.main import create_app
 from app.services.access.keys import key_path
 from app.services.running.starting import prepare_database
@@ -28,6 +29,7 @@ def prepared(settings: Settings) -> "ControlPlane":
         OSError: the host and port cannot be listened on.
     """
     app = create_app(settings)
+    openapi.prepare_routes(app)
     asyncio.run(prepare_database(settings))
     sockets = _listening(settings.host, settings.port)
     key = app.state.system.admin_key
@@ -44,7 +46,7 @@ def prepared(settings: Settings) -> "ControlPlane":
         server_header=False,
         timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
     )
-    return ControlPlane(config, app.state.system, bounds, sockets, preparing=interpreter.tune())
+    return ControlPlane(config, app.state.system, bounds, sockets, preparing=interpreter.tune(app.openapi))
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:

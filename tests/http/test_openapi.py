@@ -2,17 +2,24 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 import numpy as np
 import pytest
+from fastapi import routing
+from fastapi.dependencies.utils import get_dependant
+from starlette.routing import Match
 
+from app.http import openapi
 from app.http.pieces import DEPTH
+from app.main import create_app
 from app.store.selections import packed
 from tcsfeel.selection.types import Plan, Selection
 from tcsfeel.wire.codec import encode
 from tests.api import PROBLEM, Api
+from tests.planes import settings
 
 
 @pytest.fixture
@@ -251,3 +258,23 @@ def test_no_request_has_use_for_more_levels_than_a_refusal_says(document: dict[s
     }
     assert deepest["POST /v1/clients/batch"] > deepest["POST /v1/clients"] > 1  # something is counted
     assert {name: depth for name, depth in deepest.items() if depth > DEPTH} == {}
+
+
+def test_the_first_request_finds_the_routes_worked_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out = 0
+
+    def counting(*args: Any, **given: Any) -> Any:
+        nonlocal worked_out
+        worked_out += 1
+        return get_dependant(*args, **given)
+
+    monkeypatch.setattr(routing, "get_dependant", counting)
+    app = create_app(settings(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/tcsfeel.db"))
+    made = worked_out
+    openapi.prepare_routes(app)
+    assert worked_out > made + 20
+    worked_out = 0
+    scope = {"type": "http", "method": "GET", "path": "/v1/clients/a", "root_path": "", "headers": []}
+    assert any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+    assert app.openapi()["paths"]
+    assert worked_out == 0

@@ -8,6 +8,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from tcsfeel.inbound.pace import Pace
 
+ADDRESSES = {"peername", "sockname"}
 LOOKS = 4  # how often the progress of a caller is checked within the time for which it may read nothing
 
 
@@ -37,7 +38,14 @@ class LingeringTransport(asyncio.Transport):
         return self._transport.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
+        """Return what the transport knows; addresses as host and port, which asyncio has read from the kernel once.
+
+        uvicorn would ask the socket for them again, with two calls of the kernel for each connection.
+        """
+        if name == "socket":
+            return default
+        found = self._transport.get_extra_info(name, default)
+        return found[:2] if name in ADDRESSES and isinstance(found, tuple) else found
 
     def is_closing(self) -> bool:
         return self._closing or self._transport.is_closing()

@@ -5,6 +5,9 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+
 from tcsfeel.inbound.transport import LingeringTransport, Patience
 
 
@@ -133,3 +136,22 @@ def test_another_answer_begins_with_all_the_time() -> None:
     patience.start()
     hours.turn_to(200.0)
     assert ends == [110.0]
+
+
+@pytest.mark.parametrize(
+    ("peer", "own"), [(("::1", 4000, 0, 0), ("::1", 80, 0, 0)), (("1.2.3.4", 4000), ("5.6.7.8", 80))]
+)
+async def test_addresses_are_those_that_asyncio_knows_already(peer: tuple[Any, ...], own: tuple[Any, ...]) -> None:
+    known = {"peername": peer, "sockname": own, "socket": "the kernel would be asked", "sslcontext": "tls"}
+    transport = LingeringTransport(Known(known), linger_seconds=0.0, unread=lambda: False)
+    assert get_remote_addr(transport) == peer[:2]
+    assert get_local_addr(transport) == own[:2]
+    assert transport.get_extra_info("sslcontext") == "tls"
+    assert transport.get_extra_info("cipher", "none") == "none"
+
+
+class Known(asyncio.Transport):
+    """A transport that knows something about its connection."""
+
+    def __init__(self, known: dict[str, Any]) -> None:
+        super().__init__(known)
