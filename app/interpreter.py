@@ -14,11 +14,11 @@ from tcsfeel.network import centrality
 
 log = structlog.get_logger(__name__)
 
-SWITCH_SECONDS = 0.0002
+SWITCH_SECONDS = 0.001
 """How long a thread that has work to do waits until it gets the interpreter from a busy thread.
 
 Every write to SQLite and every piece of work on files goes to a thread and back, and waits for this at both ends. So
-does each call of the kernel on the event loop while another thread is busy. The default is 25 times as long.
+does each call of the kernel on the event loop while another thread is busy. The default is five times as long.
 """
 
 DRAWING = ("matplotlib", "sklearn")
