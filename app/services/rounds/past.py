@@ -32,15 +32,17 @@ class PastRounds:
     async def before(self, tx: Transaction, training_id: str, number: int) -> Past:
         """Return the rounds of a training before a round. All of them have ended, because it drives one at a time."""
         known = self._known.get(training_id, Past())
-        if known.up_to >= number:
-            known = Past()
+        if known.up_to != number - 1:
+            known = await self._read(tx, training_id, number, Past() if known.up_to >= number else known)
+        self._known[training_id] = known
+        self._known.move_to_end(training_id)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return known
+
+    async def _read(self, tx: Transaction, training_id: str, number: int, known: Past) -> Past:
         newer = await tx.histories.selections(training_id, after=known.up_to, before=number)
         received = Counter(known.received)
         for round_ in newer:
             received.update(round_.received)
-        past = Past(number - 1, (*known.rounds, *newer), received)
-        self._known[training_id] = past
-        self._known.move_to_end(training_id)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-        return past
+        return Past(number - 1, (*known.rounds, *newer), received)
