@@ -17,8 +17,8 @@ class NotFound(TcsFeelError):
 class Removed(TcsFeelError):
     """The thing existed and has been removed; its row in the history is still there."""
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"the {kind} {name} has been removed")
+    def __init__(self, kind: str, name: str, advice: str = "") -> None:
+        super().__init__(f"the {kind} {name} has been removed{advice and f': {advice}'}")
         self.kind = kind
         self.name = name
 

@@ -54,7 +54,7 @@ def achieved(training: Training, *, completed: int, reason: str | None = None) -
 
     `reason` says why the last one was abandoned; it is None for a completed one.
     """
-    rounds = f"{completed} of {training.current_round} rounds completed"
+    rounds = f"{completed} of {training.current_round - training.begins_after} rounds completed"
     last = None if reason is None else f"the last was abandoned: {reason}"
     return "; ".join(part for part in (rounds, last, *(_measured(training) if completed else ())) if part is not None)
 

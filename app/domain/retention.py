@@ -30,15 +30,17 @@ class Keepable:
     has_state: bool = False
 
 
-def superfluous(retention: Retention | None, goal: Goal, versions: Sequence[Keepable], *, goes_on: bool) -> list[int]:
+def superfluous(
+    retention: Retention | None, goal: Goal, versions: Sequence[Keepable], *, initial: int = 0
+) -> list[int]:
     """Return the rounds of the versions that need not be kept, oldest first. `versions` may be in any order.
 
     Without a retention, everything is kept.
     Kept are the newest ones, the best one (of equal ones the newest), those that are pinned, and
 
-    - round 0, from which the training can be run again with its seed;
-    - while the training `goes_on`, the newest version and its parent: an open round's base model is one of them, and
-      the next round begins from the newest and reads the parent for server momentum.
+    - those up to round `initial`, from which the training can be run again with its seed;
+    - the newest version and its parent: an open round's base model is one of them, and the next round begins from the
+      newest and reads the parent for server momentum. A training that has ended may still be extended.
 
     The last two are kept by their content: all versions with the same content are kept, since rounds read files by
     name.
@@ -50,18 +52,18 @@ def superfluous(retention: Retention | None, goal: Goal, versions: Sequence[Keep
     kept = {version.round for version in newest_first[: retention.keep_last]}
     if retention.keep_best and best is not None:
         kept.add(next(version.round for version in newest_first if version.goal_value == best))
-    needed = {newest_first[0].sha256, newest_first[0].parent} if goes_on and newest_first else set()
+    needed = {newest_first[0].sha256, newest_first[0].parent} if newest_first else set()
     return sorted(
         version.round
         for version in versions
-        if not (version.round == 0 or version.pinned or version.round in kept or version.sha256 in needed)
+        if not (version.round <= initial or version.pinned or version.round in kept or version.sha256 in needed)
     )
 
 
-def superseded(versions: Sequence[Keepable], *, goes_on: bool) -> list[int]:
-    """Return the rounds of the versions whose optimiser's state no round will read, oldest first.
+def superseded(versions: Sequence[Keepable]) -> list[int]:
+    """Return the rounds of the versions whose optimiser's state need not be kept, oldest first.
 
-    While the training `goes_on`, the next round reads the state of the newest version.
+    Kept are the state of the newest version, which the next round reads, and those of pinned versions.
     """
-    newest = max((version.round for version in versions), default=None) if goes_on else None
-    return sorted(version.round for version in versions if version.has_state and version.round != newest)
+    newest = max((version.round for version in versions), default=None)
+    return sorted(one.round for one in versions if one.has_state and not one.pinned and one.round != newest)

@@ -24,12 +24,12 @@ from typing import Literal
 import numpy as np
 
 from app.domain.errors import IllegalTransition
-from app.domain.trainings import RoundPolicy, Training
+from app.domain.trainings import RoundPolicy, Training, TrainingConfig
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 from tcsfeel.text import listed
-from tcsfeel.wire.tasks import TaskKind
+from tcsfeel.wire.tasks import Scalar, TaskKind
 
 RoundStatus = Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
 RoundEvent = Literal["planned", "frozen", "committed", "measured", "abandoned"]
@@ -103,6 +103,8 @@ class Round:
         goal_value: what was measured of the goal's metric, on held-out data.
         metrics: what was measured of the new model on held-out data, by name of the metric, the loss included.
         training_metrics: what clients measured on their own data while they trained, the same way.
+        hyperparameters: the values with which it began; None if it began before they were kept.
+        deadline_seconds: the same of the longest that it may take.
         waiting_since: since when it has waited for clients that can be selected; waiting moves its deadline.
         waited_seconds: the time that was given back to it so far, for such waits and for problems of the server.
         step_failures: how often its current step has ended with an unexpected error.
@@ -136,6 +138,8 @@ class Round:
     fairness: float | None = None
     label_divergence: float | None = None
     failure_reason: str | None = None
+    hyperparameters: Mapping[str, Scalar] | None = None
+    deadline_seconds: float | None = None
     waiting_since: float | None = None
     waited_seconds: float = 0.0
     step_failures: int = 0
@@ -157,15 +161,27 @@ class Round:
 def next_round(training: Training, now: float) -> tuple[Training, Round]:
     """Begin the next round. Returns the training and the round, whose seed follows from the training's seed."""
     number = training.current_round + 1
+    config = training.config.in_round(number)
     round_ = Round(
         training_id=training.id,
         number=number,
         status="selecting",
         seed=int(np.random.SeedSequence([training.config.seed, number]).generate_state(1)[0]),
         started_at=now,
-        deadline_at=now + training.config.round_policy.deadline_seconds,
+        deadline_at=now + config.round_policy.deadline_seconds,
+        hyperparameters=config.hyperparameters,
+        deadline_seconds=config.round_policy.deadline_seconds,
     )
     return replace(training, current_round=number, updated_at=now), round_
+
+
+def of_round(config: TrainingConfig, round_: Round) -> TrainingConfig:
+    """Return a training's configuration with the values with which a round began; users may have changed it since."""
+    config = config.in_round(round_.number)
+    if round_.hyperparameters is None or round_.deadline_seconds is None:  # it began before rounds kept them
+        return config
+    policy = replace(config.round_policy, deadline_seconds=round_.deadline_seconds)
+    return replace(config, hyperparameters=round_.hyperparameters, round_policy=policy)
 
 
 EVALUATION_SHARE = 0.2

@@ -11,14 +11,14 @@ from app.domain.progress import Progress, ProgressState, progressed
 from app.domain.retention import Retention
 from tcsfeel.aggregation.config import AggregationConfig
 from tcsfeel.aggregation.goals import Goal
-from tcsfeel.errors import Invalid
+from tcsfeel.schedules import Schedule
 from tcsfeel.selection.types import Weights
 from tcsfeel.wire.compression import Compression
 from tcsfeel.wire.tasks import EncodingName
 
 TrainingStatus = Literal["created", "running", "paused", "completed", "failed", "cancelled"]
 StopReason = Literal["target_accuracy", "target", "no_improvement", "max_rounds", "cancelled", "too_many_failed_rounds"]
-RunEvent = Literal["start", "resume", "run one round of"]
+RunEvent = Literal["start", "resume", "run one round of", "extend"]
 TrainingEvent = Literal[RunEvent, "pause", "cancel", "complete", "fail", "rest"]
 
 # What a user asks reads as "cannot <event> a training that is <status>". `rest` is the end of a single round.
@@ -39,9 +39,10 @@ TRANSITIONS: Mapping[tuple[TrainingStatus, TrainingEvent], TrainingStatus] = {
     ("failed", "start"): "running",
     ("failed", "resume"): "running",
     ("failed", "run one round of"): "running",
+    ("failed", "extend"): "running",
+    ("completed", "extend"): "running",
 }
-FINAL: frozenset[TrainingStatus] = frozenset({"completed", "cancelled"})  # no arrow leaves these
-STOPPED: frozenset[TrainingStatus] = FINAL | {"failed"}  # it does nothing more unless a user resumes it
+STOPPED: frozenset[TrainingStatus] = frozenset({"completed", "failed", "cancelled"})  # nothing runs until a user asks
 
 
 def next_status(status: TrainingStatus, event: TrainingEvent) -> TrainingStatus:
@@ -100,11 +101,12 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig(AggregationConfig):
-    """What a training was created with. It does not change. Without `retention` every model version is kept.
+    """What a training was created with, and what users changed since. Without `retention` every model version is kept.
 
     `statistics` are the patterns of `parameters.averaged`; `parameters` has the other groups of tensors.
 
-    Only clients with all the `evaluation_tags` are asked to evaluate.
+    Only clients with all the `evaluation_tags` are asked to evaluate. `schedules` are by the field whose values they
+    give, such as `hyperparameters.learning_rate`.
     """
 
     name: str
@@ -116,10 +118,43 @@ class TrainingConfig(AggregationConfig):
     evaluation_clients: int = 50
     evaluation_tags: Mapping[str, str] = field(default_factory=dict)
     uploads: Uploads = field(default_factory=Uploads)
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
     topology: Literal["star"] = "star"
     seed: int = 0
     retention: Retention | None = None
     parameters: ParameterGroups = field(default_factory=ParameterGroups)
+
+    def in_round(self, number: int) -> "TrainingConfig":
+        """Return the configuration with the values that its schedules give a round, and without schedules."""
+        values = dict(self.hyperparameters)
+        deadline = self.round_policy.deadline_seconds
+        for place, schedule in self.schedules.items():
+            value = schedule.at(number)
+            if place == DEADLINE:
+                deadline = value
+            else:
+                name = place.removeprefix(OF_HYPERPARAMETERS)
+                values[name] = round(value) if name in WHOLE_NUMBERS else value
+        policy = replace(self.round_policy, deadline_seconds=deadline)
+        return replace(self, hyperparameters=values, round_policy=policy, schedules={})
+
+
+DEADLINE = "round_policy.deadline_seconds"
+OF_HYPERPARAMETERS = "hyperparameters."
+WHOLE_NUMBERS = frozenset({"local_epochs", "batch_size"})  # whose values a schedule rounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The model version that a training started from: that of a round in another training.
+
+    With `optimiser`, it also started from the state that the server optimiser had then.
+    """
+
+    training_id: str
+    round: int
+    model: str
+    optimiser: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +200,12 @@ class Training:
     fence: int = 0
     progress: Progress | None = None
     outage_since: float | None = None
+    origin: Origin | None = None
+
+    @property
+    def begins_after(self) -> int:
+        """The number of the round whose version it began with; 0 if it did not start from another training."""
+        return 0 if self.origin is None else self.origin.round
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,31 +215,6 @@ class Ending:
     event: Literal["complete", "fail", "rest"]
     stop_reason: StopReason | None = None
     detail: str | None = None
-
-
-CHANGEABLE: frozenset[TrainingStatus] = frozenset({"created", "paused"})
-
-
-def changed(training: Training, config: TrainingConfig, now: float) -> Training:
-    """Return a training with another configuration.
-
-    Raises:
-        StateForbids: it is neither created nor paused.
-        Invalid: rounds that it has run contradict the new configuration.
-    """
-    if training.status not in CHANGEABLE:
-        advice = ": pause it first" if training.status == "running" else ""
-        raise StateForbids("change", "training", f"{training.status}{advice}")
-    if config.max_rounds < training.current_round:
-        raise Invalid("/max_rounds", f"should be at least {training.current_round}, the rounds that have begun")
-    goal, before = config.goal, training.config.goal
-    if training.current_round and (goal.metric, goal.mode) != (before.metric, before.mode):
-        now_and_then = f"{goal.metric} ({goal.mode}), not {before.metric} ({before.mode})"
-        raise Invalid("/goal", f"cannot be on {now_and_then}, once a round has begun: create another training")
-    groups = (config.parameters, config.statistics)
-    if training.model is not None and groups != (training.config.parameters, training.config.statistics):
-        raise Invalid("/parameters", "cannot change, once the training has a model: create another training")
-    return replace(training, config=config, updated_at=now)
 
 
 def with_progress(training: Training, state: ProgressState, reason: str | None, now: float) -> Training:
@@ -225,9 +241,9 @@ def resumed(training: Training, event: RunEvent, now: float, stop_after: int | N
 
     `stop_after` is the number of the only round that it shall run; None if it runs on its own. Raises `StateForbids`.
     """
-    if training.stop_reason == "max_rounds" and event != "run one round of":
+    if training.stop_reason == "max_rounds" and event in {"start", "resume"}:
         state = f"{training.status} after all of its rounds, of which max_rounds allows {training.config.max_rounds}"
-        raise StateForbids(event, "training", f"{state}: run single rounds, or create another training")
+        raise StateForbids(event, "training", f"{state}: extend it, or run single rounds")
     return replace(
         training,
         status=next_status(training.status, event),
@@ -264,6 +280,8 @@ def cancelled(training: Training, detail: str, now: float) -> Training:
 
 def check_initial_model(training: Training) -> None:
     """Raise `StateForbids` if a user may not give the training its first model any more."""
+    if training.origin is not None:
+        raise StateForbids("upload initial parameters for", "training", "started from another one's version")
     if training.status != "created":
         raise StateForbids("upload initial parameters for", "training", training.status)
     if training.current_round > 0:

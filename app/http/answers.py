@@ -1,19 +1,21 @@
 """Turn stored and planned values into responses."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from app.domain.clients import Client
 from app.domain.rounds import Participation, Round
-from app.domain.trainings import Training
+from app.domain.trainings import DEADLINE, OF_HYPERPARAMETERS, Training
 from app.store.models import MeasuredVersion
 from tcsfeel.contract.clients import ClientOut, ClientProfile, ConflictOut, FailuresOut, MeasuredOut
 from tcsfeel.contract.goals import GoalOut, SummaryOut
 from tcsfeel.contract.models import ListedModelOut, ModelVersionOut
 from tcsfeel.contract.operations import Ready
 from tcsfeel.contract.parameter_groups import ParameterGroupsOut
+from tcsfeel.contract.round_policies import RoundPolicyOut
 from tcsfeel.contract.rounds import ClientEvaluationOut, ParticipationOut, RoundOut
+from tcsfeel.contract.schedules import shown_schedule
 from tcsfeel.contract.selections import (
     ChosenOut,
     ComparedOut,
@@ -23,7 +25,7 @@ from tcsfeel.contract.selections import (
     SelectionOut,
     SkippedOut,
 )
-from tcsfeel.contract.trainings import EvaluationOut, TrainingOut
+from tcsfeel.contract.trainings import EvaluationOut, OriginOut, TrainingOut
 from tcsfeel.selection.types import Selection
 from tcsfeel.wire.tasks import ACCURACY
 
@@ -33,7 +35,7 @@ _STATE = (
     "best_value", "best_round", "model", "created_at", "updated_at", "progress",
 )  # fmt: skip
 _CONFIG = (
-    "name", "max_rounds", "aggregation", "selection", "where", "hyperparameters", "round_policy", "uploads",
+    "name", "max_rounds", "aggregation", "selection", "where", "uploads",
     "topology", "seed", "retention", "statistics",
 )  # fmt: skip
 _FIGURES = ("strategy", "total_cost", "label_divergence", "fairness", "expected_seconds")
@@ -59,11 +61,18 @@ def client_out(client: Client) -> ClientOut:
 
 def training_out(training: Training) -> TrainingOut:
     """Show a training, with its configuration and its progress."""
+    config = training.config
+    schedules = {place: shown_schedule(schedule) for place, schedule in config.schedules.items()}
+    deadline = schedules.pop(DEADLINE, config.round_policy.deadline_seconds)
+    scheduled = {place.removeprefix(OF_HYPERPARAMETERS): shown for place, shown in schedules.items()}
     return TrainingOut(
         **{name: getattr(training, name) for name in _STATE},
         **{name: getattr(training.config, name) for name in _CONFIG},
+        hyperparameters={**config.hyperparameters, **scheduled},
+        round_policy=RoundPolicyOut(**asdict(config.round_policy) | {"deadline_seconds": deadline}),
         goal=GoalOut.of(training.config.goal),
         target_accuracy=training.config.goal.target if training.config.goal.metric == ACCURACY else None,
+        origin=_origin(training),
         evaluation=EvaluationOut(
             clients=training.config.evaluation_clients, tags=dict(training.config.evaluation_tags)
         ),
@@ -73,6 +82,13 @@ def training_out(training: Training) -> TrainingOut:
             frozen=list(training.config.parameters.frozen),
         ),
     )
+
+
+def _origin(training: Training) -> OriginOut | None:
+    origin = training.origin
+    if origin is None:
+        return None
+    return OriginOut(training=origin.training_id, round=origin.round, model=origin.model, optimiser=origin.optimiser)
 
 
 def listed_model(measured: MeasuredVersion) -> ListedModelOut:

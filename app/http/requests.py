@@ -10,15 +10,27 @@ from app.domain.clients import Profile
 from app.domain.eligibility import Where
 from app.domain.parameter_groups import ParameterGroups
 from app.domain.retention import Retention
-from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
+from app.domain.trainings import (
+    DEADLINE,
+    OF_HYPERPARAMETERS,
+    RoundPolicy,
+    SelectionConfig,
+    Training,
+    TrainingConfig,
+    Uploads,
+)
 from app.http.answers import training_out
 from app.settings import TrainingSettings
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.contract.clients import ChangeClient, ClientProfile
 from tcsfeel.contract.connectivity import EdgeChange, EdgeIn, ReplaceConnectivity
+from tcsfeel.contract.round_policies import RoundPolicyIn
+from tcsfeel.contract.schedules import ScheduleIn
 from tcsfeel.contract.selections import PlanSelection, SelectionRules, WeightsIn
-from tcsfeel.contract.trainings import ChangeTraining, CreateTraining
+from tcsfeel.contract.training_changes import ChangeTraining, ExtendTraining, ForkTraining
+from tcsfeel.contract.trainings import CreateTraining
 from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.schedules import Schedule
 from tcsfeel.selection import parameters_of, strategies, unfit
 from tcsfeel.selection.types import SelectionPolicy, Weights
 
@@ -70,7 +82,8 @@ def training_config(body: CreateTraining, defaults: TrainingSettings) -> Trainin
             min_reliability=body.where.min_reliability,
         ),
         hyperparameters=body.hyperparameters.values(body.aggregation),
-        round_policy=RoundPolicy(**body.round_policy.model_dump()),
+        round_policy=_round_policy(body.round_policy),
+        schedules=_schedules(body),
         evaluation_clients=body.evaluation.clients,
         evaluation_tags=body.evaluation.tags,
         uploads=Uploads(**body.uploads.model_dump()),
@@ -82,8 +95,24 @@ def training_config(body: CreateTraining, defaults: TrainingSettings) -> Trainin
     )
 
 
-def changed_config(body: ChangeTraining, training: Training, defaults: TrainingSettings) -> TrainingConfig:
-    """Make the configuration of a training that is changed.
+def _round_policy(body: RoundPolicyIn) -> RoundPolicy:
+    fields = body.model_dump()
+    if isinstance(body.deadline_seconds, ScheduleIn):
+        fields["deadline_seconds"] = body.deadline_seconds.made().at(1)
+    return RoundPolicy(**fields)
+
+
+def _schedules(body: CreateTraining) -> dict[str, Schedule]:
+    found = {f"{OF_HYPERPARAMETERS}{name}": made for name, made in body.hyperparameters.schedules().items()}
+    if isinstance(body.round_policy.deadline_seconds, ScheduleIn):
+        found[DEADLINE] = body.round_policy.deadline_seconds.made()
+    return found
+
+
+def changed_config(
+    body: ChangeTraining | ExtendTraining | ForkTraining, training: Training, defaults: TrainingSettings
+) -> TrainingConfig:
+    """Make the configuration of a training that is changed or extended, or of one that starts from it.
 
     Raises:
         RequestValidationError: a training could not be created like this.

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response, status
+from fastapi import APIRouter, Body, Path, Response, status
 
 from app.http.answers import training_out
 from app.http.deps import AnswerPlace, ApiRoute, AppSettings, AppTrainings, Idempotent
@@ -10,25 +10,36 @@ from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.requests import changed_config, training_config
 from app.http.writing import written
+from app.services.trainings.forking import Start
 from tcsfeel.contract.fields import ID_PATTERN
 from tcsfeel.contract.pages import Page
-from tcsfeel.contract.trainings import ChangeTraining, CreateTraining, TrainingOut
+from tcsfeel.contract.training_changes import ChangeTraining, ExtendTraining, ForkTraining, NewTraining
+from tcsfeel.contract.trainings import CreateTraining, TrainingOut
 
 router = APIRouter(prefix="/v1/trainings", tags=["trainings"], route_class=ApiRoute)
 
+EXAMPLES = Body(openapi_examples={"new": {"value": CreateTraining.model_json_schema()["examples"][0]}})
 Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["3f0c2a9d5b7e4c11"])]
 
 
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=responses(413, 415, also={201: with_headers(Location="The training's path")}),
+    responses=responses(410, 413, 415, also={201: with_headers(Location="The training's path")}),
 )
 async def create_training(
-    body: CreateTraining, request: Idempotent, trainings: AppTrainings, settings: AppSettings, response: Response
+    body: Annotated[NewTraining, EXAMPLES],
+    request: Idempotent,
+    trainings: AppTrainings,
+    settings: AppSettings,
+    response: Response,
 ) -> TrainingOut:
-    """Create a training. It does not run until it is started."""
-    training = await trainings.create(training_config(body, settings.training), request)
+    """Create a training. With `from`, it starts from a version of another one. It does not run until it is started."""
+    if isinstance(body, ForkTraining):
+        start = Start(body.from_.training, body.from_.round, body.from_.optimiser)
+        training = await trainings.fork(start, lambda source: changed_config(body, source, settings.training), request)
+    else:
+        training = await trainings.create(training_config(body, settings.training), request)
     response.headers["Location"] = f"/v1/trainings/{training.id}"
     return training_out(training)
 
@@ -82,3 +93,13 @@ async def resume_training(training_id: Id, trainings: AppTrainings) -> TrainingO
 async def cancel_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """End a training for good. Its model and its history are kept."""
     return training_out(await trainings.cancel(training_id))
+
+
+@router.post("/{training_id}/extend", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409, 413, 415))
+async def extend_training(
+    training_id: Id, body: ExtendTraining, request: Idempotent, trainings: AppTrainings, settings: AppSettings
+) -> TrainingOut:
+    """Let a completed or failed training run more rounds, from its last version. It runs at once."""
+    return training_out(
+        await trainings.extend(training_id, lambda training: changed_config(body, training, settings.training), request)
+    )

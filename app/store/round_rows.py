@@ -15,9 +15,12 @@ from app.store.reading import SHORT, Walk, read
 from app.store.tables import participations
 from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
-from tcsfeel.wire.tasks import TaskKind
+from tcsfeel.wire.tasks import Scalar, TaskKind
 
-_ELSEWHERE = {"plan", "target_doubt", "metrics", "training_metrics", "participations", "evaluations"}
+LARGEST_WHOLE = 2**53  # of a hyperparameter
+_ELSEWHERE = {
+    "hyperparameters", "plan", "target_doubt", "metrics", "training_metrics", "participations", "evaluations",
+}  # fmt: skip
 _PLAIN = tuple(name for name in Round.__slots__ if name not in _ELSEWHERE)
 _PARTICIPATION = tuple(name for name in Participation.__slots__ if name != "metrics")
 
@@ -70,6 +73,7 @@ def row_of(round_: Round) -> dict[str, Any]:
     row["target_doubt"] = None if round_.target_doubt is None else asdict(round_.target_doubt)
     row["metrics"] = _written(round_.metrics)
     row["training_metrics"] = _written(round_.training_metrics)
+    row["hyperparameters"] = None if round_.hyperparameters is None else dict(round_.hyperparameters)
     return row
 
 
@@ -84,6 +88,7 @@ def round_of(row: Row[Any], fitted: tuple[Participation, ...] = (), evaluated: t
         target_doubt=None if row.target_doubt is None else TargetDoubt(**row.target_doubt),
         metrics=_summaries(row.metrics),
         training_metrics=_summaries(row.training_metrics),
+        hyperparameters=None if row.hyperparameters is None else _scalars(row.hyperparameters),
         participations=fitted,
         evaluations=evaluated,
         **{name: getattr(row, name) for name in _PLAIN},
@@ -107,3 +112,11 @@ def _summaries(given: dict[str, dict[str, float]]) -> dict[str, Summary]:
 def _numbers(given: dict[str, Any]) -> dict[str, float]:
     """Make floats of numbers in JSON, in which Postgres writes a large float as an integer with many digits."""
     return {name: float(number) for name, number in given.items()}
+
+
+def _scalars(given: dict[str, Any]) -> dict[str, Scalar]:
+    """Make floats of the integers that a request could not have, for the same reason."""
+    return {
+        name: float(value) if isinstance(value, int) and abs(value) > LARGEST_WHOLE else value
+        for name, value in given.items()
+    }

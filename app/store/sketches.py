@@ -1,7 +1,7 @@
 """Store what clients' updates in a training tell about their labels: a running mean of sketches for each client."""
 
 import numpy as np
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.reading import NARROW, read
@@ -38,6 +38,12 @@ class SketchRepository:
             mean = averaged(_unpacked(known.vector), known.rounds, newest)
             values = {"vector": _packed(mean), "rounds": known.rounds + 1}
             await self._connection.execute(_CHANGE, key | values)
+
+    async def copy(self, source: str, training_id: str) -> None:
+        """Give a training the means of another one, which has none of its own yet."""
+        columns = (literal(training_id), sketches.c.client_id, sketches.c.vector, sketches.c.rounds)
+        found = select(*columns).where(sketches.c.training_id == source)
+        await self._connection.execute(insert(sketches).from_select(list(sketches.c.keys()), found))
 
     async def means(self, training_id: str) -> dict[str, Sketch]:
         """Read the mean of each client that has one in this training."""

@@ -104,6 +104,7 @@ trainings = Table(
     Column("progress_since", Finite),
     Column("progress_reason", Shown),
     Column("outage_since", Finite),
+    Column("origin", _Json),
     Index("ix_trainings_created_at_id", "created_at", "id"),
     Index("ix_trainings_status", "status"),
 )
@@ -135,6 +136,8 @@ rounds = Table(
     Column("fairness", Finite),
     Column("label_divergence", Finite),
     Column("failure_reason", Shown),
+    Column("hyperparameters", _Json),
+    Column("deadline_seconds", Finite),
     Column("waiting_since", Finite),
     Column("waited_seconds", Finite, nullable=False, server_default="0"),
     Column("step_failures", Integer, nullable=False, server_default="0"),

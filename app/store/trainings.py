@@ -10,16 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.progress import Progress
-from app.domain.trainings import Training, TrainingConfig
+from app.domain.trainings import Origin, Training, TrainingConfig
 from app.store.reading import Part, Walk, read
 from app.store.tables import model_versions, trainings
 
 _CONFIG = TypeAdapter(TrainingConfig)
-_PLAIN = tuple(name for name in Training.__slots__ if name not in {"config", "fence", "progress"})
+_PLAIN = tuple(name for name in Training.__slots__ if name not in {"config", "fence", "progress", "origin"})
 _CHANGING = tuple(name for name in _PLAIN if name not in {"id", "created_at"})
 
 _OF_ID = trainings.c.id == bindparam("of_id")
 _GET = select(trainings).where(_OF_ID)
+_ORIGIN = select(trainings.c.origin).where(_OF_ID)
 _LOCK = _GET.with_for_update()
 _CHANGE = update(trainings).where(_OF_ID)
 
@@ -33,6 +34,7 @@ class TrainingRepository:
     async def add(self, training: Training) -> None:
         row = {name: getattr(training, name) for name in _PLAIN} | _progress(training)
         row |= {"config": asdict(training.config), "fence": training.fence}
+        row["origin"] = None if training.origin is None else asdict(training.origin)
         await self._connection.execute(insert(trainings).values(row))
 
     async def get(self, training_id: str, *, for_update: bool = False) -> Training:
@@ -42,8 +44,18 @@ class TrainingRepository:
             raise NotFound("training", training_id)
         return _training(row)
 
+    async def lineage(self, training_id: str) -> list[tuple[str, int]]:
+        """Read which trainings a training continues, oldest first: the id and the last round that counts of each."""
+        found: list[tuple[str, int]] = []
+        while True:
+            row = await self._connection.execute(_ORIGIN, {"of_id": training_id})
+            if (origin := _origin(row.scalar())) is None:
+                return found[::-1]
+            training_id = origin.training_id
+            found.append((training_id, origin.round))
+
     async def put(self, training: Training) -> None:
-        """Write the parts of a training that change: everything except its configuration and its lease."""
+        """Write the parts of a training that change: all except its configuration, its origin and its lease."""
         row = {name: getattr(training, name) for name in _CHANGING} | _progress(training)
         await self._connection.execute(_CHANGE, {"of_id": training.id, **row})
 
@@ -94,7 +106,12 @@ def _training(row: Row[Any]) -> Training:
     progress = None
     if row.progress_state is not None:
         progress = Progress(row.progress_state, row.progress_since, row.progress_reason)
-    return Training(config=_CONFIG.validate_python(row.config), fence=row.fence, progress=progress, **values)
+    config = _CONFIG.validate_python(row.config)
+    return Training(config=config, fence=row.fence, progress=progress, origin=_origin(row.origin), **values)
+
+
+def _origin(given: dict[str, Any] | None) -> Origin | None:
+    return None if given is None else Origin(**given)
 
 
 def _progress(training: Training) -> dict[str, Any]:

@@ -21,46 +21,45 @@ VERSIONS = [version(number, accuracy) for number, accuracy in enumerate(ACCURACI
 
 
 @pytest.mark.parametrize(
-    ("keep_last", "keep_best", "goes_on", "gone"),
+    ("keep_last", "keep_best", "gone"),
     [
         # 0 is the initial one, 4 the newer of the two best, 5 the parent of 6
-        (1, True, True, [1, 2, 3]),
-        (1, False, True, [1, 2, 3, 4]),
-        (1, False, False, [1, 2, 3, 4, 5]),
-        (3, True, False, [1, 2, 3]),
-        (4, True, False, [1, 2]),
-        (7, False, False, []),
-        (1000, True, True, []),
+        (1, True, [1, 2, 3]),
+        (1, False, [1, 2, 3, 4]),
+        (3, True, [1, 2, 3]),
+        (4, True, [1, 2]),
+        (7, False, []),
+        (1000, True, []),
     ],
 )
 def test_what_is_not_among_the_last_the_best_and_the_needed_goes(
-    keep_last: int, keep_best: bool, goes_on: bool, gone: list[int]
+    keep_last: int, keep_best: bool, gone: list[int]
 ) -> None:
     retention = Retention(keep_last=keep_last, keep_best=keep_best)
-    assert superfluous(retention, GOAL, VERSIONS, goes_on=goes_on) == gone
-    assert superfluous(retention, GOAL, VERSIONS[::-1], goes_on=goes_on) == gone
+    assert superfluous(retention, GOAL, VERSIONS) == gone
+    assert superfluous(retention, GOAL, VERSIONS[::-1]) == gone
 
 
 def test_where_the_metric_is_to_fall_the_lowest_is_the_best() -> None:
     falling = Goal(metric="rmse", mode="min")
-    assert superfluous(Retention(keep_last=1), falling, VERSIONS, goes_on=False) == [2, 3, 4, 5], "1 has 0.1"
+    assert superfluous(Retention(keep_last=1), falling, VERSIONS) == [2, 3, 4], "1 has 0.1"
 
 
 def test_what_is_pinned_stays() -> None:
     versions = [*VERSIONS[:2], version(2, 0.7, pinned=True), *VERSIONS[3:]]
-    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=True) == [1, 3]
+    assert superfluous(Retention(keep_last=1), GOAL, versions) == [1, 3]
 
 
 def test_what_was_never_measured_is_not_the_best() -> None:
     versions = [version(0), version(1), version(2, 0.0), version(3), version(4)]
-    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=False) == [1, 3]
+    assert superfluous(Retention(keep_last=1), GOAL, versions) == [1]
     unmeasured = [version(number) for number in range(4)]
-    assert superfluous(Retention(keep_last=1), GOAL, unmeasured, goes_on=False) == [1, 2]
+    assert superfluous(Retention(keep_last=1), GOAL, unmeasured) == [1]
 
 
 def test_rounds_between_may_have_made_nothing() -> None:
     versions = [version(0), version(2), version(5, parent="2"), version(9, parent="5")]
-    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=True) == [2]
+    assert superfluous(Retention(keep_last=1), GOAL, versions) == [2]
 
 
 def test_a_needed_content_is_kept_whichever_rounds_have_it() -> None:
@@ -71,28 +70,27 @@ def test_a_needed_content_is_kept_whichever_rounds_have_it() -> None:
         version(3, sha256="x", parent="2"),
         version(4, parent="x"),
     ]
-    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=True) == [2]
-    assert superfluous(Retention(keep_last=1), GOAL, versions, goes_on=False) == [1, 2, 3]
+    assert superfluous(Retention(keep_last=1), GOAL, versions) == [2]
 
 
 def test_of_nothing_nothing_goes() -> None:
-    assert superfluous(Retention(), GOAL, [], goes_on=True) == []
-    assert superseded([], goes_on=True) == []
+    assert superfluous(Retention(), GOAL, []) == []
+    assert superseded([]) == []
 
 
 def test_without_a_retention_everything_stays() -> None:
-    assert superfluous(None, GOAL, VERSIONS, goes_on=False) == []
+    assert superfluous(None, GOAL, VERSIONS) == []
 
 
-@pytest.mark.parametrize(("goes_on", "gone"), [(True, [1, 2]), (False, [1, 2, 5])])
-def test_only_the_next_round_reads_a_state_which_is_the_newest_ones(goes_on: bool, gone: list[int]) -> None:
-    versions = [version(5, has_state=True), version(2, has_state=True), version(1, has_state=True), version(0)]
-    assert superseded(versions, goes_on=goes_on) == gone
-    assert superseded(versions[::-1], goes_on=goes_on) == gone
+def test_the_states_of_the_newest_version_and_of_pinned_ones_stay() -> None:
+    pinned = version(3, has_state=True, pinned=True)
+    versions = [version(5, has_state=True), pinned, version(2, has_state=True), version(1, has_state=True), version(0)]
+    assert superseded(versions) == [1, 2]
+    assert superseded(versions[::-1]) == [1, 2]
 
 
 def test_a_newest_version_without_a_state_leaves_no_older_one_its_own() -> None:
-    assert superseded([version(1, has_state=True), version(2)], goes_on=True) == [1]
+    assert superseded([version(1, has_state=True), version(2)]) == [1]
 
 
 @given(
@@ -100,16 +98,15 @@ def test_a_newest_version_without_a_state_leaves_no_older_one_its_own() -> None:
     pins=st.sets(st.integers(0, 11)),
     keep_last=st.integers(1, 14),
     keep_best=st.booleans(),
-    goes_on=st.booleans(),
 )
 def test_going_again_changes_nothing_and_the_best_accuracy_does_not_fall(
-    accuracies: list[float | None], pins: set[int], keep_last: int, keep_best: bool, goes_on: bool
+    accuracies: list[float | None], pins: set[int], keep_last: int, keep_best: bool
 ) -> None:
     versions = [version(number, accuracy, pinned=number in pins) for number, accuracy in enumerate(accuracies)]
     retention = Retention(keep_last=keep_last, keep_best=keep_best)
-    gone = superfluous(retention, GOAL, versions, goes_on=goes_on)
+    gone = superfluous(retention, GOAL, versions)
     kept = [one for one in versions if one.round not in gone]
-    assert superfluous(retention, GOAL, kept, goes_on=goes_on) == []
+    assert superfluous(retention, GOAL, kept) == []
     assert kept[-1] == versions[-1]
     assert len(kept) >= min(keep_last, len(versions))
     if keep_best:

@@ -1,15 +1,13 @@
 """The states of a training."""
 
 from dataclasses import replace
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
 from app.domain.errors import StateForbids
-from app.domain.parameter_groups import ParameterGroups
 from app.domain.progress import Progress
 from app.domain.trainings import (
-    FINAL,
     STOPPED,
     TRANSITIONS,
     RoundPolicy,
@@ -18,7 +16,6 @@ from app.domain.trainings import (
     TrainingEvent,
     TrainingStatus,
     cancelled,
-    changed,
     check_initial_model,
     next_status,
     paused,
@@ -26,15 +23,14 @@ from app.domain.trainings import (
 )
 from tcsfeel import statuses
 from tcsfeel.aggregation.goals import Goal
-from tcsfeel.errors import Invalid
 from tcsfeel.wire.tasks import Scalar
 
 MOVES: dict[TrainingStatus, dict[TrainingEvent, TrainingStatus]] = {
     "created": {"start": "running", "resume": "running", "run one round of": "running", "cancel": "cancelled"},
     "paused": {"start": "running", "resume": "running", "run one round of": "running", "cancel": "cancelled"},
     "running": {"pause": "paused", "rest": "paused", "cancel": "cancelled", "complete": "completed", "fail": "failed"},
-    "completed": {},
-    "failed": {"start": "running", "resume": "running", "run one round of": "running"},
+    "completed": {"extend": "running"},
+    "failed": {"start": "running", "resume": "running", "run one round of": "running", "extend": "running"},
     "cancelled": {},
 }
 
@@ -51,12 +47,11 @@ def test_a_training_moves_as_the_table_says_and_no_other_way(status: TrainingSta
     assert (caught.value.action, caught.value.kind, caught.value.state) == (event, "training", status)
 
 
-def test_every_status_can_be_reached_and_the_last_ones_are_final() -> None:
+def test_every_status_can_be_reached_and_a_training_that_stopped_runs_only_if_it_is_asked_to() -> None:
     assert {"created", *TRANSITIONS.values()} == set(get_args(TrainingStatus))
-    assert set(get_args(TrainingStatus)) - {status for status, _ in TRANSITIONS} == FINAL
-    asked: set[TrainingEvent] = {"start", "resume", "run one round of"}
+    asked: set[TrainingEvent] = {"start", "resume", "run one round of", "extend"}
     assert {status for status, event in TRANSITIONS if event not in asked} == {"created", "paused", "running"}
-    assert {*FINAL, "failed"} == STOPPED
+    assert set(get_args(TrainingStatus)) - {"created", "paused", "running"} == STOPPED
 
 
 CONFIG = TrainingConfig(name="t", goal=Goal(target=0.9), max_rounds=5, round_policy=RoundPolicy(max_failed_rounds=3))
@@ -65,42 +60,6 @@ TRAINING = Training(
     id="t", config=CONFIG, created_at=0.0, updated_at=0.0, status="running", current_round=2, progress=MOVING
 )
 WHY = "too late"
-
-
-@pytest.mark.parametrize("status", get_args(TrainingStatus))
-def test_a_training_is_changed_only_while_nothing_runs_and_it_can_still_run(status: TrainingStatus) -> None:
-    new = replace(CONFIG, name="new")
-    if status in {"created", "paused"}:
-        training = replace(TRAINING, status=status)
-        assert changed(training, new, 9.0) == replace(training, config=new, updated_at=9.0)
-    else:
-        with pytest.raises(StateForbids, match=f"cannot change a training that is {status}"):
-            changed(replace(TRAINING, status=status), new, 9.0)
-
-
-def test_a_change_cannot_contradict_the_rounds_that_have_begun() -> None:
-    stopped = replace(TRAINING, status="paused")
-    assert changed(stopped, replace(CONFIG, max_rounds=2), 9.0).config.max_rounds == 2
-    with pytest.raises(Invalid, match="should be at least 2, the rounds that have begun"):
-        changed(stopped, replace(CONFIG, max_rounds=1), 9.0)
-    other = replace(CONFIG, goal=Goal(metric="rmse", mode="min"))
-    with pytest.raises(Invalid, match=r"cannot be on rmse \(min\), not accuracy \(max\)"):
-        changed(stopped, other, 9.0)
-    assert changed(replace(stopped, current_round=0), other, 9.0).config == other
-    assert changed(stopped, replace(CONFIG, goal=Goal(target=0.5, patience=3)), 9.0).config.goal.patience == 3
-
-
-@pytest.mark.parametrize(
-    "change", [{"parameters": ParameterGroups(local=("bn*",))}, {"statistics": ("*.ema",)}], ids=["groups", "averaged"]
-)
-def test_groups_of_tensors_can_be_changed_until_there_is_a_model(change: dict[str, Any]) -> None:
-    paused, new = replace(TRAINING, status="paused"), replace(CONFIG, **change)
-    assert changed(paused, new, 9.0).config == new
-    trained = replace(paused, model="a" * 64)
-    with pytest.raises(Invalid, match="cannot change, once the training has a model") as caught:
-        changed(trained, new, 9.0)
-    assert caught.value.pointer == "/parameters"
-    assert changed(replace(trained, config=new), replace(new, name="x"), 9.0).config.name == "x"
 
 
 def test_a_training_that_is_resumed_forgets_what_stopped_it() -> None:
@@ -122,7 +81,7 @@ def test_a_training_without_a_round_left_runs_only_single_rounds() -> None:
     full = replace(TRAINING, status="failed", stop_reason="max_rounds", progress=None)
     said = (
         r"^cannot start a training that is failed after all of its rounds, of which max_rounds allows 5: "
-        r"run single rounds, or create another training$"
+        r"extend it, or run single rounds$"
     )
     with pytest.raises(StateForbids, match=said):
         resumed(full, "start", 7.0)

@@ -10,10 +10,11 @@ from app.domain.errors import NotFound
 from app.domain.parameter_groups import ParameterGroups
 from app.domain.progress import Progress
 from app.domain.retention import Retention
-from app.domain.trainings import RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
+from app.domain.trainings import Origin, RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
 from app.store.database import Database
 from app.store.tables import trainings
 from tcsfeel.aggregation.goals import Goal
+from tcsfeel.schedules import ByRound, Cosine, Step
 from tcsfeel.selection.types import Weights
 from tests.lag import turns
 from tests.store.samples import NOW, training, unsaid
@@ -49,6 +50,11 @@ FULL = Training(
         retention=Retention(keep_last=2, keep_best=False),
         statistics=("*.ema", "stats/*"),
         parameters=ParameterGroups(local=("bn*",), frozen=("emb.*", "pos")),
+        schedules={
+            "hyperparameters.a": Step(init_value=0.1, gamma=0.5, step_size=2, end_value=1e-300, start=3),
+            "hyperparameters.b": Cosine(init_value=-1e12, end_value=1 / 3, rounds=2**20),
+            "hyperparameters.c.d": ByRound(values={1: 5, 12: 0.25}),
+        },
     ),
     created_at=NOW,
     updated_at=NOW + 1,
@@ -71,6 +77,7 @@ FULL = Training(
     fence=5,
     progress=Progress("stalled", NOW + 4, "no space left"),
     outage_since=NOW + 5,
+    origin=Origin(training_id="u", round=2, model="b" * 64, optimiser=True),
 )
 
 
@@ -106,12 +113,12 @@ async def test_the_statistics_of_a_training_that_knew_no_other_groups_stay(db: D
     assert found.config == TrainingConfig(name="old", statistics=("*.ema",))
 
 
-async def test_put_writes_all_but_the_configuration_and_the_lease(db: Database) -> None:
+async def test_put_writes_all_but_the_configuration_the_origin_and_the_lease(db: Database) -> None:
     async with db.begin() as tx:
         await tx.trainings.add(training())
         await tx.trainings.put(FULL)
         found = await tx.trainings.get("t", for_update=True)
-    assert found == replace(FULL, config=training().config, fence=0)
+    assert found == replace(FULL, config=training().config, origin=None, fence=0)
 
 
 async def test_what_is_not_there_is_not_found(db: Database) -> None:

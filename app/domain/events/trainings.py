@@ -27,6 +27,8 @@ class TrainingCreated(OfTraining):
     type: ClassVar[str] = "training.created"
 
     name: Annotated[str, "its name"]
+    origin: Annotated[str | None, "the training from which it started"] = None
+    origin_round: Annotated[int | None, "the round whose model version it started from"] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,15 @@ class TrainingResumed(TrainingAsked):
     """A user resumed a training."""
 
     type: ClassVar[str] = "training.resumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExtended(TrainingAsked):
+    """A user allowed a training that had ended more rounds."""
+
+    type: ClassVar[str] = "training.extended"
+
+    rounds: Annotated[int, "how many more"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,12 +237,19 @@ class ModelRemoved(OfModel):
 
 def changes_of(training_id: str, before: TrainingConfig, after: TrainingConfig) -> list[TrainingChanged]:
     """Give an event for each field that differs between two configurations of a training."""
-    old, new = _flat(asdict(before)), _flat(asdict(after))
+    old, new = _fields(before), _fields(after)
     return [
         TrainingChanged(training_id=training_id, field=name, was=old.get(name), now=new.get(name))
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
+
+
+def _fields(config: TrainingConfig) -> dict[str, Any]:
+    """The fields of a configuration by names such as `selection.weights.compute`. Schedules are whole."""
+    fields = asdict(config)
+    schedules: dict[str, Any] = fields.pop("schedules")
+    return _flat(fields) | schedules
 
 
 def _flat(fields: Mapping[str, Any], place: str = "") -> dict[str, Any]:

@@ -24,6 +24,7 @@ from app.domain.rounds import (
     OUTSTANDING,
     Round,
     evaluation_seconds,
+    of_round,
     quorum_count,
     too_few_updates,
 )
@@ -84,6 +85,7 @@ class RoundEngine:
         while round_.status not in ENDED:
             async with self._db.read() as tx:
                 training = await tx.trainings.get(round_.training_id)
+            training = replace(training, config=of_round(training.config, round_))
             round_ = await steps[round_.status](lease, training, round_)
         self._costs.take(round_)
         await in_thread("files", self._files.empty_spool, round_.training_id, round_.number)

@@ -30,7 +30,10 @@ class PastRounds:
         self._known: OrderedDict[str, Past] = OrderedDict()
 
     async def before(self, tx: Transaction, training_id: str, number: int) -> Past:
-        """Return the rounds of a training before a round. All of them have ended, because it drives one at a time."""
+        """Return the rounds of a training before a round. All of them have ended, because it drives one at a time.
+
+        If it started from a version of another training, the rounds up to that version come first.
+        """
         known = self._known.get(training_id, Past())
         if known.up_to != number - 1:
             known = await self._read(tx, training_id, number, Past() if known.up_to >= number else known)
@@ -41,7 +44,11 @@ class PastRounds:
         return known
 
     async def _read(self, tx: Transaction, training_id: str, number: int, known: Past) -> Past:
-        newer = await tx.histories.selections(training_id, after=known.up_to, before=number)
+        newer = []
+        if not known.rounds:
+            for ancestor, last in await tx.trainings.lineage(training_id):
+                newer += await tx.histories.selections(ancestor, after=0, before=last + 1)
+        newer += await tx.histories.selections(training_id, after=known.up_to, before=number)
         received = Counter(known.received)
         for round_ in newer:
             received.update(round_.received)

@@ -1,11 +1,12 @@
 """Select clients for a round that has begun, or end the round if there can be no plan."""
 
 import contextlib
+from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.errors import NotFound
 from app.domain.patience import after_waiting
-from app.domain.rounds import ENDED, Round
+from app.domain.rounds import ENDED, Round, of_round
 from app.domain.selections import history, newest_losses, selection_policy
 from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
@@ -59,6 +60,7 @@ class Selecting:
             tries += 1
             async with self._db.read() as tx:
                 training = await tx.trainings.get(training.id)
+            training = replace(training, config=of_round(training.config, round_))
 
     async def _planned(self, lease: Lease, training: Training, round_: Round) -> Round:
         """Plan the round, or abandon it if waiting cannot help. Raises `NotEnoughClients`, `ClientsAway`."""

@@ -22,7 +22,7 @@ from app.domain.errors import NotFound
 from app.domain.instants import lies_ahead
 from app.domain.outcomes import MAX_PAUSE_SECONDS
 from app.domain.retries import Setbacks
-from app.domain.rounds import Round
+from app.domain.rounds import Round, of_round
 from app.metrics import Metrics
 from app.services.fleet.outages import Outage
 from app.services.rounds.early_ends import EarlyEnds
@@ -252,7 +252,9 @@ class Coordinator:
                 if (round_ := await open_round(tx, training.id)) is not None:
                     round_ = await prolong(tx, round_, self._steps.owed(lease))
                     round_ = await prolong(tx, round_, lost, ours=True)
-                    round_ = await correct(tx, round_, training.config.round_policy.deadline_seconds, now)
+                    round_ = await correct(
+                        tx, round_, of_round(training.config, round_).round_policy.deadline_seconds, now
+                    )
                     break
                 if now >= training.next_round_at or lies_ahead(training.next_round_at, now + MAX_PAUSE_SECONDS):
                     training, round_ = await begin_round(tx, training, now)

@@ -2,7 +2,7 @@
 
 First a version is marked as removed, under its training's lock: from then on it is not served. Its file goes `delay`
 seconds later, unless another version, or a state, names it by then: `app.store.removals` has the rules. States of
-server optimisers are removed once there is a newer version, with any retention, because only the next round reads them.
+server optimisers are removed once there is a newer version, with any retention, unless their version is pinned.
 
 Any number of processes may do this at the same time, and any of them may be killed anywhere.
 """
@@ -15,7 +15,6 @@ import structlog
 from app.clock import Clock
 from app.domain.events.trainings import ModelRemoved
 from app.domain.retention import Keepable, superfluous, superseded
-from app.domain.trainings import FINAL
 from app.metrics import Metrics
 from app.store.database import Database, in_a_line
 from app.store.model_store import ModelFiles, ModelStore, StoreUnavailable
@@ -68,9 +67,10 @@ class ModelRetention:
             training = await tx.trainings.get(training_id, for_update=True)
             kept = await tx.models.kept(training_id)
             by_round = {one.version.round: one for one in kept}
-            keepable, goes_on = [_keepable(one) for one in kept], training.status not in FINAL
-            states = [by_round[number] for number in superseded(keepable, goes_on=goes_on)]
-            gone = superfluous(training.config.retention, training.config.goal, keepable, goes_on=goes_on)
+            keepable = [_keepable(one) for one in kept]
+            states = [by_round[number] for number in superseded(keepable)]
+            config, initial = training.config, training.begins_after
+            gone = superfluous(config.retention, config.goal, keepable, initial=initial)
             versions = [by_round[number] for number in gone]
             if states:  # before the versions that they are named by
                 await self._forget(tx, training_id, states[:BATCH])

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 from app.clock import Clock
+from app.domain.changes import changed, extended
 from app.domain.events.trainings import (
     TrainingAsked,
     TrainingCreated,
+    TrainingExtended,
     TrainingResumed,
     TrainingRoundRequested,
     TrainingStarted,
@@ -19,17 +21,10 @@ from app.domain.events.trainings import (
 )
 from app.domain.outcomes import Outcome, achieved, ending
 from app.domain.rounds import Round
-from app.domain.trainings import (
-    Training,
-    TrainingConfig,
-    cancelled,
-    changed,
-    ended,
-    paused,
-    resumed,
-)
+from app.domain.trainings import Training, TrainingConfig, cancelled, ended, paused, resumed
 from app.services.rounds.ending import RoundEnding, note_changes
 from app.services.rounds.opening import begin_round, open_round, prolong
+from app.services.trainings.forking import Start, forked
 from app.services.trainings.idempotency import IdempotentRequest
 from app.store.database import Database
 from app.store.reading import LISTED, Part
@@ -63,8 +58,7 @@ class Trainings:
 
     async def create(self, config: TrainingConfig, request: IdempotentRequest | None = None) -> Training:
         """Raises `UnknownStrategy`, and `KeyReused` for the key of another request."""
-        if config.selection.strategy not in strategies():
-            raise UnknownStrategy(config.selection.strategy, sorted(strategies()))
+        _check_strategy(config)
         now = self._clock.now()
         training = Training(id=secrets.token_hex(8), config=config, created_at=now, updated_at=now)
         async with self._db.begin() as tx:
@@ -72,6 +66,36 @@ class Trainings:
                 return await tx.trainings.get(known)
             await tx.trainings.add(training)
             await tx.events.append(TrainingCreated(training_id=training.id, name=config.name))
+        return training
+
+    async def fork(
+        self,
+        start: Start,
+        configured: Callable[[Training], TrainingConfig],
+        request: IdempotentRequest | None = None,
+    ) -> Training:
+        """Create a training that starts from a model version of another one, from which `configured` makes its own.
+
+        Raises:
+            Invalid: there is no such training or version, or the configuration cannot go on from it.
+            Removed: the version, or what is needed beside it, is no longer kept.
+            UnknownStrategy, KeyReused: as for `create`.
+        """
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            training_id = secrets.token_hex(8)
+            if request is not None and (known := await request.claim(tx, training_id, now)) is not None:
+                return await tx.trainings.get(known)
+            training = await forked(tx, start, configured, training_id, now)
+            _check_strategy(training.config)
+            await tx.events.append(
+                TrainingCreated(
+                    training_id=training.id,
+                    name=training.config.name,
+                    origin=start.training_id,
+                    origin_round=training.current_round,
+                )
+            )
         return training
 
     async def get(self, training_id: str) -> Training:
@@ -108,6 +132,31 @@ class Trainings:
             await tx.events.append(_ASKED[event](training_id=training_id, was=before.status))
             if round_ is None:
                 training = await self._at_its_limit(tx, training, now)
+            await tx.trainings.put(training)
+        return training
+
+    async def extend(
+        self,
+        training_id: str,
+        configured: Callable[[Training], TrainingConfig],
+        request: IdempotentRequest | None = None,
+    ) -> Training:
+        """Let a training that has ended run again, with the configuration that `configured` makes of it.
+
+        Raises `NotFound`, `StateForbids`, `Invalid`, `KeyReused`, and what `configured` raises; then nothing has
+        changed.
+        """
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            before = await tx.trainings.get(training_id, for_update=True)
+            if request is not None and await request.claim(tx, training_id, now) is not None:
+                return before
+            training = extended(before, configured(before), now)
+            rounds = training.config.max_rounds - before.current_round
+            await tx.events.append(TrainingExtended(training_id=training_id, was=before.status, rounds=rounds))
+            for event in changes_of(training_id, before.config, training.config):
+                await tx.events.append(event)
+            await tx.trainings.configure(training)
             await tx.trainings.put(training)
         return training
 
@@ -215,3 +264,8 @@ class Trainings:
         """An open round gets the time that it stood still while its training was paused."""
         if round_ is not None and training.paused_at is not None:
             await prolong(tx, round_, self._clock.now() - training.paused_at)
+
+
+def _check_strategy(config: TrainingConfig) -> None:
+    if config.selection.strategy not in strategies():
+        raise UnknownStrategy(config.selection.strategy, sorted(strategies()))

@@ -99,6 +99,16 @@ ADAPTIVE: Mapping[Aggregation, tuple[Second, float]] = {
 }
 
 
+def keeps_state(rule: Aggregation) -> bool:
+    """Tell whether the optimiser of a rule has a state that the next round has to be given."""
+    return rule in ADAPTIVE
+
+
+def reads_parent(rule: Aggregation) -> bool:
+    """Tell whether the optimiser of a rule reads the model before the one that a round starts from."""
+    return rule == "fedavgm"
+
+
 class Adaptive:
     """Moments are kept in float32, or in float64 for tensors of that type.
 

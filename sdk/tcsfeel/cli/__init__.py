@@ -27,7 +27,14 @@ class Commands(click.Group):
     def __init__(self, added: Iterable[EntryPoint]) -> None:
         super().__init__(
             "tcsfeel",
-            commands=[agents.agent, following.train, following.watch, history.rounds, following.clients],
+            commands=[
+                agents.agent,
+                following.train,
+                following.extend,
+                following.watch,
+                history.rounds,
+                following.clients,
+            ],
             help="Federated learning over networks whose links are not equal.",
             context_settings={"show_default": True},
         )

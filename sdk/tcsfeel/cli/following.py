@@ -1,17 +1,15 @@
 """Commands that talk to a control plane: list clients, start a training, follow a training."""
 
 import json
-import math
 import secrets
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tcsfeel.cli.answers import Fields
-from tcsfeel.cli.ending import fail
+from tcsfeel.cli.bodies import goal_of, numbers_of, read_body, start_of, tags_of, those_given
 from tcsfeel.cli.history import shown_round
 from tcsfeel.cli.options import json_option, key_option, server_option
 from tcsfeel.statuses import STOPPED
@@ -42,7 +40,14 @@ def clients(*, server: str, key: str | None, as_json: bool) -> None:
 
 
 @click.command(epilog="Example: tcsfeel train --name digits --min-clients 2 --max-clients 10 --watch")
-@click.option("--name", required=True, help="The training's name")
+@click.option("--name", help="The training's name; with --from, that of the other training if it is left out")
+@click.option(
+    "--from",
+    "start",
+    metavar="TRAINING[:ROUND]",
+    help="Start from the model of another training, with its configuration; from the newest, or from that of a round",
+)
+@click.option("--optimiser", is_flag=True, help="With --from: take over the state of the server optimiser, too")
 @server_option
 @key_option
 @click.option("--body", type=click.Path(path_type=Path), help="A JSON file with the rest of the training's body")
@@ -50,6 +55,9 @@ def clients(*, server: str, key: str | None, as_json: bool) -> None:
 @click.option("--parameter", multiple=True, metavar="NAME=NUMBER", help="A parameter of the strategy; may be repeated")
 @click.option("--min-clients", type=int, help="The fewest clients in a round")
 @click.option("--max-clients", type=int, help="The most clients in a round")
+@click.option("--tag", multiple=True, metavar="KEY:VALUE", help="Only clients with this tag train; may be repeated")
+@click.option("--exclude", multiple=True, metavar="CLIENT", help="A client that does not train; may be repeated")
+@click.option("--min-data-size", type=int, help="The fewest samples of a client that trains")
 @click.option("--target-accuracy", type=float, help="Accuracy at which the training completes")
 @click.option("--goal", metavar="METRIC:MODE[:TARGET]", help="Another goal, such as rmse:min:0.1; MODE is max or min")
 @click.option("--patience", type=int, help="With --goal: rounds without an improvement after which it completes")
@@ -61,7 +69,9 @@ def clients(*, server: str, key: str | None, as_json: bool) -> None:
 @json_option
 def train(
     *,
-    name: str,
+    name: str | None,
+    start: str | None,
+    optimiser: bool,
     server: str,
     key: str | None,
     body: Path | None,
@@ -69,6 +79,9 @@ def train(
     parameter: tuple[str, ...],
     min_clients: int | None,
     max_clients: int | None,
+    tag: tuple[str, ...],
+    exclude: tuple[str, ...],
+    min_data_size: int | None,
     target_accuracy: float | None,
     goal: str | None,
     patience: int | None,
@@ -80,26 +93,68 @@ def train(
     as_json: bool,
 ) -> None:
     """Create a training and start it."""
-    request = _read_body(body) | {"name": name}
+    request = read_body(body) | those_given({"name": name, "from": start_of(start, optimiser)})
     rules = {
         "strategy": strategy,
-        "parameters": _numbers(parameter) if parameter else None,
+        "parameters": numbers_of(parameter) if parameter else None,
         "min_clients": min_clients,
         "max_clients": max_clients,
     }
-    limits = {"target_accuracy": target_accuracy, "goal": _goal(goal, patience), "max_rounds": max_rounds}
-    request["selection"] = request.get("selection", {}) | _given(rules)
+    limits = {"target_accuracy": target_accuracy, "goal": goal_of(goal, patience), "max_rounds": max_rounds}
+    request["selection"] = request.get("selection", {}) | those_given(rules)
+    conditions = {
+        "tags": tags_of(tag) if tag else None,
+        "exclude": list(exclude) or None,
+        "min_data_size": min_data_size,
+    }
+    request["where"] = request.get("where", {}) | those_given(conditions)
     groups = {"averaged": averaged, "local": local, "frozen": frozen}
     if given := {name: list(patterns) for name, patterns in groups.items() if patterns}:
         request["parameters"] = request.get("parameters", {}) | given
     with _connect(server, key) as api:
-        created = api.call("POST", "/v1/trainings", json=request | _given(limits), key=secrets.token_hex(16))
+        created = api.call("POST", "/v1/trainings", json=request | those_given(limits), key=secrets.token_hex(16))
         training_id = Fields(created, "training").id("id")
         started = api.call("POST", "/v1/trainings/{training_id}/start", training_id)
         if watch:
             _follow(api, training_id, as_json=as_json)
         else:
             click.echo(json.dumps(started, indent=2) if as_json else escaped(training_id))
+
+
+@click.command(epilog="Example: tcsfeel extend 3f0c2a9d5b7e4c11 --rounds 20 --watch")
+@click.argument("training_id", metavar="ID")
+@click.option("--rounds", type=int, required=True, help="How many rounds it may run in addition")
+@server_option
+@key_option
+@click.option("--target-accuracy", type=float, help="The new accuracy at which the training completes")
+@click.option("--target", type=float, help="The new value of its goal's metric at which the training completes")
+@click.option("--watch", is_flag=True, help="Follow it until it ends")
+@json_option
+def extend(
+    training_id: str,
+    *,
+    rounds: int,
+    server: str,
+    key: str | None,
+    target_accuracy: float | None,
+    target: float | None,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    """Let a training that has ended run more rounds.
+
+    ID is the training's id. It goes on from its last version. One that reached its target needs another one.
+    """
+    goal = None if target is None else {"target": target}
+    request = {"rounds": rounds} | those_given({"target_accuracy": target_accuracy, "goal": goal})
+    with _connect(server, key) as api:
+        more = api.call(
+            "POST", "/v1/trainings/{training_id}/extend", training_id, json=request, key=secrets.token_hex(16)
+        )
+        if watch:
+            _follow(api, training_id, as_json=as_json)
+        else:
+            click.echo(json.dumps(more, indent=2) if as_json else escaped(training_id))
 
 
 @click.command(epilog="Example: tcsfeel watch 3f0c2a9d5b7e4c11")
@@ -178,47 +233,3 @@ def _best_known(item: Fields, field: str) -> float:
     """Return a client's measured value, or the claimed value if there is no measurement yet."""
     measured = item.part("measured")
     return (measured if measured.has(field) else item).number(field)
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _goal(given: str | None, patience: int | None) -> dict[str, Any] | None:
-    if given is None:
-        return None if patience is None else fail("--patience should come with --goal")
-    metric, _, rest = given.partition(":")
-    mode, _, target = rest.partition(":")
-    goal: dict[str, Any] = {"metric": metric, "mode": mode or None, "target": None, "patience": patience}
-    try:
-        goal["target"] = float(target) if target else None
-    except ValueError:
-        fail(f"--goal {given} should be METRIC:MODE or METRIC:MODE:TARGET with a number as target")
-    return _given(goal)
-
-
-def _numbers(assignments: Sequence[str]) -> dict[str, float]:
-    numbers = {}
-    for assignment in assignments:
-        name, _, value = assignment.partition("=")
-        try:
-            numbers[name] = float(value)
-        except ValueError:
-            numbers[name] = math.nan
-        if not math.isfinite(numbers[name]):
-            fail(f"--parameter {assignment} should be a name, = and a number")
-    return numbers
-
-
-def _read_body(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        body = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        fail(f"{path} cannot be read: {error}")
-    if not isinstance(body, dict) or not all(
-        isinstance(body.get(part, {}), dict) for part in ("selection", "parameters")
-    ):
-        fail(f"{path} must hold a JSON object")
-    return body

@@ -9,7 +9,7 @@ from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import httpx2
 
-from tcsfeel.client import following, operations, parameters
+from tcsfeel.client import continuing, following, operations, parameters
 from tcsfeel.client.pages import Pages
 from tcsfeel.client.signatures import show_as_method
 from tcsfeel.contract.clients import ClientOut
@@ -123,6 +123,8 @@ class Client:
     pause_training = _method(operations.pause_training)
     resume_training = _method(operations.resume_training)
     cancel_training = _method(operations.cancel_training)
+    extend_training = _method(continuing.extend_training)
+    fork_training = _method(continuing.fork_training)
     list_rounds = _method(operations.list_rounds)
     get_round = _method(operations.get_round)
     get_round_selection = _method(operations.get_round_selection)

@@ -32,7 +32,8 @@ from tcsfeel.contract.pages import Page
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.selections import PlanSelection, RoundSelectionOut, SelectionOut
 from tcsfeel.contract.strategies import StrategiesOut
-from tcsfeel.contract.trainings import ChangeTraining, CreateTraining, TrainingOut
+from tcsfeel.contract.training_changes import ChangeTraining
+from tcsfeel.contract.trainings import CreateTraining, TrainingOut
 from tcsfeel.rest.exchange import Answer, Request, Steps
 from tcsfeel.rest.paths import path
 from tcsfeel.rest.problems import refusal

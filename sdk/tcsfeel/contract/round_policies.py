@@ -1,16 +1,17 @@
 """When rounds end, in requests and responses."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from tcsfeel.contract.fields import RequestModel, ResponseModel
+from tcsfeel.contract.schedules import AS_GIVEN, ScheduleIn, scheduled
 
 
 class RoundPolicyIn(RequestModel):
     """When a round ends."""
 
-    deadline_seconds: Annotated[float, Field(ge=1, le=1e7)] = 600.0
+    deadline_seconds: Annotated[float | ScheduleIn, scheduled(Annotated[float, Field(ge=1, le=1e7)]), AS_GIVEN] = 600.0
     quorum: Annotated[
         float, Field(gt=0, le=1, description="Share of the selected clients whose updates a round needs")
     ] = 0.6
@@ -25,7 +26,7 @@ class RoundPolicyIn(RequestModel):
 class RoundPolicyOut(ResponseModel):
     """As in the request."""
 
-    deadline_seconds: float
+    deadline_seconds: float | dict[str, Any]
     quorum: float
     over_selection: float
     grace_seconds: float

@@ -8,6 +8,7 @@ from tcsfeel.contract.fields import Instant, ResponseModel
 from tcsfeel.contract.goals import SummaryOut
 from tcsfeel.contract.selections import PlanOut
 from tcsfeel.rest.rows import flat_rows
+from tcsfeel.wire.tasks import Scalar
 
 Traceback = Annotated[
     str | None,
@@ -95,6 +96,11 @@ class RoundOut(ResponseModel):
     label_divergence: float | None
     model: Annotated[str | None, Field(description="SHA-256 of the model version that the round made")]
     failure_reason: str | None
+    hyperparameters: Annotated[
+        dict[str, Scalar] | None,
+        Field(description="The values with which the round began, also those of schedules; null if they were not kept"),
+    ] = None
+    deadline_seconds: Annotated[float | None, Field(description="The longest that it may take, without waits")] = None
     waiting_since: Annotated[
         Instant | None, Field(description="Since when the round has waited for clients; waiting moves its deadline")
     ] = None

@@ -1,6 +1,5 @@
 """Trainings in requests and responses."""
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -14,9 +13,10 @@ from tcsfeel.contract.hyperparameters import Hyperparameters
 from tcsfeel.contract.parameter_groups import ParameterGroupsIn, ParameterGroupsOut, Patterns
 from tcsfeel.contract.progress import ProgressOut
 from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut
+from tcsfeel.contract.schedules import MOST_ROUNDS
 from tcsfeel.contract.selections import Seed, SelectionRules
 from tcsfeel.wire.compression import Compression
-from tcsfeel.wire.tasks import ACCURACY, EncodingName, Scalar
+from tcsfeel.wire.tasks import EncodingName, Scalar
 
 
 class Evaluation(RequestModel):
@@ -94,7 +94,8 @@ class CreateTraining(RequestModel):
     ] = None
     goal: Annotated[GoalIn | None, Field(description="What the training is to reach")] = None
     max_rounds: (
-        Annotated[int, Field(ge=1, le=1_000_000, description="If absent, the server's setting: 100 by default")] | None
+        Annotated[int, Field(ge=1, le=MOST_ROUNDS, description="If absent, the server's setting: 100 by default")]
+        | None
     ) = None
     aggregation: Aggregation = "fedavg"
     selection: SelectionRules = SelectionRules()
@@ -137,67 +138,6 @@ class CreateTraining(RequestModel):
             rule = "cannot be used with scaffold, because an agent does not know that its update was shortened"
             raise wrong_fields([(("hyperparameters", "server_clip_norm"), rule)])
         return self
-
-
-_SHORT = frozenset({"target_accuracy", "statistics"})  # spellings of other fields
-Part = Annotated[dict[str, Any] | None, Field(description="Its fields that change; null removes one")]
-
-
-class ChangeTraining(RequestModel):
-    """A JSON merge patch (RFC 7396) of what a training was created with.
-
-    Fields that are left out stay as they are, also within objects. A field that is null gets its default.
-    """
-
-    max_bytes = CreateTraining.max_bytes
-    max_items = CreateTraining.max_items
-
-    model_config = {
-        "json_schema_extra": {
-            "examples": [
-                {
-                    "max_rounds": 200,
-                    "round_policy": {"deadline_seconds": 120},
-                    "hyperparameters": {"learning_rate": 0.05},
-                }
-            ]
-        }
-    }
-
-    name: PlainText | None = None
-    target_accuracy: Annotated[float | None, Field(description="Short for the target of a goal on accuracy")] = None
-    goal: Part = None
-    max_rounds: int | None = None
-    selection: Part = None
-    where: Part = None
-    hyperparameters: Part = None
-    round_policy: Part = None
-    evaluation: Part = None
-    uploads: Part = None
-    retention: Part = None
-    parameters: Part = None
-
-    def applied_to(self, training: "TrainingOut") -> CreateTraining:
-        """Return the body that would create the changed training. Raises pydantic's `ValidationError`."""
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        known = training.model_dump(mode="json", include={*CreateTraining.model_fields} - _SHORT)
-        if "target_accuracy" in given and "goal" not in given:
-            target = given.pop("target_accuracy")
-            given["goal"] = None if target is None else {"metric": ACCURACY, "mode": "max", "target": target}
-        return CreateTraining.model_validate_json(json.dumps(_merged(known, given)))
-
-
-def _merged(known: Any, patch: Any) -> Any:
-    """Apply a JSON merge patch."""
-    if not isinstance(patch, dict):
-        return patch
-    found = dict(known) if isinstance(known, dict) else {}
-    for name, new in patch.items():
-        if new is None:
-            found.pop(name, None)
-        else:
-            found[name] = _merged(found.get(name), new)
-    return found
 
 
 class WeightsOut(ResponseModel):
@@ -251,6 +191,15 @@ class RetentionOut(ResponseModel):
     keep_best: bool
 
 
+class OriginOut(ResponseModel):
+    """The model version of another training that a training started from."""
+
+    training: str
+    round: int
+    model: Annotated[str, Field(description="SHA-256 of the version")]
+    optimiser: Annotated[bool, Field(description="Whether the state of the server optimiser was taken over")]
+
+
 class TrainingOut(ResponseModel):
     """A training: its configuration, its state and its results."""
 
@@ -277,7 +226,9 @@ class TrainingOut(ResponseModel):
     aggregation: Aggregation
     selection: SelectionRulesOut
     where: WhereOut
-    hyperparameters: dict[str, Scalar]
+    hyperparameters: Annotated[
+        dict[str, Scalar | dict[str, Any]], Field(description="Values, and schedules as in the request")
+    ]
     round_policy: RoundPolicyOut
     evaluation: EvaluationOut
     uploads: UploadsOut
@@ -286,6 +237,7 @@ class TrainingOut(ResponseModel):
     retention: Annotated[RetentionOut | None, Field(description="Null if every model version is kept")]
     parameters: ParameterGroupsOut = ParameterGroupsOut(averaged=[], local=[], frozen=[])
     statistics: Annotated[list[str], Field(description="The same as `parameters.averaged`")]
+    origin: Annotated[OriginOut | None, Field(description="Null if it did not start from another training")] = None
     progress: Annotated[ProgressOut | None, Field(description="Null if the training is not running")] = None
     created_at: Instant
     updated_at: Instant

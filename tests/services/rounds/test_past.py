@@ -1,8 +1,11 @@
 """The past of trainings is what is stored of it, and a round reads only what has ended since the last look."""
 
+from dataclasses import replace
+
 from sqlalchemy import delete
 
 from app.domain.rounds import Participation, ParticipationStatus, Round
+from app.domain.trainings import Origin
 from app.services.rounds import past as module
 from app.services.rounds.past import Past, PastRounds
 from app.store.database import Database
@@ -69,3 +72,16 @@ async def test_trainings_have_pasts_of_their_own_and_few_are_remembered(db: Data
         await before(db, past, 1, f"other-{number}")
     assert (await before(db, past, 2)).received == {"a": 1}
     assert (await before(db, past, 2, "u")).received == {}
+
+
+async def test_the_past_of_a_training_that_started_from_another_one_begins_with_that_of_the_other(db: Database) -> None:
+    await add(db, ended(1, a="received"), ended(2, b="received"), ended(3, c="received"))
+    async with db.begin() as tx:
+        await tx.trainings.add(replace(training("u"), origin=Origin(training_id="t", round=2, model="0" * 64)))
+        await tx.trainings.add(replace(training("v"), origin=Origin(training_id="u", round=3, model="0" * 64)))
+    await add(db, ended(3, "u", d="received"), ended(4, "u", a="received"), ended(4, "v", b="received"))
+    past = PastRounds()
+    for number, training_id, wanted in [(3, "u", "ab"), (5, "u", "abda"), (5, "v", "abdb"), (4, "t", "abc")]:
+        found = await before(db, past, number, training_id)
+        assert ["".join(one.selected) for one in found.rounds] == list(wanted), training_id
+    assert (await before(db, past, 5, "v")).received == {"a": 1, "b": 2, "d": 1}

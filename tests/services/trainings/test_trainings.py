@@ -74,7 +74,7 @@ async def test_a_training_whose_only_round_was_abandoned_has_failed(database_url
         assert str(training.stop_detail).startswith("0 of 1 rounds completed; the last was abandoned: 1 of 1 clients")
 
         told = len(await events(running, training_id))
-        with pytest.raises(StateForbids, match="max_rounds allows 1: run single rounds"):
+        with pytest.raises(StateForbids, match="max_rounds allows 1: extend it, or run single"):
             await running.system.trainings.start(training_id)
         assert await running.system.trainings.get(training_id) == training
         assert len(await events(running, training_id)) == told
