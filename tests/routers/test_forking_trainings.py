@@ -75,6 +75,18 @@ async def test_a_fork_that_cannot_be_is_refused_and_nothing_is_stored(
     assert await sqlite_api.stored() == before
 
 
+@pytest.mark.parametrize("fields", [{}, {"aggregation": "scaffold"}, {"aggregation": "fedavg"}])
+async def test_control_variates_are_not_taken_over(sqlite_api: Api, fields: dict[str, Any]) -> None:
+    source = await uploaded(sqlite_api, aggregation="scaffold")
+    before = await sqlite_api.stored()
+    refused = await forked(sqlite_api, source["id"], fields, optimiser=True)
+    problem = assert_problem(refused, 422, "/from/optimiser")
+    other = fields.get("aggregation") == "fedavg"
+    assert ("aggregation or statistics are other ones" if other else "control variates") in problem["detail"]
+    assert await sqlite_api.stored() == before
+    assert (await forked(sqlite_api, source["id"], fields)).status_code == 201
+
+
 async def test_a_training_without_a_model_is_no_start(sqlite_api: Api) -> None:
     source = await made(sqlite_api)
     problem = assert_problem(await forked(sqlite_api, source["id"], {}), 422, "/from/training")

@@ -37,14 +37,17 @@ class Bowl:
         return Profile(data_size=self.examples)
 
 
-def by_the_paper(clients: Sequence[Bowl], rounds: Sequence[Sequence[int]], rate: float) -> tuple[Doubles, Doubles]:
+def by_the_paper(
+    clients: Sequence[Bowl], rounds: Sequence[Sequence[int]], rates: float | Sequence[float]
+) -> tuple[Doubles, Doubles]:
     """Algorithm 1 of Karimireddy et al. with option II and a global rate of 1: the model x and the control variate c.
 
-    Each round names the clients that take part.
+    Each round names the clients that take part, and has the same rate or its own.
     """
     x = c = np.zeros(2)
     own = [np.zeros(2) for _ in clients]
-    for chosen in rounds:
+    for number, chosen in enumerate(rounds):
+        rate = rates if isinstance(rates, float) else rates[number]
         moves, changes = [], []
         for i in chosen:
             y = x.copy()

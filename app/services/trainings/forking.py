@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.domain.errors import NotFound, Removed
-from app.domain.trainings import Origin, Training, TrainingConfig
+from app.domain.trainings import OF_HYPERPARAMETERS, Origin, Training, TrainingConfig
 from app.store.models import ModelVersion
 from app.store.transaction import Transaction
 from tcsfeel.aggregation.server import keeps_state, reads_parent
@@ -44,7 +44,7 @@ async def forked(
     version = await _version(tx, start)
     config = configured(source)
     _check(start, source, version, config)
-    parent = await _parent(tx, source, version) if start.optimiser and reads_parent(config.aggregation) else None
+    parent = await _parent(tx, source, version) if start.optimiser and _reads_parent(config) else None
     training = Training(
         id=training_id,
         config=config,
@@ -109,6 +109,15 @@ def _check(start: Start, source: Training, version: ModelVersion, config: Traini
     made_with_it = version.round > source.begins_after or (source.origin is not None and source.origin.optimiser)
     if keeps_state(config.aggregation) and version.optimiser_state is None and version.round > 0 and made_with_it:
         raise Removed("state of the server optimiser after round", str(version.round), WITHOUT)
+
+
+def _reads_parent(config: TrainingConfig) -> bool:
+    """Tell whether the next round may read the model before; it has a later number if the one before is abandoned."""
+    schedule = config.schedules.get(f"{OF_HYPERPARAMETERS}server_momentum")
+    if schedule is None:
+        return reads_parent(config)
+    largest = {"server_momentum": max(schedule.extremes().values())}
+    return reads_parent(replace(config, hyperparameters={**config.hyperparameters, **largest}))
 
 
 async def _parent(tx: Transaction, source: Training, version: ModelVersion) -> ModelVersion | None:

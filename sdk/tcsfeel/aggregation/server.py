@@ -104,9 +104,16 @@ def keeps_state(rule: Aggregation) -> bool:
     return rule in ADAPTIVE
 
 
-def reads_parent(rule: Aggregation) -> bool:
-    """Tell whether the optimiser of a rule reads the model before the one that a round starts from."""
-    return rule == "fedavgm"
+def reads_parent(config: AggregationConfig) -> bool:
+    """Tell whether the optimiser reads the model before the one that a round starts from."""
+    return _momentum(config) > 0.0
+
+
+def _momentum(config: AggregationConfig) -> float:
+    """Return the weight of the step before; 0 for the rules that have none."""
+    if config.aggregation not in MOMENTA:
+        return 0.0
+    return config.hyperparameter("server_momentum", MOMENTA[config.aggregation])
 
 
 class Adaptive:
@@ -170,7 +177,7 @@ def optimiser(
         return Adaptive(config, model, learnt, state)
     if config.aggregation in MOMENTA:
         rate = config.hyperparameter("server_learning_rate", RATE)
-        momentum = config.hyperparameter("server_momentum", MOMENTA[config.aggregation])
+        momentum = _momentum(config)
         if rate != RATE or momentum > 0.0:
             return Momentum(model, learnt, before, rate, momentum)
     return TakeMean()

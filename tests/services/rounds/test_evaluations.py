@@ -8,6 +8,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.domain.eligibility import Where
 from app.domain.rounds import Participation, Round
 from tcsfeel.agent import AgentHost, EvaluateResult, Parameters, Task
 from tcsfeel.wire.codec import pack
@@ -184,3 +185,17 @@ async def test_only_clients_with_the_tags_evaluate(sqlite_url: str, tmp_path: Pa
         round_ = await running.run_round(await running.create(evaluation_tags={"trusted": "yes"}))
         assert sorted(evaluations(round_)) == ["b"]
         assert len(round_.participations) == 3
+
+
+async def test_the_conditions_for_training_do_not_choose_the_evaluators(sqlite_url: str, tmp_path: Path) -> None:
+    where = Where(tags={"site": "north"}, clients=("a", "b"), exclude=("b",), min_data_size=1)
+    async with plane(tmp_path, sqlite_url, {name: Adder(1.0) for name in "abc"}) as running:
+        for client_id, tags in {"a": {"site": "north"}, "b": {"site": "north", "trusted": "yes"}}.items():
+            await running.system.clients.change(client_id, {"tags": tags})
+        round_ = await running.run_round(await running.create(clients=1, where=where))
+        assert [part.client_id for part in round_.participations] == ["a"]
+        assert sorted(evaluations(round_)) == ["a", "b", "c"]
+        apart = await running.create(clients=1, where=where, evaluation_tags={"trusted": "yes"})
+        round_ = await running.run_round(apart)
+        assert [part.client_id for part in round_.participations] == ["a"]
+        assert sorted(evaluations(round_)) == ["b"]

@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.trainings import Uploads
 from tcsfeel.agent import FitResult, Parameters, Task
+from tcsfeel.schedules import Step
 from tcsfeel.wire.codec import decode, encode
 from tcsfeel.wire.tasks import TaskResult, result_metadata
 from tests.planes import Adder, Plane, plane, policy, until
@@ -44,8 +45,10 @@ async def control(running: Plane, training_id: str, number: int) -> float:
     return float(decode((running.system.settings.model_directory / state).read_bytes())[0]["w"][0])
 
 
-async def assert_as_by_the_paper(running: Plane, training_id: str, number: int, rounds: list[list[int]]) -> None:
-    model, variate = by_the_paper([A, B], rounds, RATE)
+async def assert_as_by_the_paper(
+    running: Plane, training_id: str, number: int, rounds: list[list[int]], rates: float | list[float] = RATE
+) -> None:
+    model, variate = by_the_paper([A, B], rounds, rates)
     assert await running.weight(training_id, number) == pytest.approx(model[0], rel=1e-5)
     assert await control(running, training_id, number) == pytest.approx(variate[0], rel=1e-5)
 
@@ -57,6 +60,16 @@ async def test_rounds_of_all_are_those_of_the_paper(database_url: str, tmp_path:
             round_ = await running.run_round(training_id)
             assert {part.client_id: part.num_steps for part in round_.participations} == {"a": 2, "b": 5}
             await assert_as_by_the_paper(running, training_id, number, [[0, 1]] * number)
+
+
+async def test_the_control_variates_follow_the_learning_rate_of_each_round(sqlite_url: str, tmp_path: Path) -> None:
+    falling = {"hyperparameters.learning_rate": Step(init_value=RATE, gamma=0.5, step_size=1)}
+    async with plane(tmp_path, sqlite_url, rolling()) as running:
+        training_id = await running.create(aggregation="scaffold", schedules=falling)
+        rates = [RATE, RATE / 2, RATE / 4]
+        for number in range(1, 4):
+            await running.run_round(training_id)
+            await assert_as_by_the_paper(running, training_id, number, [[0, 1]] * number, rates[:number])
 
 
 async def test_who_failed_keeps_the_control_variate_that_the_server_has_counted(

@@ -29,6 +29,7 @@ class Uneven(Adder):
     """Moves by another step in each round, with a learning rate."""
 
     def fit(self, parameters: Any, task: Any) -> Any:
+        self.steps = 1 + task.round % 2
         self.step = float(task.hyperparameters.get("learning_rate", 1.0)) * (1 + task.round % 3)
         return super().fit(parameters, task)
 
@@ -38,9 +39,21 @@ async def fork_of(running: Plane, source: str, number: int | None, *, optimiser:
     return (await running.system.trainings.fork(start, lambda known: replace(known.config, **fields))).id
 
 
-@pytest.mark.parametrize("rule", ["fedavgm", "fedadam"])
+SCHEDULES = {"hyperparameters.learning_rate": Step(init_value=0.5, gamma=0.5, step_size=1)}
+MOMENTUM = {"hyperparameters.server_momentum": Step(init_value=0.9, gamma=0.5, step_size=1)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "fields"),
+    [
+        ("fedavgm", {}),
+        ("fedadam", {}),
+        ("fednova", {"hyperparameters": {"server_momentum": 0.5}}),
+        ("fednova", {"schedules": SCHEDULES | MOMENTUM}),
+    ],
+)
 async def test_a_fork_without_changes_makes_the_same_bytes_as_going_on(
-    database_url: str, tmp_path: Path, rule: Aggregation
+    database_url: str, tmp_path: Path, rule: Aggregation, fields: dict[str, Any]
 ) -> None:
     trainers = {name: Uneven(examples=10 + rank, loss=1.0 + rank) for rank, name in enumerate("abcde")}
     async with plane(tmp_path, database_url, trainers, models=AT_ONCE) as running:
@@ -49,7 +62,7 @@ async def test_a_fork_without_changes_makes_the_same_bytes_as_going_on(
             seed=3,
             goal=Goal(),
             selection=SelectionConfig(strategy="random", min_clients=2, max_clients=2),
-            schedules={"hyperparameters.learning_rate": Step(init_value=0.5, gamma=0.5, step_size=1)},
+            **({"schedules": SCHEDULES} | fields),
         )
         for _ in range(2):
             await running.run_round(source)
@@ -147,6 +160,30 @@ async def test_what_was_removed_is_no_start_and_the_answer_says_what_to_do(sqlit
         assert (
             await running.system.trainings.get(await fork_of(running, source, 2, optimiser=False))
         ).current_round == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "momentum", "needed"), [("fednova", None, False), ("fednova", 0.5, True), ("fedavgm", 0.0, False)]
+)
+async def test_a_fork_needs_the_model_before_only_with_server_momentum(
+    sqlite_url: str, tmp_path: Path, rule: Aggregation, momentum: float | None, needed: bool
+) -> None:
+    async with plane(tmp_path, sqlite_url, {"a": Uneven()}, models=AT_ONCE) as running:
+        source = await running.create(
+            aggregation=rule,
+            hyperparameters={} if momentum is None else {"server_momentum": momentum},
+            retention=Retention(keep_last=2, keep_best=False),
+        )
+        for _ in range(4):
+            await running.run_round(source)
+        await running.system.housekeeper.tick()
+        if needed:
+            with pytest.raises(Removed, match="model before that of round 3, which server momentum reads, has been"):
+                await fork_of(running, source, 3)
+        else:
+            fork = await fork_of(running, source, 3)
+            await running.run_round(fork)
+            assert (await names(running.system, fork))[4] == (await names(running.system, source))[4]
 
 
 async def test_the_groups_of_tensors_are_those_of_the_model(sqlite_url: str, tmp_path: Path) -> None:
