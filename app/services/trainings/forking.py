@@ -19,6 +19,10 @@ WITHOUT = (
     "only those of the newest version and of pinned ones are kept; start from the newest version, or without the "
     "optimiser's state"
 )
+WITHOUT_PARENT = (
+    "only that of the newest version is always kept; start from the newest version, or without the optimiser's state, "
+    "and pin both versions if you need them later"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,5 +131,5 @@ async def _parent(tx: Transaction, source: Training, version: ModelVersion) -> M
     earlier = [one.version for one in await tx.models.kept(source.id) if one.version.round < version.round]
     found = next((one for one in earlier if one.sha256 == version.parent), None)
     if found is None:
-        raise Removed("model before that of round", f"{version.round}, which server momentum reads,", WITHOUT)
+        raise Removed("model before that of round", f"{version.round}, which server momentum reads,", WITHOUT_PARENT)
     return found

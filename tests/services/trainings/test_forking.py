@@ -178,7 +178,8 @@ async def test_a_fork_needs_the_model_before_only_with_server_momentum(
             await running.run_round(source)
         await running.system.housekeeper.tick()
         if needed:
-            with pytest.raises(Removed, match="model before that of round 3, which server momentum reads, has been"):
+            why = "before that of round 3, which server momentum reads, has been removed: only that of the newest"
+            with pytest.raises(Removed, match=why):
                 await fork_of(running, source, 3)
         else:
             fork = await fork_of(running, source, 3)
