@@ -187,6 +187,25 @@ async def test_a_fork_needs_the_model_before_only_with_server_momentum(
             assert (await names(running.system, fork))[4] == (await names(running.system, source))[4]
 
 
+async def test_a_fork_with_server_momentum_starts_from_a_version_pinned_with_the_one_before(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    async with plane(tmp_path, sqlite_url, {"a": Uneven()}, models=AT_ONCE) as running:
+        source = await running.create(
+            aggregation="fedavgm", goal=Goal(), retention=Retention(keep_last=1, keep_best=False)
+        )
+        for _ in range(5):
+            await running.run_round(source)
+        made = await names(running.system, source)
+        for number in (1, 2):
+            await running.system.models.pin(source, number)
+        await running.system.housekeeper.tick()
+        assert (await names(running.system, source)).keys() == {0, 1, 2, 4, 5}
+        fork = await fork_of(running, source, 2)
+        await running.run_round(fork)
+        assert (await names(running.system, fork))[3] == made[3]
+
+
 async def test_the_groups_of_tensors_are_those_of_the_model(sqlite_url: str, tmp_path: Path) -> None:
     async with plane(tmp_path, sqlite_url, {"a": Adder(1.0)}) as running:
         source = await running.create()
