@@ -25,12 +25,16 @@ def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArr
     everyone = dict.fromkeys((*client_ids, *sorted(frozenset().union(*history.rounds))))
     position = {client_id: index for index, client_id in enumerate(everyone)}
     joined = np.array([history.joined.get(client_id, 0) for client_id in everyone])
+    joins = set(joined.tolist())
     queue = np.zeros(len(position))
+    present, count = np.zeros(len(position)), 1  # 1 for a client that has joined
     for number, chosen in enumerate(history.rounds):
-        present = joined <= number
-        _welcome(queue, joined == number, joined < number)
+        if number in joins or not number:
+            _welcome(queue, joined == number, joined < number)
+            present = (joined <= number).astype(np.float64)
+            count = max(int(present.sum()), 1)
         rows = [position[client_id] for client_id in chosen]
-        queue[present] += len(rows) / max(int(present.sum()), 1)
+        queue += present * (len(rows) / count)
         queue[rows] -= 1
         np.maximum(queue, FLOOR, out=queue)
     _welcome(queue, joined >= len(history.rounds), joined < len(history.rounds))
