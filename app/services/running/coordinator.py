@@ -146,13 +146,16 @@ class Coordinator:
             try:
                 await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                work.cancel()
-                keeper.cancel()
-                results = await asyncio.gather(work, keeper, return_exceptions=True)
+                results = [await self._stopped(task) for task in (work, keeper)]  # the work looks at its keeper
                 self._interruptions.over(lease.training_id)
                 self._metrics.show_progress(lease.training_id, None)
             with self._outage.tolerated():
                 await self._settle_up(lease, results)
+
+    async def _stopped(self, task: asyncio.Task[None]) -> BaseException | None:
+        """Cancel a task, and return the error with which it ends."""
+        task.cancel()
+        return (await asyncio.gather(task, return_exceptions=True))[0]
 
     async def _settle_up(self, lease: Lease, results: Iterable[BaseException | None]) -> None:
         """Look at how the work ended. After an unforeseen error the lease is kept until it is over: a pause."""

@@ -1,5 +1,6 @@
 """Troubles of our own in the middle of a round: they interrupt it, and count against nobody."""
 
+import asyncio
 import hashlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -250,3 +251,29 @@ async def test_a_tick_claims_the_running_trainings_and_is_young_again(database_u
         fences = [(await running.system.trainings.get(name)).fence for name in (started, created)]
         assert fences == [1, 0]
         await running.ended(started, 1)
+
+
+async def test_a_server_that_stops_gives_its_training_to_others_at_once(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with plane(tmp_path, database_url, {"a": Adder()}, coordinator=LONG) as running:
+        coordinator, driving = running.system.coordinator, asyncio.Event()
+
+        async def drive(*_: object) -> None:
+            """Drive a round whose work takes a moment to end."""
+            driving.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for _turn in range(20):
+                    await asyncio.sleep(0)
+
+        monkeypatch.setattr(coordinator._engine, "drive", drive)
+        await running.system.trainings.start(await running.create(max_rounds=1))
+        await coordinator.tick()
+        await driving.wait()
+        async with running.system.db.read() as tx:
+            assert not await tx.leases.claimable()
+        await coordinator.stop()
+        async with running.system.db.read() as tx:
+            assert await tx.leases.claimable()
