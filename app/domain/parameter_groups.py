@@ -1,7 +1,7 @@
 """The tensors of a model that do not travel like the others, by patterns of their names."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tcsfeel.errors import Invalid
 from tcsfeel.wire.groups import matching, unmatched
@@ -55,6 +55,11 @@ class Unmatched:
 
     def __bool__(self) -> bool:
         return bool(self.averaged or self.local or self.frozen)
+
+    def within(self, averaged: Collection[str]) -> "Unmatched | None":
+        """Return those of a training whose patterns of `averaged` are these; None if there are none."""
+        left = replace(self, averaged=tuple(pattern for pattern in self.averaged if pattern in averaged))
+        return left or None
 
 
 def unmatched_of(

@@ -6,7 +6,7 @@ from typing import Literal
 
 from app.domain.eligibility import ANYWHERE, Where
 from app.domain.errors import StateForbids
-from app.domain.parameter_groups import ParameterGroups
+from app.domain.parameter_groups import ParameterGroups, Unmatched
 from app.domain.progress import Progress, ProgressState, progressed
 from app.domain.retention import Retention
 from tcsfeel.aggregation.config import AggregationConfig
@@ -175,6 +175,7 @@ class Training:
         progress: of a running one; None otherwise.
         outage_since: when the first of its newest rounds was abandoned because agents could not be reached; None
             if another round came after them.
+        unmatched: the patterns of its groups that match no tensor of its first model; None if there are none.
     """
 
     id: str
@@ -201,6 +202,7 @@ class Training:
     progress: Progress | None = None
     outage_since: float | None = None
     origin: Origin | None = None
+    unmatched: Unmatched | None = None
 
     @property
     def begins_after(self) -> int:

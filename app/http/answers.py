@@ -73,6 +73,7 @@ def training_out(training: Training) -> TrainingOut:
         goal=GoalOut.of(training.config.goal),
         target_accuracy=training.config.goal.target if training.config.goal.metric == ACCURACY else None,
         origin=_origin(training),
+        unmatched_patterns=_unmatched(training),
         evaluation=EvaluationOut(
             clients=training.config.evaluation_clients, tags=dict(training.config.evaluation_tags)
         ),
@@ -82,6 +83,13 @@ def training_out(training: Training) -> TrainingOut:
             frozen=list(training.config.parameters.frozen),
         ),
     )
+
+
+def _unmatched(training: Training) -> ParameterGroupsOut | None:
+    found = training.unmatched
+    if found is None:
+        return None
+    return ParameterGroupsOut(averaged=list(found.averaged), local=list(found.local), frozen=list(found.frozen))
 
 
 def _origin(training: Training) -> OriginOut | None:

@@ -105,6 +105,7 @@ trainings = Table(
     Column("progress_reason", Shown),
     Column("outage_since", Finite),
     Column("origin", _Json),
+    Column("unmatched", _Json),
     Index("ix_trainings_created_at_id", "created_at", "id"),
     Index("ix_trainings_status", "status"),
 )

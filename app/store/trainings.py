@@ -9,13 +9,16 @@ from sqlalchemy import ColumnElement, Row, bindparam, exists, insert, select, tu
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
+from app.domain.parameter_groups import Unmatched
 from app.domain.progress import Progress
 from app.domain.trainings import Origin, Training, TrainingConfig
 from app.store.reading import Part, Walk, read
 from app.store.tables import model_versions, trainings
 
 _CONFIG = TypeAdapter(TrainingConfig)
-_PLAIN = tuple(name for name in Training.__slots__ if name not in {"config", "fence", "progress", "origin"})
+_UNMATCHED = TypeAdapter(Unmatched)
+_COMPOSED = {"config", "fence", "progress", "origin", "unmatched"}
+_PLAIN = tuple(name for name in Training.__slots__ if name not in _COMPOSED)
 _CHANGING = tuple(name for name in _PLAIN if name not in {"id", "created_at"})
 
 _OF_ID = trainings.c.id == bindparam("of_id")
@@ -32,7 +35,7 @@ class TrainingRepository:
         self._connection = connection
 
     async def add(self, training: Training) -> None:
-        row = {name: getattr(training, name) for name in _PLAIN} | _progress(training)
+        row = {name: getattr(training, name) for name in _PLAIN} | _progress(training) | _unmatched(training)
         row |= {"config": asdict(training.config), "fence": training.fence}
         row["origin"] = None if training.origin is None else asdict(training.origin)
         await self._connection.execute(insert(trainings).values(row))
@@ -56,7 +59,7 @@ class TrainingRepository:
 
     async def put(self, training: Training) -> None:
         """Write the parts of a training that change: all except its configuration, its origin and its lease."""
-        row = {name: getattr(training, name) for name in _CHANGING} | _progress(training)
+        row = {name: getattr(training, name) for name in _CHANGING} | _progress(training) | _unmatched(training)
         await self._connection.execute(_CHANGE, {"of_id": training.id, **row})
 
     async def configure(self, training: Training) -> None:
@@ -106,8 +109,14 @@ def _training(row: Row[Any]) -> Training:
     progress = None
     if row.progress_state is not None:
         progress = Progress(row.progress_state, row.progress_since, row.progress_reason)
-    config = _CONFIG.validate_python(row.config)
-    return Training(config=config, fence=row.fence, progress=progress, origin=_origin(row.origin), **values)
+    return Training(
+        config=_CONFIG.validate_python(row.config),
+        fence=row.fence,
+        progress=progress,
+        origin=_origin(row.origin),
+        unmatched=None if row.unmatched is None else _UNMATCHED.validate_python(row.unmatched),
+        **values,
+    )
 
 
 def _origin(given: dict[str, Any] | None) -> Origin | None:
@@ -117,3 +126,7 @@ def _origin(given: dict[str, Any] | None) -> Origin | None:
 def _progress(training: Training) -> dict[str, Any]:
     fields = ("state", "since", "reason")
     return {f"progress_{name}": getattr(training.progress, name, None) for name in fields}
+
+
+def _unmatched(training: Training) -> dict[str, Any]:
+    return {"unmatched": None if training.unmatched is None else asdict(training.unmatched)}

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from app.domain.eligibility import Where
 from app.domain.errors import NotFound
-from app.domain.parameter_groups import ParameterGroups
+from app.domain.parameter_groups import ParameterGroups, Unmatched
 from app.domain.progress import Progress
 from app.domain.retention import Retention
 from app.domain.trainings import Origin, RoundPolicy, SelectionConfig, Training, TrainingConfig, Uploads
@@ -78,6 +78,7 @@ FULL = Training(
     progress=Progress("stalled", NOW + 4, "no space left"),
     outage_since=NOW + 5,
     origin=Origin(training_id="u", round=2, model="b" * 64, optimiser=True),
+    unmatched=Unmatched(averaged=("*.emma",), local=("bm*",), frozen=("pos*",)),
 )
 
 

@@ -33,7 +33,7 @@ class ModelLedger:
             training = await tx.trainings.get(lease.training_id)
             if training.model is None:
                 training = await self.add(tx, training, 0, first.file, since=since)
-                await tx.trainings.put(training)
+                await tx.trainings.put(replace(training, unmatched=first.unmatched or None))
                 await tx.events.append(TrainingModelFetched(training_id=training.id, model=first.file.sha256))
                 for event in patterns_unmatched(training.id, first.unmatched):
                     await tx.events.append(event)

@@ -57,6 +57,7 @@ async def forked(
         current_round=version.round,
         model=version.sha256,
         origin=Origin(training_id=source.id, round=version.round, model=version.sha256, optimiser=start.optimiser),
+        unmatched=None if source.unmatched is None else source.unmatched.within(config.statistics),
     )
     own = replace(
         version,

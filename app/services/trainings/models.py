@@ -113,7 +113,8 @@ class Models:
             await tx.removals.check([stored.sha256], since)
             await tx.removals.request(replaced)
             await tx.models.replace_initial(version)
-            await tx.trainings.put(replace(training, model=stored.sha256, updated_at=now))
+            found = first.unmatched or None
+            await tx.trainings.put(replace(training, model=stored.sha256, unmatched=found, updated_at=now))
             await tx.events.append(TrainingModelUploaded(training_id=training_id, model=stored.sha256))
             for event in patterns_unmatched(training_id, first.unmatched):
                 await tx.events.append(event)

@@ -179,9 +179,12 @@ def _connect(server: str, key: str | None) -> "Connection":
 
 def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
     """Print each round when it ends, the reasons when the training makes no progress, and finally how it ended."""
-    shown, known = 0, None
+    shown, known, warned = 0, None, False
     while True:
         training = Fields(api.call("GET", "/v1/trainings/{training_id}", training_id), "training")
+        if not warned and training.has("unmatched_patterns"):
+            warned = True
+            click.echo(_unmatched(training.part("unmatched_patterns")), err=True)
         page = Fields(api.call("GET", "/v1/trainings/{training_id}/rounds", training_id), "page")
         for item in [Fields(item, "round") for item in reversed(page.items("items"))]:
             if item.whole("number") > shown and item.has("ended_at"):
@@ -197,6 +200,14 @@ def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
     click.echo(json.dumps(training.value) if as_json else _conclusion(training))
     if training.text("status") != "completed":
         raise click.exceptions.Exit(1)
+
+
+def _unmatched(patterns: Fields) -> str:
+    """Warn of patterns that match no tensor, which may be misspelt."""
+    found = {group: patterns.items(group) for group in ("averaged", "local", "frozen")}
+    listed = "; ".join(f"{group} {escaped(', '.join(map(str, items)))}" for group, items in found.items() if items)
+    local = ": tensors that should stay on the devices may be sent" if found["local"] else ""
+    return f"warning: no tensor of the first model matches the patterns of {listed}{local}"
 
 
 def _conclusion(training: Fields) -> str:

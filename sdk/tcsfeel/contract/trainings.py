@@ -237,6 +237,10 @@ class TrainingOut(ResponseModel):
     retention: Annotated[RetentionOut | None, Field(description="Null if every model version is kept")]
     parameters: ParameterGroupsOut = ParameterGroupsOut(averaged=[], local=[], frozen=[])
     statistics: Annotated[list[str], Field(description="The same as `parameters.averaged`")]
+    unmatched_patterns: Annotated[
+        ParameterGroupsOut | None,
+        Field(description="The patterns of `parameters` that match no tensor of its first model; null if all match"),
+    ] = None
     origin: Annotated[OriginOut | None, Field(description="Null if it did not start from another training")] = None
     progress: Annotated[ProgressOut | None, Field(description="Null if the training is not running")] = None
     created_at: Instant

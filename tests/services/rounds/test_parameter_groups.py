@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.domain.parameter_groups import NothingToTrain, ParameterGroups
+from app.domain.parameter_groups import NothingToTrain, ParameterGroups, Unmatched
 from app.domain.trainings import SelectionConfig, TrainingConfig, Uploads
 from app.services.rounds.files import FirstModel, RoundFiles
+from app.services.trainings.forking import Start
 from app.store.model_store import ModelStore, StoredFile
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Task
 from tcsfeel.errors import Invalid
@@ -156,6 +157,12 @@ async def test_patterns_that_match_nothing_are_told(database_url: str, tmp_path:
         await running.run_round(training_id)
         async with running.system.db.read() as tx:
             told = (await tx.events.after(0, training_id=training_id, limit=100)).items
+        wanted = Unmatched(averaged=("*.emma",), local=("bm.*",), frozen=("pos*",))
+        assert (await running.system.trainings.get(training_id)).unmatched == wanted
+        fork = await running.system.trainings.fork(
+            Start(training_id, None), lambda source: replace(source.config, statistics=())
+        )
+        assert fork.unmatched == replace(wanted, averaged=())
     unmatched = [event.data for event in told if event.type == "training.patterns_unmatched"]
     assert unmatched == [{"averaged": ["*.emma"], "local": ["bm.*"], "frozen": ["pos*"]}]
 

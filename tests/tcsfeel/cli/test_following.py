@@ -35,3 +35,16 @@ def test_what_holds_a_training_up_is_printed_once(capsys: pytest.CaptureFixture[
         "waiting since 2026-01-01T00:00:00Z: 1 of 3 clients can be selected",
         "failed: max_rounds: 0 of 1 rounds completed",
     ]
+
+
+def test_patterns_that_match_no_tensor_are_a_warning_once(capsys: pytest.CaptureFixture[str]) -> None:
+    unmatched = {"averaged": [], "local": ["bm*", "haed\x1b"], "frozen": ["pos*"]}
+    _follow(
+        Script(state(), *[state(unmatched_patterns=unmatched)] * 2, state("completed", unmatched_patterns=unmatched)),  # type: ignore[arg-type]  # it is called like a connection
+        "t",
+        as_json=True,
+    )
+    assert capsys.readouterr().err == (
+        "warning: no tensor of the first model matches the patterns of local bm*, haed\\x1b; frozen pos*:"
+        " tensors that should stay on the devices may be sent\n"
+    )
