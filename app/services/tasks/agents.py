@@ -18,7 +18,7 @@ import structlog
 
 from app.domain.clients import Profile
 from app.domain.failures import FailureKind
-from app.services.tasks.complaints import GATEWAY, MOST_BYTES, Complaint, may_pass, read_complaint
+from app.services.tasks.complaints import GATEWAY, Complaint, may_pass, read_complaint
 from app.services.tasks.connections import BROKEN, AgentTransport, describe, is_ours
 from app.services.tasks.replies import ANSWERS, EXPECTED, Reply, coding_of, retry_after
 from app.services.tasks.turns import Turns
@@ -30,6 +30,7 @@ from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.headers import LENGTH, check_beginning
+from tcsfeel.wire.sizes import ERROR_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -258,8 +259,8 @@ class AgentCaller:
         with contextlib.suppress(*BROKEN):  # among them the time's end
             async with self._soon():
                 async for piece in response.aiter_raw():
-                    text += piece[: MOST_BYTES - len(text)]
-                    if len(text) >= MOST_BYTES:
+                    text += piece[: ERROR_BYTES - len(text)]
+                    if len(text) >= ERROR_BYTES:
                         break
                     await self._turns.take()
         token = response.request.headers.get("Authorization", "").removeprefix("Bearer ")

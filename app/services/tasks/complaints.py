@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from tcsfeel.text import plain
 
-MOST_BYTES = 16_000  # of an error's body that are read
 GATEWAY = frozenset({502, 503, 504})  # what proxies answer for an agent that they cannot reach
 TRACEBACK_LINES = 20
 TRACEBACK_LINE = 200  # characters
@@ -30,7 +29,8 @@ class Complaint:
 def read_complaint(body: bytes, token: str) -> Complaint:
     """Read the `detail` and `retry` of a problem document (RFC 9457), or the start of any other body.
 
-    If the body repeats the bearer token that the agent was sent, the token is left out. At most `MOST_BYTES` are read.
+    If the body repeats the bearer token that the agent was sent, the token is left out. A caller reads at most
+    `ERROR_BYTES`.
     """
     text, passing, trace = body.decode("utf-8", "replace"), True, None
     try:

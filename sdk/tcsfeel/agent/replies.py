@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 
 from tcsfeel.agent.asgi import Receive, Response, Scope, Send
@@ -10,9 +10,10 @@ from tcsfeel.agent.results import Payload
 from tcsfeel.errors import Picklable
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import ZSTD, compressed
+from tcsfeel.wire.sizes import ERROR_BYTES
 
 _CHUNK = 256 * 1024  # bytes that are copied at a time; below it, a whole answer goes out in one write
-
+_DETAIL = 1000  # characters of a detail in a body that would be too large
 
 BROKEN_TRAINER = "urn:tcsfeel:problem:broken-trainer"
 
@@ -41,13 +42,26 @@ class Problem(Picklable):
         self.traceback = traceback
 
     def response(self) -> Response:
+        return Response(self.status, self.body(), "application/problem+json", self.headers)
+
+    def body(self) -> bytes:
+        """Return the document in at most `ERROR_BYTES`. The first lines of the traceback are left out first."""
+        lines = [] if self.traceback is None else self.traceback.splitlines()
+        body = self._document(self.detail, lines)
+        while len(body) > ERROR_BYTES and lines:
+            lines = lines[1:]
+            body = self._document(self.detail, lines)
+        return body if len(body) <= ERROR_BYTES else self._document(self.detail[:_DETAIL], lines)
+
+    def _document(self, detail: str, lines: Sequence[str]) -> bytes:
         body: dict[str, object] = {"type": "about:blank", "title": self.status.phrase}
         if self.broken_trainer:
             body = {"type": BROKEN_TRAINER, "title": "The trainer is broken", "retry": False}
-        body |= {"status": self.status, "detail": self.detail}
-        if self.traceback is not None:
-            body["traceback"] = self.traceback
-        return Response(self.status, json.dumps(body).encode(), "application/problem+json", self.headers)
+        body |= {"status": self.status, "detail": detail}
+        if lines:
+            body["traceback"] = "\n".join(lines)
+        # An escape is six bytes for a letter of two or three. Half of a surrogate pair has no bytes: it becomes "?".
+        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
 class ParametersResponse:

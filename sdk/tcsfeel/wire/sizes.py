@@ -5,6 +5,7 @@ from typing import NamedTuple
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.headers import LENGTH, MAX_HEADER_BYTES, header
 
+ERROR_BYTES = 16_000  # of the body of an agent's error: the control plane reads no more
 ROOM = 1 << 16  # bytes for metadata, in addition to the size that follows from the model
 
 

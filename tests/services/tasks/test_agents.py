@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from app.services.tasks.agents import AgentCaller
-from app.services.tasks.complaints import MOST_BYTES
 from app.services.tasks.replies import Reply
 from app.settings import AgentSettings
 from app.store.model_store import ModelStore, StoreUnavailable
 from tcsfeel.agent import AgentHost
 from tcsfeel.wire.codec import decode, pack
+from tcsfeel.wire.sizes import ERROR_BYTES
 from tcsfeel.wire.tasks import Task, read_result, task_metadata
 from tests.services.asking import AGENT, ASK, FETCH, HELLO, failure, hand_over, initial_model, poll, spooled
 from tests.services.fakes import calling, profile
@@ -170,7 +170,7 @@ async def test_of_a_long_error_only_the_start_is_read(spool: ModelStore) -> None
 
     async with calling(lambda _: httpx2.Response(500, content=endless())) as agents:
         assert (await poll(agents, spool)).detail == "x" * 299 + "…"
-    assert read <= MOST_BYTES + 1000
+    assert read <= ERROR_BYTES + 1000
 
 
 @FETCH

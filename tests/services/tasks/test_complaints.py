@@ -1,10 +1,13 @@
 """What agents say of their failures, as operators read it, and what is tried again."""
 
 import json
+from http import HTTPStatus
 
 import pytest
 
-from app.services.tasks.complaints import MOST_BYTES, Complaint, may_pass, read_complaint
+from app.services.tasks.complaints import Complaint, may_pass, read_complaint
+from tcsfeel.agent.replies import Problem
+from tcsfeel.wire.sizes import ERROR_BYTES
 
 
 @pytest.mark.parametrize(
@@ -27,8 +30,8 @@ from app.services.tasks.complaints import MOST_BYTES, Complaint, may_pass, read_
         (b"plain s3cret\r\ntext", Complaint("plain <token> text")),
         (b"", Complaint("")),
         (b"\xff\xfe", Complaint("\N{REPLACEMENT CHARACTER}" * 2)),
-        (b"[" * MOST_BYTES, Complaint("[" * 299 + "…")),
-        (b'{"retry": false, "detail": ' + b"9" * (MOST_BYTES - 28) + b"}", None),
+        (b"[" * ERROR_BYTES, Complaint("[" * 299 + "…")),
+        (b'{"retry": false, "detail": ' + b"9" * (ERROR_BYTES - 28) + b"}", None),
         (b'{"detail": "\\ud800"}', Complaint("")),
     ],
 )
@@ -58,7 +61,7 @@ def test_what_is_no_traceback_is_none(given: object) -> None:
 
 def test_a_reason_of_full_length_fits_into_what_is_read_however_it_is_escaped() -> None:
     body = json.dumps({"type": "urn:tcsfeel:problem:broken-trainer", "retry": False, "detail": "\U0001f4a5" * 300})
-    assert len(body) <= MOST_BYTES
+    assert len(body) <= ERROR_BYTES
     assert read_complaint(body.encode(), "") == Complaint("\U0001f4a5" * 300, passing=False)
 
 
@@ -70,3 +73,23 @@ def test_passing_trouble_is_tried_again(status: int) -> None:
 @pytest.mark.parametrize("status", [201, 204, 301, 304, 400, 401, 403, 405, 406, 413, 415, 422, 451, 501, 505])
 def test_what_no_repeat_can_mend_is_not(status: int) -> None:
     assert not may_pass(status)
+
+
+@pytest.mark.parametrize("letter", ["ä", "模", "😀", "\x01", '"', "\udcff"])
+def test_the_longest_traceback_of_an_agent_is_read_in_any_script(letter: str) -> None:
+    lines = [letter * 200] * 19 + ["ValueError: no"]
+    problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, letter * 500, broken_trainer=True, traceback="\n".join(lines))
+    body = problem.body()
+    assert len(body) <= ERROR_BYTES
+    found = read_complaint(body, "s3cret")
+    assert not found.passing
+    assert not found.text.startswith("{")
+    assert (found.traceback or "").splitlines()[-1] == "ValueError: no"
+
+
+def test_a_traceback_of_an_agent_does_not_count_against_its_reason() -> None:
+    lines = "\n".join(["\x01" * 5000, "ValueError: no"])
+    problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "no", traceback=lines)
+    assert read_complaint(problem.body(), "") == Complaint("no", traceback="ValueError: no")
+    longest = Problem(HTTPStatus.NOT_FOUND, "\x01" * 20_000, traceback=None)
+    assert len(longest.body()) <= ERROR_BYTES
