@@ -1,7 +1,7 @@
 """Say what went wrong in a trainer, so that an operator who cannot see the device can help.
 
 An operator gets the type and the message of the exception, and the last lines of its traceback. All of it is bounded in
-size, and directories of the device are left out, because their names may be private.
+size, and directories of the device are left out of all of it, because their names may be private.
 """
 
 import re
@@ -16,7 +16,13 @@ _LINES, _LONGEST_LINE = 20, 200  # of a traceback in several lines
 _SHOWN_FRAMES = 6  # of each exception in it
 _READ = 2000  # characters of a message that are looked at
 _OURS = PurePath(__file__).parent
-_DIRECTORIES = re.compile(r"(?<![\w:/.\\])(?:[A-Za-z]:[\\/]+|/)(?:[^\s/\\'\"<>|:,;()]+[\\/]+)+")
+_START = r"(?:[A-Za-z]:)?[/\\]|\.{1,2}[/\\]|~|file:"
+_QUOTED = re.compile(rf"""(?P<quote>['"])(?P<path>(?:{_START})[^'"\n]*)(?P=quote)""")
+_WORD = re.compile(r"""[^\s'"`<>|,;()=\[\]{}]+""")
+_URL = re.compile(r"(?:\w+:)*?https?://[^/\\]")
+_LABELS = re.compile(r"(?:\w{2,}:)*")
+_ROOTED = re.compile(_START)
+_FILE = re.compile(r"\.[A-Za-z]\w*$")
 
 MISTAKES = (
     BrokenResult,
@@ -45,7 +51,7 @@ def one_line(error: BaseException) -> str:
 def failure(error: BaseException) -> str:
     """Say what is wrong with a result, or which error the trainer raised, and where."""
     if isinstance(error, BrokenResult):
-        return _short(str(error))
+        return _short(without_directories(str(error)[:_READ]))
     return _short(f"{type(error).__name__}: {_message(error)}") + _place(error)
 
 
@@ -59,9 +65,30 @@ def last_lines(error: BaseException) -> str | None:
         for frame in frames[-_SHOWN_FRAMES:]:
             lines.append(f"  {_shown(frame)}")
             if frame.line:
-                lines.append(f"    {frame.line.strip()}")
+                lines.append(f"    {without_directories(frame.line.strip()[:_READ])}")
         lines += f"{type(one).__name__}: {_message(one)}".splitlines()
     return "\n".join(line[:_LONGEST_LINE].rstrip() for line in lines[-_LINES:])
+
+
+def without_directories(text: str) -> str:
+    """Return a text in which paths have only their last name, as in ``.../x.csv``. Web addresses stay as they are.
+
+    A path with spaces is recognised as one if it stands in quotes. Otherwise, each word of it is taken for a path.
+    """
+    text = _QUOTED.sub(lambda found: f"{found['quote']}{_last_name(found['path'])}{found['quote']}", text)
+    return _WORD.sub(lambda found: _last_name(found[0]), text)
+
+
+def _last_name(word: str) -> str:
+    """Return a word with ``...`` for the directories in it, if it is a path."""
+    if _URL.match(word):
+        return word
+    labels = "" if (found := _LABELS.match(word)) is None else found[0]
+    *directories, name = re.split(r"[/\\]+", word[len(labels) :])
+    if not any(directories):  # no path, or one without directories, such as /x
+        return word
+    is_path = _ROOTED.match(word, len(labels)) or len(directories) > 1 or _FILE.search(name)
+    return f"{labels}.../{name}" if is_path else word
 
 
 def _short(text: str) -> str:
@@ -83,7 +110,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _message(error: BaseException) -> str:
     """The message of an error without the directories of this device. The error may be unable to say anything."""
     try:
-        return _DIRECTORIES.sub(".../", str(error)[:_READ])
+        return without_directories(str(error)[:_READ])
     except Exception:  # noqa: BLE001  (its __str__ is third-party code)
         return "(its message cannot be read)"
 

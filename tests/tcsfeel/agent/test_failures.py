@@ -46,9 +46,18 @@ def test_the_exception_that_led_to_it_comes_first() -> None:
 @pytest.mark.parametrize(
     ("message", "shown"),
     [
-        ("[Errno 2] No such file: '/home/ann lee/x.csv'", "[Errno 2] No such file: '.../ann lee/x.csv'"),
+        ("[Errno 2] No such file: '/home/ann lee/x.csv'", "[Errno 2] No such file: '.../x.csv'"),
         ("[Errno 2] No such file: '/srv/patients/anna/x.csv'", "[Errno 2] No such file: '.../x.csv'"),
         (r"cannot read C:\Users\anna\data.npz now", "cannot read .../data.npz now"),
+        ("cannot read file:///home/alice/secret/x.csv", "cannot read file:.../x.csv"),
+        ("cannot open sqlite:////home/alice/x.db", "cannot open sqlite:.../x.db"),
+        ("see url:/home/alice/x", "see url:.../x"),
+        (r"cannot read \\nas01\patients\x.csv", "cannot read .../x.csv"),
+        ("no ../alice/secret/x, ./alice/x or ~alice/secret/x", "no .../x, .../x or .../x"),
+        ("no patients/anna/scan or patients/anna.csv", "no .../scan or .../anna.csv"),
+        ("no PATH=/opt/anna/bin [/opt/anna/x]", "no PATH=.../bin [.../x]"),
+        ('cannot read "C:\\ann lee\\x y.csv"', 'cannot read ".../x y.csv"'),
+        ("404 from see:https://store.example/a/b", "404 from see:https://store.example/a/b"),
         ("404 from http://store.example/a/b", "404 from http://store.example/a/b"),
         ("shapes (3,) / (4,) at and/or", "shapes (3,) / (4,) at and/or"),
     ],
@@ -58,6 +67,15 @@ def test_directories_of_the_device_are_left_out(message: str, shown: str) -> Non
     assert failure(error).startswith(f"OSError: {shown} (")
     assert (last_lines(error) or "").endswith(f"OSError: {shown}")
     assert one_line(error) == f"OSError: {message}", "on the device itself, nothing is hidden"
+
+
+def test_directories_of_the_device_are_left_out_of_source_lines_and_of_wrong_results() -> None:
+    with pytest.raises(OSError, match="anna") as caught:
+        open("/srv/our patients/anna/x.csv")  # noqa: PTH123, SIM115  (a line as trainers have it)
+    told = last_lines(caught.value) or ""
+    assert 'open(".../x.csv")' in told
+    assert "anna" not in told
+    assert failure(BrokenResult("not a number in /srv/anna/x.csv")) == "not a number in .../x.csv"
 
 
 def test_a_long_message_and_a_deep_traceback_stay_short() -> None:
