@@ -20,6 +20,7 @@ from app.store.tables import clients, events, model_versions
 from tcsfeel.wire.tasks import LOSS
 
 MANY = 1_000_000
+SKIPPED = "evaluation.skipped"
 ONCE_A_ROUND = ("round.started", "round.planned", "round.aggregated", "round.completed")
 
 
@@ -122,9 +123,12 @@ def differences(history: History, calm: History) -> list[str]:
 
 
 def _without_cut_round(story: Story) -> Story:
+    """Leave out what the cancellation of its training has cut: a whole round, or evaluations of its model."""
     cut = story.training.current_round
-    if story.rounds[cut].status == "completed":
-        return story
+    if (last := story.rounds[cut]).status == "completed":
+        received = tuple(one for one in last.evaluations if one.status == "received")
+        events = Counter({event: count for event, count in story.events.items() if event[:2] != (SKIPPED, cut)})
+        return replace(story, rounds={**story.rounds, cut: replace(last, evaluations=received)}, events=events)
     rounds = {number: round_ for number, round_ in story.rounds.items() if number != cut}
     events = Counter({event: count for event, count in story.events.items() if event[1] != cut})
     return replace(story, rounds=rounds, events=events)

@@ -26,7 +26,8 @@ class StrategyOut(ResponseModel):
                 {
                     "name": "power-of-choice",
                     "summary": (
-                        "Of candidates drawn in proportion to their samples, those that last reported the highest loss."
+                        "Select those that reported the highest loss, of candidates that are drawn in proportion to "
+                        "their samples."
                     ),
                     "source": "built in",
                     "parameters": [
