@@ -109,7 +109,7 @@ class Round:
         waited_seconds: the time that was given back to it so far, for such waits and for problems of the server.
         step_failures: how often its current step has ended with an unexpected error.
         takeovers: how often its current step was taken over from an owner that had died or stalled.
-        population: the training samples of all clients that its training may select, when it was planned.
+        population: how many clients its training could select sooner or later, when it was planned.
         participations: the parts of the clients that were selected to train.
         evaluations: the parts of the clients that were asked to evaluate the new model.
     """

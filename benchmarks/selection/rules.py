@@ -56,7 +56,7 @@ class Rule:
             facts,
             before=None if self._before is None else self._before._asdict(),
             state=self._state,
-            population=int(self._samples.sum()),
+            population=len(self._samples),
         )
         blocks = list(new.blocks)  # the layers are smaller than a block
         if self._config.aggregation == "scaffold":

@@ -1,4 +1,4 @@
-"""The number of local steps that an update took, and the samples of all clients that could be selected for a round.
+"""The number of local steps that an update took, and how many clients could be selected for a round.
 
 Revision ID: 0016
 Revises: 0015

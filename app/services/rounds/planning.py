@@ -46,7 +46,8 @@ class Fleet:
         shut_out: every other one, with the reason.
         forced: those offered although their breaker is open, because too many are.
         sketches: what clients' updates in the training say of their labels, of those that do not say it themselves.
-        population: the training samples of all clients that meet the training's conditions, on offer or not.
+        population: how many clients the training may select sooner or later: those that meet its conditions and are
+            not isolated by hand.
     """
 
     clients: tuple[Client, ...]
@@ -231,5 +232,5 @@ def _fleet(  # noqa: PLR0917  (what a fleet is made of)
     """Divide the clients into those on offer and those that are shut out."""
     admitted, forced = admissible({client.id: client.breaker for client in clients}, now)
     offered, shut_out = divided(clients, where, excluded=excluded, admitted=admitted | forced, busy=busy)
-    population = sum(client.profile.data_size for client in clients if where.refusal(client) is None)
+    population = sum(not client.breaker.isolated and where.refusal(client) is None for client in clients)
     return Fleet(tuple(clients), offered, shut_out, forced, connectivity, sketches, population)

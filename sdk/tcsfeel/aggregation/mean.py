@@ -22,6 +22,11 @@ def by_examples(update: UpdateFacts) -> float:
     return float(update.num_examples)
 
 
+def equally(_update: UpdateFacts) -> float:
+    """Weigh all updates the same: SCAFFOLD (Karimireddy et al., 2020)."""
+    return 1.0
+
+
 def by_examples_and_accuracy(update: UpdateFacts) -> float:
     """Weigh each update by its examples times its accuracy, so that an update with the accuracy 0 has no weight."""
     return update.num_examples * update.metrics.get(ACCURACY, 0.0)
@@ -33,7 +38,7 @@ WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
     "fedprox": by_examples,
     "weighted": by_examples_and_accuracy,
     "fednova": by_examples,
-    "scaffold": by_examples,
+    "scaffold": equally,
     "fedavgm": by_examples,
     "fedadam": by_examples,
     "fedyogi": by_examples,

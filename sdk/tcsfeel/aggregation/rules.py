@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tcsfeel.aggregation.blocks import Block, Combine, Updates
 from tcsfeel.aggregation.config import Aggregation, AggregationConfig
-from tcsfeel.aggregation.mean import NO_WEIGHT, WEIGHTS, normalised_mean, weighted_mean
+from tcsfeel.aggregation.mean import WEIGHTS, normalised_mean, weighted_mean
 from tcsfeel.aggregation.robust import (
     TRIM_FRACTION,
     geometric_median,
@@ -57,18 +57,18 @@ def next_model(
         facts: of each update.
         before: the model before the round's base model, None in the first round.
         state: what the round before gave as state, None in the first round.
-        population: the training samples of all clients that could have taken part; None if it is not known.
+        population: how many clients could have taken part; None if it is not known.
 
     Raises:
         UnusableRound: there are too few updates for the rule, or none has a weight.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused
+        combine = combination(config, updates, facts)
     step = (
-        _scaffold(config, updates, facts, state, population or 0)
+        Scaffold(config, updates, _steps(config, facts), state=state, population=population or 0)
         if config.aggregation == "scaffold"
         else optimiser(config, updates.model, updates.learnt, before, state)
     )
-    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused
-        combine = combination(config, updates, facts)
     return NextModel(_blocks(updates, combine, step), step)
 
 
@@ -91,19 +91,6 @@ def combination(config: AggregationConfig, updates: Updates, facts: Sequence[Upd
     if problem := shortage(rule, len(updates), byzantine_clients(config, len(updates))):
         raise UnusableRound(problem)
     return ROBUST[rule](updates, config)
-
-
-def _scaffold(
-    config: AggregationConfig,
-    updates: Updates,
-    facts: Sequence[UpdateFacts],
-    state: Parameters | None,
-    population: float,
-) -> Optimiser:
-    weights = bounded([WEIGHTS[config.aggregation](fact) for fact in facts], config)
-    if sum(weights) <= 0:
-        raise UnusableRound(NO_WEIGHT)
-    return Scaffold(config, updates, weights, _steps(config, facts), state=state, population=population)
 
 
 def _steps(config: AggregationConfig, facts: Sequence[UpdateFacts]) -> list[float]:

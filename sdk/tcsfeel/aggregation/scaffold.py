@@ -5,12 +5,16 @@ local steps of client i go along its gradient plus c - c_i, where c is the mean 
 steps at the rate eta from x to y_i, its control variate changes by d_i = (x - y_i) / (K_i * eta) - c. This follows from
 the update and the number of steps. So no client sends its control variate, and there is none that could be false.
 
-The paper weighs all clients equally. Here they weigh by their examples, as in FedAvg, so that the goal stays the same:
-with n_i examples of those that took part, and n examples of all clients that could have,
+As in the paper, all clients weigh the same: with S clients that took part, of N that could have,
 
-    x + rate * sum(n_i * (y_i - x)) / sum(n_i)    and    c + sum(n_i * d_i) / n.
+    x + rate * sum(y_i - x) / S    and    c + sum(d_i) / N.
 
-With equal n_i that is the paper's algorithm. Statistics and integers have no control variate, and take the mean.
+A client's changes have to weigh the same in every round: then they add up to its control variate, and c stays the mean
+of all. A weight that depends on who else takes part leaves an error in c, and the training ends beside the optimum. A
+weight that clients claim, such as their examples, lets one client keep c near 0. The number of updates and the number
+of clients cannot be distorted by a claim. So the goal is the mean of the clients' losses, each counting once.
+
+Statistics and integers have no control variate, and take the mean.
 """
 
 from collections.abc import Collection, Sequence
@@ -34,11 +38,10 @@ class Scaffold:
 
     Args:
         config: its `learning_rate` is that of the local steps, and `server_learning_rate` that of the server's.
-        updates: of the round.
-        weights: of each update, with a sum above zero.
+        updates: of the round, at least one.
         steps: how many local steps each update took.
         state: the control variates, None if all are 0.
-        population: what all clients that could have taken part weigh; at least those that did.
+        population: how many clients could have taken part; it counts as at least the number of updates.
 
     Raises:
         ModelNotFinite: a control variate is not finite any more (from `step`).
@@ -48,18 +51,16 @@ class Scaffold:
         self,
         config: AggregationConfig,
         updates: Updates,
-        weights: Sequence[float],
         steps: Sequence[float],
         *,
         state: Parameters | None,
-        population: float,
+        population: int,
     ) -> None:
-        total = sum(weights)
         self._updates = updates
-        self._by_step = [weight / total / count for weight, count in zip(weights, steps, strict=True)]
+        self._by_step = [1.0 / len(steps) / count for count in steps]
         self._same = len(set(steps)) == 1
         self._scale = sum(self._by_step) / config.hyperparameter("learning_rate", LEARNING_RATE)
-        self._share = total / max(population, total)
+        self._share = len(steps) / max(population, len(steps))
         self._rate = config.hyperparameter("server_learning_rate", RATE)
         self._past = state
         self._next: dict[str, npt.NDArray[Any]] = {

@@ -9,6 +9,7 @@ import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.clients import Client, Measured
+from app.domain.eligibility import Where
 from app.domain.failures import Failure
 from app.domain.rounds import Participation
 from app.services.fleet.connectivity import LatestConnectivity
@@ -107,6 +108,19 @@ async def test_the_newest_matrix_is_taken_and_loaded_once(db: Database, planner:
     async with db.begin() as tx:
         await tx.connectivity.add(Connectivity.empty(["a"]), NOW)
     assert (await fleet(db, planner)).connectivity.version == 2
+
+
+async def test_all_clients_count_that_may_be_selected_sooner_or_later(sqlite: Database, planner: Planner) -> None:
+    greedy = replace(client().profile, data_size=10**12)
+    clients = [
+        client("a"),
+        client("b", breaker=OPEN),
+        client("c", status="down", profile=greedy),
+        client("isolated", breaker=Breaker().isolate(NOW)),
+        client("other"),
+    ]
+    found = await fleet(sqlite, planner, clients, where=Where(exclude=("other",)))
+    assert found.population == 3
 
 
 async def test_too_few_clients_are_named_with_their_reasons(db: Database, planner: Planner) -> None:

@@ -1,25 +1,27 @@
 """SCAFFOLD from the server to the devices and back, with what is lost on the way."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.domain.eligibility import Where
 from app.domain.trainings import Uploads
 from tcsfeel.agent import FitResult, Parameters, Task
 from tcsfeel.schedules import Step
 from tcsfeel.wire.codec import decode, encode
 from tcsfeel.wire.tasks import TaskResult, result_metadata
 from tests.planes import Adder, Plane, plane, policy, until
-from tests.services.courses import is_driven_to_its_end, parts, statuses
+from tests.services.courses import is_driven_to_its_end, is_idle, parts, statuses
 from tests.services.rounds.foreign import Foreign, join
 from tests.services.rounds.test_resuming import killed
 from tests.tcsfeel.scaffold import Bowl, by_the_paper
 
 RATE = 0.1
 SCAFFOLD: dict[str, Any] = {"aggregation": "scaffold", "hyperparameters": {"learning_rate": RATE}}
-A, B = Bowl(0.0, steps=2), Bowl(10.0, steps=5)
+A, B = Bowl(0.0, steps=2), Bowl(10.0, steps=5, examples=1000)
 
 
 class Rolling(Adder):
@@ -45,6 +47,10 @@ async def control(running: Plane, training_id: str, number: int) -> float:
     return float(decode((running.system.settings.model_directory / state).read_bytes())[0]["w"][0])
 
 
+async def has_trained(trainer: Adder, times: int) -> bool:
+    return len(trainer.fitted) >= times
+
+
 async def assert_as_by_the_paper(
     running: Plane, training_id: str, number: int, rounds: list[list[int]], rates: float | list[float] = RATE
 ) -> None:
@@ -60,6 +66,38 @@ async def test_rounds_of_all_are_those_of_the_paper(database_url: str, tmp_path:
             round_ = await running.run_round(training_id)
             assert {part.client_id: part.num_steps for part in round_.participations} == {"a": 2, "b": 5}
             await assert_as_by_the_paper(running, training_id, number, [[0, 1]] * number)
+
+
+async def test_clients_that_cannot_be_selected_do_not_count(sqlite_url: str, tmp_path: Path) -> None:
+    others = {"isolated": Adder(examples=10**12), "other": Adder(examples=10**12)}
+    async with plane(tmp_path, sqlite_url, {**rolling(), **others}) as running:
+        await running.system.breakers.isolate("isolated")
+        where = Where(clients=("a", "b", "isolated"))
+        training_id = await running.create(clients=2, where=where, **SCAFFOLD)
+        for _ in range(2):
+            await running.run_round(training_id)
+        await assert_as_by_the_paper(running, training_id, 2, [[0, 1]] * 2)
+
+
+async def test_a_learning_rate_that_changes_in_a_round_is_that_of_the_next_one(sqlite_url: str, tmp_path: Path) -> None:
+    trainers = rolling()
+    async with plane(tmp_path, sqlite_url, trainers) as running:
+        training_id = await running.create(**SCAFFOLD, max_rounds=3, evaluation_clients=0)
+        await running.run_round(training_id)
+        trainers["b"].open.clear()
+        await running.system.trainings.run_round(training_id)
+        await running.drive()
+        await until(lambda: has_trained(trainers["b"], 2))
+        await running.system.trainings.pause(training_id)
+        await until(lambda: is_idle(running))
+        await running.system.trainings.change(
+            training_id, lambda before: replace(before.config, hyperparameters={"learning_rate": RATE / 2})
+        )
+        trainers["b"].open.set()
+        await running.system.trainings.start(training_id, "resume")
+        await until(lambda: is_driven_to_its_end(running, training_id))
+        await assert_as_by_the_paper(running, training_id, 2, [[0, 1]] * 2)
+        await assert_as_by_the_paper(running, training_id, 3, [[0, 1]] * 3, [RATE, RATE, RATE / 2])
 
 
 async def test_the_control_variates_follow_the_learning_rate_of_each_round(sqlite_url: str, tmp_path: Path) -> None:

@@ -198,15 +198,19 @@ class Simulation:
             updates.append(sent)
             facts.append(UpdateFacts(result.num_examples, 1.0, num_steps=result.num_steps))
         config = TrainingConfig(name="t", aggregation="scaffold", hyperparameters={"learning_rate": rate})
-        population = sum(client.examples for client in self.clients)
-        new = next_model(config, Updates(self.model, updates), facts, state=self.state, population=population)
+        new = next_model(config, Updates(self.model, updates), facts, state=self.state, population=len(self.clients))
         self.model = assembled(new, self.model)
         self.state = new.optimiser.state()
         for i in chosen:
             self._counted[i] = number
 
 
-CLIENTS = [Bowl(0.0, steps=2), Bowl(10.0, steps=2), Bowl(-4.0, 0.5, steps=7), Bowl(3.0, 2.0, steps=1)]
+CLIENTS = [
+    Bowl(0.0, steps=2),
+    Bowl(10.0, steps=2, examples=1000),
+    Bowl(-4.0, 0.5, steps=7, examples=1),
+    Bowl(3.0, 2.0, steps=1, examples=70),
+]
 
 
 @tries(30)

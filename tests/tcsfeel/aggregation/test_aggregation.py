@@ -67,6 +67,7 @@ def only(result: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         ("fedadagrad", 10.0),
         ("weighted", 5.0),  # 10 * 0.5
         ("fednova", 10.0),
+        ("scaffold", 1.0),
     ],
 )
 def test_what_an_update_weighs(rule: Aggregation, weight: float) -> None:
