@@ -89,7 +89,7 @@ def wait(
     now: float = yield Pause(0)
     end = None if timeout_seconds is None else now + timeout_seconds
     last = None if end is None else max(end, now + SHORTEST_SECONDS)
-    shown, known = 0, None
+    shown, known, training = 0, None, None
     while True:
         try:
             training = yield from until(last, get_training(training_id))
@@ -98,7 +98,7 @@ def wait(
             now = yield Pause(0)
             if end is None or now < end:
                 raise
-            raise NotDone(f"the training {training_id} could not be read within {timeout_seconds:g} s") from error
+            raise _not_done(training_id, training, timeout_seconds or 0.0) from error
         if progress is not None and training != known:
             shown = max([shown, *(item.number for item in ended)])
             known = training
@@ -107,7 +107,7 @@ def wait(
             return training
         now = yield Pause(0)
         if end is not None and now >= end:
-            raise NotDone(f"the training {training_id} is still {training.status} after {timeout_seconds:g} s")
+            raise _not_done(training_id, training, timeout_seconds or 0.0)
         yield Pause(poll_seconds if end is None else min(poll_seconds, end - now))
 
 
@@ -134,6 +134,21 @@ def train(
         if (yield from get_training(created.id)).status == "created":
             yield from start_training(created.id)
     return (yield from wait(created.id, progress=progress, timeout_seconds=timeout_seconds))
+
+
+def _not_done(training_id: str, training: TrainingOut | None, timeout_seconds: float) -> NotDone:
+    """Make the error that says how a training was when it was last read, if it was."""
+    if training is None:
+        return NotDone(f"the training {training_id} could not be read within {timeout_seconds:g} s")
+    if training.status in STOPPED:
+        return NotDone(
+            f"the last rounds of the training {training_id}, which is {training.status}, could not be read within "
+            f"{timeout_seconds:g} s"
+        )
+    found = f"the training {training_id} has not ended after {timeout_seconds:g} s: it is {training.status}"
+    if training.progress is None or training.progress.reason is None:
+        return NotDone(found)
+    return NotDone(f"{found}, and {training.progress.state}: {training.progress.reason}")
 
 
 def _must_not_be_awaited(progress: Callable[[Progress], object] | None) -> None:

@@ -110,7 +110,7 @@ async def test_trainings_their_models_and_their_rounds(client: AsyncClient, tmp_
     with pytest.raises(NotFound):
         await client.get_round_selection(training.id, 99)
     seen: list[Progress] = []
-    with pytest.raises(NotDone, match=f"the training {training.id} is still running after 0 s"):
+    with pytest.raises(NotDone, match=f"the training {training.id} has not ended after 0 s: it is running"):
         await client.wait(training.id, progress=seen.append, timeout_seconds=0)
     assert [progress.training.status for progress in seen] == ["running"]
     assert (await client.cancel_training(training.id)).status == "cancelled"
