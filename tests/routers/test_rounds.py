@@ -149,6 +149,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
     seed = body.pop("seed")
     assert isinstance(seed, int)
     assert body == {
+        "training_id": training_id,
         "number": 1,
         "status": "completed",
         "started_at": "1970-01-12T13:46:41Z",
@@ -174,6 +175,8 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
         "waited_seconds": 0.0,
         "model": "a" * 64,
         "failure_reason": None,
+        "hyperparameters": {"batch_size": 32, "learning_rate": 0.1, "local_epochs": 1},
+        "deadline_seconds": 600.0,
         "connectivity_version": 0,
         "plan": {"topology": "star", "parents": {"edge-7": None, "edge-8": None}},
         "participations": [

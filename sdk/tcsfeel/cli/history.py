@@ -39,7 +39,7 @@ def rounds(training_id: str, *, server: str, key: str | None, as_csv: bool, as_j
     if as_json:
         click.echo(json.dumps(items, indent=2))
     elif as_csv:
-        click.echo(_table(items), nl=False)
+        click.echo(_table({"training_id": training_id} | item for item in map(_checked, items)), nl=False)
     else:
         for item in items:
             click.echo("\n".join(shown_round(Fields(item, "round"), training)))
@@ -65,9 +65,9 @@ def shown_round(item: Fields, training: Fields) -> Iterator[str]:
         yield f"           and {len(failures) - MOST_LINES} more"
 
 
-def _table(items: Iterable[Any]) -> str:
+def _table(items: Iterable[dict[str, Any]]) -> str:
     """Make CSV of rounds as the API shows them."""
-    rows = [row for item in items for row in flat_rows(_checked(item))]
+    rows = [row for item in items for row in flat_rows(item)]
     metrics = sorted({name for row in rows for name in row if name.startswith(METRIC)})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -66,6 +66,7 @@ class TargetDoubtOut(ResponseModel):
 class RoundOut(ResponseModel):
     """One round of a training."""
 
+    training_id: Annotated[str | None, Field(description="Null in answers of servers that do not name it")] = None
     number: int
     status: Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
     started_at: Instant
@@ -116,5 +117,5 @@ class RoundOut(ResponseModel):
     ]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a flat row for each participation and each evaluation, with its metrics as `metrics.NAME`."""
+        """Return a flat row for each participation, then for each evaluation, with its metrics as `metrics.NAME`."""
         return list(flat_rows(self.model_dump()))

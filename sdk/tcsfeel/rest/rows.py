@@ -6,8 +6,8 @@ from typing import Any
 PARTS = (("fit", "participations"), ("evaluate", "evaluations"))
 """The kinds of parts, and the fields of a round that list them."""
 COLUMNS = (
-    "round", "kind", "client_id", "status", "attempts", "reason", "num_examples", "loss", "accuracy", "update_norm",
-    "bytes_sent", "bytes_received", "seconds",
+    "training_id", "round", "kind", "client_id", "status", "attempts", "reason", "num_examples", "num_steps", "loss",
+    "accuracy", "update_norm", "bytes_sent", "bytes_received", "seconds",
 )  # fmt: skip
 METRIC = "metrics."  # begins the name of the column of a metric
 
@@ -19,6 +19,6 @@ def flat_rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """
     for kind, field in PARTS:
         for part in found.get(field) or ():
-            known = {"round": found["number"], "kind": kind, **part}
+            known = {**part, "training_id": found.get("training_id"), "round": found["number"], "kind": kind}
             measured = {f"{METRIC}{name}": value for name, value in sorted((part.get("metrics") or {}).items())}
             yield {name: known.get(name) for name in COLUMNS} | measured

@@ -9,12 +9,14 @@ import pytest
 from tests.tcsfeel.cli.test_answers import FORGED, ROUND, TRAINING, run, watch
 
 PART: dict[str, Any] = {
-    "client_id": "edge-1", "status": "received", "attempts": 1, "reason": None, "num_examples": 10, "loss": 0.5,
-    "accuracy": None, "metrics": {"rmse": 0.25}, "update_norm": 1.5, "bytes_sent": 7, "bytes_received": 8,
-    "seconds": 0.125, "score": 0.0, "components": {},
+    "client_id": "edge-1", "status": "received", "attempts": 1, "reason": None, "num_examples": 10, "num_steps": 5,
+    "loss": 0.5, "accuracy": None, "metrics": {"rmse": 0.25}, "update_norm": 1.5, "bytes_sent": 7,
+    "bytes_received": 8, "seconds": 0.125, "score": 0.0, "components": {},
 }  # fmt: skip
 LOST = PART | {"client_id": "edge-2", "status": "failed", "reason": "its trainer failed: KeyError: 'x'", "loss": None}
-MEASURED = {name: value for name, value in PART.items() if name not in {"update_norm", "score", "components"}}
+MEASURED = {
+    name: value for name, value in PART.items() if name not in {"num_steps", "update_norm", "score", "components"}
+}
 WRONG = MEASURED | {"client_id": "edge-2", "status": "rejected", "reason": "=1+1 is not finite", "metrics": {}}
 FULL = ROUND | {"participations": [PART, LOST], "evaluations": [MEASURED | {"metrics": {"mae": 2.0}}, WRONG]}
 
@@ -50,6 +52,8 @@ def test_every_value_of_every_client_can_be_exported() -> None:
         ("evaluate", "edge-2", "", ""),
     ]
     assert rows[0]["update_norm"] == "1.5"
+    assert [row["num_steps"] for row in rows] == ["5", "5", "", ""]
+    assert {row["training_id"] for row in rows} == {"t"}
     assert rows[3]["reason"] == "'=1+1 is not finite", "a spreadsheet computes nothing"
     assert json.loads(rounds(FULL, options=("--json",)).output) == [FULL]
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from typing import Annotated
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 
 from tcsfeel.client import AsyncClient, Client, UnexpectedAnswer
 from tcsfeel.client.pages import table
+from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.strategies import StrategyOut
 from tests.tcsfeel.client.callers import QUICK
 from tests.tcsfeel.client.servers import answer, scripted
@@ -128,8 +130,35 @@ def test_a_map_is_one_column_of_a_table_and_a_nested_model_has_one_for_each_fiel
 
     parents = {f"edge-{number}": None for number in range(1000)}
     found = table([Outer(number=1, plan=Inner(parents=parents, links=[3])), Outer(number=2, plan=None)])
-    assert set(found.columns) == {"number", "plan.parents", "plan.links", "plan"}
-    assert found["plan.parents"][0] == parents
+    assert list(found.columns) == ["number", "plan.parents", "plan.links"]
+    assert (found["plan.parents"][0], found["plan.parents"][1]) == (parents, None)
+    assert list(table([Outer(number=2, plan=None)]).columns) == list(found.columns)
+
+
+def test_a_table_has_columns_for_each_metric_by_name() -> None:
+    class Summary(BaseModel):
+        mean: float
+
+    class Measured(BaseModel):
+        metrics: Annotated[dict[str, Summary] | None, "by name"]
+        number: int
+
+    found = table(
+        [
+            Measured(metrics={"rmse": Summary(mean=0.5)}, number=1),
+            Measured(metrics={"mae": Summary(mean=0.25)}, number=2),
+            Measured(metrics=None, number=3),
+        ]
+    )
+    assert list(found.columns) == ["metrics.mae.mean", "metrics.rmse.mean", "number"]
+    assert found["metrics.rmse.mean"][0] == 0.5
+    assert found["metrics.rmse.mean"].isna().tolist() == [False, True, True]
+
+
+def test_the_columns_of_rounds_do_not_depend_on_what_is_null() -> None:
+    columns = table([RoundOut.model_construct(**dict.fromkeys(RoundOut.model_fields))]).columns
+    assert {"training_id", "target_doubt.client_id", "target_doubt.mean", "plan.parents"} <= set(columns)
+    assert not {"target_doubt", "plan", "metrics"} & set(columns)
 
 
 @pytest.mark.parametrize("tags", ["site:a", ["site:a"], ("site:a",)])
