@@ -1,5 +1,8 @@
 """What `wait` says at its timeout, with a clock that the test moves."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
 from tcsfeel.client import NoAnswer, NotDone, following
@@ -7,10 +10,15 @@ from tcsfeel.contract.progress import ProgressOut
 from tcsfeel.contract.trainings import TrainingOut
 from tcsfeel.rest.exchange import Pause, Steps
 
-WAITING = ProgressOut.model_construct(state="waiting", reason="1 of 3 clients can be selected")
-RUNNING = TrainingOut.model_construct(status="running", progress=None)
-HELD_UP = TrainingOut.model_construct(status="running", progress=WAITING)
-COMPLETED = TrainingOut.model_construct(status="completed", progress=None)
+
+def training(**fields: Any) -> TrainingOut:
+    return TrainingOut.model_construct(**fields)
+
+
+WAITING = ProgressOut(state="waiting", since=datetime(2026, 1, 1, tzinfo=UTC), reason="1 of 3 clients can be selected")
+RUNNING = training(status="running", progress=None)
+HELD_UP = training(status="running", progress=WAITING)
+COMPLETED = training(status="completed", progress=None)
 
 
 def waited(monkeypatch: pytest.MonkeyPatch, *read: TrainingOut | NoAnswer) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import pytest
@@ -156,7 +156,8 @@ def test_a_table_has_columns_for_each_metric_by_name() -> None:
 
 
 def test_the_columns_of_rounds_do_not_depend_on_what_is_null() -> None:
-    columns = table([RoundOut.model_construct(**dict.fromkeys(RoundOut.model_fields))]).columns
+    nothing: dict[str, Any] = dict.fromkeys(RoundOut.model_fields)
+    columns = table([RoundOut.model_construct(**nothing)]).columns
     assert {"training_id", "target_doubt.client_id", "target_doubt.mean", "plan.parents"} <= set(columns)
     assert not {"target_doubt", "plan", "metrics"} & set(columns)
 

@@ -12,10 +12,8 @@ def test_a_row_names_the_training_and_has_every_value_that_the_client_reported()
     part: dict[str, Any] = dict.fromkeys(ParticipationOut.model_fields) | {
         "client_id": "edge-1", "status": "received", "metrics": {"rmse": 0.5}, "num_steps": 12,
     }  # fmt: skip
-    round_ = RoundOut.model_construct(
-        training_id="t1", number=3, participations=[ParticipationOut.model_construct(**part)], evaluations=[]
-    )
-    [row] = round_.rows()
+    fields: dict[str, Any] = {"training_id": "t1", "number": 3, "evaluations": []}
+    [row] = RoundOut.model_construct(participations=[ParticipationOut.model_construct(**part)], **fields).rows()
     assert (row["training_id"], row["round"], row["kind"], row["num_steps"]) == ("t1", 3, "fit", 12)
     assert row["metrics.rmse"] == 0.5
     assert set(COLUMNS) >= set(ParticipationOut.model_fields) - KNOWN_ELSEWHERE
