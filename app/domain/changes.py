@@ -8,19 +8,23 @@ from app.domain.trainings import TRANSITIONS, Training, TrainingConfig, Training
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.errors import Invalid
 
-CHANGEABLE: frozenset[TrainingStatus] = frozenset({"created", "paused"})
+CHANGEABLE: frozenset[TrainingStatus] = frozenset({"created", "paused", "failed"})
+_BEFORE: Mapping[TrainingStatus, str] = {
+    "running": ": pause it first",
+    "completed": ": extend it, or create another training that starts from its last version",
+    "cancelled": ": create another training that starts from its last version",
+}
 
 
 def changed(training: Training, config: TrainingConfig, now: float) -> Training:
     """Return a training with another configuration.
 
     Raises:
-        StateForbids: it is neither created nor paused.
+        StateForbids: it is running, or has ended in another way than failing.
         Invalid: rounds that it has run contradict the new configuration.
     """
     if training.status not in CHANGEABLE:
-        advice = ": pause it first" if training.status == "running" else ""
-        raise StateForbids("change", "training", f"{training.status}{advice}")
+        raise StateForbids("change", "training", f"{training.status}{_BEFORE[training.status]}")
     if config.max_rounds < training.current_round:
         raise Invalid("/max_rounds", f"should be at least {training.current_round}, the rounds that have begun")
     _refuse_another_metric(training, config.goal)

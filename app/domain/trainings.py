@@ -243,7 +243,8 @@ def resumed(training: Training, event: RunEvent, now: float, stop_after: int | N
 
     `stop_after` is the number of the only round that it shall run; None if it runs on its own. Raises `StateForbids`.
     """
-    if training.stop_reason == "max_rounds" and event in {"start", "resume"}:
+    spent = training.current_round >= training.config.max_rounds
+    if spent and training.stop_reason == "max_rounds" and event in {"start", "resume"}:
         state = f"{training.status} after all of its rounds, of which max_rounds allows {training.config.max_rounds}"
         raise StateForbids(event, "training", f"{state}: extend it, or run single rounds")
     return replace(

@@ -165,9 +165,11 @@ def install(app: FastAPI) -> None:
 
 
 async def _known(_request: Request, error: Exception) -> Response:
-    fields = [FieldProblem(pointer=error.pointer, detail=error.detail)] if isinstance(error, refusals.Invalid) else []
     kind = kind_of(error)
-    return problem(kind, str(error) or kind.title, fields)
+    if isinstance(error, refusals.Invalid):
+        detail = f"{error.pointer} {error.detail}" if error.pointer else error.detail
+        return problem(kind, detail, [FieldProblem(pointer=error.pointer, detail=error.detail)])
+    return problem(kind, str(error) or kind.title)
 
 
 async def _media_type(_request: Request, error: Exception) -> Response:

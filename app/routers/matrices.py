@@ -78,7 +78,7 @@ def from_safetensors(body: memoryview) -> Callable[[Collection[str]], Connectivi
         except WireError as error:
             raise Invalid("", f"the body is not a safetensors file: {error}") from None
         if tensors.keys() != {TENSOR} or tensors[TENSOR].dtype != np.float32:
-            raise Invalid(f"/{TENSOR}", "the file must hold exactly one tensor, `costs`, of float32")
+            raise Invalid(f"/{TENSOR}", "should be the only tensor of the file, of float32")
         return Connectivity.from_matrix(_client_ids(metadata.get("client_ids")), tensors[TENSOR], known=known)
 
     return build
@@ -120,5 +120,5 @@ def _client_ids(text: str | None) -> list[str]:
     try:
         return _CLIENT_IDS.validate_json(text or "")
     except ValidationError:
-        detail = "the metadata must hold `client_ids`, a JSON list of strings of at most 64 characters"
+        detail = "should be in the metadata, as a JSON list of strings of at most 64 characters"
         raise Invalid("/client_ids", detail) from None

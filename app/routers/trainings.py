@@ -65,7 +65,7 @@ async def get_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
 async def change_training(
     training_id: Id, body: ChangeTraining, trainings: AppTrainings, settings: AppSettings
 ) -> TrainingOut:
-    """Change some fields of a created or paused training. What has been asked of clients already stays as it was."""
+    """Change some fields of a created, paused or failed training. What clients have been asked already stays."""
     return training_out(
         await trainings.change(training_id, lambda training: changed_config(body, training, settings.training))
     )

@@ -9,7 +9,7 @@ from app.domain.changes import changed, extended
 from app.domain.errors import StateForbids
 from app.domain.parameter_groups import ParameterGroups
 from app.domain.progress import Progress
-from app.domain.trainings import RoundPolicy, StopReason, Training, TrainingConfig, TrainingStatus
+from app.domain.trainings import RoundPolicy, StopReason, Training, TrainingConfig, TrainingStatus, resumed
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.errors import Invalid
 
@@ -23,7 +23,7 @@ TRAINING = Training(
 @pytest.mark.parametrize("status", get_args(TrainingStatus))
 def test_a_training_is_changed_only_while_nothing_runs_and_it_can_still_run(status: TrainingStatus) -> None:
     new = replace(CONFIG, name="new")
-    if status in {"created", "paused"}:
+    if status in {"created", "paused", "failed"}:
         training = replace(TRAINING, status=status)
         assert changed(training, new, 9.0) == replace(training, config=new, updated_at=9.0)
     else:
@@ -99,3 +99,10 @@ def test_groups_of_tensors_can_be_changed_until_there_is_a_model(change: dict[st
         changed(trained, new, 9.0)
     assert caught.value.pointer == "/parameters"
     assert changed(replace(trained, config=new), replace(new, name="x"), 9.0).config.name == "x"
+
+
+def test_a_training_that_failed_after_its_last_round_goes_on_once_it_has_more() -> None:
+    failed = replace(TRAINING, status="failed", stop_reason="max_rounds", current_round=5, progress=None)
+    with pytest.raises(StateForbids, match="of which max_rounds allows 5"):
+        resumed(failed, "resume", 9.0)
+    assert resumed(changed(failed, replace(CONFIG, max_rounds=6), 8.0), "resume", 9.0).status == "running"

@@ -78,7 +78,7 @@ def test_a_training_that_runs_is_not_resumed() -> None:
 
 
 def test_a_training_without_a_round_left_runs_only_single_rounds() -> None:
-    full = replace(TRAINING, status="failed", stop_reason="max_rounds", progress=None)
+    full = replace(TRAINING, status="failed", stop_reason="max_rounds", current_round=5, progress=None)
     said = (
         r"^cannot start a training that is failed after all of its rounds, of which max_rounds allows 5: "
         r"extend it, or run single rounds$"

@@ -122,8 +122,10 @@ async def test_a_training_that_is_not_there_cannot_be_changed(sqlite_api: Api) -
     assert_problem(await sqlite_api.http.patch("/v1/trainings/x", json={"name": "y"}), 404)
 
 
-@pytest.mark.parametrize(("status", "advice"), [("running", "pause it first"), ("cancelled", "cancelled")])
-async def test_only_created_and_paused_trainings_can_be_changed(sqlite_api: Api, status: str, advice: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "advice"), [("running", "pause it first"), ("cancelled", "starts from its last version")]
+)
+async def test_a_training_that_cannot_be_changed_says_what_to_do(sqlite_api: Api, status: str, advice: str) -> None:
     path = f"/v1/trainings/{(await made(sqlite_api))['id']}"
     await sqlite_api.http.post(f"{path}/{'start' if status == 'running' else 'cancel'}")
     problem = assert_problem(await sqlite_api.http.patch(path, json={"name": "y"}), 409)
@@ -141,3 +143,31 @@ async def test_a_training_goes_on_with_its_new_values(database_url: str, tmp_pat
         await running.system.trainings.change(training_id, lambda _: new)
         await running.run_round(training_id)
     assert trainer.hyperparameters["learning_rate"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("patch", "detail"),
+    [
+        ({"max_rounds": 1}, "/max_rounds should be at least 2, the rounds that have begun"),
+        (
+            {"goal": {"metric": "mae", "mode": "min", "target": None}},
+            "/goal cannot be on mae (min), not accuracy (max)",
+        ),
+        ({"aggregation": "fedavgm"}, "/aggregation cannot change once a training was created: create another one"),
+        ({"seed": 1}, "/seed cannot change once"),
+        ({"topology": "star"}, "/topology cannot change once"),
+        ({"statistics": []}, "/statistics is the older name of parameters.averaged"),
+        ({"colour": "red"}, "/colour is not a known field or parameter: remove it"),
+    ],
+)
+async def test_a_refusal_begins_with_the_field_and_says_whether_it_can_change(
+    sqlite_api: Api, patch: dict[str, Any], detail: str
+) -> None:
+    training_id = (await made(sqlite_api))["id"]
+    async with sqlite_api.system.db.begin() as tx:
+        training = await tx.trainings.get(training_id)
+        await tx.trainings.put(replace(training, status="paused", current_round=2))
+    problem = assert_problem(
+        await sqlite_api.http.patch(f"/v1/trainings/{training_id}", json=patch), 422, *[f"/{name}" for name in patch]
+    )
+    assert problem["detail"].startswith(detail)

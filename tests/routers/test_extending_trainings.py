@@ -91,3 +91,10 @@ async def test_a_training_that_has_not_ended_or_was_cancelled_is_not_extended(
     problem = assert_problem(await sqlite_api.http.post(f"/v1/trainings/{training_id}/extend", json={"rounds": 1}), 409)
     assert f"cannot extend a training that is {status}: " in problem["detail"]
     assert_problem(await sqlite_api.http.post("/v1/trainings/x/extend", json={"rounds": 1}), 404)
+
+
+async def test_an_extension_says_what_it_cannot_change(sqlite_api: Api) -> None:
+    training_id = await ended(sqlite_api)
+    body = {"rounds": 3, "round_policy": {"quorum": 0.5}}
+    answer = await sqlite_api.http.post(f"/v1/trainings/{training_id}/extend", json=body)
+    assert assert_problem(answer, 422, "/round_policy")["detail"].startswith("/round_policy cannot change with an ext")

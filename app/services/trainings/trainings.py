@@ -109,7 +109,7 @@ class Trainings:
             return await tx.trainings.page(limit=limit, after=after, most_bytes=LISTED)
 
     async def change(self, training_id: str, configured: Callable[[Training], TrainingConfig]) -> Training:
-        """Give a created or paused training the configuration that `configured` makes of it.
+        """Give a created, paused or failed training the configuration that `configured` makes of it.
 
         Raises `NotFound`, `StateForbids`, `Invalid`, and what `configured` raises; then nothing has changed.
         """

@@ -180,7 +180,7 @@ def get_training(training_id: str) -> Steps[TrainingOut]:
 
 
 def change_training(training_id: str, changes: ChangeTraining | None = None, **fields: Any) -> Steps[TrainingOut]:
-    """Change some fields of a created or paused training. Fields that are left out stay as they are."""
+    """Change some fields of a created, paused or failed training. Fields that are left out stay as they are."""
     request = Request("PATCH", path("/v1/trainings/{training_id}", training_id), repeatable=True)
     request = yield from with_body(request, ChangeTraining, changes, fields)
     return (yield from call(TrainingOut, request))

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, model_validator
 
 from tcsfeel.contract.fields import ID_PATTERN, PlainText, RequestModel, wrong_fields
 from tcsfeel.contract.schedules import MOST_ROUNDS
@@ -12,6 +12,17 @@ from tcsfeel.wire.tasks import ACCURACY
 
 TrainingId = Annotated[str, Field(pattern=ID_PATTERN, examples=["3f0c2a9d5b7e4c11"])]
 Part = Annotated[dict[str, Any] | None, Field(description="Its fields that change; null removes one")]
+
+
+def _without(model: type[RequestModel], given: Any, rule: str) -> Any:
+    """Refuse the fields of a new training that `model` does not have."""
+    fixed = CreateTraining.model_fields.keys() - model.model_fields.keys()
+    rules = {name: rule for name in given if name in fixed} if isinstance(given, dict) else {}
+    if "statistics" in rules:
+        rules["statistics"] = "is the older name of parameters.averaged, which can change until there is a model"
+    if rules:
+        raise wrong_fields([((name,), words) for name, words in rules.items()])
+    return given
 
 
 class ChangeTraining(RequestModel):
@@ -48,6 +59,11 @@ class ChangeTraining(RequestModel):
     retention: Part = None
     parameters: Part = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_fixed(cls, given: Any) -> Any:
+        return _without(cls, given, "cannot change once a training was created: create another one that starts from it")
+
     def applied_to(self, training: TrainingOut) -> CreateTraining:
         """Return the body that would create the changed training. Raises pydantic's `ValidationError`."""
         return changed_body(training, {name: getattr(self, name) for name in self.model_fields_set})
@@ -61,6 +77,11 @@ class ExtendTraining(RequestModel):
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS, description="How many rounds it may run in addition")]
     target_accuracy: Annotated[float | None, Field(description="Short for the target of a goal on accuracy")] = None
     goal: Part = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_fixed(cls, given: Any) -> Any:
+        return _without(cls, given, "cannot change with an extension: only goal and target_accuracy can")
 
     def applied_to(self, training: TrainingOut) -> CreateTraining:
         """Return the body that would create the extended training. Raises pydantic's `ValidationError`."""

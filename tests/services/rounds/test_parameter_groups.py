@@ -179,6 +179,10 @@ async def test_groups_that_leave_nothing_to_train_end_the_round_with_the_reason(
         for client_id in "ab":
             client = await running.system.clients.get(client_id)
             assert client.breaker.consecutive_failures == 0, "it is not to blame"
+        async with running.system.db.begin() as tx:
+            await tx.trainings.put(replace(await tx.trainings.get(training_id), status="failed"))
+        await running.system.trainings.change(training_id, lambda training: replace(training.config, parameters=GROUPS))
+        assert (await running.run_round(training_id)).status == "completed", "there is a way out"
 
 
 async def _uploaded(running: Plane, training_id: str, parameters: Parameters) -> Any:
