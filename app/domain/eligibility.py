@@ -1,6 +1,6 @@
 """Which clients may train in a training, whatever the strategy would choose."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.clients import Client
@@ -26,11 +26,16 @@ class Where:
     min_data_size: int = 0
     min_reliability: float = 0.0
 
-    def refusal(self, client: Client) -> str | None:
-        """Say why a client may not train; return None if it may."""
-        if client.id in self.exclude:
+    def refusals(self, clients: Iterable[Client]) -> Iterator[str | None]:
+        """Say of each client why it may not train; None if it may."""
+        named, excluded = frozenset(self.clients), frozenset(self.exclude)  # each may have as many ids as the fleet
+        for client in clients:
+            yield self._refusal(client, named, excluded)
+
+    def _refusal(self, client: Client, named: Collection[str], excluded: Collection[str]) -> str | None:
+        if client.id in excluded:
             return "the training excludes it"
-        if self.clients and client.id not in self.clients:
+        if named and client.id not in named:
             return "it is not one of the clients that the training names"
         for key, value in self.tags.items():
             if client.profile.tags.get(key) != value:
@@ -47,7 +52,7 @@ ANYWHERE = Where()
 
 
 def divided(
-    clients: Iterable[Client],
+    clients: Sequence[Client],
     where: Where,
     *,
     excluded: Collection[str],
@@ -64,8 +69,8 @@ def divided(
         busy: the ids of those that have a task in flight for another training.
     """
     offered, shut_out = [], []
-    for client in clients:
-        reason = where.refusal(client) or _unavailable(client, excluded, admitted, busy)
+    for client, refusal in zip(clients, where.refusals(clients), strict=True):
+        reason = refusal or _unavailable(client, excluded, admitted, busy)
         if reason is None:
             offered.append(client)
         else:

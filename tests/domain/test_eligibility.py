@@ -34,13 +34,14 @@ CLIENT = Client(id="a", profile=PROFILE, created_at=0.0, updated_at=0.0)
     ],
 )
 def test_a_client_may_train_where_it_meets_every_condition(where: Where, reason: str | None) -> None:
-    assert where.refusal(CLIENT) == reason
+    assert list(where.refusals([CLIENT])) == [reason]
 
 
 def test_what_was_measured_counts_more_than_what_was_claimed() -> None:
     measured = replace(CLIENT, measured=Measured(reliability=0.5))
-    assert Where(min_reliability=0.5).refusal(measured) is None
-    assert Where(min_reliability=0.6).refusal(measured) == "its reliability is 0.50, and the training asks for 0.6"
+    assert next(Where(min_reliability=0.5).refusals([measured])) is None
+    (reason,) = Where(min_reliability=0.6).refusals([measured])
+    assert reason == "its reliability is 0.50, and the training asks for 0.6"
 
 
 def test_every_client_is_on_offer_or_shut_out_with_its_first_reason() -> None:
@@ -69,3 +70,28 @@ def test_every_client_is_on_offer_or_shut_out_with_its_first_reason() -> None:
         Skipped("broken", "its breaker is open"),
         Skipped("busy", "it has a task in flight for another training"),
     )
+
+
+class Counted(str):
+    """An id that counts how often it was compared."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.comparisons += 1
+        return str.__eq__(self, other)
+
+
+def test_the_ids_of_a_training_are_not_searched_again_for_each_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counted, "comparisons", 0)
+    count = 500
+    where = Where(
+        clients=tuple(Counted(f"c{number}") for number in range(count)),
+        exclude=tuple(Counted(f"x{number}") for number in range(count)),
+    )
+    clients = [replace(CLIENT, id=f"{kind}{number}") for number in range(count) for kind in "cxu"]
+    offered, shut_out = divided(clients, where, excluded=(), admitted={one.id for one in clients}, busy=())
+    assert (len(offered), len(shut_out)) == (count, 2 * count)
+    assert 0 < Counted.comparisons < 10 * count

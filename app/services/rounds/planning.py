@@ -232,5 +232,6 @@ def _fleet(  # noqa: PLR0917  (what a fleet is made of)
     """Divide the clients into those on offer and those that are shut out."""
     admitted, forced = admissible({client.id: client.breaker for client in clients}, now)
     offered, shut_out = divided(clients, where, excluded=excluded, admitted=admitted | forced, busy=busy)
-    population = sum(not client.breaker.isolated and where.refusal(client) is None for client in clients)
+    refusals = zip(clients, where.refusals(clients), strict=True)
+    population = sum(not client.breaker.isolated and refusal is None for client, refusal in refusals)
     return Fleet(tuple(clients), offered, shut_out, forced, connectivity, sketches, population)
