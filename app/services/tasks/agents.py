@@ -103,9 +103,15 @@ class AgentCaller:
             return await self._receive(response, store, IDENTITY, check=check_beginning)
 
     async def has_frozen(self, profile: Profile, frozen_id: str) -> bool:
-        """Tell whether the agent has kept the frozen tensors of this id. Raises `AgentFailed`."""
-        async with self._call("GET", profile, f"/frozen/{frozen_id}") as response:
-            return response.status_code == httpx2.codes.NO_CONTENT
+        """Tell whether the agent says soon that it has kept the frozen tensors of this id.
+
+        An agent that does not know the question may close the connection or stay silent: it gets everything. If it
+        cannot be reached at all, the hand-over shows it.
+        """
+        with contextlib.suppress(AgentFailed, TimeoutError):
+            async with self._soon(), self._call("GET", profile, f"/frozen/{frozen_id}") as response:
+                return response.status_code == httpx2.codes.NO_CONTENT
+        return False
 
     async def hand_over(
         self,

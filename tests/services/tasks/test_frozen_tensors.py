@@ -3,6 +3,7 @@
 Covers: app.services.tasks.dispatch, app.services.tasks.agents
 """
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ OK = (200, b"result")
 class Keeper:
     """An agent that answers whether it has the frozen tensors as written, and notes what each task brought."""
 
-    def __init__(self, has: list[int], steps: list[int | tuple[int, bytes]]) -> None:
+    def __init__(self, has: list[int | Exception | None], steps: list[int | tuple[int, bytes]]) -> None:
         self.has = has
         self.steps = steps
         self.asked: list[str] = []
@@ -36,7 +37,11 @@ class Keeper:
     async def __call__(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path.startswith("/frozen/"):
             self.asked.append(request.url.path)
-            return httpx2.Response(self.has.pop(0))
+            if isinstance(has := self.has.pop(0), Exception):
+                raise has
+            if has is None:
+                await asyncio.Event().wait()
+            return httpx2.Response(has or 0)
         if request.method == "PUT":
             self.brought.append(set(unpack(await request.aread())[0].layout))
         step = self.steps.pop(0)
@@ -44,9 +49,10 @@ class Keeper:
         return httpx2.Response(status, stream=httpx2.ByteStream(body))
 
 
-async def run(db: Database, spool: Path, keeper: Keeper) -> Bench:
+async def run(db: Database, spool: Path, keeper: Keeper, **settings: float) -> Bench:
     counts: Metrics = metrics()
-    async with dispatching(db, counts, spool, 200) as bench, calling(keeper, max_bytes=2_000_000) as caller:
+    calls = calling(keeper, max_bytes=2_000_000, **settings)
+    async with dispatching(db, counts, spool, 200) as bench, calls as caller:
         bench.dispatcher._caller = caller
         bench.assignment = replace(bench.assignment, frozen=Frozen(ID, WHOLE))
         await bench.go()
@@ -60,6 +66,17 @@ async def test_an_agent_that_does_not_say_that_it_has_them_gets_them(db: Databas
     assert (keeper.asked, keeper.brought) == ([f"/frozen/{ID}"], [{"w", "embedding"}])
     assert bench.result() == b"result"
     assert bench.run.bytes_sent > len(WHOLE.block)
+
+
+@pytest.mark.parametrize("has", [None, httpx2.RemoteProtocolError("closed"), httpx2.ReadTimeout("silent")])
+async def test_an_agent_that_does_not_answer_the_question_gets_them(
+    db: Database, tmp_path: Path, has: Exception | None
+) -> None:
+    keeper = Keeper([has], [OK])
+    bench = await run(db, tmp_path, keeper, connect_seconds=0.01)
+    assert keeper.brought == [{"w", "embedding"}]
+    assert bench.result() == b"result"
+    assert (bench.run.attempts, (await bench.breaker()).consecutive_failures) == (1, 0)
 
 
 async def test_an_agent_that_has_them_gets_the_rest(db: Database, tmp_path: Path) -> None:
