@@ -91,7 +91,7 @@ class Breaker:
         since = f"{state}: {'isolated by hand ' if self.isolated else ''}since {moment(self.opened_at)}"
         if self.isolated:
             return since
-        cause = self.cause or (f"{self.consecutive_failures} failure(s) in a row" if self.consecutive_failures else "")
+        cause = self.cause or (_in_a_row(self) if self.consecutive_failures else "")
         last = f" (the last: {self.last_failures[-1]})" if self.last_failures else ""
         return f"{since}, after {cause}{last}" if cause else f"{since}{last}"
 
@@ -138,7 +138,7 @@ class Breaker:
         failed = _recorded(failed, "failed", policy)
         if self.state != "half_open":
             return _tripped(failed, now, rng, policy)
-        return _opened(failed, now, rng, policy, cause=f"{failed.consecutive_failures} failure(s) in a row")
+        return _opened(failed, now, rng, policy, cause="its probe failed")
 
     def withdraw(self) -> "Breaker":
         """Return the breaker without its last success, which turned out not to be one."""
@@ -179,12 +179,17 @@ def _cause(breaker: Breaker, policy: BreakerPolicy) -> str | None:
     calls = len(breaker.outcomes)
     failed, slow = breaker.outcomes.count("failed"), breaker.outcomes.count("slow")
     if breaker.consecutive_failures >= policy.failures_in_row:
-        return f"{breaker.consecutive_failures} failure(s) in a row"
+        return _in_a_row(breaker)
     if calls < policy.minimum_calls:
         return None
     if failed >= policy.failure_rate * calls:
         return f"{failed} of its last {calls} calls failed"
     return f"{slow} of its last {calls} calls were slow" if slow >= policy.slow_rate * calls else None
+
+
+def _in_a_row(breaker: Breaker) -> str:
+    count = breaker.consecutive_failures
+    return f"{count} {'failure' if count == 1 else 'failures'} in a row"
 
 
 def _opened(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPolicy, *, cause: str) -> Breaker:

@@ -98,7 +98,7 @@ def test_an_open_breaker_remembers_when_and_until_when() -> None:
     breaker = opened()
     assert breaker == Breaker(
         state="open", consecutive_failures=3, openings=1, opened_at=NOW, retry_at=NOW + 30, last_failure_at=NOW,
-        cause="3 failure(s) in a row",
+        cause="3 failures in a row",
     )  # fmt: skip
     assert not breaker.would_admit(NOW + 29.999)
     assert breaker.admit(NOW + 29.999, 60.0) is None
@@ -162,11 +162,11 @@ def test_the_last_failures_outlast_a_success_but_no_reset() -> None:
     ("breaker", "explanation"),
     [
         (Breaker(state="open"), "its breaker is open"),
-        (opened(), "its breaker is open: since 1970-01-01 00:16:40 UTC, after 3 failure(s) in a row"),
+        (opened(), "its breaker is open: since 1970-01-01 00:16:40 UTC, after 3 failures in a row"),
         (
             replace(opened(), last_failures=(Failure(phase="evaluate", reason="answered 500"),)),
             (
-                "its breaker is open: since 1970-01-01 00:16:40 UTC, after 3 failure(s) in a row"
+                "its breaker is open: since 1970-01-01 00:16:40 UTC, after 3 failures in a row"
                 " (the last: evaluate: answered 500)"
             ),
         ),
@@ -177,7 +177,7 @@ def test_the_last_failures_outlast_a_success_but_no_reset() -> None:
         ),
         (
             probing(opened()),
-            "its breaker is half_open: since 1970-01-01 00:16:40 UTC, after 3 failure(s) in a row",
+            "its breaker is half_open: since 1970-01-01 00:16:40 UTC, after 3 failures in a row",
         ),
     ],
 )
@@ -194,7 +194,7 @@ def test_a_probe_that_fails_opens_again() -> None:
         opened_at=NOW + 40,
         retry_at=NOW + 40 + 60,
         last_failure_at=NOW + 40,
-        cause="4 failure(s) in a row",
+        cause="its probe failed",
     )
 
 

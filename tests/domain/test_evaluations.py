@@ -72,7 +72,7 @@ def test_where_there_are_no_more_evaluators_than_wanted_all_are_taken() -> None:
 def test_a_client_that_is_not_asked_has_a_reason() -> None:
     wrong = Failures(wrong_evaluations=3, last_faulty=Failure(phase="evaluate", reason="loss is NaN", at=NOW + 9))
     clients = [
-        replace(client("a", site="north"), breaker=Breaker(state="open", cause="3 failure(s) in a row", opened_at=0.0)),
+        replace(client("a", site="north"), breaker=Breaker(state="open", cause="3 failures in a row", opened_at=0.0)),
         client("b"),
         client("c", site="north").without_held_out_data(NOW + 5),
         replace(client("d", site="north"), failures=wrong),

@@ -40,7 +40,7 @@ FULL = Client(
         state="half_open", consecutive_failures=3, outcomes=("ok", "slow", "failed"), openings=2, opened_at=NOW,
         retry_at=NOW + 0.1, probe_at=NOW + 0.15, probe_until=NOW + 0.2, last_failure_at=NOW - 1e-3,
         last_failures=(Failure(phase="evaluate", training_id="t", round=3, reason="answered 500", at=NOW - 1e-3),),
-        cause="3 failure(s) in a row",
+        cause="3 failures in a row",
     ),
     failures=Failures(
         unreachable=1, faulty=2, last_unreachable=Failure(phase="fit", reason="gone", kind="unreachable", at=NOW),
