@@ -7,6 +7,8 @@ from app.domain.clients import Client
 from tcsfeel.selection.types import Skipped
 from tcsfeel.text import moment
 
+NOT_NAMED = "it is not one of the clients that the training names"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
@@ -36,7 +38,7 @@ class Where:
         if client.id in excluded:
             return "the training excludes it"
         if named and client.id not in named:
-            return "it is not one of the clients that the training names"
+            return NOT_NAMED
         for key, value in self.tags.items():
             if client.profile.tags.get(key) != value:
                 return f"it does not have the tag {key}:{value} that the training asks for"

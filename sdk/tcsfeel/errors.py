@@ -5,6 +5,8 @@ from typing import Any
 
 from tcsfeel.text import listed, plain
 
+Reasons = Sequence[tuple[str, str]]
+
 
 class Picklable(Exception):
     """Lets errors be pickled and copied, for process pools and `copy`, although their constructors take other values.
@@ -43,17 +45,21 @@ class SelectionInfeasible(TcsFeelError):
 class NotEnoughClients(SelectionInfeasible):
     """Fewer clients can be selected than the policy's minimum. `out` lists the unavailable clients with reasons."""
 
-    def __init__(self, available: int, required: int, known: int, out: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, available: int, required: int, known: int, out: Reasons = (), counted: Sequence[str] = ()
+    ) -> None:
         counts = f"{available} of {known} clients can be selected (healthy, admitted by their breaker, and free)"
-        super().__init__("; ".join([f"{counts}, but min_clients is {required}", *([listed(out)] if out else [])]))
+        super().__init__(
+            "; ".join([f"{counts}, but min_clients is {required}", *([listed(out, counted)] if out else [])])
+        )
         self.available = available
         self.required = required
         self.known = known
         self.out = tuple(out)
 
-    def naming(self, out: Sequence[tuple[str, str]]) -> "NotEnoughClients":
-        """The same error, with the clients that could not be selected."""
-        return NotEnoughClients(self.available, self.required, self.known, out)
+    def naming(self, out: Reasons, counted: Sequence[str] = ()) -> "NotEnoughClients":
+        """The same error, with the clients that could not be selected. `counted` are reasons that name no client."""
+        return NotEnoughClients(self.available, self.required, self.known, out, counted)
 
 
 class BudgetTooSmall(SelectionInfeasible):
@@ -62,18 +68,20 @@ class BudgetTooSmall(SelectionInfeasible):
     `out` lists the clients that could not be selected anyway, with reasons.
     """
 
-    def __init__(self, budget: float, cheapest: float, clients: int, out: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, budget: float, cheapest: float, clients: int, out: Reasons = (), counted: Sequence[str] = ()
+    ) -> None:
         costs = f"the cheapest {clients} client(s) cost {cheapest:g} s"
-        without = f"; not among them are {listed(out)}" if out else ""
+        without = f"; not among them are {listed(out, counted)}" if out else ""
         super().__init__(f"budget_constraint is {budget:g} s of link time, but {costs}{without}")
         self.budget = budget
         self.cheapest = cheapest
         self.clients = clients
         self.out = tuple(out)
 
-    def naming(self, out: Sequence[tuple[str, str]]) -> "BudgetTooSmall":
-        """The same error, with the clients that could not be selected."""
-        return BudgetTooSmall(self.budget, self.cheapest, self.clients, out)
+    def naming(self, out: Reasons, counted: Sequence[str] = ()) -> "BudgetTooSmall":
+        """The same error, with the clients that could not be selected. `counted` are reasons that name no client."""
+        return BudgetTooSmall(self.budget, self.cheapest, self.clients, out, counted)
 
 
 class UnknownStrategy(TcsFeelError):

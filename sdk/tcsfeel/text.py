@@ -1,7 +1,7 @@
 """Clean text that came from outside so that it can be stored, logged and read."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 SHOWN = 300  # characters of a reason
@@ -26,12 +26,14 @@ _PART = 250  # characters of a reason among several
 _KIND = 80
 
 
-def listed(reasons: Iterable[tuple[str, str]]) -> str:
+def listed(reasons: Iterable[tuple[str, str]], counted: Collection[str] = ()) -> str:
     """List names with their reasons: the first 20 in full, and for the others how many have which kind of reason.
 
     The kind of a reason is the text before its first colon. Fewer are named if their reasons are long.
+    Those with a reason of `counted` are never named.
     """
-    ordered = sorted(reasons)
+    every = list(reasons)
+    ordered = sorted(one for one in every if one[1] not in counted)
     named: list[str] = []
     length = 0
     for name, reason in ordered[:NAMED]:
@@ -39,10 +41,13 @@ def listed(reasons: Iterable[tuple[str, str]]) -> str:
             break
         named.append(f"{name}: {plain(reason, _PART)}")
         length += len(named[-1])
-    rest = Counter(reason.partition(":")[0] for _, reason in ordered[len(named) :])
+    unnamed = [*ordered[len(named) :], *(one for one in every if one[1] in counted)]
+    rest = Counter(reason.partition(":")[0] for _, reason in unnamed)
     if rest:
         kinds = [f"{count} x {plain(kind, _KIND)}" for kind, count in rest.most_common(_KINDS)]
-        named.append(f"and {rest.total()} more ({', '.join(kinds)}{', …' if len(rest) > _KINDS else ''})")
+        named.append(
+            f"{'and ' if named else ''}{rest.total()} more ({', '.join(kinds)}{', …' if len(rest) > _KINDS else ''})"
+        )
     return "; ".join(named)
 
 

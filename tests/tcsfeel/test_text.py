@@ -77,3 +77,11 @@ def test_any_text_can_be_printed_once_it_is_escaped(text: str) -> None:
     assert shown.isprintable()
     assert len(shown) <= 10 * LONGEST
     assert escaped(shown) == shown
+
+
+def test_names_with_a_reason_that_many_have_may_only_be_counted() -> None:
+    many = [(f"a{number}", "it was not asked for") for number in range(30)]
+    assert listed([*many, ("z", "its status is down")], ["it was not asked for"]) == (
+        "z: its status is down; and 30 more (30 x it was not asked for)"
+    )
+    assert listed(many, ["it was not asked for"]) == "30 more (30 x it was not asked for)"

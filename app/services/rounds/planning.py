@@ -14,7 +14,7 @@ import structlog
 from app.clock import Clock
 from app.domain.breaker import admissible
 from app.domain.clients import Client
-from app.domain.eligibility import ANYWHERE, Where, divided
+from app.domain.eligibility import ANYWHERE, NOT_NAMED, Where, divided
 from app.domain.evaluations import able_to_evaluate, drawn
 from app.domain.trainings import Training
 from app.metrics import Metrics
@@ -193,7 +193,7 @@ class Planner:
                 self._overdue[training_id] = course
             raise StrategyOverdue(strategy, f"did not end within {patience:.3g} s") from None
         except (NotEnoughClients, BudgetTooSmall) as error:
-            raise error.naming([(out.client_id, out.reason) for out in fleet.shut_out]) from error
+            raise error.naming([(out.client_id, out.reason) for out in fleet.shut_out], [NOT_NAMED]) from error
         except StrategyFailed as error:
             log.warning("a selection strategy failed", reason=str(error), where=_origin(error))
             raise
