@@ -75,7 +75,8 @@ class LabelReleases:
         noisy = with_noise(plain, epsilon)
         if self._directory is None:
             _log.warning(
-                "the label noise of client %s is not stored, so each start reveals more labels: set a state directory",
+                "the label noise of client %s is not stored, so each start reveals more labels:"
+                " give it a directory with --state DIR",
                 client_id,
             )
             return epsilon, noisy

@@ -71,7 +71,7 @@ class LocalTensors:
         elif self._directory is None:
             _log.warning(
                 "the local tensors of training %s are only in memory, so a restart of this agent starts with new ones:"
-                " set a state directory",
+                " give it a directory with --state DIR (in Python state=DIR)",
                 task.training_id,
             )
         return pack({name: initial[name] for name in local})

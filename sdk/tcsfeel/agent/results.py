@@ -124,9 +124,13 @@ def _check_finite(local: Parameters) -> None:
 
 
 def _as_received(returned: Parameters, received: Parameters) -> Parameters:
-    if returned.keys() != received.keys():
-        wrong = sorted(returned.keys() ^ received.keys())
-        raise BrokenResult(f"the parameters returned differ from those received in the tensors {', '.join(wrong)}")
+    missing, added = received.keys() - returned.keys(), returned.keys() - received.keys()
+    if missing or added:
+        lacks = [f"these are missing: {', '.join(sorted(missing))}"] if missing else []
+        holds = [f"these were not received: {', '.join(sorted(added))}"] if added else []
+        raise BrokenResult(
+            f"the parameters returned have other tensors than those received; {'; '.join(lacks + holds)}"
+        )
     cast = {}
     for name, target in received.items():
         array = returned[name]

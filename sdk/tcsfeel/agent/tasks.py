@@ -26,6 +26,7 @@ from tcsfeel.agent.control import Controls, seen
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.failures import MISTAKES, failure, last_lines
 from tcsfeel.agent.feedback import Feedback
+from tcsfeel.agent.frozen import FrozenCheck
 from tcsfeel.agent.local import LocalTensors
 from tcsfeel.agent.results import NOTHING, Payload, Update, evaluate_payload, fitted, nothing_held_out
 from tcsfeel.agent.trainer import Evaluator, Trainer
@@ -116,6 +117,7 @@ class TaskTable:
         self._feedback = Feedback(clock)
         self._local = local or LocalTensors()
         self._controls = Controls(clock)
+        self._frozen_check = FrozenCheck()
         self._turn = asyncio.Lock()
         self._works: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -250,6 +252,7 @@ class TaskTable:
                     local=local,
                     frozen=frozen,
                 )
+                self._frozen_check.after_fit(entry.task, result.parameters, frozen)
                 if entry.task.control_round is not None:
                     trained = seen(update.trained, lost, update.lost)
                     control = self._controls.after(entry.task, correction, parameters, trained, result.num_steps)

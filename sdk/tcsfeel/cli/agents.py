@@ -26,7 +26,7 @@ from tcsfeel.cli.options import find_key, key_option, server_option
     "--state",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Directory that keeps the noise for the next start",
+    help="Directory that keeps local tensors of trainings and the noise on label counts for the next start",
 )
 def agent(
     trainer: str,

@@ -1,9 +1,10 @@
 """Tensors that never change: an agent keeps them, says whether it has them, and gets them again if it does not."""
 
 import numpy as np
+import pytest
 
 from tcsfeel.agent import Agent, AgentHost, FitResult, Parameters, Task
-from tcsfeel.agent.frozen import KEPT, FrozenTensors
+from tcsfeel.agent.frozen import KEPT, FrozenCheck, FrozenTensors
 from tcsfeel.wire.codec import decode
 from tests.tcsfeel.agent.calling import client, problem
 from tests.tcsfeel.agent.fakes import AddingTrainer, task_body
@@ -82,3 +83,20 @@ def test_few_are_kept_and_they_are_copies() -> None:
     buffer[:] = 0.0
     trained, frozen = kept.split(a_task(2, "1"), TRAINED)
     assert (set(trained), frozen["embedding"].tolist()) == ({"w"}, [0.0, 1.0, 2.0, 3.0])
+
+
+def test_a_trainer_that_changes_frozen_tensors_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    given: Parameters = {"embedding": np.zeros(2, np.float32), "other": np.zeros(2, np.float32)}
+    check = FrozenCheck()
+    check.after_fit(a_task(1), {"embedding": np.ones(2, np.float32), "other": np.zeros(2, np.float32)}, given)
+    check.after_fit(a_task(2), {"embedding": np.ones(2, np.float32)}, given)
+    (said,) = caplog.messages
+    assert "changed frozen tensors of training t, and the changes are dropped: embedding. " in said
+
+
+@pytest.mark.parametrize("returned", [{}, {"embedding": np.zeros(2, np.float32)}], ids=["left-out", "unchanged"])
+def test_a_trainer_that_leaves_frozen_tensors_as_they_are_is_told_nothing(
+    returned: Parameters, caplog: pytest.LogCaptureFixture
+) -> None:
+    FrozenCheck().after_fit(a_task(1), returned, {"embedding": np.zeros(2, np.float32)})
+    assert caplog.messages == []

@@ -155,7 +155,7 @@ async def test_a_result_without_the_local_tensors_is_the_trainers_mistake() -> N
     these.submit(a_task(1), GLOBAL)
     entry = await settled(these)
     assert (entry.state, entry.broken) == ("failed", True)
-    assert entry.failure == "the parameters returned differ from those received in the tensors head"
+    assert entry.failure == "the parameters returned have other tensors than those received; these are missing: head"
 
 
 def test_the_oldest_trainings_are_dropped(directory: Path | None) -> None:

@@ -54,8 +54,8 @@ def fit_result(**change: Any) -> FitResult:
 BROKEN = {
     "no result": (None, "fit must return a FitResult, not NoneType"),
     "another result": (EvaluateResult(1, 0, 0), "fit must return a FitResult, not EvaluateResult"),
-    "other names": (fit_result(parameters={"v": np.zeros(2)}), "in the tensors v, w"),
-    "a name less": (fit_result(parameters={}), "in the tensors w"),
+    "other names": (fit_result(parameters={"v": np.zeros(2)}), "these are missing: w; these were not received: v"),
+    "a name less": (fit_result(parameters={}), "these are missing: w"),
     "no array": (fit_result(parameters={"w": [1.0, 2.0]}), "tensor 'w' must be a numpy array, not a list"),
     "another shape": (fit_result(parameters={"w": np.zeros(3)}), r"'w' came as (2,) and went back as (3,)"),
     "another kind": (fit_result(parameters={"w": np.zeros(2, complex)}), "came as float32 and went back as complex128"),
