@@ -13,6 +13,7 @@ from tcsfeel.wire.codec import MEDIA_TYPE, encode
 from tests.api import NOW, Api, assert_problem, running_api
 from tests.buckets import BucketServer
 from tests.routers.samples import MODEL, SHA256
+from tests.routers.test_changing_trainings import made
 from tests.store.samples import a_round, version
 
 
@@ -93,6 +94,18 @@ NO_MODELS = [
     (file({"\ud800": tensor(1)}, np.float32(np.nan).tobytes()), ""),
     (encode({"w\0": np.array(np.nan)}), "/w\0"),
 ]
+
+
+async def test_a_model_without_room_for_control_variates_is_refused(sqlite_api: Api) -> None:
+    for name in ("control/w", "x" * 250):
+        model = encode({name: np.ones(1, np.float32)})
+        answers = {}
+        for rule in ("scaffold", "fedavg"):
+            training = await made(sqlite_api, aggregation=rule)
+            answers[rule] = await sqlite_api.http.put(f"/v1/trainings/{training['id']}/model", content=model)
+        problem = assert_problem(answers["scaffold"], 422, "")
+        assert "the model cannot be trained with SCAFFOLD: tensor " in problem["detail"]
+        assert answers["fedavg"].status_code == 200
 
 
 async def test_a_file_that_holds_no_model_is_refused_and_leaves_no_trace(sqlite_api: Api, training: str) -> None:

@@ -12,7 +12,7 @@ from app.domain.measurements import reported
 from app.domain.parameter_groups import NothingToTrain, ParameterGroups, Unmatched, unmatched_of
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
-from app.services.rounds.optimiser_states import kept_state, metadata_of_state
+from app.services.rounds.optimiser_states import check_room, kept_state, metadata_of_state
 from app.services.rounds.parts import frozen_id, global_part, read_unmatched, trained_part, whole_block
 from app.services.rounds.phase import Phase
 from app.services.rounds.uploads import FullUpdate
@@ -114,7 +114,7 @@ class RoundFiles:
     def adopt_initial(self, spool: ModelStore, received: StoredFile, config: TrainingConfig) -> FirstModel:
         """Store a training's first model as it came, but without tensors that stay on the devices.
 
-        Raises `WireError`, `Invalid`, `NothingToTrain`.
+        Raises `WireError`, `Invalid`, `NothingToTrain`, `NoRoomForControl`.
         """
         file = spool.map(received.sha256)
         packed, metadata = unpack(file)
@@ -123,6 +123,7 @@ class RoundFiles:
         groups = config.parameters
         if not groups.trained_of(parameters):
             raise NothingToTrain
+        check_room(config, parameters)
         whole = {name: parameters[name] for name in groups.global_of(parameters)}
         stored = self.models.write([file] if len(whole) == len(parameters) else pieces(whole))
         said = read_unmatched(metadata)

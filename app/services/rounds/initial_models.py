@@ -50,7 +50,7 @@ class InitialModels:
         Raises:
             AgentFailed: none of the asked clients gave a model.
             ClientsAway: none of them can be reached.
-            NothingToTrain: the training's `config` leaves nothing to train of a client's model.
+            NothingToTrain, NoRoomForControl: a client's model cannot be trained with the training's `config`.
         """
         clients = {client.id: client for client in fleet.offered}
         asked = [clients[client_id] for client_id in selection.client_ids[:ASKED_FOR_A_MODEL]]

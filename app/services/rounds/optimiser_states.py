@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 from app.domain.errors import NotFound
 from app.domain.trainings import TrainingConfig
+from app.services.rounds.parts import global_part, trained_part
 from app.services.tasks.assignments import Frozen, ToSend
 from app.store.model_store import ModelFiles, ModelStore
 from app.store.models import ModelVersion
+from tcsfeel.aggregation import Parameters
 from tcsfeel.aggregation.scaffold import zeros
 from tcsfeel.aggregation.statistics import learnt
-from tcsfeel.errors import UnusableRound
+from tcsfeel.errors import Invalid, UnusableRound
 from tcsfeel.wire.codec import Packed, pieces, unpack
 from tcsfeel.wire.control import joined
 from tcsfeel.wire.errors import WireError
@@ -51,6 +53,24 @@ def metadata_of_state(models: ModelFiles, config: TrainingConfig, base: ModelVer
     if config.aggregation != "scaffold":
         return None
     return {TRAINING: base.training_id, SINCE: str(_since(models, base))}
+
+
+class NoRoomForControl(Invalid):
+    """A model has a tensor that keeps control variates from being sent with it."""
+
+    def __init__(self, problem: WireError) -> None:
+        super().__init__("", f"the model cannot be trained with SCAFFOLD: {problem}")
+
+
+def check_room(config: TrainingConfig, parameters: Parameters) -> None:
+    """Raise `NoRoomForControl` if control variates cannot be sent with a model."""
+    if config.aggregation != "scaffold":
+        return
+    trained = trained_part(config.parameters, parameters)
+    try:
+        joined(global_part(config.parameters, parameters), zeros(trained, learnt(trained, config.statistics)))
+    except WireError as error:
+        raise NoRoomForControl(error) from error
 
 
 def with_control(

@@ -20,6 +20,7 @@ from app.domain.trainings import TrainingConfig
 from app.services.rounds.files import FirstModel, RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
+from app.services.rounds.optimiser_states import NoRoomForControl
 from app.services.rounds.phase import Phase
 from app.services.tasks.agents import AgentCaller, AgentFailed
 from app.services.tasks.assignments import TaskOutcome
@@ -85,6 +86,7 @@ class Participants:
         Raises:
             AgentFailed: the client could not be asked, or has no model to give.
             NothingToTrain: the `config` leaves nothing to train of its model, which is not the client's fault.
+            NoRoomForControl: the `config` has a rule that its model cannot be trained with; nor is that its fault.
             Fenced: the same, and the lease is lost.
         """
         place = spool.within(client.id)
@@ -92,7 +94,7 @@ class Participants:
             received = await self._initial_model(client, config, place, patience, force=force)
             since = await self._models.now()
             first = await in_thread("files", self._files.adopt_initial, place, received, config)
-        except NothingToTrain:
+        except (NothingToTrain, NoRoomForControl):
             raise
         except NotCalled as error:
             raise AgentFailed(f"client {client.id!r}: {error}") from error

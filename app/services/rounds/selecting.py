@@ -79,8 +79,10 @@ class Selecting:
             raise
         except (*NO_SELECTION, AgentFailed, NotFound) as error:
             return await self._ledger.abandoned(lease, round_, str(error))
-        except Invalid as error:  # a parameter that the strategy no longer has
-            return await self._ledger.abandoned(lease, round_, f"{error.pointer} {error}")
+        except Invalid as error:  # a parameter that the strategy no longer has, or a model that cannot be trained
+            field = error.pointer.removeprefix("/").replace("/", ".")
+            reason = f"the training's {field} {error}" if field else str(error)
+            return await self._ledger.abandoned(lease, round_, reason)
 
     async def plan(self, training: Training, round_: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
         """Read the fleet, and select from it for a round. Raises the errors of `Planner.select`."""

@@ -1,5 +1,6 @@
 """Trainings in requests and responses."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -13,10 +14,16 @@ from tcsfeel.contract.hyperparameters import Hyperparameters
 from tcsfeel.contract.parameter_groups import ParameterGroupsIn, ParameterGroupsOut, Patterns
 from tcsfeel.contract.progress import ProgressOut
 from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut
-from tcsfeel.contract.schedules import MOST_ROUNDS
+from tcsfeel.contract.schedules import MOST_ROUNDS, ScheduleIn
 from tcsfeel.contract.selections import Seed, SelectionRules
 from tcsfeel.wire.compression import Compression
 from tcsfeel.wire.tasks import EncodingName, Scalar
+
+NOT_SHORTENED: Mapping[Aggregation, str] = {
+    "fednova": "an update that was shortened would grow again when it is divided by its number of steps",
+    "scaffold": "an agent does not know that its update was shortened",
+}
+SMALLEST_RATE = 1e-9  # of the local steps with scaffold
 
 
 class Evaluation(RequestModel):
@@ -133,10 +140,21 @@ class CreateTraining(RequestModel):
         return self
 
     @model_validator(mode="after")
-    def _no_shortened_updates_with_scaffold(self) -> "CreateTraining":
-        if self.aggregation == "scaffold" and self.hyperparameters.server_clip_norm is not None:
-            rule = "cannot be used with scaffold, because an agent does not know that its update was shortened"
+    def _no_shortened_updates_where_they_count_by_step(self) -> "CreateTraining":
+        if self.aggregation in NOT_SHORTENED and self.hyperparameters.server_clip_norm is not None:
+            rule = f"cannot be used with {self.aggregation}, because {NOT_SHORTENED[self.aggregation]}"
             raise wrong_fields([(("hyperparameters", "server_clip_norm"), rule)])
+        return self
+
+    @model_validator(mode="after")
+    def _steps_that_scaffold_can_divide_by(self) -> "CreateTraining":
+        rate = self.hyperparameters.learning_rate
+        values = rate.made().extremes() if isinstance(rate, ScheduleIn) else {"": rate}
+        if self.aggregation == "scaffold":
+            for place, value in values.items():
+                if value < SMALLEST_RATE:
+                    rule = f"should be at least {SMALLEST_RATE:g} with scaffold, which divides by the learning rate"
+                    raise wrong_fields([(("hyperparameters", "learning_rate", *filter(None, place.split("/"))), rule)])
         return self
 
 

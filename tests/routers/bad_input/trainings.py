@@ -106,6 +106,23 @@ TRAINING: list[Case] = [
         "/hyperparameters/server_clip_norm",
     ),
     (
+        {"aggregation": "fednova", "hyperparameters": {"server_clip_norm": 1.5}},
+        "/hyperparameters/server_clip_norm",
+    ),
+    *(
+        (
+            {"aggregation": "scaffold", "hyperparameters": {"learning_rate": rate}},
+            f"/hyperparameters/learning_rate{place}",
+        )
+        for rate, place in [
+            (1e-300, ""),
+            (9e-10, ""),
+            ({"schedule": "step", "init_value": 0.1, "gamma": 0.5, "step_size": 1}, "/end_value"),
+            ({"schedule": "cosine", "init_value": 0.1, "end_value": 1e-10, "rounds": 9}, "/end_value"),
+            ({"schedule": "by_round", "values": {"1": 0.1, "7": 1e-10}}, "/values/7"),
+        ]
+    ),
+    (
         {"aggregation": "multi_krum", "hyperparameters": {"server_byzantine_clients": 14}},  # 31 of at most 30
         "/selection/max_clients",
     ),

@@ -195,6 +195,7 @@ async def test_a_model_without_room_for_control_variates_abandons_the_round(sqli
         assert round_.failure_reason == (
             "the model cannot be trained with SCAFFOLD: tensor 'control/w' has the name of a control variate"
         )
+        assert (await running.system.clients.get("a")).breaker.consecutive_failures == 0, "it is not to blame"
 
 
 async def test_a_trainer_without_corrections_is_told_so_and_not_asked_again(sqlite_url: str, tmp_path: Path) -> None:
