@@ -49,6 +49,8 @@ DEFAULTS: dict[str, Any] = {
     "retention": None,
     "parameters": {"averaged": [], "local": [], "frozen": []},
     "statistics": [],
+    "origin": None,
+    "unmatched_patterns": None,
     "progress": None,
     "created_at": NOW,
     "updated_at": NOW,

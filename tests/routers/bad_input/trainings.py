@@ -1,5 +1,6 @@
 """Wrong rules of selection, hyperparameters and trainings."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from tests.routers.bad_input.values import HOSTILE_TEXT, LONG, NOT_A_COUNT, NOT_A_NUMBER, NOT_TEXT, Case, one, within
@@ -28,11 +29,16 @@ RULES: list[Case] = [
 ]
 
 
+def number(field: str, *values: Any) -> Iterator[Case]:
+    """Wrong values of a field that may be a schedule: an object without a kind of schedule is none."""
+    yield from (({field: value}, f"/{field}/schedule" if isinstance(value, dict) else f"/{field}") for value in values)
+
+
 SCALAR_TROUBLE: tuple[Any, ...] = ([], {}, [1], {"a": 1}, 2**53 + 1, -(10**400), "a\0", "\ud800", "x" * 1025)
 HYPERPARAMETERS: list[Case] = [
-    *one("local_epochs", *NOT_A_COUNT, 0, 10**7),
-    *one("learning_rate", *NOT_A_NUMBER, 0, -1.0, 1e300),
-    *one("batch_size", *NOT_A_COUNT, 0),
+    *number("local_epochs", *NOT_A_COUNT, 0, 10**7),
+    *number("learning_rate", *NOT_A_NUMBER, 0, -1.0, 1e300),
+    *number("batch_size", *NOT_A_COUNT, 0),
     *one("proximal_mu", True, "7", [], -0.1),
     *one("server_learning_rate", True, "7", 0),
     *one("server_momentum", True, "7", 1, -0.1),
@@ -44,7 +50,7 @@ HYPERPARAMETERS: list[Case] = [
     *one("server_outlier_factor", True, "7", 1, -5, 1e13),
     *one("server_trim_fraction", True, "7", 0, 0.5, -0.1),
     *one("server_byzantine_clients", True, "7", 1.5, -1, 10**6),
-    *one("mine", *SCALAR_TROUBLE),
+    *number("mine", *SCALAR_TROUBLE),
     ({"": 1}, "/"),
     ({"a\0": 1}, "/a\0"),
     ({"x" * 257: 1}, "/" + "x" * 257),
@@ -65,7 +71,7 @@ TRAINING: list[Case] = [
     *within(
         "round_policy",
         [
-            *one("deadline_seconds", *NOT_A_NUMBER, 0, -1, 1e300),
+            *number("deadline_seconds", *NOT_A_NUMBER, 0, -1, 1e300),
             *one("quorum", *NOT_A_NUMBER, 0, 1.1, -1),
             *one("over_selection", *NOT_A_NUMBER, 0.9, 11),
             *one("grace_seconds", *NOT_A_NUMBER, -1, 1e300),

@@ -9,7 +9,14 @@ from app.domain.parameter_groups import ParameterGroups
 from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.files import RoundFiles
-from app.services.rounds.optimiser_states import Controlled, kept_state, metadata_of_state, with_control
+from app.services.rounds.optimiser_states import (
+    Controlled,
+    NoRoomForControl,
+    check_room,
+    kept_state,
+    metadata_of_state,
+    with_control,
+)
 from app.store.model_store import ModelStore
 from app.store.models import ModelVersion
 from tcsfeel.aggregation import Parameters
@@ -87,5 +94,8 @@ def test_a_state_that_is_lost_makes_no_round(files: RoundFiles) -> None:
 
 def test_a_model_whose_names_leave_no_room_cannot_be_trained(files: RoundFiles) -> None:
     base = stored(files, 0, {"control/w": np.ones(1, np.float32)})
+    with pytest.raises(NoRoomForControl, match="cannot be trained with SCAFFOLD: tensor 'control/w' has the name"):
+        check_room(CONFIG, {"control/w": np.ones(1)})
+    check_room(TrainingConfig(name="t"), {"control/w": np.ones(1)})
     with pytest.raises(UnusableRound, match="cannot be trained with SCAFFOLD: tensor 'control/w' has the name"):
         sent(files, base)
