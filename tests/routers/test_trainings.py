@@ -260,8 +260,7 @@ async def test_a_key_gives_the_same_training_again(api: Api) -> None:
 
 async def test_a_key_gives_one_training_to_many_at_once(api: Api) -> None:
     headers = {"Idempotency-Key": "7f9c"}
-    calls = [api.http.post("/v1/trainings", json=GIVEN, headers=headers) for _ in range(5)]
-    answers = await asyncio.gather(*calls)
+    answers = await asyncio.gather(*(api.http.post("/v1/trainings", json=GIVEN, headers=headers) for _ in range(5)))
     assert {response.status_code for response in answers} == {201}
     assert len({response.json()["id"] for response in answers}) == 1
     assert len((await api.stored())["trainings"]) == 1
