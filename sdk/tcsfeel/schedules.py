@@ -78,6 +78,10 @@ class ByRound:
     values: Mapping[int, float]
     schedule: Literal["by_round"] = "by_round"
 
+    def __post_init__(self) -> None:
+        """In JSON, the numbers of rounds are texts."""
+        object.__setattr__(self, "values", {int(begin): value for begin, value in self.values.items()})
+
     def at(self, number: int) -> float:
         """Return the value in a round."""
         return self.values[max((begin for begin in self.values if begin <= number), default=min(self.values))]

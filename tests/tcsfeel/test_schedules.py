@@ -1,5 +1,6 @@
 """Values of schedules: worked cases, and what holds for all of them."""
 
+import json
 import math
 
 import pytest
@@ -79,3 +80,7 @@ def test_a_cosine_has_exactly_its_ends(first: float, last: float, rounds: int, s
 def test_a_positive_value_that_is_halved_for_ever_stays_positive() -> None:
     assert Step(init_value=1.0, gamma=0.5, step_size=1).at(1_000_000) > 0.0
     assert Step(init_value=0.0, gamma=0.5, step_size=1).at(9) == 0.0
+
+
+def test_the_rounds_of_a_schedule_may_be_texts_as_in_json() -> None:
+    assert ByRound(values=json.loads('{"1": 5.0, "12": 0.25}')) == ByRound(values={1: 5.0, 12: 0.25})
