@@ -54,7 +54,7 @@ DEFAULTS: dict[str, Any] = {
     "progress": None,
     "created_at": NOW,
     "updated_at": NOW,
-}
+} | dict.fromkeys(("origin", "unmatched_patterns"))
 GIVEN: dict[str, Any] = {
     "name": "a name with ü",
     "target_accuracy": 0.5,
@@ -141,7 +141,7 @@ async def test_a_goal_may_be_on_any_metric(api: Api, goal: dict[str, Any], store
 @pytest.mark.parametrize(
     ("body", "pointer", "detail"),
     [
-        ({"goal": {"metric": "rmse"}}, "/goal/mode", "should be max or min, since it is not known which rmse is to do"),
+        ({"goal": {"metric": "rmse"}}, "/goal/mode", "should say whether rmse should fall (min) or rise (max)"),
         ({"goal": {"metric": "1st", "mode": "max"}}, "/goal/metric", "should be a letter and at most 63 more"),
         ({"goal": {"metric": "accuracy", "target": 1.5}}, "/goal/target", "as it is an accuracy"),
         ({"goal": {"metric": "loss", "target": 1e16}}, "/goal/target", "less than or equal to"),

@@ -20,11 +20,13 @@ def goal_of(given: str | None, patience: int | None) -> dict[str, Any] | None:
         return None if patience is None else fail("--patience should come with --goal")
     metric, _, rest = given.partition(":")
     mode, _, target = rest.partition(":")
+    if mode not in {"", "max", "min"}:
+        fail(f"--goal {given} should be METRIC:MODE[:TARGET] with max or min as MODE, such as {metric}:min:0.5")
     goal: dict[str, Any] = {"metric": metric, "mode": mode or None, "target": None, "patience": patience}
     try:
         goal["target"] = float(target) if target else None
     except ValueError:
-        fail(f"--goal {given} should be METRIC:MODE or METRIC:MODE:TARGET with a number as target")
+        fail(f"--goal {given} should be METRIC:MODE[:TARGET] with a number as TARGET")
     return those_given(goal)
 
 

@@ -34,9 +34,7 @@ class GoalIn(RequestModel):
     @model_validator(mode="after")
     def _makes_sense(self) -> "GoalIn":
         if self.mode is None and self.metric not in USUAL_MODES:
-            raise wrong_fields(
-                [(("mode",), f"should be max or min, since it is not known which {self.metric} is to do")]
-            )
+            raise wrong_fields([(("mode",), f"should say whether {self.metric} should fall (min) or rise (max)")])
         if self.metric == ACCURACY and self.target is not None and not 0 < self.target <= 1:
             raise wrong_fields([(("target",), "should be greater than 0 and at most 1, as it is an accuracy")])
         return self
