@@ -10,8 +10,9 @@ import click
 
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import goal_of, numbers_of, read_body, start_of, tags_of, those_given
+from tcsfeel.cli.ending import fail
 from tcsfeel.cli.history import shown_round
-from tcsfeel.cli.options import json_option, key_option, server_option
+from tcsfeel.cli.options import goal_option, json_option, key_option, server_option
 from tcsfeel.statuses import STOPPED
 from tcsfeel.text import escaped
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from tcsfeel.cli.connection import Connection
 
 POLL_SECONDS = 0.5
+MISSED = 3  # the exit status if the training completed without its goal, with --require-goal
+SHORT = 20  # characters of a reason that may be repeated
+REACHED = frozenset({"target_accuracy", "target"})  # reasons for the end of a training
 COLUMNS = ("client", "status", "breaker", "samples", "Mbps", "ms", "reliability", "rounds", "failures")
 
 
@@ -66,6 +70,7 @@ def clients(*, server: str, key: str | None, as_json: bool) -> None:
 @click.option("--local", multiple=True, metavar="PATTERN", help="Tensors that stay on the devices; may be repeated")
 @click.option("--frozen", multiple=True, metavar="PATTERN", help="Tensors that never change; may be repeated")
 @click.option("--watch", is_flag=True, help="Follow it until it ends")
+@goal_option
 @json_option
 def train(
     *,
@@ -90,6 +95,7 @@ def train(
     local: tuple[str, ...],
     frozen: tuple[str, ...],
     watch: bool,
+    require_goal: bool,
     as_json: bool,
 ) -> None:
     """Create a training and start it."""
@@ -111,12 +117,13 @@ def train(
     groups = {"averaged": averaged, "local": local, "frozen": frozen}
     if given := {name: list(patterns) for name, patterns in groups.items() if patterns}:
         request["parameters"] = request.get("parameters", {}) | given
+    _must_watch(watch, require_goal)
     with _connect(server, key) as api:
         created = api.call("POST", "/v1/trainings", json=request | those_given(limits), key=secrets.token_hex(16))
         training_id = Fields(created, "training").id("id")
         started = api.call("POST", "/v1/trainings/{training_id}/start", training_id)
         if watch:
-            _follow(api, training_id, as_json=as_json)
+            _follow(api, training_id, as_json=as_json, require_goal=require_goal)
         else:
             click.echo(json.dumps(started, indent=2) if as_json else escaped(training_id))
 
@@ -129,6 +136,7 @@ def train(
 @click.option("--target-accuracy", type=float, help="The new accuracy at which the training completes")
 @click.option("--target", type=float, help="The new value of its goal's metric at which the training completes")
 @click.option("--watch", is_flag=True, help="Follow it until it ends")
+@goal_option
 @json_option
 def extend(
     training_id: str,
@@ -139,6 +147,7 @@ def extend(
     target_accuracy: float | None,
     target: float | None,
     watch: bool,
+    require_goal: bool,
     as_json: bool,
 ) -> None:
     """Let a training that has ended run more rounds.
@@ -147,12 +156,13 @@ def extend(
     """
     goal = None if target is None else {"target": target}
     request = {"rounds": rounds} | those_given({"target_accuracy": target_accuracy, "goal": goal})
+    _must_watch(watch, require_goal)
     with _connect(server, key) as api:
         more = api.call(
             "POST", "/v1/trainings/{training_id}/extend", training_id, json=request, key=secrets.token_hex(16)
         )
         if watch:
-            _follow(api, training_id, as_json=as_json)
+            _follow(api, training_id, as_json=as_json, require_goal=require_goal)
         else:
             click.echo(json.dumps(more, indent=2) if as_json else escaped(training_id))
 
@@ -161,14 +171,16 @@ def extend(
 @click.argument("training_id", metavar="ID")
 @server_option
 @key_option
+@goal_option
 @json_option
-def watch(training_id: str, *, server: str, key: str | None, as_json: bool) -> None:
+def watch(training_id: str, *, server: str, key: str | None, require_goal: bool, as_json: bool) -> None:
     """Follow a training until it ends.
 
-    ID is the training's id. The exit status is 1 unless it completed.
+    ID is the training's id. The exit status is 0 if it completed, even without reaching its goal, and 1 if it failed or
+    was cancelled. With --require-goal, it is 3 if it completed without reaching the target that it has.
     """
     with _connect(server, key) as api:
-        _follow(api, training_id, as_json=as_json)
+        _follow(api, training_id, as_json=as_json, require_goal=require_goal)
 
 
 def _connect(server: str, key: str | None) -> "Connection":
@@ -177,9 +189,28 @@ def _connect(server: str, key: str | None) -> "Connection":
     return Connection(server, key)
 
 
-def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
+def _must_watch(watch: bool, require_goal: bool) -> None:
+    if require_goal and not watch:
+        fail("--require-goal should come with --watch")
+
+
+class _Reasons:
+    """Shortens texts that repeat the last long reason that was printed."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def once(self, text: str, reason: str) -> str:
+        """Return a text with `as above` in place of the last reason, or as it is, and remember the `reason` in it."""
+        if len(self._last) > SHORT and self._last in text:
+            return text.replace(self._last, "as above")
+        self._last = reason
+        return text
+
+
+def _follow(api: "Connection", training_id: str, *, as_json: bool, require_goal: bool = False) -> None:
     """Print each round when it ends, the reasons when the training makes no progress, and finally how it ended."""
-    shown, known, warned = 0, None, False
+    shown, known, warned, reasons = 0, None, False, _Reasons()
     while True:
         training = Fields(api.call("GET", "/v1/trainings/{training_id}", training_id), "training")
         if not warned and training.has("unmatched_patterns"):
@@ -189,17 +220,23 @@ def _follow(api: "Connection", training_id: str, *, as_json: bool) -> None:
         for item in [Fields(item, "round") for item in reversed(page.items("items"))]:
             if item.whole("number") > shown and item.has("ended_at"):
                 shown = item.whole("number")
-                click.echo(json.dumps(item.value) if as_json else "\n".join(shown_round(item, training)))
+                why = item.text("failure_reason") if item.has("failure_reason") else ""
+                lines = "" if as_json else reasons.once("\n".join(shown_round(item, training)), why)
+                click.echo(json.dumps(item.value) if as_json else lines)
         if training.text("status") in STOPPED:
             break
         progress = training.part("progress") if training.has("progress") else None
-        if progress is not None and progress.value != known and progress.has("reason") and not as_json:
-            click.echo(f"{progress.text('state')} since {progress.text('since')}: {progress.text('reason')}")
-        known = None if progress is None else progress.value
+        hindrance = None if progress is None else (progress.value.get("state"), progress.value.get("reason"))
+        if progress is not None and hindrance != known and progress.has("reason") and not as_json:
+            why = progress.text("reason")
+            click.echo(f"{progress.text('state')} since {progress.text('since')}: {reasons.once(why, why)}")
+        known = hindrance
         time.sleep(POLL_SECONDS)
-    click.echo(json.dumps(training.value) if as_json else _conclusion(training))
+    click.echo(json.dumps(training.value) if as_json else _conclusion(training, reasons))
     if training.text("status") != "completed":
         raise click.exceptions.Exit(1)
+    if require_goal and training.part("goal").has("target") and training.value.get("stop_reason") not in REACHED:
+        raise click.exceptions.Exit(MISSED)
 
 
 def _unmatched(patterns: Fields) -> str:
@@ -210,10 +247,11 @@ def _unmatched(patterns: Fields) -> str:
     return f"warning: no tensor of the first model matches the patterns of {listed}{local}"
 
 
-def _conclusion(training: Fields) -> str:
+def _conclusion(training: Fields, reasons: _Reasons) -> str:
     reason = training.text("stop_reason") if training.has("stop_reason") else "no reason"
-    detail = f": {training.text('stop_detail')}" if training.has("stop_detail") else ""
-    return f"{training.text('status')}: {reason}{detail}"
+    detail = training.text("stop_detail") if training.has("stop_detail") else ""
+    shown = f": {reasons.once(detail, detail)}" if detail else ""
+    return f"{training.text('status')}: {reason}{shown}"
 
 
 def _row(item: Fields) -> tuple[str, ...]:

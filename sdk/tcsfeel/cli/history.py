@@ -1,4 +1,4 @@
-"""Show the rounds of a training: a line for each, and a line for each client whose part in it failed."""
+"""Show the rounds of a training: a line for each, and one for each client whose part in it failed or was skipped."""
 
 import csv
 import io
@@ -14,8 +14,9 @@ from tcsfeel.rest.paths import path
 from tcsfeel.rest.rows import COLUMNS, METRIC, PARTS, flat_rows
 from tcsfeel.text import escaped
 
-FAILED = frozenset({"failed", "rejected"})
-MOST_LINES = 20  # of failures of one round
+MISSING = ("failed", "rejected", "skipped")
+"""The statuses of parts that are listed, with the most important ones first."""
+MOST_LINES = 20  # of such parts of one round
 _FORMULA = ("=", "+", "-", "@")  # with which a spreadsheet's formulas begin
 
 
@@ -26,7 +27,7 @@ _FORMULA = ("=", "+", "-", "@")  # with which a spreadsheet's formulas begin
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a row for each client in each round")
 @json_option
 def rounds(training_id: str, *, server: str, key: str | None, as_csv: bool, as_json: bool) -> None:
-    """List the rounds of a training, oldest first, with the clients that failed.
+    """List the rounds of a training, oldest first, with the clients that failed or were skipped.
 
     ID is the training's id. With --csv or --json, everything that each client reported is there: the status of its
     updates and evaluations, the reasons, and every metric.
@@ -46,23 +47,29 @@ def rounds(training_id: str, *, server: str, key: str | None, as_csv: bool, as_j
 
 
 def shown_round(item: Fields, training: Fields) -> Iterator[str]:
-    """Yield a line for a round, and one for each client whose update or evaluation failed."""
+    """Yield a line for a round, and one for each client whose update or evaluation failed or was skipped.
+
+    A client's reason that the reason of the whole round has already is not shown again.
+    """
     metric = training.part("goal").text("metric")
     measured = f"{item.number('goal_value'):.4f}" if item.has("goal_value") else "-"
     cost = f"{item.number('communication_cost'):.2f} s" if item.has("communication_cost") else "-"
-    reason = f"  {item.text('failure_reason')}" if item.has("failure_reason") else ""
-    number, status, selected = item.whole("number"), item.text("status"), len(item.items("selected_clients"))
-    yield f"round {number:3}  {status}  {metric} {measured}  cost {cost}  clients {selected}{reason}"
-    failures = [
-        f"           {part.text('client_id')}: {kind} {part.text('status')}: {part.text('reason')}"
-        for kind, field in PARTS
-        if item.has(field)
-        for part in (Fields(one, "part") for one in item.items(field))
-        if part.text("status") in FAILED and part.has("reason")
+    why = item.text("failure_reason") if item.has("failure_reason") else ""
+    parts = [(kind, Fields(one, "part")) for kind, field in PARTS if item.has(field) for one in item.items(field)]
+    received = sum(kind == "fit" and part.text("status") == "received" for kind, part in parts)
+    updates = f"{received} of {len(item.items('selected_clients'))} updates"
+    reason = f"  {why}" if why else ""
+    yield f"round {item.whole('number'):3}  {item.text('status')}  {metric} {measured}  cost {cost}  {updates}{reason}"
+    missing = [
+        f"           {part.text('client_id')}: {kind} {status}: {part.text('reason')}"
+        for status in MISSING
+        for kind, part in parts
+        if part.text("status") == status and part.has("reason")
+        if f"{part.text('client_id')}: {part.text('reason')}" not in why
     ]
-    yield from failures[:MOST_LINES]
-    if len(failures) > MOST_LINES:
-        yield f"           and {len(failures) - MOST_LINES} more"
+    yield from missing[:MOST_LINES]
+    if len(missing) > MOST_LINES:
+        yield f"           and {len(missing) - MOST_LINES} more"
 
 
 def _table(items: Iterable[dict[str, Any]]) -> str:

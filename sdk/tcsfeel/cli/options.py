@@ -21,6 +21,9 @@ key_option = click.option(
     show_envvar=True,
     help="The admin key; by default the one in the data directory",
 )
+goal_option = click.option(
+    "--require-goal", is_flag=True, help="Exit with status 3 if it completes without reaching its target"
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON")
 
 
@@ -32,4 +35,7 @@ def find_key(given: str | None) -> str:
     try:
         return read_key(path)
     except OSError:
-        fail(f"there is no admin key: give --key, set TCSFEEL_AUTH__ADMIN_KEY, or run where {path} is")
+        fail(
+            "there is no admin key: give --key or set TCSFEEL_AUTH__ADMIN_KEY; on the server's machine, set "
+            f"TCSFEEL_DATA_DIR to the server's data directory (the file {path} cannot be read)"
+        )

@@ -18,7 +18,11 @@ MEASURED = {
     name: value for name, value in PART.items() if name not in {"num_steps", "update_norm", "score", "components"}
 }
 WRONG = MEASURED | {"client_id": "edge-2", "status": "rejected", "reason": "=1+1 is not finite", "metrics": {}}
-FULL = ROUND | {"participations": [PART, LOST], "evaluations": [MEASURED | {"metrics": {"mae": 2.0}}, WRONG]}
+SKIPPED = LOST | {"client_id": "edge-3", "status": "skipped", "reason": "it has not answered in time"}
+EVALUATIONS = [MEASURED | {"metrics": {"mae": 2.0}}, WRONG]
+FULL = ROUND | {
+    "selected_clients": ["edge-1", "edge-2"], "participations": [PART, LOST], "evaluations": EVALUATIONS,
+}  # fmt: skip
 
 
 def rounds(*items: object, options: tuple[str, ...] = ()) -> Any:
@@ -27,12 +31,34 @@ def rounds(*items: object, options: tuple[str, ...] = ()) -> Any:
 
 def test_a_round_names_the_clients_that_failed_and_in_which_way() -> None:
     shown = [
-        "round   1  abandoned  accuracy -  cost -  clients 0",
+        "round   1  abandoned  accuracy -  cost -  1 of 2 updates",
         "           edge-2: fit failed: its trainer failed: KeyError: 'x'",
         "           edge-2: evaluate rejected: =1+1 is not finite",
     ]
     assert rounds(FULL).output.splitlines() == shown
     assert watch(TRAINING, FULL).output.splitlines() == [*shown, "failed: max_rounds"]
+
+
+def test_a_round_names_clients_that_were_skipped_after_those_that_failed() -> None:
+    hung = ROUND | {"selected_clients": ["edge-1", "edge-2", "edge-3"], "participations": [PART, SKIPPED, LOST]}
+    assert rounds(hung).output.splitlines() == [
+        "round   1  abandoned  accuracy -  cost -  1 of 3 updates",
+        "           edge-2: fit failed: its trainer failed: KeyError: 'x'",
+        "           edge-3: fit skipped: it has not answered in time",
+    ]
+
+
+def test_failures_are_listed_although_many_clients_were_skipped() -> None:
+    lines = rounds(ROUND | {"participations": [SKIPPED] * 30 + [LOST]}).output.splitlines()
+    assert "edge-2: fit failed" in lines[1]
+    assert (len(lines), lines[-1]) == (22, "           and 11 more")
+
+
+def test_a_reason_that_the_round_has_already_is_not_repeated_for_the_client() -> None:
+    why = f"1 of 3 updates came in, the quorum is 3; edge-2: {LOST['reason']}"
+    lines = rounds(ROUND | {"participations": [PART, LOST, SKIPPED], "failure_reason": why}).output.splitlines()
+    assert lines[0].endswith(why)
+    assert lines[1:] == ["           edge-3: fit skipped: it has not answered in time"]
 
 
 def test_the_oldest_round_comes_first_and_failures_beyond_20_are_counted() -> None:
