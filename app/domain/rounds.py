@@ -29,7 +29,7 @@ from tcsfeel.aggregation.goals import Goal
 from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
 from tcsfeel.text import listed
-from tcsfeel.wire.tasks import Scalar, TaskKind
+from tcsfeel.wire.tasks import EncodingName, Scalar, TaskKind
 
 RoundStatus = Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
 RoundEvent = Literal["planned", "frozen", "committed", "measured", "abandoned"]
@@ -105,6 +105,7 @@ class Round:
         training_metrics: what clients measured on their own data while they trained, the same way.
         hyperparameters: the values with which it began; None if it began before they were kept.
         deadline_seconds: the same of the longest that it may take.
+        update_encoding: the same of the encoding that its agents are offered for updates.
         waiting_since: since when it has waited for clients that can be selected; waiting moves its deadline.
         waited_seconds: the time that was given back to it so far, for such waits and for problems of the server.
         step_failures: how often its current step has ended with an unexpected error.
@@ -140,6 +141,7 @@ class Round:
     failure_reason: str | None = None
     hyperparameters: Mapping[str, Scalar] | None = None
     deadline_seconds: float | None = None
+    update_encoding: EncodingName | None = None
     waiting_since: float | None = None
     waited_seconds: float = 0.0
     step_failures: int = 0
@@ -171,6 +173,7 @@ def next_round(training: Training, now: float) -> tuple[Training, Round]:
         deadline_at=now + config.round_policy.deadline_seconds,
         hyperparameters=config.hyperparameters,
         deadline_seconds=config.round_policy.deadline_seconds,
+        update_encoding=config.uploads.encoding,
     )
     return replace(training, current_round=number, updated_at=now), round_
 
@@ -178,6 +181,8 @@ def next_round(training: Training, now: float) -> tuple[Training, Round]:
 def of_round(config: TrainingConfig, round_: Round) -> TrainingConfig:
     """Return a training's configuration with the values with which a round began; users may have changed it since."""
     config = config.in_round(round_.number)
+    if round_.update_encoding is not None:
+        config = replace(config, uploads=replace(config.uploads, encoding=round_.update_encoding))
     if round_.hyperparameters is None or round_.deadline_seconds is None:  # it began before rounds kept them
         return config
     policy = replace(config.round_policy, deadline_seconds=round_.deadline_seconds)

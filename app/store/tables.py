@@ -139,6 +139,7 @@ rounds = Table(
     Column("failure_reason", Shown),
     Column("hyperparameters", _Json),
     Column("deadline_seconds", Finite),
+    Column("update_encoding", String(16)),
     Column("waiting_since", Finite),
     Column("waited_seconds", Finite, nullable=False, server_default="0"),
     Column("step_failures", Integer, nullable=False, server_default="0"),

@@ -53,6 +53,7 @@ FULL = Round(
     failure_reason="none",
     hyperparameters={"rate": 1e300, "tiny": 5e-324, "epochs": 2**53, "on": True, "note": "x", "none": None},
     deadline_seconds=1.5,
+    update_encoding="int8",
     waiting_since=NOW + 0.25,
     waited_seconds=0.5,
     step_failures=2,

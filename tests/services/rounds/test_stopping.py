@@ -1,5 +1,6 @@
 """Work on a round that ends before the round does: a lost lease, a pause, a cancellation."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from structlog.testing import capture_logs
 
 from app.domain.breaker import Breaker
 from app.domain.errors import NotFound
+from app.domain.trainings import Uploads
 from app.services.rounds.files import RoundFiles
 from tcsfeel.agent import Agent
+from tcsfeel.wire.tasks import EncodingName
 from tests.planes import Adder, plane, until
-from tests.services.courses import has_received, has_started, has_status, is_idle
+from tests.services.courses import has_received, has_started, has_status, is_idle, statuses
+from tests.services.rounds.foreign import STEP
 
 
 async def test_an_owner_that_lost_its_lease_writes_nothing(database_url: str, tmp_path: Path) -> None:
@@ -96,6 +100,34 @@ async def test_a_pause_stops_the_work_and_a_resume_goes_on_with_it(database_url:
         await until(lambda: has_status(running, training_id, "completed"))
         assert await running.weight(training_id) == 2.0
         assert set(trainers["a"].fitted.values()) == set(trainers["b"].fitted.values()) == {1}
+
+
+@pytest.mark.parametrize(("before", "after"), [("int8", "full"), ("full", "int8"), ("int8", "float16")])
+async def test_a_round_that_goes_on_takes_updates_in_the_encoding_that_it_offered(
+    sqlite_url: str, tmp_path: Path, before: EncodingName, after: EncodingName
+) -> None:
+    trainers = {"a": Adder(STEP), "b": Adder(3 * STEP)}
+    for trainer in trainers.values():
+        trainer.open.clear()
+    async with plane(tmp_path, sqlite_url, trainers) as running:
+        training_id = await running.create(max_rounds=1, uploads=Uploads(encoding=before))
+        await running.system.trainings.start(training_id)
+        await running.drive()
+        for trainer in trainers.values():
+            await until(partial(has_started, trainer))
+        await running.system.trainings.pause(training_id)
+        await until(lambda: is_idle(running))
+        await running.system.trainings.change(
+            training_id, lambda found: replace(found.config, uploads=Uploads(encoding=after))
+        )
+        for trainer in trainers.values():
+            trainer.open.set()
+
+        await running.system.trainings.start(training_id, "resume")
+        await running.drive()
+        await until(lambda: has_status(running, training_id, "completed"))
+        assert statuses(await running.round(training_id, 1)) == {"a": "received", "b": "received"}
+        assert await running.weight(training_id) == 2 * STEP
 
 
 async def test_cancelling_ends_the_round_and_tells_the_agents(database_url: str, tmp_path: Path) -> None:
