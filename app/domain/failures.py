@@ -53,7 +53,7 @@ class Failures:
     """How often a client has failed since it was registered, by kind, and the last failure of each kind.
 
     Attributes:
-        wrong_evaluations: how many evaluations in a row were wrong.
+        wrong_evaluations: how many evaluations in a row were wrong, each of them counted once, when it ended.
     """
 
     unreachable: int = 0
@@ -66,8 +66,11 @@ class Failures:
         """Return the failures with one more, which has its instant."""
         if failure.kind == "unreachable":
             return replace(self, unreachable=self.unreachable + 1, last_unreachable=failure)
-        wrong = self.wrong_evaluations + (failure.phase == "evaluate")
-        return replace(self, faulty=self.faulty + 1, last_faulty=failure, wrong_evaluations=wrong)
+        return replace(self, faulty=self.faulty + 1, last_faulty=failure)
+
+    def evaluated_wrongly(self) -> "Failures":
+        """Return the failures after an evaluation that has ended without a right answer, in however many tries."""
+        return replace(self, wrong_evaluations=self.wrong_evaluations + 1)
 
     def evaluated(self) -> "Failures":
         """Return the failures after an evaluation that was right."""

@@ -18,6 +18,7 @@ class TaskRun:
         asked_at: when it was to be handed over, unix seconds; None before.
         started_at: when the first call of its agent began, unix seconds; None where there was none.
         answered: whether its result has come in.
+        faulty: whether the client failed or was wrong, rather than that it could not be reached.
         slow: whether the agent took unusually long to accept it.
         bandwidth: Mbps at which the result came in; None where there is none, or where it was too small to tell.
     """
@@ -94,6 +95,7 @@ class Observation:
 
     Attributes:
         excused: whether the server is to blame for a result that is missing.
+        faulty: whether the client failed or was wrong, rather than that it could not be reached.
         slow: whether the agent took unusually long to accept the task.
         bandwidth: Mbps at which the result came in, None where that was not measured.
         train_seconds: how long the trainer worked on an update that was received.
@@ -104,6 +106,7 @@ class Observation:
     """
 
     excused: bool = False
+    faulty: bool = False
     slow: bool = False
     bandwidth: float | None = None
     train_seconds: float | None = None

@@ -17,6 +17,8 @@ def failed(times: int, phase: FailurePhase, kind: FailureKind, *, at: float = NO
     for number in range(times):
         failure = Failure(phase=phase, round=number, reason=f"reason\n{number}", kind=kind)
         client = client.failed(failure, at, CHANCE)
+        if (phase, kind) == ("evaluate", "faulty"):
+            client = replace(client, failures=client.failures.evaluated_wrongly())
     return client
 
 

@@ -223,7 +223,8 @@ class Participants:
         self, phase: Phase, part: Participation, client: Client, outcome: TaskOutcome
     ) -> tuple[Participation, Observation]:
         """Check what a client measured; a bad answer counts against it."""
-        seen = Observation(slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
+        faulty = outcome.kind == "faulty"
+        seen = Observation(faulty=faulty, slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
         if outcome.result is None:
             return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         data_size = client.profile.data_size
@@ -233,7 +234,7 @@ class Participants:
             )
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
-            return replace(part, status="rejected", reason=str(error)), seen
+            return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
         if result is None:
             return replace(part, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0), seen
         if missing := lacking(result, phase.config.goal):  # it answers as it should, and measures something else

@@ -41,11 +41,15 @@ class TrackRecord:
         for before, after in zip(known, changed, strict=True):
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
 
-    async def evaluated(self, tx: Transaction, ended: Collection[Participation]) -> None:
-        """Note evaluations that were right after a failure, and clients without held-out examples."""
-        parts = {one.client_id: one for one in ended if one.status == "received" or one.reason == NOTHING_HELD_OUT}
-        known = await tx.clients.lock(parts.keys())
-        pairs = [(client, self._after_evaluation(client, parts[client.id])) for client in known]
+    async def evaluated(self, tx: Transaction, ended: Mapping[str, tuple[Participation, Observation]]) -> None:
+        """Count wrong evaluations, and note those that were right after a failure, and clients without examples."""
+        telling = {
+            client_id: (one, seen)
+            for client_id, (one, seen) in ended.items()
+            if seen.faulty or one.status == "received" or one.reason == NOTHING_HELD_OUT
+        }
+        known = await tx.clients.lock(telling.keys())
+        pairs = [(client, self._after_evaluation(client, *telling[client.id])) for client in known]
         await tx.clients.put(*(after for before, after in pairs if after != before))
         for before, after in pairs:
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
@@ -85,7 +89,9 @@ class TrackRecord:
         failure = Failure(phase="fit", training_id=round_.training_id, round=round_.number, reason=reason)
         return self._breakers.failed(client.withdrawn().observed(reliability=0.0), failure)
 
-    def _after_evaluation(self, client: Client, one: Participation) -> Client:
+    def _after_evaluation(self, client: Client, one: Participation, seen: Observation) -> Client:
+        if seen.faulty:
+            return replace(client, failures=client.failures.evaluated_wrongly())
         if one.status != "received":
             return client.without_held_out_data(self._clock.now())
         client = replace(client, failures=client.failures.evaluated())

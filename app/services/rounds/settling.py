@@ -92,7 +92,7 @@ class Settling:
             if kind == "fit":
                 await self._record.learn(tx, lease.training_id, ended)
             else:
-                await self._record.evaluated(tx, [part for _, part, _ in counted])
+                await self._record.evaluated(tx, ended)
             for round_, part, _ in counted:
                 await tx.events.append(end_of_part(round_, part))
             if counted:

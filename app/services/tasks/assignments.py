@@ -88,9 +88,11 @@ class TaskOutcome:
     """The end of a task: its costs, and its result or the reason why there is none.
 
     `traceback` has the last lines of the traceback of an exception in the client's trainer, if that is the reason.
+    `kind` is that of the last try's failure; None if no try failed, or if there is a result.
     """
 
     run: TaskRun
     result: Result | None = None
     reason: str | None = None
+    kind: FailureKind | None = None
     traceback: str | None = None

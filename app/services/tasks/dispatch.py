@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from app.clock import Clock
 from app.domain.clients import Profile
+from app.domain.failures import FailureKind
 from app.domain.retries import MAX_TRIES, RetryBudget, busy_pause, pause
 from app.domain.tasks import TaskRun, Watch
 from app.metrics import Metrics
@@ -136,29 +137,30 @@ class Dispatcher:
         known = waited = assignment.resumed
         reason: str | None = None
         traceback: str | None = None
+        kind: FailureKind | None = None
         moves = 0
         while True:
             try:
                 result = await self._once(task, known=known, waited=waited)
             except _ShutOut:
                 why = reason or await self._breakers.why_open(client_id)
-                return TaskOutcome(task.run, reason=why, traceback=traceback)
+                return TaskOutcome(task.run, reason=why, kind=kind, traceback=traceback)
             except AgentFailed as error:
                 if moves < MOST_MOVES and await self._has_moved(task):
                     known, waited, moves = True, True, moves + 1
                     continue
                 reason = str(error)
                 await self._breakers.fail(client_id, assignment.failure(reason, error.kind), under=assignment.lease)
-                passing, traceback = error.passing, error.traceback
+                passing, kind, traceback = error.passing, error.kind, error.traceback
             else:
                 return TaskOutcome(task.run, result)
             known, waited = False, True
             tries = max(1, task.run.attempts)
             if not passing:
-                return TaskOutcome(task.run, reason=reason, traceback=traceback)
+                return TaskOutcome(task.run, reason=reason, kind=kind, traceback=traceback)
             stored = await self._breakers.look(client_id)
             if stored is None or stored.breaker.state == "open" or not budget.spend(tries):
-                return TaskOutcome(task.run, reason=reason, traceback=traceback)
+                return TaskOutcome(task.run, reason=reason, kind=kind, traceback=traceback)
             await self._clock.sleep(pause(tries, self._rng))
 
     @asynccontextmanager

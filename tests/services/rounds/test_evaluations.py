@@ -143,6 +143,8 @@ async def test_an_evaluation_that_fails_names_its_reason(database_url: str, tmp_
         bad = evaluations(round_)["bad"]
         assert (bad.status, bad.reason) == ("failed", "its trainer failed: no test data found")
         assert bad.attempts == 2  # two tasks allow one retry
+        failures = (await running.system.clients.get("bad")).failures
+        assert (failures.faulty, failures.wrong_evaluations) == (2, 1)
         assert await told(running, "evaluation.failed") == [("bad", 1, bad.reason)]
     host.close()
 

@@ -1,5 +1,7 @@
 """The track record of clients: how rounds change what is known about them, and their breakers."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.domain.breaker import Breaker
@@ -63,7 +65,7 @@ async def test_clients_without_held_out_data_are_noted_and_a_right_evaluation_en
     measured = Participation(kind="evaluate", client_id="a", status="received", loss=0.5)
     empty = Participation(kind="evaluate", client_id="b", status="skipped", reason=NOTHING_HELD_OUT)
     async with db.begin() as tx:
-        await record.evaluated(tx, [measured, empty])
+        await record.evaluated(tx, {"a": (measured, Observation()), "b": (empty, Observation())})
     a = await client_of(db, "a")
     assert a.measured.no_held_out_data_at is None
     assert a.breaker.consecutive_failures == 0
@@ -119,3 +121,14 @@ async def test_fairness_counts_the_used_updates_of_all_registered_clients(db: Da
     async with db.read() as tx:
         assert await record.fairness(tx, first) == pytest.approx(1 / 3)  # of 1, 0 and 0
         assert await record.fairness(tx, second) == pytest.approx(9 / (3 * 5))  # of 2, 1 and 0
+
+
+async def test_an_evaluation_that_has_ended_wrongly_counts_once(db: Database, record: TrackRecord) -> None:
+    await begun(db, {"a": "received", "b": "received"})
+    failed = Participation(kind="evaluate", client_id="a", status="failed", reason="it is wrong", attempts=3)
+    unreachable = replace(failed, client_id="b", reason="no connection")
+    for count in (1, 2):
+        async with db.begin() as tx:
+            await record.evaluated(tx, {"a": (failed, Observation(faulty=True)), "b": (unreachable, Observation())})
+        assert (await client_of(db, "a")).failures.wrong_evaluations == count
+    assert (await client_of(db, "b")).failures == Failures()
