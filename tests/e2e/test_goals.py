@@ -85,7 +85,7 @@ async def test_a_language_model_trains_until_it_improves_no_more_through_the_cli
     assert (training.status, training.stop_reason) == ("completed", "no_improvement")
     assert str(training.stop_detail).startswith("perplexity has not improved by more than 0.05 in 2 rounds")
     assert 1.0 < training.best_value < 3.0, "eight letters, of which one is likely"
-    measured = table["metrics"].map(lambda metrics: metrics["perplexity"]["mean"])
+    measured = table["metrics.perplexity.mean"]
     assert measured.min() == training.best_value
     assert measured.iloc[-1] > 2 * training.best_value, "the oldest round comes last, and knew little"
 

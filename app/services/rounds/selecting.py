@@ -81,8 +81,7 @@ class Selecting:
             return await self._ledger.abandoned(lease, round_, str(error))
         except Invalid as error:  # a parameter that the strategy no longer has, or a model that cannot be trained
             field = error.pointer.removeprefix("/").replace("/", ".")
-            reason = f"the training's {field} {error}" if field else str(error)
-            return await self._ledger.abandoned(lease, round_, reason)
+            return await self._ledger.abandoned(lease, round_, f"{field} {error}".lstrip())
 
     async def plan(self, training: Training, round_: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
         """Read the fleet, and select from it for a round. Raises the errors of `Planner.select`."""

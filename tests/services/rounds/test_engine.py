@@ -190,5 +190,5 @@ async def test_a_parameter_that_the_strategy_has_no_more_abandons_the_round(sqli
         round_ = await running.run_round(await running.create(selection=rules))
         assert (round_.status, round_.failure_reason) == (
             "abandoned",
-            "/parameters/gone is no parameter of the strategy, whose parameters are preferred_percentile",
+            "parameters.gone is no parameter of the strategy, whose parameters are preferred_percentile",
         )

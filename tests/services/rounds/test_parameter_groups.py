@@ -174,7 +174,7 @@ async def test_groups_that_leave_nothing_to_train_end_the_round_with_the_reason(
         training_id = await running.create(parameters=ParameterGroups(local=("bn.*",), frozen=("?", "embedding")))
         round_ = await running.run_round(training_id)
         assert (round_.status, round_.participations) == ("abandoned", ())
-        told = "the training's parameters leave nothing to train: every tensor of the model matches"
+        told = "parameters leave nothing to train: every tensor of the model matches"
         assert str(round_.failure_reason).startswith(told)
         for client_id in "ab":
             client = await running.system.clients.get(client_id)
