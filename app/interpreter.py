@@ -39,7 +39,7 @@ MANY_BLOCKS = 2_000_000
 """Pieces of memory more than after the last collection: if they are garbage, they are some 200 MB."""
 
 
-def tune(also: Callable[[], object] = bool) -> threading.Thread:
+def tune(also: Callable[[], object] | None = None) -> threading.Thread:
     """Tune the interpreter, once, before the server starts. Returns the thread that loads what is needed later.
 
     The thread calls `also` first, for what the first request would have to wait for.
@@ -81,13 +81,14 @@ def _allow_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _prepare(also: Callable[[], object]) -> None:
+def _prepare(also: Callable[[], object] | None) -> None:
     """Load what the first request and the first selection would wait for, and exclude it from collections.
 
     Otherwise each full collection would check a million objects of libraries, and stop everything for a tenth of a
     second.
     """
-    also()
+    if also is not None:
+        also()
     kept_out = [name for name in DRAWING if name not in sys.modules]
     for name in kept_out:
         sys.modules[name] = None  # type: ignore[assignment]  # which is how Python refuses an import

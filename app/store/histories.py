@@ -3,23 +3,12 @@
 from collections import defaultdict
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, tuple_
+from sqlalchemy import Row, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.selections import PastSelection
 from app.store.reading import NARROW, read
 from app.store.tables import participations, rounds
-
-_RECEIVED = (
-    select(participations.c.client_id)
-    .where(
-        participations.c.training_id == bindparam("of_training"),
-        participations.c.round == bindparam("of_round"),
-        participations.c.kind == "fit",
-        participations.c.status == "received",
-    )
-    .order_by(participations.c.client_id)
-)
 
 
 class HistoryRepository:
@@ -27,11 +16,6 @@ class HistoryRepository:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
-
-    async def received(self, training_id: str, number: int) -> list[str]:
-        """Read the clients of a round whose updates are received, in the order of their ids."""
-        this = {"of_training": training_id, "of_round": number}
-        return list((await self._connection.execute(_RECEIVED, this)).scalars())
 
     async def selections(self, training_id: str, *, after: int, before: int) -> list[PastSelection]:
         """Read who took part in the rounds after `after` and before `before`, oldest first.
@@ -68,9 +52,7 @@ class HistoryRepository:
             self._connection,
             parts,
             keep,
-            lambda row: (
-                tuple_(columns.round, columns.kind, columns.client_id) > tuple_(row.round, "fit", row.client_id)
-            ),
+            lambda row: tuple_(*key) > tuple_(row.round, "fit", row.client_id),
             many=NARROW,
         )
         return [

@@ -124,7 +124,7 @@ class RoundFiles:
         if not groups.trained_of(parameters):
             raise NothingToTrain
         check_room(config, parameters)
-        whole = {name: parameters[name] for name in groups.global_of(parameters)}
+        whole = global_part(groups, parameters)
         stored = self.models.write([file] if len(whole) == len(parameters) else pieces(whole))
         said = read_unmatched(metadata)
         return FirstModel(stored, unmatched_of(groups, config.statistics, parameters, local=said))

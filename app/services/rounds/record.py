@@ -82,7 +82,7 @@ class TrackRecord:
     async def fairness(self, tx: Transaction, round_: Round) -> float:
         """Return Jain's index over the registered clients' numbers of used updates, including this round."""
         counts = Counter((await self._past.before(tx, round_.training_id, round_.number)).received)
-        counts.update(await tx.histories.received(round_.training_id, round_.number))
+        counts.update(part.client_id for part in round_.participations if part.status == "received")
         return jain_index([counts[client_id] for client_id in await tx.clients.ids()])
 
     def _taken_back(self, client: Client, round_: Round, reason: str) -> Client:

@@ -25,26 +25,11 @@ def _without(model: type[RequestModel], given: Any, rule: str) -> Any:
     return given
 
 
-class ChangeTraining(RequestModel):
-    """A JSON merge patch (RFC 7396) of what a training was created with.
-
-    Fields that are left out stay as they are, also within objects. A field that is null gets its default.
-    """
+class _Changes(RequestModel):
+    """The fields of a JSON merge patch (RFC 7396) of what a training was created with."""
 
     max_bytes = CreateTraining.max_bytes
     max_items = CreateTraining.max_items
-
-    model_config = {
-        "json_schema_extra": {
-            "examples": [
-                {
-                    "max_rounds": 200,
-                    "round_policy": {"deadline_seconds": 120},
-                    "hyperparameters": {"learning_rate": 0.05},
-                }
-            ]
-        }
-    }
 
     name: PlainText | None = None
     target_accuracy: Annotated[float | None, Field(description="Short for the target of a goal on accuracy")] = None
@@ -58,6 +43,25 @@ class ChangeTraining(RequestModel):
     uploads: Part = None
     retention: Part = None
     parameters: Part = None
+
+
+class ChangeTraining(_Changes):
+    """A JSON merge patch (RFC 7396) of what a training was created with.
+
+    Fields that are left out stay as they are, also within objects. A field that is null gets its default.
+    """
+
+    model_config = {
+        "json_schema_extra": {
+            "examples": [
+                {
+                    "max_rounds": 200,
+                    "round_policy": {"deadline_seconds": 120},
+                    "hyperparameters": {"learning_rate": 0.05},
+                }
+            ]
+        }
+    }
 
     @model_validator(mode="before")
     @classmethod
@@ -104,14 +108,11 @@ class StartIn(RequestModel):
     )
 
 
-class ForkTraining(RequestModel):
+class ForkTraining(_Changes):
     """A training that starts from a model version of another one.
 
     It has the configuration of that training, with the changes of this JSON merge patch (RFC 7396).
     """
-
-    max_bytes = CreateTraining.max_bytes
-    max_items = CreateTraining.max_items
 
     model_config = {
         "serialize_by_alias": True,
@@ -129,21 +130,10 @@ class ForkTraining(RequestModel):
     }
 
     from_: Annotated[StartIn, Field(alias="from")]
-    name: PlainText | None = None
-    target_accuracy: Annotated[float | None, Field(description="Short for the target of a goal on accuracy")] = None
-    goal: Part = None
     max_rounds: Annotated[int | None, Field(description="Counted from the first round of the other training")] = None
     aggregation: str | None = None
-    selection: Part = None
-    where: Part = None
-    hyperparameters: Part = None
-    round_policy: Part = None
-    evaluation: Part = None
-    uploads: Part = None
     topology: str | None = None
     seed: int | None = None
-    retention: Part = None
-    parameters: Part = None
     statistics: list[str] | None = None
 
     def applied_to(self, training: TrainingOut) -> CreateTraining:
