@@ -3,8 +3,8 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import httpx2
@@ -37,29 +37,37 @@ def test_a_refusal_in_an_encoding_that_was_not_asked_for_is_still_a_refusal(call
 
 
 @contextmanager
+def serving(listening: socket.socket, serve: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
+    """A server that serves one connection in a thread, until the event says that it is to end; gives its address."""
+    left = threading.Event()
+
+    def accept() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            serve(connection, left)
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        left.set()
+        thread.join()
+
+
+@contextmanager
 def repeating(piece: bytes) -> Iterator[str]:
     """A server that begins each answer by sending the piece again and again, without an end."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        left = threading.Event()
 
-        def serve() -> None:
-            connection, _ = listening.accept()
-            with connection:
-                connection.recv(65_536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: " if piece == b"x" else b"")
-                try:
-                    while not left.wait(0.02):
-                        connection.sendall(piece)
-                except OSError:
-                    pass  # the client has given up
+    def serve(connection: socket.socket, left: threading.Event) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: " if piece == b"x" else b"")
+        with suppress(OSError):  # the client has given up
+            while not left.wait(0.02):
+                connection.sendall(piece)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            left.set()
-            thread.join()
+    with socket.create_server(("127.0.0.1", 0)) as listening, serving(listening, serve) as url:
+        yield url
 
 
 @both
@@ -72,25 +80,17 @@ def test_a_head_that_never_ends_is_given_up(call: Caller, piece: bytes) -> None:
 @contextmanager
 def dripping() -> Iterator[str]:
     """A server that reads a request slowly, but never pauses for long."""
+
+    def serve(connection: socket.socket, left: threading.Event) -> None:
+        while not left.wait(0.02) and connection.recv(4096):
+            pass
+
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        left = threading.Event()
-
-        def serve() -> None:
-            connection, _ = listening.accept()
-            with connection:
-                while not left.wait(0.02) and connection.recv(4096):
-                    pass
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            left.set()
-            thread.join()
+        with serving(listening, serve) as url:
+            yield url
 
 
 def test_a_server_that_receives_an_upload_too_slowly_is_given_up() -> None:
