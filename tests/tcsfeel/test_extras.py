@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 WITHOUT = """
 import sys
 for name in ("ml_dtypes", "backports.zstd", "backports", "compression", "scipy", "networkx", "networkit",
-             "pydantic", "pydantic_core", "starlette"):
+             "nacl", "pydantic", "pydantic_core", "starlette"):
     sys.modules[name] = None
 """
 
@@ -90,3 +90,17 @@ for words in (["agent", "--help"], ["watch", "t1", "--key", "k", "--server", "ht
 
 def test_what_is_loaded_on_first_use_is_listed_before() -> None:
     assert set(tcsfeel.__all__) <= set(dir(tcsfeel))
+
+
+def test_an_identity_names_the_extra_that_it_needs(tmp_path: Path) -> None:
+    shown = run(f"""
+from pathlib import Path
+from tcsfeel.identity import Identity, verify
+path = Path({str(tmp_path / "identity")!r})
+for attempt in (lambda: Identity.load_or_make(path), lambda: verify("A" * 43, bytes(64), b"")):
+    try:
+        attempt()
+    except ImportError as error:
+        print(error, path.exists())
+""")
+    assert shown == "an identity needs the package pynacl: pip install 'tcsfeel[identity]' False\n" * 2
