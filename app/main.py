@@ -56,24 +56,21 @@ from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
 from app.services.running.interruptions import Interruptions
 from app.services.running.starting import claim_directories, prepare_database
+from app.services.running.stores import databases, model_files
 from app.services.running.timekeeping import Timekeeper
 from app.services.system import System
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.dispatch import Dispatcher
+from app.services.trainings.idempotency import KeyRetention
 from app.services.trainings.models import Models
 from app.services.trainings.retention import ModelRetention
 from app.services.trainings.trainings import Trainings
 from app.settings import Settings
 from app.store import migrations
-from app.store.bucket import BucketStore
-from app.store.database import WAIT_SECONDS, Database
-from app.store.model_store import ModelFiles, ModelStore
 from tcsfeel.selection import installed
 
 log = structlog.get_logger(__name__)
-
-API_WAIT_SECONDS = 2.0  # that a request waits for a connection, before the caller is asked to try again
 
 DESCRIPTION = """
 A control plane for federated learning over networks whose links are not equal.
@@ -122,8 +119,8 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     claim_directories(settings)
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
-    db, coordinator_db = _databases(settings, metrics)
-    models, copies = _model_files(settings)
+    db, coordinator_db = databases(settings, metrics)
+    models, copies = model_files(settings)
     files = RoundFiles(models, settings.data_dir / "spool")
     delay = settings.models.removal_delay_seconds
     retention = ModelRetention(
@@ -226,40 +223,15 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         interruptions=interruptions,
         prober=HealthProber(coordinator_db, caller, settings.health, clock),
         timekeeper=Timekeeper(coordinator_db, clock),
-        housekeeper=Housekeeper(coordinator_db, files, retention, EventRetention(coordinator_db, settings.events)),
+        housekeeper=Housekeeper(
+            coordinator_db,
+            files,
+            retention,
+            EventRetention(coordinator_db, settings.events),
+            KeyRetention(coordinator_db, clock, hours=settings.limits.idempotency_key_hours),
+        ),
         events=EventLog(db),
     )
-
-
-def _databases(settings: Settings, metrics: Metrics) -> tuple[Database, Database]:
-    """What the API uses, and what rounds use: requests, however many they are, must not take their connections.
-
-    An SQLite file has one writer at a time in any case, and a process queues for it best in one place.
-    """
-
-    def connected(pool: str, size: int) -> Database:
-        made = Database(
-            settings.database_url,
-            pool_size=size,
-            wait_seconds=API_WAIT_SECONDS if pool == "api" else WAIT_SECONDS,
-            statement_seconds=settings.database.statement_seconds,
-            on_refusal=lambda reason: metrics.database_refusals.labels(pool, reason).inc(),
-        )
-        metrics.watch_connections(pool, made.connections)
-        return made
-
-    if settings.database_url.startswith("sqlite"):
-        db = connected("shared", settings.database.pool_size)
-        return db, db
-    return connected("api", settings.database.pool_size), connected(
-        "coordinator", settings.database.coordinator_pool_size
-    )
-
-
-def _model_files(settings: Settings) -> tuple[ModelFiles, ModelStore | None]:
-    """What keeps models, and where that is a bucket this machine's copies of them."""
-    directory, bucket = ModelStore(settings.model_directory), settings.models.bucket
-    return (directory, None) if bucket is None else (BucketStore(bucket, directory), directory)
 
 
 @contextlib.asynccontextmanager

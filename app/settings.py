@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     IPvAnyNetwork,
     SecretStr,
@@ -26,6 +24,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.sections import LimitSettings, Section
+
 PREFIX = "TCSFEEL_"
 KEY = re.compile(r"[\x21-\x7e]{16,}")
 MEGABYTE = 1_000_000
@@ -35,11 +35,7 @@ class WrongSetting(ValueError):
     """A setting has a wrong value, so the server cannot start. The message names the variable and its valid values."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """`url` is ``sqlite+aiosqlite:///path`` or ``postgresql+asyncpg://…``; by default a file in the data directory.
 
     On Postgres, at most `pool_size` connections are open for the API and `coordinator_pool_size` for rounds, health and
@@ -104,7 +100,7 @@ _BUCKET = re.compile(
 )
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """`url` is ``file:///path``, by default a directory in the data directory, or ``s3://bucket/prefix``.
 
     One model may have at most `max_bytes`. The file of a removed version is kept for `removal_delay_seconds`.
@@ -130,7 +126,7 @@ class ModelSettings(_Section):
         return Bucket.parse(self.url) if self.url is not None and self.url.startswith("s3://") else None
 
 
-class AuthSettings(_Section):
+class AuthSettings(Section):
     """If there is no `admin_key`, the first start makes one. Callers send it in a header."""
 
     enabled: bool = True
@@ -144,7 +140,7 @@ class AuthSettings(_Section):
         return key
 
 
-class AgentSettings(_Section):
+class AgentSettings(Section):
     """How agents are reached. An agent counts as slow if it takes more than `slow_seconds` to receive a task.
 
     An empty `allowed_networks` allows every address except those that no remote host can have: loopback, link-local,
@@ -179,7 +175,7 @@ class AgentSettings(_Section):
         return self
 
 
-class CoordinatorSettings(_Section):
+class CoordinatorSettings(Section):
     """Whether this process drives trainings, how soon another process takes over, and how long stopping may take."""
 
     enabled: bool = True
@@ -188,32 +184,32 @@ class CoordinatorSettings(_Section):
     drain_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
 
 
-class HealthSettings(_Section):
+class HealthSettings(Section):
     """How often a client has to give a sign of life, in seconds."""
 
     interval_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 30.0
 
 
-class TrainingSettings(_Section):
+class TrainingSettings(Section):
     """Defaults for fields of a training that its request leaves out."""
 
     target_accuracy: Annotated[float, Field(gt=0, le=1)] = 0.963
     max_rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 100
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
 
 
-class EventSettings(_Section):
+class EventSettings(Section):
     """How long events are kept: `keep_days` days, and about the newest `keep_last`. By default, all are kept."""
 
     keep_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
     keep_last: Annotated[int | None, Field(ge=1_000, le=1_000_000_000)] = None
 
 
-class MetricSettings(_Section):
+class MetricSettings(Section):
     """If more than `max_clients` clients are registered, the ``client`` label is ``other``."""
 
     max_clients: Annotated[int, Field(ge=0)] = 200
@@ -239,6 +235,7 @@ class Settings(BaseSettings):
     health: HealthSettings = HealthSettings()
     training: TrainingSettings = TrainingSettings()
     events: EventSettings = EventSettings()
+    limits: LimitSettings = LimitSettings()
     metrics: MetricSettings = MetricSettings()
     log: LogSettings = LogSettings()
 

@@ -51,6 +51,7 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("HEALTH__INTERVAL_SECONDS", "5", 5.0),
     ("TRAINING__TARGET_ACCURACY", "0.9", 0.9),
     ("TRAINING__MAX_ROUNDS", "5", 5),
+    ("LIMITS__IDEMPOTENCY_KEY_HOURS", "24", 24.0),
     ("METRICS__MAX_CLIENTS", "0", 0),
     ("LOG__LEVEL", "debug", "debug"),
     ("LOG__FORMAT", "json", "json"),

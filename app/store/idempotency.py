@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.inserts import insert_missing
@@ -38,3 +38,15 @@ class IdempotencyRepository:
         query = select(idempotency_keys).where(idempotency_keys.c.scope == scope, idempotency_keys.c.key == key)
         found = (await self._connection.execute(query)).one()
         return Remembered(found.resource, found.request_sha256)
+
+    async def remove_oldest(self, *, before: float, limit: int) -> int:
+        """Remove at most `limit` of the keys that were used before a given time. Return how many were removed."""
+        columns = idempotency_keys.c
+        query = select(columns.scope, columns.key).where(columns.created_at < before)
+        oldest = (await self._connection.execute(query.order_by(columns.created_at).limit(limit))).all()
+        if oldest:
+            names = [(row.scope, row.key) for row in oldest]
+            await self._connection.execute(
+                delete(idempotency_keys).where(tuple_(columns.scope, columns.key).in_(names))
+            )
+        return len(oldest)

@@ -106,8 +106,10 @@ trainings = Table(
     Column("outage_since", Finite),
     Column("origin", _Json),
     Column("unmatched", _Json),
+    Column("created_by", String(128)),
     Index("ix_trainings_created_at_id", "created_at", "id"),
     Index("ix_trainings_status", "status"),
+    Index("ix_trainings_created_by_status", "created_by", "status"),
 )
 
 rounds = Table(
@@ -247,4 +249,15 @@ idempotency_keys = Table(
     Column("request_sha256", _Sha256, nullable=False),
     Column("resource", String(128), nullable=False),
     Column("created_at", Finite, nullable=False),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+# How many requests a second each server gets from callers that send many. A server writes only its own rows.
+request_rates = Table(
+    "request_rates",
+    metadata,
+    Column("caller", String(128), primary_key=True),
+    Column("server", _Id, primary_key=True),
+    Column("rate", Finite, nullable=False),
+    Column("measured_at", Finite, nullable=False),
 )

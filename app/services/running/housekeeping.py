@@ -1,4 +1,4 @@
-"""Remove what killed processes left on the disk, and models and events that are not kept.
+"""Remove what killed processes left on the disk, and models, events and idempotency keys that are not kept.
 
 An owner empties the spool of its round at the end, and a failed upload removes its bytes. Neither happens if the
 process dies first, or if the round was finished on another machine.
@@ -13,6 +13,7 @@ from app.domain.rounds import ENDED
 from app.services.events.retention import EventRetention
 from app.services.fleet.outages import Outage
 from app.services.rounds.files import RoundFiles
+from app.services.trainings.idempotency import KeyRetention
 from app.services.trainings.retention import ModelRetention
 from app.store.database import Database
 from app.threads import in_thread
@@ -26,11 +27,14 @@ STALE_SECONDS = 3600.0  # since its last byte: after that, no process still writ
 class Housekeeper:
     """One per process, for the directories that the process writes to."""
 
-    def __init__(self, db: Database, files: RoundFiles, retention: ModelRetention, events: EventRetention) -> None:
+    def __init__(
+        self, db: Database, files: RoundFiles, retention: ModelRetention, events: EventRetention, keys: KeyRetention
+    ) -> None:
         self._db = db
         self._files = files
         self._retention = retention
         self._events = events
+        self._keys = keys
         self._outage = Outage()
 
     async def run(self) -> None:
@@ -49,6 +53,7 @@ class Housekeeper:
         if over or unfinished:
             log.info("removed leftover files", spools=len(over), unfinished_files=unfinished)
         await self._events.tick()
+        await self._keys.tick()
         await self._retention.tick()
 
     async def _is_over(self, training_id: str, number: int) -> bool:

@@ -1,10 +1,20 @@
-"""``Idempotency-Key``: a request that is repeated with its key gives the same resource again."""
+"""``Idempotency-Key``: a request that is repeated with its key gives the same resource again, while the key is kept."""
 
 from dataclasses import dataclass
 
+import structlog
+
+from app.clock import Clock
+from app.store.database import Database
 from app.store.idempotency import Remembered
 from app.store.transaction import Transaction
 from tcsfeel.errors import TcsFeelError
+
+PORTION = 500  # keys that one transaction removes
+PORTIONS = 200
+_HOUR = 3600.0
+
+log = structlog.get_logger(__name__)
 
 
 class KeyReused(TcsFeelError):
@@ -31,3 +41,24 @@ class IdempotentRequest:
         if known.request_sha256 != self.sha256:
             raise KeyReused(self.key)
         return known.resource
+
+
+class KeyRetention:
+    """Removes keys that are older than the settings allow. Several servers may do this at the same time."""
+
+    def __init__(self, db: Database, clock: Clock, *, hours: float) -> None:
+        self._db = db
+        self._clock = clock
+        self._seconds = hours * _HOUR
+
+    async def tick(self) -> None:
+        """Remove old keys in portions, so that writers wait for no more than some milliseconds."""
+        before, removed = self._clock.now() - self._seconds, 0
+        for _ in range(PORTIONS):
+            async with self._db.begin() as tx:
+                portion = await tx.idempotency.remove_oldest(before=before, limit=PORTION)
+            removed += portion
+            if portion < PORTION:
+                break
+        if removed:
+            log.info("removed old idempotency keys", keys=removed)

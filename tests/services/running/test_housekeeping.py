@@ -12,6 +12,7 @@ from app.domain.rounds import RoundStatus
 from app.services.events.retention import EventRetention
 from app.services.rounds.files import RoundFiles
 from app.services.running.housekeeping import STALE_SECONDS, Housekeeper
+from app.services.trainings.idempotency import KeyRetention
 from app.services.trainings.retention import ModelRetention
 from app.settings import EventSettings
 from app.store.database import Database
@@ -31,7 +32,8 @@ def keeper(db: Database, tmp_path: Path) -> tuple[Housekeeper, RoundFiles]:
         db=db, files=files.models, copies=None, clock=FakeClock(), metrics=metrics(), delay=STALE_SECONDS
     )
     kept = EventRetention(db, EventSettings(keep_last=1000))
-    return Housekeeper(db, files, retention, kept), files
+    keys = KeyRetention(db, FakeClock(), hours=1)
+    return Housekeeper(db, files, retention, kept, keys), files
 
 
 def age(path: Path, seconds: float) -> None:

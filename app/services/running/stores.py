@@ -1,0 +1,40 @@
+"""Make the databases and the stores of models that the settings name."""
+
+from app.metrics import Metrics
+from app.settings import Settings
+from app.store.bucket import BucketStore
+from app.store.database import WAIT_SECONDS, Database
+from app.store.model_store import ModelFiles, ModelStore
+
+API_WAIT_SECONDS = 2.0  # that a request waits for a connection, before the caller is asked to try again
+
+
+def databases(settings: Settings, metrics: Metrics) -> tuple[Database, Database]:
+    """Make the databases of the API and of rounds: requests, however many they are, must not take their connections.
+
+    An SQLite file has one writer at a time in any case, and a process queues for it best in one place.
+    """
+
+    def connected(pool: str, size: int) -> Database:
+        made = Database(
+            settings.database_url,
+            pool_size=size,
+            wait_seconds=API_WAIT_SECONDS if pool == "api" else WAIT_SECONDS,
+            statement_seconds=settings.database.statement_seconds,
+            on_refusal=lambda reason: metrics.database_refusals.labels(pool, reason).inc(),
+        )
+        metrics.watch_connections(pool, made.connections)
+        return made
+
+    if settings.database_url.startswith("sqlite"):
+        db = connected("shared", settings.database.pool_size)
+        return db, db
+    return connected("api", settings.database.pool_size), connected(
+        "coordinator", settings.database.coordinator_pool_size
+    )
+
+
+def model_files(settings: Settings) -> tuple[ModelFiles, ModelStore | None]:
+    """Make the store of models and, if that is a bucket, the store of this machine's copies."""
+    directory, bucket = ModelStore(settings.model_directory), settings.models.bucket
+    return (directory, None) if bucket is None else (BucketStore(bucket, directory), directory)

@@ -1,0 +1,30 @@
+"""Which databases and stores of models a process uses."""
+
+from pathlib import Path
+
+from app.services.running.stores import databases, model_files
+from app.settings import Settings
+from app.store.bucket import BucketStore
+from app.store.model_store import ModelStore
+from tests.planes import settings
+from tests.services.fakes import metrics
+
+
+async def test_one_sqlite_file_has_one_database_for_all(tmp_path: Path, sqlite_url: str) -> None:
+    api, rounds = databases(settings(tmp_path, sqlite_url), metrics())
+    assert api is rounds
+    await api.dispose()
+
+
+def test_requests_cannot_take_the_connections_of_rounds_on_postgres(tmp_path: Path) -> None:
+    api, rounds = databases(settings(tmp_path, "postgresql+asyncpg://user@nowhere/tcsfeel"), metrics())
+    assert api is not rounds
+
+
+def test_models_are_in_a_directory_or_in_a_bucket_with_copies_here(tmp_path: Path) -> None:
+    files, copies = model_files(Settings(data_dir=tmp_path))
+    assert isinstance(files, ModelStore)
+    assert copies is None
+    files, copies = model_files(Settings.model_validate({"data_dir": tmp_path, "models": {"url": "s3://models"}}))
+    assert isinstance(files, BucketStore)
+    assert isinstance(copies, ModelStore)
