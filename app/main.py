@@ -11,9 +11,9 @@ from functools import partial
 import httpx2
 import structlog
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
+from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.clock import Clock, SystemClock
@@ -23,7 +23,8 @@ from app.http.middleware import RequestContext
 from app.memory import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
 from app.origins import context_of
-from app.routers import clients, connectivity, models, operations, rounds, selections, strategies, trainings
+from app.routers import OPEN, V1
+from app.routers.documentation import ASSETS
 from app.services import readiness
 from app.services.access.keys import AdminKey
 from app.services.events.log import EventLog
@@ -94,20 +95,22 @@ def create_app(
         async with running(system):
             yield
 
-    app = FastAPIOffline(
+    app = FastAPI(
         title="TCS-FEEL",
         version=__version__,
         description=DESCRIPTION,
-        redoc_url=None,
+        openapi_url=None,  # `documentation` has the page and the document
         lifespan=lifespan,
         redirect_slashes=False,
     )
+    app.mount(ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))
     app.state.system = system
     problems.install(app)
     openapi.install(app)
-    for router in (clients, connectivity, strategies, selections, trainings, rounds, models):
-        app.include_router(router.router, dependencies=[BearerKey], responses=openapi.responses(401, 422, 503))
-    app.include_router(operations.router)
+    for router in V1:
+        app.include_router(router, dependencies=[BearerKey], responses=openapi.responses(401, 422, 503))
+    for router in OPEN:
+        app.include_router(router)
     Instrumentator(registry=system.metrics.registry, excluded_handlers=["/metrics"]).instrument(app)
     app.add_middleware(RequestContext)
     return app

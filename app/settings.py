@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.sections import LimitSettings, Section
+from app.sections import DocumentationSettings, LimitSettings, MetricSettings, Section
 
 PREFIX = "TCSFEEL_"
 KEY = re.compile(r"[\x21-\x7e]{16,}")
@@ -209,12 +209,6 @@ class EventSettings(Section):
     keep_last: Annotated[int | None, Field(ge=1_000, le=1_000_000_000)] = None
 
 
-class MetricSettings(Section):
-    """If more than `max_clients` clients are registered, the ``client`` label is ``other``."""
-
-    max_clients: Annotated[int, Field(ge=0)] = 200
-
-
 class Settings(BaseSettings):
     """Everything that can be configured."""
 
@@ -237,6 +231,7 @@ class Settings(BaseSettings):
     events: EventSettings = EventSettings()
     limits: LimitSettings = LimitSettings()
     metrics: MetricSettings = MetricSettings()
+    docs: DocumentationSettings = DocumentationSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

@@ -53,6 +53,8 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("TRAINING__MAX_ROUNDS", "5", 5),
     ("LIMITS__IDEMPOTENCY_KEY_HOURS", "24", 24.0),
     ("METRICS__MAX_CLIENTS", "0", 0),
+    ("METRICS__NEED_KEY", "true", True),
+    ("DOCS__NEED_KEY", "true", True),
     ("LOG__LEVEL", "debug", "debug"),
     ("LOG__FORMAT", "json", "json"),
 ]

@@ -1,14 +1,15 @@
-"""Give every HTTP request an id that its log lines and its response show."""
+"""Give every HTTP request an id that its log lines and its response show, and every response its security headers."""
 
 import random
 import re
 import time
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.problems import unforeseen
+from app.http.security_headers import secured
 from app.origins import acting
 
 log = structlog.get_logger(__name__)
@@ -46,7 +47,8 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                given = (*message.get("headers", ()), (b"x-request-id", request_id.encode()))
+                message = {**message, "headers": secured(given, over_tls=scope.get("scheme") == "https")}
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request=request_id), acting(request_id=request_id):

@@ -21,6 +21,7 @@ from starlette.routing import Match
 from app.domain import errors
 from app.http.bodies import TooSlow, UnsupportedMediaType
 from app.http.faults import field_problems
+from app.http.readers import KeyForPage
 from app.memory import NoMemoryFree, TooManyAnswers
 from app.services.access.keys import Unauthenticated
 from app.services.rounds.planning import StrategyOverdue
@@ -83,6 +84,12 @@ CATALOG: Mapping[type[Exception], Kind] = {
     KeyReused: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused", "This Idempotency-Key was used for another request"),
     Unauthenticated: Kind(
         HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid API key is required", {"WWW-Authenticate": "Bearer"}
+    ),
+    KeyForPage: Kind(
+        HTTPStatus.UNAUTHORIZED,
+        "unauthenticated",
+        "A valid API key is required",
+        {"WWW-Authenticate": 'Basic realm="TCS-FEEL", charset="UTF-8"'},
     ),
     ClientDisconnect: Kind(
         HTTPStatus.BAD_REQUEST, "incomplete", "The connection was closed before the request was complete"

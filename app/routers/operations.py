@@ -1,11 +1,13 @@
 """The endpoints for operators and monitoring: whether the server is up and ready, and its metrics."""
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, Depends, Response, status
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.http.answers import ready
 from app.http.deps import AppSystem
+from app.http.openapi import responses
+from app.http.readers import reader_of_metrics
 from app.services.readiness import readiness
 from app.threads import in_thread
 from tcsfeel.contract.operations import Health, Ready
@@ -28,9 +30,17 @@ async def readyz(system: AppSystem, response: Response) -> Ready:
     return answer
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    dependencies=[Depends(reader_of_metrics)],
+    responses=responses(401),
+)
 async def metrics(system: AppSystem) -> Response:
-    """Return the metrics for Prometheus. While the database does not answer, client counts keep their last values."""
+    """Return the metrics for Prometheus. While the database does not answer, client counts keep their last values.
+
+    The server may be set to ask for a key.
+    """
     await system.census.take()
     body = await in_thread("administration", generate_latest, system.metrics.registry)
     return Response(body, media_type=CONTENT_TYPE_LATEST)

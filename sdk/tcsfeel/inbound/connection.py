@@ -21,6 +21,8 @@ from tcsfeel.inbound.parsing import HEAD_BYTES, Parser
 from tcsfeel.inbound.transport import HeldFlow, LingeringTransport, Patience
 
 CLOSE = (b"connection", b"close")
+NO_PAGE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+"""Headers of the answers that are made here: browsers neither guess their type nor store them."""
 RETRY_SECONDS = 1
 HEAD_IS_TOO_LONG = (
     f"the request line and its headers have more than {HEAD_BYTES} bytes: shorten the path, or send fewer headers"
@@ -162,6 +164,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         headers = [
             (b"content-type", b"application/problem+json"),
             (b"content-length", str(len(body)).encode()),
+            *NO_PAGE,
             CLOSE,
         ]
         events = (
@@ -249,7 +252,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
 
 async def _unavailable(send: Any) -> None:
-    headers = [(b"content-length", b"0"), (b"retry-after", str(RETRY_SECONDS).encode()), CLOSE]
+    headers = [(b"content-length", b"0"), (b"retry-after", str(RETRY_SECONDS).encode()), *NO_PAGE, CLOSE]
     await send({"type": "http.response.start", "status": HTTPStatus.SERVICE_UNAVAILABLE, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 
