@@ -27,6 +27,7 @@ from app.routers import OPEN, V1
 from app.routers.documentation import ASSETS
 from app.services import readiness
 from app.services.access.keys import AdminKey
+from app.services.access.secrets import ServerSecret
 from app.services.events.log import EventLog
 from app.services.events.retention import EventRetention
 from app.services.fleet.census import Census
@@ -120,6 +121,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     """Wire the services of one process. A third party's strategy that cannot be loaded stops it here."""
     installed()
     claim_directories(settings)
+    admin_key = AdminKey.load(settings)
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
     db, coordinator_db = databases(settings, metrics)
@@ -194,7 +196,8 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     return System(
         name=name,
         settings=settings,
-        admin_key=AdminKey.load(settings),
+        admin_key=admin_key,
+        secret=ServerSecret.load(settings, admin_key),
         metrics=metrics,
         body_memory=BodyMemory(settings.max_body_bytes),
         upload_memory=BodyMemory(UPLOADS_BYTES),

@@ -7,10 +7,8 @@ instance: the composition root makes one and passes its parts on.
 import ipaddress
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     Field,
@@ -24,10 +22,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.buckets import Bucket
 from app.sections import DocumentationSettings, LimitSettings, MetricSettings, Section
 
 PREFIX = "TCSFEEL_"
 KEY = re.compile(r"[\x21-\x7e]{16,}")
+SECRET = re.compile(r"[\x21-\x7e]{32,}")
 MEGABYTE = 1_000_000
 
 
@@ -65,41 +65,6 @@ class DatabaseSettings(Section):
         return url
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A place in an S3-compatible store. Credentials, and fields that are None, come from ``AWS_…`` variables."""
-
-    name: str
-    prefix: str = ""
-    endpoint: str | None = None
-    region: str | None = None
-
-    @classmethod
-    def parse(cls, url: str) -> "Bucket":
-        """Parse ``s3://bucket/prefix?endpoint=https://host&region=name``. The error does not repeat the URL."""
-        match = _BUCKET.fullmatch(url)
-        try:
-            given = dict(parse_qsl(match["query"] or "", strict_parsing=bool(match["query"]))) if match else {}
-            endpoint = given.pop("endpoint", None)
-            host = None if endpoint is None else urlsplit(endpoint)
-        except ValueError:
-            match = host = None
-        if match is None:
-            raise ValueError("must be a URL such as s3://bucket/prefix?endpoint=https://host:9000&region=us-east-1")
-        region = given.pop("region", None)
-        if given:
-            raise ValueError("may have only endpoint and region after the ?: set credentials in AWS_… variables")
-        if host is not None and (host.scheme not in {"http", "https"} or not host.hostname or "@" in host.netloc):
-            raise ValueError("must have an endpoint that is http://host or https://host, without credentials")
-        return cls(match["name"], match["prefix"] or "", endpoint, region)
-
-
-_BUCKET = re.compile(
-    r"s3://(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{1,62})"
-    r"/?(?P<prefix>[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?/?(?:\?(?P<query>.*))?"
-)
-
-
 class ModelSettings(Section):
     """`url` is ``file:///path``, by default a directory in the data directory, or ``s3://bucket/prefix``.
 
@@ -127,10 +92,14 @@ class ModelSettings(Section):
 
 
 class AuthSettings(Section):
-    """If there is no `admin_key`, the first start makes one. Callers send it in a header."""
+    """If there is no `admin_key`, the first start makes one. Callers send it in a header.
+
+    The newest of `secret_keys` comes first. If there are none, the server derives its secret from the admin key.
+    """
 
     enabled: bool = True
     admin_key: SecretStr | None = None
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
 
     @field_validator("admin_key")
     @classmethod
@@ -138,6 +107,21 @@ class AuthSettings(Section):
         if key is not None and not KEY.fullmatch(key.get_secret_value()):
             raise ValueError("must be 16 or more visible ASCII characters without spaces, since it is sent in a header")
         return key
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _secrets(cls, value: Any) -> Any:
+        try:
+            value = json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, list | tuple) or not all(
+            isinstance(secret, str) and SECRET.fullmatch(secret) for secret in value
+        ):
+            raise ValueError(
+                "must be a JSON list of texts of 32 or more visible ASCII characters, the newest one first"
+            )
+        return value
 
 
 class AgentSettings(Section):

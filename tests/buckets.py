@@ -13,7 +13,7 @@ import obstore
 from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
 
-from app.settings import Bucket
+from app.buckets import Bucket
 from tests.e2e.servers import free_port
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "an-id-for-tests", "AWS_SECRET_ACCESS_KEY": "a-secret-for-tests"}

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.settings import Bucket, Settings, WrongSetting, is_loopback
+from app.buckets import Bucket
+from app.settings import Settings, WrongSetting, is_loopback
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,12 @@ def test_networks_are_a_json_list(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [str(network) for network in settings.agents.allowed_networks] == ["10.0.0.0/8", "fd00::/8"]
 
 
+def test_secret_keys_are_a_json_list_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, AUTH__SECRET_KEYS=f'["{"s3cr3t" * 6}", "{"0lder-s3cr3t" * 3}"]')
+    assert [secret.get_secret_value() for secret in settings.auth.secret_keys] == ["s3cr3t" * 6, "0lder-s3cr3t" * 3]
+    assert "s3cr3t" not in f"{settings} {settings!r} {settings.model_dump_json()}"
+
+
 def test_models_may_lie_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, MODELS__URL="file:///srv/models").model_directory == Path("/srv/models")
 
@@ -135,6 +142,16 @@ REFUSED = [
     ("AUTH__ADMIN_KEY", "s3cr3t with several spaces", "must be 16 or more visible ASCII characters"),
     ("AUTH__ADMIN_KEY", "s3cr3t-s3cr3t-s3cr3t\n", "must be 16 or more visible ASCII characters"),
     ("AUTH__ADMIN_KEY", "s3cr3t-s3cr3t-s3cr3té", "must be 16 or more visible ASCII characters"),
+    ("AUTH__SECRET_KEYS", "s3cr3t" * 6, "must be a JSON list of texts of 32 or more visible ASCII characters"),
+    ("AUTH__SECRET_KEYS", f'"{"s3cr3t" * 6}"', "must be a JSON list of texts of 32 or more visible ASCII characters"),
+    ("AUTH__SECRET_KEYS", '["s3cr3t"]', "must be a JSON list of texts of 32 or more visible ASCII characters"),
+    (
+        "AUTH__SECRET_KEYS",
+        f'["{"s3cr3t " * 6}"]',
+        "must be a JSON list of texts of 32 or more visible ASCII characters",
+    ),
+    ("AUTH__SECRET_KEYS", "[12345678901234567890123456789012]", "must be a JSON list of texts of 32 or more visible"),
+    ("AUTH__SECRET_KEYS", "[" * 100_000, "must be a JSON list of texts of 32 or more visible ASCII characters"),
     ("AGENTS__ALLOWED_NETWORKS", "10.0.0.0/8", 'must be a JSON list of networks, such as ["10.0.0.0/8"'),
     ("AGENTS__ALLOWED_NETWORKS", '{"a": 1}', 'must be a JSON list of networks, such as ["10.0.0.0/8"'),
     ("AGENTS__ALLOWED_NETWORKS", '"10.0.0.0/8"', 'must be a JSON list of networks, such as ["10.0.0.0/8"'),

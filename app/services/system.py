@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app.memory import AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
 from app.services.access.keys import AdminKey
+from app.services.access.secrets import ServerSecret
 from app.services.events.log import EventLog
 from app.services.fleet.census import Census
 from app.services.fleet.clients import Clients
@@ -34,6 +35,7 @@ class System:
     name: str
     settings: Settings
     admin_key: AdminKey
+    secret: ServerSecret
     metrics: Metrics
     body_memory: BodyMemory
     upload_memory: BodyMemory

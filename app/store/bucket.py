@@ -16,8 +16,8 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from app.buckets import Bucket
 from app.domain.errors import NotFound
-from app.settings import Bucket
 from app.store.model_store import SHA256, ModelStore, StoredFile, StoreUnavailable
 
 PART = 8 << 20  # bytes in one request, or in each of several; S3 takes no fewer than 5 MiB, nor more than 10 000 parts

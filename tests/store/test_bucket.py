@@ -14,8 +14,8 @@ from pathlib import Path
 import obstore
 import pytest
 
+from app.buckets import Bucket
 from app.domain.errors import NotFound
-from app.settings import Bucket
 from app.store.bucket import PART, BucketStore, ObjectStoreUnavailable
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, StoreUnavailable
 from tests.buckets import CREDENTIALS, BucketServer
