@@ -61,8 +61,10 @@ from app.services.running.starting import claim_directories, prepare_database
 from app.services.running.stores import databases, model_files
 from app.services.running.timekeeping import Timekeeper
 from app.services.system import System
+from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.breakers import Breakers
+from app.services.tasks.connections import AgentTransport
 from app.services.tasks.dispatch import Dispatcher
 from app.services.trainings.idempotency import KeyRetention
 from app.services.trainings.models import Models
@@ -131,7 +133,12 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     retention = ModelRetention(
         db=coordinator_db, files=models, copies=copies, clock=clock, metrics=metrics, delay=delay
     )
-    caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, transport=agents)
+    guard = AddressGuard.of(settings)
+    caller = AgentCaller(
+        settings.agents,
+        max_bytes=settings.models.max_bytes,
+        transport=agents or AgentTransport(settings.agents, guard),
+    )
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
     registered = Clients(db, clock, metrics, settings.health)
@@ -215,6 +222,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         waits=waits,
         models=Models(db, files, clock, max_bytes=settings.models.max_bytes),
         caller=caller,
+        address_guard=guard,
         participants=participants,
         coordinator=Coordinator(
             owner=name,

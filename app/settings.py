@@ -127,8 +127,8 @@ class AuthSettings(Section):
 class AgentSettings(Section):
     """How agents are reached. An agent counts as slow if it takes more than `slow_seconds` to receive a task.
 
-    An empty `allowed_networks` allows every address except those that no remote host can have: loopback, link-local,
-    metadata services.
+    An empty `allowed_networks` allows every public address, and private networks too if the server listens on loopback
+    only. Some addresses are refused whatever it allows: see `app/services/tasks/addresses.py`.
     """
 
     allowed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()

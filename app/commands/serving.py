@@ -32,6 +32,7 @@ def prepared(settings: Settings) -> "ControlPlane":
     openapi.prepare_routes(app)
     asyncio.run(prepare_database(settings))
     sockets = _listening(settings.host, settings.port)
+    app.state.system.address_guard.listens_at(sockets)
     key = app.state.system.admin_key
     if settings.auth.enabled and key.made:
         click.echo(f"admin key (shown once, kept in {key_path(settings)}): {key.reveal()}", err=True)

@@ -20,6 +20,7 @@ from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
 from app.services.running.interruptions import Interruptions
 from app.services.running.timekeeping import Timekeeper
+from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.breakers import Breakers
 from app.services.trainings.models import Models
@@ -53,6 +54,7 @@ class System:
     waits: RoundWaits
     models: Models
     caller: AgentCaller
+    address_guard: AddressGuard
     participants: Participants
     coordinator: Coordinator
     interruptions: Interruptions

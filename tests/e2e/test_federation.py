@@ -116,5 +116,5 @@ async def test_an_agent_on_loopback_is_not_called_unless_that_is_allowed(sqlite_
         value = await call(api, "POST", path, headers={"Prefer": "wait=30"})
 
         assert value["status"] == "abandoned"
-        assert "agents may not be at 127.0.0.1: see TCSFEEL_AGENTS__ALLOWED_NETWORKS" in value["failure_reason"]
+        assert "agents may not be at 127.0.0.1: to allow it, set TCSFEEL_AGENTS__" in value["failure_reason"]
         assert not agents.host.agents["near"].table.trained

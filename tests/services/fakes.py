@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,9 @@ from prometheus_client import CollectorRegistry
 from app.domain.clients import Profile
 from app.domain.failures import Failure
 from app.metrics import Metrics
+from app.services.tasks.address_guard import AddressGuard, Service
 from app.services.tasks.agents import AgentCaller
+from app.services.tasks.connections import AgentTransport
 from app.settings import AgentSettings
 
 LOOPBACK: dict[str, Any] = {"allowed_networks": ("127.0.0.0/8",)}
@@ -42,11 +44,20 @@ Answer = Callable[[httpx2.Request], httpx2.Response] | Callable[[httpx2.Request]
 
 @asynccontextmanager
 async def calling(
-    answer: Answer | None = None, *, max_bytes: int = 1000, **settings: Any
+    answer: Answer | None = None,
+    *,
+    max_bytes: int = 1000,
+    services: Sequence[Service] = (),
+    **settings: Any,
 ) -> AsyncIterator[AgentCaller]:
     """A caller over the network, or, where an `answer` is given, without one."""
-    transport = None if answer is None else httpx2.MockTransport(answer)  # type: ignore[arg-type]  # each kind is taken
-    caller = AgentCaller(AgentSettings(**settings), max_bytes=max_bytes, transport=transport)
+    given = AgentSettings(**settings)
+    transport: httpx2.AsyncBaseTransport
+    if answer is None:
+        transport = AgentTransport(given, AddressGuard(given.allowed_networks, services=services))
+    else:
+        transport = httpx2.MockTransport(answer)  # type: ignore[arg-type]  # each kind is taken
+    caller = AgentCaller(given, max_bytes=max_bytes, transport=transport)
     try:
         yield caller
     finally:

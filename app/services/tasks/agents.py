@@ -19,7 +19,7 @@ import structlog
 from app.domain.clients import Profile
 from app.domain.failures import FailureKind
 from app.services.tasks.complaints import GATEWAY, Complaint, may_pass, read_complaint
-from app.services.tasks.connections import BROKEN, AgentTransport, describe, is_ours
+from app.services.tasks.connections import BROKEN, describe, is_ours
 from app.services.tasks.replies import ANSWERS, EXPECTED, Reply, coding_of, retry_after
 from app.services.tasks.turns import Turns
 from app.settings import AgentSettings
@@ -64,16 +64,14 @@ class AgentFailed(Picklable):
 
 
 class AgentCaller:
-    """Calls agents. One instance serves the whole process; `transport` replaces the network in tests."""
+    """Calls agents. One instance serves the whole process; `transport` makes the exchanges."""
 
-    def __init__(
-        self, settings: AgentSettings, *, max_bytes: int, transport: httpx2.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, settings: AgentSettings, *, max_bytes: int, transport: httpx2.AsyncBaseTransport) -> None:
         self._settings = settings
         self._max_bytes = max_bytes
         self._turns = Turns()
         # Without a client of httpx2 around it: cookies, redirects and the like are not wanted, and take their time.
-        self._transport = transport or AgentTransport(settings)
+        self._transport = transport
 
     async def close(self) -> None:
         await self._transport.aclose()

@@ -12,7 +12,7 @@ from functools import partial
 import aiohappyeyeballs
 import httpx2
 
-from app.services.tasks.addresses import guarded_socket, refusal
+from app.services.tasks.address_guard import AddressGuard, AddressRefused
 from app.services.tasks.exchanges import Broken, Exchange, Wire
 from app.services.tasks.names import NameNotResolved, Names
 from app.services.tasks.patience import Patience, TooSlow
@@ -46,8 +46,6 @@ def is_ours(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """Say what happened in a few words, without an URL's credentials."""
-    if (refused := refusal(error)) is not None:
-        return str(refused)
     if isinstance(error, Broken | TooSlow):
         return str(error)
     return next(
@@ -59,10 +57,10 @@ def describe(error: BaseException) -> str:
 class AgentTransport(httpx2.AsyncBaseTransport):
     """A transport for calls to agents only: request bodies have a ``Content-Length``, answers are not decoded."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, guard: AddressGuard) -> None:
         self._settings = settings
+        self._guard = guard
         self._names = Names(settings.connect_seconds)
-        self._make_socket = guarded_socket(settings.allowed_networks)
         self._tls = ssl.create_default_context()
         self._idle: defaultdict[_Place, list[tuple[Exchange, asyncio.TimerHandle]]] = defaultdict(list)
 
@@ -136,15 +134,15 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         name = host.decode("ascii")
         try:
-            infos = await self._names.resolve(name, port)
+            infos = await self._guard.admit(await self._names.resolve(name, port), self._names.resolve)
             async with asyncio.timeout(self._settings.connect_seconds):
                 connected = await aiohappyeyeballs.start_connection(
-                    infos, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, loop=loop, socket_factory=self._make_socket
+                    infos, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, loop=loop
                 )
                 _prepare(connected)
                 tls, known_as = (self._tls, name.rstrip(".")) if scheme == b"https" else (None, None)
                 _, wire = await loop.create_connection(Wire, sock=connected, ssl=tls, server_hostname=known_as)
-        except NameNotResolved as error:
+        except (NameNotResolved, AddressRefused) as error:
             raise Broken(str(error)) from error
         except OSError as error:  # also one that says that it took too long
             if is_ours(error):

@@ -6,6 +6,7 @@ Covers: app.services.tasks.dispatch, app.services.tasks.agents
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -49,7 +50,7 @@ class Keeper:
         return httpx2.Response(status, stream=httpx2.ByteStream(body))
 
 
-async def run(db: Database, spool: Path, keeper: Keeper, **settings: float) -> Bench:
+async def run(db: Database, spool: Path, keeper: Keeper, **settings: Any) -> Bench:
     counts: Metrics = metrics()
     calls = calling(keeper, max_bytes=2_000_000, **settings)
     async with dispatching(db, counts, spool, 200) as bench, calls as caller:
