@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from app import __version__
 from app.clock import Clock, SystemClock
 from app.http import openapi, problems
+from app.http.address_limits import AddressLimits
 from app.http.deps import BearerKey
 from app.http.middleware import RequestContext
 from app.memory import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerMemory, AnswerPlaces, BodyMemory
@@ -27,6 +28,7 @@ from app.routers import OPEN, V1
 from app.routers.documentation import ASSETS
 from app.services import readiness
 from app.services.access.keys import AdminKey
+from app.services.access.limits import CallerLimits
 from app.services.access.secrets import ServerSecret
 from app.services.events.log import EventLog
 from app.services.events.retention import EventRetention
@@ -111,10 +113,11 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     for router in V1:
-        app.include_router(router, dependencies=[BearerKey], responses=openapi.responses(401, 422, 503))
+        app.include_router(router, dependencies=[BearerKey], responses=openapi.responses(401, 422, 429, 503))
     for router in OPEN:
-        app.include_router(router)
+        app.include_router(router, responses=openapi.responses(429))
     Instrumentator(registry=system.metrics.registry, excluded_handlers=["/metrics"]).instrument(app)
+    app.add_middleware(AddressLimits, limits=system.limits, metrics=system.metrics)
     app.add_middleware(RequestContext)
     return app
 
@@ -205,6 +208,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         settings=settings,
         admin_key=admin_key,
         secret=ServerSecret.load(settings, admin_key),
+        limits=CallerLimits(coordinator_db, settings.limits, server=name),
         metrics=metrics,
         body_memory=BodyMemory(settings.max_body_bytes),
         upload_memory=BodyMemory(UPLOADS_BYTES),
@@ -255,7 +259,7 @@ async def running(system: System) -> AsyncIterator[None]:
     await prepare_database(settings)
     await system.timekeeper.begin()
     begin = partial(asyncio.create_task, context=context_of(system.name))
-    loops = [begin(system.housekeeper.run()), begin(system.clients.signs.run())]
+    loops = [begin(system.housekeeper.run()), begin(system.clients.signs.run()), begin(system.limits.run())]
     if settings.coordinator.enabled:
         loops += [begin(system.coordinator.run()), begin(system.prober.run())]
     else:

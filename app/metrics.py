@@ -71,6 +71,9 @@ class Metrics:
         self.delayed_refusals = counter(
             "federated_delayed_refusals", "Number of refusals that waited because their address was refused too often"
         )
+        self.limited = counter(
+            "federated_limited", "Number of calls that were refused because a limit was reached", ["limit"]
+        )
         self.breaker_changes = counter(
             "federated_breaker_state_changes", "Number of times that a breaker entered a state", ["state"]
         )

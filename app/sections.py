@@ -12,8 +12,20 @@ class Section(BaseModel):
 
 
 class LimitSettings(Section):
-    """How much one caller may use. Idempotency keys are kept for `idempotency_key_hours`."""
+    """How much one caller may use. A caller is a key; without a key it is an address.
 
+    A key of a person or a program may send `requests_per_second`, one of a device `agent_requests_per_second`, and an
+    address without a key `address_requests_per_second`, over all servers together. At the same time, each server
+    answers at most `concurrent_requests` of a key or an address, and `agent_concurrent_requests` of a device.
+
+    Idempotency keys are kept for `idempotency_key_hours`.
+    """
+
+    requests_per_second: Annotated[float, Field(ge=1, le=1_000_000)] = 2_000.0
+    agent_requests_per_second: Annotated[float, Field(ge=1, le=1_000_000)] = 50.0
+    address_requests_per_second: Annotated[float, Field(ge=1, le=1_000_000)] = 200.0
+    concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    agent_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 32
     idempotency_key_hours: Annotated[float, Field(ge=0.1, le=1_000_000)] = 168.0
 
 

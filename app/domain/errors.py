@@ -44,6 +44,15 @@ class StateForbids(TcsFeelError):
         self.state = state
 
 
+class LimitReached(TcsFeelError):
+    """A caller uses as much as the setting of a limit allows. `limit` is the name of the setting, in lower case."""
+
+    def __init__(self, limit: str, sentence: str, *, retry_after: float) -> None:
+        super().__init__(f"{sentence}; the limit is set by TCSFEEL_LIMITS__{limit.upper()}")
+        self.limit = limit
+        self.retry_after = retry_after
+
+
 class IllegalTransition(TcsFeelError):
     """A state machine got an event that its table does not allow in this status. Nothing was changed."""
 

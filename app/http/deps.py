@@ -17,6 +17,7 @@ from app.http.unparsable import unparsable
 from app.memory import STREAMED_BYTES
 from app.origins import ADMIN_KEY, LOCAL, acting
 from app.services.access.keys import Unauthenticated
+from app.services.access.limits import Caller
 from app.services.fleet.clients import Clients
 from app.services.fleet.connectivity import ConnectivityMatrix
 from app.services.rounds.selections import Selections
@@ -85,7 +86,8 @@ class ApiRoute(APIRoute):
         extra = self.openapi_extra or {}
 
         async def guarded(request: Request) -> Response:
-            with acting(await authenticate(request)):
+            actor = await authenticate(request)
+            with acting(actor), wired(request).limits.admitted(Caller("key", actor)):
                 return await admitted(request)
 
         async def admitted(request: Request) -> Response:

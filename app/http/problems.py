@@ -4,6 +4,7 @@ How an error looks, and how pydantic's become sentences about fields, is in `tcs
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,6 +24,7 @@ from app.http.bodies import TooSlow, UnsupportedMediaType
 from app.http.faults import field_problems
 from app.http.readers import KeyForPage
 from app.memory import NoMemoryFree, TooManyAnswers
+from app.metrics import Metrics
 from app.services.access.keys import Unauthenticated
 from app.services.rounds.planning import StrategyOverdue
 from app.services.rounds.waits import Stopping, TooManyWaits
@@ -105,6 +107,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
         "The database does not answer",
         {"Retry-After": "5"},
     ),
+    errors.LimitReached: Kind(HTTPStatus.TOO_MANY_REQUESTS, "limit-reached", "A limit of the server is reached"),
     StoreUnavailable: Kind(
         HTTPStatus.INSUFFICIENT_STORAGE,
         "storage-unavailable",
@@ -131,6 +134,16 @@ CATALOG: Mapping[type[Exception], Kind] = {
 def kind_of(error: Exception) -> Kind:
     """Find the catalog's entry for the error's class, or for its nearest base class."""
     return next(CATALOG[cls] for cls in type(error).__mro__ if cls in CATALOG)
+
+
+SHARED_LIMITS: Mapping[type[Exception], str] = {
+    Crowded: "connections",
+    FileTooLarge: "body_bytes",
+    NoMemoryFree: "memory",
+    TooManyAnswers: "long_answers",
+    TooManyWaits: "waits",
+}
+"""The name, in the metric, of each limit that callers share or that has no setting of its own."""
 
 
 class ProblemResponse(JSONResponse):
@@ -169,6 +182,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ObjectStoreUnavailable, _bucket)
     app.add_exception_handler(UnsupportedMediaType, _media_type)
     app.add_exception_handler(RangeNotSatisfiable, _range)
+    app.add_exception_handler(errors.LimitReached, _limited)
+    for cls in SHARED_LIMITS:
+        app.add_exception_handler(cls, _crowded)
 
 
 async def _known(_request: Request, error: Exception) -> Response:
@@ -177,6 +193,23 @@ async def _known(_request: Request, error: Exception) -> Response:
         detail = f"{error.pointer} {error.detail}" if error.pointer else error.detail
         return problem(kind, detail, [FieldProblem(pointer=error.pointer, detail=error.detail)])
     return problem(kind, str(error) or kind.title)
+
+
+async def _limited(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.LimitReached)  # noqa: S101  (the handler is registered for this class)
+    return limited(error, request.app.state.system.metrics)
+
+
+def limited(error: errors.LimitReached, metrics: Metrics) -> Response:
+    """Make the answer to a caller that has reached a limit, and count it."""
+    metrics.limited.labels(error.limit).inc()
+    return problem(kind_of(error), str(error), headers={"Retry-After": str(math.ceil(error.retry_after))})
+
+
+async def _crowded(request: Request, error: Exception) -> Response:
+    limit = next(SHARED_LIMITS[cls] for cls in type(error).__mro__ if cls in SHARED_LIMITS)
+    request.app.state.system.metrics.limited.labels(limit).inc()
+    return await _known(request, error)
 
 
 async def _media_type(_request: Request, error: Exception) -> Response:

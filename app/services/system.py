@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app.memory import AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
 from app.services.access.keys import AdminKey
+from app.services.access.limits import CallerLimits
 from app.services.access.secrets import ServerSecret
 from app.services.events.log import EventLog
 from app.services.fleet.census import Census
@@ -37,6 +38,7 @@ class System:
     settings: Settings
     admin_key: AdminKey
     secret: ServerSecret
+    limits: CallerLimits
     metrics: Metrics
     body_memory: BodyMemory
     upload_memory: BodyMemory

@@ -16,6 +16,7 @@ from app.store.idempotency import IdempotencyRepository
 from app.store.leases import LeaseRepository
 from app.store.models import ModelVersionRepository
 from app.store.removals import RemovalRepository
+from app.store.request_rates import RequestRateRepository
 from app.store.rounds import RoundRepository
 from app.store.selections import SelectionRepository
 from app.store.sketches import SketchRepository
@@ -80,6 +81,10 @@ class Transaction:
     @cached_property
     def events(self) -> EventRepository:
         return EventRepository(self.connection, self._clock)
+
+    @cached_property
+    def request_rates(self) -> RequestRateRepository:
+        return RequestRateRepository(self.connection, self._clock)
 
     @cached_property
     def idempotency(self) -> IdempotencyRepository:
