@@ -19,6 +19,18 @@ from app.store.database import Database
 from tests import buckets, databases, postgres
 
 BACKENDS = ("sqlite", "postgres")
+HERE = Path(__file__).parent
+CORE = [
+    HERE / room
+    for room in (
+        "domain",
+        "services",
+        "tcsfeel/selection",
+        "tcsfeel/network",
+        "tcsfeel/aggregation",
+        "tcsfeel/wire",
+    )
+]
 
 # structlog's default draws the local variables of a traceback, as far down as they go: seconds of a busy event loop for
 # each error, and minutes where the lines are traced.
@@ -29,6 +41,13 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the core's own tests, except those that run on Postgres: their code has been reached on SQLite."""
+    for item in items:
+        if "postgres" not in item.name and any(item.path.is_relative_to(room) for room in CORE):
+            item.add_marker(pytest.mark.core)
 
 
 @pytest.fixture
