@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from app.domain.breaker import Breaker
 from app.domain.failures import Failure, Failures
 from app.domain.identity import Identity
+from app.domain.invitations import Enrolment
 from tcsfeel.selection.types import Candidate, DataDistribution
 
 ClientStatus = Literal["healthy", "suspect", "down"]
@@ -83,7 +84,11 @@ def moving_average(average: float | None, observation: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A participant as the control plane knows it. Instants are unix seconds."""
+    """A participant as the control plane knows it. Instants are unix seconds.
+
+    If its device has enrolled, `public_key` is that of the device, and `invitation_id` the invitation that it used at
+    `enrolled_at`. Otherwise the three are None.
+    """
 
     id: str
     profile: Profile
@@ -97,6 +102,24 @@ class Client:
     rounds_selected: int = 0
     rounds_completed: int = 0
     last_seen_at: float | None = None
+    public_key: str | None = None
+    invitation_id: str | None = None
+    enrolled_at: float | None = None
+
+    def of_device(self, enrolment: Enrolment | None) -> "Client":
+        """Return the client as it belongs to the device that has enrolled under its id, if one has.
+
+        The tags of the invitation take the place of tags with the same names, which the device may have chosen.
+        """
+        if enrolment is None:
+            return self
+        return replace(
+            self,
+            profile=replace(self.profile, tags={**self.profile.tags, **enrolment.tags}),
+            public_key=enrolment.public_key,
+            invitation_id=enrolment.invitation_id,
+            enrolled_at=enrolment.enrolled_at,
+        )
 
     def observed(self, *, reliability: float | None = None, **values: float | None) -> "Client":
         """The client with observations folded into its averages, None for what was not observed.

@@ -60,3 +60,37 @@ class IllegalTransition(TcsFeelError):
         super().__init__(f"the event {event!r} is not possible in the status {status!r}")
         self.status = status
         self.event = event
+
+
+class WrongInvitation(TcsFeelError):
+    """A device wants to enrol without the secret of an invitation."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "send the header `Authorization: Bearer SECRET` with the secret of an invitation, which an operator makes"
+        )
+
+
+class InvitationOver(TcsFeelError):
+    """The secret is right, but no more devices can enrol with this invitation."""
+
+    def __init__(self, invitation_id: str, state: str) -> None:
+        what = {"used_up": "has been used up", "expired": "has expired", "revoked": "has been revoked"}
+        super().__init__(f"the invitation {invitation_id} {what[state]}: ask an operator for a new one")
+        self.invitation_id = invitation_id
+        self.state = state
+
+
+class CannotEnrol(TcsFeelError):
+    """The id or the public key belongs to another device."""
+
+    def __init__(
+        self,
+        client_id: str,
+        reason: str,
+        advice: str = "an operator can let a new device take its place by POST /v1/clients/{id}/replacement",
+    ) -> None:
+        shown = advice.replace("{id}", client_id)
+        super().__init__(f"cannot enrol as {client_id!r}: {reason}{shown and f'; {shown}'}")
+        self.client_id = client_id
+        self.reason = reason

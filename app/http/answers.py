@@ -56,6 +56,9 @@ def client_out(client: Client) -> ClientOut:
         last_seen_at=client.last_seen_at,
         created_at=client.created_at,
         updated_at=client.updated_at,
+        public_key=client.public_key,
+        enrolled_at=client.enrolled_at,
+        invitation_id=client.invitation_id,
     )
 
 

@@ -32,7 +32,8 @@ _FAILURES = TypeAdapter(Failures)
 _PROFILE = tuple(Profile.__slots__)
 _DOCUMENTS = {"profile", "measured", "breaker", "failures", "identity"}
 _PLAIN = tuple(name for name in Client.__slots__ if name not in _DOCUMENTS)
-_CLAIMED = {"id", "created_at", "data_distribution", *_PROFILE}
+_OF_DEVICE = ("public_key", "invitation_id", "enrolled_at")
+_CLAIMED = {"id", "created_at", "data_distribution", *_PROFILE, *_OF_DEVICE}
 _UNREAD = case((clients.c.data_distribution.is_(None), null()), else_=literal([], JSON)).label("data_distribution")
 _WITHOUT_LABELS = [_UNREAD if column.name == "data_distribution" else column for column in clients.c]
 
@@ -92,7 +93,7 @@ class ClientRepository:
         return _client(row)
 
     async def put(self, *changed: Client) -> None:
-        """Write the parts of clients that change while they take part in rounds: everything except their profiles."""
+        """Write the parts of clients that change in rounds: everything except their profiles and their enrolments."""
         rows = list(map(_row, changed))
         for start in range(0, len(rows), WRITTEN):
             if start:

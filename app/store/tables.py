@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -36,6 +37,7 @@ _Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgres
 _Sequence = BigInteger().with_variant(Integer, "sqlite")  # SQLite increments only a plain INTEGER key
 _Id = String(64)
 _Sha256 = String(64)
+_PublicKey = String(43)
 
 clients = Table(
     "clients",
@@ -61,6 +63,40 @@ clients = Table(
     Column("last_seen_at", Finite),
     Column("created_at", Finite, nullable=False),
     Column("updated_at", Finite, nullable=False),
+    Column("public_key", _PublicKey),
+    Column("invitation_id", _Id),
+    Column("enrolled_at", Finite),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(256)),
+    Column("secret_hash", Text, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Column("used", Integer, nullable=False),
+    Column("id_pattern", _Id),
+    Column("tags", _Json, nullable=False),
+    Column("replaces", _Id),
+    Column("created_at", Finite, nullable=False),
+    Column("expires_at", Finite, nullable=False),
+    Column("revoked_at", Finite),
+    Index("ix_invitations_created_at_id", "created_at", "id"),
+)
+
+# No foreign key to clients: a device enrols before it registers, and a client that is removed keeps its id from others.
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("client_id", _Id, primary_key=True),
+    Column("public_key", _PublicKey, nullable=False),
+    Column("invitation_id", _Id, nullable=False),
+    Column("key_id", _Id, nullable=False),
+    Column("tags", _Json, nullable=False),
+    Column("enrolled_at", Finite, nullable=False),
+    Index("ix_enrolments_invitation_id_client_id", "invitation_id", "client_id"),
+    UniqueConstraint("public_key"),
 )
 
 connectivity = Table(

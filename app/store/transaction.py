@@ -10,9 +10,11 @@ from sqlalchemy.sql.elements import ColumnElement
 from app.store.clients import ClientRepository
 from app.store.connectivity import ConnectivityRepository
 from app.store.control_rounds import ControlRoundRepository
+from app.store.enrolments import EnrolmentRepository
 from app.store.events import EventRepository
 from app.store.histories import HistoryRepository
 from app.store.idempotency import IdempotencyRepository
+from app.store.invitations import InvitationRepository
 from app.store.leases import LeaseRepository
 from app.store.models import ModelVersionRepository
 from app.store.removals import RemovalRepository
@@ -37,6 +39,14 @@ class Transaction:
     @cached_property
     def clients(self) -> ClientRepository:
         return ClientRepository(self.connection)
+
+    @cached_property
+    def invitations(self) -> InvitationRepository:
+        return InvitationRepository(self.connection)
+
+    @cached_property
+    def enrolments(self) -> EnrolmentRepository:
+        return EnrolmentRepository(self.connection)
 
     @cached_property
     def connectivity(self) -> ConnectivityRepository:

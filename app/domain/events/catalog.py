@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType, ModuleType
 
-from app.domain.events import clients, rounds, trainings
+from app.domain.events import clients, invitations, rounds, trainings
 from app.domain.events.event import Event
 
 

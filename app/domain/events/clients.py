@@ -58,6 +58,29 @@ def update_of(before: Client, after: Client) -> ClientUpdated:
     return ClientUpdated(client_id=after.id, fields=tuple(changed), url=new, was=old)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfDevice(OfClient):
+    """The base of events in which a device gets a client's id."""
+
+    public_key: Annotated[str, "the public key of the device"]
+    invitation_id: Annotated[str, "the id of the invitation that the device used"]
+
+
+class ClientEnrolled(OfDevice):
+    """A device enrolled under this id with an invitation, and got a key of its own."""
+
+    type: ClassVar[str] = "client.enrolled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientReplaced(OfDevice):
+    """A new device enrolled in place of the one that had this id, whose key was revoked at the same time."""
+
+    type: ClassVar[str] = "client.replaced"
+
+    was: Annotated[str, "the public key of the device that had this id before"]
+
+
 class ClientRemoved(OfClient):
     """A client was removed."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 Subject = Literal[
-    "client", "breaker", "connectivity", "training", "model", "round", "participation", "evaluation"
+    "client", "breaker", "invitation", "connectivity", "training", "model", "round", "participation", "evaluation"
 ]  # fmt: skip
 
 PLACES = ("training_id", "round", "client_id")

@@ -261,6 +261,11 @@ class ClientOut(ResponseModel):
     last_seen_at: Instant | None
     created_at: Instant
     updated_at: Instant
+    public_key: Annotated[str | None, Field(description="The public key of its device; null if no device enrolled")] = (
+        None
+    )
+    enrolled_at: Annotated[Instant | None, Field(description="When its device enrolled")] = None
+    invitation_id: Annotated[str | None, Field(description="The invitation that its device used")] = None
 
 
 class ClientsOut(ResponseModel):

@@ -16,12 +16,18 @@ URL_PATTERN = r"^https?://[\x21-\x7e]+$"
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 TAG_PATTERN = rf"^[^{_UNPRINTED}:]+:[^{_UNPRINTED}]*$"
 METRIC_PATTERN = r"^[A-Za-z][A-Za-z0-9_./@-]{0,63}$"
+ID_GLOB_PATTERN = r"^[A-Za-z0-9._*?-]{1,64}$"
+PUBLIC_KEY_PATTERN = r"^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"  # the last character has four bits of the key
+SIGNATURE_PATTERN = r"^[A-Za-z0-9_-]{85}[AQgw]$"
 PATTERN_RULES = {
     ID_PATTERN: "should be 1 to 64 of the characters A-Z a-z 0-9 . _ -",
     PLAIN_PATTERN: "should not contain control characters",
     URL_PATTERN: "should be a URL with http:// or https://, in visible ASCII characters",
     KEY_PATTERN: "should be visible ASCII characters",
     METRIC_PATTERN: "should be a letter and at most 63 more of the characters A-Z a-z 0-9 _ - . / @",
+    ID_GLOB_PATTERN: "should be 1 to 64 of the characters A-Z a-z 0-9 . _ - * ?",
+    PUBLIC_KEY_PATTERN: "should be the 32 bytes of a public key in base64url without padding, which are 43 characters",
+    SIGNATURE_PATTERN: "should be the 64 bytes of a signature in base64url without padding, which are 86 characters",
     TAG_PATTERN: "should be key:value, without control characters",
 }
 """The rule of each pattern, in words."""
