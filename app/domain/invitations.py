@@ -33,7 +33,7 @@ class Invitation:
     """
 
     id: str
-    secret_hash: str = field(repr=False)
+    secret_hash: bytes = field(repr=False)
     uses: int
     created_at: float
     expires_at: float

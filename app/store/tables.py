@@ -73,7 +73,7 @@ invitations = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("name", String(256)),
-    Column("secret_hash", Text, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
     Column("uses", Integer, nullable=False),
     Column("used", Integer, nullable=False),
     Column("id_pattern", _Id),

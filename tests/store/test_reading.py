@@ -8,7 +8,7 @@ import pytest
 from app.domain.clients import Client
 from app.store.clients import CHUNK
 from app.store.database import Database
-from app.store.reading import MANY, ROW, VALUE, weigh
+from app.store.reading import MANY, ROW, STATEMENT, VALUE, following, weigh
 from tests.lag import turns
 from tests.store.samples import client
 
@@ -66,3 +66,19 @@ async def test_a_page_ends_with_the_client_with_which_it_is_long_enough(db: Data
         read.append([found.id for found in page.items])
         after, more = page.items[-1].id, page.more
     assert read == [["a", "b", "c", "d", "e"], ["f", "g"], ["h"]]
+
+
+@pytest.mark.parametrize(
+    ("size", "weight", "wanted"),
+    [
+        (10, 10 * ROW, 50),
+        (50, 50 * ROW, MANY),
+        (MANY, MANY * ROW, MANY),
+        (10, STATEMENT, 10),
+        (100, 10 * STATEMENT, 10),
+        (10, 100 * STATEMENT, 1),
+        (1, 2 * STATEMENT, 1),
+    ],
+)
+def test_pages_of_a_fleet_get_as_long_as_they_are_quick(size: int, weight: int, wanted: int) -> None:
+    assert following(size, weight, MANY) == wanted

@@ -14,5 +14,5 @@ def _kinds(module: ModuleType) -> Iterator[type[Event]]:
 
 
 CATALOG: Mapping[str, type[Event]] = MappingProxyType(
-    {kind.type: kind for module in (clients, trainings, rounds) for kind in _kinds(module)}
+    {kind.type: kind for module in (clients, invitations, trainings, rounds) for kind in _kinds(module)}
 )

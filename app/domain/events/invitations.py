@@ -17,14 +17,14 @@ class OfInvitation(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvitationCreated(OfInvitation):
-    """An operator made an invitation. `client_id` is that of the client whose device is to be replaced, if it is one."""
+    """An operator made an invitation."""
 
     type: ClassVar[str] = "invitation.created"
 
-    client_id: str | None = None
     name: Annotated[str | None, "its name"] = None
     uses: Annotated[int, "how many devices may enrol with it"]
     id_pattern: Annotated[str | None, "the ids that devices may have"] = None
+    replaces: Annotated[str | None, "the client whose device is to be replaced"] = None
     expires_at: Annotated[float, "when it expires, in unix seconds"]
 
 
