@@ -157,7 +157,7 @@ def test_another_device_cannot_take_an_id_that_has_enrolled() -> None:
 
 
 def test_a_public_key_has_one_client() -> None:
-    with pytest.raises(CannotEnrol, match="belongs to another client: make a new one for each client$"):
+    with pytest.raises(CannotEnrol, match=r"belongs to another client: make a new one for each client$"):
         decide(invitation(), "edge-8", of_key=enrolment())
     with pytest.raises(CannotEnrol, match="belongs to another client"):
         decide(invitation(replaces="edge-8"), "edge-8", of_key=enrolment(), of_id=enrolment(client_id="edge-8"))

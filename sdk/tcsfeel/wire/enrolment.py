@@ -7,15 +7,12 @@ invitation only.
 
 import re
 
-SECRET_FORM = r"tcsfeel_invitation_([0-9a-f]{16})_[0-9a-f]{64}"
-"""The form of a secret as a regular expression, whose group is the id of the invitation."""
-
-_SECRET = re.compile(SECRET_FORM)
+_FORM = re.compile(r"tcsfeel_invitation_([0-9a-f]{16})_[0-9a-f]{64}")
 
 
 def invitation_of(secret: str) -> str | None:
     """Return the id of the invitation to which a secret belongs, or None if the text is no such secret."""
-    match = _SECRET.fullmatch(secret)
+    match = _FORM.fullmatch(secret)
     return None if match is None else match[1]
 
 
