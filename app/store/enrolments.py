@@ -38,7 +38,8 @@ class EnrolmentRepository:
 
     async def those(self, ids: Collection[str]) -> dict[str, Enrolment]:
         """Read the enrolments of some client ids."""
-        ordered, found = sorted(ids), {}
+        ordered = sorted(ids)
+        found: dict[str, Enrolment] = {}
         for start in range(0, len(ordered), MOST_PARAMETERS):
             rows = await self._connection.execute(_THOSE, {"ids": ordered[start : start + MOST_PARAMETERS]})
             found |= {row.client_id: _enrolment(row) for row in rows}

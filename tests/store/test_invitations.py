@@ -26,7 +26,8 @@ FULL = Invitation(
 
 
 def invitation(name: str, **fields: Any) -> Invitation:
-    return Invitation(**{"id": name, "secret_hash": b"h", "uses": 1, "created_at": NOW, "expires_at": NOW + 1} | fields)
+    given: dict[str, Any] = {"secret_hash": b"h", "uses": 1, "created_at": NOW, "expires_at": NOW + 1}
+    return Invitation(id=name, **(given | fields))
 
 
 async def add(db: Database, *added: Invitation) -> None:
