@@ -91,7 +91,7 @@ async def test_a_list_of_label_counts_comes_back_as_numbers(db: Database) -> Non
         assert (await tx.clients.get("a")).profile == counted
 
 
-async def test_put_writes_every_field_but_the_profile_and_the_device(db: Database) -> None:
+async def test_put_writes_every_field_but_the_profile(db: Database) -> None:
     claimed = replace(client("edge-7").profile, data_distribution=[1.0, 2.0])
     await add(db, client("edge-7", profile=claimed), client("other"))
     async with db.begin() as tx:
