@@ -93,6 +93,14 @@ CATALOG: Mapping[type[Exception], Kind] = {
         "A valid API key is required",
         {"WWW-Authenticate": 'Basic realm="TCS-FEEL", charset="UTF-8"'},
     ),
+    errors.WrongInvitation: Kind(
+        HTTPStatus.UNAUTHORIZED,
+        "wrong-invitation",
+        "The secret of an invitation is required",
+        {"WWW-Authenticate": "Bearer"},
+    ),
+    errors.InvitationOver: Kind(HTTPStatus.GONE, "invitation-over", "No more devices can enrol with this invitation"),
+    errors.CannotEnrol: Kind(HTTPStatus.CONFLICT, "cannot-enrol", "The device cannot enrol under this id"),
     ClientDisconnect: Kind(
         HTTPStatus.BAD_REQUEST, "incomplete", "The connection was closed before the request was complete"
     ),
