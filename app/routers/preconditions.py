@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from app.http.problems import RangeNotSatisfiable
+from app.http.catalog import RangeNotSatisfiable
 
 IfNoneMatch = Annotated[
     str, Header(max_length=1024, description="An `ETag` that you have; the answer is 304 as long as it is the newest")

@@ -5,7 +5,7 @@ from typing import get_args
 
 from fastapi import FastAPI
 
-from app.http import problems
+from app.http import catalog
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.wire import headers
 from tests.docs.pages import CODE, page
@@ -39,7 +39,7 @@ def test_the_aggregation_rules_are_listed() -> None:
 def test_the_types_of_errors_are_listed_with_their_statuses() -> None:
     section = page("rest.md").split("### Errors")[1].split("\n### ")[0]
     listed = set(re.findall(r"^\| (\d+) \| `([a-z-]+)` \|", section, re.MULTILINE))
-    known = {(str(int(kind.status)), kind.name) for kind in problems.CATALOG.values()}
+    known = {(str(int(kind.status)), kind.name) for kind in catalog.CATALOG.values()}
     assert known - listed == {
         ("422", "update-rejected"),
         ("409", "unusable-round"),

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from structlog.testing import capture_logs
 
 from app.domain import errors
-from app.http import problems
+from app.http import catalog, problems
 from app.http.bodies import TooSlow, UnsupportedMediaType
 from app.http.faults import field_problems
 from app.memory import NoMemoryFree
@@ -40,7 +40,7 @@ def descendants(cls: type[Exception]) -> Iterator[type[Exception]]:
 
 @pytest.mark.parametrize("cls", sorted(descendants(refusals.TcsFeelError), key=str))
 def test_every_error_of_the_domain_has_a_status(cls: type[Exception]) -> None:
-    assert 400 <= problems.kind_of(cls.__new__(cls)).status < 500
+    assert 400 <= catalog.kind_of(cls.__new__(cls)).status < 500
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_every_error_of_the_domain_has_a_status(cls: type[Exception]) -> None:
         (TooSlow(Pace(30.0, 65_536.0)), 408, "too-slow"),
         (NoMemoryFree(5, "bodies"), 503, "crowded"),
         (UnsupportedMediaType("text/plain"), 415, "unsupported-media-type"),
-        (problems.RangeNotSatisfiable(5), 416, "range-not-satisfiable"),
+        (catalog.RangeNotSatisfiable(5), 416, "range-not-satisfiable"),
     ],
 )
 def test_each_error_has_its_status_and_type(error: Exception, status: int, name: str) -> None:
-    kind = problems.kind_of(error)
+    kind = catalog.kind_of(error)
     assert (kind.status, kind.name) == (status, name)
 
 
 def test_a_problem_has_the_members_of_the_standard() -> None:
-    kind = problems.CATALOG[refusals.Invalid]
+    kind = catalog.CATALOG[refusals.Invalid]
     field = FieldProblem(pointer="/a", detail="is wrong")
     response = problems.problem(kind, "it is wrong", [field], {"X-More": "1"})
     assert json.loads(bytes(response.body)) == {
@@ -88,7 +88,7 @@ def test_a_problem_has_the_members_of_the_standard() -> None:
 
 
 def test_what_utf_8_cannot_hold_becomes_a_question_mark() -> None:
-    response = problems.problem(problems.CATALOG[refusals.Invalid], "half a pair: \ud800")
+    response = problems.problem(catalog.CATALOG[refusals.Invalid], "half a pair: \ud800")
     assert json.loads(bytes(response.body))["detail"] == "half a pair: ?"
 
 
