@@ -1,0 +1,166 @@
+"""Register clients with all forms of addresses at a real server, and train with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import numpy as np
+
+from app.settings import AuthSettings
+from tcsfeel.wire.codec import MEDIA_TYPE, encode
+from tests.e2e.servers import Server, call
+from tests.harnesses.databases import new_database
+from tests.harnesses.ssrf import canaries, forms
+from tests.harnesses.ssrf.resolver import ALLOWED, REBINDING
+
+REBINDS = 6
+REFUSALS = (
+    "agents may not be at ",
+    "agents may never be at ",
+    "its URL cannot be called",
+    "its host name cannot be resolved",
+)
+REDIRECTED = ("the agent answered 30", "the agent closed the connection")  # while the task was still being sent
+ROOT = Path(__file__).parents[3]
+EVERYWHERE = "0.0.0.0"  # noqa: S104  (a server that listens beyond loopback is what this is about)
+# The clients of this harness have no identity of their own.
+REGISTERING = {"TCSFEEL_AUTH__REGISTER_BY_KEY": "true"} if "register_by_key" in AuthSettings.model_fields else {}
+
+
+@dataclass
+class Outcome:
+    """What became of each form: how it was refused, by its URL."""
+
+    at_registration: dict[str, str] = field(default_factory=dict)
+    at_call: dict[str, str] = field(default_factory=dict)
+    connections: dict[str, int] = field(default_factory=dict)
+    redirected: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.forms} forms, {len(self.at_registration)} refused at registration, "
+            f"{sum(self.connections.values())} connections to canaries, {self.redirected} calls of an allowed agent"
+        )
+
+    @property
+    def forms(self) -> int:
+        return len(self.at_registration) + len(self.at_call)
+
+    def problems(self) -> list[str]:
+        """Say what must not be."""
+        found = [f"{count} connections arrived at {address}" for address, count in self.connections.items()]
+        for url, reason in self.at_call.items():
+            if not reason.startswith((*REFUSALS, *REDIRECTED) if is_allowed(url) else REFUSALS):
+                found.append(f"{url!r} ended with {reason!r}, which does not say that its address was refused")
+        if any(is_allowed(url) for url in self.at_call) and not self.redirected:
+            found.append("the agent that is allowed was not called, so this run shows nothing")
+        return found
+
+
+class NamingServer(Server):
+    """A server whose names the harness resolves."""
+
+    here: Sequence[str] = ()
+
+    @property
+    def command(self) -> list[str]:
+        start = f"from tests.harnesses.ssrf.resolver import install; install({list(self.here)!r})"
+        flag, option, main, *rest = super().command
+        return [flag, option, f"{start}; {main}", *rest]
+
+
+def is_allowed(url: str) -> bool:
+    """Tell whether a call of this URL may reach an agent, if the list of networks names `ALLOWED`."""
+    return f"//{ALLOWED}:" in url or REBINDING in url
+
+
+def urls(port: int, own: int, here: Sequence[str]) -> list[str]:
+    """Return all URLs to try."""
+    hosts = [*forms.LOOPBACK, *(form for address in here for form in forms.of_interface(address))]
+    return [
+        *(f"http://{host}:{port}" for host in hosts),
+        *(form.format(port=port, allowed=ALLOWED) for form in forms.ODD_URLS),
+        *never(port, own),
+    ]
+
+
+def never(port: int, own: int) -> list[str]:
+    """Return the URLs that must be refused whatever is allowed."""
+    return [*(f"http://{host}:{port}" for host in forms.METADATA), *(f"http://{host}:{own}" for host in forms.OWN)]
+
+
+def rebinding(port: int) -> list[str]:
+    """Return names whose address is allowed at first, and then is not; and an agent that redirects."""
+    return [*(f"http://{REBINDING}-{number}.example:{port}" for number in range(REBINDS)), f"http://{ALLOWED}:{port}"]
+
+
+async def attempt(
+    directory: Path, database: str | None, *, allowed: Sequence[str], only_never: bool = False
+) -> Outcome:
+    """Start a server that allows these networks, and have it train with clients at all addresses.
+
+    It listens beyond loopback. With `only_never`, only the addresses are tried that nothing allows.
+    """
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (it is ours alone, and quick)
+    here = canaries.interface_addresses()
+    outcome = Outcome()
+    networks = "[" + ", ".join(f'"{network}"' for network in allowed) + "]"
+    async with (
+        new_database(database, directory / "database") as url,
+        canaries.listening(["127.0.0.1", "::1", *here]) as canary,
+    ):
+        plane = NamingServer(
+            directory,
+            url,
+            PYTHONPATH=str(ROOT),
+            TCSFEEL_AGENTS__ALLOWED_NETWORKS=networks,
+            TCSFEEL_HOST=EVERYWHERE,
+            TCSFEEL_HEALTH__INTERVAL_SECONDS="3600",  # the clients send no heartbeats, and count as healthy
+            **REGISTERING,
+        )
+        plane.here = here
+        await plane.start()
+        try:
+            async with plane.api() as api:
+                tried = never(canary.port, plane.port) if only_never else urls(canary.port, plane.port, here)
+                if f"{ALLOWED}/32" in allowed:
+                    tried = [*tried, *rebinding(canary.port)]
+                await register(api, tried, outcome)
+                await train(api, outcome)
+        finally:
+            plane.stop()
+        outcome.connections = dict(canary.connections)
+        outcome.redirected = canary.redirected
+    return outcome
+
+
+async def register(api: httpx2.AsyncClient, tried: Sequence[str], outcome: Outcome) -> None:
+    for number, url in enumerate(tried):
+        body = {"id": f"c-{number}", "url": url, "data_size": 10, "compute_capacity": 1, "bandwidth": 10, "latency": 1}
+        answer = await api.post("/v1/clients", json=body)
+        if answer.is_success:
+            outcome.at_call[url] = "it was not called"
+        else:
+            assert answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT, f"{url}: {answer.text}"
+            outcome.at_registration[url] = answer.json()["detail"]
+
+
+async def train(api: httpx2.AsyncClient, outcome: Outcome) -> None:
+    """Run a round in which every client gets a task, and note why each of them could not be called."""
+    number = len(outcome.at_call)
+    body = {
+        "name": "ssrf",
+        "selection": {"strategy": "random", "min_clients": number, "max_clients": number},
+        "round_policy": {"deadline_seconds": 60, "max_wait_seconds": 0, "max_failed_rounds": 1},
+    }
+    training = (await call(api, "POST", "/v1/trainings", json=body))["id"]
+    model = encode({"w": np.zeros(4, np.float32)})
+    await call(api, "PUT", f"/v1/trainings/{training}/model", content=model, headers={"Content-Type": MEDIA_TYPE})
+    path = f"/v1/trainings/{training}/rounds"
+    ended = await call(api, "POST", path, headers={"Prefer": "wait=60"})
+    assert ended["status"] in {"abandoned", "failed"}, ended["status"]
+    clients = (await call(api, "GET", "/v1/clients", params={"limit": 1000}))["items"]
+    place = {client["id"]: client["url"] for client in clients}
+    for part in ended["participations"]:
+        outcome.at_call[place[part["client_id"]]] = part["reason"] or part["status"]
