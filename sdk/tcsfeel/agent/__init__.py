@@ -12,6 +12,7 @@ from tcsfeel.agent.errors import (
 from tcsfeel.agent.host import AgentHost
 from tcsfeel.agent.loading import load_trainer
 from tcsfeel.agent.server import Hosting, hosting, serve, serve_many
+from tcsfeel.agent.signing import Signing
 from tcsfeel.agent.tasks import task_cancelled
 from tcsfeel.agent.trainer import EvaluateResult, Evaluator, FitResult, Profile, Trainer, hyperparameter
 from tcsfeel.wire.codec import Parameters
@@ -31,6 +32,7 @@ __all__ = [
     "Parameters",
     "Profile",
     "RegistrationRefused",
+    "Signing",
     "Task",
     "Trainer",
     "TrainerNotFound",

@@ -9,18 +9,20 @@ import hmac
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
-from tcsfeel.agent.asgi import ASGIApp, Disconnected, Receive, Request, Response, Scope, Send
+from tcsfeel.agent.asgi import Disconnected, Receive, Request, Response, Scope, Send
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.frozen import FrozenTensors, NoFrozenTensors
 from tcsfeel.agent.local import LocalTensors
-from tcsfeel.agent.replies import CompressedResponse, ParametersResponse, Problem, status_response
+from tcsfeel.agent.replies import ParametersResponse, Problem, compressed_response, status_response
+from tcsfeel.agent.signing import Answer, Signing
 from tcsfeel.agent.tasks import Entry, TaskTable
 from tcsfeel.agent.trainer import Trainer
 from tcsfeel.agent.workers import Workers
@@ -28,6 +30,7 @@ from tcsfeel.inbound import Crowded, welcome
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.compression import accepts_zstd
 from tcsfeel.wire.control import separated
+from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, read_digest
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.groups import MOST_PATTERNS
 from tcsfeel.wire.tasks import UNMATCHED_LOCAL, read_task
@@ -39,6 +42,7 @@ QUICK_SECONDS = 0.2  # a task that is done within this time is answered at once 
 _NO_CONTENT = Response(HTTPStatus.NO_CONTENT)
 _HEALTHY = status_response(HTTPStatus.OK, "ok")
 _RUNNING = status_response(HTTPStatus.ACCEPTED, "running")
+_HASHED_AT_ONCE = 1 << 16  # bytes that the event loop hashes; a thread hashes more
 
 
 class Agent:
@@ -48,10 +52,15 @@ class Agent:
         trainer: what trains.
         executor: runs the training; by default a separate thread.
         token: the bearer token that every call must have; None accepts calls without a token.
+        signing: the keys of an agent with an identity. It takes only signed calls, and signs its results.
         max_body_bytes: the largest task that is read; a larger one is refused with 413.
         clock: monotonic seconds.
         local_directory: where the tensors are kept that a training leaves on the device; None keeps them in memory.
         frozen: the frozen tensors that other agents of this process have received as well.
+
+    Attributes:
+        public_path: the path of the URL that the control plane calls, for signed calls. It differs from the one that
+            arrives here if a proxy in between rewrites it. None is the one that arrives.
     """
 
     def __init__(
@@ -60,6 +69,7 @@ class Agent:
         *,
         executor: Executor | None = None,
         token: str | None = None,
+        signing: Signing | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         clock: Callable[[], float] = time.monotonic,
         local_directory: Path | None = None,
@@ -67,9 +77,11 @@ class Agent:
     ) -> None:
         self.trainer = trainer
         self.token = token
+        self.public_path: str | None = None
         self.table = TaskTable(trainer, executor or Workers(1), clock=clock, local=LocalTensors(local_directory))
         self._frozen = FrozenTensors() if frozen is None else frozen
         self._credentials = None if token is None else token.encode()
+        self._signing = signing
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +91,11 @@ class Agent:
         """Answer a request for `path`, which is relative to the agent's base URL."""
         request = Request(scope, receive)
         try:
+            self._authenticate(request)
+            call = None if self._signing is None else self._signing.admit(request, self._target(path, scope))
             response = await self._answer(path, request)
+            if self._signing is not None and call is not None and response.status == HTTPStatus.OK:
+                response = self._signing.signed(response, call)
         except Problem as problem:
             response = problem.response()
         except Disconnected:
@@ -89,8 +105,7 @@ class Agent:
     def close(self) -> None:
         self.table.close()
 
-    async def _answer(self, path: str, request: Request) -> ASGIApp:
-        self._authenticate(request)
+    async def _answer(self, path: str, request: Request) -> Answer:
         match request.method, path.split("/")[1:]:
             case "GET", ["healthz"]:
                 return _HEALTHY
@@ -128,7 +143,7 @@ class Agent:
         detail = "the bearer token is wrong" if scheme else "a bearer token is needed"
         raise Problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": challenge})
 
-    async def _model(self, request: Request) -> ASGIApp:
+    async def _model(self, request: Request) -> Answer:
         local = request.parameters("local")
         if len(local) > MOST_PATTERNS:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"local may be given {MOST_PATTERNS} times")
@@ -136,15 +151,20 @@ class Agent:
             model, unmatched = await self.table.initial_model(local)
         except BrokenResult as error:
             raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
-        return ParametersResponse(model.payload({UNMATCHED_LOCAL: json.dumps(unmatched)} if local else None))
+        payload = model.payload({UNMATCHED_LOCAL: json.dumps(unmatched)} if local else None)
+        return ParametersResponse(payload, await _digest(payload))
 
-    async def _put(self, task_id: str, request: Request) -> ASGIApp:
+    async def _put(self, task_id: str, request: Request) -> Answer:
         body = await self._body(request)
+        expected = read_digest(request.header(CONTENT_DIGEST.lower()))
+        if expected is not None and expected != await _digest([body]):
+            detail = f"the body does not fit its {CONTENT_DIGEST}: it was corrupted on the way"
+            raise Problem(HTTPStatus.BAD_REQUEST, detail, again=True)
         entry = self.table.find(task_id)
         if entry is None or entry.state == "cancelled":
             entry = await self._accept(task_id, body)
         await self.table.settle(entry, QUICK_SECONDS)
-        return _outcome(entry, request)
+        return await _outcome(entry, request)
 
     async def _accept(self, task_id: str, body: memoryview) -> Entry:
         try:
@@ -164,11 +184,20 @@ class Agent:
             raise Problem(HTTPStatus.PRECONDITION_FAILED, detail) from None
         return self.table.submit(task, trained, frozen)
 
-    async def _get(self, task_id: str, request: Request) -> ASGIApp:
+    async def _get(self, task_id: str, request: Request) -> Answer:
         entry = await self.table.wait(task_id, _wait_seconds(request))
         if entry is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no task {task_id!r}")
-        return _outcome(entry, request)
+        return await _outcome(entry, request)
+
+    def _target(self, path: str, scope: Scope) -> str:
+        """Return the path and query that the control plane called."""
+        if self.public_path is None:
+            called = str(scope["raw_path"], "latin-1") if scope.get("raw_path") else quote(scope["path"])
+        else:
+            called = self.public_path + quote(path)
+        query = str(scope.get("query_string", b""), "latin-1")
+        return f"{called}?{query}" if query else called
 
     async def _body(self, request: Request) -> memoryview:
         text = request.header("content-length")
@@ -198,11 +227,18 @@ def route_path(scope: Scope) -> str:
     return path.removeprefix(scope.get("root_path", ""))
 
 
-def _outcome(entry: Entry, request: Request) -> ASGIApp:
+async def _digest(pieces: Sequence[bytes | memoryview]) -> bytes:
+    if sum(map(len, pieces)) <= _HASHED_AT_ONCE:
+        return digest_of(pieces)
+    return await asyncio.to_thread(digest_of, pieces)
+
+
+async def _outcome(entry: Entry, request: Request) -> Answer:
     match entry.state:
         case "done" if entry.payload is not None:
-            zstd = accepts_zstd(request.header("accept-encoding"))
-            return CompressedResponse(entry.payload) if zstd else ParametersResponse(entry.payload)
+            if accepts_zstd(request.header("accept-encoding")):
+                return await compressed_response(entry.payload)
+            return ParametersResponse(entry.payload, entry.digest)
         case "failed":
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             raise Problem(status, entry.failure, broken_trainer=entry.broken, traceback=entry.traceback)

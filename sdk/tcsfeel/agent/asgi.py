@@ -1,9 +1,12 @@
 """The part of ASGI that an agent needs: a request whose body is read in pieces, and a response in one piece."""
 
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
+
+from tcsfeel.wire.digests import CONTENT_DIGEST
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -55,20 +58,42 @@ class Request:
 
 
 class Response:
-    """A response in one piece, which can be sent any number of times."""
+    """A response in one piece, which can be sent any number of times.
+
+    `digest` is the value of its ``Content-Digest``; without one, no digest is sent.
+    """
 
     def __init__(
-        self, status: HTTPStatus, body: bytes = b"", media_type: str = "", headers: Mapping[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        body: bytes = b"",
+        media_type: str = "",
+        headers: Mapping[str, str] | None = None,
+        *,
+        digest: str = "",
     ) -> None:
         described = dict(headers or {})
         if media_type:
             described["content-type"] = media_type
+        if digest:
+            described[CONTENT_DIGEST] = digest
         if status != HTTPStatus.NO_CONTENT:  # whose answer must not name a length
             described["content-length"] = str(len(body))
-        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in described.items()]
-        self._status, self._headers, self._body = int(status), encoded, body
+        self.status, self.digest = int(status), digest
+        self._headers, self._body = encoded(described), body
+
+    def with_headers(self, added: Mapping[str, str]) -> "Response":
+        """Return the same response with more headers."""
+        response = copy.copy(self)
+        response._headers = [*self._headers, *encoded(added)]  # noqa: SLF001  (of this class)
+        return response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
-        await send({"type": "http.response.start", "status": self._status, "headers": self._headers.copy()})
+        await send({"type": "http.response.start", "status": self.status, "headers": self._headers.copy()})
         await send({"type": "http.response.body", "body": self._body, "more_body": False})
+
+
+def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Write headers as ASGI wants them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

@@ -12,6 +12,7 @@ from tcsfeel.agent.asgi import Receive, Scope, Send
 from tcsfeel.agent.errors import AgentError
 from tcsfeel.agent.frozen import FrozenTensors
 from tcsfeel.agent.replies import Problem, status_response
+from tcsfeel.agent.signing import Signing
 from tcsfeel.agent.trainer import Trainer
 from tcsfeel.agent.workers import Workers
 
@@ -54,7 +55,9 @@ class AgentHost:
         """Return the path of the client's agent."""
         return _PREFIX + client_id
 
-    def add(self, client_id: str, trainer: Trainer, *, token: str | None = None) -> Agent:
+    def add(
+        self, client_id: str, trainer: Trainer, *, token: str | None = None, signing: Signing | None = None
+    ) -> Agent:
         """Serve `trainer` under `path(client_id)`. It replaces an agent with the same id.
 
         Raises:
@@ -66,6 +69,7 @@ class AgentHost:
             trainer,
             executor=self._workers,
             token=token,
+            signing=signing,
             max_body_bytes=self._max_body_bytes,
             clock=self._clock,
             local_directory=local_directory(self._state, client_id),

@@ -1,15 +1,18 @@
 """The answers of the agent protocol: problem details, small JSON, and parameters that are sent without copying."""
 
 import asyncio
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 
-from tcsfeel.agent.asgi import Receive, Response, Scope, Send
+from tcsfeel.agent.asgi import Receive, Response, Scope, Send, encoded
 from tcsfeel.agent.results import Payload
 from tcsfeel.errors import Picklable
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import ZSTD, compressed
+from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.sizes import ERROR_BYTES
 
 _CHUNK = 256 * 1024  # bytes that are copied at a time; below it, a whole answer goes out in one write
@@ -22,7 +25,8 @@ class Problem(Picklable):
     """An error as an answer. It is raised where the error is found, and sent as ``application/problem+json``.
 
     `broken_trainer` means that the trainer has a mistake, so that another try of the same task would not help.
-    `traceback` has the last lines of the traceback of an exception in the trainer.
+    `traceback` has the last lines of the traceback of an exception in the trainer. `again` means that another try of
+    the same call may be answered otherwise, although the status does not say so.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Problem(Picklable):
         *,
         broken_trainer: bool = False,
         traceback: str | None = None,
+        again: bool = False,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -40,6 +45,7 @@ class Problem(Picklable):
         self.headers = headers
         self.broken_trainer = broken_trainer
         self.traceback = traceback
+        self.again = again
 
     def response(self) -> Response:
         return Response(self.status, self.body(), "application/problem+json", self.headers)
@@ -58,6 +64,8 @@ class Problem(Picklable):
         if self.broken_trainer:
             body = {"type": BROKEN_TRAINER, "title": "The trainer is broken", "retry": False}
         body |= {"status": self.status, "detail": detail}
+        if self.again:
+            body["retry"] = True
         if lines:
             body["traceback"] = "\n".join(lines)
         # An escape is six bytes for a letter of two or three. Half of a surrogate pair has no bytes: it becomes "?".
@@ -65,47 +73,61 @@ class Problem(Picklable):
 
 
 class ParametersResponse:
-    """200 with a complete parameter file."""
+    """200 with a complete parameter file.
 
-    def __init__(self, payload: Payload) -> None:
-        self._header, self._block = payload
+    Args:
+        pieces: the bytes of the body, in the content coding that `headers` name.
+        digest: their SHA-256.
+    """
+
+    status = int(HTTPStatus.OK)
+
+    def __init__(
+        self, pieces: Sequence[bytes | memoryview], digest: bytes, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._pieces = pieces
+        self._size = sum(map(len, pieces))
+        self.digest = written_digest(digest)
+        self._headers = headers
+
+    def with_headers(self, added: Mapping[str, str]) -> "ParametersResponse":
+        """Return the same response with more headers."""
+        response = copy.copy(self)
+        response._headers = {**self._headers, **added}  # noqa: SLF001  (of this class)
+        return response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
-        size = len(self._header) + len(self._block)
-        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % size)]
-        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
-        body = self._header
-        if size <= _CHUNK:
-            body += self._block
+        described = {"Content-Type": MEDIA_TYPE, "Content-Length": str(self._size), CONTENT_DIGEST: self.digest}
+        headers = encoded({**described, **self._headers})
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        if self._size > _CHUNK:
+            for piece in self._pieces:
+                for start in range(0, len(piece), _CHUNK):
+                    body = bytes(piece[start : start + _CHUNK])
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
-            for start in range(0, len(self._block), _CHUNK):
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-                body = bytes(self._block[start : start + _CHUNK])
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+            await send({"type": "http.response.body", "body": b"".join(self._pieces), "more_body": False})
 
 
-class CompressedResponse:
-    """200 with a complete parameter file in zstd, compressed as it is sent, in a thread."""
+async def compressed_response(payload: Payload) -> ParametersResponse:
+    """Make the 200 with a complete parameter file in zstd. A thread compresses it, before its digest can be sent."""
 
-    def __init__(self, payload: Payload) -> None:
-        self._header, self._block = payload
+    def compress() -> tuple[list[bytes], bytes]:
+        frame = [piece for piece in compressed(_pieces(payload)) if piece]
+        return frame, digest_of(frame)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del scope, receive
-        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-encoding", ZSTD.encode())]
-        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
-        frame = compressed(self._pieces())
-        while (piece := await asyncio.to_thread(next, frame, None)) is not None:
-            if piece:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    return ParametersResponse(*await asyncio.to_thread(compress), {"Content-Encoding": ZSTD})
 
-    def _pieces(self) -> Iterator[bytes | memoryview]:
-        yield self._header
-        for start in range(0, len(self._block), _CHUNK):
-            yield self._block[start : start + _CHUNK]
+
+def _pieces(payload: Payload) -> Iterator[bytes | memoryview]:
+    header, block = payload
+    yield header
+    for start in range(0, len(block), _CHUNK):
+        yield block[start : start + _CHUNK]
 
 
 def status_response(status: HTTPStatus, word: str) -> Response:
-    return Response(status, b'{"status":"%s"}' % word.encode(), "application/json")
+    body = b'{"status":"%s"}' % word.encode()
+    return Response(status, body, "application/json", digest=written_digest(digest_of([body])))

@@ -18,6 +18,7 @@ from tcsfeel.agent.host import AgentHost, check_client_id, local_directory
 from tcsfeel.agent.labels import LabelReleases
 from tcsfeel.agent.listening import listening, run
 from tcsfeel.agent.registration import Member, Registration
+from tcsfeel.agent.signing import Signing, path_of
 from tcsfeel.agent.trainer import Trainer
 from tcsfeel.rest.transport import headers, no_cookies
 
@@ -44,6 +45,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     token: str | None = None,
+    signing: Signing | None = None,
     advertise_url: str | None = None,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     max_body_bytes: int = MAX_BODY_BYTES,
@@ -60,6 +62,7 @@ def serve(
         host: address to listen on.
         port: 0 takes any free one.
         token: bearer token that the control plane must present; by default a random one for this process.
+        signing: the keys of an agent with an identity, which takes only signed calls and signs its results.
         advertise_url: the base URL under which the control plane reaches this agent, if that is not host and port.
         heartbeat_seconds: pause between heartbeats.
         max_body_bytes: the largest task that is accepted.
@@ -76,6 +79,7 @@ def serve(
     agent = Agent(
         trainer,
         token=token or secrets.token_urlsafe(32),
+        signing=signing,
         max_body_bytes=max_body_bytes,
         local_directory=local_directory(state, client_id),
     )
@@ -83,6 +87,7 @@ def serve(
     async def work() -> None:
         async with listening(agent, host, port) as url:
             member = Member(client_id, _advertised(advertise_url, url), agent.token, trainer)
+            agent.public_path = path_of(member.url)
             with _closing(agent):
                 async with registered(
                     [member], server_url, api_key, heartbeat_seconds=heartbeat_seconds, labels=labels
@@ -101,6 +106,7 @@ def serve_many(
     host: str = "127.0.0.1",
     port: int = 0,
     tokens: Mapping[str, str] | None = None,
+    signings: Mapping[str, Signing] | None = None,
     advertise_url: str | None = None,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     threads: int | None = None,
@@ -110,8 +116,8 @@ def serve_many(
 ) -> None:
     """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
 
-    `tokens` are by client id, and random for ids without one. `threads` is how many agents train at the same time.
-    `advertise_url` is the base URL of all agents. The other arguments are those of `serve`.
+    `tokens` and `signings` are by client id; tokens are random for ids without one. `threads` is how many agents train
+    at the same time. `advertise_url` is the base URL of all agents. The other arguments are those of `serve`.
     """
 
     async def work() -> None:
@@ -122,6 +128,7 @@ def serve_many(
             host=host,
             port=port,
             tokens=tokens,
+            signings=signings,
             advertise_url=advertise_url,
             heartbeat_seconds=heartbeat_seconds,
             threads=threads,
@@ -143,6 +150,7 @@ async def hosting(
     host: str = "127.0.0.1",
     port: int = 0,
     tokens: Mapping[str, str] | None = None,
+    signings: Mapping[str, Signing] | None = None,
     advertise_url: str | None = None,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     threads: int | None = None,
@@ -154,13 +162,16 @@ async def hosting(
     labels = LabelReleases(state, label_privacy)
     app = AgentHost(threads=threads, max_body_bytes=max_body_bytes, state=state)
     for client_id, trainer in trainers.items():
-        app.add(client_id, trainer, token=(tokens or {}).get(client_id) or secrets.token_urlsafe(32))
+        token = (tokens or {}).get(client_id) or secrets.token_urlsafe(32)
+        app.add(client_id, trainer, token=token, signing=(signings or {}).get(client_id))
     async with listening(app, host, port) as url:
         base = _advertised(advertise_url, url)
         members = {
             client_id: Member(client_id, base + app.path(client_id), agent.token, agent.trainer)
             for client_id, agent in app.agents.items()
         }
+        for client_id, agent in app.agents.items():
+            agent.public_path = path_of(members[client_id].url)
         with _closing(app):
             async with registered(
                 list(members.values()), server_url, api_key, heartbeat_seconds=heartbeat_seconds, labels=labels

@@ -32,6 +32,7 @@ from tcsfeel.agent.results import NOTHING, Payload, Update, evaluate_payload, fi
 from tcsfeel.agent.trainer import Evaluator, Trainer
 from tcsfeel.wire.codec import Packed, Parameters, pack
 from tcsfeel.wire.differences import known
+from tcsfeel.wire.digests import digest_of
 from tcsfeel.wire.groups import matching, unmatched
 from tcsfeel.wire.tasks import Task
 
@@ -67,6 +68,7 @@ class Entry:
     """One task and its outcome. `payload` is there when done, `failure` when failed.
 
     Attributes:
+        digest: the SHA-256 of the payload.
         traceback: the last lines of the traceback of an exception in the trainer.
         broken: whether the failure is a mistake in the trainer, which would happen again.
     """
@@ -75,6 +77,7 @@ class Entry:
     expires_at: float
     state: State = "running"
     payload: Payload | None = None
+    digest: bytes = b""
     failure: str = ""
     traceback: str | None = None
     broken: bool = False
@@ -86,6 +89,7 @@ class Entry:
 class _Outcome:
     event: Event
     update: Update | None = None
+    digest: bytes = b""
     control: Parameters | None = None
     failure: str = ""
     traceback: str | None = None
@@ -208,7 +212,7 @@ class TaskTable:
         entry.state = state
         entry.failure, entry.traceback, entry.broken = outcome.failure, outcome.traceback, outcome.broken
         if outcome.update is not None:
-            entry.payload = outcome.update.payload
+            entry.payload, entry.digest = outcome.update.payload, outcome.digest
             if outcome.update.lost is not None:
                 self._feedback.keep(entry.task.training_id, outcome.update.lost, entry.expires_at)
         if outcome.control is not None:
@@ -269,7 +273,7 @@ class TaskTable:
                 "raised", failure=failure(error), traceback=last_lines(error), broken=isinstance(error, MISTAKES)
             )
         else:
-            return _Outcome("returned", update, control)
+            return _Outcome("returned", update, digest_of(update.payload), control)
         finally:
             _no_longer_wanted.reset(token)
 

@@ -8,6 +8,7 @@ import pytest
 
 from tcsfeel.agent import Agent, BrokenResult, FitResult, Parameters
 from tcsfeel.wire.codec import MEDIA_TYPE, decode
+from tcsfeel.wire.digests import digest_of, written_digest
 from tests.tcsfeel.agent.calling import BODY, TASK, client, problem
 from tests.tcsfeel.agent.fakes import PARAMETERS, AddingTrainer, GatedTrainer, RaisingTrainer, make_task, task_body
 
@@ -25,7 +26,7 @@ async def test_a_result_is_compressed_for_who_asks_for_it() -> None:
             await http.get(TASK, headers=zstd),
         ):
             assert (answer.headers["content-type"], answer.headers["content-encoding"]) == (MEDIA_TYPE, "zstd")
-            assert "content-length" not in answer.headers
+            assert int(answer.headers["content-length"]) == answer.num_bytes_downloaded
             assert answer.num_bytes_downloaded < 10_000
             assert answer.content == plain.content  # which httpx2 has decompressed
         assert (await http.get("/tasks/t.2.c.fit", headers=zstd)).json()["status"] == 404
@@ -105,3 +106,27 @@ async def test_a_large_result_goes_out_in_pieces_and_arrives_whole() -> None:
     parameters, _ = decode(result.content)
     np.testing.assert_array_equal(parameters["w"], large["w"] + 1)
     np.testing.assert_array_equal(parameters["b"], large["b"] + 1)
+
+
+async def test_every_answer_with_parameters_names_the_bytes_of_its_body() -> None:
+    large: Parameters = {"w": np.zeros(300_001, np.float32)}
+    async with client(Agent(AddingTrainer())) as http:
+        await http.put(TASK, content=task_body(make_task(), large))
+        for path, coding in (("/healthz", "identity"), ("/model", "identity"), (TASK, "identity"), (TASK, "zstd")):
+            async with http.stream("GET", path, params={"wait": 60}, headers={"Accept-Encoding": coding}) as answer:
+                sent = b"".join([piece async for piece in answer.aiter_raw()])
+            assert answer.headers.get("content-encoding", "identity") == coding
+            assert answer.headers["content-digest"] == written_digest(digest_of([sent]))
+
+
+async def test_a_task_that_was_corrupted_on_the_way_is_not_trained() -> None:
+    agent = Agent(AddingTrainer())
+    async with client(agent) as http:
+        digest = {"Content-Digest": written_digest(digest_of([BODY]))}
+        corrupted = BODY[:-1] + bytes([BODY[-1] ^ 1])
+        answer = await http.put(TASK, content=corrupted, headers=digest)
+        assert problem(answer, 400) == "the body does not fit its Content-Digest: it was corrupted on the way"
+        assert answer.json()["retry"] is True
+        assert agent.table.trained == {}
+        assert (await http.put(TASK, content=BODY, headers=digest)).status_code in {200, 202}
+        assert (await http.put(TASK, content=BODY, headers={"Content-Digest": "md5=:AA==:"})).status_code in {200, 202}

@@ -1,0 +1,88 @@
+"""Make sure that calls of an agent come from its control plane, and sign the answers to them."""
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+import httpx2
+
+from tcsfeel.agent.asgi import Request, Response
+from tcsfeel.agent.replies import ParametersResponse, Problem
+from tcsfeel.identity import Identity
+from tcsfeel.wire.digests import CONTENT_DIGEST, read_digest
+from tcsfeel.wire.signatures import (
+    RECIPIENT,
+    SIGNATURE,
+    SIGNATURE_INPUT,
+    WINDOW_SECONDS,
+    Signed,
+    WrongSignature,
+    answer_components,
+    call_components,
+    check_call,
+    sign_answer,
+)
+
+Answer = ParametersResponse | Response
+
+_CHALLENGE = {"WWW-Authenticate": 'Signature realm="agent"'}
+
+
+class Signing:
+    """The keys of one agent's calls and answers, and the calls that it has accepted lately.
+
+    An agent that restarts does not know which calls it has accepted before. If one of them is repeated within a minute,
+    its answer still fits only the call that it was made for.
+
+    Args:
+        identity: the identity of the device.
+        server_key: the public key of its control plane.
+        clock: unix seconds.
+    """
+
+    def __init__(self, identity: Identity, server_key: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.identity = identity
+        self._server_key = server_key
+        self._clock = clock
+        self._accepted: dict[str, float] = {}
+
+    def admit(self, request: Request, target: str) -> Signed:
+        """Return the signature of a call for `target`, the path and query that the control plane called.
+
+        Raises:
+            Problem: 401, since the control plane did not sign this call just now and for this agent.
+        """
+        digest = request.header(CONTENT_DIGEST.lower()) if request.method == "PUT" else ""
+        components = call_components(request.method, target, self.identity.public_key, digest)
+        headers = {name: request.header(name.lower()) for name in (SIGNATURE_INPUT, SIGNATURE, RECIPIENT)}
+        now = self._clock()
+        try:
+            if headers[RECIPIENT] not in {"", self.identity.public_key}:
+                raise WrongSignature("it is for another device, which has another key")  # noqa: TRY301  (as below)
+            if request.method == "PUT" and read_digest(digest) is None:
+                raise WrongSignature(f"it has no {CONTENT_DIGEST} with sha-256")  # noqa: TRY301  (as below)
+            call = check_call(headers, components, key=self._server_key, now=now)
+            self._accept(call, now)
+        except WrongSignature as wrong:
+            detail = f"this agent takes only calls that its control plane has signed: {wrong}"
+            raise Problem(HTTPStatus.UNAUTHORIZED, detail, _CHALLENGE, again=wrong.passing) from None
+        return call
+
+    def signed(self, answer: Answer, call: Signed) -> Answer:
+        """Return the answer with a signature, which fits no other call."""
+        components = answer_components(answer.status, answer.digest, call)
+        _, headers = sign_answer(self.identity, components, now=self._clock())
+        return answer.with_headers(headers)
+
+    def _accept(self, call: Signed, now: float) -> None:
+        """Remember the nonce of a call for as long as its signature is valid. Raises `WrongSignature`."""
+        while self._accepted and next(iter(self._accepted.values())) < now:
+            del self._accepted[next(iter(self._accepted))]
+        if call.nonce in self._accepted:
+            raise WrongSignature("this call was made before", passing=True)
+        self._accepted[call.nonce] = call.created + WINDOW_SECONDS
+
+
+def path_of(url: str) -> str:
+    """Return the path of an agent's URL as the control plane sends it, without a slash at its end."""
+    return httpx2.URL(url).raw_path.decode("ascii").partition("?")[0].rstrip("/")
