@@ -5,7 +5,7 @@
 - The signature of an answer covers its status, the digest of its body, and the signature of the call. So it fits no
   other call: not the one before, and not one of another task.
 
-This reads exactly the form that it writes, with the components and the parameters in any order (ADR 0015).
+This reads exactly the form that it writes, with the components and the parameters in any order (ADR 0016).
 """
 
 import base64
