@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tcsfeel import private
-from tcsfeel.errors import TcsFeelError
+from tcsfeel.errors import Picklable
 
 if TYPE_CHECKING:
     import nacl.signing
@@ -30,7 +30,7 @@ _MOST_BYTES = 4096  # of the file of an identity
 _KEY = re.compile(KEY_FORM)
 
 
-class UnusableIdentity(TcsFeelError):
+class UnusableIdentity(Picklable):
     """The file of an identity cannot be read or made, or holds something else."""
 
     def __init__(self, path: str, reason: str) -> None:
