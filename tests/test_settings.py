@@ -52,6 +52,8 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("HEALTH__INTERVAL_SECONDS", "5", 5.0),
     ("TRAINING__TARGET_ACCURACY", "0.9", 0.9),
     ("TRAINING__MAX_ROUNDS", "5", 5),
+    ("LIMITS__REQUESTS_PER_SECOND", "5.5", 5.5),
+    ("LIMITS__TRAININGS", "7", 7),
     ("LIMITS__IDEMPOTENCY_KEY_HOURS", "24", 24.0),
     ("METRICS__MAX_CLIENTS", "0", 0),
     ("METRICS__NEED_KEY", "true", True),

@@ -47,10 +47,14 @@ class StateForbids(TcsFeelError):
 class LimitReached(TcsFeelError):
     """A caller uses as much as the setting of a limit allows. `limit` is the name of the setting, in lower case."""
 
-    def __init__(self, limit: str, sentence: str, *, retry_after: float) -> None:
+    def __init__(self, limit: str, sentence: str, *, retry_after: float | None = None) -> None:
         super().__init__(f"{sentence}; the limit is set by TCSFEEL_LIMITS__{limit.upper()}")
         self.limit = limit
         self.retry_after = retry_after
+
+
+class StorageLimitReached(LimitReached):
+    """What the trainings of a key store is as much as the setting of a limit allows."""
 
 
 class IllegalTransition(TcsFeelError):

@@ -176,6 +176,7 @@ class Training:
         outage_since: when the first of its newest rounds was abandoned because agents could not be reached; None
             if another round came after them.
         unmatched: the patterns of its groups that match no tensor of its first model; None if there are none.
+        created_by: the name of the caller that created it; None if an earlier version of the server did.
     """
 
     id: str
@@ -203,6 +204,7 @@ class Training:
     outage_since: float | None = None
     origin: Origin | None = None
     unmatched: Unmatched | None = None
+    created_by: str | None = None
 
     @property
     def begins_after(self) -> int:

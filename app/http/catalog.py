@@ -92,6 +92,9 @@ CATALOG: Mapping[type[Exception], Kind] = {
         "The database does not answer",
         {"Retry-After": "5"},
     ),
+    errors.StorageLimitReached: Kind(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "limit-reached", "A limit of the server is reached"
+    ),
     errors.LimitReached: Kind(HTTPStatus.TOO_MANY_REQUESTS, "limit-reached", "A limit of the server is reached"),
     StoreUnavailable: Kind(
         HTTPStatus.INSUFFICIENT_STORAGE,

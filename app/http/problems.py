@@ -72,7 +72,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ObjectStoreUnavailable, _bucket)
     app.add_exception_handler(UnsupportedMediaType, _media_type)
     app.add_exception_handler(RangeNotSatisfiable, _range)
-    app.add_exception_handler(errors.LimitReached, _limited)
+    for cls in (errors.LimitReached, errors.StorageLimitReached):
+        app.add_exception_handler(cls, _limited)
     for cls in SHARED_LIMITS:
         app.add_exception_handler(cls, _crowded)
 
@@ -93,7 +94,8 @@ async def _limited(request: Request, error: Exception) -> Response:
 def limited(error: errors.LimitReached, metrics: Metrics) -> Response:
     """Make the answer to a caller that has reached a limit, and count it."""
     metrics.limited.labels(error.limit).inc()
-    return problem(kind_of(error), str(error), headers={"Retry-After": str(math.ceil(error.retry_after))})
+    headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+    return problem(kind_of(error), str(error), headers=headers)
 
 
 async def _crowded(request: Request, error: Exception) -> Response:

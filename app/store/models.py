@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.store.reading import NARROW, Part, read
-from app.store.tables import model_versions, rounds
+from app.store.tables import model_versions, rounds, trainings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,21 @@ class ModelVersionRepository:
         """Read at most `limit` versions of rounds before `before`, newest first."""
         query = _with_measurements(training_id)
         return await self._measured(query if before is None else query.where(model_versions.c.round < before), limit)
+
+    async def bytes_of(self, created_by: str, *, without: str) -> int:
+        """Sum the sizes of the files that are kept of the trainings of one creator, each file once.
+
+        The initial model of the training `without` does not count, because an upload would replace it.
+        """
+        replaced = (model_versions.c.training_id == without) & (model_versions.c.round == 0)
+        files = (
+            select(model_versions.c.sha256, model_versions.c.size)
+            .join_from(model_versions, trainings)
+            .where(trainings.c.created_by == created_by, model_versions.c.removed_at.is_(None), ~replaced)
+            .distinct()
+            .subquery()
+        )
+        return int((await self._connection.execute(select(func.coalesce(func.sum(files.c.size), 0)))).scalar_one())
 
     async def remove(self, training_id: str, numbers: Collection[int], now: float) -> None:
         """Mark versions as removed."""

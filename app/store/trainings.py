@@ -5,13 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Row, bindparam, exists, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, bindparam, exists, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.parameter_groups import Unmatched
 from app.domain.progress import Progress
-from app.domain.trainings import Origin, Training, TrainingConfig
+from app.domain.trainings import STOPPED, Origin, Training, TrainingConfig
 from app.store.reading import Part, Walk, read
 from app.store.tables import model_versions, trainings
 
@@ -19,7 +19,7 @@ _CONFIG = TypeAdapter(TrainingConfig)
 _UNMATCHED = TypeAdapter(Unmatched)
 _COMPOSED = {"config", "fence", "progress", "origin", "unmatched"}
 _PLAIN = tuple(name for name in Training.__slots__ if name not in _COMPOSED)
-_CHANGING = tuple(name for name in _PLAIN if name not in {"id", "created_at"})
+_CHANGING = tuple(name for name in _PLAIN if name not in {"id", "created_at", "created_by"})
 
 _OF_ID = trainings.c.id == bindparam("of_id")
 _GET = select(trainings).where(_OF_ID)
@@ -58,9 +58,15 @@ class TrainingRepository:
             found.append((training_id, origin.round))
 
     async def put(self, training: Training) -> None:
-        """Write the parts of a training that change: all except its configuration, its origin and its lease."""
+        """Write the parts of a training that change: all but its configuration, origin, creator and lease."""
         row = {name: getattr(training, name) for name in _CHANGING} | _progress(training) | _unmatched(training)
         await self._connection.execute(_CHANGE, {"of_id": training.id, **row})
+
+    async def count_open(self, created_by: str) -> int:
+        """Count the trainings of one creator that have not ended."""
+        columns = trainings.c
+        query = select(func.count()).where(columns.created_by == created_by, columns.status.not_in(STOPPED))
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def configure(self, training: Training) -> None:
         """Write a training's configuration, and when it was changed."""

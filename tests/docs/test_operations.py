@@ -30,7 +30,7 @@ def shown(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
-        case int() | float():
+        case float():
             return f"{value:.12g}"
         case ():
             return "[]"

@@ -1,10 +1,12 @@
 """Calls of one caller beyond its limits."""
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.api import AUTHORIZED, KEY, Api, assert_problem, caller, running_api
+from tests.routers.samples import MODEL
 
 FEW: dict[str, Any] = {"requests_per_second": 1, "address_requests_per_second": 1}
 
@@ -67,3 +69,26 @@ async def test_calls_that_are_answered_at_once_have_a_limit(tmp_path: Path, sqli
         go_on.set()
         assert await asyncio.gather(*slow) == [201, 201]
         assert (await api.http.get("/v1/strategies")).status_code == 200
+
+
+async def test_trainings_and_bytes_of_a_key_have_limits(tmp_path: Path, sqlite_url: str) -> None:
+    few = {"trainings": 1, "model_bytes": len(MODEL) - 1}
+    async with running_api(tmp_path / "data", sqlite_url, limits=few) as api:
+        training_id = await api.create_training()
+        refused = await api.http.post("/v1/trainings", json={"name": "x"})
+        problem = assert_problem(refused, 429)
+        assert (problem["type"], refused.headers["Retry-After"]) == ("urn:tcsfeel:problem:limit-reached", "60")
+        refused = await api.http.put(f"/v1/trainings/{training_id}/model", content=MODEL)
+        problem = assert_problem(refused, 413)
+        assert (problem["type"], "Retry-After" in refused.headers) == ("urn:tcsfeel:problem:limit-reached", False)
+        assert (counted(api, "trainings"), counted(api, "model_bytes")) == (1, 1)
+
+
+async def test_limits_that_callers_share_are_counted_by_their_name(sqlite_api: Api) -> None:
+    training_id = await sqlite_api.create_training()
+    with ExitStack() as stack:
+        while sqlite_api.system.waits._portions.may_take("127.0.0.1", 1):
+            stack.enter_context(sqlite_api.system.waits.place("127.0.0.1"))
+        refused = await sqlite_api.http.post(f"/v1/trainings/{training_id}/rounds", headers={"Prefer": "wait=1"})
+    assert_problem(refused, 503)
+    assert counted(sqlite_api, "waits") == 1

@@ -84,3 +84,23 @@ async def test_the_initial_model_can_be_replaced(trained: Database) -> None:
     async with trained.read() as tx:
         assert await tx.models.get("t", 0) == other
         assert await tx.models.get("t") == SECOND
+
+
+async def test_the_bytes_of_a_creator_are_those_of_its_files_that_are_kept(trained: Database) -> None:
+    async with trained.begin() as tx:
+        for name in ("f", "g"):
+            await tx.trainings.add(training(name, created_by="ops"))
+        await tx.trainings.add(training("h", created_by="ci"))
+        for added in (
+            version(0, "d", training_id="f", size=10),
+            version(1, "e", training_id="f", size=200),
+            version(2, "f", training_id="f", size=3_000),
+            version(1, "e", training_id="g", size=200),  # the same file, which is stored once
+            version(0, "1", training_id="h", size=40_000),
+        ):
+            await tx.models.add(added)
+        await tx.models.remove("f", [2], 1.0)
+        assert await tx.models.bytes_of("ops", without="g") == 210
+        assert await tx.models.bytes_of("ops", without="f") == 200
+        assert await tx.models.bytes_of("ci", without="f") == 40_000
+        assert await tx.models.bytes_of("nobody", without="f") == 0

@@ -79,6 +79,7 @@ FULL = Training(
     outage_since=NOW + 5,
     origin=Origin(training_id="u", round=2, model="b" * 64, optimiser=True),
     unmatched=Unmatched(averaged=("*.emma",), local=("bm*",), frozen=("pos*",)),
+    created_by="ops",
 )
 
 
@@ -114,12 +115,12 @@ async def test_the_statistics_of_a_training_that_knew_no_other_groups_stay(db: D
     assert found.config == TrainingConfig(name="old", statistics=("*.ema",))
 
 
-async def test_put_writes_all_but_the_configuration_the_origin_and_the_lease(db: Database) -> None:
+async def test_put_writes_all_but_the_configuration_what_it_came_from_and_the_lease(db: Database) -> None:
     async with db.begin() as tx:
         await tx.trainings.add(training())
         await tx.trainings.put(FULL)
         found = await tx.trainings.get("t", for_update=True)
-    assert found == replace(FULL, config=training().config, origin=None, fence=0)
+    assert found == replace(FULL, config=training().config, origin=None, created_by=None, fence=0)
 
 
 async def test_what_is_not_there_is_not_found(db: Database) -> None:
@@ -161,3 +162,12 @@ async def test_a_page_of_trainings_with_long_settings_ends_early_and_leaves_othe
         assert (first.items, first.more) == (stored[:2:-1], True)
         rest = await tx.trainings.page(limit=6, after=(NOW + 3, "t3"), most_bytes=5_000_000)
         assert (rest.items, rest.more) == (stored[2::-1], False)
+
+
+async def test_the_trainings_of_a_creator_that_have_not_ended_are_counted(db: Database) -> None:
+    async with db.begin() as tx:
+        for number, status in enumerate(("created", "running", "paused", "completed", "failed", "cancelled")):
+            await tx.trainings.add(training(str(number), status=status, created_by="ops"))
+        await tx.trainings.add(training("other", created_by="ci"))
+        await tx.trainings.add(training("old"))
+        assert [await tx.trainings.count_open(name) for name in ("ops", "ci", "nobody")] == [3, 1, 0]

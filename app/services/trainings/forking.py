@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.errors import NotFound, Removed
 from app.domain.trainings import OF_HYPERPARAMETERS, Origin, Training, TrainingConfig
+from app.origins import current_origin
 from app.store.models import ModelVersion
 from app.store.transaction import Transaction
 from tcsfeel.aggregation.server import keeps_state, reads_parent
@@ -54,6 +55,7 @@ async def forked(
         config=config,
         created_at=now,
         updated_at=now,
+        created_by=current_origin().actor,
         current_round=version.round,
         model=version.sha256,
         origin=Origin(training_id=source.id, round=version.round, model=version.sha256, optimiser=start.optimiser),

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.clock import Clock
-from app.domain.errors import Removed
+from app.domain.errors import Removed, StorageLimitReached
 from app.domain.events.trainings import ModelPinned, ModelUnpinned, TrainingModelUploaded, patterns_unmatched
-from app.domain.trainings import TrainingConfig, check_initial_model
+from app.domain.trainings import Training, TrainingConfig, check_initial_model
 from app.services.rounds.files import FirstModel, RoundFiles
 from app.store.database import Database
-from app.store.model_store import ModelStore, StoredFile
+from app.store.model_store import FileTooLarge, ModelStore, StoredFile
 from app.store.models import MeasuredVersion, ModelVersion
 from app.store.reading import Part
 from app.store.removals import FileRemoved
@@ -33,11 +33,13 @@ class StoredModel:
 class Models:
     """The models of trainings. An upload is checked in a separate spool before it gets into the store."""
 
-    def __init__(self, db: Database, files: RoundFiles, clock: Clock, *, max_bytes: int) -> None:
+    def __init__(self, db: Database, files: RoundFiles, clock: Clock, *, max_bytes: int, bytes_of_key: int) -> None:
+        """An upload may have `max_bytes`, and all models of the trainings of one key `bytes_of_key`."""
         self._db = db
         self._files = files
         self._clock = clock
         self._max_bytes = max_bytes
+        self._bytes_of_key = bytes_of_key
 
     async def upload(self, training_id: str, body: AsyncIterable[bytes]) -> ModelVersion:
         """Give a training its initial parameters, as long as no round has begun.
@@ -45,12 +47,15 @@ class Models:
         Raises:
             NotFound, StateForbids: there is no such training, or it is too late.
             FileTooLarge, Invalid: the body cannot be a model.
+            StorageLimitReached: the models of the key that created the training have too many bytes.
         """
         async with self._db.read() as tx:
-            check_initial_model(await tx.trainings.get(training_id))
+            training = await tx.trainings.get(training_id)
+            check_initial_model(training)
+            left = await self._bytes_left(tx, training)
         spool = self._files.upload()
         try:
-            received = await spool.receive(body, self._max_bytes)
+            received = await self._receive(spool, body, left)
             while True:
                 try:
                     return await self._store(training_id, spool, received)
@@ -91,6 +96,25 @@ class Models:
                 await tx.models.pin(training_id, round_number, None)
                 await tx.trainings.tidied(training_id, None)
                 await tx.events.append(ModelUnpinned(training_id=training_id, round=round_number))
+
+    async def _bytes_left(self, tx: Transaction, training: Training) -> int:
+        """Return how many bytes the initial model of a training may have, so that its creator stays below the limit."""
+        if training.created_by is None:
+            return self._bytes_of_key
+        used = await tx.models.bytes_of(training.created_by, without=training.id)
+        return max(0, self._bytes_of_key - used)
+
+    async def _receive(self, spool: ModelStore, body: AsyncIterable[bytes], left: int) -> StoredFile:
+        try:
+            return await spool.receive(body, min(self._max_bytes, left))
+        except FileTooLarge:
+            if left >= self._max_bytes:
+                raise
+            raise StorageLimitReached(
+                "model_bytes",
+                f"the models of the trainings of one key may have {self._bytes_of_key} bytes together, and "
+                f"{left} of them are left: remove models by the retention of trainings, or upload a smaller one",
+            ) from None
 
     async def _store(self, training_id: str, spool: ModelStore, received: StoredFile) -> ModelVersion:
         """Raises `FileRemoved`: do it again."""

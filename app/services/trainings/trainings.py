@@ -10,6 +10,7 @@ from typing import Literal
 
 from app.clock import Clock
 from app.domain.changes import changed, extended
+from app.domain.errors import LimitReached
 from app.domain.events.trainings import (
     TrainingAsked,
     TrainingCreated,
@@ -21,7 +22,8 @@ from app.domain.events.trainings import (
 )
 from app.domain.outcomes import Outcome, achieved, ending
 from app.domain.rounds import Round
-from app.domain.trainings import Training, TrainingConfig, cancelled, ended, paused, resumed
+from app.domain.trainings import STOPPED, Training, TrainingConfig, cancelled, ended, paused, resumed
+from app.origins import current_origin
 from app.services.rounds.ending import RoundEnding, note_changes
 from app.services.rounds.opening import begin_round, open_round, prolong
 from app.services.trainings.forking import Start, forked
@@ -45,25 +47,30 @@ class Trainings:
         ending: RoundEnding,
         call_off: Callable[[Round], Awaitable[None]],
         paused: Callable[[str], None],
+        *,
+        most: int,
     ) -> None:
         """`call_off` tells the agents of a round that its tasks are no longer wanted.
 
-        `paused` tells those who wait for a round that its training, by id, goes on no more.
+        `paused` tells those who wait for a round that its training, by id, goes on no more. One caller may have created
+        at most `most` trainings that have not ended.
         """
         self._db = db
         self._clock = clock
         self._ending = ending
         self._call_off = call_off
         self._paused = paused
+        self._most = most
 
     async def create(self, config: TrainingConfig, request: IdempotentRequest | None = None) -> Training:
-        """Raises `UnknownStrategy`, and `KeyReused` for the key of another request."""
+        """Raises `UnknownStrategy`, `LimitReached`, and `KeyReused` for the key of another request."""
         _check_strategy(config)
-        now = self._clock.now()
-        training = Training(id=secrets.token_hex(8), config=config, created_at=now, updated_at=now)
+        now, creator = self._clock.now(), current_origin().actor
+        training = Training(id=secrets.token_hex(8), config=config, created_at=now, updated_at=now, created_by=creator)
         async with self._db.begin() as tx:
             if request is not None and (known := await request.claim(tx, training.id, now)) is not None:
                 return await tx.trainings.get(known)
+            await self._check_number(tx, creator)
             await tx.trainings.add(training)
             await tx.events.append(TrainingCreated(training_id=training.id, name=config.name))
         return training
@@ -79,13 +86,14 @@ class Trainings:
         Raises:
             Invalid: there is no such training or version, or the configuration cannot go on from it.
             Removed: the version, or what is needed beside it, is no longer kept.
-            UnknownStrategy, KeyReused: as for `create`.
+            UnknownStrategy, LimitReached, KeyReused: as for `create`.
         """
         now = self._clock.now()
         async with self._db.begin() as tx:
             training_id = secrets.token_hex(8)
             if request is not None and (known := await request.claim(tx, training_id, now)) is not None:
                 return await tx.trainings.get(known)
+            await self._check_number(tx, current_origin().actor)
             training = await forked(tx, start, configured, training_id, now)
             _check_strategy(training.config)
             await tx.events.append(
@@ -129,6 +137,7 @@ class Trainings:
             round_ = await open_round(tx, training_id)
             await self._give_time_back(tx, before, round_)
             training = resumed(before, event, now)
+            await self._check_again(tx, before)
             await tx.events.append(_ASKED[event](training_id=training_id, was=before.status))
             if round_ is None:
                 training = await self._at_its_limit(tx, training, now)
@@ -152,6 +161,7 @@ class Trainings:
             if request is not None and await request.claim(tx, training_id, now) is not None:
                 return before
             training = extended(before, configured(before), now)
+            await self._check_again(tx, before)
             rounds = training.config.max_rounds - before.current_round
             await tx.events.append(TrainingExtended(training_id=training_id, was=before.status, rounds=rounds))
             for event in changes_of(training_id, before.config, training.config):
@@ -242,6 +252,7 @@ class Trainings:
                 return int(known)
             before = training
             training = resumed(before, "run one round of", now, stop_after=number)
+            await self._check_again(tx, before)
             await tx.events.append(TrainingRoundRequested(training_id=training_id, was=before.status, round=number))
             await self._give_time_back(tx, before, round_)
             if round_ is None:
@@ -259,6 +270,20 @@ class Trainings:
         async with self._db.read() as tx:
             await tx.trainings.get(training_id)
             return await tx.rounds.page(training_id, limit=limit, before=before, most_bytes=LISTED)
+
+    async def _check_number(self, tx: Transaction, creator: str) -> None:
+        """Refuse a further training of a creator that has as many as it may have. Raises `LimitReached`."""
+        if await tx.trainings.count_open(creator) >= self._most:
+            raise LimitReached(
+                "trainings",
+                f"{self._most} trainings that this key created have not ended, which is the most: cancel some of them",
+                retry_after=60,
+            )
+
+    async def _check_again(self, tx: Transaction, before: Training) -> None:
+        """Refuse to let a training run again that has ended, if its creator has too many others."""
+        if before.status in STOPPED and before.created_by is not None:
+            await self._check_number(tx, before.created_by)
 
     async def _give_time_back(self, tx: Transaction, training: Training, round_: Round | None) -> None:
         """An open round gets the time that it stood still while its training was paused."""

@@ -73,7 +73,7 @@ def test_a_refusal_names_the_limit_and_when_to_come_again(
     assert str(refused.value) == (
         f"{who} calls a second, and has sent more; the limit is set by TCSFEEL_LIMITS__{setting}"
     )
-    hand.now += refused.value.retry_after
+    hand.now += refused.value.retry_after or 0.0
     assert send(limits, caller, 1) == 1
 
 

@@ -28,7 +28,7 @@ async def models(db: Database, tmp_path: Path) -> Models:
     async with db.begin() as tx:
         await tx.trainings.add(training())
     files = RoundFiles(ModelStore(tmp_path / "models", durable=False), tmp_path / "spool")
-    return Models(db, files, FakeClock(NOW), max_bytes=MAX_BYTES)
+    return Models(db, files, FakeClock(NOW), max_bytes=MAX_BYTES, bytes_of_key=10 * MAX_BYTES)
 
 
 async def body(content: bytes) -> AsyncIterator[bytes]:
