@@ -27,6 +27,8 @@ from app.origins import context_of
 from app.routers import OPEN, V1
 from app.routers.documentation import ASSETS
 from app.services import readiness
+from app.services.access.api_keys import ApiKeys
+from app.services.access.callers import Callers
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
 from app.services.access.secrets import ServerSecret
@@ -59,6 +61,7 @@ from app.services.rounds.waits import RoundWaits
 from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
 from app.services.running.interruptions import Interruptions
+from app.services.running.key_watch import KeyWatch
 from app.services.running.starting import claim_directories, prepare_database
 from app.services.running.stores import databases, model_files
 from app.services.running.timekeeping import Timekeeper
@@ -113,7 +116,7 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     for router in V1:
-        app.include_router(router, dependencies=[BearerKey], responses=openapi.responses(401, 422, 429, 503))
+        app.include_router(router, dependencies=[BearerKey], responses=openapi.responses(401, 403, 422, 429, 503))
     for router in OPEN:
         app.include_router(router, responses=openapi.responses(429))
     Instrumentator(registry=system.metrics.registry, excluded_handlers=["/metrics"]).instrument(app)
@@ -127,9 +130,11 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     installed()
     claim_directories(settings)
     admin_key = AdminKey.load(settings)
+    secret = ServerSecret.load(settings, admin_key)
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
     db, coordinator_db = databases(settings, metrics)
+    callers = Callers(db, clock, admin_key, secret, questions_db=coordinator_db)
     models, copies = model_files(settings)
     files = RoundFiles(models, settings.data_dir / "spool")
     delay = settings.models.removal_delay_seconds
@@ -207,7 +212,10 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         name=name,
         settings=settings,
         admin_key=admin_key,
-        secret=ServerSecret.load(settings, admin_key),
+        secret=secret,
+        callers=callers,
+        keys=ApiKeys(db, clock, secret, callers),
+        key_watch=KeyWatch(callers),
         limits=CallerLimits(coordinator_db, settings.limits, server=name),
         metrics=metrics,
         body_memory=BodyMemory(settings.max_body_bytes),
@@ -260,6 +268,7 @@ async def running(system: System) -> AsyncIterator[None]:
     await system.timekeeper.begin()
     begin = partial(asyncio.create_task, context=context_of(system.name))
     loops = [begin(system.housekeeper.run()), begin(system.clients.signs.run()), begin(system.limits.run())]
+    loops.append(begin(system.key_watch.run()))
     if settings.coordinator.enabled:
         loops += [begin(system.coordinator.run()), begin(system.prober.run())]
     else:
@@ -273,6 +282,7 @@ async def running(system: System) -> AsyncIterator[None]:
         await asyncio.gather(*loops, return_exceptions=True)
         await system.waits.close()
         await system.clients.signs.close()
+        await system.key_watch.close()
         try:
             async with asyncio.timeout(settings.coordinator.drain_seconds):
                 await system.coordinator.stop()

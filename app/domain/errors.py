@@ -34,6 +34,29 @@ class AlreadyExists(TcsFeelError):
         self.names = tuple(names)
 
 
+class Forbidden(TcsFeelError):
+    """The caller is known, and its role does not allow the call."""
+
+    def __init__(self, role: str, needed: str, client_id: str | None = None) -> None:
+        if client_id is not None:
+            super().__init__(f"this key is of the agent of the client {client_id!r}, and allows only calls about it")
+        else:
+            super().__init__(f"this key has the role {role}, and this call needs the role {needed}")
+        self.role = role
+        self.needed = needed
+        self.client_id = client_id
+
+
+class InvitationNeeded(TcsFeelError):
+    """This server does not let keys of people and programs register new clients."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server lets devices register only with a key of their own, which they get with an invitation: set "
+            "TCSFEEL_AUTH__REGISTER_BY_KEY to true to register clients with this key"
+        )
+
+
 class StateForbids(TcsFeelError):
     """The call is not possible in the current state."""
 

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 
 from app.domain import errors
 from app.http.bodies import TooSlow, UnsupportedMediaType
+from app.http.browsers import ForeignPage
 from app.http.readers import KeyForPage
 from app.memory import NoMemoryFree, TooManyAnswers
 from app.services.access.keys import Unauthenticated
@@ -45,6 +46,8 @@ CATALOG: Mapping[type[Exception], Kind] = {
     errors.Removed: Kind(HTTPStatus.GONE, "removed", "This has been removed"),
     errors.AlreadyExists: Kind(HTTPStatus.CONFLICT, "already-exists", "This id is already in use"),
     refusals.Invalid: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
+    errors.Forbidden: Kind(HTTPStatus.FORBIDDEN, "forbidden", "The key does not allow this"),
+    errors.InvitationNeeded: Kind(HTTPStatus.FORBIDDEN, "invitation-needed", "Clients register with an invitation"),
     errors.StateForbids: Kind(HTTPStatus.CONFLICT, "state-forbids", "This is not possible in the current state"),
     errors.IllegalTransition: Kind(HTTPStatus.CONFLICT, "state-forbids", "This is not possible in the current state"),
     refusals.SelectionInfeasible: Kind(
@@ -78,6 +81,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     ),
     errors.InvitationOver: Kind(HTTPStatus.GONE, "invitation-over", "No more devices can enrol with this invitation"),
     errors.CannotEnrol: Kind(HTTPStatus.CONFLICT, "cannot-enrol", "The device cannot enrol under this id"),
+    ForeignPage: Kind(HTTPStatus.FORBIDDEN, "foreign-page", "Web pages of other sites may not call this server"),
     ClientDisconnect: Kind(
         HTTPStatus.BAD_REQUEST, "incomplete", "The connection was closed before the request was complete"
     ),

@@ -12,10 +12,14 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.domain.principals import LOCAL_CALLER, Principal
 from app.http.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd
+from app.http.browsers import refuse_foreign_pages
+from app.http.roles import Mark
 from app.http.unparsable import unparsable
 from app.memory import STREAMED_BYTES
-from app.origins import ADMIN_KEY, LOCAL, acting
+from app.origins import acting
+from app.services.access.api_keys import ApiKeys
 from app.services.access.keys import Unauthenticated
 from app.services.access.limits import Caller
 from app.services.fleet.clients import Clients
@@ -31,7 +35,7 @@ from app.settings import Settings, is_loopback
 from tcsfeel.contract.fields import KEY_PATTERN, RequestModel
 from tcsfeel.inbound import Pace, welcome
 
-_bearer = HTTPBearer(auto_error=False, description="The admin key")
+_bearer = HTTPBearer(auto_error=False, description="An API key: the admin key, or one that an admin has made")
 
 
 def wired(request: Request) -> System:
@@ -47,20 +51,24 @@ async def system(request: Request) -> System:
 AppSystem = Annotated[System, Depends(system)]
 
 
-async def authenticate(request: Request) -> str:
-    """Admit callers with the admin key or, if authentication is off, callers on this machine. Return who it is."""
+async def authenticate(request: Request) -> Principal:
+    """Find out who calls. If authentication is off, admit programs on this machine."""
     found = wired(request)
     if found.settings.auth.enabled:
         given = await _bearer(request)
-        found.admin_key.check(None if given is None else given.credentials)
-    elif not is_loopback(address_of(request)):
+        by = await found.callers.identify(None if given is None else given.credentials)
+    elif is_loopback(address_of(request)):
+        refuse_foreign_pages(request)
+        by = LOCAL_CALLER
+    else:
         raise Unauthenticated
     welcome(request.scope)
-    return ADMIN_KEY if found.settings.auth.enabled else LOCAL
+    request.state.principal = by
+    return by
 
 
 def address_of(request: Request) -> str:
-    """Give the caller's address, which tells callers apart, since all of them have the same key."""
+    """Give the caller's address, which tells apart callers that share a key."""
     return "" if request.client is None else request.client.host
 
 
@@ -73,8 +81,9 @@ STREAMED = {"x-tcsfeel-body": "streamed"}
 
 
 class ApiRoute(APIRoute):
-    """A route of ``/v1``. It checks the key before it reads a body, and refuses parameters that it does not know.
+    """A route of ``/v1``. It checks the key and its role before it reads a body.
 
+    The route's mark says which role it needs (`app.http.roles`). Parameters that the route does not know are refused.
     The model of a body limits its size. A route without a model accepts a small body. A route that describes its body
     in `openapi_extra` accepts one of the configured size, and its handler sets a lower limit.
     """
@@ -84,10 +93,15 @@ class ApiRoute(APIRoute):
         known = {parameter.alias for parameter in self.dependant.query_params}
         model = _model(self.dependant.body_params[0].field_info.annotation) if self.dependant.body_params else None
         extra = self.openapi_extra or {}
+        mark = Mark.of(extra, f"{sorted(self.methods or ())} {self.path}")
 
         async def guarded(request: Request) -> Response:
-            actor = await authenticate(request)
-            with acting(actor), wired(request).limits.admitted(Caller("key", actor)):
+            if mark.role is None:
+                return await admitted(request)
+            by = await authenticate(request)
+            mark.check(by, request.path_params)
+            caller = Caller("agent" if by.role == "agent" else "key", by.key_id or by.name)
+            with acting(by.name), wired(request).limits.admitted(caller):
                 return await admitted(request)
 
         async def admitted(request: Request) -> Response:
@@ -167,8 +181,15 @@ async def answer_place(request: Request) -> AbstractAsyncContextManager[None]:
     return wired(request).answer_places.one(address_of(request))
 
 
+async def principal(request: Request) -> Principal:
+    """Give the caller that the route has admitted."""
+    found: Principal = request.state.principal
+    return found
+
+
 BearerKey = Depends(_bearer)
 """Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
+AppPrincipal = Annotated[Principal, Depends(principal)]
 Address = Annotated[str, Depends(address)]
 AnswerPlace = Annotated[AbstractAsyncContextManager[None], Depends(answer_place)]
 Departure = Annotated[Callable[[], Coroutine[Any, Any, None]], Depends(departure)]
@@ -185,6 +206,7 @@ def _part(name: str) -> Any:
 
 
 AppSettings = Annotated[Settings, _part("settings")]
+AppKeys = Annotated[ApiKeys, _part("keys")]
 AppClients = Annotated[Clients, _part("clients")]
 AppBreakers = Annotated[Breakers, _part("breakers")]
 AppConnectivity = Annotated[ConnectivityMatrix, _part("connectivity")]

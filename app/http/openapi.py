@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.http.problems import MEDIA_TYPE
+from app.http.roles import ROLE, Mark
 from tcsfeel.contract.clients import RegisterClients
 from tcsfeel.contract.connectivity import ChangeConnectivity, ReplaceConnectivity
 from tcsfeel.contract.problems import Problem
@@ -65,6 +66,22 @@ def install(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         document["components"]["schemas"] |= unseen["$defs"]
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                if ROLE in operation:
+                    _describe_role(operation, path)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _describe_role(operation: dict[str, Any], path: str) -> None:
+    """Say in the description of an operation who may call it. One that everybody may call asks for no key."""
+    mark = Mark.of(operation, path)
+    sentence = mark.sentence()
+    if not operation["description"].endswith(sentence):  # FastAPI makes the document once
+        operation["description"] += f"\n\n{sentence}"
+    if mark.role is None:
+        operation.pop("security", None)
+        for status in ("401", "403"):
+            operation["responses"].pop(status, None)

@@ -34,7 +34,7 @@ async def _admit(request: Request) -> None:
     try:
         given = await _basic(request)
         if given is not None and found.settings.auth.enabled:
-            found.admin_key.check(given.password)
+            await found.callers.identify(given.password)
         else:
             await authenticate(request)
     except (Unauthenticated, HTTPException) as error:  # the latter for a password that is not encoded well

@@ -5,13 +5,15 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
 
+from app.domain.principals import Principal
 from app.http.answers import client_out
 from app.http.batches import registrations
 from app.http.bodies import ContentType, require_json, whole
-from app.http.deps import AnswerPlace, ApiRoute, AppBreakers, AppClients
+from app.http.deps import AnswerPlace, ApiRoute, AppBreakers, AppClients, AppPrincipal
 from app.http.openapi import json_body, responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.requests import changes, profile
+from app.http.roles import Needs
 from app.http.writing import written
 from app.origins import AGENT, acting
 from app.threads import in_thread
@@ -46,15 +48,22 @@ Tag = Annotated[
 ]
 
 
-def _sent_by(instance: str | None) -> AbstractContextManager[None]:
-    """Name an agent as the actor of the block if the registration names an agent's instance."""
-    return acting(None if instance is None else AGENT)
+def _sent_by(principal: Principal, *, agent: bool = True) -> AbstractContextManager[None]:
+    """Name an agent as the actor of the block, if the call is an agent's and its key does not say whose it is."""
+    return acting(AGENT if agent and principal.key_id is None else None)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(409, 413, 415, also={201: _LOCATION}))
-async def register_client(body: RegisterClient, clients: AppClients, response: Response) -> ClientOut:
+@router.post(
+    "",
+    openapi_extra=Needs.operator,
+    status_code=status.HTTP_201_CREATED,
+    responses=responses(409, 413, 415, also={201: _LOCATION}),
+)
+async def register_client(
+    body: RegisterClient, clients: AppClients, principal: AppPrincipal, response: Response
+) -> ClientOut:
     """Register a client."""
-    with _sent_by(body.instance):
+    with _sent_by(principal, agent=body.instance is not None):
         (client,) = await clients.register([(body.id, profile(body))], {body.id: body.instance})
     response.headers["Location"] = f"/v1/clients/{client.id}"
     return client_out(client)
@@ -63,7 +72,7 @@ async def register_client(body: RegisterClient, clients: AppClients, response: R
 @router.post(
     "/batch",
     status_code=status.HTTP_201_CREATED,
-    openapi_extra=json_body("RegisterClients"),
+    openapi_extra=Needs.operator | json_body("RegisterClients"),
     response_model=ClientsOut,
     responses=responses(409, 413, 415),
 )
@@ -81,7 +90,7 @@ async def register_clients(
     return answer
 
 
-@router.get("", response_model=Page[ClientOut], responses=responses(422))
+@router.get("", openapi_extra=Needs.viewer, response_model=Page[ClientOut], responses=responses(422))
 async def list_clients(
     *,
     clients: AppClients,
@@ -99,7 +108,7 @@ async def list_clients(
         return await written(lambda: page_of(found, client_out, lambda client: (client.id,)))
 
 
-@router.get("/{client_id}", responses=responses(404))
+@router.get("/{client_id}", openapi_extra=Needs.viewer_or_own_client, responses=responses(404))
 async def get_client(client_id: Id, clients: AppClients) -> ClientOut:
     """Read a client."""
     return client_out(await clients.get(client_id))
@@ -107,13 +116,16 @@ async def get_client(client_id: Id, clients: AppClients) -> ClientOut:
 
 @router.put(
     "/{client_id}",
+    openapi_extra=Needs.operator_or_own_client,
     responses=responses(413, 415, also={201: {"model": ClientOut, "description": "Registered"} | _LOCATION}),
 )
-async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, response: Response) -> ClientOut:
+async def put_client(
+    client_id: Id, body: ReplaceClient, clients: AppClients, principal: AppPrincipal, response: Response
+) -> ClientOut:
     """Register a client, or replace its profile if it exists. Agents call this when they start."""
     if body.id not in {None, client_id}:
         raise Invalid("/id", f"should be the id in the path, {client_id!r}, or be left out")
-    with _sent_by(body.instance):
+    with _sent_by(principal, agent=body.instance is not None):
         client, is_new = await clients.put(client_id, profile(body), body.instance)
     if is_new:
         response.status_code = status.HTTP_201_CREATED
@@ -121,43 +133,53 @@ async def put_client(client_id: Id, body: ReplaceClient, clients: AppClients, re
     return client_out(client)
 
 
-@router.patch("/{client_id}", responses=responses(404, 413, 415))
+@router.patch("/{client_id}", openapi_extra=Needs.operator_or_own_client, responses=responses(404, 413, 415))
 async def change_client(client_id: Id, body: ChangeClient, clients: AppClients) -> ClientOut:
     """Change some fields of a client's profile. A new address clears `auth_token` unless the request has a new one."""
     return client_out(await clients.change(client_id, changes(body)))
 
 
-@router.delete("/{client_id}", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404))
+@router.delete(
+    "/{client_id}", openapi_extra=Needs.operator, status_code=status.HTTP_204_NO_CONTENT, responses=responses(404)
+)
 async def remove_client(client_id: Id, clients: AppClients) -> None:
     """Remove a client; the rounds that it took part in stay in the history."""
     await clients.remove(client_id)
 
 
-@router.post("/{client_id}/heartbeat", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404, 413, 415))
+@router.post(
+    "/{client_id}/heartbeat",
+    openapi_extra=Needs.operator_or_own_client,
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=responses(404, 413, 415),
+)
 async def heartbeat(
-    client_id: Id, clients: AppClients, body: Annotated[Heartbeat | None, Body(examples=HEARTBEATS)] = None
+    client_id: Id,
+    clients: AppClients,
+    principal: AppPrincipal,
+    body: Annotated[Heartbeat | None, Body(examples=HEARTBEATS)] = None,
 ) -> None:
     """Report that the client is alive, with the bandwidth and latency that its agent measured, if it did."""
     measured = body or Heartbeat()
-    with acting(AGENT):
+    with _sent_by(principal):
         await clients.heartbeat(
             client_id, bandwidth=measured.bandwidth, latency=measured.latency, instance=measured.instance
         )
 
 
-@router.get("/{client_id}/breaker", responses=responses(404))
+@router.get("/{client_id}/breaker", openapi_extra=Needs.viewer, responses=responses(404))
 async def get_breaker(client_id: Id, breakers: AppBreakers) -> BreakerOut:
     """Read the circuit breaker in front of a client."""
     return BreakerOut.of(await breakers.get(client_id))
 
 
-@router.post("/{client_id}/breaker/reset", responses=responses(404))
+@router.post("/{client_id}/breaker/reset", openapi_extra=Needs.operator, responses=responses(404))
 async def reset_breaker(client_id: Id, breakers: AppBreakers) -> BreakerOut:
     """Close a client's breaker by hand."""
     return BreakerOut.of(await breakers.reset(client_id))
 
 
-@router.post("/{client_id}/breaker/open", responses=responses(404))
+@router.post("/{client_id}/breaker/open", openapi_extra=Needs.operator, responses=responses(404))
 async def open_breaker(client_id: Id, breakers: AppBreakers) -> BreakerOut:
     """Isolate a client by hand, until its breaker is reset."""
     return BreakerOut.of(await breakers.isolate(client_id))

@@ -9,6 +9,7 @@ from app.http.batches import changes
 from app.http.bodies import ContentType, require_json, whole
 from app.http.deps import AnswerPlace, ApiRoute, AppConnectivity
 from app.http.openapi import json_body, responses, with_headers
+from app.http.roles import Needs
 from app.http.writing import streamed, written
 from app.routers.matrices import JSON_CELL_BYTES, reader_of, writer_for
 from app.routers.preconditions import IfNoneMatch, is_current
@@ -40,7 +41,7 @@ _REPLACE: dict[str, Any] = {
 }
 
 
-@router.put("/connectivity", openapi_extra=_REPLACE, responses=responses(413, 415, also={200: _ETAG}))
+@router.put("/connectivity", openapi_extra=Needs.operator | _REPLACE, responses=responses(413, 415, also={200: _ETAG}))
 async def replace_connectivity(
     request: Request,
     response: Response,
@@ -56,7 +57,9 @@ async def replace_connectivity(
 
 
 @router.patch(
-    "/connectivity", openapi_extra=json_body("ChangeConnectivity"), responses=responses(413, 415, also={200: _ETAG})
+    "/connectivity",
+    openapi_extra=Needs.operator | json_body("ChangeConnectivity"),
+    responses=responses(413, 415, also={200: _ETAG}),
 )
 async def change_connectivity(
     request: Request, response: Response, connectivity: AppConnectivity, content_type: ContentType = ""
@@ -71,6 +74,7 @@ async def change_connectivity(
 
 @router.get(
     "/connectivity",
+    openapi_extra=Needs.viewer,
     response_class=Response,
     responses={
         200: {
@@ -96,7 +100,7 @@ async def get_connectivity(
     return StreamingResponse(streamed("matrices", form(value)), headers=headers, media_type=media_type)
 
 
-@router.get("/topology", response_model=TopologyOut)
+@router.get("/topology", openapi_extra=Needs.viewer, response_model=TopologyOut)
 async def get_topology(connectivity: AppConnectivity, place: AnswerPlace) -> Response:
     """Describe the registered clients and their links in numbers."""
     stats = await connectivity.topology()

@@ -9,6 +9,7 @@ from app.http.answers import listed_model
 from app.http.deps import STREAMED, AnswerPlace, ApiRoute, AppModels
 from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
+from app.http.roles import Needs
 from app.http.writing import written
 from app.routers.preconditions import IfNoneMatch, PartOfFile, is_current
 from app.routers.trainings import Id
@@ -27,7 +28,9 @@ _Round = Annotated[
 _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}} | STREAMED
 
 
-@router.put("/model", openapi_extra=_UPLOAD, responses=responses(404, 409, 413, 507, also={200: _ETAG}))
+@router.put(
+    "/model", openapi_extra=Needs.operator | _UPLOAD, responses=responses(404, 409, 413, 507, also={200: _ETAG})
+)
 async def upload_model(training_id: Id, request: Request, models: AppModels, response: Response) -> ModelVersionOut:
     """Upload the initial parameters of a training. Without an upload, a selected client provides them.
 
@@ -40,6 +43,7 @@ async def upload_model(training_id: Id, request: Request, models: AppModels, res
 
 @router.get(
     "/model",
+    openapi_extra=Needs.viewer,
     response_class=FileResponse,
     responses=responses(
         404,
@@ -74,7 +78,7 @@ async def download_model(
     return PartOfFile(stored.path, size=stored.version.size, headers=headers, media_type=MEDIA_TYPE, filename=name)
 
 
-@router.get("/models", response_model=Page[ListedModelOut], responses=responses(404))
+@router.get("/models", openapi_extra=Needs.viewer, response_model=Page[ListedModelOut], responses=responses(404))
 async def list_models(
     training_id: Id, models: AppModels, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
@@ -89,13 +93,23 @@ def _key(listed: MeasuredVersion) -> tuple[int]:
     return (listed.version.round,)
 
 
-@router.put("/models/{number}/pin", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404, 410))
+@router.put(
+    "/models/{number}/pin",
+    openapi_extra=Needs.operator,
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=responses(404, 410),
+)
 async def pin_model(training_id: Id, number: _Round, models: AppModels) -> None:
     """Keep a model version, whatever the training's `retention` says."""
     await models.pin(training_id, number)
 
 
-@router.delete("/models/{number}/pin", status_code=status.HTTP_204_NO_CONTENT, responses=responses(404))
+@router.delete(
+    "/models/{number}/pin",
+    openapi_extra=Needs.operator,
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=responses(404),
+)
 async def unpin_model(training_id: Id, number: _Round, models: AppModels) -> None:
     """Let the training's `retention` decide about a model version again."""
     await models.unpin(training_id, number)

@@ -11,6 +11,7 @@ from app.http.answers import listed_round, round_out, round_selection
 from app.http.deps import Address, AnswerPlace, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
 from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
+from app.http.roles import Needs
 from app.http.writing import written
 from app.routers.trainings import Id
 from tcsfeel.contract.pages import Page
@@ -31,6 +32,7 @@ Number = Annotated[int, Path(ge=1, lt=2**31, examples=[1])]
 
 @router.post(
     "",
+    openapi_extra=Needs.operator,
     status_code=status.HTTP_202_ACCEPTED,
     responses=responses(
         404,
@@ -72,7 +74,7 @@ async def run_round(
     return round_out(round_)
 
 
-@router.get("", response_model=Page[RoundOut], responses=responses(404))
+@router.get("", openapi_extra=Needs.viewer, response_model=Page[RoundOut], responses=responses(404))
 async def list_rounds(
     training_id: Id, trainings: AppTrainings, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
@@ -83,7 +85,7 @@ async def list_rounds(
         return await written(lambda: page_of(found, listed_round, lambda round_: (round_.number,)))
 
 
-@router.get("/{number}", response_model=RoundOut, responses=responses(404))
+@router.get("/{number}", openapi_extra=Needs.viewer, response_model=RoundOut, responses=responses(404))
 async def get_round(training_id: Id, number: Number, trainings: AppTrainings, place: AnswerPlace) -> Response:
     """Read one round with its participations."""
     async with place:
@@ -91,7 +93,9 @@ async def get_round(training_id: Id, number: Number, trainings: AppTrainings, pl
         return await written(lambda: round_out(round_))
 
 
-@router.get("/{number}/selection", response_model=RoundSelectionOut, responses=responses(404))
+@router.get(
+    "/{number}/selection", openapi_extra=Needs.viewer, response_model=RoundSelectionOut, responses=responses(404)
+)
 async def get_round_selection(
     training_id: Id, number: Number, selections: AppSelections, place: AnswerPlace
 ) -> Response:

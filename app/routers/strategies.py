@@ -3,13 +3,14 @@
 from fastapi import APIRouter
 
 from app.http.deps import ApiRoute
+from app.http.roles import Needs
 from tcsfeel.contract.strategies import StrategiesOut, StrategyOut
 from tcsfeel.selection import installed
 
 router = APIRouter(prefix="/v1", tags=["selections"], route_class=ApiRoute)
 
 
-@router.get("/strategies")
+@router.get("/strategies", openapi_extra=Needs.viewer)
 async def list_strategies() -> StrategiesOut:
     """List the selection strategies with their parameters, including those that other packages provide."""
     return StrategiesOut(items=[StrategyOut.of(strategy) for strategy in installed().values()])

@@ -9,6 +9,7 @@ from app.http.deps import AnswerPlace, ApiRoute, AppSettings, AppTrainings, Idem
 from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.requests import changed_config, training_config
+from app.http.roles import Needs
 from app.http.writing import written
 from app.services.trainings.forking import Start
 from tcsfeel.contract.fields import ID_PATTERN
@@ -24,6 +25,7 @@ Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["3f0c2a9d5b7e4c11"])]
 
 @router.post(
     "",
+    openapi_extra=Needs.operator,
     status_code=status.HTTP_201_CREATED,
     responses=responses(410, 413, 415, also={201: with_headers(Location="The training's path")}),
 )
@@ -44,7 +46,7 @@ async def create_training(
     return training_out(training)
 
 
-@router.get("", response_model=Page[TrainingOut])
+@router.get("", openapi_extra=Needs.viewer, response_model=Page[TrainingOut])
 async def list_trainings(
     trainings: AppTrainings, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
@@ -55,13 +57,13 @@ async def list_trainings(
         return await written(lambda: page_of(found, training_out, lambda training: (training.created_at, training.id)))
 
 
-@router.get("/{training_id}", responses=responses(404))
+@router.get("/{training_id}", openapi_extra=Needs.viewer, responses=responses(404))
 async def get_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """Read a training."""
     return training_out(await trainings.get(training_id))
 
 
-@router.patch("/{training_id}", responses=responses(404, 409, 413, 415))
+@router.patch("/{training_id}", openapi_extra=Needs.operator, responses=responses(404, 409, 413, 415))
 async def change_training(
     training_id: Id, body: ChangeTraining, trainings: AppTrainings, settings: AppSettings
 ) -> TrainingOut:
@@ -71,31 +73,56 @@ async def change_training(
     )
 
 
-@router.post("/{training_id}/start", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
+@router.post(
+    "/{training_id}/start",
+    openapi_extra=Needs.operator,
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=responses(404, 409),
+)
 async def start_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """Start a created, paused or failed training. It runs until it reaches its target or its last round."""
     return training_out(await trainings.start(training_id))
 
 
-@router.post("/{training_id}/pause", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
+@router.post(
+    "/{training_id}/pause",
+    openapi_extra=Needs.operator,
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=responses(404, 409),
+)
 async def pause_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """Stop a running training where it is. A round that is open continues when the training is resumed."""
     return training_out(await trainings.pause(training_id))
 
 
-@router.post("/{training_id}/resume", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
+@router.post(
+    "/{training_id}/resume",
+    openapi_extra=Needs.operator,
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=responses(404, 409),
+)
 async def resume_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """Resume a paused, created or failed training."""
     return training_out(await trainings.start(training_id, "resume"))
 
 
-@router.post("/{training_id}/cancel", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409))
+@router.post(
+    "/{training_id}/cancel",
+    openapi_extra=Needs.operator,
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=responses(404, 409),
+)
 async def cancel_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
     """End a training for good. Its model and its history are kept."""
     return training_out(await trainings.cancel(training_id))
 
 
-@router.post("/{training_id}/extend", status_code=status.HTTP_202_ACCEPTED, responses=responses(404, 409, 413, 415))
+@router.post(
+    "/{training_id}/extend",
+    openapi_extra=Needs.operator,
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=responses(404, 409, 413, 415),
+)
 async def extend_training(
     training_id: Id, body: ExtendTraining, request: Idempotent, trainings: AppTrainings, settings: AppSettings
 ) -> TrainingOut:

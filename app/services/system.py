@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from app.memory import AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
+from app.services.access.api_keys import ApiKeys
+from app.services.access.callers import Callers
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
 from app.services.access.secrets import ServerSecret
@@ -20,6 +22,7 @@ from app.services.rounds.waits import RoundWaits
 from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
 from app.services.running.interruptions import Interruptions
+from app.services.running.key_watch import KeyWatch
 from app.services.running.timekeeping import Timekeeper
 from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.agents import AgentCaller
@@ -39,6 +42,9 @@ class System:
     admin_key: AdminKey
     secret: ServerSecret
     limits: CallerLimits
+    callers: Callers
+    keys: ApiKeys
+    key_watch: KeyWatch
     metrics: Metrics
     body_memory: BodyMemory
     upload_memory: BodyMemory

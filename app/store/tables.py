@@ -2,6 +2,8 @@
 
 Every instant is a float of unix seconds (ADR 0005). Lists and maps that are only read and written whole are JSON.
 Parameters are never here: `sha256` columns name files of the model store.
+
+Long because it is the list of all tables, which is clearest in one place.
 """
 
 from sqlalchemy import (
@@ -296,4 +298,25 @@ request_rates = Table(
     Column("server", _Id, primary_key=True),
     Column("rate", Finite, nullable=False),
     Column("measured_at", Finite, nullable=False),
+)
+
+# No foreign key to clients: a device may get its key before it registers.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("client_id", _Id),
+    Column("hash", LargeBinary, nullable=False),
+    Column("created_at", Finite, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("expires_at", Finite),
+    Column("revoked_at", Finite),
+    Column("last_used_at", Finite),
+    Column("replaces", _Id),
+    Column("change", BigInteger),
+    Index("ix_api_keys_created_at_id", "created_at", "id"),
+    Index("ix_api_keys_client_id", "client_id"),
+    Index("ix_api_keys_change", "change"),
 )

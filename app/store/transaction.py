@@ -7,6 +7,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
+from app.store.api_keys import ApiKeyRepository
 from app.store.clients import ClientRepository
 from app.store.connectivity import ConnectivityRepository
 from app.store.control_rounds import ControlRoundRepository
@@ -95,6 +96,10 @@ class Transaction:
     @cached_property
     def request_rates(self) -> RequestRateRepository:
         return RequestRateRepository(self.connection, self._clock)
+
+    @cached_property
+    def api_keys(self) -> ApiKeyRepository:
+        return ApiKeyRepository(self.connection)
 
     @cached_property
     def idempotency(self) -> IdempotencyRepository:

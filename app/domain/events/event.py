@@ -4,7 +4,8 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 Subject = Literal[
-    "client", "breaker", "invitation", "connectivity", "training", "model", "round", "participation", "evaluation"
+    "client", "breaker", "invitation", "connectivity", "training", "model", "round", "participation", "evaluation",
+    "key",
 ]  # fmt: skip
 
 PLACES = ("training_id", "round", "client_id")

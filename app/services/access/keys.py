@@ -4,21 +4,33 @@ import os
 import secrets
 from pathlib import Path
 
+from app.domain.keys import KeyState
 from app.settings import KEY, Settings, WrongSetting
 from tcsfeel import keys, private
 from tcsfeel.errors import TcsFeelError
 
 
 class Unauthenticated(TcsFeelError):
-    """The request carries no key, or a wrong one."""
+    """The request carries no key, or one that is not valid.
 
-    def __init__(self, *, sent: bool = False) -> None:
-        if sent:
+    `state` tells why a key is not valid that was valid before.
+    """
+
+    def __init__(self, *, sent: bool = False, state: KeyState | None = None) -> None:
+        if state == "expired":
+            super().__init__("the key in the header `Authorization` has expired: ask an admin for a new one")
+        elif state == "revoked":
+            super().__init__("the key in the header `Authorization` was revoked: ask an admin for a new one")
+        elif sent:
             super().__init__(
-                "the key in the header `Authorization` is not the admin key, which the first start printed"
+                "the key in the header `Authorization` is not valid: send the admin key, which the first start "
+                "printed, or a key that an admin has made"
             )
         else:
-            super().__init__("send the header `Authorization: Bearer KEY`, with the key that the first start printed")
+            super().__init__(
+                "send the header `Authorization: Bearer KEY`, with the admin key, which the first start printed, or a "
+                "key that an admin has made"
+            )
 
 
 class AdminKey:
@@ -58,10 +70,9 @@ class AdminKey:
     def reveal(self) -> str:
         return self._value
 
-    def check(self, given: str | None) -> None:
-        """Raise `Unauthenticated` unless the key is right."""
-        if given is None or not secrets.compare_digest(given.encode(), self._value.encode()):
-            raise Unauthenticated(sent=given is not None)
+    def matches(self, given: str) -> bool:
+        """Tell whether a text is the key."""
+        return secrets.compare_digest(given.encode(), self._value.encode())
 
 
 def _read_key(path: Path) -> str:

@@ -33,7 +33,7 @@ def test_a_kind_says_what_it_is_about_and_what_each_field_tells(kind: type[Event
     hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         if field.name in PLACES:
-            assert hints[field.name] in {str, int}
+            assert hints[field.name] in {str, int, str | None}
         else:
             (told,) = hints[field.name].__metadata__
             assert isinstance(told, str)

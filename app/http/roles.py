@@ -1,0 +1,63 @@
+"""The role that each route needs, as a mark in its OpenAPI entry.
+
+A route of ``/v1`` is marked by `openapi_extra=Needs.operator`, or `Needs.operator | json_body(…)` with other entries. A
+route without a mark cannot be made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, get_args
+
+from app.domain.errors import Forbidden
+from app.domain.principals import Principal, Role
+
+ROLE = "x-tcsfeel-role"
+OWN_CLIENT = "x-tcsfeel-own-client"
+NOBODY = "none"
+"""The mark of a route that everybody may call, without a key."""
+
+
+class Needs:
+    """The marks of routes. A role includes the roles below it: `admin`, `operator`, `viewer`."""
+
+    no_key: ClassVar[dict[str, Any]] = {ROLE: NOBODY}
+    viewer: ClassVar[dict[str, Any]] = {ROLE: "viewer"}
+    operator: ClassVar[dict[str, Any]] = {ROLE: "operator"}
+    admin: ClassVar[dict[str, Any]] = {ROLE: "admin"}
+    viewer_or_own_client: ClassVar[dict[str, Any]] = {ROLE: "viewer", OWN_CLIENT: True}
+    operator_or_own_client: ClassVar[dict[str, Any]] = {ROLE: "operator", OWN_CLIENT: True}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Who may call a route.
+
+    Attributes:
+        role: the lowest role of people and programs that may; None if everybody may, without a key.
+        own_client: whether agents may, for the client in the path that is their own.
+    """
+
+    role: Role | None
+    own_client: bool
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any], route: str) -> "Mark":
+        """Read the mark from the OpenAPI entry of a route. Raises `TypeError` if it has none."""
+        role = entry.get(ROLE)
+        if role not in {NOBODY, *get_args(Role)}:
+            raise TypeError(f"the route {route} does not say which role it needs: mark it with app.http.roles.Needs")
+        return cls(None if role == NOBODY else role, bool(entry.get(OWN_CLIENT)))
+
+    def check(self, caller: Principal, parameters: Mapping[str, Any]) -> None:
+        """Raise `Forbidden` unless the caller may call the route with these parameters of the path."""
+        if self.role is None or caller.may(self.role):
+            return
+        if not (self.own_client and caller.owns(parameters.get("client_id"))):
+            raise Forbidden(caller.role, self.role, caller.client_id)
+
+    def sentence(self) -> str:
+        """Say who may call the route, for its description."""
+        if self.role is None:
+            return "It needs no key."
+        agents = ", or the key of the client's own agent" if self.own_client else ""
+        return f"It needs a key with the role `{self.role}`{agents}."

@@ -1,0 +1,141 @@
+"""Make API keys, and end them. The text of a key is known only to the caller that makes it."""
+
+from dataclasses import dataclass, replace
+
+from app.clock import Clock
+from app.domain import keys
+from app.domain.events.keys import KeyCreated, KeyRevoked, KeyRotated
+from app.domain.keys import ApiKey, KeyState
+from app.domain.principals import Role
+from app.origins import current_origin
+from app.services.access.callers import Callers
+from app.services.access.secrets import ServerSecret
+from app.store.database import Database
+from app.store.reading import Part
+from app.store.transaction import Transaction
+
+GRACE_SECONDS = 86_400.0  # that a key which was rotated stays valid, by default
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that was just made, with its text, which can be shown only now."""
+
+    key: ApiKey
+    text: str
+
+    def __repr__(self) -> str:
+        return f"NewKey({self.key.id!r})"
+
+
+class ApiKeys:
+    """Use cases around API keys."""
+
+    def __init__(self, db: Database, clock: Clock, secret: ServerSecret, callers: Callers) -> None:
+        self._db = db
+        self._clock = clock
+        self._secret = secret
+        self._callers = callers
+
+    async def create(
+        self, *, name: str, role: Role, client_id: str | None = None, lifetime_seconds: float | None = None
+    ) -> NewKey:
+        """Make a key. An agent's key needs the id of its client."""
+        async with self._db.begin() as tx:
+            return await self.issue(tx, name=name, role=role, client_id=client_id, lifetime_seconds=lifetime_seconds)
+
+    async def issue(
+        self,
+        tx: Transaction,
+        *,
+        name: str,
+        role: Role,
+        client_id: str | None = None,
+        lifetime_seconds: float | None = None,
+    ) -> NewKey:
+        """Make a key in a transaction, such as that of an enrolment."""
+        new = self._new(name, role, client_id, lifetime_seconds)
+        await tx.api_keys.add(new.key)
+        await tx.events.append(KeyCreated.of(new.key))
+        return new
+
+    def _new(
+        self,
+        name: str,
+        role: Role,
+        client_id: str | None,
+        lifetime_seconds: float | None,
+        replaces: str | None = None,
+    ) -> NewKey:
+        now, key_id = self._clock.now(), keys.new_id()
+        text = keys.new_text(role, key_id)
+        key = ApiKey(
+            id=key_id,
+            name=name,
+            role=role,
+            client_id=client_id,
+            hash=self._secret.keyed_hash(text),
+            created_at=now,
+            created_by=current_origin().actor,
+            expires_at=None if lifetime_seconds is None else now + lifetime_seconds,
+            replaces=replaces,
+        )
+        return NewKey(key, text)
+
+    async def get(self, key_id: str) -> ApiKey:
+        """Read a key. Raises `NotFound`."""
+        async with self._db.glance() as tx:
+            return await tx.api_keys.get(key_id)
+
+    async def page(
+        self,
+        *,
+        limit: int,
+        after: tuple[float, str] | None = None,
+        role: Role | None = None,
+        state: KeyState | None = None,
+        client_id: str | None = None,
+    ) -> Part[ApiKey]:
+        """Read a page of keys, newest first."""
+        now = self._clock.now()
+        async with self._db.read() as tx:
+            return await tx.api_keys.page(
+                limit=limit, after=after, role=role, state=state, client_id=client_id, now=now
+            )
+
+    def state(self, key: ApiKey) -> KeyState:
+        """Tell whether a key is valid now."""
+        return key.state(self._clock.now())
+
+    async def rotate(
+        self, key_id: str, *, grace_seconds: float = GRACE_SECONDS, lifetime_seconds: float | None = None
+    ) -> NewKey:
+        """Make a new key in place of a valid one, which stays valid for a time.
+
+        Unless `lifetime_seconds` is given, the new key lives as long as the old one was meant to live.
+
+        Raises:
+            NotFound: there is no such key.
+            StateForbids: the key has expired or was revoked.
+        """
+        now = self._clock.now()
+        async with self._db.begin() as tx:
+            key = await tx.api_keys.hold(key_id)
+            ending = key.rotated(now=now, grace_seconds=grace_seconds)
+            if lifetime_seconds is None and key.expires_at is not None:
+                lifetime_seconds = key.expires_at - key.created_at
+            new = self._new(key.name, key.role, key.client_id, lifetime_seconds, replaces=key.id)
+            await tx.api_keys.end(ending)
+            await tx.api_keys.add(new.key)
+            await tx.events.append(KeyRotated.of(key, new.key.id))
+        self._callers.forget(key_id)
+        return new
+
+    async def revoke(self, key_id: str) -> None:
+        """Make a key invalid: on this server at once, on others within `Callers.TRUSTED_SECONDS`. Raises `NotFound`."""
+        async with self._db.begin() as tx:
+            key = await tx.api_keys.hold(key_id)
+            if key.revoked_at is None:
+                await tx.api_keys.end(replace(key, revoked_at=self._clock.now()))
+                await tx.events.append(KeyRevoked.of(key))
+        self._callers.forget(key_id)
