@@ -15,7 +15,8 @@ def plain(text: str, limit: int = SHOWN) -> str:
     surrogate pairs do not print. A longer text ends in an ellipsis.
     """
     start = text[: 4 * limit]  # do not clean what is cut off anyway
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in start).split())
+    clean = start if start.isprintable() else "".join(letter if letter.isprintable() else " " for letter in start)
+    line = " ".join(clean.split())
     return line if len(line) <= limit and len(start) == len(text) else f"{line[: limit - 1]}…"
 
 
