@@ -5,7 +5,18 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 
-NAMES = ("aggregation", "holds", "memory", "responsiveness", "round", "scale", "selection", "topology", "uploads")
+NAMES = (
+    "aggregation",
+    "byzantine",
+    "holds",
+    "memory",
+    "responsiveness",
+    "round",
+    "scale",
+    "selection",
+    "topology",
+    "uploads",
+)
 USAGE = "usage: python -m benchmarks [--list] [NAME [OPTION…]]   (NAME --help tells the options)"
 
 

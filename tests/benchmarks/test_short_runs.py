@@ -127,6 +127,18 @@ def test_smaller_uploads_are_measured() -> None:
     assert done.stdout.splitlines()[-1].startswith("uploads: int8 in zstd takes ")
 
 
+def test_hostile_updates_are_measured() -> None:
+    done = run("byzantine", "--seeds", "1", "--rounds", "2")
+    assert done.returncode in {0, 1}, done.stderr  # two rounds say nothing of accuracy
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:6]] == [
+        "fedavg",
+        "trimmed_mean",
+        "median",
+        "multi_krum",
+    ]
+    assert done.stdout.splitlines()[-1].startswith("byzantine: a robust rule loses at most ")
+
+
 def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
     modules = [path for path in FOLDER.rglob("*.py") if "\ndef main(arguments" in path.read_text()]
     runnable = {path.parent.name if path.stem == "__init__" else path.stem for path in modules}
