@@ -32,6 +32,7 @@ from app.services.access.callers import Callers
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
 from app.services.access.secrets import ServerSecret
+from app.services.access.tokens import AgentTokens, TokenRenewal
 from app.services.events.log import EventLog
 from app.services.events.retention import EventRetention
 from app.services.fleet.census import Census
@@ -131,6 +132,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     claim_directories(settings)
     admin_key = AdminKey.load(settings)
     secret = ServerSecret.load(settings, admin_key)
+    tokens = AgentTokens(secret)
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
     db, coordinator_db = databases(settings, metrics)
@@ -142,14 +144,11 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         db=coordinator_db, files=models, copies=copies, clock=clock, metrics=metrics, delay=delay
     )
     guard = AddressGuard.of(settings)
-    caller = AgentCaller(
-        settings.agents,
-        max_bytes=settings.models.max_bytes,
-        transport=agents or AgentTransport(settings.agents, guard),
-    )
+    transport = agents or AgentTransport(settings.agents, guard)
+    caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, tokens=tokens, transport=transport)
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
-    registered = Clients(db, clock, metrics, settings.health)
+    registered = Clients(db, clock, metrics, settings.health, tokens)
     planner = Planner(matrix, clock, metrics)
     past = PastRounds()
     record = TrackRecord(clock, breakers, past)
@@ -252,9 +251,10 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         housekeeper=Housekeeper(
             coordinator_db,
             files,
-            retention,
-            EventRetention(coordinator_db, settings.events),
-            KeyRetention(coordinator_db, clock, hours=settings.limits.idempotency_key_hours),
+            retention=retention,
+            events=EventRetention(coordinator_db, settings.events),
+            keys=KeyRetention(coordinator_db, clock, hours=settings.limits.idempotency_key_hours),
+            tokens=TokenRenewal(coordinator_db, tokens),
         ),
         events=EventLog(db),
     )

@@ -67,6 +67,31 @@ def migrate() -> None:
     click.echo("the database is up to date")
 
 
+@click.group(epilog="Example: tcsfeel secrets rotate")
+def secrets() -> None:
+    """Look after the secrets in the database."""
+
+
+@secrets.command(epilog="Example: tcsfeel secrets rotate")
+def rotate() -> None:
+    """Encrypt the tokens of all clients again, with the newest of TCSFEEL_AUTH__SECRET_KEYS.
+
+    Servers may run meanwhile. Afterwards, older keys can be removed from the setting.
+    """
+    from app.commands.rotation import renew_tokens  # noqa: PLC0415  (help should be quick)
+    from app.settings import WrongSetting  # noqa: PLC0415  (help should be quick)
+    from app.store.availability import DatabaseUnavailable  # noqa: PLC0415  (help should be quick)
+
+    settings = load_settings()
+    try:
+        renewal = asyncio.run(renew_tokens(settings))
+    except (WrongSetting, DatabaseUnavailable) as error:
+        fail(str(error))
+    if renewal.locked:
+        fail(str(renewal))
+    click.echo(str(renewal))
+
+
 @click.command(epilog="Example: tcsfeel demo --strategy random")
 @click.option("--strategy", default="tcs-feel", help="Selection strategy to train with")
 @click.option("--agents", type=click.IntRange(10, 200), default=50, help="How many agents")

@@ -21,7 +21,10 @@ MISSED_FOR_DOWN = 3  # intervals without a sign of life
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a client claims about itself. Units are those of `Candidate`; `url` is the agent's base URL."""
+    """What a client claims about itself. Units are those of `Candidate`; `url` is the agent's base URL.
+
+    `auth_token` is the token that the agent expects, encrypted as it is stored (`app/services/access/tokens.py`).
+    """
 
     url: str
     data_size: int

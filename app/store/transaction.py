@@ -23,6 +23,7 @@ from app.store.request_rates import RequestRateRepository
 from app.store.rounds import RoundRepository
 from app.store.selections import SelectionRepository
 from app.store.sketches import SketchRepository
+from app.store.tokens import TokenRepository
 from app.store.trainings import TrainingRepository
 
 
@@ -48,6 +49,10 @@ class Transaction:
     @cached_property
     def enrolments(self) -> EnrolmentRepository:
         return EnrolmentRepository(self.connection)
+
+    @cached_property
+    def tokens(self) -> TokenRepository:
+        return TokenRepository(self.connection)
 
     @cached_property
     def connectivity(self) -> ConnectivityRepository:

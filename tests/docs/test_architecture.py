@@ -34,7 +34,7 @@ def test_the_walks_through_the_code_lead_to_what_is_there() -> None:
         *get_args(ClientStatus),
     }
     events = {"client.registered", "client.updated"}
-    packages = {"tcsfeel", "tcsfeel.commands", "serve", "migrate", "demo"}
+    packages = {"tcsfeel", "tcsfeel.commands", "serve", "migrate", "secrets", "demo"}
     known = defined()
     for name in named - statuses - events - packages:
         rooms = [ROOT, *(ROOT / "app").iterdir(), *(ROOT / "sdk" / "tcsfeel").iterdir()]

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.domain.clients import Measured
+from app.domain.clients import Client, Measured
 from app.domain.rounds import Participation, next_round
 from app.store import tables
 from tests.api import NOW, Api, assert_problem, profile
@@ -45,6 +45,12 @@ SHOWN: dict[str, Any] = {name: value for name, value in FULL.items() if name != 
     "created_at": NOW,
     "updated_at": NOW,
 }
+
+
+def opened(api: Api, client: Client) -> str | None:
+    """Decrypt the stored token of a client."""
+    token = client.profile.auth_token
+    return None if token is None else api.system.secret.decrypt(token)
 
 
 async def test_registering_answers_201_with_the_client_and_its_location(api: Api) -> None:
@@ -189,7 +195,7 @@ async def test_patch_changes_what_was_sent_and_null_clears(api: Api) -> None:
     assert response.json() == SHOWN | changes | {"updated_at": "1970-01-12T13:46:41Z"}
     assert (await api.http.get("/v1/clients/edge-7")).json() == response.json()
     async with api.system.db.read() as tx:
-        assert (await tx.clients.get("edge-7")).profile.auth_token == FULL["auth_token"]
+        assert opened(api, await tx.clients.get("edge-7")) == FULL["auth_token"]
 
 
 async def test_patch_replaces_and_clears_the_token(api: Api) -> None:
@@ -197,7 +203,7 @@ async def test_patch_replaces_and_clears_the_token(api: Api) -> None:
     for token in ("another", None):
         assert (await api.http.patch("/v1/clients/edge-7", json={"auth_token": token})).status_code == 200
         async with api.system.db.read() as tx:
-            assert (await tx.clients.get("edge-7")).profile.auth_token == token
+            assert opened(api, await tx.clients.get("edge-7")) == token
 
 
 async def test_a_new_address_does_not_get_the_token_of_the_old_one(api: Api) -> None:
@@ -210,7 +216,7 @@ async def test_a_new_address_does_not_get_the_token_of_the_old_one(api: Api) -> 
     ):
         assert (await api.http.patch("/v1/clients/edge-7", json={"url": url} | token)).status_code == 200
         async with api.system.db.read() as tx:
-            assert (await tx.clients.get("edge-7")).profile.auth_token == kept
+            assert opened(api, await tx.clients.get("edge-7")) == kept
             events = (await tx.connection.execute(select(tables.events.c.data).order_by(tables.events.c.id))).scalars()
         data = list(events)[-1]
         named = sorted({"url", *token})

@@ -15,6 +15,7 @@ from app.store import migrations
 from app.store.database import Database
 from app.store.transaction import Transaction
 from tests.api import Api, caller, running_api
+from tests.services.fakes import TOKENS
 from tests.silence import silence
 
 
@@ -113,7 +114,9 @@ async def test_a_database_that_says_nothing_holds_neither_probes_nor_scrapes_up(
             api.system,
             migrated=Inquiry(lambda: migrations.is_current(mute_db), seconds=0.05),
             census=Census(
-                Clients(mute_db, api.clock, api.system.metrics, HealthSettings()), api.system.metrics, seconds=0.05
+                Clients(mute_db, api.clock, api.system.metrics, HealthSettings(), TOKENS),
+                api.system.metrics,
+                seconds=0.05,
             ),
         )
         for _ in range(5):

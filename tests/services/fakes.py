@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 from app.domain.clients import Profile
 from app.domain.failures import Failure
 from app.metrics import Metrics
+from app.services.access.secrets import ServerSecret
+from app.services.access.tokens import AgentTokens
 from app.services.tasks.address_guard import AddressGuard, Service
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.connections import AgentTransport
@@ -20,6 +22,8 @@ from app.settings import AgentSettings
 
 LOOPBACK: dict[str, Any] = {"allowed_networks": ("127.0.0.0/8",)}
 HERE = "127.0.0.1"
+SECRET = ServerSecret([b"the secret of the server in tests"])
+TOKENS = AgentTokens(SECRET)
 FAILURE = Failure(phase="fit", training_id="t", round=1, reason="the agent answered 500")
 
 
@@ -57,7 +61,7 @@ async def calling(
         transport = AgentTransport(given, AddressGuard(given.allowed_networks, services=services))
     else:
         transport = httpx2.MockTransport(answer)  # type: ignore[arg-type]  # each kind is taken
-    caller = AgentCaller(given, max_bytes=max_bytes, transport=transport)
+    caller = AgentCaller(given, max_bytes=max_bytes, tokens=TOKENS, transport=transport)
     try:
         yield caller
     finally:

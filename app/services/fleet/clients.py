@@ -20,6 +20,7 @@ from app.domain.events.clients import (
     update_of,
 )
 from app.metrics import Metrics
+from app.services.access.tokens import AgentTokens
 from app.services.fleet.signs import SignsOfLife
 from app.settings import HealthSettings
 from app.store.availability import DatabaseUnavailable
@@ -36,8 +37,11 @@ log = structlog.get_logger(__name__)
 class Clients:
     """Use cases around registered clients."""
 
-    def __init__(self, db: Database, clock: Clock, metrics: Metrics, settings: HealthSettings) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, metrics: Metrics, settings: HealthSettings, tokens: AgentTokens
+    ) -> None:
         self._db = db
+        self._tokens = tokens
         self.signs = SignsOfLife(db, clock, interval=settings.interval_seconds)
         self._clock = clock
         self._metrics = metrics
@@ -50,7 +54,8 @@ class Clients:
         now = self._clock.now()
 
         def made() -> list[Client]:
-            new = (Client(id=name, profile=profile, created_at=now, updated_at=now) for name, profile in profiles)
+            sealed = ((name, self._tokens.seal(profile)) for name, profile in profiles)
+            new = (Client(id=name, profile=profile, created_at=now, updated_at=now) for name, profile in sealed)
             return [self._seen(client, instances.get(client.id), client.profile.url) for client in new]
 
         clients = made() if len(profiles) == 1 else await in_thread("messages", made)
@@ -71,12 +76,14 @@ class Clients:
             DatabaseUnavailable: others remove the client again and again meanwhile.
         """
         now = self._clock.now()
-        new = Client(id=client_id, profile=profile, created_at=now, updated_at=now)
+        sealed = self._tokens.seal(profile)
+        new = Client(id=client_id, profile=sealed, created_at=now, updated_at=now)
         client = self._seen(new, instance, profile.url)
         async with self._db.begin() as tx:
             before = await self._added_or_held(tx, client)
             if before is not None:
-                seen = replace(before, profile=profile, status="healthy", last_seen_at=now, updated_at=now)
+                sealed = self._tokens.seal(profile, before.profile.auth_token)
+                seen = replace(before, profile=sealed, status="healthy", last_seen_at=now, updated_at=now)
                 client = self._seen(seen, instance, profile.url)
                 await tx.clients.put_profile(before, client)
                 await self._tell(tx, before, client)
@@ -104,7 +111,10 @@ class Clients:
         now = self._clock.now()
         async with self._db.begin() as tx:
             before = await tx.clients.get(client_id, for_update=True)
-            client = replace(before, profile=before.profile.changed(changes), updated_at=now)
+            profile = before.profile.changed(changes)
+            if "auth_token" in changes:
+                profile = self._tokens.seal(profile, before.profile.auth_token)
+            client = replace(before, profile=profile, updated_at=now)
             await tx.clients.put_profile(before, client)
             forgotten = "auth_token" not in changes and client.profile.auth_token != before.profile.auth_token
             event = replace(update_of(before, client), fields=tuple(sorted(changes)), token_forgotten=forgotten)

@@ -1,4 +1,6 @@
-"""Remove what killed processes left on the disk, and models, events and idempotency keys that are not kept.
+"""Remove what killed processes left on the disk, and what is not kept, and encrypt what an earlier version stored.
+
+Models, events and idempotency keys are kept for as long as the settings say.
 
 An owner empties the spool of its round at the end, and a failed upload removes its bytes. Neither happens if the
 process dies first, or if the round was finished on another machine.
@@ -10,6 +12,7 @@ import structlog
 
 from app.domain.errors import NotFound
 from app.domain.rounds import ENDED
+from app.services.access.tokens import TokenRenewal
 from app.services.events.retention import EventRetention
 from app.services.fleet.outages import Outage
 from app.services.rounds.files import RoundFiles
@@ -28,13 +31,21 @@ class Housekeeper:
     """One per process, for the directories that the process writes to."""
 
     def __init__(
-        self, db: Database, files: RoundFiles, retention: ModelRetention, events: EventRetention, keys: KeyRetention
+        self,
+        db: Database,
+        files: RoundFiles,
+        *,
+        retention: ModelRetention,
+        events: EventRetention,
+        keys: KeyRetention,
+        tokens: TokenRenewal,
     ) -> None:
         self._db = db
         self._files = files
         self._retention = retention
         self._events = events
         self._keys = keys
+        self._tokens = tokens
         self._outage = Outage()
 
     async def run(self) -> None:
@@ -44,7 +55,7 @@ class Housekeeper:
             await asyncio.sleep(PERIOD)  # of the machine, whose clock dates the files
 
     async def tick(self) -> None:
-        """Empty the spools of rounds that are over, and remove abandoned files and what is not kept."""
+        """Empty the spools of rounds that are over, remove abandoned files and what is not kept, and encrypt tokens."""
         spools = await in_thread("files", self._files.spooled)
         over = [(training_id, number) for training_id, number in spools if await self._is_over(training_id, number)]
         for training_id, number in over:
@@ -54,6 +65,7 @@ class Housekeeper:
             log.info("removed leftover files", spools=len(over), unfinished_files=unfinished)
         await self._events.tick()
         await self._keys.tick()
+        await self._tokens.tick()
         await self._retention.tick()
 
     async def _is_over(self, training_id: str, number: int) -> bool:

@@ -18,6 +18,7 @@ import structlog
 
 from app.domain.clients import Profile
 from app.domain.failures import FailureKind
+from app.services.access.tokens import AgentTokens
 from app.services.tasks.complaints import GATEWAY, Complaint, may_pass, read_complaint
 from app.services.tasks.connections import BROKEN, describe, is_ours
 from app.services.tasks.replies import ANSWERS, EXPECTED, Reply, coding_of, retry_after
@@ -66,9 +67,12 @@ class AgentFailed(Picklable):
 class AgentCaller:
     """Calls agents. One instance serves the whole process; `transport` makes the exchanges."""
 
-    def __init__(self, settings: AgentSettings, *, max_bytes: int, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(
+        self, settings: AgentSettings, *, max_bytes: int, tokens: AgentTokens, transport: httpx2.AsyncBaseTransport
+    ) -> None:
         self._settings = settings
         self._max_bytes = max_bytes
+        self._tokens = tokens
         self._turns = Turns()
         # Without a client of httpx2 around it: cookies, redirects and the like are not wanted, and take their time.
         self._transport = transport
@@ -172,14 +176,14 @@ class AgentCaller:
     ) -> AsyncIterator[httpx2.Response]:
         """Make one exchange. Every fault of the agent raises `AgentFailed`; an OSError is the server's."""
         sent = {**_HEADERS, **headers}
-        if profile.auth_token is not None:
-            sent["Authorization"] = f"Bearer {profile.auth_token}"
         await self._turns.take()
         try:
+            if profile.auth_token is not None:
+                sent["Authorization"] = f"Bearer {self._tokens.opened(profile.auth_token)}"
             request = httpx2.Request(method, profile.url.rstrip("/") + path, headers=sent, content=content)
             response = await self._transport.handle_async_request(request)
             response.request = request
-        except (*BROKEN, OSError, ValueError) as error:  # ValueError: an URL that no resolver can take
+        except (*BROKEN, OSError, ValueError) as error:  # ValueError: its URL, or a token that is locked
             if is_ours(error):
                 raise
             raise AgentFailed(describe(error), kind="unreachable") from error

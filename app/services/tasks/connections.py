@@ -12,6 +12,7 @@ from functools import partial
 import aiohappyeyeballs
 import httpx2
 
+from app.services.access.tokens import LockedToken
 from app.services.tasks.address_guard import AddressGuard, AddressRefused
 from app.services.tasks.exchanges import Broken, Exchange, Wire
 from app.services.tasks.names import NameNotResolved, Names
@@ -46,7 +47,7 @@ def is_ours(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """Say what happened in a few words, without an URL's credentials."""
-    if isinstance(error, Broken | TooSlow):
+    if isinstance(error, Broken | TooSlow | LockedToken):
         return str(error)
     return next(
         (words for kinds, words in _WORDS if isinstance(error, kinds)),

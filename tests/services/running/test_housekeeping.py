@@ -9,6 +9,7 @@ from sqlalchemy import insert
 from structlog.testing import capture_logs
 
 from app.domain.rounds import RoundStatus
+from app.services.access.tokens import TokenRenewal
 from app.services.events.retention import EventRetention
 from app.services.rounds.files import RoundFiles
 from app.services.running.housekeeping import STALE_SECONDS, Housekeeper
@@ -20,7 +21,7 @@ from app.store.model_store import ModelStore
 from app.store.tables import events
 from tests.clocks import FakeClock
 from tests.planes import until
-from tests.services.fakes import metrics
+from tests.services.fakes import TOKENS, metrics
 from tests.store.samples import a_round, training
 
 STATUSES: list[RoundStatus] = ["completed", "abandoned", "selecting", "training", "aggregating", "evaluating"]
@@ -33,7 +34,8 @@ def keeper(db: Database, tmp_path: Path) -> tuple[Housekeeper, RoundFiles]:
     )
     kept = EventRetention(db, EventSettings(keep_last=1000))
     keys = KeyRetention(db, FakeClock(), hours=1)
-    return Housekeeper(db, files, retention, kept, keys), files
+    tokens = TokenRenewal(db, TOKENS)
+    return Housekeeper(db, files, retention=retention, events=kept, keys=keys, tokens=tokens), files
 
 
 def age(path: Path, seconds: float) -> None:

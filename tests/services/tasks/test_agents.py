@@ -18,7 +18,7 @@ from tcsfeel.wire.codec import decode, pack
 from tcsfeel.wire.sizes import ERROR_BYTES
 from tcsfeel.wire.tasks import Task, read_result, task_metadata
 from tests.services.asking import AGENT, ASK, FETCH, HELLO, failure, hand_over, initial_model, poll, spooled
-from tests.services.fakes import calling, profile
+from tests.services.fakes import TOKENS, calling, profile
 from tests.tcsfeel.agent.fakes import AddingTrainer
 
 
@@ -247,7 +247,7 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     host = AgentHost()
     host.add("a", AddingTrainer(), token="s3cret-token")
     agent = profile(f"http://host{host.path('a')}", auth_token="s3cret-token")
-    agents = AgentCaller(AgentSettings(), max_bytes=10_000, transport=httpx2.ASGITransport(host))
+    agents = AgentCaller(AgentSettings(), max_bytes=10_000, tokens=TOKENS, transport=httpx2.ASGITransport(host))
     task = Task(id="t.1.a.fit", kind="fit", training_id="t", round=1, deadline_seconds=60.0)
     payload = pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task))
 

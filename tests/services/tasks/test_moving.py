@@ -23,12 +23,12 @@ from tcsfeel.wire.codec import pack
 from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, until
 from tests.services.bench import OK, TASK, Bench, Benches
-from tests.services.fakes import HERE, LOOPBACK, Highest, calling, metrics, profile
+from tests.services.fakes import HERE, LOOPBACK, TOKENS, Highest, calling, metrics, profile
 from tests.store.samples import client
 
 
 def clients(db: Database, clock: FakeClock) -> Clients:
-    return Clients(db, clock, metrics(), HealthSettings())
+    return Clients(db, clock, metrics(), HealthSettings(), TOKENS)
 
 
 async def register(b: Bench, url: str, token: str | None = None) -> None:
