@@ -148,7 +148,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, tokens=tokens, transport=transport)
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
-    registered = Clients(db, clock, metrics, settings.health, tokens)
+    registered = Clients(db, clock, metrics, settings.health, tokens, register_by_key=settings.register_by_key)
     planner = Planner(matrix, clock, metrics)
     past = PastRounds()
     record = TrackRecord(clock, breakers, past)

@@ -13,6 +13,7 @@ ADMIN_KEY = "admin key"  # a caller that sent the admin key
 AGENT = "agent"  # an agent that registers, or gives a sign of life
 LOCAL = "local caller"  # a caller on the server's machine, where no key is asked for
 SERVER = "server"  # if the server has not set its name
+ACTORS = frozenset({ADMIN_KEY, AGENT, LOCAL, SERVER})
 
 
 @dataclass(frozen=True, slots=True)

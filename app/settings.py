@@ -95,11 +95,14 @@ class AuthSettings(Section):
     """If there is no `admin_key`, the first start makes one. Callers send it in a header.
 
     The newest of `secret_keys` comes first. If there are none, the server derives its secret from the admin key.
+    `register_by_key` says whether people's and programs' keys may register new clients; if it is None, they may if the
+    server listens only on loopback.
     """
 
     enabled: bool = True
     admin_key: SecretStr | None = None
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    register_by_key: bool | None = None
 
     @field_validator("admin_key")
     @classmethod
@@ -223,6 +226,11 @@ class Settings(BaseSettings):
         if not self.auth.enabled and not is_loopback(self.host):
             raise ValueError("AUTH__ENABLED may be false only if HOST is a loopback address")
         return self
+
+    @property
+    def register_by_key(self) -> bool:
+        """Whether keys of people and programs may register new clients."""
+        return is_loopback(self.host) if self.auth.register_by_key is None else self.auth.register_by_key
 
     @property
     def database_url(self) -> str:

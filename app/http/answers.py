@@ -5,11 +5,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from app.domain.clients import Client
+from app.domain.keys import ApiKey, KeyState
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import DEADLINE, OF_HYPERPARAMETERS, Training
+from app.services.access.api_keys import NewKey
 from app.store.models import MeasuredVersion
 from tcsfeel.contract.clients import ClientOut, ClientProfile, ConflictOut, FailuresOut, MeasuredOut
 from tcsfeel.contract.goals import GoalOut, SummaryOut
+from tcsfeel.contract.keys import KeyOut, NewKeyOut
 from tcsfeel.contract.models import ListedModelOut, ModelVersionOut
 from tcsfeel.contract.operations import Ready
 from tcsfeel.contract.parameter_groups import ParameterGroupsOut
@@ -182,3 +185,19 @@ def _explained(selection: Selection) -> dict[str, Any]:
     return {
         name: lists[name] if name in lists else getattr(selection, name) for name in ExplainedSelection.model_fields
     }
+
+
+_KEY = (
+    "id", "name", "role", "client_id", "created_at", "created_by", "expires_at", "revoked_at", "last_used_at",
+    "replaces",
+)  # fmt: skip
+
+
+def key_out(key: ApiKey, state: KeyState) -> KeyOut:
+    """Show a key. Its text is not known."""
+    return KeyOut(state=state, **{name: getattr(key, name) for name in _KEY})
+
+
+def new_key_out(new: NewKey, state: KeyState) -> NewKeyOut:
+    """Show a key that was just made, with its text."""
+    return NewKeyOut(state=state, key=new.text, **{name: getattr(new.key, name) for name in _KEY})

@@ -4,6 +4,7 @@ from app.routers import (
     clients,
     connectivity,
     documentation,
+    keys,
     models,
     operations,
     rounds,
@@ -12,7 +13,7 @@ from app.routers import (
     trainings,
 )
 
-V1 = tuple(module.router for module in (clients, connectivity, strategies, selections, trainings, rounds, models))
+V1 = tuple(module.router for module in (clients, connectivity, strategies, selections, trainings, rounds, models, keys))
 """The operations that need a key."""
 OPEN = (operations.router, documentation.router)
 """Those that need a key only if a setting says so."""

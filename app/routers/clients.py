@@ -64,7 +64,7 @@ async def register_client(
 ) -> ClientOut:
     """Register a client."""
     with _sent_by(principal, agent=body.instance is not None):
-        (client,) = await clients.register([(body.id, profile(body))], {body.id: body.instance})
+        (client,) = await clients.register([(body.id, profile(body))], {body.id: body.instance}, by=principal)
     response.headers["Location"] = f"/v1/clients/{client.id}"
     return client_out(client)
 
@@ -77,13 +77,13 @@ async def register_client(
     responses=responses(409, 413, 415),
 )
 async def register_clients(
-    request: Request, clients: AppClients, place: AnswerPlace, content_type: ContentType = ""
+    request: Request, clients: AppClients, principal: AppPrincipal, place: AnswerPlace, content_type: ContentType = ""
 ) -> Response:
     """Register up to 10 000 clients, all or none."""
     require_json(content_type)
     body = await whole(request, BATCH_BYTES)
     profiles, instances = await in_thread("messages", registrations, body)
-    registered = await clients.register(profiles, instances)
+    registered = await clients.register(profiles, instances, by=principal)
     async with place:
         answer = await written(lambda: ClientsOut(items=[client_out(client) for client in registered]))
     answer.status_code = status.HTTP_201_CREATED
@@ -126,7 +126,7 @@ async def put_client(
     if body.id not in {None, client_id}:
         raise Invalid("/id", f"should be the id in the path, {client_id!r}, or be left out")
     with _sent_by(principal, agent=body.instance is not None):
-        client, is_new = await clients.put(client_id, profile(body), body.instance)
+        client, is_new = await clients.put(client_id, profile(body), body.instance, by=principal)
     if is_new:
         response.status_code = status.HTTP_201_CREATED
         response.headers["Location"] = f"/v1/clients/{client_id}"

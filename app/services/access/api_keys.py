@@ -7,12 +7,13 @@ from app.domain import keys
 from app.domain.events.keys import KeyCreated, KeyRevoked, KeyRotated
 from app.domain.keys import ApiKey, KeyState
 from app.domain.principals import Role
-from app.origins import current_origin
+from app.origins import ACTORS, current_origin
 from app.services.access.callers import Callers
 from app.services.access.secrets import ServerSecret
 from app.store.database import Database
 from app.store.reading import Part
 from app.store.transaction import Transaction
+from tcsfeel.errors import Invalid
 
 GRACE_SECONDS = 86_400.0  # that a key which was rotated stays valid, by default
 
@@ -40,7 +41,13 @@ class ApiKeys:
     async def create(
         self, *, name: str, role: Role, client_id: str | None = None, lifetime_seconds: float | None = None
     ) -> NewKey:
-        """Make a key. An agent's key needs the id of its client."""
+        """Make a key. An agent's key needs the id of its client.
+
+        Raises:
+            Invalid: events use the name for another actor.
+        """
+        if name in ACTORS:
+            raise Invalid("/name", f"should not be {name!r}, which is another caller in the log of events")
         async with self._db.begin() as tx:
             return await self.issue(tx, name=name, role=role, client_id=client_id, lifetime_seconds=lifetime_seconds)
 

@@ -10,7 +10,7 @@ import structlog
 
 from app.clock import Clock
 from app.domain.clients import Client, ClientStatus, Profile
-from app.domain.errors import NotFound
+from app.domain.errors import InvitationNeeded, NotFound
 from app.domain.events.clients import (
     ClientHealthy,
     ClientIdentityConflict,
@@ -19,6 +19,7 @@ from app.domain.events.clients import (
     ClientsRegistered,
     update_of,
 )
+from app.domain.principals import ADMIN, Principal
 from app.metrics import Metrics
 from app.services.access.tokens import AgentTokens
 from app.services.fleet.signs import SignsOfLife
@@ -38,19 +39,37 @@ class Clients:
     """Use cases around registered clients."""
 
     def __init__(
-        self, db: Database, clock: Clock, metrics: Metrics, settings: HealthSettings, tokens: AgentTokens
+        self,
+        db: Database,
+        clock: Clock,
+        metrics: Metrics,
+        settings: HealthSettings,
+        tokens: AgentTokens,
+        *,
+        register_by_key: bool = True,
     ) -> None:
         self._db = db
         self._tokens = tokens
+        self._register_by_key = register_by_key
         self.signs = SignsOfLife(db, clock, interval=settings.interval_seconds)
         self._clock = clock
         self._metrics = metrics
         self._interval = settings.interval_seconds
 
     async def register(
-        self, profiles: Sequence[tuple[str, Profile]], instances: Mapping[str, str | None] = MappingProxyType({})
+        self,
+        profiles: Sequence[tuple[str, Profile]],
+        instances: Mapping[str, str | None] = MappingProxyType({}),
+        *,
+        by: Principal = ADMIN,
     ) -> list[Client]:
-        """Register all or none; `instances` are those of the agents, by client. Raises `AlreadyExists`."""
+        """Register all or none; `instances` are those of the agents, by client.
+
+        Raises:
+            AlreadyExists: one of them is registered.
+            InvitationNeeded: the caller may not register clients.
+        """
+        self._admit_new(by)
         now = self._clock.now()
 
         def made() -> list[Client]:
@@ -67,12 +86,15 @@ class Clients:
                 await tx.events.append(ClientsRegistered(count=len(clients)))
         return clients
 
-    async def put(self, client_id: str, profile: Profile, instance: str | None = None) -> tuple[Client, bool]:
+    async def put(
+        self, client_id: str, profile: Profile, instance: str | None = None, *, by: Principal = ADMIN
+    ) -> tuple[Client, bool]:
         """Register, or replace the profile of a client that is there; tells whether it is new.
 
         An agent that restarts registers again: what was measured of it stays, and it counts as seen.
 
         Raises:
+            InvitationNeeded: it would be new, and the caller may not register clients.
             DatabaseUnavailable: others remove the client again and again meanwhile.
         """
         now = self._clock.now()
@@ -91,8 +113,14 @@ class Clients:
                 if before.status != "healthy":
                     await tx.events.append(ClientHealthy(client_id=client.id, was=before.status))
             else:
+                self._admit_new(by)
                 await tx.events.append(ClientRegistered(client_id=client.id, url=profile.url))
         return client, before is None
+
+    def _admit_new(self, by: Principal) -> None:
+        """Raise `InvitationNeeded` unless a caller may register new clients. An agent may always register its own."""
+        if by.role != "agent" and not self._register_by_key:
+            raise InvitationNeeded
 
     async def _added_or_held(self, tx: Transaction, client: Client) -> Client | None:
         """Add the client, or give the one that has its id, held until the transaction ends.

@@ -9,10 +9,11 @@ from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import httpx2
 
-from tcsfeel.client import continuing, following, operations, parameters
+from tcsfeel.client import access, continuing, following, operations, parameters
 from tcsfeel.client.pages import AsyncPages
 from tcsfeel.client.signatures import show_as_method
 from tcsfeel.contract.clients import ClientOut
+from tcsfeel.contract.keys import KeyOut
 from tcsfeel.contract.models import ListedModelOut
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import TrainingOut
@@ -96,6 +97,10 @@ class AsyncClient:
         """Iterate over all model versions of a training, newest first."""
         return AsyncPages(lambda cursor: self.list_models(training_id, limit=PAGE, cursor=cursor))
 
+    def api_keys(self) -> AsyncPages[KeyOut]:
+        """Iterate over all API keys, newest first, including those that are not valid any more."""
+        return AsyncPages(lambda cursor: self.list_keys(limit=PAGE, cursor=cursor))
+
     register_client = _method(operations.register_client)
     register_clients = _method(operations.register_clients)
     list_clients = _method(operations.list_clients)
@@ -129,6 +134,11 @@ class AsyncClient:
     list_models = _method(operations.list_models)
     pin_model = _method(operations.pin_model)
     unpin_model = _method(operations.unpin_model)
+    create_key = _method(access.create_key)
+    list_keys = _method(access.list_keys)
+    get_key = _method(access.get_key)
+    revoke_key = _method(access.revoke_key)
+    rotate_key = _method(access.rotate_key)
     healthz = _method(operations.healthz)
     readyz = _method(operations.readyz)
     metrics = _method(operations.metrics)

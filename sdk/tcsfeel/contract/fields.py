@@ -15,6 +15,7 @@ PLAIN_PATTERN = rf"^[^{_UNPRINTED}]*$"
 URL_PATTERN = r"^https?://[\x21-\x7e]+$"
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 TAG_PATTERN = rf"^[^{_UNPRINTED}:]+:[^{_UNPRINTED}]*$"
+KEY_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 ._@/-]{0,63}$"
 METRIC_PATTERN = r"^[A-Za-z][A-Za-z0-9_./@-]{0,63}$"
 ID_GLOB_PATTERN = r"^[A-Za-z0-9._*?-]{1,64}$"
 PUBLIC_KEY_PATTERN = r"^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"  # the last character has four bits of the key
@@ -24,6 +25,7 @@ PATTERN_RULES = {
     PLAIN_PATTERN: "should not contain control characters",
     URL_PATTERN: "should be a URL with http:// or https://, in visible ASCII characters",
     KEY_PATTERN: "should be visible ASCII characters",
+    KEY_NAME_PATTERN: "should begin with a letter or a digit and have at most 63 more of A-Z a-z 0-9 space . _ @ / -",
     METRIC_PATTERN: "should be a letter and at most 63 more of the characters A-Z a-z 0-9 _ - . / @",
     ID_GLOB_PATTERN: "should be 1 to 64 of the characters A-Z a-z 0-9 . _ - * ?",
     PUBLIC_KEY_PATTERN: "should be the 32 bytes of a public key in base64url without padding, which are 43 characters",

@@ -12,6 +12,7 @@ import pytest
 from tests.api import Api, profile
 from tests.routers.bad_input.clients import CLIENT_TEXTS, IDS, PROFILE
 from tests.routers.bad_input.faults import fault
+from tests.routers.bad_input.keys import KEY
 from tests.routers.bad_input.links import COMMON_EDGES, MATRIX
 from tests.routers.bad_input.trainings import DIVERGENCE, RULES, TRAINING
 from tests.routers.bad_input.values import (
@@ -99,6 +100,7 @@ OPERATIONS: dict[str, list[Case]] = {
         ),
         *NOT_JSON,
     ],
+    "POST /v1/keys": [*(({"name": "ci", "role": "viewer"} | change, pointers) for change, pointers in KEY), *NOT_JSON],
 }
 
 

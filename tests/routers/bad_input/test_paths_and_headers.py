@@ -24,6 +24,9 @@ ID_PATHS = [
     ("GET", "/v1/trainings/{id}/rounds/1", "/path/training_id"),
     ("GET", "/v1/trainings/{id}/model", "/path/training_id"),
     ("PUT", "/v1/trainings/{id}/model", "/path/training_id"),
+    ("GET", "/v1/keys/{id}", "/path/key_id"),
+    ("DELETE", "/v1/keys/{id}", "/path/key_id"),
+    ("POST", "/v1/keys/{id}/rotate", "/path/key_id"),
 ]
 
 

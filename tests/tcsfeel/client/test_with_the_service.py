@@ -160,3 +160,19 @@ async def test_a_client_finds_the_same_mistakes_in_the_same_words_as_the_service
     assert [(field.pointer, field.detail) for field in refused.value.errors] == [
         (field["pointer"], field["detail"]) for field in answer["errors"]
     ]
+
+
+async def test_keys_from_their_making_to_their_end(client: AsyncClient) -> None:
+    made = await client.create_key(name="ci", role="operator", lifetime_seconds=3600)
+    assert made.key.startswith(f"tcsfeel_operator_{made.id}_")
+    rotated = await client.rotate_key(made.id, grace_seconds=60)
+    assert rotated.replaces == made.id
+    assert (await client.rotate_key(rotated.id)).replaces == rotated.id
+    await client.revoke_key(made.id)
+    assert (await client.get_key(made.id)).state == "revoked"
+    valid = await client.list_keys(state="valid", role="operator", limit=1)
+    assert [(key.name, key.state) for key in valid.items] == [("ci", "valid")]
+    assert valid.next_cursor is not None
+    assert len([key async for key in client.api_keys()]) == 3
+    with pytest.raises(NotFound):
+        await client.revoke_key("0" * 12)
