@@ -31,6 +31,7 @@ from app.services.access.api_keys import ApiKeys
 from app.services.access.callers import Callers
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
+from app.services.access.oidc import OidcTokens
 from app.services.access.secrets import ServerSecret
 from app.services.access.tokens import AgentTokens, TokenRenewal
 from app.services.events.log import EventLog
@@ -136,7 +137,8 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     rng = random.Random()  # noqa: S311  (jitter, not secrets)
     metrics = Metrics(CollectorRegistry(), max_clients=settings.metrics.max_clients)
     db, coordinator_db = databases(settings, metrics)
-    callers = Callers(db, clock, admin_key, secret, questions_db=coordinator_db)
+    issued = OidcTokens.of(settings.oidc, clock)
+    callers = Callers(db, clock, admin_key, secret, questions_db=coordinator_db, issued=issued)
     models, copies = model_files(settings)
     files = RoundFiles(models, settings.data_dir / "spool")
     delay = settings.models.removal_delay_seconds
@@ -267,8 +269,8 @@ async def running(system: System) -> AsyncIterator[None]:
     await prepare_database(settings)
     await system.timekeeper.begin()
     begin = partial(asyncio.create_task, context=context_of(system.name))
-    loops = [begin(system.housekeeper.run()), begin(system.clients.signs.run()), begin(system.limits.run())]
-    loops.append(begin(system.key_watch.run()))
+    of_all = (system.housekeeper, system.clients.signs, system.key_watch, system.limits)
+    loops = [begin(one.run()) for one in of_all]
     if settings.coordinator.enabled:
         loops += [begin(system.coordinator.run()), begin(system.prober.run())]
     else:

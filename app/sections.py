@@ -1,8 +1,13 @@
 """Sections of the settings about callers: what they may use, and what needs a key."""
 
-from typing import Annotated
+import ipaddress
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 
 class Section(BaseModel):
@@ -46,3 +51,72 @@ class DocumentationSettings(Section):
     """With `need_key`, Swagger UI and the OpenAPI document are given only to callers with a key."""
 
     need_key: bool = False
+
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
+TokenRole = Literal["viewer", "operator", "admin"]
+
+
+class OidcSettings(Section):
+    """The issuer of bearer tokens (OpenID Connect) by which people and programs may call. Without one, only keys count.
+
+    A token has to name the `issuer` and the `audience`, and has to be signed by one of the `algorithms`. Its
+    `role_claim` (a name, or a path with dots) has one name or several, which `roles` translates. Clocks may differ by
+    `leeway_seconds`. `ca_file` has the certificates by which the issuer is known; None for those of the system.
+    """
+
+    issuer: str | None = None
+    audience: str | None = None
+    algorithms: Annotated[tuple[Algorithm, ...], NoDecode] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+    role_claim: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = "roles"
+    roles: Annotated[dict[str, TokenRole], NoDecode] = {"viewer": "viewer", "operator": "operator", "admin": "admin"}
+    leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
+    ca_file: Path | None = None
+
+    @field_validator("issuer")
+    @classmethod
+    def _secure(cls, issuer: str | None) -> str | None:
+        if issuer is not None and not (issuer.startswith("https://") or is_local(issuer)):
+            raise ValueError("must be the issuer's URL, which begins with https://, as its tokens have it in `iss`")
+        return issuer
+
+    @field_validator("algorithms", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        value = _parsed(value)
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError('must be a JSON list of algorithms, such as ["RS256", "ES256"]')
+        return value
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _map(cls, value: Any) -> Any:
+        value = _parsed(value)
+        if not isinstance(value, dict) or not value:
+            raise ValueError('must be a JSON object, such as {"federation-operators": "operator"}')
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> "OidcSettings":
+        if (self.issuer is None) != (self.audience is None):
+            raise ValueError("OIDC__ISSUER and OIDC__AUDIENCE must be set together")
+        return self
+
+
+def is_local(url: str) -> bool:
+    """Tell whether a URL leads to this machine, over HTTP, by a name or an address that cannot lead elsewhere."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+    return parts.scheme == "http" and local
+
+
+def _parsed(value: Any) -> Any:
+    """Parse JSON of the environment; None if it is none."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.buckets import Bucket
-from app.sections import DocumentationSettings, LimitSettings, MetricSettings, Section
+from app.sections import DocumentationSettings, LimitSettings, MetricSettings, OidcSettings, Section
 
 PREFIX = "TCSFEEL_"
 KEY = re.compile(r"[\x21-\x7e]{16,}")
@@ -217,6 +217,7 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     events: EventSettings = EventSettings()
     limits: LimitSettings = LimitSettings()
+    oidc: OidcSettings = OidcSettings()
     metrics: MetricSettings = MetricSettings()
     docs: DocumentationSettings = DocumentationSettings()
     log: LogSettings = LogSettings()

@@ -11,7 +11,9 @@ from app.http.bodies import TooSlow, UnsupportedMediaType
 from app.http.browsers import ForeignPage
 from app.http.readers import KeyForPage
 from app.memory import NoMemoryFree, TooManyAnswers
+from app.services.access.issuer import IssuerUnavailable
 from app.services.access.keys import Unauthenticated
+from app.services.access.oidc import NoRole
 from app.services.rounds.planning import StrategyOverdue
 from app.services.rounds.waits import Stopping, TooManyWaits
 from app.services.trainings.idempotency import KeyReused
@@ -64,6 +66,13 @@ CATALOG: Mapping[type[Exception], Kind] = {
     refusals.UpdateRejected: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "update-rejected", "The update cannot be used"),
     refusals.UnusableRound: Kind(HTTPStatus.CONFLICT, "unusable-round", "No model can be made from the updates"),
     KeyReused: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "key-reused", "This Idempotency-Key was used for another request"),
+    NoRole: Kind(HTTPStatus.FORBIDDEN, "forbidden", "The key does not allow this"),
+    IssuerUnavailable: Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "issuer-unavailable",
+        "The issuer of tokens does not answer",
+        {"Retry-After": "5"},
+    ),
     Unauthenticated: Kind(
         HTTPStatus.UNAUTHORIZED, "unauthenticated", "A valid API key is required", {"WWW-Authenticate": "Bearer"}
     ),

@@ -97,7 +97,8 @@ class ApiRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             if mark.role is None:
-                return await admitted(request)
+                with wired(request).limits.admitted(Caller("address", address_of(request))):
+                    return await admitted(request)
             by = await authenticate(request)
             mark.check(by, request.path_params)
             caller = Caller("agent" if by.role == "agent" else "key", by.key_id or by.name)

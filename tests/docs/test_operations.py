@@ -1,5 +1,6 @@
 """What there is to set, to call and to see, against the lists of it."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
@@ -32,8 +33,8 @@ def shown(value: object) -> str:
             return str(value).lower()
         case float():
             return f"{value:.12g}"
-        case ():
-            return "[]"
+        case tuple() | dict():
+            return json.dumps(value)
     return str(value)
 
 

@@ -16,6 +16,7 @@ from app.clock import Clock
 from app.domain.keys import TEXT, ApiKey
 from app.domain.principals import ADMIN, Principal
 from app.services.access.keys import AdminKey, Unauthenticated
+from app.services.access.oidc import OidcTokens, is_token
 from app.services.access.secrets import ServerSecret
 from app.store.database import Database
 
@@ -46,6 +47,7 @@ class Callers:
         secret: ServerSecret,
         *,
         questions_db: Database | None = None,
+        issued: OidcTokens | None = None,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
@@ -53,6 +55,7 @@ class Callers:
         self._clock = clock
         self._admin_key = admin_key
         self._secret = secret
+        self._issued = issued
         self._steady = steady
         self._known: dict[bytes, _Known] = {}
         self._hashes: dict[str, bytes] = {}  # under which the keys are known, by their ids
@@ -64,11 +67,13 @@ class Callers:
         self._lookups = asyncio.Semaphore(LOOKUPS)
 
     async def identify(self, text: str | None) -> Principal:
-        """Find the caller that has a key. Raises `Unauthenticated`."""
+        """Find the caller that has a key or a token. Raises `Unauthenticated`, or as `OidcTokens.identify`."""
         if text is None:
             raise Unauthenticated
         if self._admin_key.matches(text):
             return ADMIN
+        if self._issued is not None and is_token(text):
+            return await self._issued.identify(text)
         match = TEXT.fullmatch(text)
         if match is None:
             raise Unauthenticated(sent=True)
@@ -81,6 +86,11 @@ class Callers:
         if now - found.use_written_at >= USE_SECONDS:
             found.use_written_at = self._used[found.key.id] = now
         return found.key.principal
+
+    async def close(self) -> None:
+        """End the calls of the issuer of tokens that are under way."""
+        if self._issued is not None:
+            await self._issued.close()
 
     @property
     def _trusts(self) -> bool:

@@ -28,7 +28,8 @@ class KeyWatch:
         await self._callers.write()
 
     async def close(self) -> None:
-        """Write what is left, once `run` is cancelled. What cannot be written now is lost."""
+        """Write what is left, once `run` is cancelled, and end calls of others. What cannot be written now is lost."""
+        await self._callers.close()
         with suppress(TimeoutError), self._outage.tolerated():
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._callers.write()
