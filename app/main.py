@@ -28,6 +28,8 @@ from app.routers import OPEN, V1
 from app.routers.documentation import ASSETS
 from app.services import readiness
 from app.services.access.api_keys import ApiKeys
+from app.services.access.audit import AuditTrail
+from app.services.access.audit_retention import AuditRetention
 from app.services.access.callers import Callers
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
@@ -83,12 +85,6 @@ from tcsfeel.selection import installed
 
 log = structlog.get_logger(__name__)
 
-DESCRIPTION = """
-A control plane for federated learning over networks whose links are not equal.
-
-Operations under `/v1` need an API key, which the first start of the server prints. Enter it with **Authorize** above.
-"""
-
 
 def create_app(
     settings: Settings | None = None,
@@ -108,7 +104,7 @@ def create_app(
     app = FastAPI(
         title="TCS-FEEL",
         version=__version__,
-        description=DESCRIPTION,
+        description=openapi.DESCRIPTION,
         openapi_url=None,  # `documentation` has the page and the document
         lifespan=lifespan,
         redirect_slashes=False,
@@ -209,6 +205,8 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     )
     interruptions = Interruptions(owned, progress, metrics, early_ends.give_up)
     name = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
+    audit = AuditTrail(db, coordinator_db, clock, name=name, directory=settings.data_dir)
+    audit.note_waiting = metrics.audit_waiting.set
     return System(
         name=name,
         settings=settings,
@@ -218,6 +216,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         keys=ApiKeys(db, clock, secret, callers),
         key_watch=KeyWatch(callers),
         limits=CallerLimits(coordinator_db, settings.limits, server=name),
+        audit=audit,
         metrics=metrics,
         body_memory=BodyMemory(settings.max_body_bytes),
         upload_memory=BodyMemory(UPLOADS_BYTES),
@@ -253,10 +252,11 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         housekeeper=Housekeeper(
             coordinator_db,
             files,
-            retention=retention,
-            events=EventRetention(coordinator_db, settings.events),
-            keys=KeyRetention(coordinator_db, clock, hours=settings.limits.idempotency_key_hours),
-            tokens=TokenRenewal(coordinator_db, tokens),
+            EventRetention(coordinator_db, settings.events),
+            KeyRetention(coordinator_db, clock, hours=settings.limits.idempotency_key_hours),
+            TokenRenewal(coordinator_db, tokens),
+            AuditRetention(coordinator_db, settings.audit),
+            retention,
         ),
         events=EventLog(db),
     )
@@ -269,7 +269,7 @@ async def running(system: System) -> AsyncIterator[None]:
     await prepare_database(settings)
     await system.timekeeper.begin()
     begin = partial(asyncio.create_task, context=context_of(system.name))
-    of_all = (system.housekeeper, system.clients.signs, system.key_watch, system.limits)
+    of_all = (system.housekeeper, system.clients.signs, system.key_watch, system.limits, system.audit)
     loops = [begin(one.run()) for one in of_all]
     if settings.coordinator.enabled:
         loops += [begin(system.coordinator.run()), begin(system.prober.run())]
@@ -295,5 +295,6 @@ async def running(system: System) -> AsyncIterator[None]:
             system.migrated.close()
             system.census.close()
             await system.caller.close()
+            await system.audit.close()
             await system.disconnect()
             log.info("stopped")

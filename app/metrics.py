@@ -74,6 +74,9 @@ class Metrics:
         self.limited = counter(
             "federated_limited", "Number of calls that were refused because a limit was reached", ["limit"]
         )
+        self.audit_waiting = gauge(
+            "federated_audit_records_waiting", "Number of audit records of this process that are not written yet"
+        )
         self.breaker_changes = counter(
             "federated_breaker_state_changes", "Number of times that a breaker entered a state", ["state"]
         )

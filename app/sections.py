@@ -37,6 +37,12 @@ class LimitSettings(Section):
     idempotency_key_hours: Annotated[float, Field(ge=0.1, le=1_000_000)] = 168.0
 
 
+class AuditSettings(Section):
+    """Records of the audit trail are kept for `keep_days` days; by default, all are kept."""
+
+    keep_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
+
+
 class MetricSettings(Section):
     """If more than `max_clients` clients are registered, the ``client`` label is ``other``.
 

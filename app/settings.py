@@ -23,7 +23,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.buckets import Bucket
-from app.sections import DocumentationSettings, LimitSettings, MetricSettings, OidcSettings, Section
+from app.sections import (
+    AuditSettings,
+    DocumentationSettings,
+    LimitSettings,
+    MetricSettings,
+    OidcSettings,
+    Section,
+)
 
 PREFIX = "TCSFEEL_"
 KEY = re.compile(r"[\x21-\x7e]{16,}")
@@ -218,6 +225,7 @@ class Settings(BaseSettings):
     events: EventSettings = EventSettings()
     limits: LimitSettings = LimitSettings()
     oidc: OidcSettings = OidcSettings()
+    audit: AuditSettings = AuditSettings()
     metrics: MetricSettings = MetricSettings()
     docs: DocumentationSettings = DocumentationSettings()
     log: LogSettings = LogSettings()

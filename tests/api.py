@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app.main import create_app
 from app.services.system import System
-from app.store.tables import metadata
+from app.store.tables import audit, metadata
 from tests.clocks import FakeClock, Sleeping
 from tests.planes import settings
 
@@ -45,13 +45,14 @@ class Api:
         return training_id
 
     async def stored(self) -> dict[str, list[Any]]:
-        """Every row of every table, and every file of the model store and the spool."""
+        """Every row of every table but the audit trail, and every file of the model store and the spool."""
         async with self.system.db.read() as tx:
             tables: dict[str, list[Any]] = {
                 table.name: [
                     tuple(row) for row in await tx.connection.execute(select(table).order_by(*table.primary_key))
                 ]
                 for table in metadata.sorted_tables
+                if table is not audit
             }
         data_dir = self.system.settings.data_dir
         return tables | {

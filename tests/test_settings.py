@@ -59,6 +59,7 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("OIDC__ROLE_CLAIM", "realm_access.roles", "realm_access.roles"),
     ("OIDC__ROLES", '{"ops": "operator"}', {"ops": "operator"}),
     ("METRICS__MAX_CLIENTS", "0", 0),
+    ("AUDIT__KEEP_DAYS", "365", 365),
     ("METRICS__NEED_KEY", "true", True),
     ("DOCS__NEED_KEY", "true", True),
     ("LOG__LEVEL", "debug", "debug"),

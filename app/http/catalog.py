@@ -11,6 +11,7 @@ from app.http.bodies import TooSlow, UnsupportedMediaType
 from app.http.browsers import ForeignPage
 from app.http.readers import KeyForPage
 from app.memory import NoMemoryFree, TooManyAnswers
+from app.services.access.audit import AuditTrailFull
 from app.services.access.issuer import IssuerUnavailable
 from app.services.access.keys import Unauthenticated
 from app.services.access.oidc import NoRole
@@ -125,6 +126,9 @@ CATALOG: Mapping[type[Exception], Kind] = {
     NoMemoryFree: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     TooManyWaits: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     TooManyAnswers: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    AuditTrailFull: Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE, "audit-unavailable", "The call cannot be recorded", {"Retry-After": "5"}
+    ),
     Stopping: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server is stopping", {"Retry-After": "1"}),
     RangeNotSatisfiable: Kind(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range is outside the file"

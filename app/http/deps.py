@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.domain.principals import LOCAL_CALLER, Principal
+from app.http.auditing import Attempt
 from app.http.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd
 from app.http.browsers import refuse_foreign_pages
 from app.http.roles import Mark
@@ -20,6 +21,7 @@ from app.http.unparsable import unparsable
 from app.memory import STREAMED_BYTES
 from app.origins import acting
 from app.services.access.api_keys import ApiKeys
+from app.services.access.audit import AuditTrail
 from app.services.access.keys import Unauthenticated
 from app.services.access.limits import Caller
 from app.services.fleet.clients import Clients
@@ -96,13 +98,18 @@ class ApiRoute(APIRoute):
         mark = Mark.of(extra, f"{sorted(self.methods or ())} {self.path}")
 
         async def guarded(request: Request) -> Response:
+            attempt = Attempt.of(request)
+            attempt.name(wired(request).audit, f"{request.method} {self.path_format}", request)
             if mark.role is None:
                 with wired(request).limits.admitted(Caller("address", address_of(request))):
+                    attempt.admit()
                     return await admitted(request)
             by = await authenticate(request)
+            attempt.caller = by
             mark.check(by, request.path_params)
             caller = Caller("agent" if by.role == "agent" else "key", by.key_id or by.name)
             with acting(by.name), wired(request).limits.admitted(caller):
+                attempt.admit()
                 return await admitted(request)
 
         async def admitted(request: Request) -> Response:
@@ -208,6 +215,7 @@ def _part(name: str) -> Any:
 
 AppSettings = Annotated[Settings, _part("settings")]
 AppKeys = Annotated[ApiKeys, _part("keys")]
+AppAudit = Annotated[AuditTrail, _part("audit")]
 AppClients = Annotated[Clients, _part("clients")]
 AppBreakers = Annotated[Breakers, _part("breakers")]
 AppConnectivity = Annotated[ConnectivityMatrix, _part("connectivity")]

@@ -1,4 +1,4 @@
-"""Give every HTTP request an id that its log lines and its response show, and every response its security headers."""
+"""Give every HTTP request an id, which its log lines and its response show, security headers, and an audit record."""
 
 import random
 import re
@@ -8,6 +8,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.auditing import Attempt
 from app.http.problems import unforeseen
 from app.http.security_headers import secured
 from app.origins import acting
@@ -42,6 +43,7 @@ class RequestContext:
         started, status = time.perf_counter(), 0
         if scope["method"] not in METHODS:
             scope = {**scope, "method": OTHER}
+        attempt = Attempt.at(scope)
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -59,5 +61,7 @@ class RequestContext:
                 if status:  # it is too late for another response
                     raise
                 await response(scope, receive, note)
+            finally:
+                attempt.end(status, request_id)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)

@@ -15,6 +15,12 @@ from tcsfeel.contract.problems import Problem
 
 UNSEEN: tuple[type[BaseModel], ...] = (Problem, RegisterClients, ChangeConnectivity, ReplaceConnectivity)
 
+DESCRIPTION = """
+A control plane for federated learning over networks whose links are not equal.
+
+Operations under `/v1` need an API key, which the first start of the server prints. Enter it with **Authorize** above.
+"""
+
 Responses = dict[int | str, dict[str, Any]]
 
 

@@ -6,6 +6,7 @@ Monitoring sends the key as a bearer token. Browsers ask for it: they send it as
 from fastapi import HTTPException, Request
 from fastapi.security import HTTPBasic
 
+from app.domain.errors import Forbidden
 from app.http.deps import authenticate, wired
 from app.services.access.keys import Unauthenticated
 
@@ -29,13 +30,15 @@ async def reader_of_documentation(request: Request) -> None:
 
 
 async def _admit(request: Request) -> None:
-    """Admit a caller with a key. Raises `KeyForPage`."""
+    """Admit a caller with a key of a person or a program. Raises `KeyForPage`, or `Forbidden` for an agent's key."""
     found = wired(request)
     try:
         given = await _basic(request)
         if given is not None and found.settings.auth.enabled:
-            await found.callers.identify(given.password)
+            by = await found.callers.identify(given.password)
         else:
-            await authenticate(request)
+            by = await authenticate(request)
     except (Unauthenticated, HTTPException) as error:  # the latter for a password that is not encoded well
         raise KeyForPage(sent="Authorization" in request.headers) from error
+    if not by.may("viewer"):
+        raise Forbidden(by.role, "viewer", by.client_id)

@@ -1,6 +1,7 @@
 """The REST API: each operation parses, makes one service call, and answers with a schema."""
 
 from app.routers import (
+    audit,
     clients,
     connectivity,
     documentation,
@@ -13,7 +14,17 @@ from app.routers import (
     trainings,
 )
 
-V1 = tuple(module.router for module in (clients, connectivity, strategies, selections, trainings, rounds, models, keys))
+V1 = (
+    clients.router,
+    connectivity.router,
+    strategies.router,
+    selections.router,
+    trainings.router,
+    rounds.router,
+    models.router,
+    keys.router,
+    audit.router,
+)
 """The operations that need a key."""
 OPEN = (operations.router, documentation.router)
 """Those that need a key only if a setting says so."""

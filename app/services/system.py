@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app.memory import AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
 from app.services.access.api_keys import ApiKeys
+from app.services.access.audit import AuditTrail
 from app.services.access.callers import Callers
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
@@ -45,6 +46,7 @@ class System:
     callers: Callers
     keys: ApiKeys
     key_watch: KeyWatch
+    audit: AuditTrail
     metrics: Metrics
     body_memory: BodyMemory
     upload_memory: BodyMemory

@@ -279,6 +279,27 @@ events = Table(
     Index("ix_events_client_id_id", "client_id", "id"),
 )
 
+# Append-only. A record is hashed with the hash of the one before it, so its columns are never changed.
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Finite, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("role", String(16)),
+    Column("key_id", String(64)),
+    Column("address", String(64), nullable=False),
+    Column("operation", String(256), nullable=False),
+    Column("parameters", _Json, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("request_id", String(64)),
+    Column("count", BigInteger, nullable=False),
+    Column("previous", _Sha256, nullable=False),
+    Column("hash", _Sha256, nullable=False),
+    Index("ix_audit_at", "at"),
+    Index("ix_audit_actor_sequence", "actor", "sequence"),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.store.api_keys import ApiKeyRepository
+from app.store.audit import AuditRepository
 from app.store.clients import ClientRepository
 from app.store.connectivity import ConnectivityRepository
 from app.store.control_rounds import ControlRoundRepository
@@ -105,6 +106,10 @@ class Transaction:
     @cached_property
     def api_keys(self) -> ApiKeyRepository:
         return ApiKeyRepository(self.connection)
+
+    @cached_property
+    def audit(self) -> AuditRepository:
+        return AuditRepository(self.connection, self._clock)
 
     @cached_property
     def idempotency(self) -> IdempotencyRepository:

@@ -20,6 +20,7 @@ ATTEMPTS = 10
 NAMES = frozenset(
     {
         "admin-key",
+        "audit-unwritten.jsonl",
         "tcsfeel.db",
         "tcsfeel.db-wal",
         "tcsfeel.db-shm",

@@ -86,14 +86,16 @@ def commands() -> dict[str, Any]:
 
 
 def test_the_commands_are_listed_with_options_that_they_have() -> None:
-    listed = {}
+    listed: dict[str, set[str]] = {}
     for cells in rows(page("operations.md"), "The command line"):
         _, name, *_ = cells[0].strip("`").split()
-        listed[name] = set(re.findall(r"--[a-z-]+", cells[0]))
+        listed[name] = listed.get(name, set()) | set(re.findall(r"--[a-z-]+", cells[0]))
     known = commands()
     assert listed.keys() == known.keys()
     for name, options in listed.items():
-        assert options <= {text for option in known[name].params for text in option.opts}, name
+        command = known[name]
+        parts = command.commands.values() if isinstance(command, click.Group) else [command]
+        assert options <= {text for part in parts for option in part.params for text in option.opts}, name
 
 
 async def test_the_metrics_are_listed_with_their_types_and_labels(app: FastAPI) -> None:

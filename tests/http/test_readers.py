@@ -34,6 +34,15 @@ async def test_with_the_setting_a_page_needs_a_key(tmp_path: Path, sqlite_url: s
         ] * (len(others) + 3)
 
 
+async def test_a_page_is_not_for_devices(tmp_path: Path, sqlite_url: str) -> None:
+    async with running_api(tmp_path / "data", sqlite_url, metrics={"need_key": True}) as api:
+        device = await api.system.keys.create(name="edge-7", role="agent", client_id="edge-7")
+        person = await api.system.keys.create(name="anna", role="viewer")
+        assert_problem(await reach(api, "/metrics", ("", device.text)), 403)
+        assert_problem(await api.anonymous.get("/metrics", headers={"Authorization": f"Bearer {device.text}"}), 403)
+        assert (await reach(api, "/metrics", ("", person.text))).status_code == 200
+
+
 async def test_without_authentication_callers_on_this_machine_need_none(tmp_path: Path, sqlite_url: str) -> None:
     settings: Any = {"metrics": {"need_key": True}, "auth": {"enabled": False}}
     async with running_api(tmp_path / "data", sqlite_url, **settings) as api:

@@ -1,23 +1,20 @@
 """Remove what killed processes left on the disk, and what is not kept, and encrypt what an earlier version stored.
 
-Models, events and idempotency keys are kept for as long as the settings say.
+Models, events, audit records and idempotency keys are kept for as long as the settings say.
 
 An owner empties the spool of its round at the end, and a failed upload removes its bytes. Neither happens if the
 process dies first, or if the round was finished on another machine.
 """
 
 import asyncio
+from typing import Protocol
 
 import structlog
 
 from app.domain.errors import NotFound
 from app.domain.rounds import ENDED
-from app.services.access.tokens import TokenRenewal
-from app.services.events.retention import EventRetention
 from app.services.fleet.outages import Outage
 from app.services.rounds.files import RoundFiles
-from app.services.trainings.idempotency import KeyRetention
-from app.services.trainings.retention import ModelRetention
 from app.store.database import Database
 from app.threads import in_thread
 
@@ -27,25 +24,21 @@ PERIOD = 60.0  # seconds from one tick to the next
 STALE_SECONDS = 3600.0  # since its last byte: after that, no process still writes to an unfinished file
 
 
-class Housekeeper:
-    """One per process, for the directories that the process writes to."""
+class Upkeep(Protocol):
+    """Keeps one kind of stored things in order, such as by removing what is no longer kept."""
 
-    def __init__(
-        self,
-        db: Database,
-        files: RoundFiles,
-        *,
-        retention: ModelRetention,
-        events: EventRetention,
-        keys: KeyRetention,
-        tokens: TokenRenewal,
-    ) -> None:
+    async def tick(self) -> None:
+        """Do some of it, or all."""
+        ...
+
+
+class Housekeeper:
+    """One per process, for the directories that the process writes to. It ticks each upkeep, in their order."""
+
+    def __init__(self, db: Database, files: RoundFiles, *upkeeps: Upkeep) -> None:
         self._db = db
         self._files = files
-        self._retention = retention
-        self._events = events
-        self._keys = keys
-        self._tokens = tokens
+        self._upkeeps = upkeeps
         self._outage = Outage()
 
     async def run(self) -> None:
@@ -63,10 +56,8 @@ class Housekeeper:
         unfinished = await in_thread("files", self._files.sweep, STALE_SECONDS)
         if over or unfinished:
             log.info("removed leftover files", spools=len(over), unfinished_files=unfinished)
-        await self._events.tick()
-        await self._keys.tick()
-        await self._tokens.tick()
-        await self._retention.tick()
+        for upkeep in self._upkeeps:
+            await upkeep.tick()
 
     async def _is_over(self, training_id: str, number: int) -> bool:
         async with self._db.read() as tx:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tcsfeel import __version__
-from tcsfeel.cli import agents, following, history
+from tcsfeel.cli import agents, audit, following, history
 from tcsfeel.cli.ending import fail
 from tcsfeel.text import plain
 
@@ -34,6 +34,7 @@ class Commands(click.Group):
                 following.watch,
                 history.rounds,
                 following.clients,
+                audit.audit,
             ],
             help="Federated learning over networks whose links are not equal.",
             context_settings={"show_default": True},

@@ -1,12 +1,14 @@
 """Connect commands to a control plane, and end them with a one-line reason if it refuses a call."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Self, TypeVar
 
 import httpx2
 
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import find_key
-from tcsfeel.rest.calls import all_items, call_json
+from tcsfeel.rest.calls import all_items, call_json, one_page
+from tcsfeel.rest.cursors import Cursors
 from tcsfeel.rest.deadlines import Deadline, DeadlineTransport
 from tcsfeel.rest.exchange import Patience, Steps
 from tcsfeel.rest.paths import path
@@ -55,6 +57,16 @@ class Connection:
     def all(self, where: str) -> list[Any]:
         """Return every item of a list, read page by page."""
         return self._run(all_items(where))
+
+    def each(self, where: str, filters: Sequence[tuple[str, str]] = ()) -> Iterator[Any]:
+        """Yield every item of a list, which is read page by page, so that a long list needs little memory."""
+        cursors = Cursors()
+        cursor: str | None = None
+        while True:
+            items, cursor = self._run(one_page(where, filters, cursor, cursors))
+            yield from items
+            if cursor is None:
+                return
 
     def _run(self, steps: Steps[Result]) -> Result:
         try:

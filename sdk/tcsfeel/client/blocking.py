@@ -4,6 +4,7 @@ Its methods are made from the operations that both kinds of clients share.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import wraps
 from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
@@ -12,6 +13,7 @@ import httpx2
 from tcsfeel.client import access, continuing, following, operations, parameters
 from tcsfeel.client.pages import Pages
 from tcsfeel.client.signatures import show_as_method
+from tcsfeel.contract.audit import AuditRecordOut
 from tcsfeel.contract.clients import ClientOut
 from tcsfeel.contract.keys import KeyOut
 from tcsfeel.contract.models import ListedModelOut
@@ -103,6 +105,10 @@ class Client:
         """Iterate over all API keys, newest first, including those that are not valid any more."""
         return Pages(lambda cursor: self.list_keys(limit=PAGE, cursor=cursor))
 
+    def audit_records(self, *, since: datetime | None = None, until: datetime | None = None) -> Pages[AuditRecordOut]:
+        """Iterate over all audit records, in the order of their numbers."""
+        return Pages(lambda cursor: self.list_audit_records(since=since, until=until, limit=PAGE, cursor=cursor))
+
     register_client = _method(operations.register_client)
     register_clients = _method(operations.register_clients)
     list_clients = _method(operations.list_clients)
@@ -141,6 +147,8 @@ class Client:
     get_key = _method(access.get_key)
     revoke_key = _method(access.revoke_key)
     rotate_key = _method(access.rotate_key)
+    list_audit_records = _method(operations.list_audit_records)
+    get_audit_head = _method(operations.get_audit_head)
     healthz = _method(operations.healthz)
     readyz = _method(operations.readyz)
     metrics = _method(operations.metrics)

@@ -6,9 +6,11 @@ as a model of `tcsfeel.contract`, or as its fields by keyword.
 
 import secrets
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 from tcsfeel.client.messages import call, read, with_body
+from tcsfeel.contract.audit import AuditHeadOut, AuditRecordOut
 from tcsfeel.contract.clients import (
     BreakerOut,
     ChangeClient,
@@ -239,6 +241,33 @@ def unpin_model(training_id: str, number: int) -> Steps[None]:
     yield Request(
         "DELETE", path("/v1/trainings/{training_id}/models/{number}/pin", training_id, number), repeatable=True
     )
+
+
+def list_audit_records(
+    *,
+    actor: str | None = None,
+    operation: str | None = None,
+    result: Literal["done", "refused", "failed"] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = LIMIT,
+    cursor: str | None = None,
+) -> Steps[Page[AuditRecordOut]]:
+    """Read one page of the audit records, in the order of their numbers. Times need a time zone."""
+    filters = {
+        "actor": actor,
+        "operation": operation,
+        "result": result,
+        "since": None if since is None else since.isoformat(),
+        "until": None if until is None else until.isoformat(),
+    }
+    params = [(name, value) for name, value in filters.items() if value is not None]
+    return (yield from call(Page[AuditRecordOut], _get("/v1/audit", [*params, *_page(limit, cursor)])))
+
+
+def get_audit_head() -> Steps[AuditHeadOut]:
+    """Read the number and the hash of the newest audit record."""
+    return (yield from call(AuditHeadOut, _get("/v1/audit/head")))
 
 
 def healthz() -> Steps[Health]:

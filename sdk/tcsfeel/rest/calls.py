@@ -43,17 +43,26 @@ def all_items(path: str) -> Steps[list[Any]]:
     """Read every item of a list, page by page."""
     items: list[Any] = []
     cursors = Cursors()
-    params = [("limit", str(PAGE))]
+    cursor: str | None = None
     while True:
-        page = yield from call_json("GET", path, params=params)
-        found, cursor = (page.get("items"), page.get("next_cursor", 0)) if isinstance(page, dict) else (None, None)
-        if not isinstance(found, list) or not isinstance(cursor, str | None):
-            raise UnexpectedAnswer(f"the answer of GET {path} is not a page of a list")
+        found, cursor = yield from one_page(path, (), cursor, cursors)
         items += found
         if cursor is None:
             return items
-        cursors.check(cursor, len(found))
-        params = [("limit", str(PAGE)), ("cursor", cursor)]
+
+
+def one_page(
+    path: str, filters: Sequence[tuple[str, str]], cursor: str | None, cursors: Cursors
+) -> Steps[tuple[list[Any], str | None]]:
+    """Read the items of one page of a list, and the cursor of the next one, which is checked."""
+    params = [*filters, ("limit", str(PAGE)), *([] if cursor is None else [("cursor", cursor)])]
+    page = yield from call_json("GET", path, params=params)
+    found, following = (page.get("items"), page.get("next_cursor", 0)) if isinstance(page, dict) else (None, None)
+    if not isinstance(found, list) or not isinstance(following, str | None):
+        raise UnexpectedAnswer(f"the answer of GET {path} is not a page of a list")
+    if following is not None:
+        cursors.check(following, len(found))
+    return found, following
 
 
 def _request(

@@ -34,8 +34,7 @@ def keeper(db: Database, tmp_path: Path) -> tuple[Housekeeper, RoundFiles]:
     )
     kept = EventRetention(db, EventSettings(keep_last=1000))
     keys = KeyRetention(db, FakeClock(), hours=1)
-    tokens = TokenRenewal(db, TOKENS)
-    return Housekeeper(db, files, retention=retention, events=kept, keys=keys, tokens=tokens), files
+    return Housekeeper(db, files, kept, keys, TokenRenewal(db, TOKENS), retention), files
 
 
 def age(path: Path, seconds: float) -> None:

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from app.domain.errors import NotFound
 from app.domain.retention import Retention
 from app.services.system import System
+from app.services.trainings.retention import ModelRetention
 from app.store.model_store import ModelStore, StoredFile
 from app.store.removals import WINDOW, RemovalRepository
 from app.store.tables import events
@@ -79,7 +80,8 @@ async def test_a_remover_that_was_asleep_for_too_long_removes_nothing(sqlite_url
     async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
         directory = ModelStore(running.system.settings.model_directory)
         name = directory.write([b"model"]).sha256
-        keeper = running.system.housekeeper._retention
+        keeper = running.system.housekeeper._upkeeps[-1]
+        assert isinstance(keeper, ModelRetention)
         assert not keeper._remove_in_time(name, time.monotonic() - WINDOW)
         assert directory.has(name)
         assert keeper._remove_in_time(name, time.monotonic())

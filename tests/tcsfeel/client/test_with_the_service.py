@@ -8,6 +8,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from tcsfeel.audit import Chain
 from tcsfeel.client import AsyncClient, Conflict, Invalid, NotDone, NotFound, Progress, Unauthenticated
 from tcsfeel.contract.clients import RegisterClient
 from tests.api import KEY, Api, running_api
@@ -62,6 +63,21 @@ async def test_a_token_reaches_the_service_and_not_only_its_stars(tmp_path: Path
     async with running_api(tmp_path / "data", sqlite_url) as api, client_of(api) as client:
         await client.register_client(RegisterClient(id="edge-0", auth_token="secret", **PROFILE))
         assert (await api.system.clients.get("edge-0")).profile.auth_token == "secret"
+
+
+async def test_the_audit_trail(client: AsyncClient) -> None:
+    await client.register_client(id="edge-0", **PROFILE)
+    await client.remove_client("edge-0")
+    head = await client.get_audit_head()
+    chain = Chain()
+    records = [record async for record in client.audit_records()]
+    for record in records:
+        chain.check(record.model_dump(mode="json"))
+    assert (chain.last, chain.head) == (head.sequence, head.hash)
+    assert [record.operation for record in records[-2:]] == ["POST /v1/clients", "DELETE /v1/clients/{client_id}"]
+    page = await client.list_audit_records(operation="POST /v1/clients", result="done", since=records[0].at, limit=1)
+    assert page.items == [records[-2]]
+    assert [record async for record in client.audit_records(until=records[0].at)] == []
 
 
 async def test_links_and_selections(client: AsyncClient) -> None:
