@@ -71,10 +71,18 @@ def test_the_settings_are_listed_with_their_defaults_and_bounds_and_no_others() 
         assert allowed(field) in {bounds, None}, name
 
 
+def options_of(command: click.Command) -> list[click.Parameter]:
+    """The options of a command, or of all commands of a group."""
+    if not isinstance(command, click.Group):
+        return command.params
+    return [option for one in command.commands.values() for option in options_of(one)]
+
+
 def test_pages_name_no_variable_that_does_not_exist() -> None:
     known = {name for name, _ in leaves(Settings)}
     for command in commands().values():
-        known |= {option.envvar for option in command.params if isinstance(option.envvar, str)}
+        for option in options_of(command):
+            known |= {option.envvar} if isinstance(option.envvar, str) else set(option.envvar or ())
     for path in PAGES:
         named = set(re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]\b", path.read_text()))
         assert named - {f"{PREFIX}TEST_POSTGRES_URL"} <= known, path
@@ -89,13 +97,11 @@ def test_the_commands_are_listed_with_options_that_they_have() -> None:
     listed: dict[str, set[str]] = {}
     for cells in rows(page("operations.md"), "The command line"):
         _, name, *_ = cells[0].strip("`").split()
-        listed[name] = listed.get(name, set()) | set(re.findall(r"--[a-z-]+", cells[0]))
+        listed.setdefault(name, set()).update(re.findall(r"--[a-z-]+", cells[0]))
     known = commands()
     assert listed.keys() == known.keys()
     for name, options in listed.items():
-        command = known[name]
-        parts = command.commands.values() if isinstance(command, click.Group) else [command]
-        assert options <= {text for part in parts for option in part.params for text in option.opts}, name
+        assert options <= {text for option in options_of(known[name]) for text in option.opts}, name
 
 
 async def test_the_metrics_are_listed_with_their_types_and_labels(app: FastAPI) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tcsfeel import __version__
-from tcsfeel.cli import agents, audit, following, history
+from tcsfeel.cli import agents, audit, following, history, keys
 from tcsfeel.cli.ending import fail
 from tcsfeel.text import plain
 
@@ -35,6 +35,7 @@ class Commands(click.Group):
                 history.rounds,
                 following.clients,
                 audit.audit,
+                keys.keys,
             ],
             help="Federated learning over networks whose links are not equal.",
             context_settings={"show_default": True},

@@ -13,6 +13,7 @@ from tcsfeel.cli.bodies import goal_of, numbers_of, read_body, start_of, tags_of
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.history import shown_round
 from tcsfeel.cli.options import goal_option, json_option, key_option, server_option
+from tcsfeel.cli.tables import show_table
 from tcsfeel.statuses import STOPPED
 from tcsfeel.text import escaped
 
@@ -37,10 +38,7 @@ def clients(*, server: str, key: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(items, indent=2))
         return
-    rows = [COLUMNS, *(_row(Fields(item, f"client {number}")) for number, item in enumerate(items, start=1))]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    show_table([COLUMNS, *(_row(Fields(item, f"client {number}")) for number, item in enumerate(items, start=1))])
 
 
 @click.command(epilog="Example: tcsfeel train --name digits --min-clients 2 --max-clients 10 --watch")

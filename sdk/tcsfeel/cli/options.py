@@ -17,9 +17,9 @@ server_option = click.option(
 )
 key_option = click.option(
     "--key",
-    envvar="TCSFEEL_AUTH__ADMIN_KEY",
+    envvar=["TCSFEEL_KEY", "TCSFEEL_AUTH__ADMIN_KEY"],
     show_envvar=True,
-    help="The admin key; by default the one in the data directory",
+    help="An API key; by default the admin key in the data directory",
 )
 goal_option = click.option(
     "--require-goal", is_flag=True, help="Exit with status 3 if it completes without reaching its target"
@@ -36,6 +36,6 @@ def find_key(given: str | None) -> str:
         return read_key(path)
     except OSError:
         fail(
-            "there is no admin key: give --key or set TCSFEEL_AUTH__ADMIN_KEY; on the server's machine, set "
+            "there is no API key: give --key or set TCSFEEL_KEY; on the server's machine, set "
             f"TCSFEEL_DATA_DIR to the server's data directory (the file {path} cannot be read)"
         )

@@ -204,7 +204,7 @@ def test_without_a_key_the_reason_says_where_it_is_looked_for(tmp_path: Path, mo
     result = runner.invoke(cli, ["clients"])
     assert result.exit_code == 1
     assert str(tmp_path / "admin-key") in result.stderr
-    assert "give --key or set TCSFEEL_AUTH__ADMIN_KEY; on the server's machine, set TCSFEEL_DATA_DIR" in result.stderr
+    assert "give --key or set TCSFEEL_KEY; on the server's machine, set TCSFEEL_DATA_DIR" in result.stderr
 
 
 @pytest.mark.parametrize("command", [["serve"], ["migrate"]])
