@@ -150,7 +150,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     planner = Planner(matrix, clock, metrics)
     past = PastRounds()
     record = TrackRecord(clock, breakers, past)
-    waits = RoundWaits(db, clock)
+    waits = RoundWaits(db, clock, places=settings.limits.waits)
     ending = RoundEnding(clock, record, metrics, waits.notice)
     progress = ProgressRecord(clock, metrics)
     owned = OwnedTransactions(coordinator_db)

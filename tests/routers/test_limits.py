@@ -11,20 +11,25 @@ from tests.routers.samples import MODEL
 FEW: dict[str, Any] = {"requests_per_second": 1, "address_requests_per_second": 1}
 
 
+def stand_still(api: Api) -> None:
+    """Stop the clock by which calls are counted."""
+    api.system.limits._clock = lambda: 1000.0
+
+
 def counted(api: Api, limit: str) -> float | None:
     return api.system.metrics.registry.get_sample_value("federated_limited_total", {"limit": limit})
 
 
 async def test_a_key_that_calls_too_often_is_told_when_to_come_again(tmp_path: Path, database_url: str) -> None:
     async with running_api(tmp_path / "data", database_url, limits=FEW) as api:
+        stand_still(api)
         for _ in range(10):
             assert (await api.http.get("/v1/strategies")).status_code == 200
         refused = await api.http.post("/v1/trainings", json={"name": "x"})
         problem = assert_problem(refused, 429)
         assert problem["type"] == "urn:tcsfeel:problem:limit-reached"
         assert problem["detail"] == (
-            "this key may send 1 calls a second, and has sent more; "
-            "the limit is set by TCSFEEL_LIMITS__REQUESTS_PER_SECOND"
+            "this key has sent more calls than 1 a second; the limit is set by TCSFEEL_LIMITS__REQUESTS_PER_SECOND"
         )
         assert refused.headers["Retry-After"] == "1"
         assert counted(api, "requests_per_second") == 1
@@ -35,11 +40,12 @@ async def test_a_key_that_calls_too_often_is_told_when_to_come_again(tmp_path: P
 
 async def test_an_address_that_calls_too_often_without_a_key_is_refused_alone(tmp_path: Path, sqlite_url: str) -> None:
     async with running_api(tmp_path / "data", sqlite_url, limits=FEW) as api:
+        stand_still(api)
         answers = [(await api.anonymous.get(path)).status_code for path in ["/healthz", "/openapi.json"] * 5]
         assert answers == [200] * 10
         for path in ("/healthz", "/readyz", "/metrics", "/docs", "/nothing"):
             refused = await api.anonymous.get(path)
-            assert "this address may send 1 calls a second" in assert_problem(refused, 429)["detail"]
+            assert "this address has sent more calls than 1 a second" in assert_problem(refused, 429)["detail"]
             assert refused.headers["X-Request-ID"]
         assert counted(api, "address_requests_per_second") == 5
         assert (await api.http.get("/v1/strategies")).status_code == 200
@@ -64,7 +70,10 @@ async def test_calls_that_are_answered_at_once_have_a_limit(tmp_path: Path, sqli
         for _ in slow:
             await begun.acquire()
         refused = await api.http.get("/v1/strategies")
-        assert "2 calls of this key are being answered" in assert_problem(refused, 429)["detail"]
+        assert (
+            "this key has sent more than 2 calls that this server has not answered yet"
+            in assert_problem(refused, 429)["detail"]
+        )
         assert (counted(api, "concurrent_requests"), KEY in refused.text) == (1, False)
         go_on.set()
         assert await asyncio.gather(*slow) == [201, 201]
@@ -92,3 +101,21 @@ async def test_limits_that_callers_share_are_counted_by_their_name(sqlite_api: A
         refused = await sqlite_api.http.post(f"/v1/trainings/{training_id}/rounds", headers={"Prefer": "wait=1"})
     assert_problem(refused, 503)
     assert counted(sqlite_api, "waits") == 1
+
+
+async def test_a_device_has_a_limit_of_its_own(tmp_path: Path, sqlite_url: str) -> None:
+    few = {"agent_requests_per_second": 1, "agent_concurrent_requests": 1}
+    async with running_api(tmp_path / "data", sqlite_url, limits=few) as api:
+        stand_still(api)
+        await api.register("edge-7", "edge-8")
+        keys = []
+        for client_id in ("edge-7", "edge-8"):
+            key = {"name": client_id, "role": "agent", "client_id": client_id}
+            keys.append((await api.http.post("/v1/keys", json=key)).json()["key"])
+        first, second = ({"Authorization": f"Bearer {key}"} for key in keys)
+        for _ in range(10):
+            assert (await api.anonymous.post("/v1/clients/edge-7/heartbeat", headers=first)).is_success
+        refused = await api.anonymous.post("/v1/clients/edge-7/heartbeat", headers=first)
+        assert "this device has sent more calls than 1 a second" in assert_problem(refused, 429)["detail"]
+        assert (await api.anonymous.post("/v1/clients/edge-8/heartbeat", headers=second)).is_success
+        assert counted(api, "agent_requests_per_second") == 1

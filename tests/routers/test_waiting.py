@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.services.rounds.waits import PLACES
+from app.sections import LimitSettings
 from tests.api import AUTHORIZED, Api, assert_problem
 from tests.routers.samples import end
 
@@ -69,7 +69,7 @@ async def test_a_wait_without_a_place_is_refused_before_its_round_begins(sqlite_
     training_id = await sqlite_api.create_training()
     path = f"/v1/trainings/{training_id}/rounds"
     with ExitStack() as held:
-        for _ in range(PLACES):
+        for _ in range(LimitSettings().waits):
             held.enter_context(sqlite_api.system.waits.place("127.0.0.1"))
         refused = await sqlite_api.http.post(path, headers={"Prefer": "wait=5"})
         body = assert_problem(refused, 503)

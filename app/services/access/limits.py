@@ -86,7 +86,7 @@ class CallerLimits:
         if self._open[caller] >= most:
             raise LimitReached(
                 limit,
-                f"{most} calls of {bounds.of} are being answered at this server, which is the most",
+                f"{bounds.of} has sent more than {most} calls that this server has not answered yet",
                 retry_after=1,
             )
         self._open[caller] += 1
@@ -103,9 +103,7 @@ class CallerLimits:
         self._counted[caller] += 1
         used_up = used_up_after(self._used_up.get(caller, 0.0), now, self._shares.get(caller, rate))
         if (seconds := wait(used_up, now)) > 0:
-            raise LimitReached(
-                limit, f"{bounds.of} may send {rate:g} calls a second, and has sent more", retry_after=seconds
-            )
+            raise LimitReached(limit, f"{bounds.of} has sent more calls than {rate:g} a second", retry_after=seconds)
         self._used_up[caller] = used_up
 
     async def run(self) -> None:

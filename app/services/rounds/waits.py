@@ -19,7 +19,6 @@ from app.sharing import Portions
 from app.store.database import Database
 from tcsfeel.errors import Picklable
 
-PLACES = 256
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 
@@ -38,14 +37,14 @@ class TooManyWaits(Picklable):
         super().__init__(
             f"too many calls from this address are waiting for rounds at this server: at most {places} can, and "
             "fewer while callers from other addresses wait too. "
-            "Send the call without Prefer: wait, or try again in a moment"
+            "Send the call without Prefer: wait, or try again in a moment; the limit is set by TCSFEEL_LIMITS__WAITS"
         )
 
 
 class RoundWaits:
     """The waits of one process. `places` says how many a party may have that is alone; others find some left."""
 
-    def __init__(self, db: Database, clock: Clock, *, places: int = PLACES) -> None:
+    def __init__(self, db: Database, clock: Clock, *, places: int) -> None:
         self._db = db
         self._clock = clock
         self._places = places

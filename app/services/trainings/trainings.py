@@ -276,7 +276,7 @@ class Trainings:
         if await tx.trainings.count_open(creator) >= self._most:
             raise LimitReached(
                 "trainings",
-                f"{self._most} trainings that this key created have not ended, which is the most: cancel some of them",
+                f"this key may have created at most {self._most} trainings that have not ended: cancel one of them",
                 retry_after=60,
             )
 

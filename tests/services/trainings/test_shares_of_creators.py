@@ -35,7 +35,9 @@ async def test_a_caller_may_have_some_trainings_that_have_not_ended(tmp_path: Pa
     async with plane(tmp_path, database_url, {}, limits={"trainings": 2}) as running:
         trainings = running.system.trainings
         first, _ = [await create(running) for _ in range(2)]
-        expected = "^2 trainings that this key created have not ended, .* set by TCSFEEL_LIMITS__TRAININGS$"
+        expected = (
+            "^this key may have created at most 2 trainings that have not ended: .* set by TCSFEEL_LIMITS__TRAININGS$"
+        )
         with pytest.raises(LimitReached, match=expected):
             await create(running)
         await create(running, "ci")

@@ -142,3 +142,13 @@ def test_a_selection_says_why_a_client_waits() -> None:
         "liar": "its claims are implausible, so it is only selected when it is due: "
         "data_size 1000000000000 (median 100), compute_capacity 1e+09 (median 1), 0 s for a transfer (median 1)"
     }
+
+
+@pytest.mark.parametrize("labels", [[1.0] * 10, {"a label of its own": 1.0}])
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_false_claim_of_labels_alone_buys_no_more_than_an_honest_client_gets(seed: int, labels: Any) -> None:
+    fleet = skewed(20, seed)
+    usual = sorted(one.data_size for one in fleet)[10]
+    liar = replace(fleet[0], client_id="liar", data_size=usual, data_distribution=labels)
+    counts = selected("tcs-feel", [*fleet, liar], 40, 4)
+    assert counts["liar"] <= max(counts[one.client_id] for one in fleet)
