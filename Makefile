@@ -41,7 +41,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf lowest lock clean
+.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz lowest lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -115,6 +115,9 @@ hostile: $(DEV) ## Attack a server with hostile agents and callers, on both data
 
 faults: $(DEV) ## Step clocks, fill disks, take memory, silence the database, move agents; on both databases (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.troubles $(EACH_DB) $(ARGS)
+
+authz: $(DEV) ## Call every operation as every kind of caller, and see that exactly the documented ones may (DB=sqlite)
+	@$(BIN)/python -m tests.harnesses.authz $(EACH_DB) $(ARGS)
 
 ssrf: $(DEV) ## Register clients at forbidden addresses in every form, and see that none is connected to (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.ssrf $(EACH_DB) $(ARGS)
