@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tcsfeel import __version__
-from tcsfeel.cli import agents, audit, following, history, keys
+from tcsfeel.cli import agents, audit, fleet, following, history, keys, steering
 from tcsfeel.cli.ending import fail
 from tcsfeel.text import plain
 
@@ -33,7 +33,13 @@ class Commands(click.Group):
                 following.extend,
                 following.watch,
                 history.rounds,
-                following.clients,
+                steering.trainings,
+                steering.pause,
+                steering.resume,
+                steering.cancel,
+                fleet.clients,
+                fleet.client,
+                fleet.breaker,
                 audit.audit,
                 keys.keys,
             ],

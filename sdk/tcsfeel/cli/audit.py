@@ -10,7 +10,7 @@ import click
 
 from tcsfeel.audit import BrokenChain, Chain
 from tcsfeel.cli.ending import fail
-from tcsfeel.cli.options import key_option, server_option
+from tcsfeel.cli.options import connect, key_option, server_option
 
 LONGEST_LINE = 65_536  # bytes; a record has less than 10 000
 _HASH_DIGITS = 64
@@ -76,9 +76,7 @@ def _summary(chain: Chain) -> str:
 
 def _read(server: str, key: str | None, filters: list[tuple[str, str]]) -> Iterator[Any]:
     """Read the records of a server page by page."""
-    from tcsfeel.cli.connection import Connection  # noqa: PLC0415  (help does not need httpx2)
-
-    with Connection(server, key) as api:
+    with connect(server, key) as api:
         yield from api.each("/v1/audit", filters)
 
 

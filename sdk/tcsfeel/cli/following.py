@@ -1,4 +1,4 @@
-"""Commands that talk to a control plane: list clients, start a training, follow a training."""
+"""Commands that start a training and follow it until it ends."""
 
 import json
 import secrets
@@ -12,8 +12,7 @@ from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import goal_of, numbers_of, read_body, start_of, tags_of, those_given
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.history import shown_round
-from tcsfeel.cli.options import goal_option, json_option, key_option, server_option
-from tcsfeel.cli.tables import show_table
+from tcsfeel.cli.options import connect, goal_option, json_option, key_option, server_option
 from tcsfeel.statuses import STOPPED
 from tcsfeel.text import escaped
 
@@ -24,21 +23,6 @@ POLL_SECONDS = 0.5
 MISSED = 3  # the exit status if the training completed without its goal, with --require-goal
 SHORT = 20  # characters of a reason that may be repeated
 REACHED = frozenset({"target_accuracy", "target"})  # reasons for the end of a training
-COLUMNS = ("client", "status", "breaker", "samples", "Mbps", "ms", "reliability", "rounds", "failures")
-
-
-@click.command(epilog="Example: tcsfeel clients --json")
-@server_option
-@key_option
-@json_option
-def clients(*, server: str, key: str | None, as_json: bool) -> None:
-    """List the registered clients."""
-    with _connect(server, key) as api:
-        items = api.all("/v1/clients")
-    if as_json:
-        click.echo(json.dumps(items, indent=2))
-        return
-    show_table([COLUMNS, *(_row(Fields(item, f"client {number}")) for number, item in enumerate(items, start=1))])
 
 
 @click.command(epilog="Example: tcsfeel train --name digits --min-clients 2 --max-clients 10 --watch")
@@ -116,7 +100,7 @@ def train(
     if given := {name: list(patterns) for name, patterns in groups.items() if patterns}:
         request["parameters"] = request.get("parameters", {}) | given
     _must_watch(watch, require_goal)
-    with _connect(server, key) as api:
+    with connect(server, key) as api:
         created = api.call("POST", "/v1/trainings", json=request | those_given(limits), key=secrets.token_hex(16))
         training_id = Fields(created, "training").id("id")
         started = api.call("POST", "/v1/trainings/{training_id}/start", training_id)
@@ -155,7 +139,7 @@ def extend(
     goal = None if target is None else {"target": target}
     request = {"rounds": rounds} | those_given({"target_accuracy": target_accuracy, "goal": goal})
     _must_watch(watch, require_goal)
-    with _connect(server, key) as api:
+    with connect(server, key) as api:
         more = api.call(
             "POST", "/v1/trainings/{training_id}/extend", training_id, json=request, key=secrets.token_hex(16)
         )
@@ -177,14 +161,8 @@ def watch(training_id: str, *, server: str, key: str | None, require_goal: bool,
     ID is the training's id. The exit status is 0 if it completed, even without reaching its goal, and 1 if it failed or
     was cancelled. With --require-goal, it is 3 if it completed without reaching the target that it has.
     """
-    with _connect(server, key) as api:
+    with connect(server, key) as api:
         _follow(api, training_id, as_json=as_json, require_goal=require_goal)
-
-
-def _connect(server: str, key: str | None) -> "Connection":
-    from tcsfeel.cli.connection import Connection  # noqa: PLC0415  (help does not need httpx2)
-
-    return Connection(server, key)
 
 
 def _must_watch(watch: bool, require_goal: bool) -> None:
@@ -250,33 +228,3 @@ def _conclusion(training: Fields, reasons: _Reasons) -> str:
     detail = training.text("stop_detail") if training.has("stop_detail") else ""
     shown = f": {reasons.once(detail, detail)}" if detail else ""
     return f"{training.text('status')}: {reason}{shown}"
-
-
-def _row(item: Fields) -> tuple[str, ...]:
-    """Make the row of a client for the table."""
-    return (
-        item.text("id"),
-        item.text("status"),
-        item.text("breaker"),
-        str(item.whole("data_size")),
-        f"{_best_known(item, 'bandwidth'):g}",
-        f"{_best_known(item, 'latency'):g}",
-        f"{_best_known(item, 'reliability'):.2f}",
-        f"{item.whole('rounds_completed')}/{item.whole('rounds_selected')}",
-        _failures(item),
-    )
-
-
-def _failures(item: Fields) -> str:
-    """Say how often a client has failed, by kind; older servers do not count it."""
-    if not item.has("failures"):
-        return "-"
-    failures = item.part("failures")
-    counts = {kind: failures.whole(kind) for kind in ("unreachable", "faulty")}
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
-
-
-def _best_known(item: Fields, field: str) -> float:
-    """Return a client's measured value, or the claimed value if there is no measurement yet."""
-    measured = item.part("measured")
-    return (measured if measured.has(field) else item).number(field)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tcsfeel.cli.answers import Fields
-from tcsfeel.cli.options import json_option, key_option, server_option
+from tcsfeel.cli.options import connect, json_option, key_option, server_option
 from tcsfeel.rest.paths import path
 from tcsfeel.rest.rows import COLUMNS, METRIC, PARTS, flat_rows
 from tcsfeel.text import escaped
@@ -32,9 +32,7 @@ def rounds(training_id: str, *, server: str, key: str | None, as_csv: bool, as_j
     ID is the training's id. With --csv or --json, everything that each client reported is there: the status of its
     updates and evaluations, the reasons, and every metric.
     """
-    from tcsfeel.cli.connection import Connection  # noqa: PLC0415  (help does not need httpx2)
-
-    with Connection(server, key) as api:
+    with connect(server, key) as api:
         training = Fields(api.call("GET", "/v1/trainings/{training_id}", training_id), "training")
         items = api.all(path("/v1/trainings/{training_id}/rounds", training_id))[::-1]
     if as_json:

@@ -12,12 +12,12 @@ import click
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import those_given
 from tcsfeel.cli.ending import fail
-from tcsfeel.cli.options import json_option, key_option, server_option
+from tcsfeel.cli.options import connect, json_option, key_option, server_option
 from tcsfeel.cli.tables import show_table
 from tcsfeel.text import escaped
 
 if TYPE_CHECKING:
-    from tcsfeel.cli.connection import Connection
+    pass
 
 COLUMNS = ("id", "name", "role", "client", "state", "created", "expires", "last used")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -42,7 +42,7 @@ def create(
 ) -> None:
     """Make a key and print it. Nobody can read it later."""
     given = {"client_id": client_id, "lifetime_seconds": _seconds("--expires", expires)}
-    with _connect(server, key) as api:
+    with connect(server, key) as api:
         _show_new(api.call("POST", "/v1/keys", json={"name": name, "role": role} | those_given(given)), as_json=as_json)
 
 
@@ -53,7 +53,7 @@ def create(
 @json_option
 def list_(*, with_ended: bool, server: str, key: str | None, as_json: bool) -> None:
     """List the keys, newest first. Their texts are not known to anybody."""
-    with _connect(server, key) as api:
+    with connect(server, key) as api:
         items = [item for item in api.all("/v1/keys") if with_ended or Fields(item, "key").text("state") == "valid"]
     if as_json:
         click.echo(json.dumps(items, indent=2))
@@ -74,7 +74,7 @@ def rotate(key_id: str, *, grace: str | None, expires: str | None, server: str, 
     ID is the key's id, which is also a part of its text. The old key stays valid for a time.
     """
     given = {"grace_seconds": _seconds("--grace", grace), "lifetime_seconds": _seconds("--expires", expires)}
-    with _connect(server, key) as api:
+    with connect(server, key) as api:
         new = api.call("POST", "/v1/keys/{key_id}/rotate", key_id, json=those_given(given))
         _show_new(new, as_json=as_json)
 
@@ -88,14 +88,8 @@ def revoke(key_id: str, *, server: str, key: str | None) -> None:
 
     ID is the key's id, which is also a part of its text.
     """
-    with _connect(server, key) as api:
+    with connect(server, key) as api:
         api.call("DELETE", "/v1/keys/{key_id}", key_id)
-
-
-def _connect(server: str, key: str | None) -> "Connection":
-    from tcsfeel.cli.connection import Connection  # noqa: PLC0415  (help does not need httpx2)
-
-    return Connection(server, key)
 
 
 def _seconds(option: str, given: str | None) -> int | None:

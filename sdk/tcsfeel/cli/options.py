@@ -2,11 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tcsfeel.cli.ending import fail
 from tcsfeel.keys import key_path, read_key
+
+if TYPE_CHECKING:
+    from tcsfeel.cli.connection import Connection
 
 server_option = click.option(
     "--server",
@@ -25,6 +29,13 @@ goal_option = click.option(
     "--require-goal", is_flag=True, help="Exit with status 3 if it completes without reaching its target"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON")
+
+
+def connect(server: str, key: str | None) -> "Connection":
+    """Connect a command to the control plane of its options. The module of connections is slow to import."""
+    from tcsfeel.cli.connection import Connection  # noqa: PLC0415  (help does not need httpx2)
+
+    return Connection(server, key)
 
 
 def find_key(given: str | None) -> str:

@@ -1,0 +1,114 @@
+"""Commands about clients: list them, show one with its last failures, and open or close its circuit breaker."""
+
+import json
+
+import click
+
+from tcsfeel.cli.answers import Fields
+from tcsfeel.cli.options import connect, json_option, key_option, server_option
+from tcsfeel.cli.tables import show_table
+
+COLUMNS = ("client", "status", "breaker", "samples", "Mbps", "ms", "reliability", "rounds", "failures")
+
+
+@click.command(epilog="Example: tcsfeel clients --json")
+@server_option
+@key_option
+@json_option
+def clients(*, server: str, key: str | None, as_json: bool) -> None:
+    """List the registered clients."""
+    with connect(server, key) as api:
+        items = api.all("/v1/clients")
+    if as_json:
+        click.echo(json.dumps(items, indent=2))
+        return
+    show_table([COLUMNS, *(_row(Fields(item, f"client {number}")) for number, item in enumerate(items, start=1))])
+
+
+@click.command(epilog="Example: tcsfeel client edge-7")
+@click.argument("client_id", metavar="ID")
+@server_option
+@key_option
+@json_option
+def client(client_id: str, *, server: str, key: str | None, as_json: bool) -> None:
+    """Show one client: its state, and what its last failures were.
+
+    ID is the client's id. With --json, its whole profile and its breaker are there.
+    """
+    with connect(server, key) as api:
+        found = api.call("GET", "/v1/clients/{client_id}", client_id)
+        breaker = api.call("GET", "/v1/clients/{client_id}/breaker", client_id)
+    if as_json:
+        click.echo(json.dumps({"client": found, "breaker": breaker}, indent=2))
+        return
+    show_table([COLUMNS, _row(Fields(found, "client"))])
+    _show_breaker(Fields(breaker, "breaker"))
+
+
+@click.command(epilog="Example: tcsfeel breaker edge-7 reset")
+@click.argument("client_id", metavar="ID")
+@click.argument("action", type=click.Choice(["reset", "open"]))
+@server_option
+@key_option
+@json_option
+def breaker(client_id: str, action: str, *, server: str, key: str | None, as_json: bool) -> None:
+    """Close a client's circuit breaker with `reset`, or isolate the client with `open`.
+
+    ID is the client's id. A breaker that was opened by hand stays open until it is reset.
+    """
+    with connect(server, key) as api:
+        changed = api.call("POST", f"/v1/clients/{{client_id}}/breaker/{action}", client_id)
+    if as_json:
+        click.echo(json.dumps(changed, indent=2))
+    else:
+        _show_breaker(Fields(changed, "breaker"))
+
+
+def _show_breaker(found: Fields) -> None:
+    """Print the state of a breaker, why it is open, and the last failures, the latest first."""
+    cause = f", opened because {found.text('cause')}" if found.has("cause") else ""
+    again = f"; the next probe is let through at {found.text('retry_at')}" if found.has("retry_at") else ""
+    click.echo(f"breaker {found.text('state')}{cause}{again}")
+    for item in reversed(found.items("last_failures")):
+        failure = Fields(item, "failure")
+        click.echo(f"  {failure.text('at')}  {_where(failure)}: {failure.text('reason')}")
+
+
+def _where(failure: Fields) -> str:
+    """Say in which phase of which round a client failed."""
+    parts = [failure.text("phase")]
+    if failure.has("training_id"):
+        parts.append(f"of training {failure.text('training_id')}")
+    if failure.has("round"):
+        parts.append(f"round {failure.whole('round')}")
+    return " ".join(parts)
+
+
+def _row(item: Fields) -> tuple[str, ...]:
+    """Make the row of a client for the table."""
+    return (
+        item.text("id"),
+        item.text("status"),
+        item.text("breaker"),
+        str(item.whole("data_size")),
+        f"{_best_known(item, 'bandwidth'):g}",
+        f"{_best_known(item, 'latency'):g}",
+        f"{_best_known(item, 'reliability'):.2f}",
+        f"{item.whole('rounds_completed')}/{item.whole('rounds_selected')}",
+        _failures(item),
+    )
+
+
+def _failures(item: Fields) -> str:
+    """Say how often a client has failed, by kind; older servers do not count it."""
+    if not item.has("failures"):
+        return "-"
+    failures = item.part("failures")
+    counts = {kind: failures.whole(kind) for kind in ("unreachable", "faulty")}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
+
+
+def _best_known(item: Fields, field: str) -> float:
+    """Return a client's measured value, or the claimed value if there is no measurement yet."""
+    measured = item.part("measured")
+    return (measured if measured.has(field) else item).number(field)

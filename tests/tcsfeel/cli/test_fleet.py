@@ -1,0 +1,32 @@
+"""Commands about clients: what they print, and their exit status."""
+
+import json
+
+from tests.tcsfeel.cli.federation import Federation
+
+
+def test_the_table_of_clients_has_a_column_below_each_heading(federation: Federation) -> None:
+    heading, *rows = federation.run("clients").output.splitlines()
+    for name in heading.split():
+        assert all(row[heading.index(name)] != " " for row in rows), name
+        assert all(row[heading.index(name) - 1] == " " for row in rows if heading.index(name)), name
+    assert [row.split()[0] for row in rows] == ["edge-0", "edge-1", "edge-2"]
+
+
+def test_clients_are_listed_for_people_and_for_programs(federation: Federation) -> None:
+    assert "edge-1" in federation.run("clients").output
+    listed = json.loads(federation.run("clients", "--json").output)
+    assert [client["id"] for client in listed] == ["edge-0", "edge-1", "edge-2"]
+
+
+def test_a_breaker_is_opened_and_reset_and_a_client_shows_it(federation: Federation) -> None:
+    assert federation.run("breaker", "edge-1", "open").output.startswith("breaker open")
+    heading, row, breaker = federation.run("client", "edge-1").output.splitlines()
+    assert (heading.split()[0], row.split()[:3]) == ("client", ["edge-1", "healthy", "open"])
+    assert breaker.startswith("breaker open")
+    assert federation.run("breaker", "edge-1", "reset").output == "breaker closed\n"
+    shown = json.loads(federation.run("client", "edge-1", "--json").output)
+    assert (shown["client"]["id"], shown["breaker"]["state"]) == ("edge-1", "closed")
+    missing = federation.run("client", "nobody")
+    assert (missing.exit_code, missing.output.count("\n")) == (1, 1)
+    assert "404" in missing.output
