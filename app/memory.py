@@ -1,6 +1,6 @@
 """The memory that requests share: for their bodies, and for long answers.
 
-Each caller's address gets a fair portion (`app.sharing`): callers who send or read slowly leave memory for others.
+Each caller gets a fair portion (`app.sharing`): callers who send or read slowly leave memory for others.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class TooManyAnswers(Picklable):
 
 
 class BodyMemory:
-    """The memory for all bodies together. Callers share it by address.
+    """The memory for all bodies together. Callers share it.
 
     Small bodies have a reserve that large bodies cannot use. The beginning of a body does not count, because the number
     of connections limits how much memory all beginnings take. So there is always memory for a short body, such as a
@@ -50,9 +50,9 @@ class BodyMemory:
         self._small = (RESERVE_BYTES, Portions.of_alone(RESERVE_BYTES))
 
     @contextmanager
-    def holding(self, address: str, most: int) -> Iterator["Held"]:
+    def holding(self, caller: str, most: int) -> Iterator["Held"]:
         """Hold a share for one request, whose body has at most `most` bytes, until the block ends."""
-        held = Held(*(self._small if most <= SMALL_BYTES else self._large), address)
+        held = Held(*(self._small if most <= SMALL_BYTES else self._large), caller)
         try:
             yield held
         finally:
@@ -62,10 +62,10 @@ class BodyMemory:
 class Held:
     """The memory that one request holds."""
 
-    def __init__(self, size: int, portions: Portions, address: str) -> None:
+    def __init__(self, size: int, portions: Portions, caller: str) -> None:
         self._size = size
         self._portions = portions
-        self._address = address
+        self._caller = caller
         self._received = self._counted = 0
 
     def announce(self, size: int) -> None:
@@ -75,27 +75,27 @@ class Held:
     def grow(self, size: int) -> None:
         """Count `size` more bytes. Raises `NoMemoryFree`."""
         more = self._more(size)
-        self._portions.take(self._address, more)
+        self._portions.take(self._caller, more)
         self._received += size
         self._counted += more
 
     def _more(self, size: int) -> int:
         """Return how much more is counted after `size` more bytes. Raises `NoMemoryFree`."""
         more = max(0, self._received + size - UNCOUNTED_BYTES) - self._counted
-        if more and not self._portions.may_take(self._address, more):
+        if more and not self._portions.may_take(self._caller, more):
             raise NoMemoryFree(self._size, "bodies: try again in a moment")
         return more
 
     def give_back(self) -> None:
         """Give all of it back."""
-        self._portions.give_back(self._address, self._counted)
+        self._portions.give_back(self._caller, self._counted)
         self._received = self._counted = 0
 
 
 class AnswerMemory:
-    """The memory for long answers until the callers have read them. Callers share it by address.
+    """The memory for long answers until the callers have read them. Callers share it.
 
-    The size of an answer is known only after it is made. So every address may have one of any size, and more as long as
+    The size of an answer is known only after it is made. So every caller may have one of any size, and more as long as
     there is memory.
     """
 
@@ -104,21 +104,21 @@ class AnswerMemory:
         self._portions = Portions.of_alone(size)
 
     @contextmanager
-    def holding(self, address: str, size: int) -> Iterator[None]:
+    def holding(self, caller: str, size: int) -> Iterator[None]:
         """Count an answer until the block ends. Raises `NoMemoryFree`."""
-        if self._portions.held(address) and not self._portions.may_take(address, size):
+        if self._portions.held(caller) and not self._portions.may_take(caller, size):
             raise NoMemoryFree(
                 self._size, "long answers: ask for fewer items at a time (limit), or try again in a moment"
             )
-        self._portions.take(address, size)
+        self._portions.take(caller, size)
         try:
             yield
         finally:
-            self._portions.give_back(address, size)
+            self._portions.give_back(caller, size)
 
 
 class AnswerPlaces:
-    """The places in which long answers are made. Callers share them by address.
+    """The places in which long answers are made. Callers share them.
 
     While an answer is made, it takes several times the memory of its bytes, so only a few are made at the same time.
     `AnswerMemory` counts their memory afterwards, while they are sent.
@@ -130,9 +130,9 @@ class AnswerPlaces:
         self._wait_seconds = wait_seconds
 
     @asynccontextmanager
-    async def one(self, address: str) -> AsyncIterator[None]:
+    async def one(self, caller: str) -> AsyncIterator[None]:
         """Hold one place while the block runs. Raises `TooManyAnswers`."""
-        with party(address):
+        with party(caller):
             try:
                 async with asyncio.timeout(self._wait_seconds):
                     holder = await self._places.take()

@@ -74,8 +74,17 @@ def address_of(request: Request) -> str:
     return "" if request.client is None else request.client.host
 
 
-async def address(request: Request) -> str:
-    return address_of(request)
+def party_of(request: Request) -> str:
+    """Give the name under which a caller shares memory and places with others: its key, else its address.
+
+    The admin key counts by address, because many programs may have it.
+    """
+    by: Principal | None = getattr(request.state, "principal", None)
+    return address_of(request) if by is None or by.key_id is None else f"key {by.key_id}"
+
+
+async def party(request: Request) -> str:
+    return party_of(request)
 
 
 STREAMED = {"x-tcsfeel-body": "streamed"}
@@ -120,7 +129,7 @@ class ApiRoute(APIRoute):
                 )
             found = wired(request)
             if extra.items() >= STREAMED.items():
-                with found.upload_memory.holding(address_of(request), STREAMED_BYTES) as held:
+                with found.upload_memory.holding(party_of(request), STREAMED_BYTES) as held:
                     held.grow(STREAMED_BYTES)
                     return await handle(request)
             most = found.settings.max_body_bytes
@@ -128,7 +137,7 @@ class ApiRoute(APIRoute):
             request.state.most_bytes = most  # for handlers that read the body themselves
             length = announced(request)
             most_held = limit if length is None else min(length, limit)
-            with found.body_memory.holding(address_of(request), most_held) as held:
+            with found.body_memory.holding(party_of(request), most_held) as held:
                 if length is not None and length <= limit:  # a longer one is refused for that, as soon as it is read
                     held.announce(length)
                 request = bounded(request, limit, held, Pace(PAUSE_SECONDS, LEAST_RATE))
@@ -186,7 +195,7 @@ async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]
 
 async def answer_place(request: Request) -> AbstractAsyncContextManager[None]:
     """Return a context manager that holds one of the places for making long answers."""
-    return wired(request).answer_places.one(address_of(request))
+    return wired(request).answer_places.one(party_of(request))
 
 
 async def principal(request: Request) -> Principal:
@@ -198,7 +207,7 @@ async def principal(request: Request) -> Principal:
 BearerKey = Depends(_bearer)
 """Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
 AppPrincipal = Annotated[Principal, Depends(principal)]
-Address = Annotated[str, Depends(address)]
+Party = Annotated[str, Depends(party)]
 AnswerPlace = Annotated[AbstractAsyncContextManager[None], Depends(answer_place)]
 Departure = Annotated[Callable[[], Coroutine[Any, Any, None]], Depends(departure)]
 Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]

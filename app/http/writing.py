@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from app.http.bodies import LEAST_RATE
-from app.http.deps import address_of, wired
+from app.http.deps import party_of, wired
 from app.memory import SMALL_BYTES
 from app.threads import Purpose, in_thread
 from tcsfeel.inbound import hurry
@@ -29,7 +29,7 @@ class LongAnswer(Response):
         if size <= SMALL_BYTES:
             await super().__call__(scope, receive, send)
             return
-        with wired(request).answer_memory.holding(address_of(request), size):
+        with wired(request).answer_memory.holding(party_of(request), size):
             hurry(scope, LEAST_RATE)
             await super().__call__(scope, receive, send)
 

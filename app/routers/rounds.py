@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Response, status
 
 from app.domain.rounds import ENDED
 from app.http.answers import listed_round, round_out, round_selection
-from app.http.deps import Address, AnswerPlace, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent
+from app.http.deps import AnswerPlace, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent, Party
 from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.roles import Needs
@@ -53,7 +53,7 @@ async def run_round(
     request: Idempotent,
     trainings: AppTrainings,
     waits: AppWaits,
-    address: Address,
+    party: Party,
     departure: Departure,
     response: Response,
     prefer: Annotated[str, Header(max_length=256, examples=["wait=60"])] = "",
@@ -61,7 +61,7 @@ async def run_round(
     """Run exactly one round of a created, paused or failed training. The training is paused afterwards."""
     wanted = _WAIT.search(prefer)
     seconds = min(int(wanted[1]), MAX_WAIT_SECONDS) if wanted else 0
-    with waits.place(address) if seconds else nullcontext():
+    with waits.place(party) if seconds else nullcontext():
         number = await trainings.run_round(training_id, request)
         if seconds:
             await waits.wait(training_id, number, seconds, departure)

@@ -98,3 +98,12 @@ async def test_uploads_that_drip_leave_room_for_those_from_elsewhere(sqlite_api:
         async with caller(sqlite_api.app, address=THERE, headers=AUTHORIZED) as elsewhere:
             assert (await elsewhere.put(path, content=model)).status_code == 200
     assert (await sqlite_api.http.put(path, content=model)).status_code == 200
+
+
+async def test_callers_with_keys_of_their_own_share_from_one_address(full: Api) -> None:
+    made = await full.http.post("/v1/keys", json={"name": "ci", "role": "operator"})
+    body = json.dumps({"clients": [profile(id="edge-1", data_distribution=[1] * 10_000)] * 60}).encode()
+    assert len(body) > SMALL_BYTES
+    assert_problem(await full.http.post("/v1/clients/batch", content=body, headers=JSON), 503)
+    own = JSON | {"Authorization": f"Bearer {made.json()['key']}"}
+    assert_problem(await full.anonymous.post("/v1/clients/batch", content=body, headers=own), 422, "/clients/1/id")

@@ -75,7 +75,7 @@ async def test_a_wait_without_a_place_is_refused_before_its_round_begins(sqlite_
         body = assert_problem(refused, 503)
         assert (body["type"], refused.headers["Retry-After"]) == ("urn:tcsfeel:problem:crowded", "5")
         assert body["detail"].startswith(
-            "too many calls from this address are waiting for rounds at this server: at most 256 can"
+            "too many calls of this caller are waiting for rounds at this server: at most 256 can"
         )
         assert (await sqlite_api.http.get(path)).json()["items"] == []
         assert (await sqlite_api.http.post(path)).status_code == 202  # without a wait it needs no place

@@ -35,8 +35,8 @@ class TooManyWaits(Picklable):
 
     def __init__(self, places: int) -> None:
         super().__init__(
-            f"too many calls from this address are waiting for rounds at this server: at most {places} can, and "
-            "fewer while callers from other addresses wait too. "
+            f"too many calls of this caller are waiting for rounds at this server: at most {places} can, and "
+            "fewer while other callers wait too. "
             "Send the call without Prefer: wait, or try again in a moment; the limit is set by TCSFEEL_LIMITS__WAITS"
         )
 
