@@ -189,6 +189,8 @@ async def has_met_an_outage(housekeeper: Housekeeper) -> bool:
 async def test_a_database_that_does_not_answer_answers_503(tmp_path: Path, postgres_url: str) -> None:
     async with running_api(tmp_path / "data", dead(postgres_url)) as api:
         await until(lambda: has_met_an_outage(api.system.housekeeper))  # which says so once
+        with pytest.raises(DatabaseUnavailable):
+            await api.system.audit.write()  # and so does this
         for method, path, body in (
             ("GET", "/v1/clients", None),
             ("POST", "/v1/trainings", {"name": "digits"}),
