@@ -1,4 +1,4 @@
-"""Sections of the settings about callers: what they may use, and what needs a key."""
+"""Sections of the settings about callers: what they may use, what needs a key, and the certificate they see."""
 
 import ipaddress
 import json
@@ -128,3 +128,21 @@ def _parsed(value: Any) -> Any:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError:
         return None
+
+
+class TlsSettings(Section):
+    """The certificate of the server itself, and its key. Without them it speaks plain HTTP."""
+
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _key_of_certificate(self) -> "TlsSettings":
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("TLS__CERT_FILE and TLS__KEY_FILE must be set together")
+        return self
+
+
+class LogSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"

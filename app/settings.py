@@ -8,7 +8,7 @@ import ipaddress
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     Field,
@@ -27,9 +27,11 @@ from app.sections import (
     AuditSettings,
     DocumentationSettings,
     LimitSettings,
+    LogSettings,
     MetricSettings,
     OidcSettings,
     Section,
+    TlsSettings,
 )
 
 PREFIX = "TCSFEEL_"
@@ -138,10 +140,14 @@ class AgentSettings(Section):
     """How agents are reached. An agent counts as slow if it takes more than `slow_seconds` to receive a task.
 
     An empty `allowed_networks` allows every public address, and private networks too if the server listens on loopback
-    only. Some addresses are refused whatever it allows: see `app/services/tasks/addresses.py`.
+    only. Some addresses are refused whatever it allows: see `app/services/tasks/addresses.py`. With a `ca_file`, only
+    its authorities are trusted.
     """
 
     allowed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
+    ca_file: Path | None = None
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
     connect_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
     read_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     min_bytes_per_second: Annotated[float, Field(ge=1, le=1_000_000_000)] = 1_000.0
@@ -159,6 +165,12 @@ class AgentSettings(Section):
         if not isinstance(value, list | tuple):
             raise ValueError('must be a JSON list of networks, such as ["10.0.0.0/8", "fd00::/8"]')  # noqa: TRY004  (pydantic's way)
         return value
+
+    @model_validator(mode="after")
+    def _key_of_certificate(self) -> "AgentSettings":
+        if (self.client_cert_file is None) != (self.client_key_file is None):
+            raise ValueError("AGENTS__CLIENT_CERT_FILE and AGENTS__CLIENT_KEY_FILE must be set together")
+        return self
 
     @model_validator(mode="after")
     def _polls_end_before_reads(self) -> "AgentSettings":
@@ -191,11 +203,6 @@ class TrainingSettings(Section):
     max_rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 100
 
 
-class LogSettings(Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["console", "json"] = "console"
-
-
 class EventSettings(Section):
     """How long events are kept: `keep_days` days, and about the newest `keep_last`. By default, all are kept."""
 
@@ -218,6 +225,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     models: ModelSettings = ModelSettings()
     auth: AuthSettings = AuthSettings()
+    tls: TlsSettings = TlsSettings()
     agents: AgentSettings = AgentSettings()
     coordinator: CoordinatorSettings = CoordinatorSettings()
     health: HealthSettings = HealthSettings()

@@ -62,6 +62,7 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("AUDIT__KEEP_DAYS", "365", 365),
     ("METRICS__NEED_KEY", "true", True),
     ("DOCS__NEED_KEY", "true", True),
+    ("AGENTS__CA_FILE", "/etc/ca.pem", Path("/etc/ca.pem")),
     ("LOG__LEVEL", "debug", "debug"),
     ("LOG__FORMAT", "json", "json"),
 ]
@@ -172,6 +173,8 @@ REFUSED = [
     ("AGENTS__ALLOWED_NETWORKS", '"10.0.0.0/8"', 'must be a JSON list of networks, such as ["10.0.0.0/8"'),
     ("AGENTS__ALLOWED_NETWORKS", '["10.0.0.0/33"]', "a valid IPv4 or IPv6 network"),
     ("AGENTS__ALLOWED_NETWORKS", '["10.0.0.1/8"]', "a valid IPv4 or IPv6 network"),
+    ("AGENTS__CLIENT_CERT_FILE", "x.crt", "AGENTS__CLIENT_CERT_FILE and AGENTS__CLIENT_KEY_FILE must be set together"),
+    ("TLS__CERT_FILE", "x.crt", "TLS__CERT_FILE and TLS__KEY_FILE must be set together"),
     ("AGENTS__CONCURRENCY", "0", "greater than or equal to 1"),
     ("AGENTS__POLL_SECONDS", "60", "must be less than AGENTS__READ_SECONDS"),
     ("COORDINATOR__LEASE_SECONDS", "0", "greater than or equal to 1"),

@@ -31,7 +31,9 @@ def load_settings(**overrides: Any) -> "Settings":
 @click.command(epilog="Example: tcsfeel serve --port 8080")
 @click.option("--host", help="Address to listen on [127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on [8080]")
-def serve(*, host: str | None, port: int | None) -> None:
+@click.option("--tls-cert", "cert_file", metavar="FILE", help="Certificate of the server (PEM), to serve HTTPS")
+@click.option("--tls-key", "key_file", metavar="FILE", help="Private key of the certificate (PEM)")
+def serve(*, host: str | None, port: int | None, cert_file: str | None, key_file: str | None) -> None:
     """Start the control plane.
 
     It stores its data in an SQLite file, unless TCSFEEL_DATABASE__URL names another database.
@@ -41,7 +43,8 @@ def serve(*, host: str | None, port: int | None) -> None:
     from app.settings import WrongSetting  # noqa: PLC0415  (help should be quick)
     from tcsfeel.errors import UnusableStrategy  # noqa: PLC0415  (help should be quick)
 
-    settings = load_settings(host=host, port=port)
+    tls = {name: file for name, file in (("cert_file", cert_file), ("key_file", key_file)) if file is not None}
+    settings = load_settings(host=host, port=port, tls=tls or None)
     logs.configure(settings.log)
     try:
         server = serving.prepared(settings)

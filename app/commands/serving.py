@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 
 import click
@@ -9,6 +10,7 @@ import structlog
 import uvicorn
 
 from app import interpreter
+from app.certificates import for_callers
 from app.http import openapi
 from app.main import create_app
 from app.services.access.keys import key_path
@@ -31,6 +33,7 @@ def prepared(settings: Settings) -> "ControlPlane":
     app = create_app(settings)
     openapi.prepare_routes(app)
     asyncio.run(prepare_database(settings))
+    tls = for_callers(settings.tls)
     sockets = _listening(settings.host, settings.port)
     app.state.system.address_guard.listens_at(sockets)
     key = app.state.system.admin_key
@@ -47,7 +50,7 @@ def prepared(settings: Settings) -> "ControlPlane":
         server_header=False,
         timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
     )
-    return ControlPlane(config, app.state.system, bounds, sockets, preparing=interpreter.tune(app.openapi))
+    return ControlPlane(config, app.state.system, bounds, sockets, tls=tls, preparing=interpreter.tune(app.openapi))
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:
@@ -68,9 +71,10 @@ class ControlPlane(Server):
         bounds: Bounds,
         sockets: list[socket.socket],
         *,
+        tls: ssl.SSLContext | None,
         preparing: threading.Thread,
     ) -> None:
-        super().__init__(config, bounds)
+        super().__init__(config, bounds, tls)
         self._preparing = preparing
         self._sockets = sockets
         self._system = system
@@ -79,7 +83,8 @@ class ControlPlane(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or []:
-            log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
+            address, port, *_ = listener.getsockname()
+            log.info("listening", address=address, port=port, tls=self.tls is not None)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         sweeping = asyncio.create_task(interpreter.sweep(self._preparing))

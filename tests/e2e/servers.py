@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx2
 
+from tcsfeel.certificates import trusted
+
 PATIENCE = 30.0
 
 
@@ -26,7 +28,12 @@ def free_port() -> int:
 
 
 class Server:
-    """`tcsfeel serve` on one port, which can be killed and started again."""
+    """`tcsfeel serve` on one port, which can be killed and started again.
+
+    `ca_file` is that of the authority of its certificate, if it has one.
+    """
+
+    ca_file: Path | None = None
 
     def __init__(self, directory: Path, database_url: str, **environment: str) -> None:
         self.port = free_port()
@@ -51,7 +58,7 @@ class Server:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  (a start is quick; the command is ours)
                 [sys.executable, *self.command], env=self._environment, stdout=log, stderr=log
             )
-        async with asyncio.timeout(PATIENCE), httpx2.AsyncClient() as http:
+        async with asyncio.timeout(PATIENCE), httpx2.AsyncClient(verify=trusted(self.ca_file)) as http:
             while True:
                 assert self._process.poll() is None, self.log.read_text()
                 try:
@@ -91,7 +98,7 @@ class Server:
 
     def api(self) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE)
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE, verify=trusted(self.ca_file))
 
 
 @asynccontextmanager

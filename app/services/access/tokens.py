@@ -19,12 +19,11 @@ NAMED = 20  # clients that a message names
 log = structlog.get_logger(__name__)
 
 
-class LockedToken(Undecipherable):
+class LockedToken(ValueError):
     """No secret of this server decrypts the token of a client, which therefore cannot be called."""
 
     def __init__(self) -> None:
-        ValueError.__init__(
-            self,
+        super().__init__(
             "its stored token was encrypted with a secret that this server does not have: add that secret to "
             "TCSFEEL_AUTH__SECRET_KEYS, or let the agent register again",
         )

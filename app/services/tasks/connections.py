@@ -12,6 +12,7 @@ from functools import partial
 import aiohappyeyeballs
 import httpx2
 
+from app.certificates import for_agents
 from app.services.access.tokens import LockedToken
 from app.services.tasks.address_guard import AddressGuard, AddressRefused
 from app.services.tasks.exchanges import Broken, Exchange, Wire
@@ -56,13 +57,16 @@ def describe(error: BaseException) -> str:
 
 
 class AgentTransport(httpx2.AsyncBaseTransport):
-    """A transport for calls to agents only: request bodies have a ``Content-Length``, answers are not decoded."""
+    """A transport for calls to agents only: request bodies have a ``Content-Length``, answers are not decoded.
+
+    Raises `WrongSetting` for certificates that cannot be used.
+    """
 
     def __init__(self, settings: AgentSettings, guard: AddressGuard) -> None:
         self._settings = settings
         self._guard = guard
         self._names = Names(settings.connect_seconds)
-        self._tls = ssl.create_default_context()
+        self._tls = for_agents(settings)
         self._idle: defaultdict[_Place, list[tuple[Exchange, asyncio.TimerHandle]]] = defaultdict(list)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -145,6 +149,9 @@ class AgentTransport(httpx2.AsyncBaseTransport):
                 _, wire = await loop.create_connection(Wire, sock=connected, ssl=tls, server_hostname=known_as)
         except (NameNotResolved, AddressRefused) as error:
             raise Broken(str(error)) from error
+        except ssl.SSLError as error:
+            said = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason
+            raise Broken(f"there is no TLS connection to the agent: {said}") from error
         except OSError as error:  # also one that says that it took too long
             if is_ours(error):
                 raise

@@ -20,6 +20,7 @@ from tcsfeel.agent.listening import listening, run
 from tcsfeel.agent.registration import Member, Registration
 from tcsfeel.agent.signing import Signing, path_of
 from tcsfeel.agent.trainer import Trainer
+from tcsfeel.certificates import trusted
 from tcsfeel.rest.transport import headers, no_cookies
 
 HEARTBEAT_SECONDS = 10.0
@@ -51,6 +52,7 @@ def serve(
     max_body_bytes: int = MAX_BODY_BYTES,
     label_privacy: float | None = None,
     state: Path | None = None,
+    ca_file: Path | None = None,
 ) -> None:
     """Serve one trainer until SIGINT or SIGTERM.
 
@@ -69,6 +71,8 @@ def serve(
         label_privacy: as in `Profile`, which sets it for one trainer. The smaller epsilon counts.
         state: directory where label counts with noise are kept, so that a restart sends the same ones, and the tensors
             that a training leaves on the device.
+        ca_file: a file of authorities (PEM) that the control plane's certificate is checked with, in place of those
+            of the system.
 
     Raises:
         AgentError: `client_id`, `server_url` or `label_privacy` cannot be one. CannotListen: it is not possible to
@@ -90,7 +94,12 @@ def serve(
             agent.public_path = path_of(member.url)
             with _closing(agent):
                 async with registered(
-                    [member], server_url, api_key, heartbeat_seconds=heartbeat_seconds, labels=labels
+                    [member],
+                    server_url,
+                    api_key,
+                    heartbeat_seconds=heartbeat_seconds,
+                    labels=labels,
+                    ca_file=ca_file,
                 ):
                     _log.info("client %s answers at %s", client_id, member.url, extra={"client_id": client_id})
                     await asyncio.Event().wait()
@@ -113,6 +122,7 @@ def serve_many(
     max_body_bytes: int = MAX_BODY_BYTES,
     label_privacy: float | None = None,
     state: Path | None = None,
+    ca_file: Path | None = None,
 ) -> None:
     """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
 
@@ -135,6 +145,7 @@ def serve_many(
             max_body_bytes=max_body_bytes,
             label_privacy=label_privacy,
             state=state,
+            ca_file=ca_file,
         ):
             await asyncio.Event().wait()
 
@@ -157,6 +168,7 @@ async def hosting(
     max_body_bytes: int = MAX_BODY_BYTES,
     label_privacy: float | None = None,
     state: Path | None = None,
+    ca_file: Path | None = None,
 ) -> AsyncIterator[Hosting]:
     """Do what `serve_many` does in a program with its own event loop. The agents run while the block runs."""
     labels = LabelReleases(state, label_privacy)
@@ -174,7 +186,12 @@ async def hosting(
             agent.public_path = path_of(members[client_id].url)
         with _closing(app):
             async with registered(
-                list(members.values()), server_url, api_key, heartbeat_seconds=heartbeat_seconds, labels=labels
+                list(members.values()),
+                server_url,
+                api_key,
+                heartbeat_seconds=heartbeat_seconds,
+                labels=labels,
+                ca_file=ca_file,
             ):
                 _log.info("%d clients answer at %s", len(members), base)
                 yield Hosting(app, url, members)
@@ -188,6 +205,7 @@ async def registered(
     *,
     heartbeat_seconds: float,
     labels: LabelReleases | None = None,
+    ca_file: Path | None = None,
 ) -> AsyncIterator[None]:
     """Keep the members registered and send heartbeats while the block runs. Raises `RegistrationRefused`."""
     if server_url is None:
@@ -198,6 +216,7 @@ async def registered(
         base_url=server,
         headers=headers(api_key),
         cookies=no_cookies(),
+        verify=trusted(ca_file),
         # a proxy from the environment is for addresses outside, and would turn "not up yet" into a 502
         trust_env=not _is_loopback(server.host),
     ) as http:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from tcsfeel.cli.ending import fail
-from tcsfeel.cli.options import find_key, key_option, server_option
+from tcsfeel.cli.options import ca_file, find_key, key_option, server_option
 
 
 @click.command(epilog="Example: tcsfeel agent my_trainer:MyTrainer --id edge-7 --server http://127.0.0.1:8080")
@@ -60,6 +60,7 @@ def agent(
             advertise_url=advertise_url,
             label_privacy=label_privacy,
             state=state,
+            ca_file=ca_file(),
         )
     except (AgentError, ValueError) as error:
         fail(str(error))

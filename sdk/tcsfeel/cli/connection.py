@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from tcsfeel.cli.ending import fail
-from tcsfeel.cli.options import find_key
+from tcsfeel.cli.options import ca_file, find_key
 from tcsfeel.rest.calls import all_items, call_json, one_page
 from tcsfeel.rest.cursors import Cursors
 from tcsfeel.rest.deadlines import Deadline, DeadlineTransport
@@ -28,7 +28,7 @@ class Connection:
                 base_url=base_url(server),
                 headers=headers(find_key(key)),
                 cookies=no_cookies(),
-                transport=DeadlineTransport(deadline),
+                transport=DeadlineTransport(deadline, ca_file()),
                 trust_env=False,
             )
         except ValueError as error:

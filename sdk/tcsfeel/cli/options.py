@@ -1,8 +1,9 @@
 """Options that several commands have, and the search for the key if no option gives it."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,13 +13,41 @@ from tcsfeel.keys import key_path, read_key
 if TYPE_CHECKING:
     from tcsfeel.cli.connection import Connection
 
-server_option = click.option(
-    "--server",
-    default="http://127.0.0.1:8080",
-    envvar="TCSFEEL_SERVER",
-    show_envvar=True,
-    help="Base URL of the control plane",
-)
+_CA_FILE = "tcsfeel.ca_file"
+
+
+def _remember(context: click.Context, _option: click.Parameter, value: Path | None) -> None:
+    context.meta[_CA_FILE] = value
+
+
+def server_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which control plane to call, and with which authorities to check its certificate."""
+    server = click.option(
+        "--server",
+        default="http://127.0.0.1:8080",
+        envvar="TCSFEEL_SERVER",
+        show_envvar=True,
+        help="Base URL of the control plane",
+    )
+    ca_file = click.option(
+        "--ca-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        envvar="TCSFEEL_CA_FILE",
+        show_envvar=True,
+        expose_value=False,
+        callback=_remember,
+        help="Authorities (PEM) to trust in place of those of the system",
+    )
+    return server(ca_file(command))
+
+
+def ca_file() -> Path | None:
+    """Return the value of ``--ca-file`` of the command that runs."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_CA_FILE)
+
+
 key_option = click.option(
     "--key",
     envvar=["TCSFEEL_KEY", "TCSFEEL_AUTH__ADMIN_KEY"],

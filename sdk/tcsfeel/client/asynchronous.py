@@ -6,10 +6,12 @@ Its methods are made from the operations that both kinds of clients share.
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import httpx2
 
+from tcsfeel.certificates import trusted
 from tcsfeel.client import access, continuing, following, operations, parameters
 from tcsfeel.client.pages import AsyncPages
 from tcsfeel.client.signatures import show_as_method
@@ -47,6 +49,7 @@ class AsyncClient:
         key: an API key; operations outside ``/v1`` need none.
         patience: how long a request may take, and how often it is repeated if that is safe.
         max_answer_bytes: the most bytes of an answer that is not a model. Reading stops if an answer is longer.
+        ca_file: a file of authorities (PEM), which are trusted in place of those of the system.
         transport: replaces the network, in tests for example.
     """
 
@@ -57,6 +60,7 @@ class AsyncClient:
         *,
         patience: Patience | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        ca_file: Path | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         http = httpx2.AsyncClient(
@@ -64,6 +68,7 @@ class AsyncClient:
             headers=headers(key),
             cookies=no_cookies(),
             transport=transport,
+            verify=trusted(ca_file),
             trust_env=False,  # a proxy from the environment is for addresses outside
         )
         self.transport = AsyncTransport(http, patience, max_answer_bytes=max_answer_bytes)

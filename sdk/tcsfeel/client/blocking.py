@@ -6,6 +6,7 @@ Its methods are made from the operations that both kinds of clients share.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import httpx2
@@ -48,6 +49,7 @@ class Client:
         key: an API key; operations outside ``/v1`` need none.
         patience: how long a request may take, and how often it is repeated if that is safe.
         max_answer_bytes: the most bytes of an answer that is not a model. Reading stops if an answer is longer.
+        ca_file: a file of authorities (PEM), which are trusted in place of those of the system.
         transport: replaces the network, in tests for example.
     """
 
@@ -58,6 +60,7 @@ class Client:
         *,
         patience: Patience | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        ca_file: Path | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         deadline = Deadline()
@@ -65,7 +68,7 @@ class Client:
             base_url=base_url(server),
             headers=headers(key),
             cookies=no_cookies(),
-            transport=transport or DeadlineTransport(deadline),
+            transport=transport or DeadlineTransport(deadline, ca_file),
             trust_env=False,  # a proxy from the environment is for addresses outside
         )
         self.transport = BlockingTransport(http, patience, max_answer_bytes=max_answer_bytes, deadline=deadline)

@@ -11,12 +11,14 @@ import errno
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable
 
 from tcsfeel.inbound.arrivals import Arrivals
 
 AT_ONCE = 16  # connections that are accepted in one turn of the event loop
 PAUSE_SECONDS = 0.1  # after a failure to accept, if no room could be made
+SHUTDOWN_SECONDS = 5.0  # that the other side has to end TLS, after which the connection is closed
 QUIET_SECONDS = 10.0  # between two log lines about such failures
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -26,17 +28,24 @@ log = logging.getLogger(__name__)
 class Acceptor:
     """Accepts the connections of one listening socket until it is closed."""
 
-    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], arrivals: Arrivals) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        arrivals: Arrivals,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         listener.setblocking(False)
         listener.listen(arrivals.bounds.backlog)
         self._listener = listener
         self._protocol = protocol
         self._arrivals = arrivals
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._reserve = _spare()
         self._refusals = 0
         self._quiet_until = 0.0
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting: dict[asyncio.Task[None], None] = {}  # with TLS, those that shake hands
         self._accepting = asyncio.create_task(self._accept())
 
     async def close(self) -> None:
@@ -44,6 +53,9 @@ class Acceptor:
         self._accepting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._accepting
+        await asyncio.sleep(0)  # so that each of them has begun, and closes its socket
+        while self._give_up_handshake():
+            pass
         if self._starting:
             await asyncio.wait(self._starting)
         if self._reserve is not None:
@@ -60,18 +72,34 @@ class Acceptor:
                 except OSError as error:
                     await self._recover(error)
                 else:
+                    if len(self._starting) >= self._arrivals.bounds.stranger_places:
+                        self._give_up_handshake()
                     task = self._loop.create_task(self._start(accepted))
-                    self._starting.add(task)
-                    task.add_done_callback(self._starting.discard)
+                    self._starting[task] = None
+                    task.add_done_callback(self._starting.pop)
                     if self._reserve is None:
                         self._reserve = _spare()
             await asyncio.sleep(0)
 
     async def _start(self, accepted: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, accepted)
-        except OSError:  # the caller is gone already
+            if self._tls is None:
+                await self._loop.connect_accepted_socket(self._protocol, accepted)
+            else:
+                await self._loop.connect_accepted_socket(
+                    self._protocol,
+                    accepted,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=self._arrivals.bounds.head_seconds,
+                    ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+                )
+        except OSError:  # the caller is gone already, or does not speak TLS
             accepted.close()
+
+    def _give_up_handshake(self) -> bool:
+        """Close the connection whose TLS handshake takes longest. Tells whether there was one."""
+        oldest = next((task for task in self._starting if self._tls is not None and not task.cancelling()), None)
+        return oldest is not None and oldest.cancel()
 
     async def _recover(self, error: OSError) -> None:
         """Make room for the next connection, or wait if that is not possible."""
@@ -79,7 +107,7 @@ class Acceptor:
             await self._caller()
         self._complain(error)
         if error.errno in SHORTAGES:
-            if self._arrivals.make_room():
+            if self._arrivals.make_room() or self._give_up_handshake():
                 await asyncio.sleep(0)  # meanwhile the connections that were given up close their descriptors
                 return
             if self._reserve is not None:

@@ -67,9 +67,6 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        transport.set_write_buffer_limits(
-            high=0
-        )  # so writing is paused exactly as long as a part of an answer has not been sent
         lingering = LingeringTransport(transport, linger_seconds=self._bounds.linger_seconds, unread=self._is_unread)
         self._patience = Patience(
             self._bounds.stall_seconds,
@@ -80,6 +77,9 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         )
         super().connection_made(lingering)
         self.flow = HeldFlow(lingering, lambda: self.conn.held)
+        # So writing is paused exactly as long as a part of an answer has not been sent. A transport with TLS pauses it
+        # at this size, others above it.
+        transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1)
         self.server_state.arrive(self)
         self._head.start()
 

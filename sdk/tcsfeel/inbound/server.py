@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from typing import Any
 
 import uvicorn
@@ -13,10 +14,14 @@ from tcsfeel.inbound.connection import Connection
 
 
 class Server(uvicorn.Server):
-    """Serves the sockets that it gets. Its configuration has to name `Connection` as its protocol."""
+    """Serves the sockets that it gets. Its configuration has to name `Connection` as its protocol.
 
-    def __init__(self, config: uvicorn.Config, bounds: Bounds) -> None:
+    With `tls`, it speaks HTTPS.
+    """
+
+    def __init__(self, config: uvicorn.Config, bounds: Bounds, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(config)
+        self.tls = tls
         self.arrivals = self.server_state = Arrivals(bounds)
         self._acceptors: list[Acceptor] = []
 
@@ -27,7 +32,7 @@ class Server(uvicorn.Server):
         def connection() -> Connection:
             return Connection(self.config, self.arrivals, self.lifespan.state, loop)
 
-        self._acceptors = [Acceptor(listener, connection, self.arrivals) for listener in sockets or []]
+        self._acceptors = [Acceptor(listener, connection, self.arrivals, self.tls) for listener in sockets or []]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for acceptor in self._acceptors:

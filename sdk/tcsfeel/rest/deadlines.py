@@ -8,10 +8,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpcore2
 import httpx2
+
+from tcsfeel.certificates import trusted
 
 STEP_BYTES = 16_384  # that are sent between two looks at the clock
 
@@ -104,11 +107,14 @@ class _Body(httpx2.SyncByteStream):
 
 
 class DeadlineTransport(httpx2.BaseTransport):
-    """Sends requests over connections whose reads and writes end at `deadline`."""
+    """Sends requests over connections whose reads and writes end at `deadline`.
 
-    def __init__(self, deadline: Deadline) -> None:
+    With a `ca_file`, only servers that its authorities have certified are trusted.
+    """
+
+    def __init__(self, deadline: Deadline, ca_file: Path | None = None) -> None:
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=httpx2.create_ssl_context(trust_env=False),
+            ssl_context=httpx2.create_ssl_context(trusted(ca_file), trust_env=False),
             max_connections=100,
             max_keepalive_connections=20,
             keepalive_expiry=5.0,

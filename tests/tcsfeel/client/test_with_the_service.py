@@ -62,7 +62,9 @@ async def test_clients_from_their_registration_to_their_end(client: AsyncClient)
 async def test_a_token_reaches_the_service_and_not_only_its_stars(tmp_path: Path, sqlite_url: str) -> None:
     async with running_api(tmp_path / "data", sqlite_url) as api, client_of(api) as client:
         await client.register_client(RegisterClient(id="edge-0", auth_token="secret", **PROFILE))
-        assert (await api.system.clients.get("edge-0")).profile.auth_token == "secret"
+        stored = (await api.system.clients.get("edge-0")).profile.auth_token
+        assert stored is not None
+        assert api.system.secret.decrypt(stored) == "secret"
 
 
 async def test_the_audit_trail(client: AsyncClient) -> None:

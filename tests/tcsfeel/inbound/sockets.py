@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ class Served:
 
 
 @asynccontextmanager
-async def served(app: Any, *, keep_alive: Any = 5, **bounds: Any) -> AsyncIterator[Served]:
+async def served(
+    app: Any, *, keep_alive: Any = 5, tls: ssl.SSLContext | None = None, **bounds: Any
+) -> AsyncIterator[Served]:
     """Serve an ASGI application within these bounds."""
     limits = Bounds(**bounds)
     config = uvicorn.Config(
@@ -37,7 +40,7 @@ async def served(app: Any, *, keep_alive: Any = 5, **bounds: Any) -> AsyncIterat
         access_log=False,
         timeout_keep_alive=keep_alive,
     )
-    server = Server(config, limits)
+    server = Server(config, limits, tls)
     sockets = listeners("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
     serving = asyncio.create_task(server._serve(sockets))
