@@ -12,7 +12,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.domain.principals import LOCAL_CALLER, Principal
+from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.auditing import Attempt
 from app.http.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd
 from app.http.browsers import refuse_foreign_pages
@@ -172,11 +172,16 @@ async def idempotent_request(
         ),
     ] = None,
 ) -> IdempotentRequest | None:
-    """Identify a request that has a key, so that the same key with another body can be refused."""
+    """Identify a request that has a key, so that the same key with another body can be refused.
+
+    The same key of another caller is another key. A caller keeps its own when its API key is rotated.
+    """
     if idempotency_key is None:
         return None
     digest = hashlib.sha256(await request.body()).hexdigest()
-    return IdempotentRequest(f"{request.method} {request.url.path}", idempotency_key, digest)
+    by: Principal = request.state.principal
+    of_caller = "" if by in {ADMIN, LOCAL_CALLER} else f"{hashlib.sha256(by.name.encode()).hexdigest()[:16]} "
+    return IdempotentRequest(f"{of_caller}{request.method} {request.url.path}", idempotency_key, digest)
 
 
 async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]:
