@@ -1,4 +1,7 @@
-"""The composition root: the only place where parts are made and handed to each other."""
+"""The composition root: the only place where parts are made and handed to each other.
+
+Long because every part is made here, and one list shows what each of them is given.
+"""
 
 import asyncio
 import contextlib
@@ -75,6 +78,7 @@ from app.services.tasks.agents import AgentCaller
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.connections import AgentTransport
 from app.services.tasks.dispatch import Dispatcher
+from app.services.tasks.signer import Signer
 from app.services.trainings.idempotency import KeyRetention
 from app.services.trainings.models import Models
 from app.services.trainings.retention import ModelRetention
@@ -142,8 +146,10 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         db=coordinator_db, files=models, copies=copies, clock=clock, metrics=metrics, delay=delay
     )
     guard = AddressGuard.of(settings)
-    transport = agents or AgentTransport(settings.agents, guard)
-    caller = AgentCaller(settings.agents, max_bytes=settings.models.max_bytes, tokens=tokens, transport=transport)
+    transport, signer = agents or AgentTransport(settings.agents, guard), Signer(secret.derive("signing"), clock)
+    caller = AgentCaller(
+        settings.agents, max_bytes=settings.models.max_bytes, tokens=tokens, transport=transport, signer=signer
+    )
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
     registered = Clients(db, clock, metrics, settings.health, tokens, register_by_key=settings.register_by_key)
@@ -272,7 +278,8 @@ async def running(system: System) -> AsyncIterator[None]:
     of_all = (system.housekeeper, system.clients.signs, system.key_watch, system.limits, system.audit)
     loops = [begin(one.run()) for one in of_all]
     if settings.coordinator.enabled:
-        loops += [begin(system.coordinator.run()), begin(system.prober.run())]
+        newcomers = system.clients.newcomers.run(system.prober.prove)
+        loops += map(begin, (system.coordinator.run(), system.prober.run(), newcomers))
     else:
         loops.append(begin(system.timekeeper.run()))
     log.info("started", version=__version__, database=system.db.url.render_as_string(hide_password=True))

@@ -48,6 +48,34 @@ class Profile:
         return replace(after, auth_token=None) if moved and "auth_token" not in changes else after
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How the agent of a client is called.
+
+    Attributes:
+        url: its base URL.
+        auth_token: what authorizes calls of it.
+        public_key: the key with which it signs its results; None if it does not sign.
+    """
+
+    url: str
+    auth_token: str | None = field(default=None, repr=False)
+    public_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a call of an agent's ``/healthz`` has found.
+
+    Attributes:
+        alive: whether the agent is able to train; of a client with a key also whether it has signed that.
+        doubt: why the agent cannot be the one that has the client's key; None if it is, or if it did not answer.
+    """
+
+    alive: bool
+    doubt: str | None = None
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     """Return scheme, host and port of a URL."""
     parts = urlsplit(url)
@@ -123,6 +151,36 @@ class Client:
             invitation_id=enrolment.invitation_id,
             enrolled_at=enrolment.enrolled_at,
         )
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How its agent is called."""
+        return Endpoint(self.profile.url, self.profile.auth_token, self.public_key)
+
+    @property
+    def unproven(self) -> str | None:
+        """Why its address is given no tasks: it has not proved yet that it belongs to the device with the client's key.
+
+        None if it has, or if the client has no key.
+        """
+        if self.public_key is None or self.identity.is_proved(self.profile.url, self.public_key):
+            return None
+        doubt = self.identity.doubt_about(self.profile.url, self.public_key)
+        if doubt is None:
+            return "unproven: its address has not yet answered with a signature of its device"
+        return f"unproven: {doubt.reason}"
+
+    def identified(self, called: Endpoint, health: Health, now: float) -> "Client":
+        """Return the client after an address was called, which had to sign its answer.
+
+        Nothing changes if it did not answer, or if the client has another address or another key by now.
+        """
+        key = self.public_key
+        if key is None or (called.url, called.public_key) != (self.profile.url, key):
+            return self
+        if not health.alive and health.doubt is None:
+            return self
+        return replace(self, identity=self.identity.answered(called.url, key, health.doubt, now))
 
     def observed(self, *, reliability: float | None = None, **values: float | None) -> "Client":
         """The client with observations folded into its averages, None for what was not observed.
@@ -207,8 +265,13 @@ def silence(client: Client, now: float, interval: float) -> float:
 
 
 def needs_probe(client: Client, now: float, interval: float) -> bool:
-    """Tell whether a client is probed: it missed a sign of life, due every `interval` seconds, or is not healthy."""
-    return client.status != "healthy" or liveness(silence(client, now, interval), interval) != "healthy"
+    """Tell whether a client is probed.
+
+    It is if it missed a sign of life, due every `interval` seconds, is not healthy, or has to prove its address.
+    """
+    if client.status != "healthy" or client.unproven is not None:
+        return True
+    return liveness(silence(client, now, interval), interval) != "healthy"
 
 
 def probed(client: Client, now: float, interval: float, *, alive: bool) -> Client:

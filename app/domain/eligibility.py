@@ -91,4 +91,6 @@ def _unavailable(
         return f"its status is {client.status}: the server last heard from it at {moment(seen_at)}"
     if client.id not in admitted:
         return client.breaker.explanation
+    if (unproven := client.unproven) is not None:
+        return unproven
     return "it has a task in flight for another training" if client.id in busy else None

@@ -1,9 +1,14 @@
-"""Find out whether one device sends a client's signs of life, or several devices that use the same id.
+"""Know the device behind a client: whether several devices use its id, and whether its address is that of its device.
+
+**Several devices.** One device may send a client's signs of life, or several devices that use the same id.
 
 A sign of life is identified by the agent's instance, which is random for each process, or, if the agent names none, by
 the address that it registers. An agent that restarts replaces the previous process, which then sends nothing more. If
 an agent that was replaced sends a sign of life again, there is a second device. This is a conflict, which operators can
 see but on which the server does not act. It is over when only one of the agents has sent signs of life for a while.
+
+**Proof of an address.** A client whose device has a key is given no tasks until its address has answered a call with a
+signature of that key. The proof is of one address and one key; another address, or another key, has to be proved anew.
 """
 
 from dataclasses import dataclass, replace
@@ -37,11 +42,58 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """An address that answered with a signature of a device's key, at `at` (unix seconds)."""
+
+    url: str
+    public_key: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """An address that answered without a valid signature of a device's key, since `since` (unix seconds), and why."""
+
+    url: str
+    public_key: str
+    since: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The agents that sent signs of life under a client's id last, the latest first, and the conflict between them."""
+    """What is known of the devices that use a client's id.
+
+    Attributes:
+        sightings: the agents that sent signs of life last, the latest first.
+        conflict: the conflict between them.
+        proof: the address that belongs to the device with the client's key.
+        doubt: the last address that was asked for a signature and gave no valid one; None if it has given one since.
+    """
 
     sightings: tuple[Sighting, ...] = ()
     conflict: Conflict | None = None
+    proof: Proof | None = None
+    doubt: Doubt | None = None
+
+    def is_proved(self, url: str, public_key: str) -> bool:
+        """Tell whether this address has answered with a signature of this key."""
+        return self.proof is not None and (self.proof.url, self.proof.public_key) == (url, public_key)
+
+    def doubt_about(self, url: str, public_key: str) -> Doubt | None:
+        """Return the doubt whether this address belongs to the device with this key."""
+        doubt = self.doubt
+        return doubt if doubt is not None and (doubt.url, doubt.public_key) == (url, public_key) else None
+
+    def answered(self, url: str, public_key: str, doubt: str | None, now: float) -> "Identity":
+        """Return the identity after an address was asked for a signature of a key, and there is a `doubt` or none."""
+        if doubt is not None:
+            if self.doubt_about(url, public_key) is not None:
+                return self
+            return replace(self, doubt=Doubt(url=url, public_key=public_key, since=now, reason=doubt))
+        if self.is_proved(url, public_key):
+            return replace(self, doubt=None) if self.doubt is not None else self
+        return replace(self, proof=Proof(url=url, public_key=public_key, at=now), doubt=None)
 
     def seen(self, now: float, *, instance: str | None, url: str | None, interval: float) -> "Identity":
         """The identity after a sign of life at `now`, one being due every `interval` seconds.
@@ -68,4 +120,4 @@ class Identity:
                 urls=tuple(agent.url for agent in both if agent.url is not None),
                 instances=tuple(agent.instance for agent in both if agent.instance is not None),
             )
-        return Identity(sightings=(sighting, *others)[:REMEMBERED], conflict=conflict)
+        return replace(self, sightings=(sighting, *others)[:REMEMBERED], conflict=conflict)

@@ -59,6 +59,21 @@ def next_status(status: RoundStatus, event: RoundEvent) -> RoundStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What proves that the device with a client's key has sent an update for a task.
+
+    Attributes:
+        call: what the control plane signed when it asked for the update: its method, path, time and nonce.
+        answer: what the device signed: the digest of the update, and the signature of that call.
+        signature: the signature of `answer`, base64 between colons. The key that made it is in `answer`.
+    """
+
+    call: str
+    answer: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Participation:
     """One client's part in one round: it trains, or it evaluates the new model. Bytes are those of bodies on the link.
 
@@ -72,6 +87,8 @@ class Participation:
         metrics: what the client measured besides the loss, by name: while it trained, or of the new model.
         traceback: the last lines of the traceback of an exception in its trainer, as its agent sent them.
         num_steps: how many local steps it says that it took; None if it does not say.
+        digest: SHA-256 of the update as its agent sent it, also after the file has been removed.
+        evidence: the signatures of that update, if the client's device has a key.
     """
 
     client_id: str
@@ -93,6 +110,8 @@ class Participation:
     metrics: Mapping[str, float] = field(default_factory=dict)
     traceback: str | None = None
     num_steps: int | None = None
+    digest: str | None = None
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

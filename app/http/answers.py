@@ -62,6 +62,7 @@ def client_out(client: Client) -> ClientOut:
         public_key=client.public_key,
         enrolled_at=client.enrolled_at,
         invitation_id=client.invitation_id,
+        unproven=client.unproven,
     )
 
 
@@ -128,12 +129,12 @@ def round_out(found: Round) -> RoundOut:
 
 
 def listed_round(found: Round) -> RoundOut:
-    """Show a round in a list, in which each failure is one line."""
+    """Show a round in a list, in which each failure is one line, and without signatures."""
     return _round_out(found, *(map(_in_a_line, parts) for parts in (found.participations, found.evaluations)))
 
 
 def _in_a_line(part: Participation) -> Participation:
-    return part if part.traceback is None else replace(part, traceback=None)
+    return replace(part, traceback=None, evidence=None) if part.traceback or part.evidence else part
 
 
 def _round_out(found: Round, participations: Iterable[Participation], evaluations: Iterable[Participation]) -> RoundOut:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.rounds import KINDS, Participation, Round
+from app.domain.rounds import KINDS, Evidence, Participation, Round
 from app.store.reading import SHORT, Walk, read
 from app.store.tables import participations
 from tcsfeel.aggregation.measurements import Summary, TargetDoubt
@@ -22,7 +22,7 @@ _ELSEWHERE = {
     "hyperparameters", "plan", "target_doubt", "metrics", "training_metrics", "participations", "evaluations",
 }  # fmt: skip
 _PLAIN = tuple(name for name in Round.__slots__ if name not in _ELSEWHERE)
-_PARTICIPATION = tuple(name for name in Participation.__slots__ if name != "metrics")
+_PARTICIPATION = tuple(name for name in Participation.__slots__ if name not in {"metrics", "evidence"})
 
 
 async def with_participations(
@@ -78,7 +78,10 @@ def row_of(round_: Round) -> dict[str, Any]:
 
 
 def participation_of(row: Row[Any]) -> Participation:
-    return Participation(metrics=_numbers(row.metrics), **{name: getattr(row, name) for name in _PARTICIPATION})
+    evidence = None if row.evidence is None else Evidence(**row.evidence)
+    return Participation(
+        metrics=_numbers(row.metrics), evidence=evidence, **{name: getattr(row, name) for name in _PARTICIPATION}
+    )
 
 
 def round_of(row: Row[Any], fitted: tuple[Participation, ...] = (), evaluated: tuple[Participation, ...] = ()) -> Round:

@@ -214,6 +214,8 @@ participations = Table(
     Column("num_steps", BigInteger),
     Column("metrics", _Json, nullable=False, server_default="{}"),
     Column("traceback", Text),
+    Column("digest", _Sha256),
+    Column("evidence", _Json),
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
     Index("ix_participations_client_id", "client_id"),
     Index("ix_participations_status", "status"),

@@ -9,6 +9,8 @@ from app.domain.breaker import Breaker
 from app.domain.clients import (
     Client,
     ClientStatus,
+    Endpoint,
+    Health,
     Measured,
     Profile,
     liveness,
@@ -209,3 +211,32 @@ def test_a_probe_that_fails_leaves_the_status_that_the_silence_gives(
 ) -> None:
     value = replace(CLIENT, status=before, last_seen_at=1000.0 - silent)
     assert probed(value, 1000.0, 30.0, alive=False) == replace(value, status=after)
+
+
+def test_a_client_without_a_key_has_nothing_to_prove() -> None:
+    assert CLIENT.unproven is None
+    called = CLIENT.endpoint
+    assert called == Endpoint(CLIENT.profile.url, CLIENT.profile.auth_token)
+    assert CLIENT.identified(called, Health(alive=True), 5.0) is CLIENT
+    assert CLIENT.identified(called, Health(alive=False, doubt="unsigned answer"), 5.0) is CLIENT
+
+
+def test_a_client_with_a_key_is_unproven_until_its_address_has_signed() -> None:
+    value = replace(CLIENT, public_key="key")
+    assert value.unproven == "unproven: its address has not yet answered with a signature of its device"
+    silent = value.identified(value.endpoint, Health(alive=False), 5.0)
+    assert silent is value
+    doubted = value.identified(value.endpoint, Health(alive=False, doubt="unsigned answer"), 5.0)
+    assert doubted.unproven == "unproven: unsigned answer"
+    proved = doubted.identified(value.endpoint, Health(alive=True), 6.0)
+    assert proved.unproven is None
+    later = proved.identified(value.endpoint, Health(alive=False, doubt="unsigned answer"), 7.0)
+    assert later.unproven is None
+    assert later.identity.doubt is not None
+    replaced = replace(proved, public_key="another")
+    moved = replace(proved, profile=replace(proved.profile, url="http://elsewhere"))
+    for changed in (replaced, moved):
+        assert changed.unproven == "unproven: its address has not yet answered with a signature of its device"
+        assert changed.identified(value.endpoint, Health(alive=True), 8.0) is changed, "it is another address or key"
+        assert needs_probe(changed, now=CLIENT.created_at, interval=30.0)
+    assert not needs_probe(proved, now=CLIENT.created_at, interval=30.0)

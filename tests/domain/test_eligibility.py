@@ -52,8 +52,9 @@ def test_every_client_is_on_offer_or_shut_out_with_its_first_reason() -> None:
     suspect = replace(CLIENT, id="suspect", status="suspect", last_seen_at=9.0)
     broken = replace(CLIENT, id="broken", breaker=Breaker(state="open"))
     forced = replace(CLIENT, id="forced", breaker=Breaker(state="open"))
+    unproven = replace(CLIENT, id="unproven", public_key="key")
     busy = replace(CLIENT, id="busy")
-    clients = [south, CLIENT, excluded, down, suspect, broken, forced, busy]
+    clients = [south, CLIENT, excluded, down, suspect, broken, forced, unproven, busy]
     offered, shut_out = divided(
         clients,
         north,
@@ -68,6 +69,7 @@ def test_every_client_is_on_offer_or_shut_out_with_its_first_reason() -> None:
         Skipped("down", "its status is down: the server last heard from it at 1970-01-01 00:00:07 UTC"),
         Skipped("suspect", "its status is suspect: the server last heard from it at 1970-01-01 00:00:09 UTC"),
         Skipped("broken", "its breaker is open"),
+        Skipped("unproven", "unproven: its address has not yet answered with a signature of its device"),
         Skipped("busy", "it has a task in flight for another training"),
     )
 

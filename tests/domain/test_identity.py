@@ -1,6 +1,6 @@
 """Agents that share an id: when that is a conflict, and when it is a restart or a move."""
 
-from app.domain.identity import Conflict, Identity
+from app.domain.identity import Conflict, Doubt, Identity, Proof
 
 NOW, INTERVAL = 1000.0, 30.0
 A, B, C = ("http://a", "1"), ("http://b", "2"), ("http://c", "3")
@@ -70,3 +70,28 @@ def test_a_conflict_is_over_when_only_one_agent_has_been_heard_of_for_a_while() 
 def test_what_is_remembered_is_bounded() -> None:
     identity = after(*((number / 10, (f"http://{number}", str(number))) for number in range(50)))
     assert [sighting.who for sighting in identity.sightings] == ["49", "48", "47"]
+
+
+def test_an_address_is_proved_for_one_key_and_stays_so() -> None:
+    proved = Identity().answered("http://a", "key", None, NOW)
+    assert proved.proof == Proof(url="http://a", public_key="key", at=NOW)
+    assert proved.is_proved("http://a", "key")
+    assert not proved.is_proved("http://b", "key")
+    assert not proved.is_proved("http://a", "another")
+    assert proved.answered("http://a", "key", None, NOW + 9) is proved
+    assert proved.seen(NOW + 9, instance="1", url=None, interval=INTERVAL).proof == proved.proof
+
+
+def test_a_doubt_begins_once_and_ends_with_a_valid_signature() -> None:
+    doubted = Identity().answered("http://a", "key", "unsigned answer", NOW)
+    assert doubted.doubt == Doubt(url="http://a", public_key="key", since=NOW, reason="unsigned answer")
+    assert doubted.doubt_about("http://a", "key") == doubted.doubt
+    assert doubted.doubt_about("http://b", "key") is doubted.doubt_about("http://a", "another") is None
+    assert doubted.answered("http://a", "key", "its clock says another time", NOW + 9) is doubted
+    moved = doubted.answered("http://b", "key", "unsigned answer", NOW + 9)
+    assert moved.doubt == Doubt(url="http://b", public_key="key", since=NOW + 9, reason="unsigned answer")
+    proved = doubted.answered("http://a", "key", None, NOW + 10)
+    assert (proved.doubt, proved.is_proved("http://a", "key")) == (None, True)
+    again = proved.answered("http://a", "key", "unsigned answer", NOW + 20)
+    assert (again.proof, again.doubt is None) == (proved.proof, False)
+    assert again.answered("http://a", "key", None, NOW + 30) == proved

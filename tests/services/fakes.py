@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 from prometheus_client import CollectorRegistry
 
-from app.domain.clients import Profile
+from app.clock import SystemClock
+from app.domain.clients import Endpoint, Profile
 from app.domain.failures import Failure
 from app.metrics import Metrics
 from app.services.access.secrets import ServerSecret
@@ -18,8 +19,10 @@ from app.services.access.tokens import AgentTokens
 from app.services.tasks.address_guard import AddressGuard, Service
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.connections import AgentTransport
+from app.services.tasks.signer import Signer
 from app.settings import AgentSettings
 
+SERVER_SEED = b"s" * 32  # of the key with which calls are signed
 LOOPBACK: dict[str, Any] = {"allowed_networks": ("127.0.0.0/8",)}
 HERE = "127.0.0.1"
 SECRET = ServerSecret([b"the secret of the server in tests"])
@@ -37,6 +40,10 @@ class Highest(random.Random):
 def profile(url: str = "http://agent", **fields: Any) -> Profile:
     given: dict[str, Any] = {"data_size": 10, "compute_capacity": 1.0, "bandwidth": 8.0, "latency": 5.0}
     return Profile(url=url, **(given | fields))
+
+
+def endpoint(url: str = "http://agent", auth_token: str | None = None, public_key: str | None = None) -> Endpoint:
+    return Endpoint(url, auth_token, public_key)
 
 
 def metrics() -> Metrics:
@@ -61,7 +68,8 @@ async def calling(
         transport = AgentTransport(given, AddressGuard(given.allowed_networks, services=services))
     else:
         transport = httpx2.MockTransport(answer)  # type: ignore[arg-type]  # each kind is taken
-    caller = AgentCaller(given, max_bytes=max_bytes, tokens=TOKENS, transport=transport)
+    signer = Signer(SERVER_SEED, SystemClock())
+    caller = AgentCaller(given, max_bytes=max_bytes, tokens=TOKENS, transport=transport, signer=signer)
     try:
         yield caller
     finally:

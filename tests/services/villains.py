@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from app.domain.clients import Profile
-from tests.services.fakes import HERE, profile
+from app.domain.clients import Endpoint
+from tests.services.fakes import HERE, endpoint
 
 MOST = 1 << 26  # bytes that an endless answer has in the end, where nothing cuts it off
 JOIN_SECONDS = 30.0  # for all threads together, each of which waits 20 s at most
@@ -27,8 +27,8 @@ class Villain:
     threads: list[threading.Thread] = field(default_factory=list)
 
     @property
-    def profile(self) -> Profile:
-        return profile(f"http://{HERE}:{self.port}", auth_token="s3cret-token")
+    def endpoint(self) -> Endpoint:
+        return endpoint(f"http://{HERE}:{self.port}", auth_token="s3cret-token")
 
 
 @contextmanager

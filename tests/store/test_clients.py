@@ -11,7 +11,7 @@ from app.domain.breaker import Breaker
 from app.domain.clients import Client, Measured, Profile
 from app.domain.errors import AlreadyExists, NotFound
 from app.domain.failures import Failure, Failures
-from app.domain.identity import Conflict, Identity, Sighting
+from app.domain.identity import Conflict, Doubt, Identity, Proof, Sighting
 from app.store.clients import CHUNK
 from app.store.database import Database
 from tests.lag import turns
@@ -49,6 +49,8 @@ FULL = Client(
     identity=Identity(
         sightings=(Sighting(instance="7c0d", url="http://edge-7", at=NOW),),
         conflict=Conflict(since=NOW - 5, last_at=NOW, urls=("http://edge-7", "http://other"), instances=("7c0d",)),
+        proof=Proof(url="http://edge-7", public_key="K" * 43, at=NOW - 2),
+        doubt=Doubt(url="http://other", public_key="K" * 43, since=NOW - 1, reason="unsigned answer"),
     ),
     rounds_selected=4,
     rounds_completed=3,

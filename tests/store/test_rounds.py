@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import NotFound
-from app.domain.rounds import ENDED, OUTSTANDING, Participation, ParticipationStatus, Round, RoundStatus
+from app.domain.rounds import ENDED, OUTSTANDING, Evidence, Participation, ParticipationStatus, Round, RoundStatus
 from app.domain.selections import PastSelection
 from app.store.database import Database
 from app.store.reading import Part
@@ -20,7 +20,8 @@ PART = Participation(
     client_id="edge-7", status="received", attempts=2, reason="second", num_examples=10**13, loss=-0.5, accuracy=1.0,
     bytes_sent=2**40, bytes_received=1, seconds=0.25, score=0.75, components={"quality": 0.5, "cost": -1e-9},
     finished_at=NOW, update="b" * 64, update_norm=1.5, traceback="t.py:1 in f\n  boom",
-    metrics={"accuracy": 1.0, "rmse": 1e15}, num_steps=10**12,
+    metrics={"accuracy": 1.0, "rmse": 1e15}, num_steps=10**12, digest="e" * 64,
+    evidence=Evidence(call='"@method": GET', answer='"@status": 200\n"content-digest": x', signature=":c2ln:"),
 )  # fmt: skip
 EVALUATION = Participation(kind="evaluate",
     client_id="b", status="received", attempts=1, reason="second", num_examples=10**13, loss=-1e300, accuracy=0.5,

@@ -132,6 +132,40 @@ class ClientIdentityConflict(OfClient):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientProved(OfClient):
+    """The address of a client proved that it belongs to the device with the client's key. It can be given tasks."""
+
+    type: ClassVar[str] = "client.proved"
+
+    url: Annotated[str, "the address"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientDoubted(OfClient):
+    """The address of a client answered, but without a valid signature of the client's key.
+
+    Another device may have registered its own address under this id, or another agent runs there now. The address gets
+    no tasks before it has given such a signature, and no result without one is used.
+    """
+
+    type: ClassVar[str] = "client.doubted"
+
+    url: Annotated[str, "the address"]
+    reason: Annotated[str, "what is wrong with its answer"]
+
+
+def identity_events(before: Client, after: Client) -> list[ClientProved | ClientDoubted]:
+    """Make the events of a client whose address was asked for a signature."""
+    proof, doubt = after.identity.proof, after.identity.doubt
+    events: list[ClientProved | ClientDoubted] = []
+    if proof is not None and proof != before.identity.proof:
+        events.append(ClientProved(client_id=after.id, url=proof.url))
+    if doubt is not None and doubt != before.identity.doubt:
+        events.append(ClientDoubted(client_id=after.id, url=doubt.url, reason=doubt.reason))
+    return events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerChanged(OfClient):
     """The state of a client's breaker changed."""
 

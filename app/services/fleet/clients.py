@@ -22,6 +22,7 @@ from app.domain.events.clients import (
 from app.domain.principals import ADMIN, Principal
 from app.metrics import Metrics
 from app.services.access.tokens import AgentTokens
+from app.services.fleet.newcomers import Newcomers
 from app.services.fleet.signs import SignsOfLife
 from app.settings import HealthSettings
 from app.store.availability import DatabaseUnavailable
@@ -51,6 +52,7 @@ class Clients:
         self._db = db
         self._tokens = tokens
         self._register_by_key = register_by_key
+        self.newcomers = Newcomers(clock)
         self.signs = SignsOfLife(db, clock, interval=settings.interval_seconds)
         self._clock = clock
         self._metrics = metrics
@@ -84,6 +86,7 @@ class Clients:
                 await tx.events.append(ClientRegistered(client_id=clients[0].id, url=clients[0].profile.url))
             else:
                 await tx.events.append(ClientsRegistered(count=len(clients)))
+        self.newcomers.notice(clients)
         return clients
 
     async def put(
@@ -115,6 +118,7 @@ class Clients:
             else:
                 self._admit_new(by)
                 await tx.events.append(ClientRegistered(client_id=client.id, url=profile.url))
+        self.newcomers.notice([client])
         return client, before is None
 
     def _admit_new(self, by: Principal) -> None:
@@ -147,6 +151,7 @@ class Clients:
             forgotten = "auth_token" not in changes and client.profile.auth_token != before.profile.auth_token
             event = replace(update_of(before, client), fields=tuple(sorted(changes)), token_forgotten=forgotten)
             await tx.events.append(event)
+        self.newcomers.notice([client])
         return client
 
     async def remove(self, client_id: str) -> None:

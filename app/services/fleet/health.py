@@ -1,5 +1,8 @@
 """Set the health of clients, by heartbeats and by probes of clients that sent none.
 
+A probe of a client whose device has a key is also the proof that its address belongs to this device. So clients without
+such a proof are probed as well.
+
 A tick starts no probe after half an interval, and each probe has a time limit, so that no agent delays the others.
 Clients that a tick did not reach are first in the next one, beginning with the client that was probed longest ago. The
 results of probes are written in batches, and only if they change something: a fleet that is off causes no writes.
@@ -7,13 +10,13 @@ results of probes are written in batches, and only if they change something: a f
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 
 from app.clock import Clock
-from app.domain.clients import Client, needs_probe, probed
-from app.domain.events.clients import HEALTH
+from app.domain.clients import Client, Endpoint, Health, needs_probe, probed
+from app.domain.events.clients import HEALTH, identity_events
 from app.services.fleet.outages import Outage
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.connections import PROBE_CONNECTIONS
@@ -24,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 PAGE = 500  # clients that are read in one transaction
 BATCH = 100  # clients whose probes are noted in one transaction
+
+Probe = tuple[Endpoint, Health]
 
 
 class HealthProber:
@@ -47,8 +52,17 @@ class HealthProber:
         """Probe the clients that were silent for more than an interval, or did not answer when they were called."""
         silent = await self._silent()
         self._probed = {client.id: self._probed.get(client.id, 0.0) for client in silent}
-        waiting = deque(sorted(silent, key=lambda client: self._probed[client.id]))
-        found: dict[str, bool] = {}
+        await self._probe_all(sorted(silent, key=lambda client: self._probed[client.id]))
+
+    async def prove(self, ids: Collection[str]) -> None:
+        """Probe those of some clients that have to prove their addresses."""
+        async with self._db.glance() as tx:
+            known = await tx.clients.some(ids)
+        await self._probe_all([client for client in known if client.unproven is not None])
+
+    async def _probe_all(self, clients: Iterable[Client]) -> None:
+        waiting = deque(clients)
+        found: dict[str, Probe] = {}
         async with asyncio.TaskGroup() as probes:
             for _ in range(min(PROBE_CONNECTIONS, len(waiting))):
                 probes.create_task(self._probe(waiting, found))
@@ -67,20 +81,20 @@ class HealthProber:
                 return silent
             after = page.items[-1].id
 
-    async def _probe(self, waiting: deque[Client], found: dict[str, bool]) -> None:
-        """Ask one client after the other, as long as a tick may take; `found` gets who answered."""
+    async def _probe(self, waiting: deque[Client], found: dict[str, Probe]) -> None:
+        """Ask one client after the other, as long as a tick may take; `found` gets what they answered."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._interval / 2
         while waiting and loop.time() < end:
             client = waiting.popleft()
             self._probed[client.id] = loop.time()
-            found[client.id] = await self._caller.is_healthy(client.profile)
+            found[client.id] = client.endpoint, await self._caller.health(client.endpoint)
             if len(found) >= BATCH:
                 batch = dict(found)
                 found.clear()
                 await self._note(batch)
 
-    async def _note(self, found: Mapping[str, bool]) -> None:
+    async def _note(self, found: Mapping[str, Probe]) -> None:
         """Write what the answers change."""
         async with self._db.glance() as tx:
             stored = await tx.clients.some(found)
@@ -95,6 +109,11 @@ class HealthProber:
                 if after.status != before.status:
                     await tx.events.append(HEALTH[after.status](client_id=before.id, was=before.status))
                     log.info("client", client=before.id, status=after.status, was=before.status)
+                for event in identity_events(before, after):
+                    await tx.events.append(event)
+                    log.info("the address of a client answered", client=before.id, outcome=event.type)
 
-    def _after(self, client: Client, found: Mapping[str, bool]) -> Client:
-        return probed(client, self._clock.now(), self._interval, alive=found[client.id])
+    def _after(self, client: Client, found: Mapping[str, Probe]) -> Client:
+        called, health = found[client.id]
+        now = self._clock.now()
+        return probed(client, now, self._interval, alive=health.alive).identified(called, health, now)

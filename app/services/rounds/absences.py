@@ -57,6 +57,6 @@ class Absences:
     async def _answers(self, client: Client) -> bool:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._caller.is_healthy(client.profile)
+                return await self._caller.is_healthy(client.endpoint)
         except TimeoutError:
             return False

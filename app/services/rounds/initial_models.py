@@ -11,7 +11,7 @@ from app.services.rounds.files import RoundFiles
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.participants import Participants
 from app.services.rounds.planning import Fleet
-from app.services.tasks.agents import AgentFailed
+from app.services.tasks.answers import AgentFailed
 from app.store.leases import Lease
 from tcsfeel.errors import Picklable
 from tcsfeel.selection.types import Selection

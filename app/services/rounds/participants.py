@@ -22,7 +22,8 @@ from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.optimiser_states import NoRoomForControl
 from app.services.rounds.phase import Phase
-from app.services.tasks.agents import AgentCaller, AgentFailed
+from app.services.tasks.agents import AgentCaller
+from app.services.tasks.answers import AgentFailed
 from app.services.tasks.assignments import TaskOutcome
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.crowds import Crowd
@@ -173,7 +174,7 @@ class Participants:
             if not await self._breakers.admit(client.id, patience, force=force):
                 raise NotCalled("its breaker is not closed")
             async with asyncio.timeout(patience):
-                return await self._caller.initial_model(client.profile, place, local=config.parameters.local)
+                return await self._caller.initial_model(client.endpoint, place, local=config.parameters.local)
 
     async def _forget(self, tasks: Sequence[tuple[Client, str]]) -> None:
         """Tell every client at once to forget its task."""
@@ -187,7 +188,7 @@ class Participants:
         async def tell(client: Client, task: str) -> None:
             with contextlib.suppress(TimeoutError):
                 async with self._dispatcher.place(), asyncio.timeout(FORGET_SECONDS):
-                    await self._caller.forget(client.profile, task)
+                    await self._caller.forget(client.endpoint, task)
 
         shut_out = {client.id for client in stored.values() if client.breaker.state == "open"}
         now = [(stored.get(client.id, client), task) for client, task in tasks]  # they may have moved meanwhile
@@ -274,6 +275,8 @@ class Participants:
             update=update.file.sha256,
             update_norm=norm,
             num_steps=result.num_steps,
+            digest=came.file.sha256,
+            evidence=came.evidence,
         )
         return received, seen
 

@@ -15,7 +15,7 @@ from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.past import PastRounds
 from app.services.rounds.planning import NO_SELECTION, Fleet, Planner
 from app.services.rounds.waiting import ClientWait
-from app.services.tasks.agents import AgentFailed
+from app.services.tasks.answers import AgentFailed
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread

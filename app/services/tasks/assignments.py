@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from app.domain.clients import Client
 from app.domain.failures import Failure, FailureKind
+from app.domain.rounds import Evidence
 from app.domain.tasks import TaskRun
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
@@ -76,11 +77,13 @@ class Result:
         file: the result in the spool, as it came.
         coding: the content coding that it came in.
         worked_seconds: how long the agent was seen to be at work in this attempt.
+        evidence: the signatures of the result, if the agent has a key.
     """
 
     file: StoredFile
     coding: str
     worked_seconds: float
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,14 @@ class Complaint:
 
     Attributes:
         passing: whether another try of the same task may have another result.
+        again: whether it says that another try may be answered otherwise, although the status does not.
         traceback: the last lines of the traceback of an exception in its trainer.
     """
 
     text: str
     passing: bool = True
     traceback: str | None = None
+    again: bool = False
 
 
 def read_complaint(body: bytes, token: str) -> Complaint:
@@ -32,7 +34,7 @@ def read_complaint(body: bytes, token: str) -> Complaint:
     If the body repeats the bearer token that the agent was sent, the token is left out. A caller reads at most
     `ERROR_BYTES`.
     """
-    text, passing, trace = body.decode("utf-8", "replace"), True, None
+    text, passing, again, trace = body.decode("utf-8", "replace"), True, False, None
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -40,10 +42,10 @@ def read_complaint(body: bytes, token: str) -> Complaint:
     if isinstance(document, dict):
         told = document.get("detail") or document.get("title")
         text = told if isinstance(told, str) else text
-        passing = document.get("retry") is not False
+        passing, again = document.get("retry") is not False, document.get("retry") is True
         given = document.get("traceback")
         trace = _lines(given.replace(token, "<token>") if token else given) if isinstance(given, str) else None
-    return Complaint(plain(text.replace(token, "<token>") if token else text), passing, trace)
+    return Complaint(plain(text.replace(token, "<token>") if token else text), passing, trace, again)
 
 
 def _lines(text: str) -> str | None:

@@ -21,13 +21,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from app.clock import Clock
-from app.domain.clients import Profile
+from app.domain.clients import Endpoint
 from app.domain.failures import FailureKind
 from app.domain.retries import MAX_TRIES, RetryBudget, busy_pause, pause
 from app.domain.tasks import TaskRun, Watch
 from app.metrics import Metrics
-from app.services.tasks.agents import AgentCaller, AgentFailed
+from app.services.tasks.agents import AgentCaller
+from app.services.tasks.answers import AgentFailed
 from app.services.tasks.assignments import Assignment, Result, TaskOutcome
+from app.services.tasks.bodies import TaskBody
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.replies import Reply
 from app.services.tasks.turns import Turns
@@ -54,12 +56,16 @@ class _Pursuit:
 
     Attributes:
         agent: where its agent was when that was last read, and what authorizes calls of it.
+        identified: the last address that proved during the task that it belongs to the client's device.
+        bodies: what was handed over, by whether the frozen tensors were left out.
         watch: how long the agent was seen to be at work in the present attempt.
     """
 
     assignment: Assignment
     runs: MutableMapping[str, TaskRun]
-    agent: Profile
+    agent: Endpoint
+    identified: Endpoint | None = None
+    bodies: dict[bool, TaskBody] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
 
     @property
@@ -69,6 +75,14 @@ class _Pursuit:
     @run.setter
     def run(self, run: TaskRun) -> None:
         self.runs[self.assignment.client.id] = run
+
+    def body(self, *, partly: bool) -> TaskBody:
+        """Return what is handed over, with the frozen tensors or `partly` without them."""
+        if partly not in self.bodies:
+            of = self.assignment
+            model = of.model if of.frozen is None or partly else of.frozen.whole
+            self.bodies[partly] = TaskBody(*model.payload(task_metadata(of.task)))
+        return self.bodies[partly]
 
 
 class Dispatcher:
@@ -102,7 +116,7 @@ class Dispatcher:
         From the first moment on, `runs` holds under the client's id how far the task has come, also when it is
         cancelled. Raises `Fenced` where the task failed and the lease of its owner is lost.
         """
-        task = _Pursuit(assignment, runs, assignment.client.profile)
+        task = _Pursuit(assignment, runs, assignment.client.endpoint)
         task.run = replace(assignment.run, asked_at=self._clock.now())
         self._tasks += 1
         try:
@@ -111,7 +125,7 @@ class Dispatcher:
         finally:
             self._tasks -= 1
 
-    async def forget(self, agent: Profile, task_id: str) -> None:
+    async def forget(self, agent: Endpoint, task_id: str) -> None:
         """Tell the agent that the task's result is stored or no longer wanted."""
         async with self.place():
             await self._caller.forget(agent, task_id)
@@ -164,7 +178,7 @@ class Dispatcher:
             await self._clock.sleep(pause(tries, self._rng))
 
     @asynccontextmanager
-    async def _call(self, task: _Pursuit, *, waited: bool) -> AsyncIterator[Profile]:
+    async def _call(self, task: _Pursuit, *, waited: bool) -> AsyncIterator[Endpoint]:
         """Hold a place for one call of a task's agent, and give where the agent is now. Raises `_ShutOut`.
 
         `waited` says that something may have happened elsewhere since the client was last looked at.
@@ -176,15 +190,24 @@ class Dispatcher:
             if stored is not None:  # else nothing is known to have changed, or it was removed: its calls go on
                 if stored.breaker.state == "open":
                     raise _ShutOut
-                task.agent = stored.profile
+                task.agent = stored.endpoint
+                if stored.unproven is not None and task.identified != task.agent:
+                    await self._identify(task)
             if task.run.started_at is None:
                 task.run = replace(task.run, started_at=self._clock.now())
             yield task.agent
 
+    async def _identify(self, task: _Pursuit) -> None:
+        """Let an address that was registered during the task prove that it is the device's. Raises `AgentFailed`."""
+        health = await self._caller.health(task.agent)
+        if not health.alive:
+            raise AgentFailed(f"unproven: {health.doubt or 'its new address did not answer'}")
+        task.identified = task.agent
+
     async def _has_moved(self, task: _Pursuit) -> bool:
         """Tell whether the client has registered another address than the one that was called."""
         called, stored = task.agent, await self._breakers.look(task.assignment.client.id)
-        return stored is not None and (stored.profile.url, stored.profile.auth_token) != (called.url, called.auth_token)
+        return stored is not None and stored.endpoint != called
 
     async def _once(self, task: _Pursuit, *, known: bool, waited: bool) -> Result:
         """Make one attempt: hand over, unless the agent may know the task already, then poll for the result."""
@@ -202,7 +225,7 @@ class Dispatcher:
             match reply.answer:
                 case "result" if reply.file is not None:
                     self._measure(task, reply.file.size, reply.seconds)
-                    return Result(reply.file, reply.coding, task.watch.seconds)
+                    return Result(reply.file, reply.coding, task.watch.seconds, reply.evidence)
                 case "raised":
                     await self.forget(task.agent, task.assignment.task.id)  # else its answer stays the same
                     reason = f"its trainer failed: {reply.detail}"
@@ -246,14 +269,12 @@ class Dispatcher:
         while True:
             async with self._call(task, waited=waited) as agent:
                 partly = of.frozen is not None and not lacking and await self._caller.has_frozen(agent, of.frozen.id)
-                model = of.model if of.frozen is None or partly else of.frozen.whole
-                payload = model.payload(task_metadata(of.task))
-                size = len(payload[0]) + len(payload[1])
-                task.run = replace(task.run, attempts=attempt, bytes_sent=task.run.bytes_sent + size)
-                self._metrics.count_bytes(of.client.id, sent=size)
+                body = task.body(partly=partly)
+                task.run = replace(task.run, attempts=attempt, bytes_sent=task.run.bytes_sent + len(body))
+                self._metrics.count_bytes(of.client.id, sent=len(body))
                 asked = self._clock.now()
                 reply = await self._caller.hand_over(
-                    agent, of.task.id, payload, of.spool, accept=of.accept, limit=of.limit, partly=partly
+                    agent, of.task.id, body, of.spool, accept=of.accept, limit=of.limit, partly=partly
                 )
             self._watch(task, reply, asked)
             if reply.answer == "lacking":  # it has lost the frozen tensors since it was asked for them

@@ -5,6 +5,7 @@ from typing import Literal
 
 import httpx2
 
+from app.domain.rounds import Evidence
 from app.store.model_store import StoredFile
 from tcsfeel.wire.compression import IDENTITY
 
@@ -35,6 +36,7 @@ class Reply:
         passing: whether another try may come out otherwise.
         traceback: the last lines of the traceback of that exception.
         retry_after: seconds after which a busy agent wants to be asked again.
+        evidence: the signatures of a result, if the agent has a key.
     """
 
     answer: Answer
@@ -45,6 +47,7 @@ class Reply:
     passing: bool = True
     traceback: str | None = None
     retry_after: float | None = None
+    evidence: Evidence | None = None
 
 
 def coding_of(response: httpx2.Response) -> str:

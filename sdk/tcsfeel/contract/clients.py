@@ -256,6 +256,10 @@ class ClientOut(ResponseModel):
         FailuresOut()
     )
     conflict: Annotated[ConflictOut | None, Field(description="Null unless several agents share this id")]
+    unproven: Annotated[
+        str | None,
+        Field(description="Why its address gets no tasks yet; null if it proved to be its device's, or without a key"),
+    ] = None
     rounds_selected: int
     rounds_completed: int
     last_seen_at: Instant | None

@@ -16,6 +16,18 @@ Traceback = Annotated[
 ]
 
 
+class EvidenceOut(ResponseModel):
+    """Two texts in the form of RFC 9421, section 2.5, which prove whose update a participation has."""
+
+    call: Annotated[str, Field(description="What the server signed when it asked for the update")]
+    answer: Annotated[
+        str, Field(description="What the device signed: the digest of the update, and the signature of the call")
+    ]
+    signature: Annotated[
+        str, Field(description="Ed25519 signature of `answer`, base64 between colons; `keyid` in it is the public key")
+    ]
+
+
 class ParticipationOut(ResponseModel):
     """One client's part in a round."""
 
@@ -32,6 +44,11 @@ class ParticipationOut(ResponseModel):
         float | None, Field(description="Norm of the difference between its update and the round's base model")
     ]
     num_steps: Annotated[int | None, Field(description="How many local steps it says that its training took")] = None
+    digest: Annotated[str | None, Field(description="SHA-256 of its update in hexadecimal, as it was sent")] = None
+    evidence: Annotated[
+        EvidenceOut | None,
+        Field(description="The signatures of its update; null if its device has no key, and in lists of rounds"),
+    ] = None
     bytes_sent: int
     bytes_received: int
     seconds: float | None

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from app.services.access.secrets import ENCRYPTED, ServerSecret
 from app.services.access.tokens import NAMED, PORTION, AgentTokens, LockedToken, Renewal, TokenRenewal
 from app.services.fleet.clients import Clients
-from app.services.tasks.agents import AgentFailed
+from app.services.tasks.answers import AgentFailed
 from app.settings import HealthSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
@@ -86,7 +86,8 @@ async def test_the_agent_gets_the_token_and_one_that_no_secret_opens_fails_its_o
         sent.append(request.headers.get("Authorization"))
         return httpx2.Response(200)
 
-    known, foreign = (tokens.seal(profile(auth_token=TOKEN)) for tokens in (TOKENS, OTHER))
+    sealed = (tokens.seal(profile(auth_token=TOKEN)) for tokens in (TOKENS, OTHER))
+    known, foreign = (client(profile=one).endpoint for one in sealed)
     async with calling(agent) as agents:
         assert await agents.is_healthy(known)
         assert not await agents.is_healthy(foreign)

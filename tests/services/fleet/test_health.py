@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.breaker import Breaker
-from app.domain.clients import Client, ClientStatus, Profile
+from app.domain.clients import Client, ClientStatus, Endpoint, Health
 from app.services.fleet.clients import Clients
 from app.services.fleet.health import BATCH, PAGE, HealthProber
 from app.services.tasks.agents import AgentCaller
@@ -253,13 +253,13 @@ async def test_agents_that_do_not_answer_bound_no_tick_and_those_left_over_come_
         await ward.admit(*(client(f"c{number:03}") for number in range(300)))
         ward.clock.advance(31.0)
         ward.agents.before = asyncio.Event().wait
-        asked, ask = [], AgentCaller.is_healthy
+        asked, ask = [], AgentCaller.health
 
-        async def recorded(caller: AgentCaller, profile: Profile) -> bool:
-            asked.append(profile.url)
-            return await ask(caller, profile)
+        async def recorded(caller: AgentCaller, agent: Endpoint) -> Health:
+            asked.append(agent.url)
+            return await ask(caller, agent)
 
-        monkeypatch.setattr(AgentCaller, "is_healthy", recorded)
+        monkeypatch.setattr(AgentCaller, "health", recorded)
         async with asyncio.timeout(60):
             await ward.prober.tick()
             assert 0 < len(asked) <= 2 * PROBE_CONNECTIONS  # each worker asks one after the other

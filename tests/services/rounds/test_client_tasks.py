@@ -15,7 +15,7 @@ from app.domain.evaluations import NOTHING_HELD_OUT
 from app.domain.rounds import Participation
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.phase import Phase
-from app.services.tasks.agents import AgentFailed
+from app.services.tasks.answers import AgentFailed
 from app.store.leases import Fenced
 from tcsfeel.wire.codec import encode
 from tcsfeel.wire.tasks import TaskKind, result_metadata

@@ -13,7 +13,7 @@ import pytest
 from app.domain.trainings import TrainingConfig
 from app.services.rounds.initial_models import ClientsAway, InitialModels
 from app.services.rounds.planning import Fleet
-from app.services.tasks.agents import AgentFailed
+from app.services.tasks.answers import AgentFailed
 from app.store.leases import Fenced, Lease
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection.types import Chosen, Plan, Selection

@@ -11,7 +11,7 @@ import pytest
 
 from app.store.model_store import ModelStore
 from tests.services.asking import AGENT
-from tests.services.fakes import LOOPBACK, calling, listening, profile, reply
+from tests.services.fakes import LOOPBACK, calling, endpoint, listening, reply
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def without_descriptors() -> Iterator[None]:
 
 async def test_a_server_without_descriptors_fails_by_itself_and_not_by_its_agent(tmp_path: Path) -> None:
     async with listening(reply("202 Accepted")) as peer, calling(**LOOPBACK) as agents:
-        agent, spool = profile(peer.url), ModelStore(tmp_path)
+        agent, spool = endpoint(peer.url), ModelStore(tmp_path)
         with without_descriptors():
             with pytest.raises(OSError, match="Too many open files"):
                 await agents.poll(agent, "t", 0.0, spool)

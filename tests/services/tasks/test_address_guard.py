@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from app.services.tasks.address_guard import AddressGuard, AddressRefused, Service
-from app.services.tasks.agents import AgentFailed
+from app.services.tasks.answers import AgentFailed
+from app.services.tasks.bodies import TaskBody
 from app.services.tasks.names import AddressInfo, NameNotResolved
 from app.settings import Settings
 from app.store.model_store import ModelStore
-from tests.services.fakes import HERE, LOOPBACK, calling, listening, profile, reply
+from tests.services.fakes import HERE, LOOPBACK, calling, endpoint, listening, reply
 
 EVERY = "0.0.0.0"  # noqa: S104  (to see who connects)
 ANYWHERE = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
@@ -147,7 +148,7 @@ async def test_the_database_is_not_called_over_a_real_socket() -> None:
         listening(reply("200 OK")) as database,
         calling(**LOOPBACK, services=[Service("the database", "localhost", database.port)]) as agents,
     ):
-        assert not await agents.is_healthy(profile(database.url))
+        assert not await agents.is_healthy(endpoint(database.url))
         assert database.connections == 0
 
 
@@ -168,13 +169,13 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
 )
 async def test_an_agent_on_this_machine_is_never_connected_to(host: str, tmp_path: Path) -> None:
     async with calling() as agents, listening(reply("200 OK"), host=EVERY) as peer:
-        agent = profile(f"http://{host}:{peer.port}", auth_token="secret")
+        agent = endpoint(f"http://{host}:{peer.port}", auth_token="secret")
         spool = ModelStore(tmp_path)
         assert not await agents.is_healthy(agent)
         await agents.forget(agent, "t")
         for call in (
             agents.initial_model(agent, spool),
-            agents.hand_over(agent, "t", (b"", memoryview(b"")), spool),
+            agents.hand_over(agent, "t", TaskBody(b"", memoryview(b"")), spool),
             agents.poll(agent, "t", 1.0, spool),
         ):
             with pytest.raises(AgentFailed, match=r"agents may n|its URL cannot be called"):
@@ -189,7 +190,7 @@ async def test_the_reason_names_the_setting_for_hosts_of_one_and_of_several_addr
     resolve_to(monkeypatch, *addresses)
     async with calling() as agents, listening(reply("200 OK"), host=EVERY) as peer:
         with pytest.raises(AgentFailed) as caught:
-            await agents.poll(profile(f"http://agent.example:{peer.port}"), "t", 1.0, ModelStore(tmp_path))
+            await agents.poll(endpoint(f"http://agent.example:{peer.port}"), "t", 1.0, ModelStore(tmp_path))
         assert peer.connections == 0
     assert "set TCSFEEL_AGENTS__ALLOWED_NETWORKS" in str(caught.value)
     assert any(address in str(caught.value) for address in addresses)
@@ -202,7 +203,7 @@ async def test_of_several_addresses_an_allowed_one_is_connected_to(monkeypatch: 
         listening(reply("200 OK")) as peer,
         listening(host="127.0.0.2"),
     ):
-        assert await agents.is_healthy(profile(f"http://agent.example:{peer.port}"))
+        assert await agents.is_healthy(endpoint(f"http://agent.example:{peer.port}"))
         assert peer.connections == 1
 
 
@@ -211,7 +212,7 @@ async def test_a_redirect_is_not_followed(tmp_path: Path, status: str) -> None:
     async with calling(**LOOPBACK) as agents, listening(reply("200 OK")) as target:
         async with listening(reply(status, location=target.url)) as agent:
             with pytest.raises(AgentFailed, match=f"^the agent answered {status[:3]}"):
-                await agents.poll(profile(agent.url), "t", 1.0, ModelStore(tmp_path))
+                await agents.poll(endpoint(agent.url), "t", 1.0, ModelStore(tmp_path))
             assert agent.connections == 1
         assert target.connections == 0
 
@@ -221,5 +222,5 @@ async def test_no_proxy_of_the_environment_sees_a_call(monkeypatch: pytest.Monke
     async with listening(reply("200 OK")) as proxy, listening(reply("200 OK")) as agent:
         monkeypatch.setenv(variable, proxy.url)
         async with calling(**LOOPBACK) as agents:
-            assert await agents.is_healthy(profile(agent.url))
+            assert await agents.is_healthy(endpoint(agent.url))
         assert (agent.connections, proxy.connections) == (1, 0)

@@ -9,8 +9,11 @@ import httpx2
 import numpy as np
 import pytest
 
+from app.clock import SystemClock
 from app.services.tasks.agents import AgentCaller
+from app.services.tasks.bodies import TaskBody
 from app.services.tasks.replies import Reply
+from app.services.tasks.signer import Signer
 from app.settings import AgentSettings
 from app.store.model_store import ModelStore, StoreUnavailable
 from tcsfeel.agent import AgentHost
@@ -18,7 +21,7 @@ from tcsfeel.wire.codec import decode, pack
 from tcsfeel.wire.sizes import ERROR_BYTES
 from tcsfeel.wire.tasks import Task, read_result, task_metadata
 from tests.services.asking import AGENT, ASK, FETCH, HELLO, failure, hand_over, initial_model, poll, spooled
-from tests.services.fakes import TOKENS, calling, profile
+from tests.services.fakes import SERVER_SEED, TOKENS, calling, endpoint
 from tests.tcsfeel.agent.fakes import AddingTrainer
 
 
@@ -74,7 +77,7 @@ async def test_no_authorization_is_sent_where_the_client_gave_no_token(spool: Mo
         return httpx2.Response(202)
 
     async with calling(agent) as agents:
-        await poll(agents, spool, profile())
+        await poll(agents, spool, endpoint())
 
 
 async def test_cookies_are_not_kept(spool: ModelStore) -> None:
@@ -246,17 +249,18 @@ async def test_a_disk_that_is_full_does_not_count_against_the_client(fetch: Any,
 async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     host = AgentHost()
     host.add("a", AddingTrainer(), token="s3cret-token")
-    agent = profile(f"http://host{host.path('a')}", auth_token="s3cret-token")
-    agents = AgentCaller(AgentSettings(), max_bytes=10_000, tokens=TOKENS, transport=httpx2.ASGITransport(host))
+    agent = endpoint(f"http://host{host.path('a')}", auth_token="s3cret-token")
+    signer, transport = Signer(SERVER_SEED, SystemClock()), httpx2.ASGITransport(host)
+    agents = AgentCaller(AgentSettings(), max_bytes=10_000, tokens=TOKENS, transport=transport, signer=signer)
     task = Task(id="t.1.a.fit", kind="fit", training_id="t", round=1, deadline_seconds=60.0)
-    payload = pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task))
+    body = TaskBody(*pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task)))
 
     assert await agents.is_healthy(agent)
-    assert not await agents.is_healthy(profile(agent.url + "/nowhere"))
+    assert not await agents.is_healthy(endpoint(agent.url + "/nowhere"))
     model = await agents.initial_model(agent, spool)
     assert decode(spool.map(model.sha256))[0]["w"].tolist() == [1.0, 2.0]
     assert (await agents.poll(agent, task.id, 0.0, spool)).answer == "unknown"
-    answer = await agents.hand_over(agent, task.id, payload, spool)
+    answer = await agents.hand_over(agent, task.id, body, spool)
     while answer.answer == "working":
         answer = await agents.poll(agent, task.id, 5.0, spool)
     assert answer.file is not None
@@ -265,6 +269,6 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     assert read_result(metadata).num_examples == 2
     await agents.forget(agent, task.id)
     assert (await agents.poll(agent, task.id, 0.0, spool)).answer == "unknown"
-    assert "the agent answered 401" in await failure(agents.poll(profile(agent.url), task.id, 0.0, spool))
+    assert "the agent answered 401" in await failure(agents.poll(endpoint(agent.url), task.id, 0.0, spool))
     await agents.close()
     host.close()

@@ -19,7 +19,7 @@ from tcsfeel.wire.sizes import ERROR_BYTES
             Complaint("Internal Server Error"),
         ),
         (b'{"detail": "fit must return a FitResult", "retry": false}', Complaint("fit must return a FitResult", False)),
-        (b'{"detail": "busy", "retry": true}', Complaint("busy")),
+        (b'{"detail": "busy", "retry": true}', Complaint("busy", again=True)),
         (b'{"detail": "busy", "retry": null}', Complaint("busy")),
         (b'{"detail": "busy", "retry": 0}', Complaint("busy")),
         (b'{"detail": "two\\nlines \\u001b[31m\\u0000"}', Complaint("two lines [31m")),

@@ -12,14 +12,15 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.clients import Profile
+from app.domain.clients import Endpoint
+from app.services.tasks.bodies import TaskBody
 from app.services.tasks.connections import describe, is_ours
 from app.services.tasks.exchanges import Broken
 from app.services.tasks.patience import TooSlow
 from app.services.tasks.replies import Reply
 from app.store.model_store import ModelStore
 from tests.services.asking import AGENT, FETCH, HELLO, failure, hand_over, poll, spooled
-from tests.services.fakes import HERE, LOOPBACK, Peer, answering, calling, for_ever, listening, profile, reply
+from tests.services.fakes import HERE, LOOPBACK, Peer, answering, calling, endpoint, for_ever, listening, reply
 
 BREAKS: list[tuple[Exception, str]] = [
     (httpx2.ConnectError("no"), "the agent could not be reached"),
@@ -80,7 +81,7 @@ async def test_an_url_that_no_resolver_can_take_counts_against_the_client(
     fetch: Any, host: str, spool: ModelStore
 ) -> None:
     async with calling() as agents:
-        agent = profile(f"http://{host}/")
+        agent = endpoint(f"http://{host}/")
         assert await failure(fetch(agents, spool, agent)) == "its URL cannot be called"
         assert not await agents.is_healthy(agent)
 
@@ -88,7 +89,7 @@ async def test_an_url_that_no_resolver_can_take_counts_against_the_client(
 @pytest.mark.parametrize("host", ["agent.invalid", "xn--.invalid", "xn--zz--.invalid"])
 async def test_a_name_that_stands_for_nothing_counts_against_the_client(host: str, spool: ModelStore) -> None:
     async with calling() as agents:
-        assert await failure(poll(agents, spool, profile(f"http://{host}/"))) == "its host name cannot be resolved"
+        assert await failure(poll(agents, spool, endpoint(f"http://{host}/"))) == "its host name cannot be resolved"
 
 
 @FETCH
@@ -127,8 +128,8 @@ async def test_a_server_without_memory_does_not_blame_the_client(fetch: Any, spo
 # Over real sockets
 
 
-def at(peer: Peer) -> Profile:
-    return profile(peer.url, auth_token="s3cret-token")
+def at(peer: Peer) -> Endpoint:
+    return endpoint(peer.url, auth_token="s3cret-token")
 
 
 @FETCH
@@ -140,7 +141,7 @@ async def test_a_result_comes_over_a_socket(fetch: Any, spool: ModelStore) -> No
 async def test_a_model_is_sent_with_its_length_and_not_in_chunks(spool: ModelStore) -> None:
     block = bytes(range(256)) * 4000
     async with listening(reply("202 Accepted")) as peer, calling(**LOOPBACK) as agents:
-        await agents.hand_over(at(peer), "t", (b"head", memoryview(block)), spool)
+        await agents.hand_over(at(peer), "t", TaskBody(b"head", memoryview(block)), spool)
     head, _, body = peer.requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"PUT /tasks/t HTTP/1.1\r\n")
     assert f"content-length: {4 + len(block)}".encode() in head.lower()
@@ -235,16 +236,16 @@ async def test_an_agent_that_refuses_before_it_has_read_the_model(spool: ModelSt
         writer.close()
 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    agent = profile(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", auth_token="s3cret-token")
+    agent = endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", auth_token="s3cret-token")
     async with server, calling(**LOOPBACK) as agents:
-        message = await failure(agents.hand_over(agent, "t", (b"", memoryview(bytes(10**7))), spool))
+        message = await failure(agents.hand_over(agent, "t", TaskBody(b"", memoryview(bytes(10**7))), spool))
     assert "s3cret" not in message
 
 
 async def test_an_agents_connection_is_kept_from_one_round_to_the_next(spool: ModelStore) -> None:
     working = reply("202 Accepted", connection="")
     async with listening(working, answering(working)) as peer, calling(**LOOPBACK) as agents:
-        agent = profile(peer.url)
+        agent = endpoint(peer.url)
         for _ in range(2):
             assert await hand_over(agents, spool, agent) == Reply("working")
             assert await poll(agents, spool, agent) == Reply("working")
@@ -276,7 +277,7 @@ async def test_connections_of_a_burst_fall_idle(spool: ModelStore) -> None:
         writer.close()
 
     server = await asyncio.start_server(answer, HERE, 0)
-    agent = profile(f"http://{HERE}:{server.sockets[0].getsockname()[1]}")
+    agent = endpoint(f"http://{HERE}:{server.sockets[0].getsockname()[1]}")
     async with server, asyncio.timeout(20):
         async with calling(**LOOPBACK) as agents:
             await asyncio.gather(*(poll(agents, spool, agent) for _ in range(crowd.parties)))

@@ -258,5 +258,5 @@ async def test_who_waits_too_long_for_a_place_is_told(bench: Benches) -> None:
 
 async def test_an_agent_is_told_to_forget(bench: Benches) -> None:
     async with bench(OK) as b:
-        await b.dispatcher.forget(b.assignment.client.profile, TASK.id)
+        await b.dispatcher.forget(b.assignment.client.endpoint, TASK.id)
         assert b.script.calls == ["DELETE"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.services.tasks.bodies import TaskBody
 from app.services.tasks.replies import Reply
 from app.store.model_store import ModelStore
 from tests.services.asking import ASK, FETCH, failure, poll, spooled
@@ -113,9 +114,9 @@ async def test_an_answer_outside_the_protocol_fails_its_call_and_holds_nothing_u
     start, again, reason = ANSWERS[name]
     with answering(start, again) as villain:
         async with calling(**LOOPBACK, max_bytes=1_000_000) as agents, asyncio.timeout(60), watching() as watch:
-            assert await failure(ask(agents, spool, villain.profile)) == reason
-            assert not await agents.is_healthy(villain.profile) or start.startswith(OK)
-            await agents.forget(villain.profile, "t.1.a.fit")
+            assert await failure(ask(agents, spool, villain.endpoint)) == reason
+            assert not await agents.is_healthy(villain.endpoint) or start.startswith(OK)
+            await agents.forget(villain.endpoint, "t.1.a.fit")
     assert villain.sent < 3 * FEW < MOST
     assert watch.longest < HELD
     assert spooled(tmp_path) == []
@@ -125,7 +126,7 @@ async def test_an_answer_outside_the_protocol_fails_its_call_and_holds_nothing_u
 async def test_an_initial_model_without_a_body_fails_its_call(start: bytes, spool: ModelStore) -> None:
     with answering(start) as villain:
         async with calling(**LOOPBACK) as agents, asyncio.timeout(60):
-            message = await failure(agents.initial_model(villain.profile, spool))
+            message = await failure(agents.initial_model(villain.endpoint, spool))
     assert message == f"the agent answered GET /model with {start[9:12].decode()}"
 
 
@@ -133,13 +134,13 @@ async def test_an_initial_model_without_a_body_fails_its_call(start: bytes, spoo
 async def test_a_few_interim_answers_are_passed_over(ask: Any, spool: ModelStore) -> None:
     with answering(b"HTTP/1.1 102 Processing\r\n\r\n" * 8 + answer(202)) as villain:
         async with calling(**LOOPBACK) as agents:
-            assert await ask(agents, spool, villain.profile) == Reply("working")
+            assert await ask(agents, spool, villain.endpoint) == Reply("working")
 
 
 async def test_a_body_in_small_pieces_is_taken_as_long_as_they_are_few(spool: ModelStore) -> None:
     with answering(CHUNKED + b"1\r\nx\r\n" * 400 + b"0\r\n\r\n") as villain:
         async with calling(**LOOPBACK) as agents:
-            reply = await poll(agents, spool, villain.profile)
+            reply = await poll(agents, spool, villain.endpoint)
     assert reply.file is not None
     assert reply.file.size == 400
 
@@ -147,7 +148,7 @@ async def test_a_body_in_small_pieces_is_taken_as_long_as_they_are_few(spool: Mo
 async def test_a_flood_of_five_agents_holds_nothing_up(spool: ModelStore) -> None:
     with answering(b"", b"HTTP/1.1 100 Continue\r\n\r\n") as villain:
         async with calling(**LOOPBACK) as agents, asyncio.timeout(60), watching() as watch:
-            calls = [failure(poll(agents, spool, villain.profile)) for _ in range(5)]
+            calls = [failure(poll(agents, spool, villain.endpoint)) for _ in range(5)]
             assert set(await asyncio.gather(*calls)) == {INTERIM}
     assert watch.longest < HELD
 
@@ -175,29 +176,29 @@ async def test_an_agent_that_drips_its_answer_is_cut_off(
 ) -> None:
     with answering(start, again, drip=0.02) as villain:
         async with calling(**SLOW) as agents, asyncio.timeout(60):
-            assert await failure(fetch(agents, spool, villain.profile)) == "the agent did not answer in time"
+            assert await failure(fetch(agents, spool, villain.endpoint)) == "the agent did not answer in time"
     assert spooled(tmp_path) == []
 
 
 async def test_an_agent_that_drips_to_a_probe_is_not_healthy_and_not_waited_for() -> None:
     with answering(b"HTTP/1.1 200 ", b"O", drip=0.02) as villain:
         async with calling(**LOOPBACK, connect_seconds=0.3) as agents, asyncio.timeout(20):
-            assert not await agents.is_healthy(villain.profile)
-            await agents.forget(villain.profile, "t.1.a.fit")
+            assert not await agents.is_healthy(villain.endpoint)
+            await agents.forget(villain.endpoint, "t.1.a.fit")
 
 
 @ASK
 async def test_an_error_that_drips_counts_with_what_came_of_it(ask: Any, spool: ModelStore) -> None:
     with answering(b"HTTP/1.1 503 No\r\n\r\nbus", b"y", drip=0.02) as villain:
         async with calling(**LOOPBACK, connect_seconds=0.3) as agents, asyncio.timeout(20):
-            assert (await failure(ask(agents, spool, villain.profile))).startswith("the agent answered 503: bus")
+            assert (await failure(ask(agents, spool, villain.endpoint))).startswith("the agent answered 503: bus")
 
 
 async def test_an_agent_that_does_not_take_its_task_in_is_cut_off(spool: ModelStore) -> None:
-    payload = (b"head", memoryview(bytes(1 << 25)))
+    payload = TaskBody(b"head", memoryview(bytes(1 << 25)))
     with answering(b"", reads=False) as villain:
         async with calling(**SLOW) as agents, asyncio.timeout(60):
-            message = await failure(agents.hand_over(villain.profile, "t.1.a.fit", payload, spool))
+            message = await failure(agents.hand_over(villain.endpoint, "t.1.a.fit", payload, spool))
     assert message == "the agent did not read the request in time"
 
 
@@ -212,5 +213,5 @@ async def test_a_fake_agent_lets_go_of_callers_that_say_nothing() -> None:
 async def test_200_agents_that_drip_hold_no_place_for_long(spool: ModelStore) -> None:
     with answering(OK + b"Content-Length: 1000\r\n\r\n", b"x", drip=0.05) as villain:
         async with calling(**SLOW | {"connect_seconds": 30.0}) as agents, asyncio.timeout(60):
-            reasons = await asyncio.gather(*(failure(poll(agents, spool, villain.profile)) for _ in range(200)))
+            reasons = await asyncio.gather(*(failure(poll(agents, spool, villain.endpoint)) for _ in range(200)))
     assert set(reasons) == {"the agent did not answer in time"}

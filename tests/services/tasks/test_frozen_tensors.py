@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from app.metrics import Metrics
-from app.services.tasks.agents import AgentFailed
+from app.services.tasks.answers import AgentFailed
 from app.services.tasks.assignments import Frozen
 from app.store.database import Database
 from app.store.model_store import ModelStore
 from tcsfeel.wire.codec import pack, unpack
 from tests.services.bench import MODEL, Bench, dispatching
-from tests.services.fakes import calling, metrics, profile
+from tests.services.fakes import calling, endpoint, metrics
 
 WHOLE = pack({"w": np.zeros(4, np.float32), "embedding": np.zeros(100, np.float32)})
 ID = "f" * 64
@@ -114,7 +114,7 @@ async def test_an_agent_that_refuses_the_whole_task_so_fails(db: Database, tmp_p
 async def test_only_an_answer_without_content_says_that_it_has_them() -> None:
     for status in (200, 204, 404):
         async with calling(lambda _request, status=status: httpx2.Response(status)) as caller:
-            assert await caller.has_frozen(profile(), ID) == (status == 204)
+            assert await caller.has_frozen(endpoint(), ID) == (status == 204)
 
 
 async def test_a_model_is_asked_for_without_local_tensors(tmp_path: Path) -> None:
@@ -127,6 +127,6 @@ async def test_a_model_is_asked_for_without_local_tensors(tmp_path: Path) -> Non
     async with calling(agent, max_bytes=1000) as caller:
         for local in ((), ("bn*", "a b&c")):
             with pytest.raises(AgentFailed, match="with 500"):
-                await caller.initial_model(profile(), ModelStore(tmp_path), local=local)
+                await caller.initial_model(endpoint(), ModelStore(tmp_path), local=local)
     assert [url.raw_path for url in asked] == [b"/model", b"/model?local=bn%2A&local=a%20b%26c"]
     assert asked[1].params.get_list("local") == ["bn*", "a b&c"]

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from app.services.tasks.agents import AgentCaller
+from app.services.tasks.bodies import TaskBody
 from app.store.model_store import ModelStore
-from tests.services.fakes import LOOPBACK, calling, listening, profile
+from tests.services.fakes import LOOPBACK, calling, endpoint, listening
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"
 PATIENCE = 20.0
@@ -33,7 +34,7 @@ async def test_a_call_that_is_cancelled_again_and_again_hangs_up(sent: bytes, ti
             hung_up.set()
 
     async def hand_over(agents: AgentCaller, url: str) -> object:
-        return await agents.hand_over(profile(url), "t", (b"head", memoryview(b"block")), spool)
+        return await agents.hand_over(endpoint(url), "t", TaskBody(b"head", memoryview(b"block")), spool)
 
     async with listening(sent, then) as peer, calling(**LOOPBACK) as agents, asyncio.timeout(PATIENCE):
         call = asyncio.create_task(hand_over(agents, peer.url))

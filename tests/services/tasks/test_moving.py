@@ -17,13 +17,14 @@ from app.services.tasks.dispatch import MOST_MOVES, Dispatcher
 from app.settings import AgentSettings, HealthSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
-from tcsfeel.agent import AgentHost
+from tcsfeel.agent import AgentHost, Signing
 from tcsfeel.agent.listening import listening
+from tcsfeel.identity import Identity
 from tcsfeel.wire.codec import pack
 from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, until
 from tests.services.bench import OK, TASK, Bench, Benches
-from tests.services.fakes import HERE, LOOPBACK, TOKENS, Highest, calling, metrics, profile
+from tests.services.fakes import HERE, LOOPBACK, SERVER_SEED, TOKENS, Highest, calling, metrics, profile
 from tests.store.samples import client
 
 
@@ -140,3 +141,49 @@ async def test_a_device_that_moves_its_port_trains_once_and_is_not_blamed(
     assert outcome.result is not None
     assert trainer.fitted == {TASK.id: 1}
     assert (await breakers.get("a")).consecutive_failures == 0
+
+
+@pytest.mark.parametrize("same_device", [True, False])
+async def test_a_new_address_is_given_nothing_before_it_proves_that_it_is_the_devices(
+    db: Database, counts: Metrics, tmp_path: Path, *, same_device: bool
+) -> None:
+    device, other = Identity(b"d" * 32), Identity(b"x" * 32)
+    server_key = Identity(SERVER_SEED).public_key
+    network: dict[str, Adder] = {"old": Adder(), "new": Adder()}
+    hosts = {name: AgentHost() for name in network}
+    hosts["old"].add("a", network["old"], signing=Signing(device, server_key))
+    hosts["new"].add("a", network["new"], signing=Signing(device if same_device else other, server_key))
+    asked: list[str] = []
+    clock = FakeClock(sleeping=Sleeping.SKIPS)
+
+    async def agent(request: httpx2.Request) -> httpx2.Response:
+        asked.append(f"{request.method} {request.url.host}")
+        if request.url.host == "old":
+            raise httpx2.ReadError("gone")
+        return await httpx2.ASGITransport(hosts["new"]).handle_async_request(request)
+
+    before = client("a", profile=profile(f"http://old{AgentHost.path('a')}"), public_key=device.public_key)
+    async with db.begin() as tx:
+        await tx.clients.add([before])
+    await clients(db, clock).put("a", profile(f"http://new{AgentHost.path('a')}"))
+    async with calling(agent, max_bytes=10_000) as caller:
+        dispatcher = Dispatcher(
+            caller=caller,
+            breakers=Breakers(db, clock, counts, Highest()),
+            settings=AgentSettings(),
+            clock=clock,
+            metrics=counts,
+            rng=Highest(),
+        )
+        assignment = Assignment(before, TASK, pack({"w": np.zeros(3, np.float32)}), ModelStore(tmp_path / "spool"))
+        outcome = await dispatcher.run(assignment, {}, RetryBudget(0))
+    for host in hosts.values():
+        host.close()
+    assert asked[:2] == ["PUT old", "GET new"]
+    if same_device:
+        assert outcome.result is not None
+        assert outcome.result.evidence is not None
+    else:
+        assert str(outcome.reason).startswith("unproven: the agent answered 401: ")
+        assert "PUT new" not in asked
+        assert not network["new"].fitted

@@ -15,7 +15,7 @@ from app.store.model_store import ModelStore
 from tests.clocks import FakeClock
 from tests.planes import until
 from tests.services.asking import FETCH, failure
-from tests.services.fakes import HERE, LOOPBACK, calling, listening, profile, reply
+from tests.services.fakes import HERE, LOOPBACK, calling, endpoint, listening, reply
 
 SECONDS = 0.05
 SLOW = f"its host name cannot be resolved in {SECONDS:g} s"
@@ -165,11 +165,11 @@ async def test_ten_names_that_hang_do_not_hold_up_work_in_threads_or_other_agent
     resolver.address = HERE
     async with listening(reply("200 OK", b"hello")) as peer, calling(**LOOPBACK, connect_seconds=0.5) as agents:
         async with asyncio.timeout(60):
-            hanging = [fetch(agents, spool, profile(f"http://hang-{number}")) for number in range(10)]
+            hanging = [fetch(agents, spool, endpoint(f"http://hang-{number}")) for number in range(10)]
             waiting = [asyncio.create_task(failure(call)) for call in hanging]
             await stuck(resolver, 10)
             assert await asyncio.to_thread(lambda: "a thread") == "a thread"
-            assert (await fetch(agents, spool, profile(f"http://agent:{peer.port}"))).answer == "result"
+            assert (await fetch(agents, spool, endpoint(f"http://agent:{peer.port}"))).answer == "result"
             assert not any(task.done() for task in waiting)
             assert set(await asyncio.gather(*waiting)) == {"its host name cannot be resolved in 0.5 s"}
 
