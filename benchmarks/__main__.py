@@ -14,6 +14,7 @@ NAMES = (
     "round",
     "scale",
     "selection",
+    "signatures",
     "topology",
     "uploads",
 )
