@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from app.certificates import for_agents, for_callers
-from app.services.tasks.agents import AgentFailed
+from app.services.tasks.answers import AgentFailed
 from app.settings import AgentSettings, Settings, WrongSetting
 from app.store.model_store import ModelStore
 from tests.authorities import Authority
-from tests.services.fakes import HERE, LOOPBACK, calling, profile, reply
+from tests.services.fakes import HERE, LOOPBACK, calling, endpoint, reply
 
 
 @pytest.fixture
@@ -46,19 +46,19 @@ async def test_an_agent_of_a_private_authority_is_called_and_no_other(authority:
     other = Authority(tmp_path, "other")
     async with agent(authority.server(HERE)) as url:
         async with calling(**LOOPBACK, ca_file=authority.ca) as agents:
-            assert await agents.is_healthy(profile(url))
-            assert not await agents.is_healthy(profile(url.replace("https", "http")))
+            assert await agents.is_healthy(endpoint(url))
+            assert not await agents.is_healthy(endpoint(url.replace("https", "http")))
         for trusted in (None, other.ca):
             async with calling(**LOOPBACK, ca_file=trusted) as agents:
-                assert not await agents.is_healthy(profile(url))
+                assert not await agents.is_healthy(endpoint(url))
                 with pytest.raises(AgentFailed, match=r"there is no TLS connection to the agent: .*certificate"):
-                    await agents.poll(profile(url), "t", 1.0, ModelStore(tmp_path))
+                    await agents.poll(endpoint(url), "t", 1.0, ModelStore(tmp_path))
 
 
 async def test_a_certificate_for_another_name_is_refused(authority: Authority, tmp_path: Path) -> None:
     async with agent(authority.server("edge-7.example")) as url, calling(**LOOPBACK, ca_file=authority.ca) as agents:
         with pytest.raises(AgentFailed, match=r"certificate is not valid for .127\.0\.0\.1"):
-            await agents.poll(profile(url), "t", 1.0, ModelStore(tmp_path))
+            await agents.poll(endpoint(url), "t", 1.0, ModelStore(tmp_path))
 
 
 async def test_an_agent_that_asks_for_a_certificate_gets_ours(authority: Authority) -> None:
@@ -66,9 +66,9 @@ async def test_an_agent_that_asks_for_a_certificate_gets_ours(authority: Authori
     shown: dict[str, Any] = {"client_cert_file": ours.certificate, "client_key_file": ours.key}
     async with agent(authority.server(HERE, asks_clients=True)) as url:
         async with calling(**LOOPBACK, ca_file=authority.ca, **shown) as agents:
-            assert await agents.is_healthy(profile(url))
+            assert await agents.is_healthy(endpoint(url))
         async with calling(**LOOPBACK, ca_file=authority.ca) as agents:
-            assert not await agents.is_healthy(profile(url))
+            assert not await agents.is_healthy(endpoint(url))
 
 
 @pytest.mark.parametrize(
