@@ -1,7 +1,7 @@
 r"""The API against its own document: requests that follow it and requests that break it, the same ones every time.
 
 Checked for each answer: it is documented, it has the documented form, it is no fault of the server, wrong requests are
-refused, and nothing is answered without the key. A longer run against a server that is up:
+refused, and nothing is answered without a key. There are callers of each role. A longer run against a real server:
 
     schemathesis run $SERVER/openapi.json -H "Authorization: Bearer $KEY" -n 200 --continue-on-failure \
         --checks all --exclude-checks positive_data_acceptance --exclude-path /v1/clients/batch --request-timeout 90
@@ -16,6 +16,7 @@ import pytest
 import schemathesis
 from hypothesis import given
 from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import sampled_from
 from schemathesis.core.result import Ok
 from schemathesis.python import asgi
 
@@ -27,6 +28,7 @@ from tests.clocks import FakeClock, Sleeping
 from tests.depth import tries
 
 EXAMPLES = 6  # of each operation, in each mode
+ROLES = ("admin", "admin", "operator", "viewer", "agent")  # of the callers; an admin's calls reach the most code
 # A cell of a matrix against another one, an id against the path's: more rules than a schema can hold.
 STRICTER = schemathesis.checks.positive_data_acceptance
 
@@ -45,16 +47,25 @@ def raw(_context: schemathesis.SerializationContext, value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
+def key_of(schema: schemathesis.BaseSchema, role: str) -> str:
+    """A key with a role, made over the API; that of an agent is of the client in the examples."""
+    body: Any = {"name": "fuzz", "role": role} | ({"client_id": "edge-7"} if role == "agent" else {})
+    made = schema["/v1/keys"]["POST"].Case(body=body, media_type="application/json").call(headers=AUTHORIZED)
+    key: str = made.json()["key"]
+    return key
+
+
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 def test_answers_are_as_documented(schema: schemathesis.BaseSchema, mode: schemathesis.GenerationMode) -> None:
+    keys = {role: key_of(schema, role) for role in ROLES}
     for result in schema.get_all_operations():
         assert isinstance(result, Ok)
         operation = result.ok()
 
         @tries(EXAMPLES, repeatable=True)
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def check(case: schemathesis.Case[Any]) -> None:
-            case.call_and_validate(headers=AUTHORIZED, excluded_checks=[STRICTER])
+        @given(case=operation.as_strategy(generation_mode=mode), role=sampled_from(ROLES))
+        def check(case: schemathesis.Case[Any], role: str) -> None:
+            case.call_and_validate(headers={"Authorization": f"Bearer {keys[role]}"}, excluded_checks=[STRICTER])
 
         with suppress(Unsatisfiable):  # where nothing is given, nothing can be wrong
             check()
