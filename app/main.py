@@ -3,7 +3,6 @@
 Long because every part is made here, and one list shows what each of them is given.
 """
 
-import asyncio
 import contextlib
 import random
 import secrets
@@ -26,7 +25,6 @@ from app.http.deps import BearerKey
 from app.http.middleware import RequestContext
 from app.memory import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
-from app.origins import context_of
 from app.routers import OPEN, V1
 from app.routers.documentation import ASSETS
 from app.services import readiness
@@ -34,6 +32,8 @@ from app.services.access.api_keys import ApiKeys
 from app.services.access.audit import AuditTrail
 from app.services.access.audit_retention import AuditRetention
 from app.services.access.callers import Callers
+from app.services.access.enrolments import Enrolments
+from app.services.access.invitations import Invitations
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
 from app.services.access.oidc import OidcTokens
@@ -46,6 +46,7 @@ from app.services.fleet.clients import Clients
 from app.services.fleet.connectivity import ConnectivityMatrix, LatestConnectivity
 from app.services.fleet.health import HealthProber
 from app.services.fleet.inquiries import Inquiry
+from app.services.lifetime import running
 from app.services.rounds.absences import Absences
 from app.services.rounds.costs import Costs
 from app.services.rounds.early_ends import EarlyEnds
@@ -69,7 +70,7 @@ from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
 from app.services.running.interruptions import Interruptions
 from app.services.running.key_watch import KeyWatch
-from app.services.running.starting import claim_directories, prepare_database
+from app.services.running.starting import claim_directories
 from app.services.running.stores import databases, model_files
 from app.services.running.timekeeping import Timekeeper
 from app.services.system import System
@@ -139,6 +140,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     db, coordinator_db = databases(settings, metrics)
     issued = OidcTokens.of(settings.oidc, clock)
     callers = Callers(db, clock, admin_key, secret, questions_db=coordinator_db, issued=issued)
+    keys = ApiKeys(db, clock, secret, callers)
     models, copies = model_files(settings)
     files = RoundFiles(models, settings.data_dir / "spool")
     delay = settings.models.removal_delay_seconds
@@ -152,7 +154,8 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
     )
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
-    registered = Clients(db, clock, metrics, settings.health, tokens, register_by_key=settings.register_by_key)
+    by_key = settings.register_by_key
+    registered = Clients(db, clock, metrics, settings.health, tokens, keys=keys, register_by_key=by_key)
     planner = Planner(matrix, clock, metrics)
     past = PastRounds()
     record = TrackRecord(clock, breakers, past)
@@ -219,7 +222,9 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         admin_key=admin_key,
         secret=secret,
         callers=callers,
-        keys=ApiKeys(db, clock, secret, callers),
+        keys=keys,
+        invitations=Invitations(db, clock, secret),
+        enrolments=Enrolments(db, clock, secret, keys),
         key_watch=KeyWatch(callers),
         limits=CallerLimits(coordinator_db, settings.limits, server=name),
         audit=audit,
@@ -266,42 +271,3 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         ),
         events=EventLog(db),
     )
-
-
-@contextlib.asynccontextmanager
-async def running(system: System) -> AsyncIterator[None]:
-    """Bring the database up to date where that is ours to do, run the loops, and stop them in order."""
-    settings = system.settings
-    await prepare_database(settings)
-    await system.timekeeper.begin()
-    begin = partial(asyncio.create_task, context=context_of(system.name))
-    of_all = (system.housekeeper, system.clients.signs, system.key_watch, system.limits, system.audit)
-    loops = [begin(one.run()) for one in of_all]
-    if settings.coordinator.enabled:
-        newcomers = system.clients.newcomers.run(system.prober.prove)
-        loops += map(begin, (system.coordinator.run(), system.prober.run(), newcomers))
-    else:
-        loops.append(begin(system.timekeeper.run()))
-    log.info("started", version=__version__, database=system.db.url.render_as_string(hide_password=True))
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
-        await system.waits.close()
-        await system.clients.signs.close()
-        await system.key_watch.close()
-        try:
-            async with asyncio.timeout(settings.coordinator.drain_seconds):
-                await system.coordinator.stop()
-                await system.participants.drain()
-        except TimeoutError:
-            log.warning("some agents were not told that their results are no longer wanted")
-        finally:
-            system.migrated.close()
-            system.census.close()
-            await system.caller.close()
-            await system.audit.close()
-            await system.disconnect()
-            log.info("stopped")

@@ -15,7 +15,8 @@ from app.clock import Clock, SystemClock
 from app.domain import clients as domain
 from app.domain.rounds import ENDED, Round
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
-from app.main import build, running
+from app.main import build
+from app.services.lifetime import running
 from app.services.system import System
 from app.settings import Settings
 from app.store.database import is_outage

@@ -5,13 +5,17 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from app.domain.clients import Client
+from app.domain.invitations import Invitation, InvitationState
 from app.domain.keys import ApiKey, KeyState
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import DEADLINE, OF_HYPERPARAMETERS, Training
 from app.services.access.api_keys import NewKey
+from app.services.access.enrolments import Enrolled
+from app.services.access.invitations import NewInvitation
 from app.store.models import MeasuredVersion
 from tcsfeel.contract.clients import ClientOut, ClientProfile, ConflictOut, FailuresOut, MeasuredOut
 from tcsfeel.contract.goals import GoalOut, SummaryOut
+from tcsfeel.contract.invitations import CreatedInvitation, EnrolledOut, InvitationOut
 from tcsfeel.contract.keys import KeyOut, NewKeyOut
 from tcsfeel.contract.models import ListedModelOut, ModelVersionOut
 from tcsfeel.contract.operations import Ready
@@ -63,6 +67,32 @@ def client_out(client: Client) -> ClientOut:
         enrolled_at=client.enrolled_at,
         invitation_id=client.invitation_id,
         unproven=client.unproven,
+    )
+
+
+def invitation_out(invitation: Invitation, state: InvitationState) -> InvitationOut:
+    """Show an invitation, without its secret."""
+    return InvitationOut(**_invitation(invitation), state=state)
+
+
+def created_invitation(new: NewInvitation, state: InvitationState) -> CreatedInvitation:
+    """Show an invitation that was just made, with its secret."""
+    return CreatedInvitation(**_invitation(new.invitation), state=state, secret=new.secret)
+
+
+def _invitation(invitation: Invitation) -> dict[str, Any]:
+    names = InvitationOut.model_fields.keys() - {"state", "tags"}
+    return {name: getattr(invitation, name) for name in names} | {"tags": dict(invitation.tags)}
+
+
+def enrolled_out(enrolled: Enrolled) -> EnrolledOut:
+    """Show a device what it gets, with its key."""
+    return EnrolledOut(
+        client_id=enrolled.client_id,
+        key=enrolled.key.text,
+        key_id=enrolled.key.key.id,
+        tags=dict(enrolled.tags),
+        server_public_key=enrolled.server_public_key,
     )
 
 

@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.domain.invitations import Invitation
 from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.auditing import Attempt
 from app.http.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd
@@ -22,6 +23,8 @@ from app.memory import STREAMED_BYTES
 from app.origins import acting
 from app.services.access.api_keys import ApiKeys
 from app.services.access.audit import AuditTrail
+from app.services.access.enrolments import Enrolments
+from app.services.access.invitations import Invitations
 from app.services.access.keys import Unauthenticated
 from app.services.access.limits import Caller
 from app.services.fleet.clients import Clients
@@ -69,6 +72,15 @@ async def authenticate(request: Request) -> Principal:
     return by
 
 
+async def invited(request: Request) -> Principal:
+    """Find the invitation whose secret a device has sent. Returns the caller as events name it."""
+    given = await _bearer(request)
+    found = await wired(request).invitations.shown(None if given is None else given.credentials)
+    welcome(request.scope)
+    request.state.invitation = found
+    return Principal("agent", f"invitation {found.id}")
+
+
 def address_of(request: Request) -> str:
     """Give the caller's address, which tells apart callers that share a key."""
     return "" if request.client is None else request.client.host
@@ -111,8 +123,10 @@ class ApiRoute(APIRoute):
             attempt.name(wired(request).audit, f"{request.method} {self.path_format}", request)
             if mark.role is None:
                 with wired(request).limits.admitted(Caller("address", address_of(request))):
-                    attempt.admit()
-                    return await admitted(request)
+                    attempt.caller = await invited(request) if mark.invitation else None
+                    with acting(None if attempt.caller is None else attempt.caller.name):
+                        attempt.admit()
+                        return await admitted(request)
             by = await authenticate(request)
             attempt.caller = by
             mark.check(by, request.path_params)
@@ -209,10 +223,17 @@ async def principal(request: Request) -> Principal:
     return found
 
 
+async def invitation(request: Request) -> Invitation:
+    """Give the invitation whose secret the route has checked."""
+    found: Invitation = request.state.invitation
+    return found
+
+
 BearerKey = Depends(_bearer)
 """Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
 AppPrincipal = Annotated[Principal, Depends(principal)]
 Party = Annotated[str, Depends(party)]
+ShownInvitation = Annotated[Invitation, Depends(invitation)]
 AnswerPlace = Annotated[AbstractAsyncContextManager[None], Depends(answer_place)]
 Departure = Annotated[Callable[[], Coroutine[Any, Any, None]], Depends(departure)]
 Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
@@ -230,6 +251,8 @@ def _part(name: str) -> Any:
 AppSettings = Annotated[Settings, _part("settings")]
 AppKeys = Annotated[ApiKeys, _part("keys")]
 AppAudit = Annotated[AuditTrail, _part("audit")]
+AppInvitations = Annotated[Invitations, _part("invitations")]
+AppEnrolments = Annotated[Enrolments, _part("enrolments")]
 AppClients = Annotated[Clients, _part("clients")]
 AppBreakers = Annotated[Breakers, _part("breakers")]
 AppConnectivity = Annotated[ConnectivityMatrix, _part("connectivity")]

@@ -88,6 +88,7 @@ def _describe_role(operation: dict[str, Any], path: str) -> None:
     if not operation["description"].endswith(sentence):  # FastAPI makes the document once
         operation["description"] += f"\n\n{sentence}"
     if mark.role is None:
+        operation["responses"].pop("403", None)
+    if mark.role is None and not mark.invitation:
         operation.pop("security", None)
-        for status in ("401", "403"):
-            operation["responses"].pop(status, None)
+        operation["responses"].pop("401", None)

@@ -1,5 +1,6 @@
 """Turn bodies into values of the domain, and refuse mistakes that only this server can find."""
 
+import base64
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from app.settings import TrainingSettings
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.contract.clients import ChangeClient, ClientProfile
 from tcsfeel.contract.connectivity import EdgeChange, EdgeIn, ReplaceConnectivity
+from tcsfeel.contract.invitations import EnrolClient
 from tcsfeel.contract.round_policies import RoundPolicyIn
 from tcsfeel.contract.schedules import ScheduleIn
 from tcsfeel.contract.selections import PlanSelection, SelectionRules, WeightsIn
@@ -41,6 +43,11 @@ def profile(body: ClientProfile) -> Profile:
     """Make the profile of a client from its registration."""
     fields = {name: getattr(body, name) for name in ClientProfile.model_fields}
     return Profile(**_revealed(fields))
+
+
+def proof(body: EnrolClient) -> bytes:
+    """Return the signature of a device, which has the form of one."""
+    return base64.urlsafe_b64decode(f"{body.proof}==")
 
 
 def changes(body: ChangeClient) -> dict[str, Any]:

@@ -15,12 +15,15 @@ ROLE = "x-tcsfeel-role"
 OWN_CLIENT = "x-tcsfeel-own-client"
 NOBODY = "none"
 """The mark of a route that everybody may call, without a key."""
+INVITATION = "invitation"
+"""The mark of a route whose callers send the secret of an invitation instead of a key. The route checks it itself."""
 
 
 class Needs:
     """The marks of routes. A role includes the roles below it: `admin`, `operator`, `viewer`."""
 
     no_key: ClassVar[dict[str, Any]] = {ROLE: NOBODY}
+    invitation: ClassVar[dict[str, Any]] = {ROLE: INVITATION}
     viewer: ClassVar[dict[str, Any]] = {ROLE: "viewer"}
     operator: ClassVar[dict[str, Any]] = {ROLE: "operator"}
     admin: ClassVar[dict[str, Any]] = {ROLE: "admin"}
@@ -35,18 +38,21 @@ class Mark:
     Attributes:
         role: the lowest role of people and programs that may; None if everybody may, without a key.
         own_client: whether agents may, for the client in the path that is their own.
+        invitation: whether callers send the secret of an invitation instead of a key.
     """
 
     role: Role | None
     own_client: bool
+    invitation: bool = False
 
     @classmethod
     def of(cls, entry: Mapping[str, Any], route: str) -> "Mark":
         """Read the mark from the OpenAPI entry of a route. Raises `TypeError` if it has none."""
         role = entry.get(ROLE)
-        if role not in {NOBODY, *get_args(Role)}:
+        if role not in {NOBODY, INVITATION, *get_args(Role)}:
             raise TypeError(f"the route {route} does not say which role it needs: mark it with app.http.roles.Needs")
-        return cls(None if role == NOBODY else role, bool(entry.get(OWN_CLIENT)))
+        without_key = role in {NOBODY, INVITATION}
+        return cls(None if without_key else role, bool(entry.get(OWN_CLIENT)), role == INVITATION)
 
     def check(self, caller: Principal, parameters: Mapping[str, Any]) -> None:
         """Raise `Forbidden` unless the caller may call the route with these parameters of the path."""
@@ -57,6 +63,8 @@ class Mark:
 
     def sentence(self) -> str:
         """Say who may call the route, for its description."""
+        if self.invitation:
+            return "It needs the secret of an invitation in place of a key."
         if self.role is None:
             return "It needs no key."
         agents = ", or the key of the client's own agent" if self.own_client else ""

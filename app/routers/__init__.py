@@ -5,6 +5,7 @@ from app.routers import (
     clients,
     connectivity,
     documentation,
+    invitations,
     keys,
     models,
     operations,
@@ -16,6 +17,7 @@ from app.routers import (
 
 V1 = (
     clients.router,
+    invitations.router,
     connectivity.router,
     strategies.router,
     selections.router,

@@ -8,6 +8,8 @@ from app.metrics import Metrics
 from app.services.access.api_keys import ApiKeys
 from app.services.access.audit import AuditTrail
 from app.services.access.callers import Callers
+from app.services.access.enrolments import Enrolments
+from app.services.access.invitations import Invitations
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
 from app.services.access.secrets import ServerSecret
@@ -45,6 +47,8 @@ class System:
     limits: CallerLimits
     callers: Callers
     keys: ApiKeys
+    invitations: Invitations
+    enrolments: Enrolments
     key_watch: KeyWatch
     audit: AuditTrail
     metrics: Metrics

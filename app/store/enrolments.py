@@ -17,6 +17,7 @@ MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLit
 _FIELDS = tuple(Enrolment.__slots__)
 
 _OF_CLIENT = select(enrolments).where(enrolments.c.client_id == bindparam("of_id"))
+_LOCKED = _OF_CLIENT.with_for_update()
 _OF_KEY = select(enrolments).where(enrolments.c.public_key == bindparam("of_key"))
 _THOSE = select(enrolments).where(enrolments.c.client_id.in_(bindparam("ids", expanding=True)))
 _CHANGE = update(enrolments).where(enrolments.c.client_id == bindparam("whose"))
@@ -28,9 +29,9 @@ class EnrolmentRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def of_client(self, client_id: str) -> Enrolment | None:
-        """Read the enrolment of a client id."""
-        return await self._one(_OF_CLIENT, {"of_id": client_id})
+    async def of_client(self, client_id: str, *, for_update: bool = False) -> Enrolment | None:
+        """Read the enrolment of a client id. `for_update` locks the row until the transaction ends."""
+        return await self._one(_LOCKED if for_update else _OF_CLIENT, {"of_id": client_id})
 
     async def of_key(self, public_key: str) -> Enrolment | None:
         """Read the enrolment of a public key."""

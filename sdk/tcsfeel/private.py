@@ -79,6 +79,24 @@ def make_file(path: str) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
 
 
+def write(path: Path, content: bytes) -> None:
+    """Write a file as a whole that only this user can read, and directories above it that are missing.
+
+    The file has the new content or the old one, even if the machine stops. Raises `OSError`.
+    """
+    make_directory(path.parent)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(draft, "xb", opener=opener) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
 def tighten(data_dir: Path) -> tuple[list[Path], list[Path]]:
     """Remove other users' permissions from a server's files in its data directory.
 

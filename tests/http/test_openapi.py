@@ -2,13 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-import numpy as np
 import pytest
 from fastapi import routing
 from fastapi.dependencies.utils import get_dependant
@@ -17,24 +14,9 @@ from starlette.routing import Match
 from app.http import openapi
 from app.http.pieces import DEPTH
 from app.main import create_app
-from app.store.selections import packed
-from tcsfeel.selection.types import Plan, Selection
-from tcsfeel.wire.codec import encode
 from tests.api import PROBLEM, Api
+from tests.http.documents import examples, operations
 from tests.planes import settings
-
-
-@pytest.fixture
-def document(api: Api) -> dict[str, Any]:
-    return api.app.openapi()
-
-
-def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        f"{method.upper()} {path}": operation
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-    }
 
 
 def references(node: Any) -> set[str]:
@@ -55,6 +37,11 @@ def test_the_document_lists_the_whole_api(document: dict[str, Any]) -> None:
         f"GET {client}/breaker",
         f"POST {client}/breaker/reset",
         f"POST {client}/breaker/open",
+        f"POST {client}/replacement",
+        *(f"{method} /v1/invitations" for method in ("GET", "POST")),
+        *(f"{method} /v1/invitations/{{invitation_id}}" for method in ("GET", "DELETE")),
+        "GET /v1/invitations/{invitation_id}/enrolments",
+        "POST /v1/enrolments",
         *(f"{method} /v1/connectivity" for method in ("GET", "PUT", "PATCH")),
         "GET /v1/topology",
         "GET /v1/strategies",
@@ -109,7 +96,8 @@ def test_errors_are_documented_as_problems(document: dict[str, Any]) -> None:
         errors = {status for status in answers if status >= 400}
         body = operation.get("requestBody", {}).get("content", {})
         if " /v1/" in place:
-            assert errors >= {422, 503} | ({401, 403} if operation["x-tcsfeel-role"] != "none" else set()), place
+            of_callers = {"none": set(), "invitation": {401}}.get(operation["x-tcsfeel-role"], {401, 403})
+            assert errors >= {422, 503} | of_callers, place
             assert ("{" in place) == (404 in errors) or place.startswith("PUT /v1/clients"), place
             assert bool(body) == (413 in errors), place
             assert ("application/json" in body) == (415 in errors), place
@@ -130,92 +118,6 @@ def test_no_body_takes_fields_that_it_does_not_know(document: dict[str, Any]) ->
     assert bodies
     for name in bodies:
         assert document["components"]["schemas"][name.rpartition("/")[2]]["additionalProperties"] is False, name
-
-
-def examples(document: dict[str, Any], operation: dict[str, Any]) -> list[Any]:
-    """The documented bodies of an operation."""
-    content = operation["requestBody"]["content"]["application/json"]
-    if "examples" in content:
-        return [example["value"] for example in content["examples"].values()]
-    schema = content["schema"]
-    if "examples" in schema:
-        return list(schema["examples"])
-    return list(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["examples"])
-
-
-# Those that make what the others work with come first, and what removes it last.
-ORDER = ["POST /v1/clients", "POST /v1/clients/batch", "POST /v1/trainings", "PUT /v1/connectivity"]
-LAST = ["POST /v1/trainings/{training_id}/cancel", "DELETE /v1/clients/{client_id}"]
-
-
-async def test_every_example_runs_as_it_stands(api: Api, document: dict[str, Any]) -> None:
-    found = operations(document)
-    middle = [place for place in found if place not in ORDER + LAST]
-    made = {}  # only the ids of trainings and keys are made by the server
-    for place in [*ORDER, *middle, *LAST]:
-        method, path = place.split()
-        if path.startswith("/v1/trainings/{training_id}"):
-            made["training_id"] = await a_training(api, place)
-        if path.startswith("/v1/keys/{key_id}"):
-            made["key_id"] = (await api.http.post("/v1/keys", json={"name": "x", "role": "viewer"})).json()["id"]
-        for media_type, content in bodies(document, found[place]):
-            response = await api.http.request(
-                method,
-                filled(found[place], path, made),
-                params=given(found[place], "query"),
-                headers=given(found[place], "header") | ({"Content-Type": media_type} if content else {}),
-                content=content,
-            )
-            assert response.is_success, f"{place}: {response.status_code} {response.text}"
-            assert str(response.status_code) in found[place]["responses"]
-
-
-MODEL = encode({"w": np.zeros(3, np.float32)})
-
-
-def bodies(document: dict[str, Any], operation: dict[str, Any]) -> list[tuple[str, bytes]]:
-    """Every documented body; a file is described, not shown."""
-    content = operation.get("requestBody", {}).get("content", {"": None})
-    if "application/json" in content:
-        return [("application/json", json.dumps(example).encode()) for example in examples(document, operation)]
-    return [(media_type, MODEL if media_type else b"") for media_type in content]
-
-
-async def a_training(api: Api, place: str) -> str:
-    """A training in the state that an operation needs."""
-    training_id = await api.create_training()
-    path = f"/v1/trainings/{training_id}"
-    if place.endswith("/pause"):
-        await api.http.post(f"{path}/start")
-    elif place.endswith("/extend"):
-        async with api.system.db.begin() as tx:
-            await tx.trainings.put(replace(await tx.trainings.get(training_id), status="completed"))
-    elif place.endswith("/rounds/{number}"):
-        await api.http.post(f"{path}/rounds")
-    elif place.endswith("/selection"):
-        await api.http.post(f"{path}/rounds")
-        selection = Selection("tcs-feel", (), (), 0.0, None, 1.0, 0.0, Plan("star", {}))
-        async with api.system.db.begin() as tx:
-            await tx.selections.add(training_id, 1, packed(selection))
-    elif place.endswith("/pin") or (place.startswith("GET") and place.endswith("/model")):
-        await api.http.put(f"{path}/model", content=MODEL)
-    return training_id
-
-
-def filled(operation: dict[str, Any], path: str, made: Mapping[str, str]) -> str:
-    for parameter in operation.get("parameters", []):
-        if parameter["in"] == "path":
-            name = parameter["name"]
-            assert name in made or "examples" in parameter["schema"], f"{path}: no example of {name}"
-            example = made[name] if name in made else parameter["schema"]["examples"][0]
-            path = path.replace(f"{{{name}}}", str(example))
-    return path
-
-
-def given(operation: dict[str, Any], place: str) -> dict[str, Any]:
-    """The examples of the parameters in a place."""
-    found = [parameter for parameter in operation.get("parameters", []) if parameter["in"] == place]
-    return {p["name"]: p["schema"]["examples"][0] for p in found if "examples" in p["schema"]}
 
 
 async def test_the_documentation_needs_no_other_host(api: Api) -> None:

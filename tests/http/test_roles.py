@@ -57,7 +57,12 @@ def test_the_document_says_who_may_call_each_operation(tmp_path: Path) -> None:
             assert (ROLE in operation) == path.startswith("/v1/"), place
             if ROLE in operation:
                 role: Any = operation[ROLE]
-                sentence = "It needs no key." if role == "none" else f"It needs a key with the role `{role}`"
+                others = {
+                    "none": "It needs no key.",
+                    "invitation": "It needs the secret of an invitation in place of a key.",
+                }
+                sentence = others.get(role, f"It needs a key with the role `{role}`")
                 assert described.count(sentence) == 1, place
-                assert ("401" in operation["responses"]) == ("403" in operation["responses"]) == (role != "none"), place
+                assert ("401" in operation["responses"]) == (role != "none"), place
+                assert ("403" in operation["responses"]) == (role not in others), place
                 assert not operation.get(OWN_CLIENT) or "{client_id}" in path, place

@@ -114,7 +114,7 @@ async def test_a_database_that_says_nothing_holds_neither_probes_nor_scrapes_up(
             api.system,
             migrated=Inquiry(lambda: migrations.is_current(mute_db), seconds=0.05),
             census=Census(
-                Clients(mute_db, api.clock, api.system.metrics, HealthSettings(), TOKENS),
+                Clients(mute_db, api.clock, api.system.metrics, HealthSettings(), TOKENS, keys=api.system.keys),
                 api.system.metrics,
                 seconds=0.05,
             ),

@@ -13,7 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.clock import SystemClock
-from app.main import build, running
+from app.main import build
+from app.services.lifetime import running
 from app.store.model_store import ModelStore
 from tcsfeel import private
 from tcsfeel.agent import Profile

@@ -1,5 +1,6 @@
 """Make API keys, and end them. The text of a key is known only to the caller that makes it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from app.clock import Clock
@@ -15,6 +16,7 @@ from app.store.reading import Part
 from app.store.transaction import Transaction
 from tcsfeel.errors import Invalid
 
+MOST_OF_CLIENT = 1000  # valid keys; it has one, unless an admin made others
 GRACE_SECONDS = 86_400.0  # that a key which was rotated stays valid, by default
 
 
@@ -146,3 +148,25 @@ class ApiKeys:
                 await tx.api_keys.end(replace(key, revoked_at=self._clock.now()))
                 await tx.events.append(KeyRevoked.of(key))
         self._callers.forget(key_id)
+
+    async def has_valid(self, tx: Transaction, client_id: str) -> bool:
+        """Tell whether the agent of a client has a valid key."""
+        return bool((await self._valid_of(tx, client_id, 1)).items)
+
+    async def revoke_of(self, tx: Transaction, client_id: str) -> list[str]:
+        """Make all keys of a client's agent invalid. Pass the ids to `forget` when the transaction is committed."""
+        ended = (await self._valid_of(tx, client_id, MOST_OF_CLIENT)).items
+        for key in ended:
+            await tx.api_keys.hold(key.id)
+            await tx.api_keys.end(replace(key, revoked_at=self._clock.now()))
+            await tx.events.append(KeyRevoked.of(key))
+        return [key.id for key in ended]
+
+    async def _valid_of(self, tx: Transaction, client_id: str, limit: int) -> Part[ApiKey]:
+        now = self._clock.now()
+        return await tx.api_keys.page(limit=limit, role="agent", state="valid", client_id=client_id, now=now)
+
+    def forget(self, key_ids: Iterable[str]) -> None:
+        """Notice on this server that keys have been revoked in a transaction that is committed."""
+        for key_id in key_ids:
+            self._callers.forget(key_id)

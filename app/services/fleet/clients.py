@@ -21,6 +21,7 @@ from app.domain.events.clients import (
 )
 from app.domain.principals import ADMIN, Principal
 from app.metrics import Metrics
+from app.services.access.api_keys import ApiKeys
 from app.services.access.tokens import AgentTokens
 from app.services.fleet.newcomers import Newcomers
 from app.services.fleet.signs import SignsOfLife
@@ -47,10 +48,12 @@ class Clients:
         settings: HealthSettings,
         tokens: AgentTokens,
         *,
+        keys: ApiKeys,
         register_by_key: bool = True,
     ) -> None:
         self._db = db
         self._tokens = tokens
+        self._keys = keys
         self._register_by_key = register_by_key
         self.newcomers = Newcomers(clock)
         self.signs = SignsOfLife(db, clock, interval=settings.interval_seconds)
@@ -71,7 +74,6 @@ class Clients:
             AlreadyExists: one of them is registered.
             InvitationNeeded: the caller may not register clients.
         """
-        self._admit_new(by)
         now = self._clock.now()
 
         def made() -> list[Client]:
@@ -81,6 +83,10 @@ class Clients:
 
         clients = made() if len(profiles) == 1 else await in_thread("messages", made)
         async with self._db.begin() as tx:
+            devices = await tx.enrolments.those([client.id for client in clients])
+            if len(devices) < len(clients):
+                self._admit_new(by)
+            clients = [client.of_device(devices.get(client.id)) for client in clients] if devices else clients
             await tx.clients.add(clients)
             if len(clients) == 1:
                 await tx.events.append(ClientRegistered(client_id=clients[0].id, url=clients[0].profile.url))
@@ -105,24 +111,30 @@ class Clients:
         new = Client(id=client_id, profile=sealed, created_at=now, updated_at=now)
         client = self._seen(new, instance, profile.url)
         async with self._db.begin() as tx:
+            device = await tx.enrolments.of_client(client_id)
+            client = client.of_device(device)
             before = await self._added_or_held(tx, client)
             if before is not None:
                 sealed = self._tokens.seal(profile, before.profile.auth_token)
                 seen = replace(before, profile=sealed, status="healthy", last_seen_at=now, updated_at=now)
-                client = self._seen(seen, instance, profile.url)
+                client = self._seen(seen.of_device(device), instance, profile.url)
                 await tx.clients.put_profile(before, client)
                 await self._tell(tx, before, client)
                 await tx.events.append(update_of(before, client))
                 if before.status != "healthy":
                     await tx.events.append(ClientHealthy(client_id=client.id, was=before.status))
             else:
-                self._admit_new(by)
+                if device is None:
+                    self._admit_new(by)
                 await tx.events.append(ClientRegistered(client_id=client.id, url=profile.url))
         self.newcomers.notice([client])
         return client, before is None
 
     def _admit_new(self, by: Principal) -> None:
-        """Raise `InvitationNeeded` unless a caller may register new clients. An agent may always register its own."""
+        """Raise `InvitationNeeded` unless a caller may register clients whose devices have not enrolled.
+
+        An agent may always register its own client.
+        """
         if by.role != "agent" and not self._register_by_key:
             raise InvitationNeeded
 
@@ -147,6 +159,8 @@ class Clients:
             if "auth_token" in changes:
                 profile = self._tokens.seal(profile, before.profile.auth_token)
             client = replace(before, profile=profile, updated_at=now)
+            if "tags" in changes:
+                client = client.of_device(await tx.enrolments.of_client(client_id))
             await tx.clients.put_profile(before, client)
             forgotten = "auth_token" not in changes and client.profile.auth_token != before.profile.auth_token
             event = replace(update_of(before, client), fields=tuple(sorted(changes)), token_forgotten=forgotten)
@@ -155,10 +169,15 @@ class Clients:
         return client
 
     async def remove(self, client_id: str) -> None:
-        """Forget a client; the rounds that it took part in stay. Raises `NotFound`."""
+        """Forget a client and revoke the key of its agent; the rounds that it took part in stay. Raises `NotFound`.
+
+        If its device had enrolled, no other one can take its id, unless an operator lets it replace the device.
+        """
         async with self._db.begin() as tx:
             await tx.clients.remove(client_id)
+            ended = await self._keys.revoke_of(tx, client_id)
             await tx.events.append(ClientRemoved(client_id=client_id))
+        self._keys.forget(ended)
         self.signs.forget([client_id])
 
     async def heartbeat(

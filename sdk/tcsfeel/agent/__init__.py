@@ -1,10 +1,12 @@
 """The agent SDK: a trainer beside private data, served to the control plane."""
 
 from tcsfeel.agent.app import Agent
+from tcsfeel.agent.enrolment import has_enrolled
 from tcsfeel.agent.errors import (
     AgentError,
     BrokenResult,
     CannotListen,
+    EnrolmentRefused,
     NoLabelPrivacy,
     RegistrationRefused,
     TrainerNotFound,
@@ -24,6 +26,7 @@ __all__ = [
     "AgentHost",
     "BrokenResult",
     "CannotListen",
+    "EnrolmentRefused",
     "EvaluateResult",
     "Evaluator",
     "FitResult",
@@ -36,6 +39,7 @@ __all__ = [
     "Task",
     "Trainer",
     "TrainerNotFound",
+    "has_enrolled",
     "hosting",
     "hyperparameter",
     "load_trainer",

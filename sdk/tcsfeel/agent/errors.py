@@ -36,3 +36,13 @@ class RegistrationRefused(AgentError):
         super().__init__(f"the control plane refused the registration: {status} {detail}")
         self.status = status
         self.detail = detail
+
+
+class EnrolmentRefused(AgentError):
+    """The control plane refused to enrol a client, and asking again would not change that."""
+
+    def __init__(self, client_id: str, status: int, detail: str) -> None:
+        super().__init__(f"the control plane refused to enrol client {client_id}: {status} {detail}")
+        self.client_id = client_id
+        self.status = status
+        self.detail = detail

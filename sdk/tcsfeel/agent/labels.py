@@ -13,7 +13,6 @@ operating system, and nothing that the control plane sees reveals it.
 import json
 import logging
 import math
-import os
 import secrets
 import threading
 from collections.abc import Iterable, Mapping
@@ -83,13 +82,7 @@ class LabelReleases:
         text = json.dumps({"epsilon": epsilon, "counts": noisy})
         file = self._file(client_id)
         try:
-            private.make_directory(file.parent)
-            draft = file.with_suffix(f".{secrets.token_hex(4)}")
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(file)
+            private.write(file, text.encode())
         except OSError as error:
             raise AgentError(f"the label noise cannot be kept in {file}: {error.strerror}") from error
         return epsilon, noisy

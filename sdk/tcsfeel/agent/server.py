@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -13,15 +12,15 @@ from pathlib import Path
 import httpx2
 
 from tcsfeel.agent.app import MAX_BODY_BYTES, Agent
-from tcsfeel.agent.errors import AgentError, CannotListen
+from tcsfeel.agent.connecting import connected
+from tcsfeel.agent.enrolment import enrolled
+from tcsfeel.agent.errors import CannotListen
 from tcsfeel.agent.host import AgentHost, check_client_id, local_directory
 from tcsfeel.agent.labels import LabelReleases
 from tcsfeel.agent.listening import listening, run
 from tcsfeel.agent.registration import Member, Registration
 from tcsfeel.agent.signing import Signing, path_of
 from tcsfeel.agent.trainer import Trainer
-from tcsfeel.certificates import trusted
-from tcsfeel.rest.transport import headers, no_cookies
 
 HEARTBEAT_SECONDS = 10.0
 
@@ -43,6 +42,7 @@ def serve(
     client_id: str,
     server_url: str | None,
     api_key: str | None = None,
+    invite: str | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     token: str | None = None,
@@ -60,37 +60,44 @@ def serve(
         trainer: the trainer to serve.
         client_id: the id to register under.
         server_url: the control plane's base URL; None does not register.
-        api_key: the key of the control plane; None if it needs none.
+        api_key: a key of the control plane. None takes the key that the client got when it enrolled, if it has one.
+        invite: the secret of an invitation, with which the client enrols if it has no valid key.
         host: address to listen on.
         port: 0 takes any free one.
         token: bearer token that the control plane must present; by default a random one for this process.
-        signing: the keys of an agent with an identity, which takes only signed calls and signs its results.
+        signing: the keys of an agent with an identity, which takes only signed calls and signs its results. Clients
+            that enrol have their own.
         advertise_url: the base URL under which the control plane reaches this agent, if that is not host and port.
         heartbeat_seconds: pause between heartbeats.
         max_body_bytes: the largest task that is accepted.
         label_privacy: as in `Profile`, which sets it for one trainer. The smaller epsilon counts.
-        state: directory where label counts with noise are kept, so that a restart sends the same ones, and the tensors
-            that a training leaves on the device.
+        state: directory where label counts with noise are kept, so that a restart sends the same ones, the tensors
+            that a training leaves on the device, and the keys of clients that enrol. Such clients have the directory
+            ``tcsfeel`` of this user's state by default.
         ca_file: a file of authorities (PEM) that the control plane's certificate is checked with, in place of those
             of the system.
 
     Raises:
-        AgentError: `client_id`, `server_url` or `label_privacy` cannot be one. CannotListen: it is not possible to
-        listen on the address. RegistrationRefused: the control plane refuses this client.
+        AgentError: `client_id`, `server_url`, `invite` or `label_privacy` cannot be one. CannotListen: it is not
+        possible to listen on the address. EnrolmentRefused, RegistrationRefused: the control plane refuses this client.
     """
     check_client_id(client_id)
-    labels = LabelReleases(state, label_privacy)
-    agent = Agent(
-        trainer,
-        token=token or secrets.token_urlsafe(32),
-        signing=signing,
-        max_body_bytes=max_body_bytes,
-        local_directory=local_directory(state, client_id),
-    )
+    LabelReleases(state, label_privacy)  # a wrong epsilon is noticed before anything waits for the control plane
 
     async def work() -> None:
+        own = await enrolled(
+            [client_id], server_url=server_url, api_key=api_key, invite=invite, state=state, ca_file=ca_file
+        )
+        labels = LabelReleases(own.state, label_privacy)
+        agent = Agent(
+            trainer,
+            token=token or secrets.token_urlsafe(32),
+            signing=signing or own.signing(client_id),
+            max_body_bytes=max_body_bytes,
+            local_directory=local_directory(own.state, client_id),
+        )
         async with listening(agent, host, port) as url:
-            member = Member(client_id, _advertised(advertise_url, url), agent.token, trainer)
+            member = Member(client_id, _advertised(advertise_url, url), agent.token, trainer, own.key(client_id))
             agent.public_path = path_of(member.url)
             with _closing(agent):
                 async with registered(
@@ -112,6 +119,7 @@ def serve_many(
     *,
     server_url: str | None,
     api_key: str | None = None,
+    invite: str | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     tokens: Mapping[str, str] | None = None,
@@ -135,6 +143,7 @@ def serve_many(
             trainers,
             server_url=server_url,
             api_key=api_key,
+            invite=invite,
             host=host,
             port=port,
             tokens=tokens,
@@ -158,6 +167,7 @@ async def hosting(
     *,
     server_url: str | None,
     api_key: str | None = None,
+    invite: str | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     tokens: Mapping[str, str] | None = None,
@@ -171,15 +181,18 @@ async def hosting(
     ca_file: Path | None = None,
 ) -> AsyncIterator[Hosting]:
     """Do what `serve_many` does in a program with its own event loop. The agents run while the block runs."""
-    labels = LabelReleases(state, label_privacy)
-    app = AgentHost(threads=threads, max_body_bytes=max_body_bytes, state=state)
+    own = await enrolled(
+        list(trainers), server_url=server_url, api_key=api_key, invite=invite, state=state, ca_file=ca_file
+    )
+    labels = LabelReleases(own.state, label_privacy)
+    app = AgentHost(threads=threads, max_body_bytes=max_body_bytes, state=own.state)
     for client_id, trainer in trainers.items():
         token = (tokens or {}).get(client_id) or secrets.token_urlsafe(32)
-        app.add(client_id, trainer, token=token, signing=(signings or {}).get(client_id))
+        app.add(client_id, trainer, token=token, signing=(signings or {}).get(client_id) or own.signing(client_id))
     async with listening(app, host, port) as url:
         base = _advertised(advertise_url, url)
         members = {
-            client_id: Member(client_id, base + app.path(client_id), agent.token, agent.trainer)
+            client_id: Member(client_id, base + app.path(client_id), agent.token, agent.trainer, own.key(client_id))
             for client_id, agent in app.agents.items()
         }
         for client_id, agent in app.agents.items():
@@ -211,15 +224,7 @@ async def registered(
     if server_url is None:
         yield
         return
-    server = _control_plane(server_url)
-    async with httpx2.AsyncClient(
-        base_url=server,
-        headers=headers(api_key),
-        cookies=no_cookies(),
-        verify=trusted(ca_file),
-        # a proxy from the environment is for addresses outside, and would turn "not up yet" into a 502
-        trust_env=not _is_loopback(server.host),
-    ) as http:
+    async with connected(server_url, api_key, ca_file) as http:
         registration = Registration(members, http, heartbeat_seconds=heartbeat_seconds, labels=labels)
         await registration.register()
         beating = asyncio.create_task(registration.run())
@@ -249,18 +254,3 @@ def _advertised(advertise_url: str | None, url: str) -> str:
             bound.host, bound.port or 0, "a wildcard address cannot be reached: set the URL to advertise"
         )
     return url
-
-
-def _control_plane(server_url: str) -> httpx2.URL:
-    with contextlib.suppress(httpx2.InvalidURL):
-        url = httpx2.URL(server_url)
-        if url.scheme in {"http", "https"} and url.host:
-            return url
-    raise AgentError(f"the control plane's URL must be like http://host:8080, not {server_url!r}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tcsfeel import __version__
-from tcsfeel.cli import agents, audit, fleet, following, history, keys, steering
+from tcsfeel.cli import agents, audit, fleet, following, history, invitations, keys, steering
 from tcsfeel.cli.ending import fail
 from tcsfeel.text import plain
 
@@ -29,6 +29,7 @@ class Commands(click.Group):
             "tcsfeel",
             commands=[
                 agents.agent,
+                invitations.invitations,
                 following.train,
                 following.extend,
                 following.watch,

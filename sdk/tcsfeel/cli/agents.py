@@ -6,6 +6,7 @@ import click
 
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import ca_file, find_key, key_option, server_option
+from tcsfeel.keys import read_key
 
 
 @click.command(epilog="Example: tcsfeel agent my_trainer:MyTrainer --id edge-7 --server http://127.0.0.1:8080")
@@ -13,6 +14,16 @@ from tcsfeel.cli.options import ca_file, find_key, key_option, server_option
 @click.option("--id", "client_id", required=True, help="The client's id")
 @server_option
 @key_option
+@click.option(
+    "--invite",
+    envvar="TCSFEEL_INVITE",
+    show_envvar=True,
+    metavar="SECRET",
+    help="Secret of an invitation, with which the client enrols if it has no key of its own",
+)
+@click.option(
+    "--invite-file", type=click.Path(path_type=Path), metavar="FILE", help="File with the secret of an invitation"
+)
 @click.option("--host", default="127.0.0.1", help="Address to listen on")
 @click.option("--port", default=0, help="Port to listen on; 0 for any free one")
 @click.option("--advertise-url", help="URL under which the control plane reaches the agent")
@@ -24,9 +35,11 @@ from tcsfeel.cli.options import ca_file, find_key, key_option, server_option
 )
 @click.option(
     "--state",
+    "--state-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Directory that keeps local tensors of trainings and the noise on label counts for the next start",
+    help="Directory that keeps the client's keys, the local tensors of trainings and the noise on label counts "
+    "for the next start; for clients that enrol, ~/.local/state/tcsfeel by default",
 )
 def agent(
     trainer: str,
@@ -34,6 +47,8 @@ def agent(
     client_id: str,
     server: str,
     key: str | None,
+    invite: str | None,
+    invite_file: Path | None,
     host: str,
     port: int,
     advertise_url: str | None,
@@ -46,15 +61,18 @@ def agent(
     asked, until Ctrl-C.
     """
     from tcsfeel import logs  # noqa: PLC0415  (help does not need what an agent needs)
-    from tcsfeel.agent import AgentError, load_trainer, serve  # noqa: PLC0415  (as above)
+    from tcsfeel.agent import AgentError, has_enrolled, load_trainer, serve  # noqa: PLC0415  (as above)
 
     try:
         logs.configure()
+        invite = read_invite(invite_file) if invite_file else invite
+        own = key is None and (invite is not None or has_enrolled(client_id, state))
         serve(
             load_trainer(trainer),
             client_id=client_id,
             server_url=server,
-            api_key=find_key(key),
+            api_key=None if own else find_key(key),
+            invite=invite,
             host=host,
             port=port,
             advertise_url=advertise_url,
@@ -64,3 +82,11 @@ def agent(
         )
     except (AgentError, ValueError) as error:
         fail(str(error))
+
+
+def read_invite(file: Path) -> str:
+    """Read the secret of an invitation from a file."""
+    try:
+        return read_key(file)
+    except OSError as error:
+        fail(f"the invitation cannot be read from {file}: {error.strerror}")

@@ -2,11 +2,15 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tcsfeel.cli.ending import fail
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_TIME = re.compile(r"([0-9]{1,9})([smhd])")
 
 
 def those_given(options: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +45,16 @@ def start_of(given: str | None, optimiser: bool) -> dict[str, Any] | None:
             fail(f"--from {given} should be TRAINING or TRAINING:ROUND with the number of a round")
         start["round"] = int(round_)
     return start
+
+
+def seconds_of(option: str, given: str | None) -> int | None:
+    """Read a time such as ``90d``. Ends the command if it is none."""
+    if given is None:
+        return None
+    match = _TIME.fullmatch(given)
+    if match is None:
+        fail(f"{option} should be a whole number and a unit, such as 30s, 15m, 12h or 90d")
+    return int(match[1]) * SECONDS[match[2]]
 
 
 def tags_of(given: Sequence[str]) -> dict[str, str]:

@@ -5,23 +5,17 @@ The text of a new key goes to standard output, and everything else to standard e
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tcsfeel.cli.answers import Fields
-from tcsfeel.cli.bodies import those_given
-from tcsfeel.cli.ending import fail
+from tcsfeel.cli.bodies import seconds_of, those_given
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
 from tcsfeel.cli.tables import show_table
 from tcsfeel.text import escaped
 
-if TYPE_CHECKING:
-    pass
-
 COLUMNS = ("id", "name", "role", "client", "state", "created", "expires", "last used")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_TIME = re.compile(r"([0-9]{1,9})([smhd])")
 
 
 @click.group(epilog="Example: tcsfeel keys create --role operator --name ci --expires 90d")
@@ -41,7 +35,7 @@ def create(
     *, role: str, name: str, client_id: str | None, expires: str | None, server: str, key: str | None, as_json: bool
 ) -> None:
     """Make a key and print it. Nobody can read it later."""
-    given = {"client_id": client_id, "lifetime_seconds": _seconds("--expires", expires)}
+    given = {"client_id": client_id, "lifetime_seconds": seconds_of("--expires", expires)}
     with connect(server, key) as api:
         _show_new(api.call("POST", "/v1/keys", json={"name": name, "role": role} | those_given(given)), as_json=as_json)
 
@@ -73,7 +67,7 @@ def rotate(key_id: str, *, grace: str | None, expires: str | None, server: str, 
 
     ID is the key's id, which is also a part of its text. The old key stays valid for a time.
     """
-    given = {"grace_seconds": _seconds("--grace", grace), "lifetime_seconds": _seconds("--expires", expires)}
+    given = {"grace_seconds": seconds_of("--grace", grace), "lifetime_seconds": seconds_of("--expires", expires)}
     with connect(server, key) as api:
         new = api.call("POST", "/v1/keys/{key_id}/rotate", key_id, json=those_given(given))
         _show_new(new, as_json=as_json)
@@ -90,16 +84,6 @@ def revoke(key_id: str, *, server: str, key: str | None) -> None:
     """
     with connect(server, key) as api:
         api.call("DELETE", "/v1/keys/{key_id}", key_id)
-
-
-def _seconds(option: str, given: str | None) -> int | None:
-    """Read a time such as ``90d``. Ends the command if it is none."""
-    if given is None:
-        return None
-    match = _TIME.fullmatch(given)
-    if match is None:
-        fail(f"{option} should be a whole number and a unit, such as 30s, 15m, 12h or 90d")
-    return int(match[1]) * SECONDS[match[2]]
 
 
 def _show_new(answer: Any, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import httpx2
 
-from tcsfeel.client import access, continuing, following, operations, parameters
+from tcsfeel.client import access, continuing, following, invitations, operations, parameters
 from tcsfeel.client.pages import Pages
 from tcsfeel.client.signatures import show_as_method
 from tcsfeel.contract.audit import AuditRecordOut
@@ -120,6 +120,13 @@ class Client:
     change_client = _method(operations.change_client)
     remove_client = _method(operations.remove_client)
     heartbeat = _method(operations.heartbeat)
+    create_invitation = _method(invitations.create_invitation)
+    list_invitations = _method(invitations.list_invitations)
+    get_invitation = _method(invitations.get_invitation)
+    list_enrolments = _method(invitations.list_enrolments)
+    revoke_invitation = _method(invitations.revoke_invitation)
+    create_replacement = _method(invitations.create_replacement)
+    enrol_client = _method(invitations.enrol_client)
     get_breaker = _method(operations.get_breaker)
     reset_breaker = _method(operations.reset_breaker)
     open_breaker = _method(operations.open_breaker)

@@ -19,6 +19,7 @@ from tcsfeel.contract.fields import (
 MOST_USES = 100_000
 DAY = 86_400
 LONGEST_SECONDS = 365 * DAY
+EXAMPLE_ID = "4fd9a30c7be1528d"  # of the invitation to which the proof of the example belongs
 EXAMPLE_KEY = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"  # of RFC 8032, section 7.1, test 1
 
 ExpiresInSeconds = Annotated[
@@ -100,7 +101,7 @@ class EnrolmentOut(ResponseModel):
 _EXAMPLE: dict[str, Any] = {
     "client_id": "edge-7",
     "public_key": EXAMPLE_KEY,
-    "proof": f"{'A' * 85}A",
+    "proof": "9Pd3Q97pPHuFqKngx5jJYrBS7awa0tRLm-cIBaP3Y5Cmi70VIDSPM_zIs9W7quf7UbAQBpVahqnMjrf9nEC0CQ",
 }
 
 

@@ -34,9 +34,14 @@ def call_json(
         raise UnexpectedAnswer(f"the answer {answer.status} of {method} {path} is not JSON") from None
 
 
-def told(method: str, path: str, body: object) -> Steps[None]:
+def told(method: str, path: str, body: object, *, headers: Mapping[str, str] | None = None) -> Steps[None]:
     """Send a body, and check only the status of the answer."""
-    yield _request(method, path, body, (), {})
+    yield _request(method, path, body, (), headers or {})
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """Make the header of a request that has another key than its client; None leaves the client's key."""
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
 def all_items(path: str) -> Steps[list[Any]]:

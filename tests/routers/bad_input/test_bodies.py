@@ -12,6 +12,7 @@ import pytest
 from tests.api import Api, profile
 from tests.routers.bad_input.clients import CLIENT_TEXTS, IDS, PROFILE
 from tests.routers.bad_input.faults import fault
+from tests.routers.bad_input.invitations import INVITATION, LIFETIMES
 from tests.routers.bad_input.keys import KEY
 from tests.routers.bad_input.links import COMMON_EDGES, MATRIX
 from tests.routers.bad_input.trainings import DIVERGENCE, RULES, TRAINING
@@ -72,6 +73,8 @@ OPERATIONS: dict[str, list[Case]] = {
         *((text({"bandwidth": "?"}, number), "/bandwidth") for number in NUMBERS),
         *(case for case in NOT_JSON if case[0] not in ("", None)),
     ],
+    "POST /v1/invitations": [*INVITATION, *NOT_JSON],
+    "POST /v1/clients/edge-7/replacement": [*LIFETIMES, *one("uses", 2), *NOT_JSON],
     "PUT /v1/connectivity": [*MATRIX, *NOT_JSON],
     "PATCH /v1/connectivity": [
         *COMMON_EDGES,

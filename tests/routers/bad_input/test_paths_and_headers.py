@@ -14,6 +14,10 @@ ID_PATHS = [
     ("GET", "/v1/clients/{id}/breaker", "/path/client_id"),
     ("POST", "/v1/clients/{id}/breaker/open", "/path/client_id"),
     ("POST", "/v1/clients/{id}/breaker/reset", "/path/client_id"),
+    ("POST", "/v1/clients/{id}/replacement", "/path/client_id"),
+    ("GET", "/v1/invitations/{id}", "/path/invitation_id"),
+    ("DELETE", "/v1/invitations/{id}", "/path/invitation_id"),
+    ("GET", "/v1/invitations/{id}/enrolments", "/path/invitation_id"),
     ("GET", "/v1/trainings/{id}", "/path/training_id"),
     ("POST", "/v1/trainings/{id}/start", "/path/training_id"),
     ("POST", "/v1/trainings/{id}/pause", "/path/training_id"),
@@ -32,8 +36,9 @@ ID_PATHS = [
 
 async def test_a_wrong_id_in_the_path_is_refused(sqlite_api: Api) -> None:
     for method, path, pointer in ID_PATHS:
+        json: dict[str, str] | None = {} if path.endswith("/replacement") else None
         for value in BAD_IDS:
-            response = await sqlite_api.http.request(method, path.format(id=value))
+            response = await sqlite_api.http.request(method, path.format(id=value), json=json)
             assert fault(response, 422, pointer) is None, (method, path, value)
 
 

@@ -18,6 +18,7 @@ ADMIN = AdminKey("an-admin-key-for-tests")
 class Server:
     """One replica. `steady` is the clock by which it trusts what it remembers."""
 
+    secret: ServerSecret
     keys: ApiKeys
     callers: Callers
     clock: FakeClock
@@ -34,4 +35,4 @@ def server(db: Database, *, secrets: tuple[str, ...] = (), clock: FakeClock | No
     secret = ServerSecret.load(Settings(data_dir=Path("unused"), auth={"secret_keys": secrets}), ADMIN)
     steady = [1000.0]
     callers = Callers(db, clock, ADMIN, secret, steady=lambda: steady[0])
-    return Server(ApiKeys(db, clock, secret, callers), callers, clock, steady)
+    return Server(secret, ApiKeys(db, clock, secret, callers), callers, clock, steady)

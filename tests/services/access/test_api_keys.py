@@ -101,3 +101,24 @@ async def test_revoking_twice_changes_nothing_and_is_one_event(db: Database) -> 
     ]
     with pytest.raises(NotFound):
         await found.keys.revoke("0" * 12)
+
+
+async def test_all_keys_of_a_clients_agent_are_revoked_in_a_transaction(db: Database) -> None:
+    found = server(db)
+    made = [await found.keys.create(name=name, role="agent", client_id=name) for name in ("a", "a", "b")]
+    for new in made:
+        await found.callers.refresh()
+        await found.callers.identify(new.text)
+    async with db.begin() as tx:
+        assert await found.keys.has_valid(tx, "a")
+        ended = await found.keys.revoke_of(tx, "a")
+        assert not await found.keys.has_valid(tx, "a")
+        assert await found.keys.has_valid(tx, "b")
+        assert await found.keys.revoke_of(tx, "a") == await found.keys.revoke_of(tx, "c") == []
+    found.keys.forget(ended)
+    assert set(ended) == {new.key.id for new in made[:2]}
+    for new in made[:2]:
+        with pytest.raises(Unauthenticated, match="was revoked"):
+            await found.callers.identify(new.text)
+    assert (await found.callers.identify(made[2].text)).client_id == "b"
+    assert [kind for kind, *_ in await events(db)] == ["key.created"] * 3 + ["key.revoked"] * 2

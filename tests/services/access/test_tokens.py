@@ -16,6 +16,7 @@ from app.settings import HealthSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
 from tests.clocks import FakeClock
+from tests.services.access.replicas import server
 from tests.services.fakes import SECRET, TOKENS, calling, metrics, profile
 from tests.store.samples import client
 
@@ -24,7 +25,7 @@ TOKEN = "the-token-of-the-agent"
 
 
 def clients(db: Database, tokens: AgentTokens = TOKENS) -> Clients:
-    return Clients(db, FakeClock(), metrics(), HealthSettings(), tokens)
+    return Clients(db, FakeClock(), metrics(), HealthSettings(), tokens, keys=server(db).keys)
 
 
 async def stored(db: Database) -> dict[str, str]:

@@ -11,6 +11,7 @@ from app.services.fleet.clients import Clients
 from app.settings import HealthSettings
 from app.store.database import Database
 from tests.clocks import FakeClock
+from tests.services.access.replicas import server
 from tests.services.fakes import TOKENS, metrics
 from tests.store.samples import client
 
@@ -19,7 +20,7 @@ class SilentClients(Clients):
     """Clients in a database that answers no count; `called_off` is set once the count is cancelled."""
 
     def __init__(self, db: Database) -> None:
-        super().__init__(db, FakeClock(), metrics(), HealthSettings(), TOKENS)
+        super().__init__(db, FakeClock(), metrics(), HealthSettings(), TOKENS, keys=server(db).keys)
         self.called_off = asyncio.Event()
 
     async def count(self, metrics: Metrics) -> None:  # noqa: ARG002  (the count of the class above takes it)
@@ -34,7 +35,7 @@ def gauge(counts: Metrics, name: str, **labels: str) -> float | None:
 
 
 async def test_a_census_brings_the_gauges_up_to_date(db: Database, counts: Metrics) -> None:
-    census = Census(Clients(db, FakeClock(), counts, HealthSettings(), TOKENS), counts)
+    census = Census(Clients(db, FakeClock(), counts, HealthSettings(), TOKENS, keys=server(db).keys), counts)
     async with db.begin() as tx:
         tripped = Breaker(state="open", opened_at=1.0, retry_at=2.0, consecutive_failures=3, openings=1)
         await tx.clients.add([client("a"), client("b", status="down"), client("c", breaker=tripped)])

@@ -17,6 +17,7 @@ from app.store.clients import ClientRepository
 from app.store.database import Database
 from app.store.transaction import Transaction
 from tests.clocks import FakeClock
+from tests.services.access.replicas import server
 from tests.services.fakes import TOKENS, metrics, profile
 from tests.store.samples import client
 
@@ -68,7 +69,7 @@ async def contested(database_url: str) -> AsyncIterator[ContestedDatabase]:
 
 
 def clients(db: Database) -> Clients:
-    return Clients(db, FakeClock(NOW), metrics(), HealthSettings(), TOKENS)
+    return Clients(db, FakeClock(NOW), metrics(), HealthSettings(), TOKENS, keys=server(db).keys)
 
 
 async def test_a_client_that_is_removed_as_it_registers_again_is_new(contested: ContestedDatabase) -> None:

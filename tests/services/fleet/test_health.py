@@ -20,6 +20,7 @@ from app.settings import HealthSettings
 from app.store.database import Database
 from tests.clocks import FakeClock
 from tests.planes import until
+from tests.services.access.replicas import server
 from tests.services.fakes import TOKENS, calling, metrics
 from tests.store.samples import client
 
@@ -120,7 +121,7 @@ async def test_a_client_that_answers_again_is_healthy(ward: Ward, before: Client
 
 async def test_a_client_that_sends_heartbeats_is_not_probed(ward: Ward) -> None:
     await ward.admit(client("a"), client("b"))
-    clients = Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS)
+    clients = Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS, keys=server(ward.db).keys)
     for _ in range(4):
         ward.clock.advance(29.0)
         await clients.heartbeat("a", bandwidth=None, latency=None)
@@ -132,14 +133,18 @@ async def test_a_client_that_sends_heartbeats_is_not_probed(ward: Ward) -> None:
 async def test_a_change_of_the_profile_is_no_sign_of_life(ward: Ward) -> None:
     await ward.admit(client("a"))
     assert await ward.after(100.0) == {"a": "down"}
-    await Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS).change("a", {"data_size": 11})
+    await Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS, keys=server(ward.db).keys).change(
+        "a", {"data_size": 11}
+    )
     assert await ward.after(31.0) == {"a": "down"}
 
 
 async def test_registering_again_is_a_sign_of_life(ward: Ward) -> None:
     await ward.admit(client("a"))
     assert await ward.after(100.0) == {"a": "down"}
-    await Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS).put("a", client("a").profile)
+    await Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS, keys=server(ward.db).keys).put(
+        "a", client("a").profile
+    )
     assert await ward.after(30.0) == {"a": "healthy"}
     assert await ward.after(1.0) == {"a": "suspect"}
 
@@ -148,7 +153,7 @@ async def test_a_heartbeat_during_a_probe_counts(ward: Ward) -> None:
     await ward.admit(client("a"))
 
     async def heartbeat() -> None:
-        await Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS).heartbeat(
+        await Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS, keys=server(ward.db).keys).heartbeat(
             "a", bandwidth=2.0, latency=None
         )
 
@@ -187,7 +192,7 @@ async def test_a_client_that_is_removed_during_its_probe_stays_removed(ward: War
 
     async def remove() -> None:
         ward.agents.before = None
-        await Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS).remove("a")
+        await Clients(ward.db, ward.clock, metrics(), HealthSettings(), TOKENS, keys=server(ward.db).keys).remove("a")
 
     ward.agents.before = remove
     assert await ward.after(100.0) == {"b": "down"}

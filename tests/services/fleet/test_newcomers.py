@@ -11,6 +11,7 @@ from app.services.fleet.newcomers import MOST, PAUSE_SECONDS, Newcomers
 from app.settings import HealthSettings
 from app.store.database import Database
 from tests.clocks import FakeClock
+from tests.services.access.replicas import server
 from tests.services.fakes import TOKENS, metrics, profile
 from tests.store.samples import client
 
@@ -51,7 +52,7 @@ async def test_a_crowd_is_left_to_the_prober() -> None:
 
 async def test_a_client_is_noticed_where_it_registers_or_moves(db: Database) -> None:
     clock = FakeClock()
-    clients = Clients(db, clock, metrics(), HealthSettings(), TOKENS)
+    clients = Clients(db, clock, metrics(), HealthSettings(), TOKENS, keys=server(db).keys)
     async with db.begin() as tx:
         await tx.clients.add([replace(client(name), public_key="key") for name in "ab"])
     await clients.put("a", profile("http://new"))

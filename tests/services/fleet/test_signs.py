@@ -17,6 +17,7 @@ from app.settings import HealthSettings
 from app.store.database import Database
 from tests.clocks import FakeClock
 from tests.planes import until
+from tests.services.access.replicas import server
 from tests.services.fakes import TOKENS, metrics
 from tests.store.samples import NOW, client
 
@@ -30,7 +31,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def clients(db: Database, clock: FakeClock) -> Clients:
-    return Clients(db, clock, metrics(), HealthSettings(interval_seconds=INTERVAL), TOKENS)
+    return Clients(db, clock, metrics(), HealthSettings(interval_seconds=INTERVAL), TOKENS, keys=server(db).keys)
 
 
 async def add(db: Database, *names: str, **fields: Any) -> None:
@@ -115,7 +116,7 @@ async def test_a_client_that_others_made_unhealthy_is_written_at_once_by_its_nex
 async def test_a_client_that_was_removed_is_unknown_at_once_here_and_a_moment_later_elsewhere(
     db: Database, clients: Clients, clock: FakeClock
 ) -> None:
-    elsewhere = Clients(db, clock, metrics(), HealthSettings(interval_seconds=INTERVAL), TOKENS)
+    elsewhere = Clients(db, clock, metrics(), HealthSettings(interval_seconds=INTERVAL), TOKENS, keys=server(db).keys)
     await add(db, "a")
     for process in (clients, elsewhere):
         await beat(process, "a")
@@ -154,7 +155,7 @@ async def test_a_sign_of_life_never_goes_back_in_time(db: Database, clients: Cli
 
 async def test_a_crowd_is_written_in_parts(sqlite_url: str, clock: FakeClock) -> None:
     db = Database(sqlite_url)
-    clients = Clients(db, clock, metrics(), HealthSettings(interval_seconds=INTERVAL), TOKENS)
+    clients = Clients(db, clock, metrics(), HealthSettings(interval_seconds=INTERVAL), TOKENS, keys=server(db).keys)
     names = [f"c{number:03}" for number in range(WRITTEN_TOGETHER + 1)]
     await add(db, *names)
     for name in names:
@@ -169,7 +170,7 @@ async def test_a_crowd_is_written_in_parts(sqlite_url: str, clock: FakeClock) ->
 
 async def test_what_an_outage_kept_from_being_written_is_written_afterwards(sqlite_url: str, clock: FakeClock) -> None:
     db = Database(sqlite_url)
-    clients = Clients(db, clock, metrics(), HealthSettings(interval_seconds=INTERVAL), TOKENS)
+    clients = Clients(db, clock, metrics(), HealthSettings(interval_seconds=INTERVAL), TOKENS, keys=server(db).keys)
     await add(db, "a")
     await beat(clients, "a")
     clock.advance(2.0)

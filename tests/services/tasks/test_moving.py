@@ -23,13 +23,14 @@ from tcsfeel.identity import Identity
 from tcsfeel.wire.codec import pack
 from tests.clocks import FakeClock, Sleeping
 from tests.planes import Adder, until
+from tests.services.access.replicas import server
 from tests.services.bench import OK, TASK, Bench, Benches
 from tests.services.fakes import HERE, LOOPBACK, SERVER_SEED, TOKENS, Highest, calling, metrics, profile
 from tests.store.samples import client
 
 
 def clients(db: Database, clock: FakeClock) -> Clients:
-    return Clients(db, clock, metrics(), HealthSettings(), TOKENS)
+    return Clients(db, clock, metrics(), HealthSettings(), TOKENS, keys=server(db).keys)
 
 
 async def register(b: Bench, url: str, token: str | None = None) -> None:

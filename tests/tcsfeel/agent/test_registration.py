@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tcsfeel.agent import AgentError, Profile, RegistrationRefused
+from tcsfeel.agent.insisting import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 from tcsfeel.agent.labels import LabelReleases
-from tcsfeel.agent.registration import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Member, Registration
+from tcsfeel.agent.registration import Member, Registration
 from tests.tcsfeel.agent.fakes import AddingTrainer, ControlPlane, RaisingTrainer
 
 Handler = Callable[[httpx2.Request], httpx2.Response]

@@ -1,0 +1,42 @@
+"""Connect an agent to its control plane."""
+
+import contextlib
+import ipaddress
+from pathlib import Path
+
+import httpx2
+
+from tcsfeel.agent.errors import AgentError
+from tcsfeel.certificates import trusted
+from tcsfeel.rest.transport import headers, no_cookies
+
+
+def connected(server_url: str, api_key: str | None, ca_file: Path | None = None) -> httpx2.AsyncClient:
+    """Make an HTTP client for the control plane at a URL, which sends the key. Raises `AgentError`.
+
+    The server's certificate is checked with the authorities in `ca_file`, or with those of the system.
+    """
+    server = _control_plane(server_url)
+    return httpx2.AsyncClient(
+        base_url=server,
+        headers=headers(api_key),
+        cookies=no_cookies(),
+        verify=trusted(ca_file),
+        # a proxy from the environment is for addresses outside, and would turn "not up yet" into a 502
+        trust_env=not _is_loopback(server.host),
+    )
+
+
+def _control_plane(server_url: str) -> httpx2.URL:
+    with contextlib.suppress(httpx2.InvalidURL):
+        url = httpx2.URL(server_url)
+        if url.scheme in {"http", "https"} and url.host:
+            return url
+    raise AgentError(f"the control plane's URL must be like http://host:8080, not {server_url!r}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
