@@ -12,6 +12,7 @@ from app.http.bodies import ContentType, require_json, whole
 from app.http.deps import AnswerPlace, ApiRoute, AppBreakers, AppClients, AppPrincipal
 from app.http.openapi import json_body, responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
+from app.http.quotations import shown_to
 from app.http.requests import changes, profile
 from app.http.roles import Needs
 from app.http.writing import written
@@ -94,6 +95,7 @@ async def register_clients(
 async def list_clients(
     *,
     clients: AppClients,
+    principal: AppPrincipal,
     place: AnswerPlace,
     status: Annotated[Literal["healthy", "suspect", "down"] | None, Query()] = None,
     tag: Tag = [],  # noqa: B006  (FastAPI copies defaults)
@@ -105,13 +107,15 @@ async def list_clients(
     tags = [(key, value) for key, _, value in (entry.partition(":") for entry in tag)]
     async with place:
         found = await clients.page(limit=limit, after=after[0] if after else None, status=status, tags=tags)
-        return await written(lambda: page_of(found, client_out, lambda client: (client.id,)))
+        return await written(
+            lambda: page_of(found, lambda client: shown_to(principal, client_out(client)), lambda client: (client.id,))
+        )
 
 
 @router.get("/{client_id}", openapi_extra=Needs.viewer_or_own_client, responses=responses(404))
-async def get_client(client_id: Id, clients: AppClients) -> ClientOut:
+async def get_client(client_id: Id, clients: AppClients, principal: AppPrincipal) -> ClientOut:
     """Read a client."""
-    return client_out(await clients.get(client_id))
+    return shown_to(principal, client_out(await clients.get(client_id)))
 
 
 @router.put(
@@ -168,9 +172,9 @@ async def heartbeat(
 
 
 @router.get("/{client_id}/breaker", openapi_extra=Needs.viewer, responses=responses(404))
-async def get_breaker(client_id: Id, breakers: AppBreakers) -> BreakerOut:
+async def get_breaker(client_id: Id, breakers: AppBreakers, principal: AppPrincipal) -> BreakerOut:
     """Read the circuit breaker in front of a client."""
-    return BreakerOut.of(await breakers.get(client_id))
+    return shown_to(principal, BreakerOut.of(await breakers.get(client_id)))
 
 
 @router.post("/{client_id}/breaker/reset", openapi_extra=Needs.operator, responses=responses(404))

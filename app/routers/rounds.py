@@ -8,9 +8,20 @@ from fastapi import APIRouter, Header, Path, Response, status
 
 from app.domain.rounds import ENDED
 from app.http.answers import listed_round, round_out, round_selection
-from app.http.deps import AnswerPlace, ApiRoute, AppSelections, AppTrainings, AppWaits, Departure, Idempotent, Party
+from app.http.deps import (
+    AnswerPlace,
+    ApiRoute,
+    AppPrincipal,
+    AppSelections,
+    AppTrainings,
+    AppWaits,
+    Departure,
+    Idempotent,
+    Party,
+)
 from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
+from app.http.quotations import shown_to
 from app.http.roles import Needs
 from app.http.writing import written
 from app.routers.trainings import Id
@@ -76,21 +87,33 @@ async def run_round(
 
 @router.get("", openapi_extra=Needs.viewer, response_model=Page[RoundOut], responses=responses(404))
 async def list_rounds(
-    training_id: Id, trainings: AppTrainings, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
+    *,
+    training_id: Id,
+    trainings: AppTrainings,
+    principal: AppPrincipal,
+    place: AnswerPlace,
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> Response:
     """List a training's rounds, newest first. A failure is one line in it: tracebacks are in the single rounds."""
     before = decode_cursor(cursor, int)
     async with place:
         found = await trainings.rounds(training_id, limit=limit, before=before[0] if before else None)
-        return await written(lambda: page_of(found, listed_round, lambda round_: (round_.number,)))
+        return await written(
+            lambda: page_of(
+                found, lambda round_: shown_to(principal, listed_round(round_)), lambda round_: (round_.number,)
+            )
+        )
 
 
 @router.get("/{number}", openapi_extra=Needs.viewer, response_model=RoundOut, responses=responses(404))
-async def get_round(training_id: Id, number: Number, trainings: AppTrainings, place: AnswerPlace) -> Response:
+async def get_round(
+    training_id: Id, number: Number, trainings: AppTrainings, principal: AppPrincipal, place: AnswerPlace
+) -> Response:
     """Read one round with its participations."""
     async with place:
         round_ = await trainings.round(training_id, number)
-        return await written(lambda: round_out(round_))
+        return await written(lambda: shown_to(principal, round_out(round_)))
 
 
 @router.get(

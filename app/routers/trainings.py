@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Response, status
 
 from app.http.answers import training_out
-from app.http.deps import AnswerPlace, ApiRoute, AppSettings, AppTrainings, Idempotent
+from app.http.deps import AnswerPlace, ApiRoute, AppPrincipal, AppSettings, AppTrainings, Idempotent
 from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
+from app.http.quotations import shown_to
 from app.http.requests import changed_config, training_config
 from app.http.roles import Needs
 from app.http.writing import written
@@ -48,19 +49,25 @@ async def create_training(
 
 @router.get("", openapi_extra=Needs.viewer, response_model=Page[TrainingOut])
 async def list_trainings(
-    trainings: AppTrainings, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
+    *, trainings: AppTrainings, principal: AppPrincipal, place: AnswerPlace, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
     """List trainings, newest first."""
     after = decode_cursor(cursor, float, str)
     async with place:
         found = await trainings.page(limit=limit, after=(after[0], after[1]) if after else None)
-        return await written(lambda: page_of(found, training_out, lambda training: (training.created_at, training.id)))
+        return await written(
+            lambda: page_of(
+                found,
+                lambda training: shown_to(principal, training_out(training)),
+                lambda training: (training.created_at, training.id),
+            )
+        )
 
 
 @router.get("/{training_id}", openapi_extra=Needs.viewer, responses=responses(404))
-async def get_training(training_id: Id, trainings: AppTrainings) -> TrainingOut:
+async def get_training(training_id: Id, trainings: AppTrainings, principal: AppPrincipal) -> TrainingOut:
     """Read a training."""
-    return training_out(await trainings.get(training_id))
+    return shown_to(principal, training_out(await trainings.get(training_id)))
 
 
 @router.patch("/{training_id}", openapi_extra=Needs.operator, responses=responses(404, 409, 413, 415))

@@ -7,7 +7,6 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
-from app.settings import AuthSettings
 from tcsfeel.wire.codec import MEDIA_TYPE, encode
 from tests.e2e.servers import Server, call
 from tests.harnesses.databases import new_database
@@ -24,8 +23,6 @@ REFUSALS = (
 REDIRECTED = ("the agent answered 30", "the agent closed the connection")  # while the task was still being sent
 ROOT = Path(__file__).parents[3]
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (a server that listens beyond loopback is what this is about)
-# The clients of this harness have no identity of their own.
-REGISTERING = {"TCSFEEL_AUTH__REGISTER_BY_KEY": "true"} if "register_by_key" in AuthSettings.model_fields else {}
 
 
 @dataclass
@@ -117,7 +114,7 @@ async def attempt(
             TCSFEEL_AGENTS__ALLOWED_NETWORKS=networks,
             TCSFEEL_HOST=EVERYWHERE,
             TCSFEEL_HEALTH__INTERVAL_SECONDS="3600",  # the clients send no heartbeats, and count as healthy
-            **REGISTERING,
+            TCSFEEL_AUTH__REGISTER_BY_KEY="true",  # they have no identity of their own
         )
         plane.here = here
         await plane.start()
