@@ -25,7 +25,7 @@ from app.metrics import Metrics
 from app.store.availability import DatabaseUnavailable
 from app.store.bucket import ObjectStoreUnavailable
 from app.store.database import in_a_line, is_outage
-from app.store.model_store import StoreUnavailable
+from app.store.model_store import FileTooLarge, StoreUnavailable
 from tcsfeel import errors as refusals
 from tcsfeel.contract.problems import FieldProblem
 from tcsfeel.contract.sentences import summary
@@ -141,6 +141,8 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = f"the method {request.method} is not allowed at this path: use {headers['Allow']}"
     if status == HTTPStatus.NOT_FOUND:
         detail = f"there is no path {plain(request.url.path, LONGEST_PATH)}: the page /docs lists the paths"
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        request.app.state.system.metrics.limited.labels(SHARED_LIMITS[FileTooLarge]).inc()
     kind = next((kind for kind in CATALOG.values() if kind.status == status and status in _SHARED), None)
     kind = kind or Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
     return problem(kind, detail, headers=headers)

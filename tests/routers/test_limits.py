@@ -119,3 +119,8 @@ async def test_a_device_has_a_limit_of_its_own(tmp_path: Path, sqlite_url: str) 
         assert "this device has sent more calls than 1 a second" in assert_problem(refused, 429)["detail"]
         assert (await api.anonymous.post("/v1/clients/edge-8/heartbeat", headers=second)).is_success
         assert counted(api, "agent_requests_per_second") == 1
+
+
+async def test_a_body_that_is_too_long_is_counted(sqlite_api: Api) -> None:
+    assert_problem(await sqlite_api.http.post("/v1/trainings", json={"name": "x" * 600_000}), 413)
+    assert counted(sqlite_api, "body_bytes") == 1
