@@ -39,6 +39,7 @@ SHOWN: dict[str, Any] = {name: value for name, value in FULL.items() if name != 
         "wrong_evaluations": 0,
     },
     "conflict": None,
+    "unproven": None,
     "public_key": None,
     "enrolled_at": None,
     "invitation_id": None,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from app.domain.rounds import Participation, Round, next_round
+from app.domain.rounds import Evidence, Participation, Round, next_round
 from app.store.selections import packed
 from tcsfeel.aggregation.measurements import Summary
 from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
@@ -96,6 +96,8 @@ PART = Participation(
     update_norm=1.5,
     metrics={"accuracy": 0.75, "f1": 0.5},
     num_steps=12,
+    digest="e" * 64,
+    evidence=Evidence(call="the call", answer="the answer", signature=":c2ln:"),
 )
 EVALUATION = Participation(kind="evaluate",
     client_id="edge-7", status="received", attempts=1, num_examples=20, loss=1.25, accuracy=0.5, seconds=0.5,
@@ -192,6 +194,8 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "traceback": None,
                 "update_norm": 1.5,
                 "num_steps": 12,
+                "digest": "e" * 64,
+                "evidence": {"call": "the call", "answer": "the answer", "signature": ":c2ln:"},
                 "bytes_sent": 400,
                 "bytes_received": 410,
                 "seconds": 1.5,
@@ -210,6 +214,8 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "metrics": {},
                 "update_norm": None,
                 "num_steps": None,
+                "digest": None,
+                "evidence": None,
                 "bytes_sent": 400,
                 "bytes_received": 0,
                 "seconds": None,
