@@ -19,7 +19,7 @@ import structlog
 from app.clock import Clock
 from app.domain.audit import SERVER_ROLE, AuditRecord, Call, Head, Tally
 from app.store.audit import AuditFilter
-from app.store.database import Database, in_a_line
+from app.store.database import Database, in_a_line, is_outage
 from app.store.reading import Part
 from tcsfeel import private
 from tcsfeel.errors import Picklable
@@ -118,7 +118,8 @@ class AuditTrail:
                 await self._write()
         except Exception as error:
             if not self._failing:
-                log.error("audit records cannot be written", waiting=len(self._waiting), reason=in_a_line(error))  # noqa: TRY400  (the reason is enough)
+                tell = log.warning if is_outage(error) else log.error  # other loops tell of an outage as an error
+                tell("audit records cannot be written", waiting=len(self._waiting), reason=in_a_line(error))
             self._failing = True
             raise
         if self._failing:

@@ -121,9 +121,9 @@ async def test_an_outage_is_told_once_and_delays_the_records(sqlite_url: str, sq
                 await audit.write()
         broken.is_broken = False
         assert await written(audit) == [(CALL.operation, 201, 1)]
-    assert [line["event"] for line in lines] == [
-        "audit records cannot be written",
-        "audit records can be written again",
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("audit records cannot be written", "warning"),
+        ("audit records can be written again", "info"),
     ]
     await broken.dispose()
 
