@@ -120,6 +120,27 @@ async def test_a_caller_whose_role_is_too_small_is_recorded_with_its_key(sqlite_
     assert made.text not in str(found)
 
 
+async def test_keys_and_invitations_are_recorded_without_their_secrets(sqlite_api: Api) -> None:
+    key = (await sqlite_api.http.post("/v1/keys", json={"name": "ci", "role": "viewer"})).json()
+    await sqlite_api.http.delete(f"/v1/keys/{key['id']}")
+    invitation = (await sqlite_api.http.post("/v1/invitations", json={})).json()
+    wrong = {"Authorization": f"Bearer {invitation['secret'][:-4]}0000"}
+    assert_problem(await sqlite_api.anonymous.post("/v1/enrolments", json={}, headers=wrong), 401)
+    right = {"Authorization": f"Bearer {invitation['secret']}"}
+    assert (await sqlite_api.anonymous.post("/v1/enrolments", json={}, headers=right)).status_code == 422
+    found = await records(sqlite_api)
+    assert [(record["actor"], record["operation"], record["status"]) for record in found] == [
+        ("admin key", "POST /v1/keys", 201),
+        ("admin key", "DELETE /v1/keys/{key_id}", 204),
+        ("admin key", "POST /v1/invitations", 201),
+        ("unknown caller", "POST /v1/enrolments", 401),
+        (f"invitation {invitation['id']}", "POST /v1/enrolments", 422),
+    ]
+    assert found[1]["parameters"] == {"key_id": key["id"]}
+    assert key["key"] not in str(found)
+    assert invitation["secret"] not in str(found)
+
+
 async def test_heartbeats_and_reads_are_recorded_only_if_they_are_refused(sqlite_api: Api) -> None:
     await sqlite_api.register("edge-7")
     for _ in range(3):
