@@ -125,7 +125,8 @@ class Writer(_Driver):
 
     def __init__(self, path: str, *, foreign_keys: bool) -> None:
         super().__init__()
-        pragmas = ("synchronous=NORMAL", f"foreign_keys={'ON' if foreign_keys else 'OFF'}")
+        # Deleted bytes, such as a token before it was encrypted, are overwritten. Not every SQLite does it by default.
+        pragmas = ("synchronous=NORMAL", "secure_delete=ON", f"foreign_keys={'ON' if foreign_keys else 'OFF'}")
         self._open = partial(_open, path, *pragmas, is_writer=True)
         self._thread = OneThread("tcsfeel-sqlite")
         self._long: set[str] = set()  # statements that took long
