@@ -1,4 +1,4 @@
-"""Devices enrol over real sockets, register with keys of their own, and are shut out by them."""
+"""Devices enrol over real sockets, register with keys of their own, train, and are shut out."""
 
 from pathlib import Path
 
@@ -20,6 +20,12 @@ async def test_devices_enrol_once_and_come_back_with_their_own_keys(sqlite_url: 
             listed = await call(api, "GET", "/v1/clients", params={"tag": "site:north"})
             assert [client["id"] for client in listed["items"]] == sorted(trainers)
             assert len({client["public_key"] for client in listed["items"]}) == 3
+            body = {"name": "digits", "selection": {"strategy": "random", "min_clients": 3, "max_clients": 3}}
+            training = await call(api, "POST", "/v1/trainings", json=body)
+            path = f"/v1/trainings/{training['id']}/rounds"
+            finished = await call(api, "POST", path, headers={"Prefer": "wait=30"})
+            statuses = {part["client_id"]: part["status"] for part in finished["participations"]}
+            assert statuses == dict.fromkeys(trainers, "received"), finished
         async with hosting(trainers, server_url=plane.url, state=state) as again:
             assert {name: member.key for name, member in again.members.items()} == keys
         assert (await call(api, "GET", f"/v1/invitations/{made['id']}"))["used"] == 3
