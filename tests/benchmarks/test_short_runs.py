@@ -139,12 +139,6 @@ def test_hostile_updates_are_measured() -> None:
     assert done.stdout.splitlines()[-1].startswith("byzantine: a robust rule loses at most ")
 
 
-def test_enrolling_is_measured() -> None:
-    done = run("enrolment", "--database", "sqlite", "--devices", "3", "--revocations", "1")
-    assert done.returncode in {0, 1}, done.stderr  # 1: slower than the bar, which a busy machine explains
-    assert done.stdout.startswith("enrolment: sqlite: 3 devices in ")
-
-
 def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
     modules = [path for path in FOLDER.rglob("*.py") if "\ndef main(arguments" in path.read_text()]
     runnable = {path.parent.name if path.stem == "__init__" else path.stem for path in modules}

@@ -175,3 +175,19 @@ def test_threads_may_make_the_same_directory_at_the_same_time(tmp_path: Path) ->
                 assert [one.result() for one in made] == [None] * 6
     finally:
         sys.setswitchinterval(before)
+
+
+def test_a_file_is_written_as_a_whole_and_only_for_this_user(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    private.write(path, b"first")
+    private.write(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError):
+        private.write(tmp_path / "file", b"content")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]

@@ -1,4 +1,7 @@
-"""Commands with which operators invite devices."""
+"""Commands with which operators invite devices.
+
+The secret of a new invitation goes to standard output, and everything else to standard error.
+"""
 
 import json
 from typing import Any
@@ -95,8 +98,16 @@ def revoke(*, invitation: str, server: str, key: str | None) -> None:
 
 
 def _show(made: Any, *, as_json: bool) -> None:
-    """Print the secret alone, so that it can be written to a file, or the whole invitation as JSON."""
-    click.echo(json.dumps(made, indent=2) if as_json else Fields(made, "invitation").text("secret"))
+    """Print the secret alone to standard output, so that a script can store it, or the whole invitation as JSON."""
+    new = Fields(made, "invitation")
+    secret = new.text("secret")
+    if as_json:
+        click.echo(json.dumps(new.value, indent=2))
+        return
+    click.echo(
+        f"The invitation {new.text('id')} is valid until {new.text('expires_at')}. It is shown only now:", err=True
+    )
+    click.echo(secret)
 
 
 def _row(item: Fields) -> tuple[str, ...]:
