@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from tcsfeel.cli import cli
 from tests.tcsfeel.client.servers import Scripted, answer, scripted
 
-MADE = {
+MADE: dict[str, Any] = {
     "id": "4fd9a30c7be1528d",
     "name": None,
     "state": "open",
