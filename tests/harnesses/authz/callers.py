@@ -18,7 +18,7 @@ class Caller:
     """A caller with a header.
 
     Attributes:
-        role: the role of its key; None if the key is not valid.
+        role: the role of its key; None if the key is not valid, `invitation` for the secret of one.
         client_id: the client of an agent.
     """
 
@@ -32,6 +32,8 @@ class Caller:
         needed = operation["x-tcsfeel-role"]
         if needed == "none":
             return True
+        if "invitation" in {needed, self.role}:
+            return bool(needed == self.role)
         if self.role == "agent":
             return bool(operation.get("x-tcsfeel-own-client")) and client_id == self.client_id
         return self.role is not None and RANKS[self.role] >= RANKS[needed]
@@ -52,14 +54,16 @@ async def callers(api: httpx2.AsyncClient, admin_key: str, pass_time: Callable[[
         Caller("a forged key", f"Bearer {revoked['key'][:-48]}{'0' * 48}"),
         Caller("an expired key", f"Bearer {expiring['key']}"),
         Caller("a revoked key", f"Bearer {revoked['key']}"),
-        Caller("the admin key", f"Bearer {admin_key}", "admin"),
     ]
-    for role in RANKS:
-        made = await call(api, "POST", "/v1/keys", json={"name": role, "role": role})
-        found.append(Caller(f"a key of the role {role}", f"Bearer {made['key']}", role))
+    invitation = await call(api, "POST", "/v1/invitations", json={})
+    found.append(Caller("a device with an invitation", f"Bearer {invitation['secret']}", "invitation"))
     for name, client_id in (("the agent of the client", OWN), ("another agent", FOREIGN)):
         made = await call(api, "POST", "/v1/keys", json={"name": name, "role": "agent", "client_id": client_id})
         found.append(Caller(name, f"Bearer {made['key']}", "agent", client_id))
+    for role in RANKS:  # after the agents, whose keys are revoked if the client is removed
+        made = await call(api, "POST", "/v1/keys", json={"name": role, "role": role})
+        found.append(Caller(f"a key of the role {role}", f"Bearer {made['key']}", role))
+    found.append(Caller("the admin key", f"Bearer {admin_key}", "admin"))
     while (await call(api, "GET", f"/v1/keys/{expiring['id']}"))["state"] != "expired":
         await pass_time()
     return found

@@ -10,10 +10,11 @@ import httpx2
 from tests.e2e.servers import call
 from tests.harnesses.authz.callers import OWN, Caller, callers
 
-ROLES = {"none", "viewer", "operator", "admin"}
+ROLES = {"none", "invitation", "viewer", "operator", "admin"}
 VALUES = {"client_id": OWN, "number": "1", "training_id": "0" * 16, "key_id": "0" * 12}
 OTHERS = "none"
-REFUSALS = {(401, "unauthenticated"), (403, "forbidden")}
+REVOKES = ("DELETE", "/v1/clients/{client_id}")
+REFUSALS = {(401, "unauthenticated"), (401, "wrong-invitation"), (403, "forbidden")}
 PROFILE = {"url": "http://10.0.0.7:9000", "data_size": 1, "compute_capacity": 1.0, "bandwidth": 1.0, "latency": 1.0}
 
 
@@ -55,13 +56,13 @@ async def walk(
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """List the operations. Those that remove something come last."""
+    """List the operations. Those that remove something come last, and last of all the one that revokes agents' keys."""
     every = [
         (method.upper(), path, operation)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
-    yield from sorted(every, key=lambda one: one[0] == "DELETE")
+    yield from sorted(every, key=lambda one: (one[0] == "DELETE", one[:2] == REVOKES))
 
 
 def unmarked(method: str, path: str, operation: Mapping[str, Any]) -> list[str]:
@@ -101,4 +102,6 @@ def wanted(operation: Mapping[str, Any], caller: Caller, path: str) -> tuple[int
     """Give the refusal that the document asks for; None if the caller may call the operation."""
     if not path.startswith("/v1/") or caller.may(operation, OWN if "{client_id}" in path else None):
         return None
-    return (401, "unauthenticated") if caller.role is None else (403, "forbidden")
+    if operation["x-tcsfeel-role"] == "invitation":
+        return (401, "wrong-invitation")
+    return (401, "unauthenticated") if caller.role in {None, "invitation"} else (403, "forbidden")
