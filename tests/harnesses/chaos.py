@@ -8,9 +8,8 @@ What the server has stored is compared with what the proxies have seen:
 - Retries stay within their budget.
 - While a breaker is open, its client is not called. A half-open breaker lets one call through at a time. Health probes
   do not count, and neither does the `DELETE` that cancels the former task of a half-open client.
-- Every update that counts has exactly the bytes that its agent has sent, or those that the proxy has made of them. If a
-  bit is flipped in the middle of a tensor, the value is another number, which cannot be detected without a checksum in
-  the protocol. Such updates are counted.
+- Every update that counts has exactly the bytes that its agent has sent. If a bit is flipped in the middle of a tensor,
+  the value is another number, which only the digest of the result shows.
 - A client with a working network has no failure.
 """
 
@@ -203,7 +202,7 @@ def report(outcome: Outcome, run: Run, database: str, found: Sequence[str]) -> s
         f"proxies; "
         f"updates: {', '.join(f'{count} {status}' for status, count in sorted(parts.items()))}; "
         f"{opened} breakers opened, {outcome.probes} probes; {outcome.corrupted} results corrupted, "
-        f"of which {outcome.taken} gave other finite numbers and went unnoticed; calls: "
+        f"of which {outcome.taken} were averaged in; calls: "
         f"{', '.join(f'{count} {mode}' for mode, count in sorted(modes.items()))}; load {os.getloadavg()[0]:.1f}; "
         f"{'ok' if not found else f'{len(found)} PROBLEMS'}"
     )

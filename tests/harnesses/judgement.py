@@ -106,7 +106,7 @@ def at_once(calls: Sequence[Call]) -> int:
 
 
 def judge_updates(outcome: Outcome, rounds: Iterable[Round]) -> None:
-    """Check that the updates that count have exactly the bytes that were sent, or those that a proxy made of them."""
+    """Check that the updates that count have exactly the bytes that their agents sent, and not those a proxy made."""
     sent: dict[str, set[str | None]] = defaultdict(set)
     broken: dict[str, set[str | None]] = defaultdict(set)
     for call in outcome.calls:
@@ -121,6 +121,7 @@ def judge_updates(outcome: Outcome, rounds: Iterable[Round]) -> None:
                 continue
             if part.update in broken[part.client_id]:
                 outcome.taken += 1
+                outcome.problems.append(f"round {round_.number}: a corrupted update of {part.client_id} counts")
             else:
                 outcome.problems.append(f"round {round_.number}: nobody has sent the update of {part.client_id}")
 

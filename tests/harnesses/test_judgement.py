@@ -106,4 +106,7 @@ def test_an_update_that_nobody_has_sent_is_told() -> None:
     judgement.judge_updates(outcome, rounds)
     assert outcome.corrupted == 2
     assert outcome.taken == 1
-    assert outcome.problems == [f"round {number}: nobody has sent the update of c-0" for number in (4, 5)]
+    assert outcome.problems == [
+        "round 2: a corrupted update of c-0 counts",
+        *(f"round {number}: nobody has sent the update of c-0" for number in (4, 5)),
+    ]
