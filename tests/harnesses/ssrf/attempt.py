@@ -160,4 +160,6 @@ async def train(api: httpx2.AsyncClient, outcome: Outcome) -> None:
     clients = (await call(api, "GET", "/v1/clients", params={"limit": 1000}))["items"]
     place = {client["id"]: client["url"] for client in clients}
     for part in ended["participations"]:
-        outcome.at_call[place[part["client_id"]]] = part["reason"] or part["status"]
+        # After three failures in a row, the breaker of the client opens, and the reason tells the last failure.
+        reason = (part["reason"] or part["status"]).removeprefix("its breaker opened: fit: ")
+        outcome.at_call[place[part["client_id"]]] = reason
