@@ -53,14 +53,18 @@ class ApiKeyRepository:
             raise NotFound("key", key_id)
         return found
 
-    async def hold(self, key_id: str) -> ApiKey:
-        """Wait until this transaction may change keys, and read a key. Raises `NotFound`."""
+    async def take_turn(self) -> None:
+        """Wait until this transaction may end keys. What it reads then stays true until it ends."""
         if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
             await self._connection.execute(_turn())
+
+    async def hold(self, key_id: str) -> ApiKey:
+        """Wait until this transaction may end keys, and read a key. Raises `NotFound`."""
+        await self.take_turn()
         return await self.get(key_id)
 
     async def end(self, key: ApiKey) -> None:
-        """Write when a key expires and when it was revoked. The transaction has to `hold` the key."""
+        """Write when a key expires and when it was revoked. The transaction has to have its turn."""
         change = (await self._connection.execute(_LAST_CHANGE)).scalar_one() + 1
         row = {"expires_at": key.expires_at, "revoked_at": key.revoked_at, "change": change}
         await self._connection.execute(update(api_keys).where(api_keys.c.id == key.id).values(row))

@@ -155,9 +155,9 @@ class ApiKeys:
 
     async def revoke_of(self, tx: Transaction, client_id: str) -> list[str]:
         """Make all keys of a client's agent invalid. Pass the ids to `forget` when the transaction is committed."""
+        await tx.api_keys.take_turn()
         ended = (await self._valid_of(tx, client_id, MOST_OF_CLIENT)).items
         for key in ended:
-            await tx.api_keys.hold(key.id)
             await tx.api_keys.end(replace(key, revoked_at=self._clock.now()))
             await tx.events.append(KeyRevoked.of(key))
         return [key.id for key in ended]

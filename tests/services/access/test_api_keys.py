@@ -1,5 +1,7 @@
 """API keys are made, rotated and revoked."""
 
+import asyncio
+
 import pytest
 
 from app.domain.errors import NotFound, StateForbids
@@ -122,3 +124,22 @@ async def test_all_keys_of_a_clients_agent_are_revoked_in_a_transaction(db: Data
             await found.callers.identify(new.text)
     assert (await found.callers.identify(made[2].text)).client_id == "b"
     assert [kind for kind, *_ in await events(db)] == ["key.created"] * 3 + ["key.revoked"] * 2
+
+
+async def test_a_key_that_is_rotated_while_the_keys_of_its_client_are_revoked_is_revoked_with_them(
+    db: Database,
+) -> None:
+    found = server(db)
+    old = await found.keys.create(name="edge-7", role="agent", client_id="edge-7")
+
+    async def revoke() -> None:
+        async with db.begin() as tx:
+            found.keys.forget(await found.keys.revoke_of(tx, "edge-7"))
+
+    async with db.begin() as tx:
+        await tx.api_keys.hold(old.key.id)  # as a rotation does
+        revoking = asyncio.create_task(revoke())
+        await asyncio.sleep(0.05)  # it waits for its turn now
+        new = await found.keys.issue(tx, name="edge-7", role="agent", client_id="edge-7")
+    await revoking
+    assert [found.keys.state(await found.keys.get(one.key.id)) for one in (old, new)] == ["revoked", "revoked"]
