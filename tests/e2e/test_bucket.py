@@ -42,8 +42,9 @@ async def test_a_round_outlasts_its_bucket_and_its_server(
         assert [item["status"] for item in (await call(api, "GET", f"{path}/rounds"))["items"]] == ["aggregating"]
         one.kill()
         await asyncio.to_thread(bucket_server.start)
+        environment["TCSFEEL_AUTH__ADMIN_KEY"] = one.key  # the secret for the agents' tokens is derived from it
         async with server(tmp_path / "other", database_url, **environment) as other, other.api() as api_of_other:
-            api_of_other.headers["Authorization"] = f"Bearer {other.key}"
+            api_of_other.headers["Authorization"] = f"Bearer {one.key}"
             training = await _completed(api_of_other, path)
             answer = await api_of_other.get(f"{path}/model")
             assert training["stop_reason"] == "max_rounds"
