@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
-from app.domain.errors import CannotEnrol, InvitationOver
+from app.domain.errors import CannotEnrol, InvitationNeeded, InvitationOver
+from app.domain.principals import Principal
 from app.services.access.keys import Unauthenticated
+from app.services.fleet.clients import Clients
+from app.settings import HealthSettings
 from app.store.database import Database
 from tcsfeel.errors import Invalid
 from tcsfeel.identity import Identity
 from tests.services.access.devices import Gate, gate, proof
-from tests.services.fakes import profile
+from tests.services.fakes import TOKENS, metrics, profile
 
 
 async def told(db: Database) -> list[tuple[str, str | None, dict[str, Any]]]:
@@ -230,3 +233,19 @@ async def test_a_device_has_to_have_the_private_key(db: Database) -> None:
         await found.enrolments.enrol(new.invitation, client_id="edge-7", public_key=weak, proof=bytes(64))
     assert refused.value.pointer == "/public_key"
     assert await used(found, id_) == 0
+
+
+async def test_where_keys_register_nobody_an_operator_registers_only_devices_that_have_enrolled(
+    db: Database,
+) -> None:
+    found, operator = gate(db), Principal("operator", "ci", "k")
+    strict = Clients(
+        db, found.server.clock, metrics(), HealthSettings(), TOKENS, keys=found.server.keys, register_by_key=False
+    )
+    await found.enrol(await found.invite(), "edge-7", Identity.make())
+    with pytest.raises(InvitationNeeded):
+        await strict.put("edge-8", profile(), by=operator)
+    with pytest.raises(InvitationNeeded):
+        await strict.register([("edge-7", profile()), ("edge-8", profile())], by=operator)
+    client, _ = await strict.put("edge-7", profile(), by=operator)
+    assert client.public_key is not None
