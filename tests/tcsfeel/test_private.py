@@ -43,7 +43,7 @@ async def test_a_server_makes_nothing_that_others_can_read(tmp_path: Path) -> No
     data = tmp_path / "some" / "data"
     url = f"sqlite+aiosqlite:///{data}/tcsfeel.db"
     trainer = Adder()
-    async with plane(data, url, {"a": trainer}) as one:
+    async with plane(data, url, {"a": trainer}, auth={}) as one:
         training_id = await one.create(max_rounds=2)
         await one.run_round(training_id)
         trainer.open.clear()
