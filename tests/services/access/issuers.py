@@ -78,7 +78,11 @@ async def issuing() -> AsyncIterator[Issuer]:
     issuer = Issuer(0, [key.as_dict(private=False) for key in keys().values()])
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        try:
+            path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        except asyncio.IncompleteReadError:  # a caller whose patience was over before it had sent anything
+            writer.close()
+            return
         issuer.asked.append(path)
         if issuer.mode == "hangs":
             await reader.read()  # until the caller hangs up

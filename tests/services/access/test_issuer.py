@@ -101,7 +101,7 @@ async def test_while_the_issuer_answers_wrongly_the_last_keys_stay(issuer: Issue
 
 
 async def test_an_issuer_that_hangs_is_given_up(issuer: Issuer, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FETCH_SECONDS", 0.05)
+    monkeypatch.setattr(module, "FETCH_SECONDS", 0.5)
     issuer.mode = "hangs"
     found = IssuerKeys(issuer.settings, clock=hand)
     results = await asyncio.gather(*(found.find("rsa-1") for _ in range(10)), return_exceptions=True)

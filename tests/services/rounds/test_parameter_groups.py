@@ -143,7 +143,9 @@ async def test_a_client_that_joins_late_begins_with_its_own(database_url: str, t
         await running.system.clients.remove("b")
         await running.run_round(training_id)
         await running.system.clients.remove("a")
-        await running.system.clients.register([("b", later)])
+        await running.system.clients.register(
+            [("b", replace(later, auth_token="token-of-b"))]
+        )  # it is stored encrypted
         await running.run_round(training_id)
     assert [given["bn"] for given in first.given] == [10.0]
     assert second.given == [{"w": 1.0, "bn": 20.0}], "the common weight of the first, and its own scale"

@@ -183,7 +183,7 @@ async def test_places_are_bounded_and_given_back(bench: Bench) -> None:
         with ExitStack() as held:
             for _ in range(3):
                 held.enter_context(bench.waits.place("here"))
-            with pytest.raises(TooManyWaits, match=r"too many calls from this address are waiting .*: at most 3 can"):
+            with pytest.raises(TooManyWaits, match=r"too many calls of this caller are waiting .*: at most 3 can"):
                 held.enter_context(bench.waits.place("here"))
 
 
