@@ -148,7 +148,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         db=coordinator_db, files=models, copies=copies, clock=clock, metrics=metrics, delay=delay
     )
     guard = AddressGuard.of(settings)
-    transport, signer = agents or AgentTransport(settings.agents, guard), Signer(secret.derive("signing"), clock)
+    transport, signer = agents or AgentTransport(settings.agents, guard), Signer(secret.derived("signing"), clock)
     caller = AgentCaller(
         settings.agents, max_bytes=settings.models.max_bytes, tokens=tokens, transport=transport, signer=signer
     )

@@ -58,7 +58,7 @@ async def exchange(size: int, *, signed: bool, number: int) -> float:
         max_bytes=1 << 30,
         tokens=AgentTokens(ServerSecret([b"a secret of the benchmark"])),
         transport=httpx2.ASGITransport(agent),
-        signer=Signer(SERVER_SEED, SystemClock()),
+        signer=Signer([SERVER_SEED], SystemClock()),
     )
     model = pack({"w": np.zeros(size // FLOAT, np.float32)})
     with tempfile.TemporaryDirectory() as directory:

@@ -68,7 +68,7 @@ async def calling(
         transport = AgentTransport(given, AddressGuard(given.allowed_networks, services=services))
     else:
         transport = httpx2.MockTransport(answer)  # type: ignore[arg-type]  # each kind is taken
-    signer = Signer(SERVER_SEED, SystemClock())
+    signer = Signer([SERVER_SEED], SystemClock())
     caller = AgentCaller(given, max_bytes=max_bytes, tokens=TOKENS, transport=transport, signer=signer)
     try:
         yield caller

@@ -35,6 +35,7 @@ from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.digests import CONTENT_DIGEST
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.headers import LENGTH, check_beginning
+from tcsfeel.wire.signatures import Signed
 
 log = structlog.get_logger(__name__)
 
@@ -179,10 +180,7 @@ class AgentCaller:
         try:
             if agent.auth_token is not None:
                 sent["Authorization"] = f"Bearer {self._tokens.opened(agent.auth_token)}"
-            request = httpx2.Request(method, agent.url.rstrip("/") + path, headers=sent, content=content)
-            call = self._signer.sign(request, agent)
-            response = await self._transport.handle_async_request(request)
-            response.request = request
+            response, call = await self._exchange(method, agent, path, sent, content)
         except (*BROKEN, OSError, ValueError) as error:  # ValueError: its URL, or a token that is locked
             if is_ours(error):
                 raise
@@ -200,6 +198,20 @@ class AgentCaller:
         except Exception as error:
             raise _unforeseen(error) from error
         finally:
+            await response.aclose()
+
+    async def _exchange(
+        self, method: str, agent: Endpoint, path: str, headers: Mapping[str, str], content: AsyncIterable[bytes] | None
+    ) -> tuple[httpx2.Response, Signed | None]:
+        """Sign a call and make it. If the agent knows an older key of the control plane, it is made again with that."""
+        learnt = False
+        while True:
+            request = httpx2.Request(method, agent.url.rstrip("/") + path, headers=headers, content=content)
+            call = self._signer.sign(request, agent)
+            response = await self._transport.handle_async_request(request)
+            response.request = request
+            if learnt or not (learnt := self._signer.learn(agent, response)):
+                return response, call
             await response.aclose()
 
     async def _signed_health(self, answer: Answer) -> Health:

@@ -1,6 +1,13 @@
-"""Sign the calls of agents that have a key."""
+"""Sign the calls of agents that have a key.
 
+A device knows the key that the control plane had when it enrolled. After a newer secret has been put in front of the
+others, calls are signed with the newest secret's key. A device that knows an older one refuses that call and names the
+key that it knows; from then on its calls are signed with that key, as long as the secret is still there.
+"""
+
+import re
 import secrets
+from collections.abc import Sequence
 
 import httpx2
 
@@ -11,13 +18,17 @@ from tcsfeel.wire.digests import CONTENT_DIGEST
 from tcsfeel.wire.signatures import RECIPIENT, Signed, call_components, sign_call
 
 _NONCE_BYTES = 16
+_KEY = re.compile(r'\bkeyid="([A-Za-z0-9_-]{43})"')
+_MOST = 100_000  # devices whose older keys are remembered
 
 
 class Signer:
-    """Signs calls with the key of this control plane, whose `seed` all its replicas share."""
+    """Signs calls with the keys of this control plane. All its replicas have the same `seeds`, the newest first."""
 
-    def __init__(self, seed: bytes, clock: Clock) -> None:
-        self._identity = Identity(seed)
+    def __init__(self, seeds: Sequence[bytes], clock: Clock) -> None:
+        self._newest, *older = map(Identity, seeds)
+        self._keys = {identity.public_key: identity for identity in (*older, self._newest)}
+        self._known: dict[str, Identity] = {}  # by the keys of devices that do not know the newest one
         self._clock = clock
 
     def sign(self, request: httpx2.Request, agent: Endpoint) -> Signed | None:
@@ -27,6 +38,23 @@ class Signer:
         target, digest = request.url.raw_path.decode("ascii"), request.headers.get(CONTENT_DIGEST, "")
         components = call_components(request.method, target, agent.public_key, digest)
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
-        call, headers = sign_call(self._identity, components, now=self._clock.now(), nonce=nonce)
+        identity = self._known.get(agent.public_key, self._newest)
+        call, headers = sign_call(identity, components, now=self._clock.now(), nonce=nonce)
         request.headers.update(headers | {RECIPIENT: agent.public_key})
         return call
+
+    def learn(self, agent: Endpoint, response: httpx2.Response) -> bool:
+        """Take note of the key that an agent knows, if it refused a call for that.
+
+        Returns True if this control plane has that key, so that the call can be made again with it.
+        """
+        if agent.public_key is None or response.status_code != httpx2.codes.UNAUTHORIZED:
+            return False
+        named = _KEY.search(response.headers.get("WWW-Authenticate", ""))
+        identity = None if named is None else self._keys.get(named[1])
+        if identity is None or identity is self._known.get(agent.public_key, self._newest):
+            return False
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[agent.public_key] = identity
+        return True

@@ -25,8 +25,6 @@ from tcsfeel.wire.signatures import (
 
 Answer = ParametersResponse | Response
 
-_CHALLENGE = {"WWW-Authenticate": 'Signature realm="agent"'}
-
 
 class Signing:
     """The keys of one agent's calls and answers, and the calls that it has accepted lately.
@@ -44,6 +42,7 @@ class Signing:
         self.identity = identity
         self._server_key = server_key
         self._clock = clock
+        self._challenge = {"WWW-Authenticate": f'Signature realm="agent", keyid="{server_key}"'}
         self._accepted: dict[str, float] = {}
 
     def admit(self, request: Request, target: str) -> Signed:
@@ -65,7 +64,7 @@ class Signing:
             self._accept(call, now)
         except WrongSignature as wrong:
             detail = f"this agent takes only calls that its control plane has signed: {wrong}"
-            raise Problem(HTTPStatus.UNAUTHORIZED, detail, _CHALLENGE, again=wrong.passing) from None
+            raise Problem(HTTPStatus.UNAUTHORIZED, detail, self._challenge, again=wrong.passing) from None
         return call
 
     def signed(self, answer: Answer, call: Signed) -> Answer:

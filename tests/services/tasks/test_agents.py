@@ -16,7 +16,8 @@ from app.services.tasks.replies import Reply
 from app.services.tasks.signer import Signer
 from app.settings import AgentSettings
 from app.store.model_store import ModelStore, StoreUnavailable
-from tcsfeel.agent import AgentHost
+from tcsfeel.agent import AgentHost, Signing
+from tcsfeel.identity import Identity
 from tcsfeel.wire.codec import decode, pack
 from tcsfeel.wire.sizes import ERROR_BYTES
 from tcsfeel.wire.tasks import Task, read_result, task_metadata
@@ -250,7 +251,7 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     host = AgentHost()
     host.add("a", AddingTrainer(), token="s3cret-token")
     agent = endpoint(f"http://host{host.path('a')}", auth_token="s3cret-token")
-    signer, transport = Signer(SERVER_SEED, SystemClock()), httpx2.ASGITransport(host)
+    signer, transport = Signer([SERVER_SEED], SystemClock()), httpx2.ASGITransport(host)
     agents = AgentCaller(AgentSettings(), max_bytes=10_000, tokens=TOKENS, transport=transport, signer=signer)
     task = Task(id="t.1.a.fit", kind="fit", training_id="t", round=1, deadline_seconds=60.0)
     body = TaskBody(*pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task)))
@@ -271,4 +272,23 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     assert (await agents.poll(agent, task.id, 0.0, spool)).answer == "unknown"
     assert "the agent answered 401" in await failure(agents.poll(endpoint(agent.url), task.id, 0.0, spool))
     await agents.close()
+    host.close()
+
+
+async def test_a_device_that_enrolled_before_the_secret_changed_is_reached(spool: ModelStore) -> None:
+    device, new = Identity(b"d" * 32), b"n" * 32
+    host = AgentHost()
+    host.add("a", AddingTrainer(), signing=Signing(device, Identity(SERVER_SEED).public_key))
+    agent = endpoint(f"http://host{host.path('a')}", public_key=device.public_key)
+    task = Task(id="t.1.a.fit", kind="fit", training_id="t", round=1, deadline_seconds=60.0)
+    body = TaskBody(*pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task)))
+
+    def caller(*seeds: bytes) -> AgentCaller:
+        signer, transport = Signer(seeds, SystemClock()), httpx2.ASGITransport(host)
+        return AgentCaller(AgentSettings(), max_bytes=10_000, tokens=TOKENS, transport=transport, signer=signer)
+
+    assert not (await caller(new).health(agent)).alive, "the old secret is not there any more"
+    agents = caller(new, SERVER_SEED)
+    assert (await agents.hand_over(agent, task.id, body, spool)).answer in {"working", "result"}
+    assert (await agents.health(agent)).alive
     host.close()

@@ -1,7 +1,11 @@
 """The signatures of calls: whose agents get them, and that no two are the same."""
 
-import httpx2
+import re
 
+import httpx2
+import pytest
+
+from app.domain.clients import Endpoint
 from app.services.tasks.signer import Signer
 from tcsfeel.identity import Identity
 from tcsfeel.wire.signatures import call_components, check_call
@@ -14,7 +18,7 @@ URL = "http://agent/base/tasks/t.1.a.fit?wait=20"
 
 def test_a_call_of_an_agent_with_a_key_is_signed_each_time_anew() -> None:
     clock = FakeClock()
-    signer = Signer(SERVER_SEED, clock)
+    signer = Signer([SERVER_SEED], clock)
     nonces = set()
     for _ in range(3):
         request = httpx2.Request("GET", URL)
@@ -31,5 +35,44 @@ def test_a_call_of_an_agent_with_a_key_is_signed_each_time_anew() -> None:
 def test_a_call_of_another_agent_stays_as_it_is() -> None:
     request = httpx2.Request("GET", URL)
     before = dict(request.headers)
-    assert Signer(SERVER_SEED, FakeClock()).sign(request, endpoint()) is None
+    assert Signer([SERVER_SEED], FakeClock()).sign(request, endpoint()) is None
     assert dict(request.headers) == before
+
+
+def refusal(known: str, status: int = 401) -> httpx2.Response:
+    return httpx2.Response(status, headers={"WWW-Authenticate": f'Signature realm="agent", keyid="{known}"'})
+
+
+def signed_by(signer: Signer, agent: Endpoint) -> str:
+    request = httpx2.Request("GET", URL)
+    signer.sign(request, agent)
+    (key,) = re.findall('keyid="([^"]+)"', request.headers["Signature-Input"])
+    return str(key)
+
+
+def test_calls_of_a_device_that_knows_an_older_key_are_signed_with_that() -> None:
+    new, old = Identity(SERVER_SEED).public_key, Identity(b"o" * 32).public_key
+    signer = Signer([SERVER_SEED, b"o" * 32], FakeClock())
+    agent, other = endpoint(public_key=DEVICE.public_key), endpoint(public_key=Identity(b"e" * 32).public_key)
+    assert signed_by(signer, agent) == new
+    assert signer.learn(agent, refusal(old))
+    assert not signer.learn(agent, refusal(old)), "another try would end in the same way"
+    assert (signed_by(signer, agent), signed_by(signer, other)) == (old, new)
+    assert signer.learn(agent, refusal(new))
+    assert signed_by(signer, agent) == new
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal(Identity(b"x" * 32).public_key),
+        refusal(Identity(b"o" * 32).public_key, 403),
+        refusal("x" * 1000),
+        httpx2.Response(401),
+    ],
+)
+def test_an_answer_that_names_no_other_key_of_the_server_changes_nothing(answer: httpx2.Response) -> None:
+    signer, agent = Signer([SERVER_SEED, b"o" * 32], FakeClock()), endpoint(public_key=DEVICE.public_key)
+    assert not signer.learn(agent, answer)
+    assert signed_by(signer, agent) == Identity(SERVER_SEED).public_key
+    assert not signer.learn(endpoint(), refusal(Identity(b"o" * 32).public_key))

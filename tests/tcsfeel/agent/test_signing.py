@@ -94,7 +94,7 @@ async def test_a_call_that_is_not_signed_gets_nothing(path: str) -> None:
     async with client(agent) as http:
         answer = await http.get(path)
         assert problem(answer, 401) == "this agent takes only calls that its control plane has signed: it is not signed"
-        assert answer.headers["WWW-Authenticate"] == 'Signature realm="agent"'
+        assert answer.headers["WWW-Authenticate"] == f'Signature realm="agent", keyid="{SERVER.public_key}"'
         problem(await http.put(TASK, content=BODY), 401)
         problem(await http.delete(TASK), 401)
     assert agent.table.trained == {}
