@@ -103,7 +103,8 @@ class InvitationOver(TcsFeelError):
 
     def __init__(self, invitation_id: str, state: str) -> None:
         what = {"used_up": "has been used up", "expired": "has expired", "revoked": "has been revoked"}
-        super().__init__(f"the invitation {invitation_id} {what[state]}: ask an operator for a new one")
+        why = what.get(state, f"is {state}")
+        super().__init__(f"the invitation {invitation_id} {why}: ask an operator for a new one")
         self.invitation_id = invitation_id
         self.state = state
 

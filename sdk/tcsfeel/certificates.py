@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from tcsfeel.errors import Picklable
+
 Which = Literal["ca_file", "cert_file", "key_file"]
 
 
-class UnusableCertificate(ValueError):
+class UnusableCertificate(Picklable, ValueError):
     """A file with certificates or a key cannot be used. `which` says which of the files it is."""
 
     def __init__(self, which: Which, detail: str) -> None:

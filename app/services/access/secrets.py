@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.services.access.keys import AdminKey
 from app.settings import Settings
+from tcsfeel.errors import Picklable
 
 ENCRYPTED = "encrypted:"
 """The prefix of encrypted texts. It tells them apart from texts that were stored before there was encryption."""
 _BYTES = 32
 
 
-class Undecipherable(ValueError):
+class Undecipherable(Picklable, ValueError):
     """No secret of this server decrypts a stored text."""
 
     def __init__(self) -> None:

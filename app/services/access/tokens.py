@@ -12,6 +12,7 @@ from app.domain.clients import Profile
 from app.services.access.secrets import ENCRYPTED, ServerSecret, Undecipherable
 from app.store.database import Database
 from app.threads import in_thread
+from tcsfeel.errors import Picklable
 
 PORTION = 200  # tokens that one transaction writes
 NAMED = 20  # clients that a message names
@@ -19,7 +20,7 @@ NAMED = 20  # clients that a message names
 log = structlog.get_logger(__name__)
 
 
-class LockedToken(ValueError):
+class LockedToken(Picklable, ValueError):
     """No secret of this server decrypts the token of a client, which therefore cannot be called."""
 
     def __init__(self) -> None:

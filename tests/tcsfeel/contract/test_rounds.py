@@ -5,7 +5,8 @@ from typing import Any
 from tcsfeel.contract.rounds import ParticipationOut, RoundOut
 from tcsfeel.rest.rows import COLUMNS
 
-KNOWN_ELSEWHERE = {"metrics", "traceback", "score", "components"}  # in other columns, or not reported by the client
+# In other columns, only with a single round, or not reported by the client.
+KNOWN_ELSEWHERE = {"metrics", "traceback", "score", "components", "evidence"}
 
 
 def test_a_row_names_the_training_and_has_every_value_that_the_client_reported() -> None:
