@@ -201,3 +201,13 @@ def test_what_counts_as_a_reason(comment: str, accepted: bool, tmp_path: Path) -
     source = tmp_path / "source.py"
     source.write_text(f"x = 1  {comment}\n")
     assert (unexplained(source) == []) == accepted
+
+
+def test_the_core_that_is_marked_is_the_core_whose_coverage_is_measured(request: pytest.FixtureRequest) -> None:
+    """A test outside of the folders that `make coverage` names would be marked, and run nowhere."""
+    named = re.search(r"^CORE_TESTS = (.*) \$\(addprefix (\S+),(.*)\)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert named is not None
+    measured = {*named[1].split(), *(f"{named[2]}{room}" for room in named[3].split())}
+    conftest = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    assert conftest is not None
+    assert {str(room.relative_to(ROOT)) for room in conftest.CORE} == measured
