@@ -150,7 +150,15 @@ class Client:
             public_key=enrolment.public_key,
             invitation_id=enrolment.invitation_id,
             enrolled_at=enrolment.enrolled_at,
-        )
+        ).let_in()
+
+    def let_in(self) -> "Client":
+        """Return the client with an agent that has a valid key, and so gets tasks again if it was shut out."""
+        return replace(self, identity=replace(self.identity, shut_out=False)) if self.identity.shut_out else self
+
+    def shut_out(self) -> "Client":
+        """Return the client without a valid key for its agent, which therefore gets no tasks."""
+        return replace(self, identity=replace(self.identity, shut_out=True))
 
     @property
     def endpoint(self) -> Endpoint:
@@ -159,10 +167,9 @@ class Client:
 
     @property
     def unproven(self) -> str | None:
-        """Why its address is given no tasks: it has not proved yet that it belongs to the device with the client's key.
-
-        None if it has, or if the client has no key.
-        """
+        """Why it is given no tasks: its agent was shut out, or its address has not proved to be that of its device."""
+        if self.identity.shut_out:
+            return "shut out: the key of its agent was revoked, and it has got no other since"
         if self.public_key is None or self.identity.is_proved(self.profile.url, self.public_key):
             return None
         doubt = self.identity.doubt_about(self.profile.url, self.public_key)

@@ -69,12 +69,14 @@ class Identity:
         conflict: the conflict between them.
         proof: the address that belongs to the device with the client's key.
         doubt: the last address that was asked for a signature and gave no valid one; None if it has given one since.
+        shut_out: whether the last valid key of its agent was revoked, and it has got no other since.
     """
 
     sightings: tuple[Sighting, ...] = ()
     conflict: Conflict | None = None
     proof: Proof | None = None
     doubt: Doubt | None = None
+    shut_out: bool = False
 
     def is_proved(self, url: str, public_key: str) -> bool:
         """Tell whether this address has answered with a signature of this key."""
@@ -86,11 +88,15 @@ class Identity:
         return doubt if doubt is not None and (doubt.url, doubt.public_key) == (url, public_key) else None
 
     def answered(self, url: str, public_key: str, doubt: str | None, now: float) -> "Identity":
-        """Return the identity after an address was asked for a signature of a key, and there is a `doubt` or none."""
+        """Return the identity after an address was asked for a signature of a key, and there is a `doubt` or none.
+
+        An address that was proved and gives no valid signature any more has to be proved again.
+        """
         if doubt is not None:
             if self.doubt_about(url, public_key) is not None:
                 return self
-            return replace(self, doubt=Doubt(url=url, public_key=public_key, since=now, reason=doubt))
+            proof = None if self.is_proved(url, public_key) else self.proof
+            return replace(self, proof=proof, doubt=Doubt(url=url, public_key=public_key, since=now, reason=doubt))
         if self.is_proved(url, public_key):
             return replace(self, doubt=None) if self.doubt is not None else self
         return replace(self, proof=Proof(url=url, public_key=public_key, at=now), doubt=None)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
 
-from app.domain.principals import Principal
+from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.answers import client_out
 from app.http.batches import registrations
 from app.http.bodies import ContentType, require_json, whole
@@ -51,7 +51,7 @@ Tag = Annotated[
 
 def _sent_by(principal: Principal, *, agent: bool = True) -> AbstractContextManager[None]:
     """Name an agent as the actor of the block, if the call is an agent's and its key does not say whose it is."""
-    return acting(AGENT if agent and principal.key_id is None else None)
+    return acting(AGENT if agent and principal in {ADMIN, LOCAL_CALLER} else None)
 
 
 @router.post(

@@ -24,6 +24,7 @@ _FIELDS = tuple(ApiKey.__slots__)
 
 _OF_ID = api_keys.c.id == bindparam("of_id")
 _GET = select(api_keys).where(_OF_ID)
+_SUCCESSOR = select(api_keys).where(api_keys.c.replaces == bindparam("of_id")).order_by(api_keys.c.created_at.desc())
 _LAST_CHANGE = select(func.coalesce(func.max(api_keys.c.change), 0))
 _CHANGED = select(api_keys.c.id, api_keys.c.change).where(api_keys.c.change > bindparam("seen"))
 _LATER = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("at"))
@@ -36,6 +37,11 @@ class ApiKeyRepository:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+
+    async def successor(self, key_id: str) -> ApiKey | None:
+        """Return the newest key that was made by the rotation of a key."""
+        row = (await self._connection.execute(_SUCCESSOR, {"of_id": key_id})).first()
+        return None if row is None else _key(row)
 
     async def add(self, key: ApiKey) -> None:
         row = {name: getattr(key, name) for name in _FIELDS}

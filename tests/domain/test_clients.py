@@ -221,6 +221,13 @@ def test_a_client_without_a_key_has_nothing_to_prove() -> None:
     assert CLIENT.identified(called, Health(alive=False, doubt="unsigned answer"), 5.0) is CLIENT
 
 
+def test_a_client_whose_agent_was_shut_out_gets_no_tasks_until_it_is_let_in() -> None:
+    out = CLIENT.shut_out()
+    assert str(out.unproven).startswith("shut out: the key of its agent was revoked")
+    assert out.let_in() == CLIENT
+    assert CLIENT.let_in() is CLIENT
+
+
 def test_a_client_with_a_key_is_unproven_until_its_address_has_signed() -> None:
     value = replace(CLIENT, public_key="key")
     assert value.unproven == "unproven: its address has not yet answered with a signature of its device"
@@ -231,8 +238,7 @@ def test_a_client_with_a_key_is_unproven_until_its_address_has_signed() -> None:
     proved = doubted.identified(value.endpoint, Health(alive=True), 6.0)
     assert proved.unproven is None
     later = proved.identified(value.endpoint, Health(alive=False, doubt="unsigned answer"), 7.0)
-    assert later.unproven is None
-    assert later.identity.doubt is not None
+    assert later.unproven == "unproven: unsigned answer"
     replaced = replace(proved, public_key="another")
     moved = replace(proved, profile=replace(proved.profile, url="http://elsewhere"))
     for changed in (replaced, moved):

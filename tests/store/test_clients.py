@@ -51,6 +51,7 @@ FULL = Client(
         conflict=Conflict(since=NOW - 5, last_at=NOW, urls=("http://edge-7", "http://other"), instances=("7c0d",)),
         proof=Proof(url="http://edge-7", public_key="K" * 43, at=NOW - 2),
         doubt=Doubt(url="http://other", public_key="K" * 43, since=NOW - 1, reason="unsigned answer"),
+        shut_out=True,
     ),
     rounds_selected=4,
     rounds_completed=3,

@@ -1,10 +1,13 @@
 """Make API keys, and end them. The text of a key is known only to the caller that makes it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from app.clock import Clock
 from app.domain import keys
+from app.domain.clients import Client
+from app.domain.errors import NotFound
 from app.domain.events.keys import KeyCreated, KeyRevoked, KeyRotated
 from app.domain.keys import ApiKey, KeyState
 from app.domain.principals import Role
@@ -62,7 +65,10 @@ class ApiKeys:
         client_id: str | None = None,
         lifetime_seconds: float | None = None,
     ) -> NewKey:
-        """Make a key in a transaction, such as that of an enrolment."""
+        """Make a key in a transaction, such as that of an enrolment. An agent that was shut out gets tasks again."""
+        client = await _held(tx, client_id)
+        if client is not None and client.identity.shut_out:
+            await tx.clients.put(client.let_in())
         new = self._new(name, role, client_id, lifetime_seconds)
         await tx.api_keys.add(new.key)
         await tx.events.append(KeyCreated.of(new.key))
@@ -141,17 +147,27 @@ class ApiKeys:
         return new
 
     async def revoke(self, key_id: str) -> None:
-        """Make a key invalid: on this server at once, on others within `Callers.TRUSTED_SECONDS`. Raises `NotFound`."""
+        """Make a key invalid: on this server at once, on others within `Callers.TRUSTED_SECONDS`. Raises `NotFound`.
+
+        An agent whose last valid key it was gets no tasks any more.
+        """
         async with self._db.begin() as tx:
+            client = await _held(tx, (await tx.api_keys.get(key_id)).client_id)  # enrolments hold it before keys, too
             key = await tx.api_keys.hold(key_id)
             if key.revoked_at is None:
                 await tx.api_keys.end(replace(key, revoked_at=self._clock.now()))
                 await tx.events.append(KeyRevoked.of(key))
+                if client is not None and not (await self._valid_of(tx, client.id, 1)).items:
+                    await tx.clients.put(client.shut_out())
         self._callers.forget(key_id)
 
-    async def has_valid(self, tx: Transaction, client_id: str) -> bool:
-        """Tell whether the agent of a client has a valid key."""
-        return bool((await self._valid_of(tx, client_id, 1)).items)
+    async def goes_on(self, tx: Transaction, key_id: str) -> bool:
+        """Tell whether a key is valid, or one that has replaced it by rotation."""
+        now = self._clock.now()
+        key: ApiKey | None = await tx.api_keys.get(key_id)
+        while key is not None and key.state(now) != "valid":
+            key = await tx.api_keys.successor(key.id)
+        return key is not None
 
     async def revoke_of(self, tx: Transaction, client_id: str) -> list[str]:
         """Make all keys of a client's agent invalid. Pass the ids to `forget` when the transaction is committed."""
@@ -170,3 +186,11 @@ class ApiKeys:
         """Notice on this server that keys have been revoked in a transaction that is committed."""
         for key_id in key_ids:
             self._callers.forget(key_id)
+
+
+async def _held(tx: Transaction, client_id: str | None) -> Client | None:
+    """Read the client of an agent's key, and hold its row until the transaction ends."""
+    if client_id is not None:
+        with suppress(NotFound):
+            return await tx.clients.get(client_id, for_update=True, labels=False)
+    return None

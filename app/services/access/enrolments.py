@@ -68,9 +68,9 @@ class Enrolments:
                 of_key=of_key,
                 of_id=before,
                 is_registered=client is not None,
-                is_revoked=before is not None and not await self._keys.has_valid(tx, name),
+                is_revoked=before is not None and not await self._keys.goes_on(tx, before.key_id),
             )
-            ended = [] if before is None else await self._keys.revoke_of(tx, name)
+            ended = await self._keys.revoke_of(tx, name)  # those that an admin has made for it, too
             key = await self._keys.issue(tx, name=f"agent {name}", role="agent", client_id=name)
             after = Enrolment(
                 client_id=name,

@@ -42,6 +42,8 @@ def client(client_id: str, *, server: str, key: str | None, as_json: bool) -> No
         click.echo(json.dumps({"client": found, "breaker": breaker}, indent=2))
         return
     show_table([COLUMNS, _row(Fields(found, "client"))])
+    if Fields(found, "client").has("unproven"):
+        click.echo(f"gets no tasks: {Fields(found, 'client').text('unproven')}")
     _show_breaker(Fields(breaker, "breaker"))
 
 

@@ -112,10 +112,9 @@ async def test_all_keys_of_a_clients_agent_are_revoked_in_a_transaction(db: Data
         await found.callers.refresh()
         await found.callers.identify(new.text)
     async with db.begin() as tx:
-        assert await found.keys.has_valid(tx, "a")
+        assert [await found.keys.goes_on(tx, new.key.id) for new in made] == [True, True, True]
         ended = await found.keys.revoke_of(tx, "a")
-        assert not await found.keys.has_valid(tx, "a")
-        assert await found.keys.has_valid(tx, "b")
+        assert [await found.keys.goes_on(tx, new.key.id) for new in made] == [False, False, True]
         assert await found.keys.revoke_of(tx, "a") == await found.keys.revoke_of(tx, "c") == []
     found.keys.forget(ended)
     assert set(ended) == {new.key.id for new in made[:2]}
@@ -143,3 +142,17 @@ async def test_a_key_that_is_rotated_while_the_keys_of_its_client_are_revoked_is
         new = await found.keys.issue(tx, name="edge-7", role="agent", client_id="edge-7")
     await revoking
     assert [found.keys.state(await found.keys.get(one.key.id)) for one in (old, new)] == ["revoked", "revoked"]
+
+
+async def test_a_key_goes_on_in_those_that_replace_it(db: Database) -> None:
+    found = server(db)
+    first = await found.keys.create(name="a", role="agent", client_id="a")
+    second = await found.keys.rotate(first.key.id, grace_seconds=0)
+    third = await found.keys.rotate(second.key.id, grace_seconds=0)
+    await found.keys.create(name="spare", role="agent", client_id="a")
+    found.clock.advance(1)
+    async with db.read() as tx:
+        assert await found.keys.goes_on(tx, first.key.id)
+    await found.keys.revoke(third.key.id)
+    async with db.read() as tx:
+        assert not await found.keys.goes_on(tx, first.key.id), "a spare key of the same client is another line"

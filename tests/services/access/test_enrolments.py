@@ -174,10 +174,45 @@ async def test_a_lost_device_is_replaced_and_its_key_is_revoked_at_once(db: Data
         await found.enrol(replacement, None, Identity.make())
 
 
+async def test_a_device_whose_last_key_is_revoked_gets_no_tasks_until_another_takes_its_place(db: Database) -> None:
+    found = gate(db)
+    got = await found.enrol(await found.invite(), "edge-7", Identity.make())
+    await found.clients.put("edge-7", profile())
+    spare = await found.server.keys.create(name="spare", role="agent", client_id="edge-7")
+    await found.server.keys.revoke(got.key.key.id)
+    assert not (await found.clients.get("edge-7")).identity.shut_out, "it has another valid key"
+    await found.server.keys.revoke(spare.key.id)
+    assert str((await found.clients.get("edge-7")).unproven).startswith("shut out: ")
+    replacement = await found.invitations.replace("edge-7", lifetime_seconds=60)
+    await found.enrol(replacement, None, Identity.make())
+    assert not (await found.clients.get("edge-7")).identity.shut_out
+
+
+async def test_a_client_that_is_shut_out_is_let_in_by_another_key(db: Database) -> None:
+    found = gate(db)
+    first = await found.server.keys.create(name="by hand", role="agent", client_id="plain-1")
+    await found.clients.put("plain-1", profile())
+    await found.server.keys.revoke(first.key.id)
+    assert (await found.clients.get("plain-1")).identity.shut_out
+    await found.server.keys.create(name="by hand again", role="agent", client_id="plain-1")
+    assert (await found.clients.get("plain-1")).unproven is None
+
+
+async def test_a_replacement_ends_keys_that_an_admin_made_for_a_client_that_never_enrolled(db: Database) -> None:
+    found = gate(db)
+    made = await found.server.keys.create(name="by hand", role="agent", client_id="plain-1")
+    await found.clients.put("plain-1", profile())
+    replacement = await found.invitations.replace("plain-1", lifetime_seconds=60)
+    assert await caller(found, made.text) == "plain-1"
+    await found.enrol(replacement, None, Identity.make())
+    assert await caller(found, made.text) is None
+
+
 async def test_a_device_whose_key_was_revoked_cannot_come_back_by_itself(db: Database) -> None:
     found, device = gate(db), Identity.make()
     new = await found.invite(9)
     got = await found.enrol(new, "edge-7", device)
+    await found.server.keys.create(name="spare", role="agent", client_id="edge-7")
     await found.server.keys.revoke(got.key.key.id)
     with pytest.raises(CannotEnrol, match="the key of this client has been revoked"):
         await found.enrol(new, "edge-7", device)
