@@ -84,7 +84,11 @@ class Breaker:
 
     @property
     def explanation(self) -> str:
-        """Describe for people in which state it is, since when, what opened it, and its last failure."""
+        """Describe for people in which state it is, since when, what opened it, and the kind of its last failure.
+
+        It does not quote the reason of the failure, because selections show it to people who may not read what agents
+        answer.
+        """
         state = f"its breaker is {self.state}"
         if self.opened_at is None:
             return state
@@ -92,7 +96,10 @@ class Breaker:
         if self.isolated:
             return since
         cause = self.cause or (_in_a_row(self) if self.consecutive_failures else "")
-        last = f" (the last: {self.last_failures[-1]})" if self.last_failures else ""
+        last = ""
+        if self.last_failures:
+            failure = self.last_failures[-1]
+            last = f" (the last in {failure.phase}, {failure.kind}; the client's breaker lists the reasons)"
         return f"{since}, after {cause}{last}" if cause else f"{since}{last}"
 
     def would_admit(self, now: float) -> bool:

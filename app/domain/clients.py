@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from app.domain.breaker import Breaker
 from app.domain.failures import Failure, Failures
-from app.domain.identity import Identity
+from app.domain.identity import SHUT_OUT, UNPROVEN, Identity
 from app.domain.invitations import Enrolment
 from tcsfeel.selection.types import Candidate, DataDistribution
 
@@ -167,15 +167,16 @@ class Client:
 
     @property
     def unproven(self) -> str | None:
-        """Why it is given no tasks: its agent was shut out, or its address has not proved to be that of its device."""
+        """Why it is given no tasks: its agent was shut out, or its address has not proved to be that of its device.
+
+        It may quote what the address has answered; `app.domain.identity.without_quotation` does not.
+        """
         if self.identity.shut_out:
-            return "shut out: the key of its agent was revoked, and it has got no other since"
+            return SHUT_OUT
         if self.public_key is None or self.identity.is_proved(self.profile.url, self.public_key):
             return None
         doubt = self.identity.doubt_about(self.profile.url, self.public_key)
-        if doubt is None:
-            return "unproven: its address has not yet answered with a signature of its device"
-        return f"unproven: {doubt.reason}"
+        return UNPROVEN if doubt is None else f"unproven: {doubt.reason}"
 
     def identified(self, called: Endpoint, health: Health, now: float) -> "Client":
         """Return the client after an address was called, which had to sign its answer.

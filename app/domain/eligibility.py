@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.clients import Client
+from app.domain.identity import without_quotation
 from tcsfeel.selection.types import Skipped
 from tcsfeel.text import moment
 
@@ -92,5 +93,5 @@ def _unavailable(
     if client.id not in admitted:
         return client.breaker.explanation
     if (unproven := client.unproven) is not None:
-        return unproven
+        return without_quotation(unproven)
     return "it has a task in flight for another training" if client.id in busy else None

@@ -16,6 +16,15 @@ from dataclasses import dataclass, replace
 REMEMBERED = 3  # agents that sent signs of life last
 PATIENCE = 3  # intervals between signs of life, after which an agent counts as gone
 
+SHUT_OUT = "shut out: the key of its agent was revoked, and it has got no other since"
+UNPROVEN = "unproven: its address has not yet answered with a signature of its device"
+DOUBTED = "unproven: its address has answered without a valid signature of its device"
+
+
+def without_quotation(unproven: str) -> str:
+    """Return why a client is given no tasks, without what its address has answered."""
+    return unproven if unproven in {SHUT_OUT, UNPROVEN} else DOUBTED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:

@@ -1,33 +1,40 @@
-"""Hide from viewers what agents have answered.
+"""Hide from viewers and agents what agents have answered.
 
 An agent can be led to a service that answers with secrets, and its answers are quoted in the reasons of failures. Those
-who operate the federation need them; those who may only read it do not get them.
+who operate the federation need them; those who may only read it do not get them. Agents do not get them either: a
+device can register the address of another service, and would read the answers of that service in its own client.
 """
 
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from app.domain.identity import without_quotation
 from app.domain.principals import Principal
+from tcsfeel.contract.selections import SkippedOut
 
 Shown = TypeVar("Shown", bound=BaseModel)
 
-HIDDEN = "hidden from keys with the role viewer, because it may quote an agent"
+HIDDEN = "hidden from keys with the roles viewer and agent, because it may quote an agent"
 
-_QUOTING = {"reason", "traceback", "failure_reason", "stop_detail", "cause"}
+_QUOTING = {"reason", "traceback", "failure_reason", "stop_detail"}
 _REACHED = {"target_accuracy", "target", "no_improvement", "max_rounds", "cancelled"}  # nothing failed
 
 
 def shown_to(by: Principal, answer: Shown) -> Shown:
     """Return an answer about clients, rounds or trainings as this caller may see it."""
-    return _without_quotations(answer) if by.role == "viewer" else answer
+    return answer if by.may("operator") else _without_quotations(answer)
 
 
 def _without_quotations(answer: Shown) -> Shown:
     changed: dict[str, Any] = {}
     for name in type(answer).model_fields:
         value = getattr(answer, name)
-        if name in _QUOTING and isinstance(value, str):
+        if name == "unproven" and isinstance(value, str):
+            changed[name] = without_quotation(value)
+        elif name == "reason" and isinstance(answer, SkippedOut):
+            changed[name] = _why_skipped(answer.reason)
+        elif name in _QUOTING and isinstance(value, str):
             changed[name] = HIDDEN
         elif isinstance(value, BaseModel):
             changed[name] = _without_quotations(value)
@@ -36,3 +43,10 @@ def _without_quotations(answer: Shown) -> Shown:
     if getattr(answer, "stop_reason", None) in _REACHED:
         changed.pop("stop_detail", None)
     return answer.model_copy(update=changed)
+
+
+def _why_skipped(reason: str) -> str:
+    """Return the reason why a client was skipped without the quotation that earlier versions have stored with it."""
+    if reason.startswith("unproven: "):
+        return without_quotation(reason)
+    return reason.partition(" (the last: ")[0]

@@ -134,13 +134,13 @@ async def put_client(
     if is_new:
         response.status_code = status.HTTP_201_CREATED
         response.headers["Location"] = f"/v1/clients/{client_id}"
-    return client_out(client)
+    return shown_to(principal, client_out(client))
 
 
 @router.patch("/{client_id}", openapi_extra=Needs.operator_or_own_client, responses=responses(404, 413, 415))
-async def change_client(client_id: Id, body: ChangeClient, clients: AppClients) -> ClientOut:
+async def change_client(client_id: Id, body: ChangeClient, clients: AppClients, principal: AppPrincipal) -> ClientOut:
     """Change some fields of a client's profile. A new address clears `auth_token` unless the request has a new one."""
-    return client_out(await clients.change(client_id, changes(body)))
+    return shown_to(principal, client_out(await clients.change(client_id, changes(body))))
 
 
 @router.delete(

@@ -120,9 +120,9 @@ async def get_round(
     "/{number}/selection", openapi_extra=Needs.viewer, response_model=RoundSelectionOut, responses=responses(404)
 )
 async def get_round_selection(
-    training_id: Id, number: Number, selections: AppSelections, place: AnswerPlace
+    training_id: Id, number: Number, selections: AppSelections, principal: AppPrincipal, place: AnswerPlace
 ) -> Response:
     """Explain for each client why it was selected for a round or not. 404 until the round is planned."""
     async with place:
         selection = await selections.of_round(training_id, number)
-        return await written(lambda: round_selection(selection))
+        return await written(lambda: shown_to(principal, round_selection(selection)))

@@ -167,7 +167,7 @@ def test_the_last_failures_outlast_a_success_but_no_reset() -> None:
             replace(opened(), last_failures=(Failure(phase="evaluate", reason="answered 500"),)),
             (
                 "its breaker is open: since 1970-01-01 00:16:40 UTC, after 3 failures in a row"
-                " (the last: evaluate: answered 500)"
+                " (the last in evaluate, faulty; the client's breaker lists the reasons)"
             ),
         ),
         (Breaker().isolate(NOW), "its breaker is open: isolated by hand since 1970-01-01 00:16:40 UTC"),

@@ -133,7 +133,7 @@ async def test_too_few_clients_are_named_with_their_reasons(db: Database, planne
     assert str(caught.value) == (
         "2 of 4 clients can be selected (healthy, admitted by their breaker, and free), but min_clients is 3;"
         " c: its breaker is open: since 1970-01-12 13:46:10 UTC, after 3 failures in a row"
-        f" (the last: evaluate: the agent answered 500: no data); d: its status is down: {SEEN}"
+        f" (the last in evaluate, faulty; the client's breaker lists the reasons); d: its status is down: {SEEN}"
     )
     assert caught.value.out == tuple((out.client_id, out.reason) for out in found.shut_out)
 
