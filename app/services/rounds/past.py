@@ -11,23 +11,32 @@ from dataclasses import dataclass, field
 from app.domain.selections import PastSelection
 from app.store.transaction import Transaction
 
-REMEMBERED = 256  # trainings; the one that was asked for least recently is read again
+REMEMBERED = 50_000  # selected clients of past rounds, of some 200 bytes each; beyond that, trainings are read again
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The rounds of a training up to a number, oldest first, and how many updates were received from each client."""
+    """The rounds of a training up to a number, oldest first, and how many updates were received from each client.
+
+    `size` is how many clients its rounds selected, the same ones counted again in each round.
+    """
 
     up_to: int = 0
     rounds: tuple[PastSelection, ...] = ()
     received: Mapping[str, int] = field(default_factory=dict)
+    size: int = 0
 
 
 class PastRounds:
-    """Reads the past of trainings, for those who select clients and measure fairness."""
+    """Reads the past of trainings, for those who select clients and measure fairness.
+
+    What was asked for least recently is forgotten first, so what a process remembers is bounded, unless a single
+    training is larger.
+    """
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Past] = OrderedDict()
+        self._size = 0
 
     async def before(self, tx: Transaction, training_id: str, number: int) -> Past:
         """Return the rounds of a training before a round. All of them have ended, because it drives one at a time.
@@ -37,10 +46,14 @@ class PastRounds:
         known = self._known.get(training_id, Past())
         if known.up_to != number - 1:
             known = await self._read(tx, training_id, number, Past() if known.up_to >= number else known)
+        if not known.rounds:
+            return known
+        self._size += known.size - self._known.get(training_id, Past()).size
         self._known[training_id] = known
         self._known.move_to_end(training_id)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        while self._size > REMEMBERED and len(self._known) > 1:
+            _, forgotten = self._known.popitem(last=False)
+            self._size -= forgotten.size
         return known
 
     async def _read(self, tx: Transaction, training_id: str, number: int, known: Past) -> Past:
@@ -52,4 +65,5 @@ class PastRounds:
         received = Counter(known.received)
         for round_ in newer:
             received.update(round_.received)
-        return Past(number - 1, (*known.rounds, *newer), received)
+        size = known.size + sum(1 + len(round_.selected) for round_ in newer)
+        return Past(number - 1, (*known.rounds, *newer), received, size)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import delete
 
 from app.domain.rounds import Participation, ParticipationStatus, Round
@@ -61,17 +62,32 @@ async def test_a_round_that_has_ended_is_read_once(db: Database) -> None:
     assert both.received == {"a": 1, "b": 1}
 
 
-async def test_trainings_have_pasts_of_their_own_and_few_are_remembered(db: Database) -> None:
+async def test_trainings_have_pasts_of_their_own_and_a_bounded_part_is_remembered(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 6)
     past = PastRounds()
-    await add(db, ended(1, a="received"), ended(1, "u", b="received"))
+    await add(db, ended(1, a="received"), ended(1, "u", b="received"), ended(1, "v", a="received", c="received"))
     assert (await before(db, past, 2)).received == {"a": 1}
     assert (await before(db, past, 2, "u")).received == {"b": 1}
+    await before(db, past, 1, "v")
+    assert (await before(db, past, 2)).received == {"a": 1}
+    assert (await before(db, past, 2, "v")).received == {"a": 1, "c": 1}, "2 + 2 + 3 are more than 6: u is forgotten"
     await empty(db)
     assert (await before(db, past, 2)).received == {"a": 1}
-    for number in range(module.REMEMBERED - 1):
-        await before(db, past, 1, f"other-{number}")
-    assert (await before(db, past, 2)).received == {"a": 1}
+    assert (await before(db, past, 2, "v")).received == {"a": 1, "c": 1}
     assert (await before(db, past, 2, "u")).received == {}
+
+
+async def test_a_training_that_is_larger_than_all_that_is_remembered_is_read_once(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 1)
+    past = PastRounds()
+    await add(db, ended(1, a="received", b="received"))
+    first = await before(db, past, 2)
+    await empty(db)
+    assert await before(db, past, 2) is first
 
 
 async def test_the_past_of_a_training_that_started_from_another_one_begins_with_that_of_the_other(db: Database) -> None:
