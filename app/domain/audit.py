@@ -1,8 +1,9 @@
 """What the audit trail records of a call, and how many records a flood of calls makes.
 
-Each change that succeeds has a record of its own. Everything else that is recorded, such as refusals, can be repeated
-without end by callers without any right. So the first of identical calls has a record, and those that follow within a
-minute are counted and have one record together.
+Each change that succeeds has a record of its own. Everything else that is recorded, such as refusals and downloads, can
+be repeated without end by callers that may change nothing. So the first of identical calls has a record, and those that
+follow within a minute are counted and have one record together. If there are too many kinds of refused or failed calls,
+further kinds are merged. Downloads are never merged: the trail has to show who has which model.
 """
 
 from collections import Counter
@@ -21,7 +22,7 @@ STATUSES: Mapping[Result, tuple[int, int]] = {"done": (0, 399), "refused": (400,
 
 MINUTE = 60.0
 KINDS_OF_ACTOR = 32  # different calls of one actor that are counted apart at the same time
-KINDS = 512  # the same of all actors
+KINDS = 512  # the same of all actors; refused and failed calls, and downloads, have so many each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,34 +84,44 @@ def hashed_fields(record: AuditRecord) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Repeats:
-    """How often a call was repeated since it was recorded."""
+    """How often a call was repeated since it was recorded, and the address of all these calls, or `SEVERAL`."""
 
     since: float
+    address: str
     count: int = 0
 
 
 class Tally:
-    """Counts identical calls. Times are in seconds, by any clock."""
+    """Counts identical calls. Times are in seconds, by any clock.
 
-    def __init__(self, *, kinds_of_actor: int = KINDS_OF_ACTOR, kinds: int = KINDS) -> None:
+    With too many kinds of calls, further ones are merged with each other if it `merges`. Otherwise they are not
+    counted, and each of them has a record of its own.
+    """
+
+    def __init__(self, *, kinds_of_actor: int = KINDS_OF_ACTOR, kinds: int = KINDS, merges: bool = True) -> None:
         self._kinds_of_actor = kinds_of_actor
         self._kinds = kinds
+        self._merges = merges
         self._counted: dict[Call, _Repeats] = {}
-        self._of_actors: Counter[str] = Counter()
+        self._of_actors: Counter[tuple[str, str | None]] = Counter()  # by name and key, since keys may share a name
 
     def __len__(self) -> int:
         return len(self._counted)
 
     def note(self, call: Call, now: float, *, later: bool = False) -> Call | None:
-        """Count a call. Return it if it is the first of its kind and is recorded at once, not `later`."""
+        """Count a call. Return it if it is recorded at once: not `later`, and the first of its kind; or not counted."""
         kind = self._kind(call)
+        if kind is None:
+            return call
+        address = call.address if kind.actor == call.actor else SEVERAL
         repeats = self._counted.get(kind)
         if repeats is not None:
             repeats.count += 1
+            repeats.address = address if repeats.address == address else SEVERAL
             return None
-        self._counted[kind] = _Repeats(now, int(later))
-        self._of_actors[kind.actor] += 1
-        return None if later else replace(kind, request_id=call.request_id)
+        self._counted[kind] = _Repeats(now, address, int(later))
+        self._of_actors[kind.actor, kind.key_id] += 1
+        return None if later else replace(kind, address=address, request_id=call.request_id)
 
     def due(self, now: float, *, everything: bool = False) -> list[Call]:
         """Take out the kinds that were counted for a minute, or `everything`. Return those that were repeated."""
@@ -119,19 +130,24 @@ class Tally:
         ]
         repeated = []
         for kind in over:
-            count = self._counted.pop(kind).count
-            self._of_actors[kind.actor] -= 1
-            if count:
-                repeated.append(replace(kind, count=count))
+            repeats = self._counted.pop(kind)
+            self._of_actors[kind.actor, kind.key_id] -= 1
+            if repeats.count:
+                repeated.append(replace(kind, address=repeats.address, count=repeats.count))
         self._of_actors = +self._of_actors
         return repeated
 
-    def _kind(self, call: Call) -> Call:
-        """Return what identical calls have in common; with too many kinds, only the actor and the status."""
+    def _kind(self, call: Call) -> Call | None:
+        """Return what identical calls have in common. With too many kinds, it is the caller and the status, or None."""
         kind = replace(call, request_id=None)
         if kind in self._counted:
             return kind
-        of_actor = Call(actor=call.actor, role=call.role, address=SEVERAL, operation=SEVERAL, status=call.status)
-        if len(self._counted) >= self._kinds:
-            return replace(of_actor, actor=SEVERAL, role=None)
-        return kind if self._of_actors[call.actor] < self._kinds_of_actor else of_actor
+        is_full = len(self._counted) >= self._kinds
+        if not is_full and self._of_actors[call.actor, call.key_id] < self._kinds_of_actor:
+            return kind
+        if not self._merges:
+            return None
+        merged = replace(kind, address=SEVERAL, operation=SEVERAL, parameters=())
+        if is_full and merged not in self._counted:
+            return replace(merged, actor=SEVERAL, role=None, key_id=None)
+        return merged

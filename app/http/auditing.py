@@ -1,8 +1,9 @@
 """What the audit trail records of a request: who made it, from where, what it was, and how it was answered.
 
 Recorded are calls of ``/v1`` that may change something, downloads of models, and calls that are refused because of who
-makes them. A change that succeeds has a record of its own; the others are counted (`Tally`). A client's
-heartbeat is recorded only if it is refused: a fleet sends millions. No body, no query and no header is recorded.
+makes them. A change that succeeds has a record of its own; the others are counted (`Tally`), downloads apart from
+refusals. A client's heartbeat is recorded only if it is refused: a fleet sends millions. No body, no query and no
+header is recorded.
 """
 
 from http import HTTPStatus
@@ -58,10 +59,14 @@ class Attempt:
         self._address = "" if request.client is None else request.client.host
 
     def admit(self) -> None:
-        """Take the place for the record, before anything is changed. Raises `AuditTrailFull`."""
-        if self._trail is not None and _may_change(self._operation):
+        """Take the place for the record, before anything is changed or downloaded. Raises `AuditTrailFull`."""
+        if self._trail is None:
+            return
+        if _may_change(self._operation):
             self._trail.take_place()
             self._has_place = True
+        elif self._operation in RECORDED_READS:
+            self._trail.check_place()
 
     def end(self, status: int, request_id: str) -> None:
         """Record the request as it was answered. With a status of 0 the answer was never begun."""

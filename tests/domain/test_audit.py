@@ -61,7 +61,8 @@ def test_an_actor_with_too_many_kinds_of_calls_shares_one_record_and_takes_no_ot
     tally = Tally(kinds_of_actor=2)
     kinds = [replace(REFUSED, address=f"10.0.0.{number}") for number in range(5)]
     shared = Call(actor="nobody", address=SEVERAL, operation=SEVERAL, status=401)
-    assert [tally.note(call, 0.0) for call in kinds] == [kinds[0], kinds[1], shared, None, None]
+    third = replace(shared, address=kinds[2].address)
+    assert [tally.note(call, 0.0) for call in kinds] == [kinds[0], kinds[1], third, None, None]
     known = replace(REFUSED, actor="anna", status=403)
     assert tally.note(known, 0.0) == known
     assert tally.due(60.0) == [replace(shared, count=2)]
@@ -74,6 +75,33 @@ def test_too_many_actors_share_one_record() -> None:
     assert [tally.note(call, 0.0) for call in calls] == [*calls[:3], shared, None, None]
     assert tally.due(60.0) == [replace(shared, count=2)]
     assert [tally.note(call, 61.0) for call in calls[3:]] == calls[3:]
+
+
+def test_merged_calls_keep_the_key_and_the_address_that_all_have() -> None:
+    tally = Tally(kinds_of_actor=1)
+    anna = replace(REFUSED, actor="anna", role="viewer", key_id="k1")
+    for number in range(4):
+        tally.note(replace(anna, parameters=(("client_id", str(number)),)), 0.0)
+    for number in range(3):
+        tally.note(replace(anna, key_id="k2", parameters=(("client_id", str(number)),)), 0.0)
+    merged = replace(anna, operation=SEVERAL)
+    assert tally.due(60.0) == [replace(merged, count=2), replace(merged, key_id="k2", count=1)]
+
+
+def test_calls_that_were_merged_for_one_actor_stay_its_own_when_there_are_too_many_kinds() -> None:
+    tally = Tally(kinds_of_actor=1, kinds=2)
+    for number in range(4):
+        tally.note(replace(REFUSED, parameters=(("client_id", str(number)),)), 0.0)
+    assert tally.due(60.0) == [replace(REFUSED, operation=SEVERAL, count=2)]
+
+
+def test_a_tally_that_does_not_merge_returns_each_call_of_too_many_kinds() -> None:
+    tally = Tally(kinds=2, merges=False)
+    calls = [replace(REFUSED, address=f"10.0.0.{number}", request_id=f"r-{number}") for number in range(4)]
+    assert [tally.note(call, 0.0) for call in calls] == calls
+    assert [tally.note(call, 0.0) for call in calls] == [None, None, *calls[2:]]
+    assert len(tally) == 2
+    assert tally.due(60.0) == [replace(call, request_id=None, count=1) for call in calls[:2]]
 
 
 def test_a_record_is_hashed_as_it_is_shown() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.audit import KINDS_OF_ACTOR
+from app.domain.audit import KINDS, KINDS_OF_ACTOR, Call
 from app.http.auditing import CHANGE_NOTHING, RECORDED_READS
 from app.services.access.audit import MOST_WAITING
 from tcsfeel.audit import GENESIS, Chain
@@ -104,7 +104,7 @@ async def test_a_flood_of_refusals_makes_few_records(sqlite_api: Api) -> None:
     found = await records(sqlite_api)
     assert len(found) == 2 * (KINDS_OF_ACTOR + 1)
     assert sum(record["count"] for record in found) == 2 * len(addresses)
-    assert {record["address"] for record in found} == {*addresses[:KINDS_OF_ACTOR], "several"}
+    assert {record["address"] for record in found} == {*addresses[: KINDS_OF_ACTOR + 1], "several"}
 
 
 async def test_a_caller_whose_role_is_too_small_is_recorded_with_its_key(sqlite_api: Api) -> None:
@@ -165,6 +165,33 @@ async def test_changes_that_fail_are_counted_and_downloads_of_models_too(sqlite_
     found = await records(sqlite_api)
     assert sorted(brief(found)[2:]) == [(gone, 404, 1), (gone, 404, 2), (model, 200, 1), (model, 200, 2)]
     assert {record["parameters"].get("training_id") for record in found if record["operation"] == model} == {training}
+
+
+async def test_no_flood_of_refusals_hides_a_download(sqlite_api: Api, training: str) -> None:
+    made = await sqlite_api.system.keys.create(name="anna", role="viewer")
+    bearer = {"Authorization": f"Bearer {made.text}"}
+    for number in range(KINDS_OF_ACTOR + 3):
+        assert_problem(await sqlite_api.anonymous.delete(f"/v1/clients/x{number}", headers=bearer), 403)
+    for number in range(KINDS):
+        sqlite_api.system.audit.count(Call(actor=f"actor {number}", operation="GET /v1/keys", status=403))
+    for _ in range(2):
+        assert (await sqlite_api.anonymous.get(f"/v1/trainings/{training}/model", headers=bearer)).content == MODEL
+    sqlite_api.clock.advance(60.0)
+    of_anna = await records(sqlite_api, actor="anna")
+    assert {(one["role"], one["key_id"], one["address"]) for one in of_anna} == {("viewer", made.key.id, "127.0.0.1")}
+    downloads = [record for record in of_anna if record["operation"] == "GET /v1/trainings/{training_id}/model"]
+    assert [(one["parameters"], one["count"]) for one in downloads] == [({"training_id": training}, 1)] * 2
+    assert [record["count"] for record in of_anna if record["operation"] == "several"] == [1, 2]
+
+
+async def test_without_a_place_for_its_record_no_model_is_downloaded(sqlite_api: Api, training: str) -> None:
+    await sqlite_api.system.audit.write()
+    for _ in range(MOST_WAITING):
+        sqlite_api.system.audit.take_place()
+    path = f"/v1/trainings/{training}/model"
+    assert assert_problem(await sqlite_api.http.get(path), 503)["type"].endswith(":audit-unavailable")
+    sqlite_api.system.audit.give_back_place()
+    assert (await sqlite_api.http.get(path)).content == MODEL
 
 
 async def test_a_name_from_outside_is_bounded_and_escaped(sqlite_api: Api) -> None:
@@ -267,7 +294,6 @@ async def test_the_trail_goes_on_over_a_restart_and_shows_it(restarted: list[Api
 
 
 def test_the_operations_that_are_excepted_exist(sqlite_api: Api) -> None:
-
     known = {
         f"{method.upper()} {path}" for path, methods in sqlite_api.app.openapi()["paths"].items() for method in methods
     }

@@ -1,8 +1,8 @@
 """The audit trail of one process: calls are noted in memory, and a moment later written together.
 
 No change is made whose record might find no place: a call that changes something takes a place before it is carried
-out, and is refused if none is free (ADR 0017). Calls that are counted, such as refusals, need no place: `Tally` bounds
-them. What a killed process had noted in its last moment is lost; the trail then shows its start without its stop.
+out, and is refused if none is free (ADR 0017). Downloads are refused as well then. Refusals need no place: `Tally`
+bounds them. What a killed process had noted in its last moment is lost; the trail then shows its start, but no stop.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from app.clock import Clock
-from app.domain.audit import SERVER_ROLE, AuditRecord, Call, Head, Tally
+from app.domain.audit import KINDS, SERVER_ROLE, STATUSES, AuditRecord, Call, Head, Tally
 from app.store.audit import AuditFilter
 from app.store.database import Database, in_a_line, is_outage
 from app.store.reading import Part
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class AuditTrailFull(Picklable):
-    """The call would change something, and there is no place for its audit record."""
+    """The call would change something or download a model, and there is no place for its audit record."""
 
     def __init__(self) -> None:
         super().__init__("this call is recorded in the audit trail, which cannot be written fast enough: try again")
@@ -67,6 +67,7 @@ class AuditTrail:
         self._delay = delay
         self._taken = 0
         self._waiting: deque[tuple[Call, float]] = deque()
+        self._downloads = Tally(kinds_of_actor=KINDS, merges=False)
         self._tally = Tally()
         self._wanted = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -81,9 +82,13 @@ class AuditTrail:
 
     def take_place(self) -> None:
         """Keep a place for a record that `record` or `give_back_place` will use. Raises `AuditTrailFull`."""
+        self.check_place()
+        self._taken += 1
+
+    def check_place(self) -> None:
+        """Check that a place is free, but keep none: a slow download must not have one. Raises `AuditTrailFull`."""
         if self.is_full:
             raise AuditTrailFull
-        self._taken += 1
 
     def give_back_place(self) -> None:
         """Let others use a place that was taken."""
@@ -95,8 +100,9 @@ class AuditTrail:
         self._changed()
 
     def count(self, call: Call) -> None:
-        """Note a call that is recorded together with identical ones."""
-        first = self._tally.note(call, self._clock.now(), later=self.is_full)
+        """Note a call that is recorded together with identical ones. One that succeeds is never merged with others."""
+        tally = self._downloads if call.status <= STATUSES["done"][1] else self._tally
+        first = tally.note(call, self._clock.now(), later=self.is_full)
         if first is not None:
             self._waiting.append((first, self._clock.now()))
         self._changed()
@@ -167,11 +173,12 @@ class AuditTrail:
         """Take the calls whose minute of counting is over."""
         if everything or not self.is_full:
             now = self._clock.now()
-            self._waiting.extend((call, now) for call in self._tally.due(now, everything=everything))
+            for tally in (self._downloads, self._tally):
+                self._waiting.extend((call, now) for call in tally.due(now, everything=everything))
         self._changed()
 
     def _changed(self) -> None:
-        if self._waiting or len(self._tally):
+        if self._waiting or len(self._downloads) or len(self._tally):
             self._wanted.set()
         else:
             self._wanted.clear()

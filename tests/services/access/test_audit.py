@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.audit import Call, hashed_fields
+from app.domain.audit import KINDS, KINDS_OF_ACTOR, SEVERAL, Call, hashed_fields
 from app.services.access.audit import UNWRITTEN, WRITTEN_TOGETHER, AuditTrail, AuditTrailFull
 from app.store.audit import AuditFilter
 from app.store.availability import DatabaseUnavailable
@@ -69,6 +69,22 @@ async def test_identical_calls_are_written_once_a_minute(sqlite: Database, tmp_p
     assert await written(audit) == [(CALL.operation, 403, 1)]
     clock.advance(60.0)
     assert await written(audit) == [(CALL.operation, 403, 1), (CALL.operation, 403, 999)]
+
+
+async def test_a_download_is_never_merged_with_other_calls(sqlite: Database, tmp_path: Path) -> None:
+    audit = trail(sqlite, tmp_path)
+    for number in range(KINDS + 2):
+        call = replace(CALL, operation="GET model", status=200, parameters=(("training_id", str(number)),))
+        for _ in range(2):
+            audit.count(call)
+            audit.count(replace(call, status=403))
+    await audit.close()
+    found = await written(audit)
+    done = [count for operation, status, count in found if (operation, status) == ("GET model", 200)]
+    assert done == [1] * (2 * KINDS + 4)
+    assert [status for operation, status, _ in found if operation == SEVERAL] == [403, 403]
+    assert sum(count for _, status, count in found if status == 403) == 2 * (KINDS + 2)
+    assert [status for operation, status, _ in found if operation == "GET model"].count(403) == 2 * KINDS_OF_ACTOR
 
 
 async def waits(heard: asyncio.Queue[int], count: int) -> None:
@@ -139,8 +155,12 @@ async def test_without_a_free_place_no_change_begins_and_refusals_are_only_count
     assert audit.is_full
     with pytest.raises(AuditTrailFull):
         audit.take_place()
+    with pytest.raises(AuditTrailFull):
+        audit.check_place()
     audit.count(REFUSED)
     audit.give_back_place()
+    for _ in range(3):
+        audit.check_place()  # which keeps none
     audit.take_place()
     audit.give_back_place()
     audit.give_back_place()
