@@ -200,7 +200,9 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         client_wait=ClientWait(owned, ledger, progress, Availability(coordinator_db, planner, clock), clock),
     )
     costs = Costs(coordinator_db)
-    early_ends = EarlyEnds(db=coordinator_db, participants=participants, files=files, ledger=ledger, costs=costs)
+    early_ends = EarlyEnds(
+        db=coordinator_db, participants=participants, files=files, ledger=ledger, costs=costs, past=past
+    )
     engine = RoundEngine(
         db=coordinator_db,
         clock=clock,

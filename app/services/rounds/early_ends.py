@@ -13,6 +13,7 @@ from app.services.rounds.costs import Costs
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
+from app.services.rounds.past import PastRounds
 from app.store.database import Database
 from app.store.leases import Lease
 from app.threads import in_thread
@@ -29,12 +30,14 @@ class EarlyEnds:
         files: RoundFiles,
         ledger: RoundLedger,
         costs: Costs,
+        past: PastRounds,
     ) -> None:
         self._db = db
         self._participants = participants
         self._files = files
         self._ledger = ledger
         self._costs = costs
+        self._past = past
 
     async def give_up(self, lease: Lease, round_: Round, reason: str) -> Round:
         """End a round that cannot go on because of a problem of the server. A model that it has committed stays."""
@@ -51,7 +54,11 @@ class EarlyEnds:
         return round_
 
     async def leave(self, training: Training, round_: Round) -> None:
-        """Store the task costs of a round that was taken from this process, and cancel its tasks if it has ended."""
+        """Store the task costs of a round that was taken from this process, and cancel its tasks if it has ended.
+
+        What only its owner needs of the training is forgotten.
+        """
+        self._past.forget(training.id)
         await self._costs.store(round_)
         if training.status == "cancelled":
             await self.call_off(round_)

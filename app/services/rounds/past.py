@@ -56,6 +56,11 @@ class PastRounds:
             self._size -= forgotten.size
         return known
 
+    def forget(self, training_id: str) -> None:
+        """Forget a training that this process does not drive any more."""
+        if (known := self._known.pop(training_id, None)) is not None:
+            self._size -= known.size
+
     async def _read(self, tx: Transaction, training_id: str, number: int, known: Past) -> Past:
         newer = []
         if not known.rounds:

@@ -101,3 +101,13 @@ async def test_the_past_of_a_training_that_started_from_another_one_begins_with_
         found = await before(db, past, number, training_id)
         assert ["".join(one.selected) for one in found.rounds] == list(wanted), training_id
     assert (await before(db, past, 5, "v")).received == {"a": 1, "b": 2, "d": 1}
+
+
+async def test_a_training_that_is_driven_elsewhere_is_forgotten(db: Database) -> None:
+    past = PastRounds()
+    await add(db, ended(1, a="received"))
+    await before(db, past, 2)
+    past.forget("t")
+    past.forget("t")
+    await empty(db)
+    assert (await before(db, past, 2)).received == {}
