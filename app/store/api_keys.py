@@ -7,19 +7,18 @@ that it knows misses none.
 
 import math
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.domain.keys import ApiKey, KeyState
 from app.domain.principals import Role
+from app.store.locks import Lock, hold
 from app.store.reading import SHORT, Part, Walk, read
 from app.store.tables import api_keys
 
-_LOCK = 7_261_904_405  # any number that nothing else uses as a lock
 _FIELDS = tuple(ApiKey.__slots__)
 
 _OF_ID = api_keys.c.id == bindparam("of_id")
@@ -61,8 +60,7 @@ class ApiKeyRepository:
 
     async def take_turn(self) -> None:
         """Wait until this transaction may end keys. What it reads then stays true until it ends."""
-        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-            await self._connection.execute(_turn())
+        await hold(self._connection, Lock.KEYS)
 
     async def hold(self, key_id: str) -> ApiKey:
         """Wait until this transaction may end keys, and read a key. Raises `NotFound`."""
@@ -123,11 +121,6 @@ class ApiKeyRepository:
             walk=Walk(),
             many=SHORT,
         )
-
-
-@cache
-def _turn() -> Select[Any]:
-    return select(func.pg_advisory_xact_lock(_LOCK))
 
 
 def _in_state(state: KeyState, now: float) -> ColumnElement[bool]:

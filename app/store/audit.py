@@ -6,20 +6,18 @@ one. It reads and writes nothing else, so the lock cannot be part of a deadlock.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select
+from sqlalchemy import Row, Select, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.domain.audit import STATUSES, AuditRecord, Call, Head, Result, hashed_fields
+from app.store.locks import Lock, hold_at
 from app.store.reading import LISTED, SHORT, Part, Walk, read
 from app.store.tables import audit
 from tcsfeel.audit import GENESIS, digest
-
-_LOCK = 7_261_904_405  # any number that nothing else uses as a lock
 
 _ADD = insert(audit)
 _HEAD = select(audit.c.sequence, audit.c.hash, audit.c.at).order_by(audit.c.sequence.desc()).limit(1)
@@ -45,8 +43,7 @@ class AuditRepository:
 
     async def append(self, calls: Sequence[tuple[Call, float]]) -> Head:
         """Append calls, each with its age in seconds, and return the new head."""
-        query = _turn(self._clock, self._connection.dialect.name)
-        now = float((await self._connection.execute(query)).one()[-1])
+        now = await hold_at(self._connection, Lock.AUDIT, self._clock)
         head = await self.head()
         rows = []
         for call, age in calls:
@@ -105,14 +102,6 @@ class AuditRepository:
         if old:
             await self._connection.execute(delete(audit).where(audit.c.sequence <= old[-1].sequence))
         return len(old)
-
-
-@cache
-def _turn(clock: ColumnElement[float], dialect: str) -> Select[Any]:
-    """Make the query that takes the lock and reads the time; SQLite has one writer at a time anyway."""
-    if dialect == "postgresql":
-        return select(func.pg_advisory_xact_lock(_LOCK), clock)  # the lock is taken before the clock is read
-    return select(clock)
 
 
 def _recorded(row: Row[Any]) -> AuditRecord:

@@ -12,7 +12,6 @@ which server wrote the event, and grows with the ids unless the database's clock
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
 from itertools import takewhile
 from typing import Any
 
@@ -22,11 +21,10 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from app.domain.events import Event
 from app.origins import current_origin
+from app.store.locks import Lock, hold_at
 from app.store.reading import Walk, read
 from app.store.tables import events
 from tcsfeel.text import LONGEST, plain
-
-_LOCK = 7_261_904_404  # any number that nothing else uses as a lock
 
 _ADD = insert(events)
 
@@ -80,14 +78,9 @@ class EventRepository:
         """Write the appended events. `Database.begin` calls this just before it commits."""
         if not self._pending:
             return
-        at = await self._turn()
+        at = await hold_at(self._connection, Lock.EVENTS, self._clock)
         await self._connection.execute(_ADD, [{"at": at, **row} for row in self._pending])
         self._pending.clear()
-
-    async def _turn(self) -> float:
-        """Wait until this transaction may give ids to its events. Returns the database's time at that moment."""
-        query = _turn(self._clock, self._connection.dialect.name)
-        return float((await self._connection.execute(query)).one()[-1])
 
     async def after(
         self,
@@ -141,14 +134,6 @@ class EventRepository:
         if superfluous:
             await self._connection.execute(delete(events).where(events.c.id <= superfluous[-1].id))
         return len(superfluous)
-
-
-@cache
-def _turn(clock: ColumnElement[float], dialect: str) -> Select[Any]:
-    """Make the query that takes the lock and reads the time; SQLite has one writer at a time anyway."""
-    if dialect == "postgresql":
-        return select(func.pg_advisory_xact_lock(_LOCK), clock)  # the lock is taken before the clock is read
-    return select(clock)
 
 
 def _recorded(row: Row[Any]) -> RecordedEvent:

@@ -19,13 +19,13 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, false, inspect, text, update
 
 from app.store.database import Database
+from app.store.locks import Lock
 from app.store.tables import metadata, trainings
 from app.threads import in_thread
 
 _INSTALLED = Path(__file__).resolve().parents[1] / "migrations"
 CHAIN = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "migrations"  # in a checkout, beside `app`
 STATEMENT_SECONDS = 3600.0  # a large table may have to be rewritten, or another server may be migrating
-_LOCK = 7_261_904_403  # any number that nothing else uses as a lock
 
 
 class WrongSchema(Exception):
@@ -80,7 +80,7 @@ async def prove_writable(url: str) -> None:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": Lock.MIGRATIONS.value})
     value = config()
     value.attributes["connection"] = connection
     try:
