@@ -1,8 +1,4 @@
-"""Removing old events, by age and by number.
-
-Many servers may do this at the same time. A transaction removes `PORTION` events at most, and a tick has `PORTIONS` of
-them at most, so that writers wait for no more than some milliseconds, and other housekeeping gets its turn.
-"""
+"""Removing old events, by age and by number."""
 
 import math
 
@@ -10,9 +6,8 @@ import structlog
 
 from app.settings import EventSettings
 from app.store.database import Database
+from app.store.portions import in_portions
 
-PORTION = 500
-PORTIONS = 200
 _DAY = 86_400.0
 
 log = structlog.get_logger(__name__)
@@ -33,12 +28,8 @@ class EventRetention:
         async with self._db.read() as tx:
             before = -math.inf if days is None else await tx.now() - days * _DAY
             up_to = 0 if count is None else await tx.events.newest() - count
-        removed = 0
-        for _ in range(PORTIONS):
-            async with self._db.begin() as tx:
-                portion = await tx.events.remove_oldest(before=before, up_to=up_to, limit=PORTION)
-            removed += portion
-            if portion < PORTION:
-                break
+        removed = await in_portions(
+            self._db, lambda tx, limit: tx.events.remove_oldest(before=before, up_to=up_to, limit=limit)
+        )
         if removed:
             log.info("removed old events", events=removed)

@@ -7,11 +7,10 @@ import structlog
 from app.clock import Clock
 from app.store.database import Database
 from app.store.idempotency import Remembered
+from app.store.portions import in_portions
 from app.store.transaction import Transaction
 from tcsfeel.errors import TcsFeelError
 
-PORTION = 500  # keys that one transaction removes
-PORTIONS = 200
 _HOUR = 3600.0
 
 log = structlog.get_logger(__name__)
@@ -53,12 +52,9 @@ class KeyRetention:
 
     async def tick(self) -> None:
         """Remove old keys in portions, so that writers wait for no more than some milliseconds."""
-        before, removed = self._clock.now() - self._seconds, 0
-        for _ in range(PORTIONS):
-            async with self._db.begin() as tx:
-                portion = await tx.idempotency.remove_oldest(before=before, limit=PORTION)
-            removed += portion
-            if portion < PORTION:
-                break
+        before = self._clock.now() - self._seconds
+        removed = await in_portions(
+            self._db, lambda tx, limit: tx.idempotency.remove_oldest(before=before, limit=limit)
+        )
         if removed:
             log.info("removed old idempotency keys", keys=removed)

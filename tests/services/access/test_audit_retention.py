@@ -2,9 +2,10 @@
 
 from app.domain.audit import Call, hashed_fields
 from app.sections import AuditSettings
-from app.services.access.audit_retention import PORTION, AuditRetention
+from app.services.access.audit_retention import AuditRetention
 from app.store.audit import AuditFilter
 from app.store.database import Database
+from app.store.portions import PORTION
 from tcsfeel.audit import Chain
 
 DAY = 86_400.0

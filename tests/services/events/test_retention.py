@@ -5,10 +5,11 @@ import asyncio
 import pytest
 from sqlalchemy import insert, select
 
-from app.services.events import retention
-from app.services.events.retention import PORTION, EventRetention
+from app.services.events.retention import EventRetention
 from app.settings import EventSettings
+from app.store import portions
 from app.store.database import Database
+from app.store.portions import PORTION
 from app.store.tables import events
 
 DAY = 86_400.0
@@ -56,8 +57,8 @@ async def test_events_go_by_their_number_in_portions(db: Database) -> None:
 async def test_a_tick_ends_after_some_portions_and_the_next_one_goes_on(
     sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "PORTIONS", 2)
-    monkeypatch.setattr(retention, "PORTION", 10)
+    monkeypatch.setattr(portions, "PORTIONS", 2)
+    monkeypatch.setattr(portions, "PORTION", 10)
     await filled(sqlite, *[9.0] * 35)
     ours = EventRetention(sqlite, EventSettings(keep_days=1))
     sizes = []

@@ -6,8 +6,8 @@ Covers: app.services.trainings.idempotency
 import pytest
 from sqlalchemy import select
 
-from app.services.trainings import idempotency
 from app.services.trainings.idempotency import IdempotentRequest, KeyRetention
+from app.store import portions
 from app.store.database import Database
 from app.store.tables import idempotency_keys
 from tests.clocks import FakeClock
@@ -46,8 +46,8 @@ async def test_the_same_key_of_another_path_stays(db: Database) -> None:
 
 
 async def test_keys_are_removed_in_portions(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "PORTION", 2)
-    monkeypatch.setattr(idempotency, "PORTIONS", 2)
+    monkeypatch.setattr(portions, "PORTION", 2)
+    monkeypatch.setattr(portions, "PORTIONS", 2)
     for number in range(5):
         await used(sqlite, str(number), float(number))
     retention = KeyRetention(sqlite, FakeClock(10 * HOUR), hours=1)

@@ -1,0 +1,44 @@
+"""The tables of clients, and of the links between them."""
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table, Text
+
+from app.store.columns import Finite
+from app.store.tables.schema import Id, Json, PublicKey, Sequence, metadata
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("data_size", BigInteger, nullable=False),
+    Column("data_distribution", Json),
+    Column("compute_capacity", Finite, nullable=False),
+    Column("bandwidth", Finite, nullable=False),
+    Column("latency", Finite, nullable=False),
+    Column("reliability", Finite, nullable=False),
+    Column("server_cost", Finite),
+    Column("tags", Json, nullable=False),
+    Column("auth_token", Text),
+    Column("status", String(16), nullable=False),
+    Column("measured", Json, nullable=False),
+    Column("breaker", Json, nullable=False),
+    Column("failures", Json),
+    Column("identity", Json),
+    Column("rounds_selected", Integer, nullable=False),
+    Column("rounds_completed", Integer, nullable=False),
+    Column("last_seen_at", Finite),
+    Column("created_at", Finite, nullable=False),
+    Column("updated_at", Finite, nullable=False),
+    Column("public_key", PublicKey),
+    Column("invitation_id", Id),
+    Column("enrolled_at", Finite),
+)
+
+connectivity = Table(
+    "connectivity",
+    metadata,
+    Column("version", Sequence, primary_key=True, autoincrement=True),
+    Column("client_ids", Json, nullable=False),
+    Column("links", LargeBinary, nullable=False),
+    Column("created_at", Finite, nullable=False),
+)

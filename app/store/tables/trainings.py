@@ -1,0 +1,186 @@
+"""The tables of trainings, of their rounds, and of what rounds leave behind.
+
+Parameters are never here: `sha256` columns name files of the model store.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from app.store.columns import Finite, Shown
+from app.store.tables.schema import Id, Json, Sha256, metadata
+
+trainings = Table(
+    "trainings",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("config", Json, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("stop_reason", String(32)),
+    Column("stop_detail", Shown),
+    Column("current_round", Integer, nullable=False),
+    Column("accuracy", Finite),
+    Column("best_accuracy", Finite),
+    Column("goal_value", Finite),
+    Column("best_value", Finite),
+    Column("best_round", Integer),
+    Column("plateau_value", Finite),
+    Column("plateau_rounds", Integer, nullable=False, server_default="0"),
+    Column("model", Sha256),
+    Column("stop_after", Integer),
+    Column("failed_in_row", Integer, nullable=False),
+    Column("next_round_at", Finite, nullable=False),
+    Column("paused_at", Finite),
+    Column("owner", Id),
+    Column("lease_until", Finite, nullable=False, server_default="0"),
+    Column("lease_seconds", Finite, nullable=False, server_default="600"),
+    Column("fence", BigInteger, nullable=False),
+    Column("created_at", Finite, nullable=False),
+    Column("updated_at", Finite, nullable=False),
+    Column("tidied_at", Finite),
+    Column("progress_state", String(16)),
+    Column("progress_since", Finite),
+    Column("progress_reason", Shown),
+    Column("outage_since", Finite),
+    Column("origin", Json),
+    Column("unmatched", Json),
+    Column("created_by", String(128)),
+    Index("ix_trainings_created_at_id", "created_at", "id"),
+    Index("ix_trainings_status", "status"),
+    Index("ix_trainings_created_by_status", "created_by", "status"),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("training_id", Id, ForeignKey("trainings.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("started_at", Finite, nullable=False),
+    Column("deadline_at", Finite, nullable=False),
+    Column("ended_at", Finite),
+    Column("connectivity_version", BigInteger),
+    Column("plan", Json),
+    Column("goal", Integer),
+    Column("base_model", Sha256),
+    Column("model", Sha256),
+    Column("average_accuracy", Finite),
+    Column("average_loss", Finite),
+    Column("goal_value", Finite),
+    Column("metrics", Json, nullable=False, server_default="{}"),
+    Column("training_metrics", Json, nullable=False, server_default="{}"),
+    Column("target_doubt", Json),
+    Column("communication_cost", Finite),
+    Column("communication_bytes", BigInteger, nullable=False),
+    Column("convergence_speed", Finite),
+    Column("fairness", Finite),
+    Column("label_divergence", Finite),
+    Column("failure_reason", Shown),
+    Column("hyperparameters", Json),
+    Column("deadline_seconds", Finite),
+    Column("update_encoding", String(16)),
+    Column("waiting_since", Finite),
+    Column("waited_seconds", Finite, nullable=False, server_default="0"),
+    Column("step_failures", Integer, nullable=False, server_default="0"),
+    Column("takeovers", Integer, nullable=False, server_default="0"),
+    Column("population", BigInteger),
+    Index("ix_rounds_status", "status"),
+)
+
+# No foreign key to clients: a client that is removed leaves its history.
+participations = Table(
+    "participations",
+    metadata,
+    Column("training_id", Id, primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("kind", String(16), primary_key=True, server_default="fit"),
+    Column("client_id", Id, primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Shown),
+    Column("num_examples", BigInteger),
+    Column("loss", Finite),
+    Column("accuracy", Finite),
+    Column("bytes_sent", BigInteger, nullable=False),
+    Column("bytes_received", BigInteger, nullable=False),
+    Column("seconds", Finite),
+    Column("score", Finite, nullable=False),
+    Column("components", Json, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("finished_at", Finite),
+    Column("update", Sha256),
+    Column("update_norm", Finite),
+    Column("num_steps", BigInteger),
+    Column("metrics", Json, nullable=False, server_default="{}"),
+    Column("traceback", Text),
+    Column("digest", Sha256),
+    Column("evidence", Json),
+    ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
+    Index("ix_participations_client_id", "client_id"),
+    Index("ix_participations_status", "status"),
+)
+
+selections = Table(
+    "selections",
+    metadata,
+    Column("training_id", Id, primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
+)
+
+# No foreign key to clients: an update may arrive while its client is removed.
+sketches = Table(
+    "sketches",
+    metadata,
+    Column("training_id", Id, ForeignKey("trainings.id", ondelete="CASCADE"), primary_key=True),
+    Column("client_id", Id, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
+    Column("rounds", Integer, nullable=False),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("training_id", Id, ForeignKey("trainings.id", ondelete="CASCADE"), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("sha256", Sha256, nullable=False),
+    Column("parent", Sha256),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Finite, nullable=False),
+    Column("optimiser_state", Sha256),
+    Column("pinned_at", Finite),
+    Column("removed_at", Finite),
+    Index("ix_model_versions_sha256", "sha256"),
+    Index("ix_model_versions_optimiser_state", "optimiser_state"),
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("sha256", Sha256, primary_key=True),
+    Column("requested_at", Finite, nullable=False),
+    Column("until", Finite, nullable=False),
+    Column("removed_at", Finite),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("scope", String(128), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("request_sha256", Sha256, nullable=False),
+    Column("resource", String(128), nullable=False),
+    Column("created_at", Finite, nullable=False),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
