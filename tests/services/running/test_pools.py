@@ -20,7 +20,7 @@ from tests.api import AUTHORIZED, KEY, assert_problem, caller
 from tests.links import link
 from tests.planes import Adder, plane, settings, until
 
-POSTGRES: dict[str, Any] = {"pool_size": 2, "coordinator_pool_size": 2, "statement_seconds": 1.0}
+POSTGRES: dict[str, Any] = {"pool_size": 2, "coordinator_pool_size": 2, "statement_seconds": 3.0}
 
 
 async def test_requests_that_hold_every_connection_of_the_api_stop_no_round(postgres_url: str, tmp_path: Path) -> None:
