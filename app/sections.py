@@ -111,15 +111,23 @@ class OidcSettings(Section):
         return self
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or an address can be reached only from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def is_local(url: str) -> bool:
     """Tell whether a URL leads to this machine, over HTTP, by a name or an address that cannot lead elsewhere."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-    return parts.scheme == "http" and local
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")
 
 
 def _parsed(value: Any) -> Any:

@@ -4,7 +4,6 @@
 instance: the composition root makes one and passes its parts on.
 """
 
-import ipaddress
 import json
 import re
 from pathlib import Path
@@ -32,6 +31,7 @@ from app.sections import (
     OidcSettings,
     Section,
     TlsSettings,
+    is_loopback,
 )
 
 PREFIX = "TCSFEEL_"
@@ -274,16 +274,6 @@ class Settings(BaseSettings):
             raise WrongSetting(
                 f"{PREFIX}{section}: must be a JSON object; or set {PREFIX}{section}__… variables one by one"
             ) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or an address can be reached only from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 _WORDS = {"extra_forbidden": "there is no such setting", "bool_parsing": "must be true or false"}

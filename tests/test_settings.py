@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from app.buckets import Bucket
-from app.settings import Settings, WrongSetting, is_loopback
+from app.sections import is_loopback
+from app.settings import Settings, WrongSetting
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """A registered client: its claims, its measurements, and its health."""
 
-import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,6 @@ from tcsfeel.selection.types import Candidate, DataDistribution
 ClientStatus = Literal["healthy", "suspect", "down"]
 
 SMOOTHING = 0.3  # weight of the newest observation in a moving average
-MISSED_FOR_DOWN = 3  # intervals without a sign of life
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,14 +154,16 @@ class Client:
         """Return the client with an agent that has a valid key, and so gets tasks again if it was shut out."""
         return replace(self, identity=replace(self.identity, shut_out=False)) if self.identity.shut_out else self
 
-    def shut_out(self) -> "Client":
-        """Return the client without a valid key for its agent, which therefore gets no tasks."""
-        return replace(self, identity=replace(self.identity, shut_out=True))
-
     @property
     def endpoint(self) -> Endpoint:
         """How its agent is called."""
         return Endpoint(self.profile.url, self.profile.auth_token, self.public_key)
+
+    @property
+    def has_to_prove(self) -> bool:
+        """Tell whether its address has to answer with a signature of its device before it gets tasks."""
+        key = self.public_key
+        return not (key is None or self.identity.shut_out or self.identity.is_proved(self.profile.url, key))
 
     @property
     def unproven(self) -> str | None:
@@ -173,7 +173,7 @@ class Client:
         """
         if self.identity.shut_out:
             return SHUT_OUT
-        if self.public_key is None or self.identity.is_proved(self.profile.url, self.public_key):
+        if self.public_key is None or not self.has_to_prove:
             return None
         doubt = self.identity.doubt_about(self.profile.url, self.public_key)
         return UNPROVEN if doubt is None else f"unproven: {doubt.reason}"
@@ -258,43 +258,3 @@ class Client:
             train_seconds=measured.train_seconds,
             update_quality=measured.last_update_quality,
         )
-
-
-def silence(client: Client, now: float, interval: float) -> float:
-    """Seconds since the client's last sign of life, one being due every `interval` seconds.
-
-    Its registration counts as a sign of life, so the agent has an interval to start; a change of its profile does not.
-    A sign that lies more than an interval in the future is ignored: the clock that recorded it, or this one, is wrong,
-    and the client would seem alive until then.
-    """
-    signs = client.created_at if client.last_seen_at is None else client.last_seen_at, client.created_at
-    believed = [sign for sign in signs if sign <= now + interval]
-    return max(0.0, now - believed[0]) if believed else math.inf
-
-
-def needs_probe(client: Client, now: float, interval: float) -> bool:
-    """Tell whether a client is probed.
-
-    It is if it missed a sign of life, due every `interval` seconds, is not healthy, or has to prove its address.
-    """
-    if client.status != "healthy" or client.unproven is not None:
-        return True
-    return liveness(silence(client, now, interval), interval) != "healthy"
-
-
-def probed(client: Client, now: float, interval: float, *, alive: bool) -> Client:
-    """Return the client after a probe, which found it `alive` or not. It sends signs of life every `interval` seconds.
-
-    A probe that failed never improves the status: a sign of life from before does not outweigh it.
-    """
-    if alive:
-        return replace(client, last_seen_at=now, status="healthy")
-    status = liveness(silence(client, now, interval), interval)
-    return client if status == "healthy" else replace(client, status=status)
-
-
-def liveness(silent_seconds: float, interval: float) -> ClientStatus:
-    """Return the status after `silent_seconds` without a sign of life, if one is due every `interval` seconds."""
-    if silent_seconds <= interval:
-        return "healthy"
-    return "suspect" if silent_seconds <= MISSED_FOR_DOWN * interval else "down"

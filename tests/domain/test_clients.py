@@ -1,6 +1,5 @@
 """What is known of a client: claims, moving averages, signs of life."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -8,17 +7,13 @@ import pytest
 from app.domain.breaker import Breaker
 from app.domain.clients import (
     Client,
-    ClientStatus,
     Endpoint,
     Health,
     Measured,
     Profile,
-    liveness,
     moving_average,
-    needs_probe,
-    probed,
-    silence,
 )
+from app.domain.liveness import needs_probe
 from tcsfeel.selection.types import Candidate
 
 PROFILE = Profile(
@@ -82,16 +77,6 @@ def test_selection_sees_what_was_measured_even_if_it_is_zero() -> None:
     assert (seen.data_size, seen.compute_capacity, seen.server_cost) == (10, 2.0, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("silent", "status"),
-    [(0.0, "healthy"), (30.0, "healthy"), (30.001, "suspect"), (90.0, "suspect"), (90.001, "down"), (1e9, "down")],
-)
-def test_a_client_is_suspect_after_one_missed_interval_and_down_after_three(
-    silent: float, status: ClientStatus
-) -> None:
-    assert liveness(silent, interval=30.0) == status
-
-
 def test_a_profile_does_not_show_its_token() -> None:
     assert "secret" not in repr(PROFILE)
 
@@ -128,30 +113,6 @@ def test_a_token_stays_with_the_address_that_it_was_given_for(before: str, after
     assert profile.changed({"bandwidth": 1.0}) == replace(profile, bandwidth=1.0)
 
 
-@pytest.mark.parametrize(
-    ("created_at", "last_seen_at", "seconds"),
-    [
-        (100.0, None, 900.0),
-        (100.0, 990.0, 10.0),
-        (100.0, 1000.0, 0.0),
-        (100.0, 1030.0, 0.0),  # an interval ahead, as two clocks may be
-        (100.0, 1031.0, 900.0),  # as if it had not been seen since it was registered
-        (1031.0, None, math.inf),
-        (1031.0, 990.0, 10.0),
-        (1031.0, 1031.0, math.inf),
-    ],
-)
-def test_a_sign_of_life_from_the_future_is_not_believed(
-    created_at: float, last_seen_at: float | None, seconds: float
-) -> None:
-    value = Client(id="a", profile=PROFILE, created_at=created_at, updated_at=0.0, last_seen_at=last_seen_at)
-    assert silence(value, now=1000.0, interval=30.0) == seconds
-
-
-def test_a_client_that_was_never_believably_seen_is_down() -> None:
-    assert liveness(math.inf, interval=30.0) == "down"
-
-
 def test_an_update_that_is_withdrawn_leaves_a_client_as_it_was_before_it() -> None:
     before = replace(
         CLIENT,
@@ -172,47 +133,6 @@ def test_what_was_never_received_cannot_be_withdrawn() -> None:
     assert (after.breaker, after.rounds_completed, after.measured.reliability) == (failed.breaker, 0, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("status", "silent", "wanted"),
-    [
-        ("healthy", 0.0, False),
-        ("healthy", 30.0, False),
-        ("healthy", 30.5, True),
-        ("suspect", 0.0, True),  # it did not answer when it was called
-        ("down", 0.0, True),
-    ],
-)
-def test_a_client_is_probed_after_a_missed_sign_of_life_or_a_failed_call(
-    status: ClientStatus, silent: float, *, wanted: bool
-) -> None:
-    value = replace(CLIENT, status=status, last_seen_at=1000.0 - silent)
-    assert needs_probe(value, now=1000.0, interval=30.0) is wanted
-
-
-@pytest.mark.parametrize("status", ["healthy", "suspect", "down"])
-def test_a_probe_that_an_agent_answers_makes_its_client_healthy(status: ClientStatus) -> None:
-    value = replace(CLIENT, status=status, last_seen_at=1.0)
-    assert probed(value, 1000.0, 30.0, alive=True) == replace(value, status="healthy", last_seen_at=1000.0)
-
-
-@pytest.mark.parametrize(
-    ("before", "silent", "after"),
-    [
-        ("healthy", 30.0, "healthy"),
-        ("healthy", 31.0, "suspect"),
-        ("suspect", 30.0, "suspect"),  # an older sign of life does not outweigh the probe
-        ("suspect", 91.0, "down"),
-        ("down", 30.0, "down"),
-        ("down", 31.0, "suspect"),
-    ],
-)
-def test_a_probe_that_fails_leaves_the_status_that_the_silence_gives(
-    before: ClientStatus, silent: float, after: ClientStatus
-) -> None:
-    value = replace(CLIENT, status=before, last_seen_at=1000.0 - silent)
-    assert probed(value, 1000.0, 30.0, alive=False) == replace(value, status=after)
-
-
 def test_a_client_without_a_key_has_nothing_to_prove() -> None:
     assert CLIENT.unproven is None
     called = CLIENT.endpoint
@@ -222,9 +142,11 @@ def test_a_client_without_a_key_has_nothing_to_prove() -> None:
 
 
 def test_a_client_whose_agent_was_shut_out_gets_no_tasks_until_it_is_let_in() -> None:
-    out = CLIENT.shut_out()
+    out = replace(CLIENT, public_key="key", identity=replace(CLIENT.identity, shut_out=True))
     assert str(out.unproven).startswith("shut out: the key of its agent was revoked")
-    assert out.let_in() == CLIENT
+    assert (out.has_to_prove, needs_probe(out, now=CLIENT.created_at, interval=30.0)) == (False, False)
+    assert out.let_in() == replace(CLIENT, public_key="key")
+    assert out.let_in().has_to_prove
     assert CLIENT.let_in() is CLIENT
 
 

@@ -158,7 +158,7 @@ class ApiKeys:
                 await tx.api_keys.end(replace(key, revoked_at=self._clock.now()))
                 await tx.events.append(KeyRevoked.of(key))
                 if client is not None and not (await self._valid_of(tx, client.id, 1)).items:
-                    await tx.clients.put(client.shut_out())
+                    await tx.clients.put(replace(client, identity=replace(client.identity, shut_out=True)))
         self._callers.forget(key_id)
 
     async def goes_on(self, tx: Transaction, key_id: str) -> bool:

@@ -15,8 +15,9 @@ from collections.abc import Collection, Iterable, Mapping
 import structlog
 
 from app.clock import Clock
-from app.domain.clients import Client, Endpoint, Health, needs_probe, probed
+from app.domain.clients import Client, Endpoint, Health
 from app.domain.events.clients import HEALTH, identity_events
+from app.domain.liveness import needs_probe, probed
 from app.services.fleet.outages import Outage
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.connections import PROBE_CONNECTIONS
@@ -58,7 +59,7 @@ class HealthProber:
         """Probe those of some clients that have to prove their addresses."""
         async with self._db.glance() as tx:
             known = await tx.clients.some(ids)
-        await self._probe_all([client for client in known if client.unproven is not None])
+        await self._probe_all([client for client in known if client.has_to_prove])
 
     async def _probe_all(self, clients: Iterable[Client]) -> None:
         waiting = deque(clients)

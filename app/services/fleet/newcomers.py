@@ -27,7 +27,7 @@ class Newcomers:
 
     def notice(self, clients: Iterable[Client]) -> None:
         """Remember those of some clients that have to prove their addresses."""
-        unproven = [client.id for client in clients if client.unproven is not None]
+        unproven = [client.id for client in clients if client.has_to_prove]
         if unproven and len(self._ids) < MOST:
             self._ids.update(unproven)
             self._news.set()

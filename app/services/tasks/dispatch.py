@@ -191,7 +191,7 @@ class Dispatcher:
                 if stored.breaker.state == "open":
                     raise _ShutOut
                 task.agent = stored.endpoint
-                if stored.unproven is not None and task.identified != task.agent:
+                if stored.has_to_prove and task.identified != task.agent:
                     await self._identify(task)
             if task.run.started_at is None:
                 task.run = replace(task.run, started_at=self._clock.now())
