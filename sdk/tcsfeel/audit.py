@@ -3,7 +3,7 @@
 A record is a JSON object. Its `hash` is the SHA-256, in hexadecimal digits, of the record's other fields as canonical
 JSON: the fields in the order of their names, without spaces, in UTF-8, and without those that are null (RFC 8785, of
 which a record uses only texts, whole numbers and objects). One of these fields is `previous`, the hash of the record
-before. So whoever knows the hash of one record can prove the whole history up to it.
+before. So the hash of one record proves the whole history up to it.
 """
 
 import hashlib
