@@ -13,10 +13,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, false, inspect, text, update
+from sqlalchemy import Connection, column, false, inspect, select, table, text, update
 
 from app.store.database import Database
 from app.store.locks import Lock
@@ -25,6 +24,8 @@ from app.threads import in_thread
 
 _INSTALLED = Path(__file__).resolve().parents[1] / "migrations"
 CHAIN = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "migrations"  # in a checkout, beside `app`
+# Alembic makes this table anew for each question, and SQLAlchemy keeps what it compiles for 500 different tables.
+_APPLIED = table("alembic_version", column("version_num"))
 STATEMENT_SECONDS = 3600.0  # a large table may have to be rewritten, or another server may be migrating
 
 
@@ -105,4 +106,6 @@ def _lacking(connection: Connection) -> set[str]:
 
 
 def _current_heads(connection: Connection) -> frozenset[str]:
-    return frozenset(MigrationContext.configure(connection).get_current_heads())
+    if not inspect(connection).has_table(_APPLIED.name):
+        return frozenset()
+    return frozenset(connection.execute(select(_APPLIED.c.version_num)).scalars())

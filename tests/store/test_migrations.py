@@ -119,3 +119,17 @@ async def test_probes_do_not_read_the_chain_again(db: Database, monkeypatch: pyt
     assert await migrations.is_current(db)
     monkeypatch.delattr("app.store.migrations.ScriptDirectory")
     assert await migrations.is_current(db)
+
+
+async def test_probes_compile_no_statement_again(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "sqlalchemy.engine")
+    db = Database(database_url)  # its engine looks at the level when it is made
+    try:
+        for _ in range(3):
+            assert await migrations.is_current(db)
+        caplog.clear()
+        assert await migrations.is_current(db)
+    finally:
+        await db.dispose()
+    assert "cached since" in caplog.text
+    assert "generated in" not in caplog.text
