@@ -68,10 +68,12 @@ class Health:
     Attributes:
         alive: whether the agent is able to train; of a client with a key also whether it has signed that.
         doubt: why the agent cannot be the one that has the client's key; None if it is, or if it did not answer.
+        silence: why the agent did not answer, or what is wrong on its way; None if it did answer.
     """
 
     alive: bool
     doubt: str | None = None
+    silence: str | None = None
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -100,7 +100,9 @@ Then = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def listening(answer: bytes = b"", then: Then | None = None, *, host: str = HERE) -> AsyncIterator[Peer]:
+async def listening(
+    answer: bytes = b"", then: Then | None = None, *, host: str = HERE, port: int = 0
+) -> AsyncIterator[Peer]:
     """A server that reads a request, sends `answer`, and does what it is told `then` before it hangs up."""
     peer = Peer()
     serving: set[asyncio.Task[None]] = set()
@@ -123,7 +125,7 @@ async def listening(answer: bytes = b"", then: Then | None = None, *, host: str 
         serving.add(task)
         task.add_done_callback(serving.discard)
 
-    server = await asyncio.start_server(accept, host, 0)
+    server = await asyncio.start_server(accept, host, port)
     peer.port = server.sockets[0].getsockname()[1]
     try:
         yield peer

@@ -1,6 +1,7 @@
 """The control plane's side of the agent protocol: one call each, what came back as a value, no retries.
 
-Calls of an agent with a key are signed, and its results count only with a signature of that key (`answers.py`).
+Calls of an agent with a key are signed, and its results count only with a signature of that key (`answers.py`). It is
+sent a task only over a connection over which it has signed an answer (`connections.py`).
 
 No proxies from the environment, no redirects, no content codings but one that was asked for, and every address is
 checked as it is connected to. Bodies stream to a spool as they come. Every call is bounded in bytes (the limit of its
@@ -9,9 +10,9 @@ body) and in time: see `AgentTransport` for a task's and a model's; a probe and 
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 from urllib.parse import quote, urlencode
 
@@ -19,11 +20,12 @@ import httpx2
 import structlog
 
 from app.domain.clients import Endpoint, Health
+from app.domain.failures import FailureKind
 from app.services.access.tokens import AgentTokens
-from app.services.tasks.answers import AgentFailed, Answer
+from app.services.tasks.answers import AgentFailed, Answer, health_of
 from app.services.tasks.bodies import Sent, TaskBody
 from app.services.tasks.complaints import GATEWAY, may_pass
-from app.services.tasks.connections import BROKEN, describe, is_ours
+from app.services.tasks.connections import BROKEN, PROOF, Ask, Proof, describe, is_ours
 from app.services.tasks.replies import ANSWERS, EXPECTED, Reply, coding_of, retry_after
 from app.services.tasks.signer import Signer
 from app.services.tasks.turns import Turns
@@ -72,14 +74,9 @@ class AgentCaller:
         """
         try:
             async with self._soon(), self._call("GET", agent, "/healthz") as answer:
-                if (status := answer.response.status_code) == httpx2.codes.OK:
-                    return await self._signed_health(answer)
-                if agent.public_key is not None and status < httpx2.codes.INTERNAL_SERVER_ERROR:
-                    said = (await answer.complaint()).text
-                    return Health(alive=False, doubt=f"the agent answered {status}: {said}".removesuffix(": "))
-        except (AgentFailed, TimeoutError):
-            pass
-        return Health(alive=False)
+                return await health_of(answer)
+        except (AgentFailed, TimeoutError) as error:
+            return Health(alive=False, silence=str(error) if isinstance(error, AgentFailed) else describe(error))
 
     async def is_healthy(self, agent: Endpoint) -> bool:
         """Tell whether `health` finds the agent alive."""
@@ -173,6 +170,7 @@ class AgentCaller:
         *,
         headers: Mapping[str, str] = MappingProxyType({}),
         content: AsyncIterable[bytes] | None = None,
+        ask: Ask | None = None,
     ) -> AsyncIterator[Answer]:
         """Make one exchange. Every fault of the agent raises `AgentFailed`; an OSError is the server's."""
         sent = {**_HEADERS, **headers}
@@ -180,12 +178,13 @@ class AgentCaller:
         try:
             if agent.auth_token is not None:
                 sent["Authorization"] = f"Bearer {self._tokens.opened(agent.auth_token)}"
-            response, call = await self._exchange(method, agent, path, sent, content)
+            request = httpx2.Request(method, agent.url.rstrip("/") + path, headers=sent, content=content)
+            response, call = await self._exchange(agent, request, ask or self._transport.handle_async_request)
         except (*BROKEN, OSError, ValueError) as error:  # ValueError: its URL, or a token that is locked
             if is_ours(error):
                 raise
             raise AgentFailed(describe(error), kind="unreachable") from error
-        except MemoryError:
+        except (AgentFailed, MemoryError):
             raise
         except Exception as error:
             raise _unforeseen(error) from error
@@ -201,26 +200,27 @@ class AgentCaller:
             await response.aclose()
 
     async def _exchange(
-        self, method: str, agent: Endpoint, path: str, headers: Mapping[str, str], content: AsyncIterable[bytes] | None
+        self, agent: Endpoint, request: httpx2.Request, ask: Ask
     ) -> tuple[httpx2.Response, Signed | None]:
         """Sign a call and make it. If the agent knows an older key of the control plane, it is made again with that."""
+        if agent.public_key is not None and "Content-Length" in request.headers:  # a task
+            request.extensions[PROOF] = Proof(agent.public_key, partial(self._prove, agent))
         learnt = False
         while True:
-            request = httpx2.Request(method, agent.url.rstrip("/") + path, headers=headers, content=content)
             call = self._signer.sign(request, agent)
-            response = await self._transport.handle_async_request(request)
+            response = await ask(request)
             response.request = request
-            if learnt or not (learnt := self._signer.learn(agent, response)):
+            if learnt or not (learnt := self._signer.learn(agent, call, response)):
                 return response, call
             await response.aclose()
 
-    async def _signed_health(self, answer: Answer) -> Health:
-        try:
-            if answer.verify() is not None:
-                answer.check_body(hashlib.sha256(await answer.beginning()).hexdigest())
-        except AgentFailed as error:
-            return Health(alive=False, doubt=str(error))
-        return Health(alive=True)
+    async def _prove(self, agent: Endpoint, ask: Ask) -> None:
+        """Let an agent sign an answer over the connection of `ask`. Raises `AgentFailed`."""
+        async with self._call("GET", agent, "/healthz", ask=ask) as answer:
+            health = await health_of(answer)
+        if not health.alive:
+            kind: FailureKind = "unreachable" if health.doubt is None else "faulty"
+            raise AgentFailed(f"unproven: {health.doubt or health.silence}", doubt=health.doubt, kind=kind)
 
     async def _reply(self, answer: Answer, spool: ModelStore, accept: str, limit: int | None) -> Reply:
         response = answer.response

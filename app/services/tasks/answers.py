@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import hashlib
 from dataclasses import dataclass
 
 import httpx2
 
-from app.domain.clients import Endpoint
+from app.domain.clients import Endpoint, Health
 from app.domain.failures import FailureKind
 from app.domain.rounds import Evidence
 from app.services.tasks.complaints import Complaint, read_complaint
@@ -27,6 +28,7 @@ class AgentFailed(Picklable):
     Attributes:
         passing: whether another try may have another result.
         kind: whether the agent could not be reached, or what it said was wrong.
+        doubt: why the agent cannot be the one that has the client's key, if that is the reason.
         traceback: the last lines of the traceback of an exception in its trainer.
     """
 
@@ -37,6 +39,7 @@ class AgentFailed(Picklable):
         passing: bool = True,
         kind: FailureKind = "faulty",
         traceback: str | None = None,
+        doubt: str | None = None,
         limit: int = SHOWN,
     ) -> None:
         """`limit` is how many characters of the reason are kept."""
@@ -44,6 +47,7 @@ class AgentFailed(Picklable):
         self.passing = passing
         self.kind: FailureKind = kind
         self.traceback = traceback
+        self.doubt = doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +120,18 @@ class Answer:
     @property
     def _digest(self) -> bytes | None:
         return read_digest(self.response.headers.get(CONTENT_DIGEST, ""))
+
+
+async def health_of(answer: Answer) -> Health:
+    """Read an answer to ``GET /healthz``, which an agent with a key has to sign."""
+    status = answer.response.status_code
+    if status != httpx2.codes.OK:
+        said = f"the agent answered {status}: {(await answer.complaint()).text}".removesuffix(": ")
+        doubtful = answer.agent.public_key is not None and status < httpx2.codes.INTERNAL_SERVER_ERROR
+        return Health(alive=False, doubt=said) if doubtful else Health(alive=False, silence=said)
+    try:
+        if answer.verify() is not None:
+            answer.check_body(hashlib.sha256(await answer.beginning()).hexdigest())
+    except AgentFailed as error:
+        return Health(alive=False, doubt=str(error))
+    return Health(alive=True)

@@ -9,9 +9,9 @@ import structlog
 
 from app.clock import Clock
 from app.domain.breaker import Breaker
-from app.domain.clients import Client
+from app.domain.clients import Client, Endpoint, Health
 from app.domain.errors import NotFound
-from app.domain.events.clients import BREAKERS
+from app.domain.events.clients import BREAKERS, identity_events
 from app.domain.failures import Failure
 from app.metrics import Metrics
 from app.store.database import Database
@@ -82,15 +82,29 @@ class Breakers:
             await self.note(tx, client.breaker, breaker, client.id)
         return {client.id for client, _ in admitted}
 
-    async def fail(self, client_id: str, failure: Failure, *, under: Lease | None = None) -> None:
+    async def fail(
+        self,
+        client_id: str,
+        failure: Failure,
+        *,
+        under: Lease | None = None,
+        at: Endpoint | None = None,
+        doubt: str | None = None,
+    ) -> None:
         """Record that a call failed. `failure` says in which phase and why, and gets its instant here.
 
+        With a `doubt` about the address `at`, it has to prove again that it belongs to the client's device.
         A call that was made `under` a lease counts only while the lease holds, because agents may have been told that
         their tasks are no longer wanted, and then answer with an error. Raises `Fenced`.
         """
         now = self._clock.now()
+
+        def decide(client: Client) -> Client:
+            after = client.failed(failure, now, self._rng)
+            return after if at is None else after.identified(at, Health(alive=False, doubt=doubt), now)
+
         with contextlib.suppress(NotFound):
-            await self._change(client_id, lambda client: client.failed(failure, now, self._rng), under=under)
+            await self._change(client_id, decide, under=under)
             self._metrics.client_failures.labels(failure.kind, failure.phase).inc()
 
     async def succeed(self, client_id: str) -> None:
@@ -149,6 +163,8 @@ class Breakers:
             changed = decide(client)
             await tx.clients.put(changed)
             await self.note(tx, client.breaker, changed.breaker, client_id)
+            for event in identity_events(client, changed):
+                await tx.events.append(event)
         return changed.breaker
 
 

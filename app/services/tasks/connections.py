@@ -1,4 +1,9 @@
-"""Make connections to allowed addresses of agents, keep them for the next call, and report their errors (ADR 0011)."""
+"""Make connections to allowed addresses of agents, keep them for the next call, and report their errors (ADR 0011).
+
+A request may need a `Proof`: then it is sent only over a connection over which the device with that key has signed an
+answer. An address may belong to another machine than a moment ago, but a connection leads to the same one to its end.
+If an agent closes its connections after each answer, the next connection follows at once and counts as proved.
+"""
 
 import asyncio
 import errno
@@ -7,6 +12,7 @@ import socket
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 import aiohappyeyeballs
@@ -40,6 +46,32 @@ _SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNO
 _HOST = re.compile(rb"[0-9A-Za-z._:%-]+")
 _Place = tuple[bytes, bytes, int]  # scheme, host and port
 
+Ask = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
+"""Makes one exchange with an agent."""
+PROOF = "proof"
+"""The extension of a request that has the `Proof` that it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The proof that a connection leads to the device with a key.
+
+    Attributes:
+        key: the public key of the device.
+        give: asks for the proof over that connection, and raises an error if there is none.
+    """
+
+    key: str
+    give: Callable[[Ask], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Line:
+    """The connection that a call is made over."""
+
+    place: _Place
+    exchange: Exchange
+
 
 def is_ours(error: BaseException) -> bool:
     """Tell whether a connection failed because this machine ran out of something, which is not the agent's fault."""
@@ -72,21 +104,12 @@ class AgentTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Make one exchange.
 
-        Raises errors of `BROKEN`, ValueError for its URL, and an OSError that `is_ours` if this machine has no
-        descriptors or memory for a connection.
+        Raises errors of `BROKEN`, ValueError for its URL, an OSError that `is_ours` if this machine has no descriptors
+        or memory for a connection, and what the request's `Proof` raises.
         """
         place = _place(request.url)
-        exchange = self._kept(place) or await self._connect(place)
-        try:
-            return await self._ask(exchange, place, request)
-        except ConnectionError:
-            if not exchange.used:
-                raise Broken("the agent closed the connection before it answered") from None
-        # The agent had given the connection up when the request came.
-        try:
-            return await self._ask(await self._connect(place), place, request)
-        except ConnectionError as error:
-            raise Broken("the agent closed the connection before it answered") from error
+        line = _Line(place, self._kept(place) or await self._connect(place))
+        return await self._exchange(line, request, keeping=True, proof=request.extensions.get(PROOF))
 
     async def aclose(self) -> None:
         """Close the kept connections. Callers have to end the calls that are under way."""
@@ -97,7 +120,50 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         await self._names.close()
         await asyncio.sleep(0)  # in which sockets are closed
 
-    async def _ask(self, exchange: Exchange, place: _Place, request: httpx2.Request) -> httpx2.Response:
+    async def _exchange(
+        self, line: _Line, request: httpx2.Request, *, keeping: bool, proof: Proof | None = None
+    ) -> httpx2.Response:
+        """Make one exchange, over a new connection if the agent had given up the one that was kept.
+
+        `keeping` says that other calls may use the connection afterwards.
+        """
+        while True:
+            was_used = line.exchange.used
+            if proof is not None and proof.key not in line.exchange.proved:
+                await self._prove(line, proof)
+            exchange = line.exchange
+            release = partial(self._release, exchange, line.place) if keeping else exchange.finish
+            try:
+                return await self._ask(exchange, request, release)
+            except ConnectionError as error:
+                if not was_used:
+                    raise Broken("the agent closed the connection before it answered") from error
+            line.exchange = await self._connect(line.place)
+
+    async def _prove(self, line: _Line, proof: Proof) -> None:
+        """Ask for a proof over a connection that no other call uses meanwhile."""
+
+        async def ask(question: httpx2.Request) -> httpx2.Response:
+            await self._renew(line)
+            return await self._exchange(line, question, keeping=False)
+
+        try:
+            await proof.give(ask)
+        except BaseException:
+            line.exchange.close()
+            raise
+        await self._renew(line)
+        line.exchange.proved.add(proof.key)
+
+    async def _renew(self, line: _Line) -> None:
+        """Make a new connection if the agent has closed this one after its answer."""
+        if not line.exchange.is_usable:
+            line.exchange.close()
+            line.exchange = await self._connect(line.place)
+
+    async def _ask(
+        self, exchange: Exchange, request: httpx2.Request, release: Callable[[], Awaitable[object]]
+    ) -> httpx2.Response:
         settings = self._settings
         rate = settings.min_bytes_per_second
         on_its_way = min(_IN_FLIGHT_BYTES, int(request.headers.get("Content-Length", 0))) / rate
@@ -107,7 +173,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         except BaseException:
             await exchange.abandon()
             raise
-        body = _Body(exchange, Patience(settings.read_seconds, rate), partial(self._release, exchange, place))
+        body = _Body(exchange, Patience(settings.read_seconds, rate), release)
         return httpx2.Response(head.status_code, headers=head.headers.raw_items(), stream=body, request=request)
 
     def _kept(self, place: _Place) -> Exchange | None:
@@ -162,7 +228,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
 class _Body(httpx2.AsyncByteStream):
     """The body of an answer, in the pieces in which it came; `release` takes its connection back."""
 
-    def __init__(self, exchange: Exchange, patience: Patience, release: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, exchange: Exchange, patience: Patience, release: Callable[[], Awaitable[object]]) -> None:
         self._exchange = exchange
         self._patience = patience
         self._release = release

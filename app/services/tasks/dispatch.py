@@ -164,7 +164,8 @@ class Dispatcher:
                     known, waited, moves = True, True, moves + 1
                     continue
                 reason = str(error)
-                await self._breakers.fail(client_id, assignment.failure(reason, error.kind), under=assignment.lease)
+                failure, lease = assignment.failure(reason, error.kind), assignment.lease
+                await self._breakers.fail(client_id, failure, under=lease, at=task.agent, doubt=error.doubt)
                 passing, kind, traceback = error.passing, error.kind, error.traceback
             else:
                 return TaskOutcome(task.run, result)
@@ -201,7 +202,7 @@ class Dispatcher:
         """Let an address that was registered during the task prove that it is the device's. Raises `AgentFailed`."""
         health = await self._caller.health(task.agent)
         if not health.alive:
-            raise AgentFailed(f"unproven: {health.doubt or 'its new address did not answer'}")
+            raise AgentFailed(f"unproven: {health.doubt or health.silence}", doubt=health.doubt)
         task.identified = task.agent
 
     async def _has_moved(self, task: _Pursuit) -> bool:

@@ -131,6 +131,7 @@ class Exchange:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
         self._sender: asyncio.Task[None] | None = None
         self.used = False  # whether it has answered before: then the agent may be hanging up just now
+        self.proved: set[str] = set()  # the keys of devices that have signed an answer over it
 
     @property
     def is_usable(self) -> bool:

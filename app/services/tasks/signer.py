@@ -43,16 +43,17 @@ class Signer:
         request.headers.update(headers | {RECIPIENT: agent.public_key})
         return call
 
-    def learn(self, agent: Endpoint, response: httpx2.Response) -> bool:
+    def learn(self, agent: Endpoint, call: Signed | None, response: httpx2.Response) -> bool:
         """Take note of the key that an agent knows, if it refused a call for that.
 
-        Returns True if this control plane has that key, so that the call can be made again with it.
+        Returns True if this control plane has that key and did not sign the call with it, so that the call can be made
+        again.
         """
-        if agent.public_key is None or response.status_code != httpx2.codes.UNAUTHORIZED:
+        if call is None or agent.public_key is None or response.status_code != httpx2.codes.UNAUTHORIZED:
             return False
         named = _KEY.search(response.headers.get("WWW-Authenticate", ""))
         identity = None if named is None else self._keys.get(named[1])
-        if identity is None or identity is self._known.get(agent.public_key, self._newest):
+        if identity is None or identity.public_key == call.key:
             return False
         if len(self._known) >= _MOST:
             self._known.clear()

@@ -11,7 +11,7 @@ This reads exactly the form that it writes, with the components and the paramete
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tcsfeel.identity import Identity, verify
@@ -58,12 +58,14 @@ class Signed:
         signature: its signature, 64 bytes.
         created: when it was signed, unix seconds.
         nonce: what makes it differ from every other call; empty if it is an answer.
+        key: the public key of its signer.
     """
 
     base: str
     signature: bytes
     created: int
     nonce: str = ""
+    key: str = ""
 
     @property
     def written(self) -> str:
@@ -126,7 +128,7 @@ def check_call(headers: Mapping[str, str], components: Components, *, key: str, 
             f" by {WINDOW_SECONDS} s; if they always do, set the clock of the agent"
         )
     _verify(signed, key)
-    return Signed(signed.base, signed.signature, signed.created, nonce)
+    return replace(signed, nonce=nonce)
 
 
 def check_answer(headers: Mapping[str, str], components: Components, *, key: str) -> Signed:
@@ -151,7 +153,7 @@ def _sign(
 ) -> tuple[Signed, dict[str, str]]:
     written = f'({" ".join(components)}){parameters};keyid="{identity.public_key}";tag="{_TAG}"'
     base = signature_base(components, written)
-    signed = Signed(base, identity.sign(base.encode()), created, nonce)
+    signed = Signed(base, identity.sign(base.encode()), created, nonce, identity.public_key)
     return signed, {SIGNATURE_INPUT: f"{_LABEL}={written}", SIGNATURE: f"{_LABEL}={signed.written}"}
 
 
@@ -175,7 +177,7 @@ def _read(headers: Mapping[str, str], components: Components, key: str) -> tuple
     if signer != key:
         raise WrongSignature(f"it is signed with the key {quoted(signer)}, and should be with {key[:SHOWN]}")
     base = signature_base({name: components[name] for name in covered}, found[1])
-    return Signed(base, base64.b64decode(signature[2]), created), parameters
+    return Signed(base, base64.b64decode(signature[2]), created, key=signer), parameters
 
 
 def _verify(signed: Signed, key: str) -> None:

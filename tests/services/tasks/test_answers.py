@@ -188,9 +188,9 @@ async def test_silence_raises_no_doubt() -> None:
         raise httpx2.ConnectError("down")
 
     async with calling(silent) as agents:
-        assert await agents.health(AGENT) == Health(alive=False)
+        assert await agents.health(AGENT) == Health(alive=False, silence="the agent could not be reached")
     async with calling(lambda _: httpx2.Response(503)) as agents:
-        assert await agents.health(AGENT) == Health(alive=False)
+        assert await agents.health(AGENT) == Health(alive=False, silence="the agent answered 503")
 
 
 async def test_a_task_that_was_corrupted_on_the_way_is_worth_another_try(spool: ModelStore) -> None:

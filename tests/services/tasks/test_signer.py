@@ -8,7 +8,7 @@ import pytest
 from app.domain.clients import Endpoint
 from app.services.tasks.signer import Signer
 from tcsfeel.identity import Identity
-from tcsfeel.wire.signatures import call_components, check_call
+from tcsfeel.wire.signatures import Signed, call_components, check_call
 from tests.clocks import FakeClock
 from tests.services.fakes import SERVER_SEED, endpoint
 
@@ -43,22 +43,29 @@ def refusal(known: str, status: int = 401) -> httpx2.Response:
     return httpx2.Response(status, headers={"WWW-Authenticate": f'Signature realm="agent", keyid="{known}"'})
 
 
-def signed_by(signer: Signer, agent: Endpoint) -> str:
+def signed(signer: Signer, agent: Endpoint) -> Signed:
     request = httpx2.Request("GET", URL)
-    signer.sign(request, agent)
-    (key,) = re.findall('keyid="([^"]+)"', request.headers["Signature-Input"])
-    return str(key)
+    call = signer.sign(request, agent)
+    assert call is not None
+    assert re.findall('keyid="([^"]+)"', request.headers["Signature-Input"]) == [call.key]
+    return call
+
+
+def signed_by(signer: Signer, agent: Endpoint) -> str:
+    return signed(signer, agent).key
 
 
 def test_calls_of_a_device_that_knows_an_older_key_are_signed_with_that() -> None:
     new, old = Identity(SERVER_SEED).public_key, Identity(b"o" * 32).public_key
     signer = Signer([SERVER_SEED, b"o" * 32], FakeClock())
     agent, other = endpoint(public_key=DEVICE.public_key), endpoint(public_key=Identity(b"e" * 32).public_key)
-    assert signed_by(signer, agent) == new
-    assert signer.learn(agent, refusal(old))
-    assert not signer.learn(agent, refusal(old)), "another try would end in the same way"
+    first, second = signed(signer, agent), signed(signer, agent)
+    assert (first.key, second.key) == (new, new)
+    assert signer.learn(agent, first, refusal(old))
+    assert signer.learn(agent, second, refusal(old)), "it was sent before the answer to the first came"
     assert (signed_by(signer, agent), signed_by(signer, other)) == (old, new)
-    assert signer.learn(agent, refusal(new))
+    assert not signer.learn(agent, signed(signer, agent), refusal(old)), "another try would end in the same way"
+    assert signer.learn(agent, signed(signer, agent), refusal(new))
     assert signed_by(signer, agent) == new
 
 
@@ -73,6 +80,6 @@ def test_calls_of_a_device_that_knows_an_older_key_are_signed_with_that() -> Non
 )
 def test_an_answer_that_names_no_other_key_of_the_server_changes_nothing(answer: httpx2.Response) -> None:
     signer, agent = Signer([SERVER_SEED, b"o" * 32], FakeClock()), endpoint(public_key=DEVICE.public_key)
-    assert not signer.learn(agent, answer)
+    assert not signer.learn(agent, signed(signer, agent), answer)
     assert signed_by(signer, agent) == Identity(SERVER_SEED).public_key
-    assert not signer.learn(endpoint(), refusal(Identity(b"o" * 32).public_key))
+    assert not signer.learn(endpoint(), None, refusal(Identity(b"o" * 32).public_key))
