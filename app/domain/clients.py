@@ -178,16 +178,19 @@ class Client:
         if self.public_key is None or not self.has_to_prove:
             return None
         doubt = self.identity.doubt_about(self.profile.url, self.public_key)
-        return UNPROVEN if doubt is None else f"unproven: {doubt.reason}"
+        return UNPROVEN if doubt is None else str(doubt)
 
     def identified(self, called: Endpoint, health: Health, now: float) -> "Client":
         """Return the client after an address was called, which had to sign its answer.
 
-        Nothing changes if it did not answer, or if the client has another address or another key by now.
+        Nothing changes if the client has another address or another key by now.
         """
         key = self.public_key
         if key is None or (called.url, called.public_key) != (self.profile.url, key):
             return self
+        if health.silence is not None:
+            identity = self.identity.unanswered(called.url, key, health.silence, now)
+            return replace(self, identity=identity) if identity != self.identity else self
         if not health.alive and health.doubt is None:
             return self
         return replace(self, identity=self.identity.answered(called.url, key, health.doubt, now))

@@ -19,11 +19,14 @@ PATIENCE = 3  # intervals between signs of life, after which an agent counts as 
 SHUT_OUT = "shut out: the key of its agent was revoked, and it has got no other since"
 UNPROVEN = "unproven: its address has not yet answered with a signature of its device"
 DOUBTED = "unproven: its address has answered without a valid signature of its device"
+SILENT = "unproven: its address could not be asked for a signature of its device"
 
 
 def without_quotation(unproven: str) -> str:
-    """Return why a client is given no tasks, without what its address has answered."""
-    return unproven if unproven in {SHUT_OUT, UNPROVEN} else DOUBTED
+    """Return why a client is given no tasks, without what its address has answered, and how it failed to answer."""
+    if unproven in {SHUT_OUT, UNPROVEN}:
+        return unproven
+    return SILENT if unproven.startswith(SILENT) else DOUBTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +64,20 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """An address that answered without a valid signature of a device's key, since `since` (unix seconds), and why."""
+    """An address that has not signed with a device's key when it was asked to, since `since` (unix seconds), and why.
+
+    Attributes:
+        answered: whether it has answered, without a valid signature. Else it is refused, or did not answer.
+    """
 
     url: str
     public_key: str
     since: float
     reason: str
+    answered: bool = True
+
+    def __str__(self) -> str:
+        return f"unproven: {self.reason}" if self.answered else f"{SILENT}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +88,7 @@ class Identity:
         sightings: the agents that sent signs of life last, the latest first.
         conflict: the conflict between them.
         proof: the address that belongs to the device with the client's key.
-        doubt: the last address that was asked for a signature and gave no valid one; None if it has given one since.
+        doubt: the last address that gave no valid signature when it was asked for one; None if it has given one since.
         shut_out: whether the last valid key of its agent was revoked, and it has got no other since.
     """
 
@@ -102,13 +113,25 @@ class Identity:
         An address that was proved and gives no valid signature any more has to be proved again.
         """
         if doubt is not None:
-            if self.doubt_about(url, public_key) is not None:
+            known = self.doubt_about(url, public_key)
+            if known is not None and known.answered:
                 return self
             proof = None if self.is_proved(url, public_key) else self.proof
             return replace(self, proof=proof, doubt=Doubt(url=url, public_key=public_key, since=now, reason=doubt))
         if self.is_proved(url, public_key):
             return replace(self, doubt=None) if self.doubt is not None else self
         return replace(self, proof=Proof(url=url, public_key=public_key, at=now), doubt=None)
+
+    def unanswered(self, url: str, public_key: str, reason: str, now: float) -> "Identity":
+        """Return the identity after an address could not be asked for a signature of a key, for a `reason`.
+
+        That says nothing against an address that was proved.
+        """
+        known = self.doubt_about(url, public_key)
+        if self.is_proved(url, public_key) or (known is not None and not known.answered and known.reason == reason):
+            return self
+        silent = Doubt(url=url, public_key=public_key, since=now, reason=reason, answered=False)
+        return replace(self, doubt=silent)
 
     def seen(self, now: float, *, instance: str | None, url: str | None, interval: float) -> "Identity":
         """The identity after a sign of life at `now`, one being due every `interval` seconds.

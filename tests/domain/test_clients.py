@@ -13,6 +13,7 @@ from app.domain.clients import (
     Profile,
     moving_average,
 )
+from app.domain.identity import SILENT
 from app.domain.liveness import needs_probe
 from tcsfeel.selection.types import Candidate
 
@@ -155,10 +156,20 @@ def test_a_client_with_a_key_is_unproven_until_its_address_has_signed() -> None:
     assert value.unproven == "unproven: its address has not yet answered with a signature of its device"
     silent = value.identified(value.endpoint, Health(alive=False), 5.0)
     assert silent is value
+    lost = value.identified(value.endpoint, Health(alive=False, silence="the agent could not be reached"), 5.0)
+    assert lost.unproven == f"{SILENT}: the agent could not be reached"
+    again = lost.identified(value.endpoint, Health(alive=False, silence="the agent could not be reached"), 6.0)
+    assert again is lost
+    late = lost.identified(value.endpoint, Health(alive=False, silence="the agent did not answer in time"), 7.0)
+    assert late.unproven == f"{SILENT}: the agent did not answer in time"
+    wrong = late.identified(value.endpoint, Health(alive=False, doubt="unsigned answer"), 8.0)
+    assert wrong.unproven == "unproven: unsigned answer"
+    assert wrong.identified(value.endpoint, Health(alive=False, silence="gone"), 9.0).unproven == f"{SILENT}: gone"
     doubted = value.identified(value.endpoint, Health(alive=False, doubt="unsigned answer"), 5.0)
     assert doubted.unproven == "unproven: unsigned answer"
     proved = doubted.identified(value.endpoint, Health(alive=True), 6.0)
     assert proved.unproven is None
+    assert proved.identified(value.endpoint, Health(alive=False, silence="gone"), 7.0) is proved
     later = proved.identified(value.endpoint, Health(alive=False, doubt="unsigned answer"), 7.0)
     assert later.unproven == "unproven: unsigned answer"
     replaced = replace(proved, public_key="another")

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.breaker import Breaker
 from app.domain.failures import Failure, Failures
-from app.domain.identity import DOUBTED, SHUT_OUT, UNPROVEN, Doubt, Identity
+from app.domain.identity import DOUBTED, SHUT_OUT, SILENT, UNPROVEN, Doubt, Identity
 from app.domain.principals import ADMIN, Principal, Role
 from app.domain.progress import Progress
 from app.domain.rounds import Participation
@@ -118,6 +118,19 @@ async def test_an_agent_reads_why_its_client_gets_no_tasks_where_nothing_is_quot
         await tx.clients.add([client(public_key="key", identity=Identity(shut_out=shut_out))])
     read = await sqlite_api.anonymous.get("/v1/clients/a", headers={"Authorization": f"Bearer {key}"})
     assert read.json()["unproven"] == said
+
+
+async def test_only_operators_read_how_an_address_failed_to_answer(sqlite_api: Api) -> None:
+    silent = Doubt(url="http://a", public_key="key", since=NOW, reason="the agent could not be reached", answered=False)
+    async with sqlite_api.system.db.begin() as tx:
+        await tx.clients.add([client(public_key="key", identity=Identity(doubt=silent))])
+    keys = sqlite_api.system.keys
+    made = [await keys.create(name="a", role="agent", client_id="a"), await keys.create(name="reader", role="viewer")]
+    for key in made:
+        read = await sqlite_api.anonymous.get("/v1/clients/a", headers={"Authorization": f"Bearer {key.text}"})
+        assert read.json()["unproven"] == SILENT
+    full = await sqlite_api.http.get("/v1/clients/a")
+    assert full.json()["unproven"] == f"{SILENT}: the agent could not be reached"
 
 
 async def test_a_plan_says_why_clients_are_skipped_without_what_they_answered(sqlite_api: Api) -> None:

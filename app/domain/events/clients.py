@@ -154,14 +154,32 @@ class ClientDoubted(OfClient):
     reason: Annotated[str, "what is wrong with its answer"]
 
 
-def identity_events(before: Client, after: Client) -> list[ClientProved | ClientDoubted]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientUnproven(OfClient):
+    """The address of a client could not be asked for a signature of the client's key, so the client gets no tasks yet.
+
+    It is refused, cannot be reached, or does not answer. The server asks again, and has another event if there is
+    another reason then.
+    """
+
+    type: ClassVar[str] = "client.unproven"
+
+    url: Annotated[str, "the address"]
+    reason: Annotated[str, "why it could not be asked"]
+
+
+IdentityEvent = ClientProved | ClientDoubted | ClientUnproven
+
+
+def identity_events(before: Client, after: Client) -> list[IdentityEvent]:
     """Make the events of a client whose address was asked for a signature."""
     proof, doubt = after.identity.proof, after.identity.doubt
-    events: list[ClientProved | ClientDoubted] = []
+    events: list[IdentityEvent] = []
     if proof is not None and proof != before.identity.proof:
         events.append(ClientProved(client_id=after.id, url=proof.url))
     if doubt is not None and doubt != before.identity.doubt:
-        events.append(ClientDoubted(client_id=after.id, url=doubt.url, reason=doubt.reason))
+        kind = ClientDoubted if doubt.answered else ClientUnproven
+        events.append(kind(client_id=after.id, url=doubt.url, reason=doubt.reason))
     return events
 
 

@@ -126,9 +126,12 @@ async def health_of(answer: Answer) -> Health:
     """Read an answer to ``GET /healthz``, which an agent with a key has to sign."""
     status = answer.response.status_code
     if status != httpx2.codes.OK:
+        if answer.agent.public_key is None:
+            return Health(alive=False, silence=f"the agent answered {status}")
         said = f"the agent answered {status}: {(await answer.complaint()).text}".removesuffix(": ")
-        doubtful = answer.agent.public_key is not None and status < httpx2.codes.INTERNAL_SERVER_ERROR
-        return Health(alive=False, doubt=said) if doubtful else Health(alive=False, silence=said)
+        if status < httpx2.codes.INTERNAL_SERVER_ERROR:
+            return Health(alive=False, doubt=said)
+        return Health(alive=False, silence=said)
     try:
         if answer.verify() is not None:
             answer.check_body(hashlib.sha256(await answer.beginning()).hexdigest())

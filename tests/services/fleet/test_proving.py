@@ -10,6 +10,7 @@ from dataclasses import replace
 import httpx2
 
 from app.domain.clients import Client
+from app.domain.identity import SILENT
 from app.services.fleet.health import HealthProber
 from app.settings import HealthSettings
 from app.store.database import Database
@@ -130,11 +131,28 @@ async def test_an_address_that_does_not_answer_is_asked_again(db: Database) -> N
     async with network(db) as net:
         await net.register("here")
         await net.prober.tick()
-        assert str((await net.stored()).unproven).endswith("has not yet answered with a signature of its device")
-        assert await net.events() == []
+        await net.prober.tick()
+        assert (await net.stored()).unproven == f"{SILENT}: the agent could not be reached"
+        assert await net.events() == [("client.unproven", "http://here/agents/a")]
         net.serve("here", DEVICE)
         await net.prober.tick()
         assert (await net.stored()).unproven is None
+
+
+async def test_an_address_that_is_refused_is_told_with_the_setting_that_would_allow_it(db: Database) -> None:
+    clock = FakeClock(START)
+    given = profile("http://169.254.1.2:9000")
+    value = client("a", profile=given, created_at=START, updated_at=START, public_key=DEVICE.public_key)
+    async with db.begin() as tx:
+        await tx.clients.add([value])
+    async with calling() as caller:
+        await HealthProber(db, caller, HealthSettings(interval_seconds=INTERVAL), clock).prove(["a"])
+    async with db.read() as tx:
+        unproven = str((await tx.clients.get("a")).unproven)
+        (event,) = (await tx.events.after(0, limit=100)).items
+    why = 'agents may not be at 169.254.1.2: to allow it, set TCSFEEL_AGENTS__ALLOWED_NETWORKS, for example to ["169.2'
+    assert unproven.startswith(f"{SILENT}: {why}")
+    assert (event.type, event.data["reason"]) == ("client.unproven", unproven.removeprefix(f"{SILENT}: "))
 
 
 async def test_a_proved_address_at_which_another_agent_answers_now_is_told(db: Database) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from app.domain.clients import Endpoint, Health
 from app.services.tasks.agents import AgentCaller
-from app.services.tasks.answers import AgentFailed, Answer
+from app.services.tasks.answers import AgentFailed, Answer, health_of
 from app.services.tasks.bodies import TaskBody
 from app.services.tasks.turns import Turns
 from app.store.model_store import ModelStore
@@ -189,8 +189,27 @@ async def test_silence_raises_no_doubt() -> None:
 
     async with calling(silent) as agents:
         assert await agents.health(AGENT) == Health(alive=False, silence="the agent could not be reached")
-    async with calling(lambda _: httpx2.Response(503)) as agents:
+    async with calling(lambda _: httpx2.Response(503, stream=httpx2.ByteStream(b""))) as agents:
         assert await agents.health(AGENT) == Health(alive=False, silence="the agent answered 503")
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "found"),
+    [
+        (200, None, Health(alive=True)),
+        (200, DEVICE.public_key, Health(alive=False, doubt=UNSIGNED)),
+        (404, None, Health(alive=False, silence="the agent answered 404")),
+        (404, DEVICE.public_key, Health(alive=False, doubt="the agent answered 404: what it says")),
+        (500, DEVICE.public_key, Health(alive=False, silence="the agent answered 500: what it says")),
+    ],
+)
+async def test_an_answer_without_a_signature_is_a_doubt_about_an_agent_with_a_key(
+    status: int, key: str | None, found: Health
+) -> None:
+    call = None if key is None else Signed("base", bytes(64), 0)
+    body = httpx2.ByteStream(b"what it says")
+    response = httpx2.Response(status, stream=body, request=httpx2.Request("GET", "http://agent/healthz"))
+    assert await health_of(Answer(response, endpoint(public_key=key), call, Turns(), 5.0)) == found
 
 
 async def test_a_task_that_was_corrupted_on_the_way_is_worth_another_try(spool: ModelStore) -> None:
