@@ -124,7 +124,7 @@ def create_app(
         app.include_router(router, responses=openapi.responses(429))
     Instrumentator(registry=system.metrics.registry, excluded_handlers=["/metrics"]).instrument(app)
     app.add_middleware(AddressLimits, limits=system.limits, metrics=system.metrics)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, trail=system.audit)
     return app
 
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import threading
+from functools import partial
 
 import click
 import structlog
@@ -12,6 +13,7 @@ import uvicorn
 from app import interpreter
 from app.certificates import for_callers
 from app.http import openapi
+from app.http.auditing import refused_connection
 from app.main import create_app
 from app.services.access.keys import key_path
 from app.services.running.starting import prepare_database
@@ -79,6 +81,7 @@ class ControlPlane(Server):
         self._sockets = sockets
         self._system = system
         self.arrivals.refusals.note = system.metrics.delayed_refusals.inc
+        self.arrivals.note_refused = partial(refused_connection, system.audit)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -3,7 +3,8 @@
 Each change that succeeds has a record of its own. Everything else that is recorded, such as refusals and downloads, can
 be repeated without end by callers that may change nothing. So the first of identical calls has a record, and those that
 follow within a minute are counted and have one record together. If there are too many kinds of refused or failed calls,
-further kinds are merged. Downloads are never merged: the trail has to show who has which model.
+further kinds are merged: first those of one address, so that a caller that sends many kinds does not hide the others.
+Downloads are never merged: the trail has to show who has which model.
 """
 
 from collections import Counter
@@ -22,6 +23,7 @@ STATUSES: Mapping[Result, tuple[int, int]] = {"done": (0, 399), "refused": (400,
 
 MINUTE = 60.0
 KINDS_OF_ACTOR = 32  # different calls of one actor that are counted apart at the same time
+MERGED_OF_ACTOR = 64  # further kinds of an actor, which differ only in their addresses and statuses
 KINDS = 512  # the same of all actors; refused and failed calls, and downloads, have so many each
 
 
@@ -98,8 +100,16 @@ class Tally:
     counted, and each of them has a record of its own.
     """
 
-    def __init__(self, *, kinds_of_actor: int = KINDS_OF_ACTOR, kinds: int = KINDS, merges: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        kinds_of_actor: int = KINDS_OF_ACTOR,
+        merged_of_actor: int = MERGED_OF_ACTOR,
+        kinds: int = KINDS,
+        merges: bool = True,
+    ) -> None:
         self._kinds_of_actor = kinds_of_actor
+        self._merged_of_actor = merged_of_actor
         self._kinds = kinds
         self._merges = merges
         self._counted: dict[Call, _Repeats] = {}
@@ -138,16 +148,24 @@ class Tally:
         return repeated
 
     def _kind(self, call: Call) -> Call | None:
-        """Return what identical calls have in common. With too many kinds, it is the caller and the status, or None."""
+        """Return what identical calls have in common. With too many kinds, it is less than the whole call, or None."""
         kind = replace(call, request_id=None)
-        if kind in self._counted:
-            return kind
-        is_full = len(self._counted) >= self._kinds
-        if not is_full and self._of_actors[call.actor, call.key_id] < self._kinds_of_actor:
+        if kind in self._counted or self._has_place(call, self._kinds_of_actor):
             return kind
         if not self._merges:
             return None
-        merged = replace(kind, address=SEVERAL, operation=SEVERAL, parameters=())
-        if is_full and merged not in self._counted:
+        of_address = replace(kind, operation=SEVERAL, parameters=())
+        if of_address in self._counted or self._has_place(call, self._kinds_of_actor + self._merged_of_actor):
+            return of_address
+        merged = replace(of_address, address=SEVERAL)
+        if merged not in self._counted and self._is_full:
             return replace(merged, actor=SEVERAL, role=None, key_id=None)
         return merged
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._counted) >= self._kinds
+
+    def _has_place(self, call: Call, most: int) -> bool:
+        """Tell whether the actor of a call has fewer than `most` kinds, and all actors have not too many."""
+        return not self._is_full and self._of_actors[call.actor, call.key_id] < most

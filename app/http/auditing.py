@@ -1,9 +1,9 @@
 """What the audit trail records of a request: who made it, from where, what it was, and how it was answered.
 
-Recorded are calls of ``/v1`` that may change something, downloads of models, and calls that are refused because of who
-makes them. A change that succeeds has a record of its own; the others are counted (`Tally`), downloads apart from
-refusals. A client's heartbeat is recorded only if it is refused: a fleet sends millions. No body, no query and no
-header is recorded.
+Recorded are calls of ``/v1`` that may change something, downloads of models, calls of any path that are refused (4xx),
+and connections that the server refuses before there is a call. A change that succeeds has a record of its own; the
+others are counted (`Tally`), downloads apart from refusals. A client's heartbeat is recorded only if it is refused: a
+fleet sends millions. No body, no query and no header is recorded.
 """
 
 from http import HTTPStatus
@@ -18,11 +18,25 @@ from tcsfeel.text import escaped
 
 NOBODY = "unknown caller"
 """The actor of a call without a valid key."""
-REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
+TELLING = frozenset(
+    {
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.GONE,
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    }
+)
+"""Statuses that tell a reader how things are. All others from 400 to 499 say that the call itself was refused."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CHANGE_NOTHING = frozenset({"POST /v1/clients/{client_id}/heartbeat", "POST /v1/selections"})
 """Operations that are recorded only if they are refused, although their methods may change something."""
 RECORDED_READS = frozenset({"GET /v1/trainings/{training_id}/model"})
+OPEN = frozenset({"/", "/docs", "/healthz", "/metrics", "/openapi.json", "/readyz"})
+OTHER_PATH = "other path"
+"""The operation of a call of any other path that does not exist. A caller could send ever new paths."""
+CONNECTION = "connection"
+"""The operation of a connection that was refused before there was a call."""
 LONGEST = 64  # characters of a parameter, of an address, of the id of a key
 LONGEST_ACTOR = 128
 _KEY = "tcsfeel.attempt"
@@ -31,20 +45,22 @@ _KEY = "tcsfeel.attempt"
 class Attempt:
     """One request, from its begin to its answer. The middleware begins and ends it, and the route fills it in."""
 
-    __slots__ = ("_address", "_has_place", "_operation", "_parameters", "_trail", "caller")
+    __slots__ = ("_address", "_has_place", "_operation", "_parameters", "_path", "_trail", "caller")
 
-    def __init__(self) -> None:
+    def __init__(self, trail: AuditTrail | None = None, address: str = "", path: str = "") -> None:
         self.caller: Principal | None = None
-        self._address = ""
-        self._trail: AuditTrail | None = None
+        self._trail = trail
+        self._address = address
+        self._path = path
         self._operation = ""
         self._parameters: dict[str, object] = {}
         self._has_place = False
 
     @classmethod
-    def at(cls, scope: Scope) -> "Attempt":
-        """Begin an attempt for the request of this scope."""
-        attempt = scope[_KEY] = cls()
+    def at(cls, scope: Scope, trail: AuditTrail | None) -> "Attempt":
+        """Begin an attempt for the request of this scope. Without a trail it is not recorded."""
+        address = scope["client"][0] if scope.get("client") else ""
+        attempt = scope[_KEY] = cls(trail, address, scope["path"])
         return attempt
 
     @classmethod
@@ -53,10 +69,9 @@ class Attempt:
         found: Attempt = request.scope.get(_KEY) or cls()
         return found
 
-    def name(self, trail: AuditTrail, operation: str, request: Request) -> None:
-        """Say which operation is attempted, and from where."""
-        self._trail, self._operation, self._parameters = trail, operation, request.path_params
-        self._address = "" if request.client is None else request.client.host
+    def name(self, operation: str, request: Request) -> None:
+        """Say which operation of ``/v1`` is attempted."""
+        self._operation, self._parameters = operation, request.path_params
 
     def admit(self) -> None:
         """Take the place for the record, before anything is changed or downloaded. Raises `AuditTrailFull`."""
@@ -74,26 +89,44 @@ class Attempt:
             return
         if self._has_place:
             self._trail.give_back_place()
+        if not self._operation:
+            if _is_wrong(status):
+                self._trail.count(self._call(self._path if self._path in OPEN else OTHER_PATH, status, request_id))
+            return
         status = status or HTTPStatus.INTERNAL_SERVER_ERROR
+        call = self._call(self._operation, status, request_id)
         may_change = _may_change(self._operation)
         if may_change and status < HTTPStatus.BAD_REQUEST:
-            self._trail.record(self._call(status, request_id))
-        elif may_change or status in REFUSALS or self._operation in RECORDED_READS:
-            self._trail.count(self._call(status, request_id))
+            self._trail.record(call)
+        elif may_change or self._operation in RECORDED_READS or (_is_wrong(status) and status not in TELLING):
+            self._trail.count(call)
 
-    def _call(self, status: int, request_id: str) -> Call:
+    def _call(self, operation: str, status: int, request_id: str) -> Call:
         by = self.caller
         parameters = [(name, escaped(str(value), LONGEST)) for name, value in sorted(self._parameters.items())]
         return Call(
             actor=NOBODY if by is None else escaped(by.name, LONGEST_ACTOR)[:LONGEST_ACTOR],
             role=None if by is None else by.role,
             key_id=None if by is None else by.key_id,
-            address=escaped(self._address, LONGEST)[:LONGEST],
-            operation=self._operation,
+            address=_shown(self._address),
+            operation=operation,
             parameters=() if by is None else tuple(parameters),  # a caller without a key could send ever new ones
             status=int(status),
             request_id=request_id,
         )
+
+
+def refused_connection(trail: AuditTrail, address: str, status: int) -> None:
+    """Record a connection from an address that the server refused with a status before there was a call."""
+    trail.count(Call(actor=NOBODY, address=_shown(address), operation=CONNECTION, status=int(status)))
+
+
+def _shown(address: str) -> str:
+    return escaped(address, LONGEST)[:LONGEST]
+
+
+def _is_wrong(status: int) -> bool:
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _may_change(operation: str) -> bool:

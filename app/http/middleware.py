@@ -12,6 +12,7 @@ from app.http.auditing import Attempt
 from app.http.problems import unforeseen
 from app.http.security_headers import secured
 from app.origins import acting
+from app.services.access.audit import AuditTrail
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +32,9 @@ def _new_id() -> str:
 class RequestContext:
     """Binds a request id (the sender's ``X-Request-ID`` if it is well-formed) and logs the outcome."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, trail: AuditTrail | None = None) -> None:
         self._app = app
+        self._trail = trail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,7 +45,7 @@ class RequestContext:
         started, status = time.perf_counter(), 0
         if scope["method"] not in METHODS:
             scope = {**scope, "method": OTHER}
-        attempt = Attempt.at(scope)
+        attempt = Attempt.at(scope, self._trail)
 
         async def note(message: Message) -> None:
             nonlocal status

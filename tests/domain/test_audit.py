@@ -58,7 +58,7 @@ def test_calls_that_differ_are_counted_apart() -> None:
 
 
 def test_an_actor_with_too_many_kinds_of_calls_shares_one_record_and_takes_no_others_places() -> None:
-    tally = Tally(kinds_of_actor=2)
+    tally = Tally(kinds_of_actor=2, merged_of_actor=0)
     kinds = [replace(REFUSED, address=f"10.0.0.{number}") for number in range(5)]
     shared = Call(actor="nobody", address=SEVERAL, operation=SEVERAL, status=401)
     third = replace(shared, address=kinds[2].address)
@@ -66,6 +66,20 @@ def test_an_actor_with_too_many_kinds_of_calls_shares_one_record_and_takes_no_ot
     known = replace(REFUSED, actor="anna", status=403)
     assert tally.note(known, 0.0) == known
     assert tally.due(60.0) == [replace(shared, count=2)]
+
+
+def test_a_caller_that_sends_many_kinds_of_calls_does_not_hide_the_addresses_of_others() -> None:
+    tally = Tally(kinds_of_actor=2, merged_of_actor=2)
+    flood = [replace(REFUSED, operation=f"GET /v1/{number}") for number in range(5)]
+    for call in flood:
+        tally.note(call, 0.0)
+    other = replace(REFUSED, address="10.0.0.7", operation="GET /v1/keys")
+    assert tally.note(other, 0.0) == replace(other, operation=SEVERAL)
+    last = [replace(REFUSED, address=f"10.1.0.{number}") for number in range(3)]
+    shared = replace(REFUSED, address=SEVERAL, operation=SEVERAL)
+    assert [tally.note(call, 0.0) for call in last] == [replace(shared, address=last[0].address), None, None]
+    assert len(tally) == 5
+    assert tally.due(60.0) == [replace(REFUSED, operation=SEVERAL, count=2), replace(shared, count=2)]
 
 
 def test_too_many_actors_share_one_record() -> None:

@@ -44,3 +44,17 @@ async def test_the_trail_outlives_a_stop_and_can_be_exported_and_verified(tmp_pa
         0,
         "6 records, 1 to 6, form an unbroken chain",
     )
+
+
+async def test_callers_that_send_no_request_are_recorded(tmp_path: Path, sqlite_url: str) -> None:
+    async with server(tmp_path, sqlite_url) as plane, plane.api() as api:
+        for sent in (b"EHLO x\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", plane.port, local_addr=("127.0.0.9", 0))
+            writer.write(sent)
+            await reader.read()
+            writer.close()
+        page = await call(api, "GET", "/v1/audit", params={"operation": "connection"})
+    assert [(record["actor"], record["address"], record["status"]) for record in page["items"]] == [
+        ("unknown caller", "127.0.0.9", 400),
+        ("unknown caller", "127.0.0.9", 431),
+    ]

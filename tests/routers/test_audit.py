@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.audit import KINDS, KINDS_OF_ACTOR, Call
+from app.domain.audit import KINDS, KINDS_OF_ACTOR, MERGED_OF_ACTOR, Call
 from app.http.auditing import CHANGE_NOTHING, RECORDED_READS
 from app.services.access.audit import MOST_WAITING
 from tcsfeel.audit import GENESIS, Chain
@@ -96,15 +96,16 @@ async def test_a_refused_caller_is_recorded_without_what_it_invents(sqlite_api: 
 
 
 async def test_a_flood_of_refusals_makes_few_records(sqlite_api: Api) -> None:
-    addresses = [f"10.0.0.{number}" for number in range(2 * KINDS_OF_ACTOR)]
+    kinds = KINDS_OF_ACTOR + MERGED_OF_ACTOR
+    addresses = [f"10.0.0.{number}" for number in range(kinds + KINDS_OF_ACTOR)]
     for address in addresses:
         async with caller(sqlite_api.app, address=address) as http:
             assert [(await http.get("/v1/clients")).status_code for _ in range(2)] == [401, 401]
     sqlite_api.clock.advance(60.0)
     found = await records(sqlite_api)
-    assert len(found) == 2 * (KINDS_OF_ACTOR + 1)
+    assert len(found) == 2 * (kinds + 1)
     assert sum(record["count"] for record in found) == 2 * len(addresses)
-    assert {record["address"] for record in found} == {*addresses[: KINDS_OF_ACTOR + 1], "several"}
+    assert {record["address"] for record in found} == {*addresses[: kinds + 1], "several"}
 
 
 async def test_a_caller_whose_role_is_too_small_is_recorded_with_its_key(sqlite_api: Api) -> None:
@@ -139,21 +140,6 @@ async def test_keys_and_invitations_are_recorded_without_their_secrets(sqlite_ap
     assert found[1]["parameters"] == {"key_id": key["id"]}
     assert key["key"] not in str(found)
     assert invitation["secret"] not in str(found)
-
-
-async def test_heartbeats_and_reads_are_recorded_only_if_they_are_refused(sqlite_api: Api) -> None:
-    await sqlite_api.register("edge-7")
-    for _ in range(3):
-        assert (await sqlite_api.http.post("/v1/clients/edge-7/heartbeat")).status_code == 204
-    assert (await sqlite_api.http.post("/v1/clients/edge-8/heartbeat")).status_code == 404
-    assert (await sqlite_api.http.get("/v1/clients")).status_code == 200
-    assert (await sqlite_api.http.get("/v1/clients/edge-8")).status_code == 404
-    await sqlite_api.http.post("/v1/selections", json={"num_clients": 1})
-    assert_problem(await sqlite_api.anonymous.post("/v1/clients/edge-7/heartbeat"), 401)
-    assert brief(await records(sqlite_api)) == [
-        ("POST /v1/clients/batch", 201, 1),
-        ("POST /v1/clients/{client_id}/heartbeat", 401, 1),
-    ]
 
 
 async def test_changes_that_fail_are_counted_and_downloads_of_models_too(sqlite_api: Api, training: str) -> None:

@@ -1,7 +1,8 @@
 """Give places to connections, and take them back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from uvicorn.server import ServerState
@@ -34,13 +35,19 @@ class Guest(Protocol):
 
 
 class Arrivals(ServerState):
-    """The connections of one server: strangers by their address, and callers that have shown a key."""
+    """The connections of one server: strangers by their address, and callers that have shown a key.
+
+    Attributes:
+        note_refused: called with the address and the status of each connection that is refused without the application:
+            400 or 431 if it brings no request, 408 if it is too slow, and 429 if its address has too many.
+    """
 
     def __init__(self, bounds: Bounds) -> None:
         super().__init__()
         self.bounds = bounds
         self.evictions = 0
         self.refusals = Refusals(bounds)
+        self.note_refused: Callable[[str, int], None] = lambda _address, _status: None
         self.buffer = memoryview(bytearray(READ_BYTES))  # one for all: the call that fills it also empties it
         self._strangers: dict[str, dict[Guest, None]] = {}
         self._known: dict[Guest, None] = {}
@@ -48,7 +55,7 @@ class Arrivals(ServerState):
     def arrive(self, guest: Guest) -> None:
         """Give a stranger a place. If none is free, the address with the most places loses its oldest one."""
         if sum(map(len, self._strangers.values())) >= self._bounds_now.stranger_places:
-            self._evict(self._oldest_stranger())
+            self._evict_stranger()
         self._strangers.setdefault(guest.address, {})[guest] = None
 
     def welcome(self, guest: Guest) -> None:
@@ -80,7 +87,7 @@ class Arrivals(ServerState):
         """Close connections of strangers, or one idle connection, to free descriptors. Tells whether any was closed."""
         evictions = self.evictions
         while self._strangers and self.evictions < evictions + RELIEF:
-            self._evict(self._oldest_stranger())
+            self._evict_stranger()
         if evictions == self.evictions and (resting := self._resting()) is not None:
             self._evict(resting)
         return self.evictions > evictions
@@ -90,10 +97,11 @@ class Arrivals(ServerState):
         """Return the bounds with as many places as the current limit of descriptors allows, which may change."""
         return replace(self.bounds, places=min(self.bounds.places, places()))
 
-    def _oldest_stranger(self) -> Guest:
-        """Return the oldest stranger of the address that has the most strangers."""
-        fullest: dict[Guest, None] = max(self._strangers.values(), key=len)
-        return next(iter(fullest))
+    def _evict_stranger(self) -> None:
+        """Close the oldest connection of the address that has the most strangers."""
+        address, fullest = max(self._strangers.items(), key=lambda entry: len(entry[1]))
+        self.note_refused(address, HTTPStatus.TOO_MANY_REQUESTS)
+        self._evict(next(iter(fullest)))
 
     def _resting(self) -> Guest | None:
         return next((guest for guest in self._known if guest.idle), None)

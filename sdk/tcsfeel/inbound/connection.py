@@ -73,7 +73,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self._bounds.answer_rate,
             loop=self.loop,
             sent=lambda: lingering.sent,
-            give_up=self.evict,
+            give_up=self._reads_too_slowly,
         )
         super().connection_made(lingering)
         self.flow = HeldFlow(lingering, lambda: self.conn.held)
@@ -140,12 +140,18 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         if received:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the head took more than {self._bounds.head_seconds:g} s")
         else:
+            self.server_state.note_refused(self.address, HTTPStatus.REQUEST_TIMEOUT)
             self.transport.close()
+
+    def _reads_too_slowly(self) -> None:
+        self.server_state.note_refused(self.address, HTTPStatus.REQUEST_TIMEOUT)
+        self.evict()
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer in place of the application, if that has not begun to answer, and close the connection."""
         if self._refusing is not None:
             return
+        self.server_state.note_refused(self.address, status)
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.abort()
             return
