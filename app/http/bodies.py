@@ -17,6 +17,7 @@ from starlette.types import Message
 from app.memory import Held
 from tcsfeel.errors import Picklable
 from tcsfeel.inbound import Pace
+from tcsfeel.wire.errors import quoted
 
 JSON = "application/json"
 PAUSE_SECONDS = 30.0
@@ -37,6 +38,14 @@ class TooSlow(Picklable):
 
     def __init__(self, pace: Pace) -> None:
         super().__init__(f"the body arrives too slowly: it {pace}")
+
+
+def refuse_encoding(request: Request) -> None:
+    """Refuse a body that is said to be compressed, since nothing decompresses it."""
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in {"", "identity"}:
+        detail = f"bodies in Content-Encoding {quoted(encoding)} are not accepted: send the body without compression"
+        raise HTTPException(415, detail, headers={"Accept-Encoding": "identity"})
 
 
 def announced(request: Request) -> int | None:

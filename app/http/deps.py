@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from app.domain.invitations import Invitation
 from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.auditing import Attempt
-from app.http.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd
+from app.http.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd, refuse_encoding
 from app.http.browsers import refuse_foreign_pages
 from app.http.roles import Mark
 from app.http.unparsable import unparsable
@@ -121,7 +121,7 @@ class ApiRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             attempt = Attempt.of(request)
-            attempt.name(wired(request).audit, f"{request.method} {self.path_format}", request)
+            attempt.name(f"{request.method} {self.path_format}", request)
             if mark.role is None:
                 with wired(request).limits.admitted(Caller("address", address_of(request))):
                     attempt.caller = await invited(request) if mark.invitation else None
@@ -143,6 +143,8 @@ class ApiRoute(APIRoute):
                     [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in unknown]
                 )
             found = wired(request)
+            if model is not None or "requestBody" in extra:
+                refuse_encoding(request)
             if extra.items() >= STREAMED.items():
                 with found.upload_memory.holding(party_of(request), STREAMED_BYTES) as held:
                     held.grow(STREAMED_BYTES)

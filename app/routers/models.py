@@ -29,7 +29,7 @@ _UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _BINARY}
 
 
 @router.put(
-    "/model", openapi_extra=Needs.operator | _UPLOAD, responses=responses(404, 409, 413, 507, also={200: _ETAG})
+    "/model", openapi_extra=Needs.operator | _UPLOAD, responses=responses(404, 409, 413, 415, 507, also={200: _ETAG})
 )
 async def upload_model(training_id: Id, request: Request, models: AppModels, response: Response) -> ModelVersionOut:
     """Upload the initial parameters of a training. Without an upload, a selected client provides them.

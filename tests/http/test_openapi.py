@@ -100,7 +100,7 @@ def test_errors_are_documented_as_problems(document: dict[str, Any]) -> None:
             assert errors >= {422, 503} | of_callers, place
             assert ("{" in place) == (404 in errors) or place.startswith("PUT /v1/clients"), place
             assert bool(body) == (413 in errors), place
-            assert ("application/json" in body) == (415 in errors), place
+            assert bool(body) == (415 in errors), place
         for status in errors - ({503} if place == "GET /readyz" else set()):
             schema = answers[status]["content"][PROBLEM]["schema"]
             assert schema == {"$ref": "#/components/schemas/Problem"}, place
