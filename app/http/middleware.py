@@ -13,6 +13,7 @@ from app.http.problems import unforeseen
 from app.http.security_headers import secured
 from app.origins import acting
 from app.services.access.audit import AuditTrail
+from app.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +23,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # The method is a label of the HTTP metrics, and a caller can invent methods.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 OTHER = "OTHER"
+CALLS_PER_PASS = 1
+"""How many calls begin in one pass of the loop, of one address after the other."""
 
 
 def _new_id() -> str:
@@ -35,6 +38,7 @@ class RequestContext:
     def __init__(self, app: ASGIApp, trail: AuditTrail | None = None) -> None:
         self._app = app
         self._trail = trail
+        self._turns = Turns(CALLS_PER_PASS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,6 +50,7 @@ class RequestContext:
         if scope["method"] not in METHODS:
             scope = {**scope, "method": OTHER}
         attempt = Attempt.at(scope, self._trail)
+        await self._turns.take(scope["client"][0] if scope.get("client") else "")
 
         async def note(message: Message) -> None:
             nonlocal status

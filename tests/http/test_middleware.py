@@ -1,5 +1,6 @@
 """What every request goes through."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -54,7 +55,32 @@ async def test_a_request_is_logged_with_its_outcome(api: Api) -> None:
     assert line["ms"] >= 0
 
 
-async def call(app: Any, headers: list[tuple[bytes, bytes]] | None = None) -> list[Message]:
+async def test_a_crowd_of_calls_leaves_turns_to_everything_else() -> None:
+    began: list[tuple[str, int]] = []
+    passes = 0
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        began.append((scope["client"][0], passes))
+
+    async def count() -> None:
+        nonlocal passes
+        while True:
+            passes += 1
+            await asyncio.sleep(0)
+
+    context = RequestContext(app)
+    counting = asyncio.create_task(count())
+    callers = ["crowd"] * 6 + ["user"]
+    await asyncio.gather(*(call(context, client=(address, 1)) for address in callers))
+    counting.cancel()
+
+    assert len({at for _, at in began}) == len(callers), "two calls began in one pass"
+    assert [address for address, _ in began].index("user") <= 1, "a user waits for the crowd of another address"
+
+
+async def call(
+    app: Any, headers: list[tuple[bytes, bytes]] | None = None, client: tuple[str, int] | None = None
+) -> list[Message]:
     """What an application sends for one request."""
     sent: list[Message] = []
 
@@ -65,7 +91,7 @@ async def call(app: Any, headers: list[tuple[bytes, bytes]] | None = None) -> li
         return {"type": "http.request", "body": b"", "more_body": False}
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers or [], "query_string": b""}
-    await RequestContext(app)(scope, receive, send)
+    await (app if isinstance(app, RequestContext) else RequestContext(app))(scope | {"client": client}, receive, send)
     return sent
 
 

@@ -28,10 +28,10 @@ from app.services.tasks.complaints import GATEWAY, may_pass
 from app.services.tasks.connections import BROKEN, PROOF, Ask, Proof, describe, is_ours
 from app.services.tasks.replies import ANSWERS, EXPECTED, Reply, coding_of, retry_after
 from app.services.tasks.signer import Signer
-from app.services.tasks.turns import Turns
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
 from app.threads import in_thread
+from app.turns import Turns
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.digests import CONTENT_DIGEST

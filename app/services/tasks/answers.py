@@ -13,7 +13,7 @@ from app.domain.rounds import Evidence
 from app.services.tasks.complaints import Complaint, read_complaint
 from app.services.tasks.connections import BROKEN
 from app.services.tasks.replies import coding_of
-from app.services.tasks.turns import Turns
+from app.turns import Turns
 from tcsfeel.errors import Picklable
 from tcsfeel.text import SHOWN, plain
 from tcsfeel.wire.compression import IDENTITY

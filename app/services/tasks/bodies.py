@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import cast
 
-from app.services.tasks.turns import Turns
 from app.threads import in_thread
+from app.turns import Turns
 from tcsfeel.wire.digests import digest_of, written_digest
 
 _SENT_BYTES = 1 << 20  # of a body in one turn: what the system takes of it at once is some 0.3 ms

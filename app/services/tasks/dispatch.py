@@ -32,9 +32,9 @@ from app.services.tasks.assignments import Assignment, Result, TaskOutcome
 from app.services.tasks.bodies import TaskBody
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.replies import Reply
-from app.services.tasks.turns import Turns
 from app.settings import AgentSettings
 from app.sharing import Places
+from app.turns import Turns
 from tcsfeel.wire.tasks import task_metadata
 
 MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth

@@ -17,8 +17,8 @@ from app.domain.clients import Endpoint, Health
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.answers import AgentFailed, Answer, health_of
 from app.services.tasks.bodies import TaskBody
-from app.services.tasks.turns import Turns
 from app.store.model_store import ModelStore
+from app.turns import Turns
 from tcsfeel.agent import Agent, Signing
 from tcsfeel.identity import Identity, verify
 from tcsfeel.wire.codec import decode, pack

@@ -3,7 +3,7 @@
 import pytest
 
 from app.services.tasks.bodies import Sent, TaskBody
-from app.services.tasks.turns import Turns
+from app.turns import Turns
 from tcsfeel.wire.digests import digest_of, written_digest
 
 

@@ -3,8 +3,8 @@
 import asyncio
 from collections import Counter
 
-from app.services.tasks.turns import PER_PASS, Turns
 from app.sharing import party
+from app.turns import PER_PASS, Turns
 
 
 async def test_each_pass_of_the_loop_gives_a_few_turns_in_the_order_of_asking() -> None:
