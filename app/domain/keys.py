@@ -26,6 +26,7 @@ class ApiKey:
         created_by: the name of the caller that made it.
         expires_at: when it stops being valid; None if it does not expire.
         replaces: the id of the key that was rotated to this one.
+        secret_id: the id of the server's secret that made the hash; None if an earlier version made it.
     """
 
     id: str
@@ -39,6 +40,7 @@ class ApiKey:
     revoked_at: float | None = None
     last_used_at: float | None = None
     replaces: str | None = None
+    secret_id: str | None = None
 
     def state(self, now: float) -> KeyState:
         """Tell whether the key is valid at a time."""

@@ -10,6 +10,7 @@ import structlog
 from app import __version__
 from app.origins import context_of
 from app.services.running.starting import prepare_database
+from app.services.running.warnings import warn
 from app.services.system import System
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,7 @@ async def running(system: System) -> AsyncIterator[None]:
     begin = partial(asyncio.create_task, context=context_of(system.name))
     of_all = (system.housekeeper, system.clients.signs, system.key_watch, system.limits, system.audit)
     loops = [begin(one.run()) for one in of_all]
+    loops.append(begin(warn(settings, system.coordinator_db, system.keys)))
     if settings.coordinator.enabled:
         newcomers = system.clients.newcomers.run(system.prober.prove)
         loops += map(begin, (system.coordinator.run(), system.prober.run(), newcomers))

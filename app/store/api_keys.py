@@ -6,7 +6,7 @@ that it knows misses none.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, bindparam, func, insert, or_, select, tuple_, update
@@ -28,7 +28,7 @@ _LAST_CHANGE = select(func.coalesce(func.max(api_keys.c.change), 0))
 _CHANGED = select(api_keys.c.id, api_keys.c.change).where(api_keys.c.change > bindparam("seen"))
 _LATER = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("at"))
 _USED = update(api_keys).where(_OF_ID, _LATER).values(last_used_at=bindparam("at"))
-_HASH = update(api_keys).where(_OF_ID).values(hash=bindparam("new_hash"))
+_HASH = update(api_keys).where(_OF_ID).values(hash=bindparam("new_hash"), secret_id=bindparam("made_by"))
 
 
 class ApiKeyRepository:
@@ -87,10 +87,16 @@ class ApiKeyRepository:
         rows = [{"of_id": key_id, "at": at} for key_id, at in sorted(instants.items())]
         await self._connection.execute(_USED, rows)
 
-    async def rehash(self, hashes: Mapping[str, bytes]) -> None:
-        """Replace the hashes of keys, because the secret of the hashes has changed."""
-        rows = [{"of_id": key_id, "new_hash": value} for key_id, value in sorted(hashes.items())]
+    async def rehash(self, hashes: Mapping[str, bytes], secret_id: str) -> None:
+        """Replace the hashes of keys, because the secret of the hashes has changed to that of this id."""
+        rows = [{"of_id": key_id, "new_hash": value, "made_by": secret_id} for key_id, value in sorted(hashes.items())]
         await self._connection.execute(_HASH, rows)
+
+    async def of_other_secrets(self, secret_ids: Collection[str], *, now: float) -> int:
+        """Count the keys that are valid at `now` and whose hashes were made with none of these secrets."""
+        query = select(func.count()).select_from(api_keys)
+        made = api_keys.c.secret_id.not_in(secret_ids)  # not those of which it is unknown
+        return int((await self._connection.execute(query.where(_in_state("valid", now), made))).scalar_one())
 
     async def page(
         self,

@@ -92,7 +92,7 @@ async def test_the_last_use_never_goes_back_and_is_no_change(db: Database) -> No
 async def test_a_hash_can_be_replaced(db: Database) -> None:
     await stored(db, key("a"), key("b"))
     async with db.begin() as tx:
-        await tx.api_keys.rehash({"a": b"new"})
+        await tx.api_keys.rehash({"a": b"new"}, "0f")
     async with db.read() as tx:
         assert (await tx.api_keys.get("a")).hash == b"new"
         assert (await tx.api_keys.get("b")).hash == key("b").hash

@@ -94,6 +94,7 @@ class ApiKeys:
             created_by=current_origin().actor,
             expires_at=None if lifetime_seconds is None else now + lifetime_seconds,
             replaces=replaces,
+            secret_id=self._secret.ids[0],
         )
         return NewKey(key, text)
 
@@ -121,6 +122,11 @@ class ApiKeys:
     def state(self, key: ApiKey) -> KeyState:
         """Tell whether a key is valid now."""
         return key.state(self._clock.now())
+
+    async def of_other_secrets(self) -> int:
+        """Count the valid keys that no secret of this server has made, so that calls with them are refused."""
+        async with self._db.glance() as tx:
+            return await tx.api_keys.of_other_secrets(self._secret.ids, now=self._clock.now())
 
     async def rotate(
         self, key_id: str, *, grace_seconds: float = GRACE_SECONDS, lifetime_seconds: float | None = None

@@ -106,7 +106,7 @@ class Callers:
         if key is None or not self._secret.matches(text, key.hash):
             raise Unauthenticated(sent=True)
         newest = self._secret.keyed_hash(text)
-        if key.hash != newest:
+        if (key.hash, key.secret_id) != (newest, self._secret.ids[0]):
             self._outdated[key.id] = newest
         if forgotten != self._forgotten:  # the key may have changed after it was read
             return _Known(key, key.last_used_at or -math.inf)
@@ -149,6 +149,6 @@ class Callers:
                 if used:
                     await tx.api_keys.used(used)
                 if hashes:
-                    await tx.api_keys.rehash(hashes)
+                    await tx.api_keys.rehash(hashes, self._secret.ids[0])
             self._used = {key_id: at for key_id, at in self._used.items() if used.get(key_id) != at}
             self._outdated = {key_id: one for key_id, one in self._outdated.items() if hashes.get(key_id) != one}

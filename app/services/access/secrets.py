@@ -21,6 +21,7 @@ from tcsfeel.errors import Picklable
 ENCRYPTED = "encrypted:"
 """The prefix of encrypted texts. It tells them apart from texts that were stored before there was encryption."""
 _BYTES = 32
+_ID_BYTES = 8
 
 
 class Undecipherable(Picklable, ValueError):
@@ -34,12 +35,17 @@ class Undecipherable(Picklable, ValueError):
 
 
 class ServerSecret:
-    """The secrets of a server, the newest first. Its methods derive keys from them for one purpose each."""
+    """The secrets of a server, the newest first. Its methods derive keys from them for one purpose each.
+
+    Attributes:
+        ids: a name for each secret, which tells nothing about it. They are stored beside what the secret has made.
+    """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._derive = cache(lambda purpose: tuple(_derived(secret, purpose) for secret in secrets))
         self._hash_keys = self._derive("keyed hashes")
         self._cipher = MultiFernet([Fernet(urlsafe_b64encode(key)) for key in self._derive("encryption")])
+        self.ids = tuple(key[:_ID_BYTES].hex() for key in self._derive("identification"))
 
     @classmethod
     def load(cls, settings: Settings, admin_key: AdminKey) -> "ServerSecret":

@@ -51,6 +51,7 @@ api_keys = Table(
     Column("revoked_at", Finite),
     Column("last_used_at", Finite),
     Column("replaces", Id),
+    Column("secret_id", String(16)),
     Column("change", BigInteger),
     Index("ix_api_keys_created_at_id", "created_at", "id"),
     Index("ix_api_keys_client_id", "client_id"),
