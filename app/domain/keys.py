@@ -10,7 +10,7 @@ from app.domain.principals import Principal, Role
 
 KeyState = Literal["valid", "expired", "revoked"]
 
-TEXT = re.compile(r"tcsfeel_(?:viewer|operator|admin|agent)_(?P<id>[0-9a-f]{12})_[0-9a-f]{48}")
+TEXT = re.compile(r"tcsfeel_(?P<role>viewer|operator|admin|agent)_(?P<id>[0-9a-f]{12})_[0-9a-f]{48}")
 """The text of a key. Scanners of source code can find keys by this pattern."""
 _ID_BYTES = 6
 _SECRET_BYTES = 24

@@ -77,12 +77,15 @@ class Callers:
         match = TEXT.fullmatch(text)
         if match is None:
             raise Unauthenticated(sent=True)
+        of_device = match["role"] == "agent"
         found = self._known.get(self._secret.keyed_hash(text)) if self._trusts else None
         if found is None:
             found = await self._look_up(match["id"], text)
+        if found is None:
+            raise Unauthenticated(sent=True, of_device=of_device)
         now = self._clock.now()
         if (state := found.key.state(now)) != "valid":
-            raise Unauthenticated(sent=True, state=state)
+            raise Unauthenticated(sent=True, state=state, of_device=of_device)
         if now - found.use_written_at >= USE_SECONDS:
             found.use_written_at = self._used[found.key.id] = now
         return found.key.principal
@@ -97,14 +100,14 @@ class Callers:
         """Tell whether the process has asked for changes so lately that it may trust what it remembers."""
         return self._steady() - self._asked_at < TRUSTED_SECONDS
 
-    async def _look_up(self, key_id: str, text: str) -> _Known:
-        """Read a key from the database, and remember it. Raises `Unauthenticated` if there is none with this text."""
+    async def _look_up(self, key_id: str, text: str) -> _Known | None:
+        """Read a key from the database, and remember it. Returns None if there is none with this text."""
         async with self._lookups:
             forgotten = self._forgotten
             async with self._db.glance() as tx:
                 key = await tx.api_keys.find(key_id)
         if key is None or not self._secret.matches(text, key.hash):
-            raise Unauthenticated(sent=True)
+            return None
         newest = self._secret.keyed_hash(text)
         if (key.hash, key.secret_id) != (newest, self._secret.ids[0]):
             self._outdated[key.id] = newest

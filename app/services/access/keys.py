@@ -13,11 +13,18 @@ from tcsfeel.errors import TcsFeelError
 class Unauthenticated(TcsFeelError):
     """The request carries no key, or one that is not valid.
 
-    `state` tells why a key is not valid that was valid before.
+    `state` tells why a key is not valid that was valid before. A device, which can make no keys and read no prompts, is
+    told what it needs from an operator.
     """
 
-    def __init__(self, *, sent: bool = False, state: KeyState | None = None) -> None:
-        if state == "expired":
+    def __init__(self, *, sent: bool = False, state: KeyState | None = None, of_device: bool = False) -> None:
+        if of_device:
+            why = {"expired": "has expired", "revoked": "was revoked"}.get(str(state), "is not valid")
+            super().__init__(
+                f"the device's key in the header `Authorization` {why}: ask an operator for an invitation for this "
+                "device, and enrol with it"
+            )
+        elif state == "expired":
             super().__init__("the key in the header `Authorization` has expired: ask an admin for a new one")
         elif state == "revoked":
             super().__init__("the key in the header `Authorization` was revoked: ask an admin for a new one")

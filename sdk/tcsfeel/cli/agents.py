@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import ca_file, find_key, key_option, server_option
 from tcsfeel.keys import read_key
+
+NO_KEY = "ask an operator for an invitation, and give its secret with --invite"
 
 
 @click.command(epilog="Example: tcsfeel agent my_trainer:MyTrainer --id edge-7 --server http://127.0.0.1:8080")
@@ -65,13 +68,15 @@ def agent(
 
     try:
         logs.configure()
+        if _is_given("invite", "invite_file") and not _is_given("key"):
+            key = None  # that of the environment may be for other commands
         invite = read_invite(invite_file) if invite_file else invite
         own = key is None and (invite is not None or has_enrolled(client_id, state))
         serve(
             load_trainer(trainer),
             client_id=client_id,
             server_url=server,
-            api_key=None if own else find_key(key),
+            api_key=None if own else find_key(key, NO_KEY),
             invite=invite,
             host=host,
             port=port,
@@ -82,6 +87,12 @@ def agent(
         )
     except (AgentError, ValueError) as error:
         fail(str(error))
+
+
+def _is_given(*parameters: str) -> bool:
+    """Tell whether the command line, and not the environment, sets one of these parameters."""
+    context = click.get_current_context()
+    return any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in parameters)
 
 
 def read_invite(file: Path) -> str:

@@ -67,8 +67,8 @@ def connect(server: str, key: str | None) -> "Connection":
     return Connection(server, key)
 
 
-def find_key(given: str | None) -> str:
-    """Return the given key, or the key that a control plane on this machine stores."""
+def find_key(given: str | None, advice: str = "give --key or set TCSFEEL_KEY") -> str:
+    """Return the given key, or the key that a control plane on this machine stores. If there is none, give `advice`."""
     if given:
         return given
     path = key_path(Path(os.environ.get("TCSFEEL_DATA_DIR") or ".tcsfeel"))
@@ -76,6 +76,6 @@ def find_key(given: str | None) -> str:
         return read_key(path)
     except OSError:
         fail(
-            "there is no API key: give --key or set TCSFEEL_KEY; on the server's machine, set "
+            f"there is no API key: {advice}; on the server's machine, set "
             f"TCSFEEL_DATA_DIR to the server's data directory (the file {path} cannot be read)"
         )

@@ -54,6 +54,20 @@ async def test_a_key_that_was_made_up_is_refused(db: Database) -> None:
     assert (await found.callers.identify(new.text)).name == "ci"
 
 
+async def test_a_device_is_told_what_it_needs_from_an_operator(db: Database) -> None:
+    found = server(db)
+    made_up = new_text("agent", new_id())
+    revoked = await found.keys.create(name="a", role="agent", client_id="a")
+    expiring = await found.keys.create(name="b", role="agent", client_id="b", lifetime_seconds=60)
+    await found.keys.revoke(revoked.key.id)
+    found.clock.advance(61)
+    for text, why in ((made_up, "is not valid"), (revoked.text, "was revoked"), (expiring.text, "has expired")):
+        told = await refused(found.callers, text)
+        assert why in told
+        assert told.endswith("ask an operator for an invitation for this device, and enrol with it")
+        assert "admin" not in told
+
+
 async def test_a_key_expires_by_the_clock_even_if_it_is_remembered(db: Database) -> None:
     found = server(db)
     new = await found.keys.create(name="ci", role="viewer", lifetime_seconds=60)

@@ -41,15 +41,6 @@ async def test_keys_whose_secret_the_server_does_not_have_are_counted(db: Databa
     assert await told(server(db, secrets=(NEW,)).keys, db) == [(UNUSABLE_KEYS, 2)]
 
 
-async def test_a_key_that_is_used_belongs_to_the_newest_secret_from_then_on(db: Database) -> None:
-    new = await server(db, secrets=(OLD,)).keys.create(name="k", role="viewer")
-    both = server(db, secrets=(NEW, OLD))
-    await both.callers.identify(new.text)
-    await both.callers.write()
-    assert await told(server(db, secrets=(OLD,)).keys, db) == [(UNUSABLE_KEYS, 1)]
-    assert await server(db, secrets=(NEW,)).keys.of_other_secrets() == 0
-
-
 async def told(keys: Any, db: Database) -> list[tuple[str, int]]:
     with capture_logs() as logs:
         await warn(Settings(data_dir=Path("unused")), db, keys)

@@ -35,11 +35,26 @@ NO_INVITATION = "should be a text that begins with tcsfeel_invitation_"
 def test_without_an_invitation_a_stored_key_or_a_given_one_there_is_no_key(run: Any) -> None:
     status, output = run()
     assert status == 1
-    assert "there is no API key" in output
+    assert "there is no API key: ask an operator for an invitation, and give its secret with --invite;" in output
 
 
 def test_a_key_that_is_given_counts_before_an_invitation(run: Any) -> None:
     assert run("--key", "a-key-that-is-given", "--invite", "x") == (1, NO_SERVER)
+
+
+@pytest.mark.parametrize("variable", ["TCSFEEL_KEY", "TCSFEEL_AUTH__ADMIN_KEY"])
+def test_an_invitation_of_the_command_line_counts_before_a_key_of_the_environment(
+    run: Any, tmp_path: Path, variable: str
+) -> None:
+    file = tmp_path / "invitation"
+    file.write_text("not-an-invitation\n")
+    key = {variable: "a-key-of-another-command"}
+    here = ("--server", "http://127.0.0.1:1")
+    for given in (("--invite", "not-an-invitation"), ("--invite-file", str(file))):
+        status, output = run(*here, *given, **key)
+        assert (status, NO_INVITATION in output) == (1, True)
+    assert run("--key", "a-key-that-is-given", "--invite", "x", **key) == (1, NO_SERVER)
+    assert run(**key, TCSFEEL_INVITE="x") == (1, NO_SERVER), "neither was given on the command line"
 
 
 @pytest.mark.parametrize("way", ["option", "environment", "file"])
