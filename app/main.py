@@ -252,6 +252,7 @@ def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | 
         coordinator=Coordinator(
             owner=name,
             db=coordinator_db,
+            owned=owned,
             engine=engine,
             early_ends=early_ends,
             interruptions=interruptions,

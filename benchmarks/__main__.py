@@ -10,6 +10,7 @@ NAMES = (
     "byzantine",
     "enrolment",
     "holds",
+    "ledger",
     "memory",
     "responsiveness",
     "round",

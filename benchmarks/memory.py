@@ -7,7 +7,7 @@ mapped files. If control groups can be made, the kernel limits the server as wel
 import argparse
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import httpx2
@@ -77,8 +77,8 @@ def _peak(name: str, server_url: str | None, work: Work, limit: int) -> float:
         port = free_port()
         arguments = ("benchmarks.streaming_fleet:main", str(port), token, str(floats))
         with running("agents", *arguments, directory=found.directory, environment=found.environment) as agents:
-            wait_for(lambda: _is_up(agents, port, token))
-            _register(found.plane, work.clients, port, token)
+            wait_for(lambda: is_up(agents, port, token))
+            register(found.plane, range(work.clients), port, token)
             idle = Usage.of(found.server.pid)
             times, cpu = Times.now(), sum(map(cpu_seconds, (found.server.pid, agents.pid)))
             started = time.monotonic()
@@ -97,16 +97,18 @@ def _peak(name: str, server_url: str | None, work: Work, limit: int) -> float:
     return used.peak
 
 
-def _register(plane: Plane, clients: int, port: int, token: str) -> None:
+def register(plane: Plane, numbers: Iterable[int], port: int, token: str) -> None:
+    """Register clients of a `StreamingFleet`, at most 1000."""
     facts = {"data_size": EXAMPLES, "compute_capacity": 1.0, "bandwidth": 100.0, "latency": 1.0}
     listed = [
         {"id": client_id(number), "url": f"http://{HOST}:{port}/{number}", "auth_token": token, **facts}
-        for number in range(clients)
+        for number in numbers
     ]
     plane.post("/v1/clients/batch", {"clients": listed})
 
 
-def _is_up(agents: Child, port: int, token: str) -> bool:
+def is_up(agents: Child, port: int, token: str) -> bool:
+    """Tell whether a `StreamingFleet` answers."""
     agents.check()
     try:
         answer = httpx2.get(f"http://{HOST}:{port}/0/healthz", headers={"Authorization": f"Bearer {token}"})

@@ -28,7 +28,7 @@ from app.domain.trainings import RoundPolicy, Training, TrainingConfig
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.aggregation.measurements import Summary, TargetDoubt
 from tcsfeel.selection.types import Plan
-from tcsfeel.text import listed
+from tcsfeel.text import LONGEST, listed, plain
 from tcsfeel.wire.tasks import EncodingName, Scalar, TaskKind
 
 RoundStatus = Literal["selecting", "training", "aggregating", "evaluating", "completed", "abandoned"]
@@ -112,6 +112,10 @@ class Participation:
     num_steps: int | None = None
     digest: str | None = None
     evidence: Evidence | None = None
+
+    def shown(self) -> "Participation":
+        """Return the participation with its reason as it is stored and shown, since parts of it come from agents."""
+        return self if self.reason is None else replace(self, reason=plain(self.reason, LONGEST))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,24 +9,27 @@ A clock can be set back. A lease that ends later than any lease taken now would 
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Update, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.domain.instants import TOLERANCE_SECONDS
+from app.domain.trainings import Training
 from app.store.tables import trainings
+from app.store.trainings import training_of
 
 RENEWED_TOGETHER = 1000  # in a statement
 
 _OURS = (trainings.c.id == bindparam("of_training")) & (trainings.c.fence == bindparam("our_fence"))
-_GUARD = update(trainings).where(_OURS).values(fence=trainings.c.fence)
+_GUARD = update(trainings).where(_OURS).values(fence=trainings.c.fence).returning(trainings)
 _RELEASE = update(trainings).where(_OURS).values(owner=None, lease_until=0.0)
 _FENCE = select(trainings.c.fence).where(trainings.c.id == bindparam("of_training"))
 _FENCES = select(trainings.c.id, trainings.c.fence).where(trainings.c.id.in_(bindparam("of_trainings", expanding=True)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Lease:
     """The right to write for one training, until another server claims it with a higher fence."""
 
@@ -134,15 +137,18 @@ class LeaseRepository:
             found.update(ours)
         return found
 
-    async def guard(self, lease: Lease) -> None:
-        """Lock the training's row and check the ownership. Raises `Fenced`."""
-        await self._write(lease, _GUARD)
+    async def guard(self, lease: Lease) -> Training:
+        """Lock the training's row, check the ownership, and return the training. Raises `Fenced`."""
+        row = (await self._connection.execute(_GUARD, _ours(lease))).one_or_none()
+        if row is None:
+            raise Fenced(lease.training_id)
+        return training_of(row)
 
     async def release(self, lease: Lease) -> None:
         """Give the lease back, so that another server can take over at once. Raises `Fenced`."""
-        await self._write(lease, _RELEASE)
-
-    async def _write(self, lease: Lease, statement: Update) -> None:
-        ours = {"of_training": lease.training_id, "our_fence": lease.fence}
-        if (await self._connection.execute(statement, ours)).rowcount != 1:
+        if (await self._connection.execute(_RELEASE, _ours(lease))).rowcount != 1:
             raise Fenced(lease.training_id)
+
+
+def _ours(lease: Lease) -> dict[str, Any]:
+    return {"of_training": lease.training_id, "our_fence": lease.fence}

@@ -1,5 +1,7 @@
 """Store what clients' updates in a training tell about their labels: a running mean of sketches for each client."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from sqlalchemy import bindparam, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,7 +15,10 @@ Sketch = tuple[float, ...]
 _VECTOR = np.dtype("<f4")
 
 _KEY = (sketches.c.training_id == bindparam("of_training")) & (sketches.c.client_id == bindparam("of_client"))
-_KNOWN = select(sketches.c.vector, sketches.c.rounds).where(_KEY)
+_KNOWN = select(sketches.c.client_id, sketches.c.vector, sketches.c.rounds).where(
+    sketches.c.training_id == bindparam("of_training"),
+    sketches.c.client_id.in_(bindparam("of_clients", expanding=True)),
+)
 _ADD = insert(sketches)
 _CHANGE = update(sketches).where(_KEY)
 
@@ -24,20 +29,33 @@ class SketchRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def fold(self, training_id: str, client_id: str, newest: Sketch) -> None:
-        """Add a round's sketch to the mean.
+    async def fold(self, training_id: str, newest: Mapping[str, Sketch]) -> None:
+        """Add a round's sketches to the means of their clients.
 
         Only the owner of the training may call this, as it reads before it writes.
         """
-        key = {"of_training": training_id, "of_client": client_id}
-        known = (await self._connection.execute(_KNOWN, key)).one_or_none()
-        if known is None:
-            row = {"training_id": training_id, "client_id": client_id, "vector": _packed(newest), "rounds": 1}
-            await self._connection.execute(_ADD, row)
-        else:
-            mean = averaged(_unpacked(known.vector), known.rounds, newest)
-            values = {"vector": _packed(mean), "rounds": known.rounds + 1}
-            await self._connection.execute(_CHANGE, key | values)
+        if not newest:
+            return
+        wanted = {"of_training": training_id, "of_clients": list(newest)}
+        known = {row.client_id: row for row in await self._connection.execute(_KNOWN, wanted)}
+        added = [
+            {"training_id": training_id, "client_id": client_id, "vector": _packed(sketch), "rounds": 1}
+            for client_id, sketch in newest.items()
+            if client_id not in known
+        ]
+        changed = [
+            {
+                "of_training": training_id,
+                "of_client": client_id,
+                "vector": _packed(averaged(_unpacked(row.vector), row.rounds, newest[client_id])),
+                "rounds": row.rounds + 1,
+            }
+            for client_id, row in known.items()
+        ]
+        if added:
+            await self._connection.execute(_ADD, added)
+        if changed:
+            await self._connection.execute(_CHANGE, changed)
 
     async def copy(self, source: str, training_id: str) -> None:
         """Give a training the means of another one, which has none of its own yet."""

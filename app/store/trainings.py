@@ -29,10 +29,18 @@ _CHANGE = update(trainings).where(_OF_ID)
 
 
 class TrainingRepository:
-    """Trainings, newest first."""
+    """Trainings, newest first.
+
+    A transaction that holds the row of a training remembers the training, and does not read it again.
+    """
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self.held: Training | None = None
+
+    def hold(self, training: Training) -> None:
+        """Remember a training whose row this transaction has locked."""
+        self.held = training
 
     async def add(self, training: Training) -> None:
         row = {name: getattr(training, name) for name in _PLAIN} | _progress(training) | _unmatched(training)
@@ -42,10 +50,12 @@ class TrainingRepository:
 
     async def get(self, training_id: str, *, for_update: bool = False) -> Training:
         """Read a training. `for_update` locks the row until the transaction ends. Raises `NotFound`."""
+        if self.held is not None and self.held.id == training_id:
+            return self.held
         row = (await self._connection.execute(_LOCK if for_update else _GET, {"of_id": training_id})).one_or_none()
         if row is None:
             raise NotFound("training", training_id)
-        return _training(row)
+        return training_of(row)
 
     async def lineage(self, training_id: str) -> list[tuple[str, int]]:
         """Read which trainings a training continues, oldest first: the id and the last round that counts of each."""
@@ -61,6 +71,8 @@ class TrainingRepository:
         """Write the parts of a training that change: all but its configuration, origin, creator and lease."""
         row = {name: getattr(training, name) for name in _CHANGING} | _progress(training) | _unmatched(training)
         await self._connection.execute(_CHANGE, {"of_id": training.id, **row})
+        if self.held is not None and self.held.id == training.id:
+            self.held = training
 
     async def count_open(self, created_by: str) -> int:
         """Count the trainings of one creator that have not ended."""
@@ -98,7 +110,7 @@ class TrainingRepository:
         return await read(
             self._connection,
             query,
-            _training,
+            training_of,
             lambda row: _older(row.created_at, row.id),
             limit=limit,
             ends=lambda _: walk.weight >= most_bytes,
@@ -110,7 +122,7 @@ def _older(created_at: float, training_id: str) -> ColumnElement[bool]:
     return tuple_(trainings.c.created_at, trainings.c.id) < tuple_(created_at, training_id)
 
 
-def _training(row: Row[Any]) -> Training:
+def training_of(row: Row[Any]) -> Training:
     values = {name: getattr(row, name) for name in _PLAIN}
     progress = None
     if row.progress_state is not None:

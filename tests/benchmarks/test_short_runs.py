@@ -144,3 +144,14 @@ def test_benchmarks_are_listed_and_a_wrong_name_is_refused() -> None:
     runnable = {path.parent.name if path.stem == "__init__" else path.stem for path in modules}
     assert {line.split()[0] for line in run("--list").stdout.splitlines()} == runnable - {"__main__"}
     assert run("nonsense").returncode == 2
+
+
+def test_what_rounds_send_to_the_database_is_counted() -> None:
+    sizes = ["--clients", "3", "--registered", "4", "6", "--strategies", "random", "--rounds", "2"]
+    done = run("ledger", "--database", "sqlite", *sizes)
+    assert done.returncode in {0, 1}, done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith("sqlite"))
+    statements, transactions, a_client = map(float, row.partition(" ms ")[2].partition(" ms ")[2].split()[:3])
+    assert statements > transactions > 4
+    assert a_client == pytest.approx(statements / 3, abs=0.1)
+    assert done.stdout.splitlines()[-1].endswith(" of 5 bars are met")

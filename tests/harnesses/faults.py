@@ -37,7 +37,7 @@ from app.store.models import ModelVersionRepository
 from app.store.rounds import RoundRepository
 
 STEPS = (
-    "initial_model", "planned", "handed_over", "settled", "frozen", "committed", "asked", "evaluated", "measured",
+    "initial_model", "planned", "settled", "frozen", "committed", "asked", "evaluated", "measured",
 )  # fmt: skip
 PLACES: Mapping[str, tuple[type, str]] = {"initial_model": (ModelLedger, "begin")}
 """Steps that are no method of the same name of `RoundLedger`."""

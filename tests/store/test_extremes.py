@@ -87,5 +87,5 @@ async def test_sketches(db: Database, value: float) -> None:
     async with db.begin() as tx:
         await tx.trainings.add(training())
         for _ in range(3):
-            await tx.sketches.fold("t", "a", sketch)
+            await tx.sketches.fold("t", {"a": sketch})
         assert await tx.sketches.means("t") == {"a": sketch}

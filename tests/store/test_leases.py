@@ -177,7 +177,7 @@ async def test_a_lease_that_is_over_still_guards_until_somebody_claims(db: Datab
     await add(db, "t")
     lease = await take(db, seconds=OVER)
     async with db.begin() as tx:
-        await tx.leases.guard(lease)
+        assert await tx.leases.guard(lease) == await tx.trainings.get("t")
 
 
 async def test_revoking_fences_the_owner(db: Database) -> None:

@@ -12,6 +12,7 @@ Killed anywhere, the next owner calls `drive` with the round as it is stored, an
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
 from app.clock import Clock
 from app.domain.clients import Client
@@ -42,6 +43,7 @@ from app.services.rounds.selecting import Selecting
 from app.services.tasks.assignments import ToSend
 from app.store.database import Database
 from app.store.leases import Lease
+from app.store.models import ModelVersion
 from app.threads import in_thread
 from tcsfeel.errors import UnusableRound
 from tcsfeel.wire.sizes import EVALUATION, fit_size
@@ -82,9 +84,12 @@ class RoundEngine:
             "aggregating": self._aggregate,
             "evaluating": self._evaluate,
         }
+        self._ledger.known(lease).begin(round_.number)
         while round_.status not in ENDED:
-            async with self._db.read() as tx:
-                training = await tx.trainings.get(round_.training_id)
+            training = self._ledger.known(lease).training
+            if training is None:
+                async with self._db.read() as tx:
+                    training = await tx.trainings.get(round_.training_id)
             training = replace(training, config=of_round(training.config, round_))
             round_ = await steps[round_.status](lease, training, round_)
         self._costs.take(round_)
@@ -92,9 +97,11 @@ class RoundEngine:
         return round_
 
     async def _train(self, lease: Lease, training: Training, round_: Round) -> Round:
-        policy = training.config.round_policy
-        resumed = {part.client_id for part in round_.participations if part.status == "training"}
-        round_ = await self._ledger.handed_over(lease, round_)
+        policy, known = training.config.round_policy, self._ledger.known(lease)
+        resumed = {part.client_id for part in round_.participations if part.status == "training" and not known.fresh}
+        known.fresh = False
+        if any(part.status == "pending" for part in round_.participations):
+            round_ = await self._ledger.handed_over(lease, round_)
         outstanding = [part for part in round_.participations if part.status in OUTSTANDING]
         reserve = evaluation_seconds(policy) if training.config.evaluation_clients else 0.0
         deadline = round_.deadline_at - reserve
@@ -104,7 +111,7 @@ class RoundEngine:
             )
         except UnusableRound as error:
             return await self._ledger.abandoned(lease, round_, str(error), at_fault=False)
-        clients = await self._clients(round_.selected_clients)
+        clients = await self._clients(lease, round_.selected_clients)
         fit = self._participants.fit
         enough = await gather(
             [
@@ -117,6 +124,7 @@ class RoundEngine:
             quorum=quorum_count(len(round_.participations), policy),
             deadline=phase.deadline,
             grace_seconds=policy.grace_seconds,
+            hurry=partial(self._ledger.settling.hurry, lease, round_, "fit"),
         )
         if not enough:
             async with self._db.read() as tx:
@@ -142,15 +150,13 @@ class RoundEngine:
             round_ = await self._ledger.abandoned(lease, round_, reason)
         else:
             round_ = await self._combine(lease, training, round_)
-        self._participants.forget((await self._clients(received)).values(), round_, "fit")
+        self._participants.forget((await self._clients(lease, received)).values(), round_, "fit")
         return round_
 
     async def _combine(self, lease: Lease, training: Training, round_: Round) -> Round:
         """Make the new model of the received updates, or abandon the round that cannot have one."""
         spool = self._files.spool(round_)
-        async with self._db.read() as tx:
-            base = await tx.models.find(round_.training_id, round_.base_model or "")
-            since = await tx.now()
+        base, since = await self._base(lease, round_)
         try:
             round_ = await self._recover(lease, training, round_)
             stored, state = await in_thread("aggregation", self._files.aggregate, training.config, round_, base, spool)
@@ -162,19 +168,41 @@ class RoundEngine:
         await in_thread("files", spool.clear)  # no step that is left needs the updates
         return round_
 
+    async def _base(self, lease: Lease, round_: Round) -> tuple[ModelVersion, float]:
+        """Return the version that the round began with, and the database's time from before now."""
+        known = self._ledger.known(lease)
+        since, known.since = known.since, None  # another try gets a newer time
+        if since is not None and known.version is not None and known.version.sha256 == round_.base_model:
+            return known.version, since
+        async with self._db.read() as tx:
+            return await tx.models.find(round_.training_id, round_.base_model or ""), await tx.now()
+
     async def _evaluate(self, lease: Lease, training: Training, round_: Round) -> Round:
+        out: list[tuple[str, str]] = []
+        if training.config.evaluation_clients or round_.evaluations:
+            round_, out = await self._evaluated(lease, training, round_)
+        round_ = await in_thread("aggregation", measured, round_, training.config)
+        reason = not_measured(round_.evaluations, out) if training.config.evaluation_clients else None
+        asked = [one.client_id for one in round_.evaluations]
+        round_ = await self._ledger.measured(lease, round_, reason=reason)
+        self._participants.forget((await self._clients(lease, asked)).values(), round_, "evaluate")
+        return round_
+
+    async def _evaluated(self, lease: Lease, training: Training, round_: Round) -> tuple[Round, list[tuple[str, str]]]:
+        """Have the new model evaluated. Returns the round, and which clients could not be asked, with the reasons."""
         policy, now = training.config.round_policy, self._clock.now()
         known = {one.client_id for one in round_.evaluations}
         out: list[tuple[str, str]] = []
         if not known and training.config.evaluation_clients:
             evaluators, out = await self._evaluators(training, round_)
             round_ = await self._ledger.asked(lease, round_, [client.id for client in evaluators])
+            self._ledger.known(lease).keep(evaluators)
         outstanding = [one for one in round_.evaluations if one.status in OUTSTANDING]
         deadline = round_.deadline_at if now < round_.deadline_at else now + evaluation_seconds(policy)
         phase = await self._phase(
             lease, training, round_, "evaluate", round_.model, tasks=len(outstanding), deadline=deadline
         )
-        clients = await self._clients([one.client_id for one in round_.evaluations])
+        clients = await self._clients(lease, [one.client_id for one in round_.evaluations])
         evaluate = self._participants.evaluate
         if outstanding:
             await gather(
@@ -188,13 +216,9 @@ class RoundEngine:
                 quorum=quorum_count(len(round_.evaluations), policy),
                 deadline=phase.deadline,
                 grace_seconds=policy.grace_seconds,
+                hurry=partial(self._ledger.settling.hurry, lease, round_, "evaluate"),
             )
-        round_ = await self._ledger.evaluated(lease, round_, phase.runs)
-        round_ = await in_thread("aggregation", measured, round_, training.config)
-        reason = not_measured(round_.evaluations, out) if training.config.evaluation_clients else None
-        round_ = await self._ledger.measured(lease, round_, reason=reason)
-        self._participants.forget(clients.values(), round_, "evaluate")
-        return round_
+        return await self._ledger.evaluated(lease, round_, phase.runs), out
 
     async def _recover(self, lease: Lease, training: Training, round_: Round) -> Round:
         """Ask agents again for updates that the spool lacks: it may be another machine's, or have been emptied."""
@@ -204,7 +228,8 @@ class RoundEngine:
         now = self._clock.now()
         deadline = max(round_.deadline_at, now + evaluation_seconds(training.config.round_policy))
         phase = await self._phase(lease, training, round_, "fit", round_.base_model, tasks=len(lost), deadline=deadline)
-        clients = await self._clients([part.client_id for part in lost])
+        async with self._db.glance() as tx:
+            clients = {client.id: client for client in await tx.clients.some([part.client_id for part in lost])}
         recover = self._participants.recover
         await gather(
             [recover(phase, part, clients[part.client_id]) for part in lost if part.client_id in clients],
@@ -262,9 +287,13 @@ class RoundEngine:
             )
         return replace(phase, controlled=sent.model, frozen=sent.frozen, counted=counted)
 
-    async def _clients(self, client_ids: Collection[str]) -> dict[str, Client]:
-        async with self._db.read() as tx:
-            return {client.id: client for client in await tx.clients.some(client_ids)}
+    async def _clients(self, lease: Lease, client_ids: Collection[str]) -> dict[str, Client]:
+        """Return clients of the round. Only those are read that its owner does not know."""
+        known = self._ledger.known(lease)
+        if unknown := [client_id for client_id in client_ids if client_id not in known.clients]:
+            async with self._db.read() as tx:
+                known.keep(await tx.clients.some(unknown))
+        return {client_id: known.clients[client_id] for client_id in client_ids if client_id in known.clients}
 
     async def _evaluators(self, training: Training, round_: Round) -> tuple[list[Client], list[tuple[str, str]]]:
         async with self._db.read() as tx:

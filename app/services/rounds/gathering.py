@@ -1,12 +1,16 @@
 """Run several tasks at once, until the domain decides that enough answers are in."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from app.clock import Clock
 from app.domain.rounds import judge
 from app.services.tasks.crowds import Crowd
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 async def gather(
@@ -18,8 +22,11 @@ async def gather(
     quorum: int,
     deadline: float,
     grace_seconds: float,
+    hurry: Callable[[], Awaitable[None]] = _nothing,
 ) -> bool:
     """Run `jobs` until there is a verdict, and cancel the rest. Returns True if the round goes on with these answers.
+
+    When time is up, `hurry` lets the jobs end first whose answers are there and only have to be stored.
 
     A job returns the instant at which its answer became usable, or None if it has none. An error in a job, such as a
     lost lease, ends all jobs. The other arguments are those of `judge`; `arrivals` holds earlier answers.
@@ -50,6 +57,9 @@ async def gather(
             timer.add_done_callback(lambda rung: None if rung.cancelled() else over.put_nowait(rung))
             ended = await _some(over)
             timer.cancel()
+            if timer in ended:
+                await hurry()
+                ended += _ended(over)
             came += [arrival for task in ended if task in waiting and (arrival := task.result()) is not None]
             waiting.difference_update(ended)
     finally:
@@ -60,7 +70,9 @@ async def gather(
 
 async def _some(over: "asyncio.Queue[asyncio.Task[Any]]") -> list["asyncio.Task[Any]"]:
     """Wait until a task ends, and return all tasks that have ended by then."""
-    ended = [await over.get()]
-    while not over.empty():
-        ended.append(over.get_nowait())
-    return ended
+    return [await over.get(), *_ended(over)]
+
+
+def _ended(over: "asyncio.Queue[asyncio.Task[Any]]") -> list["asyncio.Task[Any]"]:
+    """Return the tasks that have ended."""
+    return [over.get_nowait() for _ in range(over.qsize())]

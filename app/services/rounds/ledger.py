@@ -15,7 +15,7 @@ from app.clock import Clock
 from app.domain.events.rounds import RoundAggregated, RoundPlanned, end_of_part
 from app.domain.lateness import LATE
 from app.domain.outcomes import Outcome, after_round
-from app.domain.rounds import OUTSTANDING, Participation, Round, RoundEvent, goal_count, next_status
+from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.tasks import Observation, TaskRun
 from app.metrics import Metrics
 from app.services.rounds.costs import charge
@@ -41,7 +41,7 @@ class PlanOvertaken(Exception):
 
 
 class RoundLedger:
-    """Writes for the owner of a training. Whatever writes raises `Fenced` once the lease is lost."""
+    """Writes for the owner of a training, who then knows it. Whatever writes raises `Fenced` once the lease is lost."""
 
     def __init__(
         self,
@@ -57,14 +57,15 @@ class RoundLedger:
     ) -> None:
         self._db = db
         self._owned = owned
+        self.known = owned.known
         self._models = models
         self._clock = clock
         self._record = record
         self._ending = ending
         self._progress = progress
         self._metrics = metrics
-        self._settling = Settling(
-            owned=owned.begin,
+        self.settling = Settling(
+            owned=owned,
             progress=progress.moved_after_stall,
             clock=clock,
             record=record,
@@ -74,15 +75,17 @@ class RoundLedger:
     async def planned(self, lease: Lease, round_: Round, model: str, selection: Selection, fleet: Fleet) -> Round:
         """Selecting -> training: who takes part, before the first byte goes out. Open breakers give permits.
 
+        From here on the agents may know their tasks.
+
         Raises:
             PlanOvertaken: a selected client was removed, or another training has taken it, since the fleet was read.
         """
         document = await in_thread("administration", packed, selection)
         async with self._owned.begin(lease) as tx:
             training = await tx.trainings.get(round_.training_id)
-            present = await tx.clients.hold(selection.client_ids)
+            clients = await tx.clients.lock(selection.client_ids)
             busy = await tx.rounds.busy_clients(except_training=training.id)
-            if present < len(selection.selected) or busy & set(selection.client_ids):
+            if len(clients) < len(selection.selected) or busy & set(selection.client_ids):
                 raise PlanOvertaken
             round_ = replace(
                 round_,
@@ -97,7 +100,12 @@ class RoundLedger:
                 label_divergence=selection.label_divergence,
                 population=fleet.population,
                 participations=tuple(
-                    Participation(client_id=chosen.client_id, score=chosen.score, components=chosen.components)
+                    Participation(
+                        client_id=chosen.client_id,
+                        status="training",
+                        score=chosen.score,
+                        components=chosen.components,
+                    )
                     for chosen in selection.selected
                 ),
             )
@@ -105,11 +113,10 @@ class RoundLedger:
             await self._progress.keep(tx, training, self._progress.moving(training))
             await tx.rounds.add_participations(round_)
             await tx.selections.add(round_.training_id, round_.number, document)
-            await self._record.selected(tx, round_.selected_clients, round_.deadline_at, forced=fleet.forced)
-            clients, cost = round_.selected_clients, selection.total_cost
-            await tx.events.append(
-                RoundPlanned(training_id=training.id, round=round_.number, clients=clients, cost=cost)
-            )
+            await self._record.selected(tx, clients, round_.deadline_at, forced=fleet.forced)
+            ids, cost = round_.selected_clients, selection.total_cost
+            await tx.events.append(RoundPlanned(training_id=training.id, round=round_.number, clients=ids, cost=cost))
+        self.known(lease).planned(clients)
         return round_
 
     async def charged(self, lease: Lease, round_: Round, runs: Mapping[str, TaskRun]) -> Round:
@@ -120,15 +127,14 @@ class RoundLedger:
         return replace(round_, participations=stored.participations)
 
     async def handed_over(self, lease: Lease, round_: Round) -> Round:
-        """Pending participations are about to be sent: from here on the agents may know their tasks."""
+        """Hand the pending participations over that an earlier version of the server has planned."""
         async with self._owned.begin(lease) as tx:
             await tx.rounds.hand_over(round_.training_id, round_.number)
-        async with self._db.read() as tx:
             return await tx.rounds.get(round_.training_id, round_.number)
 
     async def settled(self, lease: Lease, round_: Round, part: Participation, seen: Observation) -> bool:
         """A participation came to its end; it is written with those that come meanwhile. False where it had one."""
-        return await self._settling.settle(lease, round_, part, seen)
+        return await self.settling.settle(lease, round_, part, seen)
 
     async def frozen(self, lease: Lease, round_: Round, runs: Mapping[str, TaskRun]) -> Round:
         """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
@@ -136,6 +142,7 @@ class RoundLedger:
             frozen = replace(skipped, status=next_status(skipped.status, "frozen"), step_failures=0, takeovers=0)
             await tx.rounds.put(frozen)
             await self._progress.moved(tx, frozen.training_id)
+            self.known(lease).since = await tx.now()
         return frozen
 
     async def rejected(self, lease: Lease, round_: Round, reasons: Mapping[str, str]) -> Round:
@@ -163,7 +170,7 @@ class RoundLedger:
                 step_failures=0,
                 takeovers=0,
             )
-            after = await self._models.add(
+            after, version = await self._models.add(
                 tx,
                 self._progress.moving(before),
                 round_.number,
@@ -179,6 +186,7 @@ class RoundLedger:
                     training_id=round_.training_id, round=round_.number, model=stored.sha256, parent=round_.base_model
                 )
             )
+        self.known(lease).version = version
         return round_
 
     async def abandoned(
@@ -204,6 +212,7 @@ class RoundLedger:
             if selection is not None:
                 await tx.selections.add(round_.training_id, round_.number, selection)
             ended, goal = await self._close(tx, replace(skipped, failure_reason=reason), "abandoned", outage=outage)
+        self.known(lease).closed = round_.number
         self._ending.count(ended, goal)
         return ended
 
@@ -228,10 +237,8 @@ class RoundLedger:
 
         The round keeps its status, so its next owner may do this again.
         """
-        async with self._db.read() as tx:
-            stored = await tx.rounds.get(round_.training_id, round_.number)
-        if not any(one.status in OUTSTANDING for one in stored.evaluations):
-            return replace(round_, evaluations=stored.evaluations)
+        if (complete := self.known(lease).complete(round_)) is not None:
+            return complete
         async with self._without_stragglers(lease, round_, "measured", reason, runs, at_fault=at_fault) as (_, skipped):
             return skipped
 
@@ -242,6 +249,7 @@ class RoundLedger:
         """
         async with self._owned.begin(lease) as tx:
             round_, goal = await self._close(tx, replace(round_, failure_reason=reason), "measured")
+        self.known(lease).closed = round_.number
         self._ending.count(round_, goal)
         return round_
 
@@ -264,7 +272,9 @@ class RoundLedger:
         while True:
             async with self._owned.begin(lease) as tx:
                 next_status(round_.status, event)  # an event that is not legal leaves everything as it was
-                skipped = await self._ending.skip_outstanding(tx, round_, reason, runs, at_fault=at_fault)
+                skipped = self.known(lease).complete(round_)
+                if skipped is None:
+                    skipped = await self._ending.skip_outstanding(tx, round_, reason, runs, at_fault=at_fault)
                 if skipped is not None:
                     yield tx, skipped
                     return

@@ -32,7 +32,7 @@ class ModelLedger:
         async with self._owned.begin(lease) as tx:
             training = await tx.trainings.get(lease.training_id)
             if training.model is None:
-                training = await self.add(tx, training, 0, first.file, since=since)
+                training, _ = await self.add(tx, training, 0, first.file, since=since)
                 await tx.trainings.put(replace(training, unmatched=first.unmatched or None))
                 await tx.events.append(TrainingModelFetched(training_id=training.id, model=first.file.sha256))
                 for event in patterns_unmatched(training.id, first.unmatched):
@@ -49,22 +49,21 @@ class ModelLedger:
         since: float,
         parent: str | None = None,
         optimiser_state: str | None = None,
-    ) -> Training:
-        """Add the version of round `number`. Returns the training with this version, which the caller has to store.
+    ) -> tuple[Training, ModelVersion]:
+        """Add the version of round `number`. Returns the training with it, which the caller has to store, and itself.
 
         Raises `FileRemoved`: write the files again.
         """
         await tx.removals.check([name for name in (stored.sha256, optimiser_state) if name is not None], since)
         now = self._clock.now()
-        await tx.models.add(
-            ModelVersion(
-                training_id=training.id,
-                round=number,
-                sha256=stored.sha256,
-                parent=parent,
-                size=stored.size,
-                created_at=now,
-                optimiser_state=optimiser_state,
-            )
+        version = ModelVersion(
+            training_id=training.id,
+            round=number,
+            sha256=stored.sha256,
+            parent=parent,
+            size=stored.size,
+            created_at=now,
+            optimiser_state=optimiser_state,
         )
-        return replace(training, model=stored.sha256, updated_at=now)
+        await tx.models.add(version)
+        return replace(training, model=stored.sha256, updated_at=now), version

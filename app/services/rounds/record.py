@@ -32,9 +32,8 @@ class TrackRecord:
 
         For a removed client only the sketches are updated.
         """
-        for client_id, (_, seen) in settled.items():
-            if seen.sketch is not None:
-                await tx.sketches.fold(training_id, client_id, seen.sketch)
+        sketches = {client_id: seen.sketch for client_id, (_, seen) in settled.items() if seen.sketch is not None}
+        await tx.sketches.fold(training_id, sketches)
         known = await tx.clients.lock(settled.keys())
         changed = [self._learned(client, *settled[client.id]) for client in known]
         await tx.clients.put(*changed)
@@ -55,15 +54,16 @@ class TrackRecord:
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
 
     async def selected(
-        self, tx: Transaction, client_ids: Sequence[str], until: float, *, forced: Collection[str]
+        self, tx: Transaction, clients: Sequence[Client], until: float, *, forced: Collection[str]
     ) -> None:
         """Count one more round for clients, and count their tasks as probes of breakers that are not closed.
 
-        A probe ends at `until`, in unix seconds. Breakers of clients in `forced` give a permit before their time.
+        The transaction has locked the clients. A probe ends at `until`, in unix seconds. Breakers of clients in
+        `forced` give a permit before their time.
         """
-        await tx.clients.count_selected(client_ids)
-        unsound = await tx.clients.lock_unsound(client_ids)
+        unsound = [client for client in clients if client.breaker.state != "closed"]
         await self._breakers.take_permits(tx, unsound, until - self._clock.now(), forced=forced)
+        await tx.clients.count_selected([client.id for client in clients])
 
     async def miss(self, tx: Transaction, late: Mapping[str, bool]) -> None:
         """Record cancelled tasks, by client: breakers get permits back, and `late` clients count as unreliable."""

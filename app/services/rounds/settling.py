@@ -1,11 +1,13 @@
 """Write how participations and evaluations ended, several in one transaction, each of them once.
 
+A transaction costs as much as an exchange of a small model. So the end of a participation waits a moment for others,
+unless the round can go on once it is written. Until then, its agent keeps the result.
+
 If the database refuses a value, the participations of that transaction are written one by one. The one that is refused
 on its own is written as failed, with the reason.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,6 +17,7 @@ from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation
 from app.metrics import Metrics
 from app.services.rounds.batches import Batches
+from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.record import TrackRecord
 from app.store.columns import refuses
 from app.store.database import in_a_line
@@ -24,14 +27,14 @@ from tcsfeel.wire.tasks import TaskKind
 
 Owner = tuple[Lease, int, TaskKind]
 Settled = tuple[Round, Participation, Observation]
-Owned = Callable[[Lease], AbstractAsyncContextManager[Transaction]]
 Progress = Callable[[Transaction, str], Awaitable[None]]
 
 SETTLED_TOGETHER = 16  # participations a transaction: some 5 ms on the event loop, all in all
+PATIENCE_SECONDS = 0.2  # for which an end may wait for others, unless the round can go on with it
 
 
 class Settling:
-    """Settles participations in transactions that `owned` opens for the owner of their training.
+    """Settles participations in transactions of the owner of their training, who then knows them.
 
     `progress` is called in the same transaction with a training that has made progress.
     """
@@ -39,7 +42,7 @@ class Settling:
     def __init__(
         self,
         *,
-        owned: Owned,
+        owned: OwnedTransactions,
         progress: Progress,
         clock: Clock,
         record: TrackRecord,
@@ -50,11 +53,25 @@ class Settling:
         self._clock = clock
         self._record = record
         self._metrics = metrics
-        self._batches = Batches(self._settle, limit=SETTLED_TOGETHER)
+        self._batches = Batches(self._settle, limit=SETTLED_TOGETHER, patience=self._patience)
 
     async def settle(self, lease: Lease, round_: Round, part: Participation, seen: Observation) -> bool:
         """Write how a participation ended. False if it had ended before or cannot be stored. Raises `Fenced`."""
-        return await self._batches.put((lease, round_.number, part.kind), (round_, part, seen))
+        try:
+            return await self._batches.put((lease, round_.number, part.kind), (round_, part.shown(), seen))
+        except BaseException:  # nothing tells whether it was written
+            self._owned.known(lease).doubt(round_.number)
+            raise
+
+    async def hurry(self, lease: Lease, round_: Round, kind: TaskKind) -> None:
+        """Write what waits. Returns when the tasks that wait for it have ended."""
+        await self._batches.hurry((lease, round_.number, kind))
+
+    def _patience(self, owned: Owner, settled: Sequence[Settled]) -> float:
+        """Let ends wait for others, to be written together, as long as their round has to wait in any case."""
+        lease, _, kind = owned
+        enough = self._owned.known(lease).enough(settled[0][0], kind, (part for _, part, _ in settled))
+        return 0.0 if enough else PATIENCE_SECONDS
 
     async def _settle(self, owned: Owner, settled: Sequence[Settled]) -> list[bool]:
         """Write participations together, or one by one if the database refuses one of them."""
@@ -85,7 +102,7 @@ class Settling:
 
     async def _settle_together(self, owned: Owner, settled: Sequence[Settled]) -> list[bool]:
         lease, number, kind = owned
-        async with self._owned(lease) as tx:
+        async with self._owned.begin(lease) as tx:
             written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled], kind)
             counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
             ended = {part.client_id: (part, seen) for _, part, seen in counted}
@@ -97,6 +114,7 @@ class Settling:
                 await tx.events.append(end_of_part(round_, part))
             if counted:
                 await self._progress(tx, lease.training_id)
+        self._owned.known(lease).settled(number, (part for _, part, _ in counted))
         for _, part, seen in counted:
             self._metrics.count_part(part.kind, part.status, seen.encoding, seen.coding)
         return [entry in counted for entry in settled]

@@ -28,6 +28,7 @@ from app.services.fleet.outages import Outage
 from app.services.rounds.early_ends import EarlyEnds
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.opening import begin_round, correct, open_round, prolong
+from app.services.rounds.owned import OwnedTransactions
 from app.services.running.interruptions import Interruptions, is_passing
 from app.services.running.keepers import LeaseKeeper
 from app.services.running.steps import Steps
@@ -50,6 +51,7 @@ class Coordinator:
         *,
         owner: str,
         db: Database,
+        owned: OwnedTransactions,
         engine: RoundEngine,
         early_ends: EarlyEnds,
         interruptions: Interruptions,
@@ -59,6 +61,7 @@ class Coordinator:
     ) -> None:
         self._owner = owner
         self._db = db
+        self._owned = owned
         self._engine = engine
         self._early_ends = early_ends
         self._interruptions = interruptions
@@ -246,13 +249,14 @@ class Coordinator:
         An open round gets the seconds back that were `lost`.
         """
         while True:
-            async with self._db.begin() as tx:
-                await tx.leases.guard(lease)
+            known = self._owned.known(lease)
+            async with self._owned.begin(lease) as tx:
                 training = await tx.trainings.get(lease.training_id)
                 if training.status != "running":
                     return None
                 now = self._clock.now()
-                if (round_ := await open_round(tx, training.id)) is not None:
+                ended = known.closed == training.current_round > 0
+                if not ended and (round_ := await open_round(tx, training.id)) is not None:
                     round_ = await prolong(tx, round_, self._steps.owed(lease))
                     round_ = await prolong(tx, round_, lost, ours=True)
                     round_ = await correct(

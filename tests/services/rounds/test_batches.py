@@ -106,3 +106,67 @@ async def test_one_key_waits_for_no_other() -> None:
     for _ in range(2):
         writer.may.release()
     assert [await waiting, await other] == [20, 30]
+
+
+async def test_items_wait_for_others_only_as_long_as_they_may() -> None:
+    writer = Writer(may=9)
+    asked: list[list[int]] = []
+
+    def patience(key: str, items: Sequence[int]) -> float:
+        assert key == "round"
+        asked.append(list(items))
+        return 0.0 if 3 in items else 3600.0
+
+    batches = Batches(writer, limit=9, patience=patience)
+    tasks = putting(batches, 1, 2)
+    await passes()
+    assert writer.begun == []
+    tasks += putting(batches, 3)
+    assert await asyncio.gather(*tasks) == [10, 20, 30]
+    assert writer.written == [[1, 2, 3]]
+    assert asked == [[1], [1, 2], [1, 2, 3]]
+
+
+async def test_items_that_waited_for_long_enough_are_written() -> None:
+    writer = Writer(may=9)
+    batches = Batches(writer, limit=9, patience=lambda _key, _items: 0.01)
+    assert await asyncio.gather(*putting(batches, 1, 2)) == [10, 20]
+    assert writer.written == [[1, 2]]
+
+
+async def test_a_full_batch_waits_for_nothing() -> None:
+    writer = Writer(may=9)
+    tasks = putting(Batches(writer, limit=2, patience=lambda _key, _items: 3600.0), 1, 2, 3)
+    assert await asyncio.gather(*tasks[:2]) == [10, 20]
+    assert writer.written == [[1, 2]]
+    tasks[2].cancel()
+
+
+async def test_who_hurries_gets_everything_written_that_waits_or_comes_meanwhile() -> None:
+    writer = Writer()
+    batches = Batches(writer, limit=9, patience=lambda _key, _items: 3600.0)
+    tasks = putting(batches, 1)
+    await passes()
+    hurrying = asyncio.create_task(batches.hurry("round"))
+    await passes()
+    tasks += putting(batches, 2)
+    await passes()
+    assert writer.begun == [[1]]
+    for _ in range(2):
+        writer.may.release()
+    await hurrying
+    assert writer.written == [[1], [2]]
+    assert all(task.done() for task in tasks)
+    await batches.hurry("nobody has put anything here")
+
+
+async def test_who_leaves_while_it_waits_for_others_is_not_written() -> None:
+    writer = Writer(may=9)
+    batches = Batches(writer, limit=9, patience=lambda _key, _items: 3600.0)
+    first, second = putting(batches, 1, 2)
+    await passes()
+    first.cancel()
+    await passes()
+    await batches.hurry("round")
+    assert writer.written == [[2]]
+    assert await second == 20

@@ -93,8 +93,8 @@ async def planned(running: Plane, lease: Lease, round_: Round) -> Round:
     engine = running.system.coordinator._engine
     training = await running.system.trainings.get(round_.training_id)
     fleet, selection = await engine._selecting.plan(training, round_, 8)
-    round_ = await engine._ledger.planned(lease, round_, "0" * 64, selection, fleet)
-    return await engine._ledger.handed_over(lease, round_)
+    value: Round = await engine._ledger.planned(lease, round_, "0" * 64, selection, fleet)
+    return value
 
 
 def silent(round_: Round) -> dict[str, TaskRun]:

@@ -10,6 +10,7 @@ import pytest
 from app.clock import SystemClock
 from app.services.rounds.gathering import gather
 from app.store.leases import Fenced
+from tests.clocks import FakeClock, Sleeping
 
 
 async def test_of_several_errors_one_is_raised_and_none_is_left_behind() -> None:
@@ -73,3 +74,26 @@ async def test_an_answer_costs_the_same_however_many_are_still_to_come() -> None
     await opening
     assert enough
     assert Watched.asked <= 5 * jobs
+
+
+async def test_answers_that_only_have_to_be_stored_count_when_time_is_up() -> None:
+    clock, stored = FakeClock(0.0, sleeping=Sleeping.SKIPS), asyncio.Event()
+
+    async def answered() -> float:
+        await stored.wait()
+        return 1.0
+
+    async def silent() -> float:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def hurry() -> None:
+        stored.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    enough = await gather(
+        [answered(), silent()], clock=clock, goal=2, quorum=1, deadline=10.0, grace_seconds=5.0, hurry=hurry
+    )
+    assert enough
+    assert clock.slept == [10.0]

@@ -75,7 +75,7 @@ async def test_a_version_has_its_parent_and_its_state_and_the_caller_stores_the_
     await claimed(db)
     async with db.begin() as tx:
         given = training(model=FIRST.sha256)
-        after = await ledger.add(tx, given, 1, SECOND, since=1.0, parent=FIRST.sha256, optimiser_state=STATE)
+        after, _ = await ledger.add(tx, given, 1, SECOND, since=1.0, parent=FIRST.sha256, optimiser_state=STATE)
         version = await tx.models.get("t", 1)
         assert (await tx.trainings.get("t")).model is None
     assert (after.model, after.updated_at) == (SECOND.sha256, CLOCK.now())

@@ -45,3 +45,22 @@ async def test_the_writes_of_one_training_wait_for_each_other_without_a_connecti
 
     await asyncio.gather(*(write() for _ in range(20)))
     assert most == 1
+
+
+async def test_an_owner_knows_its_training_as_it_was_committed(db: Database, lease: Lease) -> None:
+    owned = OwnedTransactions(db)
+    assert owned.known(lease).training is None
+
+    async def fail() -> None:
+        async with owned.begin(lease) as tx:
+            await tx.trainings.put(training(status="running", updated_at=NOW + 1))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    assert owned.known(lease).training is None
+    async with owned.begin(lease) as tx:
+        await tx.trainings.put(training(status="running", updated_at=NOW + 2, fence=lease.fence))
+        assert (await tx.trainings.get("t")).updated_at == NOW + 2
+    async with db.read() as tx:
+        assert owned.known(lease).training == await tx.trainings.get("t")

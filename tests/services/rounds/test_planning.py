@@ -166,7 +166,7 @@ async def test_clients_without_labels_are_known_by_their_sketches_in_this_traini
         for training_id in ("t", "fresh"):
             await tx.trainings.add(training(training_id))
         for client_id, sketch in {"a": one, "b": one, "c": other, "d": other}.items():
-            await tx.sketches.fold("t", client_id, sketch)
+            await tx.sketches.fold("t", {client_id: sketch})
     known = await fleet(sqlite, planner, [client(name) for name in "abcd"], training_id="t")
     fresh = await fleet(sqlite, planner, training_id="fresh")
     policy = SelectionPolicy(min_clients=2, max_clients=2)
@@ -225,7 +225,7 @@ async def test_a_candidate_has_the_loss_and_the_sketch_of_its_own_client(db: Dat
     sketch = (1.0, *[0.0] * 31)
     async with db.begin() as tx:
         await tx.trainings.add(training("t"))
-        await tx.sketches.fold("t", "a", sketch)
+        await tx.sketches.fold("t", {"a": sketch})
     found = await fleet(db, planner, [client("a"), client("b"), client("c", status="down")], training_id="t")
     a, b = found.candidates({"b": 0.5, "c": 2.0})
     assert (a.client_id, a.sketch, a.loss) == ("a", sketch, None)

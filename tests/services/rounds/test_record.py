@@ -78,7 +78,7 @@ async def test_selected_clients_have_one_more_round_and_a_forced_breaker_gives_i
 ) -> None:
     await begun(db, {"a": "pending", "b": "pending"}, clients={"b": {"breaker": OPEN}})
     async with db.begin() as tx:
-        await record.selected(tx, ["a", "b"], CLOCK.now() + 60.0, forced=["b"])
+        await record.selected(tx, await tx.clients.lock(["a", "b"]), CLOCK.now() + 60.0, forced=["b"])
     a, b = await client_of(db, "a"), await client_of(db, "b")
     assert (a.rounds_selected, a.breaker) == (1, Breaker())
     assert (b.rounds_selected, b.breaker.state, b.breaker.probe_until) == (1, "half_open", CLOCK.now() + 60.0)

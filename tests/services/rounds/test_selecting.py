@@ -36,7 +36,7 @@ async def test_the_first_round_is_planned_with_a_model_from_a_client(database_ur
     async with plane(tmp_path, database_url, {"a": Adder(), "b": Adder()}) as running:
         selecting, lease, training, value = await begun(running)
         planned = await selecting.select(lease, training, value)
-        assert (planned.status, statuses(planned)) == ("training", {"a": "pending", "b": "pending"})
+        assert (planned.status, statuses(planned)) == ("training", {"a": "training", "b": "training"})
         assert planned.base_model == (await running.system.trainings.get(training.id)).model is not None
         assert await running.round(training.id, 1) == planned
 

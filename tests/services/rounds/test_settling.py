@@ -37,8 +37,9 @@ class Desk:
     def __post_init__(self) -> None:
         clock = FakeClock(NOW + 100.0)
         record = TrackRecord(clock, Breakers(self.db, clock, self.counts, Highest()), PastRounds())
+        self.owned = OwnedTransactions(self.db)
         self.settling = Settling(
-            owned=OwnedTransactions(self.db).begin,
+            owned=self.owned,
             progress=self.move,
             clock=clock,
             record=record,
@@ -112,3 +113,43 @@ async def test_an_owner_that_was_overtaken_writes_nothing(desk: Desk) -> None:
         await desk.settling.settle(lease, a_round(), RECEIVED, SEEN)
     assert [part.status for part in await desk.stored()] == ["training", "training"]
     assert desk.moved == []
+
+
+async def test_ends_wait_for_each_other_until_their_round_can_go_on(desk: Desk) -> None:
+    lease = await desk.claim()
+    round_ = a_round(participations=await desk.stored())
+    known = desk.owned.known(lease)
+    known.begin(1)
+    first = asyncio.create_task(desk.settling.settle(lease, round_, RECEIVED, SEEN))
+    await asyncio.sleep(0)
+    assert not first.done()
+    refused = Participation(client_id="b", status="failed", reason="no\x1b[2J")
+    assert await desk.settling.settle(lease, round_, refused, SEEN)
+    assert await first
+    complete = known.complete(round_)
+    assert complete is not None
+    assert complete.participations == await desk.stored(), "its owner knows what it would read"
+
+
+async def test_an_end_that_waits_is_written_in_a_hurry(desk: Desk) -> None:
+    lease = await desk.claim()
+    round_ = a_round(participations=await desk.stored())
+    desk.owned.known(lease).begin(1)
+    waiting = asyncio.create_task(desk.settling.settle(lease, round_, RECEIVED, SEEN))
+    await asyncio.sleep(0)
+    await desk.settling.hurry(lease, round_, "fit")
+    assert waiting.done()
+    assert (await desk.stored())[0] == RECEIVED
+
+
+async def test_an_owner_whose_write_was_called_off_is_in_doubt(desk: Desk) -> None:
+    lease = await desk.claim()
+    round_ = a_round(participations=await desk.stored())
+    known = desk.owned.known(lease)
+    known.begin(1)
+    waiting = asyncio.create_task(desk.settling.settle(lease, round_, RECEIVED, SEEN))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    known.settled(1, [RECEIVED, replace(RECEIVED, client_id="b")])
+    assert known.complete(round_) is None

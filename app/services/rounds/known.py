@@ -1,0 +1,122 @@
+"""Remember what the owner of a training has stored, so that it does not read it again.
+
+Only the owner of a training writes its open round, and each of its transactions proves that it is still the owner. So
+what it has stored is what it would read. When it cannot know whether a transaction was committed, because the caller
+was cancelled or the commit failed, it is in doubt about the participations of the round, and reads them.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
+
+from app.domain.clients import Client
+from app.domain.rounds import OUTSTANDING, Participation, Round
+from app.domain.trainings import Training
+from app.store.leases import Lease
+from app.store.models import ModelVersion
+from tcsfeel.wire.tasks import TaskKind
+
+
+@dataclass(slots=True)
+class Known:
+    """What one owner knows of its training, and of one round.
+
+    Attributes:
+        training: the training after the last transaction of its owner; None before the first one.
+        version: the last model version that the owner has stored.
+        closed: the number of the last round that the owner has ended.
+        number: the round that the following is about.
+        clients: clients of the round, as they were when they were selected or asked.
+        fresh: whether the owner has just stored the plan, so that no agent can know its tasks.
+        since: the time of the database when the round was frozen, for files that are written after it.
+    """
+
+    training: Training | None = None
+    version: ModelVersion | None = None
+    closed: int = 0
+    number: int = 0
+    clients: dict[str, Client] = field(default_factory=dict)
+    fresh: bool = False
+    since: float | None = None
+    _ended: dict[tuple[TaskKind, str], Participation] = field(default_factory=dict)
+    _in_doubt: bool = False
+    _wanted: dict[TaskKind, tuple[int, int]] = field(default_factory=dict)
+    _counts: Counter[tuple[TaskKind, bool]] = field(default_factory=Counter)
+
+    def begin(self, number: int) -> None:
+        """Know nothing of a round, which was read just now, and forget all others."""
+        self.number = number
+        self.clients, self.fresh, self.since = {}, False, None
+        self._ended, self._in_doubt = {}, False
+        self._wanted, self._counts = {}, Counter()
+
+    def planned(self, clients: Iterable[Client]) -> None:
+        """Remember that the round was planned with these clients."""
+        self.keep(clients)
+        self.fresh = True
+
+    def keep(self, clients: Iterable[Client]) -> None:
+        """Remember clients of the round."""
+        self.clients.update((client.id, client) for client in clients)
+
+    def settled(self, number: int, parts: Iterable[Participation]) -> None:
+        """Remember participations of a round that were stored as they ended."""
+        if number != self.number:
+            return
+        for part in parts:
+            self._ended[part.kind, part.client_id] = part
+            self._counts[part.kind, False] += 1
+            self._counts[part.kind, True] += part.status == "received"
+
+    def enough(self, round_: Round, kind: TaskKind, waiting: Iterable[Participation]) -> bool:
+        """Tell whether a round could go on if participations were stored that wait for it.
+
+        That is so if no others are outstanding, or if there are as many results as the round wants. `round_` is as it
+        was when its tasks of the `kind` began.
+        """
+        if self.number != round_.number:
+            return True
+        if kind not in self._wanted:
+            parts = round_.participations if kind == "fit" else round_.evaluations
+            outstanding = sum(part.status in OUTSTANDING for part in parts)
+            received = sum(part.status == "received" for part in parts)
+            goal = round_.goal if kind == "fit" and round_.goal is not None else len(parts)
+            self._wanted[kind] = outstanding, goal - received
+        outstanding, missing = self._wanted[kind]
+        left = {part.client_id: part.status == "received" for part in waiting}
+        ended, received = self._counts[kind, False], self._counts[kind, True]
+        return ended + len(left) >= outstanding or received + sum(left.values()) >= missing
+
+    def doubt(self, number: int) -> None:
+        """Remember that participations of a round may have been stored, or not."""
+        if number == self.number:
+            self._in_doubt = True
+
+    def complete(self, round_: Round) -> Round | None:
+        """Return a round with all of its participations as they ended.
+
+        None if some of them have not ended, or if that is not known.
+        """
+        if self._in_doubt or self.number != round_.number:
+            return None
+        ended = self._ended
+        fitted, evaluated = (
+            tuple(
+                ended.get((part.kind, part.client_id), part) if part.status in OUTSTANDING else part for part in parts
+            )
+            for parts in (round_.participations, round_.evaluations)
+        )
+        if any(part.status in OUTSTANDING for part in fitted + evaluated):
+            return None
+        return replace(round_, participations=fitted, evaluations=evaluated)
+
+
+class KnownTrainings:
+    """What the owners of this process know, for as long as they keep their leases."""
+
+    def __init__(self) -> None:
+        self._of: WeakKeyDictionary[Lease, Known] = WeakKeyDictionary()
+
+    def by(self, lease: Lease) -> Known:
+        return self._of.setdefault(lease, Known())
