@@ -33,7 +33,7 @@ async def test_devices_enrol_once_and_come_back_with_their_own_keys(sqlite_url: 
         await call(api, "DELETE", f"/v1/clients/{enrolments['items'][0]['client_id']}")
         async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {keys['edge-0']}"}) as lost:
             assert (await lost.get(f"{plane.url}/v1/clients/edge-0")).status_code == 401
-        with pytest.raises(RegistrationRefused, match="401 the key in the header `Authorization` was revoked"):
+        with pytest.raises(RegistrationRefused, match="401 the device's key in the header `Authorization` was revoked"):
             async with hosting(trainers, server_url=plane.url, state=state):
                 pytest.fail("a device that was shut out has registered")
     assert unhandled(plane.log) == []

@@ -5,14 +5,17 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from tcsfeel.agent.asgi import ASGIApp
 from tcsfeel.agent.errors import AgentError, CannotListen
+from tcsfeel.certificates import UnusableCertificate, to_callers
 from tcsfeel.inbound import Bounds, Connection, Server, listeners
 from tcsfeel.inbound.bounds import places
 
@@ -35,9 +38,24 @@ def bind(host: str, port: int) -> socket.socket:
     return first
 
 
+def secured(tls_cert: Path | None, tls_key: Path | None) -> ssl.SSLContext | None:
+    """Make the context to serve HTTPS with a certificate and its key; None serves plain HTTP. Raises `AgentError`."""
+    if tls_cert is None and tls_key is None:
+        return None
+    if tls_cert is None or tls_key is None:
+        raise AgentError("the certificate of the agent and its private key must be given together")
+    try:
+        return to_callers(tls_cert, tls_key)
+    except UnusableCertificate as error:
+        raise AgentError(f"the agent cannot serve HTTPS: {error}") from None
+
+
 @asynccontextmanager
-async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app` while the block runs. Yields its base URL with the actual port. Raises `CannotListen`."""
+async def listening(app: ASGIApp, host: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve `app` while the block runs, over HTTPS with `tls`.
+
+    Yields its base URL with the actual port. Raises `CannotListen`.
+    """
     bounds = Bounds(places=places(), grace_seconds=PAUSE_SECONDS)
     listener = bind(host, port)
     bound = listener.getsockname()[1]
@@ -55,10 +73,11 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    server = _Server(config, bounds)
+    server = _Server(config, bounds, tls)
     serving = asyncio.create_task(server.serve([listener]))
     try:
-        yield f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+        scheme = "http" if tls is None else "https"
+        yield f"{scheme}://[{host}]:{bound}" if ":" in host else f"{scheme}://{host}:{bound}"
     finally:
         server.should_exit = True
         await serving

@@ -17,7 +17,7 @@ from tcsfeel.agent.enrolment import enrolled
 from tcsfeel.agent.errors import CannotListen
 from tcsfeel.agent.host import AgentHost, check_client_id, local_directory
 from tcsfeel.agent.labels import LabelReleases
-from tcsfeel.agent.listening import listening, run
+from tcsfeel.agent.listening import listening, run, secured
 from tcsfeel.agent.registration import Member, Registration
 from tcsfeel.agent.signing import Signing, path_of
 from tcsfeel.agent.trainer import Trainer
@@ -53,6 +53,8 @@ def serve(
     label_privacy: float | None = None,
     state: Path | None = None,
     ca_file: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
 ) -> None:
     """Serve one trainer until SIGINT or SIGTERM.
 
@@ -76,13 +78,18 @@ def serve(
             ``tcsfeel`` of this user's state by default.
         ca_file: a file of authorities (PEM) that the control plane's certificate is checked with, in place of those
             of the system.
+        tls_cert: a file with the agent's own certificate (PEM, followed by those that lead to an authority that the
+            control plane trusts), to serve HTTPS.
+        tls_key: the file with the private key of that certificate.
 
     Raises:
-        AgentError: `client_id`, `server_url`, `invite` or `label_privacy` cannot be one. CannotListen: it is not
-        possible to listen on the address. EnrolmentRefused, RegistrationRefused: the control plane refuses this client.
+        AgentError: `client_id`, `server_url`, `invite` or `label_privacy` cannot be one, or the certificate cannot be
+        used. CannotListen: it is not possible to listen on the address. EnrolmentRefused, RegistrationRefused: the
+        control plane refuses this client.
     """
     check_client_id(client_id)
     LabelReleases(state, label_privacy)  # a wrong epsilon is noticed before anything waits for the control plane
+    tls = secured(tls_cert, tls_key)
 
     async def work() -> None:
         own = await enrolled(
@@ -96,7 +103,7 @@ def serve(
             max_body_bytes=max_body_bytes,
             local_directory=local_directory(own.state, client_id),
         )
-        async with listening(agent, host, port) as url:
+        async with listening(agent, host, port, tls) as url:
             member = Member(client_id, _advertised(advertise_url, url), agent.token, trainer, own.key(client_id))
             agent.public_path = path_of(member.url)
             with _closing(agent):
@@ -131,6 +138,8 @@ def serve_many(
     label_privacy: float | None = None,
     state: Path | None = None,
     ca_file: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
 ) -> None:
     """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
 
@@ -155,6 +164,8 @@ def serve_many(
             label_privacy=label_privacy,
             state=state,
             ca_file=ca_file,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
         ):
             await asyncio.Event().wait()
 
@@ -179,8 +190,11 @@ async def hosting(
     label_privacy: float | None = None,
     state: Path | None = None,
     ca_file: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
 ) -> AsyncIterator[Hosting]:
     """Do what `serve_many` does in a program with its own event loop. The agents run while the block runs."""
+    tls = secured(tls_cert, tls_key)
     own = await enrolled(
         list(trainers), server_url=server_url, api_key=api_key, invite=invite, state=state, ca_file=ca_file
     )
@@ -189,7 +203,7 @@ async def hosting(
     for client_id, trainer in trainers.items():
         token = (tokens or {}).get(client_id) or secrets.token_urlsafe(32)
         app.add(client_id, trainer, token=token, signing=(signings or {}).get(client_id) or own.signing(client_id))
-    async with listening(app, host, port) as url:
+    async with listening(app, host, port, tls) as url:
         base = _advertised(advertise_url, url)
         members = {
             client_id: Member(client_id, base + app.path(client_id), agent.token, agent.trainer, own.key(client_id))

@@ -40,6 +40,7 @@ class Commands(click.Group):
                 steering.cancel,
                 fleet.clients,
                 fleet.client,
+                fleet.remove_client,
                 fleet.breaker,
                 audit.audit,
                 keys.keys,

@@ -29,6 +29,8 @@ NO_KEY = "ask an operator for an invitation, and give its secret with --invite"
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on")
 @click.option("--port", default=0, help="Port to listen on; 0 for any free one")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate of the agent (PEM)")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key of the certificate (PEM)")
 @click.option("--advertise-url", help="URL under which the control plane reaches the agent")
 @click.option(
     "--label-privacy",
@@ -54,6 +56,8 @@ def agent(
     invite_file: Path | None,
     host: str,
     port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     advertise_url: str | None,
     label_privacy: float | None,
     state: Path | None,
@@ -84,6 +88,8 @@ def agent(
             label_privacy=label_privacy,
             state=state,
             ca_file=ca_file(),
+            tls_cert=tls_cert,
+            tls_key=tls_key,
         )
     except (AgentError, ValueError) as error:
         fail(str(error))

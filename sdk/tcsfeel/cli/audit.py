@@ -9,8 +9,9 @@ from typing import IO, Any
 import click
 
 from tcsfeel.audit import BrokenChain, Chain
+from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.ending import fail
-from tcsfeel.cli.options import connect, key_option, server_option
+from tcsfeel.cli.options import connect, json_option, key_option, server_option
 
 LONGEST_LINE = 65_536  # bytes; a record has less than 10 000
 _HASH_DIGITS = 64
@@ -18,7 +19,7 @@ _HASH_DIGITS = 64
 
 @click.group()
 def audit() -> None:
-    """Export or verify the audit trail: who did what, from where, with what result."""
+    """Export or verify the audit trail, or print its head: who did what, from where, with what result."""
 
 
 @audit.command(epilog="Example: tcsfeel audit export --since 2026-11-01T00:00:00Z > audit.jsonl")
@@ -62,9 +63,27 @@ def verify(file: IO[bytes] | None, *, server: str, key: str | None, head: str | 
             found |= chain.check(record) == head
     except BrokenChain as error:
         fail(str(error))
+    if chain.first is None and file is not None:
+        fail("the file has no records, so nothing was verified: is it the output of `tcsfeel audit export`?")
     if not found:
         fail(f"no record has the hash {head}: records are missing at the end, or the whole chain was made anew")
     click.echo(_summary(chain))
+
+
+@audit.command(epilog="Example: tcsfeel audit head >> heads.txt")
+@server_option
+@key_option
+@json_option
+def head(*, server: str, key: str | None, as_json: bool) -> None:
+    """Print the hash of the newest audit record, to be kept elsewhere, for `tcsfeel audit verify --head HASH`."""
+    with connect(server, key) as api:
+        found = Fields(api.call("GET", "/v1/audit/head"), "head")
+    if as_json:
+        click.echo(json.dumps(found.value, indent=2))
+        return
+    at = f" of {found.text('at')}" if found.has("at") else ""
+    click.echo(f"The newest record is {found.whole('sequence')}{at}. Its hash:", err=True)
+    click.echo(found.text("hash"))
 
 
 def _summary(chain: Chain) -> str:

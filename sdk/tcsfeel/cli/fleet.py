@@ -1,4 +1,4 @@
-"""Commands about clients: list them, show one with its last failures, and open or close its circuit breaker."""
+"""Commands about clients: list them, show one with its failures, remove it, and open or close its circuit breaker."""
 
 import json
 
@@ -45,6 +45,20 @@ def client(client_id: str, *, server: str, key: str | None, as_json: bool) -> No
     if Fields(found, "client").has("unproven"):
         click.echo(f"gets no tasks: {Fields(found, 'client').text('unproven')}")
     _show_breaker(Fields(breaker, "breaker"))
+
+
+@click.command("remove-client", epilog="Example: tcsfeel remove-client edge-7")
+@click.argument("client_id", metavar="ID")
+@server_option
+@key_option
+def remove_client(client_id: str, *, server: str, key: str | None) -> None:
+    """Remove a client, and revoke the key of its device.
+
+    ID is the client's id. The rounds that it took part in stay. A device that has enrolled cannot enrol under this id
+    again, unless `tcsfeel invitations replace ID` lets it.
+    """
+    with connect(server, key) as api:
+        api.call("DELETE", "/v1/clients/{client_id}", client_id)
 
 
 @click.command(epilog="Example: tcsfeel breaker edge-7 reset")

@@ -12,8 +12,10 @@ from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import seconds_of, tags_of, those_given
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
 from tcsfeel.cli.tables import show_table
+from tcsfeel.rest.paths import path
 
 COLUMNS = ("invitation", "name", "state", "used", "ids", "expires")
+DEVICE_COLUMNS = ("client", "key", "enrolled", "public key")
 
 expires_option = click.option(
     "--expires", metavar="TIME", default="1d", help="How long it can be used, such as 90m, 12h or 7d"
@@ -85,6 +87,30 @@ def list_(*, server: str, key: str | None, as_json: bool) -> None:
         return
     rows = [_row(Fields(item, f"invitation {number}")) for number, item in enumerate(items, start=1)]
     show_table([COLUMNS, *rows])
+
+
+@invitations.command(epilog="Example: tcsfeel invitations enrolments 4fd9a30c7be1528d")
+@click.argument("invitation")
+@server_option
+@key_option
+@json_option
+def enrolments(*, invitation: str, server: str, key: str | None, as_json: bool) -> None:
+    """List the devices that have enrolled with INVITATION, by client id. `tcsfeel keys revoke` takes the key ids."""
+    with connect(server, key) as api:
+        items = api.all(path("/v1/invitations/{invitation_id}/enrolments", invitation))
+    if as_json:
+        click.echo(json.dumps(items, indent=2))
+        return
+    devices = [Fields(item, f"enrolment {number}") for number, item in enumerate(items, start=1)]
+    show_table(
+        [
+            DEVICE_COLUMNS,
+            *(
+                (one.text("client_id"), one.text("key_id"), one.text("enrolled_at"), one.text("public_key"))
+                for one in devices
+            ),
+        ]
+    )
 
 
 @invitations.command(epilog="Example: tcsfeel invitations revoke 4fd9a30c7be1528d")

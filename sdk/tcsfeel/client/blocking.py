@@ -16,6 +16,7 @@ from tcsfeel.client.pages import Pages
 from tcsfeel.client.signatures import show_as_method
 from tcsfeel.contract.audit import AuditRecordOut
 from tcsfeel.contract.clients import ClientOut
+from tcsfeel.contract.invitations import EnrolmentOut
 from tcsfeel.contract.keys import KeyOut
 from tcsfeel.contract.models import ListedModelOut
 from tcsfeel.contract.rounds import RoundOut
@@ -107,6 +108,10 @@ class Client:
     def api_keys(self) -> Pages[KeyOut]:
         """Iterate over all API keys, newest first, including those that are not valid any more."""
         return Pages(lambda cursor: self.list_keys(limit=PAGE, cursor=cursor))
+
+    def enrolments(self, invitation_id: str) -> Pages[EnrolmentOut]:
+        """Iterate over all devices that have enrolled with an invitation, in the order of their client ids."""
+        return Pages(lambda cursor: self.list_enrolments(invitation_id, limit=PAGE, cursor=cursor))
 
     def audit_records(self, *, since: datetime | None = None, until: datetime | None = None) -> Pages[AuditRecordOut]:
         """Iterate over all audit records, in the order of their numbers."""

@@ -87,3 +87,15 @@ def test_a_stored_key_takes_the_place_of_the_admin_key(run: Any, tmp_path: Path,
     assert run(option, str(tmp_path / "kept")) == (1, NO_SERVER)
     Keyring(tmp_path / "state" / "tcsfeel").keep(Credentials("edge-7", "k" * 20, "0123456789abcdef", "K" * 43))
     assert run() == (1, NO_SERVER)
+
+
+def test_a_certificate_needs_its_key_and_both_files(run: Any, tmp_path: Path) -> None:
+    given = ("--key", "a-key-that-is-given")
+    together = "tcsfeel: the certificate of the agent and its private key must be given together\n"
+    for option in ("--tls-cert", "--tls-key"):
+        assert run(*given, option, __file__) == (1, together)
+    missing = tmp_path / "none.pem"
+    assert run(*given, "--tls-cert", __file__, "--tls-key", str(missing)) == (
+        1,
+        f"tcsfeel: the agent cannot serve HTTPS: {missing} cannot be read: No such file or directory\n",
+    )

@@ -78,9 +78,22 @@ def test_a_head_that_was_kept_has_to_be_there(tmp_path: Path) -> None:
     assert (wrong.exit_code, wrong.output[:15]) == (1, "tcsfeel: --head")
 
 
-def test_a_file_without_records_says_so(tmp_path: Path) -> None:
+def test_a_file_without_records_verifies_nothing_and_a_server_without_records_says_so(tmp_path: Path) -> None:
     result = verify(tmp_path, [])
-    assert (result.exit_code, result.output) == (0, "there are no records\n")
+    why = "the file has no records, so nothing was verified: is it the output of `tcsfeel audit export`?"
+    assert (result.exit_code, result.output) == (1, f"tcsfeel: {why}\n")
+    server = run(["audit", "verify"], page([]))
+    assert (server.exit_code, server.output) == (0, "there are no records\n")
+
+
+def test_the_hash_of_the_head_is_printed_alone() -> None:
+    found = {"sequence": 1042, "hash": "5f" * 32, "at": "2026-11-30T00:00:00Z"}
+    result = run(["audit", "head"], found)
+    assert (result.exit_code, result.stdout) == (0, f"{found['hash']}\n")
+    assert result.stderr == "The newest record is 1042 of 2026-11-30T00:00:00Z. Its hash:\n"
+    assert json.loads(run(["audit", "head", "--json"], found).stdout) == found
+    empty = run(["audit", "head"], found | {"sequence": 0, "at": None})
+    assert empty.stderr == "The newest record is 0. Its hash:\n"
 
 
 @pytest.mark.parametrize(

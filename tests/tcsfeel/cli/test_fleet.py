@@ -2,6 +2,7 @@
 
 import json
 
+from tcsfeel.client import Client
 from tests.tcsfeel.cli.federation import Federation
 
 
@@ -30,3 +31,16 @@ def test_a_breaker_is_opened_and_reset_and_a_client_shows_it(federation: Federat
     missing = federation.run("client", "nobody")
     assert (missing.exit_code, missing.output.count("\n")) == (1, 1)
     assert "404" in missing.output
+
+
+def test_a_client_is_removed(federation: Federation) -> None:
+    with Client(federation.server.url, federation.server.key) as client:
+        client.register_client(
+            id="edge-9", url="http://127.0.0.1:9", data_size=1, compute_capacity=1.0, bandwidth=1.0, latency=1.0
+        )
+    done = federation.run("remove-client", "edge-9")
+    assert (done.exit_code, done.output) == (0, "")
+    assert "404" in federation.run("client", "edge-9").output
+    removed = federation.run("remove-client", "nobody")
+    assert (removed.exit_code, removed.output.count("\n")) == (1, 1)
+    assert "404" in removed.output

@@ -74,6 +74,22 @@ def test_invitations_are_listed_for_people_and_for_programs() -> None:
     assert json.loads(listed) == [MADE, hostile]
 
 
+def test_the_devices_of_an_invitation_are_listed_with_the_keys_to_revoke() -> None:
+    device = {
+        "client_id": "edge-7", "public_key": "K" * 43, "invitation_id": MADE["id"], "key_id": "3f0c2a9d5b7e",
+        "enrolled_at": "2026-11-30T00:00:00Z",
+    }  # fmt: skip
+    page = answer(200, json.dumps({"items": [device], "next_cursor": None}).encode())
+    with scripted(page, page) as server:
+        table, listed = (
+            run(server, "enrolments", MADE["id"]).stdout,
+            run(server, "enrolments", MADE["id"], "--json").stdout,
+        )
+    assert sent(server)[0].startswith(f"GET /v1/invitations/{MADE['id']}/enrolments")
+    assert table.splitlines()[1].split() == ["edge-7", "3f0c2a9d5b7e", "2026-11-30T00:00:00Z", "K" * 43]
+    assert json.loads(listed) == [device]
+
+
 def test_an_invitation_is_revoked_and_a_refusal_ends_the_command() -> None:
     refusal = json.dumps({"status": 404, "detail": "there is no invitation 'x'"}).encode()
     with scripted(answer(204), answer(404, refusal, Content_Type="application/problem+json")) as server:
@@ -91,7 +107,7 @@ def test_a_time_is_a_number_and_a_unit(time: str) -> None:
         assert result.stderr.startswith("tcsfeel: --expires should be a whole number and a unit")
 
 
-@pytest.mark.parametrize("command", ["create", "list", "replace", "revoke"])
+@pytest.mark.parametrize("command", ["create", "enrolments", "list", "replace", "revoke"])
 def test_each_command_has_help_with_an_example(command: str) -> None:
     result = CliRunner().invoke(cli, ["invitations", command, "--help"])
     assert result.exit_code == 0

@@ -27,6 +27,7 @@ async def test_devices_are_invited_enrol_and_are_replaced(tmp_path: Path, sqlite
         async with client_of(api, enrolled.key) as own:
             assert (await own.put_client("edge-7", **PROFILE)).public_key == device.public_key
         (one,) = (await client.list_enrolments(made.id)).items
+        assert [device async for device in client.enrolments(made.id)] == [one]
         assert (one.client_id, one.key_id) == ("edge-7", enrolled.key_id)
         assert (await client.get_invitation(made.id)).uses_left == 1
 
