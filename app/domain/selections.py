@@ -13,12 +13,17 @@ from tcsfeel.transfers import BYTES_PER_MB
 
 @dataclass(frozen=True, slots=True)
 class PastSelection:
-    """A past round: its start (unix seconds), its selected clients, whose updates were received, and their losses."""
+    """A past round: its start (unix seconds), its selected clients, and whose updates were received.
+
+    `losses` and `examples` hold what clients reported with the updates that were received: the mean training loss, and
+    the number of different examples that they trained on.
+    """
 
     started_at: float
     selected: frozenset[str]
     received: frozenset[str]
     losses: Mapping[str, float] = field(default_factory=dict)
+    examples: Mapping[str, int] = field(default_factory=dict)
 
 
 def history(past: Sequence[PastSelection], clients: Sequence[Client]) -> History:
@@ -36,6 +41,14 @@ def newest_losses(past: Sequence[PastSelection]) -> dict[str, float]:
     return newest
 
 
+def newest_examples(past: Sequence[PastSelection]) -> dict[str, int]:
+    """Return the number of examples on which each client trained for the last update that was received from it."""
+    newest: dict[str, int] = {}
+    for round_ in past:
+        newest.update(round_.examples)
+    return newest
+
+
 def selection_policy(config: TrainingConfig, model_bytes: int | None) -> SelectionPolicy:
     """Return a training's policy for one round, with over-selection; without a model, its size is a guess of 1 MB."""
     selection, factor = config.selection, config.round_policy.over_selection
@@ -43,6 +56,7 @@ def selection_policy(config: TrainingConfig, model_bytes: int | None) -> Selecti
         min_clients=math.ceil(selection.min_clients * factor - 1e-9),
         max_clients=math.ceil(selection.max_clients * factor - 1e-9),
         budget_constraint=selection.budget_constraint,
+        largest_multiple=selection.largest_multiple,
         weights=selection.weights,
         model_bytes=BYTES_PER_MB if model_bytes is None else model_bytes,
         local_epochs=max(1, int(config.hyperparameter("local_epochs", 1))),

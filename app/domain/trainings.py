@@ -12,7 +12,7 @@ from app.domain.retention import Retention
 from tcsfeel.aggregation.config import AggregationConfig
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.schedules import Schedule
-from tcsfeel.selection.types import Weights
+from tcsfeel.selection.types import LARGEST_MULTIPLE, Weights
 from tcsfeel.wire.compression import Compression
 from tcsfeel.wire.tasks import EncodingName
 
@@ -61,6 +61,7 @@ class SelectionConfig:
     min_clients: int = 10
     max_clients: int = 30
     budget_constraint: float | None = None
+    largest_multiple: float | None = LARGEST_MULTIPLE
     weights: Weights = field(default_factory=Weights)
     parameters: Mapping[str, float] = field(default_factory=dict)
 

@@ -32,7 +32,7 @@ class HistoryRepository:
         columns = participations.c
         key = (columns.round, columns.kind, columns.client_id)  # as in the index
         parts = (
-            select(columns.round, columns.client_id, columns.status, columns.loss)
+            select(columns.round, columns.client_id, columns.status, columns.loss, columns.num_examples)
             .where(columns.training_id == training_id, columns.round > after, columns.round < before)
             .where(columns.kind == "fit")
             .order_by(*key)
@@ -40,6 +40,7 @@ class HistoryRepository:
         selected: dict[int, set[str]] = defaultdict(set)
         received: dict[int, set[str]] = defaultdict(set)
         losses: dict[int, dict[str, float]] = defaultdict(dict)
+        examples: dict[int, dict[str, int]] = defaultdict(dict)
 
         def keep(row: Row[Any]) -> None:
             selected[row.round].add(row.client_id)
@@ -47,6 +48,8 @@ class HistoryRepository:
                 received[row.round].add(row.client_id)
                 if row.loss is not None:
                     losses[row.round][row.client_id] = row.loss
+                if row.num_examples is not None:
+                    examples[row.round][row.client_id] = row.num_examples
 
         await read(
             self._connection,
@@ -56,7 +59,13 @@ class HistoryRepository:
             many=NARROW,
         )
         return [
-            PastSelection(started_at, frozenset(selected[number]), frozenset(received[number]), losses[number])
+            PastSelection(
+                started_at,
+                frozenset(selected[number]),
+                frozenset(received[number]),
+                losses[number],
+                examples[number],
+            )
             for number, started_at in starts
             if number in selected
         ]

@@ -27,6 +27,7 @@ from benchmarks.selection.trial import Contender, Setting, Trace, train
 from tcsfeel.aggregation import WEIGHTS
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.selection import strategies
+from tcsfeel.selection.types import LARGEST_MULTIPLE
 
 BASELINE = "random"
 PER_ROUND = 10
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         _with(contender, rule)
         for rule in dict.fromkeys(("fedavg", *options.rules))
         for name in names
-        for contender in _contenders(name, options.labels)
+        for contender in contenders_of(name, options.labels, options.multiples)
     ]
     settings = [
         Setting(dataset, partition, clients, PER_ROUND, options.rounds)
@@ -88,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rules", nargs="+", choices=RULES, default=["fedavg"], help="of aggregation; fedavg is always among them"
     )
+    parser.add_argument(
+        "--multiples", type=float, nargs="+", default=[], help="that all but random go by, in turn; 0 is no limit"
+    )
     parser.add_argument("--rate", type=float, help="of the local steps, in place of the data set's")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="an .npz file, or a directory of idx files")
@@ -96,12 +100,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _contenders(name: str, labels: Sequence[LabelKnowledge]) -> list[Contender]:
-    if name == RELAYED:
-        return [Contender(name, SUBJECT, topology="relay")]
-    if name != SUBJECT:
+def contenders_of(name: str, labels: Sequence[LabelKnowledge], multiples: Sequence[float]) -> list[Contender]:
+    """Return a strategy's contenders. Without `multiples` only ours has a limit; the others are as published."""
+    if name == BASELINE:
         return [Contender(name, name)]
-    return [Contender(name if kind == "exact" else f"{name} + {kind}", name, labels=kind) for kind in labels]
+    ours = name in {SUBJECT, RELAYED}
+    kinds: Sequence[LabelKnowledge] = labels if name == SUBJECT else ["exact"]
+    contenders = [
+        Contender(
+            name if kind == "exact" else f"{name} + {kind}",
+            SUBJECT if ours else name,
+            topology="relay" if name == RELAYED else "star",
+            labels=kind,
+            largest_multiple=LARGEST_MULTIPLE if ours else None,
+        )
+        for kind in kinds
+    ]
+    if not multiples:
+        return contenders
+    return [
+        replace(one, name=f"{one.name}, {_limit(multiple)}", largest_multiple=multiple or None)
+        for one in contenders
+        for multiple in multiples
+    ]
+
+
+def _limit(multiple: float) -> str:
+    return f"at most {multiple:g}x" if multiple else "no limit"
 
 
 def _with(contender: Contender, rule: Aggregation) -> Contender:

@@ -30,7 +30,7 @@ PARTITION, NETWORK, MODEL, FAILURES, SELECTION, TRAINING, NOISE = range(7)  # st
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A strategy with its settings, and a name for both."""
+    """A strategy with its settings, and a name for both. By default clients may be selected as often as it likes."""
 
     name: str
     strategy: str
@@ -38,6 +38,7 @@ class Contender:
     weights: Weights = field(default_factory=Weights)
     labels: LabelKnowledge = "exact"
     rule: Aggregation = "fedavg"
+    largest_multiple: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
         model_bytes=MODEL_BYTES,
         local_epochs=dataset.recipe.epochs,
         topology=contender.topology,
+        largest_multiple=contender.largest_multiple,
     )
     counts = [label_counts(dataset.train.labels, part) for part in parts]
     fleet = Fleet(world, samples, [reported(own, contender.labels, rngs[NOISE]) for own in counts])

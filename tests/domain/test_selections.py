@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.selections import PastSelection, history, newest_losses, selection_policy
+from app.domain.selections import PastSelection, history, newest_examples, newest_losses, selection_policy
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from tcsfeel.selection.types import History, SelectionPolicy, Weights
 from tests.store.samples import client
@@ -29,6 +29,15 @@ def test_the_newest_loss_of_each_client_counts() -> None:
     assert newest_losses([]) == {}
 
 
+def test_the_newest_examples_of_each_client_count() -> None:
+    past = [
+        PastSelection(started_at, frozenset(examples), frozenset(examples), examples=examples)
+        for started_at, examples in ((10.0, {"a": 9, "b": 10**15}), (20.0, {"c": 4}), (30.0, {"a": 1}))
+    ]
+    assert newest_examples(past) == {"a": 1, "b": 10**15, "c": 4}
+    assert newest_examples([]) == {}
+
+
 @pytest.mark.parametrize(
     ("factor", "fewest", "most"), [(1.0, 10, 30), (1.3, 13, 39), (1.05, 11, 32), (2.0, 20, 60)]
 )  # 10.5 and 31.5 are rounded up
@@ -40,13 +49,19 @@ def test_over_selection_asks_for_more_clients(factor: float, fewest: int, most: 
 def test_a_trainings_policy_is_handed_on() -> None:
     weights = Weights(4.0, 3.0, 2.0, 1.0)
     chosen = SelectionConfig(
-        min_clients=1, max_clients=2, budget_constraint=0.5, weights=weights, parameters={"factor": 3.0}
+        min_clients=1,
+        max_clients=2,
+        budget_constraint=0.5,
+        largest_multiple=3.5,
+        weights=weights,
+        parameters={"factor": 3.0},
     )
     given = TrainingConfig(name="t", selection=chosen, hyperparameters={"local_epochs": 5})
     assert selection_policy(given, 123) == SelectionPolicy(
         min_clients=1,
         max_clients=2,
         budget_constraint=0.5,
+        largest_multiple=3.5,
         weights=weights,
         model_bytes=123,
         local_epochs=5,

@@ -185,10 +185,10 @@ async def test_past_selections_tell_who_was_chosen_and_whose_update_came(db: Dat
         assert await tx.histories.selections("t", after=0, before=1) == []
 
 
-async def test_past_selections_tell_the_losses_of_the_updates_that_came(db: Database) -> None:
-    received = Participation(client_id="a", status="received", loss=0.5)
+async def test_past_selections_tell_the_losses_and_examples_of_the_updates_that_came(db: Database) -> None:
+    received = Participation(client_id="a", status="received", loss=0.5, num_examples=10**15)
     silent = Participation(client_id="b", status="received")
-    rejected = Participation(client_id="c", status="rejected", loss=9.0)
+    rejected = Participation(client_id="c", status="rejected", loss=9.0, num_examples=9)
     negative = Participation(client_id="a", status="received", loss=-2.0)
     await add(
         db,
@@ -197,10 +197,9 @@ async def test_past_selections_tell_the_losses_of_the_updates_that_came(db: Data
         a_round("other", 1, participations=(replace(received, loss=7.0),)),
     )
     async with db.read() as tx:
-        assert [past.losses for past in await tx.histories.selections("t", after=0, before=3)] == [
-            {"a": 0.5},
-            {"a": -2.0},
-        ]
+        found = await tx.histories.selections("t", after=0, before=3)
+    assert [past.losses for past in found] == [{"a": 0.5}, {"a": -2.0}]
+    assert [past.examples for past in found] == [{"a": 10**15}, {}]
 
 
 @pytest.mark.parametrize("status", get_args(RoundStatus))

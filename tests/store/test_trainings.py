@@ -31,6 +31,7 @@ FULL = Training(
             min_clients=1,
             max_clients=2,
             budget_constraint=0.125,
+            largest_multiple=1.5,
             weights=Weights(1.0, 2.0, 3.0, 4.0),
             parameters={"factor": 3.0, "half": 0.5},
         ),

@@ -58,12 +58,24 @@ class Fleet:
     sketches: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     population: int = 0
 
-    def candidates(self, losses: Mapping[str, float]) -> list[Candidate]:
-        """Those on offer as strategies see them, with what they last reported as their loss."""
-        return [
-            replace(client.candidate(), sketch=self.sketches.get(client.id), loss=losses.get(client.id))
-            for client in self.offered
-        ]
+    def candidates(self, losses: Mapping[str, float], examples: Mapping[str, int]) -> list[Candidate]:
+        """Return those on offer as strategies see them.
+
+        `losses` and `examples` are what they last reported to the training. A client that has trained counts with the
+        examples that it trained on, and no longer with those that it claims to have.
+        """
+        found = []
+        for client in self.offered:
+            claimed = client.candidate()
+            found.append(
+                replace(
+                    claimed,
+                    data_size=examples.get(client.id, claimed.data_size),
+                    sketch=self.sketches.get(client.id),
+                    loss=losses.get(client.id),
+                )
+            )
+        return found
 
 
 class StrategyOverdue(Picklable):
@@ -155,13 +167,15 @@ class Planner:
         seed: int,
         *,
         losses: Mapping[str, float] = MappingProxyType({}),
+        examples: Mapping[str, int] = MappingProxyType({}),
         training_id: str | None = None,
         patience: float | None = None,
     ) -> Selection:
-        """Run a strategy. The same fleet, history, policy, seed and losses give the same answer.
+        """Run a strategy. The same fleet, history, policy, seed, losses and examples give the same answer.
 
-        `losses` holds what clients have reported in this training. A strategy that has not ended after `patience`
-        seconds by the clock is given up. Its thread cannot be stopped; while it goes on, the training gets no other.
+        `losses` and `examples` hold what clients have reported in this training. A strategy that has not ended after
+        `patience` seconds by the clock is given up. Its thread cannot be stopped; while it goes on, the training gets
+        no other.
 
         Raises:
             UnknownStrategy, NotEnoughClients, BudgetTooSmall, StrategyFailed.
@@ -179,7 +193,7 @@ class Planner:
 
         def run() -> Selection:
             with course:
-                candidates = fleet.candidates(losses)
+                candidates = fleet.candidates(losses, examples)
                 chosen = select(strategy, candidates, fleet.connectivity, history, policy, rng)
                 return replace(chosen, skipped=(*chosen.skipped, *fleet.shut_out))
 

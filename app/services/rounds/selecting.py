@@ -7,7 +7,7 @@ from app.clock import Clock
 from app.domain.errors import NotFound
 from app.domain.patience import after_waiting
 from app.domain.rounds import ENDED, Round, of_round
-from app.domain.selections import history, newest_losses, selection_policy
+from app.domain.selections import history, newest_examples, newest_losses, selection_policy
 from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.initial_models import ClientsAway, InitialModels
@@ -96,6 +96,7 @@ class Selecting:
             policy,
             round_.seed,
             losses=newest_losses(past),
+            examples=newest_examples(past),
             training_id=training.id,
             patience=max(0.0, round_.deadline_at - self._clock.now()),
         )

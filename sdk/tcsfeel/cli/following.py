@@ -41,6 +41,7 @@ REACHED = frozenset({"target_accuracy", "target"})  # reasons for the end of a t
 @click.option("--parameter", multiple=True, metavar="NAME=NUMBER", help="A parameter of the strategy; may be repeated")
 @click.option("--min-clients", type=int, help="The fewest clients in a round")
 @click.option("--max-clients", type=int, help="The most clients in a round")
+@click.option("--largest-multiple", type=float, help="The most times its fair share that a client is selected")
 @click.option("--tag", multiple=True, metavar="KEY:VALUE", help="Only clients with this tag train; may be repeated")
 @click.option("--exclude", multiple=True, metavar="CLIENT", help="A client that does not train; may be repeated")
 @click.option("--min-data-size", type=int, help="The fewest samples of a client that trains")
@@ -66,6 +67,7 @@ def train(
     parameter: tuple[str, ...],
     min_clients: int | None,
     max_clients: int | None,
+    largest_multiple: float | None,
     tag: tuple[str, ...],
     exclude: tuple[str, ...],
     min_data_size: int | None,
@@ -87,6 +89,7 @@ def train(
         "parameters": numbers_of(parameter) if parameter else None,
         "min_clients": min_clients,
         "max_clients": max_clients,
+        "largest_multiple": largest_multiple,
     }
     limits = {"target_accuracy": target_accuracy, "goal": goal_of(goal, patience), "max_rounds": max_rounds}
     request["selection"] = request.get("selection", {}) | those_given(rules)

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from tcsfeel.contract.fields import PLAIN_PATTERN, ClientId, RequestModel, ResponseModel, wrong_fields
+from tcsfeel.selection.types import LARGEST_MULTIPLE
 from tcsfeel.transfers import BYTES_PER_MB, Topology
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
@@ -35,6 +36,10 @@ class SelectionRules(RequestModel):
     min_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS)] = 10
     max_clients: Annotated[int, Field(ge=1, le=_MOST_CLIENTS)] = 30
     budget_constraint: Budget | None = None
+    largest_multiple: Annotated[
+        float | None,
+        Field(ge=1, le=1000, description="Most times its fair share of the places that a client gets; null: no limit"),
+    ] = LARGEST_MULTIPLE
     weights: WeightsIn = WeightsIn()
     parameters: Annotated[
         dict[str, float],

@@ -80,7 +80,7 @@ class CreateTraining(RequestModel):
                     "target_accuracy": 0.963,
                     "max_rounds": 60,
                     "aggregation": "fedavg",
-                    "selection": {"strategy": "tcs-feel", "min_clients": 1, "max_clients": 10},
+                    "selection": {"strategy": "tcs-feel", "min_clients": 1, "max_clients": 10, "largest_multiple": 2},
                     "hyperparameters": {"local_epochs": 5, "learning_rate": 0.5, "batch_size": 10},
                     "uploads": {"encoding": "int8", "compression": "zstd"},
                     "retention": {"keep_last": 5, "keep_best": True},
@@ -174,6 +174,7 @@ class SelectionRulesOut(ResponseModel):
     min_clients: int
     max_clients: int
     budget_constraint: float | None
+    largest_multiple: float | None = None
     weights: WeightsOut
     parameters: dict[str, float]
 

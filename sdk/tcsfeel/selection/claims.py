@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median_high, median_low
 
 from tcsfeel.selection.debt import participation_debt
-from tcsfeel.selection.types import Candidate, History, SelectionPolicy, Skipped
+from tcsfeel.selection.types import Candidate, History, SelectionPolicy
 
 BELIEVED = 20.0
 ENOUGH = 4  # candidates, below which a median says little about what is usual
@@ -37,17 +37,12 @@ class Believed:
     doubts: Mapping[int, str] = field(default_factory=dict)
     waiting: frozenset[int] = frozenset()
 
-    def in_turn(self) -> tuple[Candidate, ...]:
-        """Return the candidates that do not have to wait."""
-        return tuple(one for position, one in enumerate(self.candidates) if position not in self.waiting)
-
-    def skipped(self) -> tuple[Skipped, ...]:
-        """Return the candidates that have to wait, each with its reason."""
+    def reasons(self) -> dict[str, str]:
+        """Return why candidates have to wait, by their ids."""
         why = "its claims are implausible, so it is only selected when it is due"
-        return tuple(
-            Skipped(self.candidates[position].client_id, f"{why}: {self.doubts[position]}")
-            for position in sorted(self.waiting)
-        )
+        return {
+            self.candidates[position].client_id: f"{why}: {self.doubts[position]}" for position in sorted(self.waiting)
+        }
 
 
 def believed(candidates: Sequence[Candidate], history: History, policy: SelectionPolicy) -> Believed:

@@ -1,6 +1,9 @@
 """Measure how evenly clients take part."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from tcsfeel.selection.types import History
 
 
 def jain_index(counts: Sequence[float]) -> float:
@@ -11,3 +14,10 @@ def jain_index(counts: Sequence[float]) -> float:
     """
     squares = sum(count * count for count in counts)
     return 1.0 if squares == 0 else sum(counts) ** 2 / (len(counts) * squares)
+
+
+def evenness(client_ids: Iterable[str], history: History, selected: Iterable[str]) -> float:
+    """Return Jain's index of how often each client was selected in all rounds, with those that are `selected` now."""
+    counts = Counter(client_id for chosen in history.rounds for client_id in chosen)
+    counts.update(selected)
+    return jain_index([counts[client_id] for client_id in client_ids])

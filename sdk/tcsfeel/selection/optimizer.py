@@ -33,6 +33,7 @@ from tcsfeel.selection import (
     strategies,
     unfit,
 )
+from tcsfeel.selection.types import LARGEST_MULTIPLE
 from tcsfeel.transfers import BYTES_PER_MB
 
 Distribution = Sequence[float] | Mapping[str, float] | npt.NDArray[Any]
@@ -123,6 +124,7 @@ class TopologyOptimizer:
         weights: Weights | Mapping[str, float] | None = None,
         parameters: Mapping[str, float] | None = None,
         model_bytes: int = BYTES_PER_MB,
+        largest_multiple: float | None = LARGEST_MULTIPLE,
     ) -> None:
         """Set the policy of every round.
 
@@ -135,6 +137,8 @@ class TopologyOptimizer:
             weights: the weights of the objective's terms.
             parameters: the strategy's own parameters by name; see `tcsfeel.selection.parameters_of`.
             model_bytes: the size of the model in bytes, at least 1.
+            largest_multiple: the most times its fair share of the places that a client gets, at least 1; None for no
+                limit.
 
         Raises:
             ValueError: an argument is out of its range. The message starts with the argument's name.
@@ -145,6 +149,9 @@ class TopologyOptimizer:
         _require(strategy in strategies(), "strategy", f"one of {', '.join(sorted(strategies()))}")
         _require(seed >= 0, "seed", "at least 0")
         _require(model_bytes >= 1, "model_bytes", "at least 1")
+        if largest_multiple is not None:
+            usable = _finite(largest_multiple) and largest_multiple >= 1
+            _require(usable, "largest_multiple", "a finite number of at least 1")
         weights = _weights(weights)
         for name, rule in unfit(parameters_of(strategies()[strategy]), parameters or {}):
             raise ValueError(f"parameters.{name} {rule}")
@@ -158,6 +165,7 @@ class TopologyOptimizer:
             weights=weights,
             model_bytes=model_bytes,
             parameters=dict(parameters or {}),
+            largest_multiple=largest_multiple,
         )
         self._clients: dict[str, ClientNode] = {}
         self._connectivity = Connectivity.empty()

@@ -21,17 +21,21 @@ from tcsfeel.errors import Invalid, SelectionInfeasible, StrategyFailed, Unknown
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection.claims import believed
 from tcsfeel.selection.documented import documented
+from tcsfeel.selection.fairness import evenness
 from tcsfeel.selection.fedcs import fedcs
+from tcsfeel.selection.frequency import too_frequent
 from tcsfeel.selection.oort import oort
 from tcsfeel.selection.parameters import Parameter, parameters_of
 from tcsfeel.selection.power_of_choice import power_of_choice
 from tcsfeel.selection.random import random
 from tcsfeel.selection.soundness import Unsound, sound
 from tcsfeel.selection.tcs_feel import tcs_feel
-from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
+from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Skipped, Strategy
 
 ENTRY_POINTS = "tcsfeel.strategies"
 BUILT_IN = "built in"
+
+BLIND = frozenset({"random"})  # strategies that look at no claim, so that no claim can buy a place
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
@@ -104,7 +108,8 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
 ) -> Selection:
     """Select the clients of the next round with the strategy called `name`.
 
-    Claims that are far beyond those of the other candidates are replaced first; see `tcsfeel.selection.claims`.
+    Claims that are far beyond those of the other candidates are replaced first; see `tcsfeel.selection.claims`. Clients
+    that have had more than their share of the places are left out; see `tcsfeel.selection.frequency`.
 
     Raises:
         UnknownStrategy: there is no strategy with this name.
@@ -118,11 +123,26 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
         raise UnknownStrategy(name, sorted(known))
     call = partial(_called, name, known[name])
     seen = believed(candidates, history, policy)
-    if seen.doubts:
-        with contextlib.suppress(SelectionInfeasible):  # then all claims are used: they are better than no selection
-            selection = call(seen.in_turn(), connectivity, history, policy, rng)
-            return replace(selection, skipped=(*selection.skipped, *seen.skipped()))
+    frequent = {} if name in BLIND else too_frequent((one.client_id for one in candidates), history, policy)
+    waiting = seen.reasons()
+    attempts = [frequent | waiting] if frequent else []
+    attempts += [waiting] if seen.doubts else []
+    for out in attempts:
+        with contextlib.suppress(SelectionInfeasible):  # then fewer are left out, because that is better than no round
+            offered = [one for one in seen.candidates if one.client_id not in out]
+            return _completed(call(offered, connectivity, history, policy, rng), out, candidates, history)
     return call(candidates, connectivity, history, policy, rng)
+
+
+def _completed(
+    selection: Selection, left_out: Mapping[str, str], candidates: Sequence[Candidate], history: History
+) -> Selection:
+    """Add the candidates that a strategy was not offered, with the reasons, to what it selected."""
+    return replace(
+        selection,
+        skipped=(*selection.skipped, *(Skipped(*one) for one in left_out.items())),
+        fairness=evenness([one.client_id for one in candidates], history, selection.client_ids),
+    )
 
 
 def _called(  # noqa: PLR0917  (a strategy's arguments, and its name)

@@ -1,14 +1,13 @@
 """Turn the set that a strategy selected into a `Selection`, with its order, cost, fairness and reasons."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from tcsfeel.selection.costs import Budget, lack_of_budget
-from tcsfeel.selection.fairness import jain_index
+from tcsfeel.selection.fairness import evenness
 from tcsfeel.selection.links import SERVER
 from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
@@ -69,7 +68,7 @@ def report(
         ),
         total_cost=math.fsum(tree.costs),
         label_divergence=pool.labels.pooled_divergence(members, pool.reliability * pool.samples),
-        fairness=fairness(pool, members),
+        fairness=evenness(pool.ids(), pool.history, ids),
         expected_seconds=float(pool.seconds[list(members)].max()),
         plan=Plan(
             pool.policy.topology,
@@ -79,10 +78,3 @@ def report(
             },
         ),
     )
-
-
-def fairness(pool: Pool, members: Sequence[int]) -> float:
-    """Return Jain's index of how often each candidate has been selected, with `members` in this round."""
-    counts = Counter(client_id for chosen in pool.history.rounds for client_id in chosen)
-    counts.update(pool.ids(members))
-    return jain_index([counts[candidate.client_id] for candidate in pool.candidates])

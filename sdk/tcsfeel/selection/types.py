@@ -15,6 +15,7 @@ from tcsfeel.transfers import BYTES_PER_MB, Topology
 
 DataDistribution = Sequence[float] | Mapping[str, float]
 BITS_PER_BYTE = 8
+LARGEST_MULTIPLE = 2.0  # of its fair share of the places that a client gets by default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,8 @@ class SelectionPolicy:
             between clients.
         parameters: the strategy's own parameters by name; `tunable` checks them and adds the defaults.
         known_clients: how many clients there are in all, healthy or not, for error messages; None if that is unknown.
+        largest_multiple: the most times its fair share of the places that a client gets, at least 1; None for no limit
+            (see `frequency`).
     """
 
     min_clients: int = 10
@@ -106,6 +109,7 @@ class SelectionPolicy:
     topology: Topology = "star"
     parameters: Mapping[str, float] = field(default_factory=dict)
     known_clients: int | None = None
+    largest_multiple: float | None = LARGEST_MULTIPLE
 
 
 @dataclass(frozen=True, slots=True)

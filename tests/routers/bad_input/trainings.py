@@ -14,6 +14,7 @@ RULES: list[Case] = [
     ({"min_clients": 31}, "/max_clients"),
     ({"max_clients": 9}, "/max_clients"),
     *one("budget_constraint", True, "7", [], 0, -1.0, 1e300),
+    *one("largest_multiple", True, "7", [], 0, 0.99, 1001, 1e300),
     *one("weights", None, 7, [], "x"),
     ({"weights": {"fairness": -1}}, "/weights/fairness"),
     ({"weights": {"fairness": None, "compute": "1"}}, ("/weights/compute", "/weights/fairness")),

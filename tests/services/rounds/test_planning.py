@@ -221,16 +221,18 @@ async def test_strategies_see_the_losses(sqlite: Database, planner: Planner) -> 
     assert await chosen(a=1.0, c=2.0, gone=3.0) == {("b",)}  # it has not reported one
 
 
-async def test_a_candidate_has_the_loss_and_the_sketch_of_its_own_client(db: Database, planner: Planner) -> None:
+async def test_a_candidate_has_the_loss_the_examples_and_the_sketch_of_its_own_client(
+    db: Database, planner: Planner
+) -> None:
     sketch = (1.0, *[0.0] * 31)
     async with db.begin() as tx:
         await tx.trainings.add(training("t"))
         await tx.sketches.fold("t", {"a": sketch})
     found = await fleet(db, planner, [client("a"), client("b"), client("c", status="down")], training_id="t")
-    a, b = found.candidates({"b": 0.5, "c": 2.0})
+    a, b = found.candidates({"b": 0.5, "c": 2.0}, {"a": 3, "c": 4})
     assert (a.client_id, a.sketch, a.loss) == ("a", sketch, None)
     assert (b.client_id, b.sketch, b.loss) == ("b", None, 0.5)
-    assert (b.data_size, b.bandwidth) == (10, 8.0)
+    assert (a.data_size, b.data_size, b.bandwidth) == (3, 10, 8.0)
 
 
 async def test_evaluators_are_drawn_from_the_clients_that_can_measure(db: Database, planner: Planner) -> None:

@@ -130,6 +130,15 @@ def test_groups_of_tensors_come_from_options_and_from_the_body(federation: Feder
     assert "should not match every tensor" in refused.output
 
 
+def test_how_often_a_client_is_selected_is_limited_by_an_option(federation: Federation) -> None:
+    rules = ["--min-clients", "1", "--max-clients", "1", "--largest-multiple", "1.5"]
+    started = json.loads(federation.run("train", "--name", "x", *rules, "--json").output)
+    assert started["selection"]["largest_multiple"] == 1.5
+    refused = federation.run("train", "--name", "x", "--largest-multiple", "0.5")
+    assert refused.exit_code == 1
+    assert "/selection/largest_multiple should be greater than or equal to 1" in refused.output
+
+
 def test_watching_a_training_that_fails_exits_with_one(federation: Federation, tmp_path: Path) -> None:
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"round_policy": {"max_failed_rounds": 1, "max_wait_seconds": 0}}))

@@ -93,9 +93,8 @@ def test_a_claim_of_more_than_twenty_times_the_median_counts_as_the_median(
     ]
     assert list(found.waiting) == ([] if doubt is None else [2])
     if doubt is not None:
-        (skipped,) = found.skipped()
-        assert skipped.client_id == "c"
-        assert skipped.reason == f"its claims are implausible, so it is only selected when it is due: {doubt}"
+        why = "its claims are implausible, so it is only selected when it is due"
+        assert found.reasons() == {"c": f"{why}: {doubt}"}
 
 
 def test_a_latency_that_nobody_else_has_is_not_believed() -> None:

@@ -224,6 +224,8 @@ def test_a_field_out_of_range_is_named_with_its_range(field: str, value: object,
         ("strategy", "oracle", "one of documented, fedcs, oort, power-of-choice, random, tcs-feel"),
         ("seed", -1, "at least 0"),
         ("model_bytes", 0, "at least 1"),
+        ("largest_multiple", 0.99, "a finite number of at least 1"),
+        ("largest_multiple", float("inf"), "a finite number of at least 1"),
     ],
 )
 def test_an_argument_out_of_range_is_named_with_its_range(name: str, value: Any, rule: str) -> None:
