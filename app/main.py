@@ -10,7 +10,6 @@ import socket
 from collections.abc import AsyncIterator
 from functools import partial
 
-import httpx2
 import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -79,6 +78,7 @@ from app.services.tasks.agents import AgentCaller
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.connections import AgentTransport
 from app.services.tasks.dispatch import Dispatcher
+from app.services.tasks.responses import Transport
 from app.services.tasks.signer import Signer
 from app.services.trainings.idempotency import KeyRetention
 from app.services.trainings.models import Models
@@ -95,7 +95,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     clock: Clock | None = None,
-    agents: httpx2.AsyncBaseTransport | None = None,
+    agents: Transport | None = None,
 ) -> FastAPI:
     """The ASGI application. `clock` and `agents` (a transport to reach agents by) replace the real ones in tests."""
     settings = settings or Settings.load()
@@ -128,7 +128,7 @@ def create_app(
     return app
 
 
-def build(settings: Settings, clock: Clock, agents: httpx2.AsyncBaseTransport | None) -> System:
+def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     """Wire the services of one process. A third party's strategy that cannot be loaded stops it here."""
     installed()
     claim_directories(settings)

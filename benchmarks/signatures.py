@@ -28,6 +28,7 @@ from tcsfeel.agent import Agent, FitResult, Parameters, Profile, Signing, Task
 from tcsfeel.identity import Identity
 from tcsfeel.wire.codec import pack
 from tcsfeel.wire.tasks import task_metadata
+from tests.services.network import Network
 
 DEVICE = Identity.make()
 SERVER_SEED = bytes(32)
@@ -57,7 +58,7 @@ async def exchange(size: int, *, signed: bool, number: int) -> float:
         AgentSettings(),
         max_bytes=1 << 30,
         tokens=AgentTokens(ServerSecret([b"a secret of the benchmark"])),
-        transport=httpx2.ASGITransport(agent),
+        transport=Network(httpx2.ASGITransport(agent)),
         signer=Signer([SERVER_SEED], SystemClock()),
     )
     model = pack({"w": np.zeros(size // FLOAT, np.float32)})

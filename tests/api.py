@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from app.main import create_app
 from app.services.system import System
+from app.services.tasks.responses import Transport
 from app.store.tables import audit, metadata
 from tests.clocks import FakeClock, Sleeping
 from tests.planes import settings
@@ -62,7 +63,7 @@ class Api:
 
 @asynccontextmanager
 async def running_api(
-    data_dir: Path, database_url: str, *, agents: httpx2.AsyncBaseTransport | None = None, **overrides: Any
+    data_dir: Path, database_url: str, *, agents: Transport | None = None, **overrides: Any
 ) -> AsyncIterator[Api]:
     """An application whose lifespan has begun; `overrides` are settings."""
     given: dict[str, Any] = {"auth": {"admin_key": KEY}}

@@ -23,6 +23,7 @@ from app.store.database import is_outage
 from tcsfeel.agent import AgentHost, EvaluateResult, FitResult, Parameters, Profile, Task
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.wire.codec import decode
+from tests.services.network import Network
 
 PATIENCE = 60.0  # seconds until a condition that should come true is given up: machines may be busy
 LOOK_SECONDS = 0.03
@@ -168,7 +169,7 @@ async def plane(
         for client_id, trainer in trainers.items():
             hosting.add(client_id, trainer, token=f"token-of-{client_id}")
     system = build(
-        settings(directory, database_url, **overrides), clock or SystemClock(), httpx2.ASGITransport(hosting)
+        settings(directory, database_url, **overrides), clock or SystemClock(), Network(httpx2.ASGITransport(hosting))
     )
     async with running(system):
         if register:

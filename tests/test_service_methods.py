@@ -20,7 +20,7 @@ import pytest
 
 import app.services
 from app.services.rounds.phase import Phase
-from app.services.tasks.exchanges import Wire
+from app.services.tasks.wires import Wire
 
 TESTS = Path(__file__).parent / "services"
 METHODS = (FunctionType, classmethod, staticmethod, property, cached_property)
@@ -106,8 +106,8 @@ def test_a_test_file_covers_only_modules_that_exist() -> None:
 def test_the_rule_knows_methods_properties_and_what_a_library_declares() -> None:
     assert {"place"} <= set(public_methods(Phase))  # a property and a method
     assert "__init__" not in set(public_methods(Phase))
-    assert "take" in set(public_methods(Wire))
-    assert "data_received" not in set(public_methods(Wire))  # of `asyncio.Protocol`
+    assert "receive" in set(public_methods(Wire))
+    assert "get_buffer" not in set(public_methods(Wire))  # of `asyncio.BufferedProtocol`
 
 
 def test_a_test_that_only_imports_a_name_or_writes_it_in_a_text_does_not_name_it() -> None:

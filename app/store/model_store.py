@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from io import BufferedWriter
+from io import FileIO
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -25,6 +25,7 @@ from tcsfeel import private
 from tcsfeel.errors import Picklable
 
 BLOCK = 1 << 20  # bytes written at a time
+WRITTEN_AT_ONCE = 1 << 16  # bytes of a stream: the event loop writes them itself if nothing has to be synced
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _UNFINISHED = ".part"
@@ -88,22 +89,33 @@ class ModelStore:
         self._directory = directory
         self._durable = durable
 
-    async def receive(self, chunks: AsyncIterable[bytes], limit: int) -> StoredFile:
-        """Store a stream of at most `limit` bytes; memory stays at about `BLOCK`. Raises `FileTooLarge`."""
-        pieces: list[bytes] = []
-        held = 0
+    async def receive(
+        self, chunks: AsyncIterable[bytes | memoryview], limit: int, *, size: int | None = None
+    ) -> StoredFile:
+        """Store a stream of at most `limit` bytes; memory stays at about `BLOCK`.
+
+        A view is written before the next chunk is asked for, which may take its place. If the `size` of the stream is
+        known, no chunk is asked for after it. Raises `FileTooLarge`.
+        """
+        if size is not None and size > limit:
+            raise FileTooLarge(limit)
+        pieces: list[bytes | memoryview] = []
+        held = received = 0
         writer = _Writer(self._directory, durable=self._durable)
-        size = 0
         try:
             async for chunk in chunks:
-                size += len(chunk)
-                if size > limit:
+                received += len(chunk)
+                if received > limit:
                     raise FileTooLarge(limit)
                 pieces.append(chunk)
                 held += len(chunk)
-                if held >= BLOCK:
+                if received == size:
+                    break
+                if held >= BLOCK or isinstance(chunk, memoryview):
                     full, pieces, held = pieces, [], 0
                     await _in_thread(writer.write, full)
+            if received <= WRITTEN_AT_ONCE and not self._durable:
+                return writer.finish(pieces)
             return await _in_thread(writer.finish, pieces)
         finally:
             if writer.is_open:
@@ -186,7 +198,7 @@ class _Writer:
         self._directory = directory
         self._durable = durable
         self._temporary = directory / f".{secrets.token_hex(8)}{_UNFINISHED}"
-        self._file: BufferedWriter | None = None
+        self._file: FileIO | None = None
         self._digest = hashlib.sha256()
         self._size = 0
 
@@ -195,15 +207,18 @@ class _Writer:
         """Whether there is something to discard."""
         return self._file is not None
 
-    def write(self, chunks: Iterable[bytes | memoryview]) -> BufferedWriter:
+    def write(self, chunks: Iterable[bytes | memoryview]) -> FileIO:
         with _disk():
             if self._file is None:
                 private.make_directory(self._directory)
-                self._file = open(self._temporary, "xb", opener=private.opener)  # noqa: SIM115  (Path's has no opener; `finish` closes it)
+                self._file = FileIO(self._temporary, "xb", opener=private.opener)
         for chunk in chunks:  # the source of the bytes may fail in its own way
             self._digest.update(chunk)
+            left = memoryview(chunk)
             with _disk():
-                self._size += self._file.write(chunk)
+                while left:
+                    left = left[self._file.write(left) :]
+            self._size += len(chunk)
         return self._file
 
     def finish(self, chunks: Iterable[bytes | memoryview] = ()) -> StoredFile:
@@ -211,7 +226,6 @@ class _Writer:
         file = self.write(chunks)
         with _disk():
             if self._durable:
-                file.flush()
                 os.fsync(file.fileno())
             file.close()
             stored = StoredFile(self._digest.hexdigest(), self._size)
@@ -225,7 +239,7 @@ class _Writer:
         """Remove the file if it was not finished."""
         if self._file is None:
             return
-        with contextlib.suppress(OSError):  # closing writes what is left, and raises where the disk is full
+        with contextlib.suppress(OSError):  # some file systems report only now that the disk is full
             self._file.close()
         with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)

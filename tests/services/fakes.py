@@ -19,8 +19,10 @@ from app.services.access.tokens import AgentTokens
 from app.services.tasks.address_guard import AddressGuard, Service
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.connections import AgentTransport
+from app.services.tasks.responses import Transport
 from app.services.tasks.signer import Signer
 from app.settings import AgentSettings
+from tests.services.network import Network
 
 SERVER_SEED = b"s" * 32  # of the key with which calls are signed
 LOOPBACK: dict[str, Any] = {"allowed_networks": ("127.0.0.0/8",)}
@@ -63,11 +65,11 @@ async def calling(
 ) -> AsyncIterator[AgentCaller]:
     """A caller over the network, or, where an `answer` is given, without one."""
     given = AgentSettings(**settings)
-    transport: httpx2.AsyncBaseTransport
+    transport: Transport
     if answer is None:
         transport = AgentTransport(given, AddressGuard(given.allowed_networks, services=services))
     else:
-        transport = httpx2.MockTransport(answer)  # type: ignore[arg-type]  # each kind is taken
+        transport = Network(httpx2.MockTransport(answer))  # type: ignore[arg-type]  # each kind is taken
     signer = Signer([SERVER_SEED], SystemClock())
     caller = AgentCaller(given, max_bytes=max_bytes, tokens=TOKENS, transport=transport, signer=signer)
     try:

@@ -10,13 +10,13 @@ body) and in time: see `AgentTransport` for a task's and a model's; a probe and 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from types import MappingProxyType
 from urllib.parse import quote, urlencode
 
-import httpx2
 import structlog
 
 from app.domain.clients import Endpoint, Health
@@ -24,9 +24,11 @@ from app.domain.failures import FailureKind
 from app.services.access.tokens import AgentTokens
 from app.services.tasks.answers import AgentFailed, Answer, health_of
 from app.services.tasks.bodies import Sent, TaskBody
+from app.services.tasks.breaks import BROKEN, describe, is_ours
 from app.services.tasks.complaints import GATEWAY, may_pass
-from app.services.tasks.connections import BROKEN, PROOF, Ask, Proof, describe, is_ours
-from app.services.tasks.replies import ANSWERS, EXPECTED, Reply, coding_of, retry_after
+from app.services.tasks.replies import ANSWERS, Reply, coding_of, retry_after, unexpected
+from app.services.tasks.requests import Request
+from app.services.tasks.responses import Ask, Proof, Response, Transport
 from app.services.tasks.signer import Signer
 from app.settings import AgentSettings
 from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
@@ -53,7 +55,7 @@ class AgentCaller:
         *,
         max_bytes: int,
         tokens: AgentTokens,
-        transport: httpx2.AsyncBaseTransport,
+        transport: Transport,
         signer: Signer,
     ) -> None:
         self._settings = settings
@@ -61,11 +63,10 @@ class AgentCaller:
         self._max_bytes = max_bytes
         self._tokens = tokens
         self._turns = Turns()
-        # Without a client of httpx2 around it: cookies, redirects and the like are not wanted, and take their time.
         self._transport = transport
 
     async def close(self) -> None:
-        await self._transport.aclose()
+        await self._transport.close()
 
     async def health(self, agent: Endpoint) -> Health:
         """Find out whether the agent is able to train and, if it has a key, whether it is the one that has the key.
@@ -91,7 +92,7 @@ class AgentCaller:
             f"?{urlencode([('local', pattern) for pattern in local], quote_via=quote)}" if local else ""
         )
         async with self._call("GET", agent, asked) as answer:
-            if (status := answer.response.status_code) != httpx2.codes.OK:
+            if (status := answer.response.status) != HTTPStatus.OK:
                 complaint = await answer.complaint()
                 raise AgentFailed(f"the agent answered GET /model with {status}: {complaint.text}".removesuffix(": "))
             answer.verify()
@@ -105,7 +106,7 @@ class AgentCaller:
         """
         with contextlib.suppress(AgentFailed, TimeoutError):
             async with self._soon(), self._call("GET", agent, f"/frozen/{frozen_id}") as answer:
-                return answer.response.status_code == httpx2.codes.NO_CONTENT
+                return answer.response.status == HTTPStatus.NO_CONTENT
         return False
 
     async def hand_over(
@@ -132,7 +133,7 @@ class AgentCaller:
         }
         call = self._call("PUT", agent, f"/tasks/{task_id}", headers=headers, content=Sent(body, self._turns))
         async with call as answer:
-            if partly and answer.response.status_code == httpx2.codes.PRECONDITION_FAILED:
+            if partly and answer.response.status == HTTPStatus.PRECONDITION_FAILED:
                 return Reply("lacking")
             return await self._reply(answer, spool, accept, limit)
 
@@ -169,17 +170,18 @@ class AgentCaller:
         path: str,
         *,
         headers: Mapping[str, str] = MappingProxyType({}),
-        content: AsyncIterable[bytes] | None = None,
+        content: AsyncIterable[bytes | memoryview] | None = None,
         ask: Ask | None = None,
     ) -> AsyncIterator[Answer]:
         """Make one exchange. Every fault of the agent raises `AgentFailed`; an OSError is the server's."""
-        sent = {**_HEADERS, **headers}
+        sent, token = {**_HEADERS, **headers}, ""
         await self._turns.take()
         try:
             if agent.auth_token is not None:
-                sent["Authorization"] = f"Bearer {self._tokens.opened(agent.auth_token)}"
-            request = httpx2.Request(method, agent.url.rstrip("/") + path, headers=sent, content=content)
-            response, call = await self._exchange(agent, request, ask or self._transport.handle_async_request)
+                token = self._tokens.opened(agent.auth_token)
+                sent["Authorization"] = f"Bearer {token}"
+            request = Request(method, agent.url, path, sent, content)
+            response, call = await self._exchange(agent, request, ask or self._asking(agent, request))
         except (*BROKEN, OSError, ValueError) as error:  # ValueError: its URL, or a token that is locked
             if is_ours(error):
                 raise
@@ -189,7 +191,7 @@ class AgentCaller:
         except Exception as error:
             raise _unforeseen(error) from error
         try:
-            yield Answer(response, agent, call, self._turns, self._settings.connect_seconds)
+            yield Answer(response, agent, call, self._turns, self._settings.connect_seconds, token)
         except BROKEN as error:
             raise AgentFailed(describe(error), kind="unreachable") from error
         except (AgentFailed, StoreUnavailable, MemoryError):
@@ -197,22 +199,23 @@ class AgentCaller:
         except Exception as error:
             raise _unforeseen(error) from error
         finally:
-            await response.aclose()
+            await response.close()
 
-    async def _exchange(
-        self, agent: Endpoint, request: httpx2.Request, ask: Ask
-    ) -> tuple[httpx2.Response, Signed | None]:
+    def _asking(self, agent: Endpoint, request: Request) -> Ask:
+        """Return what sends a request. A task goes only over a connection that leads to the agent's device."""
+        if agent.public_key is None or "Content-Length" not in request.headers:
+            return self._transport.exchange
+        return partial(self._transport.exchange, proof=Proof(agent.public_key, partial(self._prove, agent)))
+
+    async def _exchange(self, agent: Endpoint, request: Request, ask: Ask) -> tuple[Response, Signed | None]:
         """Sign a call and make it. If the agent knows an older key of the control plane, it is made again with that."""
-        if agent.public_key is not None and "Content-Length" in request.headers:  # a task
-            request.extensions[PROOF] = Proof(agent.public_key, partial(self._prove, agent))
         learnt = False
         while True:
             call = self._signer.sign(request, agent)
             response = await ask(request)
-            response.request = request
             if learnt or not (learnt := self._signer.learn(agent, call, response)):
                 return response, call
-            await response.aclose()
+            await response.close()
 
     async def _prove(self, agent: Endpoint, ask: Ask) -> None:
         """Let an agent sign an answer over the connection of `ask`. Raises `AgentFailed`."""
@@ -224,8 +227,8 @@ class AgentCaller:
 
     async def _reply(self, answer: Answer, spool: ModelStore, accept: str, limit: int | None) -> Reply:
         response = answer.response
-        status = response.status_code
-        if status == httpx2.codes.OK:
+        status = response.status
+        if status == HTTPStatus.OK:
             loop = asyncio.get_running_loop()
             started = loop.time()
             await self._turns.take()
@@ -234,13 +237,12 @@ class AgentCaller:
             return Reply("result", file, coding_of(response), loop.time() - started, evidence=evidence)
         if status in ANSWERS:
             return Reply(ANSWERS[status], retry_after=retry_after(response))
-        if status == httpx2.codes.INTERNAL_SERVER_ERROR:
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             complaint = await answer.complaint()
             return Reply("raised", detail=complaint.text, passing=complaint.passing, traceback=complaint.traceback)
         again = False
-        if status < httpx2.codes.BAD_REQUEST:
-            phrase = httpx2.codes.get_reason_phrase(status)
-            reason = f"the agent answered {status} {phrase}".rstrip() + f", expected {EXPECTED}"
+        if status < HTTPStatus.BAD_REQUEST:
+            reason = unexpected(status)
         else:
             complaint = await answer.complaint()
             reason = f"the agent answered {status}: {complaint.text}".removesuffix(": ")
@@ -249,13 +251,11 @@ class AgentCaller:
             reason, passing=again or may_pass(status), kind="unreachable" if status in GATEWAY else "faulty"
         )
 
-    async def _body(
-        self, response: httpx2.Response, check: Callable[[bytes], None] = lambda _beginning: None
-    ) -> AsyncIterator[bytes]:
+    async def _body(self, response: Response, check: Callable[[bytes], None]) -> AsyncGenerator[memoryview, None]:
         beginning = b""
-        async for chunk in response.aiter_raw():
+        async for chunk in response.body:
             if len(beginning) < LENGTH.size:
-                beginning += chunk[: LENGTH.size - len(beginning)]
+                beginning += bytes(chunk[: LENGTH.size - len(beginning)])
                 if len(beginning) == LENGTH.size:
                     check(beginning)
             yield chunk
@@ -277,7 +277,8 @@ class AgentCaller:
             reason = f"the agent answered with Content-Encoding {coding[:32]!r}, which is not accepted"
             raise AgentFailed(reason, passing=False)
         try:
-            file = await store.receive(self._body(response, check), most)
+            async with contextlib.aclosing(self._body(response, check)) as body:
+                file = await store.receive(body, most, size=response.length)
         except WireError as error:
             raise AgentFailed(str(error), passing=False) from error
         except FileTooLarge as error:

@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import hashlib
 from dataclasses import dataclass
-
-import httpx2
+from http import HTTPStatus
 
 from app.domain.clients import Endpoint, Health
 from app.domain.failures import FailureKind
 from app.domain.rounds import Evidence
+from app.services.tasks.breaks import BROKEN
 from app.services.tasks.complaints import Complaint, read_complaint
-from app.services.tasks.connections import BROKEN
 from app.services.tasks.replies import coding_of
+from app.services.tasks.responses import Response
 from app.turns import Turns
 from tcsfeel.errors import Picklable
 from tcsfeel.text import SHOWN, plain
@@ -60,13 +60,15 @@ class Answer:
         call: the signature of the call; None if the agent has no key.
         turns: of which the reading of a body takes one for each piece.
         patience: seconds after which the body of an error is not waited for any longer.
+        token: the bearer token that the agent was sent; empty if there was none.
     """
 
-    response: httpx2.Response
+    response: Response
     agent: Endpoint
     call: Signed | None
     turns: Turns
     patience: float
+    token: str = ""
 
     def verify(self) -> Evidence | None:
         """Verify the signature, which covers the digest of the body, before the body is read.
@@ -78,10 +80,10 @@ class Answer:
         """
         if self.call is None or self.agent.public_key is None:
             return None
-        headers = {name: self.response.headers.get(name, "") for name in (SIGNATURE_INPUT, SIGNATURE)}
+        headers = {name: self.response.header(name) for name in (SIGNATURE_INPUT, SIGNATURE)}
         if not all(headers.values()) or self._digest is None:
             raise AgentFailed("unsigned answer: the client has a public key, so its results have to be signed with it")
-        components = answer_components(self.response.status_code, self.response.headers[CONTENT_DIGEST], self.call)
+        components = answer_components(self.response.status, self.response.header(CONTENT_DIGEST), self.call)
         try:
             answer = check_answer(headers, components, key=self.agent.public_key)
         except WrongSignature as wrong:
@@ -102,15 +104,14 @@ class Answer:
         """Read the body of an error."""
         if (coding := coding_of(self.response)) != IDENTITY:
             return Complaint(f"a body in Content-Encoding {coding[:32]!r}, which is not accepted")
-        token = self.response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return read_complaint(await self.beginning(), token)
+        return read_complaint(await self.beginning(), self.token)
 
     async def beginning(self) -> bytes:
         """Read the first bytes of a body, of which only the part counts that came within the time for it."""
         text = bytearray()
         with contextlib.suppress(*BROKEN):  # among them the time's end
             async with asyncio.timeout(self.patience):
-                async for piece in self.response.aiter_raw():
+                async for piece in self.response.body:
                     text += piece[: ERROR_BYTES - len(text)]
                     if len(text) >= ERROR_BYTES:
                         break
@@ -119,17 +120,17 @@ class Answer:
 
     @property
     def _digest(self) -> bytes | None:
-        return read_digest(self.response.headers.get(CONTENT_DIGEST, ""))
+        return read_digest(self.response.header(CONTENT_DIGEST))
 
 
 async def health_of(answer: Answer) -> Health:
     """Read an answer to ``GET /healthz``, which an agent with a key has to sign."""
-    status = answer.response.status_code
-    if status != httpx2.codes.OK:
+    status = answer.response.status
+    if status != HTTPStatus.OK:
         if answer.agent.public_key is None:
             return Health(alive=False, silence=f"the agent answered {status}")
         said = f"the agent answered {status}: {(await answer.complaint()).text}".removesuffix(": ")
-        if status < httpx2.codes.INTERNAL_SERVER_ERROR:
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return Health(alive=False, doubt=said)
         return Health(alive=False, silence=said)
     try:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import cast
 
 from app.threads import in_thread
 from app.turns import Turns
@@ -39,8 +38,8 @@ class Sent:
         self._body = body
         self._turns = turns
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
         yield self._body.header
         for start in range(0, len(self._body.block), _SENT_BYTES):
             await self._turns.take()
-            yield cast("bytes", self._body.block[start : start + _SENT_BYTES])  # any buffer will do, and without a copy
+            yield self._body.block[start : start + _SENT_BYTES]

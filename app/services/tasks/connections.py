@@ -6,24 +6,25 @@ If an agent closes its connections after each answer, the next connection follow
 """
 
 import asyncio
-import errno
-import re
 import socket
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import aiohappyeyeballs
-import httpx2
 
 from app.certificates import for_agents
-from app.services.access.tokens import LockedToken
 from app.services.tasks.address_guard import AddressGuard, AddressRefused
-from app.services.tasks.exchanges import Broken, Exchange, Wire
+from app.services.tasks.blocks import Blocks
+from app.services.tasks.breaks import CLOSED, UNREACHABLE, Broken, is_ours
+from app.services.tasks.exchanges import Exchange
 from app.services.tasks.names import NameNotResolved, Names
-from app.services.tasks.patience import Patience, TooSlow
+from app.services.tasks.patience import Patience
+from app.services.tasks.requests import Place, Request
+from app.services.tasks.responses import Proof, Response
+from app.services.tasks.wires import Wire
 from app.settings import AgentSettings
 
 PROBE_CONNECTIONS = 50  # beside those that tasks may hold, so that long polls never keep a health probe waiting
@@ -33,63 +34,17 @@ _NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305: after which a host's next address is t
 _UNSENT_BYTES = 1 << 17  # that the system holds: what it has taken in must be about what has gone out
 _IN_FLIGHT_BYTES = 1 << 18  # of a body that may still be on its way when all of it was sent
 
-# How a call breaks at the agent's end. Other errors of the operating system are ours: a disk that is full, say.
-BROKEN = (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError, TimeoutError)
-_WORDS = (
-    ((httpx2.ConnectError,), "the agent could not be reached"),
-    ((TimeoutError, httpx2.TimeoutException), "the agent did not answer in time"),
-    ((httpx2.InvalidURL, httpx2.UnsupportedProtocol, ValueError), "its URL cannot be called"),
-    ((httpx2.RemoteProtocolError,), "the agent did not answer in HTTP"),
-)
-
-_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-_HOST = re.compile(rb"[0-9A-Za-z._:%-]+")
-_Place = tuple[bytes, bytes, int]  # scheme, host and port
-
-Ask = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
-"""Makes one exchange with an agent."""
-PROOF = "proof"
-"""The extension of a request that has the `Proof` that it needs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The proof that a connection leads to the device with a key.
-
-    Attributes:
-        key: the public key of the device.
-        give: asks for the proof over that connection, and raises an error if there is none.
-    """
-
-    key: str
-    give: Callable[[Ask], Awaitable[None]]
-
 
 @dataclass(slots=True)
 class _Line:
     """The connection that a call is made over."""
 
-    place: _Place
+    place: Place
     exchange: Exchange
 
 
-def is_ours(error: BaseException) -> bool:
-    """Tell whether a connection failed because this machine ran out of something, which is not the agent's fault."""
-    return isinstance(error, OSError) and error.errno in _SHORT
-
-
-def describe(error: BaseException) -> str:
-    """Say what happened in a few words, without an URL's credentials."""
-    if isinstance(error, Broken | TooSlow | LockedToken):
-        return str(error)
-    return next(
-        (words for kinds, words in _WORDS if isinstance(error, kinds)),
-        f"the connection was lost ({type(error).__name__})",
-    )
-
-
-class AgentTransport(httpx2.AsyncBaseTransport):
-    """A transport for calls to agents only: request bodies have a ``Content-Length``, answers are not decoded.
+class AgentTransport:
+    """The `Transport` over the network. Request bodies have a ``Content-Length``, and answers are not decompressed.
 
     Raises `WrongSetting` for certificates that cannot be used.
     """
@@ -99,19 +54,16 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         self._guard = guard
         self._names = Names(settings.connect_seconds)
         self._tls = for_agents(settings)
-        self._idle: defaultdict[_Place, list[tuple[Exchange, asyncio.TimerHandle]]] = defaultdict(list)
+        self._blocks = Blocks()
+        self._idle: defaultdict[Place, list[tuple[Exchange, asyncio.TimerHandle]]] = defaultdict(list)
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Make one exchange.
-
-        Raises errors of `BROKEN`, ValueError for its URL, an OSError that `is_ours` if this machine has no descriptors
-        or memory for a connection, and what the request's `Proof` raises.
-        """
-        place = _place(request.url)
+    async def exchange(self, request: Request, proof: Proof | None = None) -> Response:
+        """Make one exchange; see `Transport`."""
+        place = request.place
         line = _Line(place, self._kept(place) or await self._connect(place))
-        return await self._exchange(line, request, keeping=True, proof=request.extensions.get(PROOF))
+        return await self._exchange(line, request, keeping=True, proof=proof)
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Close the kept connections. Callers have to end the calls that are under way."""
         for exchange, timer in [kept for place in self._idle.values() for kept in place]:
             timer.cancel()
@@ -120,9 +72,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         await self._names.close()
         await asyncio.sleep(0)  # in which sockets are closed
 
-    async def _exchange(
-        self, line: _Line, request: httpx2.Request, *, keeping: bool, proof: Proof | None = None
-    ) -> httpx2.Response:
+    async def _exchange(self, line: _Line, request: Request, *, keeping: bool, proof: Proof | None = None) -> Response:
         """Make one exchange, over a new connection if the agent had given up the one that was kept.
 
         `keeping` says that other calls may use the connection afterwards.
@@ -137,13 +87,13 @@ class AgentTransport(httpx2.AsyncBaseTransport):
                 return await self._ask(exchange, request, release)
             except ConnectionError as error:
                 if not was_used:
-                    raise Broken("the agent closed the connection before it answered") from error
+                    raise Broken(CLOSED) from error
             line.exchange = await self._connect(line.place)
 
     async def _prove(self, line: _Line, proof: Proof) -> None:
         """Ask for a proof over a connection that no other call uses meanwhile."""
 
-        async def ask(question: httpx2.Request) -> httpx2.Response:
+        async def ask(question: Request) -> Response:
             await self._renew(line)
             return await self._exchange(line, question, keeping=False)
 
@@ -161,9 +111,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
             line.exchange.close()
             line.exchange = await self._connect(line.place)
 
-    async def _ask(
-        self, exchange: Exchange, request: httpx2.Request, release: Callable[[], Awaitable[object]]
-    ) -> httpx2.Response:
+    async def _ask(self, exchange: Exchange, request: Request, release: Callable[[], object]) -> Response:
         settings = self._settings
         rate = settings.min_bytes_per_second
         on_its_way = min(_IN_FLIGHT_BYTES, int(request.headers.get("Content-Length", 0))) / rate
@@ -171,12 +119,16 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         try:
             head = await exchange.ask(request, sending, answering)
         except BaseException:
-            await exchange.abandon()
+            exchange.close()
             raise
-        body = _Body(exchange, Patience(settings.read_seconds, rate), release)
-        return httpx2.Response(head.status_code, headers=head.headers.raw_items(), stream=body, request=request)
+        body = exchange.body(head, Patience(settings.read_seconds, rate), self._blocks)
 
-    def _kept(self, place: _Place) -> Exchange | None:
+        async def close() -> None:
+            release()
+
+        return Response(head.status, head.headers, body, close, head.length)
+
+    def _kept(self, place: Place) -> Exchange | None:
         """Take the connection that was used last. So those that a burst has opened become idle, and are closed."""
         kept = self._idle[place]
         while kept:
@@ -188,30 +140,29 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         del self._idle[place]
         return None
 
-    async def _release(self, exchange: Exchange, place: _Place) -> None:
+    def _release(self, exchange: Exchange, place: Place) -> None:
         """Take a connection back after its answer was read, or given up."""
-        if await exchange.finish():
+        if exchange.finish():
             timer = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._drop, place, exchange)
             self._idle[place].append((exchange, timer))
 
-    def _drop(self, place: _Place, exchange: Exchange) -> None:
+    def _drop(self, place: Place, exchange: Exchange) -> None:
         self._idle[place] = [kept for kept in self._idle[place] if kept[0] is not exchange]
         if not self._idle[place]:
             del self._idle[place]
         exchange.close()
 
-    async def _connect(self, place: _Place) -> Exchange:
+    async def _connect(self, place: Place) -> Exchange:
         scheme, host, port = place
         loop = asyncio.get_running_loop()
-        name = host.decode("ascii")
         try:
-            infos = await self._guard.admit(await self._names.resolve(name, port), self._names.resolve)
+            infos = await self._guard.admit(await self._names.resolve(host, port), self._names.resolve)
             async with asyncio.timeout(self._settings.connect_seconds):
                 connected = await aiohappyeyeballs.start_connection(
                     infos, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, loop=loop
                 )
                 _prepare(connected)
-                tls, known_as = (self._tls, name.rstrip(".")) if scheme == b"https" else (None, None)
+                tls, known_as = (self._tls, host.rstrip(".")) if scheme == "https" else (None, None)
                 _, wire = await loop.create_connection(Wire, sock=connected, ssl=tls, server_hostname=known_as)
         except (NameNotResolved, AddressRefused) as error:
             raise Broken(str(error)) from error
@@ -221,30 +172,8 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         except OSError as error:  # also one that says that it took too long
             if is_ours(error):
                 raise
-            raise httpx2.ConnectError(str(error)) from error
+            raise Broken(UNREACHABLE) from error
         return Exchange(wire)
-
-
-class _Body(httpx2.AsyncByteStream):
-    """The body of an answer, in the pieces in which it came; `release` takes its connection back."""
-
-    def __init__(self, exchange: Exchange, patience: Patience, release: Callable[[], Awaitable[object]]) -> None:
-        self._exchange = exchange
-        self._patience = patience
-        self._release = release
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._exchange.body(self._patience):
-            yield piece
-
-    async def aclose(self) -> None:
-        await self._release()
-
-
-def _place(url: httpx2.URL) -> _Place:
-    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.raw_host):
-        raise ValueError("an agent has an http or https URL with a host")
-    return url.raw_scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80)
 
 
 def _prepare(connected: socket.socket) -> None:

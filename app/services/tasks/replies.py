@@ -1,11 +1,11 @@
 """Define the answers of agents to calls about tasks."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Literal
 
-import httpx2
-
 from app.domain.rounds import Evidence
+from app.services.tasks.responses import Response
 from app.store.model_store import StoredFile
 from tcsfeel.wire.compression import IDENTITY
 
@@ -19,8 +19,8 @@ ANSWERS: dict[int, Answer] = {
     409: "busy",
     429: "busy",
 }
-EXPECTED = "200, 202, 404, 409, 410, 429 or 500"
-"""The statuses that an agent may answer, as reasons name them."""
+_EXPECTED = "200, 202, 404, 409, 410, 429 or 500"
+_STATUSES = frozenset(HTTPStatus)
 MAX_RETRY_AFTER = 3600.0  # seconds
 
 
@@ -50,15 +50,20 @@ class Reply:
     evidence: Evidence | None = None
 
 
-def coding_of(response: httpx2.Response) -> str:
+def coding_of(response: Response) -> str:
     """Read the content coding of a body."""
-    coding: str = response.headers.get("Content-Encoding", IDENTITY)
-    return coding.strip().lower()
+    return response.header("Content-Encoding").strip().lower() or IDENTITY
 
 
-def retry_after(response: httpx2.Response) -> float | None:
+def retry_after(response: Response) -> float | None:
     """Read after how many seconds a busy agent wants to be asked again, or None if it does not say."""
     try:
-        return min(MAX_RETRY_AFTER, max(0.0, float(response.headers["Retry-After"])))
-    except (KeyError, ValueError):
+        return min(MAX_RETRY_AFTER, max(0.0, float(response.header("Retry-After"))))
+    except ValueError:
         return None
+
+
+def unexpected(status: int) -> str:
+    """Say that an agent answered a status that means nothing here."""
+    phrase = HTTPStatus(status).phrase if status in _STATUSES else ""
+    return f"the agent answered {status} {phrase}".rstrip() + f", expected {_EXPECTED}"

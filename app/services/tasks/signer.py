@@ -8,11 +8,12 @@ key that it knows; from then on its calls are signed with that key, as long as t
 import re
 import secrets
 from collections.abc import Sequence
-
-import httpx2
+from http import HTTPStatus
 
 from app.clock import Clock
 from app.domain.clients import Endpoint
+from app.services.tasks.requests import Request
+from app.services.tasks.responses import Response
 from tcsfeel.identity import Identity
 from tcsfeel.wire.digests import CONTENT_DIGEST
 from tcsfeel.wire.signatures import RECIPIENT, Signed, call_components, sign_call
@@ -31,27 +32,30 @@ class Signer:
         self._known: dict[str, Identity] = {}  # by the keys of devices that do not know the newest one
         self._clock = clock
 
-    def sign(self, request: httpx2.Request, agent: Endpoint) -> Signed | None:
-        """Add a signature to a call, and return it. A call of an agent without a key stays as it is."""
+    def sign(self, request: Request, agent: Endpoint) -> Signed | None:
+        """Add a signature to a call, and return it. A call of an agent without a key stays as it is.
+
+        Raises ValueError if the agent's URL cannot be called.
+        """
         if agent.public_key is None:
             return None
-        target, digest = request.url.raw_path.decode("ascii"), request.headers.get(CONTENT_DIGEST, "")
-        components = call_components(request.method, target, agent.public_key, digest)
+        digest = request.headers.get(CONTENT_DIGEST, "")
+        components = call_components(request.method, request.target, agent.public_key, digest)
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
         identity = self._known.get(agent.public_key, self._newest)
         call, headers = sign_call(identity, components, now=self._clock.now(), nonce=nonce)
         request.headers.update(headers | {RECIPIENT: agent.public_key})
         return call
 
-    def learn(self, agent: Endpoint, call: Signed | None, response: httpx2.Response) -> bool:
+    def learn(self, agent: Endpoint, call: Signed | None, response: Response) -> bool:
         """Take note of the key that an agent knows, if it refused a call for that.
 
         Returns True if this control plane has that key and did not sign the call with it, so that the call can be made
         again.
         """
-        if call is None or agent.public_key is None or response.status_code != httpx2.codes.UNAUTHORIZED:
+        if call is None or agent.public_key is None or response.status != HTTPStatus.UNAUTHORIZED:
             return False
-        named = _KEY.search(response.headers.get("WWW-Authenticate", ""))
+        named = _KEY.search(response.header("WWW-Authenticate"))
         identity = None if named is None else self._keys.get(named[1])
         if identity is None or identity.public_key == call.key:
             return False

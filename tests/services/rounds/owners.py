@@ -14,6 +14,7 @@ from app.services.system import System
 from app.store.leases import Lease
 from tests.clocks import FakeClock, Sleeping
 from tests.planes import settings
+from tests.services.network import Network
 from tests.services.rounds.stored import begun
 from tests.store.samples import NOW
 
@@ -73,7 +74,7 @@ async def owner(
 ) -> AsyncIterator[Owner]:
     """The owner of a training with one round; `fields` are those of `begun`."""
     agents, clock = Agents(replies or {}), FakeClock(NOW, sleeping=Sleeping.SKIPS)
-    system = build(settings(directory, database_url), clock, httpx2.MockTransport(agents))
+    system = build(settings(directory, database_url), clock, Network(httpx2.MockTransport(agents)))
     try:
         round_ = await begun(system.db, parts, **fields)
         async with system.db.begin() as tx:

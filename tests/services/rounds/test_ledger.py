@@ -28,6 +28,7 @@ from tcsfeel.selection.sketches import SIZE
 from tests import planes
 from tests.clocks import FakeClock
 from tests.depth import tries
+from tests.services.network import Network
 from tests.services.rounds.owners import owner
 from tests.services.rounds.truth import CLIENTS, INITIAL, Truth
 
@@ -51,7 +52,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.clock = FakeClock()
-        transport = httpx2.MockTransport(lambda _: httpx2.Response(500))
+        transport = Network(httpx2.MockTransport(lambda _: httpx2.Response(500)))
         self.system = build(planes.settings(directory, database_url), self.clock, transport)
         self.engine = self.system.coordinator._engine
         self.ledger = self.engine._ledger

@@ -23,6 +23,7 @@ from tcsfeel.wire.sizes import ERROR_BYTES
 from tcsfeel.wire.tasks import Task, read_result, task_metadata
 from tests.services.asking import AGENT, ASK, FETCH, HELLO, failure, hand_over, initial_model, poll, spooled
 from tests.services.fakes import SERVER_SEED, TOKENS, calling, endpoint
+from tests.services.network import Network
 from tests.tcsfeel.agent.fakes import AddingTrainer
 
 
@@ -251,7 +252,7 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     host = AgentHost()
     host.add("a", AddingTrainer(), token="s3cret-token")
     agent = endpoint(f"http://host{host.path('a')}", auth_token="s3cret-token")
-    signer, transport = Signer([SERVER_SEED], SystemClock()), httpx2.ASGITransport(host)
+    signer, transport = Signer([SERVER_SEED], SystemClock()), Network(httpx2.ASGITransport(host))
     agents = AgentCaller(AgentSettings(), max_bytes=10_000, tokens=TOKENS, transport=transport, signer=signer)
     task = Task(id="t.1.a.fit", kind="fit", training_id="t", round=1, deadline_seconds=60.0)
     body = TaskBody(*pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task)))
@@ -284,7 +285,7 @@ async def test_a_device_that_enrolled_before_the_secret_changed_is_reached(spool
     body = TaskBody(*pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task)))
 
     def caller(*seeds: bytes) -> AgentCaller:
-        signer, transport = Signer(seeds, SystemClock()), httpx2.ASGITransport(host)
+        signer, transport = Signer(seeds, SystemClock()), Network(httpx2.ASGITransport(host))
         return AgentCaller(AgentSettings(), max_bytes=10_000, tokens=TOKENS, transport=transport, signer=signer)
 
     assert not (await caller(new).health(agent)).alive, "the old secret is not there any more"

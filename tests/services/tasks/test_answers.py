@@ -27,6 +27,7 @@ from tcsfeel.wire.signatures import Signed
 from tcsfeel.wire.tasks import Task, task_metadata
 from tests.services.asking import FETCH, failure, spooled
 from tests.services.fakes import SERVER_SEED, calling, endpoint
+from tests.services.network import answered
 from tests.tcsfeel.agent.fakes import AddingTrainer
 
 DEVICE, STRANGER = Identity(b"d" * 32), Identity(b"x" * 32)
@@ -207,8 +208,7 @@ async def test_an_answer_without_a_signature_is_a_doubt_about_an_agent_with_a_ke
     status: int, key: str | None, found: Health
 ) -> None:
     call = None if key is None else Signed("base", bytes(64), 0)
-    body = httpx2.ByteStream(b"what it says")
-    response = httpx2.Response(status, stream=body, request=httpx2.Request("GET", "http://agent/healthz"))
+    response = answered(status, b"what it says")
     assert await health_of(Answer(response, endpoint(public_key=key), call, Turns(), 5.0)) == found
 
 
@@ -233,18 +233,16 @@ async def test_every_task_names_the_bytes_of_its_body(agent: Endpoint, spool: Mo
 
 
 async def test_an_answer_reads_no_more_of_an_error_than_is_shown() -> None:
-    response = httpx2.Response(500, stream=httpx2.ByteStream(b"x" * 100_000), request=httpx2.Request("GET", "http://a"))
-    answer = Answer(response, endpoint(), None, Turns(), 5.0)
+    answer = Answer(answered(500, b"x" * 100_000), endpoint(), None, Turns(), 5.0)
     assert answer.verify() is None
     assert len(await answer.beginning()) == 16_000
-    short = httpx2.Response(500, stream=httpx2.ByteStream(b"no data"), request=response.request)
-    assert (await Answer(short, endpoint(), None, Turns(), 5.0).complaint()).text == "no data"
+    assert (await Answer(answered(500, b"no data"), endpoint(), None, Turns(), 5.0).complaint()).text == "no data"
 
 
 def test_a_body_is_compared_with_the_digest_that_came_with_it() -> None:
     call = Signed("base", bytes(64), 0)
     for value, fits in ((written_digest(digest_of([b"a"])), True), ("", True), (written_digest(bytes(32)), False)):
-        answer = Answer(httpx2.Response(200, headers={"Content-Digest": value}), AGENT, call, Turns(), 5.0)
+        answer = Answer(answered(200, headers={"Content-Digest": value}), AGENT, call, Turns(), 5.0)
         if fits:
             answer.check_body(hashlib.sha256(b"a").hexdigest())
         else:

@@ -1,8 +1,7 @@
-"""How calls to agents break, and calls over real sockets: answers cut, late, endless or none, connections kept."""
+"""Calls to agents that break, and calls over real sockets: answers cut, late, endless or none, connections kept."""
 
 import asyncio
 import contextlib
-import errno
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,38 +12,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.domain.clients import Endpoint
+from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.bodies import TaskBody
-from app.services.tasks.connections import describe, is_ours
-from app.services.tasks.exchanges import Broken
-from app.services.tasks.patience import TooSlow
+from app.services.tasks.connections import AgentTransport
 from app.services.tasks.replies import Reply
+from app.services.tasks.requests import Request
+from app.settings import AgentSettings
 from app.store.model_store import ModelStore
 from tests.services.asking import AGENT, FETCH, HELLO, failure, hand_over, poll, spooled
+from tests.services.breaks import BREAKS
 from tests.services.fakes import HERE, LOOPBACK, Peer, answering, calling, endpoint, for_ever, listening, reply
-
-BREAKS: list[tuple[Exception, str]] = [
-    (httpx2.ConnectError("no"), "the agent could not be reached"),
-    (httpx2.ConnectTimeout("no"), "the agent did not answer in time"),
-    (httpx2.ReadTimeout("no"), "the agent did not answer in time"),
-    (TimeoutError(), "the agent did not answer in time"),
-    (httpx2.ReadError("no"), "the connection was lost (ReadError)"),
-    (httpx2.RemoteProtocolError("no"), "the agent did not answer in HTTP"),
-    (ConnectionResetError(), "the connection was lost (ConnectionResetError)"),
-    (httpx2.InvalidURL("no"), "its URL cannot be called"),
-]
-
-
-@pytest.mark.parametrize(("error", "words"), [*BREAKS, (Broken("cut"), "cut"), (TooSlow("too slow"), "too slow")])
-def test_a_call_that_breaks_is_described_without_what_the_error_says_of_urls(error: Exception, words: str) -> None:
-    assert describe(error) == words
-
-
-@pytest.mark.parametrize(
-    ("error", "ours"),
-    [(OSError(errno.EMFILE, "x"), True), (OSError(errno.ECONNREFUSED, "x"), False), (httpx2.ConnectError("x"), False)],
-)
-def test_a_shortage_of_this_machine_is_no_agents(error: Exception, ours: bool) -> None:
-    assert is_ours(error) == ours
 
 
 @FETCH
@@ -62,7 +39,7 @@ async def test_a_call_that_breaks_counts_against_the_client(
 
 
 @FETCH
-@pytest.mark.parametrize(("error", "words"), BREAKS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("error", "words"), BREAKS[:-1], ids=lambda value: type(value).__name__)
 async def test_a_body_that_breaks_counts_against_the_client(
     fetch: Any, error: Exception, words: str, spool: ModelStore, tmp_path: Path
 ) -> None:
@@ -149,6 +126,18 @@ async def test_a_model_is_sent_with_its_length_and_not_in_chunks(spool: ModelSto
     assert b"expect" not in head.lower()
     assert b"authorization: bearer s3cret-token" in head.lower()
     assert body == b"head" + block
+
+
+async def test_the_transport_gives_a_response_whose_body_is_read_as_it_comes() -> None:
+    settings = AgentSettings(**LOOPBACK)
+    transport = AgentTransport(settings, AddressGuard(settings.allowed_networks))
+    async with listening(reply("202 Accepted", b"hello")) as peer:
+        response = await transport.exchange(Request("GET", peer.url, "/x"))
+        assert (response.status, response.length, response.header("Content-Length")) == (202, 5, "5")
+        assert [bytes(block) async for block in response.body] == [b"hello"]
+        await response.close()
+        await transport.close()
+    assert peer.requests[0].startswith(b"GET /x HTTP/1.1\r\n")
 
 
 @FETCH

@@ -14,7 +14,7 @@ from tests.store.samples import client
 
 
 async def test_a_failure_is_retried_after_a_pause_with_full_jitter(bench: Benches) -> None:
-    broken = httpx2.ReadError("cut")
+    broken = ConnectionResetError("cut")
     async with bench(202, broken, broken, OK) as b:
         outcome = await b.go()
         assert b.script.calls == ["PUT", "GET", "PUT", "PUT"]  # a new try begins with the hand-over

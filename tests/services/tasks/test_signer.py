@@ -2,18 +2,24 @@
 
 import re
 
-import httpx2
 import pytest
 
 from app.domain.clients import Endpoint
+from app.services.tasks.requests import Request
+from app.services.tasks.responses import Response
 from app.services.tasks.signer import Signer
 from tcsfeel.identity import Identity
 from tcsfeel.wire.signatures import Signed, call_components, check_call
 from tests.clocks import FakeClock
 from tests.services.fakes import SERVER_SEED, endpoint
+from tests.services.network import answered
 
 DEVICE = Identity(b"d" * 32)
-URL = "http://agent/base/tasks/t.1.a.fit?wait=20"
+PATH = "/tasks/t.1.a.fit?wait=20"
+
+
+def request() -> Request:
+    return Request("GET", "http://agent/base/", PATH)
 
 
 def test_a_call_of_an_agent_with_a_key_is_signed_each_time_anew() -> None:
@@ -21,11 +27,11 @@ def test_a_call_of_an_agent_with_a_key_is_signed_each_time_anew() -> None:
     signer = Signer([SERVER_SEED], clock)
     nonces = set()
     for _ in range(3):
-        request = httpx2.Request("GET", URL)
-        call = signer.sign(request, endpoint(public_key=DEVICE.public_key))
-        assert request.headers["Tcsfeel-Agent"] == DEVICE.public_key
+        sent = request()
+        call = signer.sign(sent, endpoint(public_key=DEVICE.public_key))
+        assert sent.headers["Tcsfeel-Agent"] == DEVICE.public_key
         components = call_components("GET", "/base/tasks/t.1.a.fit?wait=20", DEVICE.public_key)
-        headers = {name: request.headers[name] for name in ("Signature-Input", "Signature")}
+        headers = {name: sent.headers[name] for name in ("Signature-Input", "Signature")}
         assert check_call(headers, components, key=Identity(SERVER_SEED).public_key, now=clock.now()) == call
         assert call is not None
         nonces.add(call.nonce)
@@ -33,21 +39,20 @@ def test_a_call_of_an_agent_with_a_key_is_signed_each_time_anew() -> None:
 
 
 def test_a_call_of_another_agent_stays_as_it_is() -> None:
-    request = httpx2.Request("GET", URL)
-    before = dict(request.headers)
-    assert Signer([SERVER_SEED], FakeClock()).sign(request, endpoint()) is None
-    assert dict(request.headers) == before
+    sent = request()
+    assert Signer([SERVER_SEED], FakeClock()).sign(sent, endpoint()) is None
+    assert sent == request()
 
 
-def refusal(known: str, status: int = 401) -> httpx2.Response:
-    return httpx2.Response(status, headers={"WWW-Authenticate": f'Signature realm="agent", keyid="{known}"'})
+def refusal(known: str, status: int = 401) -> Response:
+    return answered(status, headers={"WWW-Authenticate": f'Signature realm="agent", keyid="{known}"'})
 
 
 def signed(signer: Signer, agent: Endpoint) -> Signed:
-    request = httpx2.Request("GET", URL)
-    call = signer.sign(request, agent)
+    sent = request()
+    call = signer.sign(sent, agent)
     assert call is not None
-    assert re.findall('keyid="([^"]+)"', request.headers["Signature-Input"]) == [call.key]
+    assert re.findall('keyid="([^"]+)"', sent.headers["Signature-Input"]) == [call.key]
     return call
 
 
@@ -75,10 +80,10 @@ def test_calls_of_a_device_that_knows_an_older_key_are_signed_with_that() -> Non
         refusal(Identity(b"x" * 32).public_key),
         refusal(Identity(b"o" * 32).public_key, 403),
         refusal("x" * 1000),
-        httpx2.Response(401),
+        answered(401),
     ],
 )
-def test_an_answer_that_names_no_other_key_of_the_server_changes_nothing(answer: httpx2.Response) -> None:
+def test_an_answer_that_names_no_other_key_of_the_server_changes_nothing(answer: Response) -> None:
     signer, agent = Signer([SERVER_SEED, b"o" * 32], FakeClock()), endpoint(public_key=DEVICE.public_key)
     assert not signer.learn(agent, signed(signer, agent), answer)
     assert signed_by(signer, agent) == Identity(SERVER_SEED).public_key

@@ -1,53 +1,19 @@
 """The bytes of a connection, and one exchange after the other over them, without a socket.
 
-Covers: app.services.tasks.exchanges
+Covers: app.services.tasks.exchanges, app.services.tasks.receiving
 """
 
 import asyncio
 
-import httpx2
 import pytest
 
-from app.services.tasks.exchanges import Exchange, Wire
+from app.services.tasks.blocks import Blocks
+from app.services.tasks.exchanges import Exchange
 from app.services.tasks.patience import Patience, TooSlow
+from app.services.tasks.wires import Wire
+from tests.services.wiring import GET, KIB_64, Socket, connected, patience
 
-KIB_64 = 1 << 16
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
-
-
-class Socket(asyncio.Transport):
-    """A connection whose other end is the test; `held` is what the system has not taken yet."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-        self.reading = True
-        self.open = True
-        self.held = 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Its buffer is as large as the test says."""
-
-    def get_write_buffer_size(self) -> int:
-        return self.held
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written.append(bytes(data))
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    def abort(self) -> None:
-        self.open = False
-
-
-def connected() -> tuple[Wire, Socket]:
-    wire, socket = Wire(), Socket()
-    wire.connection_made(socket)
-    return wire, socket
 
 
 def is_quiet(wire: Wire) -> bool:
@@ -62,50 +28,56 @@ def reads(socket: Socket) -> bool:
     return socket.reading
 
 
-def patience(seconds: float = 60.0) -> Patience:
-    return Patience(seconds, 1e9)
-
-
-async def test_a_wire_is_quiet_until_something_comes_and_gives_no_more_than_it_is_asked_for() -> None:
-    wire, _ = connected()
+async def test_a_wire_wakes_its_caller_when_enough_has_come_or_nothing_more_will() -> None:
+    wire, socket = connected()
     assert is_quiet(wire)
-    assert wire.take(10) == b""
-    waiting = asyncio.create_task(wire.news())
+    waiting = asyncio.create_task(wire.receive(5, patience()))
+    await asyncio.sleep(0)
+    assert socket.brings(b"hell") == 4
     await asyncio.sleep(0)
     assert not waiting.done()
-    wire.data_received(b"hello")
+    assert socket.brings(b"o!") == 2
     await asyncio.wait_for(waiting, 20)
+    assert bytes(wire.target[: wire.filled]) == b"hello!"
     assert not is_quiet(wire)
-    assert [wire.take(2), wire.take(10), wire.take(10)] == [b"he", b"llo", b""]
+    wire.let_go()
     assert is_quiet(wire)
     wire.eof_received()
-    await asyncio.wait_for(wire.news(), 20)
+    await asyncio.wait_for(wire.receive(1, patience()), 20)
     assert not is_quiet(wire)
 
 
-async def test_an_agent_that_sends_more_than_is_asked_for_is_not_read_until_half_is_taken() -> None:
+async def test_an_agent_that_sends_more_than_is_asked_for_is_not_read_until_there_is_room() -> None:
     wire, socket = connected()
-    for _ in range(4):
-        wire.data_received(b"x" * KIB_64)
+    own = len(wire.target)
+    assert socket.brings(b"x" * KIB_64) == own
+    assert not reads(socket)
+    wire.receive_into(memoryview(bytearray(own)), own)
+    assert not reads(socket), "the other buffer is full, too"
+    wire.receive_into(memoryview(bytearray(own + 1)), own)
     assert reads(socket)
-    wire.data_received(b"x")
+    assert socket.brings(b"xx") == 1
     assert not reads(socket)
-    wire.take(KIB_64)
-    assert not reads(socket)
-    wire.take(KIB_64)
-    assert not reads(socket), "131073 bytes are held, one more than half"
-    wire.take(1)
+    wire.let_go()
     assert reads(socket)
 
 
-async def test_a_piece_is_sent_once_there_is_room_for_more() -> None:
+async def test_a_caller_that_writes_waits_until_there_is_room_for_more() -> None:
     wire, socket = connected()
+    wire.write(b"piece")
+    await wire.room(patience())
     wire.pause_writing()
-    sending = asyncio.create_task(wire.send(b"piece", patience()))
+    waiting = asyncio.create_task(wire.room(patience()))
     await asyncio.sleep(0)
-    assert (socket.written, sending.done()) == ([b"piece"], False)
+    assert (socket.written, waiting.done()) == ([b"piece"], False)
     wire.resume_writing()
-    await asyncio.wait_for(sending, 20)
+    await asyncio.wait_for(waiting, 20)
+    wire.pause_writing()
+    waiting = asyncio.create_task(wire.room(patience()))
+    await asyncio.sleep(0)
+    socket.brings(b"a")
+    await asyncio.wait_for(waiting, 20)
+    assert wire.full
 
 
 async def test_an_agent_that_takes_nothing_is_not_waited_for_and_a_lost_one_gets_nothing() -> None:
@@ -113,64 +85,111 @@ async def test_an_agent_that_takes_nothing_is_not_waited_for_and_a_lost_one_gets
     wire.pause_writing()
     socket.held = 5
     with pytest.raises(TooSlow, match="the agent did not read the request in time"):
-        await wire.send(b"piece", patience(0.01))
+        await wire.room(patience(0.01))
     wire.connection_lost(None)
     with pytest.raises(ConnectionResetError):
-        await wire.send(b"more", patience())
-    assert socket.written == [b"piece"]
+        wire.write(b"more")
+    assert socket.written == []
     wire.close()
     assert not socket.open
 
 
-async def asked(exchange: Exchange, wire: Wire, answer: bytes) -> int:
-    """The status of an answer to a GET."""
-    asking = asyncio.create_task(exchange.ask(httpx2.Request("GET", "http://agent/x"), patience(), patience()))
+async def test_an_agent_that_takes_some_in_time_is_waited_for() -> None:
+    wire, socket = connected()
+    wire.pause_writing()
+    socket.held = 5
+    slow = Patience(0.01, 1.0)
+    waiting = asyncio.create_task(wire.room(slow))
     await asyncio.sleep(0)
-    wire.data_received(answer)
-    return (await asyncio.wait_for(asking, 20)).status_code
+    socket.held = 4
+    await asyncio.wait_for(waiting, 20)
+    assert not slow.is_over
 
 
-async def test_a_connection_is_used_for_one_exchange_after_the_other() -> None:
+async def asked(exchange: Exchange, socket: Socket, answer: bytes) -> bytes:
+    """The body of an answer to a GET, or the status as text if nothing reads the body."""
+    asking = asyncio.create_task(exchange.ask(GET, patience(), patience()))
+    await asyncio.sleep(0)
+    socket.brings(answer)
+    head = await asyncio.wait_for(asking, 20)
+    body = exchange.body(head, patience(), Blocks())
+    if head.status != 200:
+        return str(head.status).encode()
+    return b"".join([bytes(block) async for block in body])
+
+
+async def test_a_connection_is_used_again_after_a_whole_answer() -> None:
     wire, socket = connected()
     exchange = Exchange(wire)
-    for _ in range(2):
-        assert is_usable(exchange)
-        assert await asked(exchange, wire, OK + b"hello") == 200
-        assert not is_usable(exchange)
-        assert b"".join([piece async for piece in exchange.body(patience())]) == b"hello"
-        assert await exchange.finish()
-        assert (exchange.used, socket.open) == (True, True)
-    assert [piece.partition(b"\r\n")[0] for piece in socket.written] == [b"GET /x HTTP/1.1"] * 2
+    assert await asked(exchange, socket, OK + b"hello") == b"hello"
+    assert exchange.finish()
+    assert (exchange.used, is_usable(exchange), socket.open) == (True, True, True)
+    assert await asked(exchange, socket, OK + b"again") == b"again"
+    assert exchange.finish()
 
 
 @pytest.mark.parametrize(
-    ("rest", "again"), [(b"hello", True), (b"hell", False), (b"hello, and more than was said", False)]
+    "answer",
+    [
+        b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 404 No\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+    ],
 )
-async def test_a_connection_is_kept_where_all_of_an_unread_body_has_come_and_nothing_more(
-    rest: bytes, again: bool
-) -> None:
+async def test_a_body_that_nothing_reads_is_dropped_if_it_has_come(answer: bytes) -> None:
     wire, socket = connected()
     exchange = Exchange(wire)
-    await asked(exchange, wire, OK + rest)
-    assert await exchange.finish() == again
-    assert (exchange.is_usable, socket.open) == (again, again)
+    await asked(exchange, socket, answer)
+    assert exchange.finish()
+    assert is_usable(exchange)
 
 
-async def test_an_exchange_that_is_abandoned_stops_sending_and_hangs_up() -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"hello!",
+        b"HTTP/1.1 404 No\r\nContent-Length: 5\r\n\r\nhell",
+        b"HTTP/1.1 404 No\r\nContent-Length: 5\r\n\r\nhello!",
+        b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+        b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        b"HTTP/1.1 404 No\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\nx",
+        b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.0 404 No\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_a_connection_is_closed_if_the_answer_is_not_all_that_comes(answer: bytes) -> None:
+    wire, socket = connected()
+    exchange = Exchange(wire)
+    await asked(exchange, socket, answer)
+    assert not exchange.finish()
+    assert not socket.open
+
+
+async def test_an_agent_that_hangs_up_after_its_answer_is_not_asked_again() -> None:
+    wire, socket = connected()
+    exchange = Exchange(wire)
+    assert await asked(exchange, socket, OK + b"hello") == b"hello"
+    wire.eof_received()
+    assert not exchange.finish()
+    assert not socket.open
+
+
+async def test_an_exchange_that_was_called_off_has_closed_its_connection() -> None:
     wire, socket = connected()
     exchange = Exchange(wire)
     wire.pause_writing()
-    request = httpx2.Request("PUT", "http://agent/x", content=b"model")
-    asking = asyncio.create_task(exchange.ask(request, patience(), patience()))
+    asking = asyncio.create_task(exchange.ask(GET, patience(), patience()))
     await asyncio.sleep(0)
     asking.cancel()
     await asyncio.wait([asking])
-    await exchange.abandon()
-    assert (exchange.is_usable, socket.open) == (False, False)
+    exchange.close()
+    assert not socket.open
 
 
 async def test_a_connection_on_which_something_came_unasked_is_not_used() -> None:
-    wire, _ = connected()
+    wire, socket = connected()
     exchange = Exchange(wire)
-    wire.data_received(b"HTTP/1.1 200 OK\r\n")
+    socket.brings(b"HTTP/1.1 200 OK\r\n")
     assert not exchange.is_usable

@@ -1,0 +1,82 @@
+"""Define the requests that are sent to agents, and read the URLs of agents."""
+
+import re
+from collections.abc import AsyncIterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+import httpx2
+
+_HOST = re.compile(rb"[0-9A-Za-z._:%-]+")
+_SENDABLE = re.compile(r"[\t\x20-\x7e]*")  # a header's value, or a line, that cannot end early
+_PORTS = {"http": 80, "https": 443}
+_KNOWN_URLS = 10_000
+
+
+class Place(NamedTuple):
+    """Where connections to an agent lead. Agents at the same place share them."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Address(NamedTuple):
+    """What an agent's URL says: the place, the value of ``Host``, and the path before that of a call."""
+
+    place: Place
+    authority: str
+    path: str
+
+
+@lru_cache(_KNOWN_URLS)
+def address_of(url: str) -> Address:
+    """Read the base URL of an agent. Raises ValueError if it cannot be called."""
+    try:
+        read = httpx2.URL(url.rstrip("/") + "/")
+    except httpx2.InvalidURL as error:
+        raise ValueError("the URL cannot be read") from error
+    if read.scheme not in _PORTS or not _HOST.fullmatch(read.raw_host):
+        raise ValueError("an agent has an http or https URL with a host")
+    place = Place(read.scheme, read.raw_host.decode("ascii"), read.port or _PORTS[read.scheme])
+    return Address(place, read.netloc.decode("ascii"), read.raw_path.decode("ascii").removesuffix("/"))
+
+
+@dataclass(slots=True)
+class Request:
+    """A request to an agent.
+
+    Attributes:
+        url: the URL that the client registered.
+        path: the path of the call below it, and the query, percent-encoded.
+        headers: all headers but ``Host``. One with a `body` has its ``Content-Length``.
+        body: the pieces of the body. They are asked for again if the request is sent again.
+    """
+
+    method: str
+    url: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: AsyncIterable[bytes | memoryview] | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the request is sent. Raises ValueError if the URL cannot be called."""
+        return address_of(self.url).place
+
+    @property
+    def target(self) -> str:
+        """The path and the query as they are sent. Raises ValueError if the URL cannot be called."""
+        return address_of(self.url).path + self.path
+
+    def head(self) -> bytes:
+        """Return the bytes of the request before its body.
+
+        Raises ValueError if the URL cannot be called, or if a header would not arrive as one header.
+        """
+        lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {address_of(self.url).authority}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        if not all(map(_SENDABLE.fullmatch, lines)):
+            raise ValueError("a line of a request's head has characters that cannot be sent")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
