@@ -137,6 +137,7 @@ lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(BIN)/python scripts/declared.py demo dev > build/requirements-dev.in
 	$(COMPILE) --no-annotate --output-file requirements.lock build/requirements.in
 	$(COMPILE) --no-annotate --output-file requirements-dev.lock build/requirements-dev.in requirements.lock
+	cat requirements-other-pythons.lock >> requirements-dev.lock
 	$(BIN)/python scripts/declared.py --lowest demo > build/requirements-lowest.in
 	test -f requirements-lowest.lock || cp requirements-dev.lock requirements-lowest.lock  # versions to be preferred
 	$(COMPILE) --no-annotate --output-file requirements-lowest.lock build/requirements-lowest.in

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -18,7 +19,7 @@ LOCKS = ("requirements.lock", "requirements-dev.lock")
 SOURCES = ("app", "sdk/tcsfeel", "migrations", "tests", "examples", "benchmarks", "scripts")
 LONG = 300  # lines of a module
 PIN = re.compile(
-    r"^(?P<name>[a-z0-9.-]+)(?:\[(?P<extras>[a-z0-9,-]+)\])?==(?P<version>\S+)(?: ; .+)? \\$", re.MULTILINE
+    r"^(?P<name>[a-z0-9.-]+)(?:\[(?P<extras>[a-z0-9,-]+)\])?==(?P<version>\S+)(?: ; (?P<marker>.+))? \\$", re.MULTILINE
 )
 SUPPRESSION = re.compile(r"#\s*(?:noqa|type:\s*ignore|pragma:\s*no (?:cover|branch))\b.*")
 GIVEN = re.compile(
@@ -29,6 +30,12 @@ GIVEN = re.compile(
 
 def pins(lock: str) -> dict[str, str]:
     return {match["name"]: match["version"] for match in PIN.finditer((ROOT / lock).read_text())}
+
+
+def installed(lock: str) -> list[re.Match[str]]:
+    """The pins that this Python needs."""
+    found = PIN.finditer((ROOT / lock).read_text())
+    return [match for match in found if match["marker"] is None or Marker(match["marker"]).evaluate()]
 
 
 def normal(requirement: str) -> str:
@@ -76,13 +83,24 @@ def wanted_with_extras(package: str) -> list[Requirement]:
 @pytest.mark.parametrize("lock", LOCKS)
 def test_pins_name_the_extras_that_another_package_asks_for(lock: str) -> None:
     """Pip refuses ``name[extra]`` next to a pin without the extra as soon as a newer version than the pin is out."""
-    extras = {
-        match["name"]: set((match["extras"] or "").split(",")) for match in PIN.finditer((ROOT / lock).read_text())
-    }
+    extras = {match["name"]: set((match["extras"] or "").split(",")) for match in installed(lock)}
     asked = [one for package in extras for one in wanted_with_extras(package)]
     for one in asked:
         assert one.extras <= extras[normal(one.name)], one
     assert "asyncio" in extras["sqlalchemy"]
+
+
+@pytest.mark.parametrize("python", ["3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_hold_what_their_packages_need_with_another_python(lock: str, python: str) -> None:
+    """A lock is made with one version of Python, and pip refuses what a package needs beyond it with another one."""
+    pinned = pins(lock)
+    for match in installed(lock):
+        for extra in ("", *(match["extras"] or "").split(",")):
+            environment = {"python_version": python, "python_full_version": f"{python}.1", "extra": extra}
+            needed = [Requirement(line) for line in metadata.requires(match["name"]) or []]
+            names = {normal(one.name) for one in needed if one.marker is None or one.marker.evaluate(environment)}
+            assert names <= pinned.keys(), match["name"]
 
 
 def test_locks_hold_every_dependency_of_the_project() -> None:
