@@ -5,7 +5,8 @@
 #   WORKERS=3                 processes that share the tests, or the mutants: one more than two cores, since many wait
 #   DEPTH=10                  times as many examples for the slower property tests
 #   DB=sqlite KILLS=50        for crash and takeover: which database (postgres, if not said), and how many kills
-#   AGENTS=40 ROUNDS=10       for chaos; likewise MINUTES=3 for soak, RESTARTS=5 for restarts, and ATTACK=20 (seconds) for hostile
+#   AGENTS=40 ROUNDS=10       for chaos; likewise MINUTES=3 for soak, RESTARTS=5 for restarts, SEEDS=1 for fuzz, and
+#                             ATTACK=20 (seconds) for hostile
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -41,7 +42,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz lowest lock clean
+.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz fuzz lowest lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -123,6 +124,9 @@ authz: $(DEV) ## Call every operation as every kind of caller, and see that exac
 
 ssrf: $(DEV) ## Register clients at forbidden addresses in every form, and see that none is connected to (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.ssrf $(EACH_DB) $(ARGS)
+
+fuzz: $(DEV) ## Call the API by its own document, as a caller of each role, with three seeds (DB=sqlite SEEDS=1)
+	@$(BIN)/python -m tests.harnesses.fuzz $(EACH_DB) --seeds $(or $(SEEDS),3) $(ARGS)
 
 # Without their dependencies, since the lock names all of them; what each of them asks for is checked afterwards.
 lowest: $(LOWEST)/.installed ## Run the tests of the store and the services on SQLite with the lowest versions that are declared

@@ -26,6 +26,20 @@ class Pair(NamedTuple):
     key: Path
 
 
+CERTIFYING = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""What the certificate of an authority is for."""
+
+
 class Authority:
     """An authority whose certificate is in the file `ca`."""
 
@@ -34,6 +48,7 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signer = self._begun(self._name, self._key).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        signer = signer.add_extension(CERTIFYING, critical=True)
         self.ca = directory / f"{name}.pem"
         self.ca.write_bytes(signer.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
@@ -73,4 +88,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + timedelta(days=1))
+            # Python 3.13 refuses certificates that do not name their authority's key.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )

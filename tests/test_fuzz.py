@@ -1,10 +1,8 @@
-r"""The API against its own document: requests that follow it and requests that break it, the same ones every time.
+"""The API against its own document: requests that follow it and requests that break it, the same ones every time.
 
 Checked for each answer: it is documented, it has the documented form, it is no fault of the server, wrong requests are
-refused, and nothing is answered without a key. There are callers of each role. A longer run against a real server:
-
-    schemathesis run $SERVER/openapi.json -H "Authorization: Bearer $KEY" -n 200 --continue-on-failure \
-        --checks all --exclude-checks positive_data_acceptance --exclude-path /v1/clients/batch --request-timeout 90
+refused, and nothing is answered without a key. There are callers of each role. ``make fuzz`` is a longer run against a
+real server.
 """
 
 from collections.abc import Iterator
@@ -21,8 +19,7 @@ from schemathesis.core.result import Ok
 from schemathesis.python import asgi
 
 from app.main import create_app
-from tcsfeel.wire.codec import MEDIA_TYPE
-from tests import planes
+from tests import planes, raw_bodies  # noqa: F401  (the latter tells schemathesis how to send models)
 from tests.api import AUTHORIZED, KEY
 from tests.clocks import FakeClock, Sleeping
 from tests.depth import tries
@@ -39,12 +36,6 @@ def schema(tmp_path: Path, sqlite_url: str) -> Iterator[schemathesis.BaseSchema]
     configured = planes.settings(tmp_path / "data", sqlite_url, auth={"admin_key": KEY})
     yield schemathesis.openapi.from_asgi("/openapi.json", create_app(configured, clock=clock))
     asgi.shutdown_lifespans()
-
-
-@schemathesis.serializer(MEDIA_TYPE)
-def raw(_context: schemathesis.SerializationContext, value: object) -> bytes:
-    """A body of bytes as it is."""
-    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def key_of(schema: schemathesis.BaseSchema, role: str) -> str:
