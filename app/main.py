@@ -32,6 +32,7 @@ from app.services.access.audit import AuditTrail
 from app.services.access.audit_retention import AuditRetention
 from app.services.access.callers import Callers
 from app.services.access.enrolments import Enrolments
+from app.services.access.invitation_retention import InvitationRetention
 from app.services.access.invitations import Invitations
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
@@ -270,6 +271,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
             KeyRetention(coordinator_db, clock, hours=settings.limits.idempotency_key_hours),
             TokenRenewal(coordinator_db, tokens),
             AuditRetention(coordinator_db, settings.audit),
+            InvitationRetention(coordinator_db, clock, days=settings.limits.invitation_days),
             retention,
         ),
         events=EventLog(db),

@@ -56,6 +56,7 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("LIMITS__REQUESTS_PER_SECOND", "5.5", 5.5),
     ("LIMITS__TRAININGS", "7", 7),
     ("LIMITS__IDEMPOTENCY_KEY_HOURS", "24", 24.0),
+    ("LIMITS__INVITATION_DAYS", "0", 0.0),
     ("OIDC__ALGORITHMS", '["ES256", "EdDSA"]', ("ES256", "EdDSA")),
     ("OIDC__ROLE_CLAIM", "realm_access.roles", "realm_access.roles"),
     ("OIDC__ROLES", '{"ops": "operator"}', {"ops": "operator"}),

@@ -3,7 +3,8 @@
 Recorded are calls of ``/v1`` that may change something, downloads of models, calls of any path that are refused (4xx),
 and connections that the server refuses before there is a call. A change that succeeds has a record of its own; the
 others are counted (`Tally`), downloads apart from refusals. A client's heartbeat is recorded only if it is refused: a
-fleet sends millions. No body, no query and no header is recorded.
+fleet sends millions. No body, no query and no header is recorded, except the ``Location`` of what a call has made, and
+the client of a device that has enrolled.
 """
 
 from http import HTTPStatus
@@ -39,6 +40,7 @@ CONNECTION = "connection"
 """The operation of a connection that was refused before there was a call."""
 LONGEST = 64  # characters of a parameter, of an address, of the id of a key
 LONGEST_ACTOR = 128
+LONGEST_LOCATION = 256  # a path with several ids
 _KEY = "tcsfeel.attempt"
 
 
@@ -73,6 +75,10 @@ class Attempt:
         """Say which operation of ``/v1`` is attempted."""
         self._operation, self._parameters = operation, request.path_params
 
+    def add(self, **parameters: str) -> None:
+        """Name what the call has made, beside the values in its path."""
+        self._parameters = {**self._parameters, **parameters}
+
     def admit(self) -> None:
         """Take the place for the record, before anything is changed or downloaded. Raises `AuditTrailFull`."""
         if self._trail is None:
@@ -83,10 +89,15 @@ class Attempt:
         elif self._operation in RECORDED_READS:
             self._trail.check_place()
 
-    def end(self, status: int, request_id: str) -> None:
-        """Record the request as it was answered. With a status of 0 the answer was never begun."""
+    def end(self, status: int, request_id: str, location: str = "") -> None:
+        """Record the request as it was answered, with the path of what it has made, if the answer names a `location`.
+
+        With a status of 0 the answer was never begun.
+        """
         if self._trail is None:
             return
+        if location and self._operation.startswith("POST "):
+            self.add(location=location)
         if self._has_place:
             self._trail.give_back_place()
         if not self._operation:
@@ -103,7 +114,7 @@ class Attempt:
 
     def _call(self, operation: str, status: int, request_id: str) -> Call:
         by = self.caller
-        parameters = [(name, escaped(str(value), LONGEST)) for name, value in sorted(self._parameters.items())]
+        parameters = [(name, escaped(str(value), _longest(name))) for name, value in sorted(self._parameters.items())]
         return Call(
             actor=NOBODY if by is None else escaped(by.name, LONGEST_ACTOR)[:LONGEST_ACTOR],
             role=None if by is None else by.role,
@@ -119,6 +130,10 @@ class Attempt:
 def refused_connection(trail: AuditTrail, address: str, status: int) -> None:
     """Record a connection from an address that the server refused with a status before there was a call."""
     trail.count(Call(actor=NOBODY, address=_shown(address), operation=CONNECTION, status=int(status)))
+
+
+def _longest(parameter: str) -> int:
+    return LONGEST_LOCATION if parameter == "location" else LONGEST
 
 
 def _shown(address: str) -> str:

@@ -232,9 +232,15 @@ async def invitation(request: Request) -> Invitation:
     return found
 
 
+async def attempt(request: Request) -> Attempt:
+    """Give the attempt that the audit trail records."""
+    return Attempt.of(request)
+
+
 BearerKey = Depends(_bearer)
 """Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
 AppPrincipal = Annotated[Principal, Depends(principal)]
+AppAttempt = Annotated[Attempt, Depends(attempt)]
 Party = Annotated[str, Depends(party)]
 ShownInvitation = Annotated[Invitation, Depends(invitation)]
 AnswerPlace = Annotated[AbstractAsyncContextManager[None], Depends(answer_place)]

@@ -46,16 +46,17 @@ class RequestContext:
             return
         given = Headers(scope=scope).get("X-Request-ID", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else _new_id()
-        started, status = time.perf_counter(), 0
+        started, status, location = time.perf_counter(), 0, ""
         if scope["method"] not in METHODS:
             scope = {**scope, "method": OTHER}
         attempt = Attempt.at(scope, self._trail)
         await self._turns.take(scope["client"][0] if scope.get("client") else "")
 
         async def note(message: Message) -> None:
-            nonlocal status
+            nonlocal status, location
             if message["type"] == "http.response.start":
                 status = message["status"]
+                location = dict(message.get("headers", ())).get(b"location", b"").decode("latin-1")
                 given = (*message.get("headers", ()), (b"x-request-id", request_id.encode()))
                 message = {**message, "headers": secured(given, over_tls=scope.get("scheme") == "https")}
             await send(message)
@@ -69,6 +70,6 @@ class RequestContext:
                     raise
                 await response(scope, receive, note)
             finally:
-                attempt.end(status, request_id)
+                attempt.end(status, request_id, location)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             log.debug("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response, status
 
 from app.http.answers import created_invitation, enrolled_out, invitation_out
-from app.http.deps import ApiRoute, AppEnrolments, AppInvitations, ShownInvitation
+from app.http.deps import ApiRoute, AppAttempt, AppEnrolments, AppInvitations, ShownInvitation
 from app.http.openapi import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.requests import proof
@@ -113,12 +113,16 @@ async def create_replacement(
     status_code=status.HTTP_201_CREATED,
     responses=responses(401, 409, 410, 413, 415),
 )
-async def enrol_client(body: EnrolClient, invitation: ShownInvitation, enrolments: AppEnrolments) -> EnrolledOut:
+async def enrol_client(
+    body: EnrolClient, invitation: ShownInvitation, enrolments: AppEnrolments, attempt: AppAttempt
+) -> EnrolledOut:
     """Enrol a device. The answer has the device's own key, which no other answer shows.
 
     A device that gets no answer sends the same request again. It then gets a new key, and the invitation is not used
     again.
     """
-    return enrolled_out(
-        await enrolments.enrol(invitation, client_id=body.client_id, public_key=body.public_key, proof=proof(body))
+    enrolled = await enrolments.enrol(
+        invitation, client_id=body.client_id, public_key=body.public_key, proof=proof(body)
     )
+    attempt.add(client_id=enrolled.client_id, key_id=enrolled.key.key.id)
+    return enrolled_out(enrolled)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, bindparam, delete, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -39,6 +39,15 @@ class InvitationRepository:
         """Write the parts of an invitation that change: how often it was used, and when it was revoked."""
         row = {"used": invitation.used, "revoked_at": invitation.revoked_at}
         await self._connection.execute(_CHANGE, {"of_id": invitation.id, **row})
+
+    async def remove_ended(self, *, before: float, limit: int) -> int:
+        """Remove at most `limit` of those that expired or were revoked before a given time. Return how many it were."""
+        ended = or_(invitations.c.expires_at < before, invitations.c.revoked_at < before)
+        query = select(invitations.c.id).where(ended).order_by(invitations.c.created_at).limit(limit)
+        ids = (await self._connection.execute(query)).scalars().all()
+        if ids:
+            await self._connection.execute(delete(invitations).where(invitations.c.id.in_(ids)))
+        return len(ids)
 
     async def page(self, *, limit: int, after: tuple[float, str] | None) -> Part[Invitation]:
         """Read at most `limit` invitations older than `after`: the `created_at` and the id of the last one read."""

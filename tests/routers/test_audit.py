@@ -137,7 +137,11 @@ async def test_keys_and_invitations_are_recorded_without_their_secrets(sqlite_ap
         ("unknown caller", "POST /v1/enrolments", 401),
         (f"invitation {invitation['id']}", "POST /v1/enrolments", 422),
     ]
-    assert found[1]["parameters"] == {"key_id": key["id"]}
+    assert [record["parameters"] for record in found[:3]] == [
+        {"location": f"/v1/keys/{key['id']}"},
+        {"key_id": key["id"]},
+        {"location": f"/v1/invitations/{invitation['id']}"},
+    ]
     assert key["key"] not in str(found)
     assert invitation["secret"] not in str(found)
 

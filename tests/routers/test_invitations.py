@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import httpx2
+import pytest
 
 from tcsfeel.identity import Identity
 from tcsfeel.wire.enrolment import invitation_of, invitation_secret
@@ -117,6 +118,17 @@ async def test_the_actor_of_an_enrolment_is_its_invitation(api: Api) -> None:
         found = [(one.type, one.actor) for one in (await tx.events.after(0, limit=100)).items]
     actor = f"invitation {made['id']}"
     assert found == [("invitation.created", "admin key"), ("key.created", actor), ("client.enrolled", actor)]
+
+
+@pytest.mark.parametrize("asked", ["edge-7", None])
+async def test_the_audit_record_of_an_enrolment_names_the_client_and_its_key(api: Api, asked: str | None) -> None:
+    made = await invited(api)
+    got = (await enrol(api, made["secret"], Identity.make(), asked)).json()
+    query = {"operation": "POST /v1/enrolments"}
+    (record,) = (await api.http.get("/v1/audit", params=query)).json()["items"]
+    assert record["actor"] == f"invitation {made['id']}"
+    assert record["parameters"] == {"client_id": got["client_id"], "key_id": got["key_id"]}
+    assert got["key"] not in str(record)
 
 
 async def test_a_stranger_gets_one_answer_whatever_the_invitation_is(api: Api) -> None:

@@ -24,7 +24,8 @@ class AuditRecordOut(ResponseModel):
         ),
     ]
     parameters: Annotated[
-        dict[str, str], Field(description="The values in the path; none of a caller without a valid key")
+        dict[str, str],
+        Field(description="The values in the path, and what the call has made; none of a caller without a valid key"),
     ]
     status: Annotated[int, Field(description="The status of the answer; 0 where there is no call", examples=[204])]
     request_id: Annotated[str | None, Field(description="The `X-Request-ID`; of several calls, null")]
