@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from app.domain.selections import PastSelection
 from app.store.transaction import Transaction
 
-REMEMBERED = 50_000  # selected clients of past rounds, of some 200 bytes each; beyond that, trainings are read again
+REMEMBERED = 50_000  # selected clients of past rounds, of some 300 bytes each; beyond that, trainings are read again
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import STRATEGIES, Candidate, History, SelectionPolicy, select
+from tcsfeel.selection.claims import believed
 from tcsfeel.selection.fairness import evenness
 from tcsfeel.selection.frequency import FAIR, too_frequent
 from tcsfeel.selection.registry import BLIND
@@ -156,6 +157,23 @@ def test_every_round_that_could_be_planned_without_the_limit_is_planned(
     named = [*selection.client_ids, *(one.client_id for one in selection.skipped)]
     assert sorted(named) == sorted(one.client_id for one in fleet)
     assert selection.fairness == evenness([one.client_id for one in fleet], history, selection.client_ids)
+
+
+@settings(deadline=None, max_examples=20)
+@given(any_candidates(), st.sampled_from(LOOKING), st.sampled_from([1.0, 1.5, 2.0]))
+def test_whatever_is_claimed_nobody_is_above_the_limit_while_others_can_be_selected(
+    fleet: list[Candidate], name: str, multiple: float
+) -> None:
+    ids = [one.client_id for one in fleet]
+    policy = replace(ONE, largest_multiple=multiple)
+    history = History()
+    for number in range(20):
+        frequent = too_frequent(ids, history, policy)
+        waiting = believed(fleet, history, policy).reasons()
+        rng = np.random.default_rng(number)
+        (chosen,) = select(name, fleet, NO_LINKS, history, policy, rng).client_ids
+        assert chosen not in frequent or frequent.keys() | waiting.keys() == set(ids)
+        history = History((*history.rounds, frozenset({chosen})))
 
 
 def test_a_selection_says_why_a_client_waits() -> None:
