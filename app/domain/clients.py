@@ -150,7 +150,11 @@ class Client:
             public_key=enrolment.public_key,
             invitation_id=enrolment.invitation_id,
             enrolled_at=enrolment.enrolled_at,
-        ).let_in()
+        )
+
+    def kept_out(self) -> "Client":
+        """Return the client whose agent has no valid key any more, because its last one was revoked."""
+        return replace(self, identity=replace(self.identity, shut_out=True))
 
     def let_in(self) -> "Client":
         """Return the client with an agent that has a valid key, and so gets tasks again if it was shut out."""

@@ -16,7 +16,7 @@ from app.domain.errors import NotFound
 from app.domain.keys import ApiKey, KeyState
 from app.domain.principals import Role
 from app.store.locks import Lock, hold
-from app.store.reading import SHORT, Part, Walk, read
+from app.store.reading import MOST_PARAMETERS, SHORT, Part, Walk, read
 from app.store.tables import api_keys
 
 _FIELDS = tuple(ApiKey.__slots__)
@@ -24,6 +24,9 @@ _FIELDS = tuple(ApiKey.__slots__)
 _OF_ID = api_keys.c.id == bindparam("of_id")
 _GET = select(api_keys).where(_OF_ID)
 _SUCCESSOR = select(api_keys).where(api_keys.c.replaces == bindparam("of_id")).order_by(api_keys.c.created_at.desc())
+_OF_AGENTS = select(api_keys).where(
+    api_keys.c.role == "agent", api_keys.c.client_id.in_(bindparam("ids", expanding=True))
+)
 _LAST_CHANGE = select(func.coalesce(func.max(api_keys.c.change), 0))
 _CHANGED = select(api_keys.c.id, api_keys.c.change).where(api_keys.c.change > bindparam("seen"))
 _LATER = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("at"))
@@ -56,6 +59,15 @@ class ApiKeyRepository:
         found = await self.find(key_id)
         if found is None:
             raise NotFound("key", key_id)
+        return found
+
+    async def of_agents(self, client_ids: Collection[str]) -> list[ApiKey]:
+        """Read the keys of the agents of some clients, valid or not."""
+        ordered = sorted(client_ids)
+        found: list[ApiKey] = []
+        for start in range(0, len(ordered), MOST_PARAMETERS):
+            rows = await self._connection.execute(_OF_AGENTS, {"ids": ordered[start : start + MOST_PARAMETERS]})
+            found += map(_key, rows)
         return found
 
     async def take_turn(self) -> None:

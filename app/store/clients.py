@@ -17,14 +17,13 @@ from app.domain.errors import AlreadyExists, NotFound
 from app.domain.failures import Failure, Failures
 from app.domain.identity import Identity
 from app.store.inserts import insert_missing
-from app.store.reading import Part, Walk, read
+from app.store.reading import MOST_PARAMETERS, Part, Walk, read
 from app.store.tables import clients
 from tcsfeel.selection.distributions import Packer, plain
 
 WRITTEN = 100  # rows that are written at once: some 10 ms
 FREE_LABELS = 20  # labels that take as long to write as the rest of a row
 CHUNK = 500  # rows of a statement that reads no labels
-MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLite as many or more
 
 _BREAKER_NOT_CLOSED = clients.c.breaker["state"].as_string() != "closed"
 _IDENTITY = TypeAdapter(Identity)

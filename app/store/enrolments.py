@@ -9,10 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.invitations import Enrolment
 from app.store.inserts import insert_missing
-from app.store.reading import SHORT, Part, read
+from app.store.reading import MOST_PARAMETERS, SHORT, Part, read
 from app.store.tables import enrolments
-
-MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLite as many or more
 
 _FIELDS = tuple(Enrolment.__slots__)
 

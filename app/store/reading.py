@@ -23,6 +23,7 @@ STATEMENT = 2_000_000  # weight that the rows of one statement should have
 LISTED = 8_000_000  # weight of what one answer lists: the item that reaches it is the last one
 MANY = 100  # rows that one statement asks for at most; the first one asks for a quarter
 SHORT = 500  # the same where the columns of a row are short texts
+MOST_PARAMETERS = 30_000  # of a statement: Postgres takes 32 767 of them, SQLite as many or more
 NARROW = 2000  # the same where a row has no texts but ids
 
 _NUMBERS = frozenset({float, int, bool, type(None)})

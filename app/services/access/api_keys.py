@@ -1,6 +1,6 @@
 """Make API keys, and end them. The text of a key is known only to the caller that makes it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -160,12 +160,31 @@ class ApiKeys:
         async with self._db.begin() as tx:
             client = await _held(tx, (await tx.api_keys.get(key_id)).client_id)  # enrolments hold it before keys, too
             key = await tx.api_keys.hold(key_id)
+            client = client or await _held(tx, key.client_id)  # it may have been registered meanwhile
             if key.revoked_at is None:
                 await tx.api_keys.end(replace(key, revoked_at=self._clock.now()))
                 await tx.events.append(KeyRevoked.of(key))
                 if client is not None and not (await self._valid_of(tx, client.id, 1)).items:
-                    await tx.clients.put(replace(client, identity=replace(client.identity, shut_out=True)))
+                    await tx.clients.put(client.kept_out())
         self._callers.forget(key_id)
+
+    async def keep_out(self, tx: Transaction, clients: Sequence[Client]) -> list[Client]:
+        """Keep out those of some new clients whose agents have no valid key, because it was revoked before.
+
+        The transaction has added them. Returns all of them as they are now.
+        """
+        ids = [client.id for client in clients]
+        if not await tx.api_keys.of_agents(ids):
+            return list(clients)
+        await tx.api_keys.take_turn()  # otherwise a key could be revoked before the clients can be seen
+        now = self._clock.now()
+        states: dict[str | None, set[KeyState]] = {}
+        for key in await tx.api_keys.of_agents(ids):
+            states.setdefault(key.client_id, set()).add(key.state(now))
+        ended = {name for name, found in states.items() if "valid" not in found and "revoked" in found}
+        after = [client.kept_out() if client.id in ended else client for client in clients]
+        await tx.clients.put(*(client for client in after if client.id in ended))
+        return after
 
     async def goes_on(self, tx: Transaction, key_id: str) -> bool:
         """Tell whether a key is valid, or one that has replaced it by rotation."""

@@ -82,7 +82,7 @@ class Enrolments:
             )
             await _write(tx, invitation, before, after, what)
             if client is not None:
-                await tx.clients.put_profile(client, client.of_device(after))
+                await tx.clients.put_profile(client, client.of_device(after).let_in())
         self._keys.forget(ended)
         return Enrolled(client_id=name, key=key, tags=invitation.tags, server_public_key=self._server_public_key)
 

@@ -88,6 +88,7 @@ class Clients:
                 self._admit_new(by)
             clients = [client.of_device(devices.get(client.id)) for client in clients] if devices else clients
             await tx.clients.add(clients)
+            clients = await self._keys.keep_out(tx, clients)
             if len(clients) == 1:
                 await tx.events.append(ClientRegistered(client_id=clients[0].id, url=clients[0].profile.url))
             else:
@@ -126,6 +127,7 @@ class Clients:
             else:
                 if device is None:
                     self._admit_new(by)
+                (client,) = await self._keys.keep_out(tx, [client])
                 await tx.events.append(ClientRegistered(client_id=client.id, url=profile.url))
         self.newcomers.notice([client])
         return client, before is None
