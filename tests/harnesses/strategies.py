@@ -14,7 +14,7 @@ from tcsfeel.selection.registry import ENTRY_POINTS
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Strategy
 
 GROUPS = ("a", "b", "c")
-ATTACKED = ("q", "h", "e", "m")  # the groups of the harness of hostile agents
+ATTACKED = ("q", "h", "e", "m", "s")  # the groups of the harness of hostile agents
 
 
 def client_id(group: str, number: int) -> str:
@@ -40,7 +40,7 @@ def _within(group: str) -> Strategy:
 
 
 a, b, c = map(_within, GROUPS)
-q, h, e, m = map(_within, ATTACKED)
+q, h, e, m, s = map(_within, ATTACKED)
 
 
 def offer(directory: Path) -> Path:

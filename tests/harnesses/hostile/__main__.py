@@ -12,6 +12,7 @@ from tests.harnesses.hostile.attack import attack
 from tests.harnesses.hostile.judgement import problems, report, table
 from tests.harnesses.hostile.outcome import Run
 from tests.harnesses.hostile.placement import set_apart
+from tests.harnesses.hostile.signing import MOST_PERIODS
 
 SHOWN = 60
 
@@ -22,7 +23,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=90, help="how long the attack lasts")
     parser.add_argument("--callers", default="all", help="names of callers, with commas between them")
     parser.add_argument("--keep", type=Path, help="a new directory for logs and files, instead of a temporary one")
-    parser.add_argument("--periods", type=int, default=2, help="how often attacks and calm times take turns")
+    parser.add_argument(
+        "--periods",
+        type=int,
+        default=2,
+        choices=range(1, MOST_PERIODS + 1),
+        help="how often attacks and calm times take turns",
+    )
     parser.add_argument("--floor", choices=["same-core", "other-core"], help="attack a second server instead")
     given = parser.parse_args()
     core = set_apart()

@@ -2,7 +2,8 @@
 
 Several groups of clients share the server. `q-` is the quiet fleet, which only trains, and whose rounds are timed. `h-`
 are agents that are hostile when they train, together with a few honest ones (`h-honest-…`) in one training. `e-` are
-hostile when they evaluate, `m-` when they are asked for a first model, and `p-` when they are probed.
+hostile when they evaluate, `m-` when they are asked for a first model, and `p-` when they are probed. `s-` are devices
+with keys whose signatures are wrong, and again a few honest ones.
 
 The *floor* is the same run with a second server that is attacked in place of the quiet fleet's server, on the same core
 or on another one.
@@ -24,11 +25,15 @@ from benchmarks.beats import holds
 from tests.e2e.servers import Server, call
 from tests.harnesses.databases import new_database
 from tests.harnesses.hostile import placement
+from tests.harnesses.hostile.afterwards import PAGE, emptied, items, spooled, unexplained
+from tests.harnesses.hostile.enrolling import bad_keys, enrol_hostile
 from tests.harnesses.hostile.fleets import (
     FLOATS,
     QUIET,
+    Means,
     attacked,
     callers,
+    good_caller,
     honest_fleet,
     hostile_agents,
     quiet_fleet,
@@ -40,6 +45,7 @@ from tests.harnesses.hostile.outcome import Outcome, Period, Run, Sample
 from tests.harnesses.strategies import offer
 
 LOOK_SECONDS = 0.25
+EXPLAINED = {"fit", "evaluate", "signed"}  # the attacked trainings whose models have to be those of honest agents
 REST_SECONDS = 2.0  # between two times that are measured
 ENVIRONMENT = {
     "TCSFEEL_COORDINATOR__LEASE_SECONDS": "15",
@@ -53,9 +59,10 @@ ENVIRONMENT = {
 
 
 class _Watched(Server):
-    """A server whose event loop is watched."""
+    """A server whose event loop is watched. `honest` is the port of its honest agents."""
 
     core: int | None = None
+    honest: int = 0
 
     @property
     def holds(self) -> Path:
@@ -84,7 +91,7 @@ async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
                 other = _running(directory / "other", database, core, Outcome())
                 target = await stack.enter_async_context(other)
             await stack.enter_async_context(quiet_fleet(server, directory))
-            await stack.enter_async_context(honest_fleet(target))
+            target.honest = await stack.enter_async_context(honest_fleet(target, directory / "honest"))
             await _run(run, server, target, outcome, directory)
     except (httpx2.TransportError, OSError) as error:
         outcome.gone = f"{type(error).__name__}: {error}"
@@ -114,36 +121,51 @@ async def _running(
 
 
 async def _run(run: Run, server: _Watched, target: _Watched, outcome: Outcome, directory: Path) -> None:
+    asked = directory / "asked"
     async with server.api() as api, target.api() as attacked_api:
         quiet = await train(api, "quiet", "q", QUIET, FLOATS, evaluation={"clients": 0}, max_rounds=1_000_000)
+        viewer = await call(api, "POST", "/v1/keys", json={"name": "a good caller", "role": "viewer"})
         watching = asyncio.create_task(_sample(server, directory / "data", outcome))
-        await asyncio.sleep(REST_SECONDS)
         try:
-            async with hostile_agents(directory) as port:
-                for number in range(run.periods):
-                    async with _measured(server, outcome, hostile=False):
-                        await asyncio.sleep(run.calm)
-                    await register(attacked_api, port)
-                    seen = directory / f"seen-{number}.json"
-                    async with (
-                        _attacked(attacked_api, run, target, outcome, seen),
-                        _measured(server, outcome, hostile=True),
-                    ):
-                        await asyncio.sleep(run.attack / run.periods)
-                    outcome.note(seen)
-                    await remove(attacked_api)
-                    await asyncio.sleep(REST_SECONDS)
-            async with _measured(server, outcome, hostile=False):
-                await asyncio.sleep(run.calm)
+            async with good_caller(server, viewer["key"], asked), hostile_agents(directory) as port:
+                await _in_turn(run, server, target, port, outcome)
             await api.post(f"/v1/trainings/{quiet}/pause")
             outcome.quiet = await _rounds(api, quiet)
+            await api.post(f"/v1/trainings/{quiet}/cancel")  # which ends the open round, with what was received in it
+            outcome.left = await emptied(directory / "data") + await emptied(directory / "other" / "data")
+            outcome.audit = await items(attacked_api, "/v1/audit", limit=PAGE)
         finally:
             watching.cancel()
             await asyncio.wait([watching])
+    outcome.asked = [(float(at), float(seconds)) for at, seconds in map(str.split, asked.read_text().splitlines())]
     hostile = [period for period in outcome.periods if period.hostile]
     outcome.holds = sorted(
         (hold.seconds for period in hostile for hold in holds(server.holds, period.start, period.end)), reverse=True
     )
+
+
+async def _in_turn(run: Run, server: _Watched, target: _Watched, port: int, outcome: Outcome) -> None:
+    """Let calm times and attacks take turns. The hostile agents serve on a port."""
+    await asyncio.sleep(REST_SECONDS)
+    async with target.api() as api:
+        for number in range(run.periods):
+            async with _measured(server, outcome, hostile=False):
+                await asyncio.sleep(run.calm)
+            of_agents = await enrol_hostile(api, number)
+            await register(api, port, target.honest)
+            keys = await bad_keys(api, of_agents, number)
+            seen = server.log.with_name(f"seen-{number}.json")
+            async with (
+                _attacked(api, run, target, outcome, Means(keys, target.honest, seen)),
+                _measured(server, outcome, hostile=True),
+            ):
+                await asyncio.sleep(run.attack / run.periods)
+            outcome.note(seen)
+            outcome.clients += await items(api, "/v1/clients", limit=PAGE)
+            await remove(api)
+            await asyncio.sleep(REST_SECONDS)
+        async with _measured(server, outcome, hostile=False):
+            await asyncio.sleep(run.calm)
 
 
 @asynccontextmanager
@@ -156,18 +178,21 @@ async def _measured(server: _Watched, outcome: Outcome, *, hostile: bool) -> Asy
 
 @asynccontextmanager
 async def _attacked(
-    api: httpx2.AsyncClient, run: Run, target: Server, outcome: Outcome, file: Path
+    api: httpx2.AsyncClient, run: Run, target: Server, outcome: Outcome, means: Means
 ) -> AsyncIterator[None]:
-    """Attack in the block. After it, `file` has what the callers saw."""
+    """Attack in the block. After it, the file has what the callers saw."""
     trainings = await attacked(api)
-    async with callers(run.callers, target, file, trainings):
+    async with callers(run.callers, target, means, trainings):
         looking = asyncio.create_task(_look(target, outcome))
         yield
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
     for name, training in trainings.items():
         await api.post(f"/v1/trainings/{training}/cancel")
-        outcome.rounds.setdefault(name, []).extend(await _rounds(api, training))
+        rounds = await _rounds(api, training)
+        outcome.rounds.setdefault(name, []).extend(rounds)
+        if name in EXPLAINED:
+            outcome.unexplained += await unexplained(api, name, training, rounds)
 
 
 async def _look(server: Server, outcome: Outcome) -> None:
@@ -192,34 +217,14 @@ async def _sample(server: Server, data: Path, outcome: Outcome) -> None:
     while True:
         status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
         descriptors = sum(1 for _ in (process / "fd").iterdir())
-        disk = await asyncio.to_thread(_bytes, data)
+        disk = await asyncio.to_thread(spooled, data)
         outcome.samples.append(Sample(time.time(), int(status["RssAnon"].split()[0]) * 1024, disk, descriptors))
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _bytes(data: Path) -> int:
-    """Return the bytes of the spools. Files may be removed while they are counted."""
-    total = 0
-    for directory, _, names in os.walk(data / "spool"):
-        for name in names:
-            try:
-                total += (Path(directory) / name).stat().st_size
-            except FileNotFoundError:
-                continue
-    return total
-
-
 async def _rounds(api: httpx2.AsyncClient, training: str) -> list[dict[str, Any]]:
     """Return all rounds of a training, oldest first."""
-    found: list[dict[str, Any]] = []
-    cursor: str | None = None
-    while True:
-        query = {"limit": 100} | ({} if cursor is None else {"cursor": cursor})
-        page = await call(api, "GET", f"/v1/trainings/{training}/rounds", params=query)
-        found += page["items"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return found[::-1]
+    return (await items(api, f"/v1/trainings/{training}/rounds", limit=100))[::-1]
 
 
 def _stop(server: Server) -> int:

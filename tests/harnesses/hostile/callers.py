@@ -20,14 +20,18 @@ async def one_byte_chunks(line: Line, target: Target) -> None:
 
 async def expecting(line: Line, target: Target) -> None:
     """Ask whether a body may be sent (``Expect: 100-continue``), and never send it."""
-    await line.send(head_of("PUT", "/v1/connectivity", target, _JSON, "Expect: 100-continue", length=10 * MEGABYTE))
+    await line.send(
+        head_of("PUT", "/v1/connectivity", target.keys["operator"], _JSON, "Expect: 100-continue", length=10 * MEGABYTE)
+    )
     await asyncio.Event().wait()
 
 
 async def waiting(line: Line, target: Target) -> None:
     """Wait for a round that never ends."""
     for training in target.trainings[:1]:
-        await line.send(head_of("POST", f"/v1/trainings/{training}/rounds", target, "Prefer: wait=60", length=0))
+        await line.send(
+            head_of("POST", f"/v1/trainings/{training}/rounds", target.keys["operator"], "Prefer: wait=60", length=0)
+        )
 
 
 def repeated(piece: bytes, size: int, begin: bytes = b"", end: bytes = b"") -> Callable[[], Iterator[bytes]]:
@@ -48,7 +52,7 @@ def _json(value: object) -> bytes:
 
 
 def _keyed(method: str, path: str, value: object) -> Attack:
-    return request(method, path, "Content-Type: application/json", key=True, body=_json(value))
+    return request(method, path, "Content-Type: application/json", key="operator", body=_json(value))
 
 
 _CLIENT = {"url": "http://127.0.0.1:9", "data_size": 10, "compute_capacity": 1.0, "bandwidth": 1.0, "latency": 1.0}
@@ -58,15 +62,15 @@ _SAFETENSORS = "application/vnd.safetensors"
 WITHOUT_KEY: dict[str, tuple[Attack, int]] = {
     "one-byte-chunks": (one_byte_chunks, 8),
     "100-mb-after-401": (
-        stream("POST", "/v1/clients", repeated(b"x", 100 * MEGABYTE), length=100 * MEGABYTE, key=False),
+        stream("POST", "/v1/clients", repeated(b"x", 100 * MEGABYTE), length=100 * MEGABYTE, key=None),
         4,
     ),
     "100-mb-to-nowhere": (
-        stream("POST", "/nowhere", repeated(b"x", 100 * MEGABYTE), length=100 * MEGABYTE, key=False),
+        stream("POST", "/nowhere", repeated(b"x", 100 * MEGABYTE), length=100 * MEGABYTE, key=None),
         4,
     ),
     "endless-chunks-after-401": (
-        stream("PUT", "/v1/connectivity", repeated(b"x", 1000 * MEGABYTE), length=None, key=False),
+        stream("PUT", "/v1/connectivity", repeated(b"x", 1000 * MEGABYTE), length=None, key=None),
         4,
     ),
     "length-beyond-all": (request("POST", "/v1/clients", "Content-Length: 99999999999999999999"), 2),
@@ -98,10 +102,18 @@ WITHOUT_KEY: dict[str, tuple[Attack, int]] = {
 }
 
 WITH_KEY: dict[str, tuple[Attack, int]] = {
-    "60-mb-of-brackets": (stream("POST", "/v1/trainings", repeated(b"[", 60 * MEGABYTE), length=None, key=True), 2),
-    "60-mb-of-objects": (stream("POST", "/v1/selections", repeated(b'{"a":', 60 * MEGABYTE), length=None, key=True), 2),
+    "60-mb-of-brackets": (
+        stream("POST", "/v1/trainings", repeated(b"[", 60 * MEGABYTE), length=None, key="operator"),
+        2,
+    ),
+    "60-mb-of-objects": (
+        stream("POST", "/v1/selections", repeated(b'{"a":', 60 * MEGABYTE), length=None, key="operator"),
+        2,
+    ),
     "60-mb-of-numbers": (
-        stream("POST", "/v1/clients/batch", repeated(b"1e9,", 60 * MEGABYTE, b'{"clients":['), length=None, key=True),
+        stream(
+            "POST", "/v1/clients/batch", repeated(b"1e9,", 60 * MEGABYTE, b'{"clients":['), length=None, key="operator"
+        ),
         1,
     ),
     "connectivity-of-rows": (
@@ -110,7 +122,7 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
             "/v1/connectivity",
             repeated(b"[0,1],", 60 * MEGABYTE, b'{"client_ids":[],"costs":['),
             length=None,
-            key=True,
+            key="operator",
         ),
         1,
     ),
@@ -120,7 +132,7 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
             "/v1/connectivity",
             repeated(b"[],", 60 * MEGABYTE, (2**26).to_bytes(8, "little") + b'{"w":['),
             length=None,
-            key=True,
+            key="operator",
             kind=_SAFETENSORS,
         ),
         1,
@@ -131,27 +143,30 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
             "/v1/trainings/none/model",
             repeated(b"[],", 60 * MEGABYTE, (2**26).to_bytes(8, "little") + b'{"w":['),
             length=None,
-            key=True,
+            key="operator",
             kind=_SAFETENSORS,
         ),
         1,
     ),
     "dripping-body": (
-        stream("POST", "/v1/trainings", lambda: iter([b" "] * 1000), length=None, key=True, pause=0.5),
+        stream("POST", "/v1/trainings", lambda: iter([b" "] * 1000), length=None, key="operator", pause=0.5),
         10,
     ),
-    "body-that-stops": (stream("POST", "/v1/trainings", lambda: iter([b"{"]), length=1000, key=True), 10),
+    "body-that-stops": (stream("POST", "/v1/trainings", lambda: iter([b"{"]), length=1000, key="operator"), 10),
     "bodies-that-fill-the-room": (
-        stream("POST", "/v1/clients/batch", repeated(b" ", 15 * MEGABYTE), length=16 * MEGABYTE, key=True),
+        stream("POST", "/v1/clients/batch", repeated(b" ", 15 * MEGABYTE), length=16 * MEGABYTE, key="operator"),
         4,
     ),
     "expecting": (expecting, 5),
     "waiting": (waiting, 20),
     "nul-in-a-name": (_keyed("POST", "/v1/trainings", {"name": "a\0b"}), 1),
-    "surrogate-in-a-name": (request("POST", "/v1/trainings", _JSON, key=True, body=b'{"name": "\\ud800"}'), 1),
+    "surrogate-in-a-name": (request("POST", "/v1/trainings", _JSON, key="operator", body=b'{"name": "\\ud800"}'), 1),
     "nul-in-a-tag": (_keyed("POST", "/v1/clients", _CLIENT | {"tags": {"a\0": "\0"}}), 1),
-    "1e400": (request("POST", "/v1/clients", _JSON, key=True, body=_json(_CLIENT).replace(b"10", b"1e400")), 1),
-    "digits": (request("POST", "/v1/clients", _JSON, key=True, body=_json(_CLIENT).replace(b"10", b"9" * 100_000)), 1),
+    "1e400": (request("POST", "/v1/clients", _JSON, key="operator", body=_json(_CLIENT).replace(b"10", b"1e400")), 1),
+    "digits": (
+        request("POST", "/v1/clients", _JSON, key="operator", body=_json(_CLIENT).replace(b"10", b"9" * 100_000)),
+        1,
+    ),
     "labels-by-the-million": (
         _keyed("POST", "/v1/clients", _CLIENT | {"data_distribution": {str(n): 1.0 for n in range(500_000)}}),
         1,
@@ -162,16 +177,22 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
     ),
     "name-of-10-mb": (_keyed("POST", "/v1/trainings", {"name": "n" * 10 * MEGABYTE}), 1),
     "exclude-by-the-million": (_keyed("POST", "/v1/selections", {"exclude": [str(n) for n in range(500_000)]}), 1),
-    "tags-by-the-thousand-in-a-query": (request("GET", "/v1/clients?" + "&".join(["tag=k:v"] * 1500), key=True), 1),
-    "cursor": (request("GET", "/v1/clients?cursor=" + "A" * 5000, key=True), 1),
+    "tags-by-the-thousand-in-a-query": (
+        request("GET", "/v1/clients?" + "&".join(["tag=k:v"] * 1500), key="operator"),
+        1,
+    ),
+    "cursor": (request("GET", "/v1/clients?cursor=" + "A" * 5000, key="operator"), 1),
     "range-by-the-thousand": (
         request(
-            "GET", "/v1/trainings/none/model", "Range: bytes=" + ",".join(f"{n}-{n}" for n in range(3000)), key=True
+            "GET",
+            "/v1/trainings/none/model",
+            "Range: bytes=" + ",".join(f"{n}-{n}" for n in range(3000)),
+            key="operator",
         ),
         1,
     ),
     "idempotency-key": (
-        request("POST", "/v1/trainings", "Idempotency-Key: \x1b[31m\xff", _JSON, key=True, body=b'{"name": "x"}'),
+        request("POST", "/v1/trainings", "Idempotency-Key: \x1b[31m\xff", _JSON, key="operator", body=b'{"name": "x"}'),
         1,
     ),
     "hyperparameters": (
@@ -179,5 +200,3 @@ WITH_KEY: dict[str, tuple[Attack, int]] = {
         1,
     ),
 }
-
-CALLERS = {name: (attack, count) for name, (attack, count) in (WITHOUT_KEY | WITH_KEY).items()}

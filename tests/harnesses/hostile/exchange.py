@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcsfeel.wire.codec import decode, encode
+from tests.harnesses.hostile.signing import signature
 
 Tensors = dict[str, npt.NDArray[Any]]
 Moment = Literal["fit", "evaluate", "model", "healthz"]
@@ -26,11 +27,15 @@ class Exchange:
     Attributes:
         moment: the purpose of the call; None for polls of unknown tasks and for DELETE.
         method: the method of the request.
+        target: its path and query below the agent's name.
+        headers: its headers, by their names in lower case.
         body: the body of the request.
     """
 
     moment: Moment | None
     method: str
+    target: str
+    headers: Mapping[str, str]
     body: bytes
     writer: asyncio.StreamWriter
 
@@ -44,6 +49,11 @@ class Exchange:
         """Send a well-formed answer."""
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
         await self.send("\r\n".join(lines).encode("latin-1"), body)
+
+    async def answer_signed(self, body: bytes) -> None:
+        """Send a 200 with the signature of the device that was called, if it has a key."""
+        headers = signature(self.headers, body)
+        await self.answer("200 OK", body, *(f"{name}: {value}" for name, value in headers.items()))
 
     def parameters(self) -> Tensors:
         """Return the tensors of the task."""
@@ -67,11 +77,11 @@ async def honest(exchange: Exchange) -> None:
     """Answer as the protocol says."""
     match exchange.moment:
         case "fit" | "evaluate":
-            await exchange.answer("200 OK", exchange.honest())
+            await exchange.answer_signed(exchange.honest())
         case "model":
-            await exchange.answer("200 OK", encode({"w": np.zeros(1000, np.float32)}))
+            await exchange.answer_signed(encode({"w": np.zeros(1000, np.float32)}))
         case "healthz":
-            await exchange.answer("200 OK", b"{}")
+            await exchange.answer_signed(b"{}")
         case None:
             await exchange.answer("204 No Content" if exchange.method == "DELETE" else "404 Not Found")
 
@@ -114,11 +124,11 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> t
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     name, _, path = target.lstrip("/").partition("/")
-    return name, Exchange(_moment(method, path, body), method, body, writer)
+    return name, Exchange(_moment(method, path, body), method, path, headers, body, writer)
 
 
 def _moment(method: str, path: str, body: bytes) -> Moment | None:
-    if path == "healthz":
+    if path.endswith("healthz"):
         return "healthz"
     if path == "model":
         return "model"

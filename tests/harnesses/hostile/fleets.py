@@ -1,11 +1,13 @@
-"""Start the clients, the trainings and the attackers of a run."""
+"""Start the clients, the trainings and the attackers of a run. The good clients have enrolled, and sign."""
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from tcsfeel.agent import hosting
 from tcsfeel.wire.codec import MEDIA_TYPE, encode
 from tests.e2e.servers import Server, call
 from tests.harnesses.hostile import agents
+from tests.harnesses.hostile.enrolling import invite
+from tests.harnesses.hostile.impostors import RELAY
 from tests.harnesses.strategies import strategy_name
 from tests.harnesses.wide import WideLearner
 
@@ -24,6 +28,21 @@ QUIET = 6  # clients that only train
 HONEST = 3  # honest clients among the hostile ones
 FLOATS = 250_000  # of the quiet model: 1 MB
 SMALL = 1000  # floats of the attacked model: 4 kB
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What callers get for an attack.
+
+    Attributes:
+        keys: what they show as keys.
+        honest: the port of honest agents.
+        file: where they write what they saw.
+    """
+
+    keys: Mapping[str, str]
+    honest: int
+    file: Path
 
 
 async def train(api: httpx2.AsyncClient, name: str, group: str, clients: int, floats: int, **more: Any) -> str:
@@ -52,15 +71,18 @@ async def attacked(api: httpx2.AsyncClient) -> dict[str, str]:
             api, "evaluate", "e", 1, SMALL, evaluation={"clients": 100, "tags": {"group": "e"}}, round_policy=patient
         ),
         "model": await train(api, "model", "m", 1, 0),
+        "signed": await train(api, "signed", "s", 1, SMALL, round_policy=patient),
     }
 
 
 @asynccontextmanager
 async def quiet_fleet(server: Server, directory: Path) -> AsyncIterator[None]:
     """Run the quiet fleet in a process of its own, so that the harness does not slow it down."""
+    async with server.api() as api:
+        invitation = await invite(api, QUIET, "q-*")
     child = Child(
-        "quiet", "tests.harnesses.hostile.attackers:quiet", server.url, log=directory / "quiet.log",
-        environment=_environment(TCSFEEL_KEY=server.key),
+        "quiet", "tests.harnesses.hostile.attackers:quiet", server.url, str(directory / "quiet"),
+        log=directory / "quiet.log", environment=_environment(TCSFEEL_INVITATION=invitation),
     )  # fmt: skip
     try:
         async with server.api() as api:
@@ -73,32 +95,37 @@ async def quiet_fleet(server: Server, directory: Path) -> AsyncIterator[None]:
         await asyncio.to_thread(child.wait)
 
 
-async def train_quietly(url: str, key: str) -> None:
+async def train_quietly(url: str, invitation: str, state: Path) -> None:
     """Run the quiet fleet until this task is cancelled."""
     fleet = {f"q-{number}": WideLearner(number, seconds=0.05, floats=FLOATS) for number in range(QUIET)}
-    async with hosting(fleet, server_url=url, api_key=key, heartbeat_seconds=1.0, threads=QUIET):
+    async with hosting(fleet, server_url=url, invite=invitation, state=state, heartbeat_seconds=1.0, threads=QUIET):
         await asyncio.Event().wait()
 
 
 @asynccontextmanager
-async def honest_fleet(server: Server) -> AsyncIterator[None]:
+async def honest_fleet(server: Server, state: Path) -> AsyncIterator[int]:
+    """Run honest agents among the hostile ones, and return their port."""
     fleet = {
         f"{group}-honest-{number}": WideLearner(number, seconds=0.02, floats=SMALL)
-        for group in ("h", "e")
+        for group in ("h", "e", "s")
         for number in range(HONEST)
     }
-    async with hosting(fleet, server_url=server.url, api_key=server.key, heartbeat_seconds=1.0, threads=HONEST):
-        for client_id in fleet:
-            async with server.api() as api:
+    async with server.api() as api:
+        invitation = await invite(api, len(fleet), "*-honest-*")
+        async with hosting(
+            fleet, server_url=server.url, invite=invitation, state=state, heartbeat_seconds=1.0, threads=HONEST
+        ) as hosted:
+            for client_id in fleet:
                 await call(api, "PATCH", f"/v1/clients/{client_id}", json={"tags": {"group": client_id[0]}})
-        yield
+            yield int(hosted.url.rsplit(":", 1)[1])
 
 
-async def register(api: httpx2.AsyncClient, port: int) -> None:
+async def register(api: httpx2.AsyncClient, port: int, honest: int) -> None:
+    """Register the hostile agents, which serve on a port. One of them passes its calls on to the `honest` port."""
     clients = [
         {
             "id": name,
-            "url": f"http://127.0.0.1:{port}/{name}",
+            "url": f"http://127.0.0.1:{port}/{name}{f'/{honest}/agents/s-honest-0' if name == f's-{RELAY}' else ''}",
             "data_size": 10,
             "compute_capacity": 1.0,
             "bandwidth": 10.0,
@@ -145,11 +172,29 @@ async def hostile_agents(directory: Path) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def callers(names: str, server: Server, file: Path, trainings: Mapping[str, str]) -> AsyncIterator[None]:
+async def good_caller(server: Server, key: str, file: Path) -> AsyncIterator[None]:
+    """Let a good caller call in the block. The file gets a line for each call: when it was made, and its seconds."""
+    child = Child(
+        "asking", "tests.harnesses.hostile.attackers:asking", server.url, str(file),
+        log=file.with_suffix(".log"), environment=_environment(TCSFEEL_KEY=key),
+    )  # fmt: skip
+    try:
+        while not file.exists():  # noqa: ASYNC240  (a look at a name)
+            child.check()
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        child.let_go()
+        await asyncio.to_thread(child.wait)
+
+
+@asynccontextmanager
+async def callers(names: str, server: Server, means: Means, trainings: Mapping[str, str]) -> AsyncIterator[None]:
     """Let callers attack in the block. After it, the file has what they saw."""
     child = Child(
-        "callers", "tests.harnesses.hostile.attackers:callers", "127.0.0.1", str(server.port), str(file), names,
-        *trainings.values(), log=file.with_suffix(".log"), environment=_environment(TCSFEEL_KEY=server.key),
+        "callers", "tests.harnesses.hostile.attackers:callers", "127.0.0.1", str(server.port), str(means.file), names,
+        str(means.honest), *trainings.values(), log=means.file.with_suffix(".log"),
+        environment=_environment(TCSFEEL_KEYS=json.dumps(dict(means.keys))),
     )  # fmt: skip
     try:
         yield

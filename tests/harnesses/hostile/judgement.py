@@ -7,9 +7,10 @@ from statistics import median
 from typing import Any
 
 from tests.e2e.servers import unhandled_in
-from tests.harnesses.hostile.agents import EVALUATE, FIT, MODEL
-from tests.harnesses.hostile.callers import CALLERS
-from tests.harnesses.hostile.fleets import SMALL
+from tests.harnesses.hostile.agents import ALL, ENDLESS, EVALUATE, FIT, HEALTHZ, MODEL, REVOKED, SIGNED, UNPROVEN
+from tests.harnesses.hostile.fleets import HONEST, SMALL
+from tests.harnesses.hostile.judgement_of_callers import of_audit, of_callers, of_good_callers, percentiles
+from tests.harnesses.hostile.kinds import CALLERS
 from tests.harnesses.hostile.outcome import MIB, Outcome, Period
 
 HELD_SECONDS = 0.050
@@ -28,7 +29,15 @@ def problems(outcome: Outcome) -> list[str]:
     """Return a line for everything that must not happen."""
     if outcome.gone is not None:
         return [f"the server does not answer any more: {outcome.gone}"]
-    return [*_server(outcome), *_quiet(outcome), *of_rounds(outcome), *_callers(outcome)]
+    return [
+        *_server(outcome),
+        *_quiet(outcome),
+        *of_rounds(outcome),
+        *of_devices(outcome),
+        *of_callers(outcome),
+        *of_audit(outcome),
+        *of_good_callers(outcome),
+    ]
 
 
 def _server(outcome: Outcome) -> Iterator[str]:
@@ -41,6 +50,8 @@ def _server(outcome: Outcome) -> Iterator[str]:
     most, allowed = disk(outcome)
     if most > allowed:
         yield f"the spools held {most / MIB:.1f} MiB, {allowed / MIB:.1f} are allowed"
+    if outcome.left:
+        yield f"the spools held {outcome.left} bytes after all rounds had ended"
     slow = [seconds for seconds in outcome.health if seconds > OPERATOR_SECONDS]
     if slow:
         yield f"{len(slow)} of {len(outcome.health)} calls of GET /healthz were slow, {max(slow):.1f} s at most"
@@ -65,7 +76,7 @@ def memory_growth(outcome: Outcome) -> int:
 def disk(outcome: Outcome) -> tuple[int, int]:
     """Return the most bytes that were in the spools during an attack, and how many are allowed."""
     most = max(sample.disk for sample in outcome.samples if _in_an_attack(outcome, sample.at))
-    small = (len(FIT) + len(EVALUATE) + 2 * 3) * (4 * SMALL + 200)
+    small = (len(FIT) + len(EVALUATE) + len(SIGNED) + 3 * HONEST) * (4 * SMALL + 200)
     return most, MODELS_IN_FLIGHT * (small + 6 * QUIET_MODEL_BYTES)
 
 
@@ -159,9 +170,10 @@ def of_rounds(outcome: Outcome) -> Iterator[str]:
             yield from _wrong(name, part)
         if name != "model" and not any(round_["status"] == "completed" for round_ in rounds):
             yield f"no round of {name} was completed"
+    yield from outcome.unexplained
     first_models = " ".join(str(round_["failure_reason"]) for round_ in outcome.rounds.get("model", []))
     told |= {hostile.name: "named" for hostile in MODEL if hostile.name in first_models}
-    for hostile in (*FIT, *EVALUATE, *MODEL):
+    for hostile in (*FIT, *EVALUATE, *MODEL, *SIGNED):
         if not told.get(hostile.name):
             yield f"nothing says what is wrong with {hostile.name}"
 
@@ -174,18 +186,28 @@ def _wrong(training: str, part: Mapping[str, Any]) -> Iterator[str]:
         yield f"{client_id} has a reason that cannot be shown: {reason[:80]!r}"
 
 
-def _callers(outcome: Outcome) -> Iterator[str]:
-    for name in CALLERS:
-        seen = outcome.seen.get(name)
-        if seen is None:
-            yield f"{name} never got an end"
-            continue
-        for what, count in seen.items():
-            status = what.split(" ")[0]
-            if status == "silent":
-                yield f"{name} was left without an answer {count} times"
-            elif status.startswith("5") and not what.startswith("503 "):
-                yield f"{name} got {what} {count} times"
+def of_devices(outcome: Outcome) -> Iterator[str]:
+    """Yield problems if a device that cannot prove its address, or was shut out, got a task or has no reason."""
+    tasked = {
+        part["client_id"]
+        for rounds in outcome.rounds.values()
+        for round_ in rounds
+        for part in (*round_["participations"], *round_["evaluations"])
+    }
+    unproven: dict[str, set[str]] = {}
+    for client in outcome.clients:
+        unproven.setdefault(client["id"], set()).add(str(client["unproven"]))
+    for hostile, begin in [(REVOKED, "shut out"), *((hostile, "unproven: ") for hostile in UNPROVEN)]:
+        if hostile.name in tasked:
+            yield f"{hostile.name} got a task"
+        reasons = unproven.get(hostile.name, {"it is not registered"})
+        yield from (
+            f"{hostile.name} is not named as one that must not train: {reason}"
+            for reason in sorted(reasons)
+            if not reason.startswith(begin)
+        )
+    healthy = {client["id"] for client in outcome.clients if client["status"] == "healthy"}
+    yield from (f"{hostile.name} counts as healthy" for hostile in HEALTHZ if hostile.name in healthy - {ENDLESS})
 
 
 def instant(text: str) -> float:
@@ -200,13 +222,15 @@ def report(outcome: Outcome, database: str, found: list[str]) -> str:
     most, allowed = disk(outcome)
     longest = outcome.holds[0] * 1000 if outcome.holds else 0.0
     answers = sum(sum(seen.values()) for seen in outcome.seen.values())
-    agents = len(FIT) + len(EVALUATE) + len(MODEL) + 4
+    calm, attacked = percentiles(outcome)
     seconds = sum(period.end - period.start for period in outcome.periods if period.hostile)
     return (
-        f"hostile on {database}: {agents} agents and {len(CALLERS)} callers ({answers} calls) for {seconds:.0f} s; "
+        f"hostile on {database}: {len(ALL)} agents and {len(CALLERS)} callers ({answers} calls) for {seconds:.0f} s; "
         f"loop held {longest:.0f} ms at most; memory {memory_growth(outcome) / MIB:+.1f} MiB; "
         f"spools {most / MIB:.1f} of {allowed / MIB:.1f} MiB allowed; "
         f"quiet rounds {factor(outcome):.2f} times as long as in calm times; "
+        f"99th percentile of good calls {attacked * 1000:.0f} ms, calm {calm * 1000:.0f} ms; "
+        f"{len(outcome.audit)} audit records; "
         f"healthz {max(outcome.health, default=0.0):.2f} s at most; {outcome.log.count(chr(10))} log lines; "
         f"{'ok' if not found else f'{len(found)} PROBLEMS'}"
     )

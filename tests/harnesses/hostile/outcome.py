@@ -60,6 +60,11 @@ class Outcome:
         quiet: the rounds of the quiet fleet, oldest first.
         health: the seconds that each `GET /healthz` took in attacks.
         refused: the wrong statuses of heartbeats that should have been 204.
+        asked: when a good caller asked for a client, with the seconds until it had the answer.
+        clients: the resources of the hostile clients at the end of each attack.
+        unexplained: what is wrong with models that the updates of honest agents do not explain.
+        audit: the records of the audit trail.
+        left: the bytes in the spools after the rounds ended.
         gone: how it was noticed that the server does not answer any more.
     """
 
@@ -71,6 +76,11 @@ class Outcome:
     quiet: list[dict[str, Any]] = field(default_factory=list)
     health: list[float] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
+    asked: list[tuple[float, float]] = field(default_factory=list)
+    clients: list[dict[str, Any]] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)
+    audit: list[dict[str, Any]] = field(default_factory=list)
+    left: int = 0
     log: str = ""
     status: int = 0
     gone: str | None = None

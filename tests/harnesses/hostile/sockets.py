@@ -6,27 +6,31 @@ if it could not connect, or `silent` if there was no answer in time.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 PATIENCE = 45.0  # seconds until an answer counts as missing, since a body of any size may take 30 s
+NO_CONTENT = "204"
 PAUSE = 1.0  # seconds between two attacks over one connection, because the kinds matter and not their number
 
 
 @dataclass(slots=True)
 class Target:
-    """The server that is attacked, its key, and a function that notes what callers saw.
+    """The server that is attacked, and a function that notes what callers saw.
 
     Attributes:
+        keys: keys and secrets of invitations, good and bad ones, by what they are.
         tell: called with the caller's name, what it saw, and the answer's Retry-After (empty if there is none).
+        agents: the port of honest agents.
     """
 
     host: str
     port: int
-    key: str
+    keys: Mapping[str, str]
     tell: Callable[[str, str, str], None]
     trainings: list[str] = field(default_factory=list)
+    agents: int = 0
 
 
 @dataclass(slots=True)
@@ -60,26 +64,49 @@ class Line:
 Attack = Callable[[Line, Target], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of callers.
+
+    Attributes:
+        connections: over how many connections it attacks at a time.
+        answers: the only statuses that it may get; empty for any.
+        reads: how many answers it reads over one connection, of which the last one is noted.
+        at_agents: whether it attacks an honest agent in place of the server.
+    """
+
+    attack: Attack
+    connections: int = 1
+    answers: frozenset[str] = frozenset()
+    at_agents: bool = False
+    reads: int = 1
+
+
 @asynccontextmanager
-async def connected(target: Target) -> AsyncIterator[Line]:
-    """Open a connection, and close it after the block."""
-    reader, writer = await asyncio.open_connection(target.host, target.port)
+async def connected(host: str, port: int, address: str) -> AsyncIterator[Line]:
+    """Open a connection from an address of this machine, and close it after the block."""
+    reader, writer = await asyncio.open_connection(host, port, local_addr=(address, 0))
     try:
         yield Line(reader, writer)
     finally:
         writer.transport.abort()
 
 
-async def go_on(name: str, attack: Attack, target: Target, connections: int) -> None:
-    """Attack again and again over this many connections at a time."""
+async def go_on(name: str, kind: Kind, target: Target, address: str) -> None:
+    """Attack again and again from an address."""
+    port = target.agents if kind.at_agents else target.port
 
     async def one() -> None:
         while True:
             try:
-                async with connected(target) as line:
-                    sending = asyncio.create_task(_quietly(attack, line, target))
+                async with connected(target.host, port, address) as line:
+                    sending = asyncio.create_task(_quietly(kind.attack, line, target))
                     try:
                         seen, after = await line.answer()
+                        for _ in range(kind.reads - 1):
+                            if seen != NO_CONTENT:  # another answer has a body, which is not read
+                                break
+                            seen, after = await line.answer()
                     finally:
                         sending.cancel()
                         await asyncio.gather(sending, return_exceptions=True)
@@ -89,7 +116,7 @@ async def go_on(name: str, attack: Attack, target: Target, connections: int) -> 
             await asyncio.sleep(PAUSE)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(connections):
+        for _ in range(kind.connections):
             group.create_task(one())
 
 
@@ -98,19 +125,24 @@ async def _quietly(attack: Attack, line: Line, target: Target) -> None:
         await attack(line, target)
 
 
-def request(method: str, path: str, *headers: str, key: bool = False, body: bytes = b"") -> Attack:
-    """Make an attack of one request. Its length is announced unless a header says something about it."""
+def request(method: str, path: str, *headers: str, key: str | None = None, body: bytes = b"") -> Attack:
+    """Make an attack of one request, with one of the target's keys. It has its length beside other headers."""
 
     async def attack(line: Line, target: Target) -> None:
-        await line.send(head_of(method, path, target if key else None, *headers, length=len(body)), body)
+        await line.send(head_of(method, path, _text(target, key), *headers, length=len(body)), body)
 
     return attack
 
 
-def head_of(method: str, path: str, target: Target | None, *headers: str, length: int | None = None) -> bytes:
+def _text(target: Target, key: str | None) -> str | None:
+    return None if key is None else target.keys[key]
+
+
+def head_of(method: str, path: str, key: str | None, *headers: str, length: int | None = None) -> bytes:
+    """Return the head of a request with the text of a key."""
     lines = [f"{method} {path} HTTP/1.1", "Host: tcsfeel", *headers]
-    if target is not None:
-        lines.append(f"Authorization: Bearer {target.key}")
+    if key is not None:
+        lines.append(f"Authorization: Bearer {key}")
     if length is not None:
         lines.append(f"Content-Length: {length}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
@@ -122,7 +154,7 @@ def stream(
     pieces: Callable[[], Iterator[bytes]],
     *,
     length: int | None,
-    key: bool,
+    key: str | None,
     kind: str = "application/json",
     pause: float = 0.0,
 ) -> Attack:
@@ -130,7 +162,7 @@ def stream(
 
     async def attack(line: Line, target: Target) -> None:
         headers = [f"Content-Type: {kind}"] + ([] if length is not None else ["Transfer-Encoding: chunked"])
-        await line.send(head_of(method, path, target if key else None, *headers, length=length))
+        await line.send(head_of(method, path, _text(target, key), *headers, length=length))
         for piece in pieces():
             await line.send(piece if length is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
             if pause:
