@@ -9,6 +9,7 @@ from app.origins import acting
 from app.services.access.keys import Unauthenticated
 from app.store.database import Database
 from tests.services.access.replicas import server
+from tests.store.samples import client
 
 
 async def events(db: Database) -> list[tuple[str, str | None, dict[str, object]]]:
@@ -156,3 +157,22 @@ async def test_a_key_goes_on_in_those_that_replace_it(db: Database) -> None:
     await found.keys.revoke(third.key.id)
     async with db.read() as tx:
         assert not await found.keys.goes_on(tx, first.key.id), "a spare key of the same client is another line"
+
+
+async def test_of_new_clients_those_are_kept_out_whose_agents_had_keys_and_have_no_valid_one(db: Database) -> None:
+    found = server(db)
+    for name, lifetime in (("ended", None), ("valid", None), ("expired", 1.0)):
+        await found.keys.create(name=name, role="agent", client_id=name, lifetime_seconds=lifetime)
+    again = await found.keys.create(name="valid", role="agent", client_id="valid")
+    for key in (await found.keys.page(limit=1, client_id="ended")).items:
+        await found.keys.revoke(key.id)
+    await found.keys.revoke(again.key.id)
+    found.clock.advance(2.0)
+    new = [client(name) for name in ("ended", "valid", "expired", "without")]
+    async with db.begin() as tx:
+        await tx.clients.add(new)
+        after = await found.keys.keep_out(tx, new)
+    assert [one.id for one in after if one.identity.shut_out] == ["ended"]
+    async with db.read() as tx:
+        stored = await tx.clients.some([one.id for one in new])
+    assert [one.id for one in stored if one.identity.shut_out] == ["ended"]
