@@ -10,6 +10,7 @@ SLOWER = 1.20  # the 99th percentile of a good caller's times in attacks, divide
 NOTABLE_SECONDS = 0.010  # a smaller difference is not one
 OF_ANY = {"408", "429", "cut", "refused", "silent"}  # what every caller may see that is slow, or calls too often
 HERE = "127.0.0.1"
+SILENT = {408, 429}  # of connections that send nothing, or that are too many
 
 
 def of_callers(outcome: Outcome) -> Iterator[str]:
@@ -37,7 +38,7 @@ def of_audit(outcome: Outcome) -> Iterator[str]:
             continue
         if not recorded[address_of(name)]:
             yield f"no audit record names {name}, which called from {address_of(name)}"
-    here = any(record["operation"] == "connection" and record["address"] == HERE for record in outcome.audit)
+    here = any(record["address"] == HERE and record["status"] in SILENT for record in outcome.audit)
     if NEIGHBOUR in outcome.seen and not here:
         yield f"no audit record names {NEIGHBOUR}, which connected from {HERE}"
 
