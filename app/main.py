@@ -46,6 +46,7 @@ from app.services.fleet.clients import Clients
 from app.services.fleet.connectivity import ConnectivityMatrix, LatestConnectivity
 from app.services.fleet.health import HealthProber
 from app.services.fleet.inquiries import Inquiry
+from app.services.fleet.roster import LatestRoster
 from app.services.lifetime import running
 from app.services.rounds.absences import Absences
 from app.services.rounds.costs import Costs
@@ -157,9 +158,10 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     matrix = LatestConnectivity()
     by_key = settings.register_by_key
     registered = Clients(db, clock, metrics, settings.health, tokens, keys=keys, register_by_key=by_key)
-    planner = Planner(matrix, clock, metrics)
+    roster = LatestRoster()
+    planner = Planner(roster, matrix, clock, metrics)
     past = PastRounds()
-    record = TrackRecord(clock, breakers, past)
+    record = TrackRecord(clock, breakers, past, roster)
     waits = RoundWaits(db, clock, places=settings.limits.waits)
     ending = RoundEnding(clock, record, metrics, waits.notice)
     progress = ProgressRecord(clock, metrics)

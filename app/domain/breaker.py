@@ -216,16 +216,21 @@ def _opened(breaker: Breaker, now: float, rng: random.Random, policy: BreakerPol
 
 
 def admissible(
-    breakers: Mapping[str, Breaker], now: float, policy: BreakerPolicy = DEFAULT_POLICY
+    breakers: Mapping[str, Breaker],
+    now: float,
+    policy: BreakerPolicy = DEFAULT_POLICY,
+    *,
+    closed: int = 0,
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Find the clients that may get work: those whose breaker admits a call, and those that the cap lets through.
 
     The second set holds clients whose breaker is to be told ``force``: past ``max_shut_out`` of the fleet the least
-    recently failed are admitted. Clients isolated by hand and those with a probe in flight stay out.
+    recently failed are admitted. Clients isolated by hand and those with a probe in flight stay out. `closed` is how many
+    clients the fleet has besides, all with a closed breaker.
     """
     admitted = frozenset(name for name, breaker in breakers.items() if breaker.would_admit(now))
     shut = [name for name in breakers if name not in admitted]
-    excess = len(shut) - int(policy.max_shut_out * len(breakers))
+    excess = len(shut) - int(policy.max_shut_out * (len(breakers) + closed))
     waiting = [name for name in shut if breakers[name].state == "open" and not breakers[name].isolated]
     waiting.sort(key=lambda name: (breakers[name].last_failure_at or 0.0, name))
     return admitted, frozenset(waiting[: max(0, excess)])

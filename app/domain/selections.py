@@ -29,7 +29,11 @@ class PastSelection:
 def history(past: Sequence[PastSelection], clients: Sequence[Client]) -> History:
     """Return past selections as strategies see them: a client missed every round that began before it registered."""
     starts = sorted(round_.started_at for round_ in past)
-    joined = {client.id: bisect_left(starts, client.created_at) for client in clients}
+    joined = {
+        client.id: bisect_left(starts, client.created_at)
+        for client in clients
+        if starts and client.created_at > starts[0]
+    }
     return History(tuple(round_.selected for round_ in past), joined)
 
 

@@ -3,36 +3,27 @@
 import asyncio
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import JSON, Row, Select, bindparam, case, delete, func, literal, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
-from app.domain.breaker import Breaker
-from app.domain.clients import Client, ClientStatus, Measured, Profile
+from app.domain.clients import Client, ClientStatus
 from app.domain.errors import AlreadyExists, NotFound
-from app.domain.failures import Failure, Failures
-from app.domain.identity import Identity
+from app.store.client_rows import PROFILE, client_of, row_of
 from app.store.inserts import insert_missing
 from app.store.reading import MOST_PARAMETERS, Part, Walk, read
 from app.store.tables import clients
-from tcsfeel.selection.distributions import Packer, plain
+from tcsfeel.selection.distributions import Packer
 
 WRITTEN = 100  # rows that are written at once: some 10 ms
 FREE_LABELS = 20  # labels that take as long to write as the rest of a row
 CHUNK = 500  # rows of a statement that reads no labels
 
 _BREAKER_NOT_CLOSED = clients.c.breaker["state"].as_string() != "closed"
-_IDENTITY = TypeAdapter(Identity)
-_FAILURES = TypeAdapter(Failures)
-_PROFILE = tuple(Profile.__slots__)
-_DOCUMENTS = {"profile", "measured", "breaker", "failures", "identity"}
-_PLAIN = tuple(name for name in Client.__slots__ if name not in _DOCUMENTS)
 _OF_DEVICE = ("public_key", "invitation_id", "enrolled_at")
-_CLAIMED = {"id", "created_at", "data_distribution", *_PROFILE, *_OF_DEVICE}
+_CLAIMED = {"id", "created_at", "data_distribution", *PROFILE, *_OF_DEVICE}
 _UNREAD = case((clients.c.data_distribution.is_(None), null()), else_=literal([], JSON)).label("data_distribution")
 _WITHOUT_LABELS = [_UNREAD if column.name == "data_distribution" else column for column in clients.c]
 
@@ -45,19 +36,19 @@ _THOSE = clients.c.id.in_(bindparam("ids", expanding=True))
 _IDS = select(clients.c.id).order_by(clients.c.id)
 _SOME = _NARROW.where(_THOSE).order_by(clients.c.id)
 _LOCKED = _SOME.with_for_update()
-_UNSOUND = _LOCKED.where(_BREAKER_NOT_CLOSED)
 _HELD = _IDS.where(_THOSE).with_for_update()
 _HEALTHY = _HELD.where(clients.c.status == "healthy")
+_UNNUMBERED = {"change": clients.c.change}  # selections need not read the client again
 _SIGN = (
     update(clients)
     .where(
         clients.c.id == bindparam("whose"),
         clients.c.last_seen_at.is_(None) | (clients.c.last_seen_at < bindparam("at")),
     )
-    .values(last_seen_at=bindparam("at"))
+    .values(last_seen_at=bindparam("at"), **_UNNUMBERED)
 )
 _CHANGE = update(clients).where(clients.c.id == bindparam("whose"))
-_COUNT = update(clients).where(_THOSE).values(rounds_selected=clients.c.rounds_selected + 1)
+_COUNT = update(clients).where(_THOSE).values(rounds_selected=clients.c.rounds_selected + 1, **_UNNUMBERED)
 
 
 class ClientRepository:
@@ -78,7 +69,7 @@ class ClientRepository:
         ordered = sorted(added, key=lambda client: client.id)
         statement = insert_missing(self._connection, clients).returning(clients.c.id)
         found: set[str] = set()
-        for some in _by_weight(map(_row, ordered)):
+        for some in _by_weight(map(row_of, ordered)):
             found |= set((await self._connection.execute(statement, some)).scalars())
             await asyncio.sleep(0)
         return found
@@ -89,11 +80,11 @@ class ClientRepository:
         row = (await self._connection.execute(query, {"of_id": client_id})).one_or_none()
         if row is None:
             raise NotFound("client", client_id)
-        return _client(row)
+        return client_of(row)
 
     async def put(self, *changed: Client) -> None:
         """Write the parts of clients that change in rounds: everything except their profiles and their enrolments."""
-        rows = list(map(_row, changed))
+        rows = list(map(row_of, changed))
         for start in range(0, len(rows), WRITTEN):
             if start:
                 await asyncio.sleep(0)
@@ -113,8 +104,8 @@ class ClientRepository:
 
     async def put_profile(self, before: Client, after: Client) -> None:
         """Write a client whose profile has changed, without the unchanged parts of the profile."""
-        known = _row(before)
-        changed = {name: value for name, value in _row(after).items() if value != known[name]}
+        known = row_of(before)
+        changed = {name: value for name, value in row_of(after).items() if value != known[name]}
         if changed:
             await self._connection.execute(update(clients).where(clients.c.id == after.id).values(changed))
 
@@ -146,7 +137,13 @@ class ClientRepository:
             query = query.where(self._tagged(key, value))
         walk = Walk()
         return await read(
-            self._connection, query, _client, _beyond, limit=limit, ends=lambda _: walk.weight >= most_bytes, walk=walk
+            self._connection,
+            query,
+            client_of,
+            _beyond,
+            limit=limit,
+            ends=lambda _: walk.weight >= most_bytes,
+            walk=walk,
         )
 
     async def all(self, *, labels: bool = True) -> list[Client]:
@@ -157,7 +154,7 @@ class ClientRepository:
         packer = Packer()
 
         def made(row: Row[Any]) -> Client:
-            return _client(row, packer)
+            return client_of(row, packer)
 
         return (await read(self._connection, _select(labels).order_by(clients.c.id), made, _beyond)).items
 
@@ -167,17 +164,6 @@ class ClientRepository:
         Their labels are not read, as in `some`.
         """
         return await self._those(ids, _LOCKED)
-
-    async def hold(self, ids: Collection[str]) -> int:
-        """Lock those of `ids` that are registered, as `lock` does, but only count them, which takes less time."""
-        count = 0
-        for chunk in _chunks(ids, MOST_PARAMETERS):
-            count += len((await self._connection.execute(_HELD, {"ids": chunk})).all())
-        return count
-
-    async def lock_unsound(self, ids: Collection[str]) -> list[Client]:
-        """Lock those of `ids` whose breaker is open or half-open."""
-        return await self._those(ids, _UNSOUND)
 
     async def some(self, ids: Collection[str]) -> list[Client]:
         """Read those of `ids` that are registered.
@@ -212,7 +198,7 @@ class ClientRepository:
         for chunk in _chunks(ids, CHUNK):
             rows = await self._connection.execute(query, {"ids": chunk})
             for row in rows:
-                found.append(_client(row))
+                found.append(client_of(row))
                 await walk.past(row)
         return found
 
@@ -255,33 +241,3 @@ def _chunks(ids: Collection[str], size: int) -> Iterator[list[str]]:
     ordered = sorted(ids)
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
-
-
-def _row(client: Client) -> dict[str, Any]:
-    return {
-        **{name: getattr(client, name) for name in _PLAIN},
-        **{name: getattr(client.profile, name) for name in _PROFILE},
-        "data_distribution": plain(client.profile.data_distribution),
-        "tags": dict(client.profile.tags),
-        "measured": asdict(client.measured),
-        "breaker": asdict(client.breaker),
-        "failures": None if client.failures == Failures() else asdict(client.failures),
-        "identity": None if client.identity == Identity() else asdict(client.identity),
-    }
-
-
-def _client(row: Row[Any], packer: Packer | None = None) -> Client:
-    breaker = dict(row.breaker)
-    breaker["outcomes"] = tuple(breaker["outcomes"])
-    breaker["last_failures"] = tuple(Failure(**failure) for failure in breaker.get("last_failures", ()))
-    profile = {name: getattr(row, name) for name in _PROFILE}
-    if packer is not None and (labels := profile["data_distribution"]) is not None:
-        profile["data_distribution"] = packer.packed(labels)
-    return Client(
-        profile=Profile(**profile),
-        measured=Measured(**row.measured),
-        breaker=Breaker(**breaker),
-        failures=Failures() if row.failures is None else _FAILURES.validate_python(row.failures),
-        identity=Identity() if row.identity is None else _IDENTITY.validate_python(row.identity),
-        **{name: getattr(row, name) for name in _PLAIN},
-    )

@@ -1,5 +1,6 @@
 """A transaction: one repository for each noun, all on the same connection, and the database's time."""
 
+import time
 from functools import cache, cached_property
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from app.store.api_keys import ApiKeyRepository
 from app.store.audit import AuditRepository
+from app.store.client_changes import ClientChangeRepository
 from app.store.clients import ClientRepository
 from app.store.connectivity import ConnectivityRepository
 from app.store.control_rounds import ControlRoundRepository
@@ -29,10 +31,14 @@ from app.store.trainings import TrainingRepository
 
 
 class Transaction:
-    """Made by `Database.begin` and `Database.read`; lives as long as their block."""
+    """Made by `Database.begin` and `Database.read`; lives as long as their block.
+
+    `began` is when it began, in monotonic seconds. It sees at least what was committed before.
+    """
 
     def __init__(self, connection: AsyncConnection, clock: ColumnElement[float]) -> None:
         self.connection = connection
+        self.began = time.monotonic()
         self._clock = clock
 
     async def now(self) -> float:
@@ -42,6 +48,10 @@ class Transaction:
     @cached_property
     def clients(self) -> ClientRepository:
         return ClientRepository(self.connection)
+
+    @cached_property
+    def client_changes(self) -> ClientChangeRepository:
+        return ClientChangeRepository(self.connection)
 
     @cached_property
     def invitations(self) -> InvitationRepository:

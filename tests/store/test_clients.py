@@ -124,7 +124,7 @@ async def test_what_has_not_changed_of_a_profile_is_not_written(db: Database) ->
             await tx.clients.put(FULL)
             await tx.clients.put_profile(FULL, FULL)
     profile, others = [text for text in written if text.startswith("UPDATE clients")]
-    assert re.findall(r"(\w+)=", profile) == ["url"]
+    assert re.findall(r"(\w+)=", profile) == ["url", "change"]
     assert "status=" in others
     assert not {"data_distribution", "tags", "auth_token", "url"} & {*re.findall(r"(\w+)=", others)}
 

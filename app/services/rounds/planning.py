@@ -19,6 +19,7 @@ from app.domain.evaluations import able_to_evaluate, drawn
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.fleet.connectivity import LatestConnectivity
+from app.services.fleet.roster import LatestRoster, Roster
 from app.sharing import party
 from app.store.transaction import Transaction
 from app.threads import in_thread
@@ -48,6 +49,7 @@ class Fleet:
         sketches: what clients' updates in the training say of their labels, of those that do not say it themselves.
         population: how many clients the training may select sooner or later: those that meet its conditions and are
             not isolated by hand.
+        seen: the offered ones as selection sees them, without what is known of them in the training.
     """
 
     clients: tuple[Client, ...]
@@ -57,6 +59,7 @@ class Fleet:
     connectivity: Connectivity
     sketches: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     population: int = 0
+    seen: tuple[Candidate, ...] | None = None
 
     def candidates(self, losses: Mapping[str, float], examples: Mapping[str, int]) -> list[Candidate]:
         """Return those on offer as strategies see them.
@@ -64,18 +67,19 @@ class Fleet:
         `losses` and `examples` are what they last reported to the training. A client that has trained counts with the
         examples that it trained on, and no longer with those that it claims to have.
         """
-        found = []
-        for client in self.offered:
-            claimed = client.candidate()
-            found.append(
-                replace(
-                    claimed,
-                    data_size=examples.get(client.id, claimed.data_size),
-                    sketch=self.sketches.get(client.id),
-                    loss=losses.get(client.id),
-                )
+        seen = self.seen or [client.candidate() for client in self.offered]
+        known = self.sketches.keys() | losses.keys() | examples.keys()
+        return [
+            replace(
+                one,
+                data_size=examples.get(one.client_id, one.data_size),
+                sketch=self.sketches.get(one.client_id),
+                loss=losses.get(one.client_id),
             )
-        return found
+            if one.client_id in known
+            else one
+            for one in seen
+        ]
 
 
 class StrategyOverdue(Picklable):
@@ -110,7 +114,8 @@ class _Course:
 class Planner:
     """Reads the fleet and runs strategies off the event loop."""
 
-    def __init__(self, connectivity: LatestConnectivity, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, roster: LatestRoster, connectivity: LatestConnectivity, clock: Clock, metrics: Metrics) -> None:
+        self._roster = roster
         self._connectivity = connectivity
         self._clock = clock
         self._metrics = metrics
@@ -123,21 +128,19 @@ class Planner:
         where: Where = ANYWHERE,
         exclude: Collection[str] = (),
         training_id: str | None = None,
-        labels: bool = True,
     ) -> Fleet:
         """The fleet as a training sees it: clients with a task in flight for another one are busy.
 
-        Clients that do not meet `where` are shut out, and so are those to `exclude`. The clients' labels are read only
-        with `labels`.
+        Clients that do not meet `where` are shut out, and so are those to `exclude`.
         """
-        clients = await tx.clients.all(labels=labels)
+        roster = await self._roster.get(tx)
         busy = await tx.rounds.busy_clients(except_training=training_id)
         connectivity = await self._connectivity.get(tx)
         sketches = {} if training_id is None else await tx.sketches.means(training_id)
         return await in_thread(
             "administration",
             _fleet,
-            clients,
+            roster,
             busy,
             where,
             frozenset(exclude),
@@ -153,7 +156,7 @@ class Planner:
 
         Returns them, and the ids of those that are not able to, each with the reason.
         """
-        fleet = await self.fleet(tx, training_id=training.id, labels=False)
+        fleet = await self.fleet(tx, training_id=training.id)
         able, out = able_to_evaluate(fleet.offered, training.config.evaluation_tags, self._clock.now())
         out += [(one.client_id, one.reason) for one in fleet.shut_out]
         return drawn(able, training.config.evaluation_clients, seed), out
@@ -235,7 +238,7 @@ def _origin(error: BaseException) -> str:
 
 
 def _fleet(  # noqa: PLR0917  (what a fleet is made of)
-    clients: Sequence[Client],
+    roster: Roster,
     busy: Collection[str],
     where: Where,
     excluded: Collection[str],
@@ -243,9 +246,36 @@ def _fleet(  # noqa: PLR0917  (what a fleet is made of)
     connectivity: Connectivity,
     sketches: Mapping[str, tuple[float, ...]],
 ) -> Fleet:
-    """Divide the clients into those on offer and those that are shut out."""
-    admitted, forced = admissible({client.id: client.breaker for client in clients}, now)
-    offered, shut_out = divided(clients, where, excluded=excluded, admitted=admitted | forced, busy=busy)
+    """Divide the clients into those on offer and those that are shut out.
+
+    Only those are looked at one by one that something may shut out.
+    """
+    clients = roster.clients
+    not_closed = [clients[place] for place in np.flatnonzero(~roster.closed).tolist()]
+    breakers = {client.id: client.breaker for client in not_closed}
+    admitted, forced = admissible(breakers, now, closed=len(clients) - len(breakers))
+    plain = roster.at_hand.copy() if where == ANYWHERE else np.zeros(len(clients), np.bool_)
+    plain[[roster.places[client_id] for client_id in (*busy, *excluded) if client_id in roster.places]] = False
+    looked_at = [clients[place] for place in np.flatnonzero(~plain).tolist()]
+    let_in = admitted | forced | {client.id for client in looked_at if client.id not in breakers}
+    some, shut_out = divided(looked_at, where, excluded=excluded, admitted=let_in, busy=busy)
+    plain[[roster.places[client.id] for client in some]] = True
+    places = np.flatnonzero(plain).tolist()
+    return Fleet(
+        clients=clients,
+        offered=tuple(clients[place] for place in places),
+        shut_out=shut_out,
+        forced=forced,
+        connectivity=connectivity,
+        sketches=sketches,
+        population=_population(clients, not_closed, where),
+        seen=tuple(roster.candidates[place] for place in places),
+    )
+
+
+def _population(clients: Sequence[Client], not_closed: Sequence[Client], where: Where) -> int:
+    """Count the clients that meet the conditions and are not isolated by hand."""
+    if where == ANYWHERE:
+        return len(clients) - sum(client.breaker.isolated for client in not_closed)
     refusals = zip(clients, where.refusals(clients), strict=True)
-    population = sum(not client.breaker.isolated and refusal is None for client, refusal in refusals)
-    return Fleet(tuple(clients), offered, shut_out, forced, connectivity, sketches, population)
+    return sum(not client.breaker.isolated and refusal is None for client, refusal in refusals)

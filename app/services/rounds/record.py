@@ -11,6 +11,7 @@ from app.domain.failures import Failure
 from app.domain.lateness import missed
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation, learned
+from app.services.fleet.roster import LatestRoster
 from app.services.rounds.past import PastRounds
 from app.services.tasks.breakers import Breakers
 from app.store.transaction import Transaction
@@ -20,10 +21,11 @@ from tcsfeel.selection.fairness import jain_index
 class TrackRecord:
     """Writes to clients' rows within the ledger's transactions."""
 
-    def __init__(self, clock: Clock, breakers: Breakers, past: PastRounds) -> None:
+    def __init__(self, clock: Clock, breakers: Breakers, past: PastRounds, roster: LatestRoster) -> None:
         self._clock = clock
         self._breakers = breakers
         self._past = past
+        self._roster = roster
 
     async def learn(
         self, tx: Transaction, training_id: str, settled: Mapping[str, tuple[Participation, Observation]]
@@ -80,10 +82,16 @@ class TrackRecord:
             await self._breakers.note(tx, client.breaker, failed.breaker, client.id)
 
     async def fairness(self, tx: Transaction, round_: Round) -> float:
-        """Return Jain's index over the registered clients' numbers of used updates, including this round."""
+        """Return Jain's index over the registered clients' numbers of used updates, including this round.
+
+        The clients are those that this process knew when it last planned a round, or else they are read.
+        """
         counts = Counter((await self._past.before(tx, round_.training_id, round_.number)).received)
         counts.update(part.client_id for part in round_.participations if part.status == "received")
-        return jain_index([counts[client_id] for client_id in await tx.clients.ids()])
+        known = self._roster.known
+        registered = known.places if known is not None else dict.fromkeys(await tx.clients.ids())
+        used = [count for client_id, count in counts.items() if client_id in registered]
+        return jain_index(used, of=len(registered))
 
     def _taken_back(self, client: Client, round_: Round, reason: str) -> Client:
         failure = Failure(phase="fit", training_id=round_.training_id, round=round_.number, reason=reason)

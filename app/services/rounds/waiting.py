@@ -48,7 +48,7 @@ class Availability:
                 loop = asyncio.get_running_loop()
                 began = loop.time()
                 async with self._db.read() as tx:
-                    self._count = len((await self._planner.fleet(tx, labels=False)).offered)
+                    self._count = len((await self._planner.fleet(tx)).offered)
                 took = loop.time() - began
                 self._good_until = self._clock.now() + max(COUNT_SECONDS, took / COUNT_SHARE)
         return self._count

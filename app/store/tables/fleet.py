@@ -1,8 +1,9 @@
 """The tables of clients, and of the links between them."""
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Table, Text
 
 from app.store.columns import Finite
+from app.store.tables.numbers import NextChange
 from app.store.tables.schema import Id, Json, PublicKey, Sequence, metadata
 
 clients = Table(
@@ -32,6 +33,9 @@ clients = Table(
     Column("public_key", PublicKey),
     Column("invitation_id", Id),
     Column("enrolled_at", Finite),
+    # see app/store/client_changes.py; each insert and each update sets it, unless it gives it a value
+    Column("change", BigInteger, nullable=False, server_default="0", default=NextChange(), onupdate=NextChange()),
+    Index("ix_clients_change", "change"),
 )
 
 connectivity = Table(

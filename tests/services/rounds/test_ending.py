@@ -8,6 +8,7 @@ from app.domain.errors import IllegalTransition
 from app.domain.rounds import Participation, RoundStatus
 from app.domain.tasks import TaskRun
 from app.metrics import Metrics
+from app.services.fleet.roster import LatestRoster
 from app.services.rounds.ending import SKIPPED_TOGETHER, RoundEnding, note_changes
 from app.services.rounds.past import PastRounds
 from app.services.rounds.record import TrackRecord
@@ -35,7 +36,9 @@ class Desk:
     announced: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        record = TrackRecord(self.clock, Breakers(self.db, self.clock, self.counts, Highest()), PastRounds())
+        record = TrackRecord(
+            self.clock, Breakers(self.db, self.clock, self.counts, Highest()), PastRounds(), LatestRoster()
+        )
         self.ending = RoundEnding(self.clock, record, self.counts, self.announced.append)
 
     def counted(self, name: str, outcome: str) -> float | None:

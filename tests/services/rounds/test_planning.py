@@ -13,6 +13,7 @@ from app.domain.eligibility import Where
 from app.domain.failures import Failure
 from app.domain.rounds import Participation
 from app.services.fleet.connectivity import LatestConnectivity
+from app.services.fleet.roster import LatestRoster
 from app.services.rounds.planning import Fleet, Planner, StrategyOverdue
 from app.store.database import Database
 from tcsfeel.errors import BudgetTooSmall, NotEnoughClients, UnknownStrategy
@@ -30,7 +31,7 @@ ONE = SelectionPolicy(min_clients=1, max_clients=1)
 
 @pytest.fixture
 def planner() -> Planner:
-    return Planner(LatestConnectivity(), FakeClock(NOW), metrics())
+    return Planner(LatestRoster(), LatestConnectivity(), FakeClock(NOW), metrics())
 
 
 async def fleet(db: Database, planner: Planner, clients: Sequence[Client] = (), **query: Any) -> Fleet:
@@ -182,7 +183,7 @@ async def test_clients_without_labels_are_known_by_their_sketches_in_this_traini
 
 async def test_selections_are_timed(sqlite: Database) -> None:
     counts = metrics()
-    planner = Planner(LatestConnectivity(), FakeClock(NOW), counts)
+    planner = Planner(LatestRoster(), LatestConnectivity(), FakeClock(NOW), counts)
     await planner.select(await fleet(sqlite, planner, [client("a")]), "random", History(), ONE, 1)
     assert counts.registry.get_sample_value("federated_selection_duration_seconds_count") == 1
 

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from app.domain.trainings import SelectionConfig
 from app.services.fleet.connectivity import LatestConnectivity
+from app.services.fleet.roster import LatestRoster
 from app.services.rounds.planning import Planner, StrategyOverdue
 from app.services.rounds.selections import Selections
 from app.store.tables import trainings
@@ -175,6 +176,8 @@ async def test_a_training_without_a_thread_for_its_selection_says_so(sqlite_url:
 async def test_a_plan_whose_strategy_does_not_end_is_given_up(sqlite_url: str, tmp_path: Path) -> None:
     with slow_strategy():
         async with plane(tmp_path, sqlite_url, {"a": Adder()}) as running:
-            hasty = Selections(running.system.db, Planner(LatestConnectivity(), FakeClock(), metrics()), patience=0.01)
+            hasty = Selections(
+                running.system.db, Planner(LatestRoster(), LatestConnectivity(), FakeClock(), metrics()), patience=0.01
+            )
             with pytest.raises(StrategyOverdue, match=r"the strategy 'theirs' did not end within 0\.01 s"):
                 await hasty.plan(PLUGIN, ONE_CLIENT, seed=1, round_number=1, exclude=())

@@ -10,6 +10,7 @@ from app.domain.evaluations import NOTHING_HELD_OUT
 from app.domain.failures import Failures
 from app.domain.rounds import Participation
 from app.domain.tasks import Observation
+from app.services.fleet.roster import LatestRoster
 from app.services.rounds.past import PastRounds
 from app.services.rounds.record import TrackRecord
 from app.services.tasks.breakers import Breakers
@@ -27,7 +28,7 @@ OPEN = Breaker(state="open", opened_at=NOW, retry_at=NOW + 900.0, openings=1)
 
 @pytest.fixture
 def record(db: Database) -> TrackRecord:
-    return TrackRecord(CLOCK, Breakers(db, CLOCK, metrics(), Highest()), PastRounds())
+    return TrackRecord(CLOCK, Breakers(db, CLOCK, metrics(), Highest()), PastRounds(), LatestRoster())
 
 
 async def test_an_update_counts_for_its_client_and_a_failure_against_it(db: Database, record: TrackRecord) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from app.domain.errors import NotFound
 from app.services.fleet.connectivity import LatestConnectivity
+from app.services.fleet.roster import LatestRoster
 from app.services.rounds.planning import Planner
 from app.services.rounds.selections import Selections
 from app.store.database import Database
@@ -20,7 +21,7 @@ TWO = SelectionPolicy(min_clients=2, max_clients=2)
 
 @pytest.fixture
 def selections(db: Database) -> Selections:
-    return Selections(db, Planner(LatestConnectivity(), FakeClock(NOW + 100.0), metrics()))
+    return Selections(db, Planner(LatestRoster(), LatestConnectivity(), FakeClock(NOW + 100.0), metrics()))
 
 
 async def registered(db: Database, count: int = 12) -> None:

@@ -9,6 +9,7 @@ import pytest
 from app.domain.rounds import Participation
 from app.domain.tasks import Observation
 from app.metrics import Metrics
+from app.services.fleet.roster import LatestRoster
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.past import PastRounds
 from app.services.rounds.record import TrackRecord
@@ -36,7 +37,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         clock = FakeClock(NOW + 100.0)
-        record = TrackRecord(clock, Breakers(self.db, clock, self.counts, Highest()), PastRounds())
+        record = TrackRecord(clock, Breakers(self.db, clock, self.counts, Highest()), PastRounds(), LatestRoster())
         self.owned = OwnedTransactions(self.db)
         self.settling = Settling(
             owned=self.owned,

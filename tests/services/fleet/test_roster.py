@@ -1,0 +1,111 @@
+"""All clients, of which only those are read that have changed."""
+
+from dataclasses import replace
+
+from app.domain.breaker import Breaker
+from app.domain.clients import Client
+from app.services.fleet.roster import LatestRoster, Roster
+from app.store import client_changes
+from app.store.database import Database
+from tests.store.samples import NOW, client
+from tests.store.statements import statements
+
+
+async def add(db: Database, *clients: Client) -> None:
+    async with db.begin() as tx:
+        await tx.clients.add(clients)
+
+
+async def get(db: Database, latest: LatestRoster) -> Roster:
+    async with db.read() as tx:
+        return await latest.get(tx)
+
+
+async def stored(db: Database) -> list[Client]:
+    async with db.read() as tx:
+        return await tx.clients.all()
+
+
+async def test_what_is_new_changed_or_gone_is_known_at_the_next_look(db: Database) -> None:
+    latest = LatestRoster()
+    assert (await get(db, latest)).clients == ()
+    await add(db, client("b"), client("d"))
+    assert [one.id for one in (await get(db, latest)).clients] == ["b", "d"]
+    await add(db, client("c"), client("a"))
+    async with db.begin() as tx:
+        await tx.clients.put(client("d", status="down"))
+        await tx.clients.put_profile(client("b"), replace(client("b"), profile=replace(client().profile, data_size=7)))
+    roster = await get(db, latest)
+    assert list(roster.clients) == await stored(db)
+    assert [one.client_id for one in roster.candidates] == ["a", "b", "c", "d"]
+    assert roster.candidates[1].data_size == 7
+    assert roster.at_hand.tolist() == [True, True, True, False]
+    async with db.begin() as tx:
+        await tx.clients.remove("b")
+        await tx.clients.remove("d")
+        await tx.clients.add([client("e", created_at=NOW + 1)])
+    roster = await get(db, latest)
+    assert list(roster.clients) == await stored(db)
+    assert roster.joined.tolist() == [NOW, NOW, NOW + 1]
+
+
+async def test_a_client_that_was_removed_and_registered_again_is_the_new_one(db: Database) -> None:
+    latest = LatestRoster()
+    await add(db, client("a"), client("b"))
+    await get(db, latest)
+    async with db.begin() as tx:
+        await tx.clients.remove("b")
+    await add(db, client("b", status="suspect"))
+    assert (await get(db, latest)).clients[1].status == "suspect"
+
+
+async def test_only_what_has_changed_is_read(db: Database) -> None:
+    latest = LatestRoster()
+    await add(db, *(client(f"c{number}") for number in range(20)))
+    first = await get(db, latest)
+    async with db.begin() as tx:
+        await tx.clients.put(client("c7", breaker=Breaker().isolate(NOW)))
+    second = await get(db, latest)
+    assert sum(one is not other for one, other in zip(first.clients, second.clients, strict=True)) <= 20
+    assert second.closed.tolist().count(False) == 1
+    with statements() as sent:
+        third = await get(db, latest)
+    assert len([text for text in sent if text.startswith("SELECT")]) == 1
+    assert third.clients == second.clients
+
+
+async def test_signs_of_life_and_selections_are_no_news(db: Database) -> None:
+    latest = LatestRoster()
+    await add(db, client("a"), client("b"))
+    await get(db, latest)
+    async with db.begin() as tx:
+        await tx.clients.put(client("b", rounds_completed=1))
+    before = await get(db, latest)
+    async with db.begin() as tx:
+        await tx.clients.seen({"a": NOW + 5})
+        await tx.clients.count_selected(["a"])
+    after = await get(db, latest)
+    assert after.clients[0] is before.clients[0]
+
+
+async def test_many_changes_are_read_as_a_whole(db: Database) -> None:
+    latest = LatestRoster()
+    await add(db, client("a"))
+    await get(db, latest)
+    await add(db, *(client(f"c{number:03}") for number in range(client_changes.MOST + 1)))
+    roster = await get(db, latest)
+    assert list(roster.clients) == await stored(db)
+
+
+async def test_a_transaction_that_began_before_the_last_look_changes_nothing(db: Database) -> None:
+    latest = LatestRoster()
+    await add(db, client("a"), client("b"))
+    await get(db, latest)
+    async with db.read() as old:
+        await old.clients.count_by_status()  # it has its snapshot from here on
+        async with db.begin() as tx:
+            await tx.clients.put(client("a", status="down"))
+        newer = await get(db, latest)
+        assert newer.clients[0].status == "down"
+        assert await latest.get(old) is newer
+    assert (await get(db, latest)).clients[0].status == "down"
