@@ -225,8 +225,8 @@ def admissible(
     """Find the clients that may get work: those whose breaker admits a call, and those that the cap lets through.
 
     The second set holds clients whose breaker is to be told ``force``: past ``max_shut_out`` of the fleet the least
-    recently failed are admitted. Clients isolated by hand and those with a probe in flight stay out. `closed` is how many
-    clients the fleet has besides, all with a closed breaker.
+    recently failed are admitted. Clients isolated by hand and those with a probe in flight stay out. `closed` is how
+    many clients the fleet has besides, all with a closed breaker.
     """
     admitted = frozenset(name for name, breaker in breakers.items() if breaker.would_admit(now))
     shut = [name for name in breakers if name not in admitted]

@@ -44,7 +44,12 @@ class SelectionRepository:
 
 def packed(selection: Selection) -> bytes:
     """Turn a selection into bytes. This takes a while for ten thousand clients, so call it from a thread."""
-    return zlib.compress(json.dumps(asdict(selection)).encode(), _FASTEST)
+    document = {name: getattr(selection, name) for name in Selection.__slots__} | {
+        "selected": [asdict(chosen) for chosen in selection.selected],
+        "skipped": [{"client_id": one.client_id, "reason": one.reason} for one in selection.skipped],
+        "plan": asdict(selection.plan),
+    }
+    return zlib.compress(json.dumps(document).encode(), _FASTEST)
 
 
 def unpacked(document: bytes) -> Selection:

@@ -13,13 +13,17 @@ claims are used as they are. The processor is no longer judged once the time of 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median_high, median_low
 
+import numpy as np
+import numpy.typing as npt
+
+from tcsfeel.selection.columns import Columns
 from tcsfeel.selection.debt import participation_debt
 from tcsfeel.selection.types import Candidate, History, SelectionPolicy
 
 BELIEVED = 20.0
 ENOUGH = 4  # candidates, below which a median says little about what is usual
+NEARLY = BELIEVED * (1 - 1e-9)  # where a claim is looked at exactly
 OWED = -1e-9  # a debt of at least this counts as 0 or more, because of rounding
 
 
@@ -50,8 +54,9 @@ def believed(candidates: Sequence[Candidate], history: History, policy: Selectio
     given = tuple(candidates)
     if len(given) < ENOUGH:
         return Believed(given)
-    usual = _Usual.of(given, policy.model_bytes)
-    doubts = {position: doubt for position, one in enumerate(given) if (doubt := usual.doubt(one))}
+    columns = Columns.of(given)
+    usual = _Usual.of(columns, policy.model_bytes)
+    doubts = {position: doubt for position in usual.dubious(columns) if (doubt := usual.doubt(given[position]))}
     if not doubts:
         return Believed(given)
     debt = participation_debt([one.client_id for one in given], history)
@@ -66,7 +71,7 @@ def believed(candidates: Sequence[Candidate], history: History, policy: Selectio
 class _Usual:
     """The medians of a fleet's claims. `transfer` is in seconds for one model, and `per_mb` in s/MB."""
 
-    data_size: int
+    data_size: float
     compute: float
     bandwidth: float
     latency: float
@@ -75,23 +80,30 @@ class _Usual:
     model_bytes: int
 
     @classmethod
-    def of(cls, candidates: Sequence[Candidate], model_bytes: int) -> "_Usual":
+    def of(cls, columns: Columns, model_bytes: int) -> "_Usual":
         """Find the medians of the claims. Of an even number of claims it takes the more modest one in the middle."""
         return cls(
-            data_size=median_low(one.data_size for one in candidates),
-            compute=median_low(one.compute_capacity for one in candidates),
-            bandwidth=median_low(one.bandwidth for one in candidates),
-            latency=median_high(one.latency for one in candidates),
-            per_mb=median_high(one.seconds_per_mb for one in candidates),
-            transfer=median_high(one.transfer_seconds(model_bytes) for one in candidates),
+            data_size=_median_low(columns.data_size),
+            compute=_median_low(columns.compute_capacity),
+            bandwidth=_median_low(columns.bandwidth),
+            latency=_median_high(columns.latency),
+            per_mb=_median_high(columns.per_mb),
+            transfer=_median_high(columns.transfer_seconds(model_bytes)),
             model_bytes=model_bytes,
         )
+
+    def dubious(self, columns: Columns) -> list[int]:
+        """Return the positions of the candidates that may have a claim that is not believed, and of few others."""
+        much = (columns.data_size > NEARLY * self.data_size) | (columns.bandwidth > NEARLY * self.bandwidth)
+        strong = np.isnan(columns.train_seconds) & (columns.compute_capacity > NEARLY * self.compute)
+        near = columns.transfer_seconds(self.model_bytes) * NEARLY < self.transfer
+        return np.flatnonzero(much | strong | near).tolist()
 
     def doubt(self, one: Candidate) -> str:
         """Say in words what is not believed of a candidate; empty if everything is believed."""
         doubts = []
         if self._has_too_much(one):
-            doubts.append(f"data_size {one.data_size} (median {self.data_size})")
+            doubts.append(f"data_size {one.data_size} (median {int(self.data_size)})")
         if self._is_too_strong(one):
             doubts.append(f"compute_capacity {one.compute_capacity:.3g} (median {self.compute:.3g})")
         if self._is_too_near(one):
@@ -102,7 +114,7 @@ class _Usual:
     def believed(self, one: Candidate) -> Candidate:
         """Return the candidate with medians in place of the claims that are not believed."""
         if self._has_too_much(one):
-            one = replace(one, data_size=self.data_size)
+            one = replace(one, data_size=int(self.data_size))
         if self._is_too_strong(one):
             one = replace(one, compute_capacity=self.compute)
         if self._is_too_near(one):
@@ -119,3 +131,15 @@ class _Usual:
     def _is_too_near(self, one: Candidate) -> bool:
         near = one.transfer_seconds(self.model_bytes) * BELIEVED < self.transfer
         return near or one.bandwidth > BELIEVED * self.bandwidth
+
+
+def _median_low(values: npt.NDArray[np.float64]) -> float:
+    return _at(values, (len(values) - 1) // 2)
+
+
+def _median_high(values: npt.NDArray[np.float64]) -> float:
+    return _at(values, len(values) // 2)
+
+
+def _at(values: npt.NDArray[np.float64], place: int) -> float:
+    return float(np.partition(values, place)[place])

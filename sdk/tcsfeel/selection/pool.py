@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection.columns import Columns
 from tcsfeel.selection.debt import participation_debt
 from tcsfeel.selection.labels import Labels, read_labels
 from tcsfeel.selection.links import Links, Relays, Star
@@ -51,26 +52,31 @@ class Pool:
     policy: SelectionPolicy
 
     @cached_property
+    def columns(self) -> Columns:
+        """Return the numbers of the candidates as arrays."""
+        return Columns.of(self.candidates)
+
+    @cached_property
     def costs(self) -> Floats:
         """Return the link time (N,) of one model down and one up over the server link: 0..`MAX_SECONDS` seconds."""
         size = self.policy.model_bytes
-        return np.minimum([2 * candidate.transfer_seconds(size) for candidate in self.candidates], MAX_SECONDS)
+        return np.minimum(2 * self.columns.transfer_seconds(size), MAX_SECONDS)
 
     @cached_property
     def seconds(self) -> Floats:
         """Return the expected seconds (N,) from the begin of the download to the end of the upload."""
-        training = [train_seconds(candidate, self.policy) for candidate in self.candidates]
+        training = train_seconds(self.columns, self.policy)
         return np.minimum(self.costs + np.minimum(training, MAX_SECONDS), MAX_SECONDS)
 
     @cached_property
     def reliability(self) -> Floats:
         """Return the probability (N,) that a client's update arrives: `MIN_RELIABILITY`..1."""
-        return np.maximum([candidate.reliability for candidate in self.candidates], MIN_RELIABILITY)
+        return np.maximum(self.columns.reliability, MIN_RELIABILITY)
 
     @cached_property
     def samples(self) -> Floats:
         """Return the numbers of samples (N,) divided by the largest: `MIN_SAMPLES`..1."""
-        sizes = np.array([float(candidate.data_size) for candidate in self.candidates])
+        sizes = self.columns.data_size
         return np.asarray(np.maximum(sizes / sizes.max(), MIN_SAMPLES))
 
     @cached_property
@@ -129,14 +135,14 @@ class Pool:
         return tuple(candidate.client_id for candidate in chosen)
 
 
-def train_seconds(candidate: Candidate, policy: SelectionPolicy) -> float:
-    """Estimate the seconds of one fit: the measured ones if known, otherwise the operations by the claimed GFLOPS.
+def train_seconds(columns: Columns, policy: SelectionPolicy) -> Floats:
+    """Estimate the seconds (N,) of one fit: the measured ones if known, otherwise the operations by the claimed GFLOPS.
 
     One pass over the data takes about 6 operations per parameter and sample (Kaplan et al., "Scaling Laws for Neural
     Language Models", 2020, section 2.1), and the model has one parameter per 4 bytes.
     """
-    if candidate.train_seconds is not None:
-        return candidate.train_seconds
     parameters = policy.model_bytes / BYTES_PER_PARAMETER
-    operations = FLOPS_PER_PARAMETER * parameters * candidate.data_size * policy.local_epochs
-    return operations / GIGA / candidate.compute_capacity
+    with np.errstate(over="ignore"):  # the caller limits the seconds
+        operations = FLOPS_PER_PARAMETER * parameters * columns.data_size * policy.local_epochs
+        claimed = operations / GIGA / columns.compute_capacity
+    return np.where(np.isnan(columns.train_seconds), claimed, columns.train_seconds)
