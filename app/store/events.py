@@ -12,21 +12,23 @@ which server wrote the event, and grows with the ids unless the database's clock
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select
+from sqlalchemy import Insert, Row, Select, bindparam, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from app.domain.events import Event
 from app.origins import current_origin
-from app.store.locks import Lock, hold_at
+from app.store.locks import Lock, hold_at, holding
 from app.store.reading import Walk, read
 from app.store.tables import events
 from tcsfeel.text import LONGEST, plain
 
 _ADD = insert(events)
+_GIVEN = [column for column in events.c if column.name not in {"id", "at"}]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,11 @@ class EventRepository:
         """Write the appended events. `Database.begin` calls this just before it commits."""
         if not self._pending:
             return
-        at = await hold_at(self._connection, Lock.EVENTS, self._clock)
-        await self._connection.execute(_ADD, [{"at": at, **row} for row in self._pending])
+        if len(self._pending) == 1:
+            await self._connection.execute(_one(self._connection.dialect.name, self._clock), self._pending[0])
+        else:
+            at = await hold_at(self._connection, Lock.EVENTS, self._clock)
+            await self._connection.execute(_ADD, [{"at": at, **row} for row in self._pending])
         self._pending.clear()
 
     async def after(
@@ -134,6 +139,19 @@ class EventRepository:
         if superfluous:
             await self._connection.execute(delete(events).where(events.c.id <= superfluous[-1].id))
         return len(superfluous)
+
+
+@cache
+def _one(dialect: str, clock: ColumnElement[float]) -> Insert:
+    """Make the statement that adds one event.
+
+    On Postgres it waits for the lock before it reads the clock and draws the id.
+    """
+    if dialect != "postgresql":
+        return _ADD.values(at=clock)
+    held = holding(Lock.EVENTS, clock.label("at")).subquery("held")
+    row = [bindparam(column.name, type_=column.type) for column in _GIVEN]
+    return insert(events).from_select(["at", *(column.name for column in _GIVEN)], select(held.c.at, *row))
 
 
 def _recorded(row: Row[Any]) -> RecordedEvent:

@@ -25,17 +25,18 @@ class Lock(IntEnum):
 async def hold(connection: AsyncConnection, lock: Lock) -> None:
     """Wait until this transaction has a lock."""
     if connection.dialect.name == "postgresql":
-        await connection.execute(_holding(lock))
+        await connection.execute(holding(lock))
 
 
 async def hold_at(connection: AsyncConnection, lock: Lock, clock: ColumnElement[float]) -> float:
     """Wait until this transaction has a lock, and return the database's time at that moment."""
-    query = _holding(lock, clock) if connection.dialect.name == "postgresql" else _time(clock)
+    query = holding(lock, clock) if connection.dialect.name == "postgresql" else _time(clock)
     return float((await connection.execute(query)).one()[-1])
 
 
 @cache
-def _holding(lock: Lock, *then: ColumnElement[float]) -> Select[Any]:
+def holding(lock: Lock, *then: ColumnElement[float]) -> Select[Any]:
+    """Make a query that waits for a lock on Postgres, and then evaluates other expressions."""
     return select(func.pg_advisory_xact_lock(lock.value), *then)  # the lock is taken before the clock is read
 
 

@@ -118,6 +118,7 @@ class RoundEnding:
 
     def count(self, round_: Round, goal: Goal) -> None:
         """Show a round that has ended in the metrics and in the log, and tell those who wait for it."""
+        self._record.ended(round_)
         self._announce(round_.training_id)
         self._metrics.rounds.labels(round_.status).inc()
         self._metrics.round_duration.labels(round_.status).observe(

@@ -5,9 +5,10 @@ that ended since the last look are read.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.rounds import Round
 from app.domain.selections import PastSelection
 from app.store.transaction import Transaction
 
@@ -46,15 +47,19 @@ class PastRounds:
         known = self._known.get(training_id, Past())
         if known.up_to != number - 1:
             known = await self._read(tx, training_id, number, Past() if known.up_to >= number else known)
-        if not known.rounds:
-            return known
-        self._size += known.size - self._known.get(training_id, Past()).size
-        self._known[training_id] = known
-        self._known.move_to_end(training_id)
-        while self._size > REMEMBERED and len(self._known) > 1:
-            _, forgotten = self._known.popitem(last=False)
-            self._size -= forgotten.size
+        if known.rounds:
+            self._keep(training_id, known)
         return known
+
+    def ended(self, round_: Round) -> None:
+        """Remember a round that has ended, if the rounds before it are known."""
+        known = self._known.get(round_.training_id)
+        if known is None or known.up_to != round_.number - 1:
+            return
+        received = {part.client_id: part.loss for part in round_.participations if part.status == "received"}
+        losses = {client_id: loss for client_id, loss in received.items() if loss is not None}
+        newest = PastSelection(round_.started_at, frozenset(round_.selected_clients), frozenset(received), losses)
+        self._keep(round_.training_id, _after(known, round_.number, [newest] if newest.selected else []))
 
     def forget(self, training_id: str) -> None:
         """Forget a training that this process does not drive any more."""
@@ -67,8 +72,21 @@ class PastRounds:
             for ancestor, last in await tx.trainings.lineage(training_id):
                 newer += await tx.histories.selections(ancestor, after=0, before=last + 1)
         newer += await tx.histories.selections(training_id, after=known.up_to, before=number)
-        received = Counter(known.received)
-        for round_ in newer:
-            received.update(round_.received)
-        size = known.size + sum(1 + len(round_.selected) for round_ in newer)
-        return Past(number - 1, (*known.rounds, *newer), received, size)
+        return _after(known, number - 1, newer)
+
+    def _keep(self, training_id: str, known: Past) -> None:
+        self._size += known.size - self._known.get(training_id, Past()).size
+        self._known[training_id] = known
+        self._known.move_to_end(training_id)
+        while self._size > REMEMBERED and len(self._known) > 1:
+            _, forgotten = self._known.popitem(last=False)
+            self._size -= forgotten.size
+
+
+def _after(known: Past, up_to: int, newer: Sequence[PastSelection]) -> Past:
+    """Add rounds to a past, which then goes up to a number."""
+    received = Counter(known.received)
+    for round_ in newer:
+        received.update(round_.received)
+    size = known.size + sum(1 + len(round_.selected) for round_ in newer)
+    return Past(up_to, (*known.rounds, *newer), received, size)

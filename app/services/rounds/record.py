@@ -93,6 +93,10 @@ class TrackRecord:
         used = [count for client_id, count in counts.items() if client_id in registered]
         return jain_index(used, of=len(registered))
 
+    def ended(self, round_: Round) -> None:
+        """Remember a round that has ended, so that the next one need not read it."""
+        self._past.ended(round_)
+
     def _taken_back(self, client: Client, round_: Round, reason: str) -> Client:
         failure = Failure(phase="fit", training_id=round_.training_id, round=round_.number, reason=reason)
         return self._breakers.failed(client.withdrawn().observed(reliability=0.0), failure)

@@ -111,3 +111,19 @@ async def test_a_training_that_is_driven_elsewhere_is_forgotten(db: Database) ->
     past.forget("t")
     await empty(db)
     assert (await before(db, past, 2)).received == {}
+
+
+async def test_a_round_that_ended_here_is_not_read(db: Database) -> None:
+    past = PastRounds()
+    first, second = ended(1, a="received"), ended(2, a="received", b="failed")
+    await add(db, first, second)
+    past.ended(first)
+    await before(db, past, 2)
+    past.ended(second)
+    known = await before(db, past, 3)
+    past.forget("t")
+    assert await before(db, past, 3) == known
+    past.ended(ended(4, c="received"))
+    assert await before(db, past, 3) == known
+    past.ended(replace(ended(3), participations=()))
+    assert (await before(db, past, 4)).rounds == known.rounds
