@@ -26,6 +26,11 @@ async def stored(db: Database) -> list[Client]:
         return await tx.clients.all()
 
 
+def parts(roster: Roster) -> list[object]:
+    arrays = [array.tolist() for array in (roster.at_hand, roster.closed, roster.joined)]
+    return [roster.clients, roster.candidates, roster.places, arrays, roster.floor]
+
+
 async def test_what_is_new_changed_or_gone_is_known_at_the_next_look(db: Database) -> None:
     latest = LatestRoster()
     assert (await get(db, latest)).clients == ()
@@ -109,3 +114,14 @@ async def test_a_transaction_that_began_before_the_last_look_changes_nothing(db:
         assert newer.clients[0].status == "down"
         assert await latest.get(old) is newer
     assert (await get(db, latest)).clients[0].status == "down"
+
+
+def test_a_roster_says_of_whom_nothing_has_to_be_looked_at() -> None:
+    roster = Roster.of([client("a"), client("b", status="down"), client("c", breaker=Breaker().isolate(NOW))], floor=3)
+    assert roster.at_hand.tolist() == [True, False, False]
+    assert roster.closed.tolist() == [True, True, False]
+    assert (roster.places, roster.floor) == ({"a": 0, "b": 1, "c": 2}, 3)
+    later = roster.changed([client("b"), client("c")], floor=5)
+    assert parts(later) == parts(Roster.of([client("a"), client("b"), client("c")], floor=5))
+    assert roster.at_hand.tolist() == [True, False, False], "others may still read the old one"
+    assert parts(later.changed([client("0")], 6)) == parts(Roster.of([client(name) for name in "0abc"], 6))

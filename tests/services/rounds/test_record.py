@@ -133,3 +133,14 @@ async def test_an_evaluation_that_has_ended_wrongly_counts_once(db: Database, re
             await record.evaluated(tx, {"a": (failed, Observation(faulty=True)), "b": (unreachable, Observation())})
         assert (await client_of(db, "a")).failures.wrong_evaluations == count
     assert (await client_of(db, "b")).failures == Failures()
+
+
+async def test_a_round_that_has_ended_counts_in_the_next_one_without_being_read(
+    db: Database, record: TrackRecord
+) -> None:
+    second = replace(await begun(db, {"a": "received", "b": "received"}), number=2)
+    async with db.read() as tx:
+        assert await record.fairness(tx, second) == 1.0  # of 2 and 2; now the rounds before it are known
+        record.ended(replace(second, participations=second.participations[:1]))
+        fairness = await record.fairness(tx, replace(second, number=3, participations=()))
+    assert fairness == pytest.approx(9 / (2 * 5))  # of 2 and 1
