@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.clients import Client
+from app.domain.rounds import Round
 from app.domain.trainings import TrainingConfig
 from tcsfeel.selection.types import History, SelectionPolicy
 from tcsfeel.transfers import BYTES_PER_MB
@@ -24,6 +25,18 @@ class PastSelection:
     received: frozenset[str]
     losses: Mapping[str, float] = field(default_factory=dict)
     examples: Mapping[str, int] = field(default_factory=dict)
+
+
+def past_selection(round_: Round) -> PastSelection:
+    """Return a round that has ended as later selections see it."""
+    received = [part for part in round_.participations if part.status == "received"]
+    return PastSelection(
+        round_.started_at,
+        frozenset(round_.selected_clients),
+        frozenset(part.client_id for part in received),
+        {part.client_id: part.loss for part in received if part.loss is not None},
+        {part.client_id: part.num_examples for part in received if part.num_examples is not None},
+    )
 
 
 def history(past: Sequence[PastSelection], clients: Sequence[Client]) -> History:

@@ -15,7 +15,7 @@ def test_a_client_has_missed_every_round_that_began_before_it_registered() -> No
     ]
     clients = [client("a", created_at=5.0), client("b", created_at=20.0), client("c", created_at=99.0)]
     assert history(past, clients) == History((frozenset("a"), frozenset("ab"), frozenset("c")), {"b": 1, "c": 3})
-    assert history([], clients) == History((), {"a": 0, "b": 0, "c": 0})
+    assert history([], clients) == History()
 
 
 def test_the_newest_loss_of_each_client_counts() -> None:

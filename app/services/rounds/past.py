@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.rounds import Round
-from app.domain.selections import PastSelection
+from app.domain.selections import PastSelection, past_selection
 from app.store.transaction import Transaction
 
 REMEMBERED = 50_000  # selected clients of past rounds, of some 300 bytes each; beyond that, trainings are read again
@@ -56,9 +56,7 @@ class PastRounds:
         known = self._known.get(round_.training_id)
         if known is None or known.up_to != round_.number - 1:
             return
-        received = {part.client_id: part.loss for part in round_.participations if part.status == "received"}
-        losses = {client_id: loss for client_id, loss in received.items() if loss is not None}
-        newest = PastSelection(round_.started_at, frozenset(round_.selected_clients), frozenset(received), losses)
+        newest = past_selection(round_)
         self._keep(round_.training_id, _after(known, round_.number, [newest] if newest.selected else []))
 
     def forget(self, training_id: str) -> None:
