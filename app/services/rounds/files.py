@@ -32,6 +32,7 @@ from tcsfeel.aggregation import (
     next_model,
     outliers,
 )
+from tcsfeel.aggregation.norms import LONGEST
 from tcsfeel.errors import ModelNotFinite, UpdateRejected
 from tcsfeel.selection.sketches import sketch
 from tcsfeel.wire.codec import Packed, arrange, pieces, unpack
@@ -132,17 +133,18 @@ class RoundFiles:
     def check(self, phase: Phase, client: Client, came: Result) -> Checked:
         """Read a client's update once, and give it if it may be aggregated. Raises `UpdateRejected`."""
         update = phase.full_update(client.id, came)
-        after, base = update.packed.parameters(), phase.model.parameters()
-
-        def release() -> None:
-            give_back(update.packed.block)
-
-        facts = _facts(update.result)
-        check_update(after, base, facts, client.profile.data_size, release=release)
-        norm = check_norm(after, base, release=lambda: give_back(update.packed.block, phase.model.block))
+        facts, data_size = _facts(update.result), client.profile.data_size
+        check_examples(facts.num_examples, data_size)
+        norm = _norm(update.packed, phase.model)
+        if norm is None:  # which tensor is wrong?
+            after, base = update.packed.parameters(), phase.model.parameters()
+            check_update(after, base, facts, data_size, release=lambda: give_back(update.packed.block))
+            norm = check_norm(after, base, release=lambda: give_back(update.packed.block, phase.model.block))
         check_weighable(facts, phase.config.aggregation)
-        unknown = client.profile.data_distribution is None
-        return Checked(update, norm, sketch(base, after, release=release) if unknown else None)
+        if client.profile.data_distribution is not None:
+            return Checked(update, norm, None)
+        after, base = update.packed.parameters(), phase.model.parameters()
+        return Checked(update, norm, sketch(base, after, release=lambda: give_back(update.packed.block)))
 
     def to_send(self, round_: Round, config: TrainingConfig, sha256: str, first: str) -> ToSend:
         """Give what tasks carry of a model; `first` is the SHA-256 of the training's first model.
@@ -223,8 +225,8 @@ class RoundFiles:
             NotFound: the spool lacks an update.
         """
         received = sorted((p for p in round_.participations if p.status == "received"), key=lambda p: p.client_id)
-        updates = [unpack(spool.within(part.client_id).map(part.update or ""))[0] for part in received]
         model, state = self.load(base.sha256), kept_state(self.models, config, base)
+        updates = [unpack(spool.within(part.client_id).map(part.update or ""), like=model)[0] for part in received]
         before = None if base.parent is None else self.load(base.parent)
         read = [file.block for file in (model, before, state, *updates) if file is not None]
 
@@ -257,6 +259,18 @@ class RoundFiles:
         if (kept := new.optimiser.state()) is None:
             return stored, None
         return stored, self.models.write(pieces(kept, metadata_of_state(self.models, config, base))).sha256
+
+
+def _norm(update: Packed, model: Packed) -> float | None:
+    """Return the norm of an update that can be read as one run of values, like the model.
+
+    Returns None if the update has another layout, or values that are not finite or too large.
+    """
+    if update.layout is not model.layout:
+        return None
+    after, before = (Packed(model.runs, block).parameters() for block in (update.block, model.block))
+    norm = length(after, before, release=lambda: give_back(update.block, model.block))
+    return norm if norm <= LONGEST else None
 
 
 def _facts(result: TaskResult) -> UpdateFacts:

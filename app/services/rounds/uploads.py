@@ -60,7 +60,7 @@ def full_update(
             body = spool.map(upload.sha256)
             content = spool.write(_released(decompressed(body, size.file_bytes), [body]))
             upload = _in_place_of(upload, content, spool)
-        sent, metadata = unpack(spool.map(upload.sha256), size.header_bytes)
+        sent, metadata = unpack(spool.map(upload.sha256), size.header_bytes, like=base)
         result = read_result(metadata)
         said = read_encoding(metadata)
         if said.name == "full":

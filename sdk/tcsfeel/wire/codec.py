@@ -11,6 +11,7 @@ header for the same memory. Decoding checks every offset, and then gives read-on
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -25,7 +26,9 @@ from tcsfeel.wire.headers import (
     Layout,
     TensorSpec,
     check_length,
+    entries_of,
     header,
+    header_with,
     parse_header,
 )
 
@@ -36,7 +39,7 @@ MEDIA_TYPE = "application/vnd.safetensors"
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Packed:
     """Tensors that are ready to be sent: their layout and one block of bytes."""
 
@@ -45,7 +48,26 @@ class Packed:
 
     def payload(self, metadata: Mapping[str, str] | None = None) -> tuple[bytes, memoryview]:
         """Return the header with `metadata`, and the block. One after the other they are a complete file."""
-        return header(self.layout, metadata), self.block
+        return header_with(self.entries, metadata), self.block
+
+    @cached_property
+    def entries(self) -> bytes:
+        """The part of a header that describes the tensors."""
+        return entries_of(self.layout)
+
+    @cached_property
+    def runs(self) -> Layout:
+        """A layout of the same block in few tensors, each of which joins neighbours of one dtype."""
+        found: list[tuple[str, int, int]] = []
+        for start, stop, dtype in sorted((spec.start, spec.stop, spec.dtype) for spec in self.layout.values()):
+            if found and found[-1][0] == dtype:
+                found[-1] = (dtype, found[-1][1], stop)
+            elif stop > start:
+                found.append((dtype, start, stop))
+        return {
+            f"{dtype} from {start}": TensorSpec(dtype, ((stop - start) // DTYPES[dtype].itemsize,), start, stop)
+            for dtype, start, stop in found
+        }
 
     def parameters(self) -> dict[str, npt.NDArray[Any]]:
         """Return the tensors as read-only views into the block."""
@@ -107,12 +129,15 @@ def encode(parameters: Parameters, metadata: Mapping[str, str] | None = None) ->
     return b"".join(pieces(parameters, metadata))
 
 
-def unpack(buffer: Buffer, header_bytes: int = MAX_HEADER_BYTES) -> tuple[Packed, dict[str, str]]:
+def unpack(
+    buffer: Buffer, header_bytes: int = MAX_HEADER_BYTES, *, like: Packed | None = None
+) -> tuple[Packed, dict[str, str]]:
     """Check a complete file, and return its layout, its block (a view, not a copy) and its metadata.
 
     Args:
         buffer: the file.
         header_bytes: the most bytes that the header may have; a longer one is not parsed.
+        like: another file. If this one describes its tensors in the same way, it gets the same object as its layout.
 
     Raises:
         MalformedParameters: the header is cut short, is too long or breaks the format, or offsets overlap, leave a
@@ -126,8 +151,10 @@ def unpack(buffer: Buffer, header_bytes: int = MAX_HEADER_BYTES) -> tuple[Packed
         raise MalformedParameters(f"the header claims {length} bytes, the file has {len(view)}")
     check_length(length, header_bytes)
     block = view[LENGTH.size + length :]
-    layout, metadata = parse_header(view[LENGTH.size : LENGTH.size + length])
-    _check_cover(layout, len(block))
+    expected = None if like is None else (like.entries, like.layout)
+    layout, metadata = parse_header(view[LENGTH.size : LENGTH.size + length], expected)
+    if like is None or layout is not like.layout or len(block) != len(like.block):
+        _check_cover(layout, len(block))
     return Packed(layout, block), metadata
 
 

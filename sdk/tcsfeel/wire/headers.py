@@ -63,12 +63,30 @@ Layout = Mapping[str, TensorSpec]
 
 def header(layout: Layout, metadata: Mapping[str, str] | None = None) -> bytes:
     """Make the header of a file whose block has this layout."""
-    entries: dict[str, object] = {_METADATA: dict(metadata)} if metadata else {}
-    for name, spec in layout.items():
-        entries[name] = {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": (spec.start, spec.stop)}
-    text = json.dumps(entries, separators=(",", ":")).encode()
+    return header_with(entries_of(layout), metadata)
+
+
+def entries_of(layout: Layout) -> bytes:
+    """Return the part of a header that describes the tensors, without the braces around it."""
+    entries = {
+        name: {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": (spec.start, spec.stop)}
+        for name, spec in layout.items()
+    }
+    return _written(entries)[1:-1]
+
+
+def header_with(entries: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Make a header from its `entries_of` a layout."""
+    parts = [b'"%s":%s' % (_METADATA.encode(), _written(metadata))] if metadata else []
+    if entries:
+        parts.append(entries)
+    text = b"{%s}" % b",".join(parts)
     text += b" " * (-len(text) % 8)
     return LENGTH.pack(len(text)) + text
+
+
+def _written(value: Mapping[str, object]) -> bytes:
+    return json.dumps(dict(value), separators=(",", ":")).encode()
 
 
 def check_beginning(beginning: bytes) -> None:
@@ -87,8 +105,15 @@ def check_length(length: int, allowed: int) -> None:
         raise MalformedParameters(f"the header has {length} bytes, at most {allowed} are allowed here")
 
 
-def parse_header(text: memoryview) -> tuple[dict[str, TensorSpec], dict[str, str]]:
-    """Read the tensors and the metadata that a header's JSON names. Raises `MalformedParameters`."""
+def parse_header(text: memoryview, expected: tuple[bytes, Layout] | None = None) -> tuple[Layout, dict[str, str]]:
+    """Read the tensors and the metadata that a header's JSON names.
+
+    `expected` are the `entries_of` a layout and the layout, which is returned if exactly these entries follow the
+    metadata. So they need not be parsed again.
+
+    Raises:
+        MalformedParameters: the header breaks the format.
+    """
     reader = _Reader(text)
     layout: dict[str, TensorSpec] = {}
     metadata: dict[str, str] | None = None
@@ -97,6 +122,8 @@ def parse_header(text: memoryview) -> tuple[dict[str, TensorSpec], dict[str, str
             raise MalformedParameters(f"the header names {quoted(name)} twice")
         if name == _METADATA:
             metadata = reader.metadata()
+            if expected is not None and not layout and reader.is_followed_by(b",%s}" % expected[0]):
+                return expected[1], metadata
             continue
         if len(layout) == MAX_TENSORS:
             raise MalformedParameters(f"the header names more than {MAX_TENSORS} tensors")
@@ -150,6 +177,11 @@ class _Reader:
             )
         self._at = match.end()
         return _parsed(match[0])
+
+    def is_followed_by(self, rest: bytes) -> bool:
+        """Tell whether `rest` follows, and nothing but spaces after it."""
+        end = self._at + len(rest)
+        return self._text[self._at : end] == rest and not bytes(self._text[end:]).strip(b" ")
 
     def finish(self) -> None:
         """Make sure that nothing but spaces follows."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import struct
+from itertools import pairwise
 from typing import Any
 
 import ml_dtypes
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from tcsfeel.wire.codec import decode, encode, pack, pieces, unpack
+from tcsfeel.wire.codec import Packed, decode, encode, pack, pieces, unpack
 from tcsfeel.wire.errors import MalformedParameters
 from tcsfeel.wire.headers import DTYPES
 
@@ -185,3 +186,51 @@ def test_unpack_gives_the_block_as_it_lies() -> None:
 
     assert metadata == {"k": "v"}
     assert b"".join(packed.payload(metadata)) == file
+
+
+@given(parameter_sets, metadata_maps)
+def test_a_file_that_describes_its_tensors_like_another_one_is_read_with_its_layout(
+    parameters: dict[str, npt.NDArray[Any]], metadata: dict[str, str]
+) -> None:
+    model = unpack(encode(parameters))[0]
+    file = encode(parameters, metadata)
+    packed, said = unpack(file, like=model)
+    assert (packed.layout, bytes(packed.block), said) == (model.layout, bytes(unpack(file)[0].block), metadata)
+    assert (packed.layout is model.layout) == bool(metadata and parameters)
+
+
+@given(parameter_sets, parameter_sets, st.data())
+def test_a_file_that_describes_them_otherwise_is_read_as_it_is(
+    parameters: dict[str, npt.NDArray[Any]], others: dict[str, npt.NDArray[Any]], data: st.DataObject
+) -> None:
+    model = unpack(encode(others))[0]
+    file = bytearray(encode(parameters, {"a": "b"}))
+    (length,) = struct.unpack_from("<Q", file)
+    file[data.draw(st.integers(8, 7 + length))] = data.draw(st.integers(0, 255))
+    try:
+        expected = unpack(bytes(file))
+    except MalformedParameters:
+        with pytest.raises(MalformedParameters):
+            unpack(bytes(file), like=model)
+    else:
+        assert unpack(bytes(file), like=model) == expected
+
+
+def test_a_block_of_another_length_is_refused_although_the_header_is_the_same() -> None:
+    model = pack({"a": np.zeros(2, np.float32)})
+    file = encode({"a": np.zeros(2, np.float32)}, {"a": "b"})
+    for wrong in (file[:-1], file + b"x"):
+        with pytest.raises(MalformedParameters, match="the block at"):
+            unpack(wrong, like=model)
+
+
+@given(parameter_sets)
+def test_runs_are_the_same_values_in_few_tensors(parameters: dict[str, npt.NDArray[Any]]) -> None:
+    packed = pack(parameters)
+    runs = Packed(packed.runs, packed.block).parameters()
+    kept = [array for array in packed.parameters().values() if array.size]
+    dtypes = [run.dtype for run in runs.values()]
+    assert all(one != other for one, other in pairwise(dtypes))
+    values = b"".join(run.tobytes() for run in runs.values())
+    assert values == bytes(packed.block)
+    assert sum(run.size for run in runs.values()) == sum(array.size for array in kept)
