@@ -9,6 +9,7 @@ import re
 from typing import Protocol
 
 from app.services.tasks.heads import MOST_HEADERS, Head, NotHttp, read_fields
+from tcsfeel.errors import Picklable
 
 CRUMBS = 500  # chunks; as many are decoded at a time
 LEAST_PIECE = 16  # bytes that chunks have on average after the first `CRUMBS`, because each costs the same work
@@ -18,7 +19,7 @@ _TRAILER_BYTES = 1 << 12  # of the line of a trailer
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?[ \t]*")
 
 
-class Crumbs(Exception):
+class Crumbs(Picklable):
     """A body comes in chunks that are too small."""
 
     def __init__(self) -> None:
