@@ -26,7 +26,7 @@ from tests.e2e.servers import Server, call
 from tests.harnesses.databases import new_database
 from tests.harnesses.hostile import placement
 from tests.harnesses.hostile.afterwards import PAGE, emptied, items, spooled, unexplained
-from tests.harnesses.hostile.enrolling import bad_keys, enrol_hostile
+from tests.harnesses.hostile.enrolling import bad_keys, enrol_hostile, seed_of
 from tests.harnesses.hostile.fleets import (
     FLOATS,
     QUIET,
@@ -63,6 +63,10 @@ class _Watched(Server):
 
     core: int | None = None
     honest: int = 0
+
+    @property
+    def data(self) -> Path:
+        return self.log.with_name("data")
 
     @property
     def holds(self) -> Path:
@@ -125,14 +129,14 @@ async def _run(run: Run, server: _Watched, target: _Watched, outcome: Outcome, d
     async with server.api() as api, target.api() as attacked_api:
         quiet = await train(api, "quiet", "q", QUIET, FLOATS, evaluation={"clients": 0}, max_rounds=1_000_000)
         viewer = await call(api, "POST", "/v1/keys", json={"name": "a good caller", "role": "viewer"})
-        watching = asyncio.create_task(_sample(server, directory / "data", outcome))
+        watching = asyncio.create_task(_sample(server, outcome))
         try:
             async with good_caller(server, viewer["key"], asked), hostile_agents(directory) as port:
                 await _in_turn(run, server, target, port, outcome)
             await api.post(f"/v1/trainings/{quiet}/pause")
             outcome.quiet = await _rounds(api, quiet)
             await api.post(f"/v1/trainings/{quiet}/cancel")  # which ends the open round, with what was received in it
-            outcome.left = await emptied(directory / "data") + await emptied(directory / "other" / "data")
+            outcome.left = await emptied(server.data) + await emptied(target.data)
             outcome.audit = await items(attacked_api, "/v1/audit", limit=PAGE)
         finally:
             watching.cancel()
@@ -153,7 +157,7 @@ async def _in_turn(run: Run, server: _Watched, target: _Watched, port: int, outc
                 await asyncio.sleep(run.calm)
             of_agents = await enrol_hostile(api, number)
             await register(api, port, target.honest)
-            keys = await bad_keys(api, of_agents, number)
+            keys = await bad_keys(api, of_agents, number) | {"seed of the server": seed_of(target, target.data)}
             seen = server.log.with_name(f"seen-{number}.json")
             async with (
                 _attacked(api, run, target, outcome, Means(keys, target.honest, seen)),
@@ -212,12 +216,12 @@ async def _look(server: Server, outcome: Outcome) -> None:
         await asyncio.sleep(1.0)
 
 
-async def _sample(server: Server, data: Path, outcome: Outcome) -> None:
+async def _sample(server: _Watched, outcome: Outcome) -> None:
     process = Path("/proc") / str(server.pid)
     while True:
         status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
         descriptors = sum(1 for _ in (process / "fd").iterdir())
-        disk = await asyncio.to_thread(spooled, data)
+        disk = await asyncio.to_thread(spooled, server.data)
         outcome.samples.append(Sample(time.time(), int(status["RssAnon"].split()[0]) * 1024, disk, descriptors))
         await asyncio.sleep(LOOK_SECONDS)
 

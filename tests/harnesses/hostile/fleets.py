@@ -21,6 +21,7 @@ from tests.e2e.servers import Server, call
 from tests.harnesses.hostile import agents
 from tests.harnesses.hostile.enrolling import invite
 from tests.harnesses.hostile.impostors import RELAY
+from tests.harnesses.hostile.signing import HONEST_TOKEN
 from tests.harnesses.strategies import strategy_name
 from tests.harnesses.wide import WideLearner
 
@@ -113,7 +114,13 @@ async def honest_fleet(server: Server, state: Path) -> AsyncIterator[int]:
     async with server.api() as api:
         invitation = await invite(api, len(fleet), "*-honest-*")
         async with hosting(
-            fleet, server_url=server.url, invite=invitation, state=state, heartbeat_seconds=1.0, threads=HONEST
+            fleet,
+            server_url=server.url,
+            invite=invitation,
+            state=state,
+            heartbeat_seconds=1.0,
+            threads=HONEST,
+            tokens=dict.fromkeys(fleet, HONEST_TOKEN),
         ) as hosted:
             for client_id in fleet:
                 await call(api, "PATCH", f"/v1/clients/{client_id}", json={"tags": {"group": client_id[0]}})
@@ -131,6 +138,7 @@ async def register(api: httpx2.AsyncClient, port: int, honest: int) -> None:
             "bandwidth": 10.0,
             "latency": 10.0,
             "tags": {"group": name[0]},
+            "auth_token": HONEST_TOKEN,
         }
         for name in agents.ALL
     ]

@@ -6,12 +6,15 @@ Each of them is refused every time, with the status that `Kind.answers` names.
 import itertools
 import json
 import secrets
+import time
 from collections.abc import Callable
+from typing import Literal
 
 from tcsfeel.identity import Identity, written
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.enrolment import invitation_of, proof_text
-from tcsfeel.wire.signatures import RECIPIENT, call_components, sign_call
+from tcsfeel.wire.signatures import RECIPIENT, SIGNATURE_INPUT, call_components, sign_call
+from tests.harnesses.hostile.signing import HONEST_TOKEN
 from tests.harnesses.hostile.sockets import Attack, Kind, Line, Target, head_of, request
 
 VICTIM = "q-0"
@@ -82,25 +85,33 @@ def enrolling(
     return attack
 
 
-def calling_agent(method: str, path: str, *, signed: bool) -> Kind:
-    """Call an honest agent, without a signature or with one of another control plane."""
+Signer = Literal["nobody", "stranger", "server"]
+
+
+def calling_agent(method: str, path: str, *, signer: Signer = "nobody", age: float = 0.0, times: int = 1) -> Kind:
+    """Call an honest agent with its token, `times` times.
+
+    The call is not signed, or by a stranger in the name of its control plane, or by that itself `age` seconds ago, as
+    if somebody had recorded it on the way.
+    """
 
     async def attack(line: Line, target: Target) -> None:
         body = b"{}" if method == "PUT" else b""
-        digest = written_digest(digest_of([body])) if body else ""
-        headers = [f"{CONTENT_DIGEST}: {digest}"] if body else []
-        if signed:
+        headers = {"Authorization": f"Bearer {HONEST_TOKEN}"}
+        if body:
+            headers[CONTENT_DIGEST] = written_digest(digest_of([body]))
+        if signer != "nobody":
+            genuine = Identity(bytes.fromhex(target.keys["seed of the server"]))
+            identity = _STRANGER if signer == "stranger" else genuine
             recipient = target.keys["agent's public key"]
-            components = call_components(method, path, recipient, digest)
-            _, made = sign_call(_STRANGER, components, now=0, nonce="n")
-            made = {
-                name: value.replace(_STRANGER.public_key, target.keys["server's public key"])
-                for name, value in made.items()
-            }
-            headers += [f"{name}: {value}" for name, value in ({RECIPIENT: recipient} | made).items()]
-        await line.send(head_of(method, path, None, *headers, length=len(body)), body)
+            components = call_components(method, path, recipient, headers.get(CONTENT_DIGEST, ""))
+            _, made = sign_call(identity, components, now=time.time() - age, nonce=secrets.token_urlsafe(16))
+            made[SIGNATURE_INPUT] = made[SIGNATURE_INPUT].replace(identity.public_key, genuine.public_key)
+            headers |= {RECIPIENT: recipient} | made
+        head = head_of(method, path, None, *(f"{name}: {value}" for name, value in headers.items()), length=len(body))
+        await line.send(*[head, body] * times)
 
-    return Kind(attack, answers=_UNKNOWN, at_agents=True)
+    return Kind(attack, answers=_UNKNOWN, at_agents=True, reads=times)
 
 
 def bearer(path: str, *headers: str) -> Kind:
@@ -149,9 +160,11 @@ INTRUDERS: dict[str, Kind] = {
     ),
     "weak-public-key": Kind(enrolling("invitation", public_key=lambda _: "A" * 43), answers=_WRONG),
     "id-of-another-device": Kind(enrolling("invitation", client_id=lambda _: VICTIM), answers=frozenset({"409"})),
-    "agent-called-without-signature": calling_agent("PUT", _TASK, signed=False),
-    "agent-called-with-a-forged-signature": calling_agent("PUT", _TASK, signed=True),
-    "agent-asked-for-a-foreign-task": calling_agent("GET", f"{_TASK}?wait=20", signed=False),
-    "agent-told-to-forget-a-foreign-task": calling_agent("DELETE", _TASK, signed=True),
-    "agent-asked-for-a-model": calling_agent("GET", "/agents/s-honest-0/model", signed=False),
+    "agent-called-without-signature": calling_agent("PUT", _TASK),
+    "agent-called-with-a-forged-signature": calling_agent("PUT", _TASK, signer="stranger"),
+    "agent-asked-for-a-foreign-task": calling_agent("GET", f"{_TASK}?wait=20"),
+    "agent-told-to-forget-a-foreign-task": calling_agent("DELETE", _TASK, signer="stranger"),
+    "agent-asked-for-a-model": calling_agent("GET", "/agents/s-honest-0/model"),
+    "agent-called-with-an-expired-signature": calling_agent("PUT", _TASK, signer="server", age=3600.0),
+    "agent-called-with-a-repeated-signature": calling_agent("DELETE", _TASK, signer="server", times=2),
 }

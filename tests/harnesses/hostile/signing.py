@@ -11,6 +11,7 @@ from tcsfeel.identity import Identity
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.signatures import RECIPIENT, SIGNATURE, SIGNATURE_INPUT, Signed, answer_components, sign_answer
 
+HONEST_TOKEN = "a-token-that-those-who-attack-honest-agents-have-found"
 MOST_PERIODS = 8  # each has new keys, since a device that was removed cannot enrol again with its old one
 _WRITTEN = re.compile(r":([A-Za-z0-9+/]{86}==):")
 
@@ -56,4 +57,14 @@ def call_of(headers: Mapping[str, str]) -> Signed:
     return Signed("", base64.b64decode(found[1]) if found else b"", 0)
 
 
-__all__ = ["KNOWN", "SIGNATURE", "SIGNATURE_INPUT", "call_of", "device", "devices", "signature", "signed_by"]
+__all__ = [
+    "HONEST_TOKEN",
+    "KNOWN",
+    "SIGNATURE",
+    "SIGNATURE_INPUT",
+    "call_of",
+    "device",
+    "devices",
+    "signature",
+    "signed_by",
+]
