@@ -14,6 +14,7 @@ import pytest
 
 from app.certificates import for_agents, for_callers
 from app.services.tasks.answers import AgentFailed
+from app.services.tasks.bodies import TaskBody
 from app.settings import AgentSettings, Settings, WrongSetting
 from app.store.model_store import ModelStore
 from tests.authorities import Authority
@@ -53,6 +54,35 @@ async def test_an_agent_of_a_private_authority_is_called_and_no_other(authority:
                 assert not await agents.is_healthy(endpoint(url))
                 with pytest.raises(AgentFailed, match=r"there is no TLS connection to the agent: .*certificate"):
                     await agents.poll(endpoint(url), "t", 1.0, ModelStore(tmp_path))
+
+
+@pytest.mark.parametrize("chunk", [None, 50_000], ids=["with a length", "in chunks"])
+async def test_models_and_results_of_several_blocks_go_over_tls(
+    authority: Authority, tmp_path: Path, chunk: int | None
+) -> None:
+    content = bytes(range(256)) * 13_000
+    got: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        got.append(await reader.readexactly(length))
+        if chunk is None:
+            writer.write(reply("200 OK", content))
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            pieces = [content[start : start + chunk] for start in range(0, len(content), chunk)]
+            writer.write(b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""]))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, HERE, 0, ssl=authority.server(HERE))
+    url, spool = f"https://{HERE}:{server.sockets[0].getsockname()[1]}", ModelStore(tmp_path / "spool", durable=False)
+    async with server, calling(**LOOPBACK, ca_file=authority.ca, max_bytes=1 << 23) as agents, asyncio.timeout(30):
+        result = await agents.hand_over(endpoint(url), "t", TaskBody(b"head", memoryview(content)), spool)
+    assert result.file is not None
+    assert bytes(spool.map(result.file.sha256)) == content
+    assert got == [b"head" + content]
 
 
 async def test_a_certificate_for_another_name_is_refused(authority: Authority, tmp_path: Path) -> None:
