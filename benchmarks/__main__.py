@@ -9,6 +9,7 @@ NAMES = (
     "aggregation",
     "byzantine",
     "enrolment",
+    "exchanges",
     "holds",
     "ledger",
     "memory",

@@ -51,6 +51,14 @@ def test_what_holds_an_event_loop_is_found(tmp_path: Path) -> None:
     assert longest(file, 1, 2) == []
 
 
+def test_the_cost_of_an_exchange_is_measured() -> None:
+    done = run("exchanges", "--agents", "2", "--sizes", "1000", "300000")
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^ +([0-9,]+) B +([0-9.]+) ms of CPU time, one every +[0-9.]+ ms$", done.stdout, re.MULTILINE)
+    assert [size for size, _ in rows] == ["1,000", "300,000"]
+    assert all(float(cpu) > 0 for _, cpu in rows)
+
+
 ROUND = ("round", "--clients", "2", "--model-bytes", "1000", "--rounds", "2", "--turns", "1", "--database", "sqlite")
 
 
