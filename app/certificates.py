@@ -2,8 +2,7 @@
 
 import ssl
 
-from app.sections import TlsSettings
-from app.settings import AgentSettings, WrongSetting
+from app.settings import AgentSettings, TlsSettings, WrongSetting
 from tcsfeel.certificates import UnusableCertificate, show_certificate, to_callers, to_servers
 
 

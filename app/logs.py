@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from app.sections import LogSettings
+from app.settings import LogSettings
 from tcsfeel.repeats import RepeatCounter
 from tcsfeel.text import escaped
 

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from app import logs
-from app.sections import LogSettings
+from app.settings import LogSettings
 
 EVIL = "a\x1b[2J\r\n2026-01-01 [info     ] all is well\u202e\0\ud800"
 Format = Literal["console", "json"]

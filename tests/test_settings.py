@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from app.buckets import Bucket
-from app.sections import is_loopback
-from app.settings import Settings, WrongSetting
+from app.settings import Settings, WrongSetting, is_loopback
 
 
 @pytest.fixture(autouse=True)

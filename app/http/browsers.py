@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from app.sections import is_loopback
+from app.settings import is_loopback
 from tcsfeel.errors import Picklable
 from tcsfeel.text import plain
 

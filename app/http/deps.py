@@ -21,7 +21,6 @@ from app.http.roles import Mark
 from app.http.unparsable import unparsable
 from app.memory import STREAMED_BYTES
 from app.origins import acting
-from app.sections import is_loopback
 from app.services.access.api_keys import ApiKeys
 from app.services.access.audit import AuditTrail
 from app.services.access.enrolments import Enrolments
@@ -37,7 +36,7 @@ from app.services.tasks.breakers import Breakers
 from app.services.trainings.idempotency import IdempotentRequest
 from app.services.trainings.models import Models
 from app.services.trainings.trainings import Trainings
-from app.settings import Settings
+from app.settings import Settings, is_loopback
 from tcsfeel.contract.fields import KEY_PATTERN, RequestModel
 from tcsfeel.inbound import Pace, welcome
 

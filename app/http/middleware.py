@@ -8,7 +8,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.auditing import Attempt
+from app.http.auditing import OPEN, Attempt
 from app.http.problems import unforeseen
 from app.http.security_headers import secured
 from app.origins import acting
@@ -49,6 +49,8 @@ class RequestContext:
         started, status, location = time.perf_counter(), 0, ""
         if scope["method"] not in METHODS:
             scope = {**scope, "method": OTHER}
+        if scope["method"] == "HEAD" and scope["path"] in OPEN:
+            scope = {**scope, "method": "GET"}  # the connection, which knows the real one, sends no body
         attempt = Attempt.at(scope, self._trail)
         await self._turns.take(scope["client"][0] if scope.get("client") else "")
 

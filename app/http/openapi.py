@@ -74,6 +74,8 @@ def install(app: FastAPI) -> None:
         document["components"]["schemas"] |= unseen["$defs"]
         for path, operations in document["paths"].items():
             for operation in operations.values():
+                if "requestBody" in operation:
+                    operation["responses"] |= {str(status): text for status, text in responses(408).items()}
                 if ROLE in operation:
                     _describe_role(operation, path)
         return document

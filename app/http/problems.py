@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from app.domain import errors
+from app.http.auditing import OPEN
 from app.http.bodies import UnsupportedMediaType
 from app.http.catalog import CATALOG, SHARED_LIMITS, Kind, RangeNotSatisfiable, kind_of
 from app.http.faults import field_problems
@@ -155,11 +156,14 @@ LONGEST_PATH = 200  # characters of it that an answer repeats
 def _allowed(request: Request) -> list[str]:
     """List the methods of all routes at the request's path, since the framework names those of only one route."""
     methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-    return sorted(
+    found = {
         method
         for method in methods
         if any(route.matches({**request.scope, "method": method})[0] == Match.FULL for route in request.app.routes)
-    )
+    }
+    if "GET" in found and request.scope["path"] in OPEN:
+        found.add("HEAD")
+    return sorted(found)
 
 
 async def _database(_request: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response, status
+from fastapi import APIRouter, Body, Path, Response, status
 
 from app.http.answers import created_invitation, enrolled_out, invitation_out
 from app.http.deps import ApiRoute, AppAttempt, AppEnrolments, AppInvitations, ShownInvitation
@@ -13,6 +13,8 @@ from app.http.roles import Needs
 from tcsfeel.contract.fields import ID_PATTERN
 from tcsfeel.contract.invitations import (
     EXAMPLE_ID,
+    INVITATIONS,
+    REPLACEMENTS,
     CreatedInvitation,
     CreateInvitation,
     CreateReplacement,
@@ -38,15 +40,18 @@ ClientId = Annotated[str, Path(pattern=ID_PATTERN, examples=["edge-7"])]
     responses=responses(413, 415, also={201: _LOCATION}),
 )
 async def create_invitation(
-    body: CreateInvitation, invitations: AppInvitations, response: Response
+    invitations: AppInvitations,
+    response: Response,
+    body: Annotated[CreateInvitation | None, Body(examples=INVITATIONS)] = None,
 ) -> CreatedInvitation:
     """Make an invitation, with which devices enrol. The answer has its secret, which no other answer shows."""
+    asked = body or CreateInvitation()
     new = await invitations.create(
-        uses=body.uses,
-        lifetime_seconds=body.expires_in_seconds,
-        id_pattern=body.id_pattern,
-        tags=body.tags,
-        name=body.name,
+        uses=asked.uses,
+        lifetime_seconds=asked.expires_in_seconds,
+        id_pattern=asked.id_pattern,
+        tags=asked.tags,
+        name=asked.name,
     )
     response.headers["Location"] = f"/v1/invitations/{new.invitation.id}"
     return created_invitation(new, invitations.state(new.invitation))
@@ -96,13 +101,17 @@ async def revoke_invitation(invitation_id: Id, invitations: AppInvitations) -> N
     responses=responses(404, 413, 415, also={201: _LOCATION}),
 )
 async def create_replacement(
-    client_id: ClientId, body: CreateReplacement, invitations: AppInvitations, response: Response
+    client_id: ClientId,
+    invitations: AppInvitations,
+    response: Response,
+    body: Annotated[CreateReplacement | None, Body(examples=REPLACEMENTS)] = None,
 ) -> CreatedInvitation:
     """Make an invitation for one new device, which takes the place of a client's device.
 
     When the new device enrols, the key of the old one is revoked at once. The client keeps its history.
     """
-    new = await invitations.replace(client_id, lifetime_seconds=body.expires_in_seconds)
+    asked = body or CreateReplacement()
+    new = await invitations.replace(client_id, lifetime_seconds=asked.expires_in_seconds)
     response.headers["Location"] = f"/v1/invitations/{new.invitation.id}"
     return created_invitation(new, invitations.state(new.invitation))
 

@@ -34,7 +34,7 @@ async def readyz(system: AppSystem, response: Response) -> Ready:
     "/metrics",
     response_class=PlainTextResponse,
     dependencies=[Depends(reader_of_metrics)],
-    responses=responses(401),
+    responses=responses(401, 403, 503),
 )
 async def metrics(system: AppSystem) -> Response:
     """Return the metrics for Prometheus. While the database does not answer, client counts keep their last values.

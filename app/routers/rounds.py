@@ -48,6 +48,7 @@ Number = Annotated[int, Path(ge=1, lt=2**31, examples=[1])]
     responses=responses(
         404,
         409,
+        413,
         also={
             200: {
                 "model": RoundOut,

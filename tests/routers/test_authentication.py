@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app import logs
-from app.sections import LogSettings
+from app.settings import LogSettings
 from tests.api import AUTHORIZED, KEY, Api, assert_problem, caller, profile, running_api
 
 TOKEN = "s3cr3t-of-edge-7"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.sections import LimitSettings
+from app.settings import LimitSettings
 from tests.api import AUTHORIZED, Api, assert_problem
 from tests.routers.samples import end
 

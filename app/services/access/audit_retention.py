@@ -6,7 +6,7 @@ was removed.
 
 import structlog
 
-from app.sections import AuditSettings
+from app.settings import AuditSettings
 from app.store.database import Database
 from app.store.portions import in_portions
 

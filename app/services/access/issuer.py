@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import structlog
 
-from app.sections import OidcSettings, is_local
+from app.settings import OidcSettings, is_local
 from app.threads import in_thread
 from tcsfeel.errors import Picklable
 from tcsfeel.text import plain

@@ -21,7 +21,7 @@ import structlog
 
 from app.domain.errors import LimitReached
 from app.domain.rates import share, used_up_after, wait
-from app.sections import LimitSettings
+from app.settings import LimitSettings
 from app.store.database import Database, in_a_line, is_outage
 
 PERIOD = 1.0

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from app.clock import Clock
 from app.domain.principals import RANKS, Principal, Role
-from app.sections import OidcSettings
 from app.services.access.issuer import IssuerKeys
 from app.services.access.keys import Unauthenticated
+from app.settings import OidcSettings
 from tcsfeel.errors import TcsFeelError
 from tcsfeel.text import plain
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import structlog
 
-from app.sections import is_loopback
 from app.services.access.api_keys import ApiKeys
 from app.services.fleet.outages import Outage
-from app.settings import Settings
+from app.settings import Settings, is_loopback
 from app.store.database import Database
 from app.store.migrations import is_current
 

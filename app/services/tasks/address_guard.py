@@ -16,10 +16,9 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.engine import URL, make_url
 
-from app.sections import is_loopback
 from app.services.tasks.addresses import Address, Network, destinations, refusal
 from app.services.tasks.names import AddressInfo, NameNotResolved
-from app.settings import Settings
+from app.settings import Settings, is_loopback
 from tcsfeel.errors import Picklable
 
 POSTGRES_PORT = 5432

@@ -39,16 +39,16 @@ PatternOfIds = Annotated[
 ]
 
 
+INVITATIONS: list[Any] = [
+    {"uses": 1000, "expires_in_seconds": 604_800, "id_pattern": "edge-*", "tags": {"site": "north"}}
+]
+REPLACEMENTS: list[Any] = [{"expires_in_seconds": 3600}]
+
+
 class CreateInvitation(RequestModel):
     """An invitation, with which devices enrol."""
 
-    model_config = {
-        "json_schema_extra": {
-            "examples": [
-                {"uses": 1000, "expires_in_seconds": 604_800, "id_pattern": "edge-*", "tags": {"site": "north"}}
-            ]
-        }
-    }
+    model_config = {"json_schema_extra": {"examples": INVITATIONS}}
 
     uses: Annotated[int, Field(ge=1, le=MOST_USES, description="How many devices may enrol")] = 1
     expires_in_seconds: ExpiresInSeconds = DAY
@@ -60,7 +60,7 @@ class CreateInvitation(RequestModel):
 class CreateReplacement(RequestModel):
     """An invitation for one new device, which takes the place of a client's device."""
 
-    model_config = {"json_schema_extra": {"examples": [{"expires_in_seconds": 3600}]}}
+    model_config = {"json_schema_extra": {"examples": REPLACEMENTS}}
 
     expires_in_seconds: ExpiresInSeconds = DAY
 

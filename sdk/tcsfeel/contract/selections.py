@@ -1,6 +1,6 @@
 """Planning a selection: the request, and the response with the reasons."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -57,15 +57,16 @@ class SelectionRules(RequestModel):
         return self
 
 
+PLANS: list[Any] = [{"strategy": "tcs-feel", "min_clients": 1, "max_clients": 2, "seed": 7}]
+
+
 class PlanSelection(SelectionRules):
     """A request to plan one round. Nothing is stored."""
 
     max_bytes = 2_000_000
     max_items = _MOST_CLIENTS + 2_000
 
-    model_config = {
-        "json_schema_extra": {"examples": [{"strategy": "tcs-feel", "min_clients": 1, "max_clients": 2, "seed": 7}]}
-    }
+    model_config = {"json_schema_extra": {"examples": PLANS}}
 
     round_number: Annotated[int, Field(ge=1, lt=2**31)] = 1
     seed: Seed = 0

@@ -12,7 +12,7 @@ from typing import Any
 from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from app.sections import OidcSettings
+from app.settings import OidcSettings
 
 AUDIENCE = "tcsfeel"
 NOW = 1_000_000  # of the clock of tests

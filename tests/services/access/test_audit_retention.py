@@ -1,8 +1,8 @@
 """Old audit records go, in portions, and the others stay a chain; without a setting all of them stay."""
 
 from app.domain.audit import Call, hashed_fields
-from app.sections import AuditSettings
 from app.services.access.audit_retention import AuditRetention
+from app.settings import AuditSettings
 from app.store.audit import AuditFilter
 from app.store.database import Database
 from app.store.portions import PORTION

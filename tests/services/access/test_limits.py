@@ -6,8 +6,8 @@ from contextlib import ExitStack
 import pytest
 
 from app.domain.errors import LimitReached
-from app.sections import LimitSettings
 from app.services.access.limits import Caller, CallerLimits
+from app.settings import LimitSettings
 from app.store.database import Database
 from tests.store.statements import statements
 

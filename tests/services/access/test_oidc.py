@@ -14,13 +14,12 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from app.domain.principals import ADMIN, Principal
-from app.sections import OidcSettings
 from app.services.access import oidc
 from app.services.access.callers import Callers
 from app.services.access.keys import AdminKey, Unauthenticated
 from app.services.access.oidc import NoRole, OidcTokens, TokenRefused, is_token
 from app.services.access.secrets import ServerSecret
-from app.settings import Settings
+from app.settings import OidcSettings, Settings
 from app.store.database import Database
 from tests.clocks import FakeClock
 from tests.services.access.issuers import AUDIENCE, NOW, Issuer, keys, sign

@@ -1,0 +1,28 @@
+"""What operators see: metrics, the documentation of the API, and logs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.settings.section import Section
+
+
+class MetricSettings(Section):
+    """If more than `max_clients` clients are registered, the ``client`` label is ``other``.
+
+    With `need_key`, metrics are given only to callers with a key.
+    """
+
+    max_clients: Annotated[int, Field(ge=0)] = 200
+    need_key: bool = False
+
+
+class DocumentationSettings(Section):
+    """With `need_key`, Swagger UI and the OpenAPI document are given only to callers with a key."""
+
+    need_key: bool = False
+
+
+class LogSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
