@@ -145,7 +145,7 @@ async def test_a_path_that_leads_nowhere_answers_404(api: Api, path: str) -> Non
         ("POST", "/v1/connectivity", "GET, PATCH, PUT"),
         ("PUT", "/v1/trainings", "GET, POST"),
         ("DELETE", "/v1/trainings/t/rounds/1", "GET"),
-        ("POST", "/healthz", "GET"),
+        ("POST", "/healthz", "GET, HEAD"),
         ("INVENTED", "/v1/topology", "GET"),
     ],
 )

@@ -159,6 +159,18 @@ async def test_a_key_goes_on_in_those_that_replace_it(db: Database) -> None:
         assert not await found.keys.goes_on(tx, first.key.id), "a spare key of the same client is another line"
 
 
+async def test_of_two_keys_that_replace_one_the_newest_goes_on(db: Database) -> None:
+    found = server(db)
+    first = await found.keys.create(name="a", role="agent", client_id="a")
+    lost = await found.keys.rotate(first.key.id)
+    found.clock.advance(1)
+    await found.keys.rotate(first.key.id)
+    await found.keys.revoke(first.key.id)
+    await found.keys.revoke(lost.key.id)
+    async with db.read() as tx:
+        assert await found.keys.goes_on(tx, first.key.id)
+
+
 async def test_of_new_clients_those_are_kept_out_whose_agents_had_keys_and_have_no_valid_one(db: Database) -> None:
     found = server(db)
     for name, lifetime in (("ended", None), ("valid", None), ("expired", 1.0)):
