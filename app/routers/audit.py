@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime
 
 from app.domain.audit import AuditRecord, Result, hashed_fields
 from app.http.deps import AnswerPlace, ApiRoute, AppAudit
@@ -12,6 +11,7 @@ from app.http.roles import Needs
 from app.http.writing import written
 from app.store.audit import AuditFilter
 from tcsfeel.contract.audit import AuditHeadOut, AuditRecordOut
+from tcsfeel.contract.fields import GivenInstant
 from tcsfeel.contract.pages import Page
 from tcsfeel.errors import Invalid
 
@@ -36,8 +36,8 @@ async def list_audit_records(
         Result | None,
         Query(description="Only calls with a status below 400, of 400 to 499, or from 500 on"),
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Only calls answered at this time or later")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Only calls answered before this time")] = None,
+    since: Annotated[GivenInstant | None, Query(description="Only calls answered at this time or later")] = None,
+    until: Annotated[GivenInstant | None, Query(description="Only calls answered before this time")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:

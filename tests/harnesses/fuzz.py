@@ -28,6 +28,8 @@ SECONDS = 90  # for one answer; the longest wait that a caller may ask for is sh
 CONFIGURATION = """
 [checks]
 positive_data_acceptance.enabled = false
+negative_data_rejection.expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413",
+  "415", "422", "429", "503"]
 
 [[operations]]
 include-path = "/v1/clients/batch"
@@ -37,8 +39,9 @@ checks.allow_header_conformance.enabled = false
 include-path = "/v1/trainings/{training_id}/rounds"
 parameters = { "header.Prefer" = "wait=1" }
 """
-# So that no limit answers in place of the operation.
-UNLIMITED = {
+# So that no limit of rates answers in place of an operation, and no batch of 10 000 clients makes all others slow.
+LIMITS = {
+    "TCSFEEL_MAX_BODY_BYTES": "262144",
     "TCSFEEL_REFUSALS_PER_SECOND": "1000000",
     "TCSFEEL_LIMITS__REQUESTS_PER_SECOND": "1000000",
     "TCSFEEL_LIMITS__AGENT_REQUESTS_PER_SECOND": "1000000",
@@ -68,7 +71,7 @@ async def fuzz(course: Course, directory: Path, database: str | None) -> Outcome
     await asyncio.to_thread(directory.mkdir, parents=True)
     async with (
         new_database(database, directory / "database") as url,
-        server(directory, url, **UNLIMITED) as control,
+        server(directory, url, **LIMITS) as control,
         control.api() as api,
     ):
         body: dict[str, Any] = {"name": "fuzz", "role": course.role}

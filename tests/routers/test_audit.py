@@ -212,8 +212,9 @@ async def test_the_trail_is_filtered(api: Api) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("result", "good"), ("since", "yesterday"), ("since", "2026-11-30T00:00:00"), ("limit", "0"),
-        ("actor", "x" * 129), ("cursor", "abc"), ("cursor", "WyJhIl0"), ("cursor", "WzFd"),
+        ("result", "good"), ("since", "yesterday"), ("since", "2026-11-30T00:00:00"), ("until", "0.5"),
+        ("since", "1700000000"), ("limit", "0"), ("actor", "x" * 129), ("cursor", "abc"),
+        ("cursor", "WyJhIl0"), ("cursor", "WzFd"),
     ],
 )  # fmt: skip
 async def test_a_wrong_filter_is_refused(sqlite_api: Api, name: str, value: str) -> None:

@@ -1,11 +1,12 @@
 """Field types that several schemas share, and the two models that all others derive from."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
@@ -35,6 +36,7 @@ PATTERN_RULES = {
 """The rule of each pattern, in words."""
 
 
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
@@ -92,8 +94,17 @@ def _moment(value: Any) -> Any:
     return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else value
 
 
+def _written(value: Any) -> Any:
+    """Refuse what pydantic would take for unix seconds, such as ``"0.5"``."""
+    if isinstance(value, str) and _DATE_TIME.fullmatch(value) is None:
+        raise ValueError("should be a time with a date and a zone, such as 2026-11-30T12:00:00Z")
+    return value
+
+
 ClientId = Annotated[str, Field(pattern=ID_PATTERN, examples=["edge-7"])]
 PlainText = Annotated[str, Field(pattern=PLAIN_PATTERN, max_length=256)]
 AgentUrl = Annotated[str, Field(pattern=URL_PATTERN, max_length=2048), AfterValidator(_agent_url)]
 Instant = Annotated[datetime, BeforeValidator(_moment)]
 """A time in UTC by RFC 3339, made from unix seconds."""
+GivenInstant = Annotated[AwareDatetime, BeforeValidator(_written)]
+"""A time by RFC 3339 that a caller gives."""
