@@ -10,6 +10,7 @@ NAMES = (
     "byzantine",
     "enrolment",
     "exchanges",
+    "heartbeats",
     "holds",
     "ledger",
     "memory",

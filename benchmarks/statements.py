@@ -1,8 +1,8 @@
 """Run a control plane, and count the statements and the transactions that its rounds send to the database.
 
-``FILE serve …`` runs the command line. FILE holds the two numbers, which grow. Only the work for trainings is counted,
-and neither the API nor the loops of the process. A statement that writes many rows is one, and the statements that
-begin and end a transaction do not count.
+``FILE serve …`` runs the command line. FILE holds the numbers, which grow: those of the work for trainings (`ROUNDS`),
+and those of all work, with that of the API and of the loops of the process (`ALL`). A statement that writes many rows
+is one, and the statements that begin and end a transaction do not count.
 """
 
 import sys
@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 from app.sharing import NOBODY, current_party
 from tcsfeel.cli import main as tcsfeel
 
+ROUNDS, ALL = range(2)
 _STATEMENTS, _TRANSACTIONS = range(2)
 
 
@@ -28,8 +29,8 @@ class Counts:
     transactions: int
 
     @classmethod
-    def read(cls, file: Path) -> Self:
-        return cls(*np.fromfile(file, np.int64).tolist())
+    def read(cls, file: Path, of: int = ROUNDS) -> Self:
+        return cls(*np.fromfile(file, np.int64).reshape(2, 2)[of].tolist())
 
     def __sub__(self, before: "Counts") -> "Counts":
         return Counts(self.statements - before.statements, self.transactions - before.transactions)
@@ -42,11 +43,12 @@ def main() -> None:
 
 def count(file: Path) -> None:
     """Count what every engine of this process does from now on, in a file that other processes may read."""
-    counts = np.memmap(file, np.int64, "w+", shape=(2,))
+    counts = np.memmap(file, np.int64, "w+", shape=(2, 2))
 
     def note(which: int) -> None:
+        counts[ALL, which] += 1
         if current_party() != NOBODY:
-            counts[which] += 1
+            counts[ROUNDS, which] += 1
 
     @event.listens_for(Engine, "before_cursor_execute")
     def statement(_connection: Any, _cursor: Any, text: str, *_rest: Any) -> None:

@@ -30,6 +30,7 @@ CLOSE_SECONDS = 2.0
 TRANSACTION_SECONDS = 10  # that a session may be idle in a transaction
 SPARE_SECONDS = 60  # after which Postgres closes an idle connection; we do not use one that was idle for half as long
 SERVER_FIRST = 0.8  # share of our limit for a statement after which Postgres ends it
+STATEMENTS_KEPT = 500  # prepared by each connection: an IN with another number of values is another statement
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 _IDLE_LIMIT_SINCE = 14  # version of Postgres
 
@@ -128,6 +129,7 @@ def engine(
         connect_args={
             "timeout": min(CONNECT_SECONDS, statement_seconds),
             "command_timeout": statement_seconds,
+            "prepared_statement_cache_size": STATEMENTS_KEPT,
             "async_creator_fn": connector,
         },
     )

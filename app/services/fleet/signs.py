@@ -72,11 +72,12 @@ class SignsOfLife:
                 await self.write()
 
     async def write(self) -> None:
-        """Write what was noted."""
+        """Write what was noted until now. What is noted meanwhile waits for the next time, with others."""
         now = self._clock.now()
         self._known = {name: known for name, known in self._known.items() if 0.0 <= now - known.at < self._interval}
-        while self._noted:
-            some = dict(sorted(self._noted.items())[:WRITTEN_TOGETHER])
+        noted = sorted(self._noted.items())
+        for start in range(0, len(noted), WRITTEN_TOGETHER):
+            some = dict(noted[start : start + WRITTEN_TOGETHER])
             async with self._db.begin() as tx:
                 healthy = await tx.clients.seen(some)
             for client_id, at in some.items():
