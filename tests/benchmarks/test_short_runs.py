@@ -163,3 +163,10 @@ def test_what_rounds_send_to_the_database_is_counted() -> None:
     assert statements > transactions > 4
     assert a_client == pytest.approx(statements / 3, abs=0.1)
     assert done.stdout.splitlines()[-1].endswith(" of 5 bars are met")
+
+
+def test_the_cost_of_heartbeats_is_measured() -> None:
+    done = run("heartbeats", "--clients", "20", "--interval", "1", "--intervals", "2")
+    assert done.returncode in {0, 1}, done.stderr
+    assert re.search(r"[1-9]\d*\.\d statements in [1-9]\d*\.\d transactions a second", done.stdout)
+    assert done.stdout.splitlines()[-1].startswith("heartbeats: 20 clients take at most ")

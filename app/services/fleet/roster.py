@@ -17,6 +17,8 @@ from app.store.transaction import Transaction
 from app.threads import in_thread
 from tcsfeel.selection.types import Candidate
 
+RELOAD_SECONDS = 600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Roster:
@@ -75,16 +77,21 @@ def _is_at_hand(client: Client) -> bool:
 
 
 class LatestRoster:
-    """The newest roster that this process has read."""
+    """The newest roster that this process has read.
 
-    def __init__(self) -> None:
+    All clients are read again after `reload_seconds`: a server of an earlier version, or an operator with SQL, may have
+    changed some without giving the change a number.
+    """
+
+    def __init__(self, *, reload_seconds: float = RELOAD_SECONDS) -> None:
         self.known: Roster | None = None
-        self._read_at = 0.0
+        self._reload_seconds = reload_seconds
+        self._read_at = self._reloaded_at = 0.0
 
     async def get(self, tx: Transaction) -> Roster:
         """Return all clients, as the transaction sees them or newer. The transaction has to be on one snapshot."""
         known = self.known
-        if known is None:
+        if known is None or time.monotonic() - self._reloaded_at > self._reload_seconds:
             return self._keep(await self._read(tx), tx)
         news = await tx.client_changes.since(known.floor)
         if tx.began <= self._read_at and self.known is not None:  # a later transaction has read newer ones meanwhile
@@ -97,6 +104,7 @@ class LatestRoster:
 
     async def _read(self, tx: Transaction) -> Roster:
         clients, floor = await tx.clients.all(), await tx.client_changes.floor()
+        self._reloaded_at = time.monotonic()
         return await in_thread("administration", Roster.of, clients, floor)
 
     def _keep(self, roster: Roster, tx: Transaction) -> Roster:

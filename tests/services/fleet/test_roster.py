@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+from sqlalchemy import update
+
 from app.domain.breaker import Breaker
 from app.domain.clients import Client
 from app.services.fleet.roster import LatestRoster, Roster
 from app.store import client_changes
 from app.store.database import Database
+from app.store.tables import clients
 from tests.store.samples import NOW, client
 from tests.store.statements import statements
 
@@ -114,6 +117,17 @@ async def test_a_transaction_that_began_before_the_last_look_changes_nothing(db:
         assert newer.clients[0].status == "down"
         assert await latest.get(old) is newer
     assert (await get(db, latest)).clients[0].status == "down"
+
+
+async def test_changes_without_a_number_are_noticed_in_the_end(db: Database) -> None:
+    patient, hasty = LatestRoster(), LatestRoster(reload_seconds=0.0)
+    await add(db, client("a"))
+    for latest in (patient, hasty):
+        await get(db, latest)
+    async with db.begin() as tx:
+        await tx.connection.execute(update(clients).values(status="down", change=-1))
+    assert (await get(db, patient)).clients[0].status == "healthy"
+    assert (await get(db, hasty)).clients[0].status == "down"
 
 
 def test_a_roster_says_of_whom_nothing_has_to_be_looked_at() -> None:
