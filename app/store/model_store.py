@@ -25,7 +25,6 @@ from tcsfeel import private
 from tcsfeel.errors import Picklable
 
 BLOCK = 1 << 20  # bytes written at a time
-WRITTEN_AT_ONCE = 1 << 16  # bytes of a stream: the event loop writes them itself if nothing has to be synced
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _UNFINISHED = ".part"
@@ -114,8 +113,6 @@ class ModelStore:
                 if held >= BLOCK or isinstance(chunk, memoryview):
                     full, pieces, held = pieces, [], 0
                     await _in_thread(writer.write, full)
-            if received <= WRITTEN_AT_ONCE and not self._durable:
-                return writer.finish(pieces)
             return await _in_thread(writer.finish, pieces)
         finally:
             if writer.is_open:

@@ -3,9 +3,12 @@
 import asyncio
 import hashlib
 import mmap
+import os
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,3 +186,42 @@ def test_what_is_mapped_outlives_the_store(store: ModelStore, tmp_path: Path) ->
     assert not (tmp_path / "deep" / "models").exists()
     store.clear()  # nothing to clear is not an error
     assert bytes(view) == b"hello"
+
+
+async def test_no_chunk_is_asked_for_after_the_last_byte_of_a_known_size(store: ModelStore) -> None:
+    async def never_ending() -> AsyncIterator[bytes]:
+        yield b"hel"
+        yield b"lo"
+        raise AssertionError("a third chunk was asked for")
+
+    assert await store.receive(never_ending(), limit=5, size=5) == StoredFile(HELLO, 5)
+
+
+async def test_a_stream_that_is_known_to_be_too_long_is_not_begun(store: ModelStore, tmp_path: Path) -> None:
+    with pytest.raises(FileTooLarge):
+        await store.receive(stream(b"hello"), limit=4, size=5)
+    assert files(tmp_path) == []
+
+
+async def test_a_view_is_written_before_the_next_one_takes_its_place(store: ModelStore) -> None:
+    async def one_after_the_other() -> AsyncIterator[memoryview]:
+        buffer = memoryview(bytearray(3))
+        for piece in (b"hel", b"lo"):
+            buffer[: len(piece)] = piece
+            yield buffer[: len(piece)]
+
+    assert await store.receive(one_after_the_other(), limit=5) == StoredFile(HELLO, 5)
+
+
+async def test_the_event_loop_itself_opens_no_file(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[bool] = []
+    really, loop_thread = os.open, threading.get_ident()
+
+    def opening(*args: Any, **kwargs: Any) -> int:
+        opened.append(threading.get_ident() == loop_thread)
+        return really(*args, **kwargs)
+
+    monkeypatch.setattr(os, "open", opening)
+    await store.receive(stream(b"hello"), limit=5, size=5)
+    assert opened
+    assert not any(opened), "a disk that stalls would hold up everything"
