@@ -179,3 +179,6 @@ def test_a_client_with_a_key_is_unproven_until_its_address_has_signed() -> None:
         assert changed.identified(value.endpoint, Health(alive=True), 8.0) is changed, "it is another address or key"
         assert needs_probe(changed, now=CLIENT.created_at, interval=30.0)
     assert not needs_probe(proved, now=CLIENT.created_at, interval=30.0)
+    doubted_there = moved.identified(moved.endpoint, Health(alive=False, doubt="unsigned answer"), 9.0)
+    back = replace(doubted_there, profile=proved.profile)
+    assert back.unproven is None, "a doubt about another address says nothing against the one that was proved"
