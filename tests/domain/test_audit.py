@@ -26,6 +26,24 @@ def test_a_call_that_was_not_repeated_has_no_second_record() -> None:
     assert len(tally) == 0
 
 
+def test_nothing_is_taken_out_before_its_minute_is_over() -> None:
+    tally = Tally()
+    tally.note(REFUSED, 0.0)
+    tally.note(REFUSED, 0.0)
+    assert [tally.due(seconds) for seconds in (0.0, 0.5, 59.0)] == [[], [], []]
+    assert tally.due(60.0) == [replace(REFUSED, count=1)]
+
+
+def test_each_kind_that_is_taken_out_makes_place_for_one_other_of_its_actor() -> None:
+    tally = Tally(kinds_of_actor=3, merged_of_actor=0)
+    kinds = [replace(REFUSED, operation=f"GET /v1/{number}") for number in range(5)]
+    for call, at in zip(kinds[:3], (0.0, 30.0, 30.0), strict=True):
+        assert tally.note(call, at) == call
+    assert tally.due(60.0) == []
+    assert tally.note(kinds[3], 60.0) == kinds[3]
+    assert tally.note(kinds[4], 60.0) == replace(kinds[4], operation=SEVERAL)
+
+
 def test_where_there_is_no_place_for_the_first_record_it_is_counted_as_well() -> None:
     tally = Tally()
     assert [tally.note(REFUSED, 0.0, later=True) for _ in range(3)] == [None] * 3
@@ -84,7 +102,7 @@ def test_a_caller_that_sends_many_kinds_of_calls_does_not_hide_the_addresses_of_
 
 def test_too_many_actors_share_one_record() -> None:
     tally = Tally(kinds=3)
-    calls = [replace(REFUSED, actor=f"agent {number}", role="agent") for number in range(6)]
+    calls = [replace(REFUSED, actor=f"agent {number}", role="agent", key_id=f"k{number}") for number in range(6)]
     shared = Call(actor=SEVERAL, address=SEVERAL, operation=SEVERAL, status=401)
     assert [tally.note(call, 0.0) for call in calls] == [*calls[:3], shared, None, None]
     assert tally.due(60.0) == [replace(shared, count=2)]

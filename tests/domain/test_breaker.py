@@ -230,7 +230,7 @@ def test_isolation_by_hand_lasts_until_it_is_taken_back() -> None:
 
 def test_the_answer_of_a_probe_does_not_end_an_isolation() -> None:
     isolated = probing(opened()).isolate(NOW)
-    assert isolated.probe_until is None
+    assert (isolated.probe_at, isolated.probe_until) == (None, None)
     assert after("ok", breaker=isolated).isolated
     assert after("failed", breaker=isolated).isolated
 

@@ -13,7 +13,7 @@ from app.domain.clients import (
     Profile,
     moving_average,
 )
-from app.domain.identity import SILENT
+from app.domain.identity import SILENT, Proof
 from app.domain.liveness import needs_probe
 from tcsfeel.selection.types import Candidate
 
@@ -167,8 +167,11 @@ def test_a_client_with_a_key_is_unproven_until_its_address_has_signed() -> None:
     assert wrong.identified(value.endpoint, Health(alive=False, silence="gone"), 9.0).unproven == f"{SILENT}: gone"
     doubted = value.identified(value.endpoint, Health(alive=False, doubt="unsigned answer"), 5.0)
     assert doubted.unproven == "unproven: unsigned answer"
+    assert doubted.identity.doubt is not None
+    assert doubted.identity.doubt.since == 5.0
     proved = doubted.identified(value.endpoint, Health(alive=True), 6.0)
     assert proved.unproven is None
+    assert proved.identity.proof == Proof(url="http://a", public_key="key", at=6.0)
     assert proved.identified(value.endpoint, Health(alive=False, silence="gone"), 7.0) is proved
     later = proved.identified(value.endpoint, Health(alive=False, doubt="unsigned answer"), 7.0)
     assert later.unproven == "unproven: unsigned answer"

@@ -27,6 +27,26 @@ from tcsfeel import errors as refusals
         (refusals.Invalid, ("/costs/0", "must be at least 0"), "must be at least 0"),
         (errors.StateForbids, ("pause", "training", "paused"), "cannot pause a training that is paused"),
         (
+            errors.Forbidden,
+            ("viewer", "operator"),
+            "this key has the role viewer, and this call needs the role operator",
+        ),
+        (
+            errors.Forbidden,
+            ("agent", "operator", "edge-7"),
+            "this key is of the agent of the client 'edge-7', and allows only calls about it",
+        ),
+        (
+            errors.LimitReached,
+            ("running_trainings", "this key runs 5 trainings"),
+            "this key runs 5 trainings; the limit is set by TCSFEEL_LIMITS__RUNNING_TRAININGS",
+        ),
+        (
+            errors.InvitationOver,
+            ("i-1", "not ready"),
+            "the invitation i-1 is not ready: ask an operator for a new one",
+        ),
+        (
             errors.IllegalTransition,
             ("completed", "frozen"),
             "the event 'frozen' is not possible in the status 'completed'",
@@ -71,6 +91,10 @@ def test_errors_carry_what_they_are_about() -> None:
     assert (removed.kind, removed.name) == ("model", "3")
     taken = errors.AlreadyExists("client", ["b", "a"])
     assert (taken.kind, taken.names) == ("client", ("b", "a"))
+    forbidden = errors.Forbidden("agent", "operator", "edge-7")
+    assert (forbidden.role, forbidden.needed, forbidden.client_id) == ("agent", "operator", "edge-7")
+    full = errors.LimitReached("running_trainings", "too many", retry_after=5.0)
+    assert (full.limit, full.retry_after) == ("running_trainings", 5.0)
     unknown = refusals.UnknownStrategy("best", ["b", "a"])
     assert (unknown.name, unknown.known) == ("best", ("b", "a"))
     short = refusals.NotEnoughClients(2, 10, 12)
@@ -82,6 +106,11 @@ def test_errors_carry_what_they_are_about() -> None:
     assert (tight.budget, tight.cheapest, tight.clients, tight.out) == (0.5, 1.25, 3, ())
     assert tight.naming(out).out == out
     assert str(tight.naming(out)) == f"{tight}; not among them are a: it is busy"
+
+
+def test_a_refusal_names_the_setting_or_the_header_that_lets_the_call_through() -> None:
+    assert "TCSFEEL_AUTH__REGISTER_BY_KEY" in str(errors.InvitationNeeded())
+    assert "`Authorization: Bearer SECRET`" in str(errors.WrongInvitation())
 
 
 @pytest.mark.parametrize(("length", "shown"), [(300, "x" * 300), (301, "x" * 299 + "…"), (10**6, "x" * 299 + "…")])

@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 
-from app.domain.breaker import DEFAULT_POLICY
+from app.domain.breaker import DEFAULT_POLICY, Breaker
 from app.domain.clients import Client, Profile
 from app.domain.failures import Failure, FailureKind, FailurePhase, Failures
 
@@ -61,3 +61,16 @@ def test_a_right_evaluation_or_a_new_profile_ends_the_row() -> None:
     assert replace(client, failures=client.failures.evaluated()).may_evaluate(NOW)
     assert replace(client, failures=client.failures.evaluated()).failures.faulty == 3
     assert replace(client, updated_at=NOW + 1).may_evaluate(NOW + 1)
+
+
+def test_a_breaker_lists_the_failures_that_shut_a_client_out() -> None:
+    client = failed(1, "fit", "faulty")
+    assert client.breaker.last_failures == (Failure(phase="fit", round=0, reason="reason 0", at=NOW),)
+    assert failed(1, "evaluate", "faulty").breaker.last_failures == ()
+
+
+def test_a_client_that_is_let_in_by_hand_is_asked_for_everything_again() -> None:
+    client = failed(3, "evaluate", "faulty").failed(Failure(phase="fit", reason="NaN"), NOW, CHANCE)
+    again = client.reset()
+    assert again.may_evaluate(NOW)
+    assert again == replace(client, breaker=Breaker(), failures=replace(client.failures, wrong_evaluations=0))

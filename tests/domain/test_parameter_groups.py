@@ -38,3 +38,15 @@ def test_nothing_to_train_names_the_field() -> None:
     error = NothingToTrain()
     assert error.pointer == "/parameters"
     assert "every tensor of the model matches a pattern of local or frozen" in str(error)
+
+
+def test_a_pattern_of_any_group_that_matches_nothing_counts() -> None:
+    assert not Unmatched()
+    for one in (Unmatched(averaged=("a",)), Unmatched(local=("l",)), Unmatched(frozen=("f",))):
+        assert one
+
+
+def test_a_pattern_that_a_user_has_removed_since_is_not_unmatched_any_more() -> None:
+    found = Unmatched(averaged=("a", "b"), local=("l",))
+    assert found.within(["b", "c"]) == Unmatched(averaged=("b",), local=("l",))
+    assert Unmatched(averaged=("a",)).within(["b"]) is None

@@ -23,11 +23,13 @@ from app.domain.rounds import (
     judge,
     next_round,
     next_status,
+    of_round,
     quorum_count,
     too_few_updates,
 )
-from app.domain.trainings import RoundPolicy, Training, TrainingConfig
+from app.domain.trainings import RoundPolicy, Training, TrainingConfig, Uploads
 from tcsfeel.aggregation.goals import Goal
+from tcsfeel.schedules import ByRound
 
 MOVES: dict[RoundStatus, dict[RoundEvent, RoundStatus]] = {
     "selecting": {"planned": "training", "abandoned": "abandoned"},
@@ -101,7 +103,55 @@ def test_selected_clients_are_those_that_take_part_in_their_order() -> None:
     _, round_ = next_round(TRAINING, 0.0)
     assert round_.selected_clients == ()
     parts = (Participation(client_id="b"), Participation(client_id="a"))
-    assert replace(round_, participations=parts).selected_clients == ("b", "a")
+    evaluations = (Participation(client_id="c", kind="evaluate"),)
+    both = replace(round_, participations=parts, evaluations=evaluations)
+    assert both.selected_clients == ("b", "a")
+    assert both.parts == parts + evaluations
+
+
+SCHEDULED = replace(
+    TRAINING.config,
+    hyperparameters={"momentum": 0.5},
+    uploads=Uploads(encoding="int8", compression="zstd"),
+    schedules={
+        "hyperparameters.learning_rate": ByRound(values={1: 0.8, 3: 0.4}),
+        "round_policy.deadline_seconds": ByRound(values={1: 60.0, 3: 90.0}),
+    },
+)
+
+
+def test_a_round_keeps_the_values_with_which_it_began() -> None:
+    _, third = next_round(replace(TRAINING, config=SCHEDULED), 100.0)
+    assert third.hyperparameters == {"momentum": 0.5, "learning_rate": 0.4}
+    assert (third.deadline_seconds, third.deadline_at) == (90.0, 190.0)
+    assert third.update_encoding == "int8"
+
+
+def test_a_round_goes_on_with_its_own_values_after_a_user_has_changed_them() -> None:
+    _, third = next_round(replace(TRAINING, config=SCHEDULED), 100.0)
+    changed = replace(
+        SCHEDULED,
+        hyperparameters={"momentum": 0.9},
+        round_policy=RoundPolicy(quorum=0.3, deadline_seconds=5.0),
+        uploads=Uploads(encoding="full", compression="none"),
+        schedules={},
+    )
+    assert of_round(changed, third) == replace(
+        changed,
+        hyperparameters=third.hyperparameters,
+        round_policy=RoundPolicy(quorum=0.3, deadline_seconds=90.0),
+        uploads=Uploads(encoding="int8", compression="none"),
+    )
+
+
+def test_a_round_that_kept_no_values_has_those_of_its_training() -> None:
+    _, third = next_round(replace(TRAINING, config=SCHEDULED), 100.0)
+    now = SCHEDULED.in_round(3)
+    old = replace(third, hyperparameters=None, deadline_seconds=None, update_encoding=None)
+    assert of_round(SCHEDULED, old) == now
+    half = {"hyperparameters": {"momentum": 0.1}, "deadline_seconds": 7.0}
+    for name, value in half.items():
+        assert of_round(SCHEDULED, replace(old, **{name: value})) == now
 
 
 @pytest.mark.parametrize(

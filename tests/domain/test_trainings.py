@@ -10,6 +10,8 @@ from app.domain.progress import Progress
 from app.domain.trainings import (
     STOPPED,
     TRANSITIONS,
+    Ending,
+    Origin,
     RoundPolicy,
     Training,
     TrainingConfig,
@@ -17,12 +19,15 @@ from app.domain.trainings import (
     TrainingStatus,
     cancelled,
     check_initial_model,
+    ended,
     next_status,
     paused,
     resumed,
+    with_progress,
 )
 from tcsfeel import statuses
 from tcsfeel.aggregation.goals import Goal
+from tcsfeel.schedules import ByRound, Step
 from tcsfeel.wire.tasks import Scalar
 
 MOVES: dict[TrainingStatus, dict[TrainingEvent, TrainingStatus]] = {
@@ -96,6 +101,27 @@ def test_a_training_that_is_paused_makes_no_progress() -> None:
         paused(replace(TRAINING, status="created"), 7.0)
 
 
+def test_a_training_that_ended_says_why_and_keeps_nothing_that_was_only_for_its_run() -> None:
+    before = replace(TRAINING, stop_after=2, paused_at=3.0)
+    assert ended(before, Ending("complete", "target", WHY), 7.0) == replace(
+        TRAINING, status="completed", stop_reason="target", stop_detail=WHY, progress=None, updated_at=7.0
+    )
+    assert ended(before, Ending("fail", "too_many_failed_rounds"), 7.0).status == "failed"
+
+
+def test_a_training_rests_after_a_single_round_from_then_on() -> None:
+    assert ended(replace(TRAINING, stop_after=2), Ending("rest"), 7.0) == replace(
+        TRAINING, status="paused", paused_at=7.0, progress=None, updated_at=7.0
+    )
+
+
+def test_a_running_training_has_its_newest_progress() -> None:
+    stalled = with_progress(TRAINING, "stalled", "the disk is full", 7.0)
+    assert stalled == replace(TRAINING, progress=Progress("stalled", 7.0, "the disk is full"))
+    waiting = with_progress(stalled, "waiting", "no clients", 9.0)
+    assert waiting.progress == Progress("waiting", 7.0, "no clients"), "it has made none since 7.0"
+
+
 def test_a_training_that_is_cancelled_says_how_far_it_came() -> None:
     before = replace(TRAINING, status="paused", paused_at=3.0, stop_after=2)
     assert cancelled(before, WHY, 7.0) == replace(
@@ -118,6 +144,42 @@ def test_a_training_gets_a_first_model_only_before_it_starts(status: TrainingSta
 def test_a_training_with_a_round_gets_no_first_model() -> None:
     with pytest.raises(StateForbids, match=r"for a training that is past its first round$"):
         check_initial_model(replace(TRAINING, status="created", current_round=1))
+
+
+def test_a_training_that_started_from_another_gets_no_first_model_and_counts_rounds_from_that_version() -> None:
+    started = replace(
+        TRAINING, status="created", current_round=0, origin=Origin(training_id="s", round=4, model="0" * 64)
+    )
+    said = r"^cannot upload initial parameters for a training that is started from another one's version$"
+    with pytest.raises(StateForbids, match=said):
+        check_initial_model(started)
+    assert (started.begins_after, TRAINING.begins_after) == (4, 0)
+
+
+def test_a_round_has_the_values_that_the_schedules_give_it() -> None:
+    config = replace(
+        CONFIG,
+        hyperparameters={"learning_rate": 9.0, "momentum": 0.5},
+        round_policy=RoundPolicy(quorum=0.5),
+        schedules={
+            "hyperparameters.learning_rate": Step(init_value=0.8, gamma=0.5, step_size=1),
+            "hyperparameters.local_epochs": ByRound(values={1: 1.4, 3: 2.6}),
+            "round_policy.deadline_seconds": ByRound(values={1: 60.0, 3: 90.0}),
+        },
+    )
+    of_first = {"learning_rate": 0.8, "momentum": 0.5, "local_epochs": 1}
+    of_third = {"learning_rate": pytest.approx(0.2), "momentum": 0.5, "local_epochs": 3}
+    for number, values, seconds in ((1, of_first, 60.0), (3, of_third, 90.0)):
+        found = config.in_round(number)
+        assert found.hyperparameters == values
+        assert isinstance(found.hyperparameters["local_epochs"], int), "epochs are whole"
+        policy = RoundPolicy(quorum=0.5, deadline_seconds=seconds)
+        assert found == replace(config, hyperparameters=found.hyperparameters, round_policy=policy, schedules={})
+
+
+def test_without_schedules_all_rounds_have_the_same_values() -> None:
+    config = replace(CONFIG, hyperparameters={"momentum": 0.5})
+    assert config.in_round(1) == config.in_round(9) == config
 
 
 @pytest.mark.parametrize(("value", "number"), [(2, 2.0), (0.5, 0.5), (0, 0.0), (True, 7.0), ("3", 7.0), (None, 7.0)])

@@ -1,12 +1,13 @@
 """The catalog of events: it is whole, and each event has the shape that it lists."""
 
 import dataclasses
+import importlib
 from collections.abc import Iterator
 from typing import get_args, get_type_hints
 
 import pytest
 
-from app.domain.events import CATALOG, Event, Subject
+from app.domain.events import CATALOG, Event, Subject, catalog
 from app.domain.events.event import PLACES
 
 KINDS = [pytest.param(kind, id=name) for name, kind in CATALOG.items()]
@@ -22,6 +23,10 @@ def test_every_kind_of_event_is_in_the_catalog_by_its_own_type() -> None:
     typed = {(kind.__module__, kind.__name__) for kind in descendants(Event) if hasattr(kind, "type")}
     assert typed == {(kind.__module__, kind.__name__) for kind in CATALOG.values()}
     assert {name: kind.type for name, kind in CATALOG.items()} == {name: name for name in CATALOG}
+
+
+def test_the_catalog_has_the_same_kinds_however_often_it_is_built() -> None:
+    assert importlib.reload(catalog).CATALOG == CATALOG
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,9 +3,22 @@
 from dataclasses import replace
 from typing import get_args
 
+import pytest
+
 from app.domain.breaker import BreakerState
 from app.domain.clients import Client, ClientStatus, Profile
-from app.domain.events.clients import BREAKERS, HEALTH, ClientUpdated, update_of
+from app.domain.events.clients import (
+    BREAKERS,
+    HEALTH,
+    ClientDoubted,
+    ClientProved,
+    ClientUnproven,
+    ClientUpdated,
+    IdentityEvent,
+    identity_events,
+    update_of,
+)
+from app.domain.identity import Doubt, Identity, Proof
 
 PROFILE = Profile(url="http://a", data_size=10, compute_capacity=2.0, bandwidth=8.0, latency=5.0)
 CLIENT = Client(id="a", profile=PROFILE, created_at=0.0, updated_at=0.0)
@@ -29,3 +42,42 @@ def test_each_status_and_each_state_of_a_breaker_has_its_event() -> None:
     assert {state: kind.type for state, kind in BREAKERS.items()} == {
         state: f"breaker.{state}" for state in get_args(BreakerState)
     }
+
+
+PROOF = Proof(url="http://a", public_key="key", at=1.0)
+DOUBT = Doubt(url="http://a", public_key="key", since=1.0, reason="it has no signature")
+SILENCE = replace(DOUBT, reason="it does not answer", answered=False)
+
+
+def of(proof: Proof | None, doubt: Doubt | None) -> Client:
+    return replace(CLIENT, public_key="key", identity=Identity(proof=proof, doubt=doubt))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "events"),
+    [
+        (of(None, None), of(None, None), []),
+        (of(None, DOUBT), of(PROOF, None), [ClientProved(client_id="a", url="http://a")]),
+        (of(PROOF, None), of(PROOF, None), []),
+        (
+            of(PROOF, None),
+            of(None, DOUBT),
+            [ClientDoubted(client_id="a", url="http://a", reason="it has no signature")],
+        ),
+        (of(None, DOUBT), of(None, DOUBT), []),
+        (
+            of(None, DOUBT),
+            of(None, SILENCE),
+            [ClientUnproven(client_id="a", url="http://a", reason="it does not answer")],
+        ),
+        (
+            of(PROOF, None),
+            of(PROOF, replace(DOUBT, url="http://b")),
+            [ClientDoubted(client_id="a", url="http://b", reason="it has no signature")],
+        ),
+    ],
+)
+def test_what_an_address_newly_proved_or_did_not_prove_has_an_event(
+    before: Client, after: Client, events: list[IdentityEvent]
+) -> None:
+    assert identity_events(before, after) == events

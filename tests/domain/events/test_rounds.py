@@ -1,6 +1,11 @@
 """Events of rounds, and of clients' parts in them."""
 
-from app.domain.events.rounds import doubt_of, end_of, end_of_part
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from app.domain.events.rounds import ParticipationSkipped, doubt_of, end_of, end_of_part
 from app.domain.rounds import ENDED, Participation, ParticipationStatus
 from tcsfeel.aggregation.measurements import TargetDoubt
 from tcsfeel.wire.tasks import TaskKind
@@ -30,5 +35,47 @@ def test_the_end_of_a_round_has_one_shape() -> None:
 
 
 def test_a_doubt_names_the_client_and_the_mean_without_it() -> None:
-    event = doubt_of(a_round(goal_value=0.9), TargetDoubt(client_id="c", mean=0.4))
-    assert (event.client_id, event.data()) == ("c", {"value": 0.9, "without": 0.4})
+    event = doubt_of(a_round(number=4, goal_value=0.9), TargetDoubt(client_id="c", mean=0.4))
+    assert event.place() == {"training_id": "t", "round": 4, "client_id": "c"}
+    assert event.data() == {"value": 0.9, "without": 0.4}
+
+
+def test_the_end_of_a_round_tells_what_was_measured_and_what_it_cost() -> None:
+    measured = a_round(
+        number=4, status="completed", average_accuracy=0.5, average_loss=0.7, goal_value=0.6, model="f" * 64,
+        communication_cost=3.5,
+    )  # fmt: skip
+    event = end_of(measured)
+    assert event.place() == {"training_id": "t", "round": 4, "client_id": None}
+    assert event.data() == {
+        "accuracy": 0.5,
+        "loss": 0.7,
+        "goal_value": 0.6,
+        "reason": None,
+        "model": "f" * 64,
+        "cost": 3.5,
+    }
+
+
+@pytest.mark.parametrize("kind", get_args(TaskKind))
+def test_the_end_of_a_clients_part_tells_what_it_reported(kind: TaskKind) -> None:
+    part = Participation(
+        client_id="c", kind=kind, status="received", num_examples=7, loss=0.7, accuracy=0.5, metrics={"f1": 0.4},
+        seconds=2.5,
+    )  # fmt: skip
+    event = end_of_part(a_round(number=4), part)
+    assert event.place() == {"training_id": "t", "round": 4, "client_id": "c"}
+    assert event.data() == {
+        "reason": None,
+        "num_examples": 7,
+        "loss": 0.7,
+        "accuracy": 0.5,
+        "metrics": {"f1": 0.4},
+        "seconds": 2.5,
+    }
+    assert end_of_part(a_round(), replace(part, metrics={})).data()["metrics"] is None
+
+
+def test_a_client_for_whose_update_a_round_stopped_to_wait_has_its_place_and_a_reason() -> None:
+    event = end_of_part(a_round(number=4), Participation(client_id="c", status="skipped", reason="too late"))
+    assert event == ParticipationSkipped(training_id="t", round=4, client_id="c", reason="too late")

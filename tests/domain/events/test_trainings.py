@@ -5,7 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from app.domain.events.trainings import change_of, changes_of
+from app.domain.events.trainings import TrainingPatternsUnmatched, change_of, changes_of, patterns_unmatched
+from app.domain.parameter_groups import Unmatched
 from app.domain.progress import Progress, ProgressState
 from app.domain.trainings import SelectionConfig, TrainingConfig, TrainingStatus
 from tests.store.samples import training
@@ -20,10 +21,8 @@ def test_a_training_that_stops_has_an_event_and_one_that_runs_has_that_of_who_as
         assert event is None
     else:
         assert event is not None
-        assert (event.type, event.data()) == (
-            f"training.{status}",
-            {"was": "running", "reason": "max_rounds", "detail": "why"},
-        )
+        assert (event.type, event.place()["training_id"]) == (f"training.{status}", "t")
+        assert event.data() == {"was": "running", "reason": "max_rounds", "detail": "why"}
 
 
 @pytest.mark.parametrize("state", get_args(ProgressState))
@@ -34,7 +33,8 @@ def test_progress_has_an_event_where_its_state_changes(state: ProgressState) -> 
     after = training(**known, progress=Progress(state, 2.0, "why"))
     event = change_of(before, after)
     assert event is not None
-    assert (event.type, event.data()) == (f"training.{state}", {"was": was, "reason": "why"})
+    assert (event.type, event.place()["training_id"]) == (f"training.{state}", "t")
+    assert event.data() == {"was": was, "reason": "why"}
     assert change_of(after, training(**known, progress=Progress(state, 2.0, "another reason"))) is None
     assert change_of(training(**known), after) is None
     assert change_of(before, training(**known)) is None
@@ -54,3 +54,11 @@ def test_a_change_has_an_event_for_each_field_that_differs() -> None:
     }
     assert [event.field for event in changes_of("t", before, after)] == sorted(found)
     assert changes_of("t", before, before) == []
+
+
+def test_patterns_that_match_no_tensor_have_one_event_with_those_of_each_group() -> None:
+    found = Unmatched(averaged=("*.emma",), local=("bm.*", "x"), frozen=("pos*",))
+    assert patterns_unmatched("t", found) == [
+        TrainingPatternsUnmatched(training_id="t", averaged=["*.emma"], local=["bm.*", "x"], frozen=["pos*"])
+    ]
+    assert patterns_unmatched("t", Unmatched()) == []

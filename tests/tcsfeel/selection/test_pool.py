@@ -5,7 +5,8 @@ from dataclasses import replace
 from tcsfeel.network.connectivity import Connectivity, Edge
 from tcsfeel.selection.links import Relays, Star
 from tcsfeel.selection.pool import MAX_SECONDS, MIN_RELIABILITY, MIN_SAMPLES
-from tcsfeel.selection.types import SelectionPolicy
+from tcsfeel.selection.sketches import SIZE
+from tcsfeel.selection.types import History, SelectionPolicy
 from tests.tcsfeel.worlds import candidates, pool
 
 
@@ -45,3 +46,27 @@ def test_links_are_those_that_the_policy_lets_updates_travel_over() -> None:
     assert made.between.toarray().tolist() == [[0, 0, 8, 0], [0, 0, 16, 0], [8, 16, 0, 0], [0, 0, 0, 0]]
     assert made.server.tolist() == [4, 4, 4, 4]
     assert made.reliability.tolist() == [1, 1, 1, 1]
+
+
+def test_skew_has_the_labels_that_clients_report_and_beside_them_the_sketches_of_the_others() -> None:
+    reported, sketched = [[3.0, 1.0], [1.0, 3.0], None], [None, None, (1.0,) * SIZE]
+
+    labels = pool(candidates(3, data_distribution=reported))
+    assert labels.skew.tolist() == labels.labels.skew.tolist()
+    assert labels.skew.shape == (3, 2)
+    sketches = pool(candidates(3, sketch=[(1.0,) * SIZE, (3.0,) * SIZE, None]))
+    assert sketches.skew[:, -SIZE:].tolist() == [[-1.0] * SIZE, [1.0] * SIZE, [0.0] * SIZE]
+    assert not sketches.skew[:, :-SIZE].any()
+    both = pool(candidates(3, data_distribution=reported, sketch=sketched))
+    assert both.skew.shape == (3, 2 + SIZE)
+    assert both.skew[:, :2].tolist() == labels.skew.tolist()
+
+
+def test_an_overdue_client_of_which_nothing_is_known_is_more_urgent() -> None:
+    # one round of d alone: the others are owed a quarter, and c, of which nothing is known, gets 8 / 16 more
+    history = History(rounds=(frozenset("d"),))
+    known = {"data_distribution": [[1.0, 3.0], None, None, None], "sketch": [None, (1.0,) * SIZE, None, None]}
+
+    assert pool(candidates(4, **known), history=history).urgency.tolist() == [0.25, 0.25, 0.75, -0.75]
+    unknown = pool(candidates(4), history=history)
+    assert unknown.urgency.tolist() == unknown.debt.tolist() == [0.25, 0.25, 0.25, -0.75]
