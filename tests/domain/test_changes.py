@@ -34,11 +34,13 @@ def test_a_training_is_changed_only_while_nothing_runs_and_it_can_still_run(stat
 def test_a_change_cannot_contradict_the_rounds_that_have_begun() -> None:
     paused = replace(TRAINING, status="paused")
     assert changed(paused, replace(CONFIG, max_rounds=2), 9.0).config.max_rounds == 2
-    with pytest.raises(Invalid, match="should be at least 2, the rounds that have begun"):
+    with pytest.raises(Invalid, match="should be at least 2, the rounds that have begun") as refused:
         changed(paused, replace(CONFIG, max_rounds=1), 9.0)
+    assert refused.value.pointer == "/max_rounds"
     other = replace(CONFIG, goal=Goal(metric="rmse", mode="min"))
-    with pytest.raises(Invalid, match=r"cannot be on rmse \(min\), not accuracy \(max\)"):
+    with pytest.raises(Invalid, match=r"cannot be on rmse \(min\), not accuracy \(max\)") as refused:
         changed(paused, other, 9.0)
+    assert refused.value.pointer == "/goal"
     assert changed(replace(paused, current_round=0), other, 9.0).config == other
     assert changed(paused, replace(CONFIG, goal=Goal(target=0.5, patience=3)), 9.0).config.goal.patience == 3
 

@@ -1,6 +1,8 @@
 """Agents that share an id: when that is a conflict, and when it is a restart or a move."""
 
-from app.domain.identity import Conflict, Doubt, Identity, Proof
+import pytest
+
+from app.domain.identity import DOUBTED, SHUT_OUT, SILENT, UNPROVEN, Conflict, Doubt, Identity, Proof, without_quotation
 
 NOW, INTERVAL = 1000.0, 30.0
 A, B, C = ("http://a", "1"), ("http://b", "2"), ("http://c", "3")
@@ -97,3 +99,24 @@ def test_a_doubt_begins_once_and_ends_with_a_valid_signature() -> None:
     assert again.answered("http://b", "key", None, NOW + 25).is_proved("http://b", "key")
     anew = again.answered("http://a", "key", None, NOW + 30)
     assert (anew.is_proved("http://a", "key"), anew.doubt) == (True, None)
+
+
+def test_a_doubt_about_another_address_ends_as_soon_as_the_proved_one_signs_again() -> None:
+    proved = Identity().answered("http://a", "key", None, NOW)
+    doubted = proved.answered("http://b", "key", "unsigned answer", NOW + 5)
+    assert doubted.proof == proved.proof
+    assert doubted.doubt == Doubt(url="http://b", public_key="key", since=NOW + 5, reason="unsigned answer")
+    assert doubted.answered("http://a", "key", None, NOW + 9) == proved
+
+
+@pytest.mark.parametrize(
+    ("unproven", "shown"),
+    [
+        (SHUT_OUT, SHUT_OUT),
+        (UNPROVEN, UNPROVEN),
+        ("unproven: <b>an answer</b>", DOUBTED),
+        (f"{SILENT}: [Errno 111] http://10.0.0.9", SILENT),
+    ],
+)
+def test_a_reason_without_quotation_has_only_the_words_of_the_server(unproven: str, shown: str) -> None:
+    assert without_quotation(unproven) == shown

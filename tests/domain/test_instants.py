@@ -64,3 +64,5 @@ def test_a_round_that_was_begun_by_another_clock_ends_in_its_own_time() -> None:
     assert believed(waiting, 600, NOW - HOUR) == replace(
         waiting, deadline_at=NOW - HOUR + 600, waiting_since=NOW - HOUR
     )
+    far = replace(round_, waiting_since=NOW + 100)
+    assert believed(far, 600, NOW) == replace(far, waiting_since=NOW), "no wait begins in the future"

@@ -1,5 +1,6 @@
 """API keys as values."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,8 @@ def test_a_key_that_is_not_valid_cannot_be_rotated(ended: ApiKey) -> None:
 
 def test_a_key_names_its_caller() -> None:
     assert of().principal == Principal("operator", "ci", "3f0c2a9d5b7e", None)
+    of_agent = replace(of(), role="agent", client_id="edge-7")
+    assert of_agent.principal == Principal("agent", "ci", "3f0c2a9d5b7e", "edge-7")
 
 
 def test_the_text_of_a_key_can_be_recognised_and_names_its_id_and_its_role() -> None:

@@ -27,6 +27,7 @@ NO_SLOT = "the client was never contacted: the server had no free slot"
         ),
         (TaskRun(asked_at=0.0, started_at=50.0), None),
         (TaskRun(asked_at=0.0, started_at=0.0), None),
+        (TaskRun(asked_at=40.0, started_at=70.0), None),
     ],
 )
 def test_a_client_is_to_blame_only_where_it_had_a_chance(run: TaskRun, reason: str | None) -> None:
@@ -35,7 +36,7 @@ def test_a_client_is_to_blame_only_where_it_had_a_chance(run: TaskRun, reason: s
 
 def test_a_participation_that_is_skipped_keeps_what_its_task_has_cost() -> None:
     part = Participation(client_id="a", status="training", attempts=1, bytes_sent=50, score=0.5)
-    run = TaskRun(attempts=2, bytes_sent=90, bytes_received=7)
+    run = TaskRun(attempts=2, bytes_sent=90, bytes_received=7, started_at=5.0)
     assert skipped(part, run, "it was late", 12.0) == Participation(
         client_id="a",
         status="skipped",
@@ -44,6 +45,7 @@ def test_a_participation_that_is_skipped_keeps_what_its_task_has_cost() -> None:
         bytes_sent=90,
         bytes_received=7,
         score=0.5,
+        seconds=7.0,
         finished_at=12.0,
     )
 

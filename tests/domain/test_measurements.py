@@ -25,6 +25,7 @@ def evaluation(client_id: str, accuracy: float, loss: float) -> Participation:
 def test_a_result_is_reported_with_its_metrics() -> None:
     part = Participation(client_id="a", status="received", num_examples=7, loss=0.5, metrics={"rmse": 2.0})
     assert reported(part) == UpdateFacts(num_examples=7, loss=0.5, metrics={"rmse": 2.0})
+    assert reported(replace(part, num_steps=3)).num_steps == 3
     assert reported(replace(part, num_examples=None, loss=None)) == UpdateFacts(
         num_examples=0, loss=0.0, metrics={"rmse": 2.0}
     )

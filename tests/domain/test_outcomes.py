@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.outcomes import Outcome, after_round, ending, pause_after_failures
+from app.domain.outcomes import Outcome, achieved, after_round, ending, pause_after_failures
 from app.domain.progress import Progress
-from app.domain.trainings import Ending, RoundPolicy, Training, TrainingConfig
+from app.domain.trainings import Ending, Origin, RoundPolicy, Training, TrainingConfig
 from tcsfeel.aggregation.goals import Goal
 
 CONFIG = TrainingConfig(name="t", goal=Goal(target=0.9), max_rounds=5, round_policy=RoundPolicy(max_failed_rounds=3))
@@ -168,6 +168,23 @@ def test_a_training_stops_when_it_has_not_improved_for_as_many_rounds_as_it_has_
     assert (done.status, done.stop_reason) == ("completed", "no_improvement")
     assert str(done.stop_detail).startswith("rmse has not improved by more than 0.05 in 2 rounds; ")
     assert "the best rmse was 0.42 in round 7" in str(done.stop_detail)
+
+
+def test_a_value_that_is_only_as_good_as_before_is_no_improvement_and_not_the_best_again() -> None:
+    config = replace(CONFIG, goal=Goal(patience=2), max_rounds=99)
+    done = measuring(replace(TRAINING, config=config), 0.5, 0.5, 0.5)
+    assert (done.stop_reason, done.best_value, done.best_round) == ("no_improvement", 0.5, 3)
+
+
+def test_a_training_that_runs_out_of_patience_says_why_its_last_round_was_abandoned() -> None:
+    end = ending(replace(REGRESSION, plateau_rounds=2), Outcome(completed=1, reason=WHY), failed_in_row=1)
+    assert end is not None
+    assert "1 of 2 rounds completed; the last was abandoned: too late" in str(end.detail)
+
+
+def test_a_training_that_started_from_another_one_counts_only_its_own_rounds() -> None:
+    later = replace(LAST, origin=Origin(training_id="s", round=3, model="0" * 64))
+    assert achieved(later, completed=1).startswith("1 of 2 rounds completed; ")
 
 
 def test_a_training_without_a_target_says_only_what_it_measured() -> None:

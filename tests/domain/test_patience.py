@@ -38,6 +38,7 @@ def test_the_deadline_moves_by_the_time_of_a_wait(now: float, seconds: float) ->
     ("since", "seconds", "ours", "changes"),
     [
         (None, 2.5, False, {"deadline_at": 602.5}),
+        (None, 0.5, False, {"deadline_at": 600.5}),
         (None, 2.5, True, {"deadline_at": 602.5, "waited_seconds": 9.5}),
         (100.0, 2.5, False, {"deadline_at": 602.5, "waiting_since": 102.5}),
         (100.0, 2.5, True, {}),
@@ -45,13 +46,26 @@ def test_the_deadline_moves_by_the_time_of_a_wait(now: float, seconds: float) ->
         (None, -1.0, False, {}),
         (None, -1.0, True, {}),
     ],
-    ids=["a pause", "a problem", "a pause in a wait", "a problem in a wait", "no time", "set back", "ours, set back"],
+    ids=[
+        "a pause",
+        "a short pause",
+        "a problem",
+        "a pause in a wait",
+        "a problem in a wait",
+        "no time",
+        "set back",
+        "ours, set back",
+    ],
 )
 def test_a_round_is_given_the_time_that_it_stood_still(
     since: float | None, seconds: float, ours: bool, changes: dict[str, Any]
 ) -> None:
     round_ = replace(ROUND, waited_seconds=7.0, waiting_since=since)
     assert prolonged(round_, seconds, ours=ours) == replace(round_, **changes)
+
+
+def test_time_that_a_round_is_given_back_is_a_pause_unless_the_server_is_to_blame() -> None:
+    assert prolonged(ROUND, 2.5) == prolonged(ROUND, 2.5, ours=False)
 
 
 @pytest.mark.parametrize(

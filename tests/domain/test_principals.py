@@ -19,6 +19,7 @@ AGENT = Principal("agent", "edge-7", "k", "edge-7")
 def test_a_role_includes_the_roles_below_it_and_an_agent_has_none_of_them(role: Role, allowed: list[Role]) -> None:
     roles: list[Role] = ["viewer", "operator", "admin"]
     assert [needed for needed in roles if Principal(role, "x").may(needed)] == allowed
+    assert not AGENT.may("agent"), "its role alone allows it nothing"
 
 
 def test_only_an_agent_owns_a_client_and_only_its_own() -> None:

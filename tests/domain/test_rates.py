@@ -18,6 +18,10 @@ def test_a_caller_may_send_the_calls_of_ten_seconds_at_once_and_no_more() -> Non
     assert wait(sent(21, 2.0), 0.0) == 0.5
 
 
+def test_a_caller_that_is_behind_waits_for_nothing() -> None:
+    assert wait(sent(1, 2.0), 0.0) == 0
+
+
 def test_time_gives_calls_back() -> None:
     assert wait(used_up_after(sent(20, 2.0), 0.5, 2.0), 0.5) == 0
     assert used_up_after(sent(20, 2.0), 100.0, 2.0) == 100.5  # a long pause gives no more than the calls of ten seconds

@@ -67,6 +67,13 @@ def test_work_that_was_lost_does_not_count_and_a_clock_that_went_back_takes_noth
     assert Watch().after("result", asked=100.0, now=90.0).seconds == 0.0
 
 
+def test_only_work_since_a_task_was_lost_counts() -> None:
+    watch = Watch()
+    for answer, at in (("working", 0.0), ("working", 50.0), ("unknown", 60.0), ("working", 70.0), ("working", 75.0)):
+        watch = watch.after(answer, asked=at, now=at)
+    assert watch.seconds == 5.0
+
+
 def test_an_agent_that_is_busy_has_not_lost_its_work() -> None:
     watch = Watch().after("working", asked=0.0, now=0.0).after("busy", asked=5.0, now=5.0)
     assert watch.after("working", asked=9.0, now=9.0).seconds == 9.0
