@@ -129,6 +129,7 @@ def test_a_round_keeps_the_values_with_which_it_began() -> None:
 
 def test_a_round_goes_on_with_its_own_values_after_a_user_has_changed_them() -> None:
     _, third = next_round(replace(TRAINING, config=SCHEDULED), 100.0)
+    assert third.hyperparameters is not None
     changed = replace(
         SCHEDULED,
         hyperparameters={"momentum": 0.9},
@@ -149,9 +150,8 @@ def test_a_round_that_kept_no_values_has_those_of_its_training() -> None:
     now = SCHEDULED.in_round(3)
     old = replace(third, hyperparameters=None, deadline_seconds=None, update_encoding=None)
     assert of_round(SCHEDULED, old) == now
-    half = {"hyperparameters": {"momentum": 0.1}, "deadline_seconds": 7.0}
-    for name, value in half.items():
-        assert of_round(SCHEDULED, replace(old, **{name: value})) == now
+    for half in (replace(old, hyperparameters={"momentum": 0.1}), replace(old, deadline_seconds=7.0)):
+        assert of_round(SCHEDULED, half) == now
 
 
 @pytest.mark.parametrize(

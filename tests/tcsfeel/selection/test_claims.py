@@ -73,8 +73,9 @@ def test_ordinary_fleets_are_left_as_they_are() -> None:
         ({"data_size": 2001}, {"data_size": 100}, "data_size 2001 (median 100)"),
         ({"data_size": 2000}, {"data_size": 2000}, None),
         ({"compute_capacity": 20.1}, {"compute_capacity": 1.0}, "compute_capacity 20.1 (median 1)"),
+        ({"compute_capacity": 20.0}, {"compute_capacity": 20.0}, None),
         ({"compute_capacity": 20.1, "train_seconds": 0.5}, {"compute_capacity": 20.1}, None),
-        ({"bandwidth": 161.0}, {"bandwidth": 8.0}, "0.0497 s for a transfer (median 1)"),
+        ({"bandwidth": 161.0}, {"bandwidth": 8.0, "server_cost": None}, "0.0497 s for a transfer (median 1)"),
         ({"bandwidth": 160.0}, {"bandwidth": 160.0}, None),
         ({"server_cost": 0.049}, {"server_cost": 1.0, "bandwidth": 8.0}, "0.049 s for a transfer (median 1)"),
         ({"latency": 5.0}, {"latency": 5.0}, None),
@@ -104,9 +105,10 @@ def test_a_latency_that_nobody_else_has_is_not_believed() -> None:
     assert found.candidates[2].latency == 100.0
 
 
-def test_of_three_nobody_can_tell_what_is_usual() -> None:
+def test_of_three_nobody_can_tell_what_is_usual_but_of_four() -> None:
     fleet = (*candidates(2), LIAR)
     assert believed(fleet, BEGINNING, POLICY).candidates == fleet
+    assert believed((*candidates(3), LIAR), BEGINNING, POLICY).candidates[3].data_size == 100
 
 
 def test_a_turn_is_owed_before_the_first_round_and_again_after_the_others() -> None:

@@ -138,6 +138,20 @@ def test_labels_of_few_share_columns_where_there_are_too_many_of_them() -> None:
     assert labels.shares[-1].max() == 0.5  # labels that many have are kept apart
 
 
+def test_labels_that_share_columns_share_none_with_labels_of_many_or_of_one_client() -> None:
+    # JSON may have lone surrogates, which UTF-8 has no bytes for
+    pairs: list[DataDistribution] = [
+        {f"\ud800 {number // 2} {label}": 1.0 for label in range(100)} for number in range(100)
+    ]
+    many: list[DataDistribution] = [{"\ue000": 1.0, "\ue001": 1.0}] * 900
+    of_one: list[DataDistribution] = [{"a label": 1.0}, {"another": 1.0}]
+    shares = read_labels([*pairs, of_one[0], *many[:155], of_one[1], *many[155:]], np.ones(1002)).shares
+    of_pairs = (shares[:100] > 0).any(axis=0)
+    assert shares[:100:2].tolist() == shares[1:100:2].tolist()
+    for row in (100, 256, -1):
+        assert not shares[row, of_pairs].any()
+
+
 @pytest.mark.parametrize("form", ["list", "map"])
 def test_a_client_with_many_labels_of_its_own_costs_no_columns_for_all(form: str) -> None:
     many = [1.0] * 100_000

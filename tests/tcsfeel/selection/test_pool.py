@@ -65,8 +65,8 @@ def test_skew_has_the_labels_that_clients_report_and_beside_them_the_sketches_of
 def test_an_overdue_client_of_which_nothing_is_known_is_more_urgent() -> None:
     # one round of d alone: the others are owed a quarter, and c, of which nothing is known, gets 8 / 16 more
     history = History(rounds=(frozenset("d"),))
-    known = {"data_distribution": [[1.0, 3.0], None, None, None], "sketch": [None, (1.0,) * SIZE, None, None]}
+    known = candidates(4, data_distribution=[[1.0, 3.0], None, None, None], sketch=[None, (1.0,) * SIZE, None, None])
 
-    assert pool(candidates(4, **known), history=history).urgency.tolist() == [0.25, 0.25, 0.75, -0.75]
+    assert pool(known, history=history).urgency.tolist() == [0.25, 0.25, 0.75, -0.75]
     unknown = pool(candidates(4), history=history)
     assert unknown.urgency.tolist() == unknown.debt.tolist() == [0.25, 0.25, 0.25, -0.75]

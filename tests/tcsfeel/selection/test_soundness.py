@@ -14,6 +14,7 @@ from tcsfeel.errors import BudgetTooSmall, StrategyFailed
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import select
 from tcsfeel.selection.random import random
+from tcsfeel.selection.registry import described
 from tcsfeel.selection.types import Candidate, Chosen, History, Plan, Selection, SelectionPolicy, Skipped
 from tests.plugins import PLUGIN, strategy
 from tests.tcsfeel.worlds import candidates
@@ -131,3 +132,11 @@ def test_numbers_of_other_types_and_long_reasons_are_made_fit_to_be_stored() -> 
     assert (selection.selected[0].score, selection.selected[0].components, selection.total_cost) == (0.5, {"x": 3.0}, 2)
     assert all(len(one.reason) == 300 for one in selection.skipped)
     assert json.loads(json.dumps(asdict(selection)).encode())
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(ValueError("no room"), "ValueError: no room"), (ValueError(), "ValueError"), (Unspeakable(), "Unspeakable")],
+)
+def test_an_error_of_a_strategy_is_described_with_the_message_that_it_has(error: Exception, told: str) -> None:
+    assert described(error) == told
