@@ -31,6 +31,8 @@ from tests.routers.bad_input.values import (
 
 # whose parser does not take half of a surrogate pair, and does not say where it is
 READ_BY_PYDANTIC = {"POST /v1/clients/batch", "PUT /v1/connectivity", "PATCH /v1/connectivity"}
+# for an operation that needs no body
+NOT_JSON_IF_ANY = [case for case in NOT_JSON if case[0] not in ("", None)]
 required = ("/url", "/data_size", "/compute_capacity", "/bandwidth", "/latency")
 
 OPERATIONS: dict[str, list[Case]] = {
@@ -71,10 +73,10 @@ OPERATIONS: dict[str, list[Case]] = {
         *one("latency", True, "7", [], -1.0, 1e300),
         *one("status", "healthy"),
         *((text({"bandwidth": "?"}, number), "/bandwidth") for number in NUMBERS),
-        *(case for case in NOT_JSON if case[0] not in ("", None)),
+        *NOT_JSON_IF_ANY,
     ],
-    "POST /v1/invitations": [*INVITATION, *NOT_JSON],
-    "POST /v1/clients/edge-7/replacement": [*LIFETIMES, *one("uses", 2), *NOT_JSON],
+    "POST /v1/invitations": [*INVITATION, *NOT_JSON_IF_ANY],
+    "POST /v1/clients/edge-7/replacement": [*LIFETIMES, *one("uses", 2), *NOT_JSON_IF_ANY],
     "PUT /v1/connectivity": [*MATRIX, *NOT_JSON],
     "PATCH /v1/connectivity": [
         *COMMON_EDGES,
@@ -91,7 +93,7 @@ OPERATIONS: dict[str, list[Case]] = {
         *one("model_bytes", *NOT_A_COUNT, 0, 10**14),
         *((text({"budget_constraint": "?"}, number), "/budget_constraint") for number in NUMBERS),
         *((text({"parameters": {"divergence_target": "?"}}, number), DIVERGENCE) for number in NUMBERS),
-        *NOT_JSON,
+        *NOT_JSON_IF_ANY,
     ],
     "POST /v1/trainings": [
         *(({"name": "digits"} | change, pointers) for change, pointers in TRAINING),
