@@ -30,6 +30,7 @@ from app.domain.rounds import (
 from app.domain.trainings import RoundPolicy, Training, TrainingConfig, Uploads
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.schedules import ByRound
+from tcsfeel.text import LONGEST
 
 MOVES: dict[RoundStatus, dict[RoundEvent, RoundStatus]] = {
     "selecting": {"planned": "training", "abandoned": "abandoned"},
@@ -277,6 +278,15 @@ def test_a_metric_that_falls_converges_where_it_is_to_fall() -> None:
 
 def test_a_participation_is_outstanding_until_it_is_final() -> None:
     assert {"pending", "training"} == OUTSTANDING
+
+
+def test_a_reason_that_quotes_an_agent_is_shown_in_one_line_of_limited_length() -> None:
+    part = Participation(client_id="a", status="failed", reason="its trainer failed:\n\x1b[31m" + "x" * 10**6)
+    reason = str(part.shown().reason)
+    assert part.shown() == replace(part, reason=reason)
+    assert reason.startswith("its trainer failed: ")
+    assert (reason.isprintable(), len(reason)) == (True, LONGEST)
+    assert Participation(client_id="a").shown().reason is None
 
 
 def test_a_round_below_its_quorum_says_who_failed_and_why() -> None:
