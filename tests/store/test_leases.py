@@ -197,10 +197,10 @@ async def test_revoking_tells_whether_there_was_an_owner_to_stop(db: Database) -
         async with db.begin() as tx:
             return await tx.leases.revoke("t")
 
-    await add(db, "t")
+    await add(db, "t", "u")
     assert not await revoked(), "it was never claimed"
-    await take(db)
-    assert [await revoked(), await revoked()] == [True, False]
+    assert [(await take(db)).training_id for _ in range(2)] == ["t", "u"]
+    assert [await revoked(), await revoked()] == [True, False], "the owner of the other training does not count"
     await take(db, seconds=OVER)
     assert not await revoked(), "its lease was over"
 

@@ -71,6 +71,23 @@ def test_the_client_that_lifts_the_mean_most_is_named_not_the_one_that_weighs_mo
     assert doubted(measured) == ("c1", pytest.approx(0.9575))
 
 
+def test_how_much_a_client_lifts_the_mean_depends_on_the_weight_of_the_others() -> None:
+    # The mean is 0.97. Without a it is (2 * 0.992 + 4 * 0.949) / 6 = 0.9633, without b (4 * 0.98 + 4 * 0.949) / 8.
+    measured = {
+        "a": UpdateFacts(400, 0.2, {"accuracy": 0.98}),
+        "b": UpdateFacts(200, 0.2, {"accuracy": 0.992}),
+        "c": UpdateFacts(400, 0.2, {"accuracy": 0.949}),
+    }
+    found = target_doubt(measured, CONFIG, Goal(target=0.965))
+    assert found == TargetDoubt("a", pytest.approx(0.96 + 0.02 / 6))  # type: ignore[arg-type]  # approx
+
+
+def test_who_measured_with_no_example_is_not_counted_and_who_did_with_one_is() -> None:
+    two = fleet(0.95, 1.0) | {"c2": UpdateFacts(0, 0.2, {"accuracy": 0.95})}
+    assert doubted(two) is None, "of two nobody can tell which is right"
+    assert doubted(fleet(0.95, 1.0, 0.95, examples=1)) == ("c1", pytest.approx(0.95))
+
+
 def test_what_clients_with_other_data_measure_stays_as_it_is() -> None:
     # The others agree to a thousandth, and yet 0.4 less, or more, is honest.
     for other in (0.56, 0.6, 0.961, 1.0):

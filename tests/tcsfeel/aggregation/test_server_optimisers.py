@@ -1,8 +1,8 @@
 """Adaptive server optimisers against the formulas of their paper, value by value."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import ml_dtypes
 import numpy as np
@@ -13,6 +13,7 @@ from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation import Parameters, UpdateFacts, Updates, next_model
 from tcsfeel.aggregation.blocks import LARGEST_BLOCK
 from tcsfeel.aggregation.config import Aggregation
+from tcsfeel.aggregation.server import keeps_state, reads_parent
 from tcsfeel.errors import UnusableRound
 from tests.tcsfeel.models import assembled
 
@@ -148,3 +149,13 @@ def test_moments_that_run_away_give_no_model() -> None:
 @pytest.mark.parametrize("rule", ["fedavg", "fedavgm", "median"])
 def test_other_rules_remember_nothing(rule: Aggregation) -> None:
     assert step(rule, {"w": np.zeros(1)}, {"w": np.ones(1)}).state is None
+
+
+@pytest.mark.parametrize("rule", get_args(Aggregation))
+def test_a_rule_tells_what_another_training_needs_to_go_on_with_its_optimiser(rule: Aggregation) -> None:
+    config = TrainingConfig(name="t", aggregation=rule)
+    assert keeps_state(rule) == (rule in RULES)  # the control variates of scaffold belong to one training
+    assert reads_parent(config) == (rule == "fedavgm")
+    with_momentum = replace(config, hyperparameters={"server_momentum": 0.5})
+    assert reads_parent(with_momentum) == (rule in {"fedavgm", "fednova"})
+    assert not reads_parent(replace(config, hyperparameters={"server_momentum": 0.0}))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tcsfeel.aggregation import Parameters, UpdateFacts, check_model, check_update, update_quality
+from tcsfeel.aggregation import Parameters, UpdateFacts, check_model, check_update, check_weighable, update_quality
 from tcsfeel.errors import Invalid, UpdateRejected
 
 FACTS = UpdateFacts(num_examples=10, loss=1.0, metrics={"accuracy": 0.5})
@@ -90,3 +90,10 @@ def test_a_first_model_needs_tensors_with_finite_values() -> None:
     with pytest.raises(Invalid, match=r"^tensor 'a/~b' holds values that are not finite$") as refused:
         check_model({"a/~b": np.array([np.inf], np.float32)})
     assert refused.value.pointer == "/a~1~0b"
+
+
+def test_an_update_without_the_accuracy_that_weighs_it_is_rejected_with_what_to_do() -> None:
+    check_weighable(FACTS, "weighted")
+    check_weighable(UpdateFacts(1, 1.0), "fedavg")
+    with pytest.raises(UpdateRejected, match=r"no accuracy, by which .* 'weighted' .* let the trainer report one"):
+        check_weighable(UpdateFacts(1, 1.0), "weighted")
