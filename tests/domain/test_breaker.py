@@ -296,3 +296,4 @@ def test_the_share_that_may_be_shut_out_is_the_policys() -> None:
     breakers = {name: failed_at(NOW) for name in "abcd"}
     assert admissible(breakers, NOW, BreakerPolicy(max_shut_out=0.0))[1] == {"a", "b", "c", "d"}
     assert admissible(breakers, NOW, BreakerPolicy(max_shut_out=1.0))[1] == frozenset()
+    assert admissible(breakers, NOW, closed=4)[1] == frozenset(), "they are half of the fleet"

@@ -13,7 +13,7 @@ from app.domain.clients import (
     Profile,
     moving_average,
 )
-from app.domain.identity import SILENT, Proof
+from app.domain.identity import SILENT, Doubt, Proof
 from app.domain.liveness import needs_probe
 from tcsfeel.selection.types import Candidate
 
@@ -143,7 +143,7 @@ def test_a_client_without_a_key_has_nothing_to_prove() -> None:
 
 
 def test_a_client_whose_agent_was_shut_out_gets_no_tasks_until_it_is_let_in() -> None:
-    out = replace(CLIENT, public_key="key", identity=replace(CLIENT.identity, shut_out=True))
+    out = replace(CLIENT, public_key="key").kept_out()
     assert str(out.unproven).startswith("shut out: the key of its agent was revoked")
     assert (out.has_to_prove, needs_probe(out, now=CLIENT.created_at, interval=30.0)) == (False, False)
     assert out.let_in() == replace(CLIENT, public_key="key")
@@ -158,6 +158,8 @@ def test_a_client_with_a_key_is_unproven_until_its_address_has_signed() -> None:
     assert silent is value
     lost = value.identified(value.endpoint, Health(alive=False, silence="the agent could not be reached"), 5.0)
     assert lost.unproven == f"{SILENT}: the agent could not be reached"
+    why = "the agent could not be reached"
+    assert lost.identity.doubt == Doubt(url="http://a", public_key="key", since=5.0, reason=why, answered=False)
     again = lost.identified(value.endpoint, Health(alive=False, silence="the agent could not be reached"), 6.0)
     assert again is lost
     late = lost.identified(value.endpoint, Health(alive=False, silence="the agent did not answer in time"), 7.0)

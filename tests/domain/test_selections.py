@@ -2,10 +2,29 @@
 
 import pytest
 
-from app.domain.selections import PastSelection, history, newest_examples, newest_losses, selection_policy
+from app.domain.rounds import Participation
+from app.domain.selections import (
+    PastSelection,
+    history,
+    newest_examples,
+    newest_losses,
+    past_selection,
+    selection_policy,
+)
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
 from tcsfeel.selection.types import History, SelectionPolicy, Weights
-from tests.store.samples import client
+from tests.store.samples import a_round, client
+
+
+def test_a_past_round_has_what_clients_reported_with_updates_that_were_received() -> None:
+    parts = (
+        Participation(client_id="a", status="received", loss=0.5, num_examples=7),
+        Participation(client_id="b", status="received"),
+        Participation(client_id="c", status="rejected", loss=9.0, num_examples=99),
+    )
+    assert past_selection(a_round(started_at=10.0, participations=parts)) == PastSelection(
+        10.0, frozenset("abc"), frozenset("ab"), losses={"a": 0.5}, examples={"a": 7}
+    )
 
 
 def test_a_client_has_missed_every_round_that_began_before_it_registered() -> None:
