@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tcsfeel.inbound.bounds import Bounds
-from tcsfeel.inbound.refusals import BURST_SECONDS, MOST_ADDRESSES, MOST_SECONDS, MOST_WAITING, Refusals
+from tcsfeel.inbound.refusals import BURST_SECONDS, FULL_RATES, MOST_ADDRESSES, MOST_SECONDS, MOST_WAITING, Refusals
 from tests.tcsfeel.inbound.sockets import calling, refusing, served, until
 
 RATE = 2.0
@@ -49,6 +49,19 @@ def test_an_address_that_was_not_refused_for_a_while_has_its_refusals_again() ->
     refusals = spent()
     later = NOW + BURST_SECONDS
     assert [refusals.delay("a", later) for _ in range(BURST + 1)] == pytest.approx([0.0] * BURST + [0.5])
+
+
+def test_many_addresses_share_the_refusals_of_a_few() -> None:
+    refusals = Refusals(Bounds(refusals_per_second=RATE))
+    crowd = [str(number) for number in range(10 * FULL_RATES)]
+    at_once = sum(refusals.delay(address, NOW) == 0 for _ in range(BURST) for address in crowd)
+    assert at_once <= len(crowd) + FULL_RATES * BURST
+    later = NOW
+    for _ in range(50):  # each sends its next call when the last one is refused
+        later += max(refusals.delay(address, later) for address in crowd)
+    assert 50 * len(crowd) / (later - NOW) <= 1.1 * FULL_RATES * RATE
+    quiet = later + BURST_SECONDS + MOST_SECONDS
+    assert [refusals.delay("a", quiet) for _ in range(BURST + 1)] == pytest.approx([0.0] * BURST + [1 / RATE])
 
 
 def test_few_addresses_are_remembered_and_the_one_that_was_refused_last_is_among_them() -> None:
