@@ -30,7 +30,11 @@ class OwnedTransactions:
         # connection each, and leave none for others.
         queue = self._queues.setdefault(lease.training_id, asyncio.Lock())
         async with queue:
-            async with self._db.begin() as tx:
-                tx.trainings.hold(await tx.leases.guard(lease))
-                yield tx
+            try:
+                async with self._db.begin() as tx:
+                    tx.trainings.hold(await tx.leases.guard(lease))
+                    yield tx
+            except BaseException:  # nothing tells whether it was committed
+                self.known(lease).training = None
+                raise
             self.known(lease).training = tx.trainings.held

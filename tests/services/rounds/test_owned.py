@@ -64,3 +64,6 @@ async def test_an_owner_knows_its_training_as_it_was_committed(db: Database, lea
         assert (await tx.trainings.get("t")).updated_at == NOW + 2
     async with db.read() as tx:
         assert owned.known(lease).training == await tx.trainings.get("t")
+    with pytest.raises(RuntimeError):
+        await fail()
+    assert owned.known(lease).training is None, "it may have been committed"
