@@ -7,6 +7,7 @@ the rest of the round.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -97,7 +98,9 @@ class LatestRoster:
         if tx.began <= self._read_at and self.known is not None:  # a later transaction has read newer ones meanwhile
             return self.known
         if news.changed is not None:
-            roster = known if not news.changed else known.changed(news.changed, news.floor)
+            # A thread, because one that is new moves all others: 90 ms of work with 10 000 clients.
+            changed = partial(known.changed, news.changed, news.floor)
+            roster = await in_thread("administration", changed) if news.changed else known
             if len(roster.clients) == news.registered:
                 return self._keep(roster, tx)
         return self._keep(await self._read(tx), tx)
