@@ -18,6 +18,13 @@ import httpx2
 from tcsfeel.certificates import trusted
 
 PATIENCE = 30.0
+# So that no limit of a rate answers in place of an operation.
+UNLIMITED = {
+    "TCSFEEL_REFUSALS_PER_SECOND": "1000000",
+    "TCSFEEL_LIMITS__REQUESTS_PER_SECOND": "1000000",
+    "TCSFEEL_LIMITS__AGENT_REQUESTS_PER_SECOND": "1000000",
+    "TCSFEEL_LIMITS__ADDRESS_REQUESTS_PER_SECOND": "1000000",
+}
 
 
 def free_port() -> int:

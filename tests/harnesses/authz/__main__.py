@@ -8,17 +8,10 @@ from pathlib import Path
 
 import httpx2
 
+from tests.e2e.servers import UNLIMITED
 from tests.harnesses.authz.revocation import MOST_SECONDS, replicas, revocations
 from tests.harnesses.authz.walk import walk
 from tests.harnesses.databases import Kind, database_server, new_database
-
-# So that no limit answers in place of the check of the key.
-UNLIMITED = {
-    "TCSFEEL_REFUSALS_PER_SECOND": "1000000",
-    "TCSFEEL_LIMITS__REQUESTS_PER_SECOND": "1000000",
-    "TCSFEEL_LIMITS__AGENT_REQUESTS_PER_SECOND": "1000000",
-    "TCSFEEL_LIMITS__ADDRESS_REQUESTS_PER_SECOND": "1000000",
-}
 
 
 async def run(directory: Path, server: str | None, times: int) -> tuple[str, list[str]]:
