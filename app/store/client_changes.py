@@ -14,59 +14,28 @@ with the new ones, it reads all clients again.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from app.domain.clients import Client
 from app.store.client_rows import client_of
 from app.store.tables import clients
+from app.store.tables.numbers import number
 from tcsfeel.selection.distributions import Packer
 
 MOST = 500  # changed clients that are read in one statement; beyond that all are read again
 
 
-class _Floor(FunctionElement[int]):
-    """The floor of a transaction on one snapshot."""
+# In a transaction on one snapshot: the floor, and a number above all that it can see, except in a restored database.
+_FLOOR = number(
+    sqlite="(SELECT coalesce(max(change), 0) FROM clients)", postgresql="txid_snapshot_xmin(txid_current_snapshot())"
+)
+_CEILING = number(sqlite=str(2**63 - 1), postgresql="txid_snapshot_xmax(txid_current_snapshot())")
 
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(_Floor, "sqlite")
-def _highest_number(_element: _Floor, _compiler: SQLCompiler, **_options: Any) -> str:
-    return "(SELECT coalesce(max(change), 0) FROM clients)"
-
-
-@compiles(_Floor, "postgresql")
-def _oldest_transaction(_element: _Floor, _compiler: SQLCompiler, **_options: Any) -> str:
-    return "txid_snapshot_xmin(txid_current_snapshot())"
-
-
-class _Ceiling(FunctionElement[int]):
-    """A number above all that a transaction on one snapshot can see, except in a database that was restored."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(_Ceiling, "sqlite")
-def _any_number(_element: _Ceiling, _compiler: SQLCompiler, **_options: Any) -> str:
-    return str(2**63 - 1)
-
-
-@compiles(_Ceiling, "postgresql")
-def _next_transaction(_element: _Ceiling, _compiler: SQLCompiler, **_options: Any) -> str:
-    return "txid_snapshot_xmax(txid_current_snapshot())"
-
-
-_COUNT = select(func.count().label("registered"), _Floor().label("floor")).select_from(clients)
+_COUNT = select(func.count().label("registered"), _FLOOR.label("floor")).select_from(clients)
 _COUNTED = _COUNT.subquery("counted")
-_NEW = (clients.c.change >= bindparam("since", type_=BigInteger)) & (clients.c.change < _Ceiling())
+_NEW = (clients.c.change >= bindparam("since", type_=BigInteger)) & (clients.c.change < _CEILING)
 _CHANGED = select(_COUNTED, clients).select_from(_COUNTED.outerjoin(clients, _NEW)).limit(MOST + 1)
 
 

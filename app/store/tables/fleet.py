@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Table, Text
 
 from app.store.columns import Finite
-from app.store.tables.numbers import NextChange
+from app.store.tables.numbers import NEXT_CHANGE
 from app.store.tables.schema import Id, Json, PublicKey, Sequence, metadata
 
 clients = Table(
@@ -34,7 +34,7 @@ clients = Table(
     Column("invitation_id", Id),
     Column("enrolled_at", Finite),
     # see app/store/client_changes.py; each insert and each update sets it, unless it gives it a value
-    Column("change", BigInteger, nullable=False, server_default="0", default=NextChange(), onupdate=NextChange()),
+    Column("change", BigInteger, nullable=False, server_default="0", default=NEXT_CHANGE, onupdate=NEXT_CHANGE),
     Index("ix_clients_change", "change"),
 )
 

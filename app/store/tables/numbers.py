@@ -1,25 +1,29 @@
-"""Numbers that the database gives to rows as it writes them."""
+"""Numbers that each database computes in its own way."""
 
 from typing import Any
 
 from sqlalchemy import BigInteger
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 
-class NextChange(FunctionElement[int]):
-    """The number of a change of a client."""
+def number(*, sqlite: str, postgresql: str) -> FunctionElement[int]:
+    """Return an expression for a number, which is written as one SQL text or the other."""
 
-    type = BigInteger()
-    inherit_cache = True
+    class Number(FunctionElement[int]):
+        type = BigInteger()
+        inherit_cache = True
+
+    @compiles(Number, "sqlite")
+    def _of_sqlite(*_given: Any, **_options: Any) -> str:
+        return sqlite
+
+    @compiles(Number, "postgresql")
+    def _of_postgresql(*_given: Any, **_options: Any) -> str:
+        return postgresql
+
+    return Number()
 
 
-@compiles(NextChange, "sqlite")
-def _next_number(_element: NextChange, _compiler: SQLCompiler, **_options: Any) -> str:
-    return "(SELECT coalesce(max(change), 0) + 1 FROM clients)"
-
-
-@compiles(NextChange, "postgresql")
-def _this_transaction(_element: NextChange, _compiler: SQLCompiler, **_options: Any) -> str:
-    return "txid_current()"
+NEXT_CHANGE = number(sqlite="(SELECT coalesce(max(change), 0) + 1 FROM clients)", postgresql="txid_current()")
+"""The number of a change of a client, which the database gives to the row as it writes it."""
