@@ -44,11 +44,12 @@ LIMITS = UNLIMITED | {"TCSFEEL_MAX_BODY_BYTES": "262144"}  # or a batch of 10 00
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One run of schemathesis: who calls, with which seed, and how many examples each operation gets."""
+    """One run of schemathesis: who calls, with which seed, how many examples each operation gets, and what is tried."""
 
     role: str
     seed: int
     examples: int
+    phases: str = "examples,coverage,fuzzing,stateful"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def _run(course: Course, control: Server, key: str, directory: Path) -> int:
             "--max-examples",
             str(course.examples),
         ),
-        *("--phases", "examples,coverage,fuzzing,stateful"),
+        *("--phases", course.phases),
         *("--continue-on-failure", "--request-timeout", str(SECONDS), "--no-color", "--generation-database", "none"),
         *("--report", "json", "--report-json-path", str(directory / "report.json")),
     ]
