@@ -160,6 +160,7 @@ def engine(
     def drop(context: ExceptionContext) -> None:
         if isinstance(context.original_exception, TimeoutError):
             context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = True  # SQLAlchemy takes this error for the end of a waiting task
             raise NoAnswer(f"no answer within {statement_seconds:g} s") from context.original_exception
 
     return made

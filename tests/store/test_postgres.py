@@ -57,6 +57,20 @@ async def test_a_connection_that_fell_silent_is_an_outage_and_gone(far: tuple[Li
         assert await ids(db) == []
 
 
+async def test_idle_connections_are_closed_after_one_that_fell_silent(far: tuple[Link, Database]) -> None:
+    way, db = far
+    async with db.read() as one, db.read() as other:
+        await asyncio.gather(one.clients.ids(), other.clients.ids())
+    assert db.connections() == (0, 2)
+    way.fall_silent()
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(NoAnswer):
+            await ids(db)
+        way.recover()
+        async with db.read() as one, db.read() as other:
+            assert await asyncio.gather(one.clients.ids(), other.clients.ids()) == [[], []]
+
+
 @pytest.mark.parametrize("step", ["statement", "commit", "error", "cancelled"])
 async def test_a_transaction_ends_when_the_database_falls_silent_in_it(step: str, far: tuple[Link, Database]) -> None:
     way, db = far
