@@ -18,6 +18,8 @@ import httpx2
 from tcsfeel.certificates import trusted
 
 PATIENCE = 30.0
+# For tests that kill the server. In others, a server that a busy machine stops for a second would lose its trainings.
+TAKEN_OVER_SOON = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": "1"}
 # So that no limit of a rate answers in place of an operation.
 UNLIMITED = {
     "TCSFEEL_REFUSALS_PER_SECOND": "1000000",
@@ -54,7 +56,6 @@ class Server:
             "TCSFEEL_DATABASE__URL": database_url,
             "TCSFEEL_AUTH__ADMIN_KEY": self.key,
             "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
-            "TCSFEEL_COORDINATOR__LEASE_SECONDS": "1",
             **environment,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -11,7 +11,7 @@ import numpy as np
 from tcsfeel.agent import hosting
 from tcsfeel.wire.codec import decode
 from tests.buckets import CREDENTIALS, BucketServer
-from tests.e2e.servers import call, server, unhandled
+from tests.e2e.servers import TAKEN_OVER_SOON, call, server, unhandled
 from tests.planes import Adder
 
 PATIENCE = 40.0
@@ -20,7 +20,7 @@ PATIENCE = 40.0
 async def test_a_round_outlasts_its_bucket_and_its_server(
     database_url: str, tmp_path: Path, bucket_server: BucketServer
 ) -> None:
-    environment = {**CREDENTIALS, "TCSFEEL_MODELS__URL": bucket_server.url}
+    environment = {**CREDENTIALS, **TAKEN_OVER_SOON, "TCSFEEL_MODELS__URL": bucket_server.url}
     trainers = {f"client-{index}": Adder() for index in range(2)}
     trainers["client-1"].open.clear()
     for name in ("one", "other"):

@@ -10,7 +10,7 @@ import httpx2
 import numpy as np
 
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
-from tests.e2e.servers import call, server, unhandled
+from tests.e2e.servers import TAKEN_OVER_SOON, call, server, unhandled
 
 ROUNDS = 4
 CLIENTS = 4
@@ -43,7 +43,7 @@ class SlowTrainer:
 
 async def test_a_killed_server_finishes_its_rounds_after_a_restart(database_url: str, tmp_path: Path) -> None:
     trainers = {f"client-{index}": SlowTrainer(0.1 + 0.4 * index) for index in range(CLIENTS)}
-    async with server(tmp_path, database_url) as plane, plane.api() as api:
+    async with server(tmp_path, database_url, **TAKEN_OVER_SOON) as plane, plane.api() as api:
         async with hosting(trainers, server_url=plane.url, api_key=plane.key):
             body = {
                 "name": "crash",

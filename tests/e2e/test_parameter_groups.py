@@ -13,7 +13,7 @@ import numpy as np
 
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
 from tcsfeel.wire.codec import decode
-from tests.e2e.servers import Server, call, free_port, server, unhandled
+from tests.e2e.servers import TAKEN_OVER_SOON, Server, call, free_port, server, unhandled
 
 EMBEDDING = np.random.default_rng(7).standard_normal(5000).astype(np.float32)
 GROUPS = {"local": ["bn.*"], "frozen": ["embedding"]}
@@ -89,7 +89,7 @@ async def device(plane: Server, name: str, trainer: Device) -> AsyncIterator[Tap
 async def test_local_tensors_never_leave_and_frozen_ones_come_once(sqlite_url: str, tmp_path: Path) -> None:
     a, b, late = (Device(seed) for seed in range(3))
     async with (
-        server(tmp_path, sqlite_url) as plane,
+        server(tmp_path, sqlite_url, **TAKEN_OVER_SOON) as plane,
         plane.api() as api,
         device(plane, "a", a) as tap_a,
         device(plane, "b", b) as tap_b,
