@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -68,8 +68,7 @@ class LeaseRepository:
 
     async def claimable(self) -> bool:
         """Tell whether `claim` would find a training now."""
-        free = select(trainings.c.id).where(self._free)
-        return (await self._connection.execute(free.limit(1))).scalar() is not None
+        return bool((await self._connection.execute(select(exists().where(self._free)))).scalar())
 
     async def claim(self, owner: str, seconds: float) -> Claim | None:
         """Take the lease of one running training whose lease is over. Returns None if there is none."""
@@ -121,13 +120,12 @@ class LeaseRepository:
         """
         columns = trainings.c
         found: set[Lease] = set()
-        ordered = sorted(leases, key=lambda lease: lease.training_id)
-        for start in range(0, len(ordered), RENEWED_TOGETHER):
-            some = {(lease.training_id, lease.fence): lease for lease in ordered[start : start + RENEWED_TOGETHER]}
+        wanted = list(leases)
+        for start in range(0, len(wanted), RENEWED_TOGETHER):
+            some = {(lease.training_id, lease.fence): lease for lease in wanted[start : start + RENEWED_TOGETHER]}
             free = (
                 select(columns.id, columns.fence)
                 .where(columns.id.in_([training_id for training_id, _ in some]), columns.owner.is_not(None))
-                .order_by(columns.id)
                 .with_for_update(skip_locked=True)
             )
             ours = [some[key] for row in await self._connection.execute(free) if (key := (row.id, row.fence)) in some]

@@ -1,7 +1,6 @@
 """Leases with a fencing token, on both databases."""
 
 import asyncio
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -106,43 +105,6 @@ async def test_the_training_that_waits_longest_is_claimed_first_and_of_equal_one
     assert [(await take(db, seconds=OVER)).training_id for _ in range(4)] == ["t", "u", "v", "t"]
 
 
-async def test_renewing_prolongs_the_lease(db: Database) -> None:
-    await add(db, "t")
-    lease = await take(db, seconds=OVER)
-    assert await claimable(db)
-    async with db.begin() as tx:
-        assert await tx.leases.renew([lease], LONG) == {lease}
-    assert LONG - 60 < await seconds_left(db) <= LONG
-    assert not await claimable(db)
-
-
-async def test_many_leases_are_renewed_together_and_lost_ones_left_out(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.store.leases.RENEWED_TOGETHER", 2)
-    await add(db, "t", "u", "v")
-    held = [await take(db, seconds=OVER) for _ in range(3)]
-    lost = replace(held[1], fence=0)
-    async with db.begin() as tx:
-        assert await tx.leases.renew([held[0], lost, held[2]], LONG) == {held[0], held[2]}
-        assert await tx.leases.renew([], LONG) == set()
-    assert await claim(db, "b") == Claim(Lease(lost.training_id, "b", 2), "a")
-    assert not await claimable(db)
-
-
-async def test_a_row_that_is_held_keeps_no_other_lease_from_being_renewed(postgres_url: str) -> None:
-    db = Database(postgres_url)
-    await add(db, "t", "u")
-    held = [await take(db, seconds=OVER) for _ in range(2)]
-    async with db.begin() as slow:
-        await slow.leases.guard(held[0])
-        async with db.begin() as tx:
-            assert await tx.leases.renew(held, LONG) == {held[1]}
-    async with db.begin() as tx:
-        assert await tx.leases.renew(held, LONG) == {*held}
-    await db.dispose()
-
-
 async def test_releasing_lets_a_peer_take_over_at_once(db: Database) -> None:
     await add(db, "t")
     lease = await take(db)
@@ -186,6 +148,8 @@ async def test_revoking_fences_the_owner(db: Database) -> None:
     async with db.begin() as tx:
         await tx.leases.revoke("t")
     assert await owner(db) == (None, 2)
+    async with db.read() as tx:
+        assert (await tx.connection.execute(select(trainings.c.lease_until))).scalar() == 0.0
     with pytest.raises(Fenced):
         async with db.begin() as tx:
             await tx.leases.guard(lease)

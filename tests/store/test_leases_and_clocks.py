@@ -1,7 +1,9 @@
 """Leases when the database's clock is set, on both databases."""
 
 import pytest
+from sqlalchemy import literal
 
+from app.domain.instants import TOLERANCE_SECONDS
 from app.store.database import Database
 from app.store.leases import Claim
 from tests.store.samples import training
@@ -44,3 +46,15 @@ async def test_a_longer_lease_of_another_server_is_believed(db: Database) -> Non
     assert await claim(db, "b", 1.0) is None
     db.clock = db.clock - 60.0
     assert await claim(db, "b", 1.0) is not None
+
+
+@pytest.mark.parametrize(("now", "free"), [(1600.0, False), (1600.5, True), (999.0, False), (998.5, True)])
+async def test_the_last_moment_of_a_lease_is_its_own_by_either_end(db: Database, now: float, *, free: bool) -> None:
+    """It began at 1000, and may have begun a second later than now, since clocks differ."""
+    assert TOLERANCE_SECONDS == 1.0
+    async with db.begin() as tx:
+        await tx.trainings.add(training("t", status="running"))
+    db.clock = literal(1000.0)
+    assert await claim(db, "a") is not None
+    db.clock = literal(now)
+    assert (await claim(db, "b") is not None) == free
