@@ -39,7 +39,7 @@ def _keep() -> None:
 
 def values(parameters: Parameters, name: str, rows: slice) -> Double:
     """Return a part of one flattened tensor, in float64."""
-    return parameters[name].reshape(-1)[rows].astype(np.float64)
+    return np.array(parameters[name].ravel()[rows], np.float64)
 
 
 def squared_length(block: Double) -> float:
@@ -119,12 +119,13 @@ class Updates:
         mean, product = np.zeros(rows.stop - rows.start, dtype), np.empty(rows.stop - rows.start, dtype)
         for parameters, weight, scale in zip(self._parameters, weights, scales, strict=True):
             if weight * scale > 0.0:
-                np.multiply(parameters[name].reshape(-1)[rows], dtype.type(weight * scale), out=product)
+                np.multiply(parameters[name].ravel()[rows], dtype.type(weight * scale), out=product)
                 mean += product
         stay = sum(weight * (1.0 - scale) for weight, scale in zip(weights, scales, strict=True))
         if stay > 0.0:  # the weight that clipping took away goes to the model before the round
-            mean += np.multiply(tensor.reshape(-1)[rows], dtype.type(stay), out=product)
-        return mean if divisor == 1.0 else np.divide(mean, divisor, out=mean)
+            mean += tensor.ravel()[rows] * dtype.type(stay)
+        mean /= divisor
+        return mean
 
     def _scales_of(self, name: str) -> Sequence[float]:
         return self._scales if name in self.learnt else self._unscaled

@@ -7,6 +7,7 @@ T = sum(p * t), the new model is w + T * sum(p * (w_i - w) / t_i).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import mul, truediv
 
 from tcsfeel.aggregation.blocks import Block, Combine, Updates, values
 from tcsfeel.aggregation.config import Aggregation
@@ -73,8 +74,8 @@ def normalised_mean(updates: Updates, weights: Sequence[float], steps: Sequence[
         return plain  # to the bit
     total = sum(weights)
     shares = [weight / total for weight in weights]
-    by_step = [share / count for share, count in zip(shares, steps, strict=True)]
-    stretch = sum(by_step) * sum(share * count for share, count in zip(shares, steps, strict=True))
+    by_step = list(map(truediv, shares, steps))
+    stretch = sum(by_step) * sum(map(mul, shares, steps))
 
     def combine(name: str, rows: slice) -> Block:
         if name not in updates.learnt:

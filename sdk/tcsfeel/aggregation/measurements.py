@@ -128,19 +128,17 @@ def _share_of(values: Sequence[float], share: float) -> float:
 
 def _believed(metric: str, results: Sequence[UpdateFacts]) -> list[float]:
     """Return the values of a metric that all the results have, each moved to within its bound."""
-    return (
-        _accuracies(results)
-        if metric == ACCURACY
-        else _unscaled([result.value_of(metric) or 0.0 for result in results])
-    )
+    values = [result.value_of(metric) or 0.0 for result in results]
+    if len(values) < ENOUGH:
+        return values
+    return _accuracies(values, results) if metric == ACCURACY else _unscaled(values)
 
 
 def _weights(results: Sequence[UpdateFacts], config: AggregationConfig) -> list[float]:
     return bounded([float(result.num_examples) for result in results], config)
 
 
-def _accuracies(results: Sequence[UpdateFacts]) -> list[float]:
-    values = [result.metrics[ACCURACY] for result in results]
+def _accuracies(values: Sequence[float], results: Sequence[UpdateFacts]) -> list[float]:
     median = _median(values)
     spread = _DEVIATIONS * _median([abs(value - median) for value in values])
 
@@ -152,18 +150,16 @@ def _accuracies(results: Sequence[UpdateFacts]) -> list[float]:
     return _within(values, median, reach)
 
 
-def _unscaled(values: list[float]) -> list[float]:
+def _unscaled(values: Sequence[float]) -> list[float]:
     median = _median(values)
     distances = sorted((abs(value - median) for value in values), reverse=True)
-    usual = distances[min(len(distances) - 1, max(1, len(distances) // 4))]
+    usual = distances[max(1, len(distances) // 4)]
     reach = LARGEST_MULTIPLE * max(usual, abs(median), SMALLEST_SCALE)
     return _within(values, median, lambda _index: reach)
 
 
-def _within(values: list[float], median: float, reach: Callable[[int], float]) -> list[float]:
-    """Move each value to within its `reach` of the median, if there are enough values."""
-    if len(values) < ENOUGH:
-        return values
+def _within(values: Sequence[float], median: float, reach: Callable[[int], float]) -> list[float]:
+    """Move each value to within its `reach` of the median."""
     return [min(max(value, median - reach(i)), median + reach(i)) for i, value in enumerate(values)]
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tcsfeel.aggregation.blocks import squared_length
 from tcsfeel.aggregation.config import AggregationConfig
 from tcsfeel.aggregation.mean import WEIGHTS
 from tcsfeel.aggregation.updates import Parameters, is_floating
@@ -39,12 +40,12 @@ def length(tensors: Parameters, origin: Parameters | None = None, *, release: Ca
         for name, tensor in tensors.items():
             if not is_floating(tensor.dtype):
                 continue
-            flat = tensor.reshape(-1)
+            flat = tensor.ravel()
             for start in range(0, len(flat), _PIECE):
-                piece = flat[start : start + _PIECE].astype(np.float64)
+                piece = np.array(flat[start : start + _PIECE], np.float64)
                 if origin is not None:
-                    piece -= origin[name].reshape(-1)[start : start + _PIECE]
-                square += float(np.add.reduce(np.square(piece, out=piece)))
+                    piece -= origin[name].ravel()[start : start + _PIECE]
+                square += squared_length(piece)
                 release()
     return math.sqrt(square)
 

@@ -58,7 +58,7 @@ def trimmed_mean(updates: Updates, fraction: float) -> Combine:
         stack = updates.all(name, rows)
         stack.sort(axis=0)
         kept = stack[cut : len(updates) - cut]
-        mean: Block = np.add.reduce(kept, axis=0) / len(kept)
+        mean: Block = kept.mean(axis=0)
         return mean
 
     return combine

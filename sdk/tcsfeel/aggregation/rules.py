@@ -62,7 +62,7 @@ def next_model(
     Raises:
         UnusableRound: there are too few updates for the rule, or none has a weight.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused
+    with np.errstate(over="ignore"):  # of distances between huge values
         combine = combination(config, updates, facts)
     step = (
         Scaffold(config, updates, _steps(config, facts), state=state, population=population or 0)
@@ -128,14 +128,14 @@ ROBUST: Mapping[Aggregation, Callable[[Updates, AggregationConfig], Combine]] = 
 
 def _as_dtype(name: str, value: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Convert values to the model's dtype: integers are rounded and kept in range, booleans are true above 0.5."""
-    cast = value.astype(dtype, copy=False) if is_floating(dtype) else value
+    cast = np.asarray(value, dtype) if is_floating(dtype) else value
     if not np.isfinite(cast).all():
         raise ModelNotFinite(f"tensor {name!r} of the new model is not finite")
     if dtype.kind == "b":
         return value > 1 / 2
-    if dtype.kind in "iu":
+    if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
         # float64 has no 2^63 - 1: as a bound it would be 2^63, which overflows
         top = float(limits.max) if int(float(limits.max)) <= limits.max else np.nextafter(float(limits.max), 0.0)
-        return np.clip(np.rint(value), float(limits.min), top).astype(dtype)
+        return np.minimum(np.rint(value), top).astype(dtype)
     return cast

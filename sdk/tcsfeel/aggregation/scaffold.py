@@ -75,7 +75,7 @@ class Scaffold:
         now = values(self._updates.model, name, rows)
         moved = now - (mean if self._same else self._updates.mean(self._by_step, name, rows))
         before = 0.0 if self._past is None else values(self._past, name, rows)
-        kept = self._next[name].reshape(-1)[rows]
+        kept = self._next[name].ravel()[rows]
         kept[:] = before + self._share * (self._scale * moved - before)
         if not np.isfinite(kept).all():
             raise ModelNotFinite(f"the control variate of tensor {name!r} is not finite")

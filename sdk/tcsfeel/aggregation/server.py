@@ -150,7 +150,7 @@ class Adaptive:
             self._moment(SECOND + name, rows, self._tau**2), np.square(difference), self._second_momentum
         )
         for moment, value in ((FIRST, first), (SECOND, second)):
-            kept = self._next[moment + name].reshape(-1)[rows]
+            kept = self._next[moment + name].ravel()[rows]
             kept[:] = value
             if not np.isfinite(kept).all():
                 raise ModelNotFinite(f"the server optimiser's moments of tensor {name!r} are not finite")

@@ -110,7 +110,7 @@ def check_update(
 def _is_finite(tensor: npt.NDArray[Any], release: Callable[[], None] = lambda: None) -> bool:
     if not is_floating(tensor.dtype):
         return True
-    flat, size = tensor.reshape(-1), _CHECKED_BYTES // tensor.itemsize
+    flat, size = tensor.ravel(), _CHECKED_BYTES // tensor.itemsize
     for start in range(0, len(flat), size):
         if not np.isfinite(flat[start : start + size]).all():
             return False

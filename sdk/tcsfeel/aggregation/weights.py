@@ -75,7 +75,7 @@ def _most(descending: Sequence[float], share: float) -> float:
         if room <= 0.0:
             return descending[count - 1]
         if weight <= (most := share * rest / room):
-            return most if count else weight
+            return most
     return descending[-1]
 
 

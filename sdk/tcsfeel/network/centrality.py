@@ -55,12 +55,11 @@ def betweenness(costs: sparse.csr_array) -> Floats:
     Args:
         costs: N by N, symmetric, at least 0, empty diagonal; an explicit zero is a free link.
     """
-    size = costs.shape[0]
+    size, _ = costs.shape
     if size < 3 or not costs.nnz:  # noqa: PLR2004  (no client can lie between two)
         return np.zeros(size)
     nk = prepare()
-    links = positive(costs)
-    once = sparse.triu(undominated(links) if links.nnz > DENSE * size else links).tocoo()
+    once = sparse.triu(searched(positive(costs))).tocoo()
     graph = nk.GraphFromCoo((once.data, (once.row, once.col)), n=size, weighted=True)
     if size <= EXACT_NODES and size * once.nnz <= EXACT_WORK:
         search = nk.centrality.Betweenness(graph)
@@ -73,6 +72,12 @@ def betweenness(costs: sparse.csr_array) -> Floats:
     return np.asarray(np.minimum(scores / ((size - 1) * (size - 2)), 1.0))
 
 
+def searched(costs: sparse.csr_array) -> sparse.csr_array:
+    """Return the links to search: the needed ones, if there are so many that finding the needless ones saves time."""
+    size, _ = costs.shape
+    return undominated(costs) if costs.nnz > DENSE * size else costs
+
+
 def undominated(costs: sparse.csr_array) -> sparse.csr_array:
     """Remove edges that cost more than some two-hop path by more than rounding. The shortest paths stay the same.
 
@@ -80,9 +85,10 @@ def undominated(costs: sparse.csr_array) -> sparse.csr_array:
         costs: N by N, symmetric, above 0, float64, sorted indices.
     """
     indptr, indices, data = costs.indptr, costs.indices, costs.data
-    margin = ROUNDING * costs.shape[0] * float(data.max())
+    size, _ = costs.shape
+    margin = ROUNDING * size * float(data.max())
     keep = np.ones(len(data), dtype=bool)
-    reach = np.full(costs.shape[0], np.inf)
+    reach = np.full(size, np.inf)
     for start, end in pairwise(indptr.tolist()):
         ends, direct = indices[start:end], data[start:end]
         reach[ends] = direct
@@ -109,29 +115,29 @@ def sparsified(costs: sparse.csr_array, neighbours: int = NEIGHBOURS) -> sparse.
             for start, end in pairwise(costs.indptr.tolist())
         ]
     )
-    rows = np.repeat(np.arange(costs.shape[0]), np.diff(costs.indptr))
+    rows = np.repeat(np.arange(len(farthest)), np.diff(costs.indptr))
     keep = data <= np.maximum(farthest[rows], farthest[costs.indices])
-    near = _kept(costs, keep, both=False)
+    near = _kept(costs, keep)
     if csgraph.connected_components(positive(near))[0] > csgraph.connected_components(positive(costs))[0]:
-        forest = csgraph.minimum_spanning_tree(positive(costs)).tocoo()
-        size = costs.shape[0]
-        keep |= np.isin(rows * size + costs.indices, forest.row.astype(np.int64) * size + forest.col)
-        return _kept(costs, keep, both=False)
+        forest = csgraph.minimum_spanning_tree(positive(costs))
+        cells = np.ravel_multi_index((rows, costs.indices), costs.shape)
+        keep |= np.isin(cells, np.ravel_multi_index((forest + forest.T).nonzero(), costs.shape))
+        return _kept(costs, keep)
     return near
 
 
 def positive(costs: sparse.csr_array) -> sparse.csr_array:
     """Return the graph in float64 with free links at a cost above 0, because csgraph would not see them otherwise."""
-    data = costs.data.astype(np.float64)
+    data = np.asarray(costs.data, np.float64)
     paid = data[data > 0]
     free = FREE * 2.0 ** np.floor(np.log2(paid.min())) if len(paid) else 1.0
     return sparse.csr_array((np.where(data > 0, data, free), costs.indices, costs.indptr), shape=costs.shape)
 
 
-def _kept(costs: sparse.csr_array, keep: npt.NDArray[np.bool_], *, both: bool = True) -> sparse.csr_array:
-    """Return the entries to keep as a symmetric matrix: those of which both directions are kept, or either one."""
+def _kept(costs: sparse.csr_array, keep: npt.NDArray[np.bool_]) -> sparse.csr_array:
+    """Return the entries to keep as a symmetric matrix: those of which both directions are to be kept."""
     # Entry p of the transposed matrix, which has the same pattern, is entry mirror[p] here.
     mirror = sparse.csr_array((np.arange(costs.nnz), costs.indices, costs.indptr), shape=costs.shape).tocsc().data
-    keep = keep & keep[mirror] if both else keep | keep[mirror]
+    keep = keep & keep[mirror]
     indptr = np.concatenate(([0], np.cumsum(keep)))[costs.indptr]
     return sparse.csr_array((costs.data[keep], costs.indices[keep], indptr), shape=costs.shape)

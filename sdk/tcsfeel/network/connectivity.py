@@ -146,12 +146,12 @@ class Connectivity:
         """Return the links among `client_ids` alone, in their order; an unknown client has none."""
         if tuple(client_ids) == self.client_ids:
             return self
-        source = np.array([self.position.get(client_id, -1) for client_id in client_ids], dtype=np.int64)
+        source = np.fromiter((self.position.get(client_id, -1) for client_id in client_ids), dtype=np.int64)
         inside = np.flatnonzero(source >= 0)
         part = self.costs[source[inside]][:, source[inside]].tocoo()
         size = len(client_ids)
         cells = (inside[part.row], inside[part.col])
-        costs = sparse.coo_array((part.data, cells), shape=(size, size), dtype=np.float32).tocsr()
+        costs = sparse.coo_array((part.data, cells), shape=(size, size)).tocsr()
         return Connectivity(tuple(client_ids), costs, self.version)
 
     def block(self, client_ids: Sequence[str]) -> npt.NDArray[np.float32]:

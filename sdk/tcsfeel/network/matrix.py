@@ -43,12 +43,11 @@ def square(rows: Rows, size: int) -> npt.NDArray[np.floating[Any]]:
 
 def refuse_impossible(dense: npt.NDArray[np.floating[Any]]) -> None:
     """Refuse NaN, negative cells, cells that are too large, and a diagonal that is not 0."""
-    # Two passes are enough for a correct matrix: with a NaN in it, the minimum is not 0.
-    if dense.min(initial=0) != 0 or not (dense.dtype == np.float32 or dense.max(initial=0) <= MAX_COST):
-        fine = (dense >= 0) & ((dense <= MAX_COST) | (dense == math.inf))
+    for row, cells in enumerate(dense):
+        fine = (cells >= 0) & ((cells <= MAX_COST) | (cells == math.inf))
         if not fine.all():
-            row, column = divmod(int(np.argmin(fine)), len(dense))
-            raise InvalidConnectivity(f"/costs/{row}/{column}", cost_rule(float(dense[row, column])))
+            column = int(np.argmin(fine))
+            raise InvalidConnectivity(f"/costs/{row}/{column}", cost_rule(float(cells[column])))
     diagonal = np.diagonal(dense)
     own = (diagonal != 0) & (diagonal != math.inf)
     if own.any():
@@ -58,14 +57,15 @@ def refuse_impossible(dense: npt.NDArray[np.floating[Any]]) -> None:
 
 def symmetric(dense: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
     """Make a matrix float32 and symmetric: of two directions the smaller one counts. Larger differences are refused."""
-    costs = dense.astype(np.float32, copy=False)
-    exact = True
+    costs = np.array(dense, np.float32)
     for start in range(0, len(dense), BLOCK):
-        here, mirrored = dense[start : start + BLOCK, start:], dense[start:, start : start + BLOCK].T
+        rows, columns = np.s_[start : start + BLOCK, start:], np.s_[start:, start : start + BLOCK]
+        here, mirrored = dense[rows], dense[columns].T
         if not all(np.array_equal(here[:, cut], mirrored[:, cut]) for cut in _cuts(here.shape[1])):
-            exact = False
             _refuse_asymmetry(here, mirrored, start)
-    return costs if exact else np.minimum(costs, costs.T)
+            costs[rows] = np.minimum(here, mirrored)
+            costs[columns] = costs[rows].T
+    return costs
 
 
 def _refuse_asymmetry(here: npt.NDArray[np.floating[Any]], mirrored: npt.NDArray[np.floating[Any]], start: int) -> None:
@@ -117,6 +117,7 @@ def with_entries(
 
     Arrays that do not change are shared: if only costs of existing links change, only the costs are copied.
     """
+    size, _ = costs.shape
     indptr, indices, data = costs.indptr, costs.indices, costs.data
     places, found = _places(costs, rows, columns)
     linked = ~np.isnan(values)
@@ -124,13 +125,13 @@ def with_entries(
     data = data.copy()
     data[places[found & linked]] = values[found & linked]
     if not (added | removed).any():
-        return csr(data, indices, indptr, costs.shape[0])
+        return csr(data, indices, indptr, size)
     gone = places[removed]
     gaps = places[added] - np.searchsorted(gone, places[added])
     data = np.insert(np.delete(data, gone), gaps, values[added])
     indices = np.insert(np.delete(indices, gone), gaps, columns[added])
-    change = np.bincount(rows[added], minlength=costs.shape[0]) - np.bincount(rows[removed], minlength=costs.shape[0])
-    return csr(data, indices, indptr + np.concatenate(([0], np.cumsum(change))), costs.shape[0])
+    change = np.bincount(rows[added], minlength=size) - np.bincount(rows[removed], minlength=size)
+    return csr(data, indices, indptr + np.concatenate(([0], np.cumsum(change))), size)
 
 
 def _places(

@@ -101,16 +101,12 @@ def backbone(costs: sparse.csr_array) -> Any:
     links = sparse.csr_array((np.ones(costs.nnz), costs.indices, costs.indptr), shape=costs.shape)
     first = _spanning_forest(links)
     second = _spanning_forest(links - first - first.T)
-    graph = nx.Graph()
-    graph.add_nodes_from(range(costs.shape[0]))
-    graph.add_edges_from(zip(*(first + second).nonzero(), strict=True))
-    return graph
+    return nx.from_scipy_sparse_array(first + second)
 
 
 def _spanning_forest(links: sparse.csr_array) -> sparse.csr_array:
-    """Return a spanning forest. scipy 1.15 only accepts links whose indices have 32 bits."""
-    indices, ends = links.indices.astype(np.int32), links.indptr.astype(np.int32)
-    return csgraph.minimum_spanning_tree(sparse.csr_array((links.data, indices, ends), shape=links.shape))
+    """Return a spanning forest. scipy 1.15 only accepts links whose indices have 32 bits, which a new array has."""
+    return csgraph.minimum_spanning_tree(sparse.csr_array((links.data, links.indices, links.indptr), shape=links.shape))
 
 
 def _shape(connectivity: Connectivity, client_ids: tuple[str, ...]) -> _Shape:
@@ -126,12 +122,12 @@ def _measured(links: Connectivity) -> _Shape:
     import networkx as nx  # noqa: PLC0415  (as above)
 
     graph = backbone(links.costs)
-    central = betweenness(links.costs).tolist()
+    central = betweenness(links.costs)
     return _Shape(
         num_edges=links.num_edges,
         components=nx.number_connected_components(graph),
         bridges=sum(1 for _ in nx.bridges(graph)),
-        betweenness=dict(zip(links.client_ids, central, strict=True)),
+        betweenness={client_id: float(central[row]) for client_id, row in links.position.items()},
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation import Parameters, UpdateFacts, Updates, check_weighable, next_model
+from tcsfeel.aggregation.blocks import LARGEST_BLOCK
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.aggregation.weights import bounded_steps
 from tcsfeel.errors import UpdateRejected
@@ -67,6 +68,21 @@ def test_server_rate_and_momentum_work_as_in_fedavgm() -> None:
     np.testing.assert_allclose(new["w"], [13.2625])
     plain = aggregated({"w": tensor(10)}, *updates, before={"w": tensor(8)})
     np.testing.assert_allclose(plain["w"], [16.125])
+
+
+def test_steps_are_taken_value_by_value_across_blocks() -> None:
+    model, one, other = (np.zeros(LARGEST_BLOCK + 1) for _ in range(3))
+    model[-1], one[-1], other[-1], one[0] = 10.0, 12.0, 18.0, 2.0
+    new = aggregated({"w": model}, ({"w": one}, 10, 2), ({"w": other}, 30, 4))
+    np.testing.assert_allclose(new["w"][[0, 1, -1]], [0.875, 0.0, 16.125])  # 3.5 * 1/4 * 1; 0; as above
+
+
+def test_an_update_without_steps_counts_as_one_step() -> None:
+    config = TrainingConfig(name="t", aggregation="fednova")
+    model, one, other = {"w": tensor(0)}, {"w": tensor(1)}, {"w": tensor(9)}
+    facts = [UpdateFacts(5, 1.0), UpdateFacts(5, 1.0, num_steps=9)]
+    new = assembled(next_model(config, Updates(model, [one, other]), facts), model)
+    np.testing.assert_allclose(new["w"], aggregated(model, (one, 5, 1), (other, 5, 9))["w"], rtol=0)
 
 
 @tries(100)
@@ -127,5 +143,9 @@ def test_one_false_number_of_steps_moves_the_model_by_a_bounded_multiple() -> No
 def test_an_update_without_steps_is_rejected_with_what_to_do() -> None:
     check_weighable(UpdateFacts(1, 1.0, num_steps=3), "fednova")
     check_weighable(UpdateFacts(1, 1.0), "fedavg")
-    with pytest.raises(UpdateRejected, match=r"no num_steps, by which .* 'fednova' .* let the trainer report"):
+    with pytest.raises(UpdateRejected) as refused:
         check_weighable(UpdateFacts(1, 1.0), "fednova")
+    assert str(refused.value) == (
+        "its result has no num_steps, by which the aggregation rule 'fednova' divides updates;"
+        " let the trainer report the number of its local steps, or choose another rule"
+    )

@@ -117,6 +117,9 @@ def test_a_loss_counts_as_ten_times_as_far_as_is_usual_at_most() -> None:
     assert loss(-5.0, -4.0, -6.0) == pytest.approx(-5.0)  # negative losses are some losses' own
     assert loss(0.0, 0.0, 0.0, 0.0, 0.9) == pytest.approx(0.18)  # nor does one that is alone above 0 vanish
     assert loss(0.0, 5e11) == pytest.approx(2.5e11)  # of two nobody can tell
+    assert loss(0.2, 0.3, 1e15) == pytest.approx((0.2 + 0.3 + 3.3) / 3)  # of three the one that is far is told
+    # of eight a quarter may be far: the third farthest is 0.5 away, so the two count as 5.5
+    assert loss(0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 1e15, 1e15) == pytest.approx((2.5 + 1.0 + 5.5 + 5.5) / 8)
 
 
 @tries(300)

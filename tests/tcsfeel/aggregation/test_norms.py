@@ -40,6 +40,16 @@ def test_an_update_whose_square_the_optimisers_cannot_hold_is_rejected(value: fl
     assert check_norm(far, far, release=none) == 0.0
 
 
+def test_the_longest_way_that_is_allowed_is_allowed() -> None:
+    assert check_norm({"w": np.array([1e15])}, {"w": np.zeros(1)}, release=none) == 1e15
+
+
+def test_squares_are_added_up_in_64_bits_and_what_is_no_number_has_no_length() -> None:
+    assert length({"w": np.array([1e30], np.float32)}, release=none) == pytest.approx(1e30)
+    endless = {"w": np.array([np.inf])}
+    assert math.isnan(length(endless, endless, release=none))
+
+
 def test_a_difference_beyond_all_numbers_is_too_far() -> None:
     with pytest.raises(UpdateRejected, match="by inf, at most"):
         check_norm({"w": np.array([1.7e308])}, {"w": np.array([-1.7e308])}, release=none)
@@ -72,6 +82,7 @@ def test_a_reason_gives_the_numbers_and_a_training_its_own_factor() -> None:
     reason = "its update is far larger than the others: norm 12, the round's median is 2"
     assert outliers(norms, 0.0, own) == {"c": reason}
     assert longest(norms) == "the longest update is that of client 'c', with a norm of 12"
+    assert longest({"a": 5.0, "b": 2.0}) == "the longest update is that of client 'a', with a norm of 5"
 
 
 def test_robust_rules_are_given_outliers() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation import Parameters, UpdateFacts, Updates, check_weighable, next_model
+from tcsfeel.aggregation.blocks import LARGEST_BLOCK
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.aggregation.scaffold import zeros
 from tcsfeel.errors import ModelNotFinite, UnusableRound, UpdateRejected
@@ -46,6 +47,16 @@ def test_two_clients_by_hand() -> None:
     model, control = aggregated({"w": tensor(10)}, *updates, state={"w": tensor(1)}, population=4, **given)
     np.testing.assert_allclose(model["w"], [6.0])
     np.testing.assert_allclose(control["w"], [2.0])
+
+
+def test_control_variates_change_value_by_value_across_blocks() -> None:
+    # as above in the last value; where nothing moves, a c of 1 becomes 1 - (1 + 1) / 4 = 0.5, and a c of 0 stays
+    model, one, other, past = (np.zeros(LARGEST_BLOCK + 2) for _ in range(4))
+    model[-1], one[-1], other[-1], past[-1], past[0] = 10.0, 8.0, 4.0, 1.0, 1.0
+    updates = ({"w": one}, 10, 2), ({"w": other}, 10, 3)
+    new, control = aggregated({"w": model}, *updates, state={"w": past}, population=4, learning_rate=0.5)
+    np.testing.assert_allclose(new["w"][[0, -2, -1]], [0.0, 0.0, 6.0])
+    np.testing.assert_allclose(control["w"][[0, 1, -2, -1]], [0.5, 0.0, 0.0, 2.0])
 
 
 @pytest.mark.parametrize("claim", [1, 30, 10**12])

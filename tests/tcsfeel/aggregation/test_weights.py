@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation import UpdateFacts, summaries
-from tcsfeel.aggregation.weights import bounded, mean_of
+from tcsfeel.aggregation.weights import bounded, mean_of, usual_share
 from tests.depth import tries
 
 CONFIG = TrainingConfig(name="t")
@@ -44,6 +44,16 @@ def test_weights_within_the_usual_stay_as_they_are(weights: list[float]) -> None
 )
 def test_one_claim_weighs_no_more_than_is_usual(weights: list[float], wanted: list[float]) -> None:
     assert bounded(weights, CONFIG) == pytest.approx(wanted)
+
+
+def test_the_usual_share_is_three_even_ones_but_half_at_most_and_three_tenths_at_least() -> None:
+    shares = [usual_share(count) for count in (1, 3, 4, 6, 8, 10, 20)]
+    assert shares == [1.0, 1.0, 0.5, 0.5, 0.375, 0.3, 0.3]
+
+
+def test_weights_become_equal_where_none_may_have_more_than_an_even_share() -> None:
+    # the last one is too small for the sum to show it, so the others share the whole
+    assert bounded([7.0, 6.0, 5.0, 1e-20], config(server_largest_share=1 / 3)) == [5.0, 5.0, 5.0, 1e-20]
 
 
 def test_a_training_may_bound_more_or_less() -> None:

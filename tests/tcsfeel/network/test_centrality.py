@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from tcsfeel.network import centrality
-from tcsfeel.network.centrality import betweenness, positive, sparsified, undominated
+from tcsfeel.network.centrality import betweenness, positive, searched, sparsified, undominated
 from tcsfeel.network.connectivity import Connectivity, Edge
 
 NAMES = "abcdefgh"
@@ -120,6 +121,33 @@ def test_a_detour_is_found_from_either_end() -> None:
     assert undominated(positive(links.costs)).nnz == 2 * (16 + 2)
 
 
+def test_a_detour_over_a_far_node_is_not_looked_for_where_both_ends_have_many_near_ones() -> None:
+    leaves = "ABCDEFGHIJKLMNOP"
+    near = [(end, end + leaf, 1) for end in "ij" for leaf in leaves]
+    names = ["i", "j", "k", *(end + leaf for end in "ij" for leaf in leaves)]
+    edges = [*near, ("i", "k", 5), ("j", "k", 5), ("i", "j", 20)]
+    links = Connectivity.from_edges(names, [Edge(*edge) for edge in edges])
+
+    assert undominated(positive(links.costs)).nnz == 2 * (2 * 16 + 3)
+
+
+@pytest.mark.parametrize(("more", "links"), [(0.0, 4), (0.5, 4), (1.0, 4), (1.01, 3)])
+def test_a_link_that_costs_more_than_its_detour_by_no_more_than_rounding_stays(more: float, links: int) -> None:
+    margin = centrality.ROUNDING * 4 * 8.0  # of four nodes, of which the longest link costs 8
+    costs = np.array([[0, 1, 2 + more * margin, 0], [1, 0, 1, 0], [2 + more * margin, 1, 0, 8], [0, 0, 8, 0]])
+
+    assert undominated(sparse.csr_array(costs)).nnz == 2 * links
+
+
+def test_needless_links_are_looked_for_only_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    links = positive(graph(("a", "b", 1), ("b", "c", 1), ("a", "c", 3), ("c", "d", 1)).costs)  # 8 entries, 4 nodes
+
+    monkeypatch.setattr(centrality, "DENSE", 2)
+    assert searched(links) is links
+    monkeypatch.setattr(centrality, "DENSE", 1)
+    assert searched(links).nnz == 6
+
+
 def test_the_graphs_of_few_costs_have_ties_and_needless_links() -> None:
     # so that the comparisons above are of what they are said to be of
     tied = needless = 0
@@ -172,18 +200,18 @@ def test_sparsifying_shows_who_would_relay_where_distances_hide_it() -> None:
     links = clusters()
 
     # By distance alone every path over the others in between ties with the direct link, so each pair has many.
-    sparse = sparsified(links.costs, neighbours=2)
+    near = sparsified(links.costs, neighbours=2)
 
-    assert sparse.nnz < links.costs.nnz / 4
-    assert (sparse != sparse.T).nnz == 0
-    central = betweenness(sparse)
+    assert near.nnz < links.costs.nnz / 4
+    assert (near != near.T).nnz == 0
+    central = betweenness(near)
     # 11 and 12 are the ends of the only bridge: all 11 * 12 pairs across it that do not end there, and none less
     assert {int(position) for position in np.argsort(-central)[:2]} == {11, 12}
 
 
 def kept(links: Connectivity, neighbours: int) -> set[str]:
-    sparse = Connectivity(links.client_ids, sparsified(links.costs, neighbours))
-    return {edge.source + edge.target for edge in sparse.edges()}
+    near = Connectivity(links.client_ids, sparsified(links.costs, neighbours))
+    return {edge.source + edge.target for edge in near.edges()}
 
 
 @pytest.mark.parametrize("neighbours", [2, 3, 5])
@@ -200,6 +228,20 @@ def test_a_link_is_kept_that_is_among_the_cheapest_of_either_end(neighbours: int
     }
 
 
+def test_the_cheapest_links_are_found_among_many() -> None:
+    half = np.triu(np.random.default_rng(9).random((700, 700), dtype=np.float32), 1)
+    costs = half + half.T
+    links = Connectivity.from_matrix(map(str, range(700)), costs)
+    eighth = np.sort(costs + np.diag(np.full(700, np.inf)), axis=1)[:, 7]
+
+    expected = (costs <= np.maximum(eighth[:, np.newaxis], eighth)) & (costs > 0)
+    assert np.array_equal(sparsified(links.costs, 8).toarray() > 0, expected)
+
+
+def test_costs_become_numbers_of_64_bits_since_their_sums_would_be_rounded() -> None:
+    assert positive(graph(("a", "b", 1)).costs).dtype == np.float64
+
+
 def test_the_forest_is_left_out_where_the_cheapest_links_hold_together() -> None:
     # two triangles, a cheap link between them that no end counts among its two cheapest, and x that joins them anyhow
     triangles = [("a", "b", 1), ("b", "c", 1), ("a", "c", 1), ("d", "e", 1), ("e", "f", 1), ("d", "f", 1)]
@@ -211,10 +253,10 @@ def test_the_forest_is_left_out_where_the_cheapest_links_hold_together() -> None
 
 
 def test_sparsifying_keeps_in_one_piece_what_was_in_one_piece() -> None:
-    sparse = Connectivity(tuple(map(str, range(24))), sparsified(clusters().costs, neighbours=2))
+    near = Connectivity(tuple(map(str, range(24))), sparsified(clusters().costs, neighbours=2))
 
-    assert nx.is_connected(nx.Graph([(edge.source, edge.target) for edge in sparse.edges()]))
-    assert sparse.neighbours("11")["12"] == 100
+    assert nx.is_connected(nx.Graph([(edge.source, edge.target) for edge in near.edges()]))
+    assert near.neighbours("11")["12"] == 100
 
 
 def test_equal_links_are_all_kept_since_nothing_tells_them_apart() -> None:

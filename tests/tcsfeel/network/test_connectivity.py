@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.threads import in_thread
 from tcsfeel.errors import Invalid
 from tcsfeel.network.connectivity import Connectivity, Edge
-from tcsfeel.network.matrix import InvalidConnectivity
+from tcsfeel.network.matrix import InvalidConnectivity, square
 from tests.lag import watched
 
 NINE = "abcdefghi"
@@ -43,6 +43,23 @@ def test_an_array_says_no_link_with_infinity() -> None:
     tensor = np.array([[0, 1.5, np.inf], [1.5, 0, 0], [np.inf, 0, 0]], dtype=np.float32)
 
     assert list(Connectivity.from_matrix("abc", tensor).edges()) == [("a", "b", 1.5), ("b", "c", 0.0)]
+
+
+def test_an_array_of_floats_is_not_copied_and_others_become_one() -> None:
+    floats, integers = np.zeros((2, 2), np.float32), np.zeros((2, 2), np.int64)
+    assert square(floats, 2) is floats
+    assert square(integers, 2).dtype == np.float64
+
+
+def test_rounding_is_evened_out_wherever_it_is_and_the_array_stays_as_it_was() -> None:
+    rows = np.ones((600, 600), dtype=np.float32) - np.eye(600, dtype=np.float32)
+    rows[[3, 590, 400], [500, 10, 550]] += np.float32(2e-7)
+    before = rows.copy()
+
+    links = Connectivity.from_matrix(map(str, range(600)), rows)
+
+    assert set(links.costs.data.tolist()) == {1.0}
+    assert np.array_equal(rows, before)
 
 
 def test_an_array_of_integers_is_as_good() -> None:
@@ -77,14 +94,14 @@ def test_an_empty_connectivity_has_clients_and_no_links() -> None:
     [
         ([[0, 1]], "/costs", "has 1"),
         ([[0, 1], [1]], "/costs/1", "must have 2 entries, has 1"),
-        ([[0, 1], [1, "x"]], "/costs/1", "numbers and nulls"),
-        ([[0, 1], [2, 0]], "/costs/0/1", "1 here, 2 at /costs/1/0"),
-        ([[0, 1], [None, 0]], "/costs/0/1", "inf: no link"),
+        ([[0, 1], [1, "x"]], "/costs/1", "must hold numbers and nulls only"),
+        ([[0, 1], [2, 0]], "/costs/0/1", "1 here, 2 at /costs/1/0 (inf: no link)"),
+        ([[0, 1], [None, 0]], "/costs/0/1", "must be symmetric: 1 here, inf at /costs/1/0 (inf: no link)"),
         ([[0, -1], [-1, 0]], "/costs/0/1", "not -1"),
         ([[0, 1], [1, 0.5]], "/costs/1/1", "diagonal must be 0, is 0.5"),
         ([[0, 1], [math.nan, 0]], "/costs/1/0", "not nan"),
-        ([[0, 1e39], [1e39, 0]], "/costs/0/1", "3.4e+38"),
-        (np.zeros(4), "/costs", "2 dimensions"),
+        ([[0, 1e39], [1e39, 0]], "/costs/0/1", "from 0 to 3.4e+38, or null for no link; not 1e+39"),
+        (np.zeros(4), "/costs", "must have 2 dimensions, has 1"),
         (np.zeros((2, 3)), "/costs/0", "has 3"),
         (np.array([[0, np.nan], [np.nan, 0]], dtype=np.float32), "/costs/0/1", "not nan"),
     ],
@@ -94,7 +111,7 @@ def test_a_matrix_that_cannot_be_true_is_refused_at_its_cell(rows: Any, pointer:
         Connectivity.from_matrix("ab", rows)
 
     assert refused.value.pointer == pointer
-    assert says in refused.value.detail
+    assert refused.value.detail.endswith(says)
     assert isinstance(refused.value, Invalid)
 
 
@@ -241,6 +258,7 @@ def test_some_rows_are_those_of_the_whole() -> None:
     links = Connectivity.from_edges(names, [Edge("0", "6", 0), Edge("2", "3", 1.5), Edge("5", "3", 2)])
     for start, stop in ((0, 7), (2, 4), (6, 7), (3, 3)):
         assert np.array_equal(links.rows(start, stop), links.block(names)[start:stop])
+        assert links.rows(start, stop).dtype == np.float32
 
 
 def test_new_costs_of_old_links_copy_nothing_but_the_costs() -> None:
