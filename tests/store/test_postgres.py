@@ -68,7 +68,7 @@ async def test_idle_connections_are_closed_after_one_that_fell_silent(far: tuple
             await ids(db)
         way.recover()
         async with db.read() as one, db.read() as other:
-            assert await asyncio.gather(one.clients.ids(), other.clients.ids()) == [[], []]
+            assert not any(await asyncio.gather(one.clients.ids(), other.clients.ids()))
 
 
 @pytest.mark.parametrize("step", ["statement", "commit", "error", "cancelled"])

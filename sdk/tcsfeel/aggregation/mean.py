@@ -74,8 +74,8 @@ def normalised_mean(updates: Updates, weights: Sequence[float], steps: Sequence[
         return plain  # to the bit
     total = sum(weights)
     shares = [weight / total for weight in weights]
-    by_step = list(map(truediv, shares, steps))
-    stretch = sum(by_step) * sum(map(mul, shares, steps))
+    by_step: list[float] = list(map(truediv, shares, steps))
+    stretch: float = sum(by_step) * sum(map(mul, shares, steps))
 
     def combine(name: str, rows: slice) -> Block:
         if name not in updates.learnt:
