@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tcsfeel.aggregation.blocks import squared_length
+from tcsfeel.aggregation.blocks import RESIDENT_BYTES, Block, squared_length
 from tcsfeel.aggregation.config import AggregationConfig
 from tcsfeel.aggregation.mean import WEIGHTS
 from tcsfeel.aggregation.updates import Parameters, is_floating
@@ -26,28 +26,47 @@ LONGEST = 1e15
 OUTLIER_FACTOR = 1000.0
 ENOUGH = 3  # updates, of which one can stand out
 
-_PIECE = 1 << 18  # values at a time
+_PIECE = 1 << 16  # values at a time, which stay in a core's cache
+_SMALL, _LARGE = 1e-26, 1e38  # sums of squares that are as exact in float32 as their values
 
 
 def length(tensors: Parameters, origin: Parameters | None = None, *, release: Callable[[], None]) -> float:
     """Return the Euclidean norm over all floating-point tensors, of the difference to `origin` if there is one.
 
-    It is infinite or NaN if a value or a square is. `release` is called now and then, so that the memory of mapped
-    files can be given back.
+    It is infinite or NaN if a value or a square is. `release` is called after `RESIDENT_BYTES`, again and again, so
+    that the memory of mapped files can be given back.
     """
-    square = 0.0
-    with np.errstate(over="ignore", invalid="ignore"):
+    square, resident = 0.0, 0
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for name, tensor in tensors.items():
             if not is_floating(tensor.dtype):
                 continue
-            flat = tensor.ravel()
+            flat, before = tensor.ravel(), None if origin is None else origin[name].ravel()
+            room = np.empty(min(_PIECE, len(flat)), np.promote_types(tensor.dtype, np.float32))
             for start in range(0, len(flat), _PIECE):
-                piece = np.array(flat[start : start + _PIECE], np.float64)
-                if origin is not None:
-                    piece -= origin[name].ravel()[start : start + _PIECE]
-                square += squared_length(piece)
-                release()
+                piece = flat[start : start + _PIECE]
+                past = None if before is None else before[start : start + _PIECE]
+                square += _square(piece, past, room[: len(piece)])
+                resident += piece.nbytes if past is None else 2 * piece.nbytes
+                if resident >= RESIDENT_BYTES:
+                    release()
+                    resident = 0
     return math.sqrt(square)
+
+
+def _square(piece: Block, past: Block | None, room: Block) -> float:
+    """Return the squared length of a piece, or of its difference to the `past`.
+
+    It is computed in `room`, in float32 for most models, and in float64 only if float32 cannot hold the squares.
+    """
+    np.subtract(piece, 0 if past is None else past, out=room, dtype=room.dtype)
+    square = float(np.add.reduce(np.square(room, out=room)))
+    if _SMALL < square < _LARGE:
+        return square
+    wide = np.array(piece, np.float64)
+    if past is not None:
+        wide -= past
+    return squared_length(wide)
 
 
 def check_norm(update: Parameters, model: Parameters, *, release: Callable[[], None]) -> float:

@@ -50,6 +50,28 @@ def test_squares_are_added_up_in_64_bits_and_what_is_no_number_has_no_length() -
     assert math.isnan(length(endless, endless, release=none))
 
 
+@pytest.mark.parametrize("place", [0, 65_535, 65_536, 99_999])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_value_that_is_not_finite_makes_the_norm_useless_wherever_it_is(place: int, value: float) -> None:
+    model, update = np.zeros(100_000, np.float32), np.zeros(100_000, np.float32)
+    update[place] = value
+    assert not math.isfinite(length({"w": update}, {"w": model}, release=none))
+
+
+@pytest.mark.parametrize("far", [1e-30, 1e-14, 1.0, 1e14, 1e25])
+def test_differences_of_any_size_are_measured(far: float) -> None:
+    update = {"w": np.full(100_000, far, np.float32)}
+    assert length(update, {"w": np.zeros(100_000, np.float32)}, release=none) == pytest.approx(far * math.sqrt(1e5))
+
+
+def test_memory_of_a_small_update_is_not_given_back_while_it_is_read() -> None:
+    released = []
+    small, large = np.zeros(1 << 18, np.float32), np.zeros(5 << 20, np.float32)  # 1 MiB, 20 MiB
+    length({"w": small}, {"w": small}, release=lambda: released.append("small"))
+    length({"w": large}, {"w": large}, release=lambda: released.append("large"))
+    assert released == ["large", "large"]  # after each 16 MiB of 40, and not at the end
+
+
 def test_a_difference_beyond_all_numbers_is_too_far() -> None:
     with pytest.raises(UpdateRejected, match="by inf, at most"):
         check_norm({"w": np.array([1.7e308])}, {"w": np.array([-1.7e308])}, release=none)
