@@ -31,6 +31,7 @@ LARGEST_BLOCK = 1 << 16  # values of one update
 ALL_BLOCKS = 1 << 23  # values of all updates together: 64 MiB as float64
 SMALLEST_BLOCK = 1 << 10
 RESIDENT_BYTES = 16 << 20  # read from the updates before their memory is given back
+JOB_BYTES = 4 << 20  # read from the updates by one job of a thread: some milliseconds
 
 
 def _keep() -> None:
@@ -91,6 +92,23 @@ class Updates:
                 if resident >= RESIDENT_BYTES:
                     self._release()
                     resident = 0
+        self._release()
+
+    def jobs(self) -> Iterator[list[tuple[str, slice]]]:
+        """Yield the blocks in lists, each of which is enough work to be given to a thread."""
+        job: list[tuple[str, slice]] = []
+        size = 0
+        for name, rows in self.blocks():
+            job.append((name, rows))
+            size += (rows.stop - rows.start) * self.model[name].itemsize * len(self)
+            if size >= JOB_BYTES:
+                yield job
+                job, size = [], 0
+        if job:
+            yield job
+
+    def release(self) -> None:
+        """Give the memory of the updates back, if they are mapped files."""
         self._release()
 
     def one(self, index: int, name: str, rows: slice) -> Double:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tcsfeel.aggregation.blocks import Block, Combine, Updates
 from tcsfeel.aggregation.config import Aggregation, AggregationConfig
+from tcsfeel.aggregation.in_order import in_order, usual_threads
 from tcsfeel.aggregation.mean import WEIGHTS, normalised_mean, weighted_mean
 from tcsfeel.aggregation.robust import (
     TRIM_FRACTION,
@@ -69,15 +70,22 @@ def next_model(
         if config.aggregation == "scaffold"
         else optimiser(config, updates.model, updates.learnt, before, state)
     )
-    return NextModel(_blocks(updates, combine, step), step)
+    # A robust rule needs the values of all updates in float64, 64 MiB for each block, so it has one thread.
+    threads = usual_threads() if config.aggregation in WEIGHTS else 1
+    return NextModel(_blocks(updates, combine, step, threads), step)
 
 
-def _blocks(updates: Updates, combine: Combine, step: Optimiser) -> Iterator[npt.NDArray[Any]]:
-    for name, rows in updates.blocks():
-        with np.errstate(over="ignore", invalid="ignore"):  # not around the yield: it would apply to the caller too
-            value = step.step(name, rows, combine(name, rows))
-            new = _as_dtype(name, value, updates.model[name].dtype)
-        yield new
+def _blocks(updates: Updates, combine: Combine, step: Optimiser, threads: int) -> Iterator[npt.NDArray[Any]]:
+    def computed(job: list[tuple[str, slice]]) -> list[npt.NDArray[Any]]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return [
+                _as_dtype(name, step.step(name, rows, combine(name, rows)), updates.model[name].dtype)
+                for name, rows in job
+            ]
+
+    for blocks in in_order(updates.jobs(), computed, threads):
+        yield from blocks
+    updates.release()
 
 
 def combination(config: AggregationConfig, updates: Updates, facts: Sequence[UpdateFacts]) -> Combine:
