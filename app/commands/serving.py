@@ -12,7 +12,6 @@ import uvicorn
 
 from app import interpreter
 from app.certificates import for_callers
-from app.http import openapi
 from app.http.auditing import refused_connection
 from app.main import create_app
 from app.services.access.keys import key_path
@@ -33,7 +32,6 @@ def prepared(settings: Settings) -> "ControlPlane":
         OSError: the host and port cannot be listened on.
     """
     app = create_app(settings)
-    openapi.prepare_routes(app)
     asyncio.run(prepare_database(settings))
     tls = for_callers(settings.tls)
     sockets = _listening(settings.host, settings.port)

@@ -17,6 +17,7 @@ from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.auditing import Attempt
 from app.http.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd, refuse_encoding
 from app.http.browsers import refuse_foreign_pages
+from app.http.descriptions import responses
 from app.http.roles import Mark
 from app.http.unparsable import unparsable
 from app.memory import STREAMED_BYTES
@@ -40,7 +41,7 @@ from app.settings import Settings, is_loopback
 from tcsfeel.contract.fields import KEY_PATTERN, RequestModel
 from tcsfeel.inbound import Pace, welcome
 
-_bearer = HTTPBearer(auto_error=False, description="An API key: the admin key, or one that an admin has made")
+_bearer = HTTPBearer(auto_error=False)
 
 
 def wired(request: Request) -> System:
@@ -110,6 +111,10 @@ class ApiRoute(APIRoute):
     The model of a body limits its size. A route without a model accepts a small body. A route that describes its body
     in `openapi_extra` accepts one of the configured size, and its handler sets a lower limit.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        of_its_own = options.pop("responses", None) or {}
+        super().__init__(path, endpoint, responses=responses(401, 403, 422, 429, 503) | of_its_own, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -236,8 +241,6 @@ async def attempt(request: Request) -> Attempt:
     return Attempt.of(request)
 
 
-BearerKey = Depends(_bearer)
-"""Names the scheme in the OpenAPI document; `ApiRoute` is what checks the key."""
 AppPrincipal = Annotated[Principal, Depends(principal)]
 AppAttempt = Annotated[Attempt, Depends(attempt)]
 Party = Annotated[str, Depends(party)]

@@ -21,6 +21,7 @@ from app.domain import errors
 from app.http.auditing import OPEN
 from app.http.bodies import UnsupportedMediaType
 from app.http.catalog import CATALOG, SHARED_LIMITS, Kind, RangeNotSatisfiable, kind_of
+from app.http.descriptions import PROBLEM
 from app.http.faults import field_problems
 from app.metrics import Metrics
 from app.store.availability import DatabaseUnavailable
@@ -34,13 +35,11 @@ from tcsfeel.text import plain
 
 log = structlog.get_logger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
-
 
 class ProblemResponse(JSONResponse):
     """Problem details as JSON. Characters that UTF-8 cannot encode, such as a lone surrogate, become ``?``."""
 
-    media_type = MEDIA_TYPE
+    media_type = PROBLEM
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

@@ -10,7 +10,7 @@ from app.http.answers import client_out
 from app.http.batches import registrations
 from app.http.bodies import ContentType, require_json, whole
 from app.http.deps import AnswerPlace, ApiRoute, AppBreakers, AppClients, AppPrincipal
-from app.http.openapi import json_body, responses, with_headers
+from app.http.descriptions import json_body, responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.quotations import shown_to
 from app.http.requests import changes, profile

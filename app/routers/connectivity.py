@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from app.http.batches import changes
 from app.http.bodies import ContentType, require_json, whole
 from app.http.deps import AnswerPlace, ApiRoute, AppConnectivity
-from app.http.openapi import json_body, responses, with_headers
+from app.http.descriptions import json_body, responses, with_headers
 from app.http.roles import Needs
 from app.http.writing import streamed, written
 from app.routers.matrices import JSON_CELL_BYTES, reader_of, writer_for

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Path, Query, Response, status
 
 from app.http.answers import key_out, new_key_out
 from app.http.deps import ApiRoute, AppKeys
-from app.http.openapi import responses, with_headers
+from app.http.descriptions import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.roles import Needs
 from tcsfeel.contract.fields import ID_PATTERN

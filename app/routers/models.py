@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 
 from app.http.answers import listed_model
 from app.http.deps import STREAMED, AnswerPlace, ApiRoute, AppModels
-from app.http.openapi import responses, with_headers
+from app.http.descriptions import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.roles import Needs
 from app.http.writing import written

@@ -6,13 +6,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.http.answers import ready
 from app.http.deps import AppSystem
-from app.http.openapi import responses
+from app.http.descriptions import responses
 from app.http.readers import reader_of_metrics
 from app.services.readiness import readiness
 from app.threads import in_thread
 from tcsfeel.contract.operations import Health, Ready
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], responses=responses(429))
 
 
 @router.get("/healthz")

@@ -19,7 +19,7 @@ from app.http.deps import (
     Idempotent,
     Party,
 )
-from app.http.openapi import responses, with_headers
+from app.http.descriptions import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.quotations import shown_to
 from app.http.roles import Needs

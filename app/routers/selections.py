@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Response
 
 from app.http.answers import planned_selection
 from app.http.deps import AnswerPlace, ApiRoute, AppSelections
-from app.http.openapi import responses
+from app.http.descriptions import responses
 from app.http.requests import selection_policy
 from app.http.roles import Needs
 from app.http.writing import written

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Path, Response, status
 
 from app.http.answers import training_out
 from app.http.deps import AnswerPlace, ApiRoute, AppPrincipal, AppSettings, AppTrainings, Idempotent
-from app.http.openapi import responses, with_headers
+from app.http.descriptions import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.quotations import shown_to
 from app.http.requests import changed_config, training_config
