@@ -114,7 +114,7 @@ def _check(start: Start, source: Training, version: ModelVersion, config: Traini
     if (config.aggregation, config.statistics) != (before.aggregation, before.statistics):
         raise Invalid("/from/optimiser", "should be false, since aggregation or statistics are other ones")
     made_with_it = version.round > source.begins_after or (source.origin is not None and source.origin.optimiser)
-    if keeps_state(config.aggregation) and version.optimiser_state is None and version.round > 0 and made_with_it:
+    if keeps_state(config) and version.optimiser_state is None and version.round > 0 and made_with_it:
         raise Removed("state of the server optimiser after round", str(version.round), WITHOUT)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from tcsfeel.wire.tasks import Scalar
 
 Aggregation = Literal[
-    "fedavg", "fedprox", "weighted", "fednova", "scaffold",
+    "fedavg", "fedprox", "weighted", "balanced", "fednova", "scaffold",
     "fedavgm", "fedadam", "fedyogi", "fedadagrad",
     "median", "trimmed_mean", "krum", "multi_krum", "geometric_median",
 ]  # fmt: skip
@@ -31,3 +31,7 @@ class AggregationConfig:
         """Return a numeric hyperparameter, or `default` if it is not given as a number."""
         value = self.hyperparameters.get(name)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
+
+    def switched_on(self, name: str) -> bool:
+        """Tell whether a hyperparameter is true."""
+        return self.hyperparameters.get(name) is True

@@ -38,6 +38,7 @@ WEIGHTS: Mapping[Aggregation, Callable[[UpdateFacts], float]] = {
     "fedavg": by_examples,
     "fedprox": by_examples,
     "weighted": by_examples_and_accuracy,
+    "balanced": by_examples,  # the weights from which `balance` starts
     "fednova": by_examples,
     "scaffold": equally,
     "fedavgm": by_examples,

@@ -46,6 +46,7 @@ def next_model(
     updates: Updates,
     facts: Sequence[UpdateFacts],
     *,
+    weights: Sequence[float] | None = None,
     before: Parameters | None = None,
     state: Parameters | None = None,
     population: int | None = None,
@@ -56,6 +57,7 @@ def next_model(
         config: names the rule, whose parameters are the ``server_*`` hyperparameters.
         updates: in an order that is the same each time.
         facts: of each update.
+        weights: of each update, in place of those that a mean takes from the facts (see `balance`).
         before: the model before the round's base model, None in the first round.
         state: what the round before gave as state, None in the first round.
         population: how many clients could have taken part; None if it is not known.
@@ -64,7 +66,7 @@ def next_model(
         UnusableRound: there are too few updates for the rule, or none has a weight.
     """
     with np.errstate(over="ignore"):  # of distances between huge values
-        combine = combination(config, updates, facts)
+        combine = combination(config, updates, facts, weights)
     step = (
         Scaffold(config, updates, _steps(config, facts), state=state, population=population or 0)
         if config.aggregation == "scaffold"
@@ -88,11 +90,13 @@ def _blocks(updates: Updates, combine: Combine, step: Optimiser, threads: int) -
     updates.release()
 
 
-def combination(config: AggregationConfig, updates: Updates, facts: Sequence[UpdateFacts]) -> Combine:
+def combination(
+    config: AggregationConfig, updates: Updates, facts: Sequence[UpdateFacts], weights: Sequence[float] | None = None
+) -> Combine:
     """Return the training's rule for these updates. Raises `UnusableRound` if they are too few, or have no weight."""
     rule = config.aggregation
     if rule in WEIGHTS:
-        weights = bounded([WEIGHTS[rule](fact) for fact in facts], config)
+        weights = bounded([WEIGHTS[rule](fact) for fact in facts] if weights is None else weights, config)
         if rule == "fednova":
             return normalised_mean(updates, weights, _steps(config, facts))
         return weighted_mean(updates, weights)

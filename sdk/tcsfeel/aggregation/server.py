@@ -3,7 +3,11 @@
 With the round's difference d = mean - w and the rate eta:
 
 - fedavgm (Hsu, Qi, Brown, "Measuring the effects of non-identical data distribution for federated visual
-  classification", 2019): w + eta * d + beta * (w - w_before). Its memory is the model before. fednova may do the same.
+  classification", 2019): w + eta * d + beta * (w - w_before). Its memory is the model before. Every other mean may do
+  the same; its momentum is 0 by default.
+- Nesterov's momentum, for the same means (Sutskever et al., "On the importance of initialization and momentum in deep
+  learning", 2013): w + eta * d + beta * v, v = beta * v + eta * d. The next round's updates start where the momentum
+  is about to lead. Its memory is the velocity v, at first 0: the models alone do not tell it.
 - fedadam, fedyogi, fedadagrad (Reddi et al., "Adaptive federated optimization", 2021): w + eta * m / (sqrt(v) + tau),
   m = beta_1 * m + (1 - beta_1) * d. Their memory is m, at first 0, and v, at first tau^2, for each value.
 
@@ -30,6 +34,7 @@ SECOND_MOMENTUM = 0.99
 ADAPTIVITY = 1e-3  # tau
 
 FIRST, SECOND = "first/", "second/"  # before a tensor's name, the names of its moments in a state
+VELOCITY = "velocity/"
 
 
 class Optimiser(Protocol):
@@ -73,8 +78,65 @@ class Momentum:
         return None
 
 
-# The momentum unless given.
-MOMENTA: Mapping[Aggregation, float] = {"fedavgm": MOMENTUM, "fednova": 0.0}
+class Nesterov:
+    """Velocities are kept in float32, or in float64 for tensors of that type.
+
+    Raises:
+        ModelNotFinite: a velocity is no longer finite (from `step`).
+    """
+
+    def __init__(
+        self, model: Parameters, learnt: Collection[str], state: Parameters | None, rate: float, momentum: float
+    ) -> None:
+        self._model = model
+        self._past = state
+        self._rate = rate
+        self._momentum = momentum
+        self._next = _like(model, learnt, VELOCITY)
+
+    def step(self, name: str, rows: slice, mean: Block) -> Block:
+        if VELOCITY + name not in self._next:
+            return mean
+        now = values(self._model, name, rows)
+        pushed = self._rate * (mean - now)
+        velocity = pushed
+        if self._past is not None:
+            velocity = self._momentum * values(self._past, VELOCITY + name, rows) + pushed
+        _keep(self._next, VELOCITY, name, rows, velocity)
+        return now + (pushed + self._momentum * velocity)
+
+    def state(self) -> Parameters:
+        return self._next
+
+
+def _like(model: Parameters, learnt: Collection[str], *kinds: str) -> dict[str, npt.NDArray[Any]]:
+    """Return room for what an optimiser keeps of each tensor that it moves: an array of each kind."""
+    return {
+        kind + name: np.empty(tensor.shape, np.promote_types(tensor.dtype, np.float32))
+        for name, tensor in model.items()
+        if name in learnt
+        for kind in kinds
+    }
+
+
+def _keep(kept: Mapping[str, npt.NDArray[Any]], kind: str, name: str, rows: slice, new: Double) -> None:
+    """Write values of a state. Raises `ModelNotFinite` if one of them is not finite in the state's dtype."""
+    place = kept[kind + name].ravel()[rows]
+    place[:] = new
+    if not np.isfinite(place).all():
+        what = "velocity of tensor {!r} is" if kind == VELOCITY else "moments of tensor {!r} are"
+        raise ModelNotFinite(f"the server optimiser's {what.format(name)} not finite")
+
+
+# The momentum of each mean unless given.
+MOMENTA: Mapping[Aggregation, float] = {
+    "fedavg": 0.0,
+    "fedprox": 0.0,
+    "weighted": 0.0,
+    "balanced": 0.0,
+    "fednova": 0.0,
+    "fedavgm": MOMENTUM,
+}
 
 Second = Callable[[Double, Double, float], Double]
 
@@ -99,14 +161,18 @@ ADAPTIVE: Mapping[Aggregation, tuple[Second, float]] = {
 }
 
 
-def keeps_state(rule: Aggregation) -> bool:
-    """Tell whether the optimiser of a rule has a state that the next round has to be given."""
-    return rule in ADAPTIVE
+def keeps_state(config: AggregationConfig) -> bool:
+    """Tell whether the optimiser has a state that the next round has to be given."""
+    return config.aggregation in ADAPTIVE or _is_nesterov(config)
 
 
 def reads_parent(config: AggregationConfig) -> bool:
     """Tell whether the optimiser reads the model before the one that a round starts from."""
-    return _momentum(config) > 0.0
+    return _momentum(config) > 0.0 and not _is_nesterov(config)
+
+
+def _is_nesterov(config: AggregationConfig) -> bool:
+    return config.aggregation in MOMENTA and config.switched_on("server_nesterov")
 
 
 def _momentum(config: AggregationConfig) -> float:
@@ -133,12 +199,7 @@ class Adaptive:
         self._tau = config.hyperparameter("server_adaptivity", ADAPTIVITY)
         self._model = model
         self._past = state
-        self._next: dict[str, npt.NDArray[Any]] = {
-            moment + name: np.empty(tensor.shape, np.promote_types(tensor.dtype, np.float32))
-            for name, tensor in model.items()
-            if name in learnt
-            for moment in (FIRST, SECOND)
-        }
+        self._next = _like(model, learnt, FIRST, SECOND)
 
     def step(self, name: str, rows: slice, mean: Block) -> Block:
         if FIRST + name not in self._next:
@@ -150,10 +211,7 @@ class Adaptive:
             self._moment(SECOND + name, rows, self._tau**2), np.square(difference), self._second_momentum
         )
         for moment, value in ((FIRST, first), (SECOND, second)):
-            kept = self._next[moment + name].ravel()[rows]
-            kept[:] = value
-            if not np.isfinite(kept).all():
-                raise ModelNotFinite(f"the server optimiser's moments of tensor {name!r} are not finite")
+            _keep(self._next, moment, name, rows, value)
         return now + self._rate * first / (np.sqrt(second) + self._tau)
 
     def state(self) -> Parameters:
@@ -178,6 +236,8 @@ def optimiser(
     if config.aggregation in MOMENTA:
         rate = config.hyperparameter("server_learning_rate", RATE)
         momentum = _momentum(config)
+        if _is_nesterov(config):  # also in rounds in which a schedule makes the momentum 0, for those after it
+            return Nesterov(model, learnt, state, rate, momentum)
         if rate != RATE or momentum > 0.0:
             return Momentum(model, learnt, before, rate, momentum)
     return TakeMean()

@@ -40,6 +40,15 @@ Factor = Annotated[
         description="Largest norm that an update may have, as a multiple of the round's median; 1000 if absent",
     ),
 ]
+Nesterov = Annotated[bool, Field(description="Whether `server_momentum` is Nesterov's; false if absent")]
+Penalty = Annotated[
+    float,
+    Field(
+        ge=1e-6,
+        le=1e6,
+        description="With `balanced`: how much weights that differ from those of `fedavg` count; 0.03 if absent",
+    ),
+]
 Fraction = Annotated[
     float, Field(gt=0, lt=0.5, description="Share of the values that is cut at each end; 0.25 if absent")
 ]
@@ -86,6 +95,8 @@ class Hyperparameters(RequestModel):
     proximal_mu: Annotated[float | ScheduleIn, scheduled(Proximal), AS_GIVEN] | None = None
     server_learning_rate: Annotated[float | ScheduleIn, scheduled(Rate), AS_GIVEN] | None = None
     server_momentum: Annotated[float | ScheduleIn, scheduled(Momentum), AS_GIVEN] | None = None
+    server_nesterov: Nesterov | None = None
+    server_balance_penalty: Annotated[float | ScheduleIn, scheduled(Penalty), AS_GIVEN] | None = None
     server_second_momentum: Annotated[float | ScheduleIn, scheduled(Momentum), AS_GIVEN] | None = None
     server_adaptivity: Annotated[float | ScheduleIn, scheduled(Rate), AS_GIVEN] | None = None
     server_clip_norm: Annotated[float | ScheduleIn, scheduled(Norm), AS_GIVEN] | None = None

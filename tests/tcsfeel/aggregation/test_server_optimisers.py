@@ -18,6 +18,7 @@ from tcsfeel.errors import UnusableRound
 from tests.tcsfeel.models import assembled
 
 RULES: tuple[Aggregation, ...] = ("fedadam", "fedyogi", "fedadagrad")
+MEANS: tuple[Aggregation, ...] = ("fedavg", "fedprox", "weighted", "balanced", "fednova", "fedavgm")
 FACTS = UpdateFacts(1, 1.0, {"accuracy": 0.5})
 
 
@@ -154,8 +155,11 @@ def test_other_rules_remember_nothing(rule: Aggregation) -> None:
 @pytest.mark.parametrize("rule", get_args(Aggregation))
 def test_a_rule_tells_what_another_training_needs_to_go_on_with_its_optimiser(rule: Aggregation) -> None:
     config = TrainingConfig(name="t", aggregation=rule)
-    assert keeps_state(rule) == (rule in RULES)  # the control variates of scaffold belong to one training
+    assert keeps_state(config) == (rule in RULES)  # the control variates of scaffold belong to one training
     assert reads_parent(config) == (rule == "fedavgm")
     with_momentum = replace(config, hyperparameters={"server_momentum": 0.5})
-    assert reads_parent(with_momentum) == (rule in {"fedavgm", "fednova"})
+    assert reads_parent(with_momentum) == (rule in MEANS)
     assert not reads_parent(replace(config, hyperparameters={"server_momentum": 0.0}))
+    nesterov = replace(config, hyperparameters={"server_momentum": 0.5, "server_nesterov": True})
+    assert keeps_state(nesterov) == (rule in {*RULES, *MEANS})
+    assert not reads_parent(nesterov)

@@ -1,0 +1,94 @@
+"""Weigh updates so that the labels behind them are those of the whole fleet.
+
+A round whose updates stand for some labels more than for others pulls the model towards these labels. With weights
+that differ a little from those of FedAvg, the updates that arrived can stand for the fleet's labels more evenly. With
+the label shares q_i of K updates, the fleet's shares p*, and FedAvg's shares of the weight v_i, the weights w minimise
+
+    ||sum w_i q_i - p*||^2 + penalty / K * sum (w_i - v_i)^2 / v_i      where w_i >= 0 and sum w_i = 1.
+
+The second term keeps the variance of the mean low: without it, few updates would have all of the weight. If the label
+shares of all updates are equal, the weights are those of FedAvg; and also as the penalty becomes large.
+
+The problem is convex. With c = penalty / K and the skews s_i = q_i - p* (C,), the solution is
+
+    w_i = v_i * max(0, 1 + b - s_i . a)        where c * a = sum w_i s_i and sum w_i = 1
+
+for some a (C,) and b. These are the gradient of a convex function of a and b, whose second derivative is constant
+between kinks. So Newton's method finds its minimum in a few steps, in a time that is linear in K.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+PENALTY = 0.03
+STEPS = 100  # far more than are needed: the weights of every step are on the simplex
+HALVINGS = 40
+ENOUGH = 1e-13  # a smaller gradient is a rounding error
+
+
+def balanced(weights: Sequence[float], skew: Floats, penalty: float = PENALTY) -> list[float]:
+    """Return the weights (K,) that balance the labels, with the sum 1.
+
+    Args:
+        weights: those of FedAvg, each at least 0, with a sum above 0.
+        skew: (K, C) how the label shares of each update differ from those of the fleet; 0 if they are not known.
+        penalty: of weights that differ from those of FedAvg, above 0.
+    """
+    given = np.asarray(weights, np.float64)
+    shares = given / given.max()
+    shares /= shares.sum()
+    if not skew.any():
+        return [float(share) for share in shares]
+    problem = _Problem(shares, _narrowed(skew), penalty / len(shares))
+    found = problem.weights(problem.minimum())
+    return [float(weight) for weight in found / found.sum()]
+
+
+def _narrowed(skew: Floats) -> Floats:
+    """Return skews with the same inner products in at most as many dimensions as there are updates."""
+    return skew if skew.shape[1] <= skew.shape[0] else np.linalg.qr(skew.T, mode="r").T
+
+
+class _Problem:
+    """The dual problem: minimise c/2 ||a||^2 + 1/2 sum v_i max(0, 1 + b - s_i . a)^2 - b over the point (a, b)."""
+
+    def __init__(self, shares: Floats, skew: Floats, scale: float) -> None:
+        self._shares = shares
+        self._slopes = np.hstack([-skew, np.ones((len(shares), 1))])  # (K, C + 1), of each factor over the point
+        self._scale = np.append(np.full(skew.shape[1], scale), 0.0)
+        self._last = np.append(np.zeros(skew.shape[1]), 1.0)
+
+    def _factors(self, point: Floats) -> Floats:
+        return np.maximum(0.0, 1.0 + self._slopes @ point)
+
+    def weights(self, point: Floats) -> Floats:
+        """Return the weights (K,) that belong to a point, not divided by their sum."""
+        return np.asarray(self._shares * self._factors(point))
+
+    def _value(self, point: Floats) -> float:
+        factors = self._factors(point)
+        return float(self._scale @ point**2 / 2 + self._shares @ factors**2 / 2 - point[-1])
+
+    def minimum(self) -> Floats:
+        """Find the point by Newton's method, with steps that are halved until the value falls."""
+        point, value = np.zeros_like(self._scale), self._value(np.zeros_like(self._scale))
+        for _ in range(STEPS):
+            weights = self.weights(point)
+            gradient = self._scale * point + self._slopes.T @ weights - self._last
+            if np.abs(gradient).max() <= ENOUGH:
+                break
+            active = self._slopes * np.where(weights > 0, self._shares, 0.0)[:, np.newaxis]
+            step = np.linalg.lstsq(active.T @ self._slopes + np.diag(self._scale), gradient, rcond=None)[0]
+            for _ in range(HALVINGS):
+                lower = self._value(point - step)
+                if lower < value:
+                    break
+                step /= 2
+            else:
+                break  # no step makes it lower: what is left of the gradient is a rounding error
+            point, value = point - step, lower
+        return point
