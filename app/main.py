@@ -66,6 +66,7 @@ from app.services.rounds.selecting import Selecting
 from app.services.rounds.selections import Selections
 from app.services.rounds.waiting import Availability, ClientWait
 from app.services.rounds.waits import RoundWaits
+from app.services.rounds.weighing import Weighing
 from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
 from app.services.running.interruptions import Interruptions
@@ -213,6 +214,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         selecting=selecting,
         absences=absences,
         costs=costs,
+        weighing=Weighing(coordinator_db, owned, roster),
     )
     interruptions = Interruptions(owned, progress, metrics, early_ends.give_up)
     name = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"

@@ -89,6 +89,7 @@ class Participation:
         num_steps: how many local steps it says that it took; None if it does not say.
         digest: SHA-256 of the update as its agent sent it, also after the file has been removed.
         evidence: the signatures of that update, if the client's device has a key.
+        weight: its share of the mean, 0..1; None if nothing but its examples decides it, or if it is not received.
     """
 
     client_id: str
@@ -112,6 +113,7 @@ class Participation:
     num_steps: int | None = None
     digest: str | None = None
     evidence: Evidence | None = None
+    weight: float | None = None
 
     def shown(self) -> "Participation":
         """Return the participation with its reason as it is stored and shown, since parts of it come from agents."""
@@ -134,6 +136,7 @@ class Round:
         step_failures: how often its current step has ended with an unexpected error.
         takeovers: how often its current step was taken over from an owner that had died or stalled.
         population: how many clients its training could select sooner or later, when it was planned.
+        weighting: what the weights of its updates go by, in words; None if its rule does not store weights.
         participations: the parts of the clients that were selected to train.
         evaluations: the parts of the clients that were asked to evaluate the new model.
     """
@@ -170,6 +173,7 @@ class Round:
     step_failures: int = 0
     takeovers: int = 0
     population: int | None = None
+    weighting: str | None = None
     participations: tuple[Participation, ...] = ()
     evaluations: tuple[Participation, ...] = ()
 

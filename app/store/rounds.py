@@ -144,6 +144,13 @@ class RoundRepository:
             await self._connection.execute(_CHANGE_PART.where(_RECEIVED), rows)
         return found
 
+    async def weigh(self, round_: Round) -> None:
+        """Write the weights that the updates of a round have in its mean."""
+        this = _of(round_.training_id, round_.number, "fit")
+        weights = [(part.client_id, part.weight) for part in round_.participations if part.weight is not None]
+        if weights:
+            await self._connection.execute(_CHANGE_PART, [this | {"whom": whom, "weight": w} for whom, w in weights])
+
     async def some_participations(
         self, training_id: str, number: int, client_ids: Collection[str], kind: TaskKind = "fit"
     ) -> list[Participation]:

@@ -22,6 +22,7 @@ PART = Participation(
     finished_at=NOW, update="b" * 64, update_norm=1.5, traceback="t.py:1 in f\n  boom",
     metrics={"accuracy": 1.0, "rmse": 1e15}, num_steps=10**12, digest="e" * 64,
     evidence=Evidence(call='"@method": GET', answer='"@status": 200\n"content-digest": x', signature=":c2ln:"),
+    weight=1 / 3,
 )  # fmt: skip
 EVALUATION = Participation(kind="evaluate",
     client_id="b", status="received", attempts=1, reason="second", num_examples=10**13, loss=-1e300, accuracy=0.5,
@@ -60,6 +61,7 @@ FULL = Round(
     step_failures=2,
     takeovers=3,
     population=10**13,
+    weighting="balanced by the labels of 1 client",
     participations=(PART, Participation(client_id="b"), Participation(client_id="a")),
     evaluations=(
         EVALUATION,

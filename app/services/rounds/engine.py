@@ -40,6 +40,7 @@ from app.services.rounds.participants import Participants
 from app.services.rounds.phase import Phase
 from app.services.rounds.planning import Planner
 from app.services.rounds.selecting import Selecting
+from app.services.rounds.weighing import Weighing
 from app.services.tasks.assignments import ToSend
 from app.store.database import Database
 from app.store.leases import Lease
@@ -65,6 +66,7 @@ class RoundEngine:
         selecting: Selecting,
         absences: Absences,
         costs: Costs,
+        weighing: Weighing,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -75,6 +77,7 @@ class RoundEngine:
         self._selecting = selecting
         self._absences = absences
         self._costs = costs
+        self._weighing = weighing
 
     async def drive(self, lease: Lease, round_: Round) -> Round:
         """Take a round from wherever it stands to its end. Raises `Fenced`."""
@@ -158,7 +161,7 @@ class RoundEngine:
         spool = self._files.spool(round_)
         base, since = await self._base(lease, round_)
         try:
-            round_ = await self._recover(lease, training, round_)
+            round_ = await self._weighing.weigh(lease, training, await self._recover(lease, training, round_))
             stored, state = await in_thread("aggregation", self._files.aggregate, training.config, round_, base, spool)
         except UnusableRound as error:
             return await self._ledger.abandoned(lease, round_, str(error))
@@ -194,7 +197,8 @@ class RoundEngine:
         known = {one.client_id for one in round_.evaluations}
         out: list[tuple[str, str]] = []
         if not known and training.config.evaluation_clients:
-            evaluators, out = await self._evaluators(training, round_)
+            async with self._db.read() as tx:
+                evaluators, out = await self._planner.evaluators(tx, training, round_.seed)
             round_ = await self._ledger.asked(lease, round_, [client.id for client in evaluators])
             self._ledger.known(lease).keep(evaluators)
         outstanding = [one for one in round_.evaluations if one.status in OUTSTANDING]
@@ -294,7 +298,3 @@ class RoundEngine:
             async with self._db.read() as tx:
                 known.keep(await tx.clients.some(unknown))
         return {client_id: known.clients[client_id] for client_id in client_ids if client_id in known.clients}
-
-    async def _evaluators(self, training: Training, round_: Round) -> tuple[list[Client], list[tuple[str, str]]]:
-        async with self._db.read() as tx:
-            return await self._planner.evaluators(tx, training, round_.seed)

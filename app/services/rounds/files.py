@@ -12,6 +12,7 @@ from app.domain.measurements import reported
 from app.domain.parameter_groups import NothingToTrain, ParameterGroups, Unmatched, unmatched_of
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
+from app.domain.weighing import weights_of
 from app.services.rounds.optimiser_states import check_room, kept_state, metadata_of_state
 from app.services.rounds.parts import frozen_id, global_part, read_unmatched, trained_part, whole_block
 from app.services.rounds.phase import Phase
@@ -246,6 +247,7 @@ class RoundFiles:
                 release=release,
             ),
             [reported(part) for part in received],
+            weights=weights_of(received),
             before=None if before is None else before.parameters(),
             state=None if state is None else state.parameters(),
             population=round_.population,

@@ -94,6 +94,7 @@ rounds = Table(
     Column("step_failures", Integer, nullable=False, server_default="0"),
     Column("takeovers", Integer, nullable=False, server_default="0"),
     Column("population", BigInteger),
+    Column("weighting", Shown),
     Index("ix_rounds_status", "status"),
 )
 
@@ -125,6 +126,7 @@ participations = Table(
     Column("traceback", Text),
     Column("digest", Sha256),
     Column("evidence", Json),
+    Column("weight", Finite),
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
     Index("ix_participations_client_id", "client_id"),
     Index("ix_participations_status", "status"),

@@ -50,7 +50,7 @@ def balanced(weights: Sequence[float], skew: Floats, penalty: float = PENALTY) -
 
 def _narrowed(skew: Floats) -> Floats:
     """Return skews with the same inner products in at most as many dimensions as there are updates."""
-    return skew if skew.shape[1] <= skew.shape[0] else np.linalg.qr(skew.T, mode="r").T
+    return skew if skew.shape[1] <= skew.shape[0] else np.linalg.qr(skew.T)[1].T
 
 
 class _Problem:

@@ -45,6 +45,9 @@ class ParticipationOut(ResponseModel):
     ]
     num_steps: Annotated[int | None, Field(description="How many local steps it says that its training took")] = None
     digest: Annotated[str | None, Field(description="SHA-256 of its update in hexadecimal, as it was sent")] = None
+    weight: Annotated[
+        float | None, Field(description="Its share of the mean, with the rule `balanced`; null with other rules")
+    ] = None
     evidence: Annotated[
         EvidenceOut | None,
         Field(description="The signatures of its update; null if its device has no key, and in lists of rounds"),
@@ -114,6 +117,9 @@ class RoundOut(ResponseModel):
     label_divergence: float | None
     model: Annotated[str | None, Field(description="SHA-256 of the model version that the round made")]
     failure_reason: str | None
+    weighting: Annotated[
+        str | None, Field(description="What the weights of its updates go by, with the rule `balanced`")
+    ] = None
     hyperparameters: Annotated[
         dict[str, Scalar] | None,
         Field(description="The values with which the round began, also those of schedules; null if they were not kept"),

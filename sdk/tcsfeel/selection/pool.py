@@ -18,7 +18,7 @@ from tcsfeel.selection.columns import Columns
 from tcsfeel.selection.debt import participation_debt
 from tcsfeel.selection.labels import Labels, read_labels
 from tcsfeel.selection.links import Links, Relays, Star
-from tcsfeel.selection.sketches import skew_of_sketches
+from tcsfeel.selection.skew import sample_shares, skew_of
 from tcsfeel.selection.types import Candidate, History, SelectionPolicy
 from tcsfeel.transfers import BYTES_PER_MB
 
@@ -32,7 +32,6 @@ GIGA = 1e9
 # its balance would be 0/0.
 MIN_RELIABILITY = 0.01
 EXPLORING = 8.0  # by default weights, it outweighs a link four times as expensive as the mean
-MIN_SAMPLES = 1e-12  # relative to the largest client; the square of this is still far from 0
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,8 @@ class Pool:
 
     @cached_property
     def samples(self) -> Floats:
-        """Return the numbers of samples (N,) divided by the largest: `MIN_SAMPLES`..1."""
-        sizes = self.columns.data_size
-        return np.asarray(np.maximum(sizes / sizes.max(), MIN_SAMPLES))
+        """Return the numbers of samples (N,) divided by the largest: from 1e-12 to 1."""
+        return sample_shares(self.columns.data_size)
 
     @cached_property
     def labels(self) -> Labels:
@@ -90,17 +88,7 @@ class Pool:
 
         The shape is (N, C), or (N, C + `SIZE`) if there are sketches.
         """
-        labels = self.labels
-        of_labels = labels.skew if labels.reported.any() else np.zeros((len(self.candidates), 0))
-        if all(candidate.sketch is None for candidate in self.candidates):
-            return of_labels
-        of_reporting = of_labels[labels.reported]
-        mean_square = float((of_reporting * of_reporting).sum(axis=1).mean()) if len(of_reporting) else 0.0
-        unreported = [
-            None if reported else candidate.sketch
-            for candidate, reported in zip(self.candidates, labels.reported, strict=True)
-        ]
-        return np.hstack([of_labels, skew_of_sketches(unreported, self.samples, mean_square or None)])
+        return skew_of(self.labels, [candidate.sketch for candidate in self.candidates], self.samples)
 
     @cached_property
     def links(self) -> Links:

@@ -53,19 +53,34 @@ async def test_smaller_uploads_survive_their_coordinator(
             await _assert_as_if_nothing_had_been(second, training_id, step=2 * STEP)
 
 
-@pytest.mark.parametrize(("when", "name"), [("before", "committed"), ("after", "committed"), ("after", "frozen")])
+NESTEROV = {"server_momentum": 0.9, "server_nesterov": True}
+
+
+@pytest.mark.parametrize(
+    ("point", "remembering"),
+    [
+        (("before", "committed"), {"aggregation": "fedadam"}),
+        (("after", "committed"), {"aggregation": "fedadam"}),
+        (("after", "frozen"), {"aggregation": "fedadam"}),
+        (("before", "committed"), {"aggregation": "balanced", "hyperparameters": NESTEROV}),
+    ],
+)
 async def test_what_a_server_optimiser_remembers_survives_its_coordinator(
-    database_url: str, tmp_path: Path, when: str, name: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
+    tmp_path: Path,
+    point: tuple[str, str],
+    remembering: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trainers = {"a": Adder(1.0), "b": Adder(3.0)}
     async with plane(tmp_path, database_url, trainers) as first:
-        undisturbed = await first.create(aggregation="fedadam")
+        undisturbed = await first.create(**remembering)
         for _ in range(3):
             await first.run_round(undisturbed)
 
-        training_id = await first.create(aggregation="fedadam", max_rounds=3)
+        training_id = await first.create(**remembering, max_rounds=3)
         await first.run_round(training_id)
-        await killed(first, training_id, monkeypatch, when, name)
+        await killed(first, training_id, monkeypatch, *point)
         async with plane(tmp_path, database_url, trainers, host=first.host, register=False) as second:
             await until(lambda: is_driven_to_its_end(second, training_id))
             for number in range(4):

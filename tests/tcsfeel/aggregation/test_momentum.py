@@ -40,7 +40,7 @@ def one(value: float) -> dict[str, npt.NDArray[Any]]:
 
 @pytest.mark.parametrize("rule", MEANS)
 def test_every_mean_may_have_momentum(rule: Aggregation) -> None:
-    # w = 3 + 0.5 * (5 - 3) + 0.25 * (3 - 2)
+    # The step is 0.5 * (5 - 3), and the momentum adds 0.25 * (3 - 2).
     new, state = step(rule, one(3.0), one(5.0), before=one(2.0), server_learning_rate=0.5, server_momentum=0.25)
     assert (new["w"][0], state) == (4.25, None)
 
@@ -53,7 +53,7 @@ def test_without_momentum_the_mean_is_the_next_model(rule: Aggregation) -> None:
 
 @pytest.mark.parametrize("rule", MEANS)
 def test_nesterovs_momentum_looks_ahead(rule: Aggregation) -> None:
-    settings = {"server_learning_rate": 0.5, "server_momentum": 0.25, "server_nesterov": True}
+    settings: dict[str, Any] = {"server_learning_rate": 0.5, "server_momentum": 0.25, "server_nesterov": True}
     # d = 2; v = 0.5 * 2 = 1; w = 3 + 1 + 0.25 * 1
     new, state = step(rule, one(3.0), one(5.0), **settings)
     assert state is not None
@@ -73,7 +73,7 @@ def test_a_velocity_is_kept_in_rounds_without_momentum() -> None:
 def test_velocities_are_kept_value_by_value_across_blocks() -> None:
     model, mean = np.zeros(LARGEST_BLOCK + 2), np.zeros(LARGEST_BLOCK + 2)
     mean[0], mean[-1] = 1.0, -2.0
-    settings = {"server_momentum": 0.5, "server_nesterov": True}
+    settings: dict[str, Any] = {"server_momentum": 0.5, "server_nesterov": True}
     whole, state = step("fedavg", {"w": model}, {"w": mean}, **settings)
     whole, _ = step("fedavg", whole, {"w": mean}, state=state, **settings)
     alone, state = step("fedavg", {"w": model[[0, -1]]}, {"w": mean[[0, -1]]}, **settings)

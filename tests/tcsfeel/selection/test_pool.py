@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from tcsfeel.network.connectivity import Connectivity, Edge
 from tcsfeel.selection.links import Relays, Star
-from tcsfeel.selection.pool import MAX_SECONDS, MIN_RELIABILITY, MIN_SAMPLES
+from tcsfeel.selection.pool import MAX_SECONDS, MIN_RELIABILITY
 from tcsfeel.selection.sketches import SIZE
+from tcsfeel.selection.skew import MIN_SAMPLES
 from tcsfeel.selection.types import History, SelectionPolicy
 from tests.tcsfeel.worlds import candidates, pool
 

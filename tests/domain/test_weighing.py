@@ -1,0 +1,97 @@
+"""The weights of a round's updates, by what is known of their clients' labels."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.domain.rounds import Participation, Round
+from app.domain.trainings import TrainingConfig
+from app.domain.weighing import UNKNOWN, weighed, weights_of
+from tcsfeel.aggregation.balance import balanced
+from tcsfeel.selection.skew import believable_skew
+from tcsfeel.selection.types import Candidate
+from tests.store.samples import a_round
+from tests.tcsfeel.worlds import candidates
+
+BALANCED = TrainingConfig(name="t", aggregation="balanced")
+
+
+def client(client_id: str, labels: list[float] | None, **fields: object) -> Candidate:
+    return replace(candidates(1)[0], client_id=client_id, data_distribution=labels, **fields)  # type: ignore[arg-type]  # fields of a candidate
+
+
+def received(**examples: int) -> Round:
+    """A round with an update of each client, and with one client that failed."""
+    parts = [Participation(client_id=name, status="received", num_examples=n) for name, n in examples.items()]
+    return a_round(participations=(*parts, Participation(client_id="failed", status="failed")))
+
+
+def weights(round_: Round) -> dict[str, float | None]:
+    return {part.client_id: part.weight for part in round_.participations}
+
+
+def test_an_update_of_rare_labels_weighs_more() -> None:
+    # The fleet has even labels. Of three updates two are all of label 0, so the third one gets nearly a half.
+    fleet = [client("a", [100, 0]), client("b", [100, 0]), client("c", [0, 100]), client("d", [0, 100])]
+    round_ = weighed(received(c=100, b=100, a=100), BALANCED, fleet)
+    skew = believable_skew(fleet)
+    assert skew.tolist() == [[0.5, -0.5]] * 2 + [[-0.5, 0.5]] * 2
+    a, b, c = balanced([100.0] * 3, skew[[0, 1, 2]])
+    assert weights(round_) == {"a": pytest.approx(a), "b": pytest.approx(b), "c": pytest.approx(c), "failed": None}
+    assert 0.48 < c < 0.5 > a == pytest.approx(b)
+    assert round_.weighting == "balanced by the labels of 3 clients"
+    assert weights_of([part for part in round_.participations if part.status == "received"]) == pytest.approx([c, b, a])
+
+
+def test_a_training_says_how_far_weights_may_go() -> None:
+    fleet = [client("a", [1, 0]), client("b", [1, 0]), client("c", [0, 1]), client("d", [0, 1])]
+    plain = replace(BALANCED, hyperparameters={"server_balance_penalty": 1e6})
+    assert weights(weighed(received(a=10, b=10, c=20), plain, fleet))["c"] == pytest.approx(0.5, abs=1e-4)
+    less = replace(BALANCED, hyperparameters={"server_largest_multiple": 1.2})
+    limited = weights(weighed(received(a=10, b=10, c=10), less, fleet))
+    assert limited["c"] == pytest.approx(1.2 / 3.2)
+
+
+def test_one_client_with_rare_labels_weighs_no_more_than_any_client_may() -> None:
+    # Its 1 900 samples are 19 times the median, which is believed, so two thirds of the fleet's labels are rare ones.
+    fleet = [client(f"c{number}", [1, 0]) for number in range(9)] + [client("rare", [0, 1], data_size=1900)]
+    examples = {one.client_id: 10 for one in fleet}
+    assert weights(weighed(received(**examples), BALANCED, fleet))["rare"] == pytest.approx(0.3)
+
+
+def test_sketches_stand_for_labels_that_are_not_reported() -> None:
+    one, other = (1.0, *[0.0] * 31), (-1.0, *[0.0] * 31)
+    fleet = [client("a", None, sketch=one), client("b", None, sketch=one), client("c", None, sketch=other)]
+    fleet += [client("d", None, sketch=other), client("e", None)]
+    round_ = weighed(received(a=10, b=10, c=10, e=10), BALANCED, fleet)
+    found = weights(round_)
+    assert (found["a"] or 0) == found["b"]
+    assert (found["a"] or 0) < (found["e"] or 0) < (found["c"] or 0)
+    assert round_.weighting == "balanced by the sketches of 3 clients; nothing is known of 1 client"
+
+
+def test_reported_labels_and_sketches_count_together() -> None:
+    fleet = [client("a", [1, 0]), client("b", [0, 1]), client("c", None, sketch=(1.0, *[0.0] * 31))]
+    text = weighed(received(a=1, b=1, c=1, gone=1), BALANCED, fleet).weighting
+    assert text == ("balanced by the labels of 2 clients and the sketches of 1 client; nothing is known of 1 client")
+
+
+@pytest.mark.parametrize("fleet", [[], [client("a", None), client("b", None)]])
+def test_without_labels_the_weights_are_those_of_fedavg_and_the_round_says_so(fleet: list[Candidate]) -> None:
+    round_ = weighed(received(a=10, b=30), BALANCED, fleet)
+    assert weights(round_) == {"a": 0.25, "b": 0.75, "failed": None}
+    assert round_.weighting == UNKNOWN
+
+
+def test_a_claim_of_far_too_many_samples_does_not_decide_which_labels_the_fleet_has() -> None:
+    fleet = [client(name, [1, 0]) for name in "abc"] + [client(name, [0, 1]) for name in "def"]
+    honest = weighed(received(a=10, b=10, d=10), BALANCED, fleet)
+    fleet[-1] = replace(fleet[-1], data_size=10**15)
+    assert weights(weighed(received(a=10, b=10, d=10), BALANCED, fleet)) == pytest.approx(weights(honest))
+
+
+def test_a_round_without_updates_stays_as_it_is() -> None:
+    empty = received()
+    assert weighed(empty, BALANCED, []) == empty
+    assert weights_of([]) is None
+    assert weights_of([Participation(client_id="a", weight=0.5), Participation(client_id="b")]) is None
