@@ -113,6 +113,7 @@ class TrainingConfig(AggregationConfig):
     name: str
     goal: Goal = field(default_factory=lambda: Goal(target=0.963))
     max_rounds: int = 100
+    recipe: str | None = None
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     where: Where = ANYWHERE
     round_policy: RoundPolicy = field(default_factory=RoundPolicy)

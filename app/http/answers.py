@@ -42,7 +42,7 @@ _STATE = (
     "best_value", "best_round", "model", "created_at", "updated_at", "progress",
 )  # fmt: skip
 _CONFIG = (
-    "name", "max_rounds", "aggregation", "selection", "where", "uploads",
+    "name", "max_rounds", "recipe", "aggregation", "selection", "where", "uploads",
     "topology", "seed", "retention", "statistics",
 )  # fmt: skip
 _FIGURES = ("strategy", "total_cost", "label_divergence", "fairness", "expected_seconds")

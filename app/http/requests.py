@@ -72,6 +72,7 @@ def training_config(body: CreateTraining, defaults: TrainingSettings) -> Trainin
         name=body.name,
         goal=_goal(body, defaults),
         max_rounds=defaults.max_rounds if body.max_rounds is None else body.max_rounds,
+        recipe=body.recipe,
         aggregation=body.aggregation,
         selection=SelectionConfig(
             strategy=rules.strategy,

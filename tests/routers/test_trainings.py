@@ -53,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "progress": None,
     "created_at": NOW,
     "updated_at": NOW,
-} | dict.fromkeys(("origin", "unmatched_patterns"))
+} | dict.fromkeys(("origin", "unmatched_patterns", "recipe"))
 GIVEN: dict[str, Any] = {
     "name": "a name with ü",
     "target_accuracy": 0.5,

@@ -37,6 +37,7 @@ REACHED = frozenset({"target_accuracy", "target"})  # reasons for the end of a t
 @server_option
 @key_option
 @click.option("--body", type=click.Path(path_type=Path), help="A JSON file with the rest of the training's body")
+@click.option("--recipe", metavar="NAME", help="Fields that work well together: tcs-feel or fedavg")
 @click.option("--strategy", help="Selection strategy")
 @click.option("--parameter", multiple=True, metavar="NAME=NUMBER", help="A parameter of the strategy; may be repeated")
 @click.option("--min-clients", type=int, help="The fewest clients in a round")
@@ -63,6 +64,7 @@ def train(
     server: str,
     key: str | None,
     body: Path | None,
+    recipe: str | None,
     strategy: str | None,
     parameter: tuple[str, ...],
     min_clients: int | None,
@@ -83,7 +85,7 @@ def train(
     as_json: bool,
 ) -> None:
     """Create a training and start it."""
-    request = read_body(body) | those_given({"name": name, "from": start_of(start, optimiser)})
+    request = read_body(body) | those_given({"name": name, "from": start_of(start, optimiser), "recipe": recipe})
     rules = {
         "strategy": strategy,
         "parameters": numbers_of(parameter) if parameter else None,

@@ -13,6 +13,7 @@ from tcsfeel.contract.goals import GoalIn, GoalOut
 from tcsfeel.contract.hyperparameters import Hyperparameters
 from tcsfeel.contract.parameter_groups import ParameterGroupsIn, ParameterGroupsOut, Patterns
 from tcsfeel.contract.progress import ProgressOut
+from tcsfeel.contract.recipes import Recipe, with_recipe
 from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut
 from tcsfeel.contract.schedules import MOST_ROUNDS, ScheduleIn
 from tcsfeel.contract.selections import Seed, SelectionRules
@@ -79,7 +80,8 @@ class CreateTraining(RequestModel):
                     "name": "digits",
                     "target_accuracy": 0.963,
                     "max_rounds": 60,
-                    "aggregation": "fedavg",
+                    "recipe": "tcs-feel",
+                    "aggregation": "balanced",
                     "selection": {"strategy": "tcs-feel", "min_clients": 1, "max_clients": 10, "largest_multiple": 2},
                     "hyperparameters": {"local_epochs": 5, "learning_rate": 0.5, "batch_size": 10},
                     "uploads": {"encoding": "int8", "compression": "zstd"},
@@ -91,6 +93,10 @@ class CreateTraining(RequestModel):
     }
 
     name: Annotated[PlainText, Field(min_length=1)]
+    recipe: Annotated[
+        Recipe | None,
+        Field(description="Gives other defaults to fields that work well together. Fields that are given win"),
+    ] = None
     target_accuracy: Annotated[
         float | None,
         Field(
@@ -118,6 +124,11 @@ class CreateTraining(RequestModel):
         ParameterGroupsIn()
     )
     statistics: Annotated[Patterns, Field(description="Older name of `parameters.averaged`")] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_recipe(cls, given: Any) -> Any:
+        return with_recipe(given)
 
     @model_validator(mode="after")
     def _one_goal(self) -> "CreateTraining":
@@ -242,6 +253,9 @@ class TrainingOut(ResponseModel):
     target_accuracy: Annotated[float | None, Field(description="Null where the goal is another one")]
     goal: GoalOut
     max_rounds: int
+    recipe: Annotated[
+        str | None, Field(description="The recipe that it was created with; every field of it is in this answer")
+    ] = None
     aggregation: Aggregation
     selection: SelectionRulesOut
     where: WhereOut

@@ -130,6 +130,15 @@ def test_groups_of_tensors_come_from_options_and_from_the_body(federation: Feder
     assert "should not match every tensor" in refused.output
 
 
+def test_a_recipe_is_chosen_by_an_option(federation: Federation) -> None:
+    options = ["--name", "x", "--recipe", "fedavg", "--min-clients", "1", "--max-clients", "1"]
+    started = json.loads(federation.run("train", *options, "--json").output)
+    assert (started["recipe"], started["selection"]["strategy"]) == ("fedavg", "random")
+    refused = federation.run("train", "--name", "x", "--recipe", "tcs-feel-relay")
+    assert refused.exit_code == 1
+    assert "/recipe cannot be tcs-feel-relay yet, since updates do not travel over relays" in refused.output
+
+
 def test_how_often_a_client_is_selected_is_limited_by_an_option(federation: Federation) -> None:
     rules = ["--min-clients", "1", "--max-clients", "1", "--largest-multiple", "1.5"]
     started = json.loads(federation.run("train", "--name", "x", *rules, "--json").output)

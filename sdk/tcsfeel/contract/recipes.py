@@ -1,0 +1,57 @@
+"""Recipes: fields of a new training that work well together, under a name."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from tcsfeel.aggregation.balance import PENALTY
+from tcsfeel.aggregation.server import MOMENTUM, RATE
+from tcsfeel.contract.fields import wrong_fields
+
+Recipe = Literal["tcs-feel", "fedavg"]
+
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "tcs-feel": {
+        "aggregation": "balanced",
+        "topology": "star",
+        "selection": {"strategy": "tcs-feel"},
+        "hyperparameters": {
+            "server_learning_rate": RATE,
+            "server_momentum": MOMENTUM,
+            "server_nesterov": True,
+            "server_balance_penalty": PENALTY,
+        },
+    },
+    "fedavg": {"aggregation": "fedavg", "topology": "star", "selection": {"strategy": "random"}},
+}
+"""The fields of each recipe. Fields that are not here have their usual defaults."""
+
+PLANNED = {"tcs-feel-relay": "cannot be tcs-feel-relay yet, since updates do not travel over relays: name tcs-feel"}
+
+
+def with_recipe(given: Any) -> Any:
+    """Return the fields of a new training with those of the recipe that it names. What is given wins."""
+    name = given.get("recipe") if isinstance(given, dict) else None
+    if not isinstance(name, str):
+        return given
+    if name in PLANNED:
+        raise wrong_fields([(("recipe",), PLANNED[name])])
+    return _filled(given, RECIPES.get(name, {}))
+
+
+def _filled(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(given)
+    for name, default in defaults.items():
+        if name not in found:
+            found[name] = default
+        elif isinstance(default, Mapping) and (fields := _fields(found[name])) is not None:
+            found[name] = _filled(fields, default)
+    return found
+
+
+def _fields(part: Any) -> Mapping[str, Any] | None:
+    """Return what was given of a part; None if it has no fields, which is a mistake that is found later."""
+    if isinstance(part, BaseModel):
+        return {name: getattr(part, name) for name in part.model_fields_set}
+    return part if isinstance(part, Mapping) else None
