@@ -2,7 +2,8 @@
 
 Every contender trains a perceptron of 64 hidden units by federated averaging, with the same data, links, initial model,
 failures and number of rounds. 10 clients take part in each round. An update that fails does not count, but its link
-time does. The default seeds are 201 to 205. The strategies were tuned with other seeds, below 100.
+time does. The default seeds are 201 to 205. The strategies were tuned with other seeds, below 100. With `--recipes`,
+the recipes of trainings are compared, which also say how updates are combined.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.machine import Times
-from benchmarks.selection import report
-from benchmarks.selection.bars import RELAYED, SUBJECT, verdicts
+from benchmarks.selection import recipes, report
+from benchmarks.selection.bars import RELAYED, SUBJECT, Verdict, verdicts
 from benchmarks.selection.comparison import Comparison
 from benchmarks.selection.data import PARTITIONS, Dataset, digits, mnist
 from benchmarks.selection.knowledge import LabelKnowledge
@@ -31,6 +32,7 @@ from tcsfeel.selection.types import LARGEST_MULTIPLE
 
 BASELINE = "random"
 PER_ROUND = 10
+ROUNDS, SEEDS = 200, [201, 202, 203, 204, 205]
 RULES: tuple[Aggregation, ...] = tuple(WEIGHTS)
 LABELS: tuple[LabelKnowledge, ...] = get_args(LabelKnowledge)
 
@@ -38,31 +40,35 @@ LABELS: tuple[LabelKnowledge, ...] = get_args(LabelKnowledge)
 def main(arguments: Sequence[str]) -> int:
     """Compare every selection strategy with random selection by real training; status 1 if tcs-feel misses a bar."""
     options = _parser().parse_args(arguments)
-    names = list(dict.fromkeys((BASELINE, *options.strategies)))
-    contenders = [
-        _with(contender, rule)
-        for rule in dict.fromkeys(("fedavg", *options.rules))
-        for name in names
-        for contender in contenders_of(name, options.labels, options.multiples)
-    ]
+    contenders = recipes.contenders() if options.recipes else _contenders(options)
+    seeds = options.seeds or (list(recipes.SEEDS) if options.recipes else SEEDS)
+    rounds = options.rounds or (recipes.ROUNDS if options.recipes else ROUNDS)
     settings = [
-        Setting(dataset, partition, clients, PER_ROUND, options.rounds)
+        Setting(dataset, partition, clients, PER_ROUND, rounds)
         for dataset in (("digits", "mnist") if options.mnist else ("digits",))
-        for partition in options.partitions
+        for partition in options.partitions or (recipes.PARTITIONS if options.recipes else PARTITIONS)
         for clients in options.clients
     ]
     began, times, results = time.monotonic(), Times.now(), {}
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes of --jobs inherit it
-    pages = [report.heading(options.rounds, options.seeds)]
+    pages, judged = [report.heading(rounds, seeds)], list[Verdict]()
     print(pages[0])
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
-        for setting, traces in _traces(pool, settings, contenders, options.seeds, options.mnist, options.rate):
-            results[setting] = {name: Comparison.of(found, traces[BASELINE]) for name, found in traces.items()}
-            print(report.table(setting, results[setting]), flush=True)
-            pages.append(report.markdown(setting, results[setting]))
+        for setting, traces in _traces(pool, settings, contenders, seeds, options.mnist, options.rate):
+            compared = {
+                name: {one: Comparison.of(found, traces[name]) for one, found in traces.items()}
+                for name in ((recipes.FEDAVG, recipes.SAME) if options.recipes else (BASELINE,))
+            }
+            for name, found in compared.items():
+                print(report.table(setting, name, found), flush=True)
+                pages.append(report.markdown(setting, name, found))
+            if options.recipes:
+                judged += recipes.verdicts(setting, compared[recipes.FEDAVG], compared[recipes.SAME])
+            else:
+                results[setting] = compared[BASELINE]
             if options.plots:
                 plot(setting, traces, options.plots)
-    judged = verdicts(results)
+    judged += verdicts(results)
     pages.append("".join(f"- {verdict}\n" for verdict in judged))
     if options.markdown:
         options.markdown.write_text("\n".join(pages))
@@ -78,9 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks selection", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=200, help="of each training (%(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[201, 202, 203, 204, 205])
-    parser.add_argument("--partitions", nargs="+", default=PARTITIONS, help="shards-S or dirichlet-A")
+    parser.add_argument(
+        "--recipes", action="store_true", help="compare recipes, which say how updates are combined as well"
+    )
+    parser.add_argument("--rounds", type=int, help="of each training (200; 100 with --recipes)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="(201 to 205; 401 to 420 with --recipes)")
+    parser.add_argument("--partitions", nargs="+", help="shards-S, dirichlet-A or iid")
     parser.add_argument("--clients", type=int, nargs="+", default=[50, 100])
     parser.add_argument("--strategies", nargs="+", choices=known, default=known, help="random is always among them")
     parser.add_argument(
@@ -98,6 +107,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plots", type=Path, metavar="DIR", help="where to write an SVG for every setting")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="where to write the tables")
     return parser
+
+
+def _contenders(options: argparse.Namespace) -> list[Contender]:
+    return [
+        _with(contender, rule)
+        for rule in dict.fromkeys(("fedavg", *options.rules))
+        for name in dict.fromkeys((BASELINE, *options.strategies))
+        for contender in contenders_of(name, options.labels, options.multiples)
+    ]
 
 
 def contenders_of(name: str, labels: Sequence[LabelKnowledge], multiples: Sequence[float]) -> list[Contender]:

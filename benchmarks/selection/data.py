@@ -69,7 +69,7 @@ def partition(labels: Rows, clients: int, kind: str, rng: np.random.Generator) -
 
     `shards-S` sorts the rows by label, cuts them into N·S equal shards, and gives S shards to each client (McMahan et
     al., 2017). `dirichlet-A` splits each class by a Dirichlet distribution with the concentration A (Hsu, Qi, Brown,
-    2019).
+    2019). `iid` gives each client an equal part of all rows in random order.
 
     Raises:
         ValueError: the kind is unknown.
@@ -82,7 +82,9 @@ def partition(labels: Rows, clients: int, kind: str, rng: np.random.Generator) -
             return [np.concatenate([shards[shard] for shard in hand]) for hand in hands]
         case "dirichlet":
             return dirichlet(labels, clients, float(value), rng)
-    raise ValueError(f"a partition is shards-S or dirichlet-A, such as {', '.join(PARTITIONS)}; not {kind!r}")
+        case "iid":
+            return np.array_split(rng.permutation(len(labels)), clients)
+    raise ValueError(f"a partition is shards-S, dirichlet-A or iid, such as {', '.join(PARTITIONS)}; not {kind!r}")
 
 
 def label_counts(labels: Rows, part: Rows) -> list[float]:

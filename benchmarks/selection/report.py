@@ -18,18 +18,20 @@ def heading(rounds: int, seeds: Sequence[int]) -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}, {where}; {rounds} rounds, seeds {', '.join(map(str, seeds))}\n"
 
 
-def table(setting: Setting, found: Mapping[str, Comparison]) -> str:
+def table(setting: Setting, baseline: str, found: Mapping[str, Comparison]) -> str:
     """Return the table of a setting for a terminal."""
     rows = _cells(found)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([f"\n{_title(setting)}", *lines])
+    return "\n".join([f"\n{_title(setting)}, compared with {baseline}", *lines])
 
 
-def markdown(setting: Setting, found: Mapping[str, Comparison]) -> str:
+def markdown(setting: Setting, baseline: str, found: Mapping[str, Comparison]) -> str:
     """Return the table of a setting for a page."""
     title, *rows = ["| " + " | ".join(row) + " |" for row in _cells(found)]
-    return "\n".join([f"### {_title(setting)}\n", title, "|---" * (len(COLUMNS) + 1) + "|", *rows, ""])
+    return "\n".join(
+        [f"### {_title(setting)}, compared with {baseline}\n", title, "|---" * (len(COLUMNS) + 1) + "|", *rows, ""]
+    )
 
 
 def _title(setting: Setting) -> str:

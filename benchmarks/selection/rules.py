@@ -1,6 +1,6 @@
 """Combine a round's updates by a rule of the product, and keep what SCAFFOLD keeps at the server and at the clients."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,12 @@ import numpy.typing as npt
 
 from benchmarks.selection.learning import Model, Recipe, steps_of
 from tcsfeel.aggregation import Parameters, UpdateFacts, Updates, next_model
+from tcsfeel.aggregation.balance import PENALTY, balanced
 from tcsfeel.aggregation.config import Aggregation, AggregationConfig
+from tcsfeel.aggregation.weights import bounded
+from tcsfeel.selection.skew import believable_skew
+from tcsfeel.selection.types import Candidate
+from tcsfeel.wire.tasks import Scalar
 
 Counts = npt.NDArray[np.intp]
 
@@ -20,15 +25,20 @@ class Rule:
         name: of the rule.
         recipe: how clients train.
         samples: (N,) of each client.
+        hyperparameters: of the rule.
     """
 
-    def __init__(self, name: Aggregation, recipe: Recipe, samples: Counts) -> None:
-        self._config = AggregationConfig(aggregation=name, hyperparameters={"learning_rate": recipe.rate})
+    def __init__(
+        self, name: Aggregation, recipe: Recipe, samples: Counts, hyperparameters: Mapping[str, Scalar] | None = None
+    ) -> None:
+        given = {"learning_rate": recipe.rate} | dict(hyperparameters or {})
+        self._config = AggregationConfig(aggregation=name, hyperparameters=given)
         self._recipe = recipe
         self._samples = samples
         self._before: Model | None = None
         self._state: Parameters | None = None
         self._own: dict[int, Model] = {}
+        self._skew: npt.NDArray[np.float64] | None = None
 
     def corrections(self, members: Sequence[int]) -> Model | None:
         """What K clients add to their gradients, with K as the first axis; None if nothing."""
@@ -39,8 +49,8 @@ class Rule:
         own = [self._own.get(member, zero) for member in members]
         return Model(*(layer - np.stack(theirs) for layer, theirs in zip(server, zip(*own, strict=True), strict=True)))
 
-    def combine(self, model: Model, updates: Model, members: Sequence[int]) -> Model:
-        """The next model from K updates, with K as the first axis."""
+    def combine(self, model: Model, updates: Model, members: Sequence[int], fleet: Sequence[Candidate] = ()) -> Model:
+        """The next model from K updates, with K as the first axis; `fleet` is what is known of all N clients."""
         steps = [steps_of(int(self._samples[member]), self._recipe) for member in members]
         facts = [
             UpdateFacts(int(self._samples[member]), 0.0, {"accuracy": 1.0}, num_steps=count)
@@ -54,6 +64,7 @@ class Rule:
             self._config,
             Updates(named, each),
             facts,
+            weights=self._weights(members, fleet),
             before=None if self._before is None else self._before._asdict(),
             state=self._state,
             population=len(self._samples),
@@ -63,6 +74,16 @@ class Rule:
             self._learn(model, updates, members, steps)
         self._before, self._state = model, new.optimiser.state()
         return Model(*(block.reshape(layer.shape) for block, layer in zip(blocks, model, strict=True)))
+
+    def _weights(self, members: Sequence[int], fleet: Sequence[Candidate]) -> list[float] | None:
+        """The weights of updates that the rule `balanced` gives them."""
+        if self._config.aggregation != "balanced":
+            return None
+        if self._skew is None or fleet[0].data_distribution is None:
+            self._skew = believable_skew(fleet)
+        examples = bounded([float(self._samples[member]) for member in members], self._config)
+        penalty = self._config.hyperparameter("server_balance_penalty", PENALTY)
+        return balanced(examples, self._skew[list(members)], penalty)
 
     def _learn(self, model: Model, updates: Model, members: Sequence[int], steps: Sequence[int]) -> None:
         """The clients' own control variates after a round."""

@@ -15,13 +15,17 @@ from app.domain.clients import Client, Profile
 from benchmarks.selection.data import Dataset, label_counts, partition
 from benchmarks.selection.knowledge import LabelKnowledge, Sketches, reported
 from benchmarks.selection.learning import accuracy, initial, local_training
+from benchmarks.selection.published import PUBLISHED
 from benchmarks.selection.rules import Rule
 from benchmarks.selection.world import MODEL_BYTES, World
 from tcsfeel.aggregation import update_quality
 from tcsfeel.aggregation.config import Aggregation
+from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import Candidate, History, SelectionPolicy, Weights, select
+from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.types import Plan
 from tcsfeel.transfers import Topology
+from tcsfeel.wire.tasks import Scalar
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,6 +42,8 @@ class Contender:
     weights: Weights = field(default_factory=Weights)
     labels: LabelKnowledge = "exact"
     rule: Aggregation = "fedavg"
+    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
+    parameters: Mapping[str, float] = field(default_factory=dict)
     largest_multiple: float | None = None
 
 
@@ -78,7 +84,7 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
     samples = np.array([len(part) for part in parts])
     world = World.of(samples, rngs[NETWORK])
     model = initial(dataset.train.inputs.shape[1], rngs[MODEL])
-    rule = Rule(contender.rule, dataset.recipe, samples)
+    rule = Rule(contender.rule, dataset.recipe, samples, contender.hyperparameters)
     policy = SelectionPolicy(
         min_clients=setting.per_round,
         max_clients=setting.per_round,
@@ -87,6 +93,7 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
         local_epochs=dataset.recipe.epochs,
         topology=contender.topology,
         largest_multiple=contender.largest_multiple,
+        parameters=contender.parameters,
     )
     counts = [label_counts(dataset.train.labels, part) for part in parts]
     fleet = Fleet(world, samples, [reported(own, contender.labels, rngs[NOISE]) for own in counts])
@@ -94,9 +101,8 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
     for _ in range(setting.rounds):
         comes_back = rngs[FAILURES].random(setting.clients) < world.reliability
         began = time.perf_counter()
-        plan = select(
-            contender.strategy, fleet.candidates(), world.links, History(tuple(chosen)), policy, rngs[SELECTION]
-        ).plan
+        seen = fleet.candidates()
+        plan = chosen_by(contender.strategy, seen, world.links, History(tuple(chosen)), policy, rngs[SELECTION])
         selecting += time.perf_counter() - began
         chosen.append(frozenset(plan.parents))
         members = np.array([fleet.position[client_id] for client_id in plan.parents])
@@ -107,14 +113,29 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
             updates, losses = local_training(
                 model, dataset.train, taken, dataset.recipe, rngs[TRAINING], corrections=rule.corrections(names)
             )
-            if contender.labels == "sketch":
+            if contender.labels == "sketch" or contender.strategy == "divfl":
                 fleet.sketches.fold(model, updates, names)
-            model = rule.combine(model, updates, names)
+            model = rule.combine(model, updates, names, seen)
         fleet.learn(members, dict(zip(back.tolist(), losses.tolist(), strict=True)))
         rows.append((accuracy(model, dataset.test), *bill(world, fleet.position, plan, comes_back)))
     accuracies, costs, seconds = np.array(rows).T
     times = np.array([sum(client_id in ids for ids in chosen) for client_id in world.client_ids])
     return Trace(accuracies, costs, seconds, times, selecting / setting.rounds)
+
+
+def chosen_by(  # noqa: PLR0917  (a strategy's arguments, and its name)
+    strategy: str,
+    candidates: Sequence[Candidate],
+    connectivity: Connectivity,
+    history: History,
+    policy: SelectionPolicy,
+    rng: np.random.Generator,
+) -> Plan:
+    """Return whom a strategy of the product or of a paper chooses."""
+    if strategy not in PUBLISHED:
+        return select(strategy, candidates, connectivity, history, policy, rng).plan
+    pool = Pool(tuple(candidates), connectivity, history, policy)
+    return Plan("star", dict.fromkeys(pool.ids(PUBLISHED[strategy](pool, rng))))
 
 
 class Fleet:

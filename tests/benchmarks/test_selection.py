@@ -115,7 +115,7 @@ def test_shards_give_each_client_equal_parts_of_few_labels_and_every_row_once() 
     assert [len(part) for part in parts] == [20] * 20
     assert sorted(np.concatenate(parts)) == list(range(400))
     assert max(sum(count > 0 for count in label_counts(labels, part)) for part in parts) == 2
-    with pytest.raises(ValueError, match="a partition is shards-S or dirichlet-A"):
+    with pytest.raises(ValueError, match="a partition is shards-S, dirichlet-A or iid"):
         partition(labels, 20, "even", np.random.default_rng(1))
 
 

@@ -266,3 +266,20 @@ def test_with_relays_communication_counts_the_tree() -> None:
     assert float(f.terms(f.sums([0, 1])).communication) == pytest.approx(3 / 8)
     assert f.shares([0, 1]).communication.tolist() == pytest.approx([2 / 8, 1 / 8])
     assert float(f.terms(f.sums([1, 2])).communication) == pytest.approx(10 / 8)
+
+
+def test_links_that_have_no_room_as_a_table_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    costs = np.triu(rng.uniform(0.1, 2.0, (12, 12)) * (rng.random((12, 12)) < 0.5), 1)
+    between = sparse.csr_array(costs + costs.T)
+    between.sort_indices()
+    sets = np.array([rng.permutation(12)[:5] for _ in range(20)])
+
+    def found() -> tuple[Floats, Floats]:
+        links = Relays(np.full(12, 3.0), between, np.linspace(0.5, 1.0, 12))
+        return links.cost(sets), links.cost_with_each(sets[0].tolist())
+
+    as_a_table = found()
+    monkeypatch.setattr("tcsfeel.selection.links.MOST_DENSE", 11)
+    for sparse_costs, table_costs in zip(found(), as_a_table, strict=True):
+        assert sparse_costs.tolist() == table_costs.tolist()
