@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 
+from app.domain.trainings import TrainingConfig
+from app.services.fleet.roster import LatestRoster
+from app.services.rounds.owned import OwnedTransactions
+from app.services.rounds.weighing import Weighing
+from app.store.database import Database
+from app.store.leases import Lease
 from tests.planes import Adder, Plane, plane, until
 from tests.services.courses import is_driven_to_its_end, parts
 from tests.services.rounds.test_resuming import killed
+from tests.store.samples import a_round, training
 
 LABELS: dict[str, Any] = {"a": [10, 0], "b": [10, 0], "c": [0, 20]}
 
@@ -59,6 +66,14 @@ async def test_clients_without_labels_are_known_by_the_sketches_of_their_updates
         assert round_.weighting == "balanced by the sketches of 3 clients"
         other = await running.run_round(await running.create())
         assert (other.weighting, {part.weight for part in other.participations}) == (None, {None})
+
+
+@pytest.mark.parametrize("fields", [{"aggregation": "fedavg"}, {"aggregation": "balanced", "weighting": "by labels"}])
+async def test_a_round_that_needs_no_weights_or_has_them_stays_as_it_is(db: Database, fields: dict[str, str]) -> None:
+    weighing = Weighing(db, OwnedTransactions(db), LatestRoster())
+    round_ = a_round(weighting=fields.get("weighting"))
+    config = TrainingConfig(name="t", aggregation=fields["aggregation"])  # type: ignore[arg-type]  # a rule
+    assert await weighing.weigh(Lease("t", "me", 1), training(config=config), round_) is round_
 
 
 async def test_a_successor_uses_the_weights_that_were_stored(
