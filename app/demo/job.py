@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from app.demo import mlp
+from app.demo.baseline import baseline
 from app.demo.errors import DemoFailed
 from app.demo.history import History, Row
 from app.demo.plane import ENDED
@@ -22,6 +23,8 @@ from app.demo.world import World
 
 CLIENTS_A_ROUND = 10
 MAX_ROUNDS = 120
+RECIPE = "tcs-feel"
+EPOCHS, BATCH, RATE = 5, 10, 0.5
 LOOK_SECONDS = 0.2
 
 
@@ -40,19 +43,13 @@ class Job:
             "name": f"demo-{self.strategy}-{self.seed}",
             "target_accuracy": self.target_accuracy,
             "max_rounds": MAX_ROUNDS,
-            "aggregation": "fedavgm",
+            "recipe": RECIPE,
             "selection": {
                 "strategy": self.strategy,
                 "min_clients": CLIENTS_A_ROUND,
                 "max_clients": CLIENTS_A_ROUND,
             },
-            "hyperparameters": {
-                "local_epochs": 5,
-                "batch_size": 10,
-                "learning_rate": 0.5,
-                "server_momentum": 0.9,
-                "server_learning_rate": 0.3,
-            },
+            "hyperparameters": {"local_epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE},
             "round_policy": {"deadline_seconds": 30.0, "quorum": 0.6, "grace_seconds": 1.0},
             "evaluation": {"clients": self.agents},
             "seed": self.seed,
@@ -90,8 +87,19 @@ def _run(job: Job, directory: Path, console: Console, *, keep: bool) -> None:
         history, training = _follow(console, job, found, training_id)
         training_seconds = time.monotonic() - training_began
         _, share = mlp.measure(found.plane.model(training_id), digits.test_inputs, digits.test_labels)
+        plain = baseline(
+            world,
+            clients=CLIENTS_A_ROUND,
+            rounds=MAX_ROUNDS,
+            target=job.target_accuracy,
+            epochs=EPOCHS,
+            rate=RATE,
+            batch=BATCH,
+        )
         outcome = Outcome(
+            recipe=RECIPE,
             strategy=job.strategy,
+            baseline=plain,
             target=job.target_accuracy,
             reached=training["stop_reason"] == "target_accuracy",
             history=history,

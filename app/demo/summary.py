@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.demo.baseline import Baseline
 from app.demo.history import History
 
 MEGABYTE = 1e6
@@ -14,13 +15,18 @@ class Outcome:
     """The result of a demo.
 
     Attributes:
+        recipe: the name of the training's recipe.
+        strategy: the strategy that chose the clients.
+        baseline: what random selection and FedAvg reach.
         reached: whether the accuracy that the agents measured is at least the target.
         right, held_out: how many held-out digits this process classifies correctly with the downloaded final model, and
             how many there are.
         training_seconds, total_seconds: the wall time since the start of the training, and of the whole demo.
     """
 
+    recipe: str
     strategy: str
+    baseline: Baseline
     target: float
     reached: bool
     history: History
@@ -37,15 +43,31 @@ def summary(outcome: Outcome) -> Iterator[str]:
     verdict = "reached" if outcome.reached else "missed"
     rounds = len(history.rows)
     mean = sum(row.seconds for row in history.rows) / max(rounds, 1)
-    yield f"strategy       {outcome.strategy}"
+    yield f"recipe         {outcome.recipe}, with clients chosen by {outcome.strategy}"
     yield f"target         {verdict}: {accuracy:.4f} measured by the agents, {outcome.target:.4f} asked for"
     right, held_out = outcome.right, outcome.held_out
     yield f"checked here   the model, fetched over REST, has {right} of {held_out} digits right: {right / held_out:.4f}"
     yield f"rounds         {rounds}, {mean:.2f} s each"
     yield f"wall time      {outcome.training_seconds:.1f} s of training, {outcome.total_seconds:.1f} s in all"
     yield f"communication  {history.cost:.1f} s of link time, {history.traffic / MEGABYTE:.1f} MB"
+    yield f"without it     {_without(outcome)}"
     yield f"fairness       {fairness:.3f} (Jain's index of how often each client took part; 1 is even)"
     yield f"failures       {history.failures} attempts failed or got no answer, and the training went on"
+
+
+def _without(outcome: Outcome) -> str:
+    """Say what random selection and FedAvg reach with the same digits and links."""
+    plain, rounds = outcome.baseline, len(outcome.history.rows)
+    needed = plain.reached(outcome.target)
+    found = (
+        f"do not reach {outcome.target:.4f} in {len(plain.accuracy)} rounds"
+        if needed is None
+        else f"reach {outcome.target:.4f} after {needed} rounds and {sum(plain.cost[:needed]):.1f} s of link time"
+    )
+    then = (
+        f"; after {rounds} rounds they are at {plain.accuracy[rounds - 1]:.4f}" if rounds <= len(plain.accuracy) else ""
+    )
+    return f"random selection and FedAvg {found}{then} (computed here, without failures)"
 
 
 def ideas(strategy: str, seed: int) -> Iterator[str]:
