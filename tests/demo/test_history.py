@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from app.demo.baseline import Baseline
 from app.demo.history import History, Row
 from app.demo.progress import Lines, Moving, progress
 from app.demo.summary import Outcome, summary
@@ -71,9 +72,21 @@ def test_progress_is_a_table_on_a_terminal_and_lines_elsewhere(terminal: bool, k
 
 @pytest.mark.parametrize(("reached", "verdict"), [(True, "reached"), (False, "missed")])
 def test_a_summary_says_what_was_measured_where(reached: bool, verdict: str) -> None:
-    outcome = Outcome("tcs-feel", 0.963, reached, History([Row.of(answer())]), 90, 100, 10.0, 12.0)
+    outcome = Outcome(
+        recipe="tcs-feel",
+        strategy="oort",
+        baseline=Baseline((0.5,), (1.0,)),
+        target=0.963,
+        reached=reached,
+        history=History([Row.of(answer())]),
+        right=90,
+        held_out=100,
+        training_seconds=10.0,
+        total_seconds=12.0,
+    )
     text = "\n".join(summary(outcome))
     assert f"{verdict}: 0.5000 measured by the agents, 0.9630 asked for" in text
+    assert "recipe         tcs-feel, with clients chosen by oort" in text
     assert "has 90 of 100 digits right: 0.9000" in text
     assert "1.2 s of link time, 2.0 MB" in text
     assert "failures       5 " in text
