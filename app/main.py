@@ -78,10 +78,16 @@ from app.services.system import System
 from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.breakers import Breakers
+from app.services.tasks.channels import Channels
 from app.services.tasks.connections import AgentTransport
+from app.services.tasks.deliveries import Deliveries
 from app.services.tasks.dispatch import Dispatcher
+from app.services.tasks.mailbox import Mailbox
+from app.services.tasks.mailbox_retention import MailboxRetention
+from app.services.tasks.pulls import LONGEST_WAIT_SHARE, Pulls
 from app.services.tasks.responses import Transport
 from app.services.tasks.signer import Signer
+from app.services.tasks.watching import TaskWatch
 from app.services.trainings.idempotency import KeyRetention
 from app.services.trainings.models import Models
 from app.services.trainings.retention import ModelRetention
@@ -152,6 +158,11 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     caller = AgentCaller(
         settings.agents, max_bytes=settings.models.max_bytes, tokens=tokens, transport=transport, signer=signer
     )
+    watch = TaskWatch(coordinator_db, clock, places=settings.limits.waiting_agents)
+    metrics.waiting_agents.set_function(lambda: watch.waiting)
+    silent = settings.health.interval_seconds
+    mailbox = Mailbox(coordinator_db, models, clock, watch, max_bytes=settings.models.max_bytes, interval=silent)
+    channels = Channels(caller, mailbox, metrics)
     breakers = Breakers(coordinator_db, clock, metrics, rng, api_db=db)
     matrix = LatestConnectivity()
     by_key = settings.register_by_key
@@ -175,13 +186,13 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         progress=progress,
         metrics=metrics,
     )
-    absences = Absences(coordinator_db, caller, clock)
+    absences = Absences(coordinator_db, channels, clock)
     dispatcher = Dispatcher(
-        caller=caller, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
+        caller=channels, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
     )
     participants = Participants(
         clock=clock,
-        caller=caller,
+        caller=channels,
         dispatcher=dispatcher,
         breakers=breakers,
         files=files,
@@ -251,6 +262,9 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         caller=caller,
         address_guard=guard,
         participants=participants,
+        task_watch=watch,
+        pulls=Pulls(db, models, clock, watch, signer=signer, longest_wait=LONGEST_WAIT_SHARE * silent, rng=rng),
+        deliveries=Deliveries(db, models, clock, watch, uploads=files.upload),
         coordinator=Coordinator(
             owner=name,
             db=coordinator_db,
@@ -263,7 +277,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
             metrics=metrics,
         ),
         interruptions=interruptions,
-        prober=HealthProber(coordinator_db, caller, settings.health, clock),
+        prober=HealthProber(coordinator_db, channels, settings.health, clock),
         timekeeper=Timekeeper(coordinator_db, clock),
         housekeeper=Housekeeper(
             coordinator_db,
@@ -273,6 +287,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
             TokenRenewal(coordinator_db, tokens),
             AuditRetention(coordinator_db, settings.audit),
             InvitationRetention(coordinator_db, clock, days=settings.limits.invitation_days),
+            MailboxRetention(coordinator_db, clock),
             retention,
         ),
         events=EventLog(db),

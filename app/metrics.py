@@ -90,6 +90,10 @@ class Metrics:
         self.tasks_in_flight = gauge(
             "federated_tasks_in_flight", "Number of tasks that agents have received and not ended"
         )
+        self.tasks_handed_over = counter(
+            "federated_tasks_handed_over", "Number of tasks that were handed over, by their channel", ["channel"]
+        )
+        self.waiting_agents = gauge("federated_waiting_agents", "Number of agents that wait at this server for a task")
         self.tick_age = gauge("federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick")
         self.lease_takeovers = counter(
             "federated_lease_takeovers", "Number of trainings that were taken over from another owner"

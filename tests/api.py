@@ -66,11 +66,16 @@ class Api:
 
 @asynccontextmanager
 async def running_api(
-    data_dir: Path, database_url: str, *, agents: Transport | None = None, **overrides: Any
+    data_dir: Path,
+    database_url: str,
+    *,
+    agents: Transport | None = None,
+    sleeping: Sleeping = Sleeping.SKIPS,
+    **overrides: Any,
 ) -> AsyncIterator[Api]:
     """An application whose lifespan has begun; `overrides` are settings."""
     given: dict[str, Any] = {"auth": {"admin_key": KEY}}
-    clock = FakeClock(sleeping=Sleeping.SKIPS)
+    clock = FakeClock(sleeping=sleeping)
     app = create_app(settings(data_dir, database_url, **(given | overrides)), clock=clock, agents=agents)
     async with app.router.lifespan_context(app), caller(app, headers=AUTHORIZED) as http, caller(app) as anonymous:
         yield Api(app, app.state.system, clock, http, anonymous)

@@ -10,6 +10,7 @@ from app.domain.breaker import Breaker
 from app.domain.failures import Failure, Failures
 from app.domain.identity import SHUT_OUT, UNPROVEN, Identity
 from app.domain.invitations import Enrolment
+from tcsfeel.errors import Invalid
 from tcsfeel.selection.types import Candidate, DataDistribution
 
 ClientStatus = Literal["healthy", "suspect", "down"]
@@ -19,12 +20,13 @@ SMOOTHING = 0.3  # weight of the newest observation in a moving average
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a client claims about itself. Units are those of `Candidate`; `url` is the agent's base URL.
+    """What a client claims about itself. Units are those of `Candidate`.
 
+    `url` is the agent's base URL. It is None if the agent pulls: it asks for its tasks, and is never called.
     `auth_token` is the token that the agent expects, encrypted as it is stored (`app/services/access/tokens.py`).
     """
 
-    url: str
+    url: str | None = None
     data_size: int
     compute_capacity: float
     bandwidth: float
@@ -40,8 +42,13 @@ class Profile:
 
         If the agent's address changes and no new token comes with it, the token is removed, because a token that was
         given for one host must not be sent to another.
+
+        Raises:
+            Invalid: the changes have a token, and the agent has no address.
         """
         after = replace(self, **changes)
+        if after.url is None and changes.get("auth_token") is not None:
+            raise Invalid("/auth_token", "is sent only to an agent with a url, and this agent pulls its tasks")
         moved = _origin(after.url) != _origin(self.url)
         return replace(after, auth_token=None) if moved and "auth_token" not in changes else after
 
@@ -51,14 +58,21 @@ class Endpoint:
     """How the agent of a client is called.
 
     Attributes:
-        url: its base URL.
+        url: its base URL; None if it pulls, so that it cannot be called.
         auth_token: what authorizes calls of it.
         public_key: the key with which it signs its results; None if it does not sign.
+        client_id: the client that it belongs to.
     """
 
-    url: str
+    url: str | None
     auth_token: str | None = field(default=None, repr=False)
     public_key: str | None = None
+    client_id: str = ""
+
+    @property
+    def pulls(self) -> bool:
+        """Tell whether the agent asks for its tasks, and is never called."""
+        return self.url is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +90,9 @@ class Health:
     silence: str | None = None
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def _origin(url: str | None) -> tuple[str, str | None, int | None]:
     """Return scheme, host and port of a URL."""
-    parts = urlsplit(url)
+    parts = urlsplit(url or "")
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
@@ -163,13 +177,16 @@ class Client:
     @property
     def endpoint(self) -> Endpoint:
         """How its agent is called."""
-        return Endpoint(self.profile.url, self.profile.auth_token, self.public_key)
+        return Endpoint(self.profile.url, self.profile.auth_token, self.public_key, self.id)
 
     @property
     def has_to_prove(self) -> bool:
-        """Tell whether its address has to answer with a signature of its device before it gets tasks."""
-        key = self.public_key
-        return not (key is None or self.identity.shut_out or self.identity.is_proved(self.profile.url, key))
+        """Tell whether its address has to answer with a signature of its device before it gets tasks.
+
+        An agent that pulls has no address. It shows whose it is by the key that it calls with.
+        """
+        key, url = self.public_key, self.profile.url
+        return not (key is None or url is None or self.identity.shut_out or self.identity.is_proved(url, key))
 
     @property
     def unproven(self) -> str | None:
@@ -179,7 +196,7 @@ class Client:
         """
         if self.identity.shut_out:
             return SHUT_OUT
-        if self.public_key is None or not self.has_to_prove:
+        if self.public_key is None or self.profile.url is None or not self.has_to_prove:
             return None
         doubt = self.identity.doubt_about(self.profile.url, self.public_key)
         return UNPROVEN if doubt is None else str(doubt)
@@ -190,7 +207,7 @@ class Client:
         Nothing changes if the client has another address or another key by now.
         """
         key = self.public_key
-        if key is None or (called.url, called.public_key) != (self.profile.url, key):
+        if key is None or called.url is None or (called.url, called.public_key) != (self.profile.url, key):
             return self
         if health.silence is not None:
             identity = self.identity.unanswered(called.url, key, health.silence, now)

@@ -2,9 +2,9 @@
 
 Recorded are calls of ``/v1`` that may change something, downloads of models, calls of any path that are refused (4xx),
 and connections that the server refuses before there is a call. A change that succeeds has a record of its own; the
-others are counted (`Tally`), downloads apart from refusals. A client's heartbeat is recorded only if it is refused: a
-fleet sends millions. No body, no query and no header is recorded, except the ``Location`` of what a call has made, and
-the client of a device that has enrolled.
+others are counted (`Tally`), downloads apart from refusals. A client's heartbeat, or the result of its task, is
+recorded only if it is refused: a fleet sends millions. No body, no query and no header is recorded, except the
+``Location`` of what a call has made, and the client of a device that has enrolled.
 """
 
 from http import HTTPStatus
@@ -30,7 +30,13 @@ TELLING = frozenset(
 )
 """Statuses that tell a reader how things are. All others from 400 to 499 say that the call itself was refused."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-CHANGE_NOTHING = frozenset({"POST /v1/clients/{client_id}/heartbeat", "POST /v1/selections"})
+CHANGE_NOTHING = frozenset(
+    {
+        "POST /v1/clients/{client_id}/heartbeat",
+        "POST /v1/selections",
+        "PUT /v1/clients/{client_id}/tasks/{task_id}/result",  # the history of its round has it
+    }
+)
 """Operations that are recorded only if they are refused, although their methods may change something."""
 RECORDED_READS = frozenset({"GET /v1/trainings/{training_id}/model"})
 OPEN = frozenset({"/", "/docs", "/healthz", "/metrics", "/openapi.json", "/readyz"})

@@ -17,6 +17,7 @@ from app.services.access.keys import Unauthenticated
 from app.services.access.oidc import NoRole
 from app.services.rounds.planning import StrategyOverdue
 from app.services.rounds.waits import Stopping, TooManyWaits
+from app.services.tasks.deliveries import CorruptedResult, WrongResultSignature
 from app.services.trainings.idempotency import KeyReused
 from app.store.availability import DatabaseUnavailable
 from app.store.bucket import ObjectStoreUnavailable
@@ -96,6 +97,8 @@ CATALOG: Mapping[type[Exception], Kind] = {
         HTTPStatus.BAD_REQUEST, "incomplete", "The connection was closed before the request was complete"
     ),
     TooSlow: Kind(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "The request body arrives too slowly"),
+    CorruptedResult: Kind(HTTPStatus.BAD_REQUEST, "corrupted", "The body was corrupted on the way"),
+    WrongResultSignature: Kind(HTTPStatus.FORBIDDEN, "wrong-signature", "The result is not signed by its device"),
     FileTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The request body is too large"),
     UnsupportedMediaType: Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "This Content-Type is not accepted"

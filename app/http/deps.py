@@ -34,6 +34,8 @@ from app.services.rounds.selections import Selections
 from app.services.rounds.waits import RoundWaits
 from app.services.system import System
 from app.services.tasks.breakers import Breakers
+from app.services.tasks.deliveries import Deliveries
+from app.services.tasks.pulls import Pulls
 from app.services.trainings.idempotency import IdempotentRequest
 from app.services.trainings.models import Models
 from app.services.trainings.trainings import Trainings
@@ -150,8 +152,9 @@ class ApiRoute(APIRoute):
             if model is not None or "requestBody" in extra:
                 refuse_encoding(request)
             if extra.items() >= STREAMED.items():
+                held_bytes = min(STREAMED_BYTES, announced(request) or STREAMED_BYTES)
                 with found.upload_memory.holding(party_of(request), STREAMED_BYTES) as held:
-                    held.grow(STREAMED_BYTES)
+                    held.grow(held_bytes)
                     return await handle(request)
             most = found.settings.max_body_bytes
             limit = most if "requestBody" in extra else min(most, (model or RequestModel).max_bytes)
@@ -270,4 +273,6 @@ AppConnectivity = Annotated[ConnectivityMatrix, _part("connectivity")]
 AppSelections = Annotated[Selections, _part("selections")]
 AppTrainings = Annotated[Trainings, _part("trainings")]
 AppWaits = Annotated[RoundWaits, _part("waits")]
+AppPulls = Annotated[Pulls, _part("pulls")]
+AppDeliveries = Annotated[Deliveries, _part("deliveries")]
 AppModels = Annotated[Models, _part("models")]

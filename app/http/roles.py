@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
 from app.domain.errors import Forbidden
-from app.domain.principals import Principal, Role
+from app.domain.principals import LOCAL_CALLER, Principal, Role
 
 ROLE = "x-tcsfeel-role"
 OWN_CLIENT = "x-tcsfeel-own-client"
@@ -27,6 +27,7 @@ class Needs:
     viewer: ClassVar[dict[str, Any]] = {ROLE: "viewer"}
     operator: ClassVar[dict[str, Any]] = {ROLE: "operator"}
     admin: ClassVar[dict[str, Any]] = {ROLE: "admin"}
+    own_client: ClassVar[dict[str, Any]] = {ROLE: "agent", OWN_CLIENT: True}
     viewer_or_own_client: ClassVar[dict[str, Any]] = {ROLE: "viewer", OWN_CLIENT: True}
     operator_or_own_client: ClassVar[dict[str, Any]] = {ROLE: "operator", OWN_CLIENT: True}
 
@@ -36,7 +37,8 @@ class Mark:
     """Who may call a route.
 
     Attributes:
-        role: the lowest role of people and programs that may; None if everybody may, without a key.
+        role: the lowest role of people and programs that may; None if everybody may, without a key. With the role
+            ``agent`` none of them may, except programs on this machine where no key is asked for.
         own_client: whether agents may, for the client in the path that is their own.
         invitation: whether callers send the secret of an invitation instead of a key.
     """
@@ -56,10 +58,11 @@ class Mark:
 
     def check(self, caller: Principal, parameters: Mapping[str, Any]) -> None:
         """Raise `Forbidden` unless the caller may call the route with these parameters of the path."""
-        if self.role is None or caller.may(self.role):
+        allowed = caller == LOCAL_CALLER if self.role == "agent" else self.role is None or caller.may(self.role)
+        if allowed:
             return
         if not (self.own_client and caller.owns(parameters.get("client_id"))):
-            raise Forbidden(caller.role, self.role, caller.client_id)
+            raise Forbidden(caller.role, self.role or "", caller.client_id)
 
     def sentence(self) -> str:
         """Say who may call the route, for its description."""
@@ -67,5 +70,7 @@ class Mark:
             return "It needs the secret of an invitation in place of a key."
         if self.role is None:
             return "It needs no key."
+        if self.role == "agent":
+            return "It needs the key of the client's own agent."
         agents = ", or the key of the client's own agent" if self.own_client else ""
         return f"It needs a key with the role `{self.role}`{agents}."

@@ -12,11 +12,13 @@ from app.routers import (
     rounds,
     selections,
     strategies,
+    tasks,
     trainings,
 )
 
 V1 = (
     clients.router,
+    tasks.router,
     invitations.router,
     connectivity.router,
     strategies.router,

@@ -12,6 +12,8 @@ from app.origins import context_of
 from app.services.running.starting import prepare_database
 from app.services.running.warnings import warn
 from app.services.system import System
+from app.store.mailbox import CHANNEL
+from app.store.notices import listen
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +25,16 @@ async def running(system: System) -> AsyncIterator[None]:
     await prepare_database(settings)
     await system.timekeeper.begin()
     begin = partial(asyncio.create_task, context=context_of(system.name))
-    of_all = (system.housekeeper, system.clients.signs, system.key_watch, system.limits, system.audit)
+    of_all = (
+        system.housekeeper,
+        system.clients.signs,
+        system.key_watch,
+        system.limits,
+        system.audit,
+        system.task_watch,
+    )
     loops = [begin(one.run()) for one in of_all]
+    loops.append(begin(listen(system.coordinator_db.url, CHANNEL, system.task_watch.hint)))
     loops.append(begin(warn(settings, system.coordinator_db, system.keys)))
     if settings.coordinator.enabled:
         newcomers = system.clients.newcomers.run(system.prober.prove)
@@ -39,6 +49,7 @@ async def running(system: System) -> AsyncIterator[None]:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await system.waits.close()
+        system.task_watch.stop()
         await system.clients.signs.close()
         await system.key_watch.close()
         try:

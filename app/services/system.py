@@ -30,6 +30,9 @@ from app.services.running.timekeeping import Timekeeper
 from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.breakers import Breakers
+from app.services.tasks.deliveries import Deliveries
+from app.services.tasks.pulls import Pulls
+from app.services.tasks.watching import TaskWatch
 from app.services.trainings.models import Models
 from app.services.trainings.trainings import Trainings
 from app.settings import Settings
@@ -70,6 +73,9 @@ class System:
     caller: AgentCaller
     address_guard: AddressGuard
     participants: Participants
+    task_watch: TaskWatch
+    pulls: Pulls
+    deliveries: Deliveries
     coordinator: Coordinator
     interruptions: Interruptions
     prober: HealthProber

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.instants import TOLERANCE_SECONDS
 from app.store.model_store import StoreUnavailable
-from app.store.tables import model_versions, removals
+from app.store.tables import model_versions, removals, tasks
 
 WINDOW = 240.0  # seconds from `begin` to `until`; a bucket's answer may take 45
 
@@ -65,13 +65,14 @@ class RemovalRepository:
         if (name := (await self._connection.execute(query.limit(1))).scalar()) is not None:
             raise FileRemoved(f"the file {name} was being removed while it was written")
 
-    async def request(self, names: Collection[str]) -> None:
-        """Request that files are removed once nothing names them."""
+    async def request(self, names: Collection[str], *, at_once: bool = False) -> None:
+        """Request that files are removed once nothing names them; `at_once`, if no caller can be downloading them."""
         await self.hold(names)
+        requested_at = 0.0 if at_once else self._clock
         for name in sorted(set(names)):
-            again = update(removals).where(removals.c.sha256 == name).values(requested_at=self._clock, removed_at=None)
+            again = update(removals).where(removals.c.sha256 == name).values(requested_at=requested_at, removed_at=None)
             if (await self._connection.execute(again)).rowcount == 0:
-                row = {"sha256": name, "requested_at": self._clock, "until": 0.0}
+                row = {"sha256": name, "requested_at": requested_at, "until": 0.0}
                 await self._connection.execute(insert(removals).values(row))
 
     async def due(self, delay: float, limit: int) -> list[str]:
@@ -113,4 +114,5 @@ class RemovalRepository:
     async def _is_named(self, name: str) -> bool:
         versions = exists().where(model_versions.c.sha256 == name, model_versions.c.removed_at.is_(None))
         states = exists().where(model_versions.c.optimiser_state == name)
-        return bool((await self._connection.execute(select(versions | states))).scalar())
+        mail = exists().where((tasks.c.model == name) | (tasks.c.result == name))
+        return bool((await self._connection.execute(select(versions | states | mail))).scalar())

@@ -20,6 +20,7 @@ from app.store.histories import HistoryRepository
 from app.store.idempotency import IdempotencyRepository
 from app.store.invitations import InvitationRepository
 from app.store.leases import LeaseRepository
+from app.store.mailbox import MailboxRepository
 from app.store.models import ModelVersionRepository
 from app.store.removals import RemovalRepository
 from app.store.request_rates import RequestRateRepository
@@ -60,6 +61,10 @@ class Transaction:
     @cached_property
     def enrolments(self) -> EnrolmentRepository:
         return EnrolmentRepository(self.connection)
+
+    @cached_property
+    def mailbox(self) -> MailboxRepository:
+        return MailboxRepository(self.connection)
 
     @cached_property
     def tokens(self) -> TokenRepository:

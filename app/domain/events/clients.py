@@ -25,7 +25,7 @@ class ClientRegistered(OfClient):
 
     type: ClassVar[str] = "client.registered"
 
-    url: Annotated[str, "the address of its agent"]
+    url: Annotated[str | None, "the address of its agent; null if it has none and pulls its tasks"] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,8 @@ class ClientUpdated(OfClient):
     type: ClassVar[str] = "client.updated"
 
     fields: Annotated[tuple[str, ...], "the names of the fields that changed, or that a `PATCH` named"]
-    url: Annotated[str | None, "its new address, where the address changed"] = None
-    was: Annotated[str | None, "its old address, where the address changed"] = None
+    url: Annotated[str | None, "its new address, where the address changed; null if it pulls by now"] = None
+    was: Annotated[str | None, "its old address, where the address changed; null if it pulled before"] = None
     token_forgotten: Annotated[bool, "whether its `auth_token` was cleared because the address changed"] = False
 
 

@@ -4,6 +4,7 @@ A probe of a client whose device has a key is also the proof that its address be
 such a proof are probed as well.
 
 A tick starts no probe after half an interval, and each probe has a time limit, so that no agent delays the others.
+A client whose agent pulls its tasks has no address: it is not called, and its status follows from its silence alone.
 Clients that a tick did not reach are first in the next one, beginning with the client that was probed longest ago. The
 results of probes are written in batches, and only if they change something: a fleet that is off causes no writes.
 """
@@ -19,7 +20,7 @@ from app.domain.clients import Client, Endpoint, Health
 from app.domain.events.clients import HEALTH, identity_events
 from app.domain.liveness import needs_probe, probed
 from app.services.fleet.outages import Outage
-from app.services.tasks.agents import AgentCaller
+from app.services.tasks.channels import Channel
 from app.services.tasks.connections import PROBE_CONNECTIONS
 from app.settings import HealthSettings
 from app.store.database import Database
@@ -35,7 +36,7 @@ Probe = tuple[Endpoint, Health]
 class HealthProber:
     """Probes silent clients and sets their status."""
 
-    def __init__(self, db: Database, caller: AgentCaller, settings: HealthSettings, clock: Clock) -> None:
+    def __init__(self, db: Database, caller: Channel, settings: HealthSettings, clock: Clock) -> None:
         self._db = db
         self._caller = caller
         self._interval = settings.interval_seconds
@@ -89,11 +90,15 @@ class HealthProber:
         while waiting and loop.time() < end:
             client = waiting.popleft()
             self._probed[client.id] = loop.time()
-            found[client.id] = client.endpoint, await self._caller.health(client.endpoint)
+            found[client.id] = client.endpoint, await self._health(client.endpoint)
             if len(found) >= BATCH:
                 batch = dict(found)
                 found.clear()
                 await self._note(batch)
+
+    async def _health(self, agent: Endpoint) -> Health:
+        """Ask an agent whether it can train. One that pulls cannot be asked, so that only its silence counts."""
+        return Health(alive=False) if agent.pulls else await self._caller.health(agent)
 
     async def _note(self, found: Mapping[str, Probe]) -> None:
         """Write what the answers change."""

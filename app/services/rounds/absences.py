@@ -15,7 +15,7 @@ from app.domain.clients import Client
 from app.domain.events.clients import ClientSuspect
 from app.domain.lateness import gave_nothing, lost_to_absence
 from app.domain.rounds import Participation
-from app.services.tasks.agents import AgentCaller
+from app.services.tasks.channels import Channel
 from app.store.database import Database
 
 SAMPLE = 50  # the most clients that are asked
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 class Absences:
     """Asks clients whether they are there. Those that do not answer are not selected until they answer again."""
 
-    def __init__(self, db: Database, caller: AgentCaller, clock: Clock) -> None:
+    def __init__(self, db: Database, caller: Channel, clock: Clock) -> None:
         self._db = db
         self._caller = caller
         self._clock = clock
@@ -57,6 +57,6 @@ class Absences:
     async def _answers(self, client: Client) -> bool:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._caller.is_healthy(client.endpoint)
+                return (await self._caller.health(client.endpoint)).alive
         except TimeoutError:
             return False

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +23,10 @@ from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.optimiser_states import NoRoomForControl
 from app.services.rounds.phase import Phase
-from app.services.tasks.agents import AgentCaller
 from app.services.tasks.answers import AgentFailed
 from app.services.tasks.assignments import TaskOutcome
 from app.services.tasks.breakers import Breakers
+from app.services.tasks.channels import Channel
 from app.services.tasks.crowds import Crowd
 from app.services.tasks.dispatch import Dispatcher, NotCalled
 from app.sharing import party
@@ -52,7 +53,7 @@ class Participants:
         self,
         *,
         clock: Clock,
-        caller: AgentCaller,
+        caller: Channel,
         dispatcher: Dispatcher,
         breakers: Breakers,
         files: RoundFiles,
@@ -92,7 +93,8 @@ class Participants:
         """
         place = spool.within(client.id)
         try:
-            received = await self._initial_model(client, config, place, patience, force=force)
+            asked = task_id(round_.training_id, round_.number, client.id, "model")
+            received = await self._initial_model(client, config, place, patience, force=force, asked=asked)
             since = await self._models.now()
             first = await in_thread("files", self._files.adopt_initial, place, received, config)
         except (NothingToTrain, NoRoomForControl):
@@ -167,14 +169,16 @@ class Participants:
         await asyncio.gather(*self._errands, return_exceptions=True)
 
     async def _initial_model(
-        self, client: Client, config: TrainingConfig, place: ModelStore, patience: float, *, force: bool
+        self, client: Client, config: TrainingConfig, place: ModelStore, patience: float, *, force: bool, asked: str
     ) -> StoredFile:
         """Raises `NotCalled` where the client was not asked."""
-        async with self._dispatcher.place(patience):
+        async with nullcontext() if client.endpoint.pulls else self._dispatcher.place(patience):
             if not await self._breakers.admit(client.id, patience, force=force):
                 raise NotCalled("its breaker is not closed")
             async with asyncio.timeout(patience):
-                return await self._caller.initial_model(client.endpoint, place, local=config.parameters.local)
+                return await self._caller.initial_model(
+                    client.endpoint, place, local=config.parameters.local, task_id=asked
+                )
 
     async def _forget(self, tasks: Sequence[tuple[Client, str]]) -> None:
         """Tell every client at once to forget its task."""
@@ -192,7 +196,9 @@ class Participants:
 
         shut_out = {client.id for client in stored.values() if client.breaker.state == "open"}
         now = [(stored.get(client.id, client), task) for client, task in tasks]  # they may have moved meanwhile
-        telling = Crowd(tell(client, task) for client, task in now if client.id not in shut_out)
+        telling = Crowd(
+            tell(client, task) for client, task in now if client.endpoint.pulls or client.id not in shut_out
+        )
         try:
             await asyncio.gather(*await telling.begin())
         finally:

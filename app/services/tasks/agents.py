@@ -83,11 +83,14 @@ class AgentCaller:
         """Tell whether `health` finds the agent alive."""
         return (await self.health(agent)).alive
 
-    async def initial_model(self, agent: Endpoint, store: ModelStore, *, local: Sequence[str] = ()) -> StoredFile:
+    async def initial_model(
+        self, agent: Endpoint, store: ModelStore, *, local: Sequence[str] = (), task_id: str = ""
+    ) -> StoredFile:
         """Fetch initial parameters into `store`; an agent may leave out tensors that match `local`.
 
         Raises `AgentFailed`.
         """
+        del task_id  # the question is repeated by a new call
         asked = "/model" + (
             f"?{urlencode([('local', pattern) for pattern in local], quote_via=quote)}" if local else ""
         )
@@ -180,7 +183,7 @@ class AgentCaller:
             if agent.auth_token is not None:
                 token = self._tokens.opened(agent.auth_token)
                 sent["Authorization"] = f"Bearer {token}"
-            request = Request(method, agent.url, path, sent, content)
+            request = Request(method, agent.url or "", path, sent, content)
             response, call = await self._exchange(agent, request, ask or self._asking(agent, request))
         except (*BROKEN, OSError, ValueError) as error:  # ValueError: its URL, or a token that is locked
             if is_ours(error):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.domain.clients import Client
-from app.domain.failures import Failure, FailureKind
+from app.domain.failures import Failure, FailureKind, FailurePhase
 from app.domain.rounds import Evidence
 from app.domain.tasks import TaskRun
 from app.store.leases import Lease
@@ -66,7 +66,8 @@ class Assignment:
     def failure(self, reason: str, kind: FailureKind = "faulty") -> Failure:
         """Describe a failure of the task, to be counted for the client."""
         task = self.task
-        return Failure(phase=task.kind, training_id=task.training_id, round=task.round, reason=reason, kind=kind)
+        phase: FailurePhase = "initial model" if task.kind == "model" else task.kind
+        return Failure(phase=phase, training_id=task.training_id, round=task.round, reason=reason, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,15 @@ that moved is asked at its new address for the task that it has, and a call that
 
 A call holds one of the places that all trainings share, a task does not. While a trainer works, only a long poll holds
 one. Where places are scarce, agents answer polls at once, and are asked more rarely. So there is no bound on the
-number of tasks, and a slow trainer does not keep another client from being contacted.
+number of tasks, and a slow trainer does not keep another client from being contacted. An agent that pulls is not
+called, so its task needs no place.
 """
 
 import asyncio
 import random
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.clients import Endpoint
@@ -26,16 +27,15 @@ from app.domain.failures import FailureKind
 from app.domain.retries import MAX_TRIES, RetryBudget, busy_pause, pause
 from app.domain.tasks import TaskRun, Watch
 from app.metrics import Metrics
-from app.services.tasks.agents import AgentCaller
 from app.services.tasks.answers import AgentFailed
 from app.services.tasks.assignments import Assignment, Result, TaskOutcome
-from app.services.tasks.bodies import TaskBody
 from app.services.tasks.breakers import Breakers
+from app.services.tasks.channels import Channel
+from app.services.tasks.pursuits import Pursuit
 from app.services.tasks.replies import Reply
 from app.settings import AgentSettings
 from app.sharing import Places
 from app.turns import Turns
-from tcsfeel.wire.tasks import task_metadata
 
 MIN_BYTES_FOR_BANDWIDTH = 1 << 18  # smaller bodies measure latency, not bandwidth
 MOST_MOVES = 3  # of an agent within one task, after each of which it is asked anew
@@ -50,48 +50,13 @@ class _ShutOut(Exception):
     """The client's breaker has opened since its task was admitted."""
 
 
-@dataclass(slots=True)
-class _Pursuit:
-    """A task while it is run. Only the dispatcher changes it, and `runs` is what others see of it.
-
-    Attributes:
-        agent: where its agent was when that was last read, and what authorizes calls of it.
-        identified: the last address that proved during the task that it belongs to the client's device.
-        bodies: what was handed over, by whether the frozen tensors were left out.
-        watch: how long the agent was seen to be at work in the present attempt.
-    """
-
-    assignment: Assignment
-    runs: MutableMapping[str, TaskRun]
-    agent: Endpoint
-    identified: Endpoint | None = None
-    bodies: dict[bool, TaskBody] = field(default_factory=dict)
-    watch: Watch = field(default_factory=Watch)
-
-    @property
-    def run(self) -> TaskRun:
-        return self.runs[self.assignment.client.id]
-
-    @run.setter
-    def run(self, run: TaskRun) -> None:
-        self.runs[self.assignment.client.id] = run
-
-    def body(self, *, partly: bool) -> TaskBody:
-        """Return what is handed over, with the frozen tensors or `partly` without them."""
-        if partly not in self.bodies:
-            of = self.assignment
-            model = of.model if of.frozen is None or partly else of.frozen.whole
-            self.bodies[partly] = TaskBody(*model.payload(task_metadata(of.task)))
-        return self.bodies[partly]
-
-
 class Dispatcher:
     """Runs tasks. How many calls there are at once is bounded over the whole process, and divided between trainings."""
 
     def __init__(
         self,
         *,
-        caller: AgentCaller,
+        caller: Channel,
         breakers: Breakers,
         settings: AgentSettings,
         clock: Clock,
@@ -116,7 +81,7 @@ class Dispatcher:
         From the first moment on, `runs` holds under the client's id how far the task has come, also when it is
         cancelled. Raises `Fenced` where the task failed and the lease of its owner is lost.
         """
-        task = _Pursuit(assignment, runs, assignment.client.endpoint)
+        task = Pursuit(assignment, runs, assignment.client.endpoint)
         task.run = replace(assignment.run, asked_at=self._clock.now())
         self._tasks += 1
         try:
@@ -144,7 +109,7 @@ class Dispatcher:
         finally:
             self._places.give_back(holder)
 
-    async def _try(self, task: _Pursuit, budget: RetryBudget) -> TaskOutcome:
+    async def _try(self, task: Pursuit, budget: RetryBudget) -> TaskOutcome:
         """Try until there is a result, or until the tries, the budget or the breaker end it."""
         assignment = task.assignment
         client_id = assignment.client.id
@@ -179,14 +144,14 @@ class Dispatcher:
             await self._clock.sleep(pause(tries, self._rng))
 
     @asynccontextmanager
-    async def _call(self, task: _Pursuit, *, waited: bool) -> AsyncIterator[Endpoint]:
+    async def _call(self, task: Pursuit, *, waited: bool) -> AsyncIterator[Endpoint]:
         """Hold a place for one call of a task's agent, and give where the agent is now. Raises `_ShutOut`.
 
         `waited` says that something may have happened elsewhere since the client was last looked at.
         """
         client_id = task.assignment.client.id
         waited = waited or self._places.crowded or self._breakers.seems_open(client_id)
-        async with self.place():
+        async with nullcontext() if task.agent.pulls else self.place():
             stored = await self._breakers.look(client_id) if waited else None
             if stored is not None:  # else nothing is known to have changed, or it was removed: its calls go on
                 if stored.breaker.state == "open":
@@ -198,19 +163,19 @@ class Dispatcher:
                 task.run = replace(task.run, started_at=self._clock.now())
             yield task.agent
 
-    async def _identify(self, task: _Pursuit) -> None:
+    async def _identify(self, task: Pursuit) -> None:
         """Let an address that was registered during the task prove that it is the device's. Raises `AgentFailed`."""
         health = await self._caller.health(task.agent)
         if not health.alive:
             raise AgentFailed(f"unproven: {health.doubt or health.silence}", doubt=health.doubt)
         task.identified = task.agent
 
-    async def _has_moved(self, task: _Pursuit) -> bool:
+    async def _has_moved(self, task: Pursuit) -> bool:
         """Tell whether the client has registered another address than the one that was called."""
         called, stored = task.agent, await self._breakers.look(task.assignment.client.id)
         return stored is not None and stored.endpoint != called
 
-    async def _once(self, task: _Pursuit, *, known: bool, waited: bool) -> Result:
+    async def _once(self, task: Pursuit, *, known: bool, waited: bool) -> Result:
         """Make one attempt: hand over, unless the agent may know the task already, then poll for the result."""
         task.watch = Watch()
         attempt = max(1, task.run.attempts) if known else task.run.attempts + 1
@@ -226,7 +191,8 @@ class Dispatcher:
             match reply.answer:
                 case "result" if reply.file is not None:
                     self._measure(task, reply.file.size, reply.seconds)
-                    return Result(reply.file, reply.coding, task.watch.seconds, reply.evidence)
+                    worked = task.watch.seconds if reply.worked is None else reply.worked
+                    return Result(reply.file, reply.coding, worked, reply.evidence)
                 case "raised":
                     await self.forget(task.agent, task.assignment.task.id)  # else its answer stays the same
                     reason = f"its trainer failed: {reply.detail}"
@@ -247,20 +213,21 @@ class Dispatcher:
             reply = await self._poll(task, waited=polled)
             polled = True
 
-    async def _poll(self, task: _Pursuit, *, waited: bool) -> Reply:
+    async def _poll(self, task: Pursuit, *, waited: bool) -> Reply:
         """Wait at the agent, or here if it answers sooner than that or if places are scarce."""
         loop = asyncio.get_running_loop()
         of = task.assignment
         async with self._call(task, waited=waited) as agent:
-            seconds = 0.0 if self._places.crowded else self._poll_seconds
+            seconds = 0.0 if self._places.crowded and not agent.pulls else self._poll_seconds
             asked, began = loop.time(), self._clock.now()
             reply = await self._caller.poll(agent, of.task.id, seconds, of.spool, accept=of.accept, limit=of.limit)
         self._watch(task, reply, began)
+        self._count_sent(task, reply)
         if reply.answer == "working" and loop.time() - asked < self._poll_seconds / 2:
             await self._clock.sleep(POLL_PAUSE * max(1.0, self._tasks / self._concurrency))
         return reply
 
-    async def _hand_over(self, task: _Pursuit, attempt: int, *, waited: bool) -> Reply:
+    async def _hand_over(self, task: Pursuit, attempt: int, *, waited: bool) -> Reply:
         """``PUT`` the task, and again each time that the agent answers that it is busy.
 
         Frozen tensors are sent with it unless the agent has kept them.
@@ -271,13 +238,15 @@ class Dispatcher:
             async with self._call(task, waited=waited) as agent:
                 partly = of.frozen is not None and not lacking and await self._caller.has_frozen(agent, of.frozen.id)
                 body = task.body(partly=partly)
-                task.run = replace(task.run, attempts=attempt, bytes_sent=task.run.bytes_sent + len(body))
-                self._metrics.count_bytes(of.client.id, sent=len(body))
+                task.run = replace(task.run, attempts=attempt)
+                if not agent.pulls:  # else it gets the body when it asks for it
+                    self._sent(task, len(body))
                 asked = self._clock.now()
                 reply = await self._caller.hand_over(
                     agent, of.task.id, body, of.spool, accept=of.accept, limit=of.limit, partly=partly
                 )
             self._watch(task, reply, asked)
+            self._count_sent(task, reply)
             if reply.answer == "lacking":  # it has lost the frozen tensors since it was asked for them
                 lacking = True
                 continue
@@ -289,10 +258,19 @@ class Dispatcher:
             busy, waited = busy + 1, True
             await self._clock.sleep(busy_pause(busy, reply.retry_after or 0.0))
 
-    def _watch(self, task: _Pursuit, reply: Reply, asked: float) -> None:
+    def _watch(self, task: Pursuit, reply: Reply, asked: float) -> None:
         task.watch = task.watch.after(reply.answer, asked=asked, now=self._clock.now(), body_seconds=reply.seconds)
 
-    def _measure(self, task: _Pursuit, size: int, seconds: float) -> None:
+    def _count_sent(self, task: Pursuit, reply: Reply) -> None:
+        """Count the bytes that an agent that pulls was sent for this task, as far as they were not counted before."""
+        if reply.sent is not None and (more := reply.sent - task.run.bytes_sent) > 0:
+            self._sent(task, more)
+
+    def _sent(self, task: Pursuit, size: int) -> None:
+        task.run = replace(task.run, bytes_sent=task.run.bytes_sent + size)
+        self._metrics.count_bytes(task.assignment.client.id, sent=size)
+
+    def _measure(self, task: Pursuit, size: int, seconds: float) -> None:
         """Count the bytes of a result, and measure the bandwidth if the result is large enough."""
         bandwidth = size * 8 / 1e6 / seconds if size >= MIN_BYTES_FOR_BANDWIDTH and seconds > 0 else None
         received = task.run.bytes_received + size

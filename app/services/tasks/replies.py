@@ -9,7 +9,7 @@ from app.services.tasks.responses import Response
 from app.store.model_store import StoredFile
 from tcsfeel.wire.compression import IDENTITY
 
-Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy", "lacking"]
+Answer = Literal["result", "working", "unknown", "cancelled", "raised", "busy", "lacking", "offered"]
 
 ANSWERS: dict[int, Answer] = {
     200: "result",
@@ -37,6 +37,8 @@ class Reply:
         traceback: the last lines of the traceback of that exception.
         retry_after: seconds after which a busy agent wants to be asked again.
         evidence: the signatures of a result, if the agent has a key.
+        sent: how many bytes of bodies an agent that pulls was sent for this task until now.
+        worked: how many seconds such an agent had the task.
     """
 
     answer: Answer
@@ -48,6 +50,8 @@ class Reply:
     traceback: str | None = None
     retry_after: float | None = None
     evidence: Evidence | None = None
+    sent: int | None = None
+    worked: float | None = None
 
 
 def coding_of(response: Response) -> str:

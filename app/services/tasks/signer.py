@@ -16,7 +16,15 @@ from app.services.tasks.requests import Request
 from app.services.tasks.responses import Response
 from tcsfeel.identity import Identity
 from tcsfeel.wire.digests import CONTENT_DIGEST
-from tcsfeel.wire.signatures import RECIPIENT, Signed, call_components, sign_call
+from tcsfeel.wire.signatures import (
+    RECIPIENT,
+    Signed,
+    call_components,
+    read_wanted,
+    sign_answer,
+    sign_call,
+    task_components,
+)
 
 _NONCE_BYTES = 16
 _KEY = re.compile(r'\bkeyid="([A-Za-z0-9_-]{43})"')
@@ -46,6 +54,21 @@ class Signer:
         call, headers = sign_call(identity, components, now=self._clock.now(), nonce=nonce)
         request.headers.update(headers | {RECIPIENT: agent.public_key})
         return call
+
+    def sign_task(self, agent: Endpoint, digest: str, wanted: str) -> tuple[str, dict[str, str]]:
+        """Sign a task for an agent that has asked for it, as `wanted` says: the value of its ``Accept-Signature``.
+
+        Returns the text that was signed and the headers of the signature; both are empty if the agent has no key, or
+        wants no signature.
+        """
+        asked = read_wanted(wanted)
+        if agent.public_key is None or asked is None:
+            return "", {}
+        key, nonce = asked
+        identity = self._keys.get(key, self._newest)
+        components = task_components(digest, agent.public_key)
+        signed, headers = sign_answer(identity, components, now=self._clock.now(), nonce=nonce)
+        return signed.base, headers | {RECIPIENT: agent.public_key}
 
     def learn(self, agent: Endpoint, call: Signed | None, response: Response) -> bool:
         """Take note of the key that an agent knows, if it refused a call for that.

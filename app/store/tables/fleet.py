@@ -10,7 +10,7 @@ clients = Table(
     "clients",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("url", Text, nullable=False),
+    Column("url", Text),
     Column("data_size", BigInteger, nullable=False),
     Column("data_distribution", Json),
     Column("compute_capacity", Finite, nullable=False),

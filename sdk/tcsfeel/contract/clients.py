@@ -76,7 +76,9 @@ class ClientProfile(RequestModel):
     max_bytes = CLIENT_BYTES
     max_items = CLIENT_ITEMS
 
-    url: Annotated[AgentUrl, Field(description="Base URL of the agent")]
+    url: Annotated[
+        AgentUrl | None, Field(description="Base URL of the agent; without one, the agent pulls: it asks for its tasks")
+    ] = None
     data_size: DataSize
     data_distribution: DataDistribution | None = None
     compute_capacity: ComputeCapacity
@@ -86,6 +88,14 @@ class ClientProfile(RequestModel):
     server_cost: ServerCost | None = None
     tags: Tags = {}
     auth_token: AuthToken | None = None
+
+    @model_validator(mode="after")
+    def _token_only_with_url(self) -> "ClientProfile":
+        if self.url is None and self.auth_token is not None:
+            raise wrong_fields(
+                [(("auth_token",), "is sent only to an agent with a url: give the url, or leave it out")]
+            )
+        return self
 
 
 class Registration(ClientProfile):
@@ -142,7 +152,7 @@ class ChangeClient(RequestModel):
 
     model_config = {"json_schema_extra": {"examples": [{"bandwidth": 12.5, "tags": {"site": "south"}}]}}
 
-    url: AgentUrl | None = None
+    url: Annotated[AgentUrl | None, Field(description="`null` for an agent that pulls its tasks from now on")] = None
     data_size: DataSize | None = None
     data_distribution: DataDistribution | None = None
     compute_capacity: ComputeCapacity | None = None
@@ -155,7 +165,7 @@ class ChangeClient(RequestModel):
 
     @model_validator(mode="after")
     def _null_only_where_it_may_be(self) -> "ChangeClient":
-        sent = self.model_fields_set - {"data_distribution", "server_cost", "auth_token"}
+        sent = self.model_fields_set - {"url", "data_distribution", "server_cost", "auth_token"}
         nulls = sorted(name for name in sent if getattr(self, name) is None)
         if nulls:
             raise wrong_fields(((name,), "cannot be null: leave it out to keep its value") for name in nulls)
@@ -240,7 +250,7 @@ class ClientOut(ResponseModel):
     """A registered client."""
 
     id: str
-    url: str
+    url: Annotated[str | None, Field(description="Base URL of the agent; null if it pulls its tasks")]
     data_size: int
     data_distribution: list[float] | dict[str, float] | None
     compute_capacity: float

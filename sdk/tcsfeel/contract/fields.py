@@ -13,6 +13,7 @@ ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 # Controls, line breaks, and marks that turn the direction of writing.
 _UNPRINTED = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 PLAIN_PATTERN = rf"^[^{_UNPRINTED}]*$"
+TASK_ID_PATTERN = r"^[A-Za-z0-9._-]{1,256}$"
 URL_PATTERN = r"^https?://[\x21-\x7e]+$"
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 TAG_PATTERN = rf"^[^{_UNPRINTED}:]+:[^{_UNPRINTED}]*$"
@@ -23,6 +24,7 @@ PUBLIC_KEY_PATTERN = r"^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"  # the last charac
 SIGNATURE_PATTERN = r"^[A-Za-z0-9_-]{85}[AQgw]$"
 PATTERN_RULES = {
     ID_PATTERN: "should be 1 to 64 of the characters A-Z a-z 0-9 . _ -",
+    TASK_ID_PATTERN: "should be 1 to 256 of the characters A-Z a-z 0-9 . _ -",
     PLAIN_PATTERN: "should not contain control characters",
     URL_PATTERN: "should be a URL with http:// or https://, in visible ASCII characters",
     KEY_PATTERN: "should be visible ASCII characters",

@@ -4,6 +4,8 @@
   the agent that is called. It is valid for a minute, and has a nonce, so that it can be used once and at one agent.
 - The signature of an answer covers its status, the digest of its body, and the signature of the call. So it fits no
   other call: not the one before, and not one of another task.
+- An agent that pulls makes the calls itself. Its task is signed with the nonce that it asked with, so it fits no other
+  question. Its result is signed with the path of its task, so it fits no other task. No clock is needed for either.
 
 This reads exactly the form that it writes, with the components and the parameters in any order (ADR 0016).
 """
@@ -25,6 +27,9 @@ SIGNATURE_INPUT = "Signature-Input"
 RECIPIENT = "Tcsfeel-Agent"
 """The header of a call that names the public key of the agent that is called."""
 
+ACCEPT_SIGNATURE = "Accept-Signature"
+"""The header in which an agent that pulls names the key and the nonce with which its task should be signed."""
+
 _LABEL = "tcsfeel"
 _TAG = "tcsfeel"
 _MOST = 2000  # characters of a header
@@ -32,6 +37,8 @@ _VALUE = r'(?:\d{1,15}|"[ !#-\[\]-~]{0,200}")'
 _PARAMETER = re.compile(rf";([a-z]+)=({_VALUE})")
 _INPUT = re.compile(rf"{_LABEL}=(\(([^()]*)\)(?:;[a-z]+={_VALUE})*)")
 _SIGNED = re.compile(rf"{_LABEL}=(:([A-Za-z0-9+/]{{86}}==):)")
+_OF_TASK = '"@status" "content-digest" "tcsfeel-agent"'
+_WANTED = re.compile(rf'{_LABEL}=\({_OF_TASK}\);keyid="([A-Za-z0-9_-]{{43}})";nonce="([!#-\[\]-~]{{1,64}})"')
 _OF_CALL = f'"signature";req;key="{_LABEL}"'
 
 Components = Mapping[str, str]
@@ -96,6 +103,27 @@ def answer_components(status: int, digest: str, call: Signed) -> Components:
     return {'"@status"': str(status), '"content-digest"': digest, _OF_CALL: call.written}
 
 
+def task_components(digest: str, recipient: str) -> Components:
+    """Name what the signature of a task covers that an agent with the key `recipient` has asked for."""
+    return {'"@status"': "200", '"content-digest"': digest, f'"{RECIPIENT.lower()}"': recipient}
+
+
+def result_components(path: str, digest: str) -> Components:
+    """Name what the signature of a result covers; `path` is that of its call, from ``/v1`` on."""
+    return {'"@method"': "PUT", '"@path"': path, '"content-digest"': digest}
+
+
+def wanted_signature(key: str, nonce: str) -> str:
+    """Write the value of `ACCEPT_SIGNATURE`: the public key of the control plane, and a nonce that is new."""
+    return f'{_LABEL}=({_OF_TASK});keyid="{key}";nonce="{nonce}"'
+
+
+def read_wanted(value: str) -> tuple[str, str] | None:
+    """Read the key and the nonce from the value of `ACCEPT_SIGNATURE`; None if it is not in the form of ours."""
+    found = _WANTED.fullmatch(value.strip())
+    return None if found is None else (found[1], found[2])
+
+
 def sign_call(identity: Identity, components: Components, *, now: float, nonce: str) -> tuple[Signed, dict[str, str]]:
     """Sign a call. Returns what was signed, and the headers of the signature."""
     created = int(now)
@@ -104,10 +132,15 @@ def sign_call(identity: Identity, components: Components, *, now: float, nonce: 
     )
 
 
-def sign_answer(identity: Identity, components: Components, *, now: float) -> tuple[Signed, dict[str, str]]:
-    """Sign an answer. Returns what was signed, and the headers of the signature."""
+def sign_answer(
+    identity: Identity, components: Components, *, now: float, nonce: str = ""
+) -> tuple[Signed, dict[str, str]]:
+    """Sign an answer, or a result. Returns what was signed, and the headers of the signature.
+
+    `nonce` is the one that the caller asked for, if it did.
+    """
     created = int(now)
-    return _sign(identity, components, f";created={created}", created)
+    return _sign(identity, components, f";created={created}" + (f';nonce="{nonce}"' if nonce else ""), created, nonce)
 
 
 def check_call(headers: Mapping[str, str], components: Components, *, key: str, now: float) -> Signed:
@@ -131,13 +164,15 @@ def check_call(headers: Mapping[str, str], components: Components, *, key: str, 
     return replace(signed, nonce=nonce)
 
 
-def check_answer(headers: Mapping[str, str], components: Components, *, key: str) -> Signed:
-    """Verify the signature of an answer that `key` should have signed.
+def check_answer(headers: Mapping[str, str], components: Components, *, key: str, nonce: str = "") -> Signed:
+    """Verify the signature of an answer, or of a result, that `key` should have signed.
 
     Raises:
-        WrongSignature: there is no signature, or it does not fit.
+        WrongSignature: there is no signature, it does not fit, or it is not for the question with this `nonce`.
     """
-    signed, _ = _read(headers, components, key)
+    signed, parameters = _read(headers, components, key)
+    if nonce and parameters.get("nonce") != nonce:
+        raise WrongSignature("it was signed for another question: its nonce is another one")
     _verify(signed, key)
     return signed
 

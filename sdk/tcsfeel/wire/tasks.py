@@ -27,6 +27,8 @@ from tcsfeel.wire.records import (
 )
 
 TaskKind = Literal["fit", "evaluate"]
+AskedKind = Literal["fit", "evaluate", "model"]
+"""What an agent may be asked for. Only an agent that pulls gets a ``model`` task, which asks for initial parameters."""
 Scalar = bool | int | float | str | None
 
 
@@ -67,7 +69,7 @@ class Task(Record):
 
     rules: ClassVar[Mapping[str, Rule]] = {
         "id": text(1, 256),
-        "kind": one_of("fit", "evaluate"),
+        "kind": one_of("fit", "evaluate", "model"),
         "training_id": text(),
         "round": _round,
         "hyperparameters": mapping(scalar),
@@ -80,7 +82,7 @@ class Task(Record):
     }
 
     id: str
-    kind: TaskKind
+    kind: AskedKind
     training_id: str
     round: int
     hyperparameters: dict[str, Scalar] = field(default_factory=dict)
@@ -223,7 +225,7 @@ NOTHING_HELD_OUT: Mapping[str, str] = {"result": _Amount(num_examples=0).to_json
 """The metadata of an evaluate result from an agent that has no examples to measure with."""
 
 
-def task_id(training_id: str, round_number: int, client_id: str, kind: TaskKind) -> str:
+def task_id(training_id: str, round_number: int, client_id: str, kind: AskedKind) -> str:
     """Return the id of a task, which is the same for every try."""
     return f"{training_id}.{round_number}.{client_id}.{kind}"
 

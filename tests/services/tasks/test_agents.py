@@ -258,7 +258,7 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     body = TaskBody(*pack({"w": np.zeros(2, np.float32)}).payload(task_metadata(task)))
 
     assert await agents.is_healthy(agent)
-    assert not await agents.is_healthy(endpoint(agent.url + "/nowhere"))
+    assert not await agents.is_healthy(endpoint(f"{agent.url}/nowhere"))
     model = await agents.initial_model(agent, spool)
     assert decode(spool.map(model.sha256))[0]["w"].tolist() == [1.0, 2.0]
     assert (await agents.poll(agent, task.id, 0.0, spool)).answer == "unknown"
@@ -271,7 +271,7 @@ async def test_our_own_agent_speaks_the_protocol(spool: ModelStore) -> None:
     assert read_result(metadata).num_examples == 2
     await agents.forget(agent, task.id)
     assert (await agents.poll(agent, task.id, 0.0, spool)).answer == "unknown"
-    assert "the agent answered 401" in await failure(agents.poll(endpoint(agent.url), task.id, 0.0, spool))
+    assert "the agent answered 401" in await failure(agents.poll(endpoint(agent.url or ""), task.id, 0.0, spool))
     await agents.close()
     host.close()
 

@@ -141,7 +141,7 @@ async def test_an_address_that_signs_no_more_has_to_prove_again_whose_it_is(
     clock = FakeClock(sleeping=Sleeping.SKIPS)
     async with calling(max_bytes=10_000, **LOOPBACK) as agents, listening(HEALTHY) as thief:
         at = endpoint(thief.url)
-        before = client("a", profile=profile(at.url), public_key=DEVICE.public_key)
+        before = client("a", profile=profile(at.url or ""), public_key=DEVICE.public_key)
         before = before.identified(at, Health(alive=True), clock.now())
         assert before.unproven is None
         async with db.begin() as tx:

@@ -1,0 +1,207 @@
+"""Take the results of tasks from agents that pull.
+
+A result is checked as if the agent had been called: its size while it streams, its digest, and its signature if the
+device has a key. Then it is put into the model store, which all servers share, and the owner of its round reads it from
+there. The first delivery of a task counts, and no other.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterable, Callable, Mapping
+
+from app.clock import Clock
+from app.domain.clients import Endpoint
+from app.domain.errors import IllegalTransition, NotFound, Removed
+from app.domain.mailbox import OPEN, Delivery, MailedTask
+from app.domain.rounds import Evidence
+from app.services.tasks.watching import TaskWatch
+from app.store.database import Database
+from app.store.model_store import FileTooLarge, ModelFiles, ModelStore, StoredFile
+from app.store.removals import FileRemoved
+from app.store.transaction import Transaction
+from app.threads import in_thread
+from tcsfeel.errors import Invalid, Picklable
+from tcsfeel.wire.compression import IDENTITY
+from tcsfeel.wire.digests import CONTENT_DIGEST, read_digest
+from tcsfeel.wire.signatures import SIGNATURE, SIGNATURE_INPUT, WrongSignature, check_answer, result_components
+from tcsfeel.wire.sizes import ERROR_BYTES
+
+LATE = "its round went on without it, so forget the task"
+WRITE_AGAIN_SECONDS = 0.5  # until a result is stored again whose file was being removed
+_PIECE = 1 << 20
+_LONGEST_NUMBER = 15  # digits of a length
+
+
+class CorruptedResult(Picklable):
+    """The body that arrived is not the one that was sent, so that sending it again helps."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the body does not fit its {CONTENT_DIGEST}: it was corrupted on the way, so send it again")
+
+
+class WrongResultSignature(Picklable):
+    """A result is not signed by the device that the client belongs to."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the client has a public key, so its results have to be signed with it: {reason}")
+
+
+class Deliveries:
+    """The results that agents bring to this server.
+
+    Args:
+        files: the model store, which all servers share.
+        uploads: makes a place for a result until it is in the model store.
+    """
+
+    def __init__(
+        self, db: Database, files: ModelFiles, clock: Clock, watch: TaskWatch, *, uploads: Callable[[], ModelStore]
+    ) -> None:
+        self._db = db
+        self._files = files
+        self._clock = clock
+        self._watch = watch
+        self._uploads = uploads
+
+    async def take(
+        self, client_id: str, task_id: str, headers: Mapping[str, str], body: AsyncIterable[bytes], *, failed: bool
+    ) -> None:
+        """Take the result of a task, or what its agent says of its failure if it has `failed`.
+
+        Raises:
+            NotFound: this client has no such task.
+            Removed: the task is no longer wanted.
+            IllegalTransition: it has been delivered before, and not with these bytes.
+            FileTooLarge, Invalid, CorruptedResult, WrongResultSignature: the result cannot be taken.
+        """
+        task = await self._find(client_id, task_id)
+        digest = headers.get(CONTENT_DIGEST.lower(), "")
+        expected = read_digest(digest)
+        if _is_repeated(task, expected):
+            return
+        if task.state not in OPEN:
+            raise IllegalTransition(task.state, "deliver")
+        evidence = await self._verified(task, headers, digest)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if failed:
+            said = await _text(body, expected)
+            await self._store(task, Delivery(failure=said, seconds=loop.time() - began, evidence=evidence), since=None)
+            return
+        coding = headers.get("content-encoding", "").strip().lower() or IDENTITY
+        if coding not in {IDENTITY, task.accept}:
+            raise Invalid("", f"the Content-Encoding {coding[:32]!r} is not accepted for this task")
+        upload = self._uploads()
+        try:
+            received = await upload.receive(body, task.most_bytes, size=_length(headers))
+            if expected is not None and received.sha256 != expected.hex():
+                raise CorruptedResult
+            seconds = loop.time() - began
+            await self._keep(task, upload, received, coding=coding, seconds=seconds, evidence=evidence)
+        finally:
+            await in_thread("files", upload.clear)
+
+    async def _find(self, client_id: str, task_id: str) -> MailedTask:
+        async with self._db.glance() as tx:
+            task = await tx.mailbox.find(task_id)
+        if task is None or task.client_id != client_id:
+            raise NotFound("task", task_id)
+        if task.state == "cancelled":
+            raise Removed("task", task_id, LATE)
+        return task
+
+    async def _verified(self, task: MailedTask, headers: Mapping[str, str], digest: str) -> Evidence | None:
+        """Verify the signature of a delivery before its body is read. Raises `WrongResultSignature`."""
+        async with self._db.glance() as tx:
+            agent: Endpoint = (await tx.clients.get(task.client_id, labels=False)).endpoint
+        if agent.public_key is None:
+            return None
+        if read_digest(digest) is None:
+            raise WrongResultSignature(f"it has no {CONTENT_DIGEST} with sha-256")
+        said = {name: headers.get(name.lower(), "") for name in (SIGNATURE_INPUT, SIGNATURE)}
+        components = result_components(f"/v1/clients/{task.client_id}/tasks/{task.id}/result", digest)
+        try:
+            signed = check_answer(said, components, key=agent.public_key)
+        except WrongSignature as wrong:
+            raise WrongResultSignature(str(wrong)) from None
+        return Evidence(call=task.call or "", answer=signed.base, signature=signed.written)
+
+    async def _keep(
+        self,
+        task: MailedTask,
+        upload: ModelStore,
+        received: StoredFile,
+        *,
+        coding: str,
+        seconds: float,
+        evidence: Evidence | None,
+    ) -> None:
+        """Put a result into the model store, and record it."""
+        while True:
+            async with self._db.glance() as tx:
+                since = await tx.now()
+            stored = await in_thread("files", _moved, self._files, upload, received)
+            delivery = Delivery(
+                result=stored.sha256, size=stored.size, coding=coding, seconds=seconds, evidence=evidence
+            )
+            try:
+                return await self._store(task, delivery, since=since)
+            except FileRemoved:
+                await self._clock.sleep(WRITE_AGAIN_SECONDS)
+
+    async def _store(self, task: MailedTask, delivery: Delivery, *, since: float | None) -> None:
+        """Record a delivery, unless the task has got another one or was cancelled meanwhile.
+
+        If the delivery has a file, it was written after `since`, by the clock of the database.
+        """
+        async with self._db.begin() as tx:
+            if delivery.result is not None and since is not None:
+                await tx.removals.check([delivery.result], since)
+            stored = await tx.mailbox.find(task.id, for_update=True)
+            if stored is not None and stored.result is not None and stored.result == delivery.result:
+                return
+            refused = await self._refusal(tx, task.id, stored, delivery)
+            if refused is not None and delivery.result is not None:
+                await tx.removals.request([delivery.result], at_once=True)
+        if refused is not None:
+            raise refused
+        self._watch.hint()
+
+    async def _refusal(
+        self, tx: Transaction, task_id: str, stored: MailedTask | None, delivery: Delivery
+    ) -> Exception | None:
+        """Record a delivery for a task that is locked. Returns why that was not possible."""
+        if stored is None or stored.state == "cancelled":
+            return Removed("task", task_id, LATE)
+        try:
+            await tx.mailbox.deliver(stored, delivery, self._clock.now())
+        except IllegalTransition as error:
+            return error
+        return None
+
+
+def _moved(files: ModelFiles, upload: ModelStore, received: StoredFile) -> StoredFile:
+    mapped = upload.map(received.sha256)
+    return files.write(mapped[start : start + _PIECE] for start in range(0, len(mapped), _PIECE))
+
+
+def _is_repeated(task: MailedTask, expected: bytes | None) -> bool:
+    """Tell whether a task was delivered before with the bytes of this digest, and the answer got lost."""
+    return task.state == "delivered" and expected is not None and task.result == expected.hex()
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    text = headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
+
+
+async def _text(body: AsyncIterable[bytes], expected: bytes | None) -> str:
+    """Read a problem document. Raises `FileTooLarge`, `CorruptedResult`."""
+    text = b""
+    async for piece in body:
+        text += piece
+        if len(text) > ERROR_BYTES:
+            raise FileTooLarge(ERROR_BYTES)
+    if expected is not None and hashlib.sha256(text).digest() != expected:
+        raise CorruptedResult
+    return text.decode("utf-8", "replace").replace("\0", "")

@@ -1,0 +1,159 @@
+"""Give tasks to agents that ask for them.
+
+An agent names the tasks that it has. It gets the oldest open task that is not among them, and is told which of them are
+no longer wanted. So nothing is lost when an answer breaks off or an agent restarts: the next question does not name the
+task, and it is sent again.
+
+An agent that finds nothing is told when to come back. These times are spread, so that a fleet does not come at once.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.clock import Clock
+from app.domain.errors import NotFound
+from app.domain.mailbox import OPEN, MailedTask
+from app.services.tasks.bodies import TaskBody
+from app.services.tasks.signer import Signer
+from app.services.tasks.watching import News, TaskWatch
+from app.store.database import Database
+from app.store.model_store import ModelFiles
+from app.threads import in_thread
+from tcsfeel.wire.codec import Packed, unpack
+from tcsfeel.wire.digests import CONTENT_DIGEST
+from tcsfeel.wire.records import from_json
+from tcsfeel.wire.tasks import Task, task_metadata
+
+LONGEST_WAIT_SHARE = 0.8  # of the interval in which an agent has to give a sign of life
+MOST_KNOWN = 16  # tasks that an agent may name
+BUSY_SHARE = 0.9  # of the places for agents that wait, from which on further agents are sent away for longer
+LATER_SECONDS = 10.0  # about how long an agent stays away that was sent away
+SPREAD = 0.2  # share of a wait by which it may be shorter, so that agents do not come back together
+_NO_TENSORS = Packed({}, memoryview(b""))
+
+Departure = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A task that an agent gets, with what it is sent and the headers that describe that."""
+
+    task: MailedTask
+    body: TaskBody
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """There is no task for an agent. It should ask again after `retry_after` seconds."""
+
+    retry_after: int
+    unwanted: tuple[str, ...] = ()
+
+
+class Pulls:
+    """What agents that pull ask of this server.
+
+    Args:
+        files: the model store, which all servers share.
+        longest_wait: seconds for which an agent may wait, which is less than it may be silent.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        files: ModelFiles,
+        clock: Clock,
+        watch: TaskWatch,
+        *,
+        signer: Signer,
+        longest_wait: float,
+        rng: random.Random,
+    ) -> None:
+        self._db = db
+        self._files = files
+        self._clock = clock
+        self._watch = watch
+        self._signer = signer
+        self._longest_wait = longest_wait
+        self._rng = rng
+
+    async def next(
+        self, client_id: str, known: Collection[str], wait: float, departure: Departure, *, signature: str = ""
+    ) -> Taken | Nothing:
+        """Give the next task that an agent does not know, and wait for one for up to `wait` seconds.
+
+        `departure` raises an error when the caller hangs up, and so does this then. `signature` is the value of the
+        caller's ``Accept-Signature``. Raises `NotFound` if there is no such client.
+        """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + min(wait, self._longest_wait) * (1.0 - SPREAD * self._rng.random())
+        if (taken := await self._take(client_id, known, signature)) is not None:
+            return taken
+        while True:
+            if self._watch.load >= BUSY_SHARE:
+                return Nothing(self._later())
+            with self._watch.agent(client_id, known) as news:
+                told = await _first(news, departure, ends - loop.time())
+            if told is None:
+                return Nothing(0 if wait > 0 else self._later())
+            if told.leave:
+                return Nothing(self._later())
+            if told.task and (taken := await self._take(client_id, known, signature)) is not None:
+                return taken
+            if told.unwanted:
+                return Nothing(0, told.unwanted)
+
+    async def _take(self, client_id: str, known: Collection[str], signature: str) -> Taken | None:
+        async with self._db.glance() as tx:
+            task = await tx.mailbox.untaken(client_id, known, self._clock.now())
+        if task is None:
+            return None
+        async with self._db.glance() as tx:
+            agent = (await tx.clients.get(client_id, labels=False)).endpoint
+        try:
+            body = await in_thread("files", _body, self._files, task, task.deadline_at - self._clock.now())
+        except NotFound:  # its file is gone from the store: the owner of the round offers the task again
+            async with self._db.begin() as tx:
+                await tx.mailbox.cancel([task.id])
+            self._watch.hint()
+            return None
+        digest = await body.digest()
+        call, headers = self._signer.sign_task(agent, digest, signature)
+        async with self._db.begin() as tx:
+            stored = await tx.mailbox.find(task.id, for_update=True)
+            if stored is None or stored.state not in OPEN or stored.model != task.model:
+                return None  # it has changed meanwhile, and the agent asks again
+            await tx.mailbox.take(stored, self._clock.now(), size=len(body), call=call or None)
+        self._watch.hint()
+        return Taken(task, body, {CONTENT_DIGEST: digest, **headers})
+
+    def _later(self) -> int:
+        """Return after how many seconds an agent should come back that cannot wait here."""
+        return max(1, round(LATER_SECONDS * (0.5 + self._rng.random())))
+
+
+async def _first(news: asyncio.Future[News], departure: Departure, seconds: float) -> News | None:
+    """Wait for news for up to `seconds`; None if there are none. Raises what `departure` raises."""
+    if seconds <= 0:
+        return news.result() if news.done() else None
+    leaving = asyncio.create_task(departure())
+    both: set[asyncio.Future[Any]] = {news, leaving}
+    try:
+        await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            leaving.result()
+        return news.result() if news.done() else None
+    finally:
+        leaving.cancel()
+
+
+def _body(files: ModelFiles, task: MailedTask, seconds: float) -> TaskBody:
+    """Make the body of a task that has so many seconds left."""
+    said = from_json(Task, task.document)
+    said = Task(**{name: getattr(said, name) for name in Task.rules} | {"deadline_seconds": max(1.0, seconds)})
+    model = _NO_TENSORS if task.model is None else unpack(files.map(task.model))[0]
+    return TaskBody(*model.payload(task_metadata(said)))

@@ -1,0 +1,156 @@
+"""Wait for changes in the mailbox, without a query for each of those who wait.
+
+One loop in each process reads the states of all tasks that were not cancelled, in one statement, and wakes the agents
+and the owners that wait for one of them. It looks at once after a hint, which is given by every change of this process,
+and by notices of other servers on Postgres. It also looks once in `PERIOD`, which finds changes whose hint was lost.
+While nothing waits, it asks nothing.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from app.clock import Clock
+from app.domain.mailbox import OPEN, MailState
+from app.services.tasks.hints import Hints
+from app.store.database import Database
+
+PERIOD = 1.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What an agent that waited is told.
+
+    Attributes:
+        task: whether there may be a task that it does not know.
+        unwanted: those of the tasks that it knows that are no longer wanted.
+        leave: whether it should come back later: the server stops, or another call of this client has taken its place.
+    """
+
+    task: bool = False
+    unwanted: tuple[str, ...] = ()
+    leave: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Agent:
+    """An agent that waits for a task which is not among those that it knows."""
+
+    known: frozenset[str]
+    news: asyncio.Future[News]
+
+
+@dataclass(eq=False, slots=True)
+class _Owner:
+    """An owner that waits until a task has another state than the one that it has seen."""
+
+    seen: MailState
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class TaskWatch:
+    """The waits for tasks of one process. `places` is how many agents may wait."""
+
+    def __init__(self, db: Database, clock: Clock, *, places: int) -> None:
+        self._db = db
+        self._clock = clock
+        self._places = places
+        self._agents: dict[str, _Agent] = {}
+        self._owners: defaultdict[str, set[_Owner]] = defaultdict(set)
+        self._hints = Hints()
+        self._looked_at = 0.0
+        self._stopping = False
+
+    @property
+    def waiting(self) -> int:
+        """How many agents wait."""
+        return len(self._agents)
+
+    @property
+    def load(self) -> float:
+        """Which share of the places is taken; 1 if no agent may wait any more."""
+        return 1.0 if self._stopping else min(1.0, len(self._agents) / self._places)
+
+    def hint(self) -> None:
+        """Look at once, because something has changed."""
+        self._hints.give()
+
+    @contextmanager
+    def agent(self, client_id: str, known: Collection[str]) -> Iterator[asyncio.Future[News]]:
+        """Let the agent of a client wait until the block ends.
+
+        Another call of the same client takes its place: a proxy may have cut the earlier one without telling.
+        """
+        self._dismiss(client_id)
+        agent = _Agent(frozenset(known), asyncio.get_running_loop().create_future())
+        self._agents[client_id] = agent
+        self._look_soon()
+        if self._stopping:
+            self._dismiss(client_id)
+        try:
+            yield agent.news
+        finally:
+            agent.news.cancel()
+            if self._agents.get(client_id) is agent:
+                del self._agents[client_id]
+
+    @contextmanager
+    def owner(self, task_id: str, seen: MailState) -> Iterator[asyncio.Event]:
+        """Let an owner wait until the block ends; the event is set when the task has another state."""
+        owner = _Owner(seen)
+        self._owners[task_id].add(owner)
+        self._look_soon()
+        try:
+            yield owner.changed
+        finally:
+            self._owners[task_id].discard(owner)
+            if not self._owners[task_id]:
+                del self._owners[task_id]
+
+    async def look(self) -> None:
+        """Read the states of the tasks, and wake those whose wait is over."""
+        agents, owners = dict(self._agents), {name: set(those) for name, those in self._owners.items()}
+        self._looked_at = time.monotonic()
+        if not agents and not owners:
+            return
+        async with self._db.glance() as tx:
+            tasks = await tx.mailbox.glance(self._clock.now())
+        states = {task.id: task.state for task in tasks}
+        of_clients: defaultdict[str, set[str]] = defaultdict(set)
+        for task in tasks:
+            if task.client_id in agents:
+                of_clients[task.client_id].add(task.id)
+        for client_id, agent in agents.items():
+            mine = of_clients[client_id]
+            is_new = any(states[name] in OPEN for name in mine - agent.known)
+            unwanted = tuple(sorted(agent.known - mine))
+            if (is_new or unwanted) and not agent.news.done():
+                agent.news.set_result(News(is_new, unwanted))
+        for name, those in owners.items():
+            for owner in those:
+                if states.get(name, owner.seen) != owner.seen:
+                    owner.changed.set()
+
+    async def run(self) -> None:
+        """Look after each hint, and once in a period, until cancelled."""
+        await self._hints.follow(self.look, PERIOD)
+
+    def stop(self) -> None:
+        """Let every agent leave, those to come included: the server stops."""
+        self._stopping = True
+        for client_id in list(self._agents):
+            self._dismiss(client_id)
+
+    def _dismiss(self, client_id: str) -> None:
+        agent = self._agents.pop(client_id, None)
+        if agent is not None and not agent.news.done():
+            agent.news.set_result(News(leave=True))
+
+    def _look_soon(self) -> None:
+        """Look at once if the last look is so long ago that it says nothing to those who come now."""
+        if time.monotonic() - self._looked_at > PERIOD:
+            self.hint()

@@ -1,0 +1,128 @@
+"""Tasks that agents ask for, as rows. Each change reads the row first, and holds it until the transaction ends."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.mailbox import OPEN, Delivery, MailedTask, MailState, next_state
+from app.domain.rounds import Evidence
+from app.store.tables import tasks
+
+CHANNEL = "tcsfeel_tasks"
+"""The channel on which Postgres tells other servers that a task has changed."""
+MANY = 500  # ids in one statement
+MOST_OPEN = 100_000  # that one look reads
+
+_NAMES = tuple(field.name for field in fields(MailedTask))
+_GLANCE = (
+    select(tasks.c.id, tasks.c.client_id, tasks.c.state)
+    .where(tasks.c.state != "cancelled", tasks.c.deadline_at > bindparam("now"))
+    .limit(MOST_OPEN)
+)
+
+
+class Glance(NamedTuple):
+    """The state of a task that was not cancelled."""
+
+    id: str
+    client_id: str
+    state: MailState
+
+
+class MailboxRepository:
+    """The tasks of agents that pull."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def glance(self, now: float) -> list[Glance]:
+        """Read the states of all tasks that were not cancelled and whose deadline is after `now` (unix seconds)."""
+        rows = await self._connection.execute(_GLANCE, {"now": now})
+        return [Glance(row.id, row.client_id, row.state) for row in rows]
+
+    async def find(self, task_id: str, *, for_update: bool = False) -> MailedTask | None:
+        """Read a task; None if there is none. `for_update` locks the row until the transaction ends."""
+        query = select(tasks).where(tasks.c.id == task_id)
+        row = (await self._connection.execute(query.with_for_update() if for_update else query)).one_or_none()
+        return None if row is None else _task_of(row)
+
+    async def offer(self, task: MailedTask) -> MailedTask:
+        """Offer a task, unless it is open or delivered. Returns the task as it is stored then."""
+        known = await self.find(task.id, for_update=True)
+        if known is None:
+            await self._connection.execute(insert(tasks).values(_row_of(task)))
+            await self.tell()
+            return task
+        state = next_state(known.state, "offer")
+        if known.state != "cancelled":
+            kept = replace(known, deadline_at=task.deadline_at, state=state)
+        else:
+            kept = replace(task, bytes_sent=known.bytes_sent, state=state)
+        await self._put(kept)
+        return kept
+
+    async def untaken(self, client_id: str, known: Collection[str], now: float) -> MailedTask | None:
+        """Read the oldest open task of a client that its agent does not know and that is not late."""
+        columns = tasks.c
+        query = select(tasks).where(
+            columns.client_id == client_id, columns.state.in_(OPEN), columns.deadline_at > now, columns.id.not_in(known)
+        )
+        oldest = query.order_by(columns.offered_at, columns.id).limit(1)
+        row = (await self._connection.execute(oldest)).one_or_none()
+        return None if row is None else _task_of(row)
+
+    async def take(self, task: MailedTask, now: float, *, size: int, call: str | None) -> None:
+        """Record that the agent of a task that is locked is sent `size` bytes, and what was signed for that."""
+        state = next_state(task.state, "take")
+        sent, first = task.bytes_sent + size, now if task.taken_at is None else task.taken_at
+        await self._put(
+            replace(task, state=state, attempts=task.attempts + 1, bytes_sent=sent, taken_at=first, call=call)
+        )
+
+    async def deliver(self, task: MailedTask, delivery: Delivery, now: float) -> None:
+        """Record what the agent of a task that is locked has delivered. Raises `IllegalTransition`."""
+        state = next_state(task.state, delivery.event)
+        said = {field.name: getattr(delivery, field.name) for field in fields(delivery)}
+        await self._put(replace(task, state=state, delivered_at=now, **said))
+
+    async def cancel(self, task_ids: Iterable[str]) -> set[str]:
+        """Cancel tasks. Returns the names of the files that they no longer need."""
+        freed: set[str] = set()
+        for task_id in sorted(task_ids):
+            task = await self.find(task_id, for_update=True)
+            if task is not None and task.state != "cancelled":
+                freed |= task.files
+                await self._put(replace(task, state=next_state(task.state, "cancel"), model=None, result=None))
+        return freed
+
+    async def expired(self, before: float, limit: int) -> list[str]:
+        """Return the ids of at most `limit` tasks whose deadline was before a given time (unix seconds)."""
+        query = select(tasks.c.id).where(tasks.c.deadline_at < before).order_by(tasks.c.deadline_at).limit(limit)
+        return list((await self._connection.execute(query)).scalars())
+
+    async def remove(self, task_ids: Collection[str]) -> None:
+        """Remove tasks that were cancelled."""
+        gone = tasks.c.id.in_(task_ids) & (tasks.c.state == "cancelled")
+        await self._connection.execute(delete(tasks).where(gone))
+
+    async def tell(self) -> None:
+        """Tell other servers on Postgres, when the transaction commits, that a task has changed."""
+        if self._connection.dialect.name == "postgresql":
+            await self._connection.execute(select(func.pg_notify(CHANNEL, "")))
+
+    async def _put(self, task: MailedTask) -> None:
+        await self._connection.execute(update(tasks).where(tasks.c.id == task.id).values(_row_of(task)))
+        await self.tell()
+
+
+def _row_of(task: MailedTask) -> Mapping[str, Any]:
+    row = {name: getattr(task, name) for name in _NAMES}
+    return row | {"evidence": None if task.evidence is None else asdict(task.evidence)}
+
+
+def _task_of(row: Row[Any]) -> MailedTask:
+    said = {name: getattr(row, name) for name in _NAMES}
+    return MailedTask(**said | {"evidence": None if row.evidence is None else Evidence(**row.evidence)})
