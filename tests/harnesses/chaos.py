@@ -36,8 +36,8 @@ from app.store.database import Database
 from app.store.events import RecordedEvent
 from tcsfeel.agent import AgentHost
 from tcsfeel.agent.listening import listening
+from tcsfeel.agent.membership import registered
 from tcsfeel.agent.registration import Member
-from tcsfeel.agent.server import registered
 from tests.e2e.servers import Server, server, unhandled
 from tests.harnesses.databases import database_server, new_database
 from tests.harnesses.history import MANY, read_history

@@ -27,13 +27,13 @@ from tcsfeel.agent.tasks import Entry, TaskTable
 from tcsfeel.agent.trainer import Trainer
 from tcsfeel.agent.workers import Workers
 from tcsfeel.inbound import Crowded, welcome
-from tcsfeel.wire.codec import decode
+from tcsfeel.wire.codec import Parameters, decode
 from tcsfeel.wire.compression import accepts_zstd
 from tcsfeel.wire.control import separated
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, read_digest
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.groups import MOST_PATTERNS
-from tcsfeel.wire.tasks import UNMATCHED_LOCAL, read_task
+from tcsfeel.wire.tasks import UNMATCHED_LOCAL, Task, read_task
 
 MAX_BODY_BYTES = 4 * 1024**3
 MAX_WAIT_SECONDS = 60.0
@@ -81,8 +81,8 @@ class Agent:
         self.table = TaskTable(trainer, executor or Workers(1), clock=clock, local=LocalTensors(local_directory))
         self._frozen = FrozenTensors() if frozen is None else frozen
         self._credentials = None if token is None else token.encode()
-        self._signing = signing
-        self._max_body_bytes = max_body_bytes
+        self.signing = signing
+        self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.respond(route_path(scope), scope, receive, send)
@@ -92,10 +92,10 @@ class Agent:
         request = Request(scope, receive)
         try:
             self._authenticate(request)
-            call = None if self._signing is None else self._signing.admit(request, self._target(path, scope))
+            call = None if self.signing is None else self.signing.admit(request, self._target(path, scope))
             response = await self._answer(path, request)
-            if self._signing is not None and call is not None and response.status == HTTPStatus.OK:
-                response = self._signing.signed(response, call)
+            if self.signing is not None and call is not None and response.status == HTTPStatus.OK:
+                response = self.signing.signed(response, call)
         except Problem as problem:
             response = problem.response()
         except Disconnected:
@@ -162,11 +162,15 @@ class Agent:
             raise Problem(HTTPStatus.BAD_REQUEST, detail, again=True)
         entry = self.table.find(task_id)
         if entry is None or entry.state == "cancelled":
-            entry = await self._accept(task_id, body)
+            entry = await self.accept(task_id, body)
         await self.table.settle(entry, QUICK_SECONDS)
         return await _outcome(entry, request)
 
-    async def _accept(self, task_id: str, body: memoryview) -> Entry:
+    def read(self, task_id: str, body: memoryview) -> Task:
+        """Read the task that came with some parameters. Raises `Problem`."""
+        return self._read(task_id, body)[0]
+
+    def _read(self, task_id: str, body: memoryview) -> tuple[Task, Parameters]:
         try:
             tensors, metadata = decode(body)
             task, parameters = separated(read_task(metadata), tensors)
@@ -175,6 +179,11 @@ class Agent:
         if task.id != task_id:
             detail = f"task.id is {task.id!r}, the path says {task_id!r}"
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+        return task, parameters
+
+    async def accept(self, task_id: str, body: memoryview) -> Entry:
+        """Begin to work on a task that came with some parameters. Raises `Problem`."""
+        task, parameters = self._read(task_id, body)
         if not task.frozen_id:
             return self.table.submit(task, parameters)
         try:
@@ -202,20 +211,20 @@ class Agent:
     async def _body(self, request: Request) -> memoryview:
         text = request.header("content-length")
         claimed = int(text) if text.isascii() and text.isdigit() else 0
-        if claimed <= self._max_body_bytes:
+        if claimed <= self.max_body_bytes:
             # It has its final length, since growing costs more than reading, and it is numpy's, which asks for huge
             # pages.
             body, size = np.empty(claimed, np.uint8), 0
             async for chunk in request.body():
                 size += len(chunk)
-                if size > self._max_body_bytes:
+                if size > self.max_body_bytes:
                     break
                 if size > len(body):  # the request does not say how long it is
                     body = np.concatenate([body, np.empty(size, np.uint8)])
                 body.data[size - len(chunk) : size] = chunk
             else:
                 return body.data[:size]
-        detail = f"a task may have at most {self._max_body_bytes} bytes"
+        detail = f"a task may have at most {self.max_body_bytes} bytes"
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 

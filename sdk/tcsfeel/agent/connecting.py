@@ -10,20 +10,26 @@ from tcsfeel.agent.errors import AgentError
 from tcsfeel.certificates import trusted
 from tcsfeel.rest.transport import headers, no_cookies
 
+CONNECTIONS = 100  # that httpx2 opens by default
 
-def connected(server_url: str, api_key: str | None, ca_file: Path | None = None) -> httpx2.AsyncClient:
+
+def connected(
+    server_url: str, api_key: str | None, ca_file: Path | None = None, *, waiting: int = 0
+) -> httpx2.AsyncClient:
     """Make an HTTP client for the control plane at a URL, which sends the key. Raises `AgentError`.
 
-    The server's certificate is checked with the authorities in `ca_file`, or with those of the system.
+    The server's certificate is checked with the authorities in `ca_file`, or with those of the system. `waiting` calls
+    may wait for their answers, each of which keeps a connection to itself.
     """
     server = _control_plane(server_url)
     return httpx2.AsyncClient(
         base_url=server,
         headers=headers(api_key),
         cookies=no_cookies(),
+        limits=httpx2.Limits(max_connections=CONNECTIONS + waiting, max_keepalive_connections=CONNECTIONS + waiting),
         verify=trusted(ca_file),
         # a proxy from the environment is for addresses outside, and would turn "not up yet" into a 502
-        trust_env=not _is_loopback(server.host),
+        trust_env=not is_loopback(server.host),
     )
 
 
@@ -35,7 +41,13 @@ def _control_plane(server_url: str) -> httpx2.URL:
     raise AgentError(f"the control plane's URL must be like http://host:8080, not {server_url!r}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_on_this_machine(server_url: str) -> bool:
+    """Tell whether the control plane at a URL is on this machine, where it can call agents. Raises `AgentError`."""
+    return is_loopback(_control_plane(server_url).host)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host can be reached only from its own machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

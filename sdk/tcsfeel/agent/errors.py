@@ -29,6 +29,10 @@ class CannotListen(AgentError):
         self.reason = reason
 
 
+class UntrustedTask(AgentError):
+    """A task was not signed by the agent's control plane."""
+
+
 class RegistrationRefused(AgentError):
     """The control plane refused a registration, and asking again would not change that."""
 

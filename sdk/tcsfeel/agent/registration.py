@@ -35,13 +35,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An agent as it is registered: its address, and the bearer token that it expects.
+    """An agent as it is registered: its address, and the bearer token that it expects. Both are None if it pulls.
 
     `key` is its own key for the control plane; None if all agents of the process have the same one.
     """
 
     client_id: str
-    url: str
+    url: str | None
     token: str | None = field(repr=False)
     trainer: Trainer
     key: str | None = field(default=None, repr=False)
@@ -56,6 +56,9 @@ class Registration:
         heartbeat_seconds: pause between two heartbeats of one agent.
         labels: the label counts that may leave the device.
         sleep: waits for this many seconds.
+
+    Attributes:
+        instance: tells this process from another one with the same ids.
     """
 
     def __init__(
@@ -68,11 +71,14 @@ class Registration:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._members = members
+        self._called = [
+            member for member in members if member.url is not None
+        ]  # questions of the others are a sign too
         self._transport = AsyncTransport(http, Patience(attempts=1))  # this class decides which requests are repeated
         self._heartbeat_seconds = heartbeat_seconds
         self._labels = labels or LabelReleases()
         self._sleep = sleep
-        self._instance = secrets.token_hex(8)  # tells this process from another one with the same ids
+        self.instance = secrets.token_hex(8)
 
     async def register(self) -> None:
         """Register or replace every member. Waits until the control plane is up.
@@ -95,14 +101,19 @@ class Registration:
         _log.info("registered %d clients", len(self._members))
 
     async def beat(self) -> int:
-        """Send a heartbeat for each member.
+        """Send a heartbeat for each member that does not pull.
 
         Returns how many arrived. Failures are logged; the next beat tries again.
         """
-        failures = [reason for reason in await in_parallel(self._beat, self._members) if reason]
+        failures = [reason for reason in await in_parallel(self._beat, self._called) if reason]
         if failures:
-            _log.warning("%d of %d heartbeats failed, e.g. %s", len(failures), len(self._members), failures[0])
-        return len(self._members) - len(failures)
+            _log.warning("%d of %d heartbeats failed, e.g. %s", len(failures), len(self._called), failures[0])
+        return len(self._called) - len(failures)
+
+    async def renew(self, member: Member) -> None:
+        """Register a member again, once. Raises `ApiError`, `AgentError`."""
+        where = path("/v1/clients/{client_id}", member.client_id)
+        await self._transport.run(told("PUT", where, await self._body(member), headers=bearer(member.key)))
 
     async def run(self) -> None:
         """Send heartbeats for ever."""
@@ -124,10 +135,10 @@ class Registration:
         own = bearer(member.key)
         try:
             try:
-                await self._transport.run(told("POST", f"{where}/heartbeat", {"instance": self._instance}, headers=own))
+                await self._transport.run(told("POST", f"{where}/heartbeat", {"instance": self.instance}, headers=own))
             except NotFound:
                 _log.info("client %s is no longer known: registering again", member.client_id)
-                await self._transport.run(told("PUT", where, await self._body(member), headers=own))
+                await self.renew(member)
         except ApiError as error:
             return reason_of(error)
         except AgentError as error:
@@ -147,7 +158,7 @@ class Registration:
         return entry
 
     def _entries(self, members: Sequence[Member]) -> list[Json]:
-        return [_entry(member, self._labels) | {"instance": self._instance} for member in members]
+        return [_entry(member, self._labels) | {"instance": self.instance} for member in members]
 
 
 def _entry(member: Member, labels: LabelReleases) -> Json:

@@ -115,10 +115,15 @@ async def compressed_response(payload: Payload) -> ParametersResponse:
     """Make the 200 with a complete parameter file in zstd. A thread compresses it, before its digest can be sent."""
 
     def compress() -> tuple[list[bytes], bytes]:
-        frame = [piece for piece in compressed(_pieces(payload)) if piece]
+        frame = compressed_pieces(payload)
         return frame, digest_of(frame)
 
     return ParametersResponse(*await asyncio.to_thread(compress), {"Content-Encoding": ZSTD})
+
+
+def compressed_pieces(payload: Payload) -> list[bytes]:
+    """Compress a parameter file in zstd. It takes long: call it from a thread."""
+    return [piece for piece in compressed(_pieces(payload)) if piece]
 
 
 def _pieces(payload: Payload) -> Iterator[bytes | memoryview]:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ from pathlib import Path
 import httpx2
 
 from tcsfeel.agent.app import MAX_BODY_BYTES, Agent
-from tcsfeel.agent.connecting import connected
+from tcsfeel.agent.connecting import is_loopback, is_on_this_machine
 from tcsfeel.agent.enrolment import enrolled
-from tcsfeel.agent.errors import CannotListen
+from tcsfeel.agent.errors import AgentError, CannotListen
 from tcsfeel.agent.host import AgentHost, check_client_id, local_directory
 from tcsfeel.agent.labels import LabelReleases
 from tcsfeel.agent.listening import listening, run, secured
-from tcsfeel.agent.registration import Member, Registration
+from tcsfeel.agent.membership import registered
+from tcsfeel.agent.registration import Member
 from tcsfeel.agent.signing import Signing, path_of
 from tcsfeel.agent.trainer import Trainer
 
@@ -29,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Hosting:
-    """The result of `hosting`: the app with its agents, its base URL, and the registered members."""
+    """The result of `hosting`: the app with its agents, its base URL (empty if they pull), and its members."""
 
     host: AgentHost
     url: str
@@ -55,6 +57,7 @@ def serve(
     ca_file: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    pull: bool | None = None,
 ) -> None:
     """Serve one trainer until SIGINT or SIGTERM.
 
@@ -81,6 +84,8 @@ def serve(
         tls_cert: a file with the agent's own certificate (PEM, followed by those that lead to an authority that the
             control plane trusts), to serve HTTPS.
         tls_key: the file with the private key of that certificate.
+        pull: whether the agent asks for its tasks and is never called, so that it needs no address. None decides that:
+            it does if it has a key of its own, and the control plane is elsewhere and was given no address.
 
     Raises:
         AgentError: `client_id`, `server_url`, `invite` or `label_privacy` cannot be one, or the certificate cannot be
@@ -103,9 +108,9 @@ def serve(
             max_body_bytes=max_body_bytes,
             local_directory=local_directory(own.state, client_id),
         )
-        async with listening(agent, host, port, tls) as url:
-            member = Member(client_id, _advertised(advertise_url, url), agent.token, trainer, own.key(client_id))
-            agent.public_path = path_of(member.url)
+        pulls = _pulls(pull, own.key(client_id), server_url, host, advertise_url)
+        async with _listening(agent, host, port, tls, pulls=pulls) as url:
+            member = _member(client_id, agent, url and _advertised(advertise_url, url), own.key(client_id))
             with _closing(agent):
                 async with registered(
                     [member],
@@ -114,8 +119,10 @@ def serve(
                     heartbeat_seconds=heartbeat_seconds,
                     labels=labels,
                     ca_file=ca_file,
+                    agents={client_id: agent},
                 ):
-                    _log.info("client %s answers at %s", client_id, member.url, extra={"client_id": client_id})
+                    does = f"answers at {member.url}" if member.url else f"asks {server_url} for its tasks"
+                    _log.info("client %s %s", client_id, does, extra={"client_id": client_id})
                     await asyncio.Event().wait()
 
     run(work())
@@ -140,6 +147,7 @@ def serve_many(
     ca_file: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    pull: bool | None = None,
 ) -> None:
     """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
 
@@ -166,6 +174,7 @@ def serve_many(
             ca_file=ca_file,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            pull=pull,
         ):
             await asyncio.Event().wait()
 
@@ -192,6 +201,7 @@ async def hosting(
     ca_file: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    pull: bool | None = None,
 ) -> AsyncIterator[Hosting]:
     """Do what `serve_many` does in a program with its own event loop. The agents run while the block runs."""
     tls = secured(tls_cert, tls_key)
@@ -203,14 +213,13 @@ async def hosting(
     for client_id, trainer in trainers.items():
         token = (tokens or {}).get(client_id) or secrets.token_urlsafe(32)
         app.add(client_id, trainer, token=token, signing=(signings or {}).get(client_id) or own.signing(client_id))
-    async with listening(app, host, port, tls) as url:
-        base = _advertised(advertise_url, url)
+    pulls = _pulls(pull, next(map(own.key, trainers), None), server_url, host, advertise_url)
+    async with _listening(app, host, port, tls, pulls=pulls) as url:
+        base = url and _advertised(advertise_url, url)
         members = {
-            client_id: Member(client_id, base + app.path(client_id), agent.token, agent.trainer, own.key(client_id))
+            client_id: _member(client_id, agent, base and base + app.path(client_id), own.key(client_id))
             for client_id, agent in app.agents.items()
         }
-        for client_id, agent in app.agents.items():
-            agent.public_path = path_of(members[client_id].url)
         with _closing(app):
             async with registered(
                 list(members.values()),
@@ -219,35 +228,38 @@ async def hosting(
                 heartbeat_seconds=heartbeat_seconds,
                 labels=labels,
                 ca_file=ca_file,
+                agents=app.agents,
             ):
-                _log.info("%d clients answer at %s", len(members), base)
-                yield Hosting(app, url, members)
+                _log.info("%d clients %s", len(members), f"answer at {base}" if base else f"ask {server_url} for tasks")
+                yield Hosting(app, url or "", members)
 
 
 @asynccontextmanager
-async def registered(
-    members: Sequence[Member],
-    server_url: str | None,
-    api_key: str | None,
-    *,
-    heartbeat_seconds: float,
-    labels: LabelReleases | None = None,
-    ca_file: Path | None = None,
-) -> AsyncIterator[None]:
-    """Keep the members registered and send heartbeats while the block runs. Raises `RegistrationRefused`."""
+async def _listening(
+    app: Agent | AgentHost, host: str, port: int, tls: ssl.SSLContext | None, *, pulls: bool
+) -> AsyncIterator[str | None]:
+    """Serve an app while the block runs, and yield its base URL. Agents that pull are not served, and have none."""
+    if pulls:
+        yield None
+    else:
+        async with listening(app, host, port, tls) as url:
+            yield url
+
+
+def _pulls(pull: bool | None, key: str | None, server_url: str | None, host: str, advertise_url: str | None) -> bool:
+    """Tell whether agents pull: as they were told, or because no control plane elsewhere could call them."""
     if server_url is None:
-        yield
-        return
-    async with connected(server_url, api_key, ca_file) as http:
-        registration = Registration(members, http, heartbeat_seconds=heartbeat_seconds, labels=labels)
-        await registration.register()
-        beating = asyncio.create_task(registration.run())
-        try:
-            yield
-        finally:
-            beating.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beating
+        if pull:
+            raise AgentError("an agent that pulls needs the URL of its control plane")
+        return False
+    if pull is not None:
+        return pull
+    return key is not None and advertise_url is None and is_loopback(host) and not is_on_this_machine(server_url)
+
+
+def _member(client_id: str, agent: Agent, url: str | None, key: str | None) -> Member:
+    agent.public_path = None if url is None else path_of(url)
+    return Member(client_id, url, None if url is None else agent.token, agent.trainer, key)
 
 
 @contextlib.contextmanager

@@ -1,16 +1,19 @@
 """Make sure that calls of an agent come from its control plane, and sign the answers to them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import httpx2
 
 from tcsfeel.agent.asgi import Request, Response
+from tcsfeel.agent.errors import UntrustedTask
 from tcsfeel.agent.replies import ParametersResponse, Problem
 from tcsfeel.identity import Identity
+from tcsfeel.rest.paths import path
 from tcsfeel.wire.digests import CONTENT_DIGEST, read_digest
 from tcsfeel.wire.signatures import (
+    ACCEPT_SIGNATURE,
     RECIPIENT,
     SIGNATURE,
     SIGNATURE_INPUT,
@@ -19,8 +22,12 @@ from tcsfeel.wire.signatures import (
     WrongSignature,
     answer_components,
     call_components,
+    check_answer,
     check_call,
+    result_components,
     sign_answer,
+    task_components,
+    wanted_signature,
 )
 
 Answer = ParametersResponse | Response
@@ -72,6 +79,28 @@ class Signing:
         components = answer_components(answer.status, answer.digest, call)
         _, headers = sign_answer(self.identity, components, now=self._clock())
         return answer.with_headers(headers)
+
+    def wanted(self, nonce: str) -> dict[str, str]:
+        """Return the header with which an agent that pulls asks for a signed task; the `nonce` is new each time."""
+        return {ACCEPT_SIGNATURE: wanted_signature(self._server_key, nonce)}
+
+    def check_task(self, headers: Mapping[str, str], nonce: str) -> None:
+        """Check that the control plane has signed a task that this agent asked for with a nonce.
+
+        Raises:
+            UntrustedTask: it has not.
+        """
+        components = task_components(headers.get(CONTENT_DIGEST, ""), self.identity.public_key)
+        try:
+            check_answer(headers, components, key=self._server_key, nonce=nonce)
+        except WrongSignature as wrong:
+            raise UntrustedTask(f"the control plane of this agent has not signed the task that came: {wrong}") from None
+
+    def sign_result(self, client_id: str, task_id: str, digest: str) -> dict[str, str]:
+        """Return the headers of the signature of a result, which fits no other task."""
+        where = path("/v1/clients/{client_id}/tasks/{task_id}/result", client_id, task_id)
+        _, headers = sign_answer(self.identity, result_components(where, digest), now=self._clock())
+        return headers
 
     def _accept(self, call: Signed, now: float) -> None:
         """Remember the nonce of a call for as long as its signature is valid. Raises `WrongSignature`."""

@@ -31,6 +31,12 @@ NO_KEY = "ask an operator for an invitation, and give its secret with --invite"
 @click.option("--port", default=0, help="Port to listen on; 0 for any free one")
 @click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate of the agent (PEM)")
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key of the certificate (PEM)")
+@click.option(
+    "--pull/--no-pull",
+    default=None,
+    help="Ask the control plane for tasks, so that it need not reach this agent; by default, an agent that has "
+    "enrolled does so if the control plane is on another machine and no address is given",
+)
 @click.option("--advertise-url", help="URL under which the control plane reaches the agent")
 @click.option(
     "--label-privacy",
@@ -58,6 +64,7 @@ def agent(
     port: int,
     tls_cert: Path | None,
     tls_key: Path | None,
+    pull: bool | None,
     advertise_url: str | None,
     label_privacy: float | None,
     state: Path | None,
@@ -90,6 +97,7 @@ def agent(
             ca_file=ca_file(),
             tls_cert=tls_cert,
             tls_key=tls_key,
+            pull=pull,
         )
     except (AgentError, ValueError) as error:
         fail(str(error))

@@ -13,8 +13,8 @@ import httpx2
 
 from tcsfeel.agent import AgentHost
 from tcsfeel.agent.listening import listening
+from tcsfeel.agent.membership import registered
 from tcsfeel.agent.registration import Member
-from tcsfeel.agent.server import registered
 from tests.e2e.servers import Server, call
 from tests.harnesses.wide import WideLearner
 

@@ -198,7 +198,7 @@ async def test_a_third_party_agent_and_sdk_agents_train_one_model() -> None:
     tokens = dict.fromkeys(trainers, "t")
     with third_party(token="t") as (_, other):
         async with hosting(trainers, server_url=None, tokens=tokens) as running, caller("t") as http:
-            urls = [other, *(member.url for member in running.members.values())]
+            urls = [other, *(member.url or "" for member in running.members.values())]
             parameters: Parameters = decode((await http.get(f"{other}/model")).content)[0]
 
             async def everybody(number: int, kind: TaskKind) -> list[tuple[Mapping[str, np.ndarray], TaskResult]]:

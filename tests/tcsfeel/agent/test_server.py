@@ -108,7 +108,7 @@ async def test_the_advertised_url_and_given_tokens_are_what_is_registered() -> N
 
 async def test_without_a_control_plane_agents_are_served_all_the_same() -> None:
     async with hosting({"a": AddingTrainer()}, server_url=None, tokens={"a": "t"}) as running:
-        url = running.members["a"].url
+        url = running.url
         async with httpx2.AsyncClient(headers={"Authorization": "Bearer t"}) as http:
             assert (await http.get(f"{url}/healthz")).status_code == 200
 
