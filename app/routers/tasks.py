@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
+from app.http.bodies import UnsupportedMediaType
 from app.http.deps import STREAMED, ApiRoute, AppClients, AppDeliveries, AppPulls, Departure
 from app.http.openapi import responses, with_headers
 from app.http.roles import Needs
@@ -99,11 +100,13 @@ async def next_task(
     "/{task_id}/result",
     status_code=status.HTTP_204_NO_CONTENT,
     openapi_extra=Needs.own_client | _RESULT,
-    responses=responses(400, 404, 409, 410, 413, 507),
+    responses=responses(400, 404, 409, 410, 413, 415, 507),
 )
 async def put_result(client_id: Id, task_id: TaskId, request: Request, deliveries: AppDeliveries) -> None:
     """Deliver the result of a task, or a problem document that says why the agent has none."""
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind not in {MEDIA_TYPE, PROBLEM}:
+        raise UnsupportedMediaType(MEDIA_TYPE, PROBLEM)
     await deliveries.take(client_id, task_id, request.headers, request.stream(), failed=kind == PROBLEM)
 
 

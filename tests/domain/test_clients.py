@@ -137,7 +137,7 @@ def test_what_was_never_received_cannot_be_withdrawn() -> None:
 def test_a_client_without_a_key_has_nothing_to_prove() -> None:
     assert CLIENT.unproven is None
     called = CLIENT.endpoint
-    assert called == Endpoint(CLIENT.profile.url, CLIENT.profile.auth_token)
+    assert called == Endpoint(CLIENT.profile.url, CLIENT.profile.auth_token, client_id=CLIENT.id)
     assert CLIENT.identified(called, Health(alive=True), 5.0) is CLIENT
     assert CLIENT.identified(called, Health(alive=False, doubt="unsigned answer"), 5.0) is CLIENT
 

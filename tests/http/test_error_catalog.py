@@ -217,7 +217,7 @@ async def test_a_database_that_went_away_answers_503_until_it_is_back(tmp_path: 
         assert (await api.http.get("/v1/clients")).status_code == 200
 
 
-REQUIRED = ("/url", "/data_size", "/compute_capacity", "/bandwidth", "/latency")
+REQUIRED = ("/data_size", "/compute_capacity", "/bandwidth", "/latency")
 
 
 @asynccontextmanager

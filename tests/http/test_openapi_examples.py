@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from app.domain.invitations import Invitation
+from app.domain.mailbox import MailedTask
+from app.http.roles import ROLE
 from app.store.selections import packed
 from tcsfeel.contract.invitations import EXAMPLE_ID
 from tcsfeel.selection.types import Plan, Selection
 from tcsfeel.wire.codec import encode
 from tcsfeel.wire.enrolment import invitation_secret
+from tcsfeel.wire.tasks import Task
 from tests.api import Api
 from tests.http.documents import examples, operations
 
@@ -37,7 +40,13 @@ async def test_every_example_runs_as_it_stands(api: Api, document: dict[str, Any
         if path.startswith("/v1/keys/{key_id}"):
             made["key_id"] = (await api.http.post("/v1/keys", json={"name": "x", "role": "viewer"})).json()["id"]
         headers = {"Authorization": f"Bearer {secret}"} if place == "POST /v1/enrolments" else {}
+        if found[place].get(ROLE) == "agent":
+            body = {"name": place[-20:].strip("/"), "role": "agent", "client_id": "edge-7"}
+            key = (await api.http.post("/v1/keys", json=body)).json()["key"]
+            headers = {"Authorization": f"Bearer {key}"}
         for media_type, content in bodies(document, found[place]):
+            if found[place].get(ROLE) == "agent":
+                await a_task(api)
             response = await api.http.request(
                 method,
                 filled(found[place], path, made),
@@ -49,6 +58,9 @@ async def test_every_example_runs_as_it_stands(api: Api, document: dict[str, Any
             assert str(response.status_code) in found[place]["responses"]
 
 
+TASK = Task(
+    id="3f0c2a9d5b7e4c11.1.edge-7.fit", kind="fit", training_id="3f0c2a9d5b7e4c11", round=1, deadline_seconds=60.0
+)
 MODEL = encode({"w": np.zeros(3, np.float32)})
 
 
@@ -71,6 +83,24 @@ async def an_invitation(api: Api) -> str:
             )
         )
     return secret
+
+
+async def a_task(api: Api) -> None:
+    """Offer the task that examples name, as one that its agent has taken."""
+    task = MailedTask(
+        id="3f0c2a9d5b7e4c11.1.edge-7.fit",
+        client_id="edge-7",
+        training_id="3f0c2a9d5b7e4c11",
+        round=1,
+        kind="fit",
+        document=TASK.to_json(),
+        most_bytes=10_000,
+        offered_at=api.clock.now(),
+        deadline_at=api.clock.now() + 1e9,
+    )
+    async with api.system.db.begin() as tx:
+        await tx.mailbox.cancel([task.id])
+        await tx.mailbox.take(await tx.mailbox.offer(task), api.clock.now(), size=0, call=None)
 
 
 async def a_training(api: Api, place: str) -> str:

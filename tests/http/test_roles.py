@@ -61,8 +61,9 @@ def test_the_document_says_who_may_call_each_operation(tmp_path: Path) -> None:
                     "none": "It needs no key.",
                     "invitation": "It needs the secret of an invitation in place of a key.",
                 }
+                others["agent"] = "It needs the key of the client's own agent."
                 sentence = others.get(role, f"It needs a key with the role `{role}`")
                 assert described.count(sentence) == 1, place
                 assert ("401" in operation["responses"]) == (role != "none"), place
-                assert ("403" in operation["responses"]) == (role not in others), place
+                assert ("403" in operation["responses"]) == (role not in {"none", "invitation"}), place
                 assert not operation.get(OWN_CLIENT) or "{client_id}" in path, place

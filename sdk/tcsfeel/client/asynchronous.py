@@ -22,6 +22,7 @@ from tcsfeel.contract.keys import KeyOut
 from tcsfeel.contract.models import ListedModelOut
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import TrainingOut
+from tcsfeel.rest import tasks
 from tcsfeel.rest.exchange import MAX_ANSWER_BYTES, Patience, Steps
 from tcsfeel.rest.transport import AsyncTransport, base_url, headers, no_cookies
 
@@ -127,6 +128,8 @@ class AsyncClient:
     change_client = _method(operations.change_client)
     remove_client = _method(operations.remove_client)
     heartbeat = _method(operations.heartbeat)
+    next_task = _method(tasks.next_task)
+    put_result = _method(tasks.put_result)
     create_invitation = _method(invitations.create_invitation)
     list_invitations = _method(invitations.list_invitations)
     get_invitation = _method(invitations.get_invitation)

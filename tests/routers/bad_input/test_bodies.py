@@ -33,7 +33,7 @@ from tests.routers.bad_input.values import (
 READ_BY_PYDANTIC = {"POST /v1/clients/batch", "PUT /v1/connectivity", "PATCH /v1/connectivity"}
 # for an operation that needs no body
 NOT_JSON_IF_ANY = [case for case in NOT_JSON if case[0] not in ("", None)]
-required = ("/url", "/data_size", "/compute_capacity", "/bandwidth", "/latency")
+required = ("/data_size", "/compute_capacity", "/bandwidth", "/latency")
 
 OPERATIONS: dict[str, list[Case]] = {
     "POST /v1/clients": [

@@ -9,7 +9,14 @@ from app.services.tasks.requests import Request
 from app.services.tasks.responses import Response
 from app.services.tasks.signer import Signer
 from tcsfeel.identity import Identity
-from tcsfeel.wire.signatures import Signed, call_components, check_call
+from tcsfeel.wire.signatures import (
+    Signed,
+    call_components,
+    check_answer,
+    check_call,
+    task_components,
+    wanted_signature,
+)
 from tests.clocks import FakeClock
 from tests.services.fakes import SERVER_SEED, endpoint
 from tests.services.network import answered
@@ -88,3 +95,15 @@ def test_an_answer_that_names_no_other_key_of_the_server_changes_nothing(answer:
     assert not signer.learn(agent, signed(signer, agent), answer)
     assert signed_by(signer, agent) == Identity(SERVER_SEED).public_key
     assert not signer.learn(endpoint(), None, refusal(Identity(b"o" * 32).public_key))
+
+
+def test_a_task_is_signed_with_the_key_that_its_agent_knows_and_for_its_question() -> None:
+    device, newest, oldest = (Identity(bytes([number]) * 32) for number in range(3))
+    signer = Signer([bytes([1]) * 32, bytes([2]) * 32], FakeClock())
+    agent = Endpoint(None, public_key=device.public_key)
+    for known, by in ((newest, newest), (oldest, oldest), (device, newest)):
+        base, headers = signer.sign_task(agent, "digest", wanted_signature(known.public_key, "n"))
+        components = task_components("digest", device.public_key)
+        assert check_answer(headers, components, key=by.public_key, nonce="n").base == base
+    for asking, wanted in ((agent, ""), (agent, "sig1=()"), (Endpoint(None), wanted_signature("k" * 43, "n"))):
+        assert signer.sign_task(asking, "digest", wanted) == ("", {})
