@@ -101,7 +101,13 @@ def rotate() -> None:
 @click.option("--keep", is_flag=True, help="Leave everything running to look at, until Ctrl-C")
 @click.option("--seed", type=click.IntRange(0), default=1, help="Of the data's split, the network and the training")
 @click.option("--target", type=click.FloatRange(0, 1), default=TARGET, help="Accuracy at which it is done")
-def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float) -> None:
+@click.option(
+    "--transport",
+    type=click.Choice(["push", "pull"]),
+    default="push",
+    help="Whether the control plane calls the agents (push), or they ask it for their tasks (pull)",
+)
+def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float, transport: str) -> None:
     """Run the whole system once, until a training reaches 96.3 %.
 
     It starts a control plane and agents with real data, which use real HTTP on this machine.
@@ -109,6 +115,8 @@ def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float) ->
     from app import demo as demonstration  # noqa: PLC0415  (help should be quick)
 
     try:
-        demonstration.run(strategy=strategy, agents=agents, keep=keep, seed=seed, target_accuracy=target)
+        demonstration.run(
+            strategy=strategy, agents=agents, keep=keep, seed=seed, target_accuracy=target, transport=transport
+        )
     except demonstration.DemoFailed as error:
         fail(str(error))

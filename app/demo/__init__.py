@@ -18,6 +18,7 @@ def run(
     keep: bool = False,
     seed: int = 1,
     target_accuracy: float = TARGET,
+    transport: str = "push",
 ) -> None:
     """Run the demo and print a report. With `keep`, everything goes on running until Ctrl-C.
 
@@ -27,6 +28,7 @@ def run(
         keep: whether everything goes on running after the training, and the files stay.
         seed: the seed of the split of the data, the network, the failures of the devices, and the training.
         target_accuracy: the share of the held-out digits, 0..1, that a model has to classify correctly.
+        transport: ``push`` if the control plane calls the agents, ``pull`` if they ask it for their tasks.
 
     Raises:
         DemoFailed: the target was not reached, or something failed before.
@@ -35,4 +37,5 @@ def run(
         from app.demo.job import Job, run_job  # noqa: PLC0415  (the subprocesses import this package too, without it)
     except ModuleNotFoundError as error:
         raise DemoFailed(f"the demo needs {error.name}: pip install 'tcsfeel-server[demo]'") from error
-    run_job(Job(strategy=strategy, agents=agents, seed=seed, target_accuracy=target_accuracy), keep=keep)
+    job = Job(strategy=strategy, agents=agents, seed=seed, target_accuracy=target_accuracy, transport=transport)
+    run_job(job, keep=keep)

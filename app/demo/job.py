@@ -36,6 +36,7 @@ class Job:
     agents: int
     seed: int
     target_accuracy: float
+    transport: str = "push"
 
     def training(self) -> dict[str, Any]:
         """Return the body of ``POST /v1/trainings``."""
@@ -68,7 +69,7 @@ def run_job(job: Job, *, keep: bool) -> None:
 def _run(job: Job, directory: Path, console: Console, *, keep: bool) -> None:
     began = time.monotonic()
     _print(console, f"Starting a control plane and {job.agents} agents")
-    with stage(directory, seed=job.seed, agents=job.agents) as found:
+    with stage(directory, seed=job.seed, agents=job.agents, transport=job.transport) as found:
         world = World.of(job.seed, job.agents)
         found.plane.put("/v1/connectivity", world.connectivity())
         digits = world.held_out()

@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +49,10 @@ def data_directory(*, keep: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def stage(directory: Path, *, seed: int, agents: int) -> Iterator[Stage]:
+def stage(directory: Path, *, seed: int, agents: int, transport: str = "push") -> Iterator[Stage]:
     """Start everything for the block. After the block, all processes have ended.
+
+    With the `transport` ``push`` the control plane calls the agents, and with ``pull`` they ask it for their tasks.
 
     Raises:
         DemoFailed: something did not start.
@@ -70,21 +72,22 @@ def stage(directory: Path, *, seed: int, agents: int) -> Iterator[Stage]:
                 environment=settings,
             )
         )
-        for share in range(AGENT_PROCESSES):
-            numbers = (seed, agents, share, AGENT_PROCESSES)
-            children.append(
-                Child(
-                    f"process {share + 1} of the agents",
-                    "app.demo.fleet:main",
-                    *(url, str(key_file), *map(str, numbers)),
-                    log=directory / f"agents-{share + 1}.log",
-                    environment=settings,
-                )
-            )
         with Plane(url, key_file.read_text().strip(), check=children[0].check) as plane:
-            found = Stage(key_file, plane, tuple(children))
-            _wait_until_up(found, agents)
-            yield found
+            _wait(children, plane.is_ready)
+            secret = _invitation(plane, directory, agents) if transport == "pull" else key_file
+            for share in range(AGENT_PROCESSES):
+                numbers = (seed, agents, share, AGENT_PROCESSES)
+                children.append(
+                    Child(
+                        f"process {share + 1} of the agents",
+                        "app.demo.fleet:main",
+                        *(url, str(secret), transport, *map(str, numbers)),
+                        log=directory / f"agents-{share + 1}.log",
+                        environment=settings,
+                    )
+                )
+            _wait(children, lambda: len(plane.get("/v1/clients?limit=1000")["items"]) == agents)
+            yield Stage(key_file, plane, tuple(children))
     finally:
         for child in reversed(children):
             child.let_go()
@@ -92,13 +95,22 @@ def stage(directory: Path, *, seed: int, agents: int) -> Iterator[Stage]:
             child.wait()
 
 
-def _wait_until_up(found: Stage, agents: int) -> None:
+def _wait(children: Sequence[Child], is_up: Callable[[], bool]) -> None:
     give_up = time.monotonic() + START_SECONDS
-    while not (found.plane.is_ready() and len(found.plane.get("/v1/clients?limit=1000")["items"]) == agents):
-        found.check()
+    while not is_up():
+        for child in children:
+            child.check()
         if time.monotonic() > give_up:
             raise DemoFailed(f"not everything was up after {START_SECONDS:.0f} s")
         time.sleep(LOOK_SECONDS)
+
+
+def _invitation(plane: Plane, directory: Path, agents: int) -> Path:
+    """Invite the agents, and return the path of a file with the secret of the invitation."""
+    file = directory / "invitation"
+    file.touch(mode=0o600)
+    file.write_text(plane.post("/v1/invitations", {"uses": agents})["secret"] + "\n")
+    return file
 
 
 def make_key(directory: Path) -> Path:
