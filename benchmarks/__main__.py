@@ -14,6 +14,7 @@ NAMES = (
     "holds",
     "ledger",
     "memory",
+    "pull",
     "responsiveness",
     "round",
     "scale",

@@ -91,8 +91,10 @@ class Pulls:
         """
         loop = asyncio.get_running_loop()
         ends = loop.time() + min(wait, self._longest_wait) * (1.0 - SPREAD * self._rng.random())
-        if (taken := await self._take(client_id, known, signature)) is not None:
-            return taken
+        if wait <= 0 or self._watch.may_have(client_id, known):
+            taken = await self._take(client_id, known, signature)
+            if taken is not None:
+                return taken
         while True:
             if self._watch.load >= BUSY_SHARE:
                 return Nothing(self._later())

@@ -7,6 +7,7 @@ While nothing waits, it asks nothing.
 """
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -19,6 +20,7 @@ from app.services.tasks.hints import Hints
 from app.store.database import Database
 
 PERIOD = 1.0  # seconds
+OUTDATED_SECONDS = 2 * PERIOD  # after which the last look says nothing any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class TaskWatch:
         self._agents: dict[str, _Agent] = {}
         self._owners: defaultdict[str, set[_Owner]] = defaultdict(set)
         self._hints = Hints()
-        self._looked_at = 0.0
+        self._looked_at = -math.inf
+        self._of_clients: dict[str, dict[str, MailState]] = {}
         self._stopping = False
 
     @property
@@ -74,6 +77,16 @@ class TaskWatch:
     def load(self) -> float:
         """Which share of the places is taken; 1 if no agent may wait any more."""
         return 1.0 if self._stopping else min(1.0, len(self._agents) / self._places)
+
+    def may_have(self, client_id: str, known: Collection[str]) -> bool:
+        """Tell whether a client may have a task that its agent does not know.
+
+        If the last look was lately, it knows, and an agent that waits is woken by the next one.
+        """
+        if self._is_outdated:
+            return True
+        mine = self._of_clients.get(client_id, {})
+        return any(state in OPEN and name not in known for name, state in mine.items())
 
     def hint(self) -> None:
         """Look at once, because something has changed."""
@@ -114,20 +127,20 @@ class TaskWatch:
     async def look(self) -> None:
         """Read the states of the tasks, and wake those whose wait is over."""
         agents, owners = dict(self._agents), {name: set(those) for name, those in self._owners.items()}
-        self._looked_at = time.monotonic()
         if not agents and not owners:
             return
+        began = time.monotonic()
         async with self._db.glance() as tx:
             tasks = await tx.mailbox.glance(self._clock.now())
         states = {task.id: task.state for task in tasks}
-        of_clients: defaultdict[str, set[str]] = defaultdict(set)
+        of_clients: defaultdict[str, dict[str, MailState]] = defaultdict(dict)
         for task in tasks:
-            if task.client_id in agents:
-                of_clients[task.client_id].add(task.id)
+            of_clients[task.client_id][task.id] = task.state
+        self._of_clients, self._looked_at = dict(of_clients), began
         for client_id, agent in agents.items():
-            mine = of_clients[client_id]
-            is_new = any(states[name] in OPEN for name in mine - agent.known)
-            unwanted = tuple(sorted(agent.known - mine))
+            mine = self._of_clients.get(client_id, {})
+            is_new = any(state in OPEN and name not in agent.known for name, state in mine.items())
+            unwanted = tuple(sorted(agent.known - mine.keys()))
             if (is_new or unwanted) and not agent.news.done():
                 agent.news.set_result(News(is_new, unwanted))
         for name, those in owners.items():
@@ -152,5 +165,9 @@ class TaskWatch:
 
     def _look_soon(self) -> None:
         """Look at once if the last look is so long ago that it says nothing to those who come now."""
-        if time.monotonic() - self._looked_at > PERIOD:
+        if self._is_outdated:
             self.hint()
+
+    @property
+    def _is_outdated(self) -> bool:
+        return time.monotonic() - self._looked_at > OUTDATED_SECONDS
