@@ -45,6 +45,13 @@ def test_the_session_of_the_protocol_page_ends_as_it_says(tmp_path: Path) -> Non
     ][1:]
 
 
+def test_an_agent_pulls_with_curl_as_the_protocol_page_says(tmp_path: Path) -> None:
+    text = page("agent-protocol.md").split("\n### A session of an agent that pulls\n")[1].split("\n## ")[0]
+    ((session,), (expected,)) = (blocks(text, kind) for kind in ("bash", ""))
+    output = shell(session, tmp_path, **apart(tmp_path))
+    assert output.splitlines() == expected.splitlines()
+
+
 def test_a_device_enrols_with_curl_and_openssl_as_the_protocol_page_says(tmp_path: Path) -> None:
     (enrolling,) = blocks(page("agent-protocol.md").split("\n### Enrolling\n")[1].split("\n### ")[0], "bash")
     start = """

@@ -41,7 +41,7 @@ async def test_every_example_runs_as_it_stands(api: Api, document: dict[str, Any
             made["key_id"] = (await api.http.post("/v1/keys", json={"name": "x", "role": "viewer"})).json()["id"]
         headers = {"Authorization": f"Bearer {secret}"} if place == "POST /v1/enrolments" else {}
         if found[place].get(ROLE) == "agent":
-            body = {"name": place[-20:].strip("/"), "role": "agent", "client_id": "edge-7"}
+            body = {"name": f"device that calls {method}", "role": "agent", "client_id": "edge-7"}
             key = (await api.http.post("/v1/keys", json=body)).json()["key"]
             headers = {"Authorization": f"Bearer {key}"}
         for media_type, content in bodies(document, found[place]):

@@ -1,6 +1,7 @@
 """Agents that pull: they ask for their tasks, and deliver results, over REST."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tcsfeel.wire.codec import MEDIA_TYPE, decode, encode
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.tasks import TaskResult, read_task, result_metadata
-from tests.api import Api, caller, profile, running_api
+from tests.api import PROBLEM, Api, assert_problem, caller, profile, running_api
 from tests.clocks import Sleeping
 
 MODEL = {"w": np.zeros(3, np.float32)}
@@ -104,3 +105,105 @@ async def test_a_client_without_an_address_trains(pulling: Api) -> None:
     assert part["bytes_sent"] == 2 * len(got.content)
     model = await pulling.http.get(f"/v1/trainings/{training_id}/model")
     assert decode(model.content)[0]["w"].tolist() == [2.0, 2.0, 2.0]
+
+
+async def test_only_the_device_itself_asks_for_its_tasks_and_delivers_them(pulling: Api) -> None:
+    async with puller(pulling, "edge-7") as agent, puller(pulling, "edge-8") as other:
+        for http in (pulling.http, other.http):
+            assert_problem(await http.get(f"{agent.path}/next"), 403)
+            assert_problem(await Puller(http, "edge-7").put("t.1.edge-7.fit", BODY), 403)
+        assert_problem(await pulling.anonymous.get(f"{agent.path}/next"), 401)
+        assert_problem(await agent.put("t.1.edge-7.fit", BODY), 404)
+
+
+async def test_a_failed_task_is_tried_again_and_its_reason_is_shown(pulling: Api) -> None:
+    async with puller(pulling, "edge-7") as agent:
+        training_id = await training_of(pulling, round_policy={"deadline_seconds": 30})
+        running = asyncio.create_task(run(pulling, training_id))
+        problem = {"status": 500, "title": "x", "detail": "the data file is missing", "retry": False}
+        task_id = (await agent.next()).headers["Tcsfeel-Task"]
+        sent = await agent.put(task_id, json.dumps(problem).encode(), Content_Type=PROBLEM)
+        assert sent.status_code == 204, sent.text
+        found = await running
+    (part,) = found["participations"]
+    assert (part["status"], part["reason"]) == ("failed", "its trainer failed: the data file is missing")
+
+
+async def test_a_late_result_is_refused_and_changes_nothing(pulling: Api) -> None:
+    async with puller(pulling, "edge-7") as agent:
+        training_id = await training_of(pulling)
+        running = asyncio.create_task(run(pulling, training_id))
+        task_id = (await agent.next()).headers["Tcsfeel-Task"]
+        assert (await pulling.http.post(f"/v1/trainings/{training_id}/cancel")).status_code == 202
+        unwanted = await agent.next(20.0, task_id)
+        assert (unwanted.status_code, unwanted.headers.get("Tcsfeel-Unwanted")) == (204, task_id)
+        refused = assert_problem(await agent.put(task_id, BODY), 410)
+        assert refused["detail"].endswith("its round went on without it, so forget the task")
+        await running
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content_Type": "text/plain"}, 415),
+        ({"Content_Digest": "sha-256=:" + "A" * 43 + "=:"}, 400),
+        ({"Content_Encoding": "gzip"}, 415),
+    ],
+)
+async def test_a_result_that_cannot_be_taken_is_refused_with_a_reason(
+    pulling: Api, headers: dict[str, str], status: int
+) -> None:
+    async with puller(pulling, "edge-7") as agent:
+        training_id = await training_of(pulling)
+        running = asyncio.create_task(run(pulling, training_id))
+        task_id = (await agent.next()).headers["Tcsfeel-Task"]
+        assert_problem(await agent.put(task_id, BODY, **headers), status)
+        assert_problem(await agent.put(task_id, b"x" * 1_000_000), 413)
+        assert (await agent.put(task_id, BODY)).status_code == 204
+        assert (await running)["status"] == "completed"
+
+
+async def test_an_agent_that_waits_gives_a_sign_of_life(pulling: Api) -> None:
+    async with puller(pulling, "edge-7") as agent:
+        assert (await agent.next(0.0)).status_code == 204
+        await pulling.system.clients.signs.write()
+        pulling.clock.advance(25.0)
+        assert (await agent.next(0.0)).status_code == 204
+        await pulling.system.clients.signs.write()
+        pulling.clock.advance(25.0)
+        await pulling.system.prober.tick()
+        assert (await agent.http.get("/v1/clients/edge-7")).json()["status"] == "healthy"
+        pulling.clock.advance(25.0)
+        await pulling.system.prober.tick()
+        assert (await agent.http.get("/v1/clients/edge-7")).json()["status"] == "suspect"
+
+
+async def test_a_client_changes_between_an_address_and_pulling(pulling: Api) -> None:
+    async with puller(pulling, "edge-7") as agent:
+        path = "/v1/clients/edge-7"
+        assert_problem(await agent.http.put(path, json=PULLS | {"auth_token": "secret"}), 422, "/auth_token")
+        assert_problem(await agent.http.patch(path, json={"auth_token": "secret"}), 422, "/auth_token")
+        called = await agent.http.put(path, json=profile(auth_token="secret"))
+        assert called.json()["url"] == "http://10.0.0.7:9000"
+        assert (await agent.http.patch(path, json={"url": None})).json()["url"] is None
+    async with pulling.system.db.glance() as tx:
+        assert (await tx.clients.get("edge-7")).profile.auth_token is None
+
+
+async def test_any_server_gives_a_task_and_takes_its_result(tmp_path: Path, postgres_url: str) -> None:
+    shared: dict[str, Any] = {"sleeping": Sleeping.LASTS, "models": {"url": f"file://{tmp_path}/models"}}
+    owning = {"tick_seconds": 0.05}
+    async with (
+        running_api(tmp_path / "a", postgres_url, coordinator=owning, **shared) as owner,
+        running_api(tmp_path / "b", postgres_url, coordinator={"enabled": False}, **shared) as other,
+        puller(owner, "edge-7") as agent,
+        caller(other.app, headers=agent.http.headers) as http,
+    ):
+        elsewhere = Puller(http, "edge-7")
+        training_id = await training_of(owner)
+        waiting = asyncio.create_task(elsewhere.next())
+        running = asyncio.create_task(run(owner, training_id))
+        got = await waiting
+        assert got.status_code == 200
+        assert (await elsewhere.put(got.headers["Tcsfeel-Task"], BODY)).status_code == 204
+        assert (await running)["status"] == "completed"

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
+from weakref import ref
 
 from app.clock import Clock
 from app.domain.clients import Endpoint, Health
@@ -58,7 +59,9 @@ class Mailbox:
         self._max_bytes = max_bytes
         self._interval = interval
         self._writing = asyncio.Lock()
-        self._written: deque[tuple[Packed, str, float]] = deque(maxlen=WRITTEN)  # which the next tasks may carry too
+        self._written: deque[tuple[ref[Packed], str, float]] = deque(
+            maxlen=WRITTEN
+        )  # which the next tasks may carry too
 
     async def health(self, agent: Endpoint) -> Health:
         """Tell whether the agent has given a sign of life lately."""
@@ -195,12 +198,12 @@ class Mailbox:
             return None, 0.0
         async with self._writing:
             for model, name, since in self._written:
-                if model is origin.model:
+                if model() is origin.model:
                     return name, since
             async with self._db.glance() as tx:
                 since = await tx.now()
             stored = await in_thread("files", self._files.write, _pieces(origin.model))
-            self._written.append((origin.model, stored.sha256, since))
+            self._written.append((ref(origin.model), stored.sha256, since))
             return stored.sha256, since
 
     async def _replied(self, task: MailedTask | None, spool: ModelStore) -> Reply:

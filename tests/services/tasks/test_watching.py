@@ -27,6 +27,16 @@ async def test_one_statement_wakes_all_who_wait(db: Database, tmp_path: Path) ->
         assert post.watch.waiting == 0
 
 
+async def test_the_last_look_knows_who_may_have_a_task_until_it_is_outdated(db: Database, tmp_path: Path) -> None:
+    async with posting(db, tmp_path) as post:
+        assert post.watch.may_have("a", ())  # there was no look yet
+        await post.offer()
+        with post.watch.agent("b", ()):
+            await post.watch.look()
+        assert [post.watch.may_have("a", known) for known in ((), (TASK.id,))] == [True, False]
+        assert not post.watch.may_have("c", ())
+
+
 async def test_nothing_is_asked_while_nothing_waits(db: Database, tmp_path: Path) -> None:
     async with posting(db, tmp_path) as post:
         with statements() as said:
