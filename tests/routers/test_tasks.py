@@ -157,7 +157,8 @@ async def test_a_result_that_cannot_be_taken_is_refused_with_a_reason(
         training_id = await training_of(pulling)
         running = asyncio.create_task(run(pulling, training_id))
         task_id = (await agent.next()).headers["Tcsfeel-Task"]
-        assert_problem(await agent.put(task_id, BODY, **headers), status)
+        refused = await agent.put(task_id, BODY, **headers)
+        assert (refused.status_code, refused.headers["Content-Type"]) == (status, PROBLEM), refused.text
         assert_problem(await agent.put(task_id, b"x" * 1_000_000), 413)
         assert (await agent.put(task_id, BODY)).status_code == 204
         assert (await running)["status"] == "completed"

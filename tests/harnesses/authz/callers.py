@@ -36,6 +36,8 @@ class Caller:
             return bool(needed == self.role)
         if self.role == "agent":
             return bool(operation.get("x-tcsfeel-own-client")) and client_id == self.client_id
+        if needed == "agent":
+            return False
         return self.role is not None and RANKS[self.role] >= RANKS[needed]
 
 

@@ -10,7 +10,7 @@ import httpx2
 from tests.e2e.servers import call
 from tests.harnesses.authz.callers import OWN, Caller, callers
 
-ROLES = {"none", "invitation", "viewer", "operator", "admin"}
+ROLES = {"none", "invitation", "agent", "viewer", "operator", "admin"}
 VALUES = {"client_id": OWN, "number": "1", "training_id": "0" * 16, "key_id": "0" * 12}
 OTHERS = "none"
 REVOKES = ("DELETE", "/v1/clients/{client_id}")
