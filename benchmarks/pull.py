@@ -30,7 +30,7 @@ CLIENTS = 2_000
 SHARE = 0.2  # of a core, the bar for idle agents
 MEGABYTES = 300.0  # resident, likewise
 HAND_OVER_MS = 100.0  # the bar for the median
-AT_ONCE = 50  # keys that are made, and agents that begin to ask
+AT_ONCE = 8  # keys that are made
 FLOATS = 1_000
 PROFILE = {"data_size": 100, "compute_capacity": 1.0, "bandwidth": 10.0, "latency": 10.0}
 RESULT = TaskResult(num_examples=100, loss=0.5, accuracy=0.5)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 async def _measure(found: Served, options: argparse.Namespace) -> int:
     fleet = _Fleet(found, options.clients)
     async with fleet:
-        await asyncio.sleep(5.0)  # the burst of registrations is over
+        await asyncio.sleep(min(5.0, options.seconds))  # the burst of registrations is over
         times, cpu, began = Times.now(), cpu_seconds(found.server.pid), time.monotonic()
         await asyncio.sleep(options.seconds)
         seconds, used = time.monotonic() - began, cpu_seconds(found.server.pid) - cpu

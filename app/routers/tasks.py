@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from app.http.bodies import UnsupportedMediaType
 from app.http.deps import STREAMED, ApiRoute, AppClients, AppDeliveries, AppPulls, Departure
-from app.http.openapi import responses, with_headers
+from app.http.descriptions import PROBLEM, responses, with_headers
 from app.http.roles import Needs
 from app.routers.clients import Id
 from app.services.tasks.bodies import Sent
@@ -24,7 +24,6 @@ router = APIRouter(prefix="/v1/clients/{client_id}/tasks", tags=["tasks"], route
 
 TASK = "Tcsfeel-Task"
 UNWANTED = "Tcsfeel-Unwanted"
-PROBLEM = "application/problem+json"
 MOST_WAIT = 60.0  # seconds
 
 _turns = Turns()

@@ -165,6 +165,13 @@ def test_what_rounds_send_to_the_database_is_counted() -> None:
     assert done.stdout.splitlines()[-1].endswith(" of 5 bars are met")
 
 
+def test_agents_that_wait_for_tasks_are_measured() -> None:
+    done = run("pull", "--clients", "4", "--seconds", "1", "--rounds", "2", "--selected", "2")
+    assert done.returncode in {0, 1}, done.stderr
+    assert "4 hand-overs: median " in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("pull: 4 idle agents take ")
+
+
 def test_the_cost_of_heartbeats_is_measured() -> None:
     done = run("heartbeats", "--clients", "20", "--interval", "1", "--intervals", "2")
     assert done.returncode in {0, 1}, done.stderr
