@@ -58,6 +58,12 @@ class Usage:
         )
 
 
+def file_bytes(pid: int) -> int:
+    """Return how many bytes a process has read from files and written to files by calls of the system."""
+    counted = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(counted["rchar"]) + int(counted["wchar"])
+
+
 def cpu_seconds(pid: int | Literal["self"]) -> float:
     """Return the user and system time of a process with all its threads, in seconds."""
     fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()

@@ -1,12 +1,15 @@
-"""Run Flower in processes and a virtual environment of its own: its gRPC server, and its SuperLink deployment.
+"""Run what our rounds are compared with, in processes of its own.
 
-Its clients do the same as those of `benchmarks.fleet`, in as many processes and with the same niceness.
+Flower has a virtual environment: its gRPC server, and its SuperLink deployment. Its clients do the same as those of
+`benchmarks.fleet`, in as many processes and with the same niceness. The floor is a plain protocol (`benchmarks.floor`).
 """
 
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.demo.stage import HOST, ONE_THREAD, free_port
-from benchmarks.arena import AGENT_PROCESSES, Stuck
+from benchmarks.arena import AGENT_PROCESSES, Stuck, wait_for
 from benchmarks.fleet import NICENESS
 from benchmarks.machine import Usage, cpu_seconds
 
 HOME = Path(__file__).parent / "flower"
 PYTHON = Path(__file__).parents[1] / "build" / "flower" / "bin" / "python"
 MISSING = "Flower is not installed, so only ours is measured; `make flower` installs it into build/flower"
+ANSWERING = ("flower-server", "floor")  # processes that tell of each round
 GRACE = 20.0  # seconds for a process to end
 PATIENCE = 300.0  # seconds for the rounds of a SuperLink
 LOOK_SECONDS = 0.25
@@ -35,8 +39,8 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class GrpcServer:
-    """Flower's ``start_server``. `pids` are its process and those of its clients."""
+class Peer:
+    """Flower's ``start_server``, or the floor. `pids` are its process and those of its clients."""
 
     process: "subprocess.Popen[str]"
     clients: int
@@ -54,14 +58,14 @@ class GrpcServer:
 
     def _round(self) -> float:
         if self.process.stdin is None or self.process.stdout is None:
-            raise Stuck("Flower's server has no pipes")
+            raise Stuck("a peer has no pipes")
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return _seconds(self.process.stdout.readline(), self.clients)
 
 
 @contextmanager
-def grpc_server(python: Path, *, clients: int, floats: int, directory: Path) -> Iterator[GrpcServer]:
+def grpc_server(python: Path, *, clients: int, floats: int, directory: Path) -> Iterator[Peer]:
     """Run Flower's gRPC server with this many clients. Logs go to `directory`. Raises `Stuck`."""
     address = f"{HOST}:{free_port()}"
     with ExitStack() as stack:
@@ -72,7 +76,22 @@ def grpc_server(python: Path, *, clients: int, floats: int, directory: Path) -> 
             numbers = (clients, floats, share, AGENT_PROCESSES, NICENESS)
             command = [str(python), str(HOME / "grpc_clients.py"), address, *map(str, numbers)]
             pids.append(stack.enter_context(_running(f"flower-clients-{share}", command, directory)).pid)
-        yield GrpcServer(server, clients, pids)
+        yield Peer(server, clients, pids)
+
+
+@contextmanager
+def floor(*, clients: int, size: int, directory: Path) -> Iterator[Peer]:
+    """Run the floor with plain agents for this many clients. Logs go to `directory`. Raises `Stuck`."""
+    ours = {"PYTHONPATH": str(HOME.parents[1])}
+    with ExitStack() as stack:
+        ports, pids = [free_port() for _ in range(AGENT_PROCESSES)], []
+        for port in ports:
+            command = [sys.executable, "-m", "benchmarks.plain_agents", str(port), str(size), str(NICENESS)]
+            pids.append(stack.enter_context(_running(f"plain-agents-{port}", command, directory, ours)).pid)
+            wait_for(lambda: _listens(port))  # noqa: B023  (it is called here)
+        command = [sys.executable, "-m", "benchmarks.floor", str(clients), str(size), *map(str, ports)]
+        process = stack.enter_context(_running("floor", command, directory, ours))
+        yield Peer(process, clients, [process.pid, *pids])
 
 
 def superlink_rounds(python: Path, *, clients: int, floats: int, rounds: int, directory: Path) -> list[float]:
@@ -112,7 +131,7 @@ def _running(
         process = subprocess.Popen(  # noqa: S603  (the benchmark's own command)
             command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if name == "flower-server" else log,
+            stdout=subprocess.PIPE if name in ANSWERING else log,
             stderr=log,
             env=environment(settings or {}),
             text=True,
@@ -133,8 +152,13 @@ def _running(
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process of Flower."""
+    """Return the environment of such a process."""
     return {**os.environ, **ONE_THREAD, "FLWR_TELEMETRY_ENABLED": "0", **settings}
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def _still_before(give_up: float, problem: str) -> None:
@@ -147,5 +171,5 @@ def _seconds(line: str, clients: int) -> float:
     """Return the seconds of a round. Raises `Stuck` if an update of a client is missing."""
     outcome = json.loads(line) if line else {}
     if outcome.get("updates") != clients:
-        raise Stuck(f"of {clients} clients of Flower not all came back: {line.strip() or 'its server has ended'}")
+        raise Stuck(f"of {clients} clients not all came back: {line.strip() or 'the server has ended'}")
     return float(outcome["seconds"])

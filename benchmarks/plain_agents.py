@@ -1,9 +1,10 @@
-"""Run agents that cost as little as possible: ``PORT SIZE``. They answer each task with a result of that size."""
+"""Run agents that cost as little as possible: ``PORT SIZE [NICENESS]``. They answer each task with that many bytes."""
 
 import asyncio
 import base64
 import hashlib
 import mmap
+import os
 import sys
 
 from app.demo.stage import HOST
@@ -62,5 +63,10 @@ async def serve(port: int, size: int) -> None:
 
 
 def main() -> None:
-    _, port, size = sys.argv
+    _, port, size, *niceness = sys.argv
+    os.nice(sum(map(int, niceness)))
     asyncio.run(serve(int(port), int(size)))
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ import pytest
 import benchmarks
 from benchmarks.loop import longest
 from benchmarks.peers import PYTHON
-from benchmarks.round import BARS, Ratios
+from benchmarks.round import BARS, Case, Compared, Ratios, Side
 
 FOLDER = Path(benchmarks.__file__).parent
 
@@ -68,6 +68,11 @@ def test_a_round_is_measured_without_flower_too_and_says_how_to_get_it(tmp_path:
     assert "`make flower` installs it" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("round: the slowest median is ")
     assert done.stdout.splitlines()[-1].endswith("; 0 of 0 bars are met")
+    each = next(line for line in done.stdout.splitlines() if line.startswith("  for each client: "))
+    calls, statements, transactions, in_files = map(float, re.findall(r"\d+\.\d\d", each))
+    assert 1.0 <= calls <= 3.0  # the task, the deletion of the round before, and a poll on a busy machine
+    assert statements >= transactions > 0.0
+    assert in_files >= 1.0  # its update was written
 
 
 @pytest.mark.skipif(not PYTHON.exists(), reason="Flower is not installed: make flower")
@@ -75,19 +80,31 @@ def test_a_round_is_measured_beside_flowers() -> None:
     done = run(*ROUND, "--superlink", "0")
     assert done.returncode == 0, done.stderr
     row = next(line for line in done.stdout.splitlines() if line.startswith("sqlite"))
-    figures = [float(word) for word in row.partition(" B ")[2].replace("MB", "").replace(" s", "").split()[:9]]
+    figures = [float(word) for word in row.partition(" B ")[2].replace("MB", "").replace(" s", "").split()[:13]]
     wall, cpu, peak = figures[:3]
-    assert figures[6] == pytest.approx(figures[3] / wall, abs=0.02 + 0.001 / wall)
-    assert figures[8] == pytest.approx(figures[5] / peak, abs=0.02)
+    assert figures[9] == pytest.approx(figures[3] / wall, abs=0.02 + 0.001 / wall)
+    assert figures[11] == pytest.approx(figures[5] / peak, abs=0.02)
+    assert figures[12] > 1.0  # the floor takes less
     assert cpu > 0
 
 
 def test_a_bar_is_missed_just_below_each_of_its_figures() -> None:
     bar = BARS[50, 10_000_000]
-    assert bar == Ratios(1.5, 2.0, 5.0)
+    assert bar == Ratios(1.8, 2.5, 5.0)
     assert bar.reach(bar)
-    for worse in (Ratios(1.49, 2.0, 5.0), Ratios(1.5, 1.99, 5.0), Ratios(1.5, 2.0, 4.99)):
+    for worse in (Ratios(1.79, 2.5, 5.0), Ratios(1.8, 2.49, 5.0), Ratios(1.8, 2.5, 4.99)):
         assert not worse.reach(bar)
+
+
+def test_our_work_is_compared_with_the_floor_where_it_consists_of_bytes() -> None:
+    def of_floor(cpu: float, model_bytes: int) -> list[bool]:
+        ours, floor = Side(1.0, cpu, 100.0), Side(1.0, 0.5, 50.0)
+        case = Case(database="sqlite", server_url=None, clients=50, model_bytes=model_bytes)
+        return list(Compared(ours, floor, None).verdicts(case))
+
+    assert of_floor(1.0, 10_000_000) == [True]
+    assert of_floor(1.01, 10_000_000) == [False]
+    assert of_floor(1.01, 1_000_000) == []
 
 
 def test_aggregation_is_compared_with_memcpy() -> None:
