@@ -30,6 +30,7 @@ from benchmarks.peers import HOME, MISSING, PYTHON, environment
 from tcsfeel.aggregation import UpdateFacts, Updates, next_model
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.wire.codec import decode, encode, pack, unpack
+from tcsfeel.wire.tasks import TaskResult, result_metadata
 
 OF_MEMCPY = 0.85
 LARGE = 10.0  # MB, the size of the smallest updates for which the bar holds
@@ -37,6 +38,7 @@ COPIES = 4.0
 CODEC_MEGABYTES = 10.0
 MEGABYTE = 1_000_000
 FACTS = UpdateFacts(num_examples=100, loss=1.0, metrics={"accuracy": 0.5})
+RESULT = result_metadata(TaskResult(num_examples=100, loss=1.0, accuracy=0.5))
 
 Timed = Mapping[str, Callable[[], object]]
 
@@ -84,7 +86,8 @@ class Spooled:
         self.spool = self.files.spool(empty)
         self.places = [self.spool.within(f"{number:04}") for number in range(updates)]
         self.stored = [
-            place.write([encode(tensors)]).sha256 for place, tensors in zip(self.places, self.tensors, strict=True)
+            place.write([encode(tensors, RESULT)]).sha256
+            for place, tensors in zip(self.places, self.tensors, strict=True)
         ]
         parts = tuple(
             Participation(client_id=f"{number:04}", status="received", num_examples=100, update=sha256)

@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from app.domain.parameter_groups import NothingToTrain, ParameterGroups, Unmatch
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
 from app.domain.weighing import weights_of
+from app.services.rounds.layouts import Layouts
 from app.services.rounds.optimiser_states import check_room, kept_state, metadata_of_state
 from app.services.rounds.parts import frozen_id, global_part, read_unmatched, trained_part, whole_block
 from app.services.rounds.phase import Phase
@@ -72,6 +73,7 @@ class RoundFiles:
 
     models: ModelFiles
     spool_directory: Path
+    layouts: Layouts = field(default_factory=Layouts, compare=False)
 
     def spool(self, round_: Round) -> ModelStore:
         """Return the place for the answers of a round until it has ended. It only saves time: agents keep them too."""
@@ -111,7 +113,7 @@ class RoundFiles:
 
     def load(self, sha256: str) -> Packed:
         """A model, mapped. Raises `NotFound`."""
-        return unpack(self.models.map(sha256))[0]
+        return self.layouts.read(self.models.map(sha256))
 
     def adopt_initial(self, spool: ModelStore, received: StoredFile, config: TrainingConfig) -> FirstModel:
         """Store a training's first model as it came, but without tensors that stay on the devices.
