@@ -4,6 +4,7 @@ A test that takes `database_url` runs twice, on SQLite and on Postgres. Those th
 functions, so that tests of the command line, which run their own event loop, can take them as well.
 """
 
+import gc
 import logging
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -48,6 +49,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "postgres" not in item.name and any(item.path.is_relative_to(room) for room in CORE):
             item.add_marker(pytest.mark.core)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at less: what is loaded by now stays. It takes a seventh of the tests' time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ one that is looked up in a module or a class of a library, and one that a subcla
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -41,13 +41,17 @@ def sources() -> list[Path]:
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+def parsed(path: Path) -> Sequence[ast.AST]:
+    return nodes(path.read_text())
 
 
-def defined(tree: ast.AST) -> Iterator[str]:
+def nodes(source: str) -> Sequence[ast.AST]:
+    return tuple(ast.walk(ast.parse(source)))
+
+
+def defined(tree: Sequence[ast.AST]) -> Iterator[str]:
     """The private names that a file gives to what is its own."""
-    for node in ast.walk(tree):
+    for node in tree:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
@@ -66,10 +70,10 @@ def ours() -> frozenset[str]:
     return frozenset(name for name in found if PRIVATE.match(name)) | {path.stem for path in sources()}
 
 
-def imports(tree: ast.AST) -> dict[str, str]:
+def imports(tree: Sequence[ast.AST]) -> dict[str, str]:
     """Of each name that a file imports from a library, the module that it comes from."""
     found = {}
-    for node in ast.walk(tree):
+    for node in tree:
         if isinstance(node, ast.Import):
             found.update({(one.asname or one.name).partition(".")[0]: one.name for one in node.names})
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -77,11 +81,11 @@ def imports(tree: ast.AST) -> dict[str, str]:
     return {name: module for name, module in found.items() if module.partition(".")[0] not in OURS}
 
 
-def foreign(tree: ast.AST, known: frozenset[str]) -> list[str]:
+def foreign(tree: Sequence[ast.AST], known: frozenset[str]) -> list[str]:
     """The uses of private names of libraries in a file."""
     libraries = imports(tree)
     found: list[str] = []
-    for node in ast.walk(tree):
+    for node in tree:
         match node:
             case ast.ImportFrom(module=str(module), names=names):
                 parts = [*module.split("."), *(one.name for one in names)]
@@ -145,4 +149,4 @@ def test_no_private_name_of_a_library_is_used() -> None:
     ],
 )
 def test_what_counts_as_a_private_name_of_a_library(source: str, refused: bool) -> None:
-    assert bool(foreign(ast.parse(source), frozenset({"_ours"}))) == refused
+    assert bool(foreign(nodes(source), frozenset({"_ours"}))) == refused

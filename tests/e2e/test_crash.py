@@ -119,4 +119,4 @@ async def _ended(api: httpx2.AsyncClient, path: str) -> Any:
 async def _until(condition: Any) -> None:
     async with asyncio.timeout(40):
         while not await condition():  # noqa: ASYNC110  (the condition is in another process, which rings no bell)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)

@@ -224,7 +224,7 @@ def test_a_store_that_falls_silent_is_given_up(tmp_path: Path, credentials: dict
         began = time.monotonic()
         with pytest.raises(ObjectStoreUnavailable, match=r"no answer \(Timeout\)"):
             store.path(HELLO)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 15  # a busy machine takes longer than 0.2 s, and the usual patience is 30 s
 
 
 def test_an_object_is_removed_with_the_copy_here_and_other_machines_keep_theirs(
