@@ -10,7 +10,7 @@ from examples import minimal_trainer
 from tcsfeel.agent import hosting
 from tests.e2e.servers import Server
 
-PATIENCE = 30.0  # seconds until the devices have to be registered
+PATIENCE = 120.0  # seconds until the devices have to be registered
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import httpx2
 
 from tcsfeel.certificates import trusted
 
-PATIENCE = 30.0
+PATIENCE = 120.0  # seconds, for machines that are busy with something else
 # For tests that kill the server. In others, a server that a busy machine stops for a second would lose its trainings.
 TAKEN_OVER_SOON = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": "1"}
 # So that no limit of a rate answers in place of an operation.

@@ -14,7 +14,7 @@ from tests.buckets import CREDENTIALS, BucketServer
 from tests.e2e.servers import TAKEN_OVER_SOON, call, server, unhandled
 from tests.planes import Adder
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 
 
 async def test_a_round_outlasts_its_bucket_and_its_server(

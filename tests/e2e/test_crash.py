@@ -1,8 +1,9 @@
 """``kill -9`` in the middle of a round, and a start after it: nothing is lost, nothing is done twice."""
 
 import asyncio
-import time
+import threading
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,18 @@ import httpx2
 import numpy as np
 
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
-from tests.e2e.servers import TAKEN_OVER_SOON, call, server, unhandled
+from tests.e2e.servers import PATIENCE, TAKEN_OVER_SOON, call, server, unhandled
 
 ROUNDS = 4
 CLIENTS = 4
 KILLED_ROUNDS = {2, 3}
 
 
-class SlowTrainer:
-    """Adds one; takes a while, each client another one, so that a kill finds some done and some not."""
+class GatedTrainer:
+    """Adds one; in the rounds that have a gate it waits for that to open, so that a kill finds it at work."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, gates: Mapping[int, threading.Event]) -> None:
+        self._gates = gates
         self.fitted: Counter[str] = Counter()
         self.evaluated: Counter[str] = Counter()
 
@@ -30,7 +31,8 @@ class SlowTrainer:
 
     def fit(self, parameters: Parameters, task: Task) -> FitResult:
         self.fitted[task.id] += 1
-        time.sleep(self._seconds)
+        if task.round in self._gates:
+            assert self._gates[task.round].wait(PATIENCE)
         return FitResult({"w": parameters["w"] + 1}, 10, 1.0, 0.5)
 
     def evaluate(self, parameters: Parameters, task: Task) -> EvaluateResult:
@@ -42,7 +44,8 @@ class SlowTrainer:
 
 
 async def test_a_killed_server_finishes_its_rounds_after_a_restart(database_url: str, tmp_path: Path) -> None:
-    trainers = {f"client-{index}": SlowTrainer(0.1 + 0.4 * index) for index in range(CLIENTS)}
+    gates = {number: threading.Event() for number in KILLED_ROUNDS}
+    trainers = {f"client-{index}": GatedTrainer(gates if index % 2 else {}) for index in range(CLIENTS)}
     async with server(tmp_path, database_url, **TAKEN_OVER_SOON) as plane, plane.api() as api:
         async with hosting(trainers, server_url=plane.url, api_key=plane.key):
             body = {
@@ -59,6 +62,7 @@ async def test_a_killed_server_finishes_its_rounds_after_a_restart(database_url:
                 await _half_way(api, path, number)
                 plane.kill()
                 await plane.start()
+                gates[number].set()
             training = await _ended(api, path)
 
             assert (training["status"], training["stop_reason"]) == ("completed", "max_rounds")
@@ -75,7 +79,8 @@ async def test_a_killed_server_finishes_its_rounds_after_a_restart(database_url:
 
 
 async def test_a_stopped_server_gives_its_training_to_the_next(sqlite_url: str, tmp_path: Path) -> None:
-    trainers = {"only": SlowTrainer(1.0)}
+    gates = {1: threading.Event()}
+    trainers = {"only": GatedTrainer(gates)}
     async with server(tmp_path, sqlite_url) as plane, plane.api() as api:
         async with hosting(trainers, server_url=plane.url, api_key=plane.key):
             body = {"name": "stop", "max_rounds": 1, "selection": {"min_clients": 1, "max_clients": 1}}
@@ -86,6 +91,7 @@ async def test_a_stopped_server_gives_its_training_to_the_next(sqlite_url: str, 
             plane.stop()
             assert " stopped " in plane.log.read_text(), "it did not come to an orderly end"
             await plane.start()
+            gates[1].set()
             training = await _ended(api, path)
 
         assert training["status"] == "completed"
@@ -94,17 +100,17 @@ async def test_a_stopped_server_gives_its_training_to_the_next(sqlite_url: str, 
 
 
 async def _half_way(api: httpx2.AsyncClient, path: str, number: int) -> None:
-    """Some updates of the round have come in, others have not."""
+    """Half of the updates of the round have come in, and the other half wait for the gate."""
 
     async def some_received() -> bool:
         items = (await call(api, "GET", f"{path}/rounds"))["items"]
         parts = [part["status"] for item in items if item["number"] == number for part in item["participations"]]
-        return 0 < parts.count("received") < CLIENTS
+        return parts.count("received") == CLIENTS // 2
 
     await _until(some_received)
 
 
-async def _fitted(trainer: SlowTrainer) -> bool:
+async def _fitted(trainer: GatedTrainer) -> bool:
     return bool(trainer.fitted)
 
 
@@ -117,6 +123,6 @@ async def _ended(api: httpx2.AsyncClient, path: str) -> Any:
 
 
 async def _until(condition: Any) -> None:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE):
         while not await condition():  # noqa: ASYNC110  (the condition is in another process, which rings no bell)
             await asyncio.sleep(0.1)

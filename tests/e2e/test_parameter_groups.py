@@ -13,7 +13,7 @@ import numpy as np
 
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
 from tcsfeel.wire.codec import decode
-from tests.e2e.servers import TAKEN_OVER_SOON, Server, call, free_port, server, unhandled
+from tests.e2e.servers import PATIENCE, TAKEN_OVER_SOON, Server, call, free_port, server, unhandled
 
 EMBEDDING = np.random.default_rng(7).standard_normal(5000).astype(np.float32)
 GROUPS = {"local": ["bn.*"], "frozen": ["embedding"]}
@@ -138,7 +138,7 @@ async def _round(api: httpx2.AsyncClient, path: str) -> Any:
 
 
 async def _until(api: httpx2.AsyncClient, path: str, number: int, holds: Callable[[Any], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             round_ = (await call(api, "GET", f"{path}/rounds?limit=1"))["items"][0]
             if round_["number"] == number and holds(round_):

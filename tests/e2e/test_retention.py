@@ -11,7 +11,7 @@ from tcsfeel.agent import hosting
 from tests.e2e.servers import call, server, unhandled
 from tests.planes import Adder
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 STATES = 2
 
 
