@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.demo.stage import HOST, ONE_THREAD, free_port
-from benchmarks.arena import AGENT_PROCESSES, Stuck, wait_for
+from benchmarks.arena import AGENT_PROCESSES, Stuck, running, wait_for
 from benchmarks.fleet import NICENESS
 from benchmarks.machine import Usage, cpu_seconds
 
@@ -86,8 +86,9 @@ def floor(*, clients: int, size: int, directory: Path) -> Iterator[Peer]:
     with ExitStack() as stack:
         ports, pids = [free_port() for _ in range(AGENT_PROCESSES)], []
         for port in ports:
-            command = [sys.executable, "-m", "benchmarks.plain_agents", str(port), str(size), str(NICENESS)]
-            pids.append(stack.enter_context(_running(f"plain-agents-{port}", command, directory, ours)).pid)
+            arguments = ("benchmarks.plain_agents:main", str(port), str(size), str(NICENESS))
+            agents = running(f"plain-agents-{port}", *arguments, directory=directory, environment=environment(ours))
+            pids.append(stack.enter_context(agents).pid)
             wait_for(lambda: _listens(port))  # noqa: B023  (it is called here)
         command = [sys.executable, "-m", "benchmarks.floor", str(clients), str(size), *map(str, ports)]
         process = stack.enter_context(_running("floor", command, directory, ours))

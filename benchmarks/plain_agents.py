@@ -66,7 +66,3 @@ def main() -> None:
     _, port, size, *niceness = sys.argv
     os.nice(sum(map(int, niceness)))
     asyncio.run(serve(int(port), int(size)))
-
-
-if __name__ == "__main__":
-    main()

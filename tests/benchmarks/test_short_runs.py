@@ -71,7 +71,7 @@ def test_a_round_is_measured_without_flower_too_and_says_how_to_get_it(tmp_path:
     assert done.stdout.splitlines()[-1].endswith("; 0 of 0 bars are met")
     each = next(line for line in done.stdout.splitlines() if line.startswith("  for each client: "))
     calls, statements, transactions, in_files = map(float, re.findall(r"\d+\.\d\d", each))
-    assert 1.0 <= calls <= 3.0  # the task, the deletion of the round before, and a poll on a busy machine
+    assert calls >= 1.0  # its task; the deletion of it, and polls on a busy machine, may come later
     assert statements >= transactions > 0.0
     assert in_files >= 1.0  # its update was written
 
