@@ -7,6 +7,8 @@ import structlog
 
 from app.store.database import in_a_line, is_outage
 
+GAP_SECONDS = 0.01  # between two looks, in which the hints of a burst of changes are collected
+
 log = structlog.get_logger(__name__)
 
 
@@ -31,6 +33,7 @@ class Hints:
             self._given.clear()
             try:
                 await look()
+                await asyncio.sleep(GAP_SECONDS)
             except Exception as error:
                 if not is_outage(error):
                     log.exception("the mailbox could not be read")

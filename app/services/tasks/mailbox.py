@@ -188,7 +188,7 @@ class Mailbox:
         async with self._db.begin() as tx:
             if file is not None:
                 await tx.removals.check([file], since)
-            offered = await tx.mailbox.offer(replace(task, model=file))
+            offered = await tx.mailbox.offer(replace(task, model=file, offered_at=self._clock.now()))
         self._watch.hint()
         return offered
 

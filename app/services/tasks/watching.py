@@ -62,6 +62,7 @@ class TaskWatch:
         self._clock = clock
         self._places = places
         self._agents: dict[str, _Agent] = {}
+        self._working: set[str] = set()  # the clients whose agents wait and have tasks
         self._owners: defaultdict[str, set[_Owner]] = defaultdict(set)
         self._hints = Hints()
         self._looked_at = -math.inf
@@ -101,6 +102,10 @@ class TaskWatch:
         self._dismiss(client_id)
         agent = _Agent(frozenset(known), asyncio.get_running_loop().create_future())
         self._agents[client_id] = agent
+        if known:
+            self._working.add(client_id)
+        else:
+            self._working.discard(client_id)
         self._look_soon()
         if self._stopping:
             self._dismiss(client_id)
@@ -110,6 +115,7 @@ class TaskWatch:
             agent.news.cancel()
             if self._agents.get(client_id) is agent:
                 del self._agents[client_id]
+                self._working.discard(client_id)
 
     @contextmanager
     def owner(self, task_id: str, seen: MailState) -> Iterator[asyncio.Event]:
@@ -137,7 +143,10 @@ class TaskWatch:
         for task in tasks:
             of_clients[task.client_id][task.id] = task.state
         self._of_clients, self._looked_at = dict(of_clients), began
-        for client_id, agent in agents.items():
+        # Most agents that wait have no task at all: only the others are looked at.
+        for client_id in of_clients.keys() | {client_id for client_id in self._working if client_id in agents}:
+            if (agent := agents.get(client_id)) is None:
+                continue
             mine = self._of_clients.get(client_id, {})
             is_new = any(state in OPEN and name not in agent.known for name, state in mine.items())
             unwanted = tuple(sorted(agent.known - mine.keys()))
