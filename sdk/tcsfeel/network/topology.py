@@ -105,8 +105,9 @@ def backbone(costs: sparse.csr_array) -> Any:
 
 
 def _spanning_forest(links: sparse.csr_array) -> sparse.csr_array:
-    """Return a spanning forest. scipy 1.15 only accepts links whose indices have 32 bits, which a new array has."""
-    return csgraph.minimum_spanning_tree(sparse.csr_array((links.data, links.indices, links.indptr), shape=links.shape))
+    """Return a spanning forest. scipy 1.15 only accepts links whose indices have 32 bits."""
+    indices, ends = links.indices.astype(np.int32), links.indptr.astype(np.int32)
+    return csgraph.minimum_spanning_tree(sparse.csr_array((links.data, indices, ends), shape=links.shape))
 
 
 def _shape(connectivity: Connectivity, client_ids: tuple[str, ...]) -> _Shape:
