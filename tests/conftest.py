@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector look at less: what is loaded by now stays. It takes a seventh of the tests' time."""
+    """Let the garbage collector skip what is loaded by now, and run more rarely. It saves a tenth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
