@@ -52,6 +52,7 @@ from app.services.rounds.costs import Costs
 from app.services.rounds.early_ends import EarlyEnds
 from app.services.rounds.ending import RoundEnding
 from app.services.rounds.engine import RoundEngine
+from app.services.rounds.evaluating import Evaluating
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.initial_models import InitialModels
 from app.services.rounds.ledger import RoundLedger
@@ -59,6 +60,7 @@ from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.participants import Participants
 from app.services.rounds.past import PastRounds
+from app.services.rounds.phases import Phases
 from app.services.rounds.planning import Planner
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
@@ -215,14 +217,23 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     early_ends = EarlyEnds(
         db=coordinator_db, participants=participants, files=files, ledger=ledger, costs=costs, past=past
     )
+    phases = Phases(db=coordinator_db, owned=owned, files=files, costs=costs)
     engine = RoundEngine(
         db=coordinator_db,
         clock=clock,
-        planner=planner,
         participants=participants,
         files=files,
         ledger=ledger,
+        phases=phases,
         selecting=selecting,
+        evaluating=Evaluating(
+            db=coordinator_db,
+            clock=clock,
+            planner=planner,
+            participants=participants,
+            ledger=ledger,
+            phases=phases,
+        ),
         absences=absences,
         costs=costs,
         weighing=Weighing(coordinator_db, owned, roster),

@@ -120,7 +120,7 @@ def _fleet(case: Case) -> Iterator[Served]:
     with (
         served(server_url=case.server_url, settings=settings, watch="benchmarks.statements") as found,
         running(
-            "agents", "benchmarks.streaming_fleet:main", str(port), token, str(case.model_bytes // 4),
+            "agents", "benchmarks.quick_fleet:main", str(port), token, str(case.model_bytes // 4),
             directory=found.directory, environment=found.environment,
         ) as agents,
     ):  # fmt: skip

@@ -129,7 +129,7 @@ class ModelStore:
 
     def within(self, name: str) -> "ModelStore":
         """Return a store in a subdirectory of this one."""
-        return ModelStore(self._directory / f"{_WITHIN}{name}", durable=self._durable)
+        return ModelStore(place_within(self._directory, name), durable=self._durable)
 
     def has(self, sha256: str) -> bool:
         return (self._directory / sha256).is_file()
@@ -173,6 +173,11 @@ class ModelStore:
     def clear(self) -> None:
         """Remove the directory and everything in it."""
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def place_within(directory: Path, name: str) -> Path:
+    """Return the directory of the place with this name in a store."""
+    return directory / f"{_WITHIN}{name}"
 
 
 def remove_if_empty(directory: Path) -> None:

@@ -17,6 +17,7 @@ from app.domain.rounds import Round, RoundEvent, convergence_speed, next_status
 from app.domain.tasks import TaskRun
 from app.domain.trainings import Training
 from app.metrics import Metrics
+from app.services.rounds.known import Completed
 from app.services.rounds.record import TrackRecord
 from app.store.transaction import Transaction
 from tcsfeel.aggregation.goals import Goal
@@ -76,13 +77,17 @@ class RoundEnding:
         stored = await tx.rounds.get(round_.training_id, round_.number)
         return replace(round_, participations=stored.participations, evaluations=stored.evaluations)
 
-    async def close(self, tx: Transaction, round_: Round, event: RoundEvent, goal: Goal) -> Round:
+    async def close(
+        self, tx: Transaction, round_: Round, event: RoundEvent, goal: Goal, before: Completed | None = None
+    ) -> tuple[Round, Completed]:
         """End the round with its result, measured by the `goal` of its training.
 
+        `before` are the completed rounds before it, which are read if they are not known. Returns them with this one.
         `count` is to follow, once the transaction is committed.
         """
         now = self._clock.now()
-        before = await tx.rounds.previous(round_.training_id, round_.number)
+        if before is None:
+            before = await _completed(tx, round_)
         round_ = replace(
             round_,
             status=next_status(round_.status, event),
@@ -93,8 +98,8 @@ class RoundEnding:
                 goal,
                 round_.goal_value,
                 now,
-                None if before is None else before.goal_value,
-                None if before is None else before.ended_at,
+                before.goal_value,
+                before.ended_at,
             ),
             fairness=await self._record.fairness(tx, round_),
         )
@@ -102,7 +107,8 @@ class RoundEnding:
         if (doubt := round_.target_doubt) is not None:
             await tx.events.append(doubt_of(round_, doubt))
         await tx.events.append(end_of(round_))
-        return round_
+        after = Completed(before.count + 1, round_.goal_value, now) if round_.status == "completed" else before
+        return round_, after
 
     async def cancel(self, tx: Transaction, round_: Round, goal: Goal) -> Round | None:
         """End the open round of a training that was cancelled; a model that it has committed stays.
@@ -114,7 +120,7 @@ class RoundEnding:
         if ended is None:
             return None
         event: RoundEvent = "measured" if round_.status == "evaluating" else "abandoned"
-        return await self.close(tx, replace(ended, failure_reason=reason), event, goal)
+        return (await self.close(tx, replace(ended, failure_reason=reason), event, goal))[0]
 
     def count(self, round_: Round, goal: Goal) -> None:
         """Show a round that has ended in the metrics and in the log, and tell those who wait for it."""
@@ -139,6 +145,14 @@ class RoundEnding:
             clients=len(round_.participations), failed=listed(failed) or None,
             received=sum(part.status == "received" for part in round_.participations),
         )  # fmt: skip
+
+
+async def _completed(tx: Transaction, round_: Round) -> Completed:
+    """Read the completed rounds before a round."""
+    last = await tx.rounds.previous(round_.training_id, round_.number)
+    if last is None:
+        return Completed()
+    return Completed(await tx.rounds.count_completed(round_.training_id), last.goal_value, last.ended_at)
 
 
 async def note_changes(tx: Transaction, before: Training, after: Training) -> None:

@@ -21,6 +21,7 @@ from app.services.rounds.uploads import FullUpdate
 from app.services.tasks.assignments import Frozen, Result, ToSend
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back, remove_if_empty
 from app.store.models import ModelVersion
+from app.store.spools import SmallFiles, Spool
 from tcsfeel.aggregation import (
     UpdateFacts,
     Updates,
@@ -74,14 +75,15 @@ class RoundFiles:
     models: ModelFiles
     spool_directory: Path
     layouts: Layouts = field(default_factory=Layouts, compare=False)
+    _small: SmallFiles = field(default_factory=SmallFiles, compare=False)
 
-    def spool(self, round_: Round) -> ModelStore:
+    def spool(self, round_: Round) -> Spool:
         """Return the place for the answers of a round until it has ended. It only saves time: agents keep them too."""
         return self.spool_of(round_.training_id, round_.number)
 
-    def spool_of(self, training_id: str, number: int) -> ModelStore:
+    def spool_of(self, training_id: str, number: int) -> Spool:
         """Return the spool of a round by the id of its training and its number."""
-        return ModelStore(self.spool_directory / training_id / str(number), durable=False)
+        return Spool(self.spool_directory / training_id / str(number), self._small)
 
     def empty_spool(self, training_id: str, number: int) -> None:
         """Remove the spool of a round, and the directory of its training if no other spool is in it."""
@@ -94,7 +96,7 @@ class RoundFiles:
 
     def spooled(self) -> list[tuple[str, int]]:
         """List the rounds whose spools exist, each as its training and number."""
-        found = self.spool_directory.glob("*/*")
+        found = {*self.spool_directory.glob("*/*"), *self._small.spools()}
         rounds = [path for path in found if path.parent.name != UPLOADS and path.name.isdecimal()]
         return [(path.parent.name, int(path.name)) for path in rounds]
 
@@ -199,6 +201,11 @@ class RoundFiles:
         spool = self.spool(round_)
         received = [part for part in round_.participations if part.status == "received"]
         return [part for part in received if part.update is None or not spool.within(part.client_id).has(part.update)]
+
+    def looked_over(self, config: TrainingConfig, round_: Round) -> tuple[dict[str, str], list[Participation]]:
+        """Look at the received updates of a round: give the `outliers`, and the others that were `lost`."""
+        outliers = self.outliers(config, round_)
+        return outliers, [part for part in self.lost(round_) if part.client_id not in outliers]
 
     def outliers(self, config: TrainingConfig, round_: Round) -> dict[str, str]:
         """The clients whose updates are too long to be averaged with the others of the round, each with the reason.

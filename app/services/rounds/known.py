@@ -19,6 +19,15 @@ from app.store.models import ModelVersion
 from tcsfeel.wire.tasks import TaskKind
 
 
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The completed rounds of a training: how many, and the goal's value and the end of the last one."""
+
+    count: int = 0
+    goal_value: float | None = None
+    ended_at: float | None = None
+
+
 @dataclass(slots=True)
 class Known:
     """What one owner knows of its training, and of one round.
@@ -27,19 +36,25 @@ class Known:
         training: the training after the last transaction of its owner; None before the first one.
         version: the last model version that the owner has stored.
         closed: the number of the last round that the owner has ended.
+        completed: the completed rounds up to that one.
+        opened: the round that was begun in the transaction that ended that one.
         number: the round that the following is about.
         clients: clients of the round, as they were when they were selected or asked.
         fresh: whether the owner has just stored the plan, so that no agent can know its tasks.
         since: the time of the database when the round was frozen, for files that are written after it.
+        frozen: the round as it was frozen in the transaction that stored the end of its last participation.
     """
 
     training: Training | None = None
     version: ModelVersion | None = None
     closed: int = 0
+    completed: Completed | None = None
+    opened: Round | None = None
     number: int = 0
     clients: dict[str, Client] = field(default_factory=dict)
     fresh: bool = False
     since: float | None = None
+    frozen: Round | None = None
     _ended: dict[tuple[TaskKind, str], Participation] = field(default_factory=dict)
     _in_doubt: bool = False
     _wanted: dict[TaskKind, tuple[int, int]] = field(default_factory=dict)
@@ -48,9 +63,17 @@ class Known:
     def begin(self, number: int) -> None:
         """Know nothing of a round, which was read just now, and forget all others."""
         self.number = number
-        self.clients, self.fresh, self.since = {}, False, None
+        self.clients, self.fresh, self.since, self.frozen = {}, False, None, None
         self._ended, self._in_doubt = {}, False
         self._wanted, self._counts = {}, Counter()
+
+    def close(self, number: int, completed: Completed, opened: Round | None) -> None:
+        """Remember that the owner has ended a round, and that it has begun the one after it."""
+        self.closed, self.completed, self.opened = number, completed, opened
+
+    def completed_before(self, number: int) -> Completed | None:
+        """Return the completed rounds before a round. None if they are not known."""
+        return self.completed if self.closed == number - 1 else None
 
     def planned(self, clients: Iterable[Client]) -> None:
         """Remember that the round was planned with these clients."""
@@ -94,14 +117,14 @@ class Known:
         if number == self.number:
             self._in_doubt = True
 
-    def complete(self, round_: Round) -> Round | None:
-        """Return a round with all of its participations as they ended.
+    def complete(self, round_: Round, ending: Iterable[Participation] = ()) -> Round | None:
+        """Return a round with all of its participations as they ended, or as they are `ending` now.
 
         None if some of them have not ended, or if that is not known.
         """
         if self._in_doubt or self.number != round_.number:
             return None
-        ended = self._ended
+        ended = self._ended | {(part.kind, part.client_id): part for part in ending}
         fitted, evaluated = (
             tuple(
                 ended.get((part.kind, part.client_id), part) if part.status in OUTSTANDING else part for part in parts

@@ -14,7 +14,6 @@ from types import MappingProxyType
 from app.clock import Clock
 from app.domain.events.rounds import RoundAggregated, RoundPlanned, end_of_part
 from app.domain.lateness import LATE
-from app.domain.outcomes import Outcome, after_round
 from app.domain.rounds import Participation, Round, RoundEvent, goal_count, next_status
 from app.domain.tasks import Observation, TaskRun
 from app.metrics import Metrics
@@ -26,13 +25,13 @@ from app.services.rounds.planning import Fleet
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
 from app.services.rounds.settling import Settling
+from app.services.rounds.transitions import Ended, Transitions
 from app.store.database import Database
 from app.store.leases import Lease
 from app.store.model_store import StoredFile
 from app.store.selections import packed
 from app.store.transaction import Transaction
 from app.threads import in_thread
-from tcsfeel.aggregation.goals import Goal
 from tcsfeel.selection.types import Selection
 
 
@@ -64,9 +63,11 @@ class RoundLedger:
         self._ending = ending
         self._progress = progress
         self._metrics = metrics
+        self._transitions = Transitions(owned=owned, ending=ending, progress=progress, clock=clock)
         self.settling = Settling(
             owned=owned,
             progress=progress.moved_after_stall,
+            freeze=self._transitions.freeze_if_enough,
             clock=clock,
             record=record,
             metrics=metrics,
@@ -137,13 +138,16 @@ class RoundLedger:
         return await self.settling.settle(lease, round_, part, seen)
 
     async def frozen(self, lease: Lease, round_: Round, runs: Mapping[str, TaskRun]) -> Round:
-        """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client."""
+        """Training -> aggregating: the set of updates is fixed. `runs` are those of the phase, by client.
+
+        This has happened already if there are no stragglers, in the transaction that stored the last update.
+        """
+        known = self.known(lease)
+        if (frozen := known.frozen) is not None:
+            known.frozen = None
+            return frozen
         async with self._without_stragglers(lease, round_, "frozen", LATE, runs) as (tx, skipped):
-            frozen = replace(skipped, status=next_status(skipped.status, "frozen"), step_failures=0, takeovers=0)
-            await tx.rounds.put(frozen)
-            await self._progress.moved(tx, frozen.training_id)
-            self.known(lease).since = await tx.now()
-        return frozen
+            return await self._transitions.freeze(tx, lease, skipped)
 
     async def rejected(self, lease: Lease, round_: Round, reasons: Mapping[str, str]) -> Round:
         """Turn received updates into rejected ones, each client with its reason, before they are aggregated."""
@@ -158,9 +162,20 @@ class RoundLedger:
         return stored
 
     async def committed(
-        self, lease: Lease, round_: Round, stored: StoredFile, optimiser_state: str | None = None, *, since: float
+        self,
+        lease: Lease,
+        round_: Round,
+        stored: StoredFile,
+        optimiser_state: str | None = None,
+        *,
+        since: float,
+        ends: bool = False,
     ) -> Round:
-        """Aggregating -> evaluating: the new model version, the round's step and the training's pointer, together."""
+        """Aggregating -> evaluating: the new model version, the round's step and the training's pointer, together.
+
+        With `ends` the model is not evaluated, and the round is completed at once. It has its figures already.
+        """
+        ended: Ended | None = None
         async with self._owned.begin(lease) as tx:
             before = await tx.trainings.get(round_.training_id)
             round_ = replace(
@@ -179,15 +194,19 @@ class RoundLedger:
                 parent=round_.base_model,
                 optimiser_state=optimiser_state,
             )
-            await self._progress.keep(tx, before, after)
-            await tx.rounds.put(round_)
+            await self._progress.report(tx, before, after)
             await tx.events.append(
                 RoundAggregated(
                     training_id=round_.training_id, round=round_.number, model=stored.sha256, parent=round_.base_model
                 )
             )
+            if ends:
+                ended = await self._transitions.close(tx, lease, round_, "measured", after)
+            else:
+                await tx.trainings.put(after)
+                await tx.rounds.put(round_)
         self.known(lease).version = version
-        return round_
+        return round_ if ended is None else self._transitions.ended(lease, ended)
 
     async def abandoned(
         self,
@@ -211,10 +230,9 @@ class RoundLedger:
         async with skipping as (tx, skipped):
             if selection is not None:
                 await tx.selections.add(round_.training_id, round_.number, selection)
-            ended, goal = await self._close(tx, replace(skipped, failure_reason=reason), "abandoned", outage=outage)
-        self.known(lease).closed = round_.number
-        self._ending.count(ended, goal)
-        return ended
+            training, whole = await tx.trainings.get(round_.training_id), replace(skipped, failure_reason=reason)
+            ended = await self._transitions.close(tx, lease, whole, "abandoned", training, outage=outage)
+        return self._transitions.ended(lease, ended)
 
     async def asked(self, lease: Lease, round_: Round, client_ids: Sequence[str]) -> Round:
         """Store who is asked to evaluate. From here on these agents may know their tasks."""
@@ -248,10 +266,9 @@ class RoundLedger:
         The `reason` says why no client has measured it.
         """
         async with self._owned.begin(lease) as tx:
-            round_, goal = await self._close(tx, replace(round_, failure_reason=reason), "measured")
-        self.known(lease).closed = round_.number
-        self._ending.count(round_, goal)
-        return round_
+            training, round_ = await tx.trainings.get(round_.training_id), replace(round_, failure_reason=reason)
+            ended = await self._transitions.close(tx, lease, round_, "measured", training)
+        return self._transitions.ended(lease, ended)
 
     @asynccontextmanager
     async def _without_stragglers(
@@ -278,20 +295,3 @@ class RoundLedger:
                 if skipped is not None:
                     yield tx, skipped
                     return
-
-    async def _close(
-        self, tx: Transaction, round_: Round, event: RoundEvent, *, outage: bool = False
-    ) -> tuple[Round, Goal]:
-        """End the round, and store its training as it is after it; give the round, and the training's goal."""
-        training = await tx.trainings.get(round_.training_id)
-        round_ = await self._ending.close(tx, round_, event, training.config.goal)
-        outcome = Outcome(
-            completed=await tx.rounds.count_completed(training.id),
-            accuracy=round_.average_accuracy,
-            goal_value=round_.goal_value,
-            doubted=round_.target_doubt is not None,
-            reason=round_.failure_reason if round_.status == "abandoned" else None,
-            outage=outage,
-        )
-        await self._progress.keep(tx, training, after_round(training, outcome, self._clock.now()))
-        return round_, training.config.goal

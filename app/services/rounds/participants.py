@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,6 +37,7 @@ from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
 from tcsfeel.aggregation import update_quality
 from tcsfeel.errors import Invalid, UpdateRejected
+from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.tasks import TaskKind, TaskResult, task_id
 
@@ -159,14 +161,21 @@ class Participants:
         """
         tasks = [(client, task_id(round_.training_id, round_.number, client.id, kind)) for client in clients]
         if tasks:
-            with party(ERRANDS):  # which the tasks of the next round must not have to wait for
-                errand = asyncio.create_task(self._forget(tasks))
-            self._errands.add(errand)
-            errand.add_done_callback(self._errands.discard)
+            self._run_errand(self._forget(tasks))
+
+    def empty_spool(self, round_: Round) -> None:
+        """Remove what agents have sent in a round that has ended, without waiting for it."""
+        self._run_errand(in_thread("files", self._files.empty_spool, round_.training_id, round_.number))
 
     async def drain(self) -> None:
         """Wait for errands at agents that are still under way."""
         await asyncio.gather(*self._errands, return_exceptions=True)
+
+    def _run_errand(self, work: Coroutine[Any, Any, None]) -> None:
+        with party(ERRANDS):  # which the tasks of the next round must not have to wait for
+            errand = asyncio.create_task(work)
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
 
     async def _initial_model(
         self, client: Client, config: TrainingConfig, place: ModelStore, patience: float, *, force: bool, asked: str
@@ -236,9 +245,9 @@ class Participants:
             return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         data_size = client.profile.data_size
         try:
-            result = await in_thread(
-                "checks", self._files.measurement, phase.place(client.id), outcome.result.file, phase.size, data_size
-            )
+            place, file = phase.place(client.id), outcome.result.file
+            read = partial(self._files.measurement, place, file, phase.size, data_size)
+            result = read() if place.holds(file.sha256) else await in_thread("checks", read)
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
@@ -259,7 +268,9 @@ class Participants:
         if (came := outcome.result) is None:
             return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         try:
-            update, norm, sketch = await in_thread("checks", self._files.check, phase, client, came)
+            check = partial(self._files.check, phase, client, came)
+            small = came.coding == IDENTITY and phase.place(client.id).holds(came.file.sha256)
+            update, norm, sketch = check() if small else await in_thread("checks", check)
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), seen

@@ -12,7 +12,7 @@ from app.domain.trainings import TrainingConfig, Uploads
 from app.services.rounds.uploads import FullUpdate, full_update
 from app.services.tasks.assignments import Assignment, Frozen, Result
 from app.store.leases import Lease
-from app.store.model_store import ModelStore
+from app.store.spools import Spool
 from app.threads import in_thread
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY, largest
@@ -35,7 +35,7 @@ class Phase:
     config: TrainingConfig
     model: Packed
     size: AnswerSize
-    spool: ModelStore
+    spool: Spool
     budget: RetryBudget
     deadline: float
     frozen: Frozen | None = None
@@ -77,7 +77,7 @@ class Phase:
             resumed=resumed,
         )
 
-    def place(self, client_id: str) -> ModelStore:
+    def place(self, client_id: str) -> Spool:
         """Where the answer of one client is kept, until it is refused or the round has ended."""
         return self.spool.within(client_id)
 

@@ -21,12 +21,17 @@ class ProgressRecord:
 
     async def keep(self, tx: Transaction, before: Training, after: Training) -> None:
         """Store a training if it has changed, and report its status and its progress."""
+        await self.report(tx, before, after)
+        if after != before:
+            await tx.trainings.put(after)
+
+    async def report(self, tx: Transaction, before: Training, after: Training) -> None:
+        """Report a change of a training that the caller stores."""
         state = None if after.progress is None else after.progress.state
         (self._stalled.add if state == "stalled" else self._stalled.discard)(after.id)
         self._metrics.show_progress(after.id, state)
         if after != before:
             await note_changes(tx, before, after)
-            await tx.trainings.put(after)
 
     def moving(self, training: Training) -> Training:
         """Return a running training as it is after a step forward."""

@@ -28,6 +28,7 @@ from tcsfeel.wire.tasks import TaskKind
 Owner = tuple[Lease, int, TaskKind]
 Settled = tuple[Round, Participation, Observation]
 Progress = Callable[[Transaction, str], Awaitable[None]]
+Freeze = Callable[[Transaction, Lease, Round], Awaitable[Round | None]]
 
 SETTLED_TOGETHER = 16  # participations a transaction: some 5 ms on the event loop, all in all
 PATIENCE_SECONDS = 0.2  # for which an end may wait for others, unless the round can go on with it
@@ -36,7 +37,8 @@ PATIENCE_SECONDS = 0.2  # for which an end may wait for others, unless the round
 class Settling:
     """Settles participations in transactions of the owner of their training, who then knows them.
 
-    `progress` is called in the same transaction with a training that has made progress.
+    `progress` is called in the same transaction with a training that has made progress, and `freeze` with a round whose
+    last update or failure is stored, if its owner knows all others.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Settling:
         *,
         owned: OwnedTransactions,
         progress: Progress,
+        freeze: Freeze,
         clock: Clock,
         record: TrackRecord,
         metrics: Metrics,
     ) -> None:
         self._owned = owned
         self._progress = progress
+        self._freeze = freeze
         self._clock = clock
         self._record = record
         self._metrics = metrics
@@ -102,6 +106,7 @@ class Settling:
 
     async def _settle_together(self, owned: Owner, settled: Sequence[Settled]) -> list[bool]:
         lease, number, kind = owned
+        known = self._owned.known(lease)
         async with self._owned.begin(lease) as tx:
             written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled], kind)
             counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
@@ -114,7 +119,13 @@ class Settling:
                 await tx.events.append(end_of_part(round_, part))
             if counted:
                 await self._progress(tx, lease.training_id)
-        self._owned.known(lease).settled(number, (part for _, part, _ in counted))
+            frozen = None
+            if counted and kind == "fit":
+                whole = known.complete(settled[0][0], (part for _, part, _ in counted))
+                frozen = None if whole is None else await self._freeze(tx, lease, whole)
+        known.settled(number, (part for _, part, _ in counted))
+        if frozen is not None:
+            known.frozen = frozen
         for _, part, seen in counted:
             self._metrics.count_part(part.kind, part.status, seen.encoding, seen.coding)
         return [entry in counted for entry in settled]

@@ -246,10 +246,13 @@ class Coordinator:
     async def _next(self, lease: Lease, *, lost: float = 0.0) -> Round | None:
         """The open round, or a new one; None when the training is not running any more.
 
-        An open round gets the seconds back that were `lost`.
+        The end of a round has mostly begun the one after it. An open round gets the seconds back that were `lost`.
         """
+        known = self._owned.known(lease)
+        if (opened := known.opened) is not None:
+            known.opened = None
+            return opened
         while True:
-            known = self._owned.known(lease)
             async with self._owned.begin(lease) as tx:
                 training = await tx.trainings.get(lease.training_id)
                 if training.status != "running":

@@ -1,4 +1,4 @@
-"""An answer is parsed once, in one call of a thread, and its files go as soon as they have been read."""
+"""An answer is parsed once, in one call of a thread if it is not small, and goes as soon as it has been read."""
 
 import asyncio
 import threading
@@ -60,6 +60,7 @@ def count_in_checks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 async def test_an_update_is_parsed_once_in_one_call_of_a_thread(
     sqlite_url: str, tmp_path: Path, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.store.spools.SMALL_BYTES", -1)
     async with plane(tmp_path, sqlite_url, {"a": Adder(1.0), "b": Adder(3.0)}) as running:
         counts = count_in_checks(monkeypatch)
         training_id = await running.create(uploads=uploads, evaluation_clients=0)
@@ -68,9 +69,22 @@ async def test_an_update_is_parsed_once_in_one_call_of_a_thread(
         assert counts == {"headers": 2, "calls": 2}, "once for each of two clients, whose labels are not known"
 
 
-async def test_a_measurement_is_parsed_once_in_one_call_of_a_thread(
-    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("uploads", [Uploads(), INT8], ids=["full", "int8"])
+async def test_a_small_update_is_checked_without_a_thread(
+    sqlite_url: str, tmp_path: Path, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async with plane(tmp_path, sqlite_url, {"a": Adder(1.0), "b": Adder(3.0)}) as running:
+        counts = count_in_checks(monkeypatch)
+        round_ = await running.run_round(await running.create(uploads=uploads, evaluation_clients=0))
+        assert {part.status for part in round_.participations} == {"received"}
+        assert counts["calls"] == 0
+
+
+@pytest.mark.parametrize("small", [-1, 1 << 16])
+async def test_a_measurement_is_parsed_once_in_one_call_of_a_thread_if_it_is_not_small(
+    sqlite_url: str, tmp_path: Path, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.spools.SMALL_BYTES", small)
     trainer = Watched()
     async with plane(tmp_path, sqlite_url, {"a": trainer}) as running:
         training_id = await running.create()
@@ -81,7 +95,7 @@ async def test_a_measurement_is_parsed_once_in_one_call_of_a_thread(
         trainer.measures.set()
         round_ = await running.ended(training_id, 1)
     assert round_.average_loss == 1.0
-    assert counts == {"headers": 1, "calls": 1}
+    assert (counts["headers"], counts["calls"]) == ((1, 1) if small < 0 else (0, 0))
 
 
 async def test_files_go_as_soon_as_they_have_been_read(
@@ -96,6 +110,7 @@ async def test_files_go_as_soon_as_they_have_been_read(
         return measured
 
     monkeypatch.setattr(RoundFiles, "measurement", noted)
+    monkeypatch.setattr("app.store.spools.SMALL_BYTES", -1)
     quick, slow = Watched(), Watched()
     async with plane(tmp_path, sqlite_url, {"quick": quick, "slow": slow}) as running:
         slow.open.clear()

@@ -10,6 +10,7 @@ from app.domain.tasks import TaskRun
 from app.metrics import Metrics
 from app.services.fleet.roster import LatestRoster
 from app.services.rounds.ending import SKIPPED_TOGETHER, RoundEnding, note_changes
+from app.services.rounds.known import Completed
 from app.services.rounds.past import PastRounds
 from app.services.rounds.record import TrackRecord
 from app.services.tasks.breakers import Breakers
@@ -106,7 +107,7 @@ async def test_a_round_that_is_closed_has_its_time_its_bytes_its_speed_and_its_f
     )
     async with desk.db.begin() as tx:
         await tx.rounds.add(before)
-        closed = await desk.ending.close(tx, round_, "measured", GOAL)
+        closed, completed = await desk.ending.close(tx, round_, "measured", GOAL)
     async with desk.db.read() as tx:
         stored = await tx.rounds.get("t", 2)
     for one in (closed, stored):
@@ -115,6 +116,24 @@ async def test_a_round_that_is_closed_has_its_time_its_bytes_its_speed_and_its_f
         assert one.fairness == pytest.approx(0.5)  # of 1 and 0
     types = [event.type for event in await told(desk.db)]
     assert types == ["round.target_doubted", "round.completed"]
+    assert completed == Completed(2, 0.7, NOW + 100.0)
+
+
+async def test_completed_rounds_that_are_known_are_not_read(desk: Desk) -> None:
+    round_ = await begun(desk.db, {"a": "received"}, number=2, status="evaluating")
+    async with desk.db.begin() as tx:
+        closed, completed = await desk.ending.close(
+            tx, replace(round_, goal_value=0.7), "measured", GOAL, Completed(5, 0.5, NOW + 90.0)
+        )
+    assert closed.convergence_speed == pytest.approx((0.7 - 0.5) / 10.0)
+    assert completed == Completed(6, 0.7, NOW + 100.0)
+
+
+async def test_a_round_that_was_abandoned_is_not_one_more_that_was_completed(desk: Desk) -> None:
+    round_ = await begun(desk.db, {"a": "failed"}, number=2, status="training")
+    async with desk.db.begin() as tx:
+        before = Completed(5, 0.5, NOW + 90.0)
+        assert (await desk.ending.close(tx, round_, "abandoned", GOAL, before))[1] == before
 
 
 async def test_a_round_that_cannot_end_this_way_stays_as_it_is(desk: Desk) -> None:

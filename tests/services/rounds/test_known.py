@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.domain.rounds import Participation, ParticipationStatus, Round
-from app.services.rounds.known import Known, KnownTrainings
+from app.services.rounds.known import Completed, Known, KnownTrainings
 from app.store.leases import Lease
 from tcsfeel.wire.tasks import TaskKind
 from tests.store.samples import a_round, client
@@ -39,6 +39,21 @@ def test_an_end_that_was_changed_since_stays_as_the_round_has_it(known: Known) -
     known.settled(1, [part("a", "received")])
     rejected = round_of(part("a", "rejected"))
     assert known.complete(rejected) == rejected
+
+
+def test_a_round_is_complete_with_the_ends_that_are_stored_now(known: Known) -> None:
+    round_ = round_of(part("a"), part("b"))
+    known.settled(1, [part("a", "received")])
+    assert known.complete(round_, [part("b", "failed")]) == round_of(part("a", "received"), part("b", "failed"))
+    assert known.complete(round_) is None, "until that transaction is committed"
+
+
+def test_completed_rounds_are_known_before_the_next_round_only(known: Known) -> None:
+    completed = Completed(3, 0.5, 1.0)
+    assert known.completed_before(5) is None
+    known.close(4, completed, None)
+    assert known.completed_before(5) == completed
+    assert known.completed_before(6) is None
 
 
 def test_evaluations_end_apart_from_updates(known: Known) -> None:

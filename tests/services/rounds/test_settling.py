@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.rounds import Participation
+from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation
 from app.metrics import Metrics
 from app.services.fleet.roster import LatestRoster
@@ -34,6 +34,7 @@ class Desk:
     db: Database
     counts: Metrics = field(default_factory=metrics)
     moved: list[str] = field(default_factory=list)
+    frozen: list[Round] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         clock = FakeClock(NOW + 100.0)
@@ -42,10 +43,16 @@ class Desk:
         self.settling = Settling(
             owned=self.owned,
             progress=self.move,
+            freeze=self.freeze,
             clock=clock,
             record=record,
             metrics=self.counts,
         )
+
+    async def freeze(self, tx: Transaction, lease: Lease, round_: Round) -> Round:
+        assert (await tx.trainings.get(lease.training_id)).id == round_.training_id
+        self.frozen.append(round_)
+        return round_
 
     async def move(self, tx: Transaction, training_id: str) -> None:
         assert (await tx.trainings.get(training_id)).status == "running"
@@ -128,6 +135,7 @@ async def test_ends_wait_for_each_other_until_their_round_can_go_on(desk: Desk) 
     assert await desk.settling.settle(lease, round_, refused, SEEN)
     assert await first
     complete = known.complete(round_)
+    assert desk.frozen == [complete], "in the transaction of the last end"
     assert complete is not None
     assert complete.participations == await desk.stored(), "its owner knows what it would read"
 

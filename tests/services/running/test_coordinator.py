@@ -113,8 +113,9 @@ async def test_an_owner_that_gets_no_answer_in_time_blames_nobody(postgres_url: 
 
 @pytest.mark.parametrize(("place", "status"), [("spool", "training"), ("models", "aggregating")])
 async def test_a_round_goes_on_when_the_disk_has_room_again(
-    place: str, status: str, sqlite_url: str, tmp_path: Path
+    place: str, status: str, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.store.spools.SMALL_BYTES", -1)
     directory, clock = tmp_path / "data", FakeClock(sleeping=Sleeping.LASTS)
     with capture_logs() as logs:
         async with in_mid_round(directory, sqlite_url, LONG, clock=clock) as (running, training_id):

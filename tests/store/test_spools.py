@@ -1,0 +1,111 @@
+"""A spool keeps small files in memory as long as there is room, and all others in its directory."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.domain.errors import NotFound
+from app.store.model_store import FileTooLarge
+from app.store.spools import SMALL_BYTES, SmallFiles, Spool
+
+
+async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def files_below(directory: Path) -> list[str]:
+    return [path.name for path in directory.rglob("*") if path.is_file()]
+
+
+@pytest.fixture(name="small")
+def small_files() -> SmallFiles:
+    return SmallFiles(most=100)
+
+
+@pytest.fixture(name="spool")
+def spool_of_a_round(tmp_path: Path, small: SmallFiles) -> Spool:
+    return Spool(tmp_path / "t" / "1", small)
+
+
+async def test_a_small_file_is_only_in_memory(spool: Spool, tmp_path: Path) -> None:
+    place = spool.within("edge-1")
+    stored = await place.receive(stream(b"two ", b"pieces"), 100, size=10)
+    assert (stored.sha256, stored.size) == (hashlib.sha256(b"two pieces").hexdigest(), 10)
+    assert bytes(place.map(stored.sha256)) == b"two pieces"
+    assert place.map(stored.sha256).readonly
+    assert place.has(stored.sha256)
+    assert not spool.within("edge-2").has(stored.sha256), "each client has its own place"
+    assert spool.within("edge-1").has(stored.sha256), "the place is the same, however often it is asked for"
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [101, None])
+async def test_a_file_is_on_disk_if_there_is_no_room_in_memory(
+    spool: Spool, small: SmallFiles, tmp_path: Path, size: int | None
+) -> None:
+    stored = await spool.within("edge-1").receive(stream(b"x" * 101), 1000, size=size)
+    assert bytes(spool.within("edge-1").map(stored.sha256)) == b"x" * 101
+    assert files_below(tmp_path) == [stored.sha256]
+    assert not spool.within("edge-1").holds(stored.sha256)
+    assert small.spools() == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_file_that_is_not_small_is_on_disk(tmp_path: Path, known: bool) -> None:
+    spool = Spool(tmp_path, SmallFiles())
+    data = bytes(SMALL_BYTES - 1) + b"and more"
+    stored = await spool.receive(
+        stream(data[:10], data[10:-3], data[-3:]), len(data), size=len(data) if known else None
+    )
+    assert stored == spool.write([data]), "what is written is treated in the same way"
+    assert files_below(tmp_path) == [stored.sha256]
+    assert bytes(spool.map(stored.sha256)) == data
+
+
+def test_a_small_file_is_written_to_memory(spool: Spool, tmp_path: Path) -> None:
+    stored = spool.write([b"two ", memoryview(b"pieces")])
+    assert stored.sha256 == hashlib.sha256(b"two pieces").hexdigest()
+    assert spool.holds(stored.sha256)
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [3, 5, None])
+async def test_a_stream_beyond_its_limit_is_refused(spool: Spool, size: int) -> None:
+    with pytest.raises(FileTooLarge):
+        await spool.receive(stream(b"12345"), 4, size=size)
+
+
+async def test_what_is_removed_makes_room_and_can_be_read_where_it_is_used(spool: Spool, small: SmallFiles) -> None:
+    place = spool.within("edge-1")
+    stored = await place.receive(stream(b"x" * 100), 100, size=100)
+    used = place.map(stored.sha256)
+    place.remove(stored.sha256)
+    assert bytes(used) == b"x" * 100
+    assert not place.has(stored.sha256)
+    with pytest.raises(NotFound):
+        place.map(stored.sha256)
+    again = await spool.within("edge-2").receive(stream(b"y" * 100), 100, size=100)
+    await spool.within("edge-2").receive(stream(b"y" * 100), 100, size=100)  # which takes no more room
+    spool.within("edge-2").remove(again.sha256)
+    assert small.add(Path("other"), ("", "z"), b"z" * 100)
+
+
+async def test_clearing_a_place_or_the_spool_removes_files_in_memory_and_on_disk(
+    spool: Spool, small: SmallFiles, tmp_path: Path
+) -> None:
+    held = {name: await spool.within(name).receive(stream(b"12345"), 9, size=5) for name in ("a", "b")}
+    on_disk = {name: await spool.within(name).receive(stream(b"d" * 101), 101) for name in ("a", "b")}
+    other = await Spool(tmp_path / "t" / "2", small).receive(stream(b"12345"), 9, size=5)
+    spool.within("a").clear()
+    assert not spool.within("a").has(held["a"].sha256)
+    assert not spool.within("a").has(on_disk["a"].sha256)
+    assert spool.within("b").has(held["b"].sha256)
+    assert spool.within("b").has(on_disk["b"].sha256)
+    spool.clear()
+    assert not spool.within("b").has(held["b"].sha256)
+    assert not spool.within("b").has(on_disk["b"].sha256)
+    assert Spool(tmp_path / "t" / "2", small).has(other.sha256)
+    assert small.spools() == [tmp_path / "t" / "2"]
