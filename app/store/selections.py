@@ -4,18 +4,24 @@ It is written once, and read only when a caller asks for the reasons. Ten thousa
 reading a round should not read them.
 """
 
+import base64
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
+import numpy as np
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
 from app.store.tables import selections
 from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
+from tcsfeel.selection.unselected import Phrase, Unselected
 
 _FASTEST = 1  # level of compression
+_NUMBERS = np.dtype("<f4")
 
 _ADD = insert(selections)
 
@@ -46,7 +52,7 @@ def packed(selection: Selection) -> bytes:
     """Turn a selection into bytes. This takes a while for ten thousand clients, so call it from a thread."""
     document = {name: getattr(selection, name) for name in Selection.__slots__} | {
         "selected": [asdict(chosen) for chosen in selection.selected],
-        "skipped": [{"client_id": one.client_id, "reason": one.reason} for one in selection.skipped],
+        **_skipped(selection.skipped),
         "plan": asdict(selection.plan),
     }
     return zlib.compress(json.dumps(document).encode(), _FASTEST)
@@ -55,11 +61,27 @@ def packed(selection: Selection) -> bytes:
 def unpacked(document: bytes) -> Selection:
     """Read the selection in `document`. Call this from a thread, too."""
     given = json.loads(zlib.decompress(document))
+    skipped: Sequence[Skipped] = tuple(Skipped(**skipped) for skipped in given["skipped"])
+    if (drawn := given.pop("unselected", None)) is not None:
+        numbers = np.frombuffer(base64.b64decode(drawn["numbers"]), _NUMBERS)
+        skipped = Unselected(tuple(drawn["client_ids"]), Phrase(drawn["text"], numbers), tuple(skipped))
     return Selection(
         **given
         | {
             "selected": tuple(Chosen(**chosen) for chosen in given["selected"]),
-            "skipped": tuple(Skipped(**skipped) for skipped in given["skipped"]),
+            "skipped": skipped,
             "plan": Plan(**given["plan"]),
         }
     )
+
+
+def _skipped(given: Sequence[Skipped]) -> dict[str, Any]:
+    """Make the part of the document about clients that were not selected. Numbers of a phrase stay numbers."""
+    if not isinstance(given, Unselected):
+        return {"skipped": [{"client_id": one.client_id, "reason": one.reason} for one in given]}
+    unselected = {
+        "client_ids": given.client_ids,
+        "text": given.phrase.text,
+        "numbers": base64.b64encode(given.phrase.numbers.astype(_NUMBERS).tobytes()).decode(),
+    }
+    return {"unselected": unselected, **_skipped(given.others)}

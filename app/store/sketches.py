@@ -29,25 +29,28 @@ class SketchRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def fold(self, training_id: str, newest: Mapping[str, Sketch]) -> None:
-        """Add a round's sketches to the means of their clients.
+    async def fold(self, training_id: str, newest: Mapping[str, Sketch]) -> dict[str, Sketch]:
+        """Add a round's sketches to the means of their clients, and return the new means.
 
         Only the owner of the training may call this, as it reads before it writes.
         """
         if not newest:
-            return
+            return {}
         wanted = {"of_training": training_id, "of_clients": list(newest)}
         known = {row.client_id: row for row in await self._connection.execute(_KNOWN, wanted)}
+        vectors = {client_id: _packed(sketch) for client_id, sketch in newest.items()}
+        for client_id, row in known.items():
+            vectors[client_id] = _packed(averaged(_unpacked(row.vector), row.rounds, newest[client_id]))
         added = [
-            {"training_id": training_id, "client_id": client_id, "vector": _packed(sketch), "rounds": 1}
-            for client_id, sketch in newest.items()
+            {"training_id": training_id, "client_id": client_id, "vector": vector, "rounds": 1}
+            for client_id, vector in vectors.items()
             if client_id not in known
         ]
         changed = [
             {
                 "of_training": training_id,
                 "of_client": client_id,
-                "vector": _packed(averaged(_unpacked(row.vector), row.rounds, newest[client_id])),
+                "vector": vectors[client_id],
                 "rounds": row.rounds + 1,
             }
             for client_id, row in known.items()
@@ -56,6 +59,7 @@ class SketchRepository:
             await self._connection.execute(_ADD, added)
         if changed:
             await self._connection.execute(_CHANGE, changed)
+        return {client_id: _unpacked(vector) for client_id, vector in vectors.items()}
 
     async def copy(self, source: str, training_id: str) -> None:
         """Give a training the means of another one, which has none of its own yet."""

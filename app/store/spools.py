@@ -45,6 +45,11 @@ class SmallFiles:
     def get(self, spool: Path, key: _Key) -> bytes | None:
         return self._of.get(spool, {}).get(key)
 
+    def names(self, spool: Path, place: str) -> list[str]:
+        """Return the SHA-256 of each file in a place of a spool."""
+        with self._lock:
+            return [key[1] for key in self._of.get(spool, {}) if key[0] == place]
+
     def remove(self, spool: Path, *, place: str | None = None, sha256: str | None = None) -> bool:
         """Remove the files of a spool, or of one place in it, or one of them. Returns whether there were any."""
         with self._lock:
@@ -107,6 +112,10 @@ class Spool(ModelStore):
         """Return the bytes of a file, read-only. Raises `NotFound`."""
         data = self._held(sha256)
         return super().map(sha256) if data is None else memoryview(data)
+
+    def names(self) -> list[str]:
+        """Return the names of the files in it, or in this place."""
+        return [*self._small.names(self._spool, self._place), *super().names()]
 
     def remove(self, sha256: str) -> None:
         """Remove a file, if it is there; its bytes can still be read where they are used."""

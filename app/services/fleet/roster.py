@@ -16,6 +16,7 @@ import numpy.typing as npt
 from app.domain.clients import Client
 from app.store.transaction import Transaction
 from app.threads import in_thread
+from tcsfeel.selection.columns import Columns
 from tcsfeel.selection.types import Candidate
 
 RELOAD_SECONDS = 600.0
@@ -32,6 +33,7 @@ class Roster:
             closed, and it has proved its address.
         closed: (N,) whether its breaker is closed.
         joined: (N,) when it registered, in unix seconds.
+        columns: the numbers of the candidates as arrays.
         floor: from where to read changes.
     """
 
@@ -41,18 +43,21 @@ class Roster:
     at_hand: npt.NDArray[np.bool_]
     closed: npt.NDArray[np.bool_]
     joined: npt.NDArray[np.float64]
+    columns: Columns
     floor: int
 
     @classmethod
     def of(cls, clients: Sequence[Client], floor: int) -> Self:
         """Make a roster of clients that are ordered by id."""
+        candidates = tuple(client.candidate() for client in clients)
         return cls(
             clients=tuple(clients),
-            candidates=tuple(client.candidate() for client in clients),
+            candidates=candidates,
             places={client.id: place for place, client in enumerate(clients)},
             at_hand=np.fromiter(map(_is_at_hand, clients), np.bool_, len(clients)),
             closed=np.fromiter((client.breaker.state == "closed" for client in clients), np.bool_, len(clients)),
             joined=np.fromiter((client.created_at for client in clients), np.float64, len(clients)),
+            columns=Columns.of(candidates),
             floor=floor,
         )
 
@@ -65,12 +70,13 @@ class Roster:
         clients, candidates = list(self.clients), list(self.candidates)
         at_hand, closed = self.at_hand.copy(), self.closed.copy()
         joined = self.joined.copy()
-        for client in changed:
-            place = self.places[client.id]
+        places = [self.places[client.id] for client in changed]
+        for place, client in zip(places, changed, strict=True):
             clients[place], candidates[place] = client, client.candidate()
             at_hand[place], closed[place] = _is_at_hand(client), client.breaker.state == "closed"
             joined[place] = client.created_at
-        return Roster(tuple(clients), tuple(candidates), self.places, at_hand, closed, joined, floor)
+        columns = self.columns.changed(places, [candidates[place] for place in places])
+        return Roster(tuple(clients), tuple(candidates), self.places, at_hand, closed, joined, columns, floor)
 
 
 def _is_at_hand(client: Client) -> bool:
@@ -98,9 +104,12 @@ class LatestRoster:
         if tx.began <= self._read_at and self.known is not None:  # a later transaction has read newer ones meanwhile
             return self.known
         if news.changed is not None:
-            # A thread, because one that is new moves all others: 90 ms of work with 10 000 clients.
+            # A new one moves all others, which is 90 ms of work with 10 000 clients. Otherwise it is 0.5 ms.
             changed = partial(known.changed, news.changed, news.floor)
-            roster = await in_thread("administration", changed) if news.changed else known
+            if any(client.id not in known.places for client in news.changed):
+                roster = await in_thread("administration", changed)
+            else:
+                roster = changed() if news.changed else known
             if len(roster.clients) == news.registered:
                 return self._keep(roster, tx)
         return self._keep(await self._read(tx), tx)

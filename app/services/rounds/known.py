@@ -35,6 +35,7 @@ class Known:
     Attributes:
         training: the training after the last transaction of its owner; None before the first one.
         version: the last model version that the owner has stored.
+        sketches: what clients' updates in the training say of their labels; None if that is not known.
         closed: the number of the last round that the owner has ended.
         completed: the completed rounds up to that one.
         opened: the round that was begun in the transaction that ended that one.
@@ -47,6 +48,7 @@ class Known:
 
     training: Training | None = None
     version: ModelVersion | None = None
+    sketches: dict[str, tuple[float, ...]] | None = None
     closed: int = 0
     completed: Completed | None = None
     opened: Round | None = None

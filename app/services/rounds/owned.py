@@ -35,6 +35,7 @@ class OwnedTransactions:
                     tx.trainings.hold(await tx.leases.guard(lease))
                     yield tx
             except BaseException:  # nothing tells whether it was committed
-                self.known(lease).training = None
+                known = self.known(lease)
+                known.training = known.sketches = None
                 raise
             self.known(lease).training = tx.trainings.held

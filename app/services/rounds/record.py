@@ -29,18 +29,19 @@ class TrackRecord:
 
     async def learn(
         self, tx: Transaction, training_id: str, settled: Mapping[str, tuple[Participation, Observation]]
-    ) -> None:
-        """Update sketches, moving averages and breakers from participations, by client.
+    ) -> dict[str, tuple[float, ...]]:
+        """Update sketches, moving averages and breakers from participations, by client. Returns the new sketches.
 
         For a removed client only the sketches are updated.
         """
         sketches = {client_id: seen.sketch for client_id, (_, seen) in settled.items() if seen.sketch is not None}
-        await tx.sketches.fold(training_id, sketches)
+        means = await tx.sketches.fold(training_id, sketches)
         known = await tx.clients.lock(settled.keys())
         changed = [self._learned(client, *settled[client.id]) for client in known]
         await tx.clients.put(*changed)
         for before, after in zip(known, changed, strict=True):
             await self._breakers.note(tx, before.breaker, after.breaker, after.id)
+        return means
 
     async def evaluated(self, tx: Transaction, ended: Mapping[str, tuple[Participation, Observation]]) -> None:
         """Count wrong evaluations, and note those that were right after a failure, and clients without examples."""

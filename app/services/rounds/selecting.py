@@ -5,12 +5,14 @@ from dataclasses import replace
 
 from app.clock import Clock
 from app.domain.errors import NotFound
+from app.domain.parameter_groups import ParameterGroups
 from app.domain.patience import after_waiting
 from app.domain.rounds import ENDED, Round, of_round
 from app.domain.selections import history, newest_examples, newest_losses, selection_policy
 from app.domain.trainings import Training
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.initial_models import ClientsAway, InitialModels
+from app.services.rounds.known import Known
 from app.services.rounds.ledger import PlanOvertaken, RoundLedger
 from app.services.rounds.past import PastRounds
 from app.services.rounds.planning import NO_SELECTION, Fleet, Planner
@@ -68,11 +70,11 @@ class Selecting:
             model = training.model
             if model is None:
                 model = await self._initial_models.fetch(
-                    lease, training.config, round_, *await self.plan(training, round_, None)
+                    lease, training.config, round_, *await self.plan(training, round_, None, lease=lease)
                 )
-            size = await in_thread("files", self._files.bytes_to_send, training.config, model)
+            size = await self._bytes_to_send(lease, training, model)
             while True:
-                fleet, selection = await self.plan(training, round_, size)
+                fleet, selection = await self.plan(training, round_, size, lease=lease)
                 with contextlib.suppress(PlanOvertaken):
                     return await self._ledger.planned(lease, round_, model, selection, fleet)
         except NotEnoughClients:
@@ -83,10 +85,26 @@ class Selecting:
             field = error.pointer.removeprefix("/").replace("/", ".")
             return await self._ledger.abandoned(lease, round_, f"{field} {error}".lstrip())
 
-    async def plan(self, training: Training, round_: Round, model_bytes: int | None) -> tuple[Fleet, Selection]:
-        """Read the fleet, and select from it for a round. Raises the errors of `Planner.select`."""
+    async def _bytes_to_send(self, lease: Lease, training: Training, model: str) -> int:
+        """Tell how large a model is as it is sent. Raises `NotFound`, `NothingToTrain`."""
+        version = self._ledger.known(lease).version
+        if version is not None and version.sha256 == model and training.config.parameters == ParameterGroups():
+            return version.size
+        return await in_thread("files", self._files.bytes_to_send, training.config, model)
+
+    async def plan(
+        self, training: Training, round_: Round, model_bytes: int | None, *, lease: Lease | None = None
+    ) -> tuple[Fleet, Selection]:
+        """Read the fleet, and select from it for a round. Raises the errors of `Planner.select`.
+
+        What the owner with the `lease` knows is not read.
+        """
         async with self._db.read() as tx:
-            fleet = await self._planner.fleet(tx, where=training.config.where, training_id=training.id)
+            known = Known() if lease is None else self._ledger.known(lease)
+            fleet = await self._planner.fleet(
+                tx, where=training.config.where, training_id=training.id, sketches=known.sketches
+            )
+            known.sketches = dict(fleet.sketches) if known.sketches is None else known.sketches
             past = (await self._past.before(tx, training.id, round_.number)).rounds
         policy = selection_policy(training.config, model_bytes)
         selection = await self._planner.select(

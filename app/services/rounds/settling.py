@@ -107,12 +107,13 @@ class Settling:
     async def _settle_together(self, owned: Owner, settled: Sequence[Settled]) -> list[bool]:
         lease, number, kind = owned
         known = self._owned.known(lease)
+        sketches: dict[str, tuple[float, ...]] = {}
         async with self._owned.begin(lease) as tx:
             written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled], kind)
             counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
             ended = {part.client_id: (part, seen) for _, part, seen in counted}
             if kind == "fit":
-                await self._record.learn(tx, lease.training_id, ended)
+                sketches = await self._record.learn(tx, lease.training_id, ended)
             else:
                 await self._record.evaluated(tx, ended)
             for round_, part, _ in counted:
@@ -126,6 +127,8 @@ class Settling:
         known.settled(number, (part for _, part, _ in counted))
         if frozen is not None:
             known.frozen = frozen
+        if known.sketches is not None:
+            known.sketches |= sketches
         for _, part, seen in counted:
             self._metrics.count_part(part.kind, part.status, seen.encoding, seen.coding)
         return [entry in counted for entry in settled]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from tcsfeel.selection.candidates import Candidates
 from tcsfeel.selection.columns import Columns
 from tcsfeel.selection.debt import participation_debt
 from tcsfeel.selection.types import Candidate, History, SelectionPolicy
@@ -51,10 +52,10 @@ class Believed:
 
 def believed(candidates: Sequence[Candidate], history: History, policy: SelectionPolicy) -> Believed:
     """Return the candidates with believable claims, and say which of them have to wait."""
-    given = tuple(candidates)
+    given = Candidates.of(candidates)
     if len(given) < ENOUGH:
         return Believed(given)
-    columns = Columns.of(given)
+    columns = given.columns
     usual = _Usual.of(columns, policy.model_bytes)
     doubts = {position: doubt for position in usual.dubious(columns) if (doubt := usual.doubt(given[position]))}
     if not doubts:

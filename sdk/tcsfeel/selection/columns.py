@@ -1,7 +1,7 @@
 """The numbers of many candidates as arrays, which are computed with in one step and not one by one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -43,10 +43,25 @@ class Columns:
             per_mb=np.where(np.isnan(stated), _quotient(BITS_PER_BYTE, bandwidth), stated),
         )
 
+    def at(self, places: npt.NDArray[np.intp]) -> Self:
+        """Return the numbers of the candidates at some places."""
+        return type(self)(**{name: getattr(self, name)[places] for name in _NAMES})
+
+    def changed(self, places: Sequence[int], candidates: Sequence[Candidate]) -> Self:
+        """Return the numbers after the candidates at some places have changed."""
+        newest, changed = Columns.of(candidates), {}
+        for name in _NAMES:
+            changed[name] = getattr(self, name).copy()
+            changed[name][list(places)] = getattr(newest, name)
+        return type(self)(**changed)
+
     def transfer_seconds(self, model_bytes: int) -> Floats:
         """Return the seconds that a model of `model_bytes` takes over the link to the server, with the latency."""
         with np.errstate(over="ignore"):  # who computes with seconds limits them
             return self.per_mb * model_bytes / BYTES_PER_MB + self.latency / 1000
+
+
+_NAMES = tuple(field.name for field in fields(Columns))
 
 
 def _quotient(dividend: float, divisors: Floats) -> Floats:

@@ -28,13 +28,13 @@ DIGITS = 9  # to which values are rounded, since parallel sums of centralities d
 
 def shown_components(pool: Pool) -> dict[str, Floats]:
     """Return the values (N,) of each component in the table above, by its name."""
-    candidates = pool.candidates
-    latency = np.maximum([candidate.latency for candidate in candidates], LEAST_LATENCY)
-    compute = np.array([candidate.compute_capacity for candidate in candidates])
+    columns = pool.columns
+    latency = np.maximum(columns.latency, LEAST_LATENCY)
+    compute = columns.compute_capacity
     return {
         "data_quality": np.exp(-pool.labels.divergences()),
         "betweenness": relay_centrality(pool.connectivity, pool.ids()),
-        "bandwidth": _over_largest(np.array([candidate.bandwidth for candidate in candidates])),
+        "bandwidth": _over_largest(columns.bandwidth),
         "latency": latency.min() / latency,
         "compute": _over_largest(_over_largest(compute) / pool.samples),
         "fairness": _over_largest(pool.debt - FLOOR),

@@ -24,7 +24,10 @@ def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArr
     """
     everyone = dict.fromkeys((*client_ids, *sorted(frozenset().union(*history.rounds))))
     position = {client_id: index for index, client_id in enumerate(everyone)}
-    joined = np.array([history.joined.get(client_id, 0) for client_id in everyone])
+    joined = np.zeros(len(everyone), np.int64)
+    for client_id, number in history.joined.items():
+        if client_id in position:
+            joined[position[client_id]] = number
     joins = set(joined.tolist())
     queue = np.zeros(len(position))
     present, count = np.zeros(len(position)), 1  # 1 for a client that has joined

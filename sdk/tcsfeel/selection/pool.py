@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection.candidates import Candidates
 from tcsfeel.selection.columns import Columns
 from tcsfeel.selection.debt import participation_debt
 from tcsfeel.selection.labels import Labels, read_labels
@@ -53,7 +54,7 @@ class Pool:
     @cached_property
     def columns(self) -> Columns:
         """Return the numbers of the candidates as arrays."""
-        return Columns.of(self.candidates)
+        return self._all.columns
 
     @cached_property
     def costs(self) -> Floats:
@@ -119,8 +120,12 @@ class Pool:
 
     def ids(self, members: Iterable[int] | None = None) -> tuple[str, ...]:
         """Return the ids of some candidates, or of all."""
-        chosen = self.candidates if members is None else [self.candidates[member] for member in members]
-        return tuple(candidate.client_id for candidate in chosen)
+        every = self._all.ids
+        return every if members is None else tuple([every[member] for member in members])
+
+    @cached_property
+    def _all(self) -> Candidates:
+        return Candidates.of(self.candidates)
 
 
 def train_seconds(columns: Columns, policy: SelectionPolicy) -> Floats:

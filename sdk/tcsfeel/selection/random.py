@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection.candidates import Candidates
 from tcsfeel.selection.components import shown_components
 from tcsfeel.selection.costs import Budget, fill
 from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.report import report
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy
+from tcsfeel.selection.unselected import Phrase
 
 
 def random(
@@ -24,7 +26,7 @@ def random(
     It selects as many as `max_clients` and the budget allow. The score of a client is its random number in 0..1. A
     client that does not fit in the budget is left out, so with a tight budget clients with cheap links are more likely.
     """
-    pool = Pool(tuple(candidates), connectivity, history, policy)
+    pool = Pool(Candidates.of(candidates), connectivity, history, policy)
     budget = Budget.of(pool)
     draws = rng.random(len(candidates))
     members = fill(np.argsort(-draws).tolist(), [], budget, policy.max_clients)
@@ -36,7 +38,8 @@ def random(
         budget=budget,
         scores=draws,
         components=shown_components(pool),
-        reason=lambda position: (
-            f"it drew {draws[position]:.3f}, and the lowest of the {len(members)} chosen drew {last:.3f}"
+        reason=Phrase(
+            f"it drew {{:.3f}}, and the lowest of the {len(members)} chosen drew {last:.3f}",
+            draws.round(3).astype(np.float32),
         ),
     )

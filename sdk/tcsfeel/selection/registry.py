@@ -19,6 +19,7 @@ import numpy as np
 
 from tcsfeel.errors import Invalid, SelectionInfeasible, StrategyFailed, UnknownStrategy, UnusableStrategy
 from tcsfeel.network.connectivity import Connectivity
+from tcsfeel.selection.candidates import Candidates
 from tcsfeel.selection.claims import believed
 from tcsfeel.selection.documented import documented
 from tcsfeel.selection.fairness import evenness
@@ -31,6 +32,7 @@ from tcsfeel.selection.random import random
 from tcsfeel.selection.soundness import Unsound, sound
 from tcsfeel.selection.tcs_feel import tcs_feel
 from tcsfeel.selection.types import Candidate, History, Selection, SelectionPolicy, Skipped, Strategy
+from tcsfeel.selection.unselected import joined
 
 ENTRY_POINTS = "tcsfeel.strategies"
 BUILT_IN = "built in"
@@ -122,8 +124,9 @@ def select(  # noqa: PLR0917  (a strategy's arguments, and its name)
     if name not in known:
         raise UnknownStrategy(name, sorted(known))
     call = partial(_called, name, known[name])
+    candidates = Candidates.of(candidates)  # so that their numbers and ids are made once
     seen = believed(candidates, history, policy)
-    frequent = {} if name in BLIND else too_frequent((one.client_id for one in candidates), history, policy)
+    frequent = {} if name in BLIND else too_frequent(candidates.ids, history, policy)
     waiting = seen.reasons()
     attempts = [frequent | waiting] if frequent else []
     attempts += [waiting] if seen.doubts else []
@@ -140,7 +143,7 @@ def _completed(
     """Add the candidates that a strategy was not offered, with the reasons, to what it selected."""
     return replace(
         selection,
-        skipped=(*selection.skipped, *(Skipped(*one) for one in left_out.items())),
+        skipped=joined(selection.skipped, [Skipped(*one) for one in left_out.items()]),
         fairness=evenness([one.client_id for one in candidates], history, selection.client_ids),
     )
 
@@ -157,7 +160,7 @@ def _called(  # noqa: PLR0917  (a strategy's arguments, and its name)
     """Call a strategy and check its result. Raises `StrategyFailed`, and the errors that a strategy may raise."""
     try:
         given = strategy(candidates, connectivity, history, policy, rng)
-        return sound(given, [candidate.client_id for candidate in candidates], policy)
+        return sound(given, Candidates.of(candidates).ids, policy)
     except (SelectionInfeasible, Invalid):
         raise
     except Unsound as error:

@@ -11,6 +11,7 @@ from tcsfeel.selection.fairness import evenness
 from tcsfeel.selection.links import SERVER
 from tcsfeel.selection.pool import Pool
 from tcsfeel.selection.types import Chosen, Plan, Selection, Skipped
+from tcsfeel.selection.unselected import Phrase, Unselected
 
 Floats = npt.NDArray[np.float64]
 Components = Mapping[str, Floats]  # each (N,)
@@ -24,7 +25,7 @@ def report(
     budget: Budget,
     scores: Floats,
     components: Components,
-    reason: Callable[[int], str],
+    reason: Callable[[int], str] | Phrase,
 ) -> Selection:
     """Make the selection of a set of clients.
 
@@ -35,7 +36,8 @@ def report(
         budget: the budget, which the set does not exceed.
         scores: (N,) the scores of the candidates, which order the selected ones; higher is better.
         components: the parts of the scores.
-        reason: returns why a candidate was skipped although it fits in the budget.
+        reason: returns why a candidate was skipped although it fits in the budget. A `Phrase` is written when it is
+            read.
     """
     order = sorted(members, key=lambda member: (-scores[member], member))
     tree = pool.links.tree(order)
@@ -50,6 +52,13 @@ def report(
             return lack_of_budget(cost, left)
         return reason(position)
 
+    others = [position for position in range(len(pool.candidates)) if position not in chosen]
+    affordable = budget.limit == math.inf or bool(budget.costs.max() <= (budget.limit if full else left))
+    skipped: Sequence[Skipped]
+    if isinstance(reason, Phrase) and affordable:
+        skipped = Unselected(pool.ids(others), Phrase(reason.text, reason.numbers[others]))
+    else:
+        skipped = tuple(Skipped(pool.candidates[position].client_id, why(position)) for position in others)
     return Selection(
         strategy=strategy,
         selected=tuple(
@@ -61,11 +70,7 @@ def report(
             )
             for member, cost in zip(order, tree.costs, strict=True)
         ),
-        skipped=tuple(
-            Skipped(candidate.client_id, why(position))
-            for position, candidate in enumerate(pool.candidates)
-            if position not in chosen
-        ),
+        skipped=skipped,
         total_cost=math.fsum(tree.costs),
         label_divergence=pool.labels.pooled_divergence(members, pool.reliability * pool.samples),
         fairness=evenness(pool.ids(), pool.history, ids),

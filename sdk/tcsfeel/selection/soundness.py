@@ -5,11 +5,12 @@ among the candidates, and not that the numbers are finite.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 from tcsfeel.selection.types import Chosen, Plan, Selection, SelectionPolicy, Skipped
+from tcsfeel.selection.unselected import Unselected
 from tcsfeel.text import plain
 from tcsfeel.transfers import Topology
 
@@ -35,8 +36,7 @@ def sound(given: object, offered: Collection[str], policy: SelectionPolicy) -> S
     ids = _known([chosen.client_id for chosen in selected], known)
     if not policy.min_clients <= len(ids) <= policy.max_clients:
         raise Unsound(f"it selected {len(ids)} clients, not {policy.min_clients} to {policy.max_clients}")
-    skipped = tuple(_skipped(skipped) for skipped in _members(given.skipped, Skipped))
-    _known([one.client_id for one in skipped], known - ids)
+    skipped = _all_skipped(given.skipped, known - ids)
     return replace(
         given,
         strategy=plain(str(given.strategy)),
@@ -67,6 +67,20 @@ def _chosen(chosen: Chosen) -> Chosen:
         {plain(str(key)): _number(f"a component {name}", value) for key, value in chosen.components.items()},
         _number(f"the marginal cost {name}", chosen.marginal_cost),
     )
+
+
+def _all_skipped(given: Sequence[Skipped], offered: Collection[str]) -> Sequence[Skipped]:
+    """Check clients that were not selected. Those of an `Unselected` are looked at together."""
+    listed = given.others if isinstance(given, Unselected) else given
+    others = tuple(_skipped(skipped) for skipped in _members(listed, Skipped))
+    ids = [one.client_id for one in others]
+    if not isinstance(given, Unselected):
+        _known(ids, offered)
+        return others
+    _known([*given.client_ids, *ids], offered)
+    if len(given.phrase.numbers) != len(given.client_ids):
+        raise Unsound(f"it returned {len(given.phrase.numbers)} numbers for {len(given.client_ids)} clients")
+    return replace(given, phrase=replace(given.phrase, text=plain(str(given.phrase.text))), others=others)
 
 
 def _skipped(skipped: Skipped) -> Skipped:

@@ -193,7 +193,7 @@ class Selection:
 
     strategy: str
     selected: tuple[Chosen, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: Sequence[Skipped]
     total_cost: float
     label_divergence: float | None
     fairness: float
