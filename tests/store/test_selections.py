@@ -1,5 +1,7 @@
 """Selections of rounds: whole, one a round, gone with their training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,19 +10,23 @@ from app.store.database import Database
 from app.store.selections import packed, unpacked
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import History, Selection, SelectionPolicy, select
+from tcsfeel.selection.types import Skipped
+from tcsfeel.selection.unselected import joined
 from tests.store.samples import a_round, training
 from tests.tcsfeel.worlds import skewed
 
 
-def planned(count: int) -> Selection:
+def planned(count: int, strategy: str = "tcs-feel") -> Selection:
     clients = skewed(count, seed=1)
     connectivity = Connectivity.empty(client.client_id for client in clients)
     policy = SelectionPolicy(min_clients=4, max_clients=4, topology="relay")
-    return select("tcs-feel", clients, connectivity, History(), policy, np.random.default_rng(1))
+    return select(strategy, clients, connectivity, History(), policy, np.random.default_rng(1))
 
 
-async def test_a_selection_comes_back_as_it_was_stored(db: Database) -> None:
-    chosen = planned(20)
+@pytest.mark.parametrize("strategy", ["tcs-feel", "random"])
+async def test_a_selection_comes_back_as_it_was_stored(db: Database, strategy: str) -> None:
+    chosen = planned(20, strategy)
+    chosen = replace(chosen, skipped=joined(chosen.skipped, [Skipped("down", "its status is down")]))
     async with db.begin() as tx:
         await tx.trainings.add(training())
         await tx.rounds.add(a_round())
@@ -31,7 +37,8 @@ async def test_a_selection_comes_back_as_it_was_stored(db: Database) -> None:
             await tx.selections.get("t", 2)
     back = unpacked(document)
     assert back == chosen
-    assert len(back.skipped) == 16
+    assert list(back.skipped) == list(chosen.skipped)
+    assert len(back.skipped) == 17
 
 
 def test_a_large_fleets_reasons_stay_small() -> None:

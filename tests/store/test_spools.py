@@ -39,7 +39,8 @@ async def test_a_small_file_is_only_in_memory(spool: Spool, tmp_path: Path) -> N
     assert place.has(stored.sha256)
     assert not spool.within("edge-2").has(stored.sha256), "each client has its own place"
     assert spool.within("edge-1").has(stored.sha256), "the place is the same, however often it is asked for"
-    assert files_below(tmp_path) == []
+    assert place.names() == [stored.sha256]
+    assert spool.names() == spool.within("edge-2").names() == files_below(tmp_path) == []
 
 
 @pytest.mark.parametrize("size", [101, None])

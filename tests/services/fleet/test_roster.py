@@ -1,6 +1,6 @@
 """All clients, of which only those are read that have changed."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from sqlalchemy import update
 
@@ -10,6 +10,7 @@ from app.services.fleet.roster import LatestRoster, Roster
 from app.store import client_changes
 from app.store.database import Database
 from app.store.tables import clients
+from tcsfeel.selection.columns import Columns
 from tests.store.samples import NOW, client
 from tests.store.statements import statements
 
@@ -29,7 +30,12 @@ async def stored(db: Database) -> list[Client]:
         return await tx.clients.all()
 
 
+def rows(columns: Columns) -> list[str]:
+    return [str(getattr(columns, field.name)) for field in fields(columns)]
+
+
 def parts(roster: Roster) -> list[object]:
+    assert rows(roster.columns) == rows(Columns.of(roster.candidates))
     arrays = [array.tolist() for array in (roster.at_hand, roster.closed, roster.joined)]
     return [roster.clients, roster.candidates, roster.places, arrays, roster.floor]
 
@@ -45,6 +51,11 @@ async def test_what_is_new_changed_or_gone_is_known_at_the_next_look(db: Databas
         await tx.clients.put_profile(client("b"), replace(client("b"), profile=replace(client().profile, data_size=7)))
     roster = await get(db, latest)
     assert list(roster.clients) == await stored(db)
+    async with db.begin() as tx:
+        await tx.clients.put_profile(client("b"), replace(client("b"), profile=replace(client().profile, data_size=7)))
+    roster = await get(db, latest)
+    assert rows(roster.columns) == rows(Columns.of(roster.candidates))
+    assert roster.columns.data_size.tolist() == [client().profile.data_size, 7.0] + 2 * [client().profile.data_size]
     assert [one.client_id for one in roster.candidates] == ["a", "b", "c", "d"]
     assert roster.candidates[1].data_size == 7
     assert roster.at_hand.tolist() == [True, True, True, False]

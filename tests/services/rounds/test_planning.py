@@ -18,6 +18,7 @@ from app.services.rounds.planning import Fleet, Planner, StrategyOverdue
 from app.store.database import Database
 from tcsfeel.errors import BudgetTooSmall, NotEnoughClients, UnknownStrategy
 from tcsfeel.network.connectivity import Connectivity, Edge
+from tcsfeel.selection.columns import Columns
 from tcsfeel.selection.types import History, SelectionPolicy, Skipped
 from tests.clocks import FakeClock
 from tests.services.fakes import metrics
@@ -230,7 +231,9 @@ async def test_a_candidate_has_the_loss_the_examples_and_the_sketch_of_its_own_c
         await tx.trainings.add(training("t"))
         await tx.sketches.fold("t", {"a": sketch})
     found = await fleet(db, planner, [client("a"), client("b"), client("c", status="down")], training_id="t")
-    a, b = found.candidates({"b": 0.5, "c": 2.0}, {"a": 3, "c": 4})
+    a, b = offered_now = found.candidates({"b": 0.5, "c": 2.0}, {"a": 3, "c": 4})
+    assert offered_now.columns.data_size.tolist() == [3.0, 10.0], "the numbers are those of the candidates"
+    assert str(offered_now.columns) == str(Columns.of(offered_now))
     assert (a.client_id, a.sketch, a.loss) == ("a", sketch, None)
     assert (b.client_id, b.sketch, b.loss) == ("b", None, 0.5)
     assert (a.data_size, b.data_size, b.bandwidth) == (3, 10, 8.0)
