@@ -13,8 +13,8 @@ from tcsfeel.selection.unselected import Phrase, Unselected, joined
 from tests.tcsfeel.worlds import candidates
 
 POLICY = SelectionPolicy(min_clients=2, max_clients=2)
-SKIPPED = Unselected(("b", "a"), Phrase("it drew {:.3f}", np.array([0.25, 0.5], np.float32)))
-WRITTEN = [Skipped("b", "it drew 0.250"), Skipped("a", "it drew 0.500")]
+SKIPPED = Unselected(("y", "x"), Phrase("it drew {:.3f}", np.array([0.25, 0.5], np.float32)))
+WRITTEN = [Skipped("y", "it drew 0.250"), Skipped("x", "it drew 0.500")]
 
 
 def drawn(policy: SelectionPolicy = POLICY) -> Selection:
@@ -61,15 +61,15 @@ def test_a_client_that_costs_too_much_says_so() -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        (replace(SKIPPED, client_ids=("b", "b")), "it named client 'b'"),
-        (replace(SKIPPED, client_ids=("b", "nobody")), "it named client 'nobody'"),
-        (replace(SKIPPED, others=(Skipped("a", "twice"),)), "it named client 'a'"),
-        (replace(SKIPPED, client_ids=("b",)), "it returned 2 numbers for 1 clients"),
+        (replace(SKIPPED, client_ids=("y", "y")), "it named client 'y'"),
+        (replace(SKIPPED, client_ids=("y", "nobody")), "it named client 'nobody'"),
+        (replace(SKIPPED, others=(Skipped("x", "twice"),)), "it named client 'x'"),
+        (replace(SKIPPED, client_ids=("y",)), "it returned 2 numbers for 1 clients"),
     ],
 )
 def test_clients_of_a_phrase_are_checked(wrong: Unselected, why: str) -> None:
     selection = drawn()
-    offered = [*selection.client_ids, "a", "b"]
+    offered = [*selection.client_ids, "x", "y"]
     assert sound(replace(selection, skipped=SKIPPED), offered, POLICY).skipped == WRITTEN
     with pytest.raises(Unsound, match=why):
         sound(replace(selection, skipped=wrong), offered, POLICY)
