@@ -14,7 +14,7 @@ from app.store.model_store import FileTooLarge, ModelStore, StoredFile, place_wi
 
 SMALL_BYTES = 1 << 16
 """The size of a file up to which it is kept in memory, hashed and checked without a thread: some 0.5 ms."""
-HELD_BYTES = 1 << 26  # in memory, of all spools of a process
+HELD_BYTES = 1 << 25  # in memory, of all spools of a process
 
 _Key = tuple[str, str]  # the name of the place within the spool, and the SHA-256
 

@@ -17,6 +17,7 @@ from app.domain.trainings import TrainingConfig
 from app.services.rounds.files import FirstModel, RoundFiles
 from app.services.tasks.assignments import Result
 from app.store.model_store import ModelStore, give_back
+from app.store.spools import SMALL_BYTES
 from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.errors import Invalid, UpdateRejected
 from tcsfeel.selection.sketches import SIZE
@@ -96,19 +97,27 @@ def test_each_round_and_each_upload_has_a_place_of_its_own(files: RoundFiles) ->
 
 
 def test_the_spool_of_a_round_leaves_nothing_of_its_training_unless_another_round_has_one(files: RoundFiles) -> None:
+    large = bytes(SMALL_BYTES + 1)
     for number in (3, 4):
-        files.spool_of("t", number).within("a").write([b"x"])
+        files.spool_of("t", number).within("a").write([large])
     files.empty_spool("t", 3)
     assert files.spooled() == [("t", 4)]
     files.empty_spool("t", 4)
     files.empty_spool("never", 1)
     assert list(files.spool_directory.iterdir()) == []
-    files.spool_of("t", 5).write([b"x"])  # the training goes on
+    files.spool_of("t", 5).write([large])  # the training goes on
     assert files.spooled() == [("t", 5)]
 
 
+def test_a_spool_that_is_only_in_memory_is_emptied_as_well(files: RoundFiles) -> None:
+    files.spool_of("t", 3).within("a").write([b"x"])
+    assert files.spooled() == [("t", 3)]
+    files.empty_spool("t", 3)
+    assert files.spooled() == []
+
+
 def test_other_files_in_the_spool_are_not_taken_for_rounds(files: RoundFiles) -> None:
-    files.spool_of("t", 3).write([b"x"])
+    files.spool_of("t", 3).write([bytes(SMALL_BYTES + 1)])
     (files.spool_directory / "t" / "notes.txt").write_text("mine")
     assert files.spooled() == [("t", 3)]
     files.empty_spool("t", 3)
