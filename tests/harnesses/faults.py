@@ -29,6 +29,7 @@ from app.domain.errors import IllegalTransition
 from app.domain.rounds import Round
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
+from app.services.rounds.transitions import Transitions
 from app.services.running.coordinator import Coordinator
 from app.services.tasks.agents import AgentCaller
 from app.store.leases import Lease, LeaseRepository
@@ -103,7 +104,7 @@ class Injector:
         self._pass(RoundRepository, "settle", after="inside settled")
         self._pass(RoundRepository, "add_evaluations", after="inside asked")
         self._pass(ModelVersionRepository, "add", after="inside committed")
-        self._pass(RoundLedger, "_close", after="inside measured")
+        self._pass(Transitions, "close", after="inside measured")
         self._pass(Coordinator, "_own", before="claimed")
         self._pass(Coordinator, "_next", after="round begun")
         self._pass(Coordinator, "_release", before="before release")
