@@ -73,6 +73,7 @@ async def test_what_had_crossed_the_links_is_counted(
         } == crowd.gave
         assert {part.attempts for part in round_.participations} == {1}
         assert round_.communication_bytes == crowd.got.total() + crowd.gave.total()
+        await running.system.participants.drain()
         assert running.system.housekeeper._files.spooled() == []
 
 

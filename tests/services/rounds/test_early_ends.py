@@ -95,6 +95,7 @@ async def test_each_early_end_leaves_the_same_behind(
         assert_counted(value, crowd)
         assert [part.status for part in value.participations].count("skipped") == len(clients) - 1
         assert value.fairness == pytest.approx(1 / len(clients))
+        await running.system.participants.drain()
         assert running.system.housekeeper._files.spooled() == []
         assert crowd.tasks == {"fit": 0}
         counted = running.system.metrics.registry.get_sample_value
@@ -130,6 +131,7 @@ async def test_an_end_during_the_evaluation_keeps_the_model_and_counts_every_byt
         assert (value.status, value.average_accuracy) == ("completed", None)
         assert value.model is not None
         assert value.communication_bytes == crowd.got.total() + crowd.gave.total()
+        await running.system.participants.drain()
         assert running.system.housekeeper._files.spooled() == []
         assert crowd.tasks == {"fit": 0, "evaluate": 0}
         assert_told(await events_of(running, training_id), value)
@@ -164,6 +166,7 @@ async def test_agents_are_told_that_their_tasks_are_not_wanted_and_what_came_is_
         await running.system.coordinator._early_ends.call_off(value)
         await running.system.participants.drain()
         assert crowd.forgotten == len(FEW)
+        await running.system.participants.drain()
         assert running.system.housekeeper._files.spooled() == []
         assert await running.round(training_id, 1) == value
 
