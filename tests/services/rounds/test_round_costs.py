@@ -17,8 +17,8 @@ from tests.planes import Adder, plane, until
 from tests.services.courses import is_driven_to_its_end
 
 CLIENTS = 10
-BESIDES = 8  # transactions of a round besides those that settle its participations, and one that tells agents to forget
-STATEMENTS = 48  # of a round of ten clients whose updates come together
+BESIDES = 4  # transactions of a round besides those that settle its participations, and one that tells agents to forget
+STATEMENTS = 36  # of a round of ten clients whose updates come together
 
 
 @contextmanager
