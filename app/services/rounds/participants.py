@@ -37,7 +37,6 @@ from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
 from tcsfeel.aggregation import update_quality
 from tcsfeel.errors import Invalid, UpdateRejected
-from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.tasks import TaskKind, TaskResult, task_id
 
@@ -245,9 +244,8 @@ class Participants:
             return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         data_size = client.profile.data_size
         try:
-            place, file = phase.place(client.id), outcome.result.file
-            read = partial(self._files.measurement, place, file, phase.size, data_size)
-            result = read() if place.holds(file.sha256) else await in_thread("checks", read)
+            read = partial(self._files.measurement, phase.place(client.id), outcome.result.file, phase.size, data_size)
+            result = read() if phase.has_in_memory(client.id, outcome.result) else await in_thread("checks", read)
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
@@ -269,8 +267,7 @@ class Participants:
             return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
         try:
             check = partial(self._files.check, phase, client, came)
-            small = came.coding == IDENTITY and phase.place(client.id).holds(came.file.sha256)
-            update, norm, sketch = check() if small else await in_thread("checks", check)
+            update, norm, sketch = check() if phase.has_in_memory(client.id, came) else await in_thread("checks", check)
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             return replace(part, status="rejected", reason=str(error)), seen

@@ -81,6 +81,10 @@ class Phase:
         """Where the answer of one client is kept, until it is refused or the round has ended."""
         return self.spool.within(client_id)
 
+    def has_in_memory(self, client_id: str, came: Result) -> bool:
+        """Tell whether an answer is in memory and not compressed, so that it can be checked without a thread."""
+        return came.coding == IDENTITY and self.place(client_id).holds(came.file.sha256)
+
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its result was rejected."""
         return Failure(phase=self.kind, training_id=self.round_.training_id, round=self.round_.number, reason=reason)
