@@ -210,6 +210,10 @@ def test_received_updates_without_a_file_are_lost(files: RoundFiles) -> None:
     gone = [received("b", update=kept.update), received("c")]  # that of another client does not count
     failed = Participation(client_id="d", status="failed")
     assert files.lost(a_round("t", 3, participations=[kept, *gone, failed])) == gone
+    assert files.looked_over(TrainingConfig(name="t"), a_round("t", 3, participations=[kept, *gone, failed])) == (
+        {},
+        gone,
+    )
 
 
 def test_an_update_far_longer_than_the_others_is_an_outlier(files: RoundFiles) -> None:

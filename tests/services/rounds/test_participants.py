@@ -113,3 +113,13 @@ async def test_without_a_database_agents_are_told_nothing(tmp_path: Path) -> Non
         await run_by_themselves(these)
     assert told == []
     assert problems == []
+
+
+async def test_the_spool_of_a_round_is_emptied_without_waiting(sqlite: Database, tmp_path: Path) -> None:
+    async with errands(sqlite, tmp_path) as (these, _):
+        spool = these._files.spool_of("t", 1)
+        stored = spool.write([b"x"])
+        these.empty_spool(a_round("t", 1))
+        assert spool.has(stored.sha256)
+        await these.drain()
+        assert not spool.has(stored.sha256)

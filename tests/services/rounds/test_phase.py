@@ -1,6 +1,7 @@
 """What the tasks of one phase have in common: the task that each client is given, and the place of its answer."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from app.domain.tasks import TaskRun
 from app.domain.trainings import Uploads
 from app.services.tasks.assignments import Result
 from app.store.model_store import ModelStore
+from app.store.spools import SmallFiles, Spool
 from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.codec import encode
 from tcsfeel.wire.compression import largest
@@ -70,3 +72,11 @@ def test_an_update_is_read_as_the_training_offered_to_take_it(spool: ModelStore)
     assert value.place("a").names() == [full.file.sha256], "only the update in full is kept"
     with pytest.raises(UpdateRejected):
         value.full_update("b", Result(value.place("b").write([b"no update at all"]), "identity", 0.0))
+
+
+def test_an_answer_is_checked_at_once_if_it_is_in_memory_and_not_compressed(tmp_path: Path) -> None:
+    these = phase(Spool(tmp_path, SmallFiles()))
+    stored = these.place("a").write([b"small"])
+    assert these.has_in_memory("a", Result(stored, "identity", 0.0))
+    assert not these.has_in_memory("a", Result(stored, "zstd", 0.0))
+    assert not these.has_in_memory("b", Result(stored, "identity", 0.0))
