@@ -23,7 +23,7 @@ from app.http.call_metrics import CallMetrics
 from app.http.middleware import RequestContext
 from app.memory import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
-from app.routers import OPEN, V1
+from app.routers import OPEN, V1, dashboard
 from app.routers.documentation import ASSETS
 from app.services import readiness
 from app.services.access.api_keys import ApiKeys
@@ -125,6 +125,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.mount(ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))
+    app.mount(dashboard.FILES, dashboard.DashboardFiles(packages=[("app", "dashboard")]))
     app.state.system = system
     problems.install(app)
     openapi.install(app)

@@ -2,8 +2,10 @@
 
 from app.routers import (
     audit,
+    caller,
     clients,
     connectivity,
+    dashboard,
     documentation,
     invitations,
     keys,
@@ -27,8 +29,9 @@ V1 = (
     rounds.router,
     models.router,
     keys.router,
+    caller.router,
     audit.router,
 )
 """The operations that need a key."""
-OPEN = (operations.router, documentation.router)
+OPEN = (operations.router, documentation.router, dashboard.router)
 """Those that need a key only if a setting says so."""

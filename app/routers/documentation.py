@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from app.http.prefix import prefix_of
 from app.http.readers import reader_of_documentation
 from app.http.security_headers import policy_of
 
@@ -21,14 +22,14 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(reader_of_docu
 async def document(request: Request) -> Response:
     """Return the OpenAPI document. Behind a prefix it names the prefix."""
     described: dict[str, Any] = request.app.openapi()
-    prefix = _prefix(request)
+    prefix = prefix_of(request)
     return JSONResponse(described | {"servers": [{"url": prefix}]} if prefix else described)
 
 
 @router.get("/docs")
 async def swagger_ui(request: Request) -> Response:
     """Show Swagger UI. Its files come from this server."""
-    prefix = html.escape(_prefix(request))
+    prefix = html.escape(prefix_of(request))
     page = get_swagger_ui_html(
         openapi_url=f"{prefix}{DOCUMENT}",
         title=f"{request.app.title} - Swagger UI",
@@ -38,8 +39,3 @@ async def swagger_ui(request: Request) -> Response:
     )
     text = bytes(page.body).decode()
     return HTMLResponse(text, headers={"Content-Security-Policy": policy_of(text)})
-
-
-def _prefix(request: Request) -> str:
-    found: str = request.scope.get("root_path", "").rstrip("/")
-    return found

@@ -1,7 +1,7 @@
 """The endpoints for operators and monitoring: whether the server is up and ready, and its metrics."""
 
 from fastapi import APIRouter, Depends, Response, status
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.http.answers import ready
@@ -44,9 +44,3 @@ async def metrics(system: AppSystem) -> Response:
     await system.census.take()
     body = await in_thread("administration", generate_latest, system.metrics.registry)
     return Response(body, media_type=CONTENT_TYPE_LATEST)
-
-
-@router.get("/", include_in_schema=False)
-async def index() -> Response:
-    """Redirect a browser to the API's documentation."""
-    return RedirectResponse("/docs")

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.api import KEY, Api, assert_problem, caller
 
@@ -133,3 +134,17 @@ async def test_nobody_takes_the_name_of_another_caller_in_the_log(sqlite_api: Ap
 async def test_the_admin_key_is_no_key_of_the_list(sqlite_api: Api) -> None:
     assert (await sqlite_api.http.get("/v1/keys")).json()["items"] == []
     assert KEY not in str(await sqlite_api.stored())
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+async def test_a_caller_is_told_whose_key_it_uses(api: Api, role: str) -> None:
+    key = await made(api, name="anna", role=role)
+    async with using(api, key) as http:
+        assert (await http.get("/v1/caller")).json() == {"name": "anna", "role": role, "key_id": key["id"]}
+
+
+async def test_the_admin_key_has_no_id_and_a_device_is_no_caller_to_tell(api: Api) -> None:
+    assert (await api.http.get("/v1/caller")).json() == {"name": "admin key", "role": "admin", "key_id": None}
+    key = await made(api, role="agent", client_id="edge-7")
+    async with using(api, key) as http:
+        assert_problem(await http.get("/v1/caller"), 403)

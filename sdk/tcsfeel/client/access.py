@@ -1,4 +1,4 @@
-"""The operations of the REST API on API keys.
+"""The operations of the REST API on API keys, and the question who a caller is.
 
 A call that makes a key is never repeated: if its answer is lost, the text of the key is lost, too. Revoke that key, and
 make another one.
@@ -8,10 +8,15 @@ from typing import Any
 
 from tcsfeel.client.messages import call, with_body
 from tcsfeel.client.operations import LIMIT
-from tcsfeel.contract.keys import CreateKey, KeyOut, KeyState, NewKeyOut, Role, RotateKey
+from tcsfeel.contract.keys import CallerOut, CreateKey, KeyOut, KeyState, NewKeyOut, Role, RotateKey
 from tcsfeel.contract.pages import Page
 from tcsfeel.rest.exchange import Request, Steps
 from tcsfeel.rest.paths import path
+
+
+def get_caller() -> Steps[CallerOut]:
+    """Read whose key this client uses, and which role it has."""
+    return (yield from call(CallerOut, Request("GET", "/v1/caller", repeatable=True)))
 
 
 def create_key(key: CreateKey | None = None, **fields: Any) -> Steps[NewKeyOut]:

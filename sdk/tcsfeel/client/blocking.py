@@ -160,6 +160,7 @@ class Client:
     list_models = _method(operations.list_models)
     pin_model = _method(operations.pin_model)
     unpin_model = _method(operations.unpin_model)
+    get_caller = _method(access.get_caller)
     create_key = _method(access.create_key)
     list_keys = _method(access.list_keys)
     get_key = _method(access.get_key)

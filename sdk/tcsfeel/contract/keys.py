@@ -84,3 +84,11 @@ class NewKeyOut(KeyOut):
     """A key that was just made."""
 
     key: Annotated[str, Field(description="The text of the key. It is shown only in this answer: no server stores it")]
+
+
+class CallerOut(ResponseModel):
+    """Who the server takes the caller for."""
+
+    name: Annotated[str, Field(description="The name of its key, which events show as their actor")]
+    role: Annotated[Role, Field(description="What it may do")]
+    key_id: Annotated[str | None, Field(description="Null for the admin key, for tokens, and where no key is needed")]

@@ -67,6 +67,11 @@ async def test_a_token_reaches_the_service_and_not_only_its_stars(tmp_path: Path
         assert api.system.secret.decrypt(stored) == "secret"
 
 
+async def test_whose_key_the_client_uses(client: AsyncClient) -> None:
+    found = await client.get_caller()
+    assert (found.name, found.role, found.key_id) == ("admin key", "admin", None)
+
+
 async def test_the_audit_trail(client: AsyncClient) -> None:
     await client.register_client(id="edge-0", **PROFILE)
     await client.remove_client("edge-0")

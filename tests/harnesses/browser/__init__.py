@@ -1,0 +1,1 @@
+"""Drive the dashboard in a real browser: ``make browser``."""
