@@ -4,66 +4,66 @@ const ROOT = new URL("..", import.meta.url);
 const KEPT = "tcsfeel-key";
 
 export class Refused extends Error {
-  constructor(status, problem) {
-    super(problem?.detail ?? problem?.title ?? `The server answered with the status ${status}.`);
-    this.status = status;
-    this.type = problem?.type ?? "";
-  }
+	constructor(status, problem) {
+		super(problem?.detail ?? problem?.title ?? `The server answered with the status ${status}.`);
+		this.status = status;
+		this.type = problem?.type ?? "";
+	}
 }
 
 export class Unreachable extends Error {}
 
 export class Api {
-  #key = sessionStorage.getItem(KEPT);
+	#key = sessionStorage.getItem(KEPT);
 
-  get hasKey() { return this.#key !== null; }
+	get hasKey() { return this.#key !== null; }
 
-  keep(key) {
-    this.#key = key;
-    if (key === null) sessionStorage.removeItem(KEPT);
-    else sessionStorage.setItem(KEPT, key);
-  }
+	keep(key) {
+		this.#key = key;
+		if (key === null) sessionStorage.removeItem(KEPT);
+		else sessionStorage.setItem(KEPT, key);
+	}
 
-  async #send(method, path, { query, body, key = this.#key } = {}) {
-    const url = new URL(path, ROOT);
-    for (const [name, value] of Object.entries(query ?? {})) {
-      if (value !== null && value !== undefined) url.searchParams.set(name, value);
-    }
-    const headers = { ...(key === null ? {} : { Authorization: `Bearer ${key}` }) };
-    if (body !== undefined) headers["Content-Type"] = "application/json";
-    let answer;
-    try {
-      answer = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "omit", cache: "no-store" });
-    } catch (error) {
-      throw new Unreachable("The server does not answer.", { cause: error });
-    }
-    if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => null));
-    return answer;
-  }
+	async #send(method, path, { query, body, key = this.#key } = {}) {
+		const url = new URL(path, ROOT);
+		for (const [name, value] of Object.entries(query ?? {})) {
+			if (value !== null && value !== undefined) url.searchParams.set(name, value);
+		}
+		const headers = { ...(key === null ? {} : { Authorization: `Bearer ${key}` }) };
+		if (body !== undefined) headers["Content-Type"] = "application/json";
+		let answer;
+		try {
+			answer = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "omit", cache: "no-store" });
+		} catch (error) {
+			throw new Unreachable("The server does not answer.", { cause: error });
+		}
+		if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => null));
+		return answer;
+	}
 
-  async get(path, query) { return (await this.#send("GET", path, { query })).json(); }
+	async get(path, query) { return (await this.#send("GET", path, { query })).json(); }
 
-  async post(path, body) {
-    const answer = await this.#send("POST", path, { body });
-    return answer.status === 204 ? null : answer.json().catch(() => null);
-  }
+	async post(path, body) {
+		const answer = await this.#send("POST", path, { body });
+		return answer.json();
+	}
 
-  async file(path, query) { return (await this.#send("GET", path, { query })).blob(); }
+	async file(path, query) { return (await this.#send("GET", path, { query })).blob(); }
 
-  // Say who has this key, without keeping it.
-  async caller(key = this.#key) { return (await this.#send("GET", "v1/caller", { key })).json(); }
+	// Say who has this key, without keeping it.
+	async caller(key = this.#key) { return (await this.#send("GET", "v1/caller", { key })).json(); }
 
-  // Read all items of a list, page after page.
-  async all(path, query = {}, most = 20000) {
-    const found = [];
-    let cursor = null;
-    do {
-      const page = await this.get(path, { limit: 1000, ...query, cursor });
-      found.push(...page.items);
-      cursor = page.next_cursor;
-    } while (cursor !== null && found.length < most);
-    return found;
-  }
+	// Read all items of a list, page after page.
+	async all(path, query = {}, most = 20000) {
+		const found = [];
+		let cursor = null;
+		do {
+			const page = await this.get(path, { limit: 1000, ...query, cursor });
+			found.push(...page.items);
+			cursor = page.next_cursor;
+		} while (cursor !== null && found.length < most);
+		return found;
+	}
 }
 
 export const pathOf = (...parts) => `v1/${parts.map(encodeURIComponent).join("/")}`;

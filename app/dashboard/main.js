@@ -2,158 +2,162 @@
 
 import { Api, Refused, Unreachable } from "./api.js";
 import { ClientsView, ClientView } from "./clients.js";
-import { ask, h, replace } from "./dom.js";
+import { ask, h, p, replace } from "./dom.js";
 import { Overview } from "./overview.js";
+import { TopologyView } from "./topology.js";
 import { TrainingView } from "./training.js";
 import { tick } from "./units.js";
+import { LIVE } from "./words.js";
 
 const RANKS = { viewer: 1, operator: 2, admin: 3 };
-const LIVE_SECONDS = 3, QUIET_SECONDS = 10, MOST_SECONDS = 30;
-const MENU = [["", "Overview"], ["clients", "Clients"]];
+const MOST_SECONDS = 30;
+const MENU = [["", "Overview"], ["clients", "Clients"], ["topology", "Topology"]];
 
 const main = document.getElementById("main");
 const notices = document.getElementById("notices");
 
 class App {
-  api = new Api();
-  #caller = null;
-  #view = null;
-  #timer = null;
-  #failures = 0;
-  #run = 0;
+	api = new Api();
+	#caller = null;
+	#view = null;
+	#timer = null;
+	#failures = 0;
 
-  may(role) { return (RANKS[this.#caller?.role] ?? 0) >= RANKS[role]; }
+	may(role) { return (RANKS[this.#caller?.role] ?? 0) >= RANKS[role]; }
 
-  // The width in pixels of a chart, if so many of them stand side by side.
-  width(beside = 1) {
-    const inside = Math.min(main.clientWidth, 1180) - 66;
-    return Math.max(260, window.innerWidth < 720 ? inside : Math.floor((inside - 24 * (beside - 1)) / beside));
-  }
+	// The width in pixels of a chart, if so many of them stand side by side.
+	width(beside = 1) {
+		const inside = Math.min(main.clientWidth, 1180) - 66;
+		return Math.max(260, window.innerWidth < 720 ? inside : Math.floor((inside - 24 * (beside - 1)) / beside));
+	}
 
-  async start() {
-    if (document.documentElement.dataset.needsKey === "yes" && !this.api.hasKey) return this.#logIn(null);
-    try {
-      this.#caller = await this.api.caller();
-    } catch (error) {
-      if (error instanceof Unreachable) return this.#unreachable(error, () => this.start());
-      return this.#logIn(this.api.hasKey ? "The key is not valid any more. Log in again." : null);
-    }
-    if (this.#caller.role === "agent") return this.#logIn("This is the key of a device. Log in with the key of a person: ask an administrator for one.");
-    this.route();
-  }
+	async start() {
+		if (document.documentElement.dataset.needsKey === "yes" && !this.api.hasKey) return this.#logIn(null);
+		try {
+			this.#caller = await this.api.caller();
+		} catch (error) {
+			if (error instanceof Unreachable) {
+				replace(main, p("empty", `${error.message} The page tries again by itself.`));
+				return setTimeout(() => this.start(), LIVE * 1000);
+			}
+			return this.#logIn(this.api.hasKey ? "The key is not valid any more. Log in again." : null);
+		}
+		if (this.#caller.role === "agent") return this.#logIn("This is the key of a device. Log in with the key of a person: ask an administrator for one.");
+		this.route();
+	}
 
-  route() {
-    if (this.#caller === null) return;
-    const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-    const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
-    const given = new URLSearchParams(query);
-    const [noun, id] = parts;
-    if (noun === "trainings" && id) this.#view = new TrainingView(this, id, given);
-    else if (noun === "clients" && id) this.#view = new ClientView(this, id);
-    else if (noun === "clients") this.#view = new ClientsView(this, given);
-    else this.#view = new Overview(this);
-    this.#header(noun ?? "");
-    replace(main, this.#view.element);
-    window.scrollTo(0, 0);
-    this.refresh();
-  }
+	route() {
+		if (this.#caller === null) return;
+		const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+		const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
+		const given = new URLSearchParams(query);
+		const [noun, id] = parts;
+		if (noun === "trainings" && id) this.#view = new TrainingView(this, id, given);
+		else if (noun === "clients" && id) this.#view = new ClientView(this, id);
+		else if (noun === "clients") this.#view = new ClientsView(this, given);
+		else if (noun === "topology") this.#view = new TopologyView(this);
+		else this.#view = new Overview(this);
+		this.#header(noun ?? "");
+		replace(main, this.#view.element);
+		window.scrollTo(0, 0);
+		this.refresh();
+	}
 
-  // Bring the view up to date, now and then again after a while.
-  async refresh() {
-    clearTimeout(this.#timer);
-    const view = this.#view;
-    const run = ++this.#run;
-    let live = false;
-    try {
-      live = await view.refresh();
-      if (view !== this.#view || run !== this.#run) return;
-      this.#failures = 0;
-      this.#banner(null);
-      document.title = `${view.title} · TCS-FEEL`;
-    } catch (error) {
-      if (view !== this.#view || run !== this.#run) return;
-      if (error instanceof Refused && error.status === 401) return this.#end("The key is not valid any more. Log in again.");
-      if (error instanceof Refused && error.status === 404) { replace(main, h("p", { class: "empty" }, `${error.message} `, h("a", { href: "#/" }, "Go to the overview"))); return; }
-      if (!(error instanceof Refused || error instanceof Unreachable)) console.error(error);
-      this.#failures += 1;
-      this.#banner(`${error.message} What is shown may be out of date. The page tries again by itself.`);
-    }
-    const pause = this.#failures ? Math.min(MOST_SECONDS, LIVE_SECONDS * 2 ** this.#failures) : live ? LIVE_SECONDS : QUIET_SECONDS;
-    if (!document.hidden) this.#timer = setTimeout(() => this.refresh(), pause * 1000);
-  }
+	// Bring the view up to date, now and again after a while. If that goes on already, do it once more afterwards.
+	async refresh() {
+		clearTimeout(this.#timer);
+		const view = this.#view;
+		if (view.again !== undefined) { view.again = true; return; }
+		view.again = false;
+		let pause = LIVE;
+		try {
+			pause = await view.refresh();
+			if (view !== this.#view) return;
+			this.#failures = 0;
+			this.#banner(null);
+			document.title = `${view.title} · TCS-FEEL`;
+		} catch (error) {
+			if (view !== this.#view) return;
+			if (error instanceof Refused && error.status === 401) return this.#end("The key is not valid any more. Log in again.");
+			if (error instanceof Refused && error.status === 404) { replace(main, p("empty", `${error.message} `, h("a", { href: "#/" }, "Go to the overview"))); return; }
+			if (!(error instanceof Refused || error instanceof Unreachable)) console.error(error);
+			this.#failures += 1;
+			pause = Math.min(MOST_SECONDS, LIVE * 2 ** this.#failures);
+			this.#banner(`${error.message} What is shown may be out of date. The page tries again by itself.`);
+		}
+		const again = view.again;
+		delete view.again;
+		if (again) this.refresh();
+		else if (!document.hidden) this.#timer = setTimeout(() => this.refresh(), pause * 1000);
+	}
 
-  wake() { if (this.#view && !document.hidden) this.refresh(); }
+	wake() { if (this.#view && !document.hidden) this.refresh(); }
 
-  // Do something that the user asked for, and say what came of it. A `warning` is shown first, to be agreed to.
-  async act(title, doIt, warning) {
-    if (warning && !(await ask(`${title}?`, warning, title))) return;
-    if (await this.attempt(doIt)) this.tell(`Done: ${title}.`);
-    if (this.#view) this.refresh();
-  }
+	// Do something that the user asked for, and say what came of it. A `warning` is shown first, to be agreed to.
+	async act(title, doIt, warning) {
+		if (warning && !(await ask(`${title}?`, warning, title))) return;
+		if (await this.attempt(doIt)) this.tell(`Done: ${title}.`);
+		if (this.#view) this.refresh();
+	}
 
-  async attempt(doIt) {
-    try {
-      await doIt();
-      return true;
-    } catch (error) {
-      this.tell(error.message, true);
-      return false;
-    }
-  }
+	async attempt(doIt) {
+		try {
+			await doIt();
+			return true;
+		} catch (error) {
+			this.tell(error.message, true);
+			return false;
+		}
+	}
 
-  tell(text, wrong = false) {
-    const note = h("p", { class: wrong ? "notice wrong" : "notice" }, text, " ", h("button", { "aria-label": "Close this message", onclick: () => note.remove() }, "×"));
-    notices.append(note);
-    setTimeout(() => note.remove(), wrong ? 20000 : 6000);
-  }
+	tell(text, wrong = false) {
+		const note = h("p", { class: wrong ? "notice wrong" : "notice" }, text);
+		notices.append(note);
+		setTimeout(() => note.remove(), wrong ? 20000 : 6000);
+	}
 
-  #banner(text) {
-    document.getElementById("banner")?.remove();
-    if (text) main.before(h("p", { id: "banner", role: "alert" }, text));
-  }
+	#banner(text) {
+		document.getElementById("banner")?.remove();
+		if (text) main.before(h("p", { id: "banner", role: "alert" }, text));
+	}
 
-  #unreachable(error, again) {
-    replace(main, h("p", { class: "empty" }, `${error.message} The page tries again by itself.`));
-    setTimeout(again, LIVE_SECONDS * 1000);
-  }
+	#header(noun) {
+		replace(document.getElementById("top"), h("a", { class: "brand", href: "#/" }, "TCS-FEEL"),
+			this.#caller && h("nav", { "aria-label": "Views" }, MENU.map(([place, name]) => h("a", { href: `#/${place}`, "aria-current": place === noun || (place === "" && noun === "trainings") ? "page" : null }, name)), h("a", { href: "docs" }, "API")),
+			this.#caller && h("div", { class: "who" }, h("span", {}, `${this.#caller.name} (${this.#caller.role})`), this.api.hasKey && h("button", { onclick: () => this.#end(null) }, "Log out")));
+	}
 
-  #header(noun) {
-    replace(document.getElementById("top"), h("a", { class: "brand", href: "#/" }, "TCS-FEEL"),
-      this.#caller && h("nav", { "aria-label": "Views" }, MENU.map(([place, name]) => h("a", { href: `#/${place}`, "aria-current": place === noun || (place === "" && noun === "trainings") ? "page" : null }, name)), h("a", { href: "docs" }, "API")),
-      this.#caller && h("div", { class: "who" }, h("span", {}, `${this.#caller.name} (${this.#caller.role})`), this.api.hasKey && h("button", { onclick: () => this.#end(null) }, "Log out")));
-  }
+	#end(message) {
+		clearTimeout(this.#timer);
+		this.api.keep(null);
+		this.#logIn(message);
+	}
 
-  #end(message) {
-    clearTimeout(this.#timer);
-    this.api.keep(null);
-    this.#logIn(message);
-  }
-
-  #logIn(message) {
-    [this.#caller, this.#view] = [null, null];
-    this.#banner(null);
-    this.#header("");
-    const field = h("input", { id: "key", name: "key", type: "password", autocomplete: "current-password", required: true, spellcheck: "false", autofocus: true });
-    const wrong = h("p", { class: "wrong", role: "alert" }, message ?? "");
-    const button = h("button", { class: "primary" }, "Log in");
-    replace(main, h("form", { class: "login panel", onsubmit: async (event) => {
-      event.preventDefault();
-      const key = field.value.trim();
-      button.disabled = true;
-      try {
-        if (!/^[\x21-\x7e]+$/.test(key)) throw new Error("A key has only visible ASCII characters. Check what you have pasted.");
-        await this.api.caller(key);
-        this.api.keep(key);
-        await this.start();
-      } catch (error) {
-        wrong.textContent = error instanceof Refused && error.status === 401 ? "The server does not know this key. Check that it is complete and has not expired." : error.message;
-      }
-      button.disabled = false;
-    } }, h("h1", {}, "Log in"), h("label", { for: "key" }, "Your API key"), field, button, wrong,
-    h("p", { class: "quiet" }, "An administrator makes keys with `tcsfeel keys create --role viewer --name NAME`. The first start of the server prints the admin key and keeps it in the file `admin-key` of its data directory."),
-    h("p", { class: "quiet" }, "The key stays in this tab until you log out or close it, and is sent to this server only.")));
-    field.focus();
-  }
+	#logIn(message) {
+		[this.#caller, this.#view] = [null, null];
+		this.#banner(null);
+		this.#header("");
+		const field = h("input", { id: "key", name: "key", type: "password", autocomplete: "current-password", required: true, spellcheck: "false", autofocus: true });
+		const wrong = h("p", { class: "wrong", role: "alert" }, message ?? "");
+		const button = h("button", { class: "primary" }, "Log in");
+		replace(main, h("form", { class: "login panel", onsubmit: async (event) => {
+			event.preventDefault();
+			const key = field.value.trim();
+			button.disabled = true;
+			try {
+				if (!/^[\x21-\x7e]+$/.test(key)) throw new Error("A key has only visible ASCII characters. Check what you have pasted.");
+				await this.api.caller(key);
+				this.api.keep(key);
+				await this.start();
+			} catch (error) {
+				wrong.textContent = error instanceof Refused && error.status === 401 ? "The server does not know this key. Check that it is complete and has not expired." : error.message;
+			}
+			button.disabled = false;
+		} }, h("h1", {}, "Log in"), h("label", { for: "key" }, "Your API key"), field, button, wrong,
+		p("quiet", "An administrator makes keys with `tcsfeel keys create`. The first start of the server prints the admin key, and keeps it in `admin-key` in its data directory."),
+		p("quiet", "The key stays in this tab, and is sent to this server only.")));
+		field.focus();
+	}
 }
 
 const app = new App();

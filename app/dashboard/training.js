@@ -2,164 +2,169 @@
 
 import { pathOf } from "./api.js";
 import { lineChart } from "./charts.js";
-import { facts, h, Panel, paged, replace, row, table } from "./dom.js";
+import { facts, h, p, paged, Panel, replace, row, table } from "./dom.js";
 import { goal } from "./overview.js";
 import { evaluations, roundFacts, selection, timeline } from "./round.js";
-import { ago, at, bytes, count, metric, number, seconds } from "./units.js";
-import { badge, STOPS } from "./words.js";
+import { ago, bytes, count, metric, number, seconds } from "./units.js";
+import { badge, LIVE, QUIET } from "./words.js";
 
+const SETTINGS = ["id", "goal", "aggregation", "selection", "where", "hyperparameters", "round_policy", "evaluation", "uploads", "parameters", "retention", "origin", "seed"];
+const MOST_ROUNDS = 1000;
 const ENDED = new Set(["completed", "abandoned"]);
 const CONTROLS = {
-  start: ["Start", ["created"]], resume: ["Resume", ["paused", "failed"]], pause: ["Pause", ["running"]], cancel: ["Cancel", ["created", "running", "paused"]],
+	start: ["Start", ["created"]], resume: ["Resume", ["paused", "failed"]], pause: ["Pause", ["running"]], cancel: ["Cancel", ["created", "running", "paused"]],
 };
-const WARNINGS = { cancel: "A cancelled training has ended for good. Its model and its history are kept.", pause: "An open round waits until the training is resumed." };
+const WARNINGS = { cancel: "It ends for good. Its model and its history are kept.", pause: "An open round waits until the training is resumed." };
 
 export class TrainingView {
-  #rounds = new Map(); // what the charts need of each round, by number
-  #chosen = null; // the round that is shown: null for the newest
-  #selections = new Map();
-  #models = null;
+	#rounds = new Map(); // what the charts need of each round, by number
+	#chosen = null; // the round that is shown: null for the newest
+	#selections = new Map();
+	#models = null;
 
-  constructor(app, id, query) {
-    this.app = app;
-    this.id = id;
-    this.title = "Training";
-    this.#chosen = Number(query.get("round")) || null;
-    this.head = h("div", {});
-    this.panels = { curves: new Panel("Rounds towards the target"), round: new Panel(null), selection: new Panel("Why these clients"), rounds: new Panel("All rounds"), models: new Panel("Model versions"), settings: new Panel("Configuration") };
-    this.element = h("div", {}, this.head, Object.values(this.panels).map((one) => one.element));
-  }
+	constructor(app, id, query) {
+		this.app = app;
+		this.id = id;
+		this.title = "Training";
+		this.#chosen = Number(query.get("round")) || null;
+		this.head = h("div", {});
+		this.panels = { curves: new Panel("Rounds towards the target"), round: new Panel(null), selection: new Panel("Why these clients"), rounds: new Panel("All rounds"), models: new Panel("Model versions"), settings: new Panel("Configuration") };
+		this.element = h("div", {}, this.head, Object.values(this.panels).map((one) => one.element));
+	}
 
-  async refresh() {
-    const { api } = this.app;
-    const training = await api.get(pathOf("trainings", this.id));
-    this.title = training.name;
-    const newest = await this.#readRounds();
-    const chosen = await this.#round(newest);
-    const key = [training.updated_at, training.status, training.progress];
-    if (JSON.stringify(key) !== this.drawn) { this.drawn = JSON.stringify(key); replace(this.head, this.#header(training)); }
-    const rounds = [...this.#rounds.values()].sort((one, other) => one.number - other.number);
-    this.panels.curves.show([rounds, training.goal, chosen?.number, this.app.width()], () => this.#curves(training, rounds, chosen));
-    this.panels.round.show([chosen, rounds.length], () => (chosen ? [this.#steps(chosen, rounds), roundFacts(chosen, training), timeline(chosen, training), evaluations(chosen)] : h("p", { class: "empty" }, "No round has begun yet.")));
-    const selected = chosen && await this.#selection(chosen);
-    this.panels.selection.show([chosen?.number, selected], () => selection(selected));
-    this.panels.rounds.show(rounds, () => this.#table(training, rounds));
-    if (this.#models === null || this.#models.round !== training.current_round || this.#models.model !== training.model) {
-      this.#models = { round: training.current_round, model: training.model, items: await api.all(pathOf("trainings", this.id, "models"), {}, 1000) };
-    }
-    this.panels.models.show(this.#models.items, (items) => this.#versions(training, items));
-    this.panels.settings.show({ ...training, updated_at: null, progress: null }, () => settings(training));
-    return training.status === "running";
-  }
+	async refresh() {
+		const { api } = this.app;
+		const training = await api.get(pathOf("trainings", this.id));
+		this.title = training.name;
+		const newest = await this.#readRounds();
+		const chosen = await this.#round(newest);
+		const key = [training.updated_at, training.status, training.progress];
+		if (JSON.stringify(key) !== this.drawn) { this.drawn = JSON.stringify(key); replace(this.head, this.#header(training)); }
+		const rounds = [...this.#rounds.values()].sort((one, other) => one.number - other.number);
+		this.panels.curves.show([rounds, training.goal, chosen?.number, this.app.width()], () => this.#curves(training, rounds, chosen));
+		this.panels.round.show([chosen, rounds.length], () => (chosen ? [this.#steps(chosen, rounds), roundFacts(chosen, training), timeline(chosen, training), evaluations(chosen)] : p("empty", "No round has begun yet.")));
+		const selected = chosen && await this.#selection(chosen);
+		this.panels.selection.show([chosen?.number, selected], () => selection(selected));
+		this.panels.rounds.show(rounds, () => this.#table(training, rounds));
+		if (this.#models === null || this.#models.round !== training.current_round || this.#models.model !== training.model) {
+			this.#models = { round: training.current_round, model: training.model, items: await api.all(pathOf("trainings", this.id, "models"), {}, 1000) };
+		}
+		this.panels.models.show(this.#models.items, (items) => this.#versions(training, items));
+		this.panels.settings.show({ ...training, updated_at: null, progress: null }, () => settings(training));
+		return this.older ? 0 : training.status === "running" ? LIVE : QUIET;
+	}
 
-  // Read the rounds that are new or had not ended, newest first. Returns the newest one.
-  async #readRounds() {
-    let [cursor, newest] = [null, null];
-    do {
-      const page = await this.app.api.get(pathOf("trainings", this.id, "rounds"), { limit: this.#rounds.size ? 5 : 100, cursor });
-      newest ??= page.items[0] ?? null;
-      for (const round of page.items) {
-        if (this.#rounds.has(round.number) && ENDED.has(this.#rounds.get(round.number).status)) return newest;
-        this.#rounds.set(round.number, outline(round));
-      }
-      cursor = page.next_cursor;
-    } while (cursor !== null);
-    return newest;
-  }
+	// Read the rounds that are new or had not ended, and some older ones at each call. Returns the newest one.
+	async #readRounds() {
+		const read = async (limit, cursor) => {
+			const page = await this.app.api.get(pathOf("trainings", this.id, "rounds"), { limit, cursor });
+			const known = page.items.some((one) => ENDED.has(this.#rounds.get(one.number)?.status));
+			for (const one of page.items) this.#rounds.set(one.number, outline(one));
+			return { ...page, known };
+		};
+		const first = this.#rounds.size === 0;
+		let page = await read(20, null);
+		const newest = page.items[0] ?? null;
+		while (!first && !page.known && page.next_cursor) page = await read(20, page.next_cursor);
+		if (first) this.older = page.next_cursor;
+		else if (this.older) this.older = this.#rounds.size < MOST_ROUNDS ? (await read(100, this.older)).next_cursor : null;
+		return newest;
+	}
 
-  async #round(newest) {
-    if (this.#chosen === null || this.#chosen === newest?.number) return newest;
-    if (this.kept?.number !== this.#chosen) this.kept = await this.app.api.get(pathOf("trainings", this.id, "rounds", this.#chosen));
-    return this.kept;
-  }
+	async #round(newest) {
+		if (this.#chosen === null || this.#chosen === newest?.number) return newest;
+		if (this.kept?.number !== this.#chosen) this.kept = await this.app.api.get(pathOf("trainings", this.id, "rounds", this.#chosen));
+		return this.kept;
+	}
 
-  async #selection(round) {
-    if (!this.#selections.has(round.number)) {
-      const found = await this.app.api.get(pathOf("trainings", this.id, "rounds", round.number, "selection")).catch((error) => {
-        if (error.status === 404) return null;
-        throw error;
-      });
-      if (found === null) return null;
-      this.#selections.set(round.number, found);
-    }
-    return this.#selections.get(round.number);
-  }
+	async #selection(round) {
+		if (!this.#selections.has(round.number)) {
+			const found = await this.app.api.get(pathOf("trainings", this.id, "rounds", round.number, "selection")).catch((error) => {
+				if (error.status === 404) return null;
+				throw error;
+			});
+			if (found === null) return null;
+			this.#selections.set(round.number, found);
+		}
+		return this.#selections.get(round.number);
+	}
 
-  choose(number) {
-    this.#chosen = number;
-    history.replaceState(null, "", `#/trainings/${this.id}${number ? `?round=${number}` : ""}`);
-    this.app.refresh();
-  }
+	choose(number) {
+		this.#chosen = number;
+		history.replaceState(null, "", `#/trainings/${this.id}${number ? `?round=${number}` : ""}`);
+		this.app.refresh();
+	}
 
-  #header(training) {
-    const { app } = this;
-    const buttons = !app.may("operator") ? [] : Object.entries(CONTROLS).filter(([, [, from]]) => from.includes(training.status)).map(([verb, [word]]) => h("button", {
-      class: verb === "cancel" ? "danger" : null, "data-keep": verb, onclick: () => app.act(`${word} ${training.name}`, () => app.api.post(pathOf("trainings", this.id, verb)), WARNINGS[verb]) }, `${word}${verb === "cancel" ? "…" : ""}`));
-    const waits = training.progress && training.progress.state !== "moving";
-    return [h("div", { class: "title" }, h("h1", {}, training.name), badge(training.status), h("div", { class: "actions" }, buttons)),
-      h("p", {}, `Round ${count(training.current_round)} of at most ${count(training.max_rounds)}; ${goal(training)}`, training.best_round !== null && `; best ${metric(training.goal.metric, training.best_value)} in round ${training.best_round}`, "."),
-      training.stop_reason && h("p", {}, STOPS[training.stop_reason] ?? training.stop_reason, " ", training.stop_detail ?? ""),
-      waits && h("p", { class: "warning" }, h("strong", {}, training.progress.state === "waiting" ? "It waits: " : "It is stalled: "), training.progress.reason ?? "your key may not read the reason", " (since ", ago(training.progress.since), ")")];
-  }
+	#header(training) {
+		const { app } = this;
+		const buttons = !app.may("operator") ? [] : Object.entries(CONTROLS).filter(([, [, from]]) => from.includes(training.status)).map(([verb, [word]]) => h("button", {
+			class: verb === "cancel" ? "danger" : null, onclick: () => app.act(`${word} ${training.name}`, () => app.api.post(pathOf("trainings", this.id, verb)), WARNINGS[verb]) }, `${word}${verb === "cancel" ? "…" : ""}`));
+		const waits = training.progress && training.progress.state !== "moving";
+		return [h("div", { class: "title" }, h("h1", {}, training.name), badge(training.status), h("div", { class: "actions" }, buttons)),
+			h("p", {}, `Round ${count(training.current_round)} of at most ${count(training.max_rounds)}; ${goal(training)}`, training.best_round !== null && `; best ${metric(training.goal.metric, training.best_value)} in round ${training.best_round}`, "."),
+			training.stop_detail && h("p", {}, training.stop_detail),
+			waits && p("warning", h("strong", {}, training.progress.state === "waiting" ? "It waits: " : "It is stalled: "), training.progress.reason ?? "your key may not read the reason", " (since ", ago(training.progress.since), ")")];
+	}
 
-  #curves(training, rounds, chosen) {
-    const { metric: name, target } = training.goal;
-    const [wide, narrow] = [this.app.width(), this.app.width(2)];
-    const of = (field) => rounds.map((one) => [one.number, one[field]]);
-    const marked = chosen?.number;
-    return h("div", { class: "charts" },
-      h("div", { class: "wide" }, lineChart({ title: name, points: of("goal_value"), limit: target, limitName: "target", format: (value) => metric(name, value), width: wide, height: 220, marked })),
-      lineChart({ title: "Loss", points: of("loss"), format: number, width: narrow, marked }),
-      lineChart({ title: "Duration", points: of("duration"), format: seconds, width: narrow, fromZero: true, marked }),
-      lineChart({ title: "Planned link time", points: of("cost"), limit: training.selection.budget_constraint, limitName: "budget", format: seconds, width: narrow, fromZero: true, marked }),
-      lineChart({ title: "Bytes over the server's links", points: of("bytes"), format: bytes, width: narrow, fromZero: true, marked }));
-  }
+	#curves(training, rounds, chosen) {
+		const { metric: name, target } = training.goal;
+		const [wide, narrow] = [this.app.width(), this.app.width(2)];
+		const of = (field) => rounds.map((one) => [one.number, one[field]]);
+		const marked = chosen?.number;
+		return h("div", { class: "charts" },
+			h("div", { class: "wide" }, lineChart({ title: name, points: of("goal_value"), limit: target, limitName: "target", format: (value) => metric(name, value), width: wide, height: 220, marked })),
+			lineChart({ title: "Loss", points: of("loss"), format: number, width: narrow, marked }),
+			lineChart({ title: "Duration", points: of("duration"), format: seconds, width: narrow, fromZero: true, marked }),
+			lineChart({ title: "Planned link time", points: of("cost"), limit: training.selection.budget_constraint, limitName: "budget", format: seconds, width: narrow, fromZero: true, marked }),
+			lineChart({ title: "Bytes over the server's links", points: of("bytes"), format: bytes, width: narrow, fromZero: true, marked }));
+	}
 
-  #steps(chosen, rounds) {
-    const last = rounds.at(-1).number;
-    const go = (number, text) => h("button", { disabled: number < rounds[0].number || number > last, "data-keep": text, onclick: () => this.choose(number === last ? null : number) }, text);
-    return h("div", { class: "title" }, h("h2", {}, `Round ${chosen.number}`), badge(chosen.status), h("div", { class: "actions" }, go(chosen.number - 1, "Round before"), go(chosen.number + 1, "Round after"), go(last, "Newest")));
-  }
+	#steps(chosen, rounds) {
+		const last = rounds.at(-1).number;
+		const go = (number, text) => h("button", { disabled: number < rounds[0].number || number > last, onclick: () => this.choose(number === last ? null : number) }, text);
+		return h("div", { class: "title" }, h("h2", {}, `Round ${chosen.number}`), badge(chosen.status), h("div", { class: "actions" }, go(chosen.number - 1, "Round before"), go(chosen.number + 1, "Round after"), go(last, "Newest")));
+	}
 
-  #table(training, rounds) {
-    const { metric: name } = training.goal;
-    return paged([...rounds].reverse(), 15, (shown) => table(["Round", "State", name, "Loss", "Clients", "Duration", "Link time", "Bytes", "Ended"], shown.map((one) => row(
-      h("button", { class: "link", "data-keep": `round ${one.number}`, onclick: () => { this.choose(one.number); this.panels.round.element.scrollIntoView(); } }, String(one.number)),
-      [badge(one.status), one.reason && h("div", { class: "quiet" }, one.reason)], metric(name, one.goal_value), number(one.loss), `${one.received} of ${one.selected}`, seconds(one.duration), seconds(one.cost), bytes(one.bytes), one.ended_at ? ago(one.ended_at) : "")), "Rounds, the newest first"));
-  }
+	#table(training, rounds) {
+		const { metric: name } = training.goal;
+		return paged([...rounds].reverse(), 15, (shown) => table(["Round", "State", name, "Loss", "Clients", "Duration", "Link time", "Bytes", "Ended"], shown.map((one) => row(
+			h("button", { class: "link", onclick: () => { this.choose(one.number); this.panels.round.element.scrollIntoView(); } }, String(one.number)),
+			[badge(one.status), one.reason && h("div", { class: "quiet" }, one.reason)], metric(name, one.goal_value), number(one.loss), `${one.received} of ${one.selected}`, seconds(one.duration), seconds(one.cost), bytes(one.bytes), one.ended_at ? ago(one.ended_at) : "")), "Rounds, the newest first"));
+	}
 
-  #versions(training, items) {
-    if (items.length === 0) return h("p", { class: "empty" }, "There is no model yet. The first selected client provides one.");
-    const best = training.best_round;
-    return paged(items, 10, (shown) => table(["Round", training.goal.metric, "Size", "SHA-256", "Made", ""], shown.map((one) => row(
-      [one.round === 0 ? "0 (initial)" : String(one.round), one.round === best && h("span", { class: "badge good" }, "best"), one.pinned && h("span", { class: "badge active" }, "pinned")],
-      metric(training.goal.metric, one.goal_value), bytes(one.size), h("code", { title: one.sha256 }, one.sha256.slice(0, 12)), ago(one.created_at),
-      one.removed_at ? h("span", { class: "quiet" }, "removed") : h("button", { "data-keep": `download ${one.round}`, "aria-label": `Download the version of round ${one.round}`, onclick: () => this.#download(training, one) }, "Download"))), "Model versions, the newest first"));
-  }
+	#versions(training, items) {
+		if (items.length === 0) return p("empty", "There is no model yet. The first selected client provides one.");
+		const best = training.best_round;
+		return paged(items, 10, (shown) => table(["Round", training.goal.metric, "Size", "SHA-256", "Made", ""], shown.map((one) => row(
+			[one.round === 0 ? "0 (initial)" : String(one.round), one.round === best && h("span", { class: "badge good" }, "best"), one.pinned && h("span", { class: "badge active" }, "pinned")],
+			metric(training.goal.metric, one.goal_value), bytes(one.size), h("code", { title: one.sha256 }, one.sha256.slice(0, 12)), ago(one.created_at),
+			one.removed_at ? h("span", { class: "quiet" }, "removed") : h("button", { "aria-label": `Download the version of round ${one.round}`, onclick: () => this.#download(training, one) }, "Download"))), "Model versions, the newest first"));
+	}
 
-  async #download(training, version) {
-    await this.app.attempt(async () => {
-      const file = await this.app.api.file(pathOf("trainings", this.id, "model"), { round: version.round });
-      const address = URL.createObjectURL(file);
-      h("a", { href: address, download: `${this.id}-round-${version.round}.safetensors` }).click();
-      setTimeout(() => URL.revokeObjectURL(address), 60000);
-    });
-  }
+	async #download(training, version) {
+		await this.app.attempt(async () => {
+			const file = await this.app.api.file(pathOf("trainings", this.id, "model"), { round: version.round });
+			const address = URL.createObjectURL(file);
+			h("a", { href: address, download: `${this.id}-round-${version.round}.safetensors` }).click();
+			setTimeout(() => URL.revokeObjectURL(address), 60000);
+		});
+	}
 }
 
 // Keep of a round what the charts and the table show. A long training would else fill the memory of the browser.
 function outline(round) {
-  const end = round.ended_at ? Date.parse(round.ended_at) : null;
-  return { number: round.number, status: round.status, goal_value: round.goal_value, loss: round.average_loss, cost: round.communication_cost, bytes: end === null ? null : round.communication_bytes,
-    duration: end === null ? null : (end - Date.parse(round.started_at)) / 1000, reason: round.failure_reason, ended_at: round.ended_at,
-    selected: round.selected_clients.length, received: round.participations.filter((one) => one.status === "received").length };
+	const end = round.ended_at ? Date.parse(round.ended_at) : null;
+	return { number: round.number, status: round.status, goal_value: round.goal_value, loss: round.average_loss, cost: round.communication_cost, bytes: end === null ? null : round.communication_bytes,
+		duration: end === null ? null : (end - Date.parse(round.started_at)) / 1000, reason: round.failure_reason, ended_at: round.ended_at,
+		selected: round.selected_clients.length, received: round.participations.filter((one) => one.status === "received").length };
 }
 
 function settings(training) {
-  const { selection: chosen, round_policy: policy } = training;
-  return h("details", { "data-keep": "settings" }, h("summary", {}, "Show how it was configured"), facts([
-    ["Id", h("code", {}, training.id)], ["Aggregation", training.aggregation], ["Selection", `${chosen.strategy}, ${chosen.min_clients} to ${chosen.max_clients} clients`],
-    ["Budget of link time", chosen.budget_constraint === null ? "none" : seconds(chosen.budget_constraint)], ["Quorum", `${number(policy.quorum * 100)} %`], ["Grace period", seconds(policy.grace_seconds)],
-    ["Hyperparameters", Object.entries(training.hyperparameters).map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ") || "none"],
-    ["Seed", String(training.seed)], ["Uploads", `${training.uploads.encoding}, compression ${training.uploads.compression}`], ["Created", at(training.created_at)]]));
+	return h("details", { "data-keep": "settings" }, h("summary", {}, "Show how it was configured"), facts(SETTINGS.filter((name) => training[name] !== null).map((name) => [name.replaceAll("_", " "), text(training[name])])));
+}
+
+function text(value) {
+	if (value === null) return "none";
+	if (typeof value !== "object") return String(value);
+	return Object.entries(value).map(([name, one]) => `${Array.isArray(value) ? "" : `${name} `}${text(one)}`).join(", ") || "none";
 }
