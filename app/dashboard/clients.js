@@ -44,7 +44,7 @@ export class ClientsView {
 	}
 
 	#list(found) {
-		if (this.#clients.length === 0) return p("empty", "No client is registered yet. Start an agent with `tcsfeel agent`.");
+		if (this.#clients.length === 0) return p("empty", "No client is registered yet.");
 		if (found.length === 0) return p("empty", "No client fits these filters.");
 		return [p("quiet", `${many(found.length, "client")} of ${count(this.#clients.length)}`), paged(found, PAGE, (shown) => table(["Client", "Health", "Breaker", "Tags", "Reliability", "Rounds", "Failures", "Seen"], shown.map((one) => row(
 			clientLink(one.id), badge(one.status), breaker(one.breaker), tags(one), percent(one.measured.reliability ?? one.reliability), `${count(one.rounds_completed)} of ${count(one.rounds_selected)}`, count(one.failures.faulty + one.failures.unreachable), ago(one.last_seen_at))), "Clients"))];
@@ -98,10 +98,10 @@ export class ClientView {
 		const troubled = guard.state !== "closed" || guard.last_failures.length > 0;
 		return [h("div", { class: "title" }, h("h1", {}, client.id), badge(client.status), breaker(guard.state), app.may("operator") && h("div", { class: "actions" },
 			!isolated && set("open", "Isolate it", "No round selects it until its breaker is reset. If it works on a task now, the task goes on."),
-			troubled && set("reset", "Reset its breaker", "Its breaker closes, and its failures are forgotten. It may take part in the next round."))),
+			troubled && set("reset", "Reset its breaker", "Its failures are forgotten, and it may take part in the next round."))),
 			client.conflict && p("warning", `Several agents use this id: ${client.conflict.urls.join(", ")}. Stop one of them, or give it an id of its own.`),
 			client.unproven && p("warning", `It gets no tasks: ${client.unproven}`),
-			facts([["Address", client.url], ["Last seen", ago(client.last_seen_at)], ["Tags", tags(client) || "none"], ["Selected in", many(client.rounds_selected, "round")], ["Completed", many(client.rounds_completed, "round")], ["Registered", at(client.created_at)],
+			facts([["Address", client.url ?? "none: it asks for its tasks"], ["Last seen", ago(client.last_seen_at)], ["Tags", tags(client) || "none"], ["Selected in", many(client.rounds_selected, "round")], ["Completed", many(client.rounds_completed, "round")], ["Registered", at(client.created_at)],
 				client.enrolled_at && ["Its device enrolled", at(client.enrolled_at)], ["Failures", `${count(client.failures.faulty)} of its trainer, ${count(client.failures.unreachable)} unreachable`]])];
 	}
 }

@@ -78,7 +78,7 @@ export function facts(pairs) {
 	return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
-// Ask before something is done that cannot be undone easily. Resolves to whether the user agreed.
+// Ask before something is done. Resolves to whether the user agreed.
 export function ask(title, text, action) {
 	return new Promise((resolve) => {
 		const dialog = h("dialog", { "aria-labelledby": "asked", onclose: () => { resolve(dialog.returnValue === "yes"); dialog.remove(); } },

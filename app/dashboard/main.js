@@ -83,7 +83,7 @@ class App {
 			if (!(error instanceof Refused || error instanceof Unreachable)) console.error(error);
 			this.#failures += 1;
 			pause = Math.min(MOST_SECONDS, LIVE * 2 ** this.#failures);
-			this.#banner(`${error.message} What is shown may be out of date. The page tries again by itself.`);
+			this.#banner(`${error.message} What you see may be out of date; the page tries again.`);
 		}
 		const again = view.again;
 		delete view.again;

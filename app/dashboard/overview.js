@@ -84,7 +84,7 @@ export class Overview {
 			trainingLink(training.id, training.name), [badge(training.status), progress(training)],
 			`${count(training.current_round)} of ${count(training.max_rounds)}`, goal(training),
 			sparkline({ points: points ?? [], target: training.goal.target, label: `${training.goal.metric} of ${training.name}: ${goal(training)}` }), ago(training.updated_at))), "Trainings, the newest first")),
-		more && p("quiet", `These are the newest ${TRAININGS} trainings.`)];
+		more && p("quiet", `These are the newest ${TRAININGS}.`)];
 	}
 }
 
@@ -110,7 +110,7 @@ function summary(clients) {
 }
 
 function fleet(found) {
-	if (found.total === 0) return p("empty", "No client is registered yet. Start an agent with `tcsfeel agent`, or invite devices with `tcsfeel invitations create`.");
+	if (found.total === 0) return p("empty", "No client is registered yet. Start an agent with `tcsfeel agent`, or invite devices.");
 	const states = [["healthy", found.healthy, "good"], ["suspect", found.suspect, "wait"], ["down", found.down, "bad"]];
 	return [h("ul", { class: "tiles" }, states.map(([name, value, colour]) => h("li", { class: colour }, h("a", { href: `#/clients?status=${name}` }, h("strong", {}, count(value)), badge(name)))),
 			h("li", { class: found.open ? "bad" : "good" }, h("a", { href: "#/clients?breaker=open" }, h("strong", {}, count(found.open)), badge("open", "breakers open"))),

@@ -133,7 +133,7 @@ export class TrainingView {
 	}
 
 	#versions(training, items) {
-		if (items.length === 0) return p("empty", "There is no model yet. The first selected client provides one.");
+		if (items.length === 0) return p("empty", "There is no model yet.");
 		const best = training.best_round;
 		return paged(items, 10, (shown) => table(["Round", training.goal.metric, "Size", "SHA-256", "Made", ""], shown.map((one) => row(
 			[one.round === 0 ? "0 (initial)" : String(one.round), one.round === best && h("span", { class: "badge good" }, "best"), one.pinned && h("span", { class: "badge active" }, "pinned")],
