@@ -42,7 +42,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz fuzz lowest lock clean
+.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -121,6 +121,9 @@ faults: $(DEV) ## Step clocks, fill disks, take memory, silence the database, mo
 
 authz: $(DEV) ## Call every operation as every kind of caller, and see that exactly the documented ones may (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.authz $(EACH_DB) $(ARGS)
+
+browser: $(DEV) ## Go through every view of the dashboard in a real Chromium, with a fault to find (ARGS="--pictures DIRECTORY")
+	@$(BIN)/python -m tests.harnesses.browser $(ARGS)
 
 ssrf: $(DEV) ## Register clients at forbidden addresses in every form, and see that none is connected to (DB=sqlite)
 	@$(BIN)/python -m tests.harnesses.ssrf $(EACH_DB) $(ARGS)

@@ -2,13 +2,13 @@
 
 import html
 from importlib.resources import files
-from pathlib import Path
+from os import PathLike, stat_result
 from string import Template
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from app.http.deps import AppSettings
 from app.http.prefix import prefix_of
@@ -32,7 +32,9 @@ async def dashboard(request: Request, settings: AppSettings) -> Response:
 class DashboardFiles(StaticFiles):
     """Serves the files of the dashboard. Browsers keep them, and ask each time whether they are still the same."""
 
-    def file_response(self, full_path: str | Path, *args: Any, **options: Any) -> Response:
-        response = super().file_response(full_path, *args, **options)
+    def file_response(
+        self, full_path: str | PathLike[str], stat_result: stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers["Cache-Control"] = "no-cache"
         return response

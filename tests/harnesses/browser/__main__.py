@@ -1,0 +1,165 @@
+"""Run the command of ``make browser``.
+
+It starts a federation in which the devices of one site return NaN after an update, and goes through the views and
+actions of the dashboard in a real Chromium: it finds the fault from the overview alone, isolates a client, and pauses
+and resumes the training. With ``--pictures`` it stores a picture of each view.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.harnesses.browser.chromium import Tab, browser, installed
+from tests.harnesses.browser.faulty import SITE
+from tests.harnesses.browser.federation import GONE, Federation, federation
+
+SIZES: Mapping[str, Mapping[str, int | bool]] = {
+    "light": {"width": 1280, "height": 900},
+    "dark": {"width": 1280, "height": 900, "dark": True},
+    "phone": {"width": 390, "height": 844},
+}
+SETTLED_SECONDS = 1.0
+WIDEST_PHONE = "document.documentElement.scrollWidth <= window.innerWidth"
+
+
+class Walk:
+    """One walk through the dashboard, with the problems that it found."""
+
+    def __init__(self, tab: Tab, found: Federation, pictures: Path | None) -> None:
+        self._tab = tab
+        self._found = found
+        self._pictures = pictures
+        self.problems: list[str] = []
+
+    async def all(self) -> None:
+        """Go through every view."""
+        await self._log_in()
+        await self._overview()
+        await self._client()
+        await self._training()
+        await self._others()
+        self._check_calls()
+        await self._as_viewer()
+
+    def _check(self, what: str, *, holds: bool) -> None:
+        print(f"{'ok    ' if holds else 'MISSED'} {what}", flush=True)
+        if not holds:
+            self.problems.append(what)
+
+    async def _log_in(self, key: str | None = None) -> None:
+        await self._tab.until("document.querySelector('#key') !== null")
+        given = json.dumps(self._found.key if key is None else key)
+        await self._tab.run(f"document.querySelector('#key').value = {given}")
+        await self._tab.click("Log in")
+
+    async def _overview(self) -> None:
+        await self._tab.shows("Needs attention now")
+        await self._tab.shows(f"All of them have the tag site: {SITE}")
+        await self._tab.shows(f"{GONE}: locked out by the breaker")
+        text = await self._tab.text()
+        self._check("the overview names the site that is at fault, and the reason", holds="not finite" in text)
+        await self._look_at("overview")
+
+    async def _client(self) -> None:
+        await self._go(f"clients/{SITE}-1")
+        await self._tab.shows("What it claims, and what was measured")
+        await self._look_at("client")
+        await self._tab.click("Isolate it")
+        await self._tab.shows("No round selects it")
+        await self._tab.click("Isolate it")
+        await self._tab.shows("It was opened by hand")
+        await self._tab.click("Reset its breaker")
+        await self._tab.click("Reset its breaker")
+        await self._tab.shows("Done: Reset its breaker")
+        self._check("a client is isolated, and its breaker is reset", holds=True)
+
+    async def _training(self) -> None:
+        await self._go(f"trainings/{self._found.training}")
+        await self._tab.until("document.querySelectorAll('figure .dot').length > 20")
+        await self._tab.click("Round before")
+        await self._tab.until("document.querySelectorAll('.timeline li').length > 0")
+        await self._look_at("training")
+        await self._tab.click("Pause")
+        await self._tab.shows("An open round waits")
+        await self._tab.click("Pause digits")
+        await self._tab.until("[...document.querySelectorAll('button')].some((one) => one.textContent === 'Resume')")
+        await self._tab.click("Resume")
+        await self._tab.shows("Done: Resume digits")
+        self._check("a training is paused and goes on", holds=True)
+
+    async def _others(self) -> None:
+        await self._go("clients?status=down")
+        await self._tab.shows("of 63")
+        await self._go("clients")
+        await self._look_at("clients")
+        await self._go("topology")
+        await self._tab.until("document.querySelectorAll('.map .tree').length > 0")
+        await self._look_at("topology")
+        await self._go("trainings/0000000000000000")
+        await self._tab.shows("Go to the overview")
+        self._tab.console.clear()  # the browser itself writes the 404 there
+
+    def _check_calls(self) -> None:
+        own = {urlsplit(self._found.url).netloc, ""}
+        self._check(f"the page calls no other host: {sorted(self._tab.hosts - own)}", holds=self._tab.hosts <= own)
+        self._check(f"the console has no error: {self._tab.console}", holds=not self._tab.console)
+
+    async def _as_viewer(self) -> None:
+        viewer = self._found.plane.post("/v1/keys", {"name": "anna", "role": "viewer"})["key"]
+        await self._tab.click("Log out")
+        await self._log_in(viewer)
+        await self._tab.shows("anna (viewer)")
+        await self._go(f"clients/{SITE}-2")
+        await self._tab.shows("Breaker and last failures")
+        buttons = await self._tab.run("[...document.querySelectorAll('main button')].map((one) => one.textContent)")
+        self._check(f"a viewer sees no button that it may not use: {buttons}", holds=buttons == [])
+        await self._tab.shows("your key may not read the reason")
+
+    async def _go(self, place: str) -> None:
+        await self._tab.run(f"location.hash = {json.dumps(f'#/{place}')}")
+        await asyncio.sleep(SETTLED_SECONDS)
+
+    async def _look_at(self, name: str) -> None:
+        """Look at the view in each size, and store pictures."""
+        for kind, size in SIZES.items():
+            await self._tab.look(**size)
+            await asyncio.sleep(SETTLED_SECONDS)
+            if kind == "phone":
+                self._check(f"{name} is not wider than a phone", holds=bool(await self._tab.run(WIDEST_PHONE)))
+            if self._pictures is not None:
+                await self._tab.picture(self._pictures / f"{name}-{kind}.webp", whole=name != "overview")
+        await self._tab.look()
+
+
+async def run(directory: Path, found: Federation, pictures: Path | None) -> list[str]:
+    """Walk through the dashboard of a federation and return the problems."""
+    async with browser(directory) as tab:
+        await tab.look()
+        await tab.call("Page.navigate", url=f"{found.url}/")
+        walk = Walk(tab, found, pictures)
+        await walk.all()
+        return walk.problems
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make browser", description=__doc__)
+    parser.add_argument("--pictures", type=Path, metavar="DIRECTORY", help="where pictures of the views are stored")
+    given = parser.parse_args()
+    if installed() is None:
+        print("skipped: there is no Chromium on this machine")
+        return 0
+    if given.pictures is not None:
+        given.pictures.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="tcsfeel-browser-") as name, federation(Path(name)) as found:
+        problems = asyncio.run(run(Path(name), found, given.pictures))
+    print("ok" if not problems else f"NOT OK: {len(problems)} problems")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
