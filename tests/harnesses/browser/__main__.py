@@ -10,7 +10,6 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,11 +17,7 @@ from tests.harnesses.browser.chromium import Tab, browser, installed
 from tests.harnesses.browser.faulty import SITE
 from tests.harnesses.browser.federation import GONE, Federation, federation
 
-SIZES: Mapping[str, Mapping[str, int | bool]] = {
-    "light": {"width": 1280, "height": 900},
-    "dark": {"width": 1280, "height": 900, "dark": True},
-    "phone": {"width": 390, "height": 844},
-}
+SIZES = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
 SETTLED_SECONDS = 1.0
 WIDEST_PHONE = "document.documentElement.scrollWidth <= window.innerWidth"
 
@@ -93,7 +88,7 @@ class Walk:
         self._check("a training is paused and goes on", holds=True)
 
     async def _others(self) -> None:
-        await self._go("clients?status=down")
+        await self._go("clients?breaker=open")
         await self._tab.shows("of 63")
         await self._go("clients")
         await self._look_at("clients")
@@ -126,8 +121,8 @@ class Walk:
 
     async def _look_at(self, name: str) -> None:
         """Look at the view in each size, and store pictures."""
-        for kind, size in SIZES.items():
-            await self._tab.look(**size)
+        for kind, (width, height, dark) in SIZES.items():
+            await self._tab.look(width=width, height=height, dark=dark)
             await asyncio.sleep(SETTLED_SECONDS)
             if kind == "phone":
                 self._check(f"{name} is not wider than a phone", holds=bool(await self._tab.run(WIDEST_PHONE)))
