@@ -38,7 +38,7 @@ from app.services.access.limits import CallerLimits
 from app.services.access.oidc import OidcTokens
 from app.services.access.secrets import ServerSecret
 from app.services.access.tokens import AgentTokens, TokenRenewal
-from app.services.events.log import EventLog
+from app.services.events.feed import EventFeed
 from app.services.events.retention import EventRetention
 from app.services.fleet.census import Census
 from app.services.fleet.clients import Clients
@@ -243,6 +243,8 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     name = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
     audit = AuditTrail(db, coordinator_db, clock, name=name, directory=settings.data_dir)
     audit.note_waiting = metrics.audit_waiting.set
+    feed = EventFeed(db, places=settings.limits.streams)
+    metrics.event_readers.set_function(lambda: feed.readers)
     return System(
         name=name,
         settings=settings,
@@ -302,5 +304,5 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
             MailboxRetention(coordinator_db, clock),
             retention,
         ),
-        events=EventLog(db),
+        feed=feed,
     )

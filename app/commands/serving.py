@@ -97,5 +97,6 @@ class ControlPlane(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._system.waits.stop()
         self._system.task_watch.stop()
+        self._system.feed.stop()
         await self._system.coordinator.stop()
         await super().shutdown(sockets)

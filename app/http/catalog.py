@@ -15,6 +15,7 @@ from app.services.access.audit import AuditTrailFull
 from app.services.access.issuer import IssuerUnavailable
 from app.services.access.keys import Unauthenticated
 from app.services.access.oidc import NoRole
+from app.services.events.feed import TooManyReaders
 from app.services.rounds.planning import StrategyOverdue
 from app.services.rounds.waits import Stopping, TooManyWaits
 from app.services.tasks.deliveries import CorruptedResult, WrongResultSignature
@@ -128,6 +129,7 @@ CATALOG: Mapping[type[Exception], Kind] = {
     Crowded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     NoMemoryFree: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     TooManyWaits: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
+    TooManyReaders: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     TooManyAnswers: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "The server is too busy", {"Retry-After": "5"}),
     AuditTrailFull: Kind(
         HTTPStatus.SERVICE_UNAVAILABLE, "audit-unavailable", "The call cannot be recorded", {"Retry-After": "5"}
@@ -144,6 +146,7 @@ SHARED_LIMITS: Mapping[type[Exception], str] = {
     NoMemoryFree: "memory",
     TooManyAnswers: "long_answers",
     TooManyWaits: "waits",
+    TooManyReaders: "streams",
 }
 """The name, in the metric, of each limit that callers share or that has no setting of its own."""
 

@@ -28,6 +28,7 @@ from app.services.access.enrolments import Enrolments
 from app.services.access.invitations import Invitations
 from app.services.access.keys import Unauthenticated
 from app.services.access.limits import Caller
+from app.services.events.feed import EventFeed
 from app.services.fleet.clients import Clients
 from app.services.fleet.connectivity import ConnectivityMatrix
 from app.services.rounds.selections import Selections
@@ -272,6 +273,7 @@ AppBreakers = Annotated[Breakers, _part("breakers")]
 AppConnectivity = Annotated[ConnectivityMatrix, _part("connectivity")]
 AppSelections = Annotated[Selections, _part("selections")]
 AppTrainings = Annotated[Trainings, _part("trainings")]
+AppFeed = Annotated[EventFeed, _part("feed")]
 AppWaits = Annotated[RoundWaits, _part("waits")]
 AppPulls = Annotated[Pulls, _part("pulls")]
 AppDeliveries = Annotated[Deliveries, _part("deliveries")]

@@ -45,6 +45,23 @@ def _without_quotations(answer: Shown) -> Shown:
     return answer.model_copy(update=changed)
 
 
+def data_shown_to(by: Principal, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of an event as this caller may see them."""
+    return data if by.may("operator") else {name: _unquoted(name, value) for name, value in data.items()}
+
+
+def _unquoted(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        if name == "unproven":
+            return without_quotation(value)
+        return HIDDEN if name in _QUOTING else value
+    if isinstance(value, dict):
+        return {inner: _unquoted(inner, one) for inner, one in value.items()}
+    if isinstance(value, list):
+        return [_unquoted(name, one) for one in value]
+    return value
+
+
 def _why_skipped(reason: str) -> str:
     """Return the reason why a client was skipped without the quotation that earlier versions have stored with it."""
     if reason.startswith("unproven: "):

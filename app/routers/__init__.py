@@ -7,6 +7,7 @@ from app.routers import (
     connectivity,
     dashboard,
     documentation,
+    events,
     invitations,
     keys,
     models,
@@ -31,6 +32,7 @@ V1 = (
     keys.router,
     caller.router,
     audit.router,
+    events.router,
 )
 """The operations that need a key."""
 OPEN = (operations.router, documentation.router, dashboard.router)

@@ -28,6 +28,7 @@ async def running(system: System) -> AsyncIterator[None]:
     of_all = (
         system.housekeeper,
         system.clients.signs,
+        system.feed,
         system.key_watch,
         system.limits,
         system.audit,

@@ -13,7 +13,7 @@ from app.services.access.invitations import Invitations
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
 from app.services.access.secrets import ServerSecret
-from app.services.events.log import EventLog
+from app.services.events.feed import EventFeed
 from app.services.fleet.census import Census
 from app.services.fleet.clients import Clients
 from app.services.fleet.connectivity import ConnectivityMatrix
@@ -81,7 +81,7 @@ class System:
     prober: HealthProber
     timekeeper: Timekeeper
     housekeeper: Housekeeper
-    events: EventLog
+    feed: EventFeed
 
     async def disconnect(self) -> None:
         """Close every connection to the database."""

@@ -13,7 +13,8 @@ class LimitSettings(Section):
     A key of a person or a program may send `requests_per_second`, one of a device `agent_requests_per_second`, and an
     address without a key `address_requests_per_second`, over all servers together. At the same time, each server
     answers at most `concurrent_requests` of a key or an address, and `agent_concurrent_requests` of a device; and
-    `waits` calls of an address may wait for rounds. `waiting_agents` agents may wait for tasks at each server.
+    `waits` calls of an address may wait for rounds, and `streams` calls of a key or an address for events.
+    `waiting_agents` agents may wait for tasks at each server.
 
     A key may have created at most `trainings` that have not ended. The models that are kept of its trainings may have
     `model_bytes` together before a further one is uploaded. Idempotency keys are kept for `idempotency_key_hours`,
@@ -27,6 +28,7 @@ class LimitSettings(Section):
     agent_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 32
     waits: Annotated[int, Field(ge=1, le=100_000)] = 256
     waiting_agents: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    streams: Annotated[int, Field(ge=1, le=100_000)] = 512
     trainings: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000
     model_bytes: Annotated[int, Field(ge=1)] = 1_000_000_000_000
     idempotency_key_hours: Annotated[float, Field(ge=0.1, le=1_000_000)] = 168.0

@@ -49,7 +49,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = secrets.token_urlsafe(24)
         self.log = directory / "server.log"
-        self._environment = {
+        self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONWARNINGS": "error",
             "TCSFEEL_DATA_DIR": str(directory / "data"),
@@ -64,7 +64,7 @@ class Server:
         """Return once it is ready."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  (a start is quick; the command is ours)
-                [sys.executable, *self.command], env=self._environment, stdout=log, stderr=log
+                [sys.executable, *self.command], env=self.environment, stdout=log, stderr=log
             )
         async with asyncio.timeout(PATIENCE), httpx2.AsyncClient(verify=trusted(self.ca_file)) as http:
             while True:

@@ -13,7 +13,7 @@ Origin = tuple[str, str | None, str | None]
 
 
 async def events_of(api: Api) -> list[RecordedEvent]:
-    return (await api.system.events.page(after=0, limit=100)).items
+    return (await api.system.feed.page(after=0, limit=100)).items
 
 
 async def last_origin(api: Api, response: httpx2.Response) -> Origin:

@@ -19,11 +19,11 @@ from app.clock import Clock
 from app.domain.clients import Client, Endpoint, Health
 from app.domain.events.clients import HEALTH, identity_events
 from app.domain.liveness import needs_probe, probed
-from app.services.fleet.outages import Outage
 from app.services.tasks.channels import Channel
 from app.services.tasks.connections import PROBE_CONNECTIONS
 from app.settings import HealthSettings
 from app.store.database import Database
+from app.store.outages import Outage
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from app.clock import Clock
 from app.domain.clients import Client
-from app.services.fleet.outages import Outage
+from app.store.outages import Outage
 
 MOST = 10_000  # that are remembered: the prober finds the others
 PAUSE_SECONDS = 0.2  # in which registrations that come together are collected

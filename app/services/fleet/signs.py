@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.clock import Clock
-from app.services.fleet.outages import Outage
 from app.store.database import Database
+from app.store.outages import Outage
 
 LONGEST_DELAY = 1.0  # seconds until a sign of life is written
 DELAYS = 4  # in an interval, where that is shorter

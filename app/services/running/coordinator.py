@@ -24,7 +24,6 @@ from app.domain.outcomes import MAX_PAUSE_SECONDS
 from app.domain.retries import Setbacks
 from app.domain.rounds import Round, of_round
 from app.metrics import Metrics
-from app.services.fleet.outages import Outage
 from app.services.rounds.early_ends import EarlyEnds
 from app.services.rounds.engine import RoundEngine
 from app.services.rounds.opening import begin_round, correct, open_round, prolong
@@ -37,6 +36,7 @@ from app.sharing import party
 from app.store.columns import refuses
 from app.store.database import Database, in_a_line, is_outage
 from app.store.leases import Claim, Fenced, Lease
+from app.store.outages import Outage
 
 RELEASE_SECONDS = 3.0
 

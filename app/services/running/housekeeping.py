@@ -13,9 +13,9 @@ import structlog
 
 from app.domain.errors import NotFound
 from app.domain.rounds import ENDED
-from app.services.fleet.outages import Outage
 from app.services.rounds.files import RoundFiles
 from app.store.database import Database
+from app.store.outages import Outage
 from app.threads import in_thread
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,6 @@ from dataclasses import replace
 from app.domain.patience import hopeless, kills_its_owners
 from app.domain.rounds import Round
 from app.metrics import Metrics
-from app.services.fleet.outages import finding_of
 from app.services.rounds.opening import open_round
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.progress import ProgressRecord
@@ -21,6 +20,7 @@ from app.store.bucket import ObjectStoreUnavailable
 from app.store.columns import refuses
 from app.store.database import in_a_line, is_outage
 from app.store.leases import Lease
+from app.store.outages import finding_of
 from tcsfeel.text import plain
 
 FRESH_SECONDS = 30.0  # interrupted rounds are tried again after 2 s at the latest

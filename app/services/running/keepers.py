@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.services.fleet.outages import Outage
 from app.settings import CoordinatorSettings
 from app.store.database import Database, is_outage
 from app.store.leases import Lease
+from app.store.outages import Outage
 
 RENEWALS = 3  # in the time of a lease
 

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from app.services.access.callers import QUESTION_SECONDS, Callers
-from app.services.fleet.outages import Outage
+from app.store.outages import Outage
 
 CLOSE_SECONDS = 2.0
 

@@ -7,8 +7,8 @@ heard from a client.
 import asyncio
 
 from app.clock import Clock
-from app.services.fleet.outages import Outage
 from app.store.database import Database
+from app.store.outages import Outage
 
 PERIOD = 1.0  # seconds from one look to the next
 

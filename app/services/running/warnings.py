@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import structlog
 
 from app.services.access.api_keys import ApiKeys
-from app.services.fleet.outages import Outage
 from app.settings import Settings, is_loopback
 from app.store.database import Database
 from app.store.migrations import is_current
+from app.store.outages import Outage
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tcsfeel import __version__
-from tcsfeel.cli import agents, audit, fleet, following, history, invitations, keys, steering
+from tcsfeel.cli import agents, audit, events, fleet, following, history, invitations, keys, steering
 from tcsfeel.cli.ending import fail
 from tcsfeel.text import plain
 
@@ -42,6 +42,7 @@ class Commands(click.Group):
                 fleet.client,
                 fleet.remove_client,
                 fleet.breaker,
+                events.events,
                 audit.audit,
                 keys.keys,
             ],

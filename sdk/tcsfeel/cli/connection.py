@@ -5,9 +5,10 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
+from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import ca_file, find_key
-from tcsfeel.rest.calls import all_items, call_json, one_page
+from tcsfeel.rest.calls import PAGE, all_items, call_json, one_page
 from tcsfeel.rest.cursors import Cursors
 from tcsfeel.rest.deadlines import Deadline, DeadlineTransport
 from tcsfeel.rest.exchange import Patience, Steps
@@ -16,6 +17,8 @@ from tcsfeel.rest.problems import ApiError, Refused
 from tcsfeel.rest.transport import BlockingTransport, base_url, headers, no_cookies
 
 Result = TypeVar("Result")
+
+HOLD_SECONDS = 30  # that one request waits for an event
 
 
 class Connection:
@@ -66,6 +69,17 @@ class Connection:
             items, cursor = self._run(one_page(where, filters, cursor, cursors))
             yield from items
             if cursor is None:
+                return
+
+    def events(self, filters: Sequence[tuple[str, str]], after: int, *, follow: bool) -> Iterator[Any]:
+        """Yield events after a cursor, oldest first. With `follow`, wait for further ones without end."""
+        while True:
+            hold = HOLD_SECONDS if follow else 0
+            params = [*filters, ("after", str(after)), ("wait", str(hold)), ("limit", str(PAGE))]
+            page = Fields(self._run(call_json("GET", "/v1/events", params=params, wait_seconds=hold)), "events")
+            yield from page.items("items")
+            after, more = max(after, page.whole("cursor")), page.value.get("more") is True
+            if not (follow or (more and page.items("items"))):
                 return
 
     def _run(self, steps: Steps[Result]) -> Result:

@@ -3,7 +3,7 @@
 Its methods are made from the operations that both kinds of clients share.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 import httpx2
 
 from tcsfeel.client import access, continuing, following, invitations, operations, parameters
+from tcsfeel.client.events import followed, list_events
 from tcsfeel.client.pages import Pages
 from tcsfeel.client.signatures import show_as_method
 from tcsfeel.contract.audit import AuditRecordOut
 from tcsfeel.contract.clients import ClientOut
+from tcsfeel.contract.events import EventOut, EventsOut
 from tcsfeel.contract.invitations import EnrolmentOut
 from tcsfeel.contract.keys import KeyOut
 from tcsfeel.contract.models import ListedModelOut
@@ -118,6 +120,26 @@ class Client:
         """Iterate over all audit records, in the order of their numbers."""
         return Pages(lambda cursor: self.list_audit_records(since=since, until=until, limit=PAGE, cursor=cursor))
 
+    def events(
+        self,
+        *,
+        after: int = 0,
+        types: Sequence[str] = (),
+        training: str | None = None,
+        client: str | None = None,
+        follow: bool = False,
+    ) -> Iterator[EventOut]:
+        """Iterate over the events after a cursor, oldest first.
+
+        With `follow`, the iteration waits for further events and does not end. A request that fails is repeated as
+        others are, and then raises; go on with the `id` of the last event as `after`.
+        """
+
+        def read(cursor: int, wait: float) -> EventsOut:
+            return self.list_events(after=cursor, types=types, training=training, client=client, wait=wait, limit=PAGE)
+
+        return followed(read, after, follow=follow)
+
     register_client = _method(operations.register_client)
     register_clients = _method(operations.register_clients)
     list_clients = _method(operations.list_clients)
@@ -166,6 +188,7 @@ class Client:
     get_key = _method(access.get_key)
     revoke_key = _method(access.revoke_key)
     rotate_key = _method(access.rotate_key)
+    list_events = _method(list_events)
     list_audit_records = _method(operations.list_audit_records)
     get_audit_head = _method(operations.get_audit_head)
     healthz = _method(operations.healthz)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tcsfeel.rest.cursors import Cursors
@@ -20,12 +21,13 @@ def call_json(
     *,
     params: Sequence[tuple[str, str]] = (),
     headers: Mapping[str, str] | None = None,
+    wait_seconds: float = 0.0,
 ) -> Steps[Any]:
     """Send a body, if there is one, and return the JSON of the answer, or `None` if the answer has no body.
 
-    A POST is repeated only if `headers` have an `Idempotency-Key`.
+    A POST is repeated only if `headers` have an `Idempotency-Key`. The server may take `wait_seconds` longer to answer.
     """
-    answer: Answer = yield _request(method, path, body, params, headers or {})
+    answer: Answer = yield replace(_request(method, path, body, params, headers or {}), wait_seconds=wait_seconds)
     if not answer.body:
         return None
     try:

@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from app.clock import Clock
 from app.domain.breaker import Breaker
 from app.domain.rounds import Round
-from app.services.fleet.outages import Outage
 from app.store.availability import DatabaseUnavailable
 from app.store.database import Database
+from app.store.outages import Outage
 from tcsfeel.wire.codec import pack
 from tests.buckets import BucketServer
 from tests.clocks import FakeClock, Sleeping

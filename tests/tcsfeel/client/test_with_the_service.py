@@ -199,3 +199,14 @@ async def test_keys_from_their_making_to_their_end(client: AsyncClient) -> None:
     assert len([key async for key in client.api_keys()]) == 3
     with pytest.raises(NotFound):
         await client.revoke_key("0" * 12)
+
+
+async def test_events_are_read_page_by_page(client: AsyncClient) -> None:
+    for number in range(3):
+        await client.register_client(id=f"edge-{number}", **PROFILE)
+    found = [event async for event in client.events(types=["client.registered", "clients.registered"])]
+    assert [event.id for event in found] == [1, 2, 3]
+    assert [event.id async for event in client.events(after=found[1].id)] == [3]
+    page = await client.list_events(client="edge-1", limit=1)
+    assert [event.client_id for event in page.items] == ["edge-1"]
+    assert (await client.list_events(after=page.cursor, training="none")).items == []

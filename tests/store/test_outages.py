@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from app.services.fleet.outages import Outage, finding_of
 from app.store.availability import DatabaseUnavailable, NoFreeConnection
+from app.store.outages import Outage, finding_of
 
 
 def attempt(error: Exception) -> None:

@@ -1,0 +1,134 @@
+"""``/v1/events``: what happens, page by page or as a stream."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.sse import format_sse_event
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app.domain.principals import Principal
+from app.http.deps import ApiRoute, AppFeed, AppPrincipal, Departure, Party
+from app.http.quotations import data_shown_to
+from app.http.roles import Needs
+from app.http.waiting import unless_gone
+from app.services.events.feed import EventFeed, EventFilter
+from app.store.events import RecordedEvent
+from tcsfeel.contract.events import EventOut, EventsOut
+from tcsfeel.contract.fields import ID_PATTERN
+
+router = APIRouter(prefix="/v1/events", tags=["events"], route_class=ApiRoute)
+
+ALIVE_SECONDS = 15.0  # after so long without an event, a stream sends a comment, so that no proxy closes it
+RETRY_MILLISECONDS = 2000
+PAGE = 100  # events of a stream that are in memory for one reader
+MOST_ID = 2**63 - 1
+
+Types = Annotated[
+    list[Annotated[str, Query(max_length=64)]] | None,
+    Query(max_length=50, description="Only events of these types", examples=[["round.completed"]]),
+]
+OfTraining = Annotated[
+    str | None, Query(pattern=ID_PATTERN, description="Only events of this training", examples=["0d3a0016bafee559"])
+]
+OfClient = Annotated[str | None, Query(pattern=ID_PATTERN, description="Only events of this client")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most events. Fewer come if they are long")]
+
+
+class EventStream(StreamingResponse):
+    """A stream that has one of the places for readers until it ends. Raises `TooManyReaders` before it begins."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, content: AsyncIterator[bytes], feed: EventFeed, party: str) -> None:
+        super().__init__(content, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._feed = feed
+        self._party = party
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._feed.place(self._party):
+            await super().__call__(scope, receive, send)
+
+
+@router.get("", openapi_extra=Needs.viewer)
+async def list_events(
+    *,
+    feed: AppFeed,
+    principal: AppPrincipal,
+    party: Party,
+    departure: Departure,
+    after: Annotated[
+        int, Query(ge=0, le=MOST_ID, description="The `cursor` of the previous page; 0 for the oldest event")
+    ] = 0,
+    type_: Annotated[Types, Query(alias="type")] = None,
+    training: OfTraining = None,
+    client: OfClient = None,
+    wait: Annotated[
+        float, Query(ge=0, le=60, description="Seconds to wait for an event if there is none yet", examples=[30])
+    ] = 0.0,
+    limit: Limit = 100,
+) -> EventsOut:
+    """List the events after a cursor, oldest first.
+
+    A reader that passes the `cursor` of each answer as `after` of the next call gets every event once, whichever
+    server answers.
+    """
+    only = EventFilter(training, client, frozenset(type_ or ()))
+    if wait == 0:
+        found = await feed.page(after=after, limit=limit, only=only)
+    else:
+        with feed.place(party):
+            found = await unless_gone(feed.page(after=after, limit=limit, only=only, seconds=wait), departure)
+    return EventsOut(items=[_shown(event, principal) for event in found.items], cursor=found.cursor, more=found.more)
+
+
+@router.get(
+    "/stream",
+    openapi_extra=Needs.viewer,
+    response_class=EventStream,
+    status_code=200,
+)
+async def stream_events(
+    *,
+    feed: AppFeed,
+    principal: AppPrincipal,
+    party: Party,
+    after: Annotated[
+        int | None, Query(ge=0, le=MOST_ID, description="Begin after this event; without it, with the next one")
+    ] = None,
+    last_event_id: Annotated[
+        int | None, Header(ge=0, le=MOST_ID, description="The id of the last event that came; it counts before `after`")
+    ] = None,
+    type_: Annotated[Types, Query(alias="type")] = None,
+    training: OfTraining = None,
+    client: OfClient = None,
+) -> EventStream:
+    """Stream events as they happen (Server-Sent Events).
+
+    Each event has its id, its type, and as data what `GET /v1/events` shows of it. A reader that connects again with
+    the header `Last-Event-ID` goes on after that event, at any server. When a server stops, the last event of its
+    streams is of the type `closing`.
+    """
+    begin = last_event_id if last_event_id is not None else after
+    cursor = await feed.newest() if begin is None else begin
+    only = EventFilter(training, client, frozenset(type_ or ()))
+    return EventStream(_streamed(feed, principal, cursor, only), feed, party)
+
+
+async def _streamed(feed: EventFeed, by: Principal, cursor: int, only: EventFilter) -> AsyncIterator[bytes]:
+    yield format_sse_event(comment="connected", retry=RETRY_MILLISECONDS)
+    while not feed.stopping:
+        page = await feed.page(after=cursor, limit=PAGE, only=only, seconds=ALIVE_SECONDS)
+        cursor = page.cursor
+        for event in page.items:
+            data = _shown(event, by).model_dump_json()
+            yield format_sse_event(event=event.type, id=str(event.id), data_str=data)
+        if not page.items and not feed.stopping:
+            yield format_sse_event(comment="alive")
+    yield format_sse_event(event="closing", data_str='{"reason": "this server stops: connect again"}')
+
+
+def _shown(event: RecordedEvent, by: Principal) -> EventOut:
+    shown = EventOut.model_validate(event)
+    return shown.model_copy(update={"data": data_shown_to(by, shown.data)})

@@ -1,0 +1,174 @@
+"""Follow the log of events, on behalf of many readers.
+
+One loop of each process asks the database for new events, four times a second as long as somebody reads, and keeps the
+newest ones in memory. Readers who are up to date get their events from there. A reader who is behind reads the database
+until it has caught up. Ids of events become visible in their order (`app.store.events`), so no reader misses an event
+or gets one twice, whichever server it asks.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+from app.services.events.log import EventLog
+from app.sharing import Portions
+from app.store.database import Database
+from app.store.events import EventPage, RecordedEvent
+from app.store.outages import Outage
+from app.store.reading import LISTED
+from tcsfeel.errors import Picklable
+
+LOOK_SECONDS = 0.25
+REMEMBERED = 2000  # events
+BATCH = 500  # events that are read at once
+
+
+class TooManyReaders(Picklable):
+    """A party has its share of the places for readers that wait for events."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__(
+            f"too many calls of this caller are waiting for events at this server: at most {places} can, and fewer "
+            "while other callers wait too. Close a stream, or try again in a moment; the limit is set by "
+            "TCSFEEL_LIMITS__STREAMS"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events a reader wants: those of a training, of a client, of some types, or all of them."""
+
+    training_id: str | None = None
+    client_id: str | None = None
+    types: frozenset[str] = frozenset()
+
+    def matches(self, event: RecordedEvent) -> bool:
+        return (
+            (self.training_id is None or event.training_id == self.training_id)
+            and (self.client_id is None or event.client_id == self.client_id)
+            and (not self.types or event.type in self.types)
+        )
+
+
+ALL = EventFilter()
+
+
+class EventFeed:
+    """Gives events to readers as they are written. At most `places` readers of a party that is alone may wait."""
+
+    def __init__(self, db: Database, *, places: int) -> None:
+        self._db = db
+        self._log = EventLog(db)
+        self._places = places
+        self._portions = Portions.of_alone(places)
+        self._readers = 0
+        self._wanted = asyncio.Event()
+        self._recent: deque[RecordedEvent] = deque(maxlen=REMEMBERED)
+        self._newest: int | None = None  # id of the newest event that the loop has seen
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._outage = Outage()
+        self.stopping = False
+
+    @property
+    def readers(self) -> int:
+        """How many readers have a place."""
+        return self._readers
+
+    @contextmanager
+    def place(self, party: str) -> Iterator[None]:
+        """Take a place for one reader of a party, until the block ends. Raises `TooManyReaders`."""
+        if not self._portions.may_take(party, 1):
+            raise TooManyReaders(self._places)
+        self._portions.take(party, 1)
+        self._readers += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            self._portions.give_back(party, 1)
+
+    async def newest(self) -> int:
+        """Return the id of the newest event of all; 0 if there is none."""
+        async with self._db.glance() as tx:
+            return await tx.events.newest()
+
+    async def page(self, *, after: int, limit: int, only: EventFilter = ALL, seconds: float = 0.0) -> EventPage:
+        """Give events beyond the cursor `after`, oldest first. If there are none, wait `seconds` for some.
+
+        The page is empty if none has come until then, or if this server stops. A reader that waits needs a place.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while True:
+            found = await self._read(after, limit, only)
+            if found.items or self.stopping:
+                return found
+            after = found.cursor
+            if not await self._grown(after, deadline - loop.time()):
+                return found
+
+    async def run(self) -> None:
+        """Look for new events until cancelled, as long as there are readers. A look that fails is made again."""
+        while True:
+            if not self._readers:
+                self._wanted.clear()
+                await self._wanted.wait()
+            await self._outage.outlast(self._look, "new events could not be read")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """End every wait, those to come included, because the server stops."""
+        self.stopping = True
+        self._wake()
+
+    async def _read(self, after: int, limit: int, only: EventFilter) -> EventPage:
+        """Read from memory if that has all events beyond the cursor, else from the database."""
+        newest = self._newest
+        if newest is None or after < (self._recent[0].id - 1 if self._recent else newest):
+            return await self._log.page(
+                after=after, limit=limit, training_id=only.training_id, client_id=only.client_id, types=only.types
+            )
+        matching = (event for event in self._recent if event.id > after and only.matches(event))
+        items = list(islice(matching, limit + 1))
+        if len(items) > limit:
+            return EventPage(items[:limit], more=True, cursor=items[limit - 1].id)
+        return EventPage(items, more=False, cursor=max(after, newest))
+
+    async def _grown(self, after: int, seconds: float) -> bool:
+        """Wait until there are events beyond a cursor. Returns False if there are none after `seconds`."""
+        if self._newest is not None and self._newest > after:
+            return True
+        if seconds <= 0 or self.stopping:
+            return False
+        more: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(more)
+        try:
+            async with asyncio.timeout(seconds):
+                await more
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(more)
+        return True
+
+    async def _look(self) -> None:
+        newest = await self.newest()
+        if self._newest is None or newest - self._newest > REMEMBERED:
+            self._recent.clear()  # readers catch up from the database
+            self._newest = newest
+        while newest > self._newest:
+            async with self._db.read() as tx:
+                page = await tx.events.after(self._newest, limit=BATCH, most_bytes=LISTED)
+            self._recent.extend(page.items)
+            self._newest = page.cursor
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let all readers look again."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)

@@ -1,0 +1,110 @@
+"""Readers who follow events over real connections miss none and get none twice, also when their server dies."""
+
+import asyncio
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests.e2e.servers import Server, call
+from tests.planes import until
+
+SECONDS = 60.0
+PROFILE = {
+    "url": "http://127.0.0.1:9/",
+    "data_size": 1,
+    "compute_capacity": 1.0,
+    "bandwidth": 1.0,
+    "latency": 1.0,
+}
+
+
+class Reader:
+    """Follows the stream of one of several servers. When a connection ends, it goes on at the next server."""
+
+    def __init__(self, servers: list[Server]) -> None:
+        self.ids: list[int] = []
+        self.closing = 0
+        self._servers = servers
+
+    async def run(self) -> None:
+        number = 0
+        while True:
+            server = self._servers[number % len(self._servers)]
+            try:
+                async with server.api() as api:
+                    headers = {"Last-Event-ID": str(self.ids[-1] if self.ids else 0)}
+                    async with api.stream("GET", "/v1/events/stream", headers=headers) as response:
+                        assert response.status_code == 200
+                        async for line in response.aiter_lines():
+                            self._take(line)
+            except httpx2.TransportError:
+                pass
+            number += 1
+            await asyncio.sleep(0.05)
+
+    async def has(self, newest: int) -> bool:
+        return bool(self.ids) and self.ids[-1] >= newest
+
+    async def was_told(self) -> bool:
+        return self.closing > 0
+
+    def _take(self, line: str) -> None:
+        if line.startswith("id: "):
+            self.ids.append(int(line.removeprefix("id: ")))
+        elif line == "event: closing":
+            self.closing += 1
+
+
+async def register(api: httpx2.AsyncClient, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        await call(api, "POST", "/v1/clients", json=PROFILE | {"id": f"c-{number}"})
+
+
+async def test_no_event_is_missed_or_doubled_when_a_server_dies(postgres_url: str, tmp_path: Path) -> None:
+    one, other = (Server(tmp_path / name, postgres_url) for name in ("one", "other"))
+    other.key = one.key
+    for server in (one, other):
+        server.log.parent.mkdir()
+        server.environment["TCSFEEL_AUTH__ADMIN_KEY"] = one.key
+        await server.start()
+    readers = [Reader([one, other]), Reader([other, one]), Reader([one, other])]
+    try:
+        async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
+            following = [group.create_task(reader.run()) for reader in readers]
+            async with other.api() as api:
+                await register(api, 0, 10)
+                one.kill()
+                await register(api, 10, 10)
+                newest = (await call(api, "GET", "/v1/events", params={"limit": 1000}))["cursor"]
+            for reader in readers:
+                await until(partial(reader.has, newest))
+            for task in following:
+                task.cancel()
+    finally:
+        one.kill()
+        other.kill()
+    for reader in readers:
+        assert reader.ids == list(range(1, newest + 1))
+
+
+async def test_streams_end_with_a_word_when_their_server_stops(sqlite_url: str, tmp_path: Path) -> None:
+    server = Server(tmp_path, sqlite_url)
+    await server.start()
+    reader = Reader([server])
+    following = asyncio.create_task(reader.run())
+    try:
+        async with asyncio.timeout(SECONDS), server.api() as api:
+            await register(api, 0, 1)
+            await until(partial(reader.has, 1))
+            waiting = asyncio.create_task(call(api, "GET", "/v1/events", params={"after": 10**6, "wait": 60}))
+            await asyncio.sleep(0.2)
+            assert await asyncio.to_thread(server.stop) in {0, -15}
+            page: dict[str, Any] = await waiting
+            assert json.dumps(page["items"]) == "[]"
+            await until(reader.was_told)
+    finally:
+        following.cancel()
+        server.kill()
