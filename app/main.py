@@ -243,8 +243,6 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     name = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
     audit = AuditTrail(db, coordinator_db, clock, name=name, directory=settings.data_dir)
     audit.note_waiting = metrics.audit_waiting.set
-    feed = EventFeed(db, places=settings.limits.streams)
-    metrics.event_readers.set_function(lambda: feed.readers)
     return System(
         name=name,
         settings=settings,
@@ -304,5 +302,5 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
             MailboxRetention(coordinator_db, clock),
             retention,
         ),
-        feed=feed,
+        feed=EventFeed(db, places=settings.limits.streams, note=metrics.event_readers.set),
     )

@@ -8,7 +8,7 @@ or gets one twice, whichever server it asks.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -57,13 +57,17 @@ ALL = EventFilter()
 
 
 class EventFeed:
-    """Gives events to readers as they are written. At most `places` readers of a party that is alone may wait."""
+    """Gives events to readers as they are written.
 
-    def __init__(self, db: Database, *, places: int) -> None:
+    At most `places` readers of a party that is alone may wait. `note` is told how many readers there are.
+    """
+
+    def __init__(self, db: Database, *, places: int, note: Callable[[int], None] = lambda _count: None) -> None:
         self._db = db
         self._log = EventLog(db)
         self._places = places
         self._portions = Portions.of_alone(places)
+        self._note = note
         self._readers = 0
         self._wanted = asyncio.Event()
         self._recent: deque[RecordedEvent] = deque(maxlen=REMEMBERED)
@@ -72,24 +76,23 @@ class EventFeed:
         self._outage = Outage()
         self.stopping = False
 
-    @property
-    def readers(self) -> int:
-        """How many readers have a place."""
-        return self._readers
-
     @contextmanager
     def place(self, party: str) -> Iterator[None]:
         """Take a place for one reader of a party, until the block ends. Raises `TooManyReaders`."""
         if not self._portions.may_take(party, 1):
             raise TooManyReaders(self._places)
         self._portions.take(party, 1)
-        self._readers += 1
+        self._count(1)
         self._wanted.set()
         try:
             yield
         finally:
-            self._readers -= 1
+            self._count(-1)
             self._portions.give_back(party, 1)
+
+    def _count(self, change: int) -> None:
+        self._readers += change
+        self._note(self._readers)
 
     async def newest(self) -> int:
         """Return the id of the newest event of all; 0 if there is none."""

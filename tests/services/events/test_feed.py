@@ -128,12 +128,13 @@ async def test_a_server_that_stops_ends_all_waits(sqlite: Database) -> None:
 
 
 async def test_places_are_shared_between_parties(sqlite: Database) -> None:
-    feed = EventFeed(sqlite, places=8)
+    counts: list[int] = []
+    feed = EventFeed(sqlite, places=8, note=counts.append)
     with feed.place("b"):
-        assert feed.readers == 1
+        assert counts == [1]
         with pytest.raises(TooManyReaders, match="TCSFEEL_LIMITS__STREAMS"):
             _take(feed, 9)
-    assert feed.readers == 0
+    assert (counts[-1], max(counts)) == (0, 8)
 
 
 def _take(feed: EventFeed, count: int) -> None:
