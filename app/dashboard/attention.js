@@ -4,28 +4,27 @@ import { many, metric } from "./units.js";
 
 const CRITICAL = 0, WARNING = 1, NOTE = 2;
 export const LEVELS = ["Act now", "Look at it", "For information"];
-const STALE_ROUNDS = 10, CROWD = 3;
-const HIDDEN = "Your key may not read the reason. An operator's key may.";
+const STALE_ROUNDS = 10, CROWD = 3, LATELY_SECONDS = 900, UNRELIABLE = 0.75;
 
 // `trainings` with their newest `rounds`, and all clients. Returns items: level, title, reason, since, and what to do.
 export function attention(trainings, clients) {
-	const found = [...trainings.flatMap(({ training, rounds }) => ofTraining(training, rounds)), ...grouped(clients.map(ofClient).filter(Boolean), clients), ...grouped(ofRounds(trainings, clients), clients)];
+	const found = [...trainings.flatMap(({ training, rounds }) => ofTraining(training, rounds)), ...grouped(clients.map(ofClient).filter(Boolean), clients)];
 	return found.sort((one, other) => one.level - other.level || String(other.since ?? "").localeCompare(String(one.since ?? "")));
 }
 
 function ofTraining(training, rounds) {
-	const item = (level, title, reason, todo, since, action) => ({ level, title: `${training.name} ${title}`, reason: reason ?? HIDDEN, todo, since, action, training: training.id, name: training.name });
+	const item = (level, title, reason, todo, since, action) => ({ level, title: `${training.name} ${title}`, reason: reason ?? "", todo, since, action, training: training.id, name: training.name });
 	const { progress, status } = training;
 	if (status === "failed") return [item(CRITICAL, "has failed", training.stop_detail, "Mend the cause, then resume it. It goes on from its last model.", training.updated_at, "resume")];
 	if (status === "paused") return [item(NOTE, "is paused", `It stopped in round ${training.current_round} of ${training.max_rounds}.`, "Resume it when it may go on.", training.updated_at, "resume")];
 	if (status !== "running") return [];
 	const found = [];
-	if (progress?.state === "stalled") found.push(item(CRITICAL, "is stalled by a problem on the server", progress.reason, "Mend the problem on the server. The training then goes on by itself.", progress.since));
-	if (progress?.state === "waiting") found.push(item(WARNING, "waits", progress.reason, "Bring clients back, or let more of them take part (fewer conditions, a smaller `min_clients`).", progress.since));
+	if (progress?.state === "stalled") found.push(item(CRITICAL, "is stalled by a problem on the server", progress.reason, "Mend the problem. The training then goes on by itself.", progress.since));
+	if (progress?.state === "waiting") found.push(item(WARNING, "waits", progress.reason, "Bring clients back, or let more of them take part.", progress.since));
 	const ended = rounds.find((one) => one.ended_at !== null);
-	if (ended?.status === "abandoned") found.push(item(WARNING, `abandoned round ${ended.number}`, ended.failure_reason, "Look at the round: it names each client that did not answer, and why.", ended.ended_at));
+	if (ended?.status === "abandoned") found.push(item(WARNING, `abandoned round ${ended.number}`, ended.failure_reason, "Look at the round: it names those that did not answer, and why.", ended.ended_at));
 	const doubt = ended?.target_doubt;
-	if (doubt) found.push(item(NOTE, "does not count its target as reached", `Without the measurement of ${doubt.client_id}, ${training.goal.metric} would be ${metric(training.goal.metric, doubt.mean)}.`, "It goes on by itself. Let more clients evaluate if this happens again.", ended.ended_at));
+	if (doubt) found.push(item(NOTE, "does not count its target as reached", `Without the measurement of ${doubt.client_id}, ${training.goal.metric} would be ${metric(training.goal.metric, doubt.mean)}.`, "Let more clients evaluate if this happens again.", ended.ended_at));
 	const stale = training.current_round - (training.best_round ?? training.current_round);
 	if (stale >= STALE_ROUNDS) found.push(item(WARNING, "makes no progress", `The best ${training.goal.metric}, ${metric(training.goal.metric, training.best_value)}, is from round ${training.best_round}; ${many(stale, "round")} since then were not better.`, "Look at the clients that fail, or pause it and change its hyperparameters.", training.updated_at));
 	const unmatched = Object.values(training.unmatched_patterns ?? {}).flat();
@@ -40,7 +39,7 @@ function lastFailure(client) {
 
 function ofClient(client) {
 	const failure = lastFailure(client);
-	const of = (level, what, reason, todo, since, action) => ({ client, level, what, reason: reason ?? HIDDEN, todo, since, action });
+	const of = (level, what, reason, todo, since, action) => ({ client, level, what, reason: reason ?? "", todo, since, action });
 	if (client.conflict) return of(CRITICAL, "another agent uses the same id", `Its agents are at ${client.conflict.urls.join(" and ")}.`, "Stop one of the agents, or give it an id of its own.", client.conflict.last_at);
 	if (client.breaker === "open") {
 		if (!failure) return of(NOTE, "isolated by hand", "An operator has opened the breaker.", "Reset the breaker when it may take part again.", client.updated_at, "reset");
@@ -51,24 +50,8 @@ function ofClient(client) {
 	if (client.status === "down") return of(WARNING, "down", "No heartbeat comes, and the agent does not answer.", "Start the agent, or remove the client if it is gone for good.", client.last_seen_at);
 	if (client.failures.wrong_evaluations >= 3) return of(WARNING, "evaluations fail", failure?.reason, "Mend `evaluate` of the trainer, then reset the breaker.", failure?.at, "reset");
 	if (client.breaker === "half_open") return of(NOTE, "tried again after failures", failure?.reason, "Nothing: the breaker closes if the task succeeds.", failure?.at);
-	return null;
-}
-
-// Updates of the newest rounds that were rejected or did not come, of clients whose breakers are closed.
-function ofRounds(trainings, clients) {
-	const known = new Map(clients.map((one) => [one.id, one]));
-	const found = new Map();
-	for (const { training, rounds } of trainings.filter((one) => one.training.status === "running")) {
-		for (const round of rounds) {
-			for (const { client_id: id, status, reason } of round.participations) {
-				const client = known.get(id);
-				if (client?.breaker !== "closed" || found.has(id) || !["rejected", "failed"].includes(status)) continue;
-				found.set(id, { client, level: WARNING, what: status === "rejected" ? `updates were rejected in ${training.name}` : `no update came in ${training.name}`, reason: reason ?? HIDDEN,
-					todo: "Find out what is new on the device. Isolate it until that is mended.", since: round.ended_at ?? round.started_at, action: "isolate" });
-			}
-		}
-	}
-	return [...found.values()];
+	const lately = failure && Date.now() - Date.parse(failure.at) < LATELY_SECONDS * 1000;
+	return lately ? of(client.measured.reliability < UNRELIABLE ? WARNING : NOTE, "failed lately", failure.reason, "Find out what is new on the device. Isolate it until that is mended.", failure.at, "isolate") : null;
 }
 
 // Put clients with the same problem together, and name the tag that they share, as one cause may be behind them.
@@ -83,7 +66,8 @@ function grouped(problems, clients) {
 		const [first] = members;
 		const ids = members.map((one) => one.client.id);
 		const since = members.map((one) => one.since ?? "").sort().at(-1) || null;
-		return { key, clients: ids, level: ids.length >= CROWD && first.level === WARNING ? CRITICAL : first.level, since, todo: first.todo, action: first.action, reason: first.reason,
+		const level = Math.min(...members.map((one) => one.level));
+		return { key, clients: ids, level: ids.length >= CROWD && level === WARNING ? CRITICAL : level, since, todo: first.todo, action: first.action, reason: first.reason,
 			title: `${ids.length === 1 ? ids[0] : many(ids.length, "client")}: ${first.what}`, shared: shared(members.map((one) => one.client), clients) };
 	});
 }

@@ -6,7 +6,6 @@ import { ago, at, count, many, number, seconds } from "./units.js";
 import { badge, breaker, clientLink, LIVE, trainingLink } from "./words.js";
 
 const PAGE = 50, TRAININGS = 5, ROUNDS = 10, EVERY_SECONDS = 10;
-const HIDDEN = "your key may not read the reason";
 
 export class ClientsView {
 	title = "Clients";
@@ -111,7 +110,7 @@ function measured(client) {
 	const rows = [["Reliability", percent(client.reliability), percent(seen.reliability), doubt(seen.reliability, client.reliability)], ["Bandwidth", `${number(client.bandwidth, 3)} Mbps`, seen.bandwidth === null ? "–" : `${number(seen.bandwidth, 3)} Mbps`, doubt(seen.bandwidth, client.bandwidth)],
 		["Latency", `${number(client.latency, 3)} ms`, seen.latency === null ? "–" : `${number(seen.latency, 3)} ms`, seen.latency !== null && seen.latency > 2 * client.latency ? "much slower than claimed" : ""],
 		["Training", "–", seconds(seen.train_seconds), ""], ["Quality of its last update", "–", number(seen.last_update_quality, 3), ""], ["Samples", count(client.data_size), "–", ""]];
-	return table(["", "Claimed", "Measured", ""], rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell)))), "Claimed and measured values");
+	return table(["Value", "Claimed", "Measured", "Remark"], rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell)))), "Claimed and measured values");
 }
 
 const doubt = (seen, claimed) => (seen !== null && seen < 0.7 * claimed ? "much less than claimed" : "");
@@ -119,7 +118,7 @@ const doubt = (seen, claimed) => (seen !== null && seen < 0.7 * claimed ? "much 
 function failures(guard) {
 	const list = [...guard.last_failures].reverse();
 	return [h("p", {}, breaker(guard.state), guard.cause && ` It opened after ${guard.cause}.`, guard.state === "open" && (guard.retry_at ? [" It lets a probe through ", ago(guard.retry_at), "."] : " It was opened by hand, and stays open until it is reset.")),
-		list.length === 0 ? p("quiet", "No failure is on record.") : table(["When", "What failed", "Reason", "Where"], list.map((one) => row(ago(one.at), `${one.phase === "fit" ? "training" : one.phase}, ${one.kind === "faulty" ? "a fault of its trainer" : "not reachable"}`, one.reason ?? HIDDEN,
+		list.length === 0 ? p("quiet", "No failure is on record.") : table(["When", "What failed", "Reason", "Where"], list.map((one) => row(ago(one.at), `${one.phase === "fit" ? "training" : one.phase}, ${one.kind === "faulty" ? "a fault of its trainer" : "not reachable"}`, one.reason,
 			one.training_id && one.round ? trainingLink(one.training_id, `round ${one.round}`, one.round) : "")), "Last failures, the newest first")];
 }
 

@@ -58,7 +58,7 @@ class App {
 		else if (noun === "topology") this.#view = new TopologyView(this);
 		else this.#view = new Overview(this);
 		this.#header(noun ?? "");
-		replace(main, this.#view.element);
+		replace(main, !id && h("h1", { class: "hidden" }, this.#view.title), this.#view.element);
 		window.scrollTo(0, 0);
 		this.refresh();
 	}

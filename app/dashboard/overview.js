@@ -7,7 +7,7 @@ import { h, p, paged, Panel, row, table } from "./dom.js";
 import { ago, count, many, metric } from "./units.js";
 import { badge, clientLink, LIVE, QUIET, trainingLink } from "./words.js";
 
-const TRAININGS = 50, POINTS = 60, WATCHED = 8, ROUNDS = 3, FLEET_SECONDS = 15, MOST_AT_ONCE = 50;
+const TRAININGS = 50, POINTS = 60, WATCHED = 8, ROUNDS = 2, AGAIN_SECONDS = 15, MOST_AT_ONCE = 50;
 
 export class Overview {
 	title = "Overview";
@@ -25,7 +25,7 @@ export class Overview {
 	async refresh() {
 		const { api } = this.app;
 		const now = Date.now();
-		const due = this.#clients === null || now - this.#fleetRead > FLEET_SECONDS * 1000;
+		const due = this.#clients === null || now - this.#fleetRead > AGAIN_SECONDS * 1000;
 		const [trainings, clients] = await Promise.all([api.get("v1/trainings", { limit: TRAININGS }), due ? api.all("v1/clients") : this.#clients]);
 		if (due) [this.#clients, this.#fleetRead] = [clients, now];
 		await Promise.all(trainings.items.map((training) => this.#follow(training)));
@@ -36,11 +36,13 @@ export class Overview {
 		return trainings.items.some((one) => one.status === "running") ? LIVE : QUIET;
 	}
 
-	// Read the curve of a training, and the newest rounds of one that runs, if it has changed.
+	// Read the curve of a training, and the newest rounds of one that runs, if they may have changed.
 	async #follow(training) {
 		const { api } = this.app;
 		const known = this.#curves.get(training.id);
-		if (known?.at === training.updated_at && known.round === training.current_round) return;
+		const at = `${training.updated_at} ${training.current_round}`;
+		const fresh = training.status !== "running" || Date.now() - known?.read < AGAIN_SECONDS * 1000;
+		if (fresh && known?.at === at) return;
 		const running = training.status === "running" && [...this.#rounds.keys()].filter((id) => id !== training.id).length < WATCHED;
 		const [models, rounds] = await Promise.all([
 			api.get(pathOf("trainings", training.id, "models"), { limit: POINTS }),
@@ -48,7 +50,7 @@ export class Overview {
 		if (running) this.#rounds.set(training.id, rounds.items);
 		else this.#rounds.delete(training.id);
 		const points = models.items.filter((one) => one.round > 0).map((one) => [one.round, one.goal_value]).reverse();
-		this.#curves.set(training.id, { at: training.updated_at, round: training.current_round, points });
+		this.#curves.set(training.id, { at, read: Date.now(), points });
 	}
 
 	#attention(items) {
@@ -64,7 +66,7 @@ export class Overview {
 		const ids = item.clients ?? [];
 		const found = [item.training && h("a", { class: "button", href: `#/trainings/${item.training}` }, "Open the training")];
 		if (ids.length === 1) found.push(h("a", { class: "button", href: `#/clients/${ids[0]}` }, "Open the client"));
-		if (ids.length > 1) found.push(h("details", { "data-keep": item.key }, h("summary", {}, `Show the ${ids.length} clients`), p("ids", ids.slice(0, 100).map((id) => [clientLink(id), " "]), ids.length > 100 && `and ${count(ids.length - 100)} more`)));
+		if (ids.length > 1) found.push(h("details", { "data-keep": item.key }, h("summary", {}, `Show ${ids.length} clients`), p("ids", ids.slice(0, 100).map((id) => [clientLink(id), " "]), ids.length > 100 && `and ${count(ids.length - 100)} more`)));
 		if (!app.may("operator")) return found;
 		if (item.action === "resume") found.push(h("button", { "aria-label": `Resume ${item.name}`, onclick: () => app.act(`Resume ${item.name}`, () => app.api.post(pathOf("trainings", item.training, "resume"))) }, "Resume"));
 		const verbs = { reset: [`Reset ${many(ids.length, "breaker")}`, "reset", "The failures are forgotten, and rounds may select again"], isolate: [`Isolate ${many(ids.length, "client")}`, "open", "Until the breaker is reset, no round selects"] };
@@ -89,7 +91,7 @@ export class Overview {
 }
 
 function progress(training) {
-	if (training.progress && training.progress.state !== "moving") return h("div", { class: "note" }, training.progress.state === "waiting" ? "waits for clients" : "stalled");
+	if (training.progress && training.progress.state !== "moving") return h("div", { class: "note" }, training.progress.state);
 	return training.status === "running" || !training.stop_reason ? null : h("div", { class: "quiet" }, training.stop_reason.replaceAll("_", " "));
 }
 

@@ -18,7 +18,7 @@ export class TopologyView {
 	constructor(app) {
 		this.app = app;
 		this.training = h("select", { onchange: () => { this.slider.max = 0; app.refresh(); } });
-		this.slider = h("input", { type: "range", min: 1, max: 0, step: 1, oninput: () => app.refresh() });
+		this.slider = h("input", { type: "range", "aria-label": "Round", min: 1, max: 0, step: 1, oninput: () => app.refresh() });
 		this.number = h("output", {});
 		this.panel = new Panel("Links and the tree of a round");
 		this.panel.body.before(h("form", { class: "filters", onsubmit: (event) => event.preventDefault() }, h("label", {}, "Training", this.training), h("label", {}, this.number, this.slider)));

@@ -103,7 +103,7 @@ export class TrainingView {
 		return [h("div", { class: "title" }, h("h1", {}, training.name), badge(training.status), h("div", { class: "actions" }, buttons)),
 			h("p", {}, `Round ${count(training.current_round)} of at most ${count(training.max_rounds)}; ${goal(training)}`, training.best_round !== null && `; best ${metric(training.goal.metric, training.best_value)} in round ${training.best_round}`, "."),
 			training.stop_detail && h("p", {}, training.stop_detail),
-			waits && p("warning", h("strong", {}, training.progress.state === "waiting" ? "It waits: " : "It is stalled: "), training.progress.reason ?? "your key may not read the reason", " (since ", ago(training.progress.since), ")")];
+			waits && p("warning", h("strong", {}, training.progress.state === "waiting" ? "It waits: " : "It is stalled: "), training.progress.reason ?? "", " (since ", ago(training.progress.since), ")")];
 	}
 
 	#curves(training, rounds, chosen) {
@@ -135,7 +135,7 @@ export class TrainingView {
 	#versions(training, items) {
 		if (items.length === 0) return p("empty", "There is no model yet.");
 		const best = training.best_round;
-		return paged(items, 10, (shown) => table(["Round", training.goal.metric, "Size", "SHA-256", "Made", ""], shown.map((one) => row(
+		return paged(items, 10, (shown) => table(["Round", training.goal.metric, "Size", "SHA-256", "Made", "File"], shown.map((one) => row(
 			[one.round === 0 ? "0 (initial)" : String(one.round), one.round === best && h("span", { class: "badge good" }, "best"), one.pinned && h("span", { class: "badge active" }, "pinned")],
 			metric(training.goal.metric, one.goal_value), bytes(one.size), h("code", { title: one.sha256 }, one.sha256.slice(0, 12)), ago(one.created_at),
 			one.removed_at ? h("span", { class: "quiet" }, "removed") : h("button", { "aria-label": `Download the version of round ${one.round}`, onclick: () => this.#download(training, one) }, "Download"))), "Model versions, the newest first"));

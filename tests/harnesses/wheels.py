@@ -183,6 +183,9 @@ def train(report: Report, device: Environment, server: Environment, directory: P
         httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, trust_env=False, timeout=30) as api,
     ):
         until(lambda: is_ready(api))
+        files = ["/", *(f"/dashboard/{file.name}" for file in (ROOT / "app" / "dashboard").iterdir())]
+        unserved = [file for file in files if not api.get(file).is_success]
+        report.check(f"the dashboard is installed: {len(files)} files, without {unserved}", holds=not unserved)
         agent = [device.command, "agent", "app.trainers:trainer", "--id", "edge-1", "--server", url]
         with running(agent, place, variables):
             until(lambda: len(api.get("/v1/clients").json()["items"]) == 1)

@@ -13,11 +13,14 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.http.quotations import HIDDEN
 from tests.harnesses.browser.chromium import Tab, browser, installed
 from tests.harnesses.browser.faulty import SITE
 from tests.harnesses.browser.federation import GONE, Federation, federation
 
 SIZES = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
+FIRST_SCREEN = {"overview", "training"}
+MARKUP = "<b onclick=alert(1)>markup</b>"
 SETTLED_SECONDS = 1.0
 WIDEST_PHONE = "document.documentElement.scrollWidth <= window.innerWidth"
 
@@ -56,9 +59,12 @@ class Walk:
         await self._tab.shows("Needs attention now")
         await self._tab.shows(f"All of them have the tag site: {SITE}")
         await self._tab.shows(f"{GONE}: locked out by the breaker")
-        text = await self._tab.text()
-        self._check("the overview names the site that is at fault, and the reason", holds="not finite" in text)
+        await self._tab.shows("holds values that are not finite")
+        self._check("the overview names the site that is at fault, and the reason", holds=True)
         await self._look_at("overview")
+        self._found.plane.post("/v1/trainings", {"name": MARKUP})
+        await self._tab.shows(MARKUP)
+        self._check("markup in a name is shown as text", holds=True)
 
     async def _client(self) -> None:
         await self._go(f"clients/{SITE}-1")
@@ -109,25 +115,26 @@ class Walk:
         await self._tab.click("Log out")
         await self._log_in(viewer)
         await self._tab.shows("anna (viewer)")
-        await self._go(f"clients/{SITE}-2")
+        await self._go(f"clients/{GONE}")
         await self._tab.shows("Breaker and last failures")
         buttons = await self._tab.run("[...document.querySelectorAll('main button')].map((one) => one.textContent)")
         self._check(f"a viewer sees no button that it may not use: {buttons}", holds=buttons == [])
-        await self._tab.shows("your key may not read the reason")
+        await self._tab.shows(HIDDEN)
 
     async def _go(self, place: str) -> None:
         await self._tab.run(f"location.hash = {json.dumps(f'#/{place}')}")
         await asyncio.sleep(SETTLED_SECONDS)
 
     async def _look_at(self, name: str) -> None:
-        """Look at the view in each size, and store pictures."""
+        """Look at the view in each size, and store pictures. Messages go away first."""
+        await self._tab.until("document.querySelector('.notice') === null")
         for kind, (width, height, dark) in SIZES.items():
             await self._tab.look(width=width, height=height, dark=dark)
             await asyncio.sleep(SETTLED_SECONDS)
             if kind == "phone":
                 self._check(f"{name} is not wider than a phone", holds=bool(await self._tab.run(WIDEST_PHONE)))
             if self._pictures is not None:
-                await self._tab.picture(self._pictures / f"{name}-{kind}.webp", whole=name != "overview")
+                await self._tab.picture(self._pictures / f"{name}-{kind}.webp", whole=name not in FIRST_SCREEN)
         await self._tab.look()
 
 
