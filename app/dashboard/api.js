@@ -24,7 +24,7 @@ export class Api {
 		else sessionStorage.setItem(KEPT, key);
 	}
 
-	async #send(method, path, { query, body, key = this.#key } = {}) {
+	async #send(method, path, { query, body, signal, key = this.#key } = {}) {
 		const url = new URL(path, ROOT);
 		for (const [name, value] of Object.entries(query ?? {})) {
 			if (value !== null && value !== undefined) url.searchParams.set(name, value);
@@ -33,7 +33,7 @@ export class Api {
 		if (body !== undefined) headers["Content-Type"] = "application/json";
 		let answer;
 		try {
-			answer = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "omit", cache: "no-store" });
+			answer = await fetch(url, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), credentials: "omit", cache: "no-store" });
 		} catch (error) {
 			throw new Unreachable("The server does not answer.", { cause: error });
 		}
@@ -49,6 +49,12 @@ export class Api {
 	}
 
 	async file(path, query) { return (await this.#send("GET", path, { query })).blob(); }
+
+	// Call `ring` for each part of the stream of events, until it ends.
+	async listen(ring, signal) {
+		const parts = (await this.#send("GET", "v1/events/stream", { signal })).body.pipeThrough(new TextDecoderStream()).getReader();
+		for (let part = await parts.read(); !part.done; part = await parts.read()) ring(/^id:/m.test(part.value));
+	}
 
 	// Say who has this key, without keeping it.
 	async caller(key = this.#key) { return (await this.#send("GET", "v1/caller", { key })).json(); }

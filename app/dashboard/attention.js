@@ -15,7 +15,7 @@ export function attention(trainings, clients) {
 function ofTraining(training, rounds) {
 	const item = (level, title, reason, todo, since, action) => ({ level, title: `${training.name} ${title}`, reason: reason ?? "", todo, since, action, training: training.id, name: training.name });
 	const { progress, status } = training;
-	if (status === "failed") return [item(CRITICAL, "has failed", training.stop_detail, "Mend the cause, then resume it. It goes on from its last model.", training.updated_at, "resume")];
+	if (status === "failed") return [item(CRITICAL, "has failed", training.stop_detail, "Mend the cause, then resume it.", training.updated_at, "resume")];
 	if (status === "paused") return [item(NOTE, "is paused", `It stopped in round ${training.current_round} of ${training.max_rounds}.`, "Resume it when it may go on.", training.updated_at, "resume")];
 	if (status !== "running") return [];
 	const found = [];
@@ -46,10 +46,10 @@ function ofClient(client) {
 		const todo = failure.kind === "faulty" ? "Mend the trainer or its data, then reset the breaker." : "Bring the agent back. The server tries it again by itself, or reset the breaker.";
 		return of(CRITICAL, "locked out by the breaker", failure.reason && `Last failure: ${failure.reason}`, todo, failure.at, "reset");
 	}
-	if (client.unproven) return of(WARNING, "no tasks, because the address is not proved", client.unproven, "Check that the agent runs with its own key, at the address that it registered.", client.updated_at);
-	if (client.status === "down") return of(WARNING, "down", "No heartbeat comes, and the agent does not answer.", "Start the agent, or remove the client if it is gone for good.", client.last_seen_at);
+	if (client.unproven) return of(WARNING, "no tasks, because the address is not proved", client.unproven, "Check that its agent runs at that address, with its own key.", client.updated_at);
+	if (client.status === "down") return of(WARNING, "down", "No heartbeat comes, and the agent does not answer.", "Start the agent, or remove the client.", client.last_seen_at);
 	if (client.failures.wrong_evaluations >= 3) return of(WARNING, "evaluations fail", failure?.reason, "Mend `evaluate` of the trainer, then reset the breaker.", failure?.at, "reset");
-	if (client.breaker === "half_open") return of(NOTE, "tried again after failures", failure?.reason, "Nothing: the breaker closes if the task succeeds.", failure?.at);
+	if (client.breaker === "half_open") return of(NOTE, "tried again after failures", failure?.reason, "The breaker closes if the task succeeds.", failure?.at);
 	const lately = failure && Date.now() - Date.parse(failure.at) < LATELY_SECONDS * 1000;
 	return lately ? of(client.measured.reliability < UNRELIABLE ? WARNING : NOTE, "failed lately", failure.reason, "Find out what is new on the device. Isolate it until that is mended.", failure.at, "isolate") : null;
 }

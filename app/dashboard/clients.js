@@ -109,7 +109,7 @@ function measured(client) {
 	const { measured: seen } = client;
 	const rows = [["Reliability", percent(client.reliability), percent(seen.reliability), doubt(seen.reliability, client.reliability)], ["Bandwidth", `${number(client.bandwidth, 3)} Mbps`, seen.bandwidth === null ? "–" : `${number(seen.bandwidth, 3)} Mbps`, doubt(seen.bandwidth, client.bandwidth)],
 		["Latency", `${number(client.latency, 3)} ms`, seen.latency === null ? "–" : `${number(seen.latency, 3)} ms`, seen.latency !== null && seen.latency > 2 * client.latency ? "much slower than claimed" : ""],
-		["Training", "–", seconds(seen.train_seconds), ""], ["Quality of its last update", "–", number(seen.last_update_quality, 3), ""], ["Samples", count(client.data_size), "–", ""]];
+		["Training", "–", seconds(seen.train_seconds), ""], ["Samples", count(client.data_size), "–", ""]];
 	return table(["Value", "Claimed", "Measured", "Remark"], rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell)))), "Claimed and measured values");
 }
 

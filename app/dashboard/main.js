@@ -10,7 +10,7 @@ import { tick } from "./units.js";
 import { LIVE } from "./words.js";
 
 const RANKS = { viewer: 1, operator: 2, admin: 3 };
-const MOST_SECONDS = 30;
+const MOST_SECONDS = 30, STREAMED_SECONDS = 15, GAP = 2000;
 const MENU = [["", "Overview"], ["clients", "Clients"], ["topology", "Topology"]];
 
 const main = document.getElementById("main");
@@ -22,6 +22,10 @@ class App {
 	#view = null;
 	#timer = null;
 	#failures = 0;
+	#stream = null;
+	#streams = false;
+	#rung = false;
+	#readAt = 0;
 
 	may(role) { return (RANKS[this.#caller?.role] ?? 0) >= RANKS[role]; }
 
@@ -43,7 +47,29 @@ class App {
 			return this.#logIn(this.api.hasKey ? "The key is not valid any more. Log in again." : null);
 		}
 		if (this.#caller.role === "agent") return this.#logIn("This is the key of a device. Log in with the key of a person: ask an administrator for one.");
+		this.listen();
 		this.route();
+	}
+
+	// Follow the events while the tab is shown. They only say when to read again: the views read the state itself.
+	async listen() {
+		this.#stream?.abort();
+		if (document.hidden || this.#caller === null) return;
+		const { signal } = (this.#stream = new AbortController());
+		while (!signal.aborted) {
+			await this.api.listen((happened) => {
+				this.#streams = true;
+				this.#rung ||= happened;
+				if (happened) this.#later(this.#readAt + GAP - Date.now());
+			}, signal).catch(() => {});
+			this.#streams = false;
+			await new Promise((done) => setTimeout(done, STREAMED_SECONDS * 1000));
+		}
+	}
+
+	#later(milliseconds) {
+		clearTimeout(this.#timer);
+		if (!document.hidden) this.#timer = setTimeout(() => this.refresh(), Math.max(0, milliseconds));
 	}
 
 	route() {
@@ -69,6 +95,7 @@ class App {
 		const view = this.#view;
 		if (view.again !== undefined) { view.again = true; return; }
 		view.again = false;
+		[this.#readAt, this.#rung] = [Date.now(), false];
 		let pause = LIVE;
 		try {
 			pause = await view.refresh();
@@ -88,7 +115,7 @@ class App {
 		const again = view.again;
 		delete view.again;
 		if (again) this.refresh();
-		else if (!document.hidden) this.#timer = setTimeout(() => this.refresh(), pause * 1000);
+		else this.#later(this.#rung ? GAP : (this.#streams && pause === LIVE ? STREAMED_SECONDS : pause) * 1000);
 	}
 
 	wake() { if (this.#view && !document.hidden) this.refresh(); }
@@ -135,6 +162,7 @@ class App {
 
 	#logIn(message) {
 		[this.#caller, this.#view] = [null, null];
+		this.listen();
 		this.#banner(null);
 		this.#header("");
 		const field = h("input", { id: "key", name: "key", type: "password", autocomplete: "current-password", required: true, spellcheck: "false", autofocus: true });
@@ -163,7 +191,7 @@ class App {
 const app = new App();
 let resizing = null;
 window.addEventListener("hashchange", () => app.route());
-document.addEventListener("visibilitychange", () => app.wake());
+document.addEventListener("visibilitychange", () => { app.listen(); app.wake(); });
 window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(() => app.wake(), 200); });
 setInterval(tick, 5000);
 app.start();

@@ -102,21 +102,17 @@ export function goal(training) {
 }
 
 function summary(clients) {
-	const found = { total: clients.length, healthy: 0, suspect: 0, down: 0, open: 0, half_open: 0, unproven: 0 };
+	const found = { total: clients.length, healthy: 0, suspect: 0, down: 0, open: 0, half_open: 0 };
 	for (const client of clients) {
 		found[client.status] += 1;
 		if (client.breaker !== "closed") found[client.breaker] += 1;
-		if (client.unproven) found.unproven += 1;
 	}
 	return found;
 }
 
 function fleet(found) {
 	if (found.total === 0) return p("empty", "No client is registered yet. Start an agent with `tcsfeel agent`, or invite devices.");
-	const states = [["healthy", found.healthy, "good"], ["suspect", found.suspect, "wait"], ["down", found.down, "bad"]];
-	return [h("ul", { class: "tiles" }, states.map(([name, value, colour]) => h("li", { class: colour }, h("a", { href: `#/clients?status=${name}` }, h("strong", {}, count(value)), badge(name)))),
-			h("li", { class: found.open ? "bad" : "good" }, h("a", { href: "#/clients?breaker=open" }, h("strong", {}, count(found.open)), badge("open", "breakers open"))),
-			found.half_open > 0 && h("li", { class: "wait" }, h("strong", {}, count(found.half_open)), badge("half_open", "breakers half open")),
-			found.unproven > 0 && h("li", { class: "wait" }, h("strong", {}, count(found.unproven)), "with an unproved address")),
+	const tile = (state, by, name) => h("li", {}, h("a", { href: `#/clients?${by}=${state}` }, h("strong", {}, count(found[state])), badge(state, name)));
+	return [h("ul", { class: "tiles" }, tile("healthy", "status"), tile("suspect", "status"), tile("down", "status"), tile("open", "breaker", "breakers open"), tile("half_open", "breaker", "breakers half open")),
 		h("p", {}, h("a", { href: "#/clients" }, `Show all ${many(found.total, "client")}`))];
 }

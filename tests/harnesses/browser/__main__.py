@@ -19,7 +19,7 @@ from tests.harnesses.browser.faulty import SITE
 from tests.harnesses.browser.federation import GONE, Federation, federation
 
 SIZES = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
-FIRST_SCREEN = {"overview", "training"}
+FIRST_SCREEN = {"training"}
 MARKUP = "<b onclick=alert(1)>markup</b>"
 SETTLED_SECONDS = 1.0
 WIDEST_PHONE = "document.documentElement.scrollWidth <= window.innerWidth"
