@@ -2,7 +2,7 @@
 
 It starts a federation in which the devices of one site return NaN after an update, and goes through the views and
 actions of the dashboard in a real Chromium: it finds the fault from the overview alone, isolates a client, and pauses
-and resumes the training. With ``--pictures`` it stores a picture of each view.
+and resumes the training. Then it kills a server behind the page. With ``--pictures`` it stores a picture of each view.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from app.http.quotations import HIDDEN
 from tests.harnesses.browser.chromium import Tab, browser, installed
 from tests.harnesses.browser.faulty import SITE
 from tests.harnesses.browser.federation import GONE, Federation, federation
+from tests.harnesses.browser.outage import log_in, outage
 
 SIZES = {"light": (1280, 900, False), "dark": (1280, 900, True), "phone": (390, 844, False)}
 FIRST_SCREEN = {"training"}
@@ -50,10 +51,7 @@ class Walk:
             self.problems.append(what)
 
     async def _log_in(self, key: str | None = None) -> None:
-        await self._tab.until("document.querySelector('#key') !== null")
-        given = json.dumps(self._found.key if key is None else key)
-        await self._tab.run(f"document.querySelector('#key').value = {given}")
-        await self._tab.click("Log in")
+        await log_in(self._tab, self._found.key if key is None else key)
 
     async def _overview(self) -> None:
         await self._tab.shows("Needs attention now")
@@ -159,6 +157,9 @@ def main() -> int:
         given.pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tcsfeel-browser-") as name, federation(Path(name)) as found:
         problems = asyncio.run(run(Path(name), found, given.pictures))
+    with tempfile.TemporaryDirectory(prefix="tcsfeel-browser-") as name:
+        for seen in asyncio.run(outage(Path(name))):
+            print(f"ok     {seen}", flush=True)
     print("ok" if not problems else f"NOT OK: {len(problems)} problems")
     return int(bool(problems))
 
