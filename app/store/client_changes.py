@@ -10,7 +10,9 @@ A database that was restored on another server of Postgres may have numbers of t
 These rows have not changed since, so their numbers count as old.
 
 A removed client leaves no row, so the reader also compares the number of clients. If they are not as many as it knows
-with the new ones, it reads all clients again.
+with the new ones, it reads all clients again. On SQLite a removal gives another client a new number, because clients
+that are registered later would otherwise get numbers below the floor. If there is no other client, the numbers begin
+again. The floor falls then, and the reader reads all clients again.
 """
 
 from dataclasses import dataclass

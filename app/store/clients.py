@@ -15,6 +15,7 @@ from app.store.client_rows import PROFILE, client_of, row_of
 from app.store.inserts import insert_missing
 from app.store.reading import MOST_PARAMETERS, Part, Walk, read
 from app.store.tables import clients
+from app.store.tables.numbers import NEXT_CHANGE
 from tcsfeel.selection.distributions import Packer
 
 WRITTEN = 100  # rows that are written at once: some 10 ms
@@ -48,6 +49,8 @@ _SIGN = (
     .values(last_seen_at=bindparam("at"), **_UNNUMBERED)
 )
 _CHANGE = update(clients).where(clients.c.id == bindparam("whose"))
+_ANOTHER = select(clients.c.id).where(clients.c.id != bindparam("whose")).limit(1).scalar_subquery()
+_NUMBER_ANOTHER = update(clients).where(clients.c.id == _ANOTHER).values(change=NEXT_CHANGE)
 _COUNT = update(clients).where(_THOSE).values(rounds_selected=clients.c.rounds_selected + 1, **_UNNUMBERED)
 
 
@@ -110,7 +113,9 @@ class ClientRepository:
             await self._connection.execute(update(clients).where(clients.c.id == after.id).values(changed))
 
     async def remove(self, client_id: str) -> None:
-        """Raises `NotFound`."""
+        """Remove a client. Raises `NotFound`."""
+        if self._connection.dialect.name == "sqlite":  # the highest number of a change must not go with it
+            await self._connection.execute(_NUMBER_ANOTHER, {"whose": client_id})
         if (await self._connection.execute(delete(clients).where(clients.c.id == client_id))).rowcount != 1:
             raise NotFound("client", client_id)
 

@@ -78,6 +78,47 @@ async def test_a_client_that_was_removed_and_registered_again_is_the_new_one(db:
     assert (await get(db, latest)).clients[1].status == "suspect"
 
 
+async def test_a_client_is_new_although_the_one_that_changed_last_was_removed_before(db: Database) -> None:
+    latest = LatestRoster()
+    await add(db, client("a"), client("b"))
+    for rounds in range(1, 4):  # the changes of "b" have the highest numbers
+        async with db.begin() as tx:
+            await tx.clients.put(client("b", rounds_completed=rounds))
+    await get(db, latest)
+    async with db.begin() as tx:
+        await tx.clients.remove("b")
+    await add(db, client("c"))
+    assert [one.id for one in (await get(db, latest)).clients] == ["a", "c"]
+
+
+async def test_a_client_is_new_although_others_have_changed_often_since_one_was_removed(db: Database) -> None:
+    latest = LatestRoster()
+    await add(db, client("a"), client("b"))
+    for rounds in range(1, 4):
+        async with db.begin() as tx:
+            await tx.clients.put(client("b", rounds_completed=rounds))
+    await get(db, latest)
+    async with db.begin() as tx:
+        await tx.clients.remove("b")
+    await add(db, client("b", status="down"))
+    for rounds in range(1, 9):
+        async with db.begin() as tx:
+            await tx.clients.put(client("a", rounds_completed=rounds))
+    assert (await get(db, latest)).clients[1].status == "down"
+
+
+async def test_a_client_is_new_after_the_fleet_was_empty(db: Database) -> None:
+    latest = LatestRoster()
+    await add(db, client("a"))
+    async with db.begin() as tx:
+        await tx.clients.put(client("a", rounds_completed=1))
+    await get(db, latest)
+    async with db.begin() as tx:
+        await tx.clients.remove("a")
+    await add(db, client("a", status="down"))
+    assert (await get(db, latest)).clients[0].status == "down"
+
+
 async def test_only_what_has_changed_is_read(db: Database) -> None:
     latest = LatestRoster()
     await add(db, *(client(f"c{number}") for number in range(20)))
@@ -133,10 +174,11 @@ async def test_a_transaction_that_began_before_the_last_look_changes_nothing(db:
 async def test_changes_without_a_number_are_noticed_in_the_end(db: Database) -> None:
     patient, hasty = LatestRoster(), LatestRoster(reload_seconds=0.0)
     await add(db, client("a"))
+    await add(db, client("b"))
     for latest in (patient, hasty):
         await get(db, latest)
     async with db.begin() as tx:
-        await tx.connection.execute(update(clients).values(status="down", change=-1))
+        await tx.connection.execute(update(clients).where(clients.c.id == "a").values(status="down", change=-1))
     assert (await get(db, patient)).clients[0].status == "healthy"
     assert (await get(db, hasty)).clients[0].status == "down"
 
