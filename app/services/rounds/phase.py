@@ -12,7 +12,7 @@ from app.domain.trainings import TrainingConfig, Uploads
 from app.services.rounds.uploads import FullUpdate, full_update
 from app.services.tasks.assignments import Assignment, Frozen, Result
 from app.store.leases import Lease
-from app.store.spools import Spool
+from app.store.spools import SMALL_BYTES, Spool
 from app.threads import in_thread
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY, largest
@@ -81,9 +81,14 @@ class Phase:
         """Where the answer of one client is kept, until it is refused or the round has ended."""
         return self.spool.within(client_id)
 
-    def has_in_memory(self, client_id: str, came: Result) -> bool:
-        """Tell whether an answer is in memory and not compressed, so that it can be checked without a thread."""
-        return came.coding == IDENTITY and self.place(client_id).holds(came.file.sha256)
+    def is_small(self, client_id: str, came: Result) -> bool:
+        """Tell whether an answer can be checked without a thread: it is in memory and not compressed.
+
+        An update is also compared with the model, tensor by tensor, so the model has to be small as well. A small
+        answer to a large model is expanded first, or is wrong.
+        """
+        at_hand = came.coding == IDENTITY and self.place(client_id).holds(came.file.sha256)
+        return at_hand and (self.kind == "evaluate" or _is_small(self.model))
 
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its result was rejected."""
@@ -108,3 +113,9 @@ class Phase:
     async def drop(self, client_id: str) -> None:
         """Remove what a client sent: nobody wants it."""
         await in_thread("files", self.place(client_id).clear)
+
+
+def _is_small(model: Packed) -> bool:
+    """Tell whether an update to the model, in full and with its header, would be kept in memory."""
+    block = len(model.block)
+    return block <= SMALL_BYTES and block + len(model.entries) <= SMALL_BYTES

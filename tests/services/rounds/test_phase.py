@@ -12,10 +12,11 @@ from app.domain.tasks import TaskRun
 from app.domain.trainings import Uploads
 from app.services.tasks.assignments import Result
 from app.store.model_store import ModelStore
-from app.store.spools import SmallFiles, Spool
+from app.store.spools import SMALL_BYTES, SmallFiles, Spool
 from tcsfeel.errors import UpdateRejected
-from tcsfeel.wire.codec import encode
+from tcsfeel.wire.codec import Packed, encode, pack
 from tcsfeel.wire.compression import largest
+from tcsfeel.wire.sizes import fit_size
 from tcsfeel.wire.tasks import result_metadata
 from tests.services.rounds.foreign import BOTH, RESULT, zstd
 from tests.services.rounds.phases import LEASE, MODEL, phase
@@ -74,9 +75,21 @@ def test_an_update_is_read_as_the_training_offered_to_take_it(spool: ModelStore)
         value.full_update("b", Result(value.place("b").write([b"no update at all"]), "identity", 0.0))
 
 
-def test_an_answer_is_checked_at_once_if_it_is_in_memory_and_not_compressed(tmp_path: Path) -> None:
+def test_an_answer_is_small_if_it_is_in_memory_and_not_compressed(tmp_path: Path) -> None:
     these = phase(Spool(tmp_path, SmallFiles()))
     stored = these.place("a").write([b"small"])
-    assert these.has_in_memory("a", Result(stored, "identity", 0.0))
-    assert not these.has_in_memory("a", Result(stored, "zstd", 0.0))
-    assert not these.has_in_memory("b", Result(stored, "identity", 0.0))
+    assert these.is_small("a", Result(stored, "identity", 0.0))
+    assert not these.is_small("a", Result(stored, "zstd", 0.0))
+    assert not these.is_small("b", Result(stored, "identity", 0.0))
+
+
+LARGE = pack({"w": np.zeros(SMALL_BYTES, np.int8)})
+MANY = pack({f"layer {number}": np.zeros(1, np.int8) for number in range(SMALL_BYTES // 64)})
+
+
+@pytest.mark.parametrize("model", [LARGE, MANY], ids=["large", "many tensors"])
+def test_a_small_answer_to_a_large_model_is_checked_in_a_thread(tmp_path: Path, model: Packed) -> None:
+    fit = phase(Spool(tmp_path, SmallFiles()), model=model, size=fit_size(model))
+    came = Result(fit.place("a").write([b"small"]), "identity", 0.0)
+    assert not fit.is_small("a", came), "it is compared with all of the model, or expanded"
+    assert replace(fit, kind="evaluate").is_small("a", came), "a measurement is read by itself"
