@@ -91,10 +91,10 @@ class Spool(ModelStore):
         """Keep the concatenation of `chunks`, in memory if it is small."""
         coming, held, size = iter(chunks), list[bytes](), 0
         for chunk in coming:
-            held.append(bytes(chunk))
             size += len(chunk)
             if size > SMALL_BYTES:
-                return super().write(chain(held, coming))
+                return super().write(chain(held, [chunk], coming))  # the chunk may be a tensor of some gigabytes
+            held.append(bytes(chunk))
         return self._kept(b"".join(held)) or super().write(held)
 
     def within(self, name: str) -> "Spool":

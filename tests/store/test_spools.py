@@ -1,6 +1,7 @@
 """A spool keeps small files in memory as long as there is room, and all others in its directory."""
 
 import hashlib
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def test_a_small_file_is_written_to_memory(spool: Spool, tmp_path: Path) -> None
     assert stored.sha256 == hashlib.sha256(b"two pieces").hexdigest()
     assert spool.holds(stored.sha256)
     assert files_below(tmp_path) == []
+
+
+def test_what_is_not_small_is_written_without_a_copy_of_it(tmp_path: Path) -> None:
+    large = memoryview(bytes(100 * SMALL_BYTES))
+    spool = Spool(tmp_path, SmallFiles())
+    tracemalloc.start()
+    try:
+        stored = spool.write([b"header", large])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert bytes(spool.map(stored.sha256)) == b"header" + large
+    assert peak < len(large) / 2
 
 
 @pytest.mark.parametrize("size", [3, 5, None])
