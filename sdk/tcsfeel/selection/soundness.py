@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
+import numpy as np
+
 from tcsfeel.selection.types import Chosen, Plan, Selection, SelectionPolicy, Skipped
-from tcsfeel.selection.unselected import Unselected
+from tcsfeel.selection.unselected import Phrase, Unselected
 from tcsfeel.text import plain
 from tcsfeel.transfers import Topology
 
@@ -78,9 +80,20 @@ def _all_skipped(given: Sequence[Skipped], offered: Collection[str]) -> Sequence
         _known(ids, offered)
         return others
     _known([*given.client_ids, *ids], offered)
-    if len(given.phrase.numbers) != len(given.client_ids):
-        raise Unsound(f"it returned {len(given.phrase.numbers)} numbers for {len(given.client_ids)} clients")
-    return replace(given, phrase=replace(given.phrase, text=plain(str(given.phrase.text))), others=others)
+    return replace(given, phrase=_phrase(given.phrase, len(given.client_ids)), others=others)
+
+
+def _phrase(phrase: Phrase, count: int) -> Phrase:
+    """Check that a phrase can be stored, and written for each of `count` clients."""
+    if len(phrase.numbers) != count:
+        raise Unsound(f"it returned {len(phrase.numbers)} numbers for {count} clients")
+    checked = Phrase(plain(str(phrase.text)), np.asarray(phrase.numbers, np.float32))
+    try:
+        for position in range(min(count, 1)):
+            checked(position)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise Unsound(f"its phrase {checked.text!r} cannot be written with a number: {error}") from error
+    return checked
 
 
 def _skipped(skipped: Skipped) -> Skipped:

@@ -65,6 +65,9 @@ def test_a_client_that_costs_too_much_says_so() -> None:
         (replace(SKIPPED, client_ids=("y", "nobody")), "it named client 'nobody'"),
         (replace(SKIPPED, others=(Skipped("x", "twice"),)), "it named client 'x'"),
         (replace(SKIPPED, client_ids=("y",)), "it returned 2 numbers for 1 clients"),
+        (replace(SKIPPED, phrase=replace(SKIPPED.phrase, text="{name} drew {}")), "cannot be written with a number"),
+        (replace(SKIPPED, phrase=replace(SKIPPED.phrase, text="it drew {")), "cannot be written with a number"),
+        (replace(SKIPPED, phrase=replace(SKIPPED.phrase, text="{} and {}")), "cannot be written with a number"),
     ],
 )
 def test_clients_of_a_phrase_are_checked(wrong: Unselected, why: str) -> None:
