@@ -1,5 +1,7 @@
 """Selections of rounds: whole, one a round, gone with their training."""
 
+import json
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,7 @@ from app.store.database import Database
 from app.store.selections import packed, unpacked
 from tcsfeel.network.connectivity import Connectivity
 from tcsfeel.selection import History, Selection, SelectionPolicy, select
-from tcsfeel.selection.types import Skipped
+from tcsfeel.selection.types import Chosen, Plan, Skipped
 from tcsfeel.selection.unselected import joined
 from tests.store.samples import a_round, training
 from tests.tcsfeel.worlds import skewed
@@ -43,3 +45,26 @@ async def test_a_selection_comes_back_as_it_was_stored(db: Database, strategy: s
 
 def test_a_large_fleets_reasons_stay_small() -> None:
     assert len(packed(planned(1000))) < 40 * 1000  # bytes a client
+
+
+def test_a_document_with_a_reason_for_each_client_can_still_be_read() -> None:
+    document = {
+        "strategy": "random",
+        "selected": [{"client_id": "a", "score": 0.9, "components": {"cost": 1.5}, "marginal_cost": 1.5}],
+        "skipped": [{"client_id": "b", "reason": "it drew 0.100, and the lowest of the 1 chosen drew 0.900"}],
+        "total_cost": 1.5,
+        "label_divergence": None,
+        "fairness": 1.0,
+        "expected_seconds": 2.0,
+        "plan": {"topology": "star", "parents": {"a": None}},
+    }
+    assert unpacked(zlib.compress(json.dumps(document).encode())) == Selection(
+        strategy="random",
+        selected=(Chosen("a", 0.9, {"cost": 1.5}, 1.5),),
+        skipped=(Skipped("b", "it drew 0.100, and the lowest of the 1 chosen drew 0.900"),),
+        total_cost=1.5,
+        label_divergence=None,
+        fairness=1.0,
+        expected_seconds=2.0,
+        plan=Plan("star", {"a": None}),
+    )
