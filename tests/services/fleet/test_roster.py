@@ -171,6 +171,19 @@ async def test_a_transaction_that_began_before_the_last_look_changes_nothing(db:
     assert (await get(db, latest)).clients[0].status == "down"
 
 
+async def test_a_look_that_ends_late_hides_nothing_from_a_transaction_that_began_meanwhile(db: Database) -> None:
+    latest = LatestRoster()
+    await add(db, client("a"), client("b"))
+    async with db.read() as early:
+        await early.clients.count_by_status()  # it has its snapshot from here on
+        async with db.begin() as tx:
+            await tx.clients.put(client("a", status="down"))
+        async with db.read() as late:
+            await late.clients.count_by_status()
+            assert (await latest.get(early)).clients[0].status == "healthy"
+            assert (await latest.get(late)).clients[0].status == "down"
+
+
 async def test_changes_without_a_number_are_noticed_in_the_end(db: Database) -> None:
     patient, hasty = LatestRoster(), LatestRoster(reload_seconds=0.0)
     await add(db, client("a"))
