@@ -7,6 +7,7 @@ limits the memory of all requests of a server together.
 
 import asyncio
 import mmap
+from collections.abc import Collection
 from typing import Annotated
 
 from fastapi import Header, Request
@@ -40,10 +41,10 @@ class TooSlow(Picklable):
         super().__init__(f"the body arrives too slowly: it {pace}")
 
 
-def refuse_encoding(request: Request) -> None:
-    """Refuse a body that is said to be compressed, since nothing decompresses it."""
+def refuse_encoding(request: Request, accepted: Collection[str] = ()) -> None:
+    """Refuse a body that is said to be compressed, since nothing decompresses it, unless the coding is `accepted`."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in {"", "identity"}:
+    if encoding not in {"", "identity", *accepted}:
         detail = f"bodies in Content-Encoding {quoted(encoding)} are not accepted: send the body without compression"
         raise HTTPException(415, detail, headers={"Accept-Encoding": "identity"})
 

@@ -105,6 +105,8 @@ async def party(request: Request) -> str:
 
 STREAMED = {"x-tcsfeel-body": "streamed"}
 """Put into a route's `openapi_extra` if the handler itself reads the body and limits its size."""
+CODINGS = "x-tcsfeel-codings"
+"""Lists, in a route's `openapi_extra`, the content codings of bodies that its handler accepts besides `identity`."""
 
 
 class ApiRoute(APIRoute):
@@ -151,7 +153,7 @@ class ApiRoute(APIRoute):
                 )
             found = wired(request)
             if model is not None or "requestBody" in extra:
-                refuse_encoding(request)
+                refuse_encoding(request, extra.get(CODINGS, ()))
             if extra.items() >= STREAMED.items():
                 held_bytes = min(STREAMED_BYTES, announced(request) or STREAMED_BYTES)
                 with found.upload_memory.holding(party_of(request), STREAMED_BYTES) as held:

@@ -6,18 +6,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
+from app.domain.mailbox import MOST_KNOWN
 from app.http.bodies import UnsupportedMediaType
-from app.http.deps import STREAMED, ApiRoute, AppClients, AppDeliveries, AppPulls, Departure
+from app.http.deps import CODINGS, STREAMED, ApiRoute, AppClients, AppDeliveries, AppPulls, Departure
 from app.http.descriptions import PROBLEM, responses, with_headers
 from app.http.roles import Needs
 from app.routers.clients import Id
 from app.services.tasks.bodies import Sent
-from app.services.tasks.pulls import MOST_KNOWN, Taken
+from app.services.tasks.pulls import Taken
 from app.turns import Turns
 from tcsfeel.contract.clients import AgentInstance
 from tcsfeel.contract.fields import TASK_ID_PATTERN
 from tcsfeel.wire.codec import MEDIA_TYPE
-from tcsfeel.wire.compression import IDENTITY
+from tcsfeel.wire.compression import IDENTITY, ZSTD
 from tcsfeel.wire.signatures import ACCEPT_SIGNATURE
 
 router = APIRouter(prefix="/v1/clients/{client_id}/tasks", tags=["tasks"], route_class=ApiRoute)
@@ -39,7 +40,7 @@ _RESULT: dict[str, Any] = {
             },
         },
     }
-} | STREAMED
+} | {**STREAMED, CODINGS: [ZSTD]}
 _TASK = {200: {"content": {MEDIA_TYPE: _BINARY}, "description": "The task: the parameters, and what to do with them"}}
 _NOTHING = {204: {"description": "There is no task; `Retry-After` says when to ask again"}}
 

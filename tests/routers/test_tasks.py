@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tcsfeel.wire.codec import MEDIA_TYPE, decode, encode
+from tcsfeel.wire.compression import compressed
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.tasks import TaskResult, read_task, result_metadata
 from tests.api import PROBLEM, Api, assert_problem, caller, profile, running_api
@@ -162,6 +163,20 @@ async def test_a_result_that_cannot_be_taken_is_refused_with_a_reason(
         assert_problem(await agent.put(task_id, b"x" * 1_000_000), 413)
         assert (await agent.put(task_id, BODY)).status_code == 204
         assert (await running)["status"] == "completed"
+
+
+async def test_a_result_comes_in_zstd_if_its_training_wants_that(pulling: Api) -> None:
+    async with puller(pulling, "edge-7") as agent:
+        training_id = await training_of(pulling, uploads={"encoding": "full", "compression": "zstd"})
+        running = asyncio.create_task(run(pulling, training_id))
+        got = await agent.next()
+        assert got.headers["Accept-Encoding"] == "zstd"
+        frame = b"".join(compressed(iter([BODY])))
+        assert_problem(await agent.put(got.headers["Tcsfeel-Task"], frame, Content_Encoding="gzip"), 415)
+        sent = await agent.put(got.headers["Tcsfeel-Task"], frame, Content_Encoding="zstd")
+        assert sent.status_code == 204, sent.text
+        (part,) = (await running)["participations"]
+    assert (part["status"], part["bytes_received"]) == ("received", len(frame))
 
 
 async def test_an_agent_that_waits_gives_a_sign_of_life(pulling: Api) -> None:
