@@ -37,6 +37,8 @@ TRANSITIONS: Mapping[tuple[MailState, MailEvent], MailState] = MappingProxyType(
     }
 )
 OPEN: frozenset[MailState] = frozenset({"offered", "taken"})
+WANTED: frozenset[MailState] = OPEN | {"delivered"}
+MOST_KNOWN = 16  # tasks that an agent may name, and thus have at once
 MOST_TAKES = 4  # of one offer: an agent that takes a task more often never finishes it
 KEPT_SECONDS = 3600.0  # after its deadline, for which the mailbox tells a late agent that a task was cancelled
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.mailbox import OPEN, Delivery, MailedTask, MailState, next_state
+from app.domain.mailbox import MOST_TAKES, OPEN, WANTED, Delivery, MailedTask, MailState, next_state
 from app.domain.rounds import Evidence
 from app.store.tables import tasks
 
@@ -17,19 +17,21 @@ MANY = 500  # ids in one statement
 MOST_OPEN = 100_000  # that one look reads
 
 _NAMES = tuple(field.name for field in fields(MailedTask))
-_GLANCE = (
-    select(tasks.c.id, tasks.c.client_id, tasks.c.state)
-    .where(tasks.c.state != "cancelled", tasks.c.deadline_at > bindparam("now"))
+_TAKABLE = tasks.c.state.in_(sorted(OPEN)) & (tasks.c.attempts <= MOST_TAKES)
+_GLANCE = (  # with states that an index finds, since most rows are those of cancelled tasks
+    select(tasks.c.id, tasks.c.client_id, tasks.c.state, _TAKABLE.label("takable"))
+    .where(tasks.c.state.in_(sorted(WANTED)), tasks.c.deadline_at > bindparam("now"))
     .limit(MOST_OPEN)
 )
 
 
 class Glance(NamedTuple):
-    """The state of a task that was not cancelled."""
+    """The state of a task that was not cancelled, and whether its agent may take it (again)."""
 
     id: str
     client_id: str
     state: MailState
+    takable: bool
 
 
 class MailboxRepository:
@@ -41,7 +43,7 @@ class MailboxRepository:
     async def glance(self, now: float) -> list[Glance]:
         """Read the states of all tasks that were not cancelled and whose deadline is after `now` (unix seconds)."""
         rows = await self._connection.execute(_GLANCE, {"now": now})
-        return [Glance(row.id, row.client_id, row.state) for row in rows]
+        return [Glance(row.id, row.client_id, row.state, row.takable) for row in rows]
 
     async def find(self, task_id: str, *, for_update: bool = False) -> MailedTask | None:
         """Read a task; None if there is none. `for_update` locks the row until the transaction ends."""
@@ -65,10 +67,10 @@ class MailboxRepository:
         return kept
 
     async def untaken(self, client_id: str, known: Collection[str], now: float) -> MailedTask | None:
-        """Read the oldest open task of a client that its agent does not know and that is not late."""
+        """Read the oldest task of a client that its agent may take and does not know, and that is not late."""
         columns = tasks.c
         query = select(tasks).where(
-            columns.client_id == client_id, columns.state.in_(OPEN), columns.deadline_at > now, columns.id.not_in(known)
+            columns.client_id == client_id, _TAKABLE, columns.deadline_at > now, columns.id.not_in(known)
         )
         oldest = query.order_by(columns.offered_at, columns.id).limit(1)
         row = (await self._connection.execute(oldest)).one_or_none()

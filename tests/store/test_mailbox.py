@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from app.domain.errors import IllegalTransition
-from app.domain.mailbox import Delivery, MailedTask
+from app.domain.mailbox import MOST_TAKES, Delivery, MailedTask
 from app.domain.rounds import Evidence
 from app.store.database import Database
 from tests.store.samples import unsaid
+from tests.store.statements import statements
 
 NOW = 1_000.0
 PROOF = Evidence(call="call", answer="answer", signature="signature")
@@ -87,11 +88,33 @@ async def test_a_glance_shows_what_was_not_cancelled_and_is_not_late(db: Databas
     await offer(db)
     await offer(db, replace(TASK, id="t.2.a.fit", deadline_at=NOW))
     async with db.glance() as tx:
-        assert await tx.mailbox.glance(NOW) == [(TASK.id, "a", "offered")]
+        assert await tx.mailbox.glance(NOW) == [(TASK.id, "a", "offered", True)]
     async with db.begin() as tx:
         await tx.mailbox.cancel([TASK.id])
     async with db.glance() as tx:
         assert await tx.mailbox.glance(NOW) == []
+
+
+async def test_a_task_that_its_agent_has_taken_too_often_is_not_given_again(db: Database) -> None:
+    await offer(db)
+    for _ in range(MOST_TAKES + 1):
+        await take(db)
+    async with db.glance() as tx:
+        assert await tx.mailbox.untaken("a", (), NOW) is None
+        assert await tx.mailbox.glance(NOW) == [(TASK.id, "a", "taken", False)]
+
+
+async def test_a_glance_does_not_read_the_rows_of_cancelled_tasks(db: Database) -> None:
+    if db.url.get_backend_name() != "sqlite":
+        pytest.skip("Postgres reads a small table as a whole, whatever indices it has")
+    async with db.glance() as tx:
+        with statements() as said:
+            await tx.mailbox.glance(NOW)
+        given = tuple("x" * said[0].count("?"))
+        plan = await tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said[0]}", given)
+        assert [row.detail for row in plan if "tasks" in row.detail] == [
+            "SEARCH tasks USING INDEX ix_tasks_state (state=?)"
+        ]
 
 
 async def test_a_second_delivery_changes_nothing(db: Database) -> None:

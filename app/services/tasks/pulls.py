@@ -15,7 +15,7 @@ from typing import Any
 
 from app.clock import Clock
 from app.domain.errors import NotFound
-from app.domain.mailbox import OPEN, MailedTask
+from app.domain.mailbox import MOST_KNOWN, OPEN, MailedTask
 from app.services.tasks.bodies import TaskBody
 from app.services.tasks.signer import Signer
 from app.services.tasks.watching import News, TaskWatch
@@ -28,7 +28,6 @@ from tcsfeel.wire.records import from_json
 from tcsfeel.wire.tasks import Task, task_metadata
 
 LONGEST_WAIT_SHARE = 0.8  # of the interval in which an agent has to give a sign of life
-MOST_KNOWN = 16  # tasks that an agent may name
 BUSY_SHARE = 0.9  # of the places for agents that wait, from which on further agents are sent away for longer
 LATER_SECONDS = 10.0  # about how long an agent stays away that was sent away
 SPREAD = 0.2  # share of a wait by which it may be shorter, so that agents do not come back together
@@ -110,6 +109,8 @@ class Pulls:
                 return Nothing(0, told.unwanted)
 
     async def _take(self, client_id: str, known: Collection[str], signature: str) -> Taken | None:
+        if len(known) >= MOST_KNOWN:  # it could not name a further one
+            return None
         async with self._db.glance() as tx:
             task = await tx.mailbox.untaken(client_id, known, self._clock.now())
         if task is None:

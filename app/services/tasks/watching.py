@@ -10,14 +10,15 @@ import asyncio
 import math
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from app.clock import Clock
-from app.domain.mailbox import OPEN, MailState
+from app.domain.mailbox import MOST_KNOWN, MailState
 from app.services.tasks.hints import Hints
 from app.store.database import Database
+from app.store.mailbox import MOST_OPEN
 
 PERIOD = 1.0  # seconds
 OUTDATED_SECONDS = 2 * PERIOD  # after which the last look says nothing any more
@@ -66,7 +67,7 @@ class TaskWatch:
         self._owners: defaultdict[str, set[_Owner]] = defaultdict(set)
         self._hints = Hints()
         self._looked_at = -math.inf
-        self._of_clients: dict[str, dict[str, MailState]] = {}
+        self._of_clients: dict[str, dict[str, bool]] = {}  # the tasks, each with whether it may be taken
         self._stopping = False
 
     @property
@@ -86,8 +87,7 @@ class TaskWatch:
         """
         if self._is_outdated:
             return True
-        mine = self._of_clients.get(client_id, {})
-        return any(state in OPEN and name not in known for name, state in mine.items())
+        return _is_new(self._of_clients.get(client_id, {}), known)
 
     def hint(self) -> None:
         """Look at once, because something has changed."""
@@ -138,18 +138,19 @@ class TaskWatch:
         began = time.monotonic()
         async with self._db.glance() as tx:
             tasks = await tx.mailbox.glance(self._clock.now())
+        is_whole = len(tasks) < MOST_OPEN  # else a task that is missing may be wanted all the same
         states = {task.id: task.state for task in tasks}
-        of_clients: defaultdict[str, dict[str, MailState]] = defaultdict(dict)
+        of_clients: defaultdict[str, dict[str, bool]] = defaultdict(dict)
         for task in tasks:
-            of_clients[task.client_id][task.id] = task.state
+            of_clients[task.client_id][task.id] = task.takable
         self._of_clients, self._looked_at = dict(of_clients), began
         # Most agents that wait have no task at all: only the others are looked at.
         for client_id in of_clients.keys() | {client_id for client_id in self._working if client_id in agents}:
             if (agent := agents.get(client_id)) is None:
                 continue
             mine = self._of_clients.get(client_id, {})
-            is_new = any(state in OPEN and name not in agent.known for name, state in mine.items())
-            unwanted = tuple(sorted(agent.known - mine.keys()))
+            is_new = _is_new(mine, agent.known)
+            unwanted = tuple(sorted(agent.known - mine.keys())) if is_whole else ()
             if (is_new or unwanted) and not agent.news.done():
                 agent.news.set_result(News(is_new, unwanted))
         for name, those in owners.items():
@@ -180,3 +181,8 @@ class TaskWatch:
     @property
     def _is_outdated(self) -> bool:
         return time.monotonic() - self._looked_at > OUTDATED_SECONDS
+
+
+def _is_new(mine: Mapping[str, bool], known: Collection[str]) -> bool:
+    """Tell whether one of a client's tasks may be taken by an agent that knows some, and is able to name another."""
+    return len(known) < MOST_KNOWN and any(takable and name not in known for name, takable in mine.items())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.mailbox import MOST_KNOWN
 from app.services.tasks.pulls import Nothing, Taken
 from app.store.database import Database
 from tcsfeel.identity import Identity
@@ -34,6 +35,21 @@ async def test_a_task_is_sent_until_its_agent_names_it(post: Post) -> None:
     assert _task_of(await post.next()) == TASK.id
     assert _task_of(await post.next()) == TASK.id  # the answer was lost
     assert isinstance(await post.next(TASK.id), Nothing)
+
+
+async def test_an_agent_gets_only_as_many_tasks_as_it_is_able_to_name(post: Post) -> None:
+    names = [f"t.1.a.{number}" for number in range(MOST_KNOWN + 1)]
+    for name in names:
+        await post.offer(name)
+    known: list[str] = []
+    while isinstance(taken := await post.next(*known), Taken):
+        known.append(taken.task.id)
+    assert len(known) == MOST_KNOWN
+    with post.watch.agent("a", known) as news:
+        await post.watch.look()
+        assert not news.done()
+        assert not post.watch.may_have("a", known)
+    assert _task_of(await post.next(*known[1:])) == known[0]
 
 
 async def test_a_task_says_how_many_seconds_are_left(post: Post) -> None:

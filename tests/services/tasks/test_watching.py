@@ -3,6 +3,9 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from app.services.tasks import watching
 from app.services.tasks.watching import News
 from app.store.database import Database
 from tests.services.tasks.mailing import AGENT, TASK, posting
@@ -53,6 +56,20 @@ async def test_an_owner_is_not_woken_by_the_state_that_it_has_seen(db: Database,
             await post.next()
             await post.watch.look()
             assert changed.is_set()
+
+
+async def test_a_look_that_could_not_read_every_task_calls_none_unwanted(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with posting(db, tmp_path) as post:
+        await post.offer()
+        with post.watch.agent("a", (TASK.id, "t.2.a.fit")) as news:
+            monkeypatch.setattr(watching, "MOST_OPEN", 1)
+            await post.watch.look()
+            assert not news.done()
+            monkeypatch.setattr(watching, "MOST_OPEN", 2)
+            await post.watch.look()
+            assert news.result().unwanted == ("t.2.a.fit",)
 
 
 async def test_a_hint_is_followed_at_once(db: Database, tmp_path: Path) -> None:
