@@ -216,7 +216,12 @@ class Mailbox:
                 raise AgentFailed(f"the agent asked {task.attempts} times for this task and has not finished it")
             return Reply("working" if task.state == "taken" else "offered", sent=task.bytes_sent)
         if task.failure is not None:
-            return _failed(task)
+            try:
+                return _failed(task)
+            except AgentFailed as error:
+                if error.passing:  # else another try would get the same answer
+                    await self.forget(Endpoint(None), task.id)
+                raise
         try:
             file = await in_thread("files", _fetched, self._files, task, spool)
         except NotFound:  # its file is gone from the store: another try is needed

@@ -80,6 +80,12 @@ async def test_a_task_that_its_agent_refuses_has_failed(post: Post, document: by
     with pytest.raises(AgentFailed, match=r"the agent refused the task with .*: no such tensor") as failed:
         await post.poll()
     assert failed.value.passing == passing
+    if passing:  # so its agent gets it again in the next try
+        assert (await post.offer()).answer == "offered"
+        assert isinstance(await post.next(), Taken)
+    else:
+        with pytest.raises(AgentFailed):
+            await post.offer()
 
 
 async def test_an_agent_that_takes_a_task_again_and_again_has_failed(post: Post) -> None:
