@@ -31,6 +31,7 @@ from tcsfeel.wire.tasks import UNMATCHED_LOCAL, Task
 _log = logging.getLogger(__name__)
 
 CORRUPTED_TRIES = 3  # of a delivery whose bytes change on the way
+UNTAKABLE = frozenset({413, 415, 422})  # the statuses of a result that would be refused again
 _SETTLE_SECONDS = 3600.0  # after which a wait for a trainer begins again
 
 
@@ -97,9 +98,7 @@ class Puller:
         for task_id in found.unwanted:
             self._drop(task_id)
         if found.task_id and found.task_id not in self._works:
-            work = asyncio.create_task(self._work(found))
-            self._works[found.task_id] = work
-            work.add_done_callback(lambda _: self._works.pop(found.task_id, None))
+            self._works[found.task_id] = asyncio.create_task(self._work(found))
         return found.retry_after
 
     async def _ask(self) -> NextTask:
@@ -125,19 +124,24 @@ class Puller:
             await self._renew()
         except (ApiError, AgentError) as error:
             return self._pause(error)
-        return 0.0
+        pause = self._grown()
+        return 0.0 if self._failures == 1 else pause  # else the next question was answered 404 again
 
     def _pause(self, error: ApiError | AgentError) -> float:
         """Say why there was no task, and return for how many seconds to stay away."""
-        pause: float = min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 16), LONGEST_PAUSE_SECONDS)
-        pause *= random.uniform(0.5, 1)  # noqa: S311  (spreads agents; guards nothing)
+        pause = self._grown()
         if isinstance(error, Refused) and error.retry_after is not None:
             pause = max(pause, error.retry_after)
-        self._failures += 1
         reason = reason_of(error) if isinstance(error, ApiError) else str(error)
         level = logging.DEBUG if self._failures == 1 else logging.WARNING  # one lost connection is no news
         _log.log(level, "client %s got no task (%s); asking again in %.1f s", self._client_id, reason, pause)
         return pause
+
+    def _grown(self) -> float:
+        """Count a question that got no answer, and return a pause that is longer after each of them."""
+        pause: float = min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 16), LONGEST_PAUSE_SECONDS)
+        self._failures += 1
+        return pause * random.uniform(0.5, 1)  # noqa: S311  (spreads agents; guards nothing)
 
     def _drop(self, task_id: str) -> None:
         """Stop a task that is no longer wanted."""
@@ -157,7 +161,9 @@ class Puller:
         except Problem as problem:
             await self._deliver(found.task_id, [problem.body()], {"Content-Type": PROBLEM})
         finally:
-            self._agent.table.delete(found.task_id)
+            if self._works.get(found.task_id) is asyncio.current_task():  # else it was dropped, and may have come again
+                del self._works[found.task_id]
+                self._agent.table.delete(found.task_id)
 
     async def _run(self, found: NextTask) -> Payload:
         """Do what a task says. Raises `Problem` if there is no result."""
@@ -183,7 +189,10 @@ class Puller:
         return model.payload({UNMATCHED_LOCAL: json.dumps(unmatched)} if task.local_tensors else None)
 
     async def _deliver(self, task_id: str, pieces: Sequence[bytes | memoryview], headers: Mapping[str, str]) -> None:
-        """Deliver a result until there is a final answer."""
+        """Deliver a result, or a failure, until there is a final answer.
+
+        Raises `Problem` if the result cannot be taken. Without it the task would come, and be trained, again.
+        """
         digest = written_digest(await asyncio.to_thread(digest_of, pieces))
         said = {**self._headers, **headers, CONTENT_DIGEST: digest}
         if self._signing is not None:
@@ -201,6 +210,9 @@ class Puller:
                 quiet = error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE}
                 level = logging.INFO if quiet else logging.WARNING
                 _log.log(level, "the result of task %s was refused: %s", task_id, reason_of(error))
+                if error.status in UNTAKABLE and headers.get("Content-Type") != PROBLEM:
+                    detail = f"the control plane did not take the result: {reason_of(error)}"
+                    raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, broken_trainer=True) from error
             except UnexpectedAnswer as error:
                 _log.warning("the result of task %s could not be delivered: %s", task_id, error)
             return

@@ -66,7 +66,7 @@ class Plane:
 
 
 def pulling(
-    plane: Plane,
+    plane: Callable[[httpx2.Request], Any],
     trainer: AddingTrainer | None = None,
     *,
     signing: Signing | None = None,
@@ -180,6 +180,53 @@ async def test_a_refused_result_is_forgotten(status: int) -> None:
     assert len(plane.results) == 1
 
 
+@pytest.mark.parametrize("status", [413, 415, 422])
+async def test_a_result_that_cannot_be_taken_is_a_failure_that_would_come_again(status: int) -> None:
+    plane = Plane(given(), deliveries=(status, status))
+    puller, _ = pulling(plane)
+    await puller.step()
+    await eventually(lambda: len(plane.results) == 2)
+    failure = plane.results[1]
+    document = httpx2.Response(200, content=failure.content).json()
+    assert failure.headers["Content-Type"] == "application/problem+json"
+    assert (document["status"], document["retry"]) == (500, False)
+    assert document["detail"] == f"the control plane did not take the result: {status} said so"
+    await asyncio.sleep(0.01)
+    await puller.step()
+    assert len(plane.results) == 2
+
+
+async def test_a_task_that_comes_again_is_named_although_its_first_work_ends_later() -> None:
+    plane = Plane(given(), (204, b"", {"Tcsfeel-Unwanted": TASK.id}), given())
+    delivering: list[asyncio.Event] = []
+
+    async def hold(request: httpx2.Request) -> httpx2.Response:
+        answer = plane(request)
+        if request.method == "PUT":
+            delivering.append(asyncio.Event())
+            try:
+                await delivering[-1].wait()
+            except asyncio.CancelledError:
+                await delivering[0].wait()  # closing the connection takes a while
+                raise
+        return answer
+
+    puller, _ = pulling(hold)
+    await puller.step()
+    await eventually(lambda: len(delivering) == 1)
+    await puller.step()
+    await puller.step()
+    await eventually(lambda: len(delivering) == 2)
+    delivering[0].set()
+    await asyncio.sleep(0.01)
+    await puller.step()
+    assert plane.known == [[], [TASK.id], [], [TASK.id]]
+    delivering[1].set()
+    await asyncio.sleep(0.01)
+    await puller.step()
+    assert plane.known[-1] == []
+
+
 async def test_a_result_is_compressed_if_the_control_plane_asks_for_that() -> None:
     plane = Plane(given(Accept_Encoding="zstd"))
     puller, _ = pulling(plane)
@@ -203,6 +250,15 @@ async def test_a_client_that_was_forgotten_registers_again() -> None:
     puller, _ = pulling(Plane((404, b"", {})), renewed=renewed)
     assert await puller.step() == 0.0
     assert renewed == ["again"]
+
+
+async def test_a_client_that_stays_unknown_registers_again_after_growing_pauses() -> None:
+    renewed: list[str] = []
+    puller, _ = pulling(Plane(*[(404, b"", {})] * 4), renewed=renewed)
+    first, *pauses = [await puller.step() for _ in range(4)]
+    assert first == 0.0
+    assert all(0.25 * 2**n <= pause <= 0.5 * 2**n for n, pause in enumerate(pauses, 1))
+    assert renewed == ["again"] * 4
 
 
 async def test_the_loop_asks_until_it_is_cancelled_and_stops_its_work() -> None:
