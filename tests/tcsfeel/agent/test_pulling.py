@@ -2,18 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 import httpx2
 import pytest
 
-from tcsfeel.agent.app import Agent
-from tcsfeel.agent.pulling import Puller
 from tcsfeel.agent.signing import Signing
 from tcsfeel.identity import Identity
-from tcsfeel.rest.exchange import Patience
-from tcsfeel.rest.transport import AsyncTransport
 from tcsfeel.wire.codec import MEDIA_TYPE, decode
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.signatures import (
@@ -25,68 +20,10 @@ from tcsfeel.wire.signatures import (
     task_components,
 )
 from tcsfeel.wire.tasks import Task, read_result
-from tests.tcsfeel.agent.fakes import AddingTrainer, GatedTrainer, RaisingTrainer, eventually, make_task, task_body
+from tests.tcsfeel.agent.fakes import GatedTrainer, RaisingTrainer, eventually
+from tests.tcsfeel.agent.planes import TASK, Answer, Plane, given, pulling
 
 DEVICE, SERVER = Identity(b"d" * 32), Identity(b"s" * 32)
-TASK = make_task("t.1.c.fit")
-NOTHING = (204, b"", {"Retry-After": "7"})
-Answer = tuple[int, bytes, dict[str, str]]
-
-
-def given(task: Task = TASK, **headers: str) -> Answer:
-    """The answer with a task."""
-    body = task_body(task)
-    said = {"Tcsfeel-Task": task.id, CONTENT_DIGEST: written_digest(digest_of([body]))}
-    return 200, body, said | {name.replace("_", "-"): value for name, value in headers.items()}
-
-
-class Plane:
-    """The control plane of one client: `questions` and `deliveries` are its next answers."""
-
-    def __init__(self, *questions: Answer, deliveries: tuple[int, ...] = ()) -> None:
-        self.questions = list(questions)
-        self.deliveries = list(deliveries)
-        self.known: list[list[str]] = []
-        self.results: list[httpx2.Request] = []
-        self.sign: Callable[[httpx2.Request, Answer], Answer] = lambda _, answer: answer
-
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        assert request.headers["Authorization"] == "Bearer own"
-        if request.method == "GET":
-            assert request.url.path == "/fl/v1/clients/c/tasks/next"
-            assert request.url.params["instance"] == "i"
-            self.known.append(request.url.params.get_list("known"))
-            answer = self.questions.pop(0) if self.questions else NOTHING
-            status, body, headers = self.sign(request, answer) if answer[0] == HTTPStatus.OK else answer
-            return httpx2.Response(status, content=body, headers=headers)
-        request.read()
-        self.results.append(request)
-        status = self.deliveries.pop(0) if self.deliveries else 204
-        return httpx2.Response(status, json={"detail": "said so"} if status >= 400 else None)
-
-
-def pulling(
-    plane: Callable[[httpx2.Request], Any],
-    trainer: AddingTrainer | None = None,
-    *,
-    signing: Signing | None = None,
-    renewed: list[str] | None = None,
-) -> tuple[Puller, list[float]]:
-    """An agent of a control plane behind a path prefix, and how long it has paused."""
-    http = httpx2.AsyncClient(transport=httpx2.MockTransport(plane), base_url="http://plane/fl")
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        await asyncio.sleep(0)
-
-    async def renew() -> None:
-        (renewed if renewed is not None else []).append("again")
-
-    agent = Agent(trainer or AddingTrainer())
-    transport = AsyncTransport(http, Patience(attempts=1))
-    puller = Puller("c", agent, transport, key="own", signing=signing, renew=renew, instance="i", sleep=sleep)
-    return puller, pauses
 
 
 async def test_a_task_is_trained_and_its_result_delivered() -> None:
