@@ -2,8 +2,8 @@
 
 Only the owner of a training writes its open round, and each of its transactions proves that it is still the owner. So
 what it has stored is what it would read. When it cannot know whether a transaction was committed, because the caller
-was cancelled or the commit failed, it is in doubt about the training and the participations of the round, and reads
-them.
+was cancelled or the commit failed, it is in doubt about the training, its last version and the participations of the
+round, and reads them.
 """
 
 from collections import Counter

@@ -36,6 +36,6 @@ class OwnedTransactions:
                     yield tx
             except BaseException:  # nothing tells whether it was committed
                 known = self.known(lease)
-                known.training = known.sketches = None
+                known.training = known.version = known.sketches = None
                 raise
             self.known(lease).training = tx.trainings.held

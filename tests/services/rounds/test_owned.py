@@ -7,6 +7,7 @@ import pytest
 from app.services.rounds.owned import OwnedTransactions
 from app.store.database import Database
 from app.store.leases import Fenced, Lease
+from app.store.models import ModelVersion
 from tests.store.samples import NOW, training
 
 
@@ -64,6 +65,10 @@ async def test_an_owner_knows_its_training_as_it_was_committed(db: Database, lea
         assert (await tx.trainings.get("t")).updated_at == NOW + 2
     async with db.read() as tx:
         assert owned.known(lease).training == await tx.trainings.get("t")
+    owned.known(lease).version = ModelVersion(
+        training_id="t", round=1, sha256="1" * 64, parent=None, size=8, created_at=NOW
+    )
     with pytest.raises(RuntimeError):
         await fail()
     assert owned.known(lease).training is None, "it may have been committed"
+    assert owned.known(lease).version is None, "a newer one with the same parameters may have been stored"
