@@ -16,8 +16,12 @@ from app.store.spools import SMALL_BYTES, Spool
 from app.threads import in_thread
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY, largest
+from tcsfeel.wire.headers import LENGTH
 from tcsfeel.wire.sizes import AnswerSize
 from tcsfeel.wire.tasks import Task, TaskKind, task_id
+
+SHORT_HEADER_BYTES = 1 << 12
+"""The length of a header that is parsed in 3 ms, even if it consists of as many entries as it can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +86,15 @@ class Phase:
         return self.spool.within(client_id)
 
     def is_small(self, client_id: str, came: Result) -> bool:
-        """Tell whether an answer can be checked without a thread: it is in memory and not compressed.
+        """Tell whether an answer can be checked without a thread: it is in memory, not compressed, and soon parsed.
 
         An update is also compared with the model, tensor by tensor, so the model has to be small as well. A small
         answer to a large model is expanded first, or is wrong.
         """
-        at_hand = came.coding == IDENTITY and self.place(client_id).holds(came.file.sha256)
-        return at_hand and (self.kind == "evaluate" or _is_small(self.model))
+        place, name = self.place(client_id), came.file.sha256
+        if came.coding != IDENTITY or not place.holds(name) or not _is_soon_parsed(place.map(name)):
+            return False
+        return self.kind == "evaluate" or _is_small(self.model)
 
     def failure(self, reason: str) -> Failure:
         """What a client's breaker is told when its result was rejected."""
@@ -119,3 +125,8 @@ def _is_small(model: Packed) -> bool:
     """Tell whether an update to the model, in full and with its header, would be kept in memory."""
     block = len(model.block)
     return block <= SMALL_BYTES and block + len(model.entries) <= SMALL_BYTES
+
+
+def _is_soon_parsed(file: memoryview) -> bool:
+    """Tell whether a file announces a short header, if it has one at all."""
+    return len(file) < LENGTH.size or LENGTH.unpack_from(file)[0] <= SHORT_HEADER_BYTES
