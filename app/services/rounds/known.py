@@ -6,7 +6,7 @@ was cancelled or the commit failed, it is in doubt about the training, its last 
 round, and reads them.
 """
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
@@ -126,15 +126,14 @@ class Known:
         """
         if self._in_doubt or self.number != round_.number:
             return None
-        ended = self._ended | {(part.kind, part.client_id): part for part in ending}
+        ends = ChainMap({(part.kind, part.client_id): part for part in ending}, self._ended)
+        waited_for = (part for part in round_.parts if part.status in OUTSTANDING)
+        if any((part.kind, part.client_id) not in ends for part in waited_for):  # mostly one of the first is not
+            return None
         fitted, evaluated = (
-            tuple(
-                ended.get((part.kind, part.client_id), part) if part.status in OUTSTANDING else part for part in parts
-            )
+            tuple(ends[part.kind, part.client_id] if part.status in OUTSTANDING else part for part in parts)
             for parts in (round_.participations, round_.evaluations)
         )
-        if any(part.status in OUTSTANDING for part in fitted + evaluated):
-            return None
         return replace(round_, participations=fitted, evaluations=evaluated)
 
 
