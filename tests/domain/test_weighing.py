@@ -59,6 +59,18 @@ def test_one_client_with_rare_labels_weighs_no_more_than_any_client_may() -> Non
     assert weights(weighed(received(**examples), BALANCED, fleet))["rare"] == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize(("others", "largest"), [(9, 0.3), (5, 0.5), (19, 0.3)])
+def test_a_client_whose_labels_are_a_little_less_skewed_does_not_get_all_of_the_weight(
+    others: int, largest: float
+) -> None:
+    # A half of the fleet is not in the round. All others have label 0 only, so balance alone would want none of them.
+    fleet = [client(f"c{number}", [1, 0]) for number in range(others)] + [client("less", [6, 4])]
+    absent = [client(f"d{number}", [0, 1]) for number in range(others)]
+    found = weights(weighed(received(**{one.client_id: 10 for one in fleet}), BALANCED, [*fleet, *absent]))
+    assert found["less"] == pytest.approx(largest)
+    assert found["c0"] == found["c1"] == pytest.approx((1.0 - largest) / others)
+
+
 def test_sketches_stand_for_labels_that_are_not_reported() -> None:
     one, other = (1.0, *[0.0] * 31), (-1.0, *[0.0] * 31)
     fleet = [client("a", None, sketch=one), client("b", None, sketch=one), client("c", None, sketch=other)]

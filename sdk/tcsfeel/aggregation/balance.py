@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 PENALTY = 0.03
 STEPS = 100  # far more than are needed: the weights of every step are on the simplex
 HALVINGS = 40
+ROUNDING = 1e-9  # a share that is larger by this part of it is as large
 ENOUGH = 1e-13  # a smaller gradient is a rounding error
 
 
@@ -46,6 +47,27 @@ def balanced(weights: Sequence[float], skew: Floats, penalty: float = PENALTY) -
     problem = _Problem(shares, _narrowed(skew), penalty / len(shares))
     found = problem.weights(problem.minimum())
     return [float(weight) for weight in found / found.sum()]
+
+
+def moderated(weights: Sequence[float], usual: Sequence[float], largest: float) -> list[float]:
+    """Return weights (K,) with the sum 1 that are moved towards the usual ones until none is above `largest`.
+
+    If balance takes the weight of nearly all updates, no bound on single weights can keep the others from having
+    everything. An update whose usual weight is `largest` or more already gets that.
+
+    Args:
+        weights: each at least 0, with a sum above 0.
+        usual: those of FedAvg, each at least 0, with a sum above 0.
+        largest: the share of one update, above 0.
+    """
+    new, old = (np.asarray(given, np.float64) / sum(given) for given in (weights, usual))
+    above = new > largest * (1.0 + ROUNDING)
+    if above.any():
+        part = 0.0
+        if (old[above] < largest).all():
+            part = float(((largest - old[above]) / (new[above] - old[above])).min())
+        new = old + part * (new - old)
+    return [float(weight) for weight in new]
 
 
 def _narrowed(skew: Floats) -> Floats:

@@ -26,11 +26,12 @@ EVEN_SHARES = 3.0
 MAJORITY, LARGEST_SHARE = 0.5, 0.3
 
 
-def bounded(weights: Sequence[float], config: AggregationConfig) -> list[float]:
+def bounded(weights: Sequence[float], config: AggregationConfig, *, of: int | None = None) -> list[float]:
     """Return the weights, each at least 0 and finite, with those that are too large made smaller.
 
     Args:
         weights: one for each client.
+        of: the number of clients that may have a weight; None if all of those without one could not have had any.
         config: may say `server_largest_multiple` and `server_largest_share`; with a share of 1 and a multiple of 1e12
             nothing is bounded.
     """
@@ -39,7 +40,7 @@ def bounded(weights: Sequence[float], config: AggregationConfig) -> list[float]:
         return list(weights)
     multiple = config.hyperparameter("server_largest_multiple", LARGEST_MULTIPLE)
     most = multiple * counting[(len(counting) - 1) // 2]
-    share = config.hyperparameter("server_largest_share", usual_share(len(counting)))
+    share = largest_share(config, len(counting) if of is None else of)
     most = min(most, _most(sorted((min(weight, most) for weight in counting), reverse=True), share))
     return [min(weight, most) for weight in weights]
 
@@ -56,6 +57,11 @@ def bounded_steps(steps: Sequence[int], config: AggregationConfig) -> list[float
     multiple = config.hyperparameter("server_largest_multiple", LARGEST_MULTIPLE)
     middle = sorted(steps)[(len(steps) - 1) // 2]
     return [min(max(float(count), middle / multiple), middle * multiple) for count in steps]
+
+
+def largest_share(config: AggregationConfig, count: int) -> float:
+    """Return the largest share of the weight that one of `count` clients may have in a training."""
+    return config.hyperparameter("server_largest_share", usual_share(count))
 
 
 def usual_share(count: int) -> float:

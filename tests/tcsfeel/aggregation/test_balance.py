@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation import UpdateFacts, Updates, next_model
-from tcsfeel.aggregation.balance import PENALTY, Floats, balanced
+from tcsfeel.aggregation.balance import PENALTY, Floats, balanced, moderated
 from tests.depth import tries
 from tests.tcsfeel.models import assembled
 
@@ -90,6 +90,13 @@ def test_an_update_of_labels_that_others_already_have_may_get_no_weight() -> Non
     assert [first, second, third] == pytest.approx([0.25, 0.5, 0.25], abs=1e-3)
     all_too_much = np.array([[0.1], [0.1], [1.0]])
     assert balanced([1.0, 1.0, 1.0], all_too_much, 1e-3) == pytest.approx([0.5, 0.5, 0.0], abs=1e-12)
+
+
+def test_weights_beyond_a_share_move_towards_the_usual_ones() -> None:
+    usual = [1.0, 1.0, 2.0, 4.0]  # 0.125, 0.125, 0.25, 0.5
+    assert moderated([1.0, 1.0, 1.0, 1.0], usual, 0.5) == [0.25] * 4, "no share is larger than a half"
+    assert moderated([0.0, 0.0, 8.0, 0.0], usual, 0.5) == pytest.approx([1 / 12, 1 / 12, 0.5, 1 / 3])  # a third of it
+    assert moderated([0.0, 0.0, 0.0, 8.0], usual, 0.5) == [0.125, 0.125, 0.25, 0.5], "which has its share already"
 
 
 def test_an_update_without_a_weight_gets_none() -> None:
