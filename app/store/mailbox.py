@@ -4,11 +4,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.mailbox import MOST_TAKES, OPEN, WANTED, Delivery, MailedTask, MailState, next_state
 from app.domain.rounds import Evidence
+from app.store.availability import DatabaseUnavailable
+from app.store.inserts import insert_missing
 from app.store.tables import tasks
 
 CHANNEL = "tcsfeel_tasks"
@@ -53,11 +55,13 @@ class MailboxRepository:
 
     async def offer(self, task: MailedTask) -> MailedTask:
         """Offer a task, unless it is open or delivered. Returns the task as it is stored then."""
-        known = await self.find(task.id, for_update=True)
-        if known is None:
-            await self._connection.execute(insert(tasks).values(_row_of(task)))
+        added = insert_missing(self._connection, tasks).values(_row_of(task))
+        if (await self._connection.execute(added)).rowcount:
             await self.tell()
             return task
+        known = await self.find(task.id, for_update=True)
+        if known is None:
+            raise DatabaseUnavailable(f"the task {task.id} was removed while it was offered")
         state = next_state(known.state, "offer")
         if known.state != "cancelled":
             kept = replace(known, deadline_at=task.deadline_at, state=state)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from asyncpg import PostgresError
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -25,7 +25,7 @@ async def listen(url: URL, channel: str, heard: Callable[[], None]) -> None:
     engine = create_async_engine(url, poolclass=NullPool)
     try:
         while True:
-            with suppress(OSError, SQLAlchemyError, PostgresError):
+            with suppress(OSError, SQLAlchemyError, PostgresError, InterfaceError):
                 async with engine.connect() as connection:
                     driver = (await connection.get_raw_connection()).driver_connection
                     await _listen(driver, channel, heard)

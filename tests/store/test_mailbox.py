@@ -1,5 +1,6 @@
 """Tasks that agents ask for, as rows."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,14 @@ async def test_offering_again_keeps_what_an_open_task_has_come_to(db: Database) 
     await take(db)
     again = await offer(db, replace(TASK, deadline_at=NOW + 99, model="n" * 64))
     assert (again.state, again.attempts, again.deadline_at, again.model) == ("taken", 1, NOW + 99, TASK.model)
+
+
+async def test_two_owners_may_offer_a_task_at_the_same_time(db: Database) -> None:
+    async with db.begin() as tx:
+        await tx.mailbox.offer(TASK)
+        second = asyncio.create_task(offer(db, replace(TASK, deadline_at=NOW + 99)))
+        await asyncio.sleep(0.1)  # so that the second one waits for the first one
+    assert (await second).deadline_at == NOW + 99
 
 
 async def test_a_cancelled_task_is_offered_anew_and_its_bytes_stay_counted(db: Database) -> None:

@@ -155,9 +155,9 @@ class Deliveries:
         If the delivery has a file, it was written after `since`, by the clock of the database.
         """
         async with self._db.begin() as tx:
+            stored = await tx.mailbox.find(task.id, for_update=True)  # before its files are locked, as to cancel it
             if delivery.result is not None and since is not None:
                 await tx.removals.check([delivery.result], since)
-            stored = await tx.mailbox.find(task.id, for_update=True)
             if stored is not None and stored.result is not None and stored.result == delivery.result:
                 return
             refused = await self._refusal(tx, task.id, stored, delivery)

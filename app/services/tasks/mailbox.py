@@ -33,7 +33,7 @@ from tcsfeel.wire.headers import header
 from tcsfeel.wire.tasks import Task
 
 INITIAL_SECONDS = 3600.0  # that a question for initial parameters may be open; its asker gives up long before
-WRITE_TRIES = 3
+WRITE_AGAIN_SECONDS = 0.5  # until a model is written again whose file was being removed
 WRITTEN = 8  # models whose files are remembered, which are those of about as many phases of rounds
 _NO_TENSORS = Packed({}, memoryview(b""))
 _INTERNAL_ERROR = 500
@@ -131,14 +131,12 @@ class Mailbox:
             offered_at=now,
             deadline_at=now + origin.task.deadline_seconds,
         )
-        for tries in range(1, WRITE_TRIES + 1):
+        while True:
             try:
                 return await self._replied(await self._offer(task, origin), spool)
             except FileRemoved:
                 self._written.clear()
-                if tries == WRITE_TRIES:
-                    raise
-        raise AssertionError("the last try returns or raises")
+                await self._clock.sleep(WRITE_AGAIN_SECONDS)
 
     async def poll(
         self,
@@ -185,10 +183,10 @@ class Mailbox:
     async def _offer(self, task: MailedTask, origin: Origin) -> MailedTask:
         """Write what is needed, and offer the task. Raises `FileRemoved`."""
         file, since = await self._file_of(origin)
-        async with self._db.begin() as tx:
+        async with self._db.begin() as tx:  # it locks the task before its files, as `cancel` does
+            offered = await tx.mailbox.offer(replace(task, model=file, offered_at=self._clock.now()))
             if file is not None:
                 await tx.removals.check([file], since)
-            offered = await tx.mailbox.offer(replace(task, model=file, offered_at=self._clock.now()))
         self._watch.hint()
         return offered
 

@@ -1,5 +1,6 @@
 """The results that agents bring: which are taken, and how each other one is refused."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -61,6 +62,28 @@ async def test_a_task_that_is_cancelled_while_its_result_comes_in_gets_none(post
         await post.deliveries.take("a", TASK.id, {"content-type": MEDIA_TYPE}, slow(), failed=False)
     async with post.db.begin() as tx:
         assert digest_of([RESULT]).hex() in await tx.removals.due(600.0, 10)
+
+
+async def test_a_delivery_that_waits_for_its_task_keeps_none_of_its_files_locked(post: Post) -> None:
+    begun, going_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield RESULT[:10]
+        begun.set()
+        await going_on.wait()
+        yield RESULT[10:]
+
+    taking = post.deliveries.take("a", TASK.id, {"content-type": MEDIA_TYPE}, slow(), failed=False)
+    delivering = asyncio.create_task(taking)
+    await begun.wait()
+    await post.deliver()  # the same result, over another connection
+    async with post.db.begin() as tx:
+        freed = await tx.mailbox.cancel([TASK.id])
+        going_on.set()
+        await asyncio.sleep(0.1)  # so that the delivery waits for the task
+        await tx.removals.request(freed, at_once=True)
+    with pytest.raises(Removed):
+        await delivering
 
 
 async def test_nobody_delivers_for_another_client_or_an_unknown_task(post: Post) -> None:

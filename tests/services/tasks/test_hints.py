@@ -2,9 +2,10 @@
 
 import asyncio
 
+import pytest
 from structlog.testing import capture_logs
 
-from app.services.tasks.hints import Hints
+from app.services.tasks.hints import GAP_SECONDS, Hints, gap_after
 from app.store.availability import DatabaseUnavailable
 
 LONG = 3600.0
@@ -29,6 +30,11 @@ async def test_a_look_follows_a_hint_and_hints_during_a_look_count_as_one() -> N
     await asyncio.sleep(0)
     assert looks == 2
     following.cancel()
+
+
+def test_looks_that_take_long_are_rare() -> None:
+    assert gap_after(0.0001) == GAP_SECONDS
+    assert gap_after(0.1) == pytest.approx(0.3)
 
 
 async def test_a_look_comes_without_a_hint_and_after_a_failure() -> None:

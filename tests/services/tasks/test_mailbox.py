@@ -9,6 +9,7 @@ import pytest
 from app.domain.mailbox import MOST_TAKES
 from app.services.tasks.answers import AgentFailed
 from app.services.tasks.bodies import TaskBody
+from app.services.tasks.mailbox import WRITE_AGAIN_SECONDS
 from app.services.tasks.pulls import Nothing, Taken
 from app.store.database import Database
 from tcsfeel.wire.codec import decode
@@ -111,6 +112,24 @@ async def test_all_tasks_with_a_model_name_one_file(post: Post) -> None:
     await post.offer()
     await post.offer("t.1.b.fit")
     assert len(post.files.names()) == 1
+
+
+async def test_a_task_is_offered_as_soon_as_nothing_removes_its_tensors_any_more(post: Post) -> None:
+    await post.offer()
+    (name,) = post.files.names()
+    await post.mailbox.forget(AGENT, TASK.id)
+    async with post.db.begin() as tx:
+        until = await tx.removals.begin(name)
+    assert until is not None
+    offering = asyncio.create_task(post.offer())
+    for _ in range(5):
+        assert await asyncio.wait_for(post.clock.next_sleep(), 10) == WRITE_AGAIN_SECONDS
+        post.clock.advance(WRITE_AGAIN_SECONDS)
+    assert not offering.done()
+    async with post.db.begin() as tx:
+        await tx.removals.end(name, until)
+    post.clock.advance(WRITE_AGAIN_SECONDS)
+    assert (await asyncio.wait_for(offering, 10)).answer == "offered"
 
 
 async def test_a_body_without_its_origin_cannot_be_offered(post: Post) -> None:
