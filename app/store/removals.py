@@ -9,7 +9,7 @@ any process, and no transaction covers both the database and the files. Therefor
   the file, unless most of that time is over, and records it in another transaction (`end`), which sets `until` to that
   moment.
 - A writer reads the database's time before it writes. It writes the file even if it exists already, and names it in a
-  transaction that calls `check` first. If `until` is not before that time, the file that it wrote may have been
+  transaction that also calls `check`. If `until` is not before that time, the file that it wrote may have been
   removed: it gets `FileRemoved`, and writes the file again.
 
 `request`, `begin` and `check` hold a lock on the name until their transaction ends. So if the writer commits first, the
