@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
-from tcsfeel.aggregation.balance import PENALTY, balanced, moderated
-from tcsfeel.aggregation.weights import bounded, largest_share
+from tcsfeel.aggregation.balance import balanced_within_bounds
+from tcsfeel.aggregation.weights import bounded
 from tcsfeel.selection.skew import believable_skew
 from tcsfeel.selection.types import Candidate
 
@@ -38,10 +38,7 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
         skew = believable_skew(fleet)
         own = skew[[places.get(part.client_id, 0) for part in received]]
         own[[part.client_id not in places for part in received]] = 0.0
-        penalty = config.hyperparameter("server_balance_penalty", PENALTY)
-        count = sum(weight > 0.0 for weight in examples)
-        shares = bounded(balanced(examples, own, penalty), config, of=count)
-        shares = moderated(shares, examples, largest_share(config, count))
+        shares = balanced_within_bounds(examples, own, config)
     total = sum(shares)
     weights = {part.client_id: share / total for part, share in zip(received, shares, strict=True)}
     basis = _basis(reported, sketched, len(received)) if reported or sketched else UNKNOWN

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from benchmarks.selection.learning import Model, Recipe, steps_of
 from tcsfeel.aggregation import Parameters, UpdateFacts, Updates, next_model
-from tcsfeel.aggregation.balance import PENALTY, balanced
+from tcsfeel.aggregation.balance import balanced_within_bounds
 from tcsfeel.aggregation.config import Aggregation, AggregationConfig
 from tcsfeel.aggregation.weights import bounded
 from tcsfeel.selection.skew import believable_skew
@@ -82,8 +82,7 @@ class Rule:
         if self._skew is None or fleet[0].data_distribution is None:
             self._skew = believable_skew(fleet)
         examples = bounded([float(self._samples[member]) for member in members], self._config)
-        penalty = self._config.hyperparameter("server_balance_penalty", PENALTY)
-        return balanced(examples, self._skew[list(members)], penalty)
+        return balanced_within_bounds(examples, self._skew[list(members)], self._config)
 
     def _learn(self, model: Model, updates: Model, members: Sequence[int], steps: Sequence[int]) -> None:
         """The clients' own control variates after a round."""

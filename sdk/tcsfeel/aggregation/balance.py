@@ -22,6 +22,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tcsfeel.aggregation.config import AggregationConfig
+from tcsfeel.aggregation.weights import bounded, largest_share
+
 Floats = npt.NDArray[np.float64]
 
 PENALTY = 0.03
@@ -47,6 +50,20 @@ def balanced(weights: Sequence[float], skew: Floats, penalty: float = PENALTY) -
     problem = _Problem(shares, _narrowed(skew), penalty / len(shares))
     found = problem.weights(problem.minimum())
     return [float(weight) for weight in found / found.sum()]
+
+
+def balanced_within_bounds(weights: Sequence[float], skew: Floats, config: AggregationConfig) -> list[float]:
+    """Return the weights (K,) that balance the labels, with the sum 1, within the bounds of a client's weight.
+
+    Args:
+        weights: those of FedAvg within the bounds (`bounded`), with a sum above 0.
+        skew: that of `balanced`.
+        config: may say `server_balance_penalty`, and how much one client may weigh.
+    """
+    count = sum(weight > 0.0 for weight in weights)
+    penalty = config.hyperparameter("server_balance_penalty", PENALTY)
+    found = bounded(balanced(weights, skew, penalty), config, of=count)
+    return moderated(found, weights, largest_share(config, count))
 
 
 def moderated(weights: Sequence[float], usual: Sequence[float], largest: float) -> list[float]:
