@@ -2,7 +2,8 @@
 
 A task that was handed over before (the coordinator restarted, or another replica took over) is polled first: the agent
 keeps results until they are deleted, so nothing is trained twice. 404 means that the agent forgot it: it is handed over
-again, which costs no retry.
+again, which costs no retry. To an agent that pulls it is offered again, which changes nothing but its deadline: a round
+that was interrupted ends later.
 
 A task was let through by its client's breaker when it was planned, or needed no permit. No call goes out any more once
 the breaker has opened, by this task's failures or by another training's: a breaker that this process has opened is
@@ -179,9 +180,9 @@ class Dispatcher:
         """Make one attempt: hand over, unless the agent may know the task already, then poll for the result."""
         task.watch = Watch()
         attempt = max(1, task.run.attempts) if known else task.run.attempts + 1
-        if known:
+        if known and not task.agent.pulls:
             reply = await self._poll(task, waited=waited)
-        else:
+        else:  # in the mailbox, a task that is known gets the present end of its round
             reply = await self._hand_over(task, attempt, waited=waited)
         forgotten = busy = 0
         polled = known
