@@ -1,7 +1,7 @@
 """Repeat a request until the control plane gives a final answer.
 
 An agent may start before its control plane: if there is no connection, or the answer is 5xx or 429, it tries again
-after a growing pause. Any other refusal is final.
+after a growing pause, or a longer one that the answer asks for. Any other refusal is final.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from tcsfeel.text import plain
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_STAY_SECONDS = 3600.0  # for which a control plane may ask an agent to stay away
 CONCURRENCY = 8  # requests at the same moment
 
 Result = TypeVar("Result")
@@ -33,16 +34,19 @@ async def insist(
 ) -> Result:
     """Make a call again and again until there is a final answer. Raises `Refused` if it is a refusal."""
     for attempt in itertools.count():
+        least = 0.0
         try:
             return await transport.run(steps())
         except Refused as error:
             if error.status < HTTPStatus.INTERNAL_SERVER_ERROR and error.status != HTTPStatus.TOO_MANY_REQUESTS:
                 raise
             reason = reason_of(error)
+            least = min(error.retry_after or 0.0, LONGEST_STAY_SECONDS)
         except (NoAnswer, UnexpectedAnswer) as error:  # such as the page of a proxy
             reason = reason_of(error)
         pause = min(FIRST_PAUSE_SECONDS * 2 ** min(attempt, 16), LONGEST_PAUSE_SECONDS)
         pause *= random.uniform(0.5, 1)  # noqa: S311  (spreads agents that start together; guards nothing)
+        pause = max(pause, least)
         server = transport.server
         _log.warning("the control plane %s is not ready (%s); asking again in %.1f s", server, reason, pause)
         await sleep(pause)

@@ -29,11 +29,15 @@ def given(task: Task = TASK, **headers: str) -> Answer:
 
 
 class Plane:
-    """The control plane of one client: `questions` and `deliveries` are its next answers."""
+    """The control plane of one client: `questions` and `deliveries` are its next answers.
 
-    def __init__(self, *questions: Answer, deliveries: tuple[int, ...] = ()) -> None:
+    Those to deliveries have the ``Retry-After`` `later`.
+    """
+
+    def __init__(self, *questions: Answer, deliveries: tuple[int, ...] = (), later: str = "") -> None:
         self.questions = list(questions)
         self.deliveries = list(deliveries)
+        self.later = {"Retry-After": later} if later else {}
         self.known: list[list[str]] = []
         self.results: list[httpx2.Request] = []
         self.sign: Callable[[httpx2.Request, Answer], Answer] = lambda _, answer: answer
@@ -50,7 +54,7 @@ class Plane:
         request.read()
         self.results.append(request)
         status = self.deliveries.pop(0) if self.deliveries else 204
-        return httpx2.Response(status, json={"detail": "said so"} if status >= 400 else None)
+        return httpx2.Response(status, json={"detail": "said so"} if status >= 400 else None, headers=self.later)
 
 
 def pulling(

@@ -105,6 +105,14 @@ async def test_a_delivery_is_repeated_until_there_is_a_final_answer() -> None:
     assert len({sent.content for sent in plane.results}) == 1
 
 
+async def test_a_delivery_is_repeated_after_the_time_that_the_server_names() -> None:
+    plane = Plane(given(), deliveries=(503, 204), later="17")
+    puller, pauses = pulling(plane)
+    await puller.step()
+    await eventually(lambda: len(plane.results) == 2)
+    assert pauses == [17.0]
+
+
 @pytest.mark.parametrize("status", [404, 409, 410, 403])
 async def test_a_refused_result_is_forgotten(status: int) -> None:
     plane = Plane(given(), deliveries=(status,))
