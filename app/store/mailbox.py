@@ -19,10 +19,10 @@ MANY = 500  # ids in one statement
 MOST_OPEN = 100_000  # that one look reads
 
 _NAMES = tuple(field.name for field in fields(MailedTask))
-_TAKABLE = tasks.c.state.in_(sorted(OPEN)) & (tasks.c.attempts <= MOST_TAKES)
+_TAKABLE = tasks.c.state.in_(sorted(OPEN)) & (tasks.c.attempts <= MOST_TAKES) & (tasks.c.deadline_at > bindparam("now"))
 _GLANCE = (  # with states that an index finds, since most rows are those of cancelled tasks
     select(tasks.c.id, tasks.c.client_id, tasks.c.state, _TAKABLE.label("takable"))
-    .where(tasks.c.state.in_(sorted(WANTED)), tasks.c.deadline_at > bindparam("now"))
+    .where(tasks.c.state.in_(sorted(WANTED)))
     .limit(MOST_OPEN)
 )
 
@@ -43,7 +43,10 @@ class MailboxRepository:
         self._connection = connection
 
     async def glance(self, now: float) -> list[Glance]:
-        """Read the states of all tasks that were not cancelled and whose deadline is after `now` (unix seconds)."""
+        """Read the states of all tasks that were not cancelled; `now` is in unix seconds.
+
+        A task whose deadline has passed is among them, because its round may be prolonged.
+        """
         rows = await self._connection.execute(_GLANCE, {"now": now})
         return [Glance(row.id, row.client_id, row.state, row.takable) for row in rows]
 
@@ -73,11 +76,9 @@ class MailboxRepository:
     async def untaken(self, client_id: str, known: Collection[str], now: float) -> MailedTask | None:
         """Read the oldest task of a client that its agent may take and does not know, and that is not late."""
         columns = tasks.c
-        query = select(tasks).where(
-            columns.client_id == client_id, _TAKABLE, columns.deadline_at > now, columns.id.not_in(known)
-        )
+        query = select(tasks).where(columns.client_id == client_id, _TAKABLE, columns.id.not_in(known))
         oldest = query.order_by(columns.offered_at, columns.id).limit(1)
-        row = (await self._connection.execute(oldest)).one_or_none()
+        row = (await self._connection.execute(oldest, {"now": now})).one_or_none()
         return None if row is None else _task_of(row)
 
     async def take(self, task: MailedTask, now: float, *, size: int, call: str | None) -> None:

@@ -84,6 +84,18 @@ async def test_an_agent_is_told_which_of_its_tasks_are_no_longer_wanted(post: Po
     watching.cancel()
 
 
+async def test_the_end_of_a_deadline_stops_no_work_because_the_round_may_be_prolonged(post: Post) -> None:
+    await post.offer()
+    await post.next()
+    post.clock.advance(TASK.deadline_seconds + 1)
+    with post.watch.agent("a", (TASK.id,)) as news:
+        await post.watch.look()
+        assert not news.done()
+        await post.mailbox.forget(AGENT, TASK.id)
+        await post.watch.look()
+        assert news.result().unwanted == (TASK.id,)
+
+
 async def test_agents_that_find_no_place_are_sent_away_for_different_times(db: Database, tmp_path: Path) -> None:
     async with posting(db, tmp_path, places=1) as post:
         with post.watch.agent("b", ()):
