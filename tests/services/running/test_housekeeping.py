@@ -18,12 +18,14 @@ from app.services.trainings.retention import ModelRetention
 from app.settings import EventSettings
 from app.store.database import Database
 from app.store.model_store import ModelStore
+from app.store.spools import SMALL_BYTES
 from app.store.tables import events
 from tests.clocks import FakeClock
 from tests.planes import until
 from tests.services.fakes import TOKENS, metrics
 from tests.store.samples import a_round, training
 
+LARGE = bytes(SMALL_BYTES + 1)  # which is kept in a file
 STATUSES: list[RoundStatus] = ["completed", "abandoned", "selecting", "training", "aggregating", "evaluating"]
 
 
@@ -49,8 +51,8 @@ async def test_spools_of_rounds_that_are_over_are_emptied_and_no_others(sqlite: 
         for number, status in enumerate(STATUSES, start=1):
             await tx.rounds.add(a_round(number=number, status=status))
     for number in range(1, len(STATUSES) + 1):
-        files.spool(a_round(number=number)).write([b"update"])
-    files.spool(a_round("gone")).write([b"update"])
+        files.spool(a_round(number=number)).write([LARGE])
+    files.spool(a_round("gone")).write([LARGE])
 
     with capture_logs() as logs:
         await housekeeper.tick()
@@ -65,7 +67,7 @@ async def test_the_directories_of_trainings_without_a_spool_go(sqlite: Database,
     housekeeper, files = keeper(sqlite, tmp_path)
     for name in ("done", "gone"):
         (files.spool_directory / name).mkdir(parents=True)
-    files.spool(a_round("gone")).write([b"update"])
+    files.spool(a_round("gone")).write([LARGE])
     await housekeeper.tick()
     assert list(files.spool_directory.iterdir()) == []
 
@@ -120,7 +122,7 @@ async def test_events_that_are_not_kept_go_with_it(sqlite: Database, tmp_path: P
 
 async def test_the_loop_cleans_up_at_once_and_ends_only_when_it_is_cancelled(sqlite: Database, tmp_path: Path) -> None:
     housekeeper, files = keeper(sqlite, tmp_path)
-    files.spool(a_round("gone")).write([b"update"])
+    files.spool(a_round("gone")).write([LARGE])
     looping = asyncio.create_task(housekeeper.run())
 
     async def is_clean() -> bool:

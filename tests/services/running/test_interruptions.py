@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from app.domain.patience import MAX_TAKEOVERS
 from app.domain.rounds import Round
 from app.services.readiness import readiness
 from app.services.rounds.files import RoundFiles
+from app.store import spools
 from app.store.database import Database
 from app.store.tables import trainings
 from tests.clocks import FakeClock, Sleeping
@@ -31,7 +32,12 @@ async def with_a_blocked_spool(
     directory: Path, database_url: str, *, clock: Clock | None = None, **rules: Any
 ) -> AsyncIterator[tuple[Plane, str, Path]]:
     """A plane whose training has a model and is running, and what is in the way of its next round's spool."""
-    async with plane(directory, database_url, {"a": Adder(1.0)}, clock=clock, coordinator=LONG) as running:
+    async with AsyncExitStack() as stack:
+        in_files = stack.enter_context(pytest.MonkeyPatch.context())
+        in_files.setattr(spools, "SMALL_BYTES", -1)  # also small updates
+        running = await stack.enter_async_context(
+            plane(directory, database_url, {"a": Adder(1.0)}, clock=clock, coordinator=LONG)
+        )
         training_id = await running.create(max_rounds=2, round_policy=policy(max_failed_rounds=1, **rules))
         await running.run_round(training_id)
         await until(lambda: is_idle(running))  # or the lease may still be on its way back
