@@ -29,6 +29,11 @@ async def has_received(running: Plane, training_id: str, count: int) -> bool:
     return sum(part.status == "received" for value in first.items for part in value.participations) == count
 
 
+async def has_no_spools(running: Plane) -> bool:
+    """Whether nothing of any round is left. A spool is emptied a moment after its round has ended."""
+    return running.system.housekeeper._files.spooled() == []
+
+
 async def is_idle(running: Plane) -> bool:
     """Whether the control plane drives nothing at the moment."""
     return not running.system.coordinator._driving

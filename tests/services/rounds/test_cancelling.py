@@ -11,7 +11,7 @@ import pytest
 
 from app.threads import THREADS, in_thread
 from tests.planes import Plane, until
-from tests.services.courses import has_received, is_idle
+from tests.services.courses import has_no_spools, has_received, is_idle
 from tests.services.rounds.crowd import AWARE, MANY, UNAWARE, outstanding
 
 
@@ -74,7 +74,7 @@ async def test_what_had_crossed_the_links_is_counted(
         assert {part.attempts for part in round_.participations} == {1}
         assert round_.communication_bytes == crowd.got.total() + crowd.gave.total()
         await running.system.participants.drain()
-        assert running.system.housekeeper._files.spooled() == []
+        await until(lambda: has_no_spools(running))
 
 
 async def has_come(running: Plane, size: int, answers: int) -> bool:

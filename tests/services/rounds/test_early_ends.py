@@ -14,7 +14,7 @@ from app.domain.rounds import Round
 from app.store.events import RecordedEvent
 from tests.clocks import FakeClock
 from tests.planes import Plane, until
-from tests.services.courses import has_received, is_idle
+from tests.services.courses import has_no_spools, has_received, is_idle
 from tests.services.rounds.crowd import AWARE, MANY, Crowd, outstanding
 from tests.services.rounds.test_crowds import claimed
 
@@ -96,7 +96,7 @@ async def test_each_early_end_leaves_the_same_behind(
         assert [part.status for part in value.participations].count("skipped") == len(clients) - 1
         assert value.fairness == pytest.approx(1 / len(clients))
         await running.system.participants.drain()
-        assert running.system.housekeeper._files.spooled() == []
+        await until(lambda: has_no_spools(running))
         assert crowd.tasks == {"fit": 0}
         counted = running.system.metrics.registry.get_sample_value
         assert counted("federated_rounds_total", {"outcome": "abandoned"}) == 1.0
@@ -132,7 +132,7 @@ async def test_an_end_during_the_evaluation_keeps_the_model_and_counts_every_byt
         assert value.model is not None
         assert value.communication_bytes == crowd.got.total() + crowd.gave.total()
         await running.system.participants.drain()
-        assert running.system.housekeeper._files.spooled() == []
+        await until(lambda: has_no_spools(running))
         assert crowd.tasks == {"fit": 0, "evaluate": 0}
         assert_told(await events_of(running, training_id), value)
 
@@ -167,7 +167,7 @@ async def test_agents_are_told_that_their_tasks_are_not_wanted_and_what_came_is_
         await running.system.participants.drain()
         assert crowd.forgotten == len(FEW)
         await running.system.participants.drain()
-        assert running.system.housekeeper._files.spooled() == []
+        await until(lambda: has_no_spools(running))
         assert await running.round(training_id, 1) == value
 
 

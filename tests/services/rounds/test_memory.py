@@ -68,7 +68,8 @@ print((peak() - before) / BYTES, np.unique(files.load(stored.sha256).parameters(
 
 
 @pytest.mark.skipif(not PEAK.exists(), reason="only Linux tells a process's peak")
-@pytest.mark.parametrize(("rule", "models"), [("fedavg", 1.5), ("median", 1.5), ("fedadam", 3.0)])
+# Beside the models, each of the four threads has some pieces of a mebibyte: together up to a fifth of such a model.
+@pytest.mark.parametrize(("rule", "models"), [("fedavg", 1.5), ("median", 1.5), ("fedadam", 3.5)])
 def test_six_updates_are_checked_and_aggregated_in_the_memory_of_few(tmp_path: Path, rule: str, models: float) -> None:
     done = subprocess.run(  # noqa: S603  (this interpreter and code of ours)
         [sys.executable, "-c", CODE, str(tmp_path), rule], check=False, capture_output=True, text=True
