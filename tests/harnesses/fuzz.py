@@ -24,7 +24,8 @@ LEAST_CASES = 2_000  # of all roles and seeds together
 SECONDS = 90  # for one answer; the longest wait that a caller may ask for is shorter
 # All checks are on but these. A cell of a matrix against another, an id against the path's: more rules than a schema
 # can hold. And one path is also that of a client called "batch", so more methods work than are documented there. A
-# caller waits a second for a round, not a minute: `tests/test_fuzz.py` varies that, with a clock that skips waits.
+# caller waits a second for a round, not a minute: `tests/test_fuzz.py` varies that, with a clock that skips waits. A
+# stream of events has no end.
 CONFIGURATION = """
 [checks]
 positive_data_acceptance.enabled = false
@@ -38,6 +39,14 @@ checks.allow_header_conformance.enabled = false
 [[operations]]
 include-path = "/v1/trainings/{training_id}/rounds"
 parameters = { "header.Prefer" = "wait=1" }
+
+[[operations]]
+include-path = "/v1/events"
+parameters = { "query.wait" = 0 }
+
+[[operations]]
+include-path = "/v1/events/stream"
+enabled = false
 """
 LIMITS = UNLIMITED | {"TCSFEEL_MAX_BODY_BYTES": "262144"}  # or a batch of 10 000 clients makes all others slow
 

@@ -29,6 +29,7 @@ LAST = [
 
 
 async def test_every_example_runs_as_it_stands(api: Api, document: dict[str, Any]) -> None:
+    api.system.feed.stop()  # or a stream of events would not end
     found = operations(document)
     middle = [place for place in found if place not in ORDER + LAST]
     secret = await an_invitation(api)

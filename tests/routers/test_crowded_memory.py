@@ -88,7 +88,7 @@ async def test_long_answers_that_are_not_taken_in_leave_room_for_others(sqlite_a
 
 async def test_uploads_that_drip_leave_room_for_those_from_elsewhere(sqlite_api: Api) -> None:
     path = f"/v1/trainings/{await sqlite_api.create_training()}/model"
-    model = encode({"w": np.zeros(2, np.float32)})
+    model = encode({"w": np.zeros(STREAMED_BYTES // 4, np.float32)})
     with ExitStack() as stack:
         for _ in range(UPLOADS_BYTES // STREAMED_BYTES + 1):
             held = stack.enter_context(sqlite_api.system.upload_memory.holding(HERE, STREAMED_BYTES))

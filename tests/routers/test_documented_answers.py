@@ -39,6 +39,7 @@ async def test_operations_without_a_body_answer_one_as_they_are_documented(
     sqlite_api: Api, document: dict[str, Any]
 ) -> None:
     await sqlite_api.register("edge-7")
+    sqlite_api.system.feed.stop()  # or a stream of events would not end
     values = {"training_id": await sqlite_api.create_training(), "client_id": "edge-7", "number": "1"}
     values |= {"key_id": "3f0c2a9d5b7e", "invitation_id": "4fd9a30c7be1528d"}
     found = {}

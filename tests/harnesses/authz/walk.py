@@ -1,5 +1,6 @@
 """Walk the OpenAPI document of a server: each operation as each caller."""
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -82,10 +83,10 @@ async def tried(
     """
     where = re.sub(r"\{(\w+)\}", lambda name: VALUES.get(name[1], OTHERS), path)
     headers = {} if caller.authorization is None else {"Authorization": caller.authorization}
-    answer = await http.request(method, where, headers=headers)
     kind = ""
-    if answer.headers.get("Content-Type") == "application/problem+json":
-        kind = answer.json()["type"].rpartition(":")[2]
+    async with http.stream(method, where, headers=headers) as answer:  # a stream of events has no end
+        if answer.headers.get("Content-Type") == "application/problem+json":
+            kind = json.loads(await answer.aread())["type"].rpartition(":")[2]
     refused = (answer.status_code, kind) in REFUSALS
     expected = wanted(operation, caller, path)
     place = f"{method} {path} as {caller.name}: {answer.status_code} {kind}"

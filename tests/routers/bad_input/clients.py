@@ -16,7 +16,7 @@ from tests.routers.bad_input.values import (
 )
 
 PROFILE: list[tuple[dict[str, Any], str | tuple[str, ...]]] = [
-    *one("url", None, *NOT_TEXT, *HOSTILE_TEXT, "", "10.0.0.7", "ftp://x", "http://", "http:///path", "//x", "http:x"),
+    *one("url", *NOT_TEXT, *HOSTILE_TEXT, "", "10.0.0.7", "ftp://x", "http://", "http:///path", "//x", "http:x"),
     *one(
         "url", "http://x:0", "http://x:99999", "http://x:y", "http://u:p@x", "http://x?q", "http://x#f", "http://[::1"
     ),
