@@ -17,6 +17,7 @@ STRANGER = Caller("a stranger", None)
 
 async def test_every_operation_admits_exactly_the_documented_callers(tmp_path: Path, sqlite_url: str) -> None:
     async with running_api(tmp_path / "data", sqlite_url) as api:
+        api.system.feed.stop()  # or a stream of events would not end
 
         async def pass_time() -> None:
             api.clock.advance(1)
