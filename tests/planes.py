@@ -12,10 +12,10 @@ import httpx2
 import numpy as np
 
 from app.clock import Clock, SystemClock
+from app.composition import build
 from app.domain import clients as domain
 from app.domain.rounds import ENDED, Round
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
-from app.main import build
 from app.services.lifetime import running
 from app.services.system import System
 from app.settings import Settings

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from app.main import build
+from app.composition import build
 from app.services.system import System
 from app.store.model_store import ModelStore
 from tests.planes import Plane, settings

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from app.main import build
+from app.composition import build
 from app.services.lifetime import running
 from tests.clocks import FakeClock
 from tests.planes import settings

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from app.clock import SystemClock
-from app.main import build
+from app.composition import build
 from app.services.readiness import readiness
 from app.services.system import System
 from app.settings import Settings

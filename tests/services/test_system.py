@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from app.clock import SystemClock
-from app.main import build
+from app.composition import build
 from tests.planes import settings
 
 

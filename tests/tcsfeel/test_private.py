@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.clock import SystemClock
-from app.main import build
+from app.composition import build
 from app.services.lifetime import running
 from app.store.model_store import ModelStore
 from tcsfeel import private

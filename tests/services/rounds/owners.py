@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx2
 
+from app.composition import build
 from app.domain.rounds import ParticipationStatus, Round
-from app.main import build
 from app.services.system import System
 from app.store.leases import Lease
 from tests.clocks import FakeClock, Sleeping

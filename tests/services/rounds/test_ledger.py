@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import delete, select, update
 
+from app.composition import build
 from app.domain.clients import Profile
 from app.domain.errors import IllegalTransition
 from app.domain.parameter_groups import Unmatched
 from app.domain.rounds import ParticipationStatus, Round
 from app.domain.tasks import Observation
 from app.domain.trainings import RoundPolicy, SelectionConfig, TrainingConfig
-from app.main import build
 from app.services.rounds.files import FirstModel
 from app.store.leases import Fenced, Lease
 from app.store.model_store import StoredFile

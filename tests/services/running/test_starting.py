@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
 from app.clock import SystemClock
-from app.main import build
+from app.composition import build
 from app.services.running.starting import claim_directories, migrate, prepare_database
 from app.settings import Settings, WrongSetting
 from app.store.database import Database
