@@ -31,7 +31,12 @@ class CallMetrics:
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
-        self._count = default(registry=registry)
+        count = default(registry=registry)
+        if count is None:
+            raise ValueError(
+                "the registry has the metrics of HTTP calls already: make one application for each registry"
+            )
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] == UNCOUNTED:
@@ -51,8 +56,6 @@ class CallMetrics:
             self._note(scope, status, headers, perf_counter() - began)
 
     def _note(self, scope: Scope, status: int, headers: Headers, seconds: float) -> None:
-        if self._count is None:
-            return
         request = Request(scope)
         self._count(
             Info(

@@ -93,6 +93,12 @@ async def test_an_error_without_an_answer_counts_as_one_of_the_server(
     assert count(registry, "/faults", "GET", "5xx") == 1
 
 
+def test_calls_of_two_applications_are_not_counted_in_one_registry(registry: CollectorRegistry) -> None:
+    CallMetrics(Starlette(), registry)
+    with pytest.raises(ValueError, match="already"):
+        CallMetrics(Starlette(), registry)
+
+
 async def test_reads_of_the_metrics_and_other_protocols_do_not_count(registry: CollectorRegistry) -> None:
     seen = []
 
