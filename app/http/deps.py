@@ -1,33 +1,25 @@
 """The dependencies of routes, as annotated aliases. All come from `app.state.system`, made by the composition root."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any, get_args
+from functools import partial
+from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPBearer
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.domain.invitations import Invitation
 from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.auditing import Attempt
-from app.http.bodies import LEAST_RATE, PAUSE_SECONDS, announced, bounded, refuse_crowd, refuse_encoding
 from app.http.browsers import refuse_foreign_pages
-from app.http.descriptions import responses
-from app.http.roles import Mark
-from app.http.unparsable import unparsable
-from app.memory import STREAMED_BYTES
-from app.origins import acting
 from app.services.access.api_keys import ApiKeys
 from app.services.access.audit import AuditTrail
 from app.services.access.enrolments import Enrolments
 from app.services.access.invitations import Invitations
 from app.services.access.keys import Unauthenticated
-from app.services.access.limits import Caller
 from app.services.events.feed import EventFeed
 from app.services.fleet.clients import Clients
 from app.services.fleet.connectivity import ConnectivityMatrix
@@ -41,8 +33,8 @@ from app.services.trainings.idempotency import IdempotentRequest
 from app.services.trainings.models import Models
 from app.services.trainings.trainings import Trainings
 from app.settings import Settings, is_loopback
-from tcsfeel.contract.fields import KEY_PATTERN, RequestModel
-from tcsfeel.inbound import Pace, welcome
+from tcsfeel.contract.fields import KEY_PATTERN
+from tcsfeel.inbound import welcome
 
 _bearer = HTTPBearer(auto_error=False)
 
@@ -76,6 +68,14 @@ async def authenticate(request: Request) -> Principal:
     return by
 
 
+async def recheck(request: Request) -> Callable[[], Coroutine[Any, Any, Principal]]:
+    """Return a coroutine function that finds out again who calls, for calls that last.
+
+    It raises `Unauthenticated` once the key is revoked or has expired.
+    """
+    return partial(authenticate, request)
+
+
 async def invited(request: Request) -> Principal:
     """Find the invitation whose secret a device has sent. Returns the caller as events name it."""
     given = await _bearer(request)
@@ -101,89 +101,6 @@ def party_of(request: Request) -> str:
 
 async def party(request: Request) -> str:
     return party_of(request)
-
-
-STREAMED = {"x-tcsfeel-body": "streamed"}
-"""Put into a route's `openapi_extra` if the handler itself reads the body and limits its size."""
-CODINGS = "x-tcsfeel-codings"
-"""Lists, in a route's `openapi_extra`, the content codings of bodies that its handler accepts besides `identity`."""
-
-
-class ApiRoute(APIRoute):
-    """A route of ``/v1``. It checks the key and its role before it reads a body.
-
-    The route's mark says which role it needs (`app.http.roles`). Parameters that the route does not know are refused.
-    The model of a body limits its size. A route without a model accepts a small body. A route that describes its body
-    in `openapi_extra` accepts one of the configured size, and its handler sets a lower limit.
-    """
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        of_its_own = options.pop("responses", None) or {}
-        super().__init__(path, endpoint, responses=responses(401, 403, 422, 429, 503) | of_its_own, **options)
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        known = {parameter.alias for parameter in self.dependant.query_params}
-        model = _model(self.dependant.body_params[0].field_info.annotation) if self.dependant.body_params else None
-        extra = self.openapi_extra or {}
-        mark = Mark.of(extra, f"{sorted(self.methods or ())} {self.path}")
-
-        async def guarded(request: Request) -> Response:
-            attempt = Attempt.of(request)
-            attempt.name(f"{request.method} {self.path_format}", request)
-            if mark.role is None:
-                with wired(request).limits.admitted(Caller("address", address_of(request))):
-                    attempt.caller = await invited(request) if mark.invitation else None
-                    with acting(None if attempt.caller is None else attempt.caller.name):
-                        attempt.admit()
-                        return await admitted(request)
-            by = await authenticate(request)
-            attempt.caller = by
-            mark.check(by, request.path_params)
-            caller = Caller("agent" if by.role == "agent" else "key", by.key_id or by.name)
-            with acting(by.name), wired(request).limits.admitted(caller):
-                attempt.admit()
-                return await admitted(request)
-
-        async def admitted(request: Request) -> Response:
-            unknown = [name for name in request.query_params if name not in known]
-            if unknown:
-                raise RequestValidationError(
-                    [{"type": "extra_forbidden", "loc": ("query", name), "msg": ""} for name in unknown]
-                )
-            found = wired(request)
-            if model is not None or "requestBody" in extra:
-                refuse_encoding(request, extra.get(CODINGS, ()))
-            if extra.items() >= STREAMED.items():
-                held_bytes = min(STREAMED_BYTES, announced(request) or STREAMED_BYTES)
-                with found.upload_memory.holding(party_of(request), STREAMED_BYTES) as held:
-                    held.grow(held_bytes)
-                    return await handle(request)
-            most = found.settings.max_body_bytes
-            limit = most if "requestBody" in extra else min(most, (model or RequestModel).max_bytes)
-            request.state.most_bytes = most  # for handlers that read the body themselves
-            length = announced(request)
-            most_held = limit if length is None else min(length, limit)
-            with found.body_memory.holding(party_of(request), most_held) as held:
-                if length is not None and length <= limit:  # a longer one is refused for that, as soon as it is read
-                    held.announce(length)
-                request = bounded(request, limit, held, Pace(PAUSE_SECONDS, LEAST_RATE))
-                if model is None:
-                    return await handle(request)
-                body = await request.body()
-                refuse_crowd(body, model.max_items)
-                try:
-                    return await handle(request)
-                except HTTPException as error:
-                    raise unparsable(body, error.__cause__) or error from error
-
-        return guarded
-
-
-def _model(annotation: Any) -> type[RequestModel]:
-    """Find the model in the annotation of a body, which may be optional."""
-    candidates = (annotation, *get_args(annotation))
-    return next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, RequestModel))
 
 
 async def idempotent_request(
@@ -212,9 +129,10 @@ async def idempotent_request(
 
 
 async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Return a coroutine function that raises `ClientDisconnect` once the caller hangs up.
+    """Return a coroutine function that raises an error once a call that waits has to end.
 
-    It reads the rest of a body.
+    It raises `ClientDisconnect` when the caller hangs up, and what `authenticate` raises when the caller's key has
+    changed so that it is not valid any more. It reads the rest of a body.
     """
 
     async def hung_up() -> None:
@@ -222,7 +140,18 @@ async def departure(request: Request) -> Callable[[], Coroutine[Any, Any, None]]
             pass
         raise ClientDisconnect
 
-    return hung_up
+    async def to_end() -> None:
+        leaving = asyncio.create_task(hung_up())
+        try:
+            while True:
+                await asyncio.wait({leaving, wired(request).callers.next_change}, return_when=asyncio.FIRST_COMPLETED)
+                if leaving.done():
+                    await leaving
+                await authenticate(request)
+        finally:
+            leaving.cancel()
+
+    return to_end
 
 
 async def answer_place(request: Request) -> AbstractAsyncContextManager[None]:
@@ -252,6 +181,7 @@ AppAttempt = Annotated[Attempt, Depends(attempt)]
 Party = Annotated[str, Depends(party)]
 ShownInvitation = Annotated[Invitation, Depends(invitation)]
 AnswerPlace = Annotated[AbstractAsyncContextManager[None], Depends(answer_place)]
+Recheck = Annotated[Callable[[], Coroutine[Any, Any, Principal]], Depends(recheck)]
 Departure = Annotated[Callable[[], Coroutine[Any, Any, None]], Depends(departure)]
 Idempotent = Annotated[IdempotentRequest | None, Depends(idempotent_request)]
 

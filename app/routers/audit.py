@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from app.domain.audit import AuditRecord, Result, hashed_fields
-from app.http.deps import AnswerPlace, ApiRoute, AppAudit
+from app.http.deps import AnswerPlace, AppAudit
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from app.http.writing import written
 from app.store.audit import AuditFilter
 from tcsfeel.contract.audit import AuditHeadOut, AuditRecordOut

@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter
 
-from app.http.deps import ApiRoute, AppPrincipal
+from app.http.deps import AppPrincipal
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from tcsfeel.contract.keys import CallerOut
 
 router = APIRouter(prefix="/v1", tags=["keys"], route_class=ApiRoute)

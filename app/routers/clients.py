@@ -9,12 +9,13 @@ from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.answers import client_out
 from app.http.batches import registrations
 from app.http.bodies import ContentType, require_json, whole
-from app.http.deps import AnswerPlace, ApiRoute, AppBreakers, AppClients, AppPrincipal
+from app.http.deps import AnswerPlace, AppBreakers, AppClients, AppPrincipal
 from app.http.descriptions import json_body, responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.quotations import shown_to
 from app.http.requests import changes, profile
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from app.http.writing import written
 from app.origins import AGENT, acting
 from app.threads import in_thread

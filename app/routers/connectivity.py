@@ -7,9 +7,10 @@ from fastapi.responses import StreamingResponse
 
 from app.http.batches import changes
 from app.http.bodies import ContentType, require_json, whole
-from app.http.deps import AnswerPlace, ApiRoute, AppConnectivity
+from app.http.deps import AnswerPlace, AppConnectivity
 from app.http.descriptions import json_body, responses, with_headers
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from app.http.writing import streamed, written
 from app.routers.matrices import JSON_CELL_BYTES, reader_of, writer_for
 from app.routers.preconditions import IfNoneMatch, is_current

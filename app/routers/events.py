@@ -1,7 +1,8 @@
 """``/v1/events``: what happens, page by page or as a stream."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from fastapi.sse import format_sse_event
@@ -9,18 +10,24 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.domain.principals import Principal
-from app.http.deps import ApiRoute, AppFeed, AppPrincipal, Departure, Party
+from app.http.deps import AppFeed, AppPrincipal, Departure, Party, Recheck
 from app.http.quotations import data_shown_to
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from app.http.waiting import unless_gone
+from app.services.access.issuer import IssuerUnavailable
+from app.services.access.keys import Unauthenticated
 from app.services.events.feed import EventFeed, EventFilter
+from app.store.availability import DatabaseUnavailable
 from app.store.events import RecordedEvent
 from tcsfeel.contract.events import EventOut, EventsOut
 from tcsfeel.contract.fields import ID_PATTERN
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=ApiRoute)
 
-ALIVE_SECONDS = 15.0  # after so long without an event, a stream sends a comment, so that no proxy closes it
+# After so long without an event, a stream sends a comment, so that no proxy closes it, and looks at the key again: 5 s
+# after a key was revoked, every server has to refuse it.
+ALIVE_SECONDS = 2.5
 RETRY_MILLISECONDS = 2000
 PAGE = 100  # events of a stream that are in memory for one reader
 MOST_ID = 2**63 - 1
@@ -92,8 +99,8 @@ async def list_events(
 async def stream_events(
     *,
     feed: AppFeed,
-    principal: AppPrincipal,
     party: Party,
+    recheck: Recheck,
     after: Annotated[
         int | None, Query(ge=0, le=MOST_ID, description="Begin after this event; without it, with the next one")
     ] = None,
@@ -107,26 +114,46 @@ async def stream_events(
     """Stream events as they happen (Server-Sent Events).
 
     Each event has its id, its type, and as data what `GET /v1/events` shows of it. A reader that connects again with
-    the header `Last-Event-ID` goes on after that event, at any server. When a server stops, the last event of its
-    streams is of the type `closing`.
+    the header `Last-Event-ID` goes on after that event, at any server. When a server stops, its database does not
+    answer, or the key is not valid any more, the last event is of the type `closing` and says why.
     """
     begin = last_event_id if last_event_id is not None else after
     cursor = await feed.newest() if begin is None else begin
     only = EventFilter(training, client, frozenset(type_ or ()))
-    return EventStream(_streamed(feed, principal, cursor, only), feed, party)
+    return EventStream(_streamed(feed, recheck, cursor, only), feed, party)
 
 
-async def _streamed(feed: EventFeed, by: Principal, cursor: int, only: EventFilter) -> AsyncIterator[bytes]:
+async def _streamed(
+    feed: EventFeed, recheck: Callable[[], Coroutine[Any, Any, Principal]], cursor: int, only: EventFilter
+) -> AsyncIterator[bytes]:
+    reason = "this server stops: connect again"
     yield format_sse_event(comment="connected", retry=RETRY_MILLISECONDS)
+    try:
+        async for event in _followed(feed, cursor, only):
+            by = await recheck()
+            if event is None:
+                yield format_sse_event(comment="alive")
+            else:
+                data = _shown(event, by).model_dump_json()
+                yield format_sse_event(event=event.type, id=str(event.id), data_str=data)
+    except Unauthenticated:
+        reason = "the key is not valid any more"
+    except DatabaseUnavailable as error:
+        reason = f"the database {error.finding}: connect again"
+    except IssuerUnavailable:
+        reason = "the issuer of the token does not answer: connect again"
+    yield format_sse_event(event="closing", data_str=json.dumps({"reason": reason}))
+
+
+async def _followed(feed: EventFeed, cursor: int, only: EventFilter) -> AsyncIterator[RecordedEvent | None]:
+    """Yield each event after a cursor until the server stops, and None now and then if there is none."""
     while not feed.stopping:
         page = await feed.page(after=cursor, limit=PAGE, only=only, seconds=ALIVE_SECONDS)
         cursor = page.cursor
         for event in page.items:
-            data = _shown(event, by).model_dump_json()
-            yield format_sse_event(event=event.type, id=str(event.id), data_str=data)
+            yield event
         if not page.items and not feed.stopping:
-            yield format_sse_event(comment="alive")
-    yield format_sse_event(event="closing", data_str='{"reason": "this server stops: connect again"}')
+            yield None
 
 
 def _shown(event: RecordedEvent, by: Principal) -> EventOut:

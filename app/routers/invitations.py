@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Response, status
 
 from app.http.answers import created_invitation, enrolled_out, invitation_out
-from app.http.deps import ApiRoute, AppAttempt, AppEnrolments, AppInvitations, ShownInvitation
+from app.http.deps import AppAttempt, AppEnrolments, AppInvitations, ShownInvitation
 from app.http.descriptions import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.requests import proof
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from tcsfeel.contract.fields import ID_PATTERN
 from tcsfeel.contract.invitations import (
     EXAMPLE_ID,

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Path, Query, Response, status
 
 from app.http.answers import key_out, new_key_out
-from app.http.deps import ApiRoute, AppKeys
+from app.http.deps import AppKeys
 from app.http.descriptions import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from tcsfeel.contract.fields import ID_PATTERN
 from tcsfeel.contract.keys import ROTATIONS, CreateKey, KeyOut, NewKeyOut, RotateKey
 from tcsfeel.contract.pages import Page

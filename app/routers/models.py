@@ -6,10 +6,11 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
 from app.http.answers import listed_model
-from app.http.deps import STREAMED, AnswerPlace, ApiRoute, AppModels
+from app.http.deps import AnswerPlace, AppModels
 from app.http.descriptions import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.roles import Needs
+from app.http.routes import STREAMED, ApiRoute
 from app.http.writing import written
 from app.routers.preconditions import IfNoneMatch, PartOfFile, is_current
 from app.routers.trainings import Id

@@ -8,21 +8,12 @@ from fastapi import APIRouter, Header, Path, Response, status
 
 from app.domain.rounds import ENDED
 from app.http.answers import listed_round, round_out, round_selection
-from app.http.deps import (
-    AnswerPlace,
-    ApiRoute,
-    AppPrincipal,
-    AppSelections,
-    AppTrainings,
-    AppWaits,
-    Departure,
-    Idempotent,
-    Party,
-)
+from app.http.deps import AnswerPlace, AppPrincipal, AppSelections, AppTrainings, AppWaits, Departure, Idempotent, Party
 from app.http.descriptions import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.quotations import shown_to
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from app.http.writing import written
 from app.routers.trainings import Id
 from tcsfeel.contract.pages import Page

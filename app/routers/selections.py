@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Response
 
 from app.http.answers import planned_selection
-from app.http.deps import AnswerPlace, ApiRoute, AppSelections
+from app.http.deps import AnswerPlace, AppSelections
 from app.http.descriptions import responses
 from app.http.requests import selection_policy
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from app.http.writing import written
 from tcsfeel.contract.selections import PLANS, PlanSelection, SelectionOut
 

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from app.http.deps import ApiRoute
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from tcsfeel.contract.strategies import StrategiesOut, StrategyOut
 from tcsfeel.selection import installed
 

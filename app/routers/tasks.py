@@ -8,9 +8,10 @@ from fastapi.responses import StreamingResponse
 
 from app.domain.mailbox import MOST_KNOWN
 from app.http.bodies import UnsupportedMediaType
-from app.http.deps import CODINGS, STREAMED, ApiRoute, AppClients, AppDeliveries, AppPulls, Departure
+from app.http.deps import AppClients, AppDeliveries, AppPulls, Departure
 from app.http.descriptions import PROBLEM, responses, with_headers
 from app.http.roles import Needs
+from app.http.routes import CODINGS, STREAMED, ApiRoute
 from app.routers.clients import Id
 from app.services.tasks.bodies import Sent
 from app.services.tasks.pulls import Taken

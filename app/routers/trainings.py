@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Response, status
 
 from app.http.answers import training_out
-from app.http.deps import AnswerPlace, ApiRoute, AppPrincipal, AppSettings, AppTrainings, Idempotent
+from app.http.deps import AnswerPlace, AppPrincipal, AppSettings, AppTrainings, Idempotent
 from app.http.descriptions import responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.quotations import shown_to
 from app.http.requests import changed_config, training_config
 from app.http.roles import Needs
+from app.http.routes import ApiRoute
 from app.http.writing import written
 from app.services.trainings.forking import Start
 from tcsfeel.contract.fields import ID_PATTERN

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,34 @@ async def test_streams_end_with_a_word_when_their_server_stops(sqlite_url: str, 
     finally:
         following.cancel()
         server.kill()
+
+
+async def test_a_stream_ends_when_its_key_is_revoked_and_leaves_its_place(sqlite_url: str, tmp_path: Path) -> None:
+    server = Server(tmp_path, sqlite_url)
+    await server.start()
+    try:
+        async with asyncio.timeout(SECONDS), server.api() as api:
+            made = await call(api, "POST", "/v1/keys", json={"name": "page", "role": "viewer"})
+            headers = {"Authorization": f"Bearer {made['key']}"}
+            lines: list[str] = []
+            async with api.stream("GET", "/v1/events/stream", headers=headers) as response:
+                assert response.status_code == 200
+                assert await readers(api) == 1
+                await call(api, "DELETE", f"/v1/keys/{made['id']}")
+                lines = [line async for line in response.aiter_lines() if line]
+            assert lines[-2:] == ["event: closing", 'data: {"reason": "the key is not valid any more"}']
+            await until(partial(has_no_readers, api))
+            async with api.stream("GET", "/v1/events/stream"):
+                assert await readers(api) == 1
+            await until(partial(has_no_readers, api))  # although the reader only hung up
+    finally:
+        server.kill()
+
+
+async def readers(api: httpx2.AsyncClient) -> float:
+    (line,) = re.findall(r"^federated_event_readers (.+)$", (await api.get("/metrics")).text, re.MULTILINE)
+    return float(line)
+
+
+async def has_no_readers(api: httpx2.AsyncClient) -> bool:
+    return await readers(api) == 0

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 
 from app.domain.errors import Forbidden
 from app.domain.principals import ADMIN, Principal
-from app.http.deps import ApiRoute
 from app.http.roles import OWN_CLIENT, ROLE, Mark, Needs
+from app.http.routes import ApiRoute
 from app.main import create_app
 from tests.planes import settings
 

@@ -62,6 +62,7 @@ class Callers:
         self._asked_at = -math.inf
         self._seen: int | None = None
         self._forgotten = 0
+        self._next_change: asyncio.Future[None] | None = None
         self._used: dict[str, float] = {}
         self._outdated: dict[str, bytes] = {}
         self._lookups = asyncio.Semaphore(LOOKUPS)
@@ -120,10 +121,19 @@ class Callers:
             self._drop(next(iter(self._hashes)))
         return found
 
+    @property
+    def next_change(self) -> asyncio.Future[None]:
+        """Return what is done once a key has changed, so that callers whose calls last have to be identified again."""
+        if self._next_change is None or self._next_change.done():
+            self._next_change = asyncio.get_running_loop().create_future()
+        return self._next_change
+
     def forget(self, key_id: str) -> None:
         """Read a key from the database again when it is used next, because it has changed."""
         self._forgotten += 1
         self._drop(key_id)
+        if self._next_change is not None and not self._next_change.done():
+            self._next_change.set_result(None)
 
     def _drop(self, key_id: str) -> None:
         if (known := self._hashes.pop(key_id, None)) is not None:

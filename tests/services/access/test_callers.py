@@ -214,3 +214,16 @@ async def test_what_was_stored_does_not_open_the_server(db: Database) -> None:
     assert new.text not in str(row)
     assert new.text.rpartition("_")[2] not in str(row)
     assert new.text not in f"{new} {new.key}"
+
+
+async def test_a_change_of_a_key_is_told_to_those_who_wait(db: Database) -> None:
+    here, there = server(db), server(db)
+    new = await here.keys.create(name="ci", role="viewer")
+    await here.callers.refresh()
+    await there.callers.refresh()
+    told = [here.callers.next_change, there.callers.next_change]
+    await here.keys.revoke(new.key.id)
+    assert [one.done() for one in told] == [True, False]
+    await there.callers.refresh()
+    assert told[1].done()
+    assert not here.callers.next_change.done(), "the next change is another one"
