@@ -128,8 +128,10 @@ async def test_a_task_is_offered_as_soon_as_nothing_removes_its_tensors_any_more
     assert not offering.done()
     async with post.db.begin() as tx:
         await tx.removals.end(name, until)
-    post.clock.advance(WRITE_AGAIN_SECONDS)
-    assert (await asyncio.wait_for(offering, 10)).answer == "offered"
+    while not offering.done():  # more than once, if the database's clock still says when the removal ended
+        post.clock.advance(WRITE_AGAIN_SECONDS)
+        await asyncio.sleep(0.001)
+    assert (await offering).answer == "offered"
 
 
 async def test_a_body_without_its_origin_cannot_be_offered(post: Post) -> None:
