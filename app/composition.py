@@ -33,6 +33,7 @@ from app.services.fleet.clients import Clients
 from app.services.fleet.connectivity import ConnectivityMatrix, LatestConnectivity
 from app.services.fleet.health import HealthProber
 from app.services.fleet.inquiries import Inquiry
+from app.services.fleet.outcomes import Outcomes
 from app.services.fleet.roster import LatestRoster
 from app.services.rounds.absences import Absences
 from app.services.rounds.costs import Costs
@@ -215,6 +216,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         clients=registered,
         census=Census(registered, metrics),
         breakers=breakers,
+        outcomes=Outcomes(db, clock, metrics, breakers, rng),
         connectivity=ConnectivityMatrix(db, matrix, clock),
         selections=Selections(db, planner),
         trainings=Trainings(db, clock, ending, early_ends.call_off, waits.notice, most=settings.limits.trainings),

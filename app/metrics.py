@@ -60,6 +60,11 @@ class Metrics:
         self.client_failures = counter(
             "federated_client_failures", "Number of failures of clients, by what failed and when", ["kind", "phase"]
         )
+        self._reports = counter(
+            "federated_reported_outcomes",
+            "Number of outcomes of calls that outside coordinators reported",
+            ["outcome", "phase"],
+        )
         self.updates = counter(
             "federated_updates",
             "Number of updates that were received, by their encoding and compression",
@@ -128,6 +133,12 @@ class Metrics:
         (self.participations if kind == "fit" else self.evaluations).labels(status).inc()
         if (kind, status) == ("fit", "received"):
             self.updates.labels(encoding, coding).inc()
+
+    def count_report(self, outcome: str, phase: str) -> None:
+        """Count the outcome of a call that an outside coordinator reported, and a failure as one of the client."""
+        self._reports.labels(outcome, phase).inc()
+        if outcome != "success":
+            self.client_failures.labels(outcome, phase).inc()
 
     def show_measurements(self, training_id: str, *, accuracy: float | None, metric: str, value: float | None) -> None:
         """Show what was measured of the newest model. Only the trainings whose rounds ended last keep their labels.

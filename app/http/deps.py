@@ -23,6 +23,7 @@ from app.services.access.keys import Unauthenticated
 from app.services.events.feed import EventFeed
 from app.services.fleet.clients import Clients
 from app.services.fleet.connectivity import ConnectivityMatrix
+from app.services.fleet.outcomes import Outcomes
 from app.services.rounds.selections import Selections
 from app.services.rounds.waits import RoundWaits
 from app.services.system import System
@@ -202,6 +203,7 @@ AppInvitations = Annotated[Invitations, _part("invitations")]
 AppEnrolments = Annotated[Enrolments, _part("enrolments")]
 AppClients = Annotated[Clients, _part("clients")]
 AppBreakers = Annotated[Breakers, _part("breakers")]
+AppOutcomes = Annotated[Outcomes, _part("outcomes")]
 AppConnectivity = Annotated[ConnectivityMatrix, _part("connectivity")]
 AppSelections = Annotated[Selections, _part("selections")]
 AppTrainings = Annotated[Trainings, _part("trainings")]

@@ -9,7 +9,9 @@ from pydantic import SecretStr, ValidationError
 
 from app.domain.clients import Profile
 from app.domain.eligibility import Where
+from app.domain.failures import Failure
 from app.domain.parameter_groups import ParameterGroups
+from app.domain.reports import Report
 from app.domain.retention import Retention
 from app.domain.trainings import (
     DEADLINE,
@@ -26,6 +28,7 @@ from tcsfeel.aggregation.goals import Goal
 from tcsfeel.contract.clients import ChangeClient, ClientProfile
 from tcsfeel.contract.connectivity import EdgeChange, EdgeIn, ReplaceConnectivity
 from tcsfeel.contract.invitations import EnrolClient
+from tcsfeel.contract.outcomes import ReportOutcome
 from tcsfeel.contract.round_policies import RoundPolicyIn
 from tcsfeel.contract.schedules import ScheduleIn
 from tcsfeel.contract.selections import PlanSelection, SelectionRules, WeightsIn
@@ -53,6 +56,19 @@ def proof(body: EnrolClient) -> bytes:
 def changes(body: ChangeClient) -> dict[str, Any]:
     """Return the values that were sent, by field of `Profile`."""
     return _revealed({name: getattr(body, name) for name in body.model_fields_set})
+
+
+def report(body: ReportOutcome) -> Report:
+    """Make the report of an outside coordinator."""
+    failure = Failure(phase=body.phase, kind=body.kind, reason=body.reason or "no reason was given")
+    return Report(
+        failure=None if body.success else failure,
+        phase=body.phase,
+        seconds=body.seconds,
+        slow=body.slow,
+        update_quality=body.update_quality,
+        reliability=body.reliability,
+    )
 
 
 def _revealed(fields: dict[str, Any]) -> dict[str, Any]:

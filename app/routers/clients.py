@@ -1,19 +1,20 @@
 """``/v1/clients``: registration, liveness and breakers."""
 
 from contextlib import AbstractContextManager
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response, status
+from pydantic import BeforeValidator
 
 from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.answers import client_out
 from app.http.batches import registrations
 from app.http.bodies import ContentType, require_json, whole
-from app.http.deps import AnswerPlace, AppBreakers, AppClients, AppPrincipal
+from app.http.deps import AnswerPlace, AppBreakers, AppClients, AppOutcomes, AppPrincipal
 from app.http.descriptions import json_body, responses, with_headers
 from app.http.pages import Cursor, Limit, decode_cursor, page_of
 from app.http.quotations import shown_to
-from app.http.requests import changes, profile
+from app.http.requests import changes, profile, report
 from app.http.roles import Needs
 from app.http.routes import ApiRoute
 from app.http.writing import written
@@ -28,10 +29,12 @@ from tcsfeel.contract.clients import (
     ClientOut,
     ClientsOut,
     Heartbeat,
+    MeasuredOut,
     RegisterClient,
     ReplaceClient,
 )
 from tcsfeel.contract.fields import ID_PATTERN, TAG_PATTERN
+from tcsfeel.contract.outcomes import OutcomeOut, ReportOutcome
 from tcsfeel.contract.pages import Page
 from tcsfeel.errors import Invalid
 
@@ -47,6 +50,22 @@ Tag = Annotated[
         description="Only clients with this tag, as `key:value`; with several, clients that have all of them",
         examples=[["site:north"]],
     ),
+]
+
+
+def true_or_false(value: Any) -> Any:
+    """Refuse other words for the two, which pydantic would take."""
+    if value not in {"true", "false", True, False}:
+        raise ValueError("should be true or false")
+    return value
+
+
+Healthy = Annotated[
+    Annotated[bool, BeforeValidator(true_or_false)] | None,
+    Query(description="`true`: only clients that are healthy; `false`: only those that are `suspect` or `down`"),
+]
+BreakerState = Annotated[
+    Literal["closed", "open", "half_open"] | None, Query(description="Only clients whose breaker is in this state")
 ]
 
 
@@ -99,6 +118,8 @@ async def list_clients(
     principal: AppPrincipal,
     place: AnswerPlace,
     status: Annotated[Literal["healthy", "suspect", "down"] | None, Query()] = None,
+    healthy: Healthy = None,
+    breaker: BreakerState = None,
     tag: Tag = [],  # noqa: B006  (FastAPI copies defaults)
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -107,7 +128,14 @@ async def list_clients(
     after = decode_cursor(cursor, str)
     tags = [(key, value) for key, _, value in (entry.partition(":") for entry in tag)]
     async with place:
-        found = await clients.page(limit=limit, after=after[0] if after else None, status=status, tags=tags)
+        found = await clients.page(
+            limit=limit,
+            after=after[0] if after else None,
+            status=status,
+            tags=tags,
+            healthy=healthy,
+            breaker=breaker,
+        )
         return await written(
             lambda: page_of(found, lambda client: shown_to(principal, client_out(client)), lambda client: (client.id,))
         )
@@ -170,6 +198,20 @@ async def heartbeat(
         await clients.heartbeat(
             client_id, bandwidth=measured.bandwidth, latency=measured.latency, instance=measured.instance
         )
+
+
+@router.post("/{client_id}/outcomes", openapi_extra=Needs.operator, responses=responses(404, 413, 415))
+async def report_outcome(
+    client_id: Id, body: ReportOutcome, outcomes: AppOutcomes, principal: AppPrincipal
+) -> OutcomeOut:
+    """Report how a call of a client ended that your own program made, for the client's breaker and averages."""
+    client = await outcomes.report(client_id, report(body), by=principal.name)
+    return OutcomeOut(
+        client_id=client.id,
+        status=client.status,
+        breaker=BreakerOut.of(client.breaker),
+        measured=MeasuredOut.of(client.measured),
+    )
 
 
 @router.get("/{client_id}/breaker", openapi_extra=Needs.viewer, responses=responses(404))

@@ -19,6 +19,7 @@ from app.services.fleet.clients import Clients
 from app.services.fleet.connectivity import ConnectivityMatrix
 from app.services.fleet.health import HealthProber
 from app.services.fleet.inquiries import Inquiry
+from app.services.fleet.outcomes import Outcomes
 from app.services.rounds.participants import Participants
 from app.services.rounds.selections import Selections
 from app.services.rounds.waits import RoundWaits
@@ -65,6 +66,7 @@ class System:
     clients: Clients
     census: Census
     breakers: Breakers
+    outcomes: Outcomes
     connectivity: ConnectivityMatrix
     selections: Selections
     trainings: Trainings

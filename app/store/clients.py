@@ -9,6 +9,7 @@ from sqlalchemy import JSON, Row, Select, bindparam, case, delete, func, literal
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
+from app.domain.breaker import BreakerState
 from app.domain.clients import Client, ClientStatus
 from app.domain.errors import AlreadyExists, NotFound
 from app.store.client_rows import PROFILE, client_of, row_of
@@ -22,7 +23,8 @@ WRITTEN = 100  # rows that are written at once: some 10 ms
 FREE_LABELS = 20  # labels that take as long to write as the rest of a row
 CHUNK = 500  # rows of a statement that reads no labels
 
-_BREAKER_NOT_CLOSED = clients.c.breaker["state"].as_string() != "closed"
+_BREAKER_STATE = clients.c.breaker["state"].as_string()
+_BREAKER_NOT_CLOSED = _BREAKER_STATE != "closed"
 _OF_DEVICE = ("public_key", "invitation_id", "enrolled_at")
 _CLAIMED = {"id", "created_at", "data_distribution", *PROFILE, *_OF_DEVICE}
 _UNREAD = case((clients.c.data_distribution.is_(None), null()), else_=literal([], JSON)).label("data_distribution")
@@ -126,11 +128,14 @@ class ClientRepository:
         after: str | None,
         status: ClientStatus | None,
         tags: Collection[tuple[str, str]],
+        healthy: bool | None = None,
+        breaker: BreakerState | None = None,
         most_bytes: float = math.inf,
         labels: bool = True,
     ) -> Part[Client]:
         """Read at most `limit` clients with ids after `after`, with this status and all of these tags.
 
+        `healthy` chooses those that are healthy, or those that are not; `breaker` those whose breaker is in this state.
         The list ends with the client with which it has about `most_bytes` as JSON. `labels` is that of `some`.
         """
         query = _select(labels).order_by(clients.c.id)
@@ -138,6 +143,10 @@ class ClientRepository:
             query = query.where(clients.c.id > after)
         if status is not None:
             query = query.where(clients.c.status == status)
+        if healthy is not None:
+            query = query.where((clients.c.status == "healthy") if healthy else (clients.c.status != "healthy"))
+        if breaker is not None:
+            query = query.where(breaker == _BREAKER_STATE)
         for key, value in tags:
             query = query.where(self._tagged(key, value))
         walk = Walk()

@@ -35,6 +35,7 @@ def test_the_document_lists_the_whole_api(document: dict[str, Any]) -> None:
         "POST /v1/clients/batch",
         *(f"{method} {client}" for method in ("GET", "PUT", "PATCH", "DELETE")),
         f"POST {client}/heartbeat",
+        f"POST {client}/outcomes",
         f"GET {client}/breaker",
         f"POST {client}/breaker/reset",
         f"POST {client}/breaker/open",

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from app.clock import Clock
+from app.domain.breaker import BreakerState
 from app.domain.clients import Client, ClientStatus, Profile
 from app.domain.errors import InvitationNeeded, NotFound
 from app.domain.events.clients import (
@@ -224,11 +225,26 @@ class Clients:
             return await tx.clients.get(client_id)
 
     async def page(
-        self, *, limit: int, after: str | None, status: ClientStatus | None, tags: Collection[tuple[str, str]]
+        self,
+        *,
+        limit: int,
+        after: str | None,
+        status: ClientStatus | None,
+        tags: Collection[tuple[str, str]],
+        healthy: bool | None = None,
+        breaker: BreakerState | None = None,
     ) -> Part[Client]:
         """Clients in the order of their ids; fewer than `limit` where more would be too long for an answer."""
         async with self._db.read() as tx:
-            return await tx.clients.page(limit=limit, after=after, status=status, tags=tags, most_bytes=LISTED)
+            return await tx.clients.page(
+                limit=limit,
+                after=after,
+                status=status,
+                tags=tags,
+                healthy=healthy,
+                breaker=breaker,
+                most_bytes=LISTED,
+            )
 
     async def count(self, metrics: Metrics) -> None:
         """Bring the gauges up to date: how many clients are in which status, how many breakers are not closed."""

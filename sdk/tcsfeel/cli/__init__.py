@@ -42,6 +42,7 @@ class Commands(click.Group):
                 fleet.client,
                 fleet.remove_client,
                 fleet.breaker,
+                fleet.outcome,
                 events.events,
                 audit.audit,
                 keys.keys,

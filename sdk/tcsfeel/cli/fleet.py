@@ -1,6 +1,7 @@
-"""Commands about clients: list them, show one with its failures, remove it, and open or close its circuit breaker."""
+"""Commands about clients: list them, show one with its failures, remove it, and move its circuit breaker."""
 
 import json
+from typing import Any
 
 import click
 
@@ -8,17 +9,24 @@ from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
 from tcsfeel.cli.tables import show_table
 
+BREAKER_STATES = ["closed", "open", "half_open"]
 COLUMNS = ("client", "status", "breaker", "samples", "Mbps", "ms", "reliability", "rounds", "failures")
 
 
-@click.command(epilog="Example: tcsfeel clients --json")
+@click.command(epilog="Example: tcsfeel clients --healthy --breaker closed --json")
+@click.option("--healthy/--unhealthy", default=None, help="Only clients that are healthy, or only those that are not")
+@click.option(
+    "--breaker", type=click.Choice(BREAKER_STATES), help="Only clients whose circuit breaker is in this state"
+)
 @server_option
 @key_option
 @json_option
-def clients(*, server: str, key: str | None, as_json: bool) -> None:
+def clients(*, healthy: bool | None, breaker: str | None, server: str, key: str | None, as_json: bool) -> None:
     """List the registered clients."""
+    filters = [] if healthy is None else [("healthy", "true" if healthy else "false")]
+    filters += [] if breaker is None else [("breaker", breaker)]
     with connect(server, key) as api:
-        items = api.all("/v1/clients")
+        items = list(api.each("/v1/clients", filters))
     if as_json:
         click.echo(json.dumps(items, indent=2))
         return
@@ -78,6 +86,33 @@ def breaker(client_id: str, action: str, *, server: str, key: str | None, as_jso
         click.echo(json.dumps(changed, indent=2))
     else:
         _show_breaker(Fields(changed, "breaker"))
+
+
+@click.command(epilog="Example: tcsfeel outcome edge-7 unreachable --reason 'no connection within 10 s'")
+@click.argument("client_id", metavar="ID")
+@click.argument("outcome", type=click.Choice(["success", "unreachable", "faulty"]))
+@click.option("--phase", type=click.Choice(["fit", "evaluate"]), default="fit", help="Which work the call was about")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="How long the call took")
+@click.option("--quality", type=click.FloatRange(0, 1), help="Quality of the update that it brought")
+@click.option("--reason", help="Why it failed")
+@server_option
+@key_option
+@json_option
+def outcome(client_id: str, outcome: str, *, server: str, key: str | None, as_json: bool, **given: Any) -> None:
+    """Report how a call of a client ended that another program made.
+
+    ID is the client's id. A client that was `unreachable`, or whose work was `faulty`, too often is not called any more
+    until its circuit breaker lets a call through.
+    """
+    body = {"success": True} if outcome == "success" else {"success": False, "kind": outcome}
+    named = {"update_quality" if name == "quality" else name: value for name, value in given.items()}
+    body |= {name: value for name, value in named.items() if value is not None}
+    with connect(server, key) as api:
+        known = api.call("POST", "/v1/clients/{client_id}/outcomes", client_id, json=body)
+    if as_json:
+        click.echo(json.dumps(known, indent=2))
+    else:
+        _show_breaker(Fields(known, "outcome").part("breaker"))
 
 
 def _show_breaker(found: Fields) -> None:

@@ -12,7 +12,7 @@ from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 import httpx2
 
 from tcsfeel.certificates import trusted
-from tcsfeel.client import access, continuing, following, invitations, operations, parameters
+from tcsfeel.client import access, breakers, continuing, following, invitations, operations, parameters
 from tcsfeel.client.events import followed_async, list_events
 from tcsfeel.client.pages import AsyncPages
 from tcsfeel.client.signatures import show_as_method
@@ -91,10 +91,19 @@ class AsyncClient:
         await self.transport.aclose()
 
     def clients(
-        self, *, status: Literal["healthy", "suspect", "down"] | None = None, tags: Sequence[str] = ()
+        self,
+        *,
+        status: Literal["healthy", "suspect", "down"] | None = None,
+        healthy: bool | None = None,
+        breaker: Literal["closed", "open", "half_open"] | None = None,
+        tags: Sequence[str] = (),
     ) -> AsyncPages[ClientOut]:
         """Iterate over all clients, in the order of their ids."""
-        return AsyncPages(lambda cursor: self.list_clients(status=status, tags=tags, limit=PAGE, cursor=cursor))
+        return AsyncPages(
+            lambda cursor: self.list_clients(
+                status=status, healthy=healthy, breaker=breaker, tags=tags, limit=PAGE, cursor=cursor
+            )
+        )
 
     def trainings(self) -> AsyncPages[TrainingOut]:
         """Iterate over all trainings, newest first."""
@@ -161,9 +170,10 @@ class AsyncClient:
     revoke_invitation = _method(invitations.revoke_invitation)
     create_replacement = _method(invitations.create_replacement)
     enrol_client = _method(invitations.enrol_client)
-    get_breaker = _method(operations.get_breaker)
-    reset_breaker = _method(operations.reset_breaker)
-    open_breaker = _method(operations.open_breaker)
+    report_outcome = _method(breakers.report_outcome)
+    get_breaker = _method(breakers.get_breaker)
+    reset_breaker = _method(breakers.reset_breaker)
+    open_breaker = _method(breakers.open_breaker)
     replace_connectivity = _method(operations.replace_connectivity)
     change_connectivity = _method(operations.change_connectivity)
     get_connectivity = _method(operations.get_connectivity)

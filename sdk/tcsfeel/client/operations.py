@@ -12,7 +12,6 @@ from typing import Any, Literal
 from tcsfeel.client.messages import call, read, with_body
 from tcsfeel.contract.audit import AuditHeadOut, AuditRecordOut
 from tcsfeel.contract.clients import (
-    BreakerOut,
     ChangeClient,
     ClientOut,
     ClientsOut,
@@ -63,16 +62,21 @@ def register_clients(
 def list_clients(
     *,
     status: Literal["healthy", "suspect", "down"] | None = None,
+    healthy: bool | None = None,
+    breaker: Literal["closed", "open", "half_open"] | None = None,
     tags: Sequence[str] = (),
     limit: int = LIMIT,
     cursor: str | None = None,
 ) -> Steps[Page[ClientOut]]:
     """Read one page of the clients, in the order of their ids.
 
-    Only clients with all `tags` (`key:value`, one or several) are listed.
+    Only clients with all `tags` (`key:value`, one or several) are listed. `healthy` chooses those that are healthy or
+    those that are not, and `breaker` those whose breaker is in this state.
     """
     wanted = [tags] if isinstance(tags, str) else tags
     params = [*([("status", status)] if status else []), *(("tag", tag) for tag in wanted), *_page(limit, cursor)]
+    params += [] if healthy is None else [("healthy", "true" if healthy else "false")]
+    params += [] if breaker is None else [("breaker", breaker)]
     return (yield from call(Page[ClientOut], _get("/v1/clients", params)))
 
 
@@ -107,21 +111,6 @@ def heartbeat(client_id: str, beat: Heartbeat | None = None, **fields: Any) -> S
     """Report that a client is alive, with the bandwidth and latency that its agent measured, if it did."""
     request = Request("POST", path("/v1/clients/{client_id}/heartbeat", client_id), repeatable=True)
     yield (yield from with_body(request, Heartbeat, beat, fields))
-
-
-def get_breaker(client_id: str) -> Steps[BreakerOut]:
-    """Read the circuit breaker in front of a client."""
-    return (yield from call(BreakerOut, _get(path("/v1/clients/{client_id}/breaker", client_id))))
-
-
-def reset_breaker(client_id: str) -> Steps[BreakerOut]:
-    """Close a client's breaker by hand."""
-    return (yield from call(BreakerOut, Request("POST", path("/v1/clients/{client_id}/breaker/reset", client_id))))
-
-
-def open_breaker(client_id: str) -> Steps[BreakerOut]:
-    """Isolate a client by hand, until its breaker is reset."""
-    return (yield from call(BreakerOut, Request("POST", path("/v1/clients/{client_id}/breaker/open", client_id))))
 
 
 def replace_connectivity(matrix: ReplaceConnectivity | None = None, **fields: Any) -> Steps[ConnectivityVersion]:

@@ -54,3 +54,12 @@ CLIENT_TEXTS = [
     (text(profile(tags="?"), '{"a":' * 50_000), ""),
 ]
 IDS = one("id", None, *NOT_TEXT, "", "x" * 65, "a b", "a/b", "a\n", "\0", "é", "a:b", "\ud800", LONG)
+OUTCOME = [
+    *one("success", None, 1, "true", []),
+    *one("phase", *NOT_TEXT, "", "initial model", "Fit"),
+    *one("kind", *NOT_TEXT, "", "success"),
+    *one("reason", *NOT_TEXT, *HOSTILE_TEXT[:-1], "", "x" * 257),
+    *one("seconds", True, "7", [], 0, -1.0, 1e300, 10**400),
+    *one("reliability", True, "7", [], -0.1, 1.1),
+    *one("client_id", "edge-7"),
+]

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.api import Api, profile
-from tests.routers.bad_input.clients import CLIENT_TEXTS, IDS, PROFILE
+from tests.routers.bad_input.clients import CLIENT_TEXTS, IDS, OUTCOME, PROFILE
 from tests.routers.bad_input.faults import fault
 from tests.routers.bad_input.invitations import INVITATION, LIFETIMES
 from tests.routers.bad_input.keys import KEY
@@ -74,6 +74,16 @@ OPERATIONS: dict[str, list[Case]] = {
         *one("status", "healthy"),
         *((text({"bandwidth": "?"}, number), "/bandwidth") for number in NUMBERS),
         *NOT_JSON_IF_ANY,
+    ],
+    "POST /v1/clients/edge-7/outcomes": [
+        *(({"success": False} | change, pointers) for change, pointers in OUTCOME),
+        ({"success": True, "reason": "x"}, "/reason"),
+        ({"success": True, "kind": "faulty", "reason": "x"}, ("/kind", "/reason")),
+        ({"success": True, "phase": "evaluate", "update_quality": 0.5}, "/update_quality"),
+        ({"success": False, "slow": True, "update_quality": 0.5}, ("/slow", "/update_quality")),
+        *((text({"success": True, "seconds": "?"}, number), "/seconds") for number in NUMBERS),
+        ({}, "/success"),
+        *NOT_JSON,
     ],
     "POST /v1/invitations": [*INVITATION, *NOT_JSON_IF_ANY],
     "POST /v1/clients/edge-7/replacement": [*LIFETIMES, *one("uses", 2), *NOT_JSON_IF_ANY],

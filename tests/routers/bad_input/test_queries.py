@@ -40,6 +40,8 @@ QUERIES: dict[str, list[tuple[str, str]]] = {
             for key in ('["a","b"]', "[1]", '["\\ud800"]', '["a\\u0000"]', "[NaN]")
         ),
         *((f"status={value}", "/query/status") for value in ("", "up", "Healthy", "%00", "healthy,down")),
+        *((f"healthy={value}", "/query/healthy") for value in ("", "1", "yes", "True", "null", "%00")),
+        *((f"breaker={value}", "/query/breaker") for value in ("", "half-open", "Closed", "%00", "open,closed")),
         *((f"tag={value}", "/query/tag/0") for value in ("", "site", ":north", "a%00:b", "a:b%0a", "x" * 600)),
         ("tag=a:b&tag=c", "/query/tag/1"),
         ("&".join(["tag=a:b"] * 65), "/query/tag"),

@@ -33,6 +33,24 @@ def test_a_breaker_is_opened_and_reset_and_a_client_shows_it(federation: Federat
     assert "404" in missing.output
 
 
+def test_outcomes_are_reported_and_clients_listed_by_their_breakers(federation: Federation) -> None:
+    assert federation.run("outcome", "edge-2", "success", "--seconds", "2.5").output == "breaker closed\n"
+    for _ in range(3):
+        failed = federation.run("outcome", "edge-2", "unreachable", "--reason", "no connection")
+    first, *_, last = failed.output.splitlines()
+    assert first.startswith("breaker open, opened because 3 failures in a row; the next probe is let through at ")
+    assert last.endswith("fit: reported by admin key: no connection")
+    listed = json.loads(federation.run("clients", "--healthy", "--breaker", "closed", "--json").output)
+    assert [client["id"] for client in listed] == ["edge-0", "edge-1"]
+    assert json.loads(federation.run("clients", "--unhealthy", "--json").output) == []
+    shown = json.loads(federation.run("outcome", "edge-2", "success", "--quality", "0.5", "--json").output)
+    assert (shown["breaker"]["state"], shown["measured"]["last_update_quality"]) == ("open", 0.5)
+    federation.run("breaker", "edge-2", "reset")
+    refused = federation.run("outcome", "edge-2", "success", "--reason", "x")
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "reason" in refused.output
+
+
 def test_a_client_is_removed(federation: Federation) -> None:
     with Client(federation.server.url, federation.server.key) as client:
         client.register_client(

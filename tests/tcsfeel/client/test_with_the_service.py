@@ -48,6 +48,9 @@ async def test_clients_from_their_registration_to_their_end(client: AsyncClient)
     assert [one.id async for one in client.clients()] == ["edge-0", "edge-1", "edge-2"]
     assert [one.id async for one in client.clients(status="healthy", tags=["site:north"])] == ["edge-1"]
     assert (await client.list_clients(limit=2)).next_cursor is not None
+    assert (await client.report_outcome("edge-2", success=True, seconds=2.5)).measured.train_seconds == 2.5
+    reported = [one.id async for one in client.clients(healthy=True, breaker="closed")]
+    assert "edge-2" in reported
     assert (await client.open_breaker("edge-2")).state == "open"
     assert (await client.get_breaker("edge-2")).retry_at is None
     assert (await client.reset_breaker("edge-2")).state == "closed"
