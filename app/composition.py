@@ -63,6 +63,7 @@ from app.services.running.interruptions import Interruptions
 from app.services.running.key_watch import KeyWatch
 from app.services.running.starting import claim_directories
 from app.services.running.stores import databases, model_files
+from app.services.running.survey import Survey
 from app.services.running.timekeeping import Timekeeper
 from app.services.system import System
 from app.services.tasks.address_guard import AddressGuard
@@ -215,6 +216,14 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         migrated=Inquiry(partial(migrations.is_current, db), seconds=readiness.TIMEOUT_SECONDS),
         clients=registered,
         census=Census(registered, metrics),
+        survey=Survey(
+            db,
+            clock,
+            metrics,
+            spools=files.small,
+            signs=registered.signs,
+            places={"data": settings.data_dir, "models": settings.model_directory, "spool": files.spool_directory},
+        ),
         breakers=breakers,
         outcomes=Outcomes(db, clock, metrics, breakers, rng),
         connectivity=ConnectivityMatrix(db, matrix, clock),

@@ -1,5 +1,7 @@
 """The endpoints for operators and monitoring: whether the server is up and ready, and its metrics."""
 
+import asyncio
+
 from fastapi import APIRouter, Depends, Response, status
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -41,6 +43,6 @@ async def metrics(system: AppSystem) -> Response:
 
     The server may be set to ask for a key.
     """
-    await system.census.take()
+    await asyncio.gather(system.census.take(), system.survey.take())
     body = await in_thread("administration", generate_latest, system.metrics.registry)
     return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -62,6 +62,7 @@ async def running(system: System) -> AsyncIterator[None]:
         finally:
             system.migrated.close()
             system.census.close()
+            system.survey.close()
             await system.caller.close()
             await system.audit.close()
             await system.disconnect()

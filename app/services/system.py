@@ -27,6 +27,7 @@ from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
 from app.services.running.interruptions import Interruptions
 from app.services.running.key_watch import KeyWatch
+from app.services.running.survey import Survey
 from app.services.running.timekeeping import Timekeeper
 from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.agents import AgentCaller
@@ -65,6 +66,7 @@ class System:
     migrated: Inquiry[bool]
     clients: Clients
     census: Census
+    survey: Survey
     breakers: Breakers
     outcomes: Outcomes
     connectivity: ConnectivityMatrix

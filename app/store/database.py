@@ -28,6 +28,7 @@ from app.sharing import Places
 from app.store import postgres
 from app.store.availability import DatabaseUnavailable, NoAnswer, NoFreeConnection, TooManyConnections
 from app.store.columns import to_json
+from app.store.failures import cause_of, reason_of, state_of
 from app.store.sqlite import BEGIN, Reader, Writer
 from app.store.transaction import Transaction
 from tcsfeel.text import plain
@@ -48,24 +49,26 @@ def is_outage(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return False
-    return error.connection_invalidated or isinstance(error, OperationalError) or _state(error)[:2] in _PASSING
+    return error.connection_invalidated or isinstance(error, OperationalError) or state_of(error)[:2] in _PASSING
 
 
 def in_a_line(error: BaseException) -> str:
     """Describe an error in one line, without the statement and the advice that SQLAlchemy adds."""
     if isinstance(error, BaseExceptionGroup):
         return in_a_line(error.exceptions[0])
-    cause = _cause(error)
+    cause = cause_of(error)
     return plain(f"{type(cause).__name__}: {cause}")
 
 
 class Database:
     """An engine with the rules above. `url` is ``sqlite+aiosqlite:///…`` or ``postgresql+asyncpg://…``.
 
-    At most `pool_size` connections are open, and one that writes on SQLite; a transaction waits `wait_seconds` for one.
-    On Postgres a statement has `statement_seconds`. `on_refusal` is told the reason of each `DatabaseUnavailable` as a
-    transaction begins. Only migrations turn `foreign_keys` off: they rebuild tables on SQLite, and dropping the old
-    table would cascade.
+    At most `pool_size` connections are open, and one that writes on SQLite; a transaction waits `wait_seconds` for
+    one. On Postgres a statement has `statement_seconds`. `on_refusal` is told the reason of each
+    `DatabaseUnavailable` as a transaction begins, `on_failure` what the database failed with in the middle of one
+    (see `reason_of`), and `on_end` for how many seconds each one lasted that committed: a ``write`` or a ``read``,
+    from the wait for a connection. Only migrations turn `foreign_keys` off: they rebuild tables on SQLite, and
+    dropping the old table would cascade.
     """
 
     def __init__(
@@ -76,12 +79,16 @@ class Database:
         wait_seconds: float = WAIT_SECONDS,
         statement_seconds: float = STATEMENT_SECONDS,
         on_refusal: Callable[[str], None] = lambda _reason: None,
+        on_failure: Callable[[str], None] = lambda _reason: None,
+        on_end: Callable[[str, float], None] = lambda _kind, _seconds: None,
         foreign_keys: bool = True,
     ) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._wait_seconds = wait_seconds
         self._on_refusal = on_refusal
+        self._on_failure = on_failure
+        self._on_end = on_end
         self._write_turn = Places(1)
         self._connector = postgres.Connector()
         if self.is_sqlite:
@@ -100,12 +107,14 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
         """Begin a write transaction. Raises `DatabaseUnavailable`."""
+        began = time.perf_counter()
         async with self._writing(), self._connection(self._writers) as connection:
             transaction = await connection.begin()
             tx = Transaction(connection, self.clock)
             yield tx
             await tx.events.write()
             await transaction.commit()
+        self._on_end("write", time.perf_counter() - began)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
@@ -124,6 +133,7 @@ class Database:
 
     @asynccontextmanager
     async def _reading(self, isolation_level: str) -> AsyncIterator[Transaction]:
+        began = time.perf_counter()
         async with self._connection(self._readers) as connection:
             if self.is_sqlite:
                 await asyncio.sleep(
@@ -134,6 +144,7 @@ class Database:
             transaction = await connection.begin()
             yield Transaction(connection, self.clock)
             await transaction.commit()
+        self._on_end("read", time.perf_counter() - began)
 
     @cached_property
     def clock(self) -> ColumnElement[float]:
@@ -182,6 +193,8 @@ class Database:
         try:
             yield connection
         except BaseException as error:
+            if (reason := reason_of(error)) is not None:
+                self._on_failure(reason)
             await self._closed(connection, error)
             raise
         else:
@@ -234,19 +247,9 @@ class Database:
             return NoFreeConnection(f"no connection was free for {self._wait_seconds:g} s")
         if isinstance(error, TimeoutError):
             return NoAnswer("the database did not answer in time")
-        if _state(error) == _TOO_MANY:
-            return TooManyConnections(str(_cause(error)))
-        return DatabaseUnavailable(str(_cause(error)))
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return the driver's error, without the parts that SQLAlchemy adds."""
-    return error.orig if isinstance(error, StatementError) and error.orig is not None else error
-
-
-def _state(error: BaseException) -> str:
-    """Find the SQLSTATE of an error; empty if it has none."""
-    return str(getattr(error, "sqlstate", None) or getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+        if state_of(error) == _TOO_MANY:
+            return TooManyConnections(str(cause_of(error)))
+        return DatabaseUnavailable(str(cause_of(error)))
 
 
 def _sqlite_engine(

@@ -20,12 +20,18 @@ _Key = tuple[str, str]  # the name of the place within the spool, and the SHA-25
 
 
 class SmallFiles:
-    """The small files of all spools, by the directory of the spool. Threads may use it."""
+    """The small files of all spools, by the directory of the spool: `most` bytes together. Threads may use it."""
 
     def __init__(self, most: int = HELD_BYTES) -> None:
+        self.most = most
         self._room = most
         self._lock = Lock()
         self._of: dict[Path, dict[_Key, bytes]] = {}
+
+    @property
+    def held(self) -> int:
+        """How many bytes are in memory, of `most`."""
+        return self.most - self._room
 
     def spools(self) -> list[Path]:
         """Return the directories of the spools that have small files."""

@@ -29,6 +29,7 @@ from app.store.selections import SelectionRepository
 from app.store.sketches import SketchRepository
 from app.store.tokens import TokenRepository
 from app.store.trainings import TrainingRepository
+from app.store.vitals import VitalsRepository
 
 
 class Transaction:
@@ -129,6 +130,10 @@ class Transaction:
     @cached_property
     def idempotency(self) -> IdempotencyRepository:
         return IdempotencyRepository(self.connection)
+
+    @cached_property
+    def vitals(self) -> VitalsRepository:
+        return VitalsRepository(self.connection)
 
 
 @cache

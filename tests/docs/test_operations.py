@@ -113,7 +113,7 @@ async def test_the_metrics_are_listed_with_their_types_and_labels(app: FastAPI) 
     metrics = app.state.system.metrics
     families = {family.name: family for family in metrics.registry.collect()}
     assert {name: table[name][0] for name in table} == {name: family.type for name, family in families.items()}
-    for metric in vars(metrics).values():
+    for metric in (*vars(metrics).values(), *vars(metrics.state).values()):
         if isinstance(metric, MetricWrapperBase):
             (family,) = metric.describe()
             if documented := table[family.name][1]:

@@ -190,6 +190,7 @@ class Clients:
 
         One that says nothing new is written a moment later, see `SignsOfLife`.
         """
+        self._metrics.heartbeats.inc()
         if bandwidth is None and latency is None and self.signs.note(client_id, instance):
             return
         now = self._clock.now()

@@ -41,6 +41,11 @@ class SignsOfLife:
         self._noted: dict[str, float] = {}
         self._outage = Outage()
 
+    @property
+    def waiting(self) -> int:
+        """How many clients' signs of life are not written yet."""
+        return len(self._noted)
+
     def remember(self, client_id: str, instance: str | None) -> None:
         """Record that a client was just written as healthy."""
         self._known[client_id] = _Known(instance, self._clock.now())

@@ -75,7 +75,7 @@ class RoundFiles:
     models: ModelFiles
     spool_directory: Path
     layouts: Layouts = field(default_factory=Layouts, compare=False)
-    _small: SmallFiles = field(default_factory=SmallFiles, compare=False)
+    small: SmallFiles = field(default_factory=SmallFiles, compare=False)
 
     def spool(self, round_: Round) -> Spool:
         """Return the place for the answers of a round until it has ended. It only saves time: agents keep them too."""
@@ -83,7 +83,7 @@ class RoundFiles:
 
     def spool_of(self, training_id: str, number: int) -> Spool:
         """Return the spool of a round by the id of its training and its number."""
-        return Spool(self.spool_directory / training_id / str(number), self._small)
+        return Spool(self.spool_directory / training_id / str(number), self.small)
 
     def empty_spool(self, training_id: str, number: int) -> None:
         """Remove the spool of a round, and the directory of its training if no other spool is in it."""
@@ -96,7 +96,7 @@ class RoundFiles:
 
     def spooled(self) -> list[tuple[str, int]]:
         """List the rounds whose spools exist, each as its training and number."""
-        found = {*self.spool_directory.glob("*/*"), *self._small.spools()}
+        found = {*self.spool_directory.glob("*/*"), *self.small.spools()}
         rounds = [path for path in found if path.parent.name != UPLOADS and path.name.isdecimal()]
         return [(path.parent.name, int(path.name)) for path in rounds]
 

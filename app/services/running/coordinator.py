@@ -74,7 +74,7 @@ class Coordinator:
         self._steps = Steps(settings.lease_seconds)
         self._keeper = LeaseKeeper(db, settings)
         self._last_tick = time.monotonic()
-        metrics.tick_age.set_function(lambda: self.tick_age)
+        metrics.tick_age.set_function(lambda: self.tick_age if settings.enabled else 0.0)
 
     @property
     def tick_age(self) -> float:

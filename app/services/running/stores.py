@@ -4,6 +4,7 @@ from app.metrics import Metrics
 from app.settings import Settings
 from app.store.bucket import BucketStore
 from app.store.database import WAIT_SECONDS, Database
+from app.store.failures import REASONS, REFUSALS
 from app.store.model_store import ModelFiles, ModelStore
 
 API_WAIT_SECONDS = 2.0  # that a request waits for a connection, before the caller is asked to try again
@@ -22,6 +23,8 @@ def databases(settings: Settings, metrics: Metrics) -> tuple[Database, Database]
             wait_seconds=API_WAIT_SECONDS if pool == "api" else WAIT_SECONDS,
             statement_seconds=settings.database.statement_seconds,
             on_refusal=lambda reason: metrics.database_refusals.labels(pool, reason).inc(),
+            on_failure=lambda reason: metrics.database_failures.labels(pool, reason).inc(),
+            on_end=metrics.watch_transactions(pool, refusals=REFUSALS, failures=REASONS),
         )
         metrics.watch_connections(pool, made.connections)
         return made

@@ -161,9 +161,11 @@ async def test_a_crowd_is_written_in_parts(sqlite_url: str, clock: FakeClock) ->
     for name in names:
         clients.signs.remember(name, "i")
         assert clients.signs.note(name, "i")
+    assert clients.signs.waiting == WRITTEN_TOGETHER + 1
     async with writes(db) as written:
         await clients.signs.write()
         assert written() == 2
+    assert clients.signs.waiting == 0
     assert {(await stored(db, name)).last_seen_at for name in names} == {NOW}
     await db.dispose()
 

@@ -4,21 +4,27 @@ One `Metrics` belongs to one registry, so that two applications in one process (
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from app.domain.breaker import BreakerState
 from app.domain.clients import ClientStatus
+from app.domain.failures import FailureKind, FailurePhase
 from app.domain.progress import ProgressState
+from app.domain.rounds import ENDED, OUTSTANDING, ParticipationStatus
+from app.metrics.state import StateMetrics
 
 OTHER = "other"
 MAX_TRAININGS = 100
 HELD_UP: tuple[ProgressState, ...] = ("waiting", "stalled")
 CLIENT_STATUSES: tuple[ClientStatus, ...] = get_args(ClientStatus)
+SETTLED: frozenset[ParticipationStatus] = frozenset(get_args(ParticipationStatus)) - OUTSTANDING
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_TRANSACTION_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROUND_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 
 
@@ -113,12 +119,26 @@ class Metrics:
         self.fenced_writes = counter(
             "federated_fenced_writes", "Number of writes that were refused because the lease was lost"
         )
+        self.database_failures = counter(
+            "federated_database_failures",
+            "Number of transactions in which the database failed, by why",
+            ["pool", "reason"],
+        )
+        self._transactions = histogram(
+            "federated_database_transaction_seconds",
+            "Duration of one committed transaction, from the wait for a connection to the end",
+            ["pool", "kind"],
+            buckets=_TRANSACTION_SECONDS,
+        )
         self.database_refusals = counter(
             "federated_database_refusals", "Number of transactions that could not begin", ["pool", "reason"]
         )
         self._database_connections = gauge(
             "federated_database_connections", "Number of open connections to the database", ["pool", "state"]
         )
+        self.heartbeats = counter("federated_heartbeats", "Number of heartbeats that this process has taken")
+        self.state = StateMetrics(registry)
+        self._begin_at_zero()
         self.model_files_removed = counter(
             "federated_model_files_removed", "Number of removed files of models and optimiser states"
         )
@@ -127,6 +147,35 @@ class Metrics:
         """Show how many `connections` of a pool are in use and how many are idle, each time the metrics are read."""
         self._database_connections.labels(pool, "in_use").set_function(lambda: connections()[0])
         self._database_connections.labels(pool, "idle").set_function(lambda: connections()[1])
+
+    def _begin_at_zero(self) -> None:
+        """Show counters before the first time, since Prometheus cannot see a rise that begins with a new counter."""
+        for outcome in sorted(ENDED):
+            self.rounds.labels(outcome)
+        for settled in sorted(SETTLED):
+            self.participations.labels(settled)
+            self.evaluations.labels(settled)
+        for kind in get_args(FailureKind):
+            for phase in get_args(FailurePhase):
+                self.client_failures.labels(kind, phase)
+        for state in get_args(BreakerState):
+            self.breaker_changes.labels(state)
+        for channel in ("push", "pull"):
+            self.tasks_handed_over.labels(channel)
+
+    def watch_transactions(
+        self, pool: str, *, refusals: Iterable[str], failures: Iterable[str]
+    ) -> Callable[[str, float], None]:
+        """Make a function that is told the kind and the seconds of each transaction of a pool.
+
+        `refusals` and `failures` are the reasons that may be counted.
+        """
+        for reason in refusals:
+            self.database_refusals.labels(pool, reason)
+        for reason in failures:
+            self.database_failures.labels(pool, reason)
+        of_kind = {kind: self._transactions.labels(pool, kind) for kind in ("read", "write")}
+        return lambda kind, seconds: of_kind[kind].observe(seconds)
 
     def count_part(self, kind: str, status: str, encoding: str = "full", coding: str = "identity") -> None:
         """Count a participation or an evaluation that ended, and an update by its form."""
@@ -148,17 +197,16 @@ class Metrics:
         self._shown.pop(training_id, None)
         self._shown[training_id] = metric
         if accuracy is not None:
-            self._round_accuracy.labels(training_id).set(accuracy)
+            _show(self._round_accuracy, accuracy, training_id)
         if value is not None:
-            self._goal_value.labels(training_id, metric).set(value)
+            _show(self._goal_value, value, training_id, metric)
         if len(self._shown) > MAX_TRAININGS:
-            oldest = next(iter(self._shown))
-            for gauge, labels in (
-                (self._round_accuracy, [oldest]),
-                (self._goal_value, [oldest, self._shown.pop(oldest)]),
-            ):
-                with suppress(KeyError):  # it had none of this
-                    gauge.remove(*labels)
+            self.hide_measurements(next(iter(self._shown)))
+
+    def hide_measurements(self, training_id: str) -> None:
+        """Show nothing of a training any more."""
+        self.correct_measurements(training_id, accuracy=None, value=None)
+        self._shown.pop(training_id, None)
 
     def show_progress(self, training_id: str, state: ProgressState | None) -> None:
         """Show whether a training that this process drives makes progress; None if it no longer drives it."""
@@ -182,8 +230,30 @@ class Metrics:
         for status in CLIENT_STATUSES:
             self.clients.labels(status).set(by_status.get(status, 0))
 
+    @property
+    def shown_trainings(self) -> Collection[str]:
+        """The ids of the trainings whose measurements are shown."""
+        return list(self._shown)
+
+    def correct_measurements(self, training_id: str, *, accuracy: float | None, value: float | None) -> None:
+        """Show what is stored of a training that is shown, since another process may drive it by now."""
+        metric = self._shown.get(training_id)
+        if metric is None:
+            return
+        _show(self._round_accuracy, accuracy, training_id)
+        _show(self._goal_value, value, training_id, metric)
+
     def count_bytes(self, client_id: str, *, sent: int = 0, received: int = 0) -> None:
         """Add to the traffic of one client, under its own name as long as there are few clients."""
         label = client_id if self._clients <= self._max_clients else OTHER
         self._communication_bytes.labels(label, "sent").inc(sent)
         self._communication_bytes.labels(label, "received").inc(received)
+
+
+def _show(gauge: Gauge, value: float | None, *labels: str) -> None:
+    """Show a value, or remove its labels where it is None."""
+    if value is not None:
+        gauge.labels(*labels).set(value)
+        return
+    with suppress(KeyError):  # it had none
+        gauge.remove(*labels)
