@@ -45,7 +45,7 @@ async def test_an_agent_that_hangs_cannot_hold_a_round_past_its_deadline(sqlite_
             return super().initial_parameters()
 
     async with plane(tmp_path, sqlite_url, {"a": Hanging()}) as running:
-        training_id = await running.create(round_policy=policy(deadline_seconds=1.0))
+        training_id = await running.create(round_policy=policy(deadline_seconds=4.0))
         round_ = await running.run_round(training_id)
         hung.set()
         assert (round_.status, round_.failure_reason) == (

@@ -84,7 +84,8 @@ async def test_a_round_that_stands_still_for_too_long_is_given_up(database_url: 
         assert round_.status == "abandoned"
         assert str(round_.failure_reason).startswith("the round made no progress for 1")
         assert "Not a directory" in str(round_.failure_reason)
-        assert round_.deadline_at - round_.started_at <= 10.0 + 1500.0
+        assert round_.ended_at is not None
+        assert round_.deadline_at <= round_.ended_at + 10.0, "each try moves it by its own length at most"
         (part,) = round_.participations
         assert part.status == "skipped"
         client = await running.system.clients.get("a")
