@@ -31,11 +31,19 @@ def main() -> int:
         help="how often attacks and calm times take turns",
     )
     parser.add_argument("--floor", choices=["same-core", "other-core"], help="attack a second server instead")
+    parser.add_argument("--apart", action="store_true", help="run the API in a process of its own")
     given = parser.parse_args()
     core = set_apart()
     if core is None:
         print("  this machine has no core for the server alone: what attackers cost themselves counts as well")
-    run = Run(attack=given.seconds, callers=given.callers, periods=given.periods, core=core, floor=given.floor)
+    run = Run(
+        attack=given.seconds,
+        callers=given.callers,
+        periods=given.periods,
+        core=core,
+        floor=given.floor,
+        apart=given.apart,
+    )
     kinds: list[Kind] = ["sqlite", "postgres"] if given.database == "both" else [given.database]
     status = 0
     for kind in kinds:

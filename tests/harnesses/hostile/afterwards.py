@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,10 @@ def spooled(data: Path) -> int:
     return total
 
 
-async def emptied(data: Path) -> int:
+async def emptied(spooled: Callable[[], int]) -> int:
     """Wait until the spools are empty, for a while, and return the bytes that are left."""
     loop = asyncio.get_running_loop()
     end = loop.time() + EMPTY_SECONDS
-    while (left := await asyncio.to_thread(spooled, data)) and loop.time() < end:  # noqa: ASYNC110  (files ring no bell)
+    while (left := await asyncio.to_thread(spooled)) and loop.time() < end:  # noqa: ASYNC110  (files ring no bell)
         await asyncio.sleep(0.1)
     return left

@@ -10,8 +10,6 @@ or on another one.
 """
 
 import asyncio
-import os
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,11 +19,9 @@ from typing import Any
 
 import httpx2
 
-from benchmarks.beats import holds
 from tests.e2e.servers import Server, call
-from tests.harnesses.databases import new_database
 from tests.harnesses.hostile import placement
-from tests.harnesses.hostile.afterwards import PAGE, emptied, items, spooled, unexplained
+from tests.harnesses.hostile.afterwards import PAGE, emptied, items, unexplained
 from tests.harnesses.hostile.enrolling import bad_keys, enrol_hostile, seed_of
 from tests.harnesses.hostile.fleets import (
     FLOATS,
@@ -42,45 +38,11 @@ from tests.harnesses.hostile.fleets import (
     train,
 )
 from tests.harnesses.hostile.outcome import Outcome, Period, Run, Sample
-from tests.harnesses.strategies import offer
+from tests.harnesses.hostile.watched import Watched, running
 
 LOOK_SECONDS = 0.25
 EXPLAINED = {"fit", "evaluate", "signed"}  # the attacked trainings whose models have to be those of honest agents
 REST_SECONDS = 2.0  # between two times that are measured
-ENVIRONMENT = {
-    "TCSFEEL_COORDINATOR__LEASE_SECONDS": "15",
-    "TCSFEEL_HEALTH__INTERVAL_SECONDS": "2",
-    "TCSFEEL_AGENTS__CONNECT_SECONDS": "2",
-    "TCSFEEL_AGENTS__READ_SECONDS": "5",
-    "TCSFEEL_AGENTS__POLL_SECONDS": "2",
-    "TCSFEEL_LOG__FORMAT": "json",
-    "TCSFEEL_MAX_BODY_BYTES": "24000000",  # so that two long bodies use all of the memory
-}
-
-
-class _Watched(Server):
-    """A server whose event loop is watched. `honest` is the port of its honest agents."""
-
-    core: int | None = None
-    honest: int = 0
-
-    @property
-    def data(self) -> Path:
-        return self.log.with_name("data")
-
-    @property
-    def holds(self) -> Path:
-        return self.log.with_name("holds")
-
-    @property
-    def command(self) -> list[str]:
-        code = f"{placement.beginning(self.core)}from benchmarks.beats import main; main()"
-        return ["-c", code, str(self.holds), str(self.port)]
-
-    def processor(self) -> float:
-        """Return the seconds of processor time that the server has used."""
-        stat = (Path("/proc") / str(self.pid) / "stat").read_text().rsplit(")", 1)[1].split()
-        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
@@ -89,10 +51,12 @@ async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
     try:
         async with AsyncExitStack() as stack:
-            server = target = await stack.enter_async_context(_running(directory, database, run.core, outcome))
+            server = target = await stack.enter_async_context(
+                running(directory, database, run.core, outcome, apart=run.apart)
+            )
             if run.floor is not None:
                 core = run.core if run.floor == "same-core" else None
-                other = _running(directory / "other", database, core, Outcome())
+                other = running(directory / "other", database, core, Outcome())
                 target = await stack.enter_async_context(other)
             await stack.enter_async_context(quiet_fleet(server, directory))
             target.honest = await stack.enter_async_context(honest_fleet(target, directory / "honest"))
@@ -102,29 +66,7 @@ async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
     return outcome
 
 
-@asynccontextmanager
-async def _running(
-    directory: Path, database: str | None, core: int | None, outcome: Outcome
-) -> AsyncIterator[_Watched]:
-    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
-    path = offer(directory / "packages")
-    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(path), str(Path.cwd())])}
-    async with new_database(database, directory / "database") as url:
-        server = _Watched(directory, url, **environment)
-        server.core = core
-        await server.start()
-        try:
-            yield server
-        finally:
-            outcome.status = await asyncio.to_thread(_stop, server)
-            outcome.log = server.log.read_text(errors="replace")
-            samples = [
-                f"{sample.at:.2f} {sample.memory} {sample.disk} {sample.descriptors}" for sample in outcome.samples
-            ]
-            server.log.with_name("samples").write_text("\n".join(samples))
-
-
-async def _run(run: Run, server: _Watched, target: _Watched, outcome: Outcome, directory: Path) -> None:
+async def _run(run: Run, server: Watched, target: Watched, outcome: Outcome, directory: Path) -> None:
     asked = directory / "asked"
     async with server.api() as api, target.api() as attacked_api:
         quiet = await train(api, "quiet", "q", QUIET, FLOATS, evaluation={"clients": 0}, max_rounds=1_000_000)
@@ -133,22 +75,21 @@ async def _run(run: Run, server: _Watched, target: _Watched, outcome: Outcome, d
         try:
             async with good_caller(server, viewer["key"], asked), hostile_agents(directory) as port:
                 await _in_turn(run, server, target, port, outcome)
-            await api.post(f"/v1/trainings/{quiet}/pause")
-            outcome.quiet = await _rounds(api, quiet)
             await api.post(f"/v1/trainings/{quiet}/cancel")  # which ends the open round, with what was received in it
-            outcome.left = await emptied(server.data) + await emptied(target.data)
+            outcome.quiet = await _rounds(api, quiet)
+            outcome.left = await emptied(server.disk) + await emptied(target.disk)
             outcome.audit = await items(attacked_api, "/v1/audit", limit=PAGE)
         finally:
             watching.cancel()
             await asyncio.wait([watching])
     outcome.asked = [(float(at), float(seconds)) for at, seconds in map(str.split, asked.read_text().splitlines())]
     hostile = [period for period in outcome.periods if period.hostile]
-    outcome.holds = sorted(
-        (hold.seconds for period in hostile for hold in holds(server.holds, period.start, period.end)), reverse=True
-    )
+    outcome.holds = sorted((hold for period in hostile for hold in server.holds(period)), reverse=True)
+    samples = [f"{sample.at:.2f} {sample.memory} {sample.disk} {sample.descriptors}" for sample in outcome.samples]
+    server.log.with_name("samples").write_text("\n".join(samples))
 
 
-async def _in_turn(run: Run, server: _Watched, target: _Watched, port: int, outcome: Outcome) -> None:
+async def _in_turn(run: Run, server: Watched, target: Watched, port: int, outcome: Outcome) -> None:
     """Let calm times and attacks take turns. The hostile agents serve on a port."""
     await asyncio.sleep(REST_SECONDS)
     async with target.api() as api:
@@ -173,7 +114,7 @@ async def _in_turn(run: Run, server: _Watched, target: _Watched, port: int, outc
 
 
 @asynccontextmanager
-async def _measured(server: _Watched, outcome: Outcome, *, hostile: bool) -> AsyncIterator[None]:
+async def _measured(server: Watched, outcome: Outcome, *, hostile: bool) -> AsyncIterator[None]:
     start, processor = time.time(), server.processor()
     yield
     period = Period(hostile, start, time.time(), server.processor() - processor, placement.load())
@@ -216,25 +157,13 @@ async def _look(server: Server, outcome: Outcome) -> None:
         await asyncio.sleep(1.0)
 
 
-async def _sample(server: _Watched, outcome: Outcome) -> None:
-    process = Path("/proc") / str(server.pid)
+async def _sample(server: Watched, outcome: Outcome) -> None:
     while True:
-        status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-        descriptors = sum(1 for _ in (process / "fd").iterdir())
-        disk = await asyncio.to_thread(spooled, server.data)
-        outcome.samples.append(Sample(time.time(), int(status["RssAnon"].split()[0]) * 1024, disk, descriptors))
+        disk = await asyncio.to_thread(server.disk)
+        outcome.samples.append(Sample(time.time(), server.memory(), disk, server.descriptors()))
         await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _rounds(api: httpx2.AsyncClient, training: str) -> list[dict[str, Any]]:
     """Return all rounds of a training, oldest first."""
     return (await items(api, f"/v1/trainings/{training}/rounds", limit=100))[::-1]
-
-
-def _stop(server: Server) -> int:
-    """Stop the server, by force if it does not react."""
-    try:
-        return server.stop()
-    except subprocess.TimeoutExpired:
-        server.kill()
-        return -9

@@ -18,6 +18,7 @@ class Run:
         attack: the seconds of all attacks together.
         core: the core of the server; None if it shares all cores with the other processes.
         floor: where a second server runs that is attacked in place of the first; None for no such server.
+        apart: whether the API has a process of its own.
     """
 
     calm: float = 10.0
@@ -26,6 +27,7 @@ class Run:
     callers: str = "all"
     core: int | None = None
     floor: Floor | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
