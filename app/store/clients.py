@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Row, Select, bindparam, case, delete, func, literal, null, select, update
+from sqlalchemy import JSON, Row, Select, bindparam, case, delete, false, func, literal, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -53,6 +53,14 @@ _SIGN = (
 _CHANGE = update(clients).where(clients.c.id == bindparam("whose"))
 _ANOTHER = select(clients.c.id).where(clients.c.id != bindparam("whose")).limit(1).scalar_subquery()
 _NUMBER_ANOTHER = update(clients).where(clients.c.id == _ANOTHER).values(change=NEXT_CHANGE)
+_PROVED = (clients.c.identity["proof", "url"].as_string() == clients.c.url) & (
+    clients.c.identity["proof", "public_key"].as_string() == clients.c.public_key
+)
+_UNPROVED = clients.c.url.is_not(None) & clients.c.public_key.is_not(None) & ~func.coalesce(_PROVED, false())
+_SIGNS = (clients.c.last_seen_at, clients.c.created_at)
+_LAST_SIGN = case(*((sign <= bindparam("latest"), sign) for sign in _SIGNS))  # none from the future
+_NO_SIGN = _LAST_SIGN.is_(None) | (bindparam("earliest") > _LAST_SIGN)
+_TO_PROBE = _NARROW.where((clients.c.status != "healthy") | _UNPROVED | _NO_SIGN).order_by(clients.c.id)
 _COUNT = update(clients).where(_THOSE).values(rounds_selected=clients.c.rounds_selected + 1, **_UNNUMBERED)
 
 
@@ -159,6 +167,16 @@ class ClientRepository:
             ends=lambda _: walk.weight >= most_bytes,
             walk=walk,
         )
+
+    async def to_probe(self, now: float, interval: float, *, limit: int, after: str | None) -> Part[Client]:
+        """Read at most `limit` clients with ids after `after` that need a probe.
+
+        That is the rule of `app.domain.liveness.needs_probe`, but clients that are shut out may be among them. So of a
+        large fleet that is well, nothing is read. The labels of the clients are not read, as in `some`.
+        """
+        query = _TO_PROBE if after is None else _TO_PROBE.where(clients.c.id > after)
+        query = query.params(earliest=now - interval, latest=now + interval)
+        return await read(self._connection, query, client_of, _beyond, limit=limit)
 
     async def all(self, *, labels: bool = True) -> list[Client]:
         """Read all clients. Their labels are stored so that they take little memory and no time to free.

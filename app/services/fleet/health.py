@@ -71,13 +71,13 @@ class HealthProber:
         await self._note(found)
 
     async def _silent(self) -> list[Client]:
-        """Read the fleet, a page in each transaction."""
+        """Read those that may need a probe, a page in each transaction."""
         now = self._clock.now()
         silent: list[Client] = []
         after: str | None = None
         while True:
             async with self._db.glance() as tx:
-                page = await tx.clients.page(limit=PAGE, after=after, status=None, tags=(), labels=False)
+                page = await tx.clients.to_probe(now, self._interval, limit=PAGE, after=after)
             silent += [client for client in page.items if needs_probe(client, now, self._interval)]
             if not page.more:
                 return silent
