@@ -35,6 +35,8 @@ SWEEP_SECONDS = 2.0
 PATIENCE_SECONDS = 300.0
 FEW_BLOCKS = 250_000
 """Pieces of memory, beyond those at the start, that can be looked at in some 20 ms."""
+GROWN_BLOCKS = 25_000
+"""Pieces of memory more than after the last collection from which on it is worth while to look for garbage again."""
 MANY_BLOCKS = 2_000_000
 """Pieces of memory more than after the last collection: if they are garbage, they are some 200 MB."""
 
@@ -54,7 +56,7 @@ def tune(also: Callable[[], object] | None = None) -> threading.Thread:
 
 
 async def sweep(preparing: threading.Thread) -> None:
-    """Collect all garbage again and again, when there is little else in memory.
+    """Collect all garbage again and again, when there is little else in memory and there may be some.
 
     It is collected in any case after a few minutes, and where memory has grown by much since the last time. `preparing`
     is the thread that `tune` returned: what it loads is not checked, and does not count as being in memory.
@@ -66,8 +68,9 @@ async def sweep(preparing: threading.Thread) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         blocks = sys.getallocatedblocks()
+        left = min(left, blocks)
         due = time.monotonic() - swept_at > PATIENCE_SECONDS or blocks - left > MANY_BLOCKS
-        if due or blocks - at_start < FEW_BLOCKS:
+        if due or (blocks - at_start < FEW_BLOCKS and blocks - left > GROWN_BLOCKS):
             gc.collect()
             left, swept_at = sys.getallocatedblocks(), time.monotonic()
 

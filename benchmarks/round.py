@@ -197,9 +197,8 @@ def _each(case: Case, spent: Sequence[Spent], rounds: int) -> str:
 
 
 def _train(found: Arena, rounds: int) -> Cost:
-    before = cpu_seconds(found.server.pid)
-    seconds = found.train(rounds, evaluate=False)
-    return Cost(seconds, (cpu_seconds(found.server.pid) - before) / rounds)
+    seconds, cpu = found.trained(rounds, evaluate=False)
+    return Cost(seconds, cpu / rounds)
 
 
 def _against_superlink(case: Case, flower: Path, rounds: int) -> bool:

@@ -20,6 +20,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from app.domain.errors import NotFound
 from app.endings import to_its_end
+from app.store.spares import SpareFiles
 from app.threads import in_thread
 from tcsfeel import private
 from tcsfeel.errors import Picklable
@@ -28,7 +29,6 @@ BLOCK = 1 << 20  # bytes written at a time
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _UNFINISHED = ".part"
-_WITHIN = "of."  # no name of a file begins like this, and no name of a directory is `.` or `..`
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -79,14 +79,18 @@ class ModelFiles(Protocol):
 class ModelStore:
     """A directory of files. What is not a coroutine blocks on the disk: call it from a thread.
 
-    What writes raises `StoreUnavailable` where the disk does.
-
-    A store that is not `durable` skips the syncs: its files outlive the process, not a loss of power.
+    What writes raises `StoreUnavailable` where the disk does. A store that is not `durable` skips the syncs: its files
+    outlive the process, not a loss of power. The names of its files begin with `prefix`. Streams of known size are
+    written into one of the `spares`, if one fits.
     """
 
-    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *, durable: bool = True, prefix: str = "", spares: SpareFiles | None = None
+    ) -> None:
         self._directory = directory
         self._durable = durable
+        self._prefix = prefix
+        self._spares = spares
 
     async def receive(
         self, chunks: AsyncIterable[bytes | memoryview], limit: int, *, size: int | None = None
@@ -100,7 +104,7 @@ class ModelStore:
             raise FileTooLarge(limit)
         pieces: list[bytes | memoryview] = []
         held = received = 0
-        writer = _Writer(self._directory, durable=self._durable)
+        writer = self._writer(size)
         try:
             async for chunk in chunks:
                 received += len(chunk)
@@ -120,44 +124,43 @@ class ModelStore:
 
     def write(self, chunks: Iterable[bytes | memoryview]) -> StoredFile:
         """Store the concatenation of `chunks`."""
-        writer = _Writer(self._directory, durable=self._durable)
+        writer = self._writer()
         try:
-            writer.write(chunks)
-            return writer.finish()
+            return writer.finish(chunks)
         finally:
             writer.discard()
 
     def within(self, name: str) -> "ModelStore":
         """Return a store in a subdirectory of this one."""
-        return ModelStore(place_within(self._directory, name), durable=self._durable)
+        return ModelStore(self._directory / name, durable=self._durable)
 
     def has(self, sha256: str) -> bool:
-        return (self._directory / sha256).is_file()
+        return self._named(sha256).is_file()
 
     def path(self, sha256: str) -> Path:
         """Return the path of a file. Raises `NotFound`."""
-        path = self._directory / sha256
+        path = self._named(sha256)
         if not SHA256.fullmatch(sha256) or not self.has(sha256):
             raise NotFound("model file", sha256)
         return path
 
     def map(self, sha256: str) -> memoryview:
         """Map the bytes of a file, read-only. Raises `NotFound`."""
-        path = self.path(sha256)
-        if path.stat().st_size == 0:  # which cannot be mapped
-            return memoryview(b"")
-        with path.open("rb") as file:
+        with self.path(sha256).open("rb", buffering=0) as file:
+            if not os.fstat(file.fileno()).st_size:  # which cannot be mapped
+                return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def names(self) -> list[str]:
         """Return the names of the files in the store."""
-        return [path.name for path in self._directory.glob("*") if SHA256.fullmatch(path.name)]
+        found = [path.name.removeprefix(self._prefix) for path in self._directory.glob(f"{self._prefix}*")]
+        return [name for name in found if SHA256.fullmatch(name)]
 
     def remove(self, sha256: str) -> None:
         """Remove a file, if it is there; a process that has mapped or opened it keeps it."""
         if SHA256.fullmatch(sha256):
             with _disk():
-                (self._directory / sha256).unlink(missing_ok=True)
+                self._named(sha256).unlink(missing_ok=True)
 
     def sweep(self, seconds: float) -> int:
         """Remove unfinished files to which nothing was written for `seconds`. Returns how many."""
@@ -167,17 +170,19 @@ class ModelStore:
         return len(old)
 
     def idle(self) -> float:
-        """Return how many seconds ago something in the directory was last written, made or removed."""
+        """Return how many seconds ago something in the directory was changed."""
         return min(map(_idle, [self._directory, *self._directory.glob("*")]))
 
     def clear(self) -> None:
         """Remove the directory and everything in it."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    def _named(self, sha256: str) -> Path:
+        return self._directory / f"{self._prefix}{sha256}"
 
-def place_within(directory: Path, name: str) -> Path:
-    """Return the directory of the place with this name in a store."""
-    return directory / f"{_WITHIN}{name}"
+    def _writer(self, size: int | None = None) -> "_Writer":
+        spares = None if size is None else self._spares
+        return _Writer(self._named, self._directory, durable=self._durable, spares=spares, size=size or 0)
 
 
 def remove_if_empty(directory: Path) -> None:
@@ -194,11 +199,16 @@ def give_back(*maps: memoryview) -> None:
 
 
 class _Writer:
-    """A file that is being written into the store. The first write opens it."""
+    """A file that is being written. The first write opens it: one of `spares` that fits, or a new one."""
 
-    def __init__(self, directory: Path, *, durable: bool) -> None:
+    def __init__(
+        self, named: Callable[[str], Path], directory: Path, *, durable: bool, spares: SpareFiles | None, size: int
+    ) -> None:
+        self._named = named
         self._directory = directory
         self._durable = durable
+        self._spares = spares
+        self._expected = size
         self._temporary = directory / f".{secrets.token_hex(8)}{_UNFINISHED}"
         self._file: FileIO | None = None
         self._digest = hashlib.sha256()
@@ -213,7 +223,7 @@ class _Writer:
         with _disk():
             if self._file is None:
                 private.make_directory(self._directory)
-                self._file = FileIO(self._temporary, "xb", opener=private.opener)
+                self._file = self._opened()
         for chunk in chunks:  # the source of the bytes may fail in its own way
             self._digest.update(chunk)
             left = memoryview(chunk)
@@ -223,15 +233,26 @@ class _Writer:
             self._size += len(chunk)
         return self._file
 
+    def _opened(self) -> FileIO:
+        spare = None if self._spares is None else self._spares.take(self._expected)
+        if spare is not None:
+            with contextlib.suppress(OSError):  # it has been removed
+                file = FileIO(spare, "r+b")
+                self._temporary = spare
+                return file
+        return FileIO(self._temporary, "xb", opener=private.opener)
+
     def finish(self, chunks: Iterable[bytes | memoryview] = ()) -> StoredFile:
         """Write the last bytes and give the file its name."""
         file = self.write(chunks)
         with _disk():
+            if self._spares is not None:  # the spare file may have been longer
+                file.truncate()
             if self._durable:
                 os.fsync(file.fileno())
             file.close()
             stored = StoredFile(self._digest.hexdigest(), self._size)
-            self._temporary.replace(self._directory / stored.sha256)
+            self._temporary.replace(self._named(stored.sha256))
         self._file = None
         if self._durable:
             _sync(self._directory)

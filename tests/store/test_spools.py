@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.errors import NotFound
 from app.store.model_store import FileTooLarge
-from app.store.spools import SMALL_BYTES, SmallFiles, Spool
+from app.store.spools import SMALL_BYTES, Spool, SpooledFiles
 
 
 async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
@@ -21,13 +21,18 @@ def files_below(directory: Path) -> list[str]:
     return [path.name for path in directory.rglob("*") if path.is_file()]
 
 
+def inode_of(directory: Path, pattern: str) -> int:
+    """The number of the first file with such a name, which it keeps with another name."""
+    return next(directory.rglob(pattern)).stat().st_ino
+
+
 @pytest.fixture(name="small")
-def small_files() -> SmallFiles:
-    return SmallFiles(most=100)
+def small_files() -> SpooledFiles:
+    return SpooledFiles(most=100)
 
 
 @pytest.fixture(name="spool")
-def spool_of_a_round(tmp_path: Path, small: SmallFiles) -> Spool:
+def spool_of_a_round(tmp_path: Path, small: SpooledFiles) -> Spool:
     return Spool(tmp_path / "t" / "1", small)
 
 
@@ -46,18 +51,21 @@ async def test_a_small_file_is_only_in_memory(spool: Spool, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("size", [101, None])
 async def test_a_file_is_on_disk_if_there_is_no_room_in_memory(
-    spool: Spool, small: SmallFiles, tmp_path: Path, size: int | None
+    spool: Spool, small: SpooledFiles, tmp_path: Path, size: int | None
 ) -> None:
     stored = await spool.within("edge-1").receive(stream(b"x" * 101), 1000, size=size)
     assert bytes(spool.within("edge-1").map(stored.sha256)) == b"x" * 101
-    assert files_below(tmp_path) == [stored.sha256]
+    assert files_below(tmp_path) == [f"of.edge-1.{stored.sha256}"]
     assert not spool.within("edge-1").holds(stored.sha256)
-    assert small.spools() == []
+    assert spool.within("edge-1").names() == [stored.sha256]
+    assert not spool.within("edge").has(stored.sha256)
+    assert spool.names() == spool.within("edge").names() == []
+    assert small.spools() == [tmp_path / "t" / "1"]
 
 
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_file_that_is_not_small_is_on_disk(tmp_path: Path, known: bool) -> None:
-    spool = Spool(tmp_path, SmallFiles())
+    spool = Spool(tmp_path, SpooledFiles())
     data = bytes(SMALL_BYTES - 1) + b"and more"
     stored = await spool.receive(
         stream(data[:10], data[10:-3], data[-3:]), len(data), size=len(data) if known else None
@@ -76,7 +84,7 @@ def test_a_small_file_is_written_to_memory(spool: Spool, tmp_path: Path) -> None
 
 def test_what_is_not_small_is_written_without_a_copy_of_it(tmp_path: Path) -> None:
     large = memoryview(bytes(100 * SMALL_BYTES))
-    spool = Spool(tmp_path, SmallFiles())
+    spool = Spool(tmp_path, SpooledFiles())
     tracemalloc.start()
     try:
         stored = spool.write([b"header", large])
@@ -93,7 +101,7 @@ async def test_a_stream_beyond_its_limit_is_refused(spool: Spool, size: int) -> 
         await spool.receive(stream(b"12345"), 4, size=size)
 
 
-async def test_what_is_removed_makes_room_and_can_be_read_where_it_is_used(spool: Spool, small: SmallFiles) -> None:
+async def test_what_is_removed_makes_room_and_can_be_read_where_it_is_used(spool: Spool, small: SpooledFiles) -> None:
     place = spool.within("edge-1")
     stored = await place.receive(stream(b"x" * 100), 100, size=100)
     used = place.map(stored.sha256)
@@ -109,7 +117,7 @@ async def test_what_is_removed_makes_room_and_can_be_read_where_it_is_used(spool
 
 
 async def test_clearing_a_place_or_the_spool_removes_files_in_memory_and_on_disk(
-    spool: Spool, small: SmallFiles, tmp_path: Path
+    spool: Spool, small: SpooledFiles, tmp_path: Path
 ) -> None:
     held = {name: await spool.within(name).receive(stream(b"12345"), 9, size=5) for name in ("a", "b")}
     on_disk = {name: await spool.within(name).receive(stream(b"d" * 101), 101) for name in ("a", "b")}
@@ -124,3 +132,75 @@ async def test_clearing_a_place_or_the_spool_removes_files_in_memory_and_on_disk
     assert not spool.within("b").has(on_disk["b"].sha256)
     assert Spool(tmp_path / "t" / "2", small).has(other.sha256)
     assert small.spools() == [tmp_path / "t" / "2"]
+
+
+async def test_files_of_a_round_that_has_ended_are_written_again(
+    spool: Spool, small: SpooledFiles, tmp_path: Path
+) -> None:
+    first = await spool.within("edge-1").receive(stream(b"x" * 5000), 5000, size=5000)
+    inode = inode_of(tmp_path, "of.edge-1.*")
+    spool.write([b"model" * 100])  # which tasks may still be sent from
+    (tmp_path / "t" / "1" / ".unfinished.part").touch()  # of a thread that goes on writing
+    spool.recycle(tmp_path / "spares")
+    assert not spool.within("edge-1").has(first.sha256)
+    assert not (tmp_path / "t" / "1").exists()
+    assert len(list((tmp_path / "spares").iterdir())) == 1
+    assert inode_of(tmp_path / "spares", "*") == inode
+    assert small.spools() == []
+    following = Spool(tmp_path / "t" / "2", small)
+    content = b"y" * 4097
+    second = await following.within("edge-2").receive(stream(content[:4000], content[4000:]), 5000, size=4097)
+    assert second.sha256 == hashlib.sha256(content).hexdigest()
+    assert bytes(following.within("edge-2").map(second.sha256)) == content
+    assert inode_of(tmp_path, "of.edge-2.*") == inode
+    assert list((tmp_path / "spares").iterdir()) == []
+
+
+async def test_a_spare_file_of_another_length_in_pages_is_not_written(
+    spool: Spool, small: SpooledFiles, tmp_path: Path
+) -> None:
+    await spool.within("edge-1").receive(stream(b"x" * 9000), 9000, size=9000)
+    used = spool.within("edge-1").map(spool.within("edge-1").names()[0])
+    spool.recycle(tmp_path / "spares")
+    for size in (101, 4096, 8192, 12_289):
+        await Spool(tmp_path / "t" / "2", small).receive(stream(b"y" * size), size, size=size)
+    assert bytes(used) == b"x" * 9000
+    assert len(list((tmp_path / "spares").iterdir())) == 1
+
+
+async def test_a_stream_that_breaks_off_leaves_no_part_of_itself(
+    spool: Spool, small: SpooledFiles, tmp_path: Path
+) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"y" * 3000
+        raise ConnectionResetError
+
+    size = SMALL_BYTES + 1
+    await spool.within("edge-1").receive(stream(b"x" * size), size, size=size)
+    spool.recycle(tmp_path / "spares")
+    with pytest.raises(ConnectionResetError):
+        await Spool(tmp_path / "t" / "2", small).within("edge-2").receive(_blocks(broken()), size, size=size)
+    assert files_below(tmp_path) == []
+
+
+async def test_a_spare_file_that_was_removed_is_not_missed(spool: Spool, small: SpooledFiles, tmp_path: Path) -> None:
+    await spool.within("edge-1").receive(stream(b"x" * 5000), 5000, size=5000)
+    spool.recycle(tmp_path / "spares")
+    next((tmp_path / "spares").iterdir()).unlink()
+    stored = await Spool(tmp_path / "t" / "2", small).receive(stream(b"y" * 5000), 5000, size=5000)
+    assert bytes(Spool(tmp_path / "t" / "2", small).map(stored.sha256)) == b"y" * 5000
+
+
+async def test_a_directory_that_cannot_hold_spare_files_does_not_keep_a_spool_from_being_emptied(
+    spool: Spool, small: SpooledFiles, tmp_path: Path
+) -> None:
+    await spool.within("edge-1").receive(stream(b"x" * 5000), 5000, size=5000)
+    (tmp_path / "spares").write_text("in the way of the directory")
+    spool.recycle(tmp_path / "spares")
+    assert not (tmp_path / "t" / "1").exists()
+    assert small.spools() == []
+
+
+async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[memoryview]:
+    async for chunk in chunks:
+        yield memoryview(chunk)

@@ -5,6 +5,7 @@ are encrypted in the background.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import structlog
 
@@ -16,6 +17,7 @@ from tcsfeel.errors import Picklable
 
 PORTION = 200  # tokens that one transaction writes
 NAMED = 20  # clients that a message names
+REMEMBERED = 10_000  # decrypted tokens: a round calls each of its agents twice
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,7 @@ class AgentTokens:
 
     def __init__(self, secret: ServerSecret) -> None:
         self._secret = secret
+        self._decrypted = lru_cache(REMEMBERED)(secret.decrypt)
 
     def seal(self, profile: Profile, known: str | None = None) -> Profile:
         """Encrypt the token of a profile that a request brought.
@@ -51,7 +54,7 @@ class AgentTokens:
     def opened(self, stored: str) -> str:
         """Decrypt a stored token. Raises `LockedToken`."""
         try:
-            return self._secret.decrypt(stored)
+            return self._decrypted(stored)
         except Undecipherable:
             raise LockedToken from None
 

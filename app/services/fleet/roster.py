@@ -7,7 +7,7 @@ the rest of the round.
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
@@ -29,6 +29,7 @@ class Roster:
 
     Attributes:
         candidates: each client as selection sees it.
+        ids: the id of each client.
         places: the position of each client by its id.
         at_hand: (N,) whether nothing about the client itself keeps it from training: it is healthy, its breaker is
             closed, and it has proved its address.
@@ -40,6 +41,7 @@ class Roster:
 
     clients: tuple[Client, ...]
     candidates: tuple[Candidate, ...]
+    ids: tuple[str, ...]
     places: Mapping[str, int]
     at_hand: npt.NDArray[np.bool_]
     closed: npt.NDArray[np.bool_]
@@ -54,6 +56,7 @@ class Roster:
         return cls(
             clients=tuple(clients),
             candidates=candidates,
+            ids=tuple([client.id for client in clients]),
             places={client.id: place for place, client in enumerate(clients)},
             at_hand=np.fromiter(map(_is_at_hand, clients), np.bool_, len(clients)),
             closed=np.fromiter((client.breaker.state == "closed" for client in clients), np.bool_, len(clients)),
@@ -77,7 +80,16 @@ class Roster:
             at_hand[place], closed[place] = _is_at_hand(client), client.breaker.state == "closed"
             joined[place] = client.created_at
         columns = self.columns.changed(places, [candidates[place] for place in places])
-        return Roster(tuple(clients), tuple(candidates), self.places, at_hand, closed, joined, columns, floor)
+        return replace(
+            self,
+            clients=tuple(clients),
+            candidates=tuple(candidates),
+            at_hand=at_hand,
+            closed=closed,
+            joined=joined,
+            columns=columns,
+            floor=floor,
+        )
 
 
 def _is_at_hand(client: Client) -> bool:

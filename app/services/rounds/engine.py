@@ -174,7 +174,7 @@ class RoundEngine:
             round_ = await summed_up(round_, training.config)
             return await self._ledger.committed(lease, round_, stored, state, since=since, ends=True)
         round_ = await self._ledger.committed(lease, round_, stored, state, since=since)
-        await in_thread("files", spool.clear)  # no step that is left needs the updates
+        await in_thread("files", self._files.recycle_spool, round_.training_id, round_.number)  # none needs the updates
         return round_
 
     async def _base(self, lease: Lease, round_: Round) -> tuple[ModelVersion, float]:

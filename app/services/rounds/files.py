@@ -3,6 +3,7 @@
 import math
 import secrets
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from app.services.rounds.uploads import FullUpdate
 from app.services.tasks.assignments import Frozen, Result, ToSend
 from app.store.model_store import ModelFiles, ModelStore, StoredFile, give_back, remove_if_empty
 from app.store.models import ModelVersion
-from app.store.spools import SmallFiles, Spool
+from app.store.spools import Spool, SpooledFiles
 from tcsfeel.aggregation import (
     UpdateFacts,
     Updates,
@@ -44,7 +45,7 @@ from tcsfeel.wire.headers import header
 from tcsfeel.wire.sizes import AnswerSize
 from tcsfeel.wire.tasks import TaskResult, read_measurement
 
-UPLOADS = "uploads"  # beside the trainings' directories; no training has this id
+UPLOADS, SPARES = "uploads", "spares"  # beside the trainings' directories; no training has these ids
 
 
 class Checked(NamedTuple):
@@ -75,7 +76,7 @@ class RoundFiles:
     models: ModelFiles
     spool_directory: Path
     layouts: Layouts = field(default_factory=Layouts, compare=False)
-    small: SmallFiles = field(default_factory=SmallFiles, compare=False)
+    files_of_spools: SpooledFiles = field(default_factory=SpooledFiles, compare=False)
 
     def spool(self, round_: Round) -> Spool:
         """Return the place for the answers of a round until it has ended. It only saves time: agents keep them too."""
@@ -83,11 +84,16 @@ class RoundFiles:
 
     def spool_of(self, training_id: str, number: int) -> Spool:
         """Return the spool of a round by the id of its training and its number."""
-        return Spool(self.spool_directory / training_id / str(number), self.small)
+        return Spool(self.spool_directory / training_id / str(number), self.files_of_spools)
 
     def empty_spool(self, training_id: str, number: int) -> None:
         """Remove the spool of a round, and the directory of its training if no other spool is in it."""
         self.spool_of(training_id, number).clear()
+        remove_if_empty(self.spool_directory / training_id)
+
+    def recycle_spool(self, training_id: str, number: int) -> None:
+        """Empty the spool of a round that has ended, and keep files for the answers of other rounds."""
+        self.spool_of(training_id, number).recycle(self.spool_directory / SPARES)
         remove_if_empty(self.spool_directory / training_id)
 
     def upload(self) -> ModelStore:
@@ -96,15 +102,16 @@ class RoundFiles:
 
     def spooled(self) -> list[tuple[str, int]]:
         """List the rounds whose spools exist, each as its training and number."""
-        found = {*self.spool_directory.glob("*/*"), *self.small.spools()}
-        rounds = [path for path in found if path.parent.name != UPLOADS and path.name.isdecimal()]
+        found = {*self.spool_directory.glob("*/*"), *self.files_of_spools.spools()}
+        rounds = [path for path in found if path.parent.name not in {UPLOADS, SPARES} and path.name.isdecimal()]
         return [(path.parent.name, int(path.name)) for path in rounds]
 
     def sweep(self, seconds: float) -> int:
         """Remove unfinished files and uploads to which nothing was written for `seconds`. Returns how many.
 
-        Directories of trainings without a spool go as well, but do not count.
+        Directories of trainings without a spool and files that were kept for other rounds go too, but do not count.
         """
+        self.files_of_spools.spares.sweep(self.spool_directory / SPARES, seconds)
         uploads = [ModelStore(path) for path in (self.spool_directory / UPLOADS).glob("*")]
         abandoned = [upload for upload in uploads if upload.idle() > seconds]
         for upload in abandoned:
@@ -238,11 +245,7 @@ class RoundFiles:
         model, state = self.load(base.sha256), kept_state(self.models, config, base)
         updates = [unpack(spool.within(part.client_id).map(part.update or ""), like=model)[0] for part in received]
         before = None if base.parent is None else self.load(base.parent)
-        read = [file.block for file in (model, before, state, *updates) if file is not None]
-
-        def release() -> None:
-            give_back(*read)
-
+        release = partial(give_back, *(file.block for file in (model, before, state, *updates) if file is not None))
         parameters = global_part(config.parameters, model.parameters())
         layout = arrange(parameters)
         trained = trained_part(config.parameters, {name: parameters[name] for name in layout})

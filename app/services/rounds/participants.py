@@ -164,7 +164,7 @@ class Participants:
 
     def empty_spool(self, round_: Round) -> None:
         """Remove what agents have sent in a round that has ended, without waiting for it."""
-        self._run_errand(in_thread("files", self._files.empty_spool, round_.training_id, round_.number))
+        self._run_errand(in_thread("files", self._files.recycle_spool, round_.training_id, round_.number))
 
     async def drain(self) -> None:
         """Wait for errands at agents that are still under way."""

@@ -58,6 +58,7 @@ class Fleet:
         seen: the offered ones as selection sees them, without what is known of them in the training.
         columns: their numbers as arrays.
         places: their positions by id.
+        ids: their ids.
     """
 
     clients: tuple[Client, ...]
@@ -70,6 +71,7 @@ class Fleet:
     seen: tuple[Candidate, ...] | None = None
     columns: Columns | None = None
     places: Mapping[str, int] | None = None
+    ids: tuple[str, ...] | None = None
 
     def candidates(self, losses: Mapping[str, float], examples: Mapping[str, int]) -> Candidates:
         """Return those on offer as strategies see them.
@@ -78,8 +80,11 @@ class Fleet:
         examples that it trained on, and no longer with those that it claims to have.
         """
         seen = list(self.seen or (client.candidate() for client in self.offered))
+        about = self.sketches.keys() | losses.keys() | examples.keys()
+        if not about:
+            return Candidates.of(seen, self.columns, self.ids)
         places = self.places or {one.client_id: place for place, one in enumerate(seen)}
-        known = [name for name in self.sketches.keys() | losses.keys() | examples.keys() if name in places]
+        known = [name for name in about if name in places]
         for client_id in known:
             one = seen[place := places[client_id]]
             seen[place] = replace(
@@ -89,10 +94,10 @@ class Fleet:
                 loss=losses.get(client_id),
             )
         if self.columns is None:
-            return Candidates.of(seen)
+            return Candidates.of(seen, ids=self.ids)
         sizes = self.columns.data_size.copy()
         sizes[[places[client_id] for client_id in known]] = [seen[places[client_id]].data_size for client_id in known]
-        return Candidates.of(seen, replace(self.columns, data_size=sizes))
+        return Candidates.of(seen, replace(self.columns, data_size=sizes), self.ids)
 
 
 class StrategyOverdue(Picklable):
@@ -268,18 +273,19 @@ def _fleet(  # noqa: PLR0917  (what a fleet is made of)
     some, shut_out = divided(looked_at, where, excluded=excluded, admitted=let_in, busy=busy)
     plain[[roster.places[client.id] for client in some]] = True
     offered = np.flatnonzero(plain)
-    places = offered.tolist()
+    every, places = len(offered) == len(clients), offered.tolist()
     return Fleet(
         clients=clients,
-        offered=tuple(clients[place] for place in places),
+        offered=clients if every else tuple([clients[place] for place in places]),
         shut_out=shut_out,
         forced=forced,
         connectivity=connectivity,
         sketches=sketches,
         population=_population(clients, not_closed, where),
-        seen=tuple([roster.candidates[place] for place in places]),
-        columns=roster.columns.at(offered),
-        places=roster.places if len(places) == len(clients) else None,
+        seen=roster.candidates if every else tuple([roster.candidates[place] for place in places]),
+        columns=roster.columns if every else roster.columns.at(offered),
+        places=roster.places if every else None,
+        ids=roster.ids if every else tuple([roster.ids[place] for place in places]),
     )
 
 

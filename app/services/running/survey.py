@@ -18,7 +18,7 @@ from app.metrics import Metrics
 from app.services.fleet.inquiries import Inquiry
 from app.services.fleet.signs import SignsOfLife
 from app.store.database import Database, in_a_line
-from app.store.spools import SmallFiles
+from app.store.spools import SpooledFiles
 from app.threads import in_thread
 
 TIMEOUT_SECONDS = 1.0
@@ -35,7 +35,7 @@ class Survey:
         clock: Clock,
         metrics: Metrics,
         *,
-        spools: SmallFiles,
+        spools: SpooledFiles,
         signs: SignsOfLife,
         places: Mapping[str, Path],
         seconds: float = TIMEOUT_SECONDS,

@@ -12,13 +12,17 @@ class Candidates(tuple[Candidate, ...]):  # noqa: SLOT001  (it needs a place for
     """Some candidates. It is a tuple of them, which also knows their `ids` and `columns`."""
 
     @classmethod
-    def of(cls, candidates: Iterable[Candidate], columns: Columns | None = None) -> Self:
-        """Return the candidates. Their `columns` are made when they are needed, unless they are given."""
+    def of(
+        cls, candidates: Iterable[Candidate], columns: Columns | None = None, ids: tuple[str, ...] | None = None
+    ) -> Self:
+        """Return the candidates. Their `columns` and `ids` are made when they are needed, unless they are given."""
         if isinstance(candidates, cls) and columns is None:
             return candidates
         made = cls(candidates)
         if columns is not None:
             made.__dict__["columns"] = columns
+        if ids is not None:
+            made.__dict__["ids"] = ids
         return made
 
     @cached_property

@@ -23,7 +23,7 @@ def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArr
     Clients that took part in the past and are not candidates now still count among the N.
     """
     everyone = dict.fromkeys((*client_ids, *sorted(frozenset().union(*history.rounds))))
-    position = {client_id: index for index, client_id in enumerate(everyone)}
+    position = dict(zip(everyone, range(len(everyone)), strict=True))
     joined = np.zeros(len(everyone), np.int64)
     for client_id, number in history.joined.items():
         if client_id in position:

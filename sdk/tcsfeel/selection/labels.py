@@ -77,7 +77,7 @@ def read_labels(distributions: Sequence[DataDistribution | None], samples: Float
         distributions: those of N clients, each with numbers of at least 0 that are not all 0, or None.
         samples: (N,) the number of samples of each client, above 0.
     """
-    if all(one is None for one in distributions):
+    if set(map(type, distributions)) <= {type(None)}:
         nothing = np.zeros(len(distributions), np.bool_)
         return Labels(np.ones((len(distributions), 1)), np.ones(1), nothing)
     shares, reported = _table(distributions)

@@ -42,7 +42,6 @@ def report(
     order = sorted(members, key=lambda member: (-scores[member], member))
     tree = pool.links.tree(order)
     ids = pool.ids(order)
-    chosen = frozenset(members)
     left = budget.limit - budget.spent(members)
     full = len(members) >= pool.policy.max_clients
 
@@ -52,11 +51,13 @@ def report(
             return lack_of_budget(cost, left)
         return reason(position)
 
-    others = [position for position in range(len(pool.candidates)) if position not in chosen]
+    unselected = np.ones(len(pool.candidates), np.bool_)
+    unselected[order] = False
+    others = np.flatnonzero(unselected).tolist()
     affordable = budget.limit == math.inf or bool(budget.costs.max() <= (budget.limit if full else left))
     skipped: Sequence[Skipped]
     if isinstance(reason, Phrase) and affordable:
-        skipped = Unselected(pool.ids(others), Phrase(reason.text, reason.numbers[others]))
+        skipped = Unselected(pool.ids(others), Phrase(reason.text, reason.numbers[unselected]))
     else:
         skipped = tuple(Skipped(pool.candidates[position].client_id, why(position)) for position in others)
     return Selection(

@@ -6,6 +6,7 @@ among the candidates, and not that the numbers are finite.
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
@@ -71,7 +72,7 @@ def _chosen(chosen: Chosen) -> Chosen:
     )
 
 
-def _all_skipped(given: Sequence[Skipped], offered: Collection[str]) -> Sequence[Skipped]:
+def _all_skipped(given: Sequence[Skipped], offered: AbstractSet[str]) -> Sequence[Skipped]:
     """Check clients that were not selected. Those of an `Unselected` are looked at together."""
     listed = given.others if isinstance(given, Unselected) else given
     others = tuple(_skipped(skipped) for skipped in _members(listed, Skipped))
@@ -101,8 +102,11 @@ def _skipped(skipped: Skipped) -> Skipped:
     return skipped if reason == skipped.reason else Skipped(skipped.client_id, reason)
 
 
-def _known(ids: list[str], offered: Collection[str]) -> set[str]:
+def _known(ids: list[str], offered: AbstractSet[str]) -> AbstractSet[str]:
     """Return the ids as a set."""
+    together = frozenset(ids)
+    if len(together) == len(ids) and together <= offered:
+        return together
     seen: set[str] = set()
     for client_id in ids:
         if client_id not in offered or client_id in seen:

@@ -11,7 +11,7 @@ import pytest
 
 from app import threads
 from app.domain.trainings import Uploads
-from app.services.rounds.files import RoundFiles
+from app.services.rounds.files import SPARES, RoundFiles
 from tcsfeel.agent import EvaluateResult, Parameters, Task
 from tcsfeel.wire import headers
 from tests.planes import PATIENCE, Adder, Plane, plane, until
@@ -136,5 +136,6 @@ async def is_evaluating(running: Plane, training_id: str) -> bool:
 
 
 def files_of(directory: Path) -> list[Path]:
-    """The files of all spools."""
-    return [path for path in (directory / "spool").rglob("*") if path.is_file()]
+    """The files of all spools, without those that are kept to be written again."""
+    found = [path for path in (directory / "spool").rglob("*") if path.is_file()]
+    return [path for path in found if path.parent.name != SPARES]

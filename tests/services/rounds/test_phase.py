@@ -13,7 +13,7 @@ from app.domain.trainings import Uploads
 from app.services.rounds.phase import SHORT_HEADER_BYTES
 from app.services.tasks.assignments import Result
 from app.store.model_store import ModelStore
-from app.store.spools import SMALL_BYTES, SmallFiles, Spool
+from app.store.spools import SMALL_BYTES, Spool, SpooledFiles
 from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.codec import Packed, encode, pack
 from tcsfeel.wire.compression import largest
@@ -77,7 +77,7 @@ def test_an_update_is_read_as_the_training_offered_to_take_it(spool: ModelStore)
 
 
 def test_an_answer_is_small_if_it_is_in_memory_and_not_compressed(tmp_path: Path) -> None:
-    these = phase(Spool(tmp_path, SmallFiles()))
+    these = phase(Spool(tmp_path, SpooledFiles()))
     stored = these.place("a").write([encode({}, {})])
     assert these.is_small("a", Result(stored, "identity", 0.0))
     assert not these.is_small("a", Result(stored, "zstd", 0.0))
@@ -90,7 +90,7 @@ MANY = pack({f"layer {number}": np.zeros(1, np.int8) for number in range(SMALL_B
 
 @pytest.mark.parametrize("model", [LARGE, MANY], ids=["large", "many tensors"])
 def test_a_small_answer_to_a_large_model_is_checked_in_a_thread(tmp_path: Path, model: Packed) -> None:
-    fit = phase(Spool(tmp_path, SmallFiles()), model=model, size=fit_size(model))
+    fit = phase(Spool(tmp_path, SpooledFiles()), model=model, size=fit_size(model))
     came = Result(fit.place("a").write([encode({}, {})]), "identity", 0.0)
     assert not fit.is_small("a", came), "it is compared with all of the model, or expanded"
     assert replace(fit, kind="evaluate").is_small("a", came), "a measurement is read by itself"
@@ -98,7 +98,7 @@ def test_a_small_answer_to_a_large_model_is_checked_in_a_thread(tmp_path: Path, 
 
 @pytest.mark.parametrize("kind", ["fit", "evaluate"])
 def test_an_answer_with_a_long_header_is_parsed_in_a_thread(tmp_path: Path, kind: str) -> None:
-    these = phase(Spool(tmp_path, SmallFiles()), kind=kind)
+    these = phase(Spool(tmp_path, SpooledFiles()), kind=kind)
     entries = {str(number): "" for number in range(SHORT_HEADER_BYTES // 8)}
     for metadata, small in [(entries, False), (result_metadata(RESULT), True)]:
         stored = these.place("a").write([encode({}, metadata)])

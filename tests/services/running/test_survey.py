@@ -10,18 +10,18 @@ from app.metrics import Metrics
 from app.services.fleet.signs import SignsOfLife
 from app.services.running.survey import Survey
 from app.store.database import Database
-from app.store.spools import SmallFiles
+from app.store.spools import SpooledFiles
 from tests.clocks import FakeClock
 from tests.silence import silence
 from tests.store.samples import training
 
 
 def survey_of(
-    db: Database, counts: Metrics, *, spools: SmallFiles | None = None, seconds: float = 5.0, **places: Path
+    db: Database, counts: Metrics, *, spools: SpooledFiles | None = None, seconds: float = 5.0, **places: Path
 ) -> Survey:
     clock = FakeClock()
     signs = SignsOfLife(db, clock, interval=30.0)
-    files = SmallFiles() if spools is None else spools
+    files = SpooledFiles() if spools is None else spools
     return Survey(db, clock, counts, spools=files, signs=signs, places=places, seconds=seconds)
 
 
@@ -82,7 +82,7 @@ async def test_a_disk_that_does_not_say_is_not_a_number(sqlite: Database, counts
 
 
 async def test_the_memory_of_spools_is_shown_with_its_limit(sqlite: Database, counts: Metrics, tmp_path: Path) -> None:
-    files = SmallFiles(most=100)
+    files = SpooledFiles(most=100)
     survey_of(sqlite, counts, spools=files)
     assert files.add(tmp_path, ("a", "b"), b"x" * 40)
     assert gauge(counts, "spool_memory_bytes") == 40
