@@ -5,6 +5,9 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from app.domain.clients import Client
 from app.domain.rounds import Round
 from app.domain.trainings import TrainingConfig
@@ -39,14 +42,21 @@ def past_selection(round_: Round) -> PastSelection:
     )
 
 
-def history(past: Sequence[PastSelection], clients: Sequence[Client]) -> History:
-    """Return past selections as strategies see them: a client missed every round that began before it registered."""
+def history(
+    past: Sequence[PastSelection], clients: Sequence[Client], registered_at: npt.NDArray[np.float64] | None = None
+) -> History:
+    """Return past selections as strategies see them: a client missed every round that began before it registered.
+
+    `registered_at` (N,) is when each of the clients did, if that is known as an array.
+    """
     starts = sorted(round_.started_at for round_ in past)
-    joined = {
-        client.id: bisect_left(starts, client.created_at)
-        for client in clients
-        if starts and client.created_at > starts[0]
-    }
+    first = starts[0] if starts else math.inf
+    some = (
+        clients
+        if registered_at is None
+        else [clients[place] for place in np.flatnonzero(registered_at > first).tolist()]
+    )
+    joined = {client.id: bisect_left(starts, client.created_at) for client in some if client.created_at > first}
     return History(tuple(round_.selected for round_ in past), joined)
 
 

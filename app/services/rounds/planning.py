@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from app.clock import Clock
@@ -59,6 +60,7 @@ class Fleet:
         columns: their numbers as arrays.
         places: their positions by id.
         ids: their ids.
+        joined: when each of the `clients` registered, in unix seconds.
     """
 
     clients: tuple[Client, ...]
@@ -72,6 +74,7 @@ class Fleet:
     columns: Columns | None = None
     places: Mapping[str, int] | None = None
     ids: tuple[str, ...] | None = None
+    joined: npt.NDArray[np.float64] | None = None
 
     def candidates(self, losses: Mapping[str, float], examples: Mapping[str, int]) -> Candidates:
         """Return those on offer as strategies see them.
@@ -285,6 +288,7 @@ def _fleet(  # noqa: PLR0917  (what a fleet is made of)
         seen=roster.candidates if every else tuple([roster.candidates[place] for place in places]),
         columns=roster.columns if every else roster.columns.at(offered),
         places=roster.places if every else None,
+        joined=roster.joined,
         ids=roster.ids if every else tuple([roster.ids[place] for place in places]),
     )
 

@@ -110,7 +110,7 @@ class Selecting:
         selection = await self._planner.select(
             fleet,
             training.config.selection.strategy,
-            history(past, fleet.clients),
+            history(past, fleet.clients, fleet.joined),
             policy,
             round_.seed,
             losses=newest_losses(past),

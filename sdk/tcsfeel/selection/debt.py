@@ -22,6 +22,8 @@ def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArr
 
     Clients that took part in the past and are not candidates now still count among the N.
     """
+    if not history.joined:
+        return _debt_of_founders(client_ids, history.rounds)
     everyone = dict.fromkeys((*client_ids, *sorted(frozenset().union(*history.rounds))))
     position = dict(zip(everyone, range(len(everyone)), strict=True))
     joined = np.zeros(len(everyone), np.int64)
@@ -42,6 +44,25 @@ def participation_debt(client_ids: Sequence[str], history: History) -> npt.NDArr
         np.maximum(queue, FLOOR, out=queue)
     _welcome(queue, joined >= len(history.rounds), joined < len(history.rounds))
     return queue[: len(client_ids)]
+
+
+def _debt_of_founders(client_ids: Sequence[str], rounds: Sequence[frozenset[str]]) -> npt.NDArray[np.float64]:
+    """Return the same where nobody has joined later, without looking at each client in each round.
+
+    All clients that were never selected have the same queue.
+    """
+    position = {client_id: index for index, client_id in enumerate(sorted(frozenset().union(*rounds)))}
+    count = max(len(client_ids) + len(set(position).difference(client_ids)), 1)
+    queue, unselected = np.zeros(len(position)), 0.0
+    for chosen in rounds:
+        unselected += len(chosen) / count
+        queue += len(chosen) / count
+        queue[[position[client_id] for client_id in chosen]] -= 1
+        np.maximum(queue, FLOOR, out=queue)
+    debt = np.full(len(client_ids), unselected)
+    places = [place for place, client_id in enumerate(client_ids) if client_id in position]
+    debt[places] = queue[[position[client_ids[place]] for place in places]]
+    return debt
 
 
 def _welcome(queue: npt.NDArray[np.float64], new: npt.NDArray[np.bool_], old: npt.NDArray[np.bool_]) -> None:

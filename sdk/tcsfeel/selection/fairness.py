@@ -1,7 +1,7 @@
 """Measure how evenly clients take part."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tcsfeel.selection.types import History
 
@@ -18,9 +18,9 @@ def jain_index(counts: Sequence[float], *, of: int | None = None) -> float:
     return 1.0 if squares == 0 else sum(counts) ** 2 / ((len(counts) if of is None else of) * squares)
 
 
-def evenness(client_ids: Iterable[str], history: History, selected: Iterable[str]) -> float:
+def evenness(client_ids: Collection[str], history: History, selected: Iterable[str]) -> float:
     """Return Jain's index of how often each client was selected in all rounds, with those that are `selected` now."""
     counts = Counter(client_id for chosen in history.rounds for client_id in chosen)
     counts.update(selected)
-    there = counts.keys() & (ids := frozenset(client_ids))
-    return jain_index([counts[client_id] for client_id in sorted(there)], of=len(ids))
+    there = set(counts).intersection(client_ids)
+    return jain_index([counts[client_id] for client_id in sorted(there)], of=len(client_ids))

@@ -58,3 +58,11 @@ def test_a_client_that_is_gone_still_counts_in_the_rounds_it_was_in() -> None:
 def test_everybody_joining_late_and_empty_rounds_are_no_trouble() -> None:
     assert participation_debt("a", History(rounds("", ""), {"a": 1})).tolist() == [0]
     assert np.array_equal(participation_debt("", History(rounds(""))), [])
+
+
+def test_it_is_the_same_whether_each_client_is_looked_at_in_each_round_or_not() -> None:
+    rng = np.random.default_rng(3)
+    names = [f"c{number}" for number in range(40)]
+    past = tuple(frozenset(rng.choice(names, size=rng.integers(0, 12), replace=False).tolist()) for _ in range(30))
+    of_each = participation_debt(names[:35], History(past, {"another client that has joined later": 1}))
+    assert participation_debt(names[:35], History(past)).tolist() == of_each.tolist()
