@@ -9,6 +9,7 @@ is used again only for a content that has as many pages.
 """
 
 import secrets
+import shutil
 import time
 from collections import defaultdict, deque
 from contextlib import suppress
@@ -19,6 +20,8 @@ from tcsfeel import private
 
 SPARE_BYTES = 1 << 29
 """How many bytes the spare files of a process may have."""
+LEAST_FREE_BYTES = 1 << 29
+"""No more files are kept if the disk has less room than this."""
 SPARE_SECONDS = 600.0
 """For how long a file is kept that no round needs."""
 
@@ -50,7 +53,7 @@ class SpareFiles:
         return path
 
     def give(self, path: Path, into: Path) -> bool:
-        """Move a file to the directory `into`, and keep it there. Returns False if there is no room for it.
+        """Move a file to the directory `into`, and keep it there. False if there is no room.
 
         Raises `OSError`.
         """
@@ -60,16 +63,19 @@ class SpareFiles:
                 return False
             self._room -= pages * _PAGE
         spare = into / secrets.token_hex(8)
+        kept = False
         try:
             private.make_directory(into)
-            path.replace(spare)
-        except OSError:
+            if shutil.disk_usage(into).free >= LEAST_FREE_BYTES:
+                path.replace(spare)
+                kept = True
+        finally:
             with self._lock:
-                self._room += pages * _PAGE
-            raise
-        with self._lock:
-            self._files[pages].append((spare, time.monotonic()))
-        return True
+                if kept:
+                    self._files[pages].append((spare, time.monotonic()))
+                else:
+                    self._room += pages * _PAGE
+        return kept
 
     def sweep(self, directory: Path, seconds: float) -> None:
         """Remove the files in a directory that no round has needed for a while, and those of other processes.

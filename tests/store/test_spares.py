@@ -69,3 +69,13 @@ def test_what_no_round_needs_is_removed_and_what_another_process_left(
     assert list(into.iterdir()) == [recent]
     assert files.take(1) is None
     assert files.give(made(tmp_path, "b", 8192), into), "there is room again"
+
+
+def test_nothing_more_is_kept_if_the_disk_is_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, into = SpareFiles(most=4096), tmp_path / "spares"
+    path = made(tmp_path, "a", 1)
+    with monkeypatch.context() as nearly_full:
+        nearly_full.setattr(spares, "LEAST_FREE_BYTES", 1 << 62)
+        assert not files.give(path, into)
+    assert path.exists()
+    assert files.give(path, into)
