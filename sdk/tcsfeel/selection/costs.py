@@ -96,6 +96,8 @@ def fill(order: Sequence[int], members: Sequence[int], budget: Budget, size: int
     """Add candidates to `members` in `order` until there are `size`, without those that do not fit in the budget."""
     filled = list(members)
     rank = np.asarray(order, dtype=np.intp)
+    if budget.limit == math.inf:  # they all fit
+        filled += rank[budget.room(filled)[rank]][: max(size - len(filled), 0)].tolist()
     while len(filled) < size:
         fitting = rank[budget.room(filled)[rank]]
         if not len(fitting):
