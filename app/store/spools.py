@@ -75,10 +75,13 @@ class SpooledFiles:
         return self._of.get(spool, {}).get(key)
 
     def remove(self, spool: Path, *, place: str | None = None, sha256: str | None = None) -> list[str]:
-        """Forget the files of a spool, or of one place in it, or one of them. Returns the SHA-256 of those on disk."""
+        """Forget the files of a spool, or of one place in it, or one in that. Returns the SHA-256 of those on disk."""
         with self._lock:
             files = self._of.get(spool, {})
-            gone = [key for key in files if (place is None or key[0] == place) and sha256 in {None, key[1]}]
+            if place is not None and sha256 is not None:
+                gone = [key for key in [(place, sha256)] if key in files]
+            else:
+                gone = [key for key in files if place is None or key[0] == place]
             held = [files.pop(key) for key in gone]
             self._room += sum(len(data) for data in held if data is not None)
             if not files:
