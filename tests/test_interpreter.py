@@ -78,5 +78,5 @@ def test_what_only_draws_is_not_loaded_and_can_be_all_the_same() -> None:
     assert run(LIBRARIES) == ["True", "False", "False"]
 
 
-def test_all_garbage_is_collected_when_memory_has_grown_a_little_and_not_while_there_is_much_to_look_at() -> None:
+def test_all_garbage_is_collected_when_there_is_little_to_look_at_and_not_while_there_is_much() -> None:
     assert run(GARBAGE) == ["False", "False", "False", "False", "True", "True", "False", "True", "True", "True"]

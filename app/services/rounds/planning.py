@@ -87,8 +87,7 @@ class Fleet:
         if not about:
             return Candidates.of(seen, self.columns, self.ids)
         places = self.places or {one.client_id: place for place, one in enumerate(seen)}
-        known = [name for name in about if name in places]
-        for client_id in known:
+        for client_id in (known := [name for name in about if name in places]):
             one = seen[place := places[client_id]]
             seen[place] = replace(
                 one,
