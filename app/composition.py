@@ -220,7 +220,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
             db,
             clock,
             metrics,
-            spools=files.files_of_spools,
+            spools=files.spooled_files,
             signs=registered.signs,
             places={"data": settings.data_dir, "models": settings.model_directory, "spool": files.spool_directory},
         ),

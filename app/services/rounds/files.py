@@ -76,7 +76,7 @@ class RoundFiles:
     models: ModelFiles
     spool_directory: Path
     layouts: Layouts = field(default_factory=Layouts, compare=False)
-    files_of_spools: SpooledFiles = field(default_factory=SpooledFiles, compare=False)
+    spooled_files: SpooledFiles = field(default_factory=SpooledFiles, compare=False)
 
     def spool(self, round_: Round) -> Spool:
         """Return the place for the answers of a round until it has ended. It only saves time: agents keep them too."""
@@ -84,7 +84,7 @@ class RoundFiles:
 
     def spool_of(self, training_id: str, number: int) -> Spool:
         """Return the spool of a round by the id of its training and its number."""
-        return Spool(self.spool_directory / training_id / str(number), self.files_of_spools)
+        return Spool(self.spool_directory / training_id / str(number), self.spooled_files)
 
     def empty_spool(self, training_id: str, number: int) -> None:
         """Remove the spool of a round, and the directory of its training if no other spool is in it."""
@@ -102,7 +102,7 @@ class RoundFiles:
 
     def spooled(self) -> list[tuple[str, int]]:
         """List the rounds whose spools exist, each as its training and number."""
-        found = {*self.spool_directory.glob("*/*"), *self.files_of_spools.spools()}
+        found = {*self.spool_directory.glob("*/*"), *self.spooled_files.spools()}
         rounds = [path for path in found if path.parent.name not in {UPLOADS, SPARES} and path.name.isdecimal()]
         return [(path.parent.name, int(path.name)) for path in rounds]
 
@@ -111,7 +111,7 @@ class RoundFiles:
 
         Directories of trainings without a spool and files that were kept for other rounds go too, but do not count.
         """
-        self.files_of_spools.spares.sweep(self.spool_directory / SPARES, seconds)
+        self.spooled_files.spares.sweep(self.spool_directory / SPARES, seconds)
         uploads = [ModelStore(path) for path in (self.spool_directory / UPLOADS).glob("*")]
         abandoned = [upload for upload in uploads if upload.idle() > seconds]
         for upload in abandoned:
