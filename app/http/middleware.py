@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.auditing import OPEN, Attempt
+from app.http.prefix import located
 from app.http.problems import unforeseen
 from app.http.security_headers import secured
 from app.origins import acting
@@ -35,8 +36,9 @@ def _new_id() -> str:
 class RequestContext:
     """Binds a request id (the sender's ``X-Request-ID`` if it is well-formed) and logs the outcome."""
 
-    def __init__(self, app: ASGIApp, trail: AuditTrail | None = None) -> None:
+    def __init__(self, app: ASGIApp, trail: AuditTrail | None = None, path_prefix: str = "") -> None:
         self._app = app
+        self._path_prefix = path_prefix
         self._trail = trail
         self._turns = Turns(CALLS_PER_PASS)
 
@@ -59,7 +61,9 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 location = dict(message.get("headers", ())).get(b"location", b"").decode("latin-1")
-                given = (*message.get("headers", ()), (b"x-request-id", request_id.encode()))
+                given = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                if location and self._path_prefix:
+                    given = located(given, self._path_prefix)
                 message = {**message, "headers": secured(given, over_tls=scope.get("scheme") == "https")}
             await send(message)
 

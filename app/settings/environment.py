@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.settings.access import AuthSettings, OidcSettings, TlsSettings
@@ -20,6 +20,7 @@ from app.settings.storage import MEGABYTE, AuditSettings, DatabaseSettings, Even
 from app.settings.trainings import CoordinatorSettings, TrainingSettings
 
 PREFIX = "TCSFEEL_"
+_PATH_PREFIX = re.compile(r"(?=.{2,256}$)(?:/[A-Za-z0-9._~-]+)+")
 
 
 class WrongSetting(ValueError):
@@ -36,6 +37,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".tcsfeel")
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    path_prefix: str | None = None
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * MEGABYTE
     refusals_per_second: Annotated[float, Field(ge=1, le=1_000_000)] = 20.0
     database: DatabaseSettings = DatabaseSettings()
@@ -53,6 +55,16 @@ class Settings(BaseSettings):
     metrics: MetricSettings = MetricSettings()
     docs: DocumentationSettings = DocumentationSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("path_prefix")
+    @classmethod
+    def _is_a_path(cls, prefix: str | None) -> str | None:
+        if prefix is not None and not _PATH_PREFIX.fullmatch(prefix):
+            raise ValueError(
+                "must be the path before every path of the API, such as /federation: it begins with a slash, does not "
+                "end with one, and has at most 256 letters, digits and characters of -._~/"
+            )
+        return prefix
 
     @model_validator(mode="after")
     def _open_only_on_loopback(self) -> "Settings":
