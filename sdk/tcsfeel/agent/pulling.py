@@ -20,9 +20,9 @@ from tcsfeel.agent.insisting import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, 
 from tcsfeel.agent.replies import Problem, compressed_pieces
 from tcsfeel.agent.results import Payload
 from tcsfeel.agent.signing import Signing
-from tcsfeel.rest.calls import bearer
+from tcsfeel.rest.calls import HOLD_SECONDS, bearer
 from tcsfeel.rest.problems import ApiError, NotFound, Refused, UnexpectedAnswer
-from tcsfeel.rest.tasks import PROBLEM, WAIT_SECONDS, NextTask, next_task, put_result
+from tcsfeel.rest.tasks import PROBLEM, NextTask, next_task, put_result
 from tcsfeel.rest.transport import AsyncTransport
 from tcsfeel.wire.compression import ZSTD, accepts_zstd
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
@@ -60,7 +60,7 @@ class Puller:
         signing: Signing | None,
         renew: Callable[[], Awaitable[object]],
         instance: str | None = None,
-        wait: float = WAIT_SECONDS,
+        wait: float = HOLD_SECONDS,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._client_id = client_id

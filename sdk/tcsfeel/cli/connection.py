@@ -8,7 +8,7 @@ import httpx2
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.options import ca_file, find_key
-from tcsfeel.rest.calls import PAGE, all_items, call_json, one_page
+from tcsfeel.rest.calls import HOLD_SECONDS, PAGE, all_items, call_json, one_page
 from tcsfeel.rest.cursors import Cursors
 from tcsfeel.rest.deadlines import Deadline, DeadlineTransport
 from tcsfeel.rest.exchange import Patience, Steps
@@ -17,8 +17,6 @@ from tcsfeel.rest.problems import ApiError, Refused
 from tcsfeel.rest.transport import BlockingTransport, base_url, headers, no_cookies
 
 Result = TypeVar("Result")
-
-HOLD_SECONDS = 30  # that one request waits for an event
 
 
 class Connection:

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 
 from tcsfeel.client.messages import call
 from tcsfeel.contract.events import EventOut, EventsOut
+from tcsfeel.rest.calls import HOLD_SECONDS
 from tcsfeel.rest.exchange import Request, Steps
 
 LIMIT = 100
-HOLD_SECONDS = 30.0  # that one request waits for an event
 
 
 def list_events(

@@ -10,6 +10,7 @@ from tcsfeel.client.messages import call
 from tcsfeel.client.operations import create_training, get_round, get_training, list_rounds, start_training, unique
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import CreateTraining, TrainingOut
+from tcsfeel.rest.calls import HOLD_SECONDS
 from tcsfeel.rest.cursors import Cursors
 from tcsfeel.rest.exchange import Pause, Request, Steps, until
 from tcsfeel.rest.paths import path
@@ -17,7 +18,6 @@ from tcsfeel.rest.problems import ApiError, NoAnswer, Unavailable
 from tcsfeel.statuses import STOPPED
 
 POLL_SECONDS = 0.5
-HOLD_SECONDS = 60  # that one request waits for the end of a round
 SHORTEST_SECONDS = 1.0  # that the first request of `wait` may take, even if the timeout is shorter
 MOST_ROUNDS = 100  # items of a page
 

@@ -12,6 +12,7 @@ from tcsfeel.rest.transport import json_body
 
 REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
 PAGE = 1000  # items that one request of a list asks for
+HOLD_SECONDS = 20  # that one request waits for something to happen: many proxies cut what is silent for 30 s
 
 
 def call_json(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tcsfeel.rest.calls import HOLD_SECONDS
 from tcsfeel.rest.exchange import Answer, Head, Request, Steps, Writer
 from tcsfeel.rest.paths import path
 from tcsfeel.rest.problems import UnexpectedAnswer
@@ -12,7 +13,6 @@ from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, read_digest, written
 TASK = "Tcsfeel-Task"
 UNWANTED = "Tcsfeel-Unwanted"
 PROBLEM = "application/problem+json"
-WAIT_SECONDS = 30.0
 MOST_TASK_BYTES = 4 * 1024**3
 LONGEST_PAUSE = 3600.0  # seconds that a server may ask an agent to stay away
 _NO_TASK = 204
@@ -41,7 +41,7 @@ class NextTask:
 def next_task(
     client_id: str,
     *,
-    wait: float = WAIT_SECONDS,
+    wait: float = HOLD_SECONDS,
     known: Collection[str] = (),
     instance: str | None = None,
     max_bytes: int = MOST_TASK_BYTES,
