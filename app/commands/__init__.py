@@ -6,6 +6,7 @@ page. So each command imports what it needs when it runs.
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -93,6 +94,39 @@ def rotate() -> None:
     if renewal.locked:
         fail(str(renewal))
     click.echo(str(renewal))
+
+
+@click.command(epilog="Example: tcsfeel backup /backups/2026-11-30")
+@click.argument("directory", type=click.Path(path_type=Path))
+def backup(*, directory: Path) -> None:
+    """Copy the database and the models into a new DIRECTORY. Servers may run meanwhile.
+
+    The admin key and TCSFEEL_AUTH__SECRET_KEYS are not in it: keep them elsewhere, since nobody can call without them.
+    """
+    from app.commands import backups  # noqa: PLC0415  (help should be quick)
+
+    click.echo(f"backed up {backups.run(backups.make, load_settings(), directory)}")
+
+
+@click.command(epilog="Example: tcsfeel restore /backups/2026-11-30")
+@click.argument("directory", type=click.Path(path_type=Path))
+def restore(*, directory: Path) -> None:
+    """Bring the backup in DIRECTORY into an empty database and the store of models, after it was verified.
+
+    It may come from SQLite and go to Postgres, or the other way round. No server may run meanwhile.
+    """
+    from app.commands import backups  # noqa: PLC0415  (help should be quick)
+
+    click.echo(f"restored {backups.run(backups.bring_back, load_settings(), directory)}")
+
+
+@click.command(epilog="Example: tcsfeel verify /backups/2026-11-30")
+@click.argument("directory", type=click.Path(path_type=Path))
+def verify(*, directory: Path) -> None:
+    """Check that the backup in DIRECTORY is complete and unchanged: every hash, and every file that a row names."""
+    from app.commands import backups  # noqa: PLC0415  (help should be quick)
+
+    click.echo(f"the backup is complete: {backups.verified(directory)}")
 
 
 @click.command(epilog="Example: tcsfeel demo --strategy random")

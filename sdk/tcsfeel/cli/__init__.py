@@ -16,7 +16,7 @@ from tcsfeel.cli.ending import fail
 from tcsfeel.text import plain
 
 GROUP = "tcsfeel.commands"
-SERVER = ("serve", "migrate", "demo", "secrets")
+SERVER = ("serve", "migrate", "demo", "secrets", "backup", "restore", "verify")
 """The commands of the package ``tcsfeel-server``."""
 INTERRUPTED = 130  # the status that shells give to a command that Ctrl-C has ended
 
