@@ -18,6 +18,7 @@ RUNTIME := $(VENV)/.installed-runtime
 DEV := $(VENV)/.installed-dev
 FLOWER := build/flower
 LOWEST := build/lowest
+VALIDATORS := build/validators
 WORKERS ?= 3
 DB ?= postgres
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -42,7 +43,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest lock clean
+.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest validators topology lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -135,6 +136,11 @@ fuzz: $(DEV) ## Call the API by its own document, as a caller of each role, with
 lowest: $(LOWEST)/.installed ## Run the tests of the store and the services on SQLite with the lowest versions that are declared
 	$(LOWEST)/bin/python -m pytest $(or $(strip $(ARGS)),-n $(WORKERS) --dist worksteal -k "not postgres" tests/store tests/services)
 
+validators: $(VALIDATORS)/.installed ## Install what checks the files in deploy/ without an engine or a cluster
+
+topology: $(DEV) ## Run the Compose file without an engine, kill a server in a round, and see the training finish
+	@$(BIN)/python -m tests.harnesses.topology $(ARGS)
+
 wheels: $(DEV) ## Build both distributions, install each into an empty environment, and train across the two
 	@$(BIN)/python -m tests.harnesses.wheels $(ARGS)
 
@@ -144,11 +150,14 @@ lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	$(BIN)/python scripts/declared.py demo dev > build/requirements-dev.in
 	$(COMPILE) --no-annotate --output-file requirements.lock build/requirements.in
 	$(COMPILE) --no-annotate --output-file requirements-dev.lock build/requirements-dev.in requirements.lock
+	$(BIN)/python scripts/declared.py --device bfloat16 identity zstd > build/requirements-device.in
+	$(COMPILE) --no-annotate --constraint requirements.lock --output-file sdk/requirements.lock build/requirements-device.in
 	cat requirements-other-pythons.lock >> requirements-dev.lock
 	$(BIN)/python scripts/declared.py --lowest demo > build/requirements-lowest.in
 	test -f requirements-lowest.lock || cp requirements-dev.lock requirements-lowest.lock  # versions to be preferred
 	$(COMPILE) --no-annotate --output-file requirements-lowest.lock build/requirements-lowest.in
 	$(COMPILE) --output-file benchmarks/flower/requirements.lock benchmarks/flower/requirements.in
+	$(COMPILE) --no-annotate --output-file deploy/validators/requirements.lock deploy/validators/requirements.in
 
 clean: ## Remove .venv, caches and build output (never data)
 	rm -rf $(VENV) build dist *.egg-info sdk/build sdk/*.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants
@@ -165,6 +174,12 @@ $(FLOWER)/.installed: benchmarks/flower/requirements.lock | $(BIN)/python
 	@echo "Installing Flower into $(FLOWER) (only when its lock has changed)"
 	@$(BIN)/python -m venv --clear $(FLOWER)
 	@$(FLOWER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/flower/requirements.lock
+	@touch $@
+
+$(VALIDATORS)/.installed: deploy/validators/requirements.lock deploy/validators/helm.lock | $(BIN)/python
+	@echo "Installing the validators into $(VALIDATORS) (only when their lock has changed)"
+	@$(BIN)/python -m venv --clear $(VALIDATORS)
+	@$(VALIDATORS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/validators/requirements.lock -r deploy/validators/helm.lock
 	@touch $@
 
 $(LOWEST)/.installed: requirements-lowest.lock pyproject.toml sdk/pyproject.toml | $(BIN)/python
