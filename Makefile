@@ -43,7 +43,7 @@ echo "Installing $$total packages of $$lock into $(VENV) (only when the lock has
 @touch $(2)
 endef
 
-.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest validators topology lock clean
+.PHONY: help demo test coverage check lint types layers format bench flower mutation crash crash-mutants takeover chaos soak restarts hostile faults ssrf authz browser fuzz lowest validators topology protos released lock clean
 
 help: ## Show this list
 	@echo "make <target>, where <target> is one of"
@@ -144,10 +144,16 @@ topology: $(DEV) ## Run the Compose file without an engine, kill a server in a r
 wheels: $(DEV) ## Build both distributions, install each into an empty environment, and train across the two
 	@$(BIN)/python -m tests.harnesses.wheels $(ARGS)
 
+protos: $(DEV) ## Compile the descriptions of gRPC's messages again
+	$(BIN)/python scripts/protos.py
+
+released: $(DEV) ## Keep the shape of the REST API as this release has it, so that later versions break no program
+	$(BIN)/python -m scripts.released
+
 lock: $(DEV) ## Pin the dependencies again (ARGS=--upgrade for the newest)
 	@mkdir -p build
-	$(BIN)/python scripts/declared.py demo > build/requirements.in
-	$(BIN)/python scripts/declared.py demo dev > build/requirements-dev.in
+	$(BIN)/python scripts/declared.py demo grpc > build/requirements.in
+	$(BIN)/python scripts/declared.py demo dev grpc > build/requirements-dev.in
 	$(COMPILE) --no-annotate --output-file requirements.lock build/requirements.in
 	$(COMPILE) --no-annotate --output-file requirements-dev.lock build/requirements-dev.in requirements.lock
 	$(BIN)/python scripts/declared.py --device bfloat16 identity zstd > build/requirements-device.in

@@ -19,7 +19,7 @@ OURS = ("app", "sdk/tcsfeel", "migrations", "tests", "examples", "benchmarks", "
 NAMES = {*OURS, "tcsfeel"}
 ELSEWHERE = {"torch", "flwr"}  # installed by whoever runs the example or the benchmark that imports them
 STANDARD = sys.stdlib_module_names | {"compression"}  # the latter from Python 3.14 on
-GROUPS = {"At run time": "dependencies", "For the demo": "demo", "For development": "dev"}
+GROUPS = {"At run time": "dependencies", "For the demo": "demo", "For gRPC": "grpc", "For development": "dev"}
 
 
 @cache
@@ -114,6 +114,8 @@ def test_what_is_imported_is_declared() -> None:
                 allowed = library()
             elif file.is_relative_to(ROOT / "app" / "demo"):
                 allowed |= declared("demo")
+            elif file.is_relative_to(ROOT / "app" / "rpc"):
+                allowed |= declared("grpc")
             elif not file.is_relative_to(ROOT / "app"):
-                allowed |= declared("demo") | declared("dev")
+                allowed |= declared("demo") | declared("dev") | declared("grpc")
             assert name in allowed, f"{name} in {file.relative_to(ROOT)}"

@@ -32,27 +32,35 @@ def load_settings(**overrides: Any) -> "Settings":
 @click.command(epilog="Example: tcsfeel serve --port 8080")
 @click.option("--host", help="Address to listen on [127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on [8080]")
+@click.option("--grpc-port", type=int, help="Port for gRPC; without it, the server does not speak gRPC")
 @click.option("--tls-cert", "cert_file", metavar="FILE", help="Certificate of the server (PEM), to serve HTTPS")
 @click.option("--tls-key", "key_file", metavar="FILE", help="Private key of the certificate (PEM)")
-def serve(*, host: str | None, port: int | None, cert_file: str | None, key_file: str | None) -> None:
+def serve(
+    *, host: str | None, port: int | None, grpc_port: int | None, cert_file: str | None, key_file: str | None
+) -> None:
     """Start the control plane.
 
     It stores its data in an SQLite file, unless TCSFEEL_DATABASE__URL names another database.
     """
     from app import logs  # noqa: PLC0415  (help and the other commands should be quick)
     from app.commands import serving  # noqa: PLC0415  (help and the other commands should be quick)
+    from app.rpc import CannotListen  # noqa: PLC0415  (help should be quick)
     from app.settings import WrongSetting  # noqa: PLC0415  (help should be quick)
     from tcsfeel.errors import UnusableStrategy  # noqa: PLC0415  (help should be quick)
 
     tls = {name: file for name, file in (("cert_file", cert_file), ("key_file", key_file)) if file is not None}
-    settings = load_settings(host=host, port=port, tls=tls or None)
+    grpc = None if grpc_port is None else {"port": grpc_port}
+    settings = load_settings(host=host, port=port, grpc=grpc, tls=tls or None)
     logs.configure(settings.log)
     try:
         server = serving.prepared(settings)
     except (WrongSetting, UnusableStrategy, OSError) as error:
         fail(str(error))
-    with contextlib.suppress(SystemExit):  # uvicorn exits with its own status after it has told the reason
-        server.run()
+    try:
+        with contextlib.suppress(SystemExit):  # uvicorn exits with its own status after it has told the reason
+            server.run()
+    except CannotListen as error:
+        fail(str(error))
     if not server.started:
         raise click.exceptions.Exit(1)
 

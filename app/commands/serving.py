@@ -5,10 +5,12 @@ import socket
 import ssl
 import threading
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from app import interpreter
 from app.certificates import for_callers
@@ -17,9 +19,12 @@ from app.main import create_app
 from app.services.access.keys import key_path
 from app.services.running.starting import prepare_database
 from app.services.system import System
-from app.settings import Settings
+from app.settings import Settings, WrongSetting
 from tcsfeel.inbound import Bounds, Connection, Server, listeners
 from tcsfeel.inbound.bounds import places
+
+if TYPE_CHECKING:
+    from app.rpc.server import RpcServer
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +55,23 @@ def prepared(settings: Settings) -> "ControlPlane":
         server_header=False,
         timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
     )
-    return ControlPlane(config, app.state.system, bounds, sockets, tls=tls, preparing=interpreter.tune(app.openapi))
+    rpc = _over_grpc(app, settings)
+    preparing = interpreter.tune(app.openapi)
+    return ControlPlane(config, app.state.system, bounds, sockets, tls=tls, preparing=preparing, rpc=rpc)
+
+
+def _over_grpc(app: FastAPI, settings: Settings) -> "RpcServer | None":
+    """Make the server for gRPC, if there is a port for it. Raises `WrongSetting` if its packages are missing."""
+    if settings.grpc.port is None:
+        return None
+    try:
+        from app.rpc.server import RpcServer  # noqa: PLC0415  (its packages are those of an extra, and large)
+    except ImportError as error:
+        raise WrongSetting(
+            f"TCSFEEL_GRPC__PORT: needs packages that are not installed ({error}): install the extra with "
+            "pip install 'tcsfeel-server[grpc]', or leave the port out"
+        ) from None
+    return RpcServer(app, settings, app.state.system.metrics)
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:
@@ -73,9 +94,11 @@ class ControlPlane(Server):
         *,
         tls: ssl.SSLContext | None,
         preparing: threading.Thread,
+        rpc: "RpcServer | None" = None,
     ) -> None:
         super().__init__(config, bounds, tls)
         self._preparing = preparing
+        self._rpc = rpc
         self._sockets = sockets
         self._system = system
         self.arrivals.refusals.note = system.metrics.delayed_refusals.inc
@@ -86,17 +109,27 @@ class ControlPlane(Server):
         for listener in sockets or []:
             address, port, *_ = listener.getsockname()
             log.info("listening", address=address, port=port, tls=self.tls is not None)
+        if self._rpc is not None and not self.should_exit:
+            await self._rpc.start()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._rpc is not None:
+            await self._rpc.listen()
         sweeping = asyncio.create_task(interpreter.sweep(self._preparing))
         try:
             await super().serve(self._sockets if sockets is None else sockets)
         finally:
             sweeping.cancel()
+            if self._rpc is not None:
+                await self._rpc.stop(0.0)  # which has stopped already, unless the application did not start
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        grace = self._system.settings.coordinator.drain_seconds
+        stopping = asyncio.create_task(self._rpc.stop(grace)) if self._rpc is not None else None
         self._system.waits.stop()
         self._system.task_watch.stop()
         self._system.feed.stop()
         await self._system.coordinator.stop()
+        if stopping is not None:
+            await stopping
         await super().shutdown(sockets)

@@ -85,6 +85,7 @@ class Metrics:
         self.limited = counter(
             "federated_limited", "Number of calls that were refused because a limit was reached", ["limit"]
         )
+        self.grpc_calls = counter("federated_grpc_calls", "Number of calls over gRPC that ended", ["method", "code"])
         self.event_readers = gauge("federated_event_readers", "Number of callers that wait for events at this process")
         self.audit_waiting = gauge(
             "federated_audit_records_waiting", "Number of audit records of this process that are not written yet"

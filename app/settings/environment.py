@@ -16,6 +16,7 @@ from app.settings.agents import AgentSettings, HealthSettings
 from app.settings.hosts import is_loopback
 from app.settings.insight import DocumentationSettings, LogSettings, MetricSettings
 from app.settings.limits import LimitSettings
+from app.settings.rpc import GrpcSettings
 from app.settings.storage import MEGABYTE, AuditSettings, DatabaseSettings, EventSettings, ModelSettings
 from app.settings.trainings import CoordinatorSettings, TrainingSettings
 
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     oidc: OidcSettings = OidcSettings()
     audit: AuditSettings = AuditSettings()
     metrics: MetricSettings = MetricSettings()
+    grpc: GrpcSettings = GrpcSettings()
     docs: DocumentationSettings = DocumentationSettings()
     log: LogSettings = LogSettings()
 

@@ -1,0 +1,81 @@
+"""Which call of the REST API each method of gRPC is, and how requests and answers are converted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from google.protobuf.message import Message
+
+from app.rpc.messages import filled, values
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RestCall:
+    """A call of the REST API. Without a body, `body` is None."""
+
+    method: str
+    path: str
+    body: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method. Its messages are called after it, with ``Request`` and ``Response`` at the end.
+
+    Attributes:
+        call: makes the call of the REST API from a request.
+        answer: makes the fields of the response from the request and the JSON that the REST API answered.
+    """
+
+    name: str
+    call: Callable[[Message], RestCall]
+    answer: Callable[[Message, Json], Json]
+
+    def respond(self, request: Message, answered: Json) -> Message:
+        """Make the response."""
+        return filled(f"{self.name}Response", self.answer(request, answered))
+
+
+def _plan(request: Message) -> RestCall:
+    body = values(request)
+    body.pop("with_skipped", None)
+    if body.get("largest_multiple") == 0:
+        body["largest_multiple"] = None
+    return RestCall("POST", "/v1/selections", body)
+
+
+def _planned(request: Message, answered: Json) -> Json:
+    parents = answered["plan"]["parents"]
+    skipped = answered["skipped"]
+    return answered | {
+        "selected": [one | {"parent": parents.get(one["client_id"])} for one in answered["selected"]],
+        "skipped": skipped if values(request).get("with_skipped") else [],
+        "skipped_count": len(skipped),
+        "topology": answered["plan"]["topology"],
+    }
+
+
+def _report(request: Message) -> RestCall:
+    body = {"success": True} | values(request)
+    client_id = body.pop("client_id", "")
+    if "new_reliability" in body:
+        body["reliability"] = body.pop("new_reliability")
+    return RestCall("POST", f"/v1/clients/{quote(client_id, safe='')}/outcomes", body)
+
+
+def _describe(_request: Message) -> RestCall:
+    return RestCall("GET", "/v1/topology")
+
+
+def _described(request: Message, answered: Json) -> Json:
+    return answered if values(request).get("with_betweenness") else answered | {"betweenness": {}}
+
+
+OPERATIONS = (
+    Operation("OptimizeTopology", _plan, _planned),
+    Operation("UpdateClientPerformance", _report, lambda _, answered: answered),
+    Operation("GetTopologyStats", _describe, _described),
+)
