@@ -1,13 +1,15 @@
 """Which call of the REST API each method of gRPC is, and how requests and answers are converted."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from google.protobuf.message import Message
 
 from app.rpc.messages import filled, values
+from tcsfeel.contract.fields import ID_PATTERN, PATTERN_RULES
+from tcsfeel.rest.problems import Refused
 
 Json = dict[str, Any]
 
@@ -26,7 +28,7 @@ class Operation:
     """One method. Its messages are called after it, with ``Request`` and ``Response`` at the end.
 
     Attributes:
-        call: makes the call of the REST API from a request.
+        call: makes the call of the REST API from a request, or raises `Refused` if there is none.
         answer: makes the fields of the response from the request and the JSON that the REST API answered.
     """
 
@@ -61,9 +63,11 @@ def _planned(request: Message, answered: Json) -> Json:
 def _report(request: Message) -> RestCall:
     body = {"success": True} | values(request)
     client_id = body.pop("client_id", "")
+    if not re.fullmatch(ID_PATTERN, client_id):  # it becomes a part of a path
+        raise Refused(422, f"client_id {PATTERN_RULES[ID_PATTERN]}", type="urn:tcsfeel:problem:invalid")
     if "new_reliability" in body:
         body["reliability"] = body.pop("new_reliability")
-    return RestCall("POST", f"/v1/clients/{quote(client_id, safe='')}/outcomes", body)
+    return RestCall("POST", f"/v1/clients/{client_id}/outcomes", body)
 
 
 def _describe(_request: Message) -> RestCall:

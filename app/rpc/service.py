@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Any
 
 import grpc
-import httpx2
 import structlog
 from google.protobuf.message import Message
 
@@ -73,7 +72,7 @@ class Topology:
                 except TimeoutError:
                     code = grpc.StatusCode.DEADLINE_EXCEEDED
                     await _refuse(context, code, "the server did not answer in time: try again in a moment")
-                except (httpx2.HTTPError, ValueError, KeyError):
+                except Exception:
                     code = grpc.StatusCode.INTERNAL
                     log.exception("a call over gRPC failed", method=operation.name)
                     await _refuse(context, code, "this is a fault of the server; its log has the details")

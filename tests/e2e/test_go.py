@@ -95,7 +95,7 @@ async def test_a_go_program_selects_over_grpc_as_rest_does(plane: tuple[Server, 
         asked = {"min_clients": 2, "max_clients": 3, "seed": 11}
         rest = await call(api, "POST", "/v1/selections", json=asked)
         arguments = ("-address", f"127.0.0.1:{port}", "-seed", "11", "-min", "2", "-max", "3")
-        found = json.loads(await run(str(selector), *arguments, TCSFEEL_API_KEY=started.key))
+        found = json.loads(await run(str(selector), *arguments, TCSFEEL_KEY=started.key))
         assert (found["clients"], found["total_cost"]) == (5, rest["total_cost"])
         assert [(one["client_id"], one["score"], one["breaker"]) for one in found["selected"]] == [
             (one["client_id"], one["score"], "closed") for one in rest["selected"]
@@ -104,7 +104,7 @@ async def test_a_go_program_selects_over_grpc_as_rest_does(plane: tuple[Server, 
             measured = (await call(api, "GET", f"/v1/clients/{one['client_id']}"))["measured"]
             assert (measured["train_seconds"], measured["last_update_quality"]) == (2.5, 0.75)
     process = await asyncio.create_subprocess_exec(
-        str(selector), *arguments, env=os.environ | {"TCSFEEL_API_KEY": "wrong"}, stderr=asyncio.subprocess.PIPE
+        str(selector), *arguments, env=os.environ | {"TCSFEEL_KEY": "wrong"}, stderr=asyncio.subprocess.PIPE
     )
     _, errors = await process.communicate()
     assert process.returncode == 1
@@ -124,7 +124,7 @@ async def test_a_go_program_registers_clients_and_drives_rounds_over_rest(
         output = await run(
             str(coordinator),
             *("-server", started.url, "-clients", str(tmp_path / "clients.json"), "-target", "0.8", "-rounds", "10"),
-            TCSFEEL_API_KEY=started.key,
+            TCSFEEL_KEY=started.key,
         )
     lines = output.splitlines()
     assert lines[:3] == ["registered edge-0", "registered edge-1", "registered edge-2"]

@@ -3,7 +3,7 @@
 // It registers the clients of a file, asks who would take part in a round and why, creates a training, and runs one
 // round after the other until the training ends.
 //
-//	TCSFEEL_API_KEY=… coordinator -server http://127.0.0.1:8080 -clients clients.json -target 0.9 -rounds 20
+//	TCSFEEL_KEY=… coordinator -server http://127.0.0.1:8080 -clients clients.json -target 0.9 -rounds 20
 //
 // The file is a JSON list of registrations, each with an "id" and the fields of PUT /v1/clients/{id}.
 package main
@@ -145,7 +145,7 @@ func main() {
 	target := flag.Float64("target", 0.9, "accuracy at which the training ends")
 	rounds := flag.Int("rounds", 20, "the most rounds")
 	flag.Parse()
-	a := &api{*server, os.Getenv("TCSFEEL_API_KEY"), &http.Client{Timeout: (waitSeconds + 30) * time.Second}}
+	a := &api{*server, os.Getenv("TCSFEEL_KEY"), &http.Client{Timeout: (waitSeconds + 30) * time.Second}}
 	if err := run(a, *file, *target, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "coordinator:", err)
 		os.Exit(1)

@@ -2,8 +2,8 @@
 //
 // It prints one JSON object: the figures of the topology, the selected clients, and each client's breaker afterwards.
 //
-//	TCSFEEL_API_KEY=… selector -address 127.0.0.1:50051 -seed 7 -min 2 -max 3
-//	TCSFEEL_API_KEY=… selector -address fl.example.org:50051 -ca ca.pem
+//	TCSFEEL_KEY=… selector -address 127.0.0.1:50051 -seed 7 -min 2 -max 3
+//	TCSFEEL_KEY=… selector -address fl.example.org:50051 -ca ca.pem
 package main
 
 import (
@@ -67,7 +67,7 @@ func run(address, ca string, seed uint64, least, most uint32) (*outcome, error) 
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+os.Getenv("TCSFEEL_API_KEY"))
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+os.Getenv("TCSFEEL_KEY"))
 
 	stats, err := service.GetTopologyStats(ctx, &tcsfeelv1.GetTopologyStatsRequest{})
 	if err != nil {
