@@ -16,6 +16,7 @@ from app import interpreter
 from app.certificates import for_callers
 from app.http.auditing import refused_connection
 from app.main import create_app
+from app.rpc import CannotListen
 from app.services.access.keys import key_path
 from app.services.running.starting import prepare_database
 from app.services.system import System
@@ -39,6 +40,7 @@ def prepared(settings: Settings) -> "ControlPlane":
     app = create_app(settings)
     asyncio.run(prepare_database(settings))
     tls = for_callers(settings.tls)
+    rpc = _over_grpc(app, settings)
     sockets = _listening(settings.host, settings.port)
     app.state.system.address_guard.listens_at(sockets)
     key = app.state.system.admin_key
@@ -55,7 +57,6 @@ def prepared(settings: Settings) -> "ControlPlane":
         server_header=False,
         timeout_graceful_shutdown=max(1, int(settings.coordinator.drain_seconds)),
     )
-    rpc = _over_grpc(app, settings)
     preparing = interpreter.tune(app.openapi)
     return ControlPlane(config, app.state.system, bounds, sockets, tls=tls, preparing=preparing, rpc=rpc)
 
@@ -114,7 +115,12 @@ class ControlPlane(Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         if self._rpc is not None:
-            await self._rpc.listen()
+            try:
+                await self._rpc.listen()
+            except CannotListen:
+                for listener in self._sockets:
+                    listener.close()
+                raise
         sweeping = asyncio.create_task(interpreter.sweep(self._preparing))
         try:
             await super().serve(self._sockets if sockets is None else sockets)

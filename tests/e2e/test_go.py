@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.resources import files
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -44,7 +45,8 @@ async def built(name: str, directory: Path, *, messages: bool = False) -> Path:
     shutil.copytree(ROOT / "examples" / "go" / name, sources / name)
     if messages:
         out = [f"--{kind}_out={directory / 'src'}" for kind in ("go", "go-grpc")]
-        assert protoc.main(["protoc", f"-I{ROOT / 'proto'}", *out, "tcsfeel/v1/topology.proto"]) == 0
+        included = [f"-I{ROOT / 'proto'}", f"-I{files('grpc_tools') / '_proto'}"]
+        assert protoc.main(["protoc", *included, *out, "tcsfeel/v1/topology.proto"]) == 0
     go = {
         "GO111MODULE": "off",
         "GOPATH": f"{directory}:{LIBRARIES}",

@@ -34,6 +34,18 @@ type outcome struct {
 	Selected  []chosen `json:"selected"`
 }
 
+// codec reads and writes messages with the present protobuf library. Debian's grpc has a codec of an older one, which
+// panics at messages of today's protoc-gen-go. Newer versions of grpc do not need it.
+type codec struct{}
+
+func (codec) Name() string { return "proto" }
+
+func (codec) Marshal(message interface{}) ([]byte, error) { return proto.Marshal(message.(proto.Message)) }
+
+func (codec) Unmarshal(data []byte, message interface{}) error {
+	return proto.Unmarshal(data, message.(proto.Message))
+}
+
 func main() {
 	address := flag.String("address", "127.0.0.1:50051", "where the server speaks gRPC")
 	ca := flag.String("ca", "", "certificate of the authority, to call over TLS")
@@ -58,7 +70,7 @@ func run(address, ca string, seed uint64, least, most uint32) (*outcome, error) 
 		}
 		security = grpc.WithTransportCredentials(trusted)
 	}
-	connection, err := grpc.Dial(address, security)
+	connection, err := grpc.Dial(address, security, grpc.WithDefaultCallOptions(grpc.ForceCodec(codec{})))
 	if err != nil {
 		return nil, err
 	}
