@@ -72,7 +72,7 @@ def registration(number: int, url: str, token: str) -> dict[str, Any]:
         "id": f"edge-{number}",
         "url": url,
         "auth_token": token,
-        "data_size": 100,
+        "data_size": 160,
         "compute_capacity": 1.0,
         "bandwidth": 20.0 + number,
         "latency": 10.0,

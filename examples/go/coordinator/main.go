@@ -27,6 +27,7 @@ const (
 	attempts     = 5
 	longestPause = 30 * time.Second
 	waitSeconds  = 60
+	mostFailed   = 3        // rounds in a row
 	mostBytes    = 64 << 20 // of an answer
 )
 
@@ -171,9 +172,18 @@ func run(a *api, file string, target float64, rounds int) error {
 	if err != nil {
 		return err
 	}
-	for {
-		if err := runRound(a, made.ID); err != nil {
+	failed := 0
+	for number := 1; number <= rounds; number++ {
+		completed, err := runRound(a, made.ID)
+		if err != nil {
 			return err
+		}
+		failed++
+		if completed {
+			failed = 0
+		}
+		if failed == mostFailed {
+			return fmt.Errorf("%d rounds in a row were abandoned", failed)
 		}
 		if err := a.call("GET", "/v1/trainings/"+made.ID, nil, &made, nil); err != nil {
 			return err
@@ -183,6 +193,7 @@ func run(a *api, file string, target float64, rounds int) error {
 			return nil
 		}
 	}
+	return fmt.Errorf("the target was not reached in %d rounds", rounds)
 }
 
 func register(a *api, file string) (int, error) {
@@ -219,30 +230,30 @@ func explain(a *api, least, most int) error {
 	return nil
 }
 
-// runRound runs one round and waits for its end. The first answer may come before that: then the round is read again.
-func runRound(a *api, trainingID string) error {
+// runRound runs one round, waits for its end, and says whether it completed. The first answer may come before that: then the round is read again.
+func runRound(a *api, trainingID string) (bool, error) {
 	var one round
 	headers := map[string]string{"Idempotency-Key": newKey(), "Prefer": fmt.Sprintf("wait=%d", waitSeconds)}
 	path := "/v1/trainings/" + trainingID + "/rounds"
 	if err := a.call("POST", path, nil, &one, headers); err != nil {
-		return err
+		return false, err
 	}
 	for one.Status != "completed" && one.Status != "abandoned" {
 		time.Sleep(time.Second)
 		if err := a.call("GET", fmt.Sprintf("%s/%d", path, one.Number), nil, &one, nil); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if one.Status == "abandoned" {
 		fmt.Printf("round %d was abandoned: %s\n", one.Number, one.FailureReason)
-		return nil
+		return false, nil
 	}
 	accuracy := "not measured"
 	if one.AverageAccuracy != nil {
 		accuracy = fmt.Sprintf("%.3f", *one.AverageAccuracy)
 	}
 	fmt.Printf("round %d: %d clients, accuracy %s\n", one.Number, len(one.SelectedClients), accuracy)
-	return nil
+	return true, nil
 }
 
 func newKey() string {

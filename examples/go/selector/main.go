@@ -40,7 +40,9 @@ type codec struct{}
 
 func (codec) Name() string { return "proto" }
 
-func (codec) Marshal(message interface{}) ([]byte, error) { return proto.Marshal(message.(proto.Message)) }
+func (codec) Marshal(message interface{}) ([]byte, error) {
+	return proto.Marshal(message.(proto.Message))
+}
 
 func (codec) Unmarshal(data []byte, message interface{}) error {
 	return proto.Unmarshal(data, message.(proto.Message))
