@@ -111,8 +111,9 @@ COMMAND = "from tcsfeel.cli import main; main()"
 
 
 async def test_a_port_in_use_stops_the_start_with_its_reason(sqlite_url: str, tmp_path: Path) -> None:
-    port = free_port()
-    async with server(tmp_path / "first", sqlite_url, TCSFEEL_GRPC__PORT=str(port)):
+    port, first = free_port(), tmp_path / "first"
+    first.mkdir()
+    async with server(first, sqlite_url, TCSFEEL_GRPC__PORT=str(port)):
         status, output = await start(tmp_path, sqlite_url, COMMAND, "--grpc-port", str(port))
     assert status == 1
     assert f"cannot listen for gRPC on 127.0.0.1 port {port}" in output
