@@ -83,7 +83,10 @@ from app.services.trainings.idempotency import KeyRetention
 from app.services.trainings.models import Models
 from app.services.trainings.retention import ModelRetention
 from app.services.trainings.trainings import Trainings
-from app.settings import Settings
+from app.services.webhooks.deliveries import WebhookDeliveries
+from app.services.webhooks.sender import SECONDS, Sender
+from app.services.webhooks.webhooks import Webhooks
+from app.settings import AgentSettings, Settings
 from app.store import migrations
 from tcsfeel.selection import installed
 
@@ -233,6 +236,16 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         models=Models(db, files, clock, max_bytes=settings.models.max_bytes, bytes_of_key=settings.limits.model_bytes),
         caller=caller,
         address_guard=guard,
+        webhooks=Webhooks(db, clock, secret, most=settings.limits.webhooks),
+        webhook_deliveries=WebhookDeliveries(
+            owner=name,
+            db=coordinator_db,
+            feed=EventFeed(coordinator_db, places=settings.limits.webhooks),
+            sender=Sender(_to_receivers(settings, guard), secret, clock),
+            clock=clock,
+            metrics=metrics,
+            rng=rng,
+        ),
         participants=participants,
         task_watch=watch,
         pulls=Pulls(db, models, clock, watch, signer=signer, longest_wait=LONGEST_WAIT_SHARE * silent, rng=rng),
@@ -264,3 +277,9 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         ),
         feed=EventFeed(db, places=settings.limits.streams, note=metrics.event_readers.set),
     )
+
+
+def _to_receivers(settings: Settings, guard: AddressGuard) -> AgentTransport:
+    """Make the transport to the receivers of webhooks, which shows them none of the certificates for agents."""
+    patience = AgentSettings(connect_seconds=SECONDS / 2, read_seconds=SECONDS, poll_seconds=1.0)
+    return AgentTransport(patience, guard.of_receivers(settings.webhooks.allowed_networks))

@@ -86,7 +86,7 @@ def secrets() -> None:
 
 @secrets.command(epilog="Example: tcsfeel secrets rotate")
 def rotate() -> None:
-    """Encrypt the tokens of all clients again, with the newest of TCSFEEL_AUTH__SECRET_KEYS.
+    """Encrypt the tokens of clients and the secrets of webhooks again, with the newest of TCSFEEL_AUTH__SECRET_KEYS.
 
     Servers may run meanwhile. Afterwards, older keys can be removed from the setting.
     """
@@ -99,7 +99,7 @@ def rotate() -> None:
         renewal = asyncio.run(renew_tokens(settings))
     except (WrongSetting, DatabaseUnavailable) as error:
         fail(str(error))
-    if renewal.locked:
+    if renewal.locked or renewal.locked_webhooks:
         fail(str(renewal))
     click.echo(str(renewal))
 

@@ -33,6 +33,7 @@ from app.services.tasks.pulls import Pulls
 from app.services.trainings.idempotency import IdempotentRequest
 from app.services.trainings.models import Models
 from app.services.trainings.trainings import Trainings
+from app.services.webhooks.webhooks import Webhooks
 from app.settings import Settings, is_loopback
 from tcsfeel.contract.fields import KEY_PATTERN
 from tcsfeel.inbound import welcome
@@ -210,5 +211,6 @@ AppTrainings = Annotated[Trainings, _part("trainings")]
 AppFeed = Annotated[EventFeed, _part("feed")]
 AppWaits = Annotated[RoundWaits, _part("waits")]
 AppPulls = Annotated[Pulls, _part("pulls")]
+AppWebhooks = Annotated[Webhooks, _part("webhooks")]
 AppDeliveries = Annotated[Deliveries, _part("deliveries")]
 AppModels = Annotated[Models, _part("models")]

@@ -87,6 +87,9 @@ class Metrics:
         )
         self.grpc_calls = counter("federated_grpc_calls", "Number of calls over gRPC that ended", ["method", "code"])
         self.event_readers = gauge("federated_event_readers", "Number of callers that wait for events at this process")
+        self.webhook_deliveries = counter(
+            "federated_webhook_deliveries", "Number of tries to send an event to a webhook", ["outcome"]
+        )
         self.audit_waiting = gauge(
             "federated_audit_records_waiting", "Number of audit records of this process that are not written yet"
         )
@@ -161,6 +164,8 @@ class Metrics:
                 self.client_failures.labels(kind, phase)
         for state in get_args(BreakerState):
             self.breaker_changes.labels(state)
+        for delivery in ("delivered", "failed", "dead"):
+            self.webhook_deliveries.labels(delivery)
         for channel in ("push", "pull"):
             self.tasks_handed_over.labels(channel)
 

@@ -36,6 +36,9 @@ class StateMetrics:
         self._mailbox_age = gauge(
             "federated_mailbox_oldest_task_seconds", "How long the oldest task has waited for its agent to ask for it"
         )
+        self.failing_webhooks = gauge(
+            "federated_failing_webhooks", "Number of webhooks whose receivers did not take the last event"
+        )
         self._trainings = gauge("federated_trainings", "Number of trainings", ["status"])
         self._overdue = gauge(
             "federated_round_overdue_seconds", "How long ago the deadline of the open round that is latest has passed"

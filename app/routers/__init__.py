@@ -17,6 +17,7 @@ from app.routers import (
     strategies,
     tasks,
     trainings,
+    webhooks,
 )
 
 V1 = (
@@ -33,6 +34,7 @@ V1 = (
     caller.router,
     audit.router,
     events.router,
+    webhooks.router,
 )
 """The operations that need a key."""
 OPEN = (operations.router, documentation.router, dashboard.router)

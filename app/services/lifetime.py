@@ -39,7 +39,8 @@ async def running(system: System) -> AsyncIterator[None]:
     loops.append(begin(warn(settings, system.coordinator_db, system.keys)))
     if settings.coordinator.enabled:
         newcomers = system.clients.newcomers.run(system.prober.prove)
-        loops += map(begin, (system.coordinator.run(), system.prober.run(), newcomers))
+        webhooks = system.webhook_deliveries.run()
+        loops += map(begin, (system.coordinator.run(), system.prober.run(), newcomers, webhooks))
     else:
         loops.append(begin(system.timekeeper.run()))
     log.info("started", version=__version__, database=system.db.url.render_as_string(hide_password=True))
@@ -50,6 +51,7 @@ async def running(system: System) -> AsyncIterator[None]:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await system.waits.close()
+        await system.webhook_deliveries.close()
         system.task_watch.stop()
         await system.clients.signs.close()
         await system.key_watch.close()

@@ -37,6 +37,8 @@ from app.services.tasks.pulls import Pulls
 from app.services.tasks.watching import TaskWatch
 from app.services.trainings.models import Models
 from app.services.trainings.trainings import Trainings
+from app.services.webhooks.deliveries import WebhookDeliveries
+from app.services.webhooks.webhooks import Webhooks
 from app.settings import Settings
 from app.store.database import Database
 
@@ -76,6 +78,8 @@ class System:
     models: Models
     caller: AgentCaller
     address_guard: AddressGuard
+    webhooks: Webhooks
+    webhook_deliveries: WebhookDeliveries
     participants: Participants
     task_watch: TaskWatch
     pulls: Pulls

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from app.settings.section import Section, parsed
+from app.settings.section import Section, networks_of
 
 
 class AgentSettings(Section):
@@ -31,10 +31,7 @@ class AgentSettings(Section):
     @field_validator("allowed_networks", mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
-        value = parsed(value)
-        if not isinstance(value, list | tuple):
-            raise ValueError('must be a JSON list of networks, such as ["10.0.0.0/8", "fd00::/8"]')  # noqa: TRY004  (pydantic's way)
-        return value
+        return networks_of(value)
 
     @model_validator(mode="after")
     def _key_of_certificate(self) -> "AgentSettings":

@@ -19,6 +19,7 @@ from app.settings.limits import LimitSettings
 from app.settings.rpc import GrpcSettings
 from app.settings.storage import MEGABYTE, AuditSettings, DatabaseSettings, EventSettings, ModelSettings
 from app.settings.trainings import CoordinatorSettings, TrainingSettings
+from app.settings.webhooks import WebhookSettings
 
 PREFIX = "TCSFEEL_"
 _PATH_PREFIX = re.compile(r"(?=.{2,256}$)(?:/[A-Za-z0-9._~-]+)+")
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     coordinator: CoordinatorSettings = CoordinatorSettings()
     health: HealthSettings = HealthSettings()
     training: TrainingSettings = TrainingSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     events: EventSettings = EventSettings()
     limits: LimitSettings = LimitSettings()
     oidc: OidcSettings = OidcSettings()

@@ -16,9 +16,9 @@ class LimitSettings(Section):
     `waits` calls of an address may wait for rounds, and `streams` calls of a key or an address for events.
     `waiting_agents` agents may wait for tasks at each server.
 
-    A key may have created at most `trainings` that have not ended. The models that are kept of its trainings may have
-    `model_bytes` together before a further one is uploaded. Idempotency keys are kept for `idempotency_key_hours`,
-    and invitations for `invitation_days` after they have expired or were revoked.
+    There may be `webhooks` at most. A key may have created at most `trainings` that have not ended. The models that
+    are kept of its trainings may have `model_bytes` together before a further one is uploaded. Idempotency keys are
+    kept for `idempotency_key_hours`, and invitations for `invitation_days` after they have expired or were revoked.
     """
 
     requests_per_second: Annotated[float, Field(ge=1, le=1_000_000)] = 2_000.0
@@ -30,6 +30,7 @@ class LimitSettings(Section):
     waiting_agents: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     streams: Annotated[int, Field(ge=1, le=100_000)] = 512
     trainings: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000
+    webhooks: Annotated[int, Field(ge=1, le=10_000)] = 100
     model_bytes: Annotated[int, Field(ge=1)] = 1_000_000_000_000
     idempotency_key_hours: Annotated[float, Field(ge=0.1, le=1_000_000)] = 168.0
     invitation_days: Annotated[float, Field(ge=0, le=36_500)] = 90.0

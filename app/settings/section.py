@@ -21,3 +21,11 @@ def parsed(value: Any) -> Any:
         return json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
         return None
+
+
+def networks_of(value: Any) -> Any:
+    """Read a list of networks as JSON, for a validator. Raises `ValueError`."""
+    value = parsed(value)
+    if not isinstance(value, list | tuple):
+        raise ValueError('must be a JSON list of networks, such as ["10.0.0.0/8", "fd00::/8"]')  # noqa: TRY004  (pydantic's way)
+    return value

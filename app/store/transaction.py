@@ -30,6 +30,7 @@ from app.store.sketches import SketchRepository
 from app.store.tokens import TokenRepository
 from app.store.trainings import TrainingRepository
 from app.store.vitals import VitalsRepository
+from app.store.webhooks import WebhookRepository
 
 
 class Transaction:
@@ -134,6 +135,10 @@ class Transaction:
     @cached_property
     def vitals(self) -> VitalsRepository:
         return VitalsRepository(self.connection)
+
+    @cached_property
+    def webhooks(self) -> WebhookRepository:
+        return WebhookRepository(self.connection, self._clock)
 
 
 @cache

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.rounds import ENDED, RoundStatus
 from app.domain.trainings import TrainingStatus
-from app.store.tables import rounds, tasks, trainings
+from app.store.tables import rounds, tasks, trainings, webhooks
 
 MOST_RUNNING = 100  # trainings of which the rounds since the best one are read
 _UNENDED = sorted(set(get_args(RoundStatus)) - ENDED)
@@ -35,6 +35,7 @@ class Vitals:
         measured: what was measured of those trainings that were asked for and exist.
         offered: how many tasks wait in the mailbox for their agents to ask for them.
         offered_seconds: how long the one that was offered first has waited; 0 if there is none.
+        failing_webhooks: how many webhooks are enabled and do not take events.
         size: bytes of the whole database.
     """
 
@@ -44,6 +45,7 @@ class Vitals:
     measured: Mapping[str, Measured]
     offered: int
     offered_seconds: float
+    failing_webhooks: int
     size: int
 
 
@@ -66,6 +68,7 @@ class VitalsRepository:
             measured=await self._measured(shown),
             offered=offered.tasks,
             offered_seconds=0.0 if offered.first is None else max(0.0, now - offered.first),
+            failing_webhooks=await self._failing_webhooks(),
             size=await self._size(),
         )
 
@@ -98,6 +101,10 @@ class VitalsRepository:
         columns = trainings.c
         query = select(columns.id, columns.accuracy, columns.goal_value).where(columns.id.in_(sorted(shown)))
         return {row.id: Measured(row.accuracy, row.goal_value) for row in await self._connection.execute(query)}
+
+    async def _failing_webhooks(self) -> int:
+        failing = webhooks.c.enabled & webhooks.c.failing_since.is_not(None)
+        return await self._number(select(func.count()).select_from(webhooks).where(failing))
 
     async def _size(self) -> int:
         if self._connection.dialect.name == "postgresql":

@@ -38,6 +38,8 @@ async def test_every_example_runs_as_it_stands(api: Api, document: dict[str, Any
         method, path = place.split()
         if path.startswith("/v1/trainings/{training_id}"):
             made["training_id"] = await a_training(api, place)
+        if path.startswith("/v1/webhooks/{webhook_id}"):
+            made["webhook_id"] = (await api.http.post("/v1/webhooks", json={"url": "http://a"})).json()["id"]
         if path.startswith("/v1/keys/{key_id}"):
             made["key_id"] = (await api.http.post("/v1/keys", json={"name": "x", "role": "viewer"})).json()["id"]
         headers = {"Authorization": f"Bearer {secret}"} if place == "POST /v1/enrolments" else {}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType, ModuleType
 
-from app.domain.events import clients, invitations, keys, rounds, trainings
+from app.domain.events import clients, invitations, keys, rounds, trainings, webhooks
 from app.domain.events.event import Event
 
 
@@ -14,5 +14,5 @@ def _kinds(module: ModuleType) -> Iterator[type[Event]]:
 
 
 CATALOG: Mapping[str, type[Event]] = MappingProxyType(
-    {kind.type: kind for module in (clients, invitations, trainings, rounds, keys) for kind in _kinds(module)}
+    {kind.type: kind for module in (clients, invitations, trainings, rounds, keys, webhooks) for kind in _kinds(module)}
 )

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 Subject = Literal[
     "client", "breaker", "invitation", "connectivity", "training", "model", "round", "participation", "evaluation",
-    "key",
+    "key", "webhook",
 ]  # fmt: skip
 
 PLACES = ("training_id", "round", "client_id")

@@ -74,13 +74,20 @@ class AgentTokens:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """How many tokens were encrypted, and the clients whose tokens no secret decrypts."""
+    """How many tokens were encrypted, and which clients' tokens no secret decrypts; the same of webhooks' secrets."""
 
     renewed: int
     locked: tuple[str, ...] = ()
+    webhooks: int = 0
+    locked_webhooks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         told = f"{self.renewed} tokens of clients were encrypted with the newest secret"
+        if self.webhooks:
+            told = f"{told}, and {self.webhooks} secrets of webhooks"
+        if self.locked_webhooks:
+            named = ", ".join(self.locked_webhooks[:NAMED])
+            told = f"{told}; webhooks whose secrets could not be decrypted have to be made again: {named}"
         if not self.locked:
             return told
         named = ", ".join(self.locked[:NAMED]) + (

@@ -80,6 +80,7 @@ class Survey:
                 metrics.correct_measurements(training_id, accuracy=measured.accuracy, value=measured.value)
         metrics.state.show_since_best(vitals.since_best)
         metrics.state.show_mailbox(tasks=vitals.offered, oldest_seconds=vitals.offered_seconds)
+        metrics.state.failing_webhooks.set(vitals.failing_webhooks)
         metrics.state.show_database(
             size=vitals.size, overdue_seconds=vitals.overdue_seconds, by_status=vitals.trainings
         )

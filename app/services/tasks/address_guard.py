@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.engine import URL, make_url
 
-from app.services.tasks.addresses import Address, Network, destinations, refusal
+from app.services.tasks.addresses import AGENTS, RECEIVERS, Address, Callees, Network, destinations, refusal
 from app.services.tasks.names import AddressInfo, NameNotResolved
 from app.settings import Settings, is_loopback
 from tcsfeel.errors import Picklable
@@ -46,9 +46,17 @@ class Service:
 class AddressGuard:
     """Sorts out the addresses of an agent's host to which no connection may be made."""
 
-    def __init__(self, networks: Sequence[Network], *, private: bool = True, services: Sequence[Service] = ()) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        *,
+        private: bool = True,
+        services: Sequence[Service] = (),
+        of: Callees = AGENTS,
+    ) -> None:
         """`private` says whether private networks are allowed if there are no `networks`."""
         self._networks = networks
+        self._of = of
         self._private = private
         self._services = list(services)
 
@@ -62,6 +70,12 @@ class AddressGuard:
         """Make the guard for these settings. It learns of the own listeners when they are there (`listens_at`)."""
         services = [*_databases(make_url(settings.database_url)), *_object_stores(settings)]
         return cls(settings.agents.allowed_networks, private=is_loopback(settings.host), services=services)
+
+    def of_receivers(self, networks: Sequence[Network]) -> "AddressGuard":
+        """Make a guard for the receivers of webhooks, which may be in other networks. It knows the same services."""
+        other = AddressGuard(networks, private=self._private, of=RECEIVERS)
+        other._services = self._services
+        return other
 
     def listens_at(self, sockets: Sequence[socket.socket]) -> None:
         """Refuse all addresses of this machine at the ports of these sockets, because the server listens there."""
@@ -88,13 +102,13 @@ class AddressGuard:
     async def _reason(self, info: AddressInfo, resolve: Resolve) -> str | None:
         at = info[4]
         address = _address(info)
-        if (reason := refusal(address, self._networks, private=self._private)) is not None:
+        if (reason := refusal(address, self._networks, private=self._private, of=self._of)) is not None:
             return reason
         found = destinations(address)
         scope = at[3] if len(at) > 3 else 0  # noqa: PLR2004  (an IPv6 address has the number of its interface there)
         for service in self._services:
             if service.port == at[1] and await _serves(service, found, scope, resolve):
-                return f"agents may never be at {address} port {service.port}: {service.what} is there"
+                return f"{self._of.name} may never be at {address} port {service.port}: {service.what} is there"
         return None
 
 

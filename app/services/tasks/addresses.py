@@ -9,11 +9,23 @@ allowed too: see `destinations`.
 
 import ipaddress
 from collections.abc import Sequence
+from typing import NamedTuple
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 SETTING = "TCSFEEL_AGENTS__ALLOWED_NETWORKS"
+
+
+class Callees(NamedTuple):
+    """Those whom the server calls, in the words of a refusal, and the setting that says where they may be."""
+
+    name: str
+    setting: str
+
+
+AGENTS = Callees("agents", SETTING)
+RECEIVERS = Callees("receivers of webhooks", "TCSFEEL_WEBHOOKS__ALLOWED_NETWORKS")
 
 METADATA = tuple(
     map(
@@ -77,21 +89,23 @@ def _never(address: Address) -> str | None:
     return None
 
 
-def refusal(address: Address, networks: Sequence[Network], *, private: bool) -> str | None:
-    """Say why an agent may not be at `address`, and which setting would allow it; None if it may be there.
+def refusal(address: Address, networks: Sequence[Network], *, private: bool, of: Callees = AGENTS) -> str | None:
+    """Say why an agent, or another one `of` the callees, may not be at `address`; None if it may be there.
 
-    With `networks`, agents may be in these and nowhere else. Without any, they may be at every remote address, and in
-    private networks only if `private` is true.
+    The reason names the setting that would allow it. With `networks`, agents may be in these and nowhere else. Without
+    any, they may be at every remote address, and in private networks only if `private` is true.
     """
     for one in destinations(address):
         if (why := _never(one)) is not None:
-            return f"agents may never be at {address}: {why}"
+            return f"{of.name} may never be at {address}: {why}"
     for one in destinations(address):
         if networks:
             if not any(one in network for network in networks):
-                return f'agents may not be at {address}: to allow it, add "{_around(one)}" to {SETTING}'
+                return f'{of.name} may not be at {address}: to allow it, add "{_around(one)}" to {of.setting}'
         elif _is_here(one) or not (private or _is_public(one)):
-            return f'agents may not be at {address}: to allow it, set {SETTING}, for example to ["{_around(one)}"]'
+            return (
+                f'{of.name} may not be at {address}: to allow it, set {of.setting}, for example to ["{_around(one)}"]'
+            )
     return None
 
 

@@ -19,6 +19,7 @@ from app.store.tables.trainings import (
     sketches,
     trainings,
 )
+from app.store.tables.webhooks import webhook_deliveries, webhooks
 
 __all__ = [
     "api_keys",
@@ -39,4 +40,6 @@ __all__ = [
     "sketches",
     "tasks",
     "trainings",
+    "webhook_deliveries",
+    "webhooks",
 ]

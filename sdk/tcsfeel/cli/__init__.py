@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tcsfeel import __version__
-from tcsfeel.cli import agents, audit, events, fleet, following, history, invitations, keys, steering
+from tcsfeel.cli import agents, audit, events, fleet, following, history, invitations, keys, steering, webhooks
 from tcsfeel.cli.ending import fail
 from tcsfeel.text import plain
 
@@ -44,6 +44,7 @@ class Commands(click.Group):
                 fleet.breaker,
                 fleet.outcome,
                 events.events,
+                webhooks.webhooks,
                 audit.audit,
                 keys.keys,
             ],

@@ -13,6 +13,7 @@ import httpx2
 
 from tcsfeel.certificates import trusted
 from tcsfeel.client import access, breakers, continuing, following, invitations, operations, parameters
+from tcsfeel.client import webhooks as webhook_operations
 from tcsfeel.client.events import followed_async, list_events
 from tcsfeel.client.pages import AsyncPages
 from tcsfeel.client.signatures import show_as_method
@@ -24,6 +25,7 @@ from tcsfeel.contract.keys import KeyOut
 from tcsfeel.contract.models import ListedModelOut
 from tcsfeel.contract.rounds import RoundOut
 from tcsfeel.contract.trainings import TrainingOut
+from tcsfeel.contract.webhooks import DeadDeliveryOut, WebhookOut
 from tcsfeel.rest import tasks
 from tcsfeel.rest.exchange import MAX_ANSWER_BYTES, Patience, Steps
 from tcsfeel.rest.transport import AsyncTransport, base_url, headers, no_cookies
@@ -125,6 +127,14 @@ class AsyncClient:
         """Iterate over all devices that have enrolled with an invitation, in the order of their client ids."""
         return AsyncPages(lambda cursor: self.list_enrolments(invitation_id, limit=PAGE, cursor=cursor))
 
+    def webhooks(self) -> AsyncPages[WebhookOut]:
+        """Iterate over all webhooks, newest first."""
+        return AsyncPages(lambda cursor: self.list_webhooks(limit=PAGE, cursor=cursor))
+
+    def dead_letters(self, webhook_id: str) -> AsyncPages[DeadDeliveryOut]:
+        """Iterate over all deliveries of a webhook that were given up, oldest event first."""
+        return AsyncPages(lambda cursor: self.list_dead_letters(webhook_id, limit=PAGE, cursor=cursor))
+
     def audit_records(
         self, *, since: datetime | None = None, until: datetime | None = None
     ) -> AsyncPages[AuditRecordOut]:
@@ -203,6 +213,13 @@ class AsyncClient:
     revoke_key = _method(access.revoke_key)
     rotate_key = _method(access.rotate_key)
     list_events = _method(list_events)
+    create_webhook = _method(webhook_operations.create_webhook)
+    list_webhooks = _method(webhook_operations.list_webhooks)
+    get_webhook = _method(webhook_operations.get_webhook)
+    change_webhook = _method(webhook_operations.change_webhook)
+    remove_webhook = _method(webhook_operations.remove_webhook)
+    list_dead_letters = _method(webhook_operations.list_dead_letters)
+    redeliver_events = _method(webhook_operations.redeliver_events)
     list_audit_records = _method(operations.list_audit_records)
     get_audit_head = _method(operations.get_audit_head)
     healthz = _method(operations.healthz)

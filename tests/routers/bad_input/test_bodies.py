@@ -28,6 +28,7 @@ from tests.routers.bad_input.values import (
     text,
     under,
 )
+from tests.routers.bad_input.webhooks import WEBHOOK
 
 # whose parser does not take half of a surrogate pair, and does not say where it is
 READ_BY_PYDANTIC = {"POST /v1/clients/batch", "PUT /v1/connectivity", "PATCH /v1/connectivity"}
@@ -87,6 +88,14 @@ OPERATIONS: dict[str, list[Case]] = {
     ],
     "POST /v1/invitations": [*INVITATION, *NOT_JSON_IF_ANY],
     "POST /v1/clients/edge-7/replacement": [*LIFETIMES, *one("uses", 2), *NOT_JSON_IF_ANY],
+    "POST /v1/webhooks": [*(({"url": "http://a"} | change, at) for change, at in WEBHOOK), ({}, "/url"), *NOT_JSON],
+    "PATCH /v1/webhooks/9f2c": [*WEBHOOK, *one("types", None), *one("enabled", None, 1, "true"), *NOT_JSON],
+    "POST /v1/webhooks/9f2c/redeliver": [
+        *one("event_ids", 7, "7", {}, [0] * 1001),
+        *((({"event_ids": [1, value]}), "/event_ids/1") for value in (True, "7", 0, -1, 1.5, 2**63)),
+        *one("all", True),
+        *NOT_JSON_IF_ANY,
+    ],
     "PUT /v1/connectivity": [*MATRIX, *NOT_JSON],
     "PATCH /v1/connectivity": [
         *COMMON_EDGES,
