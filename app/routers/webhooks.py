@@ -13,6 +13,7 @@ from app.http.webhooks import dead_delivery_out, new_webhook_out, webhook_out
 from tcsfeel.contract.fields import ID_PATTERN
 from tcsfeel.contract.pages import Page
 from tcsfeel.contract.webhooks import (
+    REDELIVERIES,
     ChangeWebhook,
     CreateWebhook,
     DeadDeliveryOut,
@@ -33,7 +34,7 @@ Id = Annotated[str, Path(pattern=ID_PATTERN, examples=["9f2c4b7a1d3e5f60"])]
     "",
     openapi_extra=Needs.admin,
     status_code=status.HTTP_201_CREATED,
-    responses=responses(404, 413, 415, also={201: _LOCATION}),
+    responses=responses(413, 415, also={201: _LOCATION}),
 )
 async def create_webhook(
     body: CreateWebhook, webhooks: AppWebhooks, principal: AppPrincipal, response: Response
@@ -94,7 +95,7 @@ async def list_dead_letters(
 
 @router.post("/{webhook_id}/redeliver", openapi_extra=Needs.operator, responses=responses(404, 413, 415))
 async def redeliver_events(
-    webhook_id: Id, webhooks: AppWebhooks, body: Annotated[RedeliverEvents | None, Body()] = None
+    webhook_id: Id, webhooks: AppWebhooks, body: Annotated[RedeliverEvents | None, Body(examples=REDELIVERIES)] = None
 ) -> RedeliveredOut:
     """Try dead deliveries again: those of some events, or all."""
     return RedeliveredOut(redelivered=await webhooks.redeliver(webhook_id, None if body is None else body.event_ids))

@@ -110,5 +110,7 @@ async def test_there_are_only_as_many_as_the_setting_allows(sqlite_api: Api) -> 
 
 
 async def test_a_training_that_does_not_exist_is_named(api: Api) -> None:
-    refusal = assert_problem(await api.http.post("/v1/webhooks", json={"url": URL, "training_id": "none"}), 404)
-    assert "'none'" in refusal["detail"]
+    wrong = {"training_id": "none"}
+    assert_problem(await api.http.post("/v1/webhooks", json={"url": URL} | wrong), 422, "/training_id")
+    path = f"/v1/webhooks/{(await made(api))['id']}"
+    assert_problem(await api.http.patch(path, json=wrong), 422, "/training_id")

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.clock import Clock
-from app.domain.errors import LimitReached
+from app.domain.errors import LimitReached, NotFound
 from app.domain.events.webhooks import WebhookChanged, WebhookCreated, WebhookRemoved
 from app.domain.webhooks import Delivery, Webhook
 from app.services.access.secrets import ServerSecret, Undecipherable
@@ -16,6 +16,7 @@ from app.store.database import Database
 from app.store.portions import in_portions
 from app.store.reading import Part
 from app.store.transaction import Transaction
+from tcsfeel.errors import Invalid
 
 REDELIVERED_TOGETHER = 200
 _ID_BYTES = 8
@@ -49,7 +50,7 @@ class Webhooks:
         """Make a webhook, which gets the events from now on.
 
         Raises:
-            NotFound: there is no such training.
+            Invalid: there is no such training.
             LimitReached: there are as many webhooks as may be.
         """
         text = PREFIX + b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
@@ -85,7 +86,7 @@ class Webhooks:
             return await tx.webhooks.page(limit=limit, after=after)
 
     async def change(self, webhook_id: str, changes: Mapping[str, Any]) -> Webhook:
-        """Change some fields of a webhook. Raises `NotFound`, also if there is no such training."""
+        """Change some fields of a webhook. Raises `NotFound`, and `Invalid` if there is no such training."""
         async with self._db.begin() as tx:
             before = await tx.webhooks.get(webhook_id, for_update=True)
             await _check(tx, changes.get("training_id"))
@@ -138,5 +139,9 @@ class Webhooks:
 
 
 async def _check(tx: Transaction, training_id: str | None) -> None:
-    if training_id is not None:
+    if training_id is None:
+        return
+    try:
         await tx.trainings.get(training_id)
+    except NotFound:
+        raise Invalid("/training_id", f"there is no training {training_id}") from None

@@ -1,6 +1,6 @@
 """Webhooks in requests and responses."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,7 @@ from tcsfeel.contract.fields import (
 TYPE_PATTERN = r"^[a-z_]{1,32}\.[a-z_]{1,31}$"
 MOST_TYPES = 50
 MOST_IDS = 1000
+REDELIVERIES: list[Any] = [{"event_ids": [4711]}]
 
 EventType = Annotated[str, Field(pattern=TYPE_PATTERN)]
 Types = Annotated[
@@ -64,8 +65,6 @@ class ChangeWebhook(RequestModel):
 
 class RedeliverEvents(RequestModel):
     """Which dead deliveries are to be tried again."""
-
-    model_config = {"json_schema_extra": {"examples": [{"event_ids": [4711]}]}}
 
     event_ids: Annotated[
         list[Annotated[int, Field(ge=1, le=2**63 - 1)]] | None,

@@ -224,3 +224,22 @@ async def test_no_proxy_of_the_environment_sees_a_call(monkeypatch: pytest.Monke
         async with calling(**LOOPBACK) as agents:
             assert await agents.is_healthy(endpoint(agent.url))
         assert (agent.connections, proxy.connections) == (1, 0)
+
+
+async def test_receivers_of_webhooks_have_networks_of_their_own_and_are_kept_from_the_same_services() -> None:
+    agents = AddressGuard([ipaddress.ip_network("10.0.0.0/8")])
+    receivers = agents.of_receivers([ipaddress.ip_network("192.168.0.0/16"), *ANYWHERE])
+    with socket.socket() as listener:
+        listener.bind((HERE, 0))
+        agents.listens_at([listener])
+        port = listener.getsockname()[1]
+        assert await refused(receivers, info(HERE, port)) == (
+            f"receivers of webhooks may never be at {HERE} port {port}: the control plane is there"
+        )
+    assert await refused(receivers, info("192.168.0.7")) is None
+    assert "agents may not be" in (await refused(agents, info("192.168.0.7")) or "")
+    closed = await refused(agents.of_receivers([ipaddress.ip_network("10.0.0.0/8")]), info("192.168.0.7"))
+    assert closed == (
+        'receivers of webhooks may not be at 192.168.0.7: to allow it, add "192.168.0.0/24" to '
+        "TCSFEEL_WEBHOOKS__ALLOWED_NETWORKS"
+    )

@@ -11,6 +11,7 @@ from app.domain.webhooks import Delivery
 from app.services.access.secrets import ServerSecret
 from app.services.webhooks.webhooks import Webhooks
 from app.store.database import Database
+from tcsfeel.errors import Invalid
 from tests.services.fakes import SECRET
 from tests.services.webhooks.receivers import Bench, bench_on
 from tests.store.samples import training
@@ -42,12 +43,12 @@ async def test_a_webhook_begins_with_the_next_event_and_its_secret_is_encrypted(
 
 
 async def test_a_training_that_does_not_exist_has_no_webhook(bench: Bench) -> None:
-    with pytest.raises(NotFound, match="training 't'"):
-        await bench.make(training_id="t")
+    with pytest.raises(Invalid, match="training t"):
+        await bench.webhooks.create(url="http://a", types=(), training_id="t", name=None, created_by="ada")
     async with bench.db.begin() as tx:
         await tx.trainings.add(training("t"))
     new = await bench.make(training_id="t")
-    with pytest.raises(NotFound, match="training 'u'"):
+    with pytest.raises(Invalid, match="training u"):
         await bench.webhooks.change(new.webhook.id, {"training_id": "u"})
 
 

@@ -75,6 +75,22 @@ async def test_whose_key_the_client_uses(client: AsyncClient) -> None:
     assert (found.name, found.role, found.key_id) == ("admin key", "admin", None)
 
 
+async def test_webhooks_from_their_making_to_their_end(client: AsyncClient) -> None:
+    made = await client.create_webhook(url="http://a/hook", types=["round.completed"])
+    assert made.secret.startswith("whsec_")
+    assert [one.id async for one in client.webhooks()] == [made.id]
+    assert (await client.list_webhooks()).items[0].url == "http://a/hook"
+    assert not (await client.change_webhook(made.id, enabled=False)).enabled
+    assert (await client.get_webhook(made.id)).types == ["round.completed"]
+    assert [one async for one in client.dead_letters(made.id)] == []
+    assert (await client.list_dead_letters(made.id, limit=1)).next_cursor is None
+    assert (await client.redeliver_events(made.id)).redelivered == 0
+    assert (await client.redeliver_events(made.id, event_ids=[7])).redelivered == 0
+    await client.remove_webhook(made.id)
+    with pytest.raises(NotFound):
+        await client.get_webhook(made.id)
+
+
 async def test_the_audit_trail(client: AsyncClient) -> None:
     await client.register_client(id="edge-0", **PROFILE)
     await client.remove_client("edge-0")
