@@ -31,6 +31,7 @@ from tcsfeel.contract.events import EventOut
 
 LOOK_SECONDS = 1.0  # between two searches for webhooks without an owner
 IDLE_SECONDS = 2.0  # after which an owner without events looks for deliveries to try again
+QUIET_SECONDS = 10.0  # the same if no deliveries wait; less than half of a lease, which the look renews
 TOGETHER = 20  # events of one webhook that are sent at the same time
 MOST_WAITING = 1000  # deliveries of a webhook; with so many, no further events are sent
 MOST_DEAD = 10_000  # deliveries of a webhook that are kept; the oldest go first
@@ -127,14 +128,15 @@ class WebhookDeliveries:
         async with self._db.begin() as tx:
             webhook = await tx.webhooks.guard(lease)
             due = await tx.webhooks.due(webhook.id, self._clock.now(), TOGETHER)
-            is_full = not due and await tx.webhooks.count_deliveries(webhook.id, "waiting") >= MOST_WAITING
-        if is_full:
+            waiting = await tx.webhooks.count_deliveries(webhook.id, "waiting")
+        if not due and waiting >= MOST_WAITING:
             await asyncio.sleep(IDLE_SECONDS)
             return
         cursor = webhook.cursor
         if not due:
             only = EventFilter(webhook.training_id, None, frozenset(webhook.types))
-            page = await self._feed.page(after=cursor, limit=TOGETHER, only=only, seconds=IDLE_SECONDS)
+            seconds = IDLE_SECONDS if waiting else QUIET_SECONDS
+            page = await self._feed.page(after=cursor, limit=TOGETHER, only=only, seconds=seconds)
             due, cursor = [_delivery(webhook, one) for one in page.items if _is_sent(one)], page.cursor
         if due or cursor != webhook.cursor:
             tries = await asyncio.gather(*(self._sender.send(webhook, one) for one in due))

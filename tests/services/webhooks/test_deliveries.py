@@ -15,6 +15,12 @@ from tests.services.webhooks.receivers import Bench, Receiver, bench_on, deliver
 from tests.store.samples import training
 
 
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IDLE_SECONDS", "QUIET_SECONDS"):
+        monkeypatch.setattr(module, name, 0.01)
+
+
 @pytest.fixture
 async def bench(db: Database) -> AsyncIterator[Bench]:
     async with bench_on(db) as made:
@@ -158,7 +164,6 @@ async def test_with_many_deliveries_waiting_no_further_events_are_read(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_WAITING", 1)
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.01)
     new = await bench.make()
     lease = await lease_of(bench, new.webhook.id)
     bench.receiver.status = 500
