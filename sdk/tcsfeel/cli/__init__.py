@@ -11,7 +11,20 @@ from typing import Any
 import click
 
 from tcsfeel import __version__
-from tcsfeel.cli import agents, audit, events, fleet, following, history, invitations, keys, steering, webhooks
+from tcsfeel.cli import (
+    agents,
+    audit,
+    describing,
+    events,
+    fleet,
+    following,
+    history,
+    invitations,
+    keys,
+    steering,
+    top,
+    webhooks,
+)
 from tcsfeel.cli.ending import fail
 from tcsfeel.text import plain
 
@@ -38,6 +51,8 @@ class Commands(click.Group):
                 steering.pause,
                 steering.resume,
                 steering.cancel,
+                describing.describe,
+                top.top,
                 fleet.clients,
                 fleet.client,
                 fleet.remove_client,

@@ -30,7 +30,7 @@ def clients(*, healthy: bool | None, breaker: str | None, server: str, key: str 
     if as_json:
         click.echo(json.dumps(items, indent=2))
         return
-    show_table([COLUMNS, *(_row(Fields(item, f"client {number}")) for number, item in enumerate(items, start=1))])
+    show_table([COLUMNS, *(row_of(Fields(item, f"client {number}")) for number, item in enumerate(items, start=1))])
 
 
 @click.command(epilog="Example: tcsfeel client edge-7")
@@ -49,7 +49,7 @@ def client(client_id: str, *, server: str, key: str | None, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps({"client": found, "breaker": breaker}, indent=2))
         return
-    show_table([COLUMNS, _row(Fields(found, "client"))])
+    show_table([COLUMNS, row_of(Fields(found, "client"))])
     if Fields(found, "client").has("unproven"):
         click.echo(f"gets no tasks: {Fields(found, 'client').text('unproven')}")
     _show_breaker(Fields(breaker, "breaker"))
@@ -135,7 +135,7 @@ def _where(failure: Fields) -> str:
     return " ".join(parts)
 
 
-def _row(item: Fields) -> tuple[str, ...]:
+def row_of(item: Fields) -> tuple[str, ...]:
     """Make the row of a client for the table."""
     return (
         item.text("id"),

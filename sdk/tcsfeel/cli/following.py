@@ -13,6 +13,7 @@ from tcsfeel.cli.bodies import goal_of, numbers_of, read_body, start_of, tags_of
 from tcsfeel.cli.ending import fail
 from tcsfeel.cli.history import shown_round
 from tcsfeel.cli.options import connect, goal_option, json_option, key_option, server_option
+from tcsfeel.cli.terminal import is_live, plain_option
 from tcsfeel.statuses import STOPPED
 from tcsfeel.text import escaped
 
@@ -159,15 +160,38 @@ def extend(
 @server_option
 @key_option
 @goal_option
+@plain_option
 @json_option
-def watch(training_id: str, *, server: str, key: str | None, require_goal: bool, as_json: bool) -> None:
+def watch(training_id: str, *, server: str, key: str | None, require_goal: bool, plain: bool, as_json: bool) -> None:
     """Follow a training until it ends.
 
-    ID is the training's id. The exit status is 0 if it completed, even without reaching its goal, and 1 if it failed or
-    was cancelled. With --require-goal, it is 3 if it completed without reaching the target that it has.
+    ID is the training's id. On a terminal it shows the curve of the goal's metric, the clients of the round, and what
+    fails and why. Elsewhere, or with --plain, it prints a line for each round. The exit status is 0 if the training
+    completed, even without reaching its goal, and 1 if it failed or was cancelled. With --require-goal, it is 3 if it
+    completed without reaching the target that it has.
     """
     with connect(server, key) as api:
+        if is_live(plain=plain, as_json=as_json):
+            _show(api, training_id)
         _follow(api, training_id, as_json=as_json, require_goal=require_goal)
+
+
+def _show(api: "Connection", training_id: str) -> None:
+    """Show the training in a view that moves, until it has ended."""
+    from rich.live import Live  # noqa: PLC0415  (an extra, and slow to import)
+
+    from tcsfeel.cli.training_view import TrainingView  # noqa: PLC0415  (needs the extra)
+
+    view = TrainingView()
+    with Live(auto_refresh=False, transient=True) as live:
+        while True:
+            training = Fields(api.call("GET", "/v1/trainings/{training_id}", training_id), "training")
+            page = Fields(api.call("GET", "/v1/trainings/{training_id}/rounds", training_id), "page")
+            view.take(training, [Fields(item, "round") for item in page.items("items")])
+            live.update(view.render(), refresh=True)
+            if training.text("status") in STOPPED:
+                return
+            time.sleep(POLL_SECONDS)
 
 
 def _must_watch(watch: bool, require_goal: bool) -> None:
