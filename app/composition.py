@@ -25,6 +25,7 @@ from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
 from app.services.access.oidc import OidcTokens
 from app.services.access.secrets import ServerSecret
+from app.services.access.sessions import Sessions
 from app.services.access.tokens import AgentTokens, TokenRenewal
 from app.services.events.feed import EventFeed
 from app.services.events.retention import EventRetention
@@ -202,6 +203,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         settings=settings,
         admin_key=admin_key,
         secret=secret,
+        sessions=Sessions(secret, clock),
         callers=callers,
         keys=keys,
         invitations=Invitations(db, clock, secret),

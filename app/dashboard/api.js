@@ -1,7 +1,7 @@
-// Call the REST API with the key of the user. The key stays in this tab, and is sent to this server only.
+// Call the REST API. Scripts cannot read the cookie of the session; whether there is one is noted beside it.
 
 const ROOT = new URL("..", import.meta.url);
-const KEPT = "tcsfeel-key";
+const KEPT = "tcsfeel-session";
 
 export class Refused extends Error {
 	constructor(status, problem) {
@@ -14,26 +14,30 @@ export class Refused extends Error {
 export class Unreachable extends Error {}
 
 export class Api {
-	#key = sessionStorage.getItem(KEPT);
+	get hasSession() { return localStorage.getItem(KEPT) !== null; }
 
-	get hasKey() { return this.#key !== null; }
-
-	keep(key) {
-		this.#key = key;
-		if (key === null) sessionStorage.removeItem(KEPT);
-		else sessionStorage.setItem(KEPT, key);
+	async logIn(key) {
+		await this.#send("POST", "v1/session", { key });
+		localStorage.setItem(KEPT, "yes");
 	}
 
-	async #send(method, path, { query, body, signal, key = this.#key } = {}) {
+	forget() { localStorage.removeItem(KEPT); }
+
+	async logOut() {
+		this.forget();
+		await this.#send("DELETE", "v1/session");
+	}
+
+	async #send(method, path, { query, body, signal, key } = {}) {
 		const url = new URL(path, ROOT);
 		for (const [name, value] of Object.entries(query ?? {})) {
 			if (value !== null && value !== undefined) url.searchParams.set(name, value);
 		}
-		const headers = { ...(key === null ? {} : { Authorization: `Bearer ${key}` }) };
+		const headers = key === undefined ? {} : { Authorization: `Bearer ${key}` };
 		if (body !== undefined) headers["Content-Type"] = "application/json";
 		let answer;
 		try {
-			answer = await fetch(url, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), credentials: "omit", cache: "no-store" });
+			answer = await fetch(url, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin", cache: "no-store" });
 		} catch (error) {
 			throw new Unreachable("The server does not answer.", { cause: error });
 		}
@@ -56,8 +60,7 @@ export class Api {
 		for (let part = await parts.read(); !part.done; part = await parts.read()) ring(/^id:/m.test(part.value));
 	}
 
-	// Say who has this key, without keeping it.
-	async caller(key = this.#key) { return (await this.#send("GET", "v1/caller", { key })).json(); }
+	async caller() { return this.get("v1/caller"); }
 
 	// Read all items of a list, page after page.
 	async all(path, query = {}, most = 20000) {

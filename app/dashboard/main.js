@@ -36,7 +36,7 @@ class App {
 	}
 
 	async start() {
-		if (document.documentElement.dataset.needsKey === "yes" && !this.api.hasKey) return this.#logIn(null);
+		if (document.documentElement.dataset.needsKey === "yes" && !this.api.hasSession) return this.#logIn(null);
 		try {
 			this.#caller = await this.api.caller();
 		} catch (error) {
@@ -44,9 +44,8 @@ class App {
 				replace(main, p("empty", `${error.message} The page tries again by itself.`));
 				return setTimeout(() => this.start(), LIVE * 1000);
 			}
-			return this.#logIn(this.api.hasKey ? "The key is not valid any more. Log in again." : null);
+			return this.#end(this.api.hasSession ? "The session has ended, or its key is not valid any more. Log in again." : null);
 		}
-		if (this.#caller.role === "agent") return this.#logIn("This is the key of a device. Log in with the key of a person: ask an administrator for one.");
 		this.listen();
 		this.route();
 	}
@@ -151,12 +150,13 @@ class App {
 	#header(noun) {
 		replace(document.getElementById("top"), h("a", { class: "brand", href: "#/" }, "TCS-FEEL"),
 			this.#caller && h("nav", { "aria-label": "Views" }, MENU.map(([place, name]) => h("a", { href: `#/${place}`, "aria-current": place === noun || (place === "" && noun === "trainings") ? "page" : null }, name)), h("a", { href: "docs" }, "API")),
-			this.#caller && h("div", { class: "who" }, h("span", {}, `${this.#caller.name} (${this.#caller.role})`), this.api.hasKey && h("button", { onclick: () => this.#end(null) }, "Log out")));
+			this.#caller && h("div", { class: "who" }, h("span", {}, `${this.#caller.name} (${this.#caller.role})`), this.api.hasSession && h("button", { onclick: () => this.#end(null) }, "Log out")));
 	}
 
 	#end(message) {
 		clearTimeout(this.#timer);
-		this.api.keep(null);
+		if (message === null && this.api.hasSession) this.api.logOut();
+		else this.api.forget();
 		this.#logIn(message);
 	}
 
@@ -174,8 +174,7 @@ class App {
 			button.disabled = true;
 			try {
 				if (!/^[\x21-\x7e]+$/.test(key)) throw new Error("A key has only visible ASCII characters. Check what you have pasted.");
-				await this.api.caller(key);
-				this.api.keep(key);
+				await this.api.logIn(key);
 				await this.start();
 			} catch (error) {
 				wrong.textContent = error instanceof Refused && error.status === 401 ? "The server does not know this key. Check that it is complete and has not expired." : error.message;
@@ -183,7 +182,7 @@ class App {
 			button.disabled = false;
 		} }, h("h1", {}, "Log in"), h("label", { for: "key" }, "Your API key"), field, button, wrong,
 		p("quiet", "An administrator makes keys with `tcsfeel keys create`. The first start of the server prints the admin key, and keeps it in `admin-key` in its data directory."),
-		p("quiet", "The key stays in this tab, and is sent to this server only.")));
+		p("quiet", "The browser keeps the key encrypted in a cookie, for half a day or until you log out.")));
 		field.focus();
 	}
 }

@@ -1,4 +1,4 @@
-"""Refuse calls that a web page makes a browser send, where a server asks for no key.
+"""Refuse calls that a web page makes a browser send, where a server asks for no key or a cookie stands for it.
 
 A browser on the server's machine can reach the server, and may show pages of anybody. A page of another site is given
 away by the headers `Origin` and `Sec-Fetch-Site`, which a page cannot change. A page whose host name was made to lead
@@ -39,6 +39,23 @@ def refuse_foreign_pages(request: Request) -> None:
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in _OWN_PAGES:
         raise ForeignPage("Sec-Fetch-Site", site)
+
+
+def comes_from_own_page(request: Request) -> bool:
+    """Tell whether a call with the cookie of a session comes from a page of this server.
+
+    Browsers do not send this cookie for pages of other sites (`SameSite=Strict`). But pages of other ports of this host
+    are of the same site, so the page has to be of the same origin: the browser says so in `Sec-Fetch-Site`, or, without
+    TLS, in the `Origin` of calls that change something.
+    """
+    site = request.headers.get("sec-fetch-site")
+    is_safe = request.method in {"GET", "HEAD"}
+    if site is not None:
+        return site == "same-origin" or (site == "none" and is_safe)
+    origin = request.headers.get("origin")
+    if origin is None:
+        return is_safe
+    return origin.partition("://")[2] == request.headers.get("host", "")
 
 
 def _names_this_machine(host: str) -> bool:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from app.domain.invitations import Invitation
 from app.domain.principals import ADMIN, LOCAL_CALLER, Principal
 from app.http.auditing import Attempt
-from app.http.browsers import refuse_foreign_pages
+from app.http.browsers import comes_from_own_page, refuse_foreign_pages
 from app.services.access.api_keys import ApiKeys
 from app.services.access.audit import AuditTrail
 from app.services.access.enrolments import Enrolments
@@ -59,7 +59,7 @@ async def authenticate(request: Request) -> Principal:
     found = wired(request)
     if found.settings.auth.enabled:
         given = await _bearer(request)
-        by = await found.callers.identify(None if given is None else given.credentials)
+        by = await found.callers.identify(_key_of_session(request) if given is None else given.credentials)
     elif is_loopback(address_of(request)):
         refuse_foreign_pages(request)
         by = LOCAL_CALLER
@@ -68,6 +68,13 @@ async def authenticate(request: Request) -> Principal:
     welcome(request.scope)
     request.state.principal = by
     return by
+
+
+def _key_of_session(request: Request) -> str | None:
+    """Return the key that the cookie of the dashboard stands for. A page of another origin cannot use it."""
+    sessions = wired(request).sessions
+    sealed = request.cookies.get(sessions.cookie)
+    return sessions.key_of(sealed) if sealed is not None and comes_from_own_page(request) else None
 
 
 async def recheck(request: Request) -> Callable[[], Coroutine[Any, Any, Principal]]:

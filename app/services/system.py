@@ -13,6 +13,7 @@ from app.services.access.invitations import Invitations
 from app.services.access.keys import AdminKey
 from app.services.access.limits import CallerLimits
 from app.services.access.secrets import ServerSecret
+from app.services.access.sessions import Sessions
 from app.services.events.feed import EventFeed
 from app.services.fleet.census import Census
 from app.services.fleet.clients import Clients
@@ -51,6 +52,7 @@ class System:
     settings: Settings
     admin_key: AdminKey
     secret: ServerSecret
+    sessions: Sessions
     limits: CallerLimits
     callers: Callers
     keys: ApiKeys
