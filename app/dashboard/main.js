@@ -155,7 +155,7 @@ class App {
 
 	#end(message) {
 		clearTimeout(this.#timer);
-		if (message === null && this.api.hasSession) this.api.logOut();
+		if (message === null && this.api.hasSession) this.api.logOut().catch(() => null);
 		else this.api.forget();
 		this.#logIn(message);
 	}
