@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Double, Integer, LargeBinary, Table
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Integer, LargeBinary, Table
 
 from app.store.backups import TABLES
 from app.store.columns import Finite
@@ -26,6 +26,8 @@ def _value(column: Column[Any], number: int, sha256: str) -> Any:
     match column.type:
         case JSON():
             return {"ä": [1, 0.1, None, "\n"]}
+        case Boolean():
+            return True
         case LargeBinary():
             return bytes(range(256))
         case Integer() | BigInteger():
