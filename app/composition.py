@@ -69,6 +69,7 @@ from app.services.running.timekeeping import Timekeeper
 from app.services.system import System
 from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.agents import AgentCaller
+from app.services.tasks.appends import Appends
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.channels import Channels
 from app.services.tasks.connections import AgentTransport
@@ -78,6 +79,7 @@ from app.services.tasks.mailbox import Mailbox
 from app.services.tasks.mailbox_retention import MailboxRetention
 from app.services.tasks.pulls import LONGEST_WAIT_SHARE, Pulls
 from app.services.tasks.responses import Transport
+from app.services.tasks.resuming import Resuming
 from app.services.tasks.signer import Signer
 from app.services.tasks.watching import TaskWatch
 from app.services.trainings.idempotency import KeyRetention
@@ -107,14 +109,24 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     keys = ApiKeys(db, clock, secret, callers)
     models, copies = model_files(settings)
     files = RoundFiles(models, settings.data_dir / "spool")
-    delay = settings.models.removal_delay_seconds
     retention = ModelRetention(
-        db=coordinator_db, files=models, copies=copies, clock=clock, metrics=metrics, delay=delay
+        db=coordinator_db,
+        files=models,
+        copies=copies,
+        clock=clock,
+        metrics=metrics,
+        delay=settings.models.removal_delay_seconds,
     )
     guard = AddressGuard.of(settings)
     transport, signer = agents or AgentTransport(settings.agents, guard), Signer(secret.derived("signing"), clock)
     caller = AgentCaller(
-        settings.agents, max_bytes=settings.models.max_bytes, tokens=tokens, transport=transport, signer=signer
+        settings.agents,
+        max_bytes=settings.models.max_bytes,
+        tokens=tokens,
+        transport=transport,
+        signer=signer,
+        clock=clock,
+        resuming=Resuming(lambda body: metrics.transfers_resumed.labels("push", body).inc()),
     )
     watch = TaskWatch(coordinator_db, clock, places=settings.limits.waiting_agents)
     metrics.waiting_agents.set_function(lambda: watch.waiting)
@@ -194,6 +206,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         costs=costs,
         weighing=Weighing(coordinator_db, owned, roster),
     )
+    deliveries = Deliveries(db, models, clock, watch, uploads=files.upload)
     interruptions = Interruptions(owned, progress, metrics, early_ends.give_up)
     name = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
     audit = AuditTrail(db, coordinator_db, clock, name=name, directory=settings.data_dir)
@@ -250,8 +263,27 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         ),
         participants=participants,
         task_watch=watch,
-        pulls=Pulls(db, models, clock, watch, signer=signer, longest_wait=LONGEST_WAIT_SHARE * silent, rng=rng),
-        deliveries=Deliveries(db, models, clock, watch, uploads=files.upload),
+        pulls=Pulls(
+            db,
+            models,
+            clock,
+            watch,
+            signer=signer,
+            metrics=metrics,
+            longest_wait=LONGEST_WAIT_SHARE * silent,
+            rng=rng,
+        ),
+        deliveries=deliveries,
+        appends=Appends(
+            db,
+            models,
+            clock,
+            deliveries,
+            metrics,
+            uploads=files.upload,
+            most_bytes=settings.limits.unfinished_bytes,
+            most_of_client=settings.limits.client_unfinished_bytes,
+        ),
         coordinator=Coordinator(
             owner=name,
             db=coordinator_db,

@@ -14,7 +14,8 @@ SMALL_BYTES = 1_000_000  # of a body, such as a client's or a training's, that u
 RESERVE_BYTES = 32_000_000
 UNCOUNTED_BYTES = 16_384  # at the beginning of each body
 STREAMED_BYTES = 1 << 20  # in memory at one time, of a body that its handler streams to a file
-UPLOADS_BYTES = 64 * STREAMED_BYTES
+UPLOADS = 64  # of them at the same time
+UPLOADS_BYTES = UPLOADS * STREAMED_BYTES
 LONG_ANSWERS_BYTES = 256_000_000
 PLACES = 4
 WAIT_SECONDS = 10.0
@@ -25,6 +26,17 @@ class NoMemoryFree(Picklable):
 
     def __init__(self, size: int, what: str) -> None:
         super().__init__(f"other requests are using too much of the {size} bytes of memory for {what}")
+
+
+class TooManyUploads(NoMemoryFree):
+    """Other uploads take all places of a server, in each of which a body is streamed to a file."""
+
+    def __init__(self, places: int) -> None:
+        Picklable.__init__(
+            self,
+            f"{places} uploads are on their way to this server, which takes no more at a time: "
+            "send this one again after the seconds that Retry-After names",
+        )
 
 
 class TooManyAnswers(Picklable):

@@ -8,6 +8,7 @@ from app.domain.rounds import OUTSTANDING, Participation
 from app.domain.tasks import TaskRun
 
 LATE = "it did not finish in time: the round continued without it"
+MOVING_SECONDS = 60.0  # since bytes were last seen to move, within which a transfer counts as one that moves
 FAIR_CHANCE = 0.5  # of the time since its task should have been sent, during which an agent had it
 
 
@@ -17,6 +18,8 @@ def excuse(run: TaskRun, now: float) -> str | None:
         return "the client was never contacted: the server had no free slot"
     if run.answered:
         return "the server did not check its answer in time"
+    if run.moved_at is not None and now - run.moved_at <= MOVING_SECONDS:
+        return "a transfer to or from it was still moving: its link is slow, or the time for the round is short"
     had, time = now - run.started_at, now - run.asked_at
     if had < FAIR_CHANCE * time:
         return f"the server had no free slot for long: of {time:.3g} s, the client had the task for only {had:.3g} s"

@@ -40,6 +40,7 @@ OPEN: frozenset[MailState] = frozenset({"offered", "taken"})
 WANTED: frozenset[MailState] = OPEN | {"delivered"}
 MOST_KNOWN = 16  # tasks that an agent may name, and thus have at once
 MOST_TAKES = 4  # of one offer: an agent that takes a task more often never finishes it
+LATE = "its round went on without it, so forget the task"
 KEPT_SECONDS = 3600.0  # after its deadline, for which the mailbox tells a late agent that a task was cancelled
 
 
@@ -63,6 +64,9 @@ class MailedTask:
         attempts: how often the agent took it since it was last offered.
         bytes_sent: of all bodies that the agent was sent, over all offers.
         call: what the control plane signed when the agent took it.
+        sent_seconds: the `deadline_seconds` of the body that the agent was sent last, which makes the same body again.
+        sent_digest: the SHA-256 of that body.
+        moved_at: when bytes of its bodies were last seen to move between its agent and a server.
         result: the name of the file of the model store with the result.
         size: the bytes of the result, which came in the content coding `coding` and within `seconds`.
         failure: why there is no result, as the agent said: a problem document.
@@ -84,6 +88,9 @@ class MailedTask:
     deadline_at: float
     taken_at: float | None = None
     call: str | None = None
+    sent_seconds: float | None = None
+    sent_digest: str | None = None
+    moved_at: float | None = None
     delivered_at: float | None = None
     result: str | None = None
     size: int = 0

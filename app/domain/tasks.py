@@ -20,6 +20,7 @@ class TaskRun:
         answered: whether its result has come in.
         faulty: whether the client failed or was wrong, rather than that it could not be reached.
         slow: whether the agent took unusually long to accept it.
+        moved_at: when bytes of its bodies were last seen to move, unix seconds; None where that was not seen.
         bandwidth: Mbps at which the result came in; None where there is none, or where it was too small to tell.
     """
 
@@ -30,6 +31,7 @@ class TaskRun:
     started_at: float | None = None
     answered: bool = False
     slow: bool = False
+    moved_at: float | None = None
     bandwidth: float | None = None
 
     @classmethod

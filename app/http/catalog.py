@@ -7,6 +7,7 @@ from http import HTTPStatus
 from starlette.requests import ClientDisconnect
 
 from app.domain import errors
+from app.domain.uploads import WrongOffset
 from app.http.bodies import TooSlow, UnsupportedMediaType
 from app.http.browsers import ForeignPage
 from app.http.readers import KeyForPage
@@ -18,6 +19,7 @@ from app.services.access.oidc import NoRole
 from app.services.events.feed import TooManyReaders
 from app.services.rounds.planning import StrategyOverdue
 from app.services.rounds.waits import Stopping, TooManyWaits
+from app.services.tasks.appends import BrokenOff
 from app.services.tasks.deliveries import CorruptedResult, WrongResultSignature
 from app.services.trainings.idempotency import KeyReused
 from app.store.availability import DatabaseUnavailable
@@ -34,6 +36,13 @@ class RangeNotSatisfiable(Picklable):
     def __init__(self, size: int) -> None:
         super().__init__(f"should be bytes=FIRST-LAST within the {size} bytes of the file")
         self.size = size
+
+
+class ForeignVersion(Picklable):
+    """`If-Match` names other versions of a body than the one that there is, which has the ETag `etag`."""
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(f"If-Match names another version of the body than {etag}: ask for all of it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,9 @@ CATALOG: Mapping[type[Exception], Kind] = {
     ClientDisconnect: Kind(
         HTTPStatus.BAD_REQUEST, "incomplete", "The connection was closed before the request was complete"
     ),
+    BrokenOff: Kind(HTTPStatus.BAD_REQUEST, "incomplete", "The connection was closed before the request was complete"),
+    WrongOffset: Kind(HTTPStatus.CONFLICT, "wrong-offset", "The upload ends at another byte"),
+    ForeignVersion: Kind(HTTPStatus.PRECONDITION_FAILED, "precondition-failed", "The body is another version"),
     TooSlow: Kind(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "The request body arrives too slowly"),
     CorruptedResult: Kind(HTTPStatus.BAD_REQUEST, "corrupted", "The body was corrupted on the way"),
     WrongResultSignature: Kind(HTTPStatus.FORBIDDEN, "wrong-signature", "The result is not signed by its device"),

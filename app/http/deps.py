@@ -27,6 +27,7 @@ from app.services.fleet.outcomes import Outcomes
 from app.services.rounds.selections import Selections
 from app.services.rounds.waits import RoundWaits
 from app.services.system import System
+from app.services.tasks.appends import Appends
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.deliveries import Deliveries
 from app.services.tasks.pulls import Pulls
@@ -220,4 +221,5 @@ AppWaits = Annotated[RoundWaits, _part("waits")]
 AppPulls = Annotated[Pulls, _part("pulls")]
 AppWebhooks = Annotated[Webhooks, _part("webhooks")]
 AppDeliveries = Annotated[Deliveries, _part("deliveries")]
+AppAppends = Annotated[Appends, _part("appends")]
 AppModels = Annotated[Models, _part("models")]

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from app.domain import errors
+from app.domain.uploads import WrongOffset
 from app.http.auditing import OPEN
 from app.http.bodies import UnsupportedMediaType
 from app.http.catalog import CATALOG, SHARED_LIMITS, Kind, RangeNotSatisfiable, kind_of
@@ -32,6 +33,7 @@ from tcsfeel import errors as refusals
 from tcsfeel.contract.problems import FieldProblem
 from tcsfeel.contract.sentences import summary
 from tcsfeel.text import plain
+from tcsfeel.wire.resuming import UPLOAD_OFFSET
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +74,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ObjectStoreUnavailable, _bucket)
     app.add_exception_handler(UnsupportedMediaType, _media_type)
     app.add_exception_handler(RangeNotSatisfiable, _range)
+    app.add_exception_handler(WrongOffset, _offset)
     for cls in (errors.LimitReached, errors.StorageLimitReached):
         app.add_exception_handler(cls, _limited)
     for cls in SHARED_LIMITS:
@@ -117,6 +120,12 @@ async def _range(_request: Request, error: Exception) -> Response:
     fields = [FieldProblem(pointer="/header/range", detail=str(error))]
     headers = {"Content-Range": f"bytes */{error.size}"}
     return problem(CATALOG[RangeNotSatisfiable], f"Range {error}", fields, headers)
+
+
+async def _offset(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, WrongOffset)  # noqa: S101  (the handler is registered for this class)
+    fields = [FieldProblem(pointer="/header/upload-offset", detail=f"should be {error.offset}")]
+    return problem(CATALOG[WrongOffset], str(error), fields, {UPLOAD_OFFSET: str(error.offset)})
 
 
 async def _unprocessable(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """The routes of ``/v1``: each checks the caller, and limits the body, before its handler runs."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 from fastapi import Request, Response
@@ -14,7 +15,7 @@ from app.http.deps import address_of, authenticate, invited, party_of, wired
 from app.http.descriptions import responses
 from app.http.roles import Mark
 from app.http.unparsable import unparsable
-from app.memory import STREAMED_BYTES
+from app.memory import STREAMED_BYTES, UPLOADS, NoMemoryFree, TooManyUploads
 from app.origins import acting
 from app.services.access.limits import Caller
 from tcsfeel.contract.fields import RequestModel
@@ -72,9 +73,7 @@ class ApiRoute(APIRoute):
             if model is not None or "requestBody" in extra:
                 refuse_encoding(request, extra.get(CODINGS, ()))
             if extra.items() >= STREAMED.items():
-                held_bytes = min(STREAMED_BYTES, announced(request) or STREAMED_BYTES)
-                with found.upload_memory.holding(party_of(request), STREAMED_BYTES) as held:
-                    held.grow(held_bytes)
+                with _upload(request):
                     return await handle(request)
             most = found.settings.max_body_bytes
             limit = most if "requestBody" in extra else min(most, (model or RequestModel).max_bytes)
@@ -95,6 +94,17 @@ class ApiRoute(APIRoute):
                     raise unparsable(body, error.__cause__) or error from error
 
         return guarded
+
+
+@contextmanager
+def _upload(request: Request) -> Iterator[None]:
+    """Hold a place for a body that is streamed to a file. Raises `TooManyUploads`."""
+    with wired(request).upload_memory.holding(party_of(request), STREAMED_BYTES) as held:
+        try:
+            held.grow(min(STREAMED_BYTES, announced(request) or STREAMED_BYTES))
+        except NoMemoryFree:
+            raise TooManyUploads(UPLOADS) from None
+        yield
 
 
 def _model(annotation: Any) -> type[RequestModel]:

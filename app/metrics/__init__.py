@@ -109,6 +109,11 @@ class Metrics:
         self.tasks_handed_over = counter(
             "federated_tasks_handed_over", "Number of tasks that were handed over, by their channel", ["channel"]
         )
+        self.transfers_resumed = counter(
+            "federated_transfers_resumed",
+            "Number of times that a body broke off on its way and was kept as far as it had come",
+            ["channel", "body"],
+        )
         self.waiting_agents = gauge("federated_waiting_agents", "Number of agents that wait at this server for a task")
         self.tick_age = gauge("federated_coordinator_tick_age_seconds", "Time since the coordinator's last tick")
         self.lease_takeovers = counter(

@@ -32,6 +32,7 @@ from app.services.running.survey import Survey
 from app.services.running.timekeeping import Timekeeper
 from app.services.tasks.address_guard import AddressGuard
 from app.services.tasks.agents import AgentCaller
+from app.services.tasks.appends import Appends
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.deliveries import Deliveries
 from app.services.tasks.pulls import Pulls
@@ -86,6 +87,7 @@ class System:
     task_watch: TaskWatch
     pulls: Pulls
     deliveries: Deliveries
+    appends: Appends
     coordinator: Coordinator
     interruptions: Interruptions
     prober: HealthProber

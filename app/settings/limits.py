@@ -14,7 +14,8 @@ class LimitSettings(Section):
     address without a key `address_requests_per_second`, over all servers together. At the same time, each server
     answers at most `concurrent_requests` of a key or an address, and `agent_concurrent_requests` of a device; and
     `waits` calls of an address may wait for rounds, and `streams` calls of a key or an address for events.
-    `waiting_agents` agents may wait for tasks at each server.
+    `waiting_agents` agents may wait for tasks at each server. Results of agents that have come in only partly have at
+    most `client_unfinished_bytes` of one client, and `unfinished_bytes` of all clients together.
 
     There may be `webhooks` at most. A key may have created at most `trainings` that have not ended. The models that
     are kept of its trainings may have `model_bytes` together before a further one is uploaded. Idempotency keys are
@@ -29,6 +30,8 @@ class LimitSettings(Section):
     waits: Annotated[int, Field(ge=1, le=100_000)] = 256
     waiting_agents: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     streams: Annotated[int, Field(ge=1, le=100_000)] = 512
+    client_unfinished_bytes: Annotated[int, Field(ge=1)] = 8_000_000_000
+    unfinished_bytes: Annotated[int, Field(ge=1)] = 100_000_000_000
     trainings: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000
     webhooks: Annotated[int, Field(ge=1, le=10_000)] = 100
     model_bytes: Annotated[int, Field(ge=1)] = 1_000_000_000_000

@@ -12,6 +12,7 @@ from app.domain.rounds import Evidence
 from app.store.availability import DatabaseUnavailable
 from app.store.inserts import insert_missing
 from app.store.tables import tasks
+from app.store.uploads import UploadRepository
 
 CHANNEL = "tcsfeel_tasks"
 """The channel on which Postgres tells other servers that a task has changed."""
@@ -21,19 +22,20 @@ MOST_OPEN = 100_000  # that one look reads
 _NAMES = tuple(field.name for field in fields(MailedTask))
 _TAKABLE = tasks.c.state.in_(sorted(OPEN)) & (tasks.c.attempts <= MOST_TAKES) & (tasks.c.deadline_at > bindparam("now"))
 _GLANCE = (  # with states that an index finds, since most rows are those of cancelled tasks
-    select(tasks.c.id, tasks.c.client_id, tasks.c.state, _TAKABLE.label("takable"))
+    select(tasks.c.id, tasks.c.client_id, tasks.c.state, _TAKABLE.label("takable"), tasks.c.moved_at)
     .where(tasks.c.state.in_(sorted(WANTED)))
     .limit(MOST_OPEN)
 )
 
 
 class Glance(NamedTuple):
-    """The state of a task that was not cancelled, and whether its agent may take it (again)."""
+    """The state of a task that was not cancelled, whether its agent may take it (again), and when its bytes moved."""
 
     id: str
     client_id: str
     state: MailState
     takable: bool
+    moved_at: float | None = None
 
 
 class MailboxRepository:
@@ -48,7 +50,7 @@ class MailboxRepository:
         A task whose deadline has passed is among them, because its round may be prolonged.
         """
         rows = await self._connection.execute(_GLANCE, {"now": now})
-        return [Glance(row.id, row.client_id, row.state, row.takable) for row in rows]
+        return [Glance(row.id, row.client_id, row.state, row.takable, row.moved_at) for row in rows]
 
     async def find(self, task_id: str, *, for_update: bool = False) -> MailedTask | None:
         """Read a task; None if there is none. `for_update` locks the row until the transaction ends."""
@@ -81,13 +83,29 @@ class MailboxRepository:
         row = (await self._connection.execute(oldest, {"now": now})).one_or_none()
         return None if row is None else _task_of(row)
 
-    async def take(self, task: MailedTask, now: float, *, size: int, call: str | None) -> None:
-        """Record that the agent of a task that is locked is sent `size` bytes, and what was signed for that."""
-        state = next_state(task.state, "take")
-        sent, first = task.bytes_sent + size, now if task.taken_at is None else task.taken_at
-        await self._put(
-            replace(task, state=state, attempts=task.attempts + 1, bytes_sent=sent, taken_at=first, call=call)
+    async def take(
+        self, task: MailedTask, now: float, *, size: int, call: str | None, seconds: float, digest: str
+    ) -> None:
+        """Record that the agent of a task that is locked is sent `size` bytes, and what was signed for that.
+
+        `seconds` are those that its body says are left, and `digest` is the SHA-256 of the body.
+        """
+        taken = replace(
+            task,
+            state=next_state(task.state, "take"),
+            attempts=task.attempts + 1,
+            bytes_sent=task.bytes_sent + size,
+            taken_at=now if task.taken_at is None else task.taken_at,
+            call=call,
+            sent_seconds=seconds,
+            sent_digest=digest,
         )
+        await self._put(taken)
+
+    async def move(self, task_id: str, now: float) -> None:
+        """Record that bytes of a task have moved. Nobody is told, because nothing waits for that."""
+        open_task = (tasks.c.id == task_id) & tasks.c.state.in_(sorted(OPEN))
+        await self._connection.execute(update(tasks).where(open_task).values(moved_at=now))
 
     async def deliver(self, task: MailedTask, delivery: Delivery, now: float) -> None:
         """Record what the agent of a task that is locked has delivered. Raises `IllegalTransition`."""
@@ -96,12 +114,12 @@ class MailboxRepository:
         await self._put(replace(task, state=state, delivered_at=now, **said))
 
     async def cancel(self, task_ids: Iterable[str]) -> set[str]:
-        """Cancel tasks. Returns the names of the files that they no longer need."""
+        """Cancel tasks, and drop what has come in of their results. Returns the names of files that are not needed."""
         freed: set[str] = set()
         for task_id in sorted(task_ids):
             task = await self.find(task_id, for_update=True)
             if task is not None and task.state != "cancelled":
-                freed |= task.files
+                freed |= task.files | await UploadRepository(self._connection).drop(task_id)
                 await self._put(replace(task, state=next_state(task.state, "cancel"), model=None, result=None))
         return freed
 

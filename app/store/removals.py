@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.instants import TOLERANCE_SECONDS
 from app.store.model_store import StoreUnavailable
-from app.store.tables import model_versions, removals, tasks
+from app.store.tables import model_versions, removals, tasks, upload_parts
 
 WINDOW = 240.0  # seconds from `begin` to `until`; a bucket's answer may take 45
 
@@ -115,4 +115,5 @@ class RemovalRepository:
         versions = exists().where(model_versions.c.sha256 == name, model_versions.c.removed_at.is_(None))
         states = exists().where(model_versions.c.optimiser_state == name)
         mail = exists().where((tasks.c.model == name) | (tasks.c.result == name))
-        return bool((await self._connection.execute(select(versions | states | mail))).scalar())
+        parts = exists().where(upload_parts.c.sha256 == name)
+        return bool((await self._connection.execute(select(versions | states | mail | parts))).scalar())

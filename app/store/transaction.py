@@ -29,6 +29,7 @@ from app.store.selections import SelectionRepository
 from app.store.sketches import SketchRepository
 from app.store.tokens import TokenRepository
 from app.store.trainings import TrainingRepository
+from app.store.uploads import UploadRepository
 from app.store.vitals import VitalsRepository
 from app.store.webhooks import WebhookRepository
 
@@ -67,6 +68,10 @@ class Transaction:
     @cached_property
     def mailbox(self) -> MailboxRepository:
         return MailboxRepository(self.connection)
+
+    @cached_property
+    def uploads(self) -> UploadRepository:
+        return UploadRepository(self.connection)
 
     @cached_property
     def tokens(self) -> TokenRepository:

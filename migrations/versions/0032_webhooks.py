@@ -1,7 +1,7 @@
 """Webhooks, and the events that they did not take yet.
 
 Revision ID: 0032
-Revises: 0028
+Revises: 0029
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0032"
-down_revision = "0028"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 

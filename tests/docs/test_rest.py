@@ -10,7 +10,7 @@ from tcsfeel.aggregation.config import Aggregation
 from tcsfeel.wire import headers
 from tests.docs.pages import CODE, page
 
-OPERATION = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^\s`]*)`")
+OPERATION = re.compile(r"`(GET|HEAD|POST|PUT|PATCH|DELETE) (/[^\s`]*)`")
 
 
 def test_every_operation_is_described_and_every_described_one_exists(app: FastAPI) -> None:

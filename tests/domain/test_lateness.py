@@ -11,6 +11,7 @@ from app.domain.rounds import Participation, ParticipationStatus
 from app.domain.tasks import TaskRun
 
 PROFILE = Profile(url="http://a", data_size=10, compute_capacity=1.0, bandwidth=8.0, latency=5.0, reliability=0.9)
+MOVING = "a transfer to or from it was still moving: its link is slow, or the time for the round is short"
 NO_SLOT = "the client was never contacted: the server had no free slot"
 
 
@@ -26,6 +27,8 @@ NO_SLOT = "the client was never contacted: the server had no free slot"
             "the server had no free slot for long: of 100 s, the client had the task for only 49 s",
         ),
         (TaskRun(asked_at=0.0, started_at=50.0), None),
+        (TaskRun(asked_at=0.0, started_at=0.0, moved_at=40.0), MOVING),
+        (TaskRun(asked_at=0.0, started_at=0.0, moved_at=39.0), None),
         (TaskRun(asked_at=0.0, started_at=0.0), None),
         (TaskRun(asked_at=40.0, started_at=70.0), None),
     ],

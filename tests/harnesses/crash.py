@@ -59,6 +59,7 @@ class Run:
             is stopped by the fence, unless such a check comes first.
         pause: the mean seconds between random signals from outside; None for no signals.
         patience: the seconds after which a run that has not ended fails.
+        transport: with ``pull``, half of the agents ask for their tasks.
     """
 
     seed: int = 1
@@ -74,6 +75,7 @@ class Run:
     pause: float | None = 3.0
     patience: float = 3600.0
     mutant: str | None = None
+    transport: str = "push"
 
 
 @dataclass(kw_only=True)
@@ -111,7 +113,7 @@ async def crash(run: Run, directory: Path, server: str | None) -> Outcome:
         environment = {"TCSFEEL_COORDINATOR__TICK_SECONDS": str(run.tick)}
         replicas = Replicas(directory / "replicas", url, faults=faults, mutant=run.mutant, environment=environment)
         stranger = Stranger(replicas, random.Random(run.seed), run.pause)  # noqa: S311  (chance, not secrets)
-        async with _fleet(replicas) as (api, fleet):
+        async with _fleet(replicas, run.transport, directory / "agents") as (api, fleet):
             waves = 0
             with switched_on(faults) as calm_down:
                 enough = asyncio.create_task(_enough(replicas, run.kills, stranger, calm_down))
@@ -152,7 +154,7 @@ async def calm(run: Run, waves: int, directory: Path, server: str | None) -> His
     async with new_database(server, directory / "database") as url:
         environment = {"TCSFEEL_COORDINATOR__LEASE_SECONDS": CALM_LEASE_SECONDS}
         replicas = Replicas(directory / "replicas", url, environment=environment)
-        async with _fleet(replicas) as (api, _):
+        async with _fleet(replicas, run.transport, directory / "agents") as (api, _):
             for wave in range(1, waves + 1):
                 await _wave(api, run, wave)
         history = await read_history(url)
@@ -196,16 +198,24 @@ async def _enough(replicas: Replicas, kills: int | None, stranger: Stranger, cal
 
 
 @asynccontextmanager
-async def _fleet(replicas: Replicas) -> AsyncIterator[tuple[Api, Mapping[str, Any]]]:
-    """Run replicas with registered agents."""
+async def _fleet(replicas: Replicas, transport: str, state: Path) -> AsyncIterator[tuple[Api, Mapping[str, Any]]]:
+    """Run replicas with registered agents. With the transport ``pull``, every second one asks for its tasks."""
     fleet = learners(
         [client_id(group, number) for group in GROUPS for number in range(CLIENTS_A_GROUP)], seconds=FIT_SECONDS
     )
+    pulled = {name: one for number, (name, one) in enumerate(fleet.items()) if transport == "pull" and number % 2}
+    called = {name: one for name, one in fleet.items() if name not in pulled}
     url = f"http://127.0.0.1:{replicas.all[0].port}"
-    async with (
-        running(replicas) as api,
-        hosting(fleet, server_url=url, api_key=replicas.key, heartbeat_seconds=3600, threads=len(fleet)),
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        api = await stack.enter_async_context(running(replicas))
+        await stack.enter_async_context(
+            hosting(called, server_url=url, api_key=replicas.key, heartbeat_seconds=3600, threads=len(called))
+        )
+        if pulled:
+            made = await api.call("POST", "/v1/invitations", json={"uses": len(pulled)})
+            await stack.enter_async_context(
+                hosting(pulled, server_url=url, invite=made["secret"], state=state, pull=True, threads=len(pulled))
+            )
         yield api, fleet
 
 
@@ -266,9 +276,10 @@ async def main() -> int:
     parser.add_argument("--database", choices=["postgres", "sqlite"], default="postgres")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--transport", choices=["push", "pull"], default="push", help="pull: half of the agents pull")
     parser.add_argument("--keep", type=Path, help="a new directory for logs and files, instead of a temporary one")
     given = parser.parse_args()
-    run = Run(seed=given.seed, kills=given.kills, patience=120 + 20 * given.kills)
+    run = Run(seed=given.seed, kills=given.kills, patience=120 + 20 * given.kills, transport=given.transport)
     with database_server(given.database) as server, contextlib.ExitStack() as stack:
         directory = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tcsfeel-crash-")))
         outcome = await crash(run, directory / "crash", server)

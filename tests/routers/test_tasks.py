@@ -223,3 +223,45 @@ async def test_any_server_gives_a_task_and_takes_its_result(tmp_path: Path, post
         assert got.status_code == 200
         assert (await elsewhere.put(got.headers["Tcsfeel-Task"], BODY)).status_code == 204
         assert (await running)["status"] == "completed"
+
+
+async def test_a_result_comes_in_parts_and_the_rest_of_a_task_is_fetched(pulling: Api) -> None:
+    partial = {"Content-Type": "application/partial-upload", "Repr-Digest": written_digest(digest_of([BODY]))}
+    async with puller(pulling, "edge-7") as agent, puller(pulling, "edge-8") as other:
+        training_id = await training_of(pulling)
+        running = asyncio.create_task(run(pulling, training_id))
+        got = await agent.next()
+        task_id, etag = got.headers["Tcsfeel-Task"], got.headers["ETag"]
+        body, where = f"{agent.path}/{task_id}", f"{agent.path}/{task_id}/result"
+        rest = await agent.http.get(body, headers={"Range": "bytes=100-", "If-Match": etag})
+        assert (rest.status_code, rest.content, rest.headers["ETag"]) == (206, got.content[100:], etag)
+        assert rest.headers["Content-Range"] == f"bytes 100-{len(got.content) - 1}/{len(got.content)}"
+        whole = await agent.http.get(body, headers={"Range": "bytes=100-", "If-Range": '"another"'})
+        assert (whole.status_code, whole.content) == (200, got.content)
+        assert_problem(await agent.http.get(body, headers={"If-Match": '"another"'}), 412)
+        assert_problem(
+            await agent.http.get(body, headers={"Range": f"bytes={len(got.content)}-"}), 416, "/header/range"
+        )
+        for call in (other.http.get(body), other.http.head(where), other.http.patch(where, content=b"x")):
+            assert (await call).status_code == 403
+        said = partial | {"Upload-Offset": "0", "Upload-Complete": "?0"}
+        first = await agent.http.patch(where, content=BODY[:20], headers=said)
+        assert (first.status_code, first.headers["Upload-Offset"]) == (204, "20"), first.text
+        head = await agent.http.head(where)
+        assert (head.headers["Upload-Offset"], head.headers["Upload-Complete"]) == ("20", "?0")
+        assert head.headers["Upload-Limit"].startswith("max-size=")
+        refused = await agent.http.patch(where, content=BODY[20:], headers=said)
+        assert (assert_problem(refused, 409, "/header/upload-offset")["type"], refused.headers["Upload-Offset"]) == (
+            "urn:tcsfeel:problem:wrong-offset", "20",
+        )  # fmt: skip
+        for name, value in (("Upload-Offset", "x"), ("Upload-Complete", "yes")):
+            refused = await agent.http.patch(where, content=BODY[20:], headers=said | {name: value})
+            assert_problem(refused, 422, f"/header/{name}")
+        refused = await agent.http.patch(where, content=b"x", headers=said | {"Content-Type": MEDIA_TYPE})
+        assert_problem(refused, 415, "/header/content-type")
+        last = partial | {"Upload-Offset": "20", "Upload-Complete": "?1"}
+        done = await agent.http.patch(where, content=BODY[20:], headers=last)
+        assert (done.status_code, done.headers["Upload-Complete"]) == (204, "?1"), done.text
+        found = await running
+    (part,) = found["participations"]
+    assert (part["status"], part["bytes_received"], part["bytes_sent"]) == ("received", len(BODY), len(got.content))

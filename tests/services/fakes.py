@@ -20,6 +20,7 @@ from app.services.tasks.address_guard import AddressGuard, Service
 from app.services.tasks.agents import AgentCaller
 from app.services.tasks.connections import AgentTransport
 from app.services.tasks.responses import Transport
+from app.services.tasks.resuming import Resuming
 from app.services.tasks.signer import Signer
 from app.settings import AgentSettings
 from tests.services.network import Network
@@ -61,6 +62,7 @@ async def calling(
     *,
     max_bytes: int = 1000,
     services: Sequence[Service] = (),
+    resuming: Resuming = Resuming(),  # noqa: B008  (it is frozen)
     **settings: Any,
 ) -> AsyncIterator[AgentCaller]:
     """A caller over the network, or, where an `answer` is given, without one."""
@@ -71,7 +73,9 @@ async def calling(
     else:
         transport = Network(httpx2.MockTransport(answer))  # type: ignore[arg-type]  # each kind is taken
     signer = Signer([SERVER_SEED], SystemClock())
-    caller = AgentCaller(given, max_bytes=max_bytes, tokens=TOKENS, transport=transport, signer=signer)
+    caller = AgentCaller(
+        given, max_bytes=max_bytes, tokens=TOKENS, transport=transport, signer=signer, resuming=resuming
+    )
     try:
         yield caller
     finally:

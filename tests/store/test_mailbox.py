@@ -35,7 +35,7 @@ async def take(db: Database, task: MailedTask = TASK) -> None:
     async with db.begin() as tx:
         stored = await tx.mailbox.find(task.id, for_update=True)
         assert stored is not None
-        await tx.mailbox.take(stored, NOW + 1, size=100, call="signed")
+        await tx.mailbox.take(stored, NOW + 1, size=100, call="signed", seconds=59.0, digest="d" * 64)
 
 
 async def deliver(db: Database, delivery: Delivery = RESULT) -> None:
@@ -51,11 +51,12 @@ async def test_every_field_is_kept(db: Database) -> None:
     await deliver(db)
     found = await find(db)
     assert found == replace(
-        TASK, state="delivered", attempts=1, bytes_sent=100, taken_at=NOW + 1, call="signed", delivered_at=NOW + 9,
+        TASK, state="delivered", attempts=1, bytes_sent=100, taken_at=NOW + 1, call="signed",
+        sent_seconds=59.0, sent_digest="d" * 64, delivered_at=NOW + 9,
         result="r" * 64, size=5, coding="zstd", seconds=0.5, evidence=RESULT.evidence,
     )  # fmt: skip
     assert found is not None
-    assert unsaid(found) == {"failure"}
+    assert unsaid(found) == {"failure", "moved_at"}
 
 
 async def test_offering_again_keeps_what_an_open_task_has_come_to(db: Database) -> None:
@@ -98,7 +99,7 @@ async def test_a_glance_shows_what_was_not_cancelled_and_that_a_late_task_is_not
     await offer(db, replace(TASK, id="t.2.a.fit", deadline_at=NOW))
     async with db.glance() as tx:
         found = sorted(await tx.mailbox.glance(NOW))
-    assert found == [(TASK.id, "a", "offered", True), ("t.2.a.fit", "a", "offered", False)]
+    assert found == [(TASK.id, "a", "offered", True, None), ("t.2.a.fit", "a", "offered", False, None)]
     async with db.begin() as tx:
         await tx.mailbox.cancel([TASK.id, "t.2.a.fit"])
     async with db.glance() as tx:
@@ -111,7 +112,7 @@ async def test_a_task_that_its_agent_has_taken_too_often_is_not_given_again(db: 
         await take(db)
     async with db.glance() as tx:
         assert await tx.mailbox.untaken("a", (), NOW) is None
-        assert await tx.mailbox.glance(NOW) == [(TASK.id, "a", "taken", False)]
+        assert await tx.mailbox.glance(NOW) == [(TASK.id, "a", "taken", False, None)]
 
 
 async def test_a_glance_does_not_read_the_rows_of_cancelled_tasks(db: Database) -> None:
@@ -159,3 +160,18 @@ async def test_files_that_a_task_names_are_not_removed(db: Database) -> None:
         assert await tx.removals.begin(name) is None
         await tx.removals.request(await tx.mailbox.cancel([TASK.id]), at_once=True)
         assert await tx.removals.begin(name) is not None
+
+
+async def test_a_glance_tells_when_the_bytes_of_an_open_task_moved(db: Database) -> None:
+    await offer(db)
+    async with db.begin() as tx:
+        await tx.mailbox.move(TASK.id, NOW + 5)
+        await tx.mailbox.move("unknown", NOW + 5)
+    async with db.glance() as tx:
+        assert await tx.mailbox.glance(NOW) == [(TASK.id, "a", "offered", True, NOW + 5)]
+    await deliver(db)
+    async with db.begin() as tx:
+        await tx.mailbox.move(TASK.id, NOW + 9)
+        found = await tx.mailbox.find(TASK.id)
+    assert found is not None
+    assert found.moved_at == NOW + 5

@@ -87,6 +87,6 @@ async def test_tasks_wait_from_their_offer_until_their_agents_take_them_or_their
     vitals = await read(db)
     assert (vitals.offered, vitals.offered_seconds) == (2, 90)
     async with db.begin() as tx:
-        await tx.mailbox.take(TASK, NOW, size=1, call=None)
+        await tx.mailbox.take(TASK, NOW, size=1, call=None, seconds=1.0, digest="d" * 64)
     vitals = await read(db)
     assert (vitals.offered, vitals.offered_seconds) == (1, 5)

@@ -10,38 +10,35 @@ body) and in time: see `AgentTransport` for a task's and a model's; a probe and 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
 from urllib.parse import quote, urlencode
 
-import structlog
-
+from app.clock import Clock, SystemClock
 from app.domain.clients import Endpoint, Health
 from app.domain.failures import FailureKind
 from app.services.access.tokens import AgentTokens
-from app.services.tasks.answers import AgentFailed, Answer, health_of
+from app.services.tasks.answers import AgentFailed, Answer, health_of, unforeseen
 from app.services.tasks.bodies import Sent, TaskBody
 from app.services.tasks.breaks import BROKEN, describe, is_ours
 from app.services.tasks.complaints import GATEWAY, may_pass
+from app.services.tasks.incoming import Incoming
+from app.services.tasks.moves import Moves
+from app.services.tasks.outgoing import Arrived, Course, arrived, arrived_elsewhere, headers_of
 from app.services.tasks.replies import ANSWERS, Reply, coding_of, retry_after, unexpected
 from app.services.tasks.requests import Request
 from app.services.tasks.responses import Ask, Proof, Response, Transport
+from app.services.tasks.resuming import TRIES, Resuming
 from app.services.tasks.signer import Signer
 from app.settings import AgentSettings
-from app.store.model_store import FileTooLarge, ModelStore, StoredFile, StoreUnavailable
-from app.threads import in_thread
+from app.store.model_store import ModelStore, StoredFile, StoreUnavailable
 from app.turns import Turns
-from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import IDENTITY
-from tcsfeel.wire.digests import CONTENT_DIGEST
-from tcsfeel.wire.errors import WireError
-from tcsfeel.wire.headers import LENGTH, check_beginning
+from tcsfeel.wire.headers import check_beginning
 from tcsfeel.wire.signatures import Signed
-
-log = structlog.get_logger(__name__)
 
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": IDENTITY, "User-Agent": "tcsfeel"}
 
@@ -57,12 +54,16 @@ class AgentCaller:
         tokens: AgentTokens,
         transport: Transport,
         signer: Signer,
+        resuming: Resuming = Resuming(),  # noqa: B008  (it is frozen)
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings
         self._signer = signer
-        self._max_bytes = max_bytes
         self._tokens = tokens
         self._turns = Turns()
+        self._resuming = resuming
+        self._moves = Moves(clock or SystemClock())
+        self._incoming = Incoming(self._turns, resuming, max_bytes=max_bytes)
         self._transport = transport
 
     async def close(self) -> None:
@@ -71,13 +72,21 @@ class AgentCaller:
     async def health(self, agent: Endpoint) -> Health:
         """Find out whether the agent is able to train and, if it has a key, whether it is the one that has the key.
 
-        It has to answer within the time that a connection may take.
+        It has to answer within the time that a connection may take. An agent whose link is busy with a transfer that
+        moves is alive, although its answer may be late.
         """
+        if self._moves.is_moving(agent, self._settings.connect_seconds):
+            return Health(alive=True)
         try:
             async with self._soon(), self._call("GET", agent, "/healthz") as answer:
                 return await health_of(answer)
         except (AgentFailed, TimeoutError) as error:
             return Health(alive=False, silence=str(error) if isinstance(error, AgentFailed) else describe(error))
+
+    def moved_at(self, agent: Endpoint, task_id: str) -> float | None:
+        """Return when bytes of a task last moved to or from its agent, unix seconds, and forget it."""
+        del agent
+        return self._moves.take(task_id)
 
     async def is_healthy(self, agent: Endpoint) -> bool:
         """Tell whether `health` finds the agent alive."""
@@ -99,7 +108,8 @@ class AgentCaller:
                 complaint = await answer.complaint()
                 raise AgentFailed(f"the agent answered GET /model with {status}: {complaint.text}".removesuffix(": "))
             answer.verify()
-            return await self._receive(answer, store, IDENTITY, check=check_beginning)
+            again = partial(self._call, "GET", agent, asked)
+            return await self._incoming.receive(answer, store, again, kind="model", check=check_beginning)
 
     async def has_frozen(self, agent: Endpoint, frozen_id: str) -> bool:
         """Tell whether the agent says soon that it has kept the frozen tensors of this id.
@@ -128,17 +138,21 @@ class AgentCaller:
         `partly` says that the task comes without its frozen tensors, which the agent may have lost. Raises
         `AgentFailed`.
         """
-        headers = {
-            "Content-Type": MEDIA_TYPE,
-            "Content-Length": str(len(body)),
-            CONTENT_DIGEST: await body.digest(),
-            "Accept-Encoding": accept,
-        }
-        call = self._call("PUT", agent, f"/tasks/{task_id}", headers=headers, content=Sent(body, self._turns))
-        async with call as answer:
-            if partly and answer.response.status == HTTPStatus.PRECONDITION_FAILED:
-                return Reply("lacking")
-            return await self._reply(answer, spool, accept, limit)
+        course = Course(len(body))
+        while True:
+            try:
+                sent = self._send(agent, task_id, body, course.offset, accept)
+                async with sent as answer:
+                    if partly and answer.response.status == HTTPStatus.PRECONDITION_FAILED:
+                        return Reply("lacking")
+                    return await self._reply(answer, task_id, spool, accept, limit)
+            except AgentFailed as error:
+                if error.kind != "unreachable" or course.is_short:
+                    raise
+                course.advance(await self._arrived(agent, task_id, error), error)
+            if course.arrived:
+                return Reply("working")
+            self._resuming.note("task")
 
     async def poll(
         self,
@@ -153,7 +167,7 @@ class AgentCaller:
         """``GET`` a task's result, waiting at the agent for up to `wait` seconds; otherwise as `hand_over`."""
         headers = {"Accept-Encoding": accept}
         async with self._call("GET", agent, f"/tasks/{task_id}?wait={wait:g}", headers=headers) as answer:
-            return await self._reply(answer, spool, accept, limit)
+            return await self._reply(answer, task_id, spool, accept, limit)
 
     async def forget(self, agent: Endpoint, task_id: str) -> None:
         """``DELETE`` a task. A failure does not matter, because agents drop old results by themselves."""
@@ -192,7 +206,7 @@ class AgentCaller:
         except (AgentFailed, MemoryError):
             raise
         except Exception as error:
-            raise _unforeseen(error) from error
+            raise unforeseen(error) from error
         try:
             yield Answer(response, agent, call, self._turns, self._settings.connect_seconds, token)
         except BROKEN as error:
@@ -200,7 +214,7 @@ class AgentCaller:
         except (AgentFailed, StoreUnavailable, MemoryError):
             raise
         except Exception as error:
-            raise _unforeseen(error) from error
+            raise unforeseen(error) from error
         finally:
             await response.close()
 
@@ -228,7 +242,28 @@ class AgentCaller:
             kind: FailureKind = "unreachable" if health.doubt is None else "faulty"
             raise AgentFailed(f"unproven: {health.doubt or health.silence}", doubt=health.doubt, kind=kind)
 
-    async def _reply(self, answer: Answer, spool: ModelStore, accept: str, limit: int | None) -> Reply:
+    @asynccontextmanager
+    async def _send(
+        self, agent: Endpoint, task_id: str, body: TaskBody, offset: int, accept: str
+    ) -> AsyncIterator[Answer]:
+        """Send a task, or the rest of it from the byte `offset` on."""
+        method, headers = headers_of(body, await body.digest(), offset, accept)
+        content = Sent(body, self._turns, offset, moved=partial(self._moves.note, agent, task_id))
+        async with self._call(method, agent, f"/tasks/{task_id}", headers=headers, content=content) as answer:
+            if offset and arrived_elsewhere(answer):
+                raise AgentFailed("the agent has another part of the task by now", kind="unreachable")
+            yield answer
+
+    async def _arrived(self, agent: Endpoint, task_id: str, lost: AgentFailed) -> Arrived | None:
+        """Ask how much of a task has arrived. Raises `lost` if the agent does not answer."""
+        for failures in range(TRIES):
+            await self._resuming.pause(failures)
+            with contextlib.suppress(AgentFailed, TimeoutError):
+                async with self._soon(), self._call("HEAD", agent, f"/tasks/{task_id}") as answer:
+                    return arrived(answer)
+        raise lost
+
+    async def _reply(self, answer: Answer, task_id: str, spool: ModelStore, accept: str, limit: int | None) -> Reply:
         response = answer.response
         status = response.status
         if status == HTTPStatus.OK:
@@ -236,7 +271,9 @@ class AgentCaller:
             started = loop.time()
             await self._turns.take()
             evidence = answer.verify()
-            file = await self._receive(answer, spool, accept, limit)
+            rest = partial(self._call, "GET", answer.agent, f"/tasks/{task_id}")
+            moved = partial(self._moves.note, answer.agent, task_id)
+            file = await self._incoming.receive(answer, spool, rest, accept=accept, limit=limit, moved=moved)
             return Reply("result", file, coding_of(response), loop.time() - started, evidence=evidence)
         if status in ANSWERS:
             return Reply(ANSWERS[status], retry_after=retry_after(response))
@@ -253,48 +290,3 @@ class AgentCaller:
         raise AgentFailed(
             reason, passing=again or may_pass(status), kind="unreachable" if status in GATEWAY else "faulty"
         )
-
-    async def _body(self, response: Response, check: Callable[[bytes], None]) -> AsyncGenerator[memoryview, None]:
-        beginning = b""
-        async for chunk in response.body:
-            if len(beginning) < LENGTH.size:
-                beginning += bytes(chunk[: LENGTH.size - len(beginning)])
-                if len(beginning) == LENGTH.size:
-                    check(beginning)
-            yield chunk
-            await self._turns.take()
-
-    async def _receive(
-        self,
-        answer: Answer,
-        store: ModelStore,
-        accept: str,
-        limit: int | None = None,
-        *,
-        check: Callable[[bytes], None] = lambda _beginning: None,
-    ) -> StoredFile:
-        """Store a body of at most `limit` bytes; `check` may refuse it after its first eight bytes."""
-        response = answer.response
-        most = self._max_bytes if limit is None else min(limit, self._max_bytes)
-        if (coding := coding_of(response)) not in {IDENTITY, accept}:
-            reason = f"the agent answered with Content-Encoding {coding[:32]!r}, which is not accepted"
-            raise AgentFailed(reason, passing=False)
-        try:
-            async with contextlib.aclosing(self._body(response, check)) as body:
-                file = await store.receive(body, most, size=response.length)
-        except WireError as error:
-            raise AgentFailed(str(error), passing=False) from error
-        except FileTooLarge as error:
-            raise AgentFailed(f"the agent sent a body of more than {error.limit} bytes", passing=False) from error
-        try:
-            answer.check_body(file.sha256)
-        except AgentFailed:
-            await in_thread("files", store.remove, file.sha256)
-            raise
-        return file
-
-
-def _unforeseen(error: Exception) -> AgentFailed:
-    """Make the failure of an answer that raised an unexpected error. It fails its own client and no other."""
-    log.error("an agent's answer could not be read", exc_info=error)
-    return AgentFailed(f"its answer could not be read ({type(error).__name__})")

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import structlog
+
 from app.domain.clients import Endpoint, Health
 from app.domain.failures import FailureKind
 from app.domain.rounds import Evidence
@@ -20,6 +22,8 @@ from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.digests import CONTENT_DIGEST, read_digest
 from tcsfeel.wire.signatures import SIGNATURE, SIGNATURE_INPUT, Signed, WrongSignature, answer_components, check_answer
 from tcsfeel.wire.sizes import ERROR_BYTES
+
+log = structlog.get_logger(__name__)
 
 
 class AgentFailed(Picklable):
@@ -139,3 +143,9 @@ async def health_of(answer: Answer) -> Health:
     except AgentFailed as error:
         return Health(alive=False, doubt=str(error))
     return Health(alive=True)
+
+
+def unforeseen(error: Exception) -> AgentFailed:
+    """Make the failure of an answer that raised an unexpected error. It fails its own client and no other."""
+    log.error("an agent's answer could not be read", exc_info=error)
+    return AgentFailed(f"its answer could not be read ({type(error).__name__})")

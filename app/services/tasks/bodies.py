@@ -1,6 +1,6 @@
 """The body of a task as it is sent, with its digest."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from app.threads import in_thread
@@ -10,6 +10,7 @@ from tcsfeel.wire.digests import digest_of, written_digest
 from tcsfeel.wire.tasks import Task
 
 _SENT_BYTES = 1 << 20  # of a body in one turn: what the system takes of it at once is some 0.3 ms
+MOVED_BYTES = 1 << 16  # that the system does not take of a dead link for long
 _HASHED_AT_ONCE = 1 << 16  # bytes that the event loop hashes; a thread hashes more
 
 
@@ -23,7 +24,7 @@ class Origin:
 
 @dataclass(slots=True)
 class TaskBody:
-    """A header and the block of a model. They are hashed once, however often they are sent.
+    """A header and the block of a model. They are hashed once, however often they are sent; `sha256` is known then.
 
     A body that waits in the mailbox is made again when its agent asks for it, from its `origin`.
     """
@@ -31,6 +32,7 @@ class TaskBody:
     header: bytes
     block: memoryview
     origin: Origin | None = field(default=None, repr=False)
+    sha256: str = field(default="", init=False, repr=False)
     _digest: str = field(default="", init=False, repr=False)
 
     def __len__(self) -> int:
@@ -38,22 +40,42 @@ class TaskBody:
 
     async def digest(self) -> str:
         """Return the value of its ``Content-Digest``."""
-        if not self._digest:
+        if not self.sha256:
             pieces = (self.header, self.block)
             found = digest_of(pieces) if len(self) <= _HASHED_AT_ONCE else await in_thread("checks", digest_of, pieces)
-            self._digest = written_digest(found)
+            self.sha256, self._digest = found.hex(), written_digest(found)
         return self._digest
 
 
 class Sent:
-    """A body as it is sent. It is sent again if a kept connection turns out to be closed."""
+    """A body as it is sent, or its bytes from `begins` to `ends`.
 
-    def __init__(self, body: TaskBody, turns: Turns) -> None:
+    `moved` is called for each large piece that was taken. It is sent again if a kept connection turns out to be closed.
+    """
+
+    def __init__(
+        self,
+        body: TaskBody,
+        turns: Turns,
+        begins: int = 0,
+        ends: int | None = None,
+        *,
+        moved: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._moved = moved
         self._body = body
         self._turns = turns
+        self._begins = begins
+        self._ends = len(body) if ends is None else ends
 
     async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
-        yield self._body.header
-        for start in range(0, len(self._body.block), _SENT_BYTES):
+        header, block = self._body.header, self._body.block
+        if beginning := header[self._begins : self._ends]:
+            yield beginning
+        first, last = max(0, self._begins - len(header)), max(0, self._ends - len(header))
+        for start in range(first, last, _SENT_BYTES):
             await self._turns.take()
-            yield self._body.block[start : start + _SENT_BYTES]
+            end = min(start + _SENT_BYTES, last)
+            yield block[start:end]
+            if end - start >= MOVED_BYTES:
+                self._moved()

@@ -59,6 +59,10 @@ class Channel(Protocol):
         """Say that a task's result is stored or no longer wanted."""
         ...
 
+    def moved_at(self, agent: Endpoint, task_id: str) -> float | None:
+        """Return when bytes of a task were last seen to move, unix seconds, and forget it; None if they were not."""
+        ...
+
 
 class Channels:
     """The channel of every agent: `push` calls those with an address, and `pull` waits for the others to ask."""
@@ -114,6 +118,10 @@ class Channels:
     async def forget(self, agent: Endpoint, task_id: str) -> None:
         """Say that a task's result is stored or no longer wanted."""
         await self._of(agent).forget(agent, task_id)
+
+    def moved_at(self, agent: Endpoint, task_id: str) -> float | None:
+        """Return when bytes of a task were last seen to move, unix seconds, and forget it; None if they were not."""
+        return self._of(agent).moved_at(agent, task_id)
 
     def _of(self, agent: Endpoint) -> Channel:
         return self._pull if agent.pulls else self._push

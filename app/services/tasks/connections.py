@@ -75,6 +75,8 @@ class AgentTransport:
     async def _exchange(self, line: _Line, request: Request, *, keeping: bool, proof: Proof | None = None) -> Response:
         """Make one exchange, over a new connection if the agent had given up the one that was kept.
 
+        A long request is not sent again here, since a part of it may have arrived.
+
         `keeping` says that other calls may use the connection afterwards.
         """
         while True:
@@ -86,7 +88,7 @@ class AgentTransport:
             try:
                 return await self._ask(exchange, request, release)
             except ConnectionError as error:
-                if not was_used:
+                if not was_used or request.is_long:
                     raise Broken(CLOSED) from error
             line.exchange = await self._connect(line.place)
 

@@ -7,26 +7,34 @@ there. The first delivery of a task counts, and no other.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
 from app.clock import Clock
 from app.domain.clients import Endpoint
 from app.domain.errors import IllegalTransition, NotFound, Removed
-from app.domain.mailbox import OPEN, Delivery, MailedTask
+from app.domain.mailbox import LATE, OPEN, Delivery, MailedTask
 from app.domain.rounds import Evidence
 from app.services.tasks.watching import TaskWatch
 from app.store.database import Database
-from app.store.model_store import FileTooLarge, ModelFiles, ModelStore, StoredFile
+from app.store.model_store import FileTooLarge, ModelFiles, ModelStore
 from app.store.removals import FileRemoved
 from app.store.transaction import Transaction
 from app.threads import in_thread
 from tcsfeel.errors import Invalid, Picklable
 from tcsfeel.wire.compression import IDENTITY
 from tcsfeel.wire.digests import CONTENT_DIGEST, read_digest
-from tcsfeel.wire.signatures import SIGNATURE, SIGNATURE_INPUT, WrongSignature, check_answer, result_components
+from tcsfeel.wire.signatures import (
+    SIGNATURE,
+    SIGNATURE_INPUT,
+    WrongSignature,
+    check_answer,
+    digest_header,
+    result_components,
+)
 from tcsfeel.wire.sizes import ERROR_BYTES
 
-LATE = "its round went on without it, so forget the task"
 WRITE_AGAIN_SECONDS = 0.5  # until a result is stored again whose file was being removed
 _PIECE = 1 << 20
 _LONGEST_NUMBER = 15  # digits of a length
@@ -74,34 +82,33 @@ class Deliveries:
             IllegalTransition: it has been delivered before, and not with these bytes.
             FileTooLarge, Invalid, CorruptedResult, WrongResultSignature: the result cannot be taken.
         """
-        task = await self._find(client_id, task_id)
+        task = await self.find(client_id, task_id)
         digest = headers.get(CONTENT_DIGEST.lower(), "")
         expected = read_digest(digest)
-        if _is_repeated(task, expected):
+        if is_repeated(task, expected):
             return
         if task.state not in OPEN:
             raise IllegalTransition(task.state, "deliver")
-        evidence = await self._verified(task, headers, digest)
+        evidence = await self.verified(task, headers, digest)
         loop = asyncio.get_running_loop()
         began = loop.time()
         if failed:
             said = await _text(body, expected)
             await self._store(task, Delivery(failure=said, seconds=loop.time() - began, evidence=evidence), since=None)
             return
-        coding = headers.get("content-encoding", "").strip().lower() or IDENTITY
-        if coding not in {IDENTITY, task.accept}:
-            raise Invalid("", f"the Content-Encoding {coding[:32]!r} is not accepted for this task")
+        coding = coding_of(task, headers)
         upload = self._uploads()
         try:
             received = await upload.receive(body, task.most_bytes, size=_length(headers))
             if expected is not None and received.sha256 != expected.hex():
                 raise CorruptedResult
-            seconds = loop.time() - began
-            await self._keep(task, upload, received, coding=coding, seconds=seconds, evidence=evidence)
+            delivery = Delivery(coding=coding, seconds=loop.time() - began, evidence=evidence)
+            await self.keep(task, partial(pieces_of, upload.map(received.sha256)), delivery)
         finally:
             await in_thread("files", upload.clear)
 
-    async def _find(self, client_id: str, task_id: str) -> MailedTask:
+    async def find(self, client_id: str, task_id: str) -> MailedTask:
+        """Read a task of a client. Raises `NotFound`, and `Removed` if it is no longer wanted."""
         async with self._db.glance() as tx:
             task = await tx.mailbox.find(task_id)
         if task is None or task.client_id != client_id:
@@ -110,42 +117,49 @@ class Deliveries:
             raise Removed("task", task_id, LATE)
         return task
 
-    async def _verified(self, task: MailedTask, headers: Mapping[str, str], digest: str) -> Evidence | None:
-        """Verify the signature of a delivery before its body is read. Raises `WrongResultSignature`."""
+    async def move(self, task_id: str) -> None:
+        """Record that bytes of a task, or of its result, have moved just now."""
+        async with self._db.begin() as tx:
+            await tx.mailbox.move(task_id, self._clock.now())
+
+    async def verified(
+        self, task: MailedTask, headers: Mapping[str, str], digest: str, method: str = "PUT"
+    ) -> Evidence | None:
+        """Verify the signature of a delivery, or of a part of one, before its body is read.
+
+        `digest` is that of the whole result, as it is in the header. Raises `WrongResultSignature`.
+        """
         async with self._db.glance() as tx:
             agent: Endpoint = (await tx.clients.get(task.client_id, labels=False)).endpoint
         if agent.public_key is None:
             return None
         if read_digest(digest) is None:
-            raise WrongResultSignature(f"it has no {CONTENT_DIGEST} with sha-256")
+            raise WrongResultSignature(f"it has no {digest_header(method)} with sha-256")
         said = {name: headers.get(name.lower(), "") for name in (SIGNATURE_INPUT, SIGNATURE)}
-        components = result_components(f"/v1/clients/{task.client_id}/tasks/{task.id}/result", digest)
+        components = result_components(f"/v1/clients/{task.client_id}/tasks/{task.id}/result", digest, method)
         try:
             signed = check_answer(said, components, key=agent.public_key)
         except WrongSignature as wrong:
             raise WrongResultSignature(str(wrong)) from None
         return Evidence(call=task.call or "", answer=signed.base, signature=signed.written)
 
-    async def _keep(
-        self,
-        task: MailedTask,
-        upload: ModelStore,
-        received: StoredFile,
-        *,
-        coding: str,
-        seconds: float,
-        evidence: Evidence | None,
-    ) -> None:
-        """Put a result into the model store, and record it."""
+    async def keep(self, task: MailedTask, pieces: Callable[[], Iterable[memoryview]], delivery: Delivery) -> None:
+        """Put a result, whose `pieces` a thread reads, into the model store, and record it as a `delivery`.
+
+        Raises:
+            Removed, IllegalTransition: as `take`.
+            CorruptedResult: the bytes are not those whose name the delivery has, if it has one.
+        """
         while True:
             async with self._db.glance() as tx:
                 since = await tx.now()
-            stored = await in_thread("files", _moved, self._files, upload, received)
-            delivery = Delivery(
-                result=stored.sha256, size=stored.size, coding=coding, seconds=seconds, evidence=evidence
-            )
+            stored = await in_thread("files", lambda: self._files.write(pieces()))
+            if delivery.result not in {None, stored.sha256}:
+                async with self._db.begin() as tx:
+                    await tx.removals.request([stored.sha256], at_once=True)
+                raise CorruptedResult
             try:
-                return await self._store(task, delivery, since=since)
+                return await self._store(task, replace(delivery, result=stored.sha256, size=stored.size), since=since)
             except FileRemoved:
                 await self._clock.sleep(WRITE_AGAIN_SECONDS)
 
@@ -161,8 +175,8 @@ class Deliveries:
             if stored is not None and stored.result is not None and stored.result == delivery.result:
                 return
             refused = await self._refusal(tx, task.id, stored, delivery)
-            if refused is not None and delivery.result is not None:
-                await tx.removals.request([delivery.result], at_once=True)
+            freed = await tx.uploads.drop(task.id) if refused is None else {delivery.result or ""} - {""}
+            await tx.removals.request(freed, at_once=True)
         if refused is not None:
             raise refused
         self._watch.hint()
@@ -180,12 +194,20 @@ class Deliveries:
         return None
 
 
-def _moved(files: ModelFiles, upload: ModelStore, received: StoredFile) -> StoredFile:
-    mapped = upload.map(received.sha256)
-    return files.write(mapped[start : start + _PIECE] for start in range(0, len(mapped), _PIECE))
+def pieces_of(mapped: memoryview) -> Iterator[memoryview]:
+    """Cut a file into pieces that are copied one after the other."""
+    return (mapped[start : start + _PIECE] for start in range(0, len(mapped), _PIECE))
 
 
-def _is_repeated(task: MailedTask, expected: bytes | None) -> bool:
+def coding_of(task: MailedTask, headers: Mapping[str, str]) -> str:
+    """Read the content coding of a result. Raises `Invalid` if the task does not accept it."""
+    coding = headers.get("content-encoding", "").strip().lower() or IDENTITY
+    if coding not in {IDENTITY, task.accept}:
+        raise Invalid("", f"the Content-Encoding {coding[:32]!r} is not accepted for this task")
+    return coding
+
+
+def is_repeated(task: MailedTask, expected: bytes | None) -> bool:
     """Tell whether a task was delivered before with the bytes of this digest, and the answer got lost."""
     return task.state == "delivered" and expected is not None and task.result == expected.hex()
 

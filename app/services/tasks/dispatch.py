@@ -90,6 +90,9 @@ class Dispatcher:
                 return await self._try(task, budget)
         finally:
             self._tasks -= 1
+            moved_at = self._caller.moved_at(task.agent, assignment.task.id)
+            if moved_at is not None and not task.run.answered:
+                task.run = replace(task.run, moved_at=moved_at)
 
     async def forget(self, agent: Endpoint, task_id: str) -> None:
         """Tell the agent that the task's result is stored or no longer wanted."""
@@ -157,6 +160,8 @@ class Dispatcher:
             if stored is not None:  # else nothing is known to have changed, or it was removed: its calls go on
                 if stored.breaker.state == "open":
                     raise _ShutOut
+                if task.agent.pulls and not stored.endpoint.pulls:  # nobody asks the mailbox for it any more
+                    await self._caller.forget(task.agent, task.assignment.task.id)
                 task.agent = stored.endpoint
                 if stored.has_to_prove and task.identified != task.agent:
                     await self._identify(task)

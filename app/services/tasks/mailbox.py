@@ -176,6 +176,11 @@ class Mailbox:
                 await tx.removals.request(freed, at_once=True)
         self._watch.hint()
 
+    def moved_at(self, agent: Endpoint, task_id: str) -> float | None:
+        """Return when bytes of a task were last seen to move, unix seconds, and forget it; None if they were not."""
+        del agent
+        return self._watch.moved_at(task_id)
+
     async def _find(self, task_id: str) -> MailedTask | None:
         async with self._db.glance() as tx:
             return await tx.mailbox.find(task_id)

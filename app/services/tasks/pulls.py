@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.clock import Clock
-from app.domain.errors import NotFound
-from app.domain.mailbox import MOST_KNOWN, OPEN, MailedTask
+from app.domain.errors import IllegalTransition, NotFound, Removed
+from app.domain.mailbox import LATE, MOST_KNOWN, OPEN, MailedTask
+from app.metrics import Metrics
 from app.services.tasks.bodies import TaskBody
 from app.services.tasks.signer import Signer
 from app.services.tasks.watching import News, TaskWatch
@@ -69,6 +70,7 @@ class Pulls:
         watch: TaskWatch,
         *,
         signer: Signer,
+        metrics: Metrics,
         longest_wait: float,
         rng: random.Random,
     ) -> None:
@@ -77,6 +79,7 @@ class Pulls:
         self._clock = clock
         self._watch = watch
         self._signer = signer
+        self._metrics = metrics
         self._longest_wait = longest_wait
         self._rng = rng
 
@@ -108,6 +111,28 @@ class Pulls:
             if told.unwanted:
                 return Nothing(0, told.unwanted)
 
+    async def again(self, client_id: str, task_id: str) -> Taken:
+        """Give the body of a task once more that its agent was sent last: the same bytes, of which it has a part.
+
+        Raises:
+            NotFound: this client has no such task, or its agent has not taken it since it was offered.
+            Removed: the task is no longer wanted.
+            IllegalTransition: its result is there.
+        """
+        async with self._db.glance() as tx:
+            task = await tx.mailbox.find(task_id)
+        if task is None or task.client_id != client_id:
+            raise NotFound("task", task_id)
+        if task.state == "cancelled":
+            raise Removed("task", task_id, LATE)
+        if task.state not in OPEN:
+            raise IllegalTransition(task.state, "take")
+        if task.sent_seconds is None or task.sent_digest is None:
+            raise NotFound("body of the task", task_id)
+        body = await in_thread("files", _body, self._files, task, task.sent_seconds)
+        self._metrics.transfers_resumed.labels("pull", "task").inc()
+        return Taken(task, body, _described(task.sent_digest))
+
     async def _take(self, client_id: str, known: Collection[str], signature: str) -> Taken | None:
         if len(known) >= MOST_KNOWN:  # it could not name a further one
             return None
@@ -117,8 +142,9 @@ class Pulls:
             return None
         async with self._db.glance() as tx:
             agent = (await tx.clients.get(client_id, labels=False)).endpoint
+        seconds = max(1.0, task.deadline_at - self._clock.now())
         try:
-            body = await in_thread("files", _body, self._files, task, task.deadline_at - self._clock.now())
+            body = await in_thread("files", _body, self._files, task, seconds)
         except NotFound:  # its file is gone from the store: the owner of the round offers the task again
             async with self._db.begin() as tx:
                 await tx.mailbox.cancel([task.id])
@@ -130,9 +156,11 @@ class Pulls:
             stored = await tx.mailbox.find(task.id, for_update=True)
             if stored is None or stored.state not in OPEN or stored.model != task.model:
                 return None  # it has changed meanwhile, and the agent asks again
-            await tx.mailbox.take(stored, self._clock.now(), size=len(body), call=call or None)
+            await tx.mailbox.take(
+                stored, self._clock.now(), size=len(body), call=call or None, seconds=seconds, digest=body.sha256
+            )
         self._watch.hint()
-        return Taken(task, body, {CONTENT_DIGEST: digest, **headers})
+        return Taken(task, body, {CONTENT_DIGEST: digest, **_described(body.sha256), **headers})
 
     def _later(self) -> int:
         """Return after how many seconds an agent should come back that cannot wait here."""
@@ -154,9 +182,14 @@ async def _first(news: asyncio.Future[News], departure: Departure, seconds: floa
         leaving.cancel()
 
 
+def _described(sha256: str) -> Mapping[str, str]:
+    """Name the version of a body, so that its agent can ask for the rest of it."""
+    return {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes"}
+
+
 def _body(files: ModelFiles, task: MailedTask, seconds: float) -> TaskBody:
-    """Make the body of a task that has so many seconds left."""
+    """Make the body of a task that has so many seconds left. The same seconds make the same bytes."""
     said = from_json(Task, task.document)
-    said = Task(**{name: getattr(said, name) for name in Task.rules} | {"deadline_seconds": max(1.0, seconds)})
+    said = Task(**{name: getattr(said, name) for name in Task.rules} | {"deadline_seconds": seconds})
     model = _NO_TENSORS if task.model is None else unpack(files.map(task.model))[0]
     return TaskBody(*model.payload(task_metadata(said)))

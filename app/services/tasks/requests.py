@@ -12,6 +12,8 @@ _HOST = re.compile(rb"[0-9A-Za-z._:%-]+")
 _SENDABLE = re.compile(r"[\t\x20-\x7e]*")  # a header's value, or a line, that cannot end early
 _PORTS = {"http": 80, "https": 443}
 _KNOWN_URLS = 10_000
+LONG_BYTES = 1 << 20
+"""The size of a body from which on it is not sent again as a whole without asking what has arrived."""
 
 
 class Place(NamedTuple):
@@ -69,6 +71,11 @@ class Request:
     def target(self) -> str:
         """The path and the query as they are sent. Raises ValueError if the URL cannot be called."""
         return address_of(self.url).path + self.path
+
+    @property
+    def is_long(self) -> bool:
+        """Tell whether the body is so long that a part of it may have arrived when the connection is lost."""
+        return int(self.headers.get("Content-Length", 0)) >= LONG_BYTES
 
     def head(self) -> bytes:
         """Return the bytes of the request before its body.

@@ -15,11 +15,11 @@ from app.domain.clients import Endpoint
 from app.services.tasks.requests import Request
 from app.services.tasks.responses import Response
 from tcsfeel.identity import Identity
-from tcsfeel.wire.digests import CONTENT_DIGEST
 from tcsfeel.wire.signatures import (
     RECIPIENT,
     Signed,
     call_components,
+    digest_header,
     read_wanted,
     sign_answer,
     sign_call,
@@ -47,7 +47,7 @@ class Signer:
         """
         if agent.public_key is None:
             return None
-        digest = request.headers.get(CONTENT_DIGEST, "")
+        digest = request.headers.get(digest_header(request.method), "")
         components = call_components(request.method, request.target, agent.public_key, digest)
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
         identity = self._known.get(agent.public_key, self._newest)

@@ -68,6 +68,7 @@ class TaskWatch:
         self._hints = Hints()
         self._looked_at = -math.inf
         self._of_clients: dict[str, dict[str, bool]] = {}  # the tasks, each with whether it may be taken
+        self._moved: dict[str, float] = {}
         self._stopping = False
 
     @property
@@ -88,6 +89,10 @@ class TaskWatch:
         if self._is_outdated:
             return True
         return _is_new(self._of_clients.get(client_id, {}), known)
+
+    def moved_at(self, task_id: str) -> float | None:
+        """Return when bytes of an open task last moved, by the last look, unix seconds; None if they have not."""
+        return self._moved.get(task_id)
 
     def hint(self) -> None:
         """Look at once, because something has changed."""
@@ -144,6 +149,7 @@ class TaskWatch:
         for task in tasks:
             of_clients[task.client_id][task.id] = task.takable
         self._of_clients, self._looked_at = dict(of_clients), began
+        self._moved = {task.id: task.moved_at for task in tasks if task.moved_at is not None}
         # Most agents that wait have no task at all: only the others are looked at.
         for client_id in of_clients.keys() | {client_id for client_id in self._working if client_id in agents}:
             if (agent := agents.get(client_id)) is None:

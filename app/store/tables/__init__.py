@@ -6,7 +6,7 @@ import of this package makes all tables, so that `metadata` has each of them.
 
 from app.store.tables.access import api_keys, enrolments, invitations, request_rates
 from app.store.tables.fleet import clients, connectivity
-from app.store.tables.mailbox import tasks
+from app.store.tables.mailbox import tasks, upload_parts
 from app.store.tables.records import audit, events
 from app.store.tables.schema import metadata
 from app.store.tables.trainings import (
@@ -40,6 +40,7 @@ __all__ = [
     "sketches",
     "tasks",
     "trainings",
+    "upload_parts",
     "webhook_deliveries",
     "webhooks",
 ]

@@ -1,4 +1,4 @@
-"""The table of the tasks that agents ask for."""
+"""The tables of the tasks that agents ask for, and of results that have come in only partly."""
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
@@ -25,6 +25,9 @@ tasks = Table(
     Column("deadline_at", Finite, nullable=False),
     Column("taken_at", Finite),
     Column("call", Text),
+    Column("sent_seconds", Finite),
+    Column("sent_digest", Sha256),
+    Column("moved_at", Finite),
     Column("delivered_at", Finite),
     Column("result", Sha256),
     Column("size", BigInteger, nullable=False),
@@ -36,4 +39,17 @@ tasks = Table(
     Index("ix_tasks_state", "state"),
     Index("ix_tasks_model", "model"),
     Index("ix_tasks_result", "result"),
+    Index("ix_tasks_deadline_at", "deadline_at"),
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("task_id", String(256), primary_key=True),
+    Column("begins", BigInteger, primary_key=True),
+    Column("client_id", Id, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Sha256, nullable=False),
+    Column("seconds", Finite, nullable=False),
+    Index("ix_upload_parts_sha256", "sha256"),
 )

@@ -15,13 +15,12 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-
 from tcsfeel.agent.asgi import Disconnected, Receive, Request, Response, Scope, Send
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.frozen import FrozenTensors, NoFrozenTensors
 from tcsfeel.agent.local import LocalTensors
-from tcsfeel.agent.replies import ParametersResponse, Problem, compressed_response, status_response
+from tcsfeel.agent.receiving import Uploads
+from tcsfeel.agent.replies import ParametersResponse, Problem, compressed_response, ranged, status_response
 from tcsfeel.agent.signing import Answer, Signing
 from tcsfeel.agent.tasks import Entry, TaskTable
 from tcsfeel.agent.trainer import Trainer
@@ -30,9 +29,11 @@ from tcsfeel.inbound import Crowded, welcome
 from tcsfeel.wire.codec import Parameters, decode
 from tcsfeel.wire.compression import accepts_zstd
 from tcsfeel.wire.control import separated
-from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, read_digest
+from tcsfeel.wire.digests import digest_of, read_digest
 from tcsfeel.wire.errors import WireError
 from tcsfeel.wire.groups import MOST_PATTERNS
+from tcsfeel.wire.resuming import UPLOAD_COMPLETE, YES
+from tcsfeel.wire.signatures import digest_header
 from tcsfeel.wire.tasks import UNMATCHED_LOCAL, Task, read_task
 
 MAX_BODY_BYTES = 4 * 1024**3
@@ -40,6 +41,7 @@ MAX_WAIT_SECONDS = 60.0
 QUICK_SECONDS = 0.2  # a task that is done within this time is answered at once with its result
 
 _NO_CONTENT = Response(HTTPStatus.NO_CONTENT)
+_ALL_HERE = Response(HTTPStatus.NO_CONTENT, headers={UPLOAD_COMPLETE: YES})
 _HEALTHY = status_response(HTTPStatus.OK, "ok")
 _RUNNING = status_response(HTTPStatus.ACCEPTED, "running")
 _HASHED_AT_ONCE = 1 << 16  # bytes that the event loop hashes; a thread hashes more
@@ -79,6 +81,7 @@ class Agent:
         self.token = token
         self.public_path: str | None = None
         self.table = TaskTable(trainer, executor or Workers(1), clock=clock, local=LocalTensors(local_directory))
+        self._uploads = Uploads(clock)
         self._frozen = FrozenTensors() if frozen is None else frozen
         self._credentials = None if token is None else token.encode()
         self.signing = signing
@@ -110,24 +113,31 @@ class Agent:
             case "GET", ["healthz"]:
                 return _HEALTHY
             case "GET", ["model"]:
-                return await self._model(request)
+                return ranged(await self._model(request), request)
             case "GET", ["frozen", frozen_id] if frozen_id:
                 if frozen_id not in self._frozen:
                     raise Problem(HTTPStatus.NOT_FOUND, f"there are no frozen tensors {frozen_id!r}")
                 return _NO_CONTENT
-            case "PUT", ["tasks", task_id] if task_id:
-                return await self._put(task_id, request)
-            case "GET", ["tasks", task_id] if task_id:
-                return await self._get(task_id, request)
-            case "DELETE", ["tasks", task_id] if task_id:
-                self.table.delete(task_id)
-                return _NO_CONTENT
+            case _, ["tasks", task_id] if task_id:
+                return await self._task(task_id, request)
             case _, ["healthz"] | ["model"] | ["frozen", _]:
                 raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} allows only GET", {"Allow": "GET"})
-            case _, ["tasks", task_id] if task_id:
-                allow = "GET, PUT, DELETE"
-                raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"a task allows only {allow}", {"Allow": allow})
         raise Problem(HTTPStatus.NOT_FOUND, "the agent has /healthz, /model, /frozen/{frozen_id} and /tasks/{task_id}")
+
+    async def _task(self, task_id: str, request: Request) -> Answer:
+        match request.method:
+            case "PUT" | "PATCH":
+                return await self._put(task_id, request)
+            case "HEAD":
+                return _ALL_HERE if self.table.find(task_id) else self._uploads.progress(task_id)
+            case "GET":
+                return ranged(await self._get(task_id, request), request)
+            case "DELETE":
+                self.table.delete(task_id)
+                self._uploads.drop(task_id)
+                return _NO_CONTENT
+        allow = "GET, HEAD, PUT, PATCH, DELETE"
+        raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"a task allows only {allow}", {"Allow": allow})
 
     def _authenticate(self, request: Request) -> None:
         scheme, _, given = request.header("authorization").partition(" ")
@@ -155,10 +165,14 @@ class Agent:
         return ParametersResponse(payload, await _digest(payload))
 
     async def _put(self, task_id: str, request: Request) -> Answer:
-        body = await self._body(request)
-        expected = read_digest(request.header(CONTENT_DIGEST.lower()))
+        if request.method == "PATCH":
+            body = await self._uploads.rest(task_id, request)
+        else:
+            body = await self._uploads.whole(task_id, request, self.max_body_bytes)
+        named = digest_header(request.method)
+        expected = read_digest(request.header(named.lower()))
         if expected is not None and expected != await _digest([body]):
-            detail = f"the body does not fit its {CONTENT_DIGEST}: it was corrupted on the way"
+            detail = f"the body does not fit its {named}: it was corrupted on the way"
             raise Problem(HTTPStatus.BAD_REQUEST, detail, again=True)
         entry = self.table.find(task_id)
         if entry is None or entry.state == "cancelled":
@@ -207,25 +221,6 @@ class Agent:
             called = self.public_path + quote(path)
         query = str(scope.get("query_string", b""), "latin-1")
         return f"{called}?{query}" if query else called
-
-    async def _body(self, request: Request) -> memoryview:
-        text = request.header("content-length")
-        claimed = int(text) if text.isascii() and text.isdigit() else 0
-        if claimed <= self.max_body_bytes:
-            # It has its final length, since growing costs more than reading, and it is numpy's, which asks for huge
-            # pages.
-            body, size = np.empty(claimed, np.uint8), 0
-            async for chunk in request.body():
-                size += len(chunk)
-                if size > self.max_body_bytes:
-                    break
-                if size > len(body):  # the request does not say how long it is
-                    body = np.concatenate([body, np.empty(size, np.uint8)])
-                body.data[size - len(chunk) : size] = chunk
-            else:
-                return body.data[:size]
-        detail = f"a task may have at most {self.max_body_bytes} bytes"
-        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
 def route_path(scope: Scope) -> str:

@@ -11,27 +11,25 @@ import json
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
 from tcsfeel.agent.app import Agent
+from tcsfeel.agent.delivering import Delivering
 from tcsfeel.agent.errors import AgentError, BrokenResult
-from tcsfeel.agent.insisting import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Sleep, insist, reason_of
+from tcsfeel.agent.insisting import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Sleep, reason_of
 from tcsfeel.agent.replies import Problem, compressed_pieces
 from tcsfeel.agent.results import Payload
 from tcsfeel.agent.signing import Signing
 from tcsfeel.rest.calls import HOLD_SECONDS, bearer
-from tcsfeel.rest.problems import ApiError, NotFound, Refused, UnexpectedAnswer
-from tcsfeel.rest.tasks import PROBLEM, NextTask, next_task, put_result
+from tcsfeel.rest.problems import ApiError, NotFound, Refused
+from tcsfeel.rest.tasks import PROBLEM, NextTask, next_task
 from tcsfeel.rest.transport import AsyncTransport
 from tcsfeel.wire.compression import ZSTD, accepts_zstd
-from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.tasks import UNMATCHED_LOCAL, Task
 
 _log = logging.getLogger(__name__)
 
-CORRUPTED_TRIES = 3  # of a delivery whose bytes change on the way
-UNTAKABLE = frozenset({413, 415, 422})  # the statuses of a result that would be refused again
 _SETTLE_SECONDS = 3600.0  # after which a wait for a trainer begins again
 
 
@@ -72,6 +70,7 @@ class Puller:
         self._instance = instance
         self._wait = wait
         self._sleep = sleep
+        self._delivering = Delivering(client_id, transport, headers=self._headers, signing=signing, sleep=sleep)
         self._works: dict[str, asyncio.Task[None]] = {}
         self._failures = 0
 
@@ -157,9 +156,9 @@ class Puller:
             pieces: Sequence[bytes | memoryview] = payload
             if accepts_zstd(found.headers.get("Accept-Encoding", "")):
                 pieces, coding = await asyncio.to_thread(compressed_pieces, payload), {"Content-Encoding": ZSTD}
-            await self._deliver(found.task_id, pieces, coding)
+            await self._delivering.deliver(found.task_id, pieces, coding)
         except Problem as problem:
-            await self._deliver(found.task_id, [problem.body()], {"Content-Type": PROBLEM})
+            await self._delivering.deliver(found.task_id, [problem.body()], {"Content-Type": PROBLEM})
         finally:
             if self._works.get(found.task_id) is asyncio.current_task():  # else it was dropped, and may have come again
                 del self._works[found.task_id]
@@ -187,32 +186,3 @@ class Puller:
         except BrokenResult as error:
             raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
         return model.payload({UNMATCHED_LOCAL: json.dumps(unmatched)} if task.local_tensors else None)
-
-    async def _deliver(self, task_id: str, pieces: Sequence[bytes | memoryview], headers: Mapping[str, str]) -> None:
-        """Deliver a result, or a failure, until there is a final answer.
-
-        Raises `Problem` if the result cannot be taken. Without it the task would come, and be trained, again.
-        """
-        digest = written_digest(await asyncio.to_thread(digest_of, pieces))
-        said = {**self._headers, **headers, CONTENT_DIGEST: digest}
-        if self._signing is not None:
-            said |= self._signing.sign_result(self._client_id, task_id, digest)
-        for tries in range(CORRUPTED_TRIES):
-            try:
-                await insist(
-                    self._transport,
-                    lambda: put_result(self._client_id, task_id, pieces, headers=said),
-                    sleep=self._sleep,
-                )
-            except Refused as error:
-                if error.status == HTTPStatus.BAD_REQUEST and tries + 1 < CORRUPTED_TRIES:
-                    continue  # it was corrupted on the way
-                quiet = error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE}
-                level = logging.INFO if quiet else logging.WARNING
-                _log.log(level, "the result of task %s was refused: %s", task_id, reason_of(error))
-                if error.status in UNTAKABLE and headers.get("Content-Type") != PROBLEM:
-                    detail = f"the control plane did not take the result: {reason_of(error)}"
-                    raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, broken_trainer=True) from error
-            except UnexpectedAnswer as error:
-                _log.warning("the result of task %s could not be delivered: %s", task_id, error)
-            return

@@ -3,19 +3,22 @@
 import asyncio
 import copy
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
 
-from tcsfeel.agent.asgi import Receive, Response, Scope, Send, encoded
+from tcsfeel.agent.asgi import Receive, Request, Response, Scope, Send, encoded
 from tcsfeel.agent.results import Payload
 from tcsfeel.errors import Picklable
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.compression import ZSTD, compressed
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
+from tcsfeel.wire.resuming import part_of
 from tcsfeel.wire.sizes import ERROR_BYTES
 
 _CHUNK = 256 * 1024  # bytes that are copied at a time; below it, a whole answer goes out in one write
+_REST = re.compile(r"bytes=([0-9]{1,15})-")
 _DETAIL = 1000  # characters of a detail in a body that would be too large
 
 BROKEN_TRAINER = "urn:tcsfeel:problem:broken-trainer"
@@ -73,21 +76,29 @@ class Problem(Picklable):
 
 
 class ParametersResponse:
-    """200 with a complete parameter file.
+    """200 with a complete parameter file, or 206 with a part of it.
 
     Args:
         pieces: the bytes of the body, in the content coding that `headers` name.
-        digest: their SHA-256.
+        digest: the SHA-256 of the complete file.
+        begins: the first of its bytes that is sent.
     """
 
-    status = int(HTTPStatus.OK)
-
     def __init__(
-        self, pieces: Sequence[bytes | memoryview], digest: bytes, headers: Mapping[str, str] = MappingProxyType({})
+        self,
+        pieces: Sequence[bytes | memoryview],
+        digest: bytes,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        *,
+        begins: int = 0,
     ) -> None:
         self._pieces = pieces
         self._size = sum(map(len, pieces))
+        self._begins = begins
+        self._sha256 = digest
         self.digest = written_digest(digest)
+        self.etag = f'"{digest.hex()}"'
+        self.status = int(HTTPStatus.PARTIAL_CONTENT if begins else HTTPStatus.OK)
         self._headers = headers
 
     def with_headers(self, added: Mapping[str, str]) -> "ParametersResponse":
@@ -96,19 +107,46 @@ class ParametersResponse:
         response._headers = {**self._headers, **added}  # noqa: SLF001  (of this class)
         return response
 
+    def rest(self, begins: int) -> "ParametersResponse":
+        """Return the response with the bytes from `begins` on. Raises `Problem` if there are none."""
+        if begins >= self._size:
+            where = {"Content-Range": f"bytes */{self._size}"}
+            detail = f"the answer has {self._size} bytes"
+            raise Problem(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, detail, where)
+        return ParametersResponse(self._pieces, self._sha256, self._headers, begins=begins)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
-        described = {"Content-Type": MEDIA_TYPE, "Content-Length": str(self._size), CONTENT_DIGEST: self.digest}
+        left = self._size - self._begins
+        described = {
+            "Content-Type": MEDIA_TYPE,
+            "Content-Length": str(left),
+            "ETag": self.etag,
+            "Accept-Ranges": "bytes",
+        }
+        if self._begins:
+            described["Content-Range"] = f"bytes {self._begins}-{self._size - 1}/{self._size}"
+        else:
+            described[CONTENT_DIGEST] = self.digest
         headers = encoded({**described, **self._headers})
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        if self._size > _CHUNK:
-            for piece in self._pieces:
+        if left > _CHUNK:
+            for piece in part_of(self._pieces, self._begins, left):
                 for start in range(0, len(piece), _CHUNK):
                     body = bytes(piece[start : start + _CHUNK])
                     await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
-            await send({"type": "http.response.body", "body": b"".join(self._pieces), "more_body": False})
+            body = b"".join(part_of(self._pieces, self._begins, left))
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def ranged(answer: ParametersResponse | Response, request: Request) -> ParametersResponse | Response:
+    """Return the rest of an answer, if the request asks for that and has the beginning of the same one."""
+    wanted = _REST.fullmatch(request.header("range"))
+    if wanted is None or not int(wanted[1]) or not isinstance(answer, ParametersResponse):
+        return answer
+    return answer.rest(int(wanted[1])) if request.header("if-range") == answer.etag else answer
 
 
 async def compressed_response(payload: Payload) -> ParametersResponse:

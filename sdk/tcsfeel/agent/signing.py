@@ -24,6 +24,7 @@ from tcsfeel.wire.signatures import (
     call_components,
     check_answer,
     check_call,
+    digest_header,
     result_components,
     sign_answer,
     task_components,
@@ -58,15 +59,17 @@ class Signing:
         Raises:
             Problem: 401, since the control plane did not sign this call just now and for this agent.
         """
-        digest = request.header(CONTENT_DIGEST.lower()) if request.method == "PUT" else ""
+        named = digest_header(request.method)
+        has_body = request.method in {"PUT", "PATCH"}
+        digest = request.header(named.lower()) if has_body else ""
         components = call_components(request.method, target, self.identity.public_key, digest)
         headers = {name: request.header(name.lower()) for name in (SIGNATURE_INPUT, SIGNATURE, RECIPIENT)}
         now = self._clock()
         try:
             if headers[RECIPIENT] not in {"", self.identity.public_key}:
                 raise WrongSignature("it is for another device, which has another key")  # noqa: TRY301  (as below)
-            if request.method == "PUT" and read_digest(digest) is None:
-                raise WrongSignature(f"it has no {CONTENT_DIGEST} with sha-256")  # noqa: TRY301  (as below)
+            if has_body and read_digest(digest) is None:
+                raise WrongSignature(f"it has no {named} with sha-256")  # noqa: TRY301  (as below)
             call = check_call(headers, components, key=self._server_key, now=now)
             self._accept(call, now)
         except WrongSignature as wrong:
@@ -96,10 +99,13 @@ class Signing:
         except WrongSignature as wrong:
             raise UntrustedTask(f"the control plane of this agent has not signed the task that came: {wrong}") from None
 
-    def sign_result(self, client_id: str, task_id: str, digest: str) -> dict[str, str]:
-        """Return the headers of the signature of a result, which fits no other task."""
+    def sign_result(self, client_id: str, task_id: str, digest: str, method: str = "PUT") -> dict[str, str]:
+        """Return the headers of the signature of a result, which fits no other task.
+
+        `method` is ``PATCH`` for a result that goes in parts.
+        """
         where = path("/v1/clients/{client_id}/tasks/{task_id}/result", client_id, task_id)
-        _, headers = sign_answer(self.identity, result_components(where, digest), now=self._clock())
+        _, headers = sign_answer(self.identity, result_components(where, digest, method), now=self._clock())
         return headers
 
     def _accept(self, call: Signed, now: float) -> None:

@@ -52,7 +52,8 @@ class Request:
         resume: returns the headers of the next attempt, if they depend on what has arrived so far.
         receiver: receives the pieces of a successful answer's body, which is then not in `Answer.body`.
         give_up_at: the time of the clock at which the request and its repeats end, if that is before their usual limit.
-        position: returns how much the receiver has. When it has grown, the count of attempts starts again.
+        position: returns how much the receiver has. When it has grown, the count of attempts starts again. Without
+            `resume`, a request is not repeated once the receiver has something.
     """
 
     method: str
@@ -190,6 +191,8 @@ def _attempt(request: Request, patience: Patience, left: float) -> Actions[tuple
 
 
 def _may_repeat(request: Request, error: ApiError) -> bool:
+    if request.resume is None and _position(request):
+        return False
     if isinstance(error, NoAnswer):
         return request.repeatable or not error.sent
     return request.repeatable and isinstance(error, Unavailable)

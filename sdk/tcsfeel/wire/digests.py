@@ -1,4 +1,4 @@
-"""Name the bytes of a body by their SHA-256, in HTTP's header ``Content-Digest`` (RFC 9530)."""
+"""Name the bytes of a body by their SHA-256, in HTTP's headers ``Content-Digest`` and ``Repr-Digest`` (RFC 9530)."""
 
 import base64
 import hashlib
@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 
 CONTENT_DIGEST = "Content-Digest"
+REPR_DIGEST = "Repr-Digest"
+"""The same for a body of which a message has only a part."""
 
 _SHA_256 = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 

@@ -18,6 +18,7 @@ from typing import Final
 
 from tcsfeel.identity import Identity, verify
 from tcsfeel.text import moment
+from tcsfeel.wire.digests import CONTENT_DIGEST, REPR_DIGEST
 from tcsfeel.wire.errors import SHOWN, WireError, quoted
 
 WINDOW_SECONDS: Final = 60
@@ -87,14 +88,14 @@ def call_components(method: str, target: str, recipient: str, digest: str = "") 
         method: its method.
         target: its path as it is sent, with the query if there is one.
         recipient: the public key of the agent.
-        digest: the value of its ``Content-Digest``; empty if it has no body.
+        digest: the value of its header `digest_header`; empty if it has no body.
     """
     path, mark, query = target.partition("?")
     covered = {'"@method"': method, '"@path"': path}
     if mark:
         covered['"@query"'] = f"?{query}"
     if digest:
-        covered['"content-digest"'] = digest
+        covered[f'"{digest_header(method).lower()}"'] = digest
     return covered | {f'"{RECIPIENT.lower()}"': recipient}
 
 
@@ -108,9 +109,17 @@ def task_components(digest: str, recipient: str) -> Components:
     return {'"@status"': "200", '"content-digest"': digest, f'"{RECIPIENT.lower()}"': recipient}
 
 
-def result_components(path: str, digest: str) -> Components:
-    """Name what the signature of a result covers; `path` is that of its call, from ``/v1`` on."""
-    return {'"@method"': "PUT", '"@path"': path, '"content-digest"': digest}
+def digest_header(method: str) -> str:
+    """Return the header that names the whole body: a ``PATCH`` has only a part of it as its content (RFC 9530)."""
+    return REPR_DIGEST if method == "PATCH" else CONTENT_DIGEST
+
+
+def result_components(path: str, digest: str, method: str = "PUT") -> Components:
+    """Name what the signature of a result covers, which may come in one ``PUT`` or in several ``PATCH``.
+
+    `path` is that of its call, from ``/v1`` on, and `digest` the value of the header `digest_header`.
+    """
+    return {'"@method"': method, '"@path"': path, f'"{digest_header(method).lower()}"': digest}
 
 
 def wanted_signature(key: str, nonce: str) -> str:

@@ -1,14 +1,18 @@
 """A mailbox with a client `a` that pulls, both sides of it, and the model store between them."""
 
 import random
-from collections.abc import AsyncIterator, Mapping
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from prometheus_client import CollectorRegistry
 
 from app.domain.clients import Endpoint
+from app.metrics import Metrics
+from app.services.tasks.appends import Appends
 from app.services.tasks.bodies import Origin, TaskBody
 from app.services.tasks.deliveries import Deliveries
 from app.services.tasks.mailbox import Mailbox
@@ -45,11 +49,13 @@ class Post:
     mailbox: Mailbox
     pulls: Pulls
     deliveries: Deliveries
+    appends: Appends
+    another: Callable[[], Appends]  # of another server
 
-    async def offer(self, task_id: str = TASK.id) -> Reply:
+    async def offer(self, task_id: str = TASK.id, *, limit: int = 1_000) -> Reply:
         task = replace(TASK, id=task_id)
         body = TaskBody(*MODEL.payload(task_metadata(task)), Origin(task, MODEL))
-        return await self.mailbox.hand_over(AGENT, task_id, body, self.spool, limit=1_000)
+        return await self.mailbox.hand_over(AGENT, task_id, body, self.spool, limit=limit)
 
     async def next(self, *known: str, wait: float = 0.0, signature: str = "") -> Taken | Nothing:
         return await self.pulls.next("a", known, wait, stays, signature=signature)
@@ -96,21 +102,36 @@ async def posting(
     async with db.begin() as tx:
         a = client("a", public_key=public_key)
         await tx.clients.add([replace(a, profile=replace(a.profile, url=None), last_seen_at=clock.now())])
+    metrics = Metrics(CollectorRegistry(), max_clients=10)
+
+    def uploads() -> ModelStore:
+        return ModelStore(directory / "uploads" / secrets.token_hex(4), durable=False)
+
+    deliveries = Deliveries(db, files, clock, watch, uploads=uploads)
+
+    def appends() -> Appends:
+        return Appends(
+            db, files, clock, deliveries, metrics, uploads=uploads, most_bytes=2_000_000, most_of_client=1_000_000
+        )
+
     yield Post(
         db,
         clock,
         files,
         spool,
         watch,
-        Mailbox(db, files, clock, watch, max_bytes=10_000, interval=30.0),
+        Mailbox(db, files, clock, watch, max_bytes=1_000_000, interval=30.0),
         Pulls(
             db,
             files,
             clock,
             watch,
             signer=Signer([SEED], clock),
+            metrics=metrics,
             longest_wait=24.0,
             rng=random.Random(0),  # noqa: S311  (as in production)
         ),
-        Deliveries(db, files, clock, watch, uploads=lambda: ModelStore(directory / "uploads", durable=False)),
+        deliveries,
+        appends(),
+        appends,
     )

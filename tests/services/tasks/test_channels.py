@@ -50,6 +50,11 @@ class Noted:
         del agent, task_id
         self.asked.append("forget")
 
+    def moved_at(self, agent: Endpoint, task_id: str) -> float | None:
+        del agent, task_id
+        self.asked.append("moved_at")
+        return 5.0
+
 
 @pytest.mark.parametrize("agent", [CALLED, PULLING])
 async def test_an_agent_without_an_address_pulls(agent: Endpoint, counts: Metrics, tmp_path: Path) -> None:
@@ -61,7 +66,8 @@ async def test_an_agent_without_an_address_pulls(agent: Endpoint, counts: Metric
     await channels.hand_over(agent, "t", TaskBody(b"", memoryview(b"")), spool)
     await channels.poll(agent, "t", 0.0, spool)
     await channels.forget(agent, "t")
-    asked = ["health", "initial_model", "has_frozen", "hand_over", "poll", "forget"]
+    assert channels.moved_at(agent, "t") == 5.0
+    asked = ["health", "initial_model", "has_frozen", "hand_over", "poll", "forget", "moved_at"]
     assert (push.asked, pull.asked) == (([], asked) if agent is PULLING else (asked, []))
     name = "pull" if agent is PULLING else "push"
     assert counts.registry.get_sample_value("federated_tasks_handed_over_total", {"channel": name}) == 1.0

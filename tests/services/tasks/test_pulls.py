@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.errors import IllegalTransition, NotFound, Removed
 from app.domain.mailbox import MOST_KNOWN
 from app.services.tasks.pulls import Nothing, Taken
 from app.store.database import Database
@@ -151,4 +152,27 @@ async def test_a_device_with_a_key_gets_a_task_that_is_signed_for_its_question(d
     check_answer(taken.headers, components, key=server, nonce="n1")
     with pytest.raises(WrongSignature, match="another question"):
         check_answer(taken.headers, components, key=server, nonce="n2")
-    assert unsigned.headers.keys() == {CONTENT_DIGEST}
+    assert unsigned.headers.keys() == {CONTENT_DIGEST, "ETag", "Accept-Ranges"}
+
+
+async def test_a_body_that_broke_off_can_be_had_again_with_the_same_bytes(db: Database, tmp_path: Path) -> None:
+    async with posting(db, tmp_path) as post:
+        await post.offer()
+        with pytest.raises(NotFound):  # it was not taken yet
+            await post.pulls.again("a", TASK.id)
+        taken = await post.next()
+        assert isinstance(taken, Taken)
+        post.clock.advance(7.0)
+        again = await post.pulls.again("a", TASK.id)
+        assert (again.body.header, again.body.block) == (taken.body.header, taken.body.block)
+        assert again.headers["ETag"] == taken.headers["ETag"] == f'"{taken.body.sha256}"'
+        with pytest.raises(NotFound):
+            await post.pulls.again("b", TASK.id)
+        reply = await post.poll()
+        assert reply.sent == len(taken.body)  # what is fetched again is not counted again
+        await post.deliver()
+        with pytest.raises(IllegalTransition):
+            await post.pulls.again("a", TASK.id)
+        await post.mailbox.forget(AGENT, TASK.id)
+        with pytest.raises(Removed):
+            await post.pulls.again("a", TASK.id)

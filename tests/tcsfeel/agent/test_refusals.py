@@ -93,7 +93,7 @@ async def test_with_the_token_everything_is_answered(scheme: str) -> None:
     [
         ("POST", "/healthz", 405, "GET"),
         ("DELETE", "/model", 405, "GET"),
-        ("POST", TASK, 405, "GET, PUT, DELETE"),
+        ("POST", TASK, 405, "GET, HEAD, PUT, PATCH, DELETE"),
         ("GET", "/", 404, None),
         ("GET", "/tasks", 404, None),
         ("GET", "/tasks/", 404, None),
