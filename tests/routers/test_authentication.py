@@ -33,7 +33,10 @@ async def test_every_operation_of_v1_asks_for_the_key_before_anything_else(sqlit
             for content in (b"", b"{ not even JSON"):
                 typed = headers | ({"Content-Type": "application/json"} if content else {})
                 response = await sqlite_api.anonymous.request(method, f"{path}?no=such", content=content, headers=typed)
-                assert_problem(response, 401)
+                if method == "HEAD":  # whose answers have no body
+                    assert response.status_code == 401
+                else:
+                    assert_problem(response, 401)
                 assert response.headers["WWW-Authenticate"] == "Bearer"
     assert await sqlite_api.stored() == before
 

@@ -41,7 +41,7 @@ async def test_operations_without_a_body_answer_one_as_they_are_documented(
     await sqlite_api.register("edge-7")
     sqlite_api.system.feed.stop()  # or a stream of events would not end
     values = {"training_id": await sqlite_api.create_training(), "client_id": "edge-7", "number": "1"}
-    values |= {"key_id": "3f0c2a9d5b7e", "invitation_id": "4fd9a30c7be1528d"}
+    values |= {"key_id": "3f0c2a9d5b7e", "invitation_id": "4fd9a30c7be1528d", "task_id": "t.1.edge-7.fit"}
     found = {}
     for place, operation in operations(document).items():
         if "requestBody" in operation:

@@ -56,6 +56,9 @@ async def walk(
     return outcome
 
 
+_KINDS = {401: "unauthenticated", 403: "forbidden"}
+
+
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """List the operations. Those that remove something come last, and last of all the one that revokes agents' keys."""
     every = [
@@ -86,7 +89,8 @@ async def tried(
     kind = ""
     async with http.stream(method, where, headers=headers) as answer:  # a stream of events has no end
         if answer.headers.get("Content-Type") == "application/problem+json":
-            kind = json.loads(await answer.aread())["type"].rpartition(":")[2]
+            body = await answer.aread()  # which answers to HEAD do not have
+            kind = json.loads(body)["type"].rpartition(":")[2] if body else _KINDS.get(answer.status_code, "")
     refused = (answer.status_code, kind) in REFUSALS
     expected = wanted(operation, caller, path)
     place = f"{method} {path} as {caller.name}: {answer.status_code} {kind}"
