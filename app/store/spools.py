@@ -65,6 +65,10 @@ class SpooledFiles:
         with self._lock:
             self._of.setdefault(spool, {}).setdefault(key, None)
 
+    def knows(self, spool: Path, key: _Key) -> bool:
+        """Tell whether this process has stored a file, or has read it."""
+        return key in self._of.get(spool, {})
+
     def names(self, spool: Path, place: str) -> list[str]:
         """Return the SHA-256 of each file in a place of a spool."""
         with self._lock:
@@ -136,7 +140,21 @@ class Spool(ModelStore):
         return self._held(sha256) is not None
 
     def has(self, sha256: str) -> bool:
-        return self.holds(sha256) or super().has(sha256)
+        """Tell whether a file is there.
+
+        A file that another process has stored is read first. After a loss of power it may hold something else, because
+        spools are not synced. Then it is removed.
+        """
+        if self._files.knows(self._spool, (self._place, sha256)):
+            return True
+        if not super().has(sha256):
+            return False
+        with self._named(sha256).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+                self._files.note(self._spool, (self._place, sha256))
+                return True
+        super().remove(sha256)
+        return False
 
     def map(self, sha256: str) -> memoryview:
         """Return the bytes of a file, read-only. Raises `NotFound`."""

@@ -201,6 +201,18 @@ async def test_a_directory_that_cannot_hold_spare_files_does_not_keep_a_spool_fr
     assert small.spools() == []
 
 
+@pytest.mark.parametrize("content", [b"x" * 5000, b"y" * 5000, b"\0" * 5000, b""])
+async def test_a_file_of_another_process_is_there_only_if_it_holds_what_its_name_says(
+    spool: Spool, tmp_path: Path, content: bytes
+) -> None:
+    stored = await spool.within("edge-1").receive(stream(b"x" * 5000), 5000, size=5000)
+    assert spool.within("edge-1").has(stored.sha256)
+    spool.within("edge-1").path(stored.sha256).write_bytes(content)
+    later = Spool(tmp_path / "t" / "1", SpooledFiles()).within("edge-1")
+    assert later.has(stored.sha256) == (content == b"x" * 5000)
+    assert later.names() == ([stored.sha256] if content == b"x" * 5000 else [])
+
+
 async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[memoryview]:
     async for chunk in chunks:
         yield memoryview(chunk)
