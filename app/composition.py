@@ -53,6 +53,8 @@ from app.services.rounds.phases import Phases
 from app.services.rounds.planning import Planner
 from app.services.rounds.progress import ProgressRecord
 from app.services.rounds.record import TrackRecord
+from app.services.rounds.relaying import Relaying
+from app.services.rounds.results import Results
 from app.services.rounds.selecting import Selecting
 from app.services.rounds.selections import Selections
 from app.services.rounds.waiting import Availability, ClientWait
@@ -75,6 +77,7 @@ from app.services.tasks.channels import Channels
 from app.services.tasks.connections import AgentTransport
 from app.services.tasks.deliveries import Deliveries
 from app.services.tasks.dispatch import Dispatcher
+from app.services.tasks.grants import Grants
 from app.services.tasks.mailbox import Mailbox
 from app.services.tasks.mailbox_retention import MailboxRetention
 from app.services.tasks.pulls import LONGEST_WAIT_SHARE, Pulls
@@ -168,6 +171,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         files=files,
         ledger=ledger,
         models=model_ledger,
+        results=Results(files, breakers),
     )
     selecting = Selecting(
         db=coordinator_db,
@@ -190,6 +194,15 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         db=coordinator_db,
         clock=clock,
         participants=participants,
+        relaying=Relaying(
+            clock=clock,
+            participants=participants,
+            dispatcher=dispatcher,
+            breakers=breakers,
+            ledger=ledger,
+            grants=Grants(tokens, signer),
+            metrics=metrics,
+        ),
         files=files,
         ledger=ledger,
         phases=phases,

@@ -15,6 +15,7 @@ NAMES = (
     "ledger",
     "memory",
     "pull",
+    "relay",
     "responsiveness",
     "round",
     "scale",

@@ -51,14 +51,19 @@ class Idler:
         return self._profile
 
 
-def main() -> None:
+def relays() -> None:
+    """Run agents that relay."""
+    main(relay=True)
+
+
+def main(*, relay: bool = False) -> None:
     _, server, key_file, *numbers = sys.argv
     clients, floats, share, shares = map(int, numbers)
     os.nice(NICENESS)
     if SCHEDULING_GROUP.exists():
         SCHEDULING_GROUP.write_text(str(NICENESS))
     trainers = {client_id(number): Idler(number, floats) for number in range(share, clients, shares)}
-    serve_many(trainers, server_url=server, api_key=Path(key_file).read_text().strip())
+    serve_many(trainers, server_url=server, api_key=Path(key_file).read_text().strip(), relay=relay)
 
 
 if __name__ == "__main__":

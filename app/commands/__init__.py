@@ -149,7 +149,13 @@ def verify(*, directory: Path) -> None:
     default="push",
     help="Whether the control plane calls the agents (push), or they ask it for their tasks (pull)",
 )
-def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float, transport: str) -> None:
+@click.option(
+    "--topology",
+    type=click.Choice(["star", "relay"]),
+    default="star",
+    help="relay: agents send their updates to other agents over cheap links, which average them",
+)
+def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float, transport: str, topology: str) -> None:
     """Run the whole system once, until a training reaches 96.3 %.
 
     It starts a control plane and agents with real data, which use real HTTP on this machine.
@@ -158,7 +164,13 @@ def demo(*, strategy: str, agents: int, keep: bool, seed: int, target: float, tr
 
     try:
         demonstration.run(
-            strategy=strategy, agents=agents, keep=keep, seed=seed, target_accuracy=target, transport=transport
+            strategy=strategy,
+            agents=agents,
+            keep=keep,
+            seed=seed,
+            target_accuracy=target,
+            transport=transport,
+            topology=topology,
         )
     except demonstration.DemoFailed as error:
         fail(str(error))

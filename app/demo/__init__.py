@@ -19,6 +19,7 @@ def run(
     seed: int = 1,
     target_accuracy: float = TARGET,
     transport: str = "push",
+    topology: str = "star",
 ) -> None:
     """Run the demo and print a report. With `keep`, everything goes on running until Ctrl-C.
 
@@ -29,6 +30,7 @@ def run(
         seed: the seed of the split of the data, the network, the failures of the devices, and the training.
         target_accuracy: the share of the held-out digits, 0..1, that a model has to classify correctly.
         transport: ``push`` if the control plane calls the agents, ``pull`` if they ask it for their tasks.
+        topology: ``star``, or ``relay`` if agents send their updates to other agents over cheap links between them.
 
     Raises:
         DemoFailed: the target was not reached, or something failed before.
@@ -37,5 +39,14 @@ def run(
         from app.demo.job import Job, run_job  # noqa: PLC0415  (the subprocesses import this package too, without it)
     except ModuleNotFoundError as error:
         raise DemoFailed(f"the demo needs {error.name}: pip install 'tcsfeel-server[demo]'") from error
-    job = Job(strategy=strategy, agents=agents, seed=seed, target_accuracy=target_accuracy, transport=transport)
+    if (transport, topology) == ("pull", "relay"):
+        raise DemoFailed("agents that pull have no address for a relay: leave out --transport pull or --topology relay")
+    job = Job(
+        strategy=strategy,
+        agents=agents,
+        seed=seed,
+        target_accuracy=target_accuracy,
+        transport=transport,
+        topology=topology,
+    )
     run_job(job, keep=keep)

@@ -24,5 +24,6 @@ def main() -> None:
         invite=secret if pulls else None,
         state=Path(file).parent / "agents" if pulls else None,
         pull=pulls,
+        relay=not pulls,
         threads=len(trainers),  # here a trainer mostly waits for its simulated device
     )

@@ -15,6 +15,7 @@ class Row:
         cost: the link time in seconds.
         traffic: the bytes over the server's links.
         selected, received: the number of selected clients, and of received updates.
+        relayed: how many of these updates came through a relay.
         failures: the number of tries without an update in time.
         seconds: the wall time.
         fairness: Jain's index after this round, 0..1.
@@ -29,12 +30,14 @@ class Row:
     failures: int
     seconds: float
     fairness: float | None
+    relayed: int = 0
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> "Row":
         """Read a round of ``GET /v1/trainings/{id}/rounds/{number}``."""
         parts = value["participations"]
         received = sum(part["status"] == "received" for part in parts)
+        relayed = sum(part["relay"] is not None for part in parts)
         lasted = datetime.fromisoformat(value["ended_at"]) - datetime.fromisoformat(value["started_at"])
         return cls(
             number=value["number"],
@@ -43,7 +46,8 @@ class Row:
             traffic=value["communication_bytes"],
             selected=len(parts),
             received=received,
-            failures=sum(part["attempts"] for part in parts) - received,
+            relayed=relayed,
+            failures=sum(part["attempts"] for part in parts) - (received - relayed),
             seconds=lasted.total_seconds(),
             fairness=value["fairness"],
         )

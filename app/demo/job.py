@@ -24,6 +24,7 @@ from app.demo.world import World
 CLIENTS_A_ROUND = 10
 MAX_ROUNDS = 120
 RECIPE = "tcs-feel"
+OVER_RELAYS = {"topology": "relay", "aggregation": "fedavgm"}  # the recipe's own rule weighs single updates
 EPOCHS, BATCH, RATE = 5, 10, 0.5
 LOOK_SECONDS = 0.2
 
@@ -37,6 +38,7 @@ class Job:
     seed: int
     target_accuracy: float
     transport: str = "push"
+    topology: str = "star"
 
     def training(self) -> dict[str, Any]:
         """Return the body of ``POST /v1/trainings``."""
@@ -54,6 +56,7 @@ class Job:
             "round_policy": {"deadline_seconds": 30.0, "quorum": 0.6, "grace_seconds": 1.0},
             "evaluation": {"clients": self.agents},
             "seed": self.seed,
+            **(OVER_RELAYS if self.topology == "relay" else {}),
         }
 
 

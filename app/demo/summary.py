@@ -50,6 +50,9 @@ def summary(outcome: Outcome) -> Iterator[str]:
     yield f"rounds         {rounds}, {mean:.2f} s each"
     yield f"wall time      {outcome.training_seconds:.1f} s of training, {outcome.total_seconds:.1f} s in all"
     yield f"communication  {history.cost:.1f} s of link time, {history.traffic / MEGABYTE:.1f} MB"
+    if relayed := sum(row.relayed for row in history.rows):
+        received = sum(row.received for row in history.rows)
+        yield f"relays         {relayed} of {received} updates came through other agents"
     yield f"without it     {_without(outcome)}"
     yield f"fairness       {fairness:.3f} (Jain's index of how often each client took part; 1 is even)"
     yield f"failures       {history.failures} attempts failed or got no answer, and the training went on"

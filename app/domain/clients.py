@@ -24,6 +24,7 @@ class Profile:
 
     `url` is the agent's base URL. It is None if the agent pulls: it asks for its tasks, and is never called.
     `auth_token` is the token that the agent expects, encrypted as it is stored (`app/services/access/tokens.py`).
+    `relay` says whether its agent relays the updates of other clients, and lets others relay its own.
     """
 
     url: str | None = None
@@ -36,6 +37,7 @@ class Profile:
     server_cost: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     auth_token: str | None = field(default=None, repr=False)
+    relay: bool = True
 
     def changed(self, changes: Mapping[str, Any]) -> "Profile":
         """The profile with `changes` made to it.

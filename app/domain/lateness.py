@@ -12,8 +12,13 @@ MOVING_SECONDS = 60.0  # since bytes were last seen to move, within which a tran
 FAIR_CHANCE = 0.5  # of the time since its task should have been sent, during which an agent had it
 
 
-def excuse(run: TaskRun, now: float) -> str | None:
-    """Explain why a client is not to blame for an answer that is missing at `now`, in unix seconds; None if it is."""
+def excuse(run: TaskRun, now: float, relay: str | None = None) -> str | None:
+    """Explain why a client is not to blame for an answer that is missing at `now`, in unix seconds; None if it is.
+
+    `relay` is the client that was to relay its update, if there is one.
+    """
+    if run.asked_at is None and relay is not None:
+        return f"its relay {relay!r} had not answered when the round continued"
     if run.asked_at is None or run.started_at is None:
         return "the client was never contacted: the server had no free slot"
     if run.answered:

@@ -90,6 +90,8 @@ class Participation:
         digest: SHA-256 of the update as its agent sent it, also after the file has been removed.
         evidence: the signatures of that update, if the client's device has a key.
         weight: its share of the mean, 0..1; None if nothing but its examples decides it, or if it is not received.
+        relay: the client whose agent brought its update, in a mean with others; None if it came from its own agent.
+            The file and the norm of such a mean are those of the relay.
     """
 
     client_id: str
@@ -114,6 +116,7 @@ class Participation:
     digest: str | None = None
     evidence: Evidence | None = None
     weight: float | None = None
+    relay: str | None = None
 
     def shown(self) -> "Participation":
         """Return the participation with its reason as it is stored and shown, since parts of it come from agents."""

@@ -87,5 +87,6 @@ def selection_policy(config: TrainingConfig, model_bytes: int | None) -> Selecti
         weights=selection.weights,
         model_bytes=BYTES_PER_MB if model_bytes is None else model_bytes,
         local_epochs=max(1, int(config.hyperparameter("local_epochs", 1))),
+        topology=config.topology,
         parameters=selection.parameters,
     )

@@ -13,6 +13,7 @@ from tcsfeel.aggregation.config import AggregationConfig
 from tcsfeel.aggregation.goals import Goal
 from tcsfeel.schedules import Schedule
 from tcsfeel.selection.types import LARGEST_MULTIPLE, Weights
+from tcsfeel.transfers import Topology
 from tcsfeel.wire.compression import Compression
 from tcsfeel.wire.tasks import EncodingName
 
@@ -121,7 +122,7 @@ class TrainingConfig(AggregationConfig):
     evaluation_tags: Mapping[str, str] = field(default_factory=dict)
     uploads: Uploads = field(default_factory=Uploads)
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
-    topology: Literal["star"] = "star"
+    topology: Topology = "star"
     seed: int = 0
     retention: Retention | None = None
     parameters: ParameterGroups = field(default_factory=ParameterGroups)

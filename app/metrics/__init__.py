@@ -62,6 +62,11 @@ class Metrics:
             "federated_round_duration_seconds", "Duration of one round", ["outcome"], buckets=_ROUND_SECONDS
         )
         self.participations = counter("federated_participations", "Number of participations that ended", ["outcome"])
+        self.relayed = counter(
+            "federated_relayed_updates",
+            "Number of clients below relays, by whether their update came through the relay",
+            ["outcome"],
+        )
         self.evaluations = counter("federated_evaluations", "Number of evaluations that ended", ["outcome"])
         self.client_failures = counter(
             "federated_client_failures", "Number of failures of clients, by what failed and when", ["kind", "phase"]

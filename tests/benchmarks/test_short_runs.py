@@ -197,3 +197,12 @@ def test_the_cost_of_heartbeats_is_measured() -> None:
     assert done.returncode in {0, 1}, done.stderr
     assert re.search(r"[1-9]\d*\.\d statements in [1-9]\d*\.\d transactions a second", done.stdout)
     assert done.stdout.splitlines()[-1].startswith("heartbeats: 20 clients take at most ")
+
+
+def test_the_bytes_over_the_servers_link_are_measured_with_relays_and_without() -> None:
+    done = run("relay", "--clients", "4", "--groups", "1", "--rounds", "2", "--floats", "100000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = re.findall(r"^(star|relay) +([0-9.]+) MB a round .*, (\d) updates relayed", done.stdout, re.MULTILINE)
+    assert [(topology, relayed) for topology, _, relayed in rows] == [("star", "0"), ("relay", "3")]
+    star, relay = (float(megabytes) for _, megabytes, _ in rows)
+    assert star == pytest.approx(4 * relay, rel=0.05)

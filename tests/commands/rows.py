@@ -26,12 +26,10 @@ def _value(column: Column[Any], number: int, sha256: str) -> Any:
     match column.type:
         case JSON():
             return {"ä": [1, 0.1, None, "\n"]}
-        case Boolean():
-            return True
         case LargeBinary():
             return bytes(range(256))
-        case Integer() | BigInteger():
-            return number
+        case Integer() | BigInteger() | Boolean():
+            return True if isinstance(column.type, Boolean) else number
         case Finite() | Double():
             return number + 0.1
     return sha256 if column.name in OF_FILES else f"x{number}"

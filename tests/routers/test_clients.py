@@ -19,6 +19,7 @@ FULL = profile(
     server_cost=0.25,
     tags={"site": "north"},
     auth_token="s3cr3t-of-edge-7",
+    relay=False,
 )
 SHOWN: dict[str, Any] = {name: value for name, value in FULL.items() if name != "auth_token"} | {
     "status": "healthy",

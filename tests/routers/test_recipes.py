@@ -62,10 +62,10 @@ async def test_without_a_recipe_a_training_is_as_before(sqlite_api: Api) -> None
         assert training["hyperparameters"] == LOCAL
 
 
-async def test_a_recipe_for_relays_is_refused_until_updates_travel_over_them(sqlite_api: Api) -> None:
+async def test_a_recipe_for_relays_is_refused_and_says_what_to_do(sqlite_api: Api) -> None:
     answer = await sqlite_api.http.post("/v1/trainings", json={"name": "t", "recipe": "tcs-feel-relay"})
     problem = assert_problem(answer, 422, "/recipe")
-    assert "updates do not travel over relays: name tcs-feel" in str(problem)
+    assert "leave it out, and set topology to relay" in str(problem)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -97,6 +97,7 @@ PART = Participation(
     metrics={"accuracy": 0.75, "f1": 0.5},
     num_steps=12,
     weight=0.25,
+    relay="edge-8",
     digest="e" * 64,
     evidence=Evidence(call="the call", answer="the answer", signature=":c2ln:"),
 )
@@ -199,6 +200,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "weight": 0.25,
                 "digest": "e" * 64,
                 "evidence": {"call": "the call", "answer": "the answer", "signature": ":c2ln:"},
+                "relay": "edge-8",
                 "bytes_sent": 400,
                 "bytes_received": 410,
                 "seconds": 1.5,
@@ -220,6 +222,7 @@ async def test_a_round_comes_with_its_participations(api: Api) -> None:
                 "weight": None,
                 "digest": None,
                 "evidence": None,
+                "relay": None,
                 "bytes_sent": 400,
                 "bytes_received": 0,
                 "seconds": None,

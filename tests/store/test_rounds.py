@@ -17,6 +17,7 @@ from tests.lag import turns
 from tests.store.samples import NOW, a_round, training, unsaid
 
 PART = Participation(
+    relay="b",
     client_id="edge-7", status="received", attempts=2, reason="second", num_examples=10**13, loss=-0.5, accuracy=1.0,
     bytes_sent=2**40, bytes_received=1, seconds=0.25, score=0.75, components={"quality": 0.5, "cost": -1e-9},
     finished_at=NOW, update="b" * 64, update_norm=1.5, traceback="t.py:1 in f\n  boom",

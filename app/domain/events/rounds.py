@@ -125,6 +125,15 @@ class ParticipationSkipped(OfParticipation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParticipationRerouted(OfParticipation):
+    """The update of a client did not come through its relay, so the server asks the client itself."""
+
+    type: ClassVar[str] = "participation.rerouted"
+
+    relay: Annotated[str, "the client that was to relay its update"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParticipationEnded(OfParticipation):
     """A client's participation in a round ended."""
 
@@ -133,6 +142,7 @@ class ParticipationEnded(OfParticipation):
     accuracy: Annotated[float | None, "the accuracy that the client reported"] = None
     metrics: Annotated[Mapping[str, float] | None, "what the client reported besides the loss, by name"] = None
     seconds: Annotated[float | None, "seconds from the first time that the client was given the task to the end"] = None
+    relay: Annotated[str | None, "the client that relayed the update, in a mean with others"] = None
 
 
 class ParticipationReceived(ParticipationEnded):
@@ -221,4 +231,5 @@ def end_of_part(round_: Round, part: Participation) -> OfParticipation | OfEvalu
         accuracy=part.accuracy,
         metrics=part.metrics or None,
         seconds=part.seconds,
+        **({} if part.relay is None else {"relay": part.relay}),
     )

@@ -62,7 +62,11 @@ class RoundEnding:
         if stragglers := outstanding[:SKIPPED_TOGETHER]:
             now, kind = self._clock.now(), stragglers[0].kind  # a round waits for one kind at a time
             ours = {part.client_id: runs.get(part.client_id, TaskRun()) for part in stragglers}
-            excuses = {client_id: excuse(run, now) if at_fault else None for client_id, run in ours.items()}
+            relays = round_.plan.parents if round_.plan is not None and kind == "fit" else {}
+            excuses = {
+                client_id: excuse(run, now, relays.get(client_id)) if at_fault else None
+                for client_id, run in ours.items()
+            }
             ended = [skipped(part, ours[part.client_id], excuses[part.client_id] or reason, now) for part in stragglers]
             written = await tx.rounds.settle(round_.training_id, round_.number, ended, kind)
             if kind == "fit":

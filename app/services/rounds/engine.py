@@ -35,6 +35,7 @@ from app.services.rounds.gathering import gather
 from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.participants import Participants
 from app.services.rounds.phases import Phases
+from app.services.rounds.relaying import Relaying
 from app.services.rounds.selecting import Selecting
 from app.services.rounds.weighing import Weighing
 from app.store.database import Database
@@ -55,6 +56,7 @@ class RoundEngine:
         db: Database,
         clock: Clock,
         participants: Participants,
+        relaying: Relaying,
         files: RoundFiles,
         ledger: RoundLedger,
         phases: Phases,
@@ -67,6 +69,7 @@ class RoundEngine:
         self._db = db
         self._clock = clock
         self._participants = participants
+        self._relaying = relaying
         self._files = files
         self._ledger = ledger
         self._phases = phases
@@ -112,12 +115,8 @@ class RoundEngine:
         except UnusableRound as error:
             return await self._ledger.abandoned(lease, round_, str(error), at_fault=False)
         clients = await self._phases.clients(lease, round_.selected_clients)
-        fit = self._participants.fit
         enough = await gather(
-            [
-                fit(lease, phase, part, clients.get(part.client_id), resumed=part.client_id in resumed)
-                for part in outstanding
-            ],
+            self._relaying.jobs(lease, phase, outstanding, clients, frozenset(resumed)),
             clock=self._clock,
             arrivals=[part.finished_at or 0.0 for part in round_.participations if part.status == "received"],
             goal=round_.goal or 1,
@@ -194,10 +193,10 @@ class RoundEngine:
             lease, training, round_, "fit", round_.base_model, tasks=len(lost), deadline=deadline
         )
         async with self._db.glance() as tx:
-            clients = {client.id: client for client in await tx.clients.some([part.client_id for part in lost])}
-        recover = self._participants.recover
+            clients = {client.id: client for client in await tx.clients.some(round_.selected_clients)}
+        recover = self._relaying.recover
         await gather(
-            [recover(phase, part, clients[part.client_id]) for part in lost if part.client_id in clients],
+            [recover(phase, part, clients[part.client_id], clients) for part in lost if part.client_id in clients],
             clock=self._clock,
             goal=len(lost),
             quorum=len(lost),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from app.domain.clients import Client
 from app.domain.measurements import reported
 from app.domain.parameter_groups import NothingToTrain, ParameterGroups, Unmatched, unmatched_of
+from app.domain.relays import facts_of_members, senders, with_members
 from app.domain.rounds import Participation, Round
 from app.domain.trainings import TrainingConfig
 from app.domain.weighing import weights_of
@@ -206,8 +207,8 @@ class RoundFiles:
     def lost(self, round_: Round) -> list[Participation]:
         """Received updates that are not in the spool."""
         spool = self.spool(round_)
-        received = [part for part in round_.participations if part.status == "received"]
-        return [part for part in received if part.update is None or not spool.within(part.client_id).has(part.update)]
+        sent = senders(round_)
+        return [part for part in sent if part.update is None or not spool.within(part.client_id).has(part.update)]
 
     def looked_over(self, config: TrainingConfig, round_: Round) -> tuple[dict[str, str], list[Participation]]:
         """Look at the received updates of a round: give the `outliers`, and the others that were `lost`."""
@@ -225,8 +226,7 @@ class RoundFiles:
         model = self.load(round_.base_model or "")
         trained = trained_part(config.parameters, model.parameters())
         found = outliers(norms, length(trained, release=lambda: give_back(model.block)), config)
-        received = {part.client_id for part in round_.participations if part.status == "received"}
-        return {client_id: reason for client_id, reason in found.items() if client_id in received}
+        return with_members(round_, found)
 
     def aggregate(
         self, config: TrainingConfig, round_: Round, base: ModelVersion, spool: ModelStore
@@ -241,7 +241,7 @@ class RoundFiles:
             ModelNotFinite: which is an UnusableRound; the reason names the client whose update went farthest.
             NotFound: the spool lacks an update.
         """
-        received = sorted((p for p in round_.participations if p.status == "received"), key=lambda p: p.client_id)
+        received = senders(round_)
         model, state = self.load(base.sha256), kept_state(self.models, config, base)
         updates = [unpack(spool.within(part.client_id).map(part.update or ""), like=model)[0] for part in received]
         before = None if base.parent is None else self.load(base.parent)
@@ -260,6 +260,7 @@ class RoundFiles:
             ),
             [reported(part) for part in received],
             weights=weights_of(received),
+            members=facts_of_members(round_),
             before=None if before is None else before.parameters(),
             state=None if state is None else state.parameters(),
             population=round_.population,

@@ -5,16 +5,13 @@ import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
 from app.domain.clients import Client
-from app.domain.evaluations import NOTHING_HELD_OUT
 from app.domain.failures import Failure, FailureKind
-from app.domain.measurements import lacking
 from app.domain.parameter_groups import NothingToTrain
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation, TaskRun
@@ -24,8 +21,9 @@ from app.services.rounds.ledger import RoundLedger
 from app.services.rounds.model_ledger import ModelLedger
 from app.services.rounds.optimiser_states import NoRoomForControl
 from app.services.rounds.phase import Phase
+from app.services.rounds.results import Results
 from app.services.tasks.answers import AgentFailed
-from app.services.tasks.assignments import TaskOutcome
+from app.services.tasks.assignments import Assignment, TaskOutcome
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.channels import Channel
 from app.services.tasks.crowds import Crowd
@@ -35,10 +33,9 @@ from app.store.database import is_outage
 from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from app.threads import in_thread
-from tcsfeel.aggregation import update_quality
 from tcsfeel.errors import Invalid, UpdateRejected
 from tcsfeel.wire.errors import WireError
-from tcsfeel.wire.tasks import TaskKind, TaskResult, task_id
+from tcsfeel.wire.tasks import TaskKind, task_id
 
 Check = Callable[[Phase, Participation, Client, TaskOutcome], Coroutine[Any, Any, tuple[Participation, Observation]]]
 
@@ -60,6 +57,7 @@ class Participants:
         files: RoundFiles,
         ledger: RoundLedger,
         models: ModelLedger,
+        results: Results,
     ) -> None:
         self._clock = clock
         self._caller = caller
@@ -68,6 +66,7 @@ class Participants:
         self._files = files
         self._ledger = ledger
         self._models = models
+        self.results = results
         self._errands: set[asyncio.Task[None]] = set()
 
     async def initial_model(
@@ -130,7 +129,7 @@ class Participants:
         Gives the instant at which its update was there, None where there is none. `resumed` says that the agent may
         know the task already, so that it is asked before anything is sent.
         """
-        return await self._take_part(lease, phase, part, client, self._checked, resumed=resumed)
+        return await self._take_part(lease, phase, part, client, self.results.checked, resumed=resumed)
 
     async def evaluate(
         self, lease: Lease, phase: Phase, part: Participation, client: Client | None, *, resumed: bool
@@ -139,18 +138,19 @@ class Participants:
 
         A client without held-out data is not at fault.
         """
-        return await self._take_part(lease, phase, part, client, self._measured, resumed=resumed)
+        return await self._take_part(lease, phase, part, client, self.results.measured, resumed=resumed)
 
-    async def recover(self, phase: Phase, part: Participation, client: Client) -> float | None:
+    async def recover(self, phase: Phase, assignment: Assignment) -> float | None:
         """Fetch an update once more. The spool names files by content, so nothing but the same update will do."""
-        assignment = phase.assignment(client, self._clock.now(), part, resumed=True)
         outcome = await self._dispatcher.run(assignment, phase.runs, phase.budget)
         if outcome.result is None:
             return None
+        client_id = assignment.client.id
         try:
-            await in_thread("checks", phase.full_update, client.id, outcome.result)
+            if assignment.subtree is None:  # else it is a mean, which is always in full
+                await in_thread("checks", phase.full_update, client_id, outcome.result)
         except (UpdateRejected, MemoryError):
-            await phase.drop(client.id)
+            await phase.drop(client_id)
         return self._clock.now()
 
     def forget(self, clients: Iterable[Client], round_: Round, kind: TaskKind) -> None:
@@ -233,68 +233,3 @@ class Participants:
         part = replace(run.charged(part), seconds=run.seconds(now), finished_at=now)
         written = await self._ledger.settled(lease, phase.round_, part, seen)
         return part.finished_at if written and part.status == "received" else None
-
-    async def _measured(
-        self, phase: Phase, part: Participation, client: Client, outcome: TaskOutcome
-    ) -> tuple[Participation, Observation]:
-        """Check what a client measured; a bad answer counts against it."""
-        faulty = outcome.kind == "faulty"
-        seen = Observation(faulty=faulty, slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
-        if outcome.result is None:
-            return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
-        data_size = client.profile.data_size
-        try:
-            read = partial(self._files.measurement, phase.place(client.id), outcome.result.file, phase.size, data_size)
-            result = read() if phase.is_small(client.id, outcome.result) else await in_thread("checks", read)
-        except UpdateRejected as error:
-            await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
-            return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
-        if result is None:
-            return replace(part, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0), seen
-        if missing := lacking(result, phase.config.goal):  # it answers as it should, and measures something else
-            return replace(part, status="rejected", reason=missing), seen
-        return replace(part, status="received", reason=None, **_figures(result)), seen
-
-    async def _checked(
-        self, phase: Phase, part: Participation, client: Client, outcome: TaskOutcome
-    ) -> tuple[Participation, Observation]:
-        """Check a client's update; give the participation with what it brought, and what was seen of the client.
-
-        A bad update counts against the client.
-        """
-        seen = Observation(slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
-        if (came := outcome.result) is None:
-            return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
-        try:
-            check = partial(self._files.check, phase, client, came)
-            update, norm, sketch = check() if phase.is_small(client.id, came) else await in_thread("checks", check)
-        except UpdateRejected as error:
-            await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
-            return replace(part, status="rejected", reason=str(error)), seen
-        result = update.result
-        transfer = client.candidate().transfer_seconds(len(phase.model.block))
-        seen = replace(
-            seen,
-            train_seconds=max(result.train_seconds, came.worked_seconds - transfer),
-            quality=update_quality(result.loss),
-            sketch=sketch,
-            encoding=update.encoding,
-            coding=came.coding,
-        )
-        received = replace(
-            part,
-            status="received",
-            reason=None,
-            **_figures(result),
-            update=update.file.sha256,
-            update_norm=norm,
-            num_steps=result.num_steps,
-            digest=came.file.sha256,
-            evidence=came.evidence,
-        )
-        return received, seen
-
-
-def _figures(result: TaskResult) -> dict[str, Any]:
-    """What a result says, as fields of a participation."""
-    return {name: getattr(result, name) for name in ("num_examples", "loss", "accuracy", "metrics")}

@@ -18,6 +18,7 @@ from app.domain.breaker import admissible
 from app.domain.clients import Client
 from app.domain.eligibility import ANYWHERE, NOT_NAMED, Where, divided
 from app.domain.evaluations import able_to_evaluate, drawn
+from app.domain.relays import relayable
 from app.domain.trainings import Training
 from app.metrics import Metrics
 from app.services.fleet.connectivity import LatestConnectivity
@@ -205,13 +206,12 @@ class Planner:
             raise StrategyOverdue(strategy, "was not started: the round had no time left for it")
         policy = replace(policy, known_clients=len(fleet.clients))
         rng = np.random.default_rng(seed)
-
         course = _Course()
 
         def run() -> Selection:
             with course:
-                candidates = fleet.candidates(losses, examples)
-                chosen = select(strategy, candidates, fleet.connectivity, history, policy, rng)
+                links = relayable(fleet.connectivity, policy.topology, fleet.offered)
+                chosen = select(strategy, fleet.candidates(losses, examples), links, history, policy, rng)
                 return replace(chosen, skipped=joined(chosen.skipped, fleet.shut_out))
 
         try:

@@ -75,9 +75,16 @@ class TrackRecord:
         await tx.clients.put(*(seen for client, seen in zip(before, after, strict=True) if seen != client))
 
     async def take_back(self, tx: Transaction, round_: Round, reasons: Mapping[str, str]) -> None:
-        """Take back the credit that clients got for updates that were rejected afterwards, and count failures."""
+        """Take back the credit that clients got for updates that were rejected afterwards, and count failures.
+
+        If the mean of a relay was rejected, that is no failure of the clients below it.
+        """
         before = await tx.clients.lock(reasons.keys())
-        after = [self._taken_back(client, round_, reasons[client.id]) for client in before]
+        relayed = {part.client_id for part in round_.participations if part.relay is not None}
+        after = [
+            client.withdrawn() if client.id in relayed else self._taken_back(client, round_, reasons[client.id])
+            for client in before
+        ]
         await tx.clients.put(*after)
         for client, failed in zip(before, after, strict=True):
             await self._breakers.note(tx, client.breaker, failed.breaker, client.id)

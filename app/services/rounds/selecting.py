@@ -7,6 +7,7 @@ from app.clock import Clock
 from app.domain.errors import NotFound
 from app.domain.parameter_groups import ParameterGroups
 from app.domain.patience import after_waiting
+from app.domain.relays import sound
 from app.domain.rounds import ENDED, Round, of_round
 from app.domain.selections import history, newest_examples, newest_losses, selection_policy
 from app.domain.trainings import Training
@@ -118,4 +119,5 @@ class Selecting:
             training_id=training.id,
             patience=max(0.0, round_.deadline_at - self._clock.now()),
         )
-        return fleet, selection
+        known_clients = {client.id: client for client in fleet.clients}
+        return fleet, replace(selection, plan=sound(selection.plan, known_clients, training.config))

@@ -8,11 +8,12 @@ on its own is written as failed, with the reason.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
-from app.domain.events.rounds import end_of_part
+from app.domain.events.rounds import ParticipationRerouted, end_of_part
 from app.domain.rounds import Participation, Round
 from app.domain.tasks import Observation
 from app.metrics import Metrics
@@ -23,7 +24,21 @@ from app.store.columns import refuses
 from app.store.database import in_a_line
 from app.store.leases import Lease
 from app.store.transaction import Transaction
+from tcsfeel.text import plain
 from tcsfeel.wire.tasks import TaskKind
+
+
+class Rerouted(NamedTuple):
+    """A client that is asked directly, because its update did not come through its relay."""
+
+    client_id: str
+    relay: str
+    reason: str
+
+
+class _NotWhole(Exception):
+    """One of the participations had ended before."""
+
 
 Owner = tuple[Lease, int, TaskKind]
 Settled = tuple[Round, Participation, Observation]
@@ -67,6 +82,42 @@ class Settling:
             self._owned.known(lease).doubt(round_.number)
             raise
 
+    async def settle_together(
+        self, lease: Lease, round_: Round, ended: Sequence[tuple[Participation, Observation]]
+    ) -> bool:
+        """Write how several clients' training ended, all of it in one transaction.
+
+        Returns False, and writes nothing, if one of them had ended before or cannot be stored. Raises `Fenced`.
+        """
+        settled = [(round_, part.shown(), seen) for part, seen in ended]
+        try:
+            await self._settle_together((lease, round_.number, "fit"), settled, whole=True)
+        except _NotWhole:
+            return False
+        except SQLAlchemyError as error:
+            if refuses(error):
+                return False
+            self._owned.known(lease).doubt(round_.number)
+            raise
+        except BaseException:  # nothing tells whether it was written
+            self._owned.known(lease).doubt(round_.number)
+            raise
+        return True
+
+    async def reroute(self, lease: Lease, round_: Round, rerouted: Sequence[Rerouted]) -> None:
+        """Write down which clients are asked directly instead of through their relay. Raises `Fenced`."""
+        async with self._owned.begin(lease) as tx:
+            for one in rerouted:
+                await tx.events.append(
+                    ParticipationRerouted(
+                        training_id=round_.training_id,
+                        round=round_.number,
+                        client_id=one.client_id,
+                        relay=one.relay,
+                        reason=plain(one.reason),
+                    )
+                )
+
     async def hurry(self, lease: Lease, round_: Round, kind: TaskKind) -> None:
         """Write what waits. Returns when the tasks that wait for it have ended."""
         await self._batches.hurry((lease, round_.number, kind))
@@ -104,13 +155,16 @@ class Settling:
         )
         return round_, kept, Observation()
 
-    async def _settle_together(self, owned: Owner, settled: Sequence[Settled]) -> list[bool]:
+    async def _settle_together(self, owned: Owner, settled: Sequence[Settled], *, whole: bool = False) -> list[bool]:
+        """Write participations in one transaction. With `whole`, raises `_NotWhole` unless all of them are written."""
         lease, number, kind = owned
         known = self._owned.known(lease)
         sketches: dict[str, tuple[float, ...]] = {}
         async with self._owned.begin(lease) as tx:
             written = await tx.rounds.settle(lease.training_id, number, [part for _, part, _ in settled], kind)
             counted = [entry for entry in settled if written.get(entry[1].client_id) is entry[1]]
+            if whole and len(counted) < len(settled):
+                raise _NotWhole
             ended = {part.client_id: (part, seen) for _, part, seen in counted}
             if kind == "fit":
                 sketches = await self._record.learn(tx, lease.training_id, ended)
@@ -122,8 +176,8 @@ class Settling:
                 await self._progress(tx, lease.training_id)
             frozen = None
             if counted and kind == "fit":
-                whole = known.complete(settled[0][0], (part for _, part, _ in counted))
-                frozen = None if whole is None else await self._freeze(tx, lease, whole)
+                complete = known.complete(settled[0][0], (part for _, part, _ in counted))
+                frozen = None if complete is None else await self._freeze(tx, lease, complete)
         known.settled(number, (part for _, part, _ in counted))
         if frozen is not None:
             known.frozen = frozen

@@ -11,7 +11,8 @@ from app.store.leases import Lease
 from app.store.model_store import ModelStore, StoredFile
 from tcsfeel.wire.codec import Packed
 from tcsfeel.wire.compression import IDENTITY
-from tcsfeel.wire.tasks import Task
+from tcsfeel.wire.relays import Subtree, subtree_metadata
+from tcsfeel.wire.tasks import Task, task_metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Assignment:
         lease: failures count against the client as long as it holds.
         run: how far earlier owners of the round have come with the task.
         resumed: whether one of them may have handed it over, so that the agent is asked before anything is sent.
+        subtree: the children of the client, if it is to relay their updates.
     """
 
     client: Client
@@ -62,6 +64,13 @@ class Assignment:
     lease: Lease | None = None
     run: TaskRun = field(default_factory=TaskRun)
     resumed: bool = False
+    subtree: Subtree | None = field(default=None, repr=False)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the body of the task says beside its tensors."""
+        said = task_metadata(self.task)
+        return said if self.subtree is None else {**said, **subtree_metadata(self.subtree)}
 
     def failure(self, reason: str, kind: FailureKind = "faulty") -> Failure:
         """Describe a failure of the task, to be counted for the client."""

@@ -7,7 +7,6 @@ from app.domain.clients import Endpoint
 from app.domain.tasks import TaskRun, Watch
 from app.services.tasks.assignments import Assignment
 from app.services.tasks.bodies import Origin, TaskBody
-from tcsfeel.wire.tasks import task_metadata
 
 
 @dataclass(slots=True)
@@ -41,5 +40,5 @@ class Pursuit:
         if partly not in self.bodies:
             of = self.assignment
             model = of.model if of.frozen is None or partly else of.frozen.whole
-            self.bodies[partly] = TaskBody(*model.payload(task_metadata(of.task)), Origin(of.task, model))
+            self.bodies[partly] = TaskBody(*model.payload(of.metadata), Origin(of.task, model))
         return self.bodies[partly]

@@ -15,6 +15,7 @@ from app.domain.clients import Endpoint
 from app.services.tasks.requests import Request
 from app.services.tasks.responses import Response
 from tcsfeel.identity import Identity
+from tcsfeel.wire.grants import Grant, granted_by_key
 from tcsfeel.wire.signatures import (
     RECIPIENT,
     Signed,
@@ -69,6 +70,12 @@ class Signer:
         components = task_components(digest, agent.public_key)
         signed, headers = sign_answer(identity, components, now=self._clock.now(), nonce=nonce)
         return signed.base, headers | {RECIPIENT: agent.public_key}
+
+    def grant(self, agent: Endpoint, task_id: str, digest: bytes, expires: int) -> Grant | None:
+        """Grant a task of an agent to its relay, with the key that the agent knows. None if the agent has no key."""
+        if agent.public_key is None:
+            return None
+        return granted_by_key(self._known.get(agent.public_key, self._newest), task_id, digest, expires)
 
     def learn(self, agent: Endpoint, call: Signed | None, response: Response) -> bool:
         """Take note of the key that an agent knows, if it refused a call for that.

@@ -1,6 +1,6 @@
 """The tables of clients, and of the links between them."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table, Text, true
 
 from app.store.columns import Finite
 from app.store.tables.numbers import NEXT_CHANGE
@@ -20,6 +20,7 @@ clients = Table(
     Column("server_cost", Finite),
     Column("tags", Json, nullable=False),
     Column("auth_token", Text),
+    Column("relay", Boolean, nullable=False, server_default=true()),
     Column("status", String(16), nullable=False),
     Column("measured", Json, nullable=False),
     Column("breaker", Json, nullable=False),

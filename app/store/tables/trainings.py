@@ -127,6 +127,7 @@ participations = Table(
     Column("digest", Sha256),
     Column("evidence", Json),
     Column("weight", Finite),
+    Column("relay", Id),
     ForeignKeyConstraint(["training_id", "round"], ["rounds.training_id", "rounds.number"], ondelete="CASCADE"),
     Index("ix_participations_client_id", "client_id"),
     Index("ix_participations_status", "status"),

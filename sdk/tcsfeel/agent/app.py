@@ -16,22 +16,27 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tcsfeel.agent.asgi import Disconnected, Receive, Request, Response, Scope, Send
+from tcsfeel.agent.entries import Entry
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.frozen import FrozenTensors, NoFrozenTensors
+from tcsfeel.agent.granted import granted
 from tcsfeel.agent.local import LocalTensors
 from tcsfeel.agent.receiving import Uploads
+from tcsfeel.agent.relaying import Group, Relaying
 from tcsfeel.agent.replies import ParametersResponse, Problem, compressed_response, ranged, status_response
 from tcsfeel.agent.signing import Answer, Signing
-from tcsfeel.agent.tasks import Entry, TaskTable
+from tcsfeel.agent.tasks import TaskTable
 from tcsfeel.agent.trainer import Trainer
 from tcsfeel.agent.workers import Workers
 from tcsfeel.inbound import Crowded, welcome
-from tcsfeel.wire.codec import Parameters, decode
+from tcsfeel.wire.codec import Parameters, unpack
 from tcsfeel.wire.compression import accepts_zstd
 from tcsfeel.wire.control import separated
 from tcsfeel.wire.digests import digest_of, read_digest
 from tcsfeel.wire.errors import WireError
+from tcsfeel.wire.grants import Grant, read_grant
 from tcsfeel.wire.groups import MOST_PATTERNS
+from tcsfeel.wire.relays import read_subtree
 from tcsfeel.wire.resuming import UPLOAD_COMPLETE, YES
 from tcsfeel.wire.signatures import digest_header
 from tcsfeel.wire.tasks import UNMATCHED_LOCAL, Task, read_task
@@ -57,8 +62,11 @@ class Agent:
         signing: the keys of an agent with an identity. It takes only signed calls, and signs its results.
         max_body_bytes: the largest task that is read; a larger one is refused with 413.
         clock: monotonic seconds.
+        now: unix seconds, by which grants of relays expire.
         local_directory: where the tensors are kept that a training leaves on the device; None keeps them in memory.
         frozen: the frozen tensors that other agents of this process have received as well.
+        relaying: lets it relay the updates of others, and be a child of a relay; None if its updates go to the
+            control plane alone.
 
     Attributes:
         public_path: the path of the URL that the control plane calls, for signed calls. It differs from the one that
@@ -74,10 +82,13 @@ class Agent:
         signing: Signing | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
         local_directory: Path | None = None,
         frozen: FrozenTensors | None = None,
+        relaying: Relaying | None = None,
     ) -> None:
         self.trainer = trainer
+        self.relaying = relaying
         self.token = token
         self.public_path: str | None = None
         self.table = TaskTable(trainer, executor or Workers(1), clock=clock, local=LocalTensors(local_directory))
@@ -86,6 +97,7 @@ class Agent:
         self._credentials = None if token is None else token.encode()
         self.signing = signing
         self.max_body_bytes = max_body_bytes
+        self._now = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.respond(route_path(scope), scope, receive, send)
@@ -94,11 +106,14 @@ class Agent:
         """Answer a request for `path`, which is relative to the agent's base URL."""
         request = Request(scope, receive)
         try:
-            self._authenticate(request)
-            call = None if self.signing is None else self.signing.admit(request, self._target(path, scope))
-            response = await self._answer(path, request)
-            if self.signing is not None and call is not None and response.status == HTTPStatus.OK:
-                response = self.signing.signed(response, call)
+            if (grant := read_grant(request.authorization[1])) is not None:
+                response = await self._answer_relay(path, request, grant)
+            else:
+                self._authenticate(request)
+                call = None if self.signing is None else self.signing.admit(request, self._target(path, scope))
+                response = await self._answer(path, request)
+                if self.signing is not None and call is not None and response.status == HTTPStatus.OK:
+                    response = self.signing.signed(response, call)
         except Problem as problem:
             response = problem.response()
         except Disconnected:
@@ -139,15 +154,21 @@ class Agent:
         allow = "GET, HEAD, PUT, PATCH, DELETE"
         raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, f"a task allows only {allow}", {"Allow": allow})
 
+    async def _answer_relay(self, path: str, request: Request, grant: Grant) -> Answer:
+        """Answer a relay, which may hand over one task of this agent and fetch its result. Raises `Problem`."""
+        task_id = granted(request, path, grant, self, self._now())
+        _welcome(request)
+        response = await (self._get if request.method == "GET" else self._put)(task_id, request)
+        if self.signing is not None and response.status == HTTPStatus.OK:
+            response = response.with_headers(self.signing.sign_for_relay(task_id, response.digest))
+        return response
+
     def _authenticate(self, request: Request) -> None:
-        scheme, _, given = request.header("authorization").partition(" ")
+        scheme, given = request.authorization
         if self._credentials is None or (
-            scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._credentials)
+            scheme == "bearer" and hmac.compare_digest(given.encode("latin-1"), self._credentials)
         ):
-            try:
-                welcome(request.scope)
-            except Crowded as crowded:
-                raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(crowded), {"Retry-After": "1"}) from None
+            _welcome(request)
             return
         challenge = 'Bearer realm="agent"' + (', error="invalid_token"' if scheme else "")
         detail = "the bearer token is wrong" if scheme else "a bearer token is needed"
@@ -184,22 +205,26 @@ class Agent:
         """Read the task that came with some parameters. Raises `Problem`."""
         return self._read(task_id, body)[0]
 
-    def _read(self, task_id: str, body: memoryview) -> tuple[Task, Parameters]:
+    def _read(self, task_id: str, body: memoryview) -> tuple[Task, Parameters, Group | None]:
         try:
-            tensors, metadata = decode(body)
-            task, parameters = separated(read_task(metadata), tensors)
+            packed, metadata = unpack(body)
+            task, parameters = separated(read_task(metadata), packed.parameters())
+            subtree = None if self.relaying is None else read_subtree(metadata)
         except WireError as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         if task.id != task_id:
             detail = f"task.id is {task.id!r}, the path says {task_id!r}"
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-        return task, parameters
+        plain = task.kind == "fit" and not task.frozen_id and task.control_round is None
+        if self.relaying is None or subtree is None or not plain:
+            return task, parameters, None
+        return task, parameters, Group(self.relaying, task, subtree, packed)
 
     async def accept(self, task_id: str, body: memoryview) -> Entry:
         """Begin to work on a task that came with some parameters. Raises `Problem`."""
-        task, parameters = self._read(task_id, body)
+        task, parameters, group = self._read(task_id, body)
         if not task.frozen_id:
-            return self.table.submit(task, parameters)
+            return self.table.submit(task, parameters, group=group)
         try:
             trained, frozen = await asyncio.to_thread(self._frozen.split, task, parameters)
         except NoFrozenTensors:
@@ -229,6 +254,13 @@ def route_path(scope: Scope) -> str:
         raise RuntimeError(f"an agent speaks HTTP, not {scope['type']}")
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def _welcome(request: Request) -> None:
+    try:
+        welcome(request.scope)
+    except Crowded as crowded:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(crowded), {"Retry-After": "1"}) from None
 
 
 async def _digest(pieces: Sequence[bytes | memoryview]) -> bytes:

@@ -36,6 +36,12 @@ class Request:
         found = (value for key, value in self.scope["headers"] if key.lower() == wanted)
         return str(next(found, b""), "latin-1")
 
+    @property
+    def authorization(self) -> tuple[str, str]:
+        """Return the scheme of the authorization in lower case, and the credentials. Both are empty without one."""
+        scheme, _, given = self.header("authorization").partition(" ")
+        return scheme.lower(), given.strip()
+
     def parameter(self, name: str, default: str) -> str:
         """Return the last value of this name in the query string, or `default` if there is none."""
         return ([default, *self.parameters(name)])[-1]

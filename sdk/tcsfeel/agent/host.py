@@ -11,6 +11,7 @@ from tcsfeel.agent.app import MAX_BODY_BYTES, Agent, route_path
 from tcsfeel.agent.asgi import Receive, Scope, Send
 from tcsfeel.agent.errors import AgentError
 from tcsfeel.agent.frozen import FrozenTensors
+from tcsfeel.agent.relaying import Relaying
 from tcsfeel.agent.replies import Problem, status_response
 from tcsfeel.agent.signing import Signing
 from tcsfeel.agent.trainer import Trainer
@@ -56,7 +57,13 @@ class AgentHost:
         return _PREFIX + client_id
 
     def add(
-        self, client_id: str, trainer: Trainer, *, token: str | None = None, signing: Signing | None = None
+        self,
+        client_id: str,
+        trainer: Trainer,
+        *,
+        token: str | None = None,
+        signing: Signing | None = None,
+        relaying: Relaying | None = None,
     ) -> Agent:
         """Serve `trainer` under `path(client_id)`. It replaces an agent with the same id.
 
@@ -74,6 +81,7 @@ class AgentHost:
             clock=self._clock,
             local_directory=local_directory(self._state, client_id),
             frozen=self._frozen,
+            relaying=relaying,
         )
         self._agents[client_id] = agent
         return agent

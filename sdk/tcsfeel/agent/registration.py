@@ -37,7 +37,8 @@ _log = logging.getLogger(__name__)
 class Member:
     """An agent as it is registered: its address, and the bearer token that it expects. Both are None if it pulls.
 
-    `key` is its own key for the control plane; None if all agents of the process have the same one.
+    `key` is its own key for the control plane; None if all agents of the process have the same one. `relay` says
+    whether it relays updates, and lets others relay its own.
     """
 
     client_id: str
@@ -45,6 +46,7 @@ class Member:
     token: str | None = field(repr=False)
     trainer: Trainer
     key: str | None = field(default=None, repr=False)
+    relay: bool = False
 
 
 class Registration:
@@ -181,6 +183,7 @@ def _entry(member: Member, labels: LabelReleases) -> Json:
             "reliability": float(profile.reliability),
             "server_cost": None if profile.server_cost is None else float(profile.server_cost),
             "tags": dict(profile.tags) or None,
+            "relay": member.relay,
         }
     except Exception as error:
         raise AgentError(f"client {member.client_id} has no valid profile: {one_line(error)}") from error

@@ -27,12 +27,14 @@ class Update:
         lost: what rounding lost of it; None if it is sent in full.
         local: the new values of the tensors that stay here.
         trained: the new values of the tensors that the update holds, in the types that came.
+        result: what is reported with it; None if it is not of a fit.
     """
 
     payload: Payload
     lost: Parameters | None = None
     local: Parameters = field(default_factory=dict)
     trained: Parameters = field(default_factory=dict)
+    result: TaskResult | None = None
 
 
 def fitted(
@@ -70,9 +72,9 @@ def fitted(
     update = _as_received(sent, received)
     encoded = None if encoding == "full" else encode_update(update, received, encoding, lost)
     if encoded is None:
-        return Update(pack(update).payload(result_metadata(measured)), local=kept, trained=update)
+        return Update(pack(update).payload(result_metadata(measured)), local=kept, trained=update, result=measured)
     payload = pack(encoded.parameters).payload(result_metadata(measured, encoded.encoding))
-    return Update(payload, encoded.lost, kept, update)
+    return Update(payload, encoded.lost, kept, update, measured)
 
 
 def nothing_held_out() -> Payload:

@@ -21,6 +21,7 @@ from tcsfeel.agent.labels import LabelReleases
 from tcsfeel.agent.listening import listening, run, secured
 from tcsfeel.agent.membership import registered
 from tcsfeel.agent.registration import Member
+from tcsfeel.agent.relaying import Relaying
 from tcsfeel.agent.signing import Signing, path_of
 from tcsfeel.agent.trainer import Trainer
 
@@ -58,6 +59,7 @@ def serve(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     pull: bool | None = None,
+    relay: bool = False,
 ) -> None:
     """Serve one trainer until SIGINT or SIGTERM.
 
@@ -86,6 +88,8 @@ def serve(
         tls_key: the file with the private key of that certificate.
         pull: whether the agent asks for its tasks and is never called, so that it needs no address. None decides that:
             it does if it has a key of its own, and the control plane is elsewhere and was given no address.
+        relay: whether the agent relays updates in trainings with the topology ``relay``: it then sees the updates of
+            other clients, and lets another agent see its own.
 
     Raises:
         AgentError: `client_id`, `server_url`, `invite` or `label_privacy` cannot be one, or the certificate cannot be
@@ -107,6 +111,7 @@ def serve(
             signing=signing or own.signing(client_id),
             max_body_bytes=max_body_bytes,
             local_directory=local_directory(own.state, client_id),
+            relaying=Relaying(ca_file=ca_file) if relay else None,
         )
         pulls = _pulls(pull, own.key(client_id), server_url, host, advertise_url)
         async with _listening(agent, host, port, tls, pulls=pulls) as url:
@@ -148,6 +153,7 @@ def serve_many(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     pull: bool | None = None,
+    relay: bool = False,
 ) -> None:
     """Serve a trainer for each client id in one process, under ``/agents/{id}``, until SIGINT or SIGTERM.
 
@@ -175,6 +181,7 @@ def serve_many(
             tls_cert=tls_cert,
             tls_key=tls_key,
             pull=pull,
+            relay=relay,
         ):
             await asyncio.Event().wait()
 
@@ -202,6 +209,7 @@ async def hosting(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     pull: bool | None = None,
+    relay: bool = False,
 ) -> AsyncIterator[Hosting]:
     """Do what `serve_many` does in a program with its own event loop. The agents run while the block runs."""
     tls = secured(tls_cert, tls_key)
@@ -210,9 +218,11 @@ async def hosting(
     )
     labels = LabelReleases(own.state, label_privacy)
     app = AgentHost(threads=threads, max_body_bytes=max_body_bytes, state=own.state)
+    relaying = Relaying(ca_file=ca_file) if relay else None
     for client_id, trainer in trainers.items():
         token = (tokens or {}).get(client_id) or secrets.token_urlsafe(32)
-        app.add(client_id, trainer, token=token, signing=(signings or {}).get(client_id) or own.signing(client_id))
+        signing = (signings or {}).get(client_id) or own.signing(client_id)
+        app.add(client_id, trainer, token=token, signing=signing, relaying=relaying)
     pulls = _pulls(pull, next(map(own.key, trainers), None), server_url, host, advertise_url)
     async with _listening(app, host, port, tls, pulls=pulls) as url:
         base = url and _advertised(advertise_url, url)
@@ -259,7 +269,8 @@ def _pulls(pull: bool | None, key: str | None, server_url: str | None, host: str
 
 def _member(client_id: str, agent: Agent, url: str | None, key: str | None) -> Member:
     agent.public_path = None if url is None else path_of(url)
-    return Member(client_id, url, None if url is None else agent.token, agent.trainer, key)
+    token = None if url is None else agent.token
+    return Member(client_id, url, token, agent.trainer, key, relay=agent.relaying is not None)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from tcsfeel.agent.replies import ParametersResponse, Problem
 from tcsfeel.identity import Identity
 from tcsfeel.rest.paths import path
 from tcsfeel.wire.digests import CONTENT_DIGEST, read_digest
+from tcsfeel.wire.grants import Grant
 from tcsfeel.wire.signatures import (
     ACCEPT_SIGNATURE,
     RECIPIENT,
@@ -106,6 +107,15 @@ class Signing:
         """
         where = path("/v1/clients/{client_id}/tasks/{task_id}/result", client_id, task_id)
         _, headers = sign_answer(self.identity, result_components(where, digest, method), now=self._clock())
+        return headers
+
+    def has_granted(self, grant: Grant, task_id: str) -> bool:
+        """Tell whether the control plane has granted a task to a relay."""
+        return grant.is_by_key(self._server_key, task_id)
+
+    def sign_for_relay(self, task_id: str, digest: str) -> dict[str, str]:
+        """Return the headers of the signature of a result that a relay fetches. It fits no other task."""
+        _, headers = sign_answer(self.identity, result_components(f"/tasks/{task_id}", digest), now=self._clock())
         return headers
 
     def _accept(self, call: Signed, now: float) -> None:

@@ -16,19 +16,20 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from tcsfeel.agent.control import Controls, seen
+from tcsfeel.agent.entries import TRANSITIONS, Entry, Outcome
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.failures import MISTAKES, failure, last_lines
 from tcsfeel.agent.feedback import Feedback
 from tcsfeel.agent.frozen import FrozenCheck
 from tcsfeel.agent.local import LocalTensors
-from tcsfeel.agent.results import NOTHING, Payload, Update, evaluate_payload, fitted, nothing_held_out
+from tcsfeel.agent.relaying import Group
+from tcsfeel.agent.results import NOTHING, Update, evaluate_payload, fitted, nothing_held_out
 from tcsfeel.agent.trainer import Evaluator, Trainer
 from tcsfeel.wire.codec import Packed, Parameters, pack
 from tcsfeel.wire.differences import known
@@ -39,20 +40,6 @@ from tcsfeel.wire.tasks import Task
 RETENTION_SECONDS = 3600.0
 COUNTED_IDS = 1000  # `trained` remembers this many task ids
 
-State = Literal["running", "done", "failed", "cancelled"]
-Event = Literal["returned", "raised", "deleted"]
-
-TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
-    ("running", "returned"): "done",
-    ("running", "raised"): "failed",
-    ("running", "deleted"): "cancelled",
-    ("done", "deleted"): None,
-    ("failed", "deleted"): None,
-    ("cancelled", "returned"): None,
-    ("cancelled", "raised"): None,
-    ("cancelled", "deleted"): "cancelled",
-}  # None: forgotten
-
 _log = logging.getLogger(__name__)
 _no_longer_wanted: ContextVar[threading.Event | None] = ContextVar("no_longer_wanted", default=None)
 
@@ -61,39 +48,6 @@ def task_cancelled() -> bool:
     """Tell a trainer whether its running task is no longer wanted, so that it can raise or return early."""
     unwanted = _no_longer_wanted.get()
     return unwanted is not None and unwanted.is_set()
-
-
-@dataclass(eq=False, slots=True)
-class Entry:
-    """One task and its outcome. `payload` is there when done, `failure` when failed.
-
-    Attributes:
-        digest: the SHA-256 of the payload.
-        traceback: the last lines of the traceback of an exception in the trainer.
-        broken: whether the failure is a mistake in the trainer, which would happen again.
-    """
-
-    task: Task
-    expires_at: float
-    state: State = "running"
-    payload: Payload | None = None
-    digest: bytes = b""
-    failure: str = ""
-    traceback: str | None = None
-    broken: bool = False
-    unwanted: threading.Event = field(default_factory=threading.Event)
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    event: Event
-    update: Update | None = None
-    digest: bytes = b""
-    control: Parameters | None = None
-    failure: str = ""
-    traceback: str | None = None
-    broken: bool = False
 
 
 class TaskTable:
@@ -134,16 +88,19 @@ class TaskTable:
         self.expire()
         return self._entries.get(task_id)
 
-    def submit(self, task: Task, parameters: Parameters, frozen: Parameters = NOTHING) -> Entry:
+    def submit(
+        self, task: Task, parameters: Parameters, frozen: Parameters = NOTHING, group: Group | None = None
+    ) -> Entry:
         """Accept a task, or return the entry of a task that has the same id.
 
-        The update is to hold the tensors of `parameters`. The trainer gets the `frozen` ones and the local ones too.
+        The update is to hold the tensors of `parameters`. The trainer gets the `frozen` ones and the local ones too. If
+        the agent is a relay, the `group` has its children.
         """
         entry = self.find(task.id)
         if entry is None or entry.state == "cancelled":
             entry = Entry(task, self._clock() + task.deadline_seconds + self._retention)
             self._entries[task.id] = entry
-            work = asyncio.get_running_loop().create_task(self._work(entry, parameters, frozen))
+            work = asyncio.get_running_loop().create_task(self._work(entry, parameters, frozen, group))
             self._works.add(work)
             work.add_done_callback(self._works.discard)
         return entry
@@ -166,7 +123,7 @@ class TaskTable:
         """Stop a task and delete it. Does nothing for an unknown task."""
         entry = self._entries.get(task_id)
         if entry is not None:
-            self._apply(entry, _Outcome("deleted"))
+            self._apply(entry, Outcome("deleted"))
 
     def expire(self) -> None:
         """Delete the tasks whose deadline passed an hour ago."""
@@ -174,7 +131,7 @@ class TaskTable:
         self._controls.expire()
         now = self._clock()
         for entry in [entry for entry in self._entries.values() if entry.expires_at <= now]:
-            self._apply(entry, _Outcome("deleted"))
+            self._apply(entry, Outcome("deleted"))
 
     async def initial_model(self, local: Collection[str] = ()) -> tuple[Packed, tuple[str, ...]]:
         """Get the trainer's initial parameters, when it is this request's turn, without those that stay here.
@@ -194,16 +151,44 @@ class TaskTable:
             entry.unwanted.set()
             entry.settled.set()
 
-    async def _work(self, entry: Entry, parameters: Parameters, frozen: Parameters) -> None:
-        async with self._turn:
-            if self._closed:
-                return
-            loop = asyncio.get_running_loop()
-            lost = self._feedback.of(entry.task, parameters)
-            outcome = await loop.run_in_executor(self._executor, self._train, entry, parameters, frozen, lost)
-            self._apply(entry, outcome)
+    async def _work(self, entry: Entry, parameters: Parameters, frozen: Parameters, group: Group | None) -> None:
+        collecting = None if group is None else asyncio.create_task(group.collect())
+        try:
+            async with self._turn:
+                if self._closed:
+                    return
+                loop = asyncio.get_running_loop()
+                lost = self._feedback.of(entry.task, parameters)
+                outcome = await loop.run_in_executor(self._executor, self._train, entry, parameters, frozen, lost)
+                if group is None:
+                    self._apply(entry, outcome)
+            if group is not None and collecting is not None:
+                self._apply(entry, await self._with_children(entry, group, collecting, outcome))
+        finally:
+            if collecting is not None:
+                collecting.cancel()
 
-    def _apply(self, entry: Entry, outcome: _Outcome) -> None:
+    async def _with_children(
+        self, entry: Entry, group: Group, collecting: "asyncio.Task[None]", outcome: Outcome
+    ) -> Outcome:
+        """Give the outcome of a relay's task, once it has those of its children or is no longer wanted."""
+        gone = asyncio.create_task(entry.settled.wait())
+        try:
+            await asyncio.wait({collecting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+        if outcome.update is None or entry.unwanted.is_set() or self._closed:
+            return outcome
+        loop = asyncio.get_running_loop()
+        try:
+            update = await loop.run_in_executor(self._executor, group.combined, outcome.update)
+            digest = await loop.run_in_executor(self._executor, digest_of, update.payload)
+        except Exception as error:  # noqa: BLE001  (else the task would never end)
+            _log.exception("the updates of task %s could not be averaged", entry.task.id)
+            return Outcome("raised", failure=f"it could not average the updates of its children: {failure(error)}")
+        return replace(outcome, update=update, digest=digest)
+
+    def _apply(self, entry: Entry, outcome: Outcome) -> None:
         state = TRANSITIONS[entry.state, outcome.event]
         if state is None:
             if self._entries.get(entry.task.id) is entry:
@@ -231,13 +216,13 @@ class TaskTable:
             _log.warning("initial_parameters failed", exc_info=error)
             raise BrokenResult(failure(error)) from error
 
-    def _train(self, entry: Entry, parameters: Parameters, frozen: Parameters, lost: Parameters) -> _Outcome:
+    def _train(self, entry: Entry, parameters: Parameters, frozen: Parameters, lost: Parameters) -> Outcome:
         """Runs in a worker thread; `lost` as for `fitted`.
 
         Never raises: a trainer's SystemExit would end the event loop.
         """
         if entry.unwanted.is_set():
-            return _Outcome("returned")
+            return Outcome("returned")
         self._count(entry.task.id)
         token = _no_longer_wanted.set(entry.unwanted)
         started, control = self._clock(), None
@@ -269,11 +254,11 @@ class TaskTable:
                 update = Update(evaluate_payload(measured, self._clock() - started))
         except BaseException as error:  # noqa: BLE001  (it is third-party code; see above)
             _log.warning("task %s failed", entry.task.id, exc_info=error, extra={"task_id": entry.task.id})
-            return _Outcome(
+            return Outcome(
                 "raised", failure=failure(error), traceback=last_lines(error), broken=isinstance(error, MISTAKES)
             )
         else:
-            return _Outcome("returned", update, digest_of(update.payload), control)
+            return Outcome("returned", update, digest_of(update.payload), control)
         finally:
             _no_longer_wanted.reset(token)
 

@@ -1,7 +1,9 @@
 """Turn the updates of a round into the next global model."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from tcsfeel.aggregation.blocks import Block, Combine, Updates
 from tcsfeel.aggregation.config import Aggregation, AggregationConfig
 from tcsfeel.aggregation.in_order import in_order, usual_threads
 from tcsfeel.aggregation.mean import WEIGHTS, normalised_mean, weighted_mean
+from tcsfeel.aggregation.partials import NEEDS_EACH
 from tcsfeel.aggregation.robust import (
     TRIM_FRACTION,
     geometric_median,
@@ -47,6 +50,7 @@ def next_model(
     facts: Sequence[UpdateFacts],
     *,
     weights: Sequence[float] | None = None,
+    members: Sequence[Sequence[UpdateFacts]] | None = None,
     before: Parameters | None = None,
     state: Parameters | None = None,
     population: int | None = None,
@@ -58,6 +62,7 @@ def next_model(
         updates: in an order that is the same each time.
         facts: of each update.
         weights: of each update, in place of those that a mean takes from the facts (see `balance`).
+        members: the facts of the clients in each update, if some of them are means (see `partials`); else None.
         before: the model before the round's base model, None in the first round.
         state: what the round before gave as state, None in the first round.
         population: how many clients could have taken part; None if it is not known.
@@ -66,7 +71,7 @@ def next_model(
         UnusableRound: there are too few updates for the rule, or none has a weight.
     """
     with np.errstate(over="ignore"):  # of distances between huge values
-        combine = combination(config, updates, facts, weights)
+        combine = combination(config, updates, facts, weights, members)
     step = (
         Scaffold(config, updates, _steps(config, facts), state=state, population=population or 0)
         if config.aggregation == "scaffold"
@@ -91,10 +96,18 @@ def _blocks(updates: Updates, combine: Combine, step: Optimiser, threads: int) -
 
 
 def combination(
-    config: AggregationConfig, updates: Updates, facts: Sequence[UpdateFacts], weights: Sequence[float] | None = None
+    config: AggregationConfig,
+    updates: Updates,
+    facts: Sequence[UpdateFacts],
+    weights: Sequence[float] | None = None,
+    members: Sequence[Sequence[UpdateFacts]] | None = None,
 ) -> Combine:
     """Return the training's rule for these updates. Raises `UnusableRound` if they are too few, or have no weight."""
     rule = config.aggregation
+    if members is not None:
+        if (reason := NEEDS_EACH.get(rule)) is not None:
+            raise UnusableRound(f"means of relays cannot be combined by the rule {rule!r}: {reason}")
+        return weighted_mean(updates, _together(config, members))
     if rule in WEIGHTS:
         weights = bounded([WEIGHTS[rule](fact) for fact in facts] if weights is None else weights, config)
         if rule == "fednova":
@@ -103,6 +116,13 @@ def combination(
     if problem := shortage(rule, len(updates), byzantine_clients(config, len(updates))):
         raise UnusableRound(problem)
     return ROBUST[rule](updates, config)
+
+
+def _together(config: AggregationConfig, members: Sequence[Sequence[UpdateFacts]]) -> list[float]:
+    """Return the weight of each update: the sum of those of its members, each of which is bounded as on its own."""
+    weigh = WEIGHTS[config.aggregation]
+    each = iter(bounded([weigh(fact) for group in members for fact in group], config))
+    return [math.fsum(islice(each, len(group))) for group in members]
 
 
 def _steps(config: AggregationConfig, facts: Sequence[UpdateFacts]) -> list[float]:

@@ -46,6 +46,11 @@ def is_floating(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "f" or is_bfloat16(dtype)
 
 
+def as_it_is(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the same dtype: an update has those of the model."""
+    return dtype
+
+
 def check_model(parameters: Parameters) -> None:
     """Raise `Invalid` unless `parameters` can be a training's first model: some tensor, and every value finite."""
     if not parameters:
@@ -85,12 +90,14 @@ def check_update(
     data_size: int,
     *,
     release: Callable[[], None] = lambda: None,
+    dtype_of: Callable[[np.dtype[Any]], np.dtype[Any]] = as_it_is,
 ) -> None:
     """Raise `UpdateRejected` unless `update` may be averaged into `model`.
 
     Names, shapes and dtypes must be the model's, every value finite, and the number of examples plausible for a client
     that registered `data_size` samples. `release` is called between blocks, so that the memory of a mapped file can be
-    given back.
+    given back. `dtype_of` returns the dtype that the update has to have for one of the model; the mean of a relay has
+    that of `partials.mean_dtype`.
     """
     check_examples(facts.num_examples, data_size)
     if update.keys() != model.keys():
@@ -98,7 +105,7 @@ def check_update(
         raise UpdateRejected(f"its tensors are not the model's: missing {missing[:3]}, unknown {extra[:3]}")
     for name, tensor in model.items():
         got = update[name]
-        if got.shape != tensor.shape or got.dtype != tensor.dtype:
+        if got.shape != tensor.shape or got.dtype != dtype_of(tensor.dtype):
             raise UpdateRejected(
                 f"tensor {name!r} is {got.dtype}{list(got.shape)}, the model's is {tensor.dtype}{list(tensor.shape)}"
             )

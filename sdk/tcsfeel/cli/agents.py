@@ -37,6 +37,12 @@ NO_KEY = "ask an operator for an invitation, and give its secret with --invite"
     help="Ask the control plane for tasks, so that it need not reach this agent; by default, an agent that has "
     "enrolled does so if the control plane is on another machine and no address is given",
 )
+@click.option(
+    "--relay/--no-relay",
+    default=False,
+    help="Relay updates in trainings with the topology relay: this agent then sees updates of other clients, and other "
+    "agents see its own",
+)
 @click.option("--advertise-url", help="URL under which the control plane reaches the agent")
 @click.option(
     "--label-privacy",
@@ -65,6 +71,7 @@ def agent(
     tls_cert: Path | None,
     tls_key: Path | None,
     pull: bool | None,
+    relay: bool,
     advertise_url: str | None,
     label_privacy: float | None,
     state: Path | None,
@@ -98,6 +105,7 @@ def agent(
             tls_cert=tls_cert,
             tls_key=tls_key,
             pull=pull,
+            relay=relay,
         )
     except (AgentError, ValueError) as error:
         fail(str(error))

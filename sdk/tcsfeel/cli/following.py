@@ -39,6 +39,7 @@ REACHED = frozenset({"target_accuracy", "target"})  # reasons for the end of a t
 @key_option
 @click.option("--body", type=click.Path(path_type=Path), help="A JSON file with the rest of the training's body")
 @click.option("--recipe", metavar="NAME", help="Fields that work well together: tcs-feel or fedavg")
+@click.option("--topology", metavar="NAME", help="star, or relay: updates also travel over links between clients")
 @click.option("--strategy", help="Selection strategy")
 @click.option("--parameter", multiple=True, metavar="NAME=NUMBER", help="A parameter of the strategy; may be repeated")
 @click.option("--min-clients", type=int, help="The fewest clients in a round")
@@ -66,6 +67,7 @@ def train(
     key: str | None,
     body: Path | None,
     recipe: str | None,
+    topology: str | None,
     strategy: str | None,
     parameter: tuple[str, ...],
     min_clients: int | None,
@@ -86,7 +88,8 @@ def train(
     as_json: bool,
 ) -> None:
     """Create a training and start it."""
-    request = read_body(body) | those_given({"name": name, "from": start_of(start, optimiser), "recipe": recipe})
+    fields = {"name": name, "from": start_of(start, optimiser), "recipe": recipe, "topology": topology}
+    request = read_body(body) | those_given(fields)
     rules = {
         "strategy": strategy,
         "parameters": numbers_of(parameter) if parameter else None,

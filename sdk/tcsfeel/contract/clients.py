@@ -70,6 +70,12 @@ EXAMPLE: dict[str, Any] = {
 HEARTBEATS: list[Any] = [{"bandwidth": 38.2, "latency": 31.0}]
 
 
+RELAY = (
+    "Whether it takes part in relay trees: it may then see the updates of other clients, and its own may be seen by"
+    " another one"
+)
+
+
 class ClientProfile(RequestModel):
     """What a client reports about itself."""
 
@@ -88,6 +94,7 @@ class ClientProfile(RequestModel):
     server_cost: ServerCost | None = None
     tags: Tags = {}
     auth_token: AuthToken | None = None
+    relay: Annotated[bool, Field(description=RELAY)] = True
 
     @model_validator(mode="after")
     def _token_only_with_url(self) -> "ClientProfile":
@@ -162,6 +169,7 @@ class ChangeClient(RequestModel):
     server_cost: ServerCost | None = None
     tags: Tags | None = None
     auth_token: AuthToken | None = None
+    relay: Annotated[bool | None, Field(description=RELAY)] = None
 
     @model_validator(mode="after")
     def _null_only_where_it_may_be(self) -> "ChangeClient":
@@ -259,6 +267,7 @@ class ClientOut(ResponseModel):
     reliability: float
     server_cost: float | None
     tags: dict[str, str]
+    relay: Annotated[bool, Field(description="Whether it takes part in relay trees")] = True
     status: Literal["healthy", "suspect", "down"]
     breaker: Literal["closed", "open", "half_open"]
     measured: MeasuredOut

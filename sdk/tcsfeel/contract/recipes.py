@@ -27,7 +27,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 }
 """The fields of each recipe. Fields that are not here have their usual defaults."""
 
-PLANNED = {"tcs-feel-relay": "cannot be tcs-feel-relay yet, since updates do not travel over relays: name tcs-feel"}
+PLANNED = {"tcs-feel-relay": "cannot be tcs-feel-relay yet: leave it out, and set topology to relay"}
 
 
 def with_recipe(given: Any) -> Any:

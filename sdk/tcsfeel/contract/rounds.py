@@ -52,6 +52,9 @@ class ParticipationOut(ResponseModel):
         EvidenceOut | None,
         Field(description="The signatures of its update; null if its device has no key, and in lists of rounds"),
     ] = None
+    relay: Annotated[
+        str | None, Field(description="The client that relayed its update; null if it came from its own agent")
+    ] = None
     bytes_sent: int
     bytes_received: int
     seconds: float | None

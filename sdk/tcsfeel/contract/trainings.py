@@ -14,9 +14,11 @@ from tcsfeel.contract.hyperparameters import Hyperparameters
 from tcsfeel.contract.parameter_groups import ParameterGroupsIn, ParameterGroupsOut, Patterns
 from tcsfeel.contract.progress import ProgressOut
 from tcsfeel.contract.recipes import Recipe, with_recipe
+from tcsfeel.contract.relays import check_relays
 from tcsfeel.contract.round_policies import RoundPolicyIn, RoundPolicyOut
 from tcsfeel.contract.schedules import MOST_ROUNDS, ScheduleIn
 from tcsfeel.contract.selections import Seed, SelectionRules
+from tcsfeel.transfers import Topology
 from tcsfeel.wire.compression import Compression
 from tcsfeel.wire.tasks import EncodingName, Scalar
 
@@ -117,7 +119,13 @@ class CreateTraining(RequestModel):
     round_policy: RoundPolicyIn = RoundPolicyIn()
     evaluation: Evaluation = Evaluation()
     uploads: UploadsIn = UploadsIn()
-    topology: Annotated[Literal["star"], Field(description="Relay trees are planned for a later version")] = "star"
+    topology: Annotated[
+        Topology,
+        Field(
+            description="`relay`: some clients average the updates of others with their own and send one mean. A relay"
+            " sees the updates of its children"
+        ),
+    ] = "star"
     seed: Seed = 0
     retention: Annotated[RetentionIn | None, Field(description="If absent, every model version is kept")] = None
     parameters: Annotated[ParameterGroupsIn, Field(description="Groups of tensors that are treated differently")] = (
@@ -155,6 +163,17 @@ class CreateTraining(RequestModel):
         if self.aggregation in NOT_SHORTENED and self.hyperparameters.server_clip_norm is not None:
             rule = f"cannot be used with {self.aggregation}, because {NOT_SHORTENED[self.aggregation]}"
             raise wrong_fields([(("hyperparameters", "server_clip_norm"), rule)])
+        return self
+
+    @model_validator(mode="after")
+    def _only_what_relays_can_average(self) -> "CreateTraining":
+        if self.topology == "relay":
+            check_relays(
+                self.aggregation,
+                shortens=self.hyperparameters.server_clip_norm is not None,
+                smaller=self.uploads != UploadsIn(),
+                frozen=bool(self.parameters.frozen),
+            )
         return self
 
     @model_validator(mode="after")
@@ -265,7 +284,7 @@ class TrainingOut(ResponseModel):
     round_policy: RoundPolicyOut
     evaluation: EvaluationOut
     uploads: UploadsOut
-    topology: Literal["star", "relay"]
+    topology: Topology
     seed: int
     retention: Annotated[RetentionOut | None, Field(description="Null if every model version is kept")]
     parameters: ParameterGroupsOut = ParameterGroupsOut(averaged=[], local=[], frozen=[])

@@ -66,7 +66,11 @@ def from_json(record: type[AnyRecord], text: str) -> AnyRecord:
 
     Raises `WrongField`.
     """
-    found = _parsed(text)
+    return from_object(record, _parsed(text))
+
+
+def from_object(record: type[AnyRecord], found: object) -> AnyRecord:
+    """Do what `from_json` does with JSON that was parsed already."""
     if not isinstance(found, dict):
         raise WrongField("should be an object", found)
     for field in fields(record):
@@ -166,6 +170,25 @@ def mapping(of: Rule) -> Rule:
             except WrongField as error:
                 raise error.below(str(key)) from None
         return found
+
+    return rule
+
+
+def records(of: type[AnyRecord], most: int) -> Rule:
+    """Build the rule of a list of at most `most` records."""
+
+    def rule(value: object) -> tuple[AnyRecord, ...]:
+        if not isinstance(value, list | tuple):
+            raise WrongField("should be a list", value)
+        if len(value) > most:
+            raise WrongField(f"should have at most {most} entries, not {len(value)}")
+        found = []
+        for number, entry in enumerate(value):
+            try:
+                found.append(entry if isinstance(entry, of) else from_object(of, entry))
+            except WrongField as error:
+                raise error.below(str(number)) from None
+        return tuple(found)
 
     return rule
 

@@ -65,7 +65,19 @@ TRAINING: list[Case] = [
     *one("max_rounds", True, "7", 7.0, 0, -1, 10**7, 10**400),
     *one("recipe", 7, [], {}, True, "", "tcs-feel-relay", "mean", LONG),
     *one("aggregation", None, *NOT_TEXT, "", "mean", LONG),
-    *one("topology", None, *NOT_TEXT, "relay", "ring"),
+    *one("topology", None, *NOT_TEXT, "ring"),
+    *[
+        ({"topology": "relay", **other}, "/topology")
+        for other in (
+            {"aggregation": "median"},
+            {"aggregation": "balanced"},
+            {"recipe": "tcs-feel"},
+            {"hyperparameters": {"server_clip_norm": 1.0}},
+            {"uploads": {"encoding": "int8"}},
+            {"uploads": {"compression": "zstd"}},
+            {"parameters": {"frozen": ["x"]}},
+        )
+    ],
     *one("seed", *NOT_A_COUNT, 2**53),
     *one("selection", None, 7, [], "x"),
     *within("selection", RULES),

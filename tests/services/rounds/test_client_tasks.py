@@ -116,7 +116,7 @@ async def test_an_update_that_was_lost_is_fetched_again_without_training(value: 
     part, client = await part_of(value), await client_of(value.system.db, "a")
     these.place("a").clear()
     value.agents.calls.clear()
-    assert await value.system.participants.recover(these, part, client) == NOW
+    assert await value.engine._relaying.recover(these, part, client, {}) == NOW
     assert value.agents.calls == [("GET", "a", "/tasks/t.1.a.fit")]
     assert these.place("a").names() == [part.update]
     assert await part_of(value) == part
@@ -129,7 +129,7 @@ async def test_an_update_that_cannot_be_fetched_again_stays_lost(value: Owner) -
     for reply, instant in ((200, OTHER), NOW), ((200, b"no update at all"), NOW), ((403, b""), None):
         these.place("a").clear()
         value.agents.replies["a"] = reply
-        assert await value.system.participants.recover(these, part, client) == instant
+        assert await value.engine._relaying.recover(these, part, client, {}) == instant
         assert value.engine._files.lost(await value.stored()) == [part]
 
 

@@ -16,6 +16,7 @@ from app.domain.breaker import Breaker
 from app.services.rounds import participants
 from app.services.rounds.files import RoundFiles
 from app.services.rounds.participants import Participants
+from app.services.rounds.results import Results
 from app.services.tasks.breakers import Breakers
 from app.services.tasks.dispatch import Dispatcher
 from app.settings import AgentSettings
@@ -61,6 +62,7 @@ async def errands(
             files=files,
             ledger=nothing,
             models=nothing,
+            results=Results(files, breakers),
         )
         yield these, told
 

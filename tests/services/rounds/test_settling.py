@@ -13,7 +13,7 @@ from app.services.fleet.roster import LatestRoster
 from app.services.rounds.owned import OwnedTransactions
 from app.services.rounds.past import PastRounds
 from app.services.rounds.record import TrackRecord
-from app.services.rounds.settling import Settling
+from app.services.rounds.settling import Rerouted, Settling
 from app.services.tasks.breakers import Breakers
 from app.store.database import Database
 from app.store.leases import Fenced, Lease
@@ -162,3 +162,48 @@ async def test_an_owner_whose_write_was_called_off_is_in_doubt(desk: Desk) -> No
     await asyncio.wait([waiting])
     known.settled(1, [RECEIVED, replace(RECEIVED, client_id="b")])
     assert known.complete(round_) is None
+
+
+async def test_ends_that_belong_together_are_written_together(desk: Desk) -> None:
+    lease = await desk.claim()
+    relayed = replace(RECEIVED, client_id="b", relay="a")
+    assert await desk.settling.settle_together(lease, a_round(), [(RECEIVED, SEEN), (relayed, Observation())])
+    assert await desk.stored() == (RECEIVED, relayed)
+    assert (await client_of(desk.db, "b")).rounds_completed == 1
+    assert [event.client_id for event in await told(desk.db)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("poison", [{}, {"num_examples": 10**30}])
+async def test_of_ends_that_belong_together_none_is_written_if_one_cannot_be(
+    desk: Desk, poison: dict[str, Any]
+) -> None:
+    """One of them had ended before, or holds what no database can hold."""
+    lease = await desk.claim()
+    before = replace(RECEIVED, client_id="b")
+    if not poison:
+        assert await desk.settling.settle(lease, a_round(), before, SEEN)
+    relayed = replace(RECEIVED, client_id="b", relay="a", **poison)
+    assert not await desk.settling.settle_together(lease, a_round(), [(RECEIVED, SEEN), (relayed, SEEN)])
+    a, b = await desk.stored()
+    assert a.status == "training"
+    assert b.status == "training" if poison else b == before
+    assert (await client_of(desk.db, "a")).rounds_completed == 0
+    assert await desk.settling.settle(lease, a_round(), RECEIVED, SEEN), "what comes later is written as ever"
+
+
+async def test_an_owner_that_was_overtaken_writes_no_ends_that_belong_together(desk: Desk) -> None:
+    lease = await desk.claim()
+    async with desk.db.begin() as tx:
+        await tx.leases.revoke("t")
+    with pytest.raises(Fenced):
+        await desk.settling.settle_together(lease, a_round(), [(RECEIVED, SEEN)])
+    with pytest.raises(Fenced):
+        await desk.settling.reroute(lease, a_round(), [Rerouted("b", "a", "it stopped")])
+
+
+async def test_who_is_asked_directly_is_told_with_the_reason(desk: Desk) -> None:
+    lease = await desk.claim()
+    await desk.settling.reroute(lease, a_round(), [Rerouted("b", "a", "it\nstopped")])
+    (event,) = await told(desk.db)
+    assert (event.type, event.client_id) == ("participation.rerouted", "b")
+    assert event.data == {"reason": "it stopped", "relay": "a"}

@@ -107,3 +107,17 @@ def test_a_task_is_signed_with_the_key_that_its_agent_knows_and_for_its_question
         assert check_answer(headers, components, key=by.public_key, nonce="n").base == base
     for asking, wanted in ((agent, ""), (agent, "sig1=()"), (Endpoint(None), wanted_signature("k" * 43, "n"))):
         assert signer.sign_task(asking, "digest", wanted) == ("", {})
+
+
+def test_a_task_is_granted_with_the_key_that_its_agent_knows() -> None:
+    older = Identity(b"o" * 32)
+    signer = Signer([SERVER_SEED, b"o" * 32], FakeClock())
+    agent = endpoint(public_key=DEVICE.public_key)
+    assert signer.grant(endpoint(), "t.1.a.fit", bytes(32), 1000) is None
+    grant = signer.grant(agent, "t.1.a.fit", bytes(32), 1000)
+    assert grant is not None
+    assert grant.is_by_key(Identity(SERVER_SEED).public_key, "t.1.a.fit")
+    assert signer.learn(agent, signed(signer, agent), refusal(older.public_key))
+    grant = signer.grant(agent, "t.1.a.fit", bytes(32), 1000)
+    assert grant is not None
+    assert grant.is_by_key(older.public_key, "t.1.a.fit")

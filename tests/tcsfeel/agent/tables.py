@@ -3,7 +3,8 @@
 import asyncio
 
 from tcsfeel.agent import Trainer
-from tcsfeel.agent.tasks import Entry, TaskTable
+from tcsfeel.agent.entries import Entry
+from tcsfeel.agent.tasks import TaskTable
 from tcsfeel.agent.workers import Workers
 from tests.clocks import FakeClock
 

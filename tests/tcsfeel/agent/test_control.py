@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from app.domain.trainings import TrainingConfig
 from tcsfeel.agent import FitResult, Parameters, Task
 from tcsfeel.agent.control import KEPT_SECONDS, TRAININGS, Controls
+from tcsfeel.agent.entries import Entry
 from tcsfeel.agent.results import fitted
-from tcsfeel.agent.tasks import Entry, TaskTable
+from tcsfeel.agent.tasks import TaskTable
 from tcsfeel.aggregation import UpdateFacts, Updates, next_model
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.control import joined, separated

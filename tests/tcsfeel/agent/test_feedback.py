@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tcsfeel.agent import FitResult, Parameters, Task
+from tcsfeel.agent.entries import Entry
 from tcsfeel.agent.feedback import TRAININGS, Feedback
-from tcsfeel.agent.tasks import RETENTION_SECONDS, Entry, TaskTable
+from tcsfeel.agent.tasks import RETENTION_SECONDS, TaskTable
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import read_encoding
 from tests.clocks import FakeClock

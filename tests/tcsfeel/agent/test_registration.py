@@ -75,6 +75,7 @@ async def test_one_client_is_put_with_its_whole_profile_and_its_token() -> None:
         "reliability": 0.5,
         "server_cost": 0.25,
         "tags": {"site": "north"},
+        "relay": False,
     }
 
 
@@ -88,10 +89,8 @@ async def test_what_a_profile_leaves_out_is_not_sent() -> None:
         "url": "http://agents/edge-7",
         "data_size": 2,
         "compute_capacity": 10.0,
-        "bandwidth": 100.0,
-        "latency": 10.0,
-        "reliability": 0.9,
-    }
+        "bandwidth": 100.0, "latency": 10.0, "reliability": 0.9, "relay": False,
+    }  # fmt: skip
 
 
 async def test_label_counts_by_name_stay_by_name() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task
+from tcsfeel.agent.entries import Entry
 from tcsfeel.agent.errors import BrokenResult
 from tcsfeel.agent.results import evaluate_payload, fitted
-from tcsfeel.agent.tasks import Entry
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import read_result
 from tests.clocks import FakeClock

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tcsfeel.agent import FitResult, Parameters, Task, task_cancelled
-from tcsfeel.agent.tasks import COUNTED_IDS, TRANSITIONS
+from tcsfeel.agent.entries import TRANSITIONS
+from tcsfeel.agent.tasks import COUNTED_IDS
 from tcsfeel.wire.codec import decode
 from tcsfeel.wire.tasks import read_result
 from tests.clocks import FakeClock

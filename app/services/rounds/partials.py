@@ -1,0 +1,106 @@
+"""Check the mean that a relay has sent for itself and its children.
+
+A relay is trusted no further than this: the members are clients that the round hung below it, each claims no more
+examples than it can have, and the devices of those that have a key have signed their updates. Nobody but the relay
+knows whether the mean is that of these updates. Like an update, it has to be finite and not too far from the model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.domain.clients import Client
+from app.domain.rounds import Evidence
+from app.services.rounds.phase import Phase
+from app.store.model_store import StoredFile, give_back
+from tcsfeel.aggregation import UpdateFacts, check_examples, check_update
+from tcsfeel.aggregation.partials import mean_dtype, partial_norm
+from tcsfeel.errors import UpdateRejected
+from tcsfeel.wire.codec import unpack
+from tcsfeel.wire.digests import written_digest
+from tcsfeel.wire.errors import WireError
+from tcsfeel.wire.relays import Member, Partial, partial_size, read_partial
+from tcsfeel.wire.signatures import SIGNATURE, SIGNATURE_INPUT, WrongSignature, check_answer, result_components
+from tcsfeel.wire.tasks import TaskResult, read_encoding, read_result, task_id
+
+_DIGEST = 64  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean of a relay.
+
+    Attributes:
+        result: what the relay reports of its own update.
+        partial: whose updates are in it.
+        norm: how far it is from the model.
+        evidence: the signatures of members whose devices have a key, by client.
+    """
+
+    result: TaskResult
+    partial: Partial
+    norm: float
+    evidence: Mapping[str, Evidence]
+
+
+def checked_mean(phase: Phase, relay: Client, children: Mapping[str, Client], file: StoredFile) -> Mean | None:
+    """Check the answer of a relay. None if it is the update of the relay alone. It blocks.
+
+    Raises:
+        UpdateRejected: it is not what a relay may answer.
+    """
+    base = phase.model
+    size = partial_size(base, len(children) + 1)
+    try:
+        sent, metadata = unpack(phase.place(relay.id).map(file.sha256), size.header_bytes, like=base)
+        partial = read_partial(metadata)
+        if partial is None:
+            return None
+        result = read_result(metadata)
+        if (encoding := read_encoding(metadata).name) != "full":
+            raise UpdateRejected(f"its mean is encoded as {encoding}, which was not offered")
+    except WireError as error:
+        raise UpdateRejected(str(error)) from error
+    evidence = _check_members(phase, relay, children, partial)
+    mean, model = sent.parameters(), base.parameters()
+    facts = UpdateFacts(num_examples=result.num_examples, loss=result.loss, metrics=result.metrics)
+
+    def release() -> None:
+        give_back(sent.block, base.block)
+
+    check_update(mean, model, facts, relay.profile.data_size, release=release, dtype_of=mean_dtype)
+    return Mean(result, partial, partial_norm(mean, model, release=release), evidence)
+
+
+def _check_members(
+    phase: Phase, relay: Client, children: Mapping[str, Client], partial: Partial
+) -> dict[str, Evidence]:
+    """Check what a relay says of the members of its mean. Returns the signatures of their devices."""
+    known = {**children, relay.id: relay}
+    evidence, seen = {}, set[str]()
+    for member in partial.members:
+        client = known.get(member.client_id)
+        if client is None:
+            raise UpdateRejected(f"its mean has an update of {member.client_id!r}, which is not below it")
+        if member.client_id in seen:
+            raise UpdateRejected(f"its mean has the update of {member.client_id!r} twice")
+        seen.add(member.client_id)
+        try:
+            check_examples(member.result.num_examples, client.profile.data_size)
+            if client is not relay and client.public_key is not None:
+                evidence[client.id] = _evidence(phase, client, client.public_key, member)
+        except (UpdateRejected, WrongSignature, ValueError) as error:
+            raise UpdateRejected(f"the update of {member.client_id!r} in its mean: {error}") from error
+    if relay.id not in seen:
+        raise UpdateRejected("its mean does not have its own update")
+    return evidence
+
+
+def _evidence(phase: Phase, client: Client, key: str, member: Member) -> Evidence:
+    """Return the signature of the device of a member over its update. Raises `WrongSignature`, ValueError."""
+    if len(member.digest) != _DIGEST:
+        raise WrongSignature("it has no digest, so nothing tells what its device has signed")
+    task = task_id(phase.round_.training_id, phase.round_.number, client.id, "fit")
+    components = result_components(f"/tasks/{task}", written_digest(bytes.fromhex(member.digest)))
+    headers = {SIGNATURE_INPUT: member.signature_input, SIGNATURE: member.signature}
+    signed = check_answer(headers, components, key=key)
+    return Evidence(call="", answer=signed.base, signature=signed.written)

@@ -1,0 +1,92 @@
+"""Check what came of clients' tasks, and turn it into participations."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from app.domain.clients import Client
+from app.domain.evaluations import NOTHING_HELD_OUT
+from app.domain.measurements import lacking
+from app.domain.rounds import Participation
+from app.domain.tasks import Observation
+from app.services.rounds.files import RoundFiles
+from app.services.rounds.phase import Phase
+from app.services.tasks.assignments import TaskOutcome
+from app.services.tasks.breakers import Breakers
+from app.threads import in_thread
+from tcsfeel.aggregation import update_quality
+from tcsfeel.errors import UpdateRejected
+from tcsfeel.wire.tasks import TaskResult
+
+
+class Results:
+    """Checks results. A bad one counts against its client."""
+
+    def __init__(self, files: RoundFiles, breakers: Breakers) -> None:
+        self._files = files
+        self._breakers = breakers
+
+    async def measured(
+        self, phase: Phase, part: Participation, client: Client, outcome: TaskOutcome
+    ) -> tuple[Participation, Observation]:
+        """Check what a client measured; a bad answer counts against it."""
+        faulty = outcome.kind == "faulty"
+        seen = Observation(faulty=faulty, slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
+        if outcome.result is None:
+            return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
+        data_size = client.profile.data_size
+        try:
+            read = partial(self._files.measurement, phase.place(client.id), outcome.result.file, phase.size, data_size)
+            result = read() if phase.is_small(client.id, outcome.result) else await in_thread("checks", read)
+        except UpdateRejected as error:
+            await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
+            return replace(part, status="rejected", reason=str(error)), replace(seen, faulty=True)
+        if result is None:
+            return replace(part, status="skipped", reason=NOTHING_HELD_OUT, num_examples=0), seen
+        if missing := lacking(result, phase.config.goal):  # it answers as it should, and measures something else
+            return replace(part, status="rejected", reason=missing), seen
+        return replace(part, status="received", reason=None, **figures(result)), seen
+
+    async def checked(
+        self, phase: Phase, part: Participation, client: Client, outcome: TaskOutcome
+    ) -> tuple[Participation, Observation]:
+        """Check a client's update; give the participation with what it brought, and what was seen of the client.
+
+        A bad update counts against the client.
+        """
+        seen = Observation(slow=outcome.run.slow, bandwidth=outcome.run.bandwidth)
+        if (came := outcome.result) is None:
+            return replace(part, status="failed", reason=outcome.reason, traceback=outcome.traceback), seen
+        try:
+            check = partial(self._files.check, phase, client, came)
+            update, norm, sketch = check() if phase.is_small(client.id, came) else await in_thread("checks", check)
+        except UpdateRejected as error:
+            await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
+            return replace(part, status="rejected", reason=str(error)), seen
+        result = update.result
+        transfer = client.candidate().transfer_seconds(len(phase.model.block))
+        seen = replace(
+            seen,
+            train_seconds=max(result.train_seconds, came.worked_seconds - transfer),
+            quality=update_quality(result.loss),
+            sketch=sketch,
+            encoding=update.encoding,
+            coding=came.coding,
+        )
+        received = replace(
+            part,
+            status="received",
+            reason=None,
+            **figures(result),
+            update=update.file.sha256,
+            update_norm=norm,
+            num_steps=result.num_steps,
+            digest=came.file.sha256,
+            evidence=came.evidence,
+        )
+        return received, seen
+
+
+def figures(result: TaskResult) -> dict[str, Any]:
+    """What a result says, as fields of a participation."""
+    return {name: getattr(result, name) for name in ("num_examples", "loss", "accuracy", "metrics")}

@@ -1,0 +1,60 @@
+"""The state of one task of an agent, and how it ends."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tcsfeel.agent.results import Payload, Update
+from tcsfeel.wire.codec import Parameters
+from tcsfeel.wire.tasks import Task
+
+State = Literal["running", "done", "failed", "cancelled"]
+Event = Literal["returned", "raised", "deleted"]
+
+TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
+    ("running", "returned"): "done",
+    ("running", "raised"): "failed",
+    ("running", "deleted"): "cancelled",
+    ("done", "deleted"): None,
+    ("failed", "deleted"): None,
+    ("cancelled", "returned"): None,
+    ("cancelled", "raised"): None,
+    ("cancelled", "deleted"): "cancelled",
+}  # None: forgotten
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One task and its outcome. `payload` is there when done, `failure` when failed.
+
+    Attributes:
+        digest: the SHA-256 of the payload.
+        traceback: the last lines of the traceback of an exception in the trainer.
+        broken: whether the failure is a mistake in the trainer, which would happen again.
+    """
+
+    task: Task
+    expires_at: float
+    state: State = "running"
+    payload: Payload | None = None
+    digest: bytes = b""
+    failure: str = ""
+    traceback: str | None = None
+    broken: bool = False
+    unwanted: threading.Event = field(default_factory=threading.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an event of a task brings: the update, or why there is none."""
+
+    event: Event
+    update: Update | None = None
+    digest: bytes = b""
+    control: Parameters | None = None
+    failure: str = ""
+    traceback: str | None = None
+    broken: bool = False
