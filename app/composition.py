@@ -1,6 +1,6 @@
 """The composition root: the only place where the services are made and handed to each other.
 
-One list shows what each of them is given. `app.main` adds HTTP.
+One list shows what each of them is given. `app.main` adds HTTP. Long because every service has its place in this list.
 """
 
 import random

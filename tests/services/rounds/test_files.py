@@ -116,6 +116,14 @@ def test_a_spool_that_is_only_in_memory_is_emptied_as_well(files: RoundFiles) ->
     assert files.spooled() == []
 
 
+def test_a_spool_that_is_recycled_is_empty_and_is_no_round_any_more(files: RoundFiles) -> None:
+    stored = files.spool_of("t", 3).within("a").write([bytes(SMALL_BYTES + 1)])
+    files.recycle_spool("t", 3)
+    assert files.spooled() == []
+    assert not files.spool_of("t", 3).within("a").has(stored.sha256)
+    assert not (files.spool_directory / "t").exists()
+
+
 def test_other_files_in_the_spool_are_not_taken_for_rounds(files: RoundFiles) -> None:
     files.spool_of("t", 3).write([bytes(SMALL_BYTES + 1)])
     (files.spool_directory / "t" / "notes.txt").write_text("mine")
