@@ -47,6 +47,11 @@ class Webhook:
     failing_since: float | None = None
     problem: str | None = None
 
+    @property
+    def wants(self) -> tuple[frozenset[str], str | None]:
+        """Which events it wants: their types, and their training."""
+        return frozenset(self.types), self.training_id
+
     def changed(self, changes: Mapping[str, Any], now: float) -> "Webhook":
         """Return the webhook with some fields changed. One that is enabled again begins without a problem."""
         after = replace(self, **changes, updated_at=now)

@@ -140,9 +140,12 @@ class WebhookDeliveries:
             due, cursor = [_delivery(webhook, one) for one in page.items if _is_sent(one)], page.cursor
         if due or cursor != webhook.cursor:
             tries = await asyncio.gather(*(self._sender.send(webhook, one) for one in due))
-            await self._store(lease, cursor, due, tries)
+            await self._store(lease, webhook, cursor, due, tries)
 
-    async def _store(self, lease: WebhookLease, cursor: int, due: Sequence[Delivery], tries: Sequence[Sent]) -> None:
+    async def _store(
+        self, lease: WebhookLease, before: Webhook, cursor: int, due: Sequence[Delivery], tries: Sequence[Sent]
+    ) -> None:
+        """Store what became of the tries. The cursor stays where it was `before` if other events are wanted by now."""
         now = self._clock.now()
         arrived = [one for one, sent in zip(due, tries, strict=True) if sent.problem is None]
         failed = [
@@ -158,7 +161,9 @@ class WebhookDeliveries:
             if any(sent.is_gone for sent in tries):
                 webhook = replace(webhook, enabled=False)
                 await tx.events.append(WebhookDisabled(webhook_id=webhook.id))
-            await tx.webhooks.put(replace(webhook, cursor=max(cursor, webhook.cursor)))
+            if webhook.wants == before.wants:
+                webhook = replace(webhook, cursor=max(cursor, webhook.cursor))
+            await tx.webhooks.put(webhook)
             await tx.webhooks.drop(webhook.id, [one.event_id for one in arrived])
             await tx.webhooks.keep(failed)
             for one in dead:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from app.domain.webhooks import PAUSES
 from app.services.webhooks import deliveries as module
 from app.store.database import Database
+from app.store.events import EventPage
 from app.store.leases import Fenced
 from app.store.webhooks import WebhookLease
 from tests.planes import until
@@ -158,6 +160,23 @@ async def test_an_owner_that_lost_its_lease_while_it_sent_stores_nothing(bench: 
         await deliveries(bench.db, receiver, bench.clock, bench.counts).step(lease)
     assert (await bench.webhooks.get(new.webhook.id)).cursor == new.webhook.cursor
     assert len(receiver.requests) == 1
+
+
+async def test_events_that_are_wanted_only_since_a_moment_ago_are_not_passed_over(bench: Bench) -> None:
+    new = await bench.make("client.down")
+    lease = await lease_of(bench, new.webhook.id)
+    read = bench.deliveries._feed.page
+
+    async def changed_meanwhile(**kwargs: Any) -> EventPage:
+        await bench.webhooks.change(new.webhook.id, {"types": ["client.removed"]})
+        await bench.happen(1)
+        return await read(**kwargs)
+
+    bench.deliveries._feed.page = changed_meanwhile  # type: ignore[assignment]  # as given
+    await bench.deliveries.step(lease)
+    bench.deliveries._feed.page = read  # type: ignore[method-assign]  # as it was
+    await bench.deliveries.step(lease)
+    assert [event["type"] for event in bench.receiver.events] == ["client.removed"]
 
 
 async def test_with_many_deliveries_waiting_no_further_events_are_read(
