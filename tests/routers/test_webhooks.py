@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from app.domain.webhooks import Delivery
 from tests.api import Api, assert_problem
 from tests.routers.test_roles import holding
@@ -85,6 +87,7 @@ async def test_dead_deliveries_have_pages_and_are_redelivered(api: Api) -> None:
     assert [one["event_id"] for one in rest.json()["items"]] == [2**40]
     some = await api.http.post(f"{path}/redeliver", json={"event_ids": [2, 7]})
     assert some.json() == {"redelivered": 1}
+    assert (await api.http.post(f"{path}/redeliver", json={"event_ids": []})).json() == {"redelivered": 0}
     assert (await api.http.post(f"{path}/redeliver")).json() == {"redelivered": 2}
     for call in (api.http.get("/v1/webhooks/none/dead-letters"), api.http.post("/v1/webhooks/none/redeliver")):
         assert_problem(await call, 404)
@@ -114,3 +117,18 @@ async def test_a_training_that_does_not_exist_is_named(api: Api) -> None:
     assert_problem(await api.http.post("/v1/webhooks", json={"url": URL} | wrong), 422, "/training_id")
     path = f"/v1/webhooks/{(await made(api))['id']}"
     assert_problem(await api.http.patch(path, json=wrong), 422, "/training_id")
+
+
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [
+        ("training.complete", "there are no events of the type training.complete"),
+        ("webhook.disabled", "events of webhooks, such as webhook.disabled, are not sent to webhooks"),
+    ],
+)
+async def test_a_type_of_which_no_event_would_come_is_named(sqlite_api: Api, name: str, detail: str) -> None:
+    wrong = {"types": ["training.failed", name]}
+    refusal = assert_problem(await sqlite_api.http.post("/v1/webhooks", json={"url": URL} | wrong), 422, "/types/1")
+    assert detail in str(refusal)
+    path = f"/v1/webhooks/{(await made(sqlite_api))['id']}"
+    assert_problem(await sqlite_api.http.patch(path, json=wrong), 422, "/types/1")

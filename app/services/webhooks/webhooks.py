@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from app.clock import Clock
 from app.domain.errors import LimitReached, NotFound
+from app.domain.events.catalog import CATALOG
 from app.domain.events.webhooks import WebhookChanged, WebhookCreated, WebhookRemoved
-from app.domain.webhooks import Delivery, Webhook
+from app.domain.webhooks import HIDDEN, Delivery, Webhook
 from app.services.access.secrets import ServerSecret, Undecipherable
 from app.store.database import Database
 from app.store.portions import in_portions
@@ -50,13 +51,13 @@ class Webhooks:
         """Make a webhook, which gets the events from now on.
 
         Raises:
-            Invalid: there is no such training.
+            Invalid: there is no such training, or no such type of events.
             LimitReached: there are as many webhooks as may be.
         """
         text = PREFIX + b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
         now = self._clock.now()
         async with self._db.begin() as tx:
-            await _check(tx, training_id)
+            await _check(tx, training_id, types)
             if await tx.webhooks.count() >= self._most:
                 raise LimitReached("webhooks", f"there are {self._most} webhooks already: remove one first")
             webhook = Webhook(
@@ -86,10 +87,10 @@ class Webhooks:
             return await tx.webhooks.page(limit=limit, after=after)
 
     async def change(self, webhook_id: str, changes: Mapping[str, Any]) -> Webhook:
-        """Change some fields of a webhook. Raises `NotFound`, and `Invalid` if there is no such training."""
+        """Change some fields of a webhook. Raises `NotFound`, and `Invalid` as `create` does."""
         async with self._db.begin() as tx:
             before = await tx.webhooks.get(webhook_id, for_update=True)
-            await _check(tx, changes.get("training_id"))
+            await _check(tx, changes.get("training_id"), changes.get("types", ()))
             after = before.changed(changes, self._clock.now())
             await tx.webhooks.put(after)
             await tx.events.append(WebhookChanged(webhook_id=webhook_id, fields=tuple(sorted(changes))))
@@ -111,8 +112,11 @@ class Webhooks:
         """Let dead deliveries be tried again: those of some events, or all. Returns how many. Raises `NotFound`."""
         async with self._db.glance() as tx:
             await tx.webhooks.get(webhook_id)
+        if event_ids is not None and not event_ids:
+            return 0
 
         async def some(tx: Transaction, limit: int) -> int:
+            await tx.webhooks.get(webhook_id, for_update=True)  # it may have been removed meanwhile
             found = await tx.webhooks.dead(webhook_id, limit=limit, only=event_ids or ())
             await tx.webhooks.keep([one.redelivered(self._clock.now()) for one in found.items])
             return len(found.items)
@@ -138,7 +142,12 @@ class Webhooks:
         return len(stored) - len(locked), locked
 
 
-async def _check(tx: Transaction, training_id: str | None) -> None:
+async def _check(tx: Transaction, training_id: str | None, types: Collection[str]) -> None:
+    for at, name in enumerate(types):
+        if name.startswith(HIDDEN):
+            raise Invalid(f"/types/{at}", f"events of webhooks, such as {name}, are not sent to webhooks")
+        if name not in CATALOG:
+            raise Invalid(f"/types/{at}", f"there are no events of the type {name}")
     if training_id is None:
         return
     try:
