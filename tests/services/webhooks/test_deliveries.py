@@ -172,7 +172,7 @@ async def test_events_that_are_wanted_only_since_a_moment_ago_are_not_passed_ove
         await bench.happen(1)
         return await read(**kwargs)
 
-    bench.deliveries._feed.page = changed_meanwhile  # type: ignore[assignment]  # as given
+    bench.deliveries._feed.page = changed_meanwhile  # type: ignore[method-assign]  # as given
     await bench.deliveries.step(lease)
     bench.deliveries._feed.page = read  # type: ignore[method-assign]  # as it was
     await bench.deliveries.step(lease)
