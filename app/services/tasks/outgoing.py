@@ -49,17 +49,19 @@ class Course:
         self.arrived = False
         self.is_short = size < LONG_BYTES
         self._size = size
+        self._furthest = 0
         self._stalls = 0
 
     def advance(self, there: Arrived | None, lost: AgentFailed) -> None:
         """Go on where the task has arrived. An agent that has nothing of it gets it once more.
 
-        Raises `lost` if calls bring too little.
+        What an agent has lost and gets again does not count. Raises `lost` if calls bring too little.
         """
         offset = 0 if there is None else there.offset
-        self._stalls = 0 if offset - self.offset >= LEAST_BYTES else self._stalls + 1
+        self._stalls = 0 if offset - self._furthest >= LEAST_BYTES else self._stalls + 1
         if self._stalls >= (2 if there is None else TRIES) or offset > self._size:
             raise lost
+        self._furthest = max(self._furthest, offset)
         self.offset, self.arrived = offset, there is not None and there.complete
 
 
