@@ -112,7 +112,7 @@ class Incoming:
             try:
                 said = {"Range": f"bytes={came}-", "If-Range": etag, "Accept-Encoding": accept}
                 async with again(headers=said) as rest:
-                    async for block in _rest(rest, etag, came):
+                    async for block in _rest(rest, etag, came, answer.response.length):
                         came += len(block)
                         yield block
             except AgentFailed as error:
@@ -124,14 +124,19 @@ class Incoming:
         raise lost
 
 
-async def _rest(answer: Answer, etag: str, came: int) -> AsyncIterator[memoryview]:
-    """Yield the blocks of a body from the byte `came` on. Raises `AgentFailed` if the answer is something else."""
+async def _rest(answer: Answer, etag: str, came: int, size: int | None) -> AsyncIterator[memoryview]:
+    """Yield the blocks of a body from the byte `came` on. Raises `AgentFailed` if the answer is something else.
+
+    `size` is what the beginning of the body said of the whole. The rest has to agree, because a file is being written
+    for as many bytes.
+    """
     response = answer.response
     found = read_content_range(response.header("Content-Range"))
     if (
         response.status != HTTPStatus.PARTIAL_CONTENT
         or found is None
         or found[0] != came
+        or size not in {None, found[2]}
         or response.header("ETag").strip() != etag
     ):
         raise AgentFailed("the agent cannot send the rest of its answer")

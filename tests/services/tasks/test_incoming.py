@@ -5,6 +5,7 @@ Covers: app.services.tasks.resuming
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx2
 import numpy as np
@@ -21,7 +22,7 @@ from app.turns import Turns
 from tcsfeel.wire.digests import digest_of, written_digest
 from tests.services.asking import AGENT
 from tests.services.fakes import calling
-from tests.services.network import answered
+from tests.services.network import answered, response_of
 
 BODY = np.arange(10 * LEAST_BYTES // 4, dtype=np.int32).tobytes()
 ETAG = f'"{digest_of([BODY]).hex()}"'
@@ -94,6 +95,26 @@ async def test_an_agent_that_cannot_send_the_rest_has_failed_as_if_it_had_not_be
         with pytest.raises(AgentFailed, match="the connection was lost"):
             await agents.poll(AGENT, "t", 0.0, spool, limit=len(BODY))
     assert len(torn.asked) == 2
+
+
+@pytest.mark.parametrize("whole", [4 * LEAST_BYTES + 1, len(BODY) + 1])
+async def test_the_rest_of_an_answer_cannot_have_another_size_than_its_beginning_said(
+    spool: ModelStore, whole: int
+) -> None:
+    """A file that is written again has to keep its pages, since a thread may have mapped them."""
+    begins = 4 * LEAST_BYTES
+
+    @asynccontextmanager
+    async def again(*, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+        assert headers["Range"] == f"bytes={begins}-"
+        said = {"ETag": ETAG, "Content-Range": f"bytes {begins}-{whole - 1}/{whole}"}
+        yield Answer(answered(206, bytes(whole - begins), said), AGENT, None, Turns(), 1.0)
+
+    torn = response_of(httpx2.Response(200, stream=_Stream(BODY[:begins]), headers={"ETag": ETAG}))
+    answer = Answer(replace(torn, length=len(BODY)), AGENT, None, Turns(), 1.0)
+    with pytest.raises(ConnectionResetError):
+        await Incoming(Turns(), Resuming(), max_bytes=10_000_000).receive(answer, spool, again)
+    assert spool.names() == []
 
 
 async def test_tries_that_bring_nothing_come_to_an_end(spool: ModelStore) -> None:
