@@ -9,7 +9,7 @@ from app.services.tasks.heads import Head, NotHttp
 from app.services.tasks.patience import Patience
 from app.services.tasks.wires import Wire
 
-_OK = 200
+_STORED = frozenset({200, 206})  # the statuses of bodies that are stored
 _SMALL = 1 << 16  # bytes: a body that is not longer gets a buffer of its own
 _SHOWN = 1 << 13  # bytes of an error's body at a time
 _PAGE = 1 << 12  # bytes: some processors copy more slowly to a place that is not at the border of a page
@@ -18,12 +18,14 @@ _PAGE = 1 << 12  # bytes: some processors copy more slowly to a place that is no
 class Body:
     """The body of a response, whose first bytes may be in the wire's own buffer.
 
-    The blocks of a 200 are full, because they are stored. Those of another response come as soon as anything has come.
+    The blocks of a 200 or 206 are full, because they are stored, unless the body breaks off. Those of another response
+    come as soon as anything has come.
     """
 
     def __init__(self, wire: Wire, head: Head, patience: Patience, blocks: Blocks) -> None:
         self._wire = wire
         self._head = head
+        self._is_stored = head.status in _STORED
         self._patience = patience
         self._blocks = blocks
         self._framing = framing_of(head)
@@ -41,13 +43,13 @@ class Body:
         self._make_room()
         wire, framing = self._wire, self._framing
         size = self._decode(0)
-        while not framing.is_over and wire.filled < len(wire.target) and not (size and self._head.status != _OK):
+        while not framing.is_over and wire.filled < len(wire.target) and (self._is_stored or not size):
             wanted = framing.wanted(len(wire.target) - wire.filled)
             if not wanted:
                 break
             if wire.ended:
                 framing.is_over = framing.ends_with_connection
-                if not framing.is_over:
+                if not framing.is_over and not size:
                     raise Broken(CUT)
                 break
             await wire.receive(wire.filled + wanted, self._patience, earning=True)
@@ -99,7 +101,7 @@ class Body:
     def _choose(self, held: int) -> memoryview:
         """Choose a buffer for a body of which `held` bytes have come."""
         length = self._head.length
-        if self._head.status != _OK:
+        if not self._is_stored:
             self._buffer = memoryview(bytearray(max(held, _SHOWN)))
         elif length is not None and length <= _SMALL:
             self._buffer = memoryview(bytearray(max(held, length + 1)))

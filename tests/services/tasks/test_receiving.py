@@ -51,6 +51,21 @@ async def test_the_body_of_a_result_comes_when_it_is_whole() -> None:
         await anext(body)
 
 
+@pytest.mark.parametrize("status", [b"200 OK", b"206 Partial Content"])
+async def test_what_has_come_of_a_result_that_breaks_off_counts_and_comes_in_full_blocks(status: bytes) -> None:
+    wire, body = body_of(b"HTTP/1.1 %s\r\nContent-Length: %d" % (status, LONG), b"x")
+    coming = asyncio.create_task(body.__anext__())
+    for _ in range(3):
+        await asyncio.sleep(0)
+        brings(wire, bytes(100_000))
+    await asyncio.sleep(0)
+    assert not coming.done()
+    wire.eof_received()
+    assert len(await coming) == 300_001
+    with pytest.raises(Broken, match="in the middle of its answer"):
+        await anext(body)
+
+
 async def test_a_body_without_a_length_ends_with_the_connection() -> None:
     wire, body = body_of(b"HTTP/1.1 200 OK", b"hello")
     wire.eof_received()
