@@ -115,7 +115,7 @@ async def _pursue(
     errand: Errand, http: httpx2.AsyncClient, clock: Callable[[], float], sleep: Sleep, until: float
 ) -> Received:
     """Call until there is a result, or no hope of one."""
-    failed, handed = 0, False
+    failed, forgotten, handed = 0, 0, False
     while True:
         try:
             answer = await (_poll(errand, http) if handed else _hand_over(errand, http))
@@ -133,8 +133,8 @@ async def _pursue(
                     await sleep(POLL_PAUSE_SECONDS)
                 handed, failed = True, 0
             case HTTPStatus.NOT_FOUND:
-                failed += 1
-                if not handed or failed >= MOST_TRIES:
+                forgotten += 1  # for good: else the child could have the model sent to it again and again
+                if not handed or forgotten >= MOST_TRIES:
                     raise ChildFailed("it answered 404: it does not know the task")
                 handed = False
             case _:  # busy

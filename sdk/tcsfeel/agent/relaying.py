@@ -28,6 +28,7 @@ from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.codec import Packed, Parameters, pack, unpack
 from tcsfeel.wire.digests import digest_of
 from tcsfeel.wire.errors import WireError
+from tcsfeel.wire.records import WrongField
 from tcsfeel.wire.relays import Child, Member, Missing, Partial, Subtree, partial_metadata
 from tcsfeel.wire.sizes import AnswerSize, fit_size
 from tcsfeel.wire.tasks import Task, TaskResult, read_encoding, read_result, result_metadata, task_metadata
@@ -123,7 +124,7 @@ class Group:
                 continue
             try:
                 checked.append(self._checked(child, came, base, reference, model_norm))
-            except (WireError, UpdateRejected) as error:
+            except (WireError, WrongField, UpdateRejected) as error:
                 self._missing[child.client_id] = str(error)
         self._came.clear()
         mine = _Checked(

@@ -34,8 +34,9 @@ def main() -> int:
             with database_server(kind) as url, tempfile.TemporaryDirectory(prefix="tcsfeel-ssrf-") as directory:
                 outcome = asyncio.run(run(name, Path(directory), url))
             if given.show:
-                for tried, reason in (outcome.at_registration | outcome.at_call).items():
-                    print(f"  {tried!r}: {reason}")
+                for what in (outcome.at_registration | outcome.at_call, outcome.at_creation | outcome.at_delivery):
+                    for tried, reason in what.items():
+                        print(f"  {tried!r}: {reason}")
             problems = outcome.problems()
             for problem in problems:
                 print(f"  {problem}")

@@ -1,5 +1,6 @@
-"""Register clients with all forms of addresses at a real server, and train with them."""
+"""Register clients with all forms of addresses at a real server, and train with them; and make webhooks there."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,27 +18,35 @@ REBINDS = 6
 REFUSALS = (
     "agents may not be at ",
     "agents may never be at ",
+    "receivers of webhooks may not be at ",
+    "receivers of webhooks may never be at ",
     "its URL cannot be called",
     "its host name cannot be resolved",
 )
 REDIRECTED = ("the agent answered 30", "the agent closed the connection")  # while the task was still being sent
+RECEIVED = ("the receiver answered 30",)
+EVENT = "training.created"  # of which there is one
+SECONDS = 60.0
 ROOT = Path(__file__).parents[3]
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (a server that listens beyond loopback is what this is about)
 
 
 @dataclass
 class Outcome:
-    """What became of each form: how it was refused, by its URL."""
+    """What became of each form: how it was refused, by its URL, as the address of a client and as that of a webhook."""
 
     at_registration: dict[str, str] = field(default_factory=dict)
     at_call: dict[str, str] = field(default_factory=dict)
+    at_creation: dict[str, str] = field(default_factory=dict)
+    at_delivery: dict[str, str] = field(default_factory=dict)
     connections: dict[str, int] = field(default_factory=dict)
     redirected: int = 0
 
     def __str__(self) -> str:
         return (
-            f"{self.forms} forms, {len(self.at_registration)} refused at registration, "
-            f"{sum(self.connections.values())} connections to canaries, {self.redirected} calls of an allowed agent"
+            f"{self.forms} forms, {len(self.at_registration)} refused at registration; "
+            f"{len(self.at_creation) + len(self.at_delivery)} of webhooks, {len(self.at_creation)} refused at once; "
+            f"{sum(self.connections.values())} connections to canaries, {self.redirected} calls of an allowed address"
         )
 
     @property
@@ -47,9 +56,13 @@ class Outcome:
     def problems(self) -> list[str]:
         """Say what must not be."""
         found = [f"{count} connections arrived at {address}" for address, count in self.connections.items()]
-        for url, reason in self.at_call.items():
-            if not reason.startswith((*REFUSALS, *REDIRECTED) if is_allowed(url) else REFUSALS):
-                found.append(f"{url!r} ended with {reason!r}, which does not say that its address was refused")
+        for reasons, called in ((self.at_call, REDIRECTED), (self.at_delivery, RECEIVED)):
+            for url, reason in reasons.items():
+                if not reason.startswith((*REFUSALS, *called) if is_allowed(url) else REFUSALS):
+                    found.append(f"{url!r} ended with {reason!r}, which does not say that its address was refused")
+        allowed = [reason for url, reason in self.at_delivery.items() if is_allowed(url)]
+        if allowed and not any(reason.startswith(RECEIVED) for reason in allowed):
+            found.append("the receiver that is allowed got no event, so this run shows nothing of webhooks")
         if any(is_allowed(url) for url in self.at_call) and not self.redirected:
             found.append("the agent that is allowed was not called, so this run shows nothing")
         return found
@@ -95,7 +108,7 @@ def rebinding(port: int) -> list[str]:
 async def attempt(
     directory: Path, database: str | None, *, allowed: Sequence[str], only_never: bool = False
 ) -> Outcome:
-    """Start a server that allows these networks, and have it train with clients at all addresses.
+    """Start a server that allows these networks, and have it train with clients, and send events, at all addresses.
 
     It listens beyond loopback. With `only_never`, only the addresses are tried that nothing allows.
     """
@@ -112,6 +125,8 @@ async def attempt(
             url,
             PYTHONPATH=str(ROOT),
             TCSFEEL_AGENTS__ALLOWED_NETWORKS=networks,
+            TCSFEEL_WEBHOOKS__ALLOWED_NETWORKS=networks,
+            TCSFEEL_LIMITS__WEBHOOKS="1000",
             TCSFEEL_HOST=EVERYWHERE,
             TCSFEEL_HEALTH__INTERVAL_SECONDS="3600",  # the clients send no heartbeats, and count as healthy
             TCSFEEL_AUTH__REGISTER_BY_KEY="true",  # they have no identity of their own
@@ -124,7 +139,9 @@ async def attempt(
                 if f"{ALLOWED}/32" in allowed:
                     tried = [*tried, *rebinding(canary.port)]
                 await register(api, tried, outcome)
+                await listen(api, tried, outcome)
                 await train(api, outcome)
+                await sent(api, outcome)
         finally:
             plane.stop()
         outcome.connections = dict(canary.connections)
@@ -141,6 +158,28 @@ async def register(api: httpx2.AsyncClient, tried: Sequence[str], outcome: Outco
         else:
             assert answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT, f"{url}: {answer.text}"
             outcome.at_registration[url] = answer.json()["detail"]
+
+
+async def listen(api: httpx2.AsyncClient, tried: Sequence[str], outcome: Outcome) -> None:
+    for url in tried:
+        answer = await api.post("/v1/webhooks", json={"url": url, "types": [EVENT]})
+        if answer.is_success:
+            outcome.at_delivery[url] = "no event was sent"
+        else:
+            assert answer.status_code == httpx2.codes.UNPROCESSABLE_CONTENT, f"{url}: {answer.text}"
+            outcome.at_creation[url] = answer.json()["detail"]
+
+
+async def sent(api: httpx2.AsyncClient, outcome: Outcome) -> None:
+    """Wait until the event was sent to every webhook, or could not be, and note why not."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            hooks = (await call(api, "GET", "/v1/webhooks", params={"limit": 1000}))["items"]
+            if all(hook["problem"] or hook["delivered_at"] for hook in hooks):
+                break
+            await asyncio.sleep(0.5)
+    for hook in hooks:
+        outcome.at_delivery[hook["url"]] = hook["problem"] or "it took the event"
 
 
 async def train(api: httpx2.AsyncClient, outcome: Outcome) -> None:
