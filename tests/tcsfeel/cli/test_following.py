@@ -7,6 +7,7 @@ import click
 import pytest
 
 from tcsfeel.cli.bodies import goal_of
+from tcsfeel.cli.ending import Ended
 from tcsfeel.cli.following import _follow
 from tests.tcsfeel.cli.test_answers import ROUND, run
 
@@ -128,6 +129,7 @@ def test_the_goal_is_required_only_of_a_training_that_is_watched(command: list[s
 def test_a_goal_in_a_wrong_form_is_answered_with_the_right_form(
     given: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(click.exceptions.Exit):
+    with pytest.raises(Ended) as ended:
         goal_of(given, None)
+    ended.value.show()
     assert capsys.readouterr().err == f"tcsfeel: --goal {given} {said}\n"
