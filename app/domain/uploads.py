@@ -7,11 +7,14 @@ cancelled, and if the whole does not fit its digest.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from tcsfeel.errors import TcsFeelError
+from app.domain.errors import LimitReached
+from tcsfeel.errors import Invalid, TcsFeelError
 
 MOST_PARTS = 4096  # of one upload: each costs a file and a row
 LEAST_PART_BYTES = 1 << 16  # that are worth a file when a call breaks off
+BUSY_SECONDS = 30.0  # after which an agent tries again that found no room
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,25 @@ class UploadPart:
 def offset_of(parts: Sequence[UploadPart]) -> int:
     """Return how many bytes of a result are there; `parts` are in their order."""
     return parts[-1].ends if parts else 0
+
+
+class Room(NamedTuple):
+    """How many further bytes of an unfinished upload there is room for, and the setting that leaves no more.
+
+    The upload is `alone` if nothing but it takes that room, so that waiting brings no more.
+    """
+
+    size: int
+    limit: str
+    alone: bool
+
+    def refusal(self) -> Exception:
+        """Return the error for an upload that needs more."""
+        if self.alone:
+            name = f"TCSFEEL_LIMITS__{self.limit.upper()}"
+            return Invalid("", f"the result has more bytes than {name} allows in parts: send it by PUT, in one call")
+        sentence = f"there is room for {self.size} further bytes of unfinished uploads: send this again later"
+        return LimitReached(self.limit, sentence, retry_after=BUSY_SECONDS)
 
 
 class WrongOffset(TcsFeelError):

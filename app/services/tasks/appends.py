@@ -16,9 +16,9 @@ from itertools import chain
 from typing import NamedTuple
 
 from app.clock import Clock
-from app.domain.errors import IllegalTransition, LimitReached, NotFound
+from app.domain.errors import IllegalTransition, NotFound
 from app.domain.mailbox import OPEN, Delivery, MailedTask
-from app.domain.uploads import LEAST_PART_BYTES, MOST_PARTS, UploadPart, WrongOffset, offset_of
+from app.domain.uploads import LEAST_PART_BYTES, MOST_PARTS, Room, UploadPart, WrongOffset, offset_of
 from app.metrics import Metrics
 from app.services.tasks.deliveries import (
     WRITE_AGAIN_SECONDS,
@@ -34,8 +34,6 @@ from app.store.removals import FileRemoved
 from app.threads import in_thread
 from tcsfeel.errors import Invalid
 from tcsfeel.wire.digests import CONTENT_DIGEST, REPR_DIGEST, read_digest
-
-BUSY_SECONDS = 30.0  # after which an agent tries again that found no room for an unfinished upload
 
 
 class BrokenOff(Exception):
@@ -172,17 +170,17 @@ class Appends:
         call: _Call,
         *,
         offset: int,
-        room: int,
+        room: Room,
     ) -> tuple[StoredFile, float]:
         """Receive a body as far as it comes. Returns it, and the seconds that it took."""
         loop, left = asyncio.get_running_loop(), task.most_bytes - offset
         began = loop.time()
         try:
             async with aclosing(_until_it_breaks(body, call)) as coming:
-                received = await upload.receive(coming, min(left, room))
+                received = await upload.receive(coming, min(left, room.size))
         except FileTooLarge as error:
-            if room < left:
-                raise _crowded("unfinished_bytes", room) from error
+            if room.size < left:
+                raise room.refusal() from error
             raise FileTooLarge(task.most_bytes) from error
         return received, loop.time() - began
 
@@ -236,20 +234,21 @@ class Appends:
         await self._deliveries.find(part.client_id, part.task_id)  # which says why it is not
         raise IllegalTransition("delivered", "deliver")
 
-    async def _room(self, task: MailedTask, parts: list[UploadPart]) -> int:
-        """Return how many bytes of an unfinished upload there is room for. Raises `LimitReached`, `Invalid`."""
+    async def _room(self, task: MailedTask, parts: list[UploadPart]) -> Room:
+        """Return the room that there is for an unfinished upload. Raises `LimitReached`, `Invalid`."""
         if len(parts) >= MOST_PARTS:
             raise Invalid("", f"the result came in {len(parts)} parts: send it again by PUT, in one call")
         async with self._db.glance() as tx:
             held = await tx.uploads.held(task.client_id)
-        rooms = {
-            "client_unfinished_bytes": self._most_of_client - held.of_client,
-            "unfinished_bytes": self._most_bytes - held.of_all,
-        }
-        for limit, room in rooms.items():
-            if room <= 0:
-                raise _crowded(limit, 0)
-        return min(rooms.values())
+        own = offset_of(parts)
+        of_client, of_all = self._most_of_client - held.of_client, self._most_bytes - held.of_all
+        room = min(
+            Room(max(0, of_client), "client_unfinished_bytes", alone=held.of_client == own),
+            Room(max(0, of_all), "unfinished_bytes", alone=held.of_all == own),
+        )
+        if not room.size:
+            raise room.refusal()
+        return room
 
     async def _parts(self, task_id: str) -> list[UploadPart]:
         async with self._db.glance() as tx:
@@ -270,11 +269,6 @@ class Appends:
             self._calls[task_id].remove(call)
             if not self._calls[task_id]:
                 del self._calls[task_id]
-
-
-def _crowded(limit: str, room: int) -> LimitReached:
-    sentence = f"there is room for {room} further bytes of unfinished uploads: send this again later"
-    return LimitReached(limit, sentence, retry_after=BUSY_SECONDS)
 
 
 async def _until_it_breaks(body: AsyncIterable[bytes], call: _Call) -> AsyncGenerator[bytes, None]:

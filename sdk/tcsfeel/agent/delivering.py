@@ -36,7 +36,7 @@ PART_BYTES = 1 << 23
 LEAST_PART_BYTES = 1 << 20
 MOST_PART_BYTES = 1 << 26
 DISAGREEMENTS = 3  # one after the other, after which a result goes in one call
-_WITHOUT_PARTS = frozenset({405, 501})  # what a control plane answers to HEAD and PATCH that knows no parts
+_WITHOUT_PARTS = frozenset({405, 422, 501})  # what a control plane answers that knows no parts, or takes no more
 
 
 class Delivering:

@@ -184,6 +184,25 @@ async def test_unfinished_uploads_have_bounds(db: Database, tmp_path: Path) -> N
             await append(post, LARGE[HALF:], HALF)
 
 
+async def test_a_refusal_names_the_limit_that_leaves_the_least_room(db: Database, tmp_path: Path) -> None:
+    async with posting(db, tmp_path) as post:
+        await offer(post)
+        async with db.begin() as tx:
+            await tx.uploads.add(UploadPart("t.9.a.fit", "a", 0, 999_990, "f" * 64, 0.1))
+        with pytest.raises(LimitReached, match=r"room for 10 further bytes.*TCSFEEL_LIMITS__CLIENT_UNFINISHED_BYTES"):
+            await append(post, LARGE[:HALF], 0)
+
+
+async def test_a_result_that_has_all_the_room_and_needs_more_is_to_be_sent_in_one_call(
+    db: Database, tmp_path: Path
+) -> None:
+    async with posting(db, tmp_path) as post:
+        await post.offer(limit=1_000_000)
+        await append(post, bytes(1_000_000), 0)
+        with pytest.raises(Invalid, match=r"TCSFEEL_LIMITS__CLIENT_UNFINISHED_BYTES.*send it by PUT"):
+            await append(post, LARGE, 1_000_000, complete=True)
+
+
 async def test_a_result_in_too_many_parts_is_to_be_sent_in_one_call(db: Database, tmp_path: Path) -> None:
     async with posting(db, tmp_path) as post:
         await offer(post)

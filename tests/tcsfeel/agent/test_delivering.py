@@ -119,8 +119,8 @@ async def test_an_agent_waits_as_long_as_a_busy_server_asks_for() -> None:
     assert bytes(server.has) == LARGE
 
 
-@pytest.mark.parametrize("parts", [405, 501])
-async def test_a_control_plane_that_knows_no_parts_gets_the_result_in_one_call(parts: int) -> None:
+@pytest.mark.parametrize("parts", [405, 422, 501])
+async def test_a_control_plane_that_takes_no_parts_gets_the_result_in_one_call(parts: int) -> None:
     server = Server(parts=parts)
     await deliver(server)
     assert server.calls == ["PATCH", "PUT"]
