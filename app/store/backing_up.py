@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, LargeBinary, Table, func, insert, literal, select, text, tuple_
+from sqlalchemy import BigInteger, LargeBinary, Table, func, insert, inspect, literal, select, text, tuple_
 
 from app import __version__
 from app.domain.errors import NotFound
@@ -20,7 +20,7 @@ from app.store import migrations
 from app.store.backups import FORMAT, TABLES, Backup, BrokenBackup, Manifest, NamedFiles, TableDigest, encoded, files_of
 from app.store.database import Database
 from app.store.model_store import BLOCK, ModelFiles
-from app.store.tables import tasks
+from app.store.tables import metadata, tasks
 from app.store.transaction import Transaction
 from tcsfeel import private
 
@@ -86,19 +86,27 @@ async def restore(url: str, files: ModelFiles, directory: Path) -> Manifest:
             f"the backup was made by version {manifest.version} with the schema {', '.join(manifest.schema_versions)}: "
             "restore it with that version, and upgrade then"
         )
+    async with _opened(url) as db, db.read() as tx:
+        await _need_empty(tx)  # before the migrations, which would change a database that was named by mistake
     await migrations.upgrade(url)
     async with _opened(url) as db:
-        async with db.read() as tx:
-            for table in TABLES:
-                if (await tx.connection.execute(select(table).limit(1))).first() is not None:
-                    raise CannotRestore(f"the database has rows in {table.name}: a backup needs an empty database")
         _bring_back(files, backup)
         async with db.begin() as tx:
+            await _need_empty(tx)
             for table in TABLES:
                 await _insert(tx, table, backup)
             if not db.is_sqlite:
                 await _go_on_counting(tx)
     return manifest
+
+
+async def _need_empty(tx: Transaction) -> None:
+    """Raise `CannotRestore` if a table has rows. The schema may be of an older version, or not be there yet."""
+    for name in sorted(await tx.connection.run_sync(lambda connection: inspect(connection).get_table_names())):
+        if name in metadata.tables:
+            query = select(literal(1)).select_from(metadata.tables[name]).limit(1)
+            if (await tx.connection.execute(query)).first() is not None:
+                raise CannotRestore(f"the database has rows in {name}: a backup needs an empty database")
 
 
 def _new(directory: Path) -> Backup:

@@ -15,10 +15,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy import LargeBinary, Table
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import JSON, Column, LargeBinary, Table
+from sqlalchemy.types import TypeDecorator
 
 from app.store.model_store import BLOCK, SHA256, ModelStore
 from app.store.tables import metadata
@@ -28,6 +29,9 @@ FORMAT = 1
 TABLES = tuple(metadata.sorted_tables)
 """All tables, those first that others name."""
 _MOST_MANIFEST_BYTES = 1_000_000
+_YEAR_9999 = 253_402_300_799
+
+Number = Annotated[int, Field(ge=0)]
 
 
 class BrokenBackup(Exception):
@@ -39,7 +43,7 @@ class TableDigest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    rows: int
+    rows: Number
     sha256: str
 
 
@@ -50,11 +54,11 @@ class Manifest(BaseModel):
 
     format: int
     version: str
-    made_at: float
+    made_at: Annotated[float, Field(ge=0, le=_YEAR_9999)]
     schema_versions: list[str]
     tables: dict[str, TableDigest]
-    files: int
-    bytes: int
+    files: Number
+    bytes: Number
 
 
 @dataclass
@@ -104,14 +108,16 @@ class Backup:
     def read_manifest(self) -> Manifest:
         """Read what the backup consists of. Raises `BrokenBackup`."""
         try:
-            with self.manifest.open("rb") as file:
+            with _open(self.manifest) as file:
                 found = Manifest.model_validate_json(file.read(_MOST_MANIFEST_BYTES))
         except FileNotFoundError:
             raise BrokenBackup(f"{self.manifest} is missing: the backup was not completed, or this is none") from None
         except OSError as error:
             raise BrokenBackup(f"{self.manifest} cannot be read: {error.strerror}") from error
         except ValidationError as error:
-            raise BrokenBackup(f"{self.manifest} is not a manifest: {error.errors()[0]['msg']}") from None
+            first = error.errors(include_url=False, include_context=False)[0]
+            where = ".".join(map(str, first["loc"])) or "all of it"
+            raise BrokenBackup(f"{self.manifest} is not a manifest: {where}: {first['msg']}") from None
         if found.format != FORMAT:
             raise BrokenBackup(f"{self.manifest} has the format {found.format}, and this version reads {FORMAT}")
         if found.tables.keys() != {table.name for table in TABLES}:
@@ -125,7 +131,7 @@ class Backup:
         """Yield the rows of a table. Raises `BrokenBackup` if a line is not a row of it."""
         names, path = {column.name for column in table.c}, self.table(table.name)
         try:
-            with path.open("rb") as file:
+            with _open(path) as file:
                 for number, line in enumerate(file, 1):
                     yield _decoded(table, names, line, f"line {number} of {path}")
         except OSError as error:
@@ -143,10 +149,17 @@ class Backup:
                 named.note(table.name, row)
             if count != wanted.rows:
                 raise BrokenBackup(f"{path} has {count} rows, and the manifest says {wanted.rows}")
-        for name in sorted(named.versions | named.tasks):
+        files, size = sorted(named.versions | named.tasks), 0
+        for name in files:
             path = self.directory / "models" / name
             if not SHA256.fullmatch(name) or _hash_of(path) != name:
                 raise BrokenBackup(f"{path} is not what was written: its SHA-256 is not its name")
+            size += path.stat().st_size
+        if (len(files), size) != (manifest.files, manifest.bytes):
+            raise BrokenBackup(
+                f"the rows name {len(files)} files with {size} bytes, and {self.manifest} says {manifest.files} files "
+                f"with {manifest.bytes} bytes"
+            )
         return manifest
 
 
@@ -169,15 +182,35 @@ def _decoded(table: Table, names: set[str], line: bytes, where: str) -> dict[str
         for column in table.c:
             if isinstance(column.type, LargeBinary) and row[column.name] is not None:
                 row[column.name] = base64.b64decode(row[column.name], validate=True)
+            if not _fits(column, row[column.name]):
+                raise BrokenBackup(f"{where} has a value in {column.name} that cannot be there")
     except (ValueError, TypeError, RecursionError):
         raise BrokenBackup(f"{where} is not a row of {table.name}") from None
     return row
 
 
+def _fits(column: Column[Any], value: Any) -> bool:
+    """Tell whether a value has the type of its column. SQLite would store it in any case."""
+    if value is None:
+        return bool(column.nullable)
+    if isinstance(column.type, JSON):
+        return True
+    stored_as = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    kind = stored_as.python_type
+    return isinstance(value, kind if kind is not float else (float, int)) and isinstance(value, bool) == (kind is bool)
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a file to read it. What is not a file, such as a pipe or a device, could keep the reader for ever."""
+    if path.exists() and not path.is_file():
+        raise BrokenBackup(f"{path} is not a file")
+    return path.open("rb")
+
+
 def _hash_of(path: Path) -> str:
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             while block := file.read(BLOCK):
                 digest.update(block)
     except FileNotFoundError:
