@@ -11,6 +11,9 @@ from app.rpc.messages import filled, values
 from tcsfeel.contract.fields import ID_PATTERN, PATTERN_RULES
 from tcsfeel.rest.problems import Refused
 
+SHORT = 65_536  # bytes of a message that is quick to convert
+MOST_BYTES = 2_000_000  # of a message, as the REST API allows for a selection
+
 Json = dict[str, Any]
 
 
@@ -30,11 +33,13 @@ class Operation:
     Attributes:
         call: makes the call of the REST API from a request, or raises `Refused` if there is none.
         answer: makes the fields of the response from the request and the JSON that the REST API answered.
+        most_bytes: that the message of a call may have.
     """
 
     name: str
     call: Callable[[Message], RestCall]
     answer: Callable[[Message, Json], Json]
+    most_bytes: int = SHORT
 
     def respond(self, request: Message, answered: Json) -> Message:
         """Make the response."""
@@ -79,7 +84,7 @@ def _described(request: Message, answered: Json) -> Json:
 
 
 OPERATIONS = (
-    Operation("OptimizeTopology", _plan, _planned),
+    Operation("OptimizeTopology", _plan, _planned, MOST_BYTES),
     Operation("UpdateClientPerformance", _report, lambda _, answered: answered),
     Operation("GetTopologyStats", _describe, _described),
 )

@@ -7,21 +7,25 @@ from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 from starlette.types import ASGIApp
 
 from app.metrics import Metrics
 from app.rpc import CannotListen
+from app.rpc.arrivals import Arrivals
 from app.rpc.gateway import Gateway, Sender
 from app.rpc.messages import SERVICE
-from app.rpc.service import Topology
+from app.rpc.operations import MOST_BYTES
+from app.rpc.service import CODES, Topology
 from app.settings import Settings
 from app.threads import in_thread
+from tcsfeel.rest.problems import Refused
 
-MOST_BYTES = 2_000_000  # of a request, as the REST API allows for a selection
 MOST_CALLS = 256  # at the same time, of all callers
 MOST_CONNECTIONS = 256
+MOST_PROBE_BYTES = 1000
 MOST_REFLECTIONS = 16
 REFLECTION_SECONDS = 60.0
 HEALTH_SECONDS = 5.0  # from one look at readiness to the next
@@ -34,6 +38,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.max_connection_age_ms", 600_000),  # callers connect again; one that does not read is cut off
+    ("grpc.max_connection_age_grace_ms", 150_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -48,8 +54,9 @@ class RpcServer:
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._gateway = Gateway(app)
         self._settings = settings
-        self._service = Topology(self._gateway, metrics)
-        self._health = _Health()
+        arrivals = Arrivals()
+        self._service = Topology(self._gateway, metrics, arrivals)
+        self._health = _Health(arrivals)
         self._server: grpc.aio.Server | None = None
         self._watching: asyncio.Task[None] | None = None
         self.port = 0
@@ -114,26 +121,33 @@ class RpcServer:
 class _Health:
     """Answers probes. It cannot be watched, since anybody could then hold the places of calls for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrivals: Arrivals) -> None:
         self.status = health_pb2.HealthCheckResponse.NOT_SERVING
+        self._arrivals = arrivals
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the handlers, to be added to a server."""
-        check = grpc.unary_unary_rpc_method_handler(
+        check: grpc.RpcMethodHandler[Any, Any] = grpc.stream_unary_rpc_method_handler(
             self._check,
-            request_deserializer=health_pb2.HealthCheckRequest.FromString,
             response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
         )
         return grpc.method_handlers_generic_handler(health.SERVICE_NAME, {"Check": check})
 
-    async def _check(self, request: Any, context: Any) -> Any:
+    async def _check(self, requests: AsyncIterator[bytes], context: Any) -> Any:
+        try:
+            content = await self._arrivals.message(requests, context, MOST_PROBE_BYTES)
+            request = health_pb2.HealthCheckRequest.FromString(content)
+        except Refused as error:
+            await context.abort(CODES[error.status], str(error))
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is not a HealthCheckRequest")
         if request.service not in {"", SERVICE}:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service of this name: ask for {SERVICE}")
         return health_pb2.HealthCheckResponse(status=self.status)
 
 
 class _FewStreams(grpc.aio.ServerInterceptor):
-    """Bounds how many streams are open and how long: reflection, which needs no key, is the only method with one."""
+    """Bounds how many streams are open and how long: only reflection, which needs no key, answers with one."""
 
     def __init__(self) -> None:
         self._open = 0

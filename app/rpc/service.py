@@ -1,23 +1,22 @@
 """Answer the methods of `TopologyService`: convert, call the REST API, convert back."""
 
 import json
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import grpc
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from app.metrics import Metrics
+from app.rpc.arrivals import Arrivals, Context, address_of
 from app.rpc.gateway import Gateway, Sender
 from app.rpc.messages import SERVICE, message
-from app.rpc.operations import OPERATIONS, Operation
+from app.rpc.operations import OPERATIONS, SHORT, Operation, RestCall
 from app.threads import in_thread
 from tcsfeel.rest.problems import Refused, refusal
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Trailers = tuple[tuple[str, str], ...]
 
 CODES: Mapping[int, grpc.StatusCode] = {
@@ -25,6 +24,7 @@ CODES: Mapping[int, grpc.StatusCode] = {
     HTTPStatus.UNAUTHORIZED: grpc.StatusCode.UNAUTHENTICATED,
     HTTPStatus.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     HTTPStatus.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
     HTTPStatus.UNPROCESSABLE_ENTITY: grpc.StatusCode.INVALID_ARGUMENT,
@@ -33,7 +33,6 @@ CODES: Mapping[int, grpc.StatusCode] = {
 }
 """The code for each status of the REST API; every other one is ``INTERNAL``."""
 LONGEST_DETAIL = 1000  # characters; a longer message would not fit into the trailers of some clients
-_PEER = re.compile(r"ipv[46]:(?P<host>.+):\d+")
 
 log = structlog.get_logger(__name__)
 
@@ -41,27 +40,27 @@ log = structlog.get_logger(__name__)
 class Topology:
     """The handlers of the service, by the name of their method."""
 
-    def __init__(self, gateway: Gateway, metrics: Metrics) -> None:
+    def __init__(self, gateway: Gateway, metrics: Metrics, arrivals: Arrivals) -> None:
         self._gateway = gateway
         self._metrics = metrics
+        self._arrivals = arrivals
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the handlers, to be added to a server."""
         return grpc.method_handlers_generic_handler(SERVICE, {one.name: self._handler(one) for one in OPERATIONS})
 
     def _handler(self, operation: Operation) -> "grpc.RpcMethodHandler[Any, Any]":
-        return grpc.unary_unary_rpc_method_handler(
+        return grpc.stream_unary_rpc_method_handler(
             self._answering(operation),
-            request_deserializer=message(f"{operation.name}Request").FromString,
             response_serializer=message(f"{operation.name}Response").SerializeToString,
         )
 
-    def _answering(self, operation: Operation) -> Callable[[Message, Context], Awaitable[Message]]:
-        async def answer(request: Message, context: Context) -> Message:
+    def _answering(self, operation: Operation) -> Callable[[AsyncIterator[bytes], Context], Awaitable[Message]]:
+        async def answer(requests: AsyncIterator[bytes], context: Context) -> Message:
             code = grpc.StatusCode.CANCELLED  # unless the call ends in another way
             try:
                 try:
-                    response = await self._called(operation, request, context)
+                    response = await self._called(operation, requests, context)
                     code = grpc.StatusCode.OK
                 except Refused as error:
                     code = CODES.get(error.status, grpc.StatusCode.INTERNAL)
@@ -82,14 +81,32 @@ class Topology:
 
         return answer
 
-    async def _called(self, operation: Operation, request: Message, context: Context) -> Message:
+    async def _called(self, operation: Operation, requests: AsyncIterator[bytes], context: Context) -> Message:
         """Return the response. Raises `Refused`, `TimeoutError`."""
-        rest = operation.call(request)
+        content = await self._arrivals.message(requests, context, operation.most_bytes)
+        if len(content) > SHORT:  # it takes long to convert, which is done only for those who may call
+            await self._ask(RestCall("GET", "/v1/caller"), context)
+        request, rest = await in_thread("messages", _converted, operation, content)
+        return await in_thread("messages", _response, operation, request, await self._ask(rest, context))
+
+    async def _ask(self, rest: RestCall, context: Context) -> bytes:
+        """Return what the REST API answers. Raises `Refused`, `TimeoutError`."""
         answer = await self._gateway.call(rest.method, rest.path, rest.body, sender_of(context))
         context.set_trailing_metadata((("x-request-id", answer.headers.get("X-Request-ID", "")),))
         if not answer.is_success:
             raise refusal(answer.status_code, answer.headers, answer.content)
-        return await in_thread("messages", _response, operation, request, answer.content)
+        return answer.content
+
+
+def _converted(operation: Operation, content: bytes) -> tuple[Message, RestCall]:
+    """Parse the message of a call, and make the call of the REST API from it. Raises `Refused`."""
+    name = f"{operation.name}Request"
+    try:
+        request = message(name).FromString(content)
+    except DecodeError:
+        invalid = "urn:tcsfeel:problem:invalid"
+        raise Refused(HTTPStatus.BAD_REQUEST, f"the message cannot be read as a {name}", type=invalid) from None
+    return request, operation.call(request)
 
 
 def _response(operation: Operation, request: Message, content: bytes) -> Message:
@@ -106,8 +123,6 @@ def sender_of(context: Context) -> Sender:
     """Find out who sent a call."""
     found: dict[str, str] = {}
     for key, value in context.invocation_metadata() or ():
-        if isinstance(value, str):
+        if isinstance(value, str) and value.isascii() and value.isprintable():  # otherwise it is no header of HTTP
             found.setdefault(key, value)
-    peer = _PEER.fullmatch(context.peer().replace("%5B", "[").replace("%5D", "]"))
-    address = "" if peer is None else peer["host"].strip("[]")
-    return Sender(found.get("authorization"), address, found.get("x-request-id"))
+    return Sender(found.get("authorization"), address_of(context), found.get("x-request-id"))

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
-from app.rpc.server import MOST_BYTES
+from app.rpc.operations import MOST_BYTES
 from tests.api import KEY, Api
 from tests.rpc.callers import BEARER, call, refused
 
