@@ -119,7 +119,7 @@ class App {
 
 	wake() { if (this.#view && !document.hidden) this.refresh(); }
 
-	// Do something that the user asked for, and say what came of it. A `warning` is shown first, to be agreed to.
+	// Do something that the user asked for, and show the result. A `warning` is shown first, to be agreed to.
 	async act(title, doIt, warning) {
 		if (warning && !(await ask(`${title}?`, warning, title))) return;
 		if (await this.attempt(doIt)) this.tell(`Done: ${title}.`);

@@ -45,7 +45,7 @@ function measured(part, training) {
 	if (part.status !== "received") return "";
 	const { metric: name } = training.goal;
 	const value = part.metrics[name] ?? (name === "loss" ? part.loss : null);
-	return [`${many(part.num_examples ?? 0, "example")}`, value !== null && `${name} ${metric(name, value)} on its own data`, part.relay ? `relayed by ${part.relay}` : `${bytes(part.bytes_received)} received`].filter(Boolean).join(", ");
+	return [many(part.num_examples ?? 0, "example"), value !== null && `${name} ${metric(name, value)} on its own data`, part.relay ? `relayed by ${part.relay}` : `${bytes(part.bytes_received)} received`].filter(Boolean).join(", ");
 }
 
 export function evaluations(round) {

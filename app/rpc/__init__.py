@@ -9,8 +9,10 @@ has a port for gRPC.
 class CannotListen(OSError):
     """The port for gRPC cannot be listened on."""
 
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(
+    @classmethod
+    def at(cls, host: str, port: int) -> "CannotListen":
+        """Make the error for a host and a port."""
+        return cls(
             f"cannot listen for gRPC on {host} port {port}: it may be in use. Choose another with --grpc-port, or "
             "TCSFEEL_GRPC__PORT"
         )

@@ -81,7 +81,7 @@ class RpcServer:
                     address, await in_thread("files", _certificate, tls.cert_file, tls.key_file)
                 )
         except RuntimeError:
-            raise CannotListen(host, port) from None
+            raise CannotListen.at(host, port) from None
         self._server = server
 
     async def start(self) -> None:

@@ -10,7 +10,7 @@ from app.demo.summary import Outcome, summary
 
 
 def part(status: str, attempts: int) -> dict[str, Any]:
-    return {"client_id": "c", "status": status, "attempts": attempts}
+    return {"client_id": "c", "status": status, "attempts": attempts, "relay": None}
 
 
 def answer(number: int = 1, **changes: Any) -> dict[str, Any]:

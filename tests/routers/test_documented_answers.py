@@ -42,6 +42,7 @@ async def test_operations_without_a_body_answer_one_as_they_are_documented(
     sqlite_api.system.feed.stop()  # or a stream of events would not end
     values = {"training_id": await sqlite_api.create_training(), "client_id": "edge-7", "number": "1"}
     values |= {"key_id": "3f0c2a9d5b7e", "invitation_id": "4fd9a30c7be1528d", "task_id": "t.1.edge-7.fit"}
+    values |= {"webhook_id": "9f2c4b7a1d3e5f60"}
     found = {}
     for place, operation in operations(document).items():
         if "requestBody" in operation:

@@ -8,7 +8,7 @@ PARTS = (("fit", "participations"), ("evaluate", "evaluations"))
 COLUMNS = (
     "training_id", "round", "kind", "client_id", "status", "attempts", "reason", "num_examples", "num_steps", "loss",
     "accuracy", "update_norm", "bytes_sent", "bytes_received", "seconds",
-    "digest", "weight",
+    "digest", "weight", "relay",
 )  # fmt: skip
 METRIC = "metrics."  # begins the name of the column of a metric
 

@@ -75,8 +75,8 @@ async def _run(run: Run, server: Watched, target: Watched, outcome: Outcome, dir
         try:
             async with good_caller(server, viewer["key"], asked), hostile_agents(directory) as port:
                 await _in_turn(run, server, target, port, outcome)
-            await api.post(f"/v1/trainings/{quiet}/cancel")  # which ends the open round, with what was received in it
             outcome.quiet = await _rounds(api, quiet)
+            await api.post(f"/v1/trainings/{quiet}/cancel")  # which ends the open round, with what was received in it
             outcome.left = await emptied(server.disk) + await emptied(target.disk)
             outcome.audit = await items(attacked_api, "/v1/audit", limit=PAGE)
         finally:

@@ -97,8 +97,8 @@ async def test_a_model_that_cannot_be_stored_ends_its_round(database_url: str, t
 
 async def test_a_measurement_that_cannot_be_stored_is_left_out(database_url: str, tmp_path: Path) -> None:
     async with plane(tmp_path, database_url, {"a": Adder()}) as running:
-        these = running.system.participants
-        these._files = Measuring(these._files.models, these._files.spool_directory)
+        files = running.system.participants._files
+        running.system.participants.results._files = Measuring(files.models, files.spool_directory)
         training_id = await running.create(round_policy=policy())
         round_ = await running.run_round(training_id)
         assert (round_.status, round_.average_loss, round_.average_accuracy) == ("completed", None, None)
