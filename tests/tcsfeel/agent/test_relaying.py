@@ -1,6 +1,6 @@
 """An agent relays: it passes its task on, and answers with the mean of its children's updates and its own.
 
-Covers: sdk/tcsfeel/agent/children.py, granted.py
+Covers: sdk/tcsfeel/agent/granted.py
 """
 
 import asyncio
