@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.domain.clients import Client
+from app.domain.relays import groups
 from app.domain.rounds import Evidence
 from app.services.rounds.phase import Phase
 from app.store.model_store import StoredFile, give_back
 from tcsfeel.aggregation import UpdateFacts, check_examples, check_update
-from tcsfeel.aggregation.partials import mean_dtype, partial_norm
+from tcsfeel.aggregation.partials import check_range, mean_dtype, partial_norm
 from tcsfeel.errors import UpdateRejected
 from tcsfeel.wire.codec import unpack
 from tcsfeel.wire.digests import written_digest
@@ -23,6 +24,10 @@ from tcsfeel.wire.signatures import SIGNATURE, SIGNATURE_INPUT, WrongSignature, 
 from tcsfeel.wire.tasks import TaskResult, read_encoding, read_result, task_id
 
 _DIGEST = 64  # characters
+
+
+class MemberGone(UpdateRejected):
+    """A mean has the update of a client that takes part no more, for which its relay is not to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ def checked_mean(phase: Phase, relay: Client, children: Mapping[str, Client], fi
     """Check the answer of a relay. None if it is the update of the relay alone. It blocks.
 
     Raises:
+        MemberGone: it has the update of a client that was below the relay, and is not among its `children` any more.
         UpdateRejected: it is not what a relay may answer.
     """
     base = phase.model
@@ -68,6 +74,7 @@ def checked_mean(phase: Phase, relay: Client, children: Mapping[str, Client], fi
         give_back(sent.block, base.block)
 
     check_update(mean, model, facts, relay.profile.data_size, release=release, dtype_of=mean_dtype)
+    check_range(mean, model, release=release)
     return Mean(result, partial, partial_norm(mean, model, release=release), evidence)
 
 
@@ -75,10 +82,12 @@ def _check_members(
     phase: Phase, relay: Client, children: Mapping[str, Client], partial: Partial
 ) -> dict[str, Evidence]:
     """Check what a relay says of the members of its mean. Returns the signatures of their devices."""
-    known = {**children, relay.id: relay}
+    known, planned = {**children, relay.id: relay}, groups(phase.round_).get(relay.id, ())
     evidence, seen = {}, set[str]()
     for member in partial.members:
         client = known.get(member.client_id)
+        if client is None and member.client_id in planned:
+            raise MemberGone(f"its mean has the update of {member.client_id!r}, which does not take part any more")
         if client is None:
             raise UpdateRejected(f"its mean has an update of {member.client_id!r}, which is not below it")
         if member.client_id in seen:

@@ -17,7 +17,7 @@ from app.domain.rounds import Participation
 from app.domain.tasks import Observation, TaskRun
 from app.metrics import Metrics
 from app.services.rounds.ledger import RoundLedger
-from app.services.rounds.partials import Mean, checked_mean
+from app.services.rounds.partials import Mean, MemberGone, checked_mean
 from app.services.rounds.participants import NO_MEMORY, Participants
 from app.services.rounds.phase import Phase
 from app.services.rounds.results import figures
@@ -196,6 +196,8 @@ class Relaying:
             return *await self._results.checked(phase, part, client, outcome), None
         try:
             mean = await in_thread("checks", checked_mean, phase, client, tree.children, came.file)
+        except MemberGone as error:  # it was removed while another owner had the round
+            return replace(part, status="failed", reason=str(error)), Observation(excused=True), None
         except UpdateRejected as error:
             await self._breakers.fail(client.id, phase.failure(str(error)), under=phase.lease)
             rejected = replace(part, status="rejected", reason=str(error))

@@ -169,5 +169,5 @@ def _as_dtype(name: str, value: Block, dtype: np.dtype[Any]) -> npt.NDArray[Any]
         limits = np.iinfo(dtype)
         # float64 has no 2^63 - 1: as a bound it would be 2^63, which overflows
         top = float(limits.max) if int(float(limits.max)) <= limits.max else np.nextafter(float(limits.max), 0.0)
-        return np.minimum(np.rint(value), top).astype(dtype)
+        return np.clip(np.rint(value), float(limits.min), top).astype(dtype)
     return cast

@@ -1,5 +1,7 @@
 """What a relay may answer, and what makes the server reject it."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +10,19 @@ import numpy.typing as npt
 import pytest
 
 from app.domain.clients import Client
-from app.services.rounds.partials import Mean, checked_mean
+from app.services.rounds.partials import Mean, MemberGone, checked_mean
 from app.store.model_store import ModelStore
 from tcsfeel.errors import UpdateRejected
 from tcsfeel.identity import Identity
-from tcsfeel.wire.codec import encode
+from tcsfeel.selection.types import Plan
+from tcsfeel.wire.codec import encode, pack
 from tcsfeel.wire.digests import written_digest
 from tcsfeel.wire.relays import Member, Missing, Partial, partial_metadata
 from tcsfeel.wire.signatures import SIGNATURE, SIGNATURE_INPUT, result_components, sign_answer
 from tcsfeel.wire.tasks import TaskResult, result_metadata
 from tests.services.fakes import profile
-from tests.services.rounds.phases import phase
-from tests.store.samples import NOW
+from tests.services.rounds.phases import MODEL, phase
+from tests.store.samples import NOW, a_round
 
 KEY = Identity(b"k" * 32)
 DIGEST = "ab" * 32
@@ -40,10 +43,18 @@ def signed(task: str, *, by: Identity = KEY, digest: str = DIGEST) -> Member:
 
 
 def check(
-    directory: Path, members: list[Member] | None, tensors: dict[str, npt.NDArray[Any]] | None = None
+    directory: Path,
+    members: list[Member] | None,
+    tensors: dict[str, npt.NDArray[Any]] | None = None,
+    *,
+    planned: Sequence[str] = ("a", "k"),
+    model: dict[str, npt.NDArray[Any]] | None = None,
 ) -> Mean | None:
     """Check the answer of the relay r, below which are a, and k whose device has a key."""
-    this = phase(ModelStore(directory))
+    plan = Plan("relay", {"r": None, **dict.fromkeys(planned, "r")})
+    this = phase(
+        ModelStore(directory), round_=a_round("t", 3, plan=plan), model=MODEL if model is None else pack(model)
+    )
     said = dict(result_metadata(TaskResult(num_examples=10, loss=1.0)))
     if members is not None:
         said |= partial_metadata(Partial(members=tuple(members), missing=(Missing(client_id="b", reason="gone"),)))
@@ -120,3 +131,34 @@ def test_what_a_relay_says_has_to_be_in_form(text: str, tmp_path: Path) -> None:
     file = this.place("r").write([encode({"w": np.ones(3, np.float32)}, said)])
     with pytest.raises(UpdateRejected, match="partial"):
         checked_mean(this, client("r"), {}, file)
+
+
+def test_a_mean_with_a_member_that_has_ended_meanwhile_is_no_fault_of_its_relay(tmp_path: Path) -> None:
+    """Client g hung below the relay when the round was planned, and was removed since."""
+    with pytest.raises(MemberGone, match="its mean has the update of 'g', which does not take part any more"):
+        check(tmp_path, [member("r"), member("g")], planned=("a", "k", "g"))
+
+
+HALF = {"w": np.zeros(3, np.float16), "count": np.zeros(1, np.int8), "seen": np.zeros(1, np.bool_)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"w": np.array([0, 0, 65504], np.float32)}, None),
+        ({"count": np.array([-128.0])}, None),
+        ({"w": np.array([0, 0, -70000], np.float32)}, "tensor 'w' holds values that float16 cannot have: -70000"),
+        ({"count": np.array([1e300])}, "tensor 'count' holds values that int8 cannot have: 1e+300"),
+        ({"count": np.array([-130.0])}, "tensor 'count' holds values that int8 cannot have: -130"),
+        ({"seen": np.array([2.0])}, "tensor 'seen' holds values that bool cannot have: 2"),
+    ],
+)
+def test_no_mean_has_values_that_no_update_can_have(
+    changed: dict[str, npt.NDArray[Any]], reason: str | None, tmp_path: Path
+) -> None:
+    mean = {"w": np.ones(3, np.float32), "count": np.zeros(1), "seen": np.zeros(1), **changed}
+    if reason is None:
+        assert check(tmp_path, [member("r")], mean, model=HALF) is not None
+        return
+    with pytest.raises(UpdateRejected, match=re.escape(reason)):
+        check(tmp_path, [member("r")], mean, model=HALF)
