@@ -139,7 +139,11 @@ def test_a_mean_with_a_member_that_has_ended_meanwhile_is_no_fault_of_its_relay(
         check(tmp_path, [member("r"), member("g")], planned=("a", "k", "g"))
 
 
-HALF = {"w": np.zeros(3, np.float16), "count": np.zeros(1, np.int8), "seen": np.zeros(1, np.bool_)}
+HALF: dict[str, npt.NDArray[Any]] = {
+    "w": np.zeros(3, np.float16),
+    "count": np.zeros(1, np.int8),
+    "seen": np.zeros(1, np.bool_),
+}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,12 @@ HALF = {"w": np.zeros(3, np.float16), "count": np.zeros(1, np.int8), "seen": np.
 def test_no_mean_has_values_that_no_update_can_have(
     changed: dict[str, npt.NDArray[Any]], reason: str | None, tmp_path: Path
 ) -> None:
-    mean = {"w": np.ones(3, np.float32), "count": np.zeros(1), "seen": np.zeros(1), **changed}
+    mean: dict[str, npt.NDArray[Any]] = {
+        "w": np.ones(3, np.float32),
+        "count": np.zeros(1),
+        "seen": np.zeros(1),
+        **changed,
+    }
     if reason is None:
         assert check(tmp_path, [member("r")], mean, model=HALF) is not None
         return
