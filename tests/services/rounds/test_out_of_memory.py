@@ -35,7 +35,7 @@ class Exhausted(RoundFiles):
 
 def exhaust(running: Plane) -> None:
     these = running.system.participants
-    these._files = Exhausted(these._files.models, these._files.spool_directory)
+    these._files = these.results._files = Exhausted(these._files.models, these._files.spool_directory)
 
 
 async def test_a_round_goes_on_without_an_answer_that_there_is_no_memory_for(sqlite_url: str, tmp_path: Path) -> None:
