@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from app.rpc.messages import filled, values
 from tcsfeel.contract.fields import ID_PATTERN, PATTERN_RULES
+from tcsfeel.contract.selections import PlanSelection
 from tcsfeel.rest.problems import Refused
 
 SHORT = 65_536  # bytes of a message that is quick to convert
@@ -47,6 +48,10 @@ class Operation:
 
 
 def _plan(request: Message) -> RestCall:
+    for field, value in request.ListFields():  # before they are converted, which would keep other calls waiting
+        if field.name in {"exclude", "parameters"} and len(value) > PlanSelection.max_items:
+            rule = f"{field.name} has {len(value)} values, and {PlanSelection.max_items} are the most"
+            raise Refused(422, rule, type="urn:tcsfeel:problem:invalid")
     body = values(request)
     body.pop("with_skipped", None)
     if body.get("largest_multiple") == 0:
