@@ -1,4 +1,4 @@
-// Find what needs attention now: the most urgent first, each with its reason in words and the action that mends it.
+// Find what needs attention now: the most urgent first, each with its reason and the action that mends it.
 
 import { many, metric } from "./units.js";
 

@@ -40,7 +40,7 @@ class App {
 		try {
 			this.#caller = await this.api.caller();
 		} catch (error) {
-			if (error instanceof Unreachable) {
+			if (![401, 403].includes(error.status)) {
 				replace(main, p("empty", `${error.message} The page tries again by itself.`));
 				return setTimeout(() => this.start(), LIVE * 1000);
 			}
@@ -88,7 +88,7 @@ class App {
 		this.refresh();
 	}
 
-	// Bring the view up to date, now and again after a while. If that goes on already, do it once more afterwards.
+	// Bring the view up to date, now and again after a while. If it is at it already, do it once more.
 	async refresh() {
 		clearTimeout(this.#timer);
 		const view = this.#view;
@@ -155,7 +155,7 @@ class App {
 
 	#end(message) {
 		clearTimeout(this.#timer);
-		if (message === null && this.api.hasSession) this.api.logOut().catch(() => null);
+		if (message === null && this.api.hasSession) this.api.logOut().catch((error) => error.status !== 401 && this.tell(`${error.message} You are still logged in: try again later.`, true));
 		else this.api.forget();
 		this.#logIn(message);
 	}

@@ -36,7 +36,7 @@ export class Overview {
 		return trainings.items.some((one) => one.status === "running") ? LIVE : QUIET;
 	}
 
-	// Read the curve of a training, and the newest rounds of one that runs, if they may have changed.
+	// Read the curve of a training, and new rounds of one that runs.
 	async #follow(training) {
 		const { api } = this.app;
 		const known = this.#curves.get(training.id);

@@ -43,7 +43,7 @@ export class TopologyView {
 		return this.#trainings.some((one) => one.status === "running") ? LIVE : QUIET;
 	}
 
-	// Read the round that the slider names. It follows the newest round while it stands at its end.
+	// Read the round of the slider, which follows the newest round at its end.
 	async #round() {
 		const { api } = this.app;
 		this.#trainings = (await api.get("v1/trainings", { limit: 50 })).items.filter((one) => one.current_round > 0);

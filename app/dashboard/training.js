@@ -54,7 +54,7 @@ export class TrainingView {
 		return this.older ? 0 : training.status === "running" ? LIVE : QUIET;
 	}
 
-	// Read the rounds that are new or had not ended, and some older ones at each call. Returns the newest one.
+	// Read rounds that are new or had not ended, and some older ones. Returns the newest.
 	async #readRounds() {
 		const read = async (limit, cursor) => {
 			const page = await this.app.api.get(pathOf("trainings", this.id, "rounds"), { limit, cursor });
@@ -151,7 +151,7 @@ export class TrainingView {
 	}
 }
 
-// Keep of a round what the charts and the table show. A long training would else fill the memory of the browser.
+// Keep what the charts and the table show of a round: a long training would fill the memory otherwise.
 function outline(round) {
 	const end = round.ended_at ? Date.parse(round.ended_at) : null;
 	return { number: round.number, status: round.status, goal_value: round.goal_value, loss: round.average_loss, cost: round.communication_cost, bytes: end === null ? null : round.communication_bytes,

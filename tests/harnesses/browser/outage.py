@@ -7,6 +7,14 @@ from tests.e2e.servers import server
 from tests.harnesses.browser.chromium import Tab, browser
 
 PUSHED = "told by the stream"
+BUSY = """
+const real = window.fetch;
+let refused = 0;
+window.fetch = (url, ...rest) => String(url).endsWith("v1/caller") && refused++ === 0
+    ? Promise.resolve(new Response('{"detail": "Too many calls."}', { status: 503 }))
+    : real(url, ...rest);
+"""
+"""Lets the page's first question who it is be answered 503."""
 
 
 async def outage(directory: Path) -> list[str]:
@@ -30,10 +38,20 @@ async def outage(directory: Path) -> list[str]:
         await tab.shows("The server does not answer")
         await running.start()
         await tab.until("document.getElementById('banner') === null")
+        await tab.call("Page.addScriptToEvaluateOnNewDocument", source=BUSY)
+        await tab.call("Page.navigate", url=f"{running.url}/?busy")
+        await tab.until("document.body !== null")
+        await tab.shows("Too many calls. The page tries again by itself.")
+        await tab.shows(PUSHED)
+        running.kill()
+        await tab.click("Log out")
+        await tab.shows("You are still logged in: try again later.")
     return [
         "a wrong key is refused with a sentence, and an empty server says how to begin",
         "a new training is shown without a reload",
         "the page says that the server is gone, and goes on once it is back",
+        "a server that is too busy for a moment ends no session",
+        "who logs out while the server is gone is told that the session goes on",
     ]
 
 
