@@ -5,8 +5,6 @@ import sys
 import threading
 from pathlib import Path
 
-import pytest
-
 from examples import minimal_trainer
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
 from tests.e2e.servers import PATIENCE, Server, call, server, unhandled
@@ -57,10 +55,8 @@ async def command(plane: Server, name: str, directory: Path) -> str:
     return said.decode()
 
 
-@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
-async def test_a_training_goes_on_from_a_backup(
-    database_url: str, blank_database_url: str, tmp_path: Path, *, pull: bool
-) -> None:
+async def test_a_training_goes_on_from_a_backup(database_url: str, blank_database_url: str, tmp_path: Path) -> None:
+    pull = database_url.startswith("sqlite")  # half of the runs
     trainers = {f"edge-{seed}": Held(seed, holds=seed == 0) for seed in range(3)}
     async with server(tmp_path, database_url) as plane, plane.api() as api:
         made = await call(api, "POST", "/v1/invitations", json={"uses": 3})
