@@ -55,7 +55,9 @@ async def test_a_request_without_a_connection_is_told_to_come_again(postgres_url
         await requests.aclose()
         assert (await http.get("/v1/clients")).status_code == 200
         shown = (await http.get("/metrics")).text
-        assert 'federated_database_refusals_total{pool="api",reason="busy"} 5.0' in shown
+        labels = {"pool": "api", "reason": "busy"}
+        refused = app.state.system.metrics.registry.get_sample_value("federated_database_refusals_total", labels)
+        assert refused >= 5, "the calls, and loops of the server that wanted a connection meanwhile"
         assert 'federated_database_connections{pool="coordinator",state="in_use"}' in shown
 
 
