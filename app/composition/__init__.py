@@ -1,6 +1,6 @@
 """The composition root: the only place where the services are made and handed to each other.
 
-One list shows what each of them is given. `app.main` adds HTTP. Long because every service has its place in this list.
+One list shows what each of them is given; `rounds` has what drives a round. `app.main` adds HTTP.
 """
 
 import random
@@ -11,6 +11,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from app.clock import Clock
+from app.composition.rounds import round_services
 from app.memory import LONG_ANSWERS_BYTES, UPLOADS_BYTES, AnswerMemory, AnswerPlaces, BodyMemory
 from app.metrics import Metrics
 from app.services import readiness
@@ -36,33 +37,11 @@ from app.services.fleet.health import HealthProber
 from app.services.fleet.inquiries import Inquiry
 from app.services.fleet.outcomes import Outcomes
 from app.services.fleet.roster import LatestRoster
-from app.services.rounds.absences import Absences
-from app.services.rounds.costs import Costs
-from app.services.rounds.early_ends import EarlyEnds
-from app.services.rounds.ending import RoundEnding
-from app.services.rounds.engine import RoundEngine
-from app.services.rounds.evaluating import Evaluating
 from app.services.rounds.files import RoundFiles
-from app.services.rounds.initial_models import InitialModels
-from app.services.rounds.ledger import RoundLedger
-from app.services.rounds.model_ledger import ModelLedger
-from app.services.rounds.owned import OwnedTransactions
-from app.services.rounds.participants import Participants
-from app.services.rounds.past import PastRounds
-from app.services.rounds.phases import Phases
-from app.services.rounds.planning import Planner
-from app.services.rounds.progress import ProgressRecord
-from app.services.rounds.record import TrackRecord
-from app.services.rounds.relaying import Relaying
-from app.services.rounds.results import Results
-from app.services.rounds.selecting import Selecting
 from app.services.rounds.selections import Selections
-from app.services.rounds.waiting import Availability, ClientWait
 from app.services.rounds.waits import RoundWaits
-from app.services.rounds.weighing import Weighing
 from app.services.running.coordinator import Coordinator
 from app.services.running.housekeeping import Housekeeper
-from app.services.running.interruptions import Interruptions
 from app.services.running.key_watch import KeyWatch
 from app.services.running.starting import claim_directories
 from app.services.running.stores import databases, model_files
@@ -76,7 +55,6 @@ from app.services.tasks.breakers import Breakers
 from app.services.tasks.channels import Channels
 from app.services.tasks.connections import AgentTransport
 from app.services.tasks.deliveries import Deliveries
-from app.services.tasks.dispatch import Dispatcher
 from app.services.tasks.grants import Grants
 from app.services.tasks.mailbox import Mailbox
 from app.services.tasks.mailbox_retention import MailboxRetention
@@ -141,86 +119,22 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
     by_key = settings.register_by_key
     registered = Clients(db, clock, metrics, settings.health, tokens, keys=keys, register_by_key=by_key)
     roster = LatestRoster()
-    planner = Planner(roster, matrix, clock, metrics)
-    past = PastRounds()
-    record = TrackRecord(clock, breakers, past, roster)
     waits = RoundWaits(db, clock, places=settings.limits.waits)
-    ending = RoundEnding(clock, record, metrics, waits.notice)
-    progress = ProgressRecord(clock, metrics)
-    owned = OwnedTransactions(coordinator_db)
-    model_ledger = ModelLedger(coordinator_db, owned, clock)
-    ledger = RoundLedger(
-        db=coordinator_db,
-        owned=owned,
-        models=model_ledger,
-        clock=clock,
-        record=record,
-        ending=ending,
-        progress=progress,
+    rounds = round_services(
+        settings.agents,
+        clock,
+        coordinator_db,
         metrics=metrics,
-    )
-    absences = Absences(coordinator_db, channels, clock)
-    dispatcher = Dispatcher(
-        caller=channels, breakers=breakers, settings=settings.agents, clock=clock, metrics=metrics, rng=rng
-    )
-    participants = Participants(
-        clock=clock,
-        caller=channels,
-        dispatcher=dispatcher,
+        rng=rng,
+        files=files,
+        channels=channels,
         breakers=breakers,
-        files=files,
-        ledger=ledger,
-        models=model_ledger,
-        results=Results(files, breakers),
-    )
-    selecting = Selecting(
-        db=coordinator_db,
-        clock=clock,
-        planner=planner,
-        past=past,
-        files=files,
-        ledger=ledger,
-        initial_models=InitialModels(
-            clock=clock, participants=participants, files=files, models=model_ledger, absences=absences
-        ),
-        client_wait=ClientWait(owned, ledger, progress, Availability(coordinator_db, planner, clock), clock),
-    )
-    costs = Costs(coordinator_db)
-    early_ends = EarlyEnds(
-        db=coordinator_db, participants=participants, files=files, ledger=ledger, costs=costs, past=past
-    )
-    phases = Phases(db=coordinator_db, owned=owned, files=files, costs=costs)
-    engine = RoundEngine(
-        db=coordinator_db,
-        clock=clock,
-        participants=participants,
-        relaying=Relaying(
-            clock=clock,
-            participants=participants,
-            dispatcher=dispatcher,
-            breakers=breakers,
-            ledger=ledger,
-            grants=Grants(tokens, signer),
-            metrics=metrics,
-        ),
-        files=files,
-        ledger=ledger,
-        phases=phases,
-        selecting=selecting,
-        evaluating=Evaluating(
-            db=coordinator_db,
-            clock=clock,
-            planner=planner,
-            participants=participants,
-            ledger=ledger,
-            phases=phases,
-        ),
-        absences=absences,
-        costs=costs,
-        weighing=Weighing(coordinator_db, owned, roster),
+        roster=roster,
+        matrix=matrix,
+        grants=Grants(tokens, signer),
+        ended=waits.notice,
     )
     deliveries = Deliveries(db, models, clock, watch, uploads=files.upload)
-    interruptions = Interruptions(owned, progress, metrics, early_ends.give_up)
     name = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
     audit = AuditTrail(db, coordinator_db, clock, name=name, directory=settings.data_dir)
     audit.note_waiting = metrics.audit_waiting.set
@@ -258,8 +172,10 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         breakers=breakers,
         outcomes=Outcomes(db, clock, metrics, breakers, rng),
         connectivity=ConnectivityMatrix(db, matrix, clock),
-        selections=Selections(db, planner),
-        trainings=Trainings(db, clock, ending, early_ends.call_off, waits.notice, most=settings.limits.trainings),
+        selections=Selections(db, rounds.planner),
+        trainings=Trainings(
+            db, clock, rounds.ending, rounds.early_ends.call_off, waits.notice, most=settings.limits.trainings
+        ),
         waits=waits,
         models=Models(db, files, clock, max_bytes=settings.models.max_bytes, bytes_of_key=settings.limits.model_bytes),
         caller=caller,
@@ -274,7 +190,7 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
             metrics=metrics,
             rng=rng,
         ),
-        participants=participants,
+        participants=rounds.participants,
         task_watch=watch,
         pulls=Pulls(
             db,
@@ -300,15 +216,15 @@ def build(settings: Settings, clock: Clock, agents: Transport | None) -> System:
         coordinator=Coordinator(
             owner=name,
             db=coordinator_db,
-            owned=owned,
-            engine=engine,
-            early_ends=early_ends,
-            interruptions=interruptions,
+            owned=rounds.owned,
+            engine=rounds.engine,
+            early_ends=rounds.early_ends,
+            interruptions=rounds.interruptions,
             settings=settings.coordinator,
             clock=clock,
             metrics=metrics,
         ),
-        interruptions=interruptions,
+        interruptions=rounds.interruptions,
         prober=HealthProber(coordinator_db, channels, settings.health, clock),
         timekeeper=Timekeeper(coordinator_db, clock),
         housekeeper=Housekeeper(
