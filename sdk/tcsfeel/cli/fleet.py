@@ -7,7 +7,7 @@ import click
 
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
-from tcsfeel.cli.tables import show_table
+from tcsfeel.cli.tables import show_list, show_table
 
 BREAKER_STATES = ["closed", "open", "half_open"]
 COLUMNS = ("client", "status", "breaker", "samples", "Mbps", "ms", "reliability", "rounds", "failures")
@@ -27,10 +27,7 @@ def clients(*, healthy: bool | None, breaker: str | None, server: str, key: str 
     filters += [] if breaker is None else [("breaker", breaker)]
     with connect(server, key) as api:
         items = list(api.each("/v1/clients", filters))
-    if as_json:
-        click.echo(json.dumps(items, indent=2))
-        return
-    show_table([COLUMNS, *(row_of(Fields(item, f"client {number}")) for number, item in enumerate(items, start=1))])
+    show_list(items, COLUMNS, row_of, noun="client", as_json=as_json)
 
 
 @click.command(epilog="Example: tcsfeel client edge-7")

@@ -11,7 +11,7 @@ import click
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import seconds_of, tags_of, those_given
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
-from tcsfeel.cli.tables import show_table
+from tcsfeel.cli.tables import show_list
 from tcsfeel.rest.paths import path
 
 COLUMNS = ("invitation", "name", "state", "used", "ids", "expires")
@@ -82,11 +82,7 @@ def list_(*, server: str, key: str | None, as_json: bool) -> None:
     """List the invitations, newest first, without their secrets."""
     with connect(server, key) as api:
         items = api.all("/v1/invitations")
-    if as_json:
-        click.echo(json.dumps(items, indent=2))
-        return
-    rows = [_row(Fields(item, f"invitation {number}")) for number, item in enumerate(items, start=1)]
-    show_table([COLUMNS, *rows])
+    show_list(items, COLUMNS, _row, noun="invitation", as_json=as_json)
 
 
 @invitations.command(epilog="Example: tcsfeel invitations enrolments 4fd9a30c7be1528d")
@@ -98,19 +94,7 @@ def enrolments(*, invitation: str, server: str, key: str | None, as_json: bool) 
     """List the devices that have enrolled with INVITATION, by client id. `tcsfeel keys revoke` takes the key ids."""
     with connect(server, key) as api:
         items = api.all(path("/v1/invitations/{invitation_id}/enrolments", invitation))
-    if as_json:
-        click.echo(json.dumps(items, indent=2))
-        return
-    devices = [Fields(item, f"enrolment {number}") for number, item in enumerate(items, start=1)]
-    show_table(
-        [
-            DEVICE_COLUMNS,
-            *(
-                (one.text("client_id"), one.text("key_id"), one.text("enrolled_at"), one.text("public_key"))
-                for one in devices
-            ),
-        ]
-    )
+    show_list(items, DEVICE_COLUMNS, _device, noun="enrolment", as_json=as_json)
 
 
 @invitations.command(epilog="Example: tcsfeel invitations revoke 4fd9a30c7be1528d")
@@ -145,3 +129,7 @@ def _row(item: Fields) -> tuple[str, ...]:
         item.text("id_pattern") if item.has("id_pattern") else "-",
         item.text("expires_at"),
     )
+
+
+def _device(item: Fields) -> tuple[str, ...]:
+    return tuple(map(item.text, ("client_id", "key_id", "enrolled_at", "public_key")))

@@ -12,7 +12,7 @@ import click
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import seconds_of, those_given
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
-from tcsfeel.cli.tables import show_table
+from tcsfeel.cli.tables import show_list
 from tcsfeel.text import escaped
 
 COLUMNS = ("id", "name", "role", "client", "state", "created", "expires", "last used")
@@ -49,10 +49,7 @@ def list_(*, with_ended: bool, server: str, key: str | None, as_json: bool) -> N
     """List the keys, newest first. Their texts are not known to anybody."""
     with connect(server, key) as api:
         items = [item for item in api.all("/v1/keys") if with_ended or Fields(item, "key").text("state") == "valid"]
-    if as_json:
-        click.echo(json.dumps(items, indent=2))
-    else:
-        show_table([COLUMNS, *(_row(Fields(item, "key")) for item in items)])
+    show_list(items, COLUMNS, _row, noun="key", as_json=as_json)
 
 
 @keys.command(epilog="Example: tcsfeel keys rotate 3f0c2a9d5b7e --grace 1h > ci-key")

@@ -8,7 +8,7 @@ import click
 
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
-from tcsfeel.cli.tables import show_table
+from tcsfeel.cli.tables import show_list, show_table
 
 COLUMNS = ("training", "name", "status", "round", "metric", "value", "best", "reason")
 
@@ -21,10 +21,7 @@ def trainings(*, server: str, key: str | None, as_json: bool) -> None:
     """List the trainings, the newest first, with what each has reached and what holds it up."""
     with connect(server, key) as api:
         items = api.all("/v1/trainings")
-    if as_json:
-        click.echo(json.dumps(items, indent=2))
-        return
-    show_table([COLUMNS, *(_row(Fields(item, f"training {number}")) for number, item in enumerate(items, start=1))])
+    show_list(items, COLUMNS, _row, noun="training", as_json=as_json)
 
 
 def _steered(action: str, described: str) -> click.Command:

@@ -1,8 +1,12 @@
 """Print a table for people."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
+
+from tcsfeel.cli.answers import Fields
 
 
 def show_table(rows: Sequence[Sequence[str]]) -> None:
@@ -10,3 +14,19 @@ def show_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def show_list(
+    items: Sequence[Any],
+    columns: Sequence[str],
+    cells: Callable[[Fields], Sequence[str]],
+    *,
+    noun: str,
+    as_json: bool,
+) -> None:
+    """Print what the control plane has listed, as JSON or as a table. Errors call the items by `noun` and number."""
+    if as_json:
+        click.echo(json.dumps(items, indent=2))
+        return
+    rows = (cells(Fields(item, f"{noun} {number}")) for number, item in enumerate(items, start=1))
+    show_table([columns, *rows])

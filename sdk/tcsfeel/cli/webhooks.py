@@ -11,7 +11,7 @@ import click
 from tcsfeel.cli.answers import Fields
 from tcsfeel.cli.bodies import those_given
 from tcsfeel.cli.options import connect, json_option, key_option, server_option
-from tcsfeel.cli.tables import show_table
+from tcsfeel.cli.tables import show_list
 from tcsfeel.rest.paths import path
 from tcsfeel.text import escaped
 
@@ -63,11 +63,7 @@ def list_(*, server: str, key: str | None, as_json: bool) -> None:
     """List the webhooks, newest first, and what keeps their receivers from taking events."""
     with connect(server, key) as api:
         items = api.all("/v1/webhooks")
-    if as_json:
-        click.echo(json.dumps(items, indent=2))
-        return
-    rows = [_row(Fields(item, f"webhook {number}")) for number, item in enumerate(items, start=1)]
-    show_table([COLUMNS, *rows])
+    show_list(items, COLUMNS, _row, noun="webhook", as_json=as_json)
 
 
 @webhooks.command(epilog="Example: tcsfeel webhooks enable 9f2c4b7a1d3e5f60")
@@ -109,11 +105,7 @@ def dead(*, webhook: str, server: str, key: str | None, as_json: bool) -> None:
     """List the events that WEBHOOK did not take after all tries."""
     with connect(server, key) as api:
         items = api.all(path("/v1/webhooks/{webhook_id}/dead-letters", webhook))
-    if as_json:
-        click.echo(json.dumps(items, indent=2))
-        return
-    rows = [_dead_row(Fields(item, f"delivery {number}")) for number, item in enumerate(items, start=1)]
-    show_table([DEAD_COLUMNS, *rows])
+    show_list(items, DEAD_COLUMNS, _dead_row, noun="delivery", as_json=as_json)
 
 
 @webhooks.command(epilog="Example: tcsfeel webhooks redeliver 9f2c4b7a1d3e5f60 --event 4711")
