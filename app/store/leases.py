@@ -59,8 +59,7 @@ class LeaseRepository:
 
     @property
     def _over(self) -> ColumnElement[bool]:
-        began = trainings.c.lease_until - trainings.c.lease_seconds
-        return (trainings.c.lease_until < self._clock) | (began > self._clock + TOLERANCE_SECONDS)
+        return is_over(trainings.c.lease_until, trainings.c.lease_seconds, self._clock)
 
     @property
     def _free(self) -> ColumnElement[bool]:
@@ -146,6 +145,16 @@ class LeaseRepository:
         """Give the lease back, so that another server can take over at once. Raises `Fenced`."""
         if (await self._connection.execute(_RELEASE, _ours(lease))).rowcount != 1:
             raise Fenced(lease.training_id)
+
+
+def is_over(
+    until: ColumnElement[float], seconds: ColumnElement[float] | float, clock: ColumnElement[float]
+) -> ColumnElement[bool]:
+    """Return the condition that a lease for `seconds` has ended. `until` and `clock` are the database's time.
+
+    A lease that began in the future has ended, too: the clock was set back since.
+    """
+    return (until < clock) | (until - seconds > clock + TOLERANCE_SECONDS)
 
 
 def _ours(lease: Lease) -> dict[str, Any]:

@@ -8,13 +8,12 @@ has claimed the webhook.
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
-from app.domain.instants import TOLERANCE_SECONDS
 from app.domain.webhooks import Delivery, DeliveryState, Webhook
-from app.store.leases import Fenced
+from app.store.leases import Fenced, is_over
 from app.store.reading import SHORT, Part, read
 from app.store.tables import webhook_deliveries as deliveries
 from app.store.tables import webhooks
@@ -176,9 +175,7 @@ class WebhookRepository:
 
     @property
     def _over(self) -> ColumnElement[bool]:
-        """A lease that ends later than one taken now would has ended as well: the clock was set back."""
-        later = webhooks.c.lease_until > self._clock + LEASE_SECONDS + TOLERANCE_SECONDS
-        return or_(webhooks.c.lease_until < self._clock, later)
+        return is_over(webhooks.c.lease_until, LEASE_SECONDS, self._clock)
 
 
 def _of(webhook_id: str, event_ids: Collection[int]) -> ColumnElement[bool]:

@@ -1,1 +1,1 @@
-"""Driving one round: `engine` takes its steps, `ledger` writes what came of each, the rest is what a step does."""
+"""Driving one round: `engine` takes its steps, `ledger` writes their results, the rest is what a step does."""

@@ -190,7 +190,7 @@ class Relaying:
     async def _checked(
         self, phase: Phase, tree: _Relay, outcome: TaskOutcome
     ) -> tuple[Participation, Observation, Mean | None]:
-        """Check what came of a relay. There is no mean if it has failed, or if it has sent its own update alone."""
+        """Check the answer of a relay. There is no mean if it has failed, or if it has sent its own update alone."""
         part, client = tree.part, tree.client
         if (came := outcome.result) is None:
             return *await self._results.checked(phase, part, client, outcome), None

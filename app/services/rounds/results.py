@@ -1,4 +1,4 @@
-"""Check what came of clients' tasks, and turn it into participations."""
+"""Check the results of clients' tasks, and turn them into participations."""
 
 from dataclasses import replace
 from functools import partial

@@ -124,7 +124,7 @@ class WebhookDeliveries:
                     await asyncio.sleep(LOOK_SECONDS)
 
     async def step(self, lease: WebhookLease) -> None:
-        """Send what is due, or else the next events, and store what became of it. Raises `Fenced`."""
+        """Send what is due, or else the next events, and store the results. Raises `Fenced`."""
         async with self._db.begin() as tx:
             webhook = await tx.webhooks.guard(lease)
             due = await tx.webhooks.due(webhook.id, self._clock.now(), TOGETHER)
@@ -145,7 +145,7 @@ class WebhookDeliveries:
     async def _store(
         self, lease: WebhookLease, before: Webhook, cursor: int, due: Sequence[Delivery], tries: Sequence[Sent]
     ) -> None:
-        """Store what became of the tries. The cursor stays where it was `before` if other events are wanted by now."""
+        """Store the results of the tries. The cursor stays where it was `before` if other events are wanted by now."""
         now = self._clock.now()
         arrived = [one for one, sent in zip(due, tries, strict=True) if sent.problem is None]
         failed = [

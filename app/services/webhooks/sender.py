@@ -25,7 +25,7 @@ SECONDS = 15.0
 
 
 class Sent(NamedTuple):
-    """What became of a try: the `status` of the answer if there was one, and the `problem`; None if it arrived."""
+    """The result of a try: the `status` of the answer if there was one, and the `problem`; None if it arrived."""
 
     status: int | None
     problem: str | None

@@ -37,7 +37,7 @@ def client(client_id: str, *, server: str, key: str | None) -> None:
 @server_option
 @key_option
 def round_(training_id: str, number: int, *, server: str, key: str | None) -> None:
-    """Describe a round: what became of each client, and why these clients were selected."""
+    """Describe a round: how each client fared, and why these clients were selected."""
     with connect(server, key) as api:
         training = Fields(api.call("GET", "/v1/trainings/{training_id}", training_id), "training")
         where = "/v1/trainings/{training_id}/rounds/{number}"
