@@ -41,7 +41,8 @@ def sound(plan: Plan, clients: Mapping[str, Client], config: AggregationConfig) 
     """Return a plan without the relaying that could do harm: the clients concerned hang on the server itself.
 
     The server bounds how much one client weighs when all updates are there, and cannot do so within a mean. So a client
-    that could claim more than these bounds allow is in no mean. A relay has at most `MOST_CHILDREN` children.
+    that would exceed these bounds, if all claimed the most that they may, is in no mean. A relay has at most
+    `MOST_CHILDREN` children.
     """
     if plan.topology != "relay":
         return plan

@@ -110,4 +110,6 @@ class DeadDeliveryOut(ResponseModel):
 class RedeliveredOut(ResponseModel):
     """How many deliveries are tried again."""
 
-    redelivered: Annotated[int, Field(description="How many; the receiver gets them within seconds")]
+    redelivered: Annotated[
+        int, Field(description="How many; the receiver gets them within seconds, or once the webhook is enabled")
+    ]
