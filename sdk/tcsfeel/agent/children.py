@@ -30,7 +30,7 @@ from tcsfeel.wire.signatures import SIGNATURE, SIGNATURE_INPUT, WrongSignature, 
 
 MOST_TRIES = 3
 FIRST_PAUSE_SECONDS = 0.5
-BUSY_SECONDS = 5.0  # between two tries at a child that has no time
+BUSY_SECONDS = 5.0  # before the second try at a child that has no time; each pause is twice as long as the last one
 POLL_SECONDS = 20.0
 POLL_PAUSE_SECONDS = 1.0  # after a poll that did not bring the result
 SILENT_SECONDS = 60.0  # without a byte, after which a call has failed
@@ -115,7 +115,7 @@ async def _pursue(
     errand: Errand, http: httpx2.AsyncClient, clock: Callable[[], float], sleep: Sleep, until: float
 ) -> Received:
     """Call until there is a result, or no hope of one."""
-    failed, forgotten, handed = 0, 0, False
+    failed, forgotten, busy, handed = 0, 0, 0, False
     while True:
         try:
             answer = await (_poll(errand, http) if handed else _hand_over(errand, http))
@@ -137,8 +137,9 @@ async def _pursue(
                 if not handed or forgotten >= MOST_TRIES:
                     raise ChildFailed("it answered 404: it does not know the task")
                 handed = False
-            case _:  # busy
-                await sleep(min(BUSY_SECONDS, max(0.0, until - clock())))
+            case _:  # each try sends the model
+                await sleep(min(BUSY_SECONDS * 2**busy, max(0.0, until - clock())))
+                busy += 1
 
 
 async def _hand_over(errand: Errand, http: httpx2.AsyncClient) -> Received | HTTPStatus:

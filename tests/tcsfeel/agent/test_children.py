@@ -6,6 +6,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from tcsfeel.agent.children import ChildFailed, Errand, result_of
 from tcsfeel.wire.codec import encode
 from tcsfeel.wire.digests import CONTENT_DIGEST, digest_of, written_digest
 from tcsfeel.wire.tasks import TaskResult, result_metadata
@@ -54,3 +55,23 @@ async def test_a_child_whose_result_cannot_be_named_in_the_mean_is_left_out(monk
     _, partial = await grove.relayed("r", [grove.child("bad", "r"), grove.child("good", "r")])
     assert [one.client_id for one in partial.members] == ["good", "r"]
     assert "signature_input should have at most 2000 characters" in partial.missing[0].reason
+
+
+@pytest.mark.parametrize("status", [409, 429])
+async def test_a_child_that_has_no_time_is_not_sent_the_model_every_few_seconds(status: int) -> None:
+    grove = Grove(W)
+    grove.add("a", STEP, 10)
+    grove.network.apps["a"] = httpx2.MockTransport(lambda _: httpx2.Response(status))
+    child, now = grove.child("a", "r", deadline_seconds=300.0), 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if now >= child.deadline_seconds:
+            raise TimeoutError
+
+    errand = Errand(child, grove.model.payload(), b"", most_bytes=1000)
+    async with httpx2.AsyncClient(transport=grove.network) as http:
+        with pytest.raises(ChildFailed, match="had no result within 300 s"):
+            await result_of(errand, http, clock=lambda: now, sleep=sleep)
+    assert len(grove.network.calls) == 6  # after 0, 5, 15, 35, 75 and 155 s
