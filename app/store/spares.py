@@ -4,7 +4,7 @@ A new file costs more than the bytes that are written into it: the system makes 
 Writing a megabyte into a file that exists takes a fifth of the time.
 
 A thread of a round that has ended may still read a file while it is written again. It then reads wrong bytes, which
-nobody waits for. But it must never read beyond the end of the file, because the system would end the process. So a file
+do not matter any more. But it must never read beyond the end of the file, because the system would end the process. So a file
 is used again only for a content that has as many pages.
 """
 
