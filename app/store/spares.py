@@ -3,9 +3,9 @@
 A new file costs more than the bytes that are written into it: the system makes and frees an inode, blocks and pages.
 Writing a megabyte into a file that exists takes a fifth of the time.
 
-A thread of a round that has ended may still read a file while it is written again. It then reads wrong bytes, which
-do not matter any more. But it must never read beyond the end of the file, because the system would end the process. So a file
-is used again only for a content that has as many pages.
+A thread of a round that has ended may still read a file while it is written again. It then reads wrong bytes, which do
+not matter any more. But it must never read beyond the end of the file, because the system would end the process. So a
+file is used again only for a content that has as many pages.
 """
 
 import secrets
