@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from starlette.types import Receive, Scope, Send
 
-from tcsfeel.agent.listening import listening, run
+from tcsfeel.agent.listening import listening
+from tcsfeel.agent.running import run
 from tcsfeel.wire.codec import MEDIA_TYPE
 from tcsfeel.wire.headers import TensorSpec, header
 from tcsfeel.wire.tasks import TaskResult, result_metadata

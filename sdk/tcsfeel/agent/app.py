@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tcsfeel.agent.asgi import Disconnected, Receive, Request, Response, Scope, Send
@@ -22,7 +23,7 @@ from tcsfeel.agent.frozen import FrozenTensors, NoFrozenTensors
 from tcsfeel.agent.granted import granted
 from tcsfeel.agent.local import LocalTensors
 from tcsfeel.agent.receiving import Uploads
-from tcsfeel.agent.relaying import Group, Relaying
+from tcsfeel.agent.relaying import Relaying
 from tcsfeel.agent.replies import ParametersResponse, Problem, compressed_response, ranged, status_response
 from tcsfeel.agent.signing import Answer, Signing
 from tcsfeel.agent.tasks import TaskTable
@@ -40,6 +41,9 @@ from tcsfeel.wire.relays import read_subtree
 from tcsfeel.wire.resuming import UPLOAD_COMPLETE, YES
 from tcsfeel.wire.signatures import digest_header
 from tcsfeel.wire.tasks import UNMATCHED_LOCAL, Task, read_task
+
+if TYPE_CHECKING:
+    from tcsfeel.agent.subtrees import Group
 
 MAX_BODY_BYTES = 4 * 1024**3
 MAX_WAIT_SECONDS = 60.0
@@ -205,7 +209,7 @@ class Agent:
         """Read the task that came with some parameters. Raises `Problem`."""
         return self._read(task_id, body)[0]
 
-    def _read(self, task_id: str, body: memoryview) -> tuple[Task, Parameters, Group | None]:
+    def _read(self, task_id: str, body: memoryview) -> tuple[Task, Parameters, "Group | None"]:
         try:
             packed, metadata = unpack(body)
             task, parameters = separated(read_task(metadata), packed.parameters())
@@ -218,6 +222,8 @@ class Agent:
         plain = task.kind == "fit" and not task.frozen_id and task.control_round is None
         if self.relaying is None or subtree is None or not plain:
             return task, parameters, None
+        from tcsfeel.agent.subtrees import Group  # noqa: PLC0415  (most agents never relay)
+
         return task, parameters, Group(self.relaying, task, subtree, packed)
 
     async def accept(self, task_id: str, body: memoryview) -> Entry:

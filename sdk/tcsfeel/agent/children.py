@@ -33,8 +33,6 @@ FIRST_PAUSE_SECONDS = 0.5
 BUSY_SECONDS = 5.0  # before the second try at a child that has no time; each pause is twice as long as the last one
 POLL_SECONDS = 20.0
 POLL_PAUSE_SECONDS = 1.0  # after a poll that did not bring the result
-SILENT_SECONDS = 60.0  # without a byte, after which a call has failed
-CONNECT_SECONDS = 5.0
 
 _SENT_BYTES = 1 << 18
 _COMPLAINT_BYTES = 1 << 12

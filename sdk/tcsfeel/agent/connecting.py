@@ -1,13 +1,14 @@
-"""Connect an agent to its control plane."""
+"""Connect an agent to its control plane, and decide how the control plane reaches it."""
 
 import contextlib
 import ipaddress
+import ssl
 from pathlib import Path
 
 import httpx2
 
 from tcsfeel.agent.errors import AgentError
-from tcsfeel.certificates import trusted
+from tcsfeel.certificates import UnusableCertificate, to_callers, trusted
 from tcsfeel.rest.transport import headers, no_cookies
 
 CONNECTIONS = 100  # that httpx2 opens by default
@@ -52,3 +53,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def secured(tls_cert: Path | None, tls_key: Path | None) -> ssl.SSLContext | None:
+    """Make the context to serve HTTPS with a certificate and its key; None serves plain HTTP. Raises `AgentError`."""
+    if tls_cert is None and tls_key is None:
+        return None
+    if tls_cert is None or tls_key is None:
+        raise AgentError("the certificate of the agent and its private key must be given together")
+    try:
+        return to_callers(tls_cert, tls_key)
+    except UnusableCertificate as error:
+        raise AgentError(f"the agent cannot serve HTTPS: {error}") from None

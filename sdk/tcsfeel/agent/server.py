@@ -13,15 +13,15 @@ from pathlib import Path
 import httpx2
 
 from tcsfeel.agent.app import MAX_BODY_BYTES, Agent
-from tcsfeel.agent.connecting import is_loopback, is_on_this_machine
+from tcsfeel.agent.connecting import is_loopback, is_on_this_machine, secured
 from tcsfeel.agent.enrolment import enrolled
 from tcsfeel.agent.errors import AgentError, CannotListen
 from tcsfeel.agent.host import AgentHost, check_client_id, local_directory
 from tcsfeel.agent.labels import LabelReleases
-from tcsfeel.agent.listening import listening, run, secured
 from tcsfeel.agent.membership import registered
 from tcsfeel.agent.registration import Member
 from tcsfeel.agent.relaying import Relaying
+from tcsfeel.agent.running import run
 from tcsfeel.agent.signing import Signing, path_of
 from tcsfeel.agent.trainer import Trainer
 
@@ -252,6 +252,8 @@ async def _listening(
     if pulls:
         yield None
     else:
+        from tcsfeel.agent.listening import listening  # noqa: PLC0415  (a device that pulls needs no server)
+
         async with listening(app, host, port, tls) as url:
             yield url
 

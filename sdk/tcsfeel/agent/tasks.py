@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tcsfeel.agent.control import Controls, seen
 from tcsfeel.agent.entries import TRANSITIONS, Entry, Outcome
@@ -28,7 +29,6 @@ from tcsfeel.agent.failures import MISTAKES, failure, last_lines
 from tcsfeel.agent.feedback import Feedback
 from tcsfeel.agent.frozen import FrozenCheck
 from tcsfeel.agent.local import LocalTensors
-from tcsfeel.agent.relaying import Group
 from tcsfeel.agent.results import NOTHING, Update, evaluate_payload, fitted, nothing_held_out
 from tcsfeel.agent.trainer import Evaluator, Trainer
 from tcsfeel.wire.codec import Packed, Parameters, pack
@@ -36,6 +36,9 @@ from tcsfeel.wire.differences import known
 from tcsfeel.wire.digests import digest_of
 from tcsfeel.wire.groups import matching, unmatched
 from tcsfeel.wire.tasks import Task
+
+if TYPE_CHECKING:
+    from tcsfeel.agent.subtrees import Group
 
 RETENTION_SECONDS = 3600.0
 COUNTED_IDS = 1000  # `trained` remembers this many task ids
@@ -89,7 +92,7 @@ class TaskTable:
         return self._entries.get(task_id)
 
     def submit(
-        self, task: Task, parameters: Parameters, frozen: Parameters = NOTHING, group: Group | None = None
+        self, task: Task, parameters: Parameters, frozen: Parameters = NOTHING, group: "Group | None" = None
     ) -> Entry:
         """Accept a task, or return the entry of a task that has the same id.
 
@@ -151,7 +154,7 @@ class TaskTable:
             entry.unwanted.set()
             entry.settled.set()
 
-    async def _work(self, entry: Entry, parameters: Parameters, frozen: Parameters, group: Group | None) -> None:
+    async def _work(self, entry: Entry, parameters: Parameters, frozen: Parameters, group: "Group | None") -> None:
         collecting = None if group is None else asyncio.create_task(group.collect())
         try:
             async with self._turn:
@@ -169,7 +172,7 @@ class TaskTable:
                 collecting.cancel()
 
     async def _with_children(
-        self, entry: Entry, group: Group, collecting: "asyncio.Task[None]", outcome: Outcome
+        self, entry: Entry, group: "Group", collecting: "asyncio.Task[None]", outcome: Outcome
     ) -> Outcome:
         """Give the outcome of a relay's task, once it has those of its children or is no longer wanted."""
         gone = asyncio.create_task(entry.settled.wait())

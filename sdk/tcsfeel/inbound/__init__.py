@@ -8,12 +8,12 @@ Rules:
 - One turn of the event loop parses little: a few kilobytes of a head, or a few pieces of a body.
 - Each connection needs a place. A stranger is a caller that has not shown a key, and may lose its place to the next
   one. A caller with a key keeps its place. Strangers can never keep it out, and it can never keep out all strangers.
+
+`connection` and `server` need uvicorn, and are imported by those who listen: a device that pulls its tasks does not.
 """
 
-from tcsfeel.inbound.arrivals import Arrivals, Crowded, welcome
 from tcsfeel.inbound.bounds import Bounds
-from tcsfeel.inbound.connection import Connection
 from tcsfeel.inbound.pace import Pace, hurry
-from tcsfeel.inbound.server import Server, listeners
+from tcsfeel.inbound.welcoming import Crowded, welcome
 
-__all__ = ["Arrivals", "Bounds", "Connection", "Crowded", "Pace", "Server", "hurry", "listeners", "welcome"]
+__all__ = ["Bounds", "Crowded", "Pace", "hurry", "welcome"]

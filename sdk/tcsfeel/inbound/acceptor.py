@@ -17,6 +17,9 @@ from collections.abc import Callable
 from tcsfeel.inbound.arrivals import Arrivals
 
 AT_ONCE = 16  # connections that are accepted in one turn of the event loop
+UNSENT_BYTES = 1 << 17
+"""How many bytes of an answer the system holds that it has not sent. By default it holds megabytes, and a body over a
+slow link seems to stand still for as long as it takes to send a third of them."""
 PAUSE_SECONDS = 0.1  # after a failure to accept, if no room could be made
 SHUTDOWN_SECONDS = 5.0  # that the other side has to end TLS, after which the connection is closed
 QUIET_SECONDS = 10.0  # between two log lines about such failures
@@ -36,6 +39,8 @@ class Acceptor:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         listener.setblocking(False)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # accepted connections have it from their listener
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.listen(arrivals.bounds.backlog)
         self._listener = listener
         self._protocol = protocol

@@ -1,25 +1,18 @@
 """Give places to connections, and take them back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 
 from uvicorn.server import ServerState
 
-from tcsfeel.errors import Picklable
 from tcsfeel.inbound.bounds import Bounds, places
 from tcsfeel.inbound.refusals import Refusals
+from tcsfeel.inbound.welcoming import Crowded
 
-EXTENSION = "tcsfeel.welcome"
+READ_BYTES = 262_144
 RELIEF = 4  # strangers that lose their places at the same time if descriptors run out, since requests need some as well
-
-
-class Crowded(Picklable):
-    """All places for callers with a key are busy with requests that are being answered."""
-
-    def __init__(self, places: int) -> None:
-        super().__init__(f"all {places} connections are busy: try again in a moment")
 
 
 class Guest(Protocol):
@@ -110,13 +103,3 @@ class Arrivals(ServerState):
         self.evictions += 1
         self.leave(guest)
         guest.evict()
-
-
-READ_BYTES = 262_144
-
-
-def welcome(scope: Mapping[str, Any]) -> None:
-    """Note that the sender of a request has shown a key. Raises `Crowded`. Does nothing under another server."""
-    take = scope.get("extensions", {}).get(EXTENSION)
-    if take is not None:
-        take()

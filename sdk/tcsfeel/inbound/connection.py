@@ -16,9 +16,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tcsfeel.inbound import pace
-from tcsfeel.inbound.arrivals import EXTENSION, Arrivals
+from tcsfeel.inbound.arrivals import Arrivals
 from tcsfeel.inbound.parsing import HEAD_BYTES, Parser
 from tcsfeel.inbound.transport import HeldFlow, LingeringTransport, Patience
+from tcsfeel.inbound.welcoming import EXTENSION
 
 CLOSE = (b"connection", b"close")
 NO_PAGE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))

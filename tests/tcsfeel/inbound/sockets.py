@@ -10,7 +10,10 @@ from typing import Any
 
 import uvicorn
 
-from tcsfeel.inbound import Arrivals, Bounds, Connection, Server, listeners
+from tcsfeel.inbound import Bounds
+from tcsfeel.inbound.arrivals import Arrivals
+from tcsfeel.inbound.connection import Connection
+from tcsfeel.inbound.server import Server, listeners
 
 PATIENCE = 30.0
 SHORT = 0.05  # a deadline that a test waits for

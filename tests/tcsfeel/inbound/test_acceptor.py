@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcsfeel.inbound import Arrivals, Bounds
-from tcsfeel.inbound.acceptor import Acceptor
+from tcsfeel.inbound import Bounds
+from tcsfeel.inbound.acceptor import UNSENT_BYTES, Acceptor
+from tcsfeel.inbound.arrivals import Arrivals
 from tests.tcsfeel.inbound.sockets import until
 
 FAR_ABOVE = 256  # of the descriptors that are open here
@@ -71,3 +72,22 @@ async def test_a_descriptor_is_kept_for_a_connection_when_there_is_no_other(
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1  # the others are counted, and told later
     assert warnings[0].startswith("A connection cannot be accepted: Too many open files")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system cannot bound what it has not sent")
+async def test_the_system_holds_little_of_an_answer_that_it_has_not_sent() -> None:
+    """A slow link would not be seen to move, and its caller be taken for one that has stopped."""
+    made: list[asyncio.BaseTransport] = []
+
+    class Guest(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(transport)
+
+    with socket.socket() as caller, socket.create_server(("127.0.0.1", 0)) as listener:
+        acceptor = Acceptor(listener, Guest, Arrivals(Bounds()))
+        caller.connect(listener.getsockname())
+        await until(lambda: len(made) == 1)
+        connection = made[0].get_extra_info("socket")
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES
+        made[0].close()
+        await acceptor.close()

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tcsfeel.inbound import Arrivals, Bounds, Crowded, welcome
+from tcsfeel.inbound import Bounds, Crowded, welcome
+from tcsfeel.inbound.arrivals import Arrivals
 from tests.tcsfeel.inbound.sockets import calling, echo, served, until
 
 KNOWN = b"POST /known HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tcsfeel.inbound import Connection
+from tcsfeel.inbound.connection import Connection
 from tcsfeel.inbound.refusals import BURST_SECONDS
 from tests.lag import watched
 from tests.tcsfeel.inbound.sockets import SHORT, Caller, calling, echo, refusing, served, until

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tcsfeel.inbound import Connection, hurry
-from tcsfeel.inbound.connection import PIECE_BYTES
+from tcsfeel.inbound import hurry
+from tcsfeel.inbound.connection import PIECE_BYTES, Connection
 from tests.tcsfeel.inbound.sockets import SHORT, Caller, Served, calling, served, until
 
 SIZE = 32_000_000  # more than the kernel holds for both sides
