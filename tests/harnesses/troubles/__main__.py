@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.harnesses.databases import Kind, database_server, new_database
 from tests.harnesses.troubles import clock, databases, fleet, limits
-from tests.harnesses.troubles.stage import Scenario, Trouble
+from tests.harnesses.troubles.stage import Scenario, Trouble, check_times
 
 BOTH: dict[str, Scenario] = {
     "the clock steps back": clock.steps_back,
@@ -44,6 +44,7 @@ async def run(scenarios: Mapping[str, Scenario], directory: Path, server: str | 
         async with new_database(server, place / "database") as url:
             try:
                 took = await scenario(place, url)
+                check_times(took)
             except (Trouble, AssertionError, OSError) as error:
                 failed.append(f"{name}: {error}")
                 print(f"  FAILED  {name}: {error}", flush=True)
