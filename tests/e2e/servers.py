@@ -6,16 +6,19 @@ import re
 import secrets
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from tcsfeel.certificates import trusted
+from tcsfeel.cli import main
+from tests.forking import fork, settle_in
 
 PATIENCE = 120.0  # seconds, for machines that are busy with something else
 # For tests that kill the server. In others, a server that a busy machine stops for a second would lose its trainings.
@@ -34,6 +37,18 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def serve(port: int) -> None:
+    """Do what the command does."""
+    sys.argv = ["tcsfeel", "serve", "--port", str(port)]
+    main()
+
+
+def live(log: Path, environment: Mapping[str, str], program: Callable[[], None]) -> None:
+    """Run the program of a server in a process of its own."""
+    settle_in(log, environment)
+    program()
 
 
 class Server:
@@ -58,17 +73,15 @@ class Server:
             "TCSFEEL_AGENTS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
             **environment,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkServerProcess | None = None
 
     async def start(self) -> None:
         """Return once it is ready."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: ASYNC220, S603  (a start is quick; the command is ours)
-                [sys.executable, *self.command], env=self.environment, stdout=log, stderr=log
-            )
+        self.log.touch()
+        self._process = fork(live, self.log, self.environment, self.program)
         async with asyncio.timeout(PATIENCE), httpx2.AsyncClient(verify=trusted(self.ca_file)) as http:
             while True:
-                assert self._process.poll() is None, self.log.read_text()
+                assert self._process.exitcode is None, self.log.read_text()
                 try:
                     if (await http.get(f"{self.url}/readyz")).is_success:
                         return
@@ -77,14 +90,15 @@ class Server:
                 await asyncio.sleep(0.05)
 
     @property
-    def command(self) -> list[str]:
-        """The interpreter's arguments."""
-        return ["-P", "-c", "from tcsfeel.cli import main; main()", "serve", "--port", str(self.port)]
+    def program(self) -> Callable[[], None]:
+        """What its process runs."""
+        return partial(serve, self.port)
 
     @property
     def pid(self) -> int:
         """Of the process while it runs."""
         assert self._process is not None
+        assert self._process.pid is not None
         return self._process.pid
 
     def kill(self) -> None:
@@ -99,8 +113,13 @@ class Server:
         process = self._process
         if process is None:
             return 0
-        process.send_signal(number)
-        status = process.wait(PATIENCE)
+        if process.exitcode is None:
+            os.kill(self.pid, number)
+            process.join(PATIENCE)
+        status = process.exitcode
+        if status is None:
+            raise TimeoutError(f"the server did not end within {PATIENCE:g} s")
+        process.close()
         self._process = None
         return status
 

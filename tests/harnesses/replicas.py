@@ -1,20 +1,16 @@
 """Run replicas of the real server, each in a process of its own, with one database and one data directory.
 
-They are forked from a process that has imported everything, so that they start quickly. A supervisor restarts replicas
+A supervisor restarts replicas
 that have died, on the same port, which stays reserved meanwhile. A replica always ends together with the harness.
 """
 
 import asyncio
 import contextlib
-import multiprocessing
-import multiprocessing.connection
 import os
 import secrets
 import signal
 import socket
 import sys
-import threading
-import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -24,27 +20,13 @@ from typing import Any
 
 from app.commands import serve
 from tests.e2e.servers import unhandled
+from tests.forking import fork, settle_in
 from tests.harnesses import mutations
 from tests.harnesses.api import Api
 from tests.harnesses.faults import Faults, install
 from tests.harnesses.strategies import offer
 
 LOOK_SECONDS = 0.02
-_IMPORTED = (
-    "app.commands.serving",
-    "aiohappyeyeballs",
-    "aiosqlite",
-    "alembic.command",
-    "h11",
-    "networkit",
-    "scipy.sparse.csgraph",
-    "sqlalchemy.dialects.postgresql.asyncpg",
-    "sqlalchemy.dialects.sqlite.aiosqlite",
-    "tests.harnesses.replicas",
-    "uvicorn.lifespan.on",
-    "uvicorn.loops.asyncio",
-    "uvicorn.protocols.http.h11_impl",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +44,7 @@ class Life:
 
 def live(life: Life) -> None:
     """Run a replica until a signal ends it."""
-    threading.Thread(target=_follow, name="leash", daemon=True).start()
-    with life.log.open("ab") as log:
-        for stream in (1, 2):
-            os.dup2(log.fileno(), stream)
-    os.environ.update(life.environment)
-    warnings.simplefilter("error")
+    settle_in(life.log, life.environment)
     sys.path.append(str(life.path))
     socket.gethostname = lambda: life.name  # since replicas of a real deployment have different hosts
     if life.mutant is not None:
@@ -75,13 +52,6 @@ def live(life: Life) -> None:
     if life.faults is not None:
         install(life.faults)
     serve(["--host", "127.0.0.1", "--port", str(life.port)])
-
-
-def _follow() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 @dataclass
@@ -133,8 +103,6 @@ class Replicas:
         self.key = secrets.token_urlsafe(24)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._path = offer(self.directory / "packages")
-        self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(list(_IMPORTED))
         self.all = [Replica(number, _reserved()) for number in range(self.count)]
 
     @property
@@ -156,9 +124,7 @@ class Replicas:
             faults=faults,
             mutant=self.mutant,
         )
-        process = self._processes.Process(target=live, args=(life,), daemon=True)
-        process.start()
-        replica.process = process
+        replica.process = fork(live, life)
 
     async def supervise(self) -> None:
         """Restart replicas that have died, until cancelled."""

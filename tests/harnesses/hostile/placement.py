@@ -23,9 +23,10 @@ def set_apart() -> int | None:
     return first
 
 
-def beginning(core: int | None) -> str:
-    """Return Python code that puts its own process on a core."""
-    return "" if core is None else f"import os; os.sched_setaffinity(0, {{{core}}}); "
+def take(core: int | None) -> None:
+    """Put this process on a core, if there is one for it."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
 
 
 def load() -> float:

@@ -6,11 +6,13 @@ trainings. The latter then has the server's core, and the former runs beside the
 
 import asyncio
 import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+from benchmarks import beats
 from benchmarks.beats import holds
 from tests.e2e.servers import Server
 from tests.harnesses.databases import new_database
@@ -32,6 +34,12 @@ API_ONLY = {"TCSFEEL_COORDINATOR__ENABLED": "false"}
 STOPPED = {0, -15}  # the statuses of a process that stopped when it was told to
 
 
+def _serve(core: int | None, file: Path, port: int) -> None:
+    placement.take(core)
+    sys.argv = ["beats", str(file), str(port)]
+    beats.main()
+
+
 class Watched(Server):
     """A process of a server, with an event loop that is watched.
 
@@ -50,9 +58,8 @@ class Watched(Server):
         return Path(self.environment["TCSFEEL_DATA_DIR"])
 
     @property
-    def command(self) -> list[str]:
-        code = f"{placement.beginning(self.core)}from benchmarks.beats import main; main()"
-        return ["-c", code, str(self._holds), str(self.port)]
+    def program(self) -> Callable[[], None]:
+        return partial(_serve, self.core, self._holds, self.port)
 
     @property
     def _holds(self) -> Path:
@@ -127,6 +134,6 @@ def _stop(server: Server) -> int:
     """Stop a process, by force if it does not react."""
     try:
         return server.stop()
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         server.kill()
         return -9

@@ -1,17 +1,18 @@
 """Register clients with all forms of addresses at a real server, and train with them; and make webhooks there."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx2
 import numpy as np
 
 from tcsfeel.wire.codec import MEDIA_TYPE, encode
-from tests.e2e.servers import Server, call
+from tests.e2e.servers import Server, call, serve
 from tests.harnesses.databases import new_database
-from tests.harnesses.ssrf import canaries, forms
+from tests.harnesses.ssrf import canaries, forms, resolver
 from tests.harnesses.ssrf.resolver import ALLOWED, REBINDING
 
 REBINDS = 6
@@ -27,7 +28,6 @@ REDIRECTED = ("the agent answered 30", "the agent closed the connection")  # whi
 RECEIVED = ("the receiver answered 30",)
 EVENT = "training.created"  # of which there is one
 SECONDS = 60.0
-ROOT = Path(__file__).parents[3]
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (a server that listens beyond loopback is what this is about)
 
 
@@ -74,10 +74,13 @@ class NamingServer(Server):
     here: Sequence[str] = ()
 
     @property
-    def command(self) -> list[str]:
-        start = f"from tests.harnesses.ssrf.resolver import install; install({list(self.here)!r})"
-        flag, option, main, *rest = super().command
-        return [flag, option, f"{start}; {main}", *rest]
+    def program(self) -> Callable[[], None]:
+        return partial(_serve, self.here, self.port)
+
+
+def _serve(here: Sequence[str], port: int) -> None:
+    resolver.install(here)
+    serve(port)
 
 
 def is_allowed(url: str) -> bool:
@@ -123,7 +126,6 @@ async def attempt(
         plane = NamingServer(
             directory,
             url,
-            PYTHONPATH=str(ROOT),
             TCSFEEL_AGENTS__ALLOWED_NETWORKS=networks,
             TCSFEEL_WEBHOOKS__ALLOWED_NETWORKS=networks,
             TCSFEEL_LIMITS__WEBHOOKS="1000",
