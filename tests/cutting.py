@@ -43,6 +43,7 @@ class CutLink:
         task.add_done_callback(lambda _: _reset(writer))  # also if it was cancelled before it began
 
     async def close(self) -> None:
+        await asyncio.sleep(0.01)  # in which connections begin that were accepted just now
         for task in list(self._serving):
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)

@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from multiprocessing.context import ForkServerProcess
@@ -41,8 +41,7 @@ def free_port() -> int:
 
 def serve(port: int) -> None:
     """Do what the command does."""
-    sys.argv = ["tcsfeel", "serve", "--port", str(port)]
-    main()
+    _run(["serve", "--port", str(port)])
 
 
 def live(log: Path, environment: Mapping[str, str], program: Callable[[], None]) -> None:
@@ -126,6 +125,24 @@ class Server:
     def api(self) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {self.key}"}
         return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE, verify=trusted(self.ca_file))
+
+
+def _run(arguments: Sequence[str]) -> None:
+    sys.argv = ["tcsfeel", *arguments]
+    main()
+
+
+async def command(directory: Path, environment: Mapping[str, str], *arguments: str) -> tuple[int, str]:
+    """Run `tcsfeel` with some arguments, and return its status and what it printed."""
+    output = directory / f"{secrets.token_hex(4)}.out"
+    process = fork(live, output, environment, partial(_run, arguments))
+    await asyncio.to_thread(process.join, PATIENCE)
+    status = process.exitcode
+    if status is None:
+        process.kill()
+        raise TimeoutError(f"tcsfeel {' '.join(arguments)} did not end within {PATIENCE:g} s: {output.read_text()}")
+    process.close()
+    return status, output.read_text()
 
 
 @asynccontextmanager

@@ -1,13 +1,14 @@
 """A backup that was made in the middle of a round is verified, restored elsewhere, and the training goes on there."""
 
 import asyncio
-import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from examples import minimal_trainer
 from tcsfeel.agent import EvaluateResult, FitResult, Parameters, Profile, Task, hosting
-from tests.e2e.servers import PATIENCE, Server, call, server, unhandled
+from tests.e2e.servers import PATIENCE, Server, call, command, server, unhandled
 from tests.tcsfeel.agent.fakes import eventually
 
 HELD = 3  # the round in whose middle the backup is made
@@ -43,18 +44,16 @@ class Held:
         return self._trainer.profile()
 
 
-async def command(plane: Server, name: str, directory: Path) -> str:
-    """Run a command with the settings of a server."""
-    program = "from tcsfeel.cli import main; main()"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-c", program, name, str(directory),
-        env=plane.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    return said.decode()
+async def succeeds(plane: Server, name: str, directory: Path) -> str:
+    """Run a command with the settings of a server, and return what it printed."""
+    status, said = await command(plane.log.parent, plane.environment, name, str(directory))
+    assert status == 0, said
+    return said
 
 
+@pytest.mark.parametrize(
+    ("database_url", "blank_database_url"), [("sqlite", "postgres"), ("postgres", "sqlite")], indirect=True
+)
 async def test_a_training_goes_on_from_a_backup(database_url: str, blank_database_url: str, tmp_path: Path) -> None:
     pull = database_url.startswith("sqlite")  # half of the runs
     trainers = {f"edge-{seed}": Held(seed, holds=seed == 0) for seed in range(3)}
@@ -69,14 +68,14 @@ async def test_a_training_goes_on_from_a_backup(database_url: str, blank_databas
             await call(api, "POST", f"{path}/start")
             await eventually(trainers["edge-0"].waiting.is_set)
             before = await call(api, "GET", f"{path}/rounds?limit=100")
-            said = await command(plane, "backup", tmp_path / "backup")
+            said = await succeeds(plane, "backup", tmp_path / "backup")
             assert said.startswith("backed up ")
-            assert "the backup is complete" in await command(plane, "verify", tmp_path / "backup")
+            assert "the backup is complete" in await succeeds(plane, "verify", tmp_path / "backup")
             plane.kill()
             again = Server(tmp_path / "again", blank_database_url, TCSFEEL_AUTH__ADMIN_KEY=plane.key)
             again.key, again.port, again.url = plane.key, plane.port, plane.url
             (tmp_path / "again").mkdir()
-            assert (await command(again, "restore", tmp_path / "backup")).startswith("restored ")
+            assert (await succeeds(again, "restore", tmp_path / "backup")).startswith("restored ")
             await again.start()
             try:
                 trainers["edge-0"].gate.set()

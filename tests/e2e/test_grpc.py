@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from app.rpc.messages import PACKAGE, SERVICE
 from tests.authorities import Authority
-from tests.e2e.servers import Server, free_port, server, unhandled
+from tests.e2e.servers import Server, command, free_port, server, unhandled
 from tests.rpc.callers import call, refused
 
 
@@ -94,27 +94,13 @@ async def test_calls_over_tls_with_the_certificate_of_the_server(sqlite_url: str
         plane.kill()
 
 
-async def start(directory: Path, sqlite_url: str, program: str, *arguments: str) -> tuple[int | None, str]:
-    """Start a server that cannot start, and return its status and what it printed."""
-    plane = Server(directory, sqlite_url)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-c", program, "serve", "--port", str(plane.port), *arguments),
-        env=plane.environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    return process.returncode, output.decode()
-
-
-COMMAND = "from tcsfeel.cli import main; main()"
-
-
 async def test_a_port_in_use_stops_the_start_with_its_reason(sqlite_url: str, tmp_path: Path) -> None:
     port, first = free_port(), tmp_path / "first"
     first.mkdir()
     async with server(first, sqlite_url, TCSFEEL_GRPC__PORT=str(port)):
-        status, output = await start(tmp_path, sqlite_url, COMMAND, "--grpc-port", str(port))
+        plane = Server(tmp_path, sqlite_url)
+        serve = ("serve", "--port", str(plane.port), "--grpc-port", str(port))
+        status, output = await command(tmp_path, plane.environment, *serve)
     assert status == 1
     assert f"cannot listen for gRPC on 127.0.0.1 port {port}" in output
 
@@ -122,7 +108,14 @@ async def test_a_port_in_use_stops_the_start_with_its_reason(sqlite_url: str, tm
 async def test_a_port_without_the_packages_stops_the_start_with_what_to_install(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    without = f"import sys; sys.modules['grpc'] = None; {COMMAND}"
-    status, output = await start(tmp_path, sqlite_url, without, "--grpc-port", "0")
-    assert status == 1
-    assert "pip install 'tcsfeel-server[grpc]'" in output
+    plane = Server(tmp_path, sqlite_url)
+    without = "import sys; sys.modules['grpc'] = None; from tcsfeel.cli import main; main()"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-c", without, "serve", "--port", str(plane.port), "--grpc-port", "0"),
+        env=plane.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 1
+    assert "pip install 'tcsfeel-server[grpc]'" in output.decode()

@@ -107,7 +107,7 @@ async def test_a_device_that_moves_50_kb_a_second_for_the_whole_deadline_is_not_
                 heartbeat_seconds=1000,
             ),
         ):
-            training = await call(api, "POST", "/v1/trainings", json=BODY | {"round_policy": {"deadline_seconds": 20}})
+            training = await call(api, "POST", "/v1/trainings", json=BODY | {"round_policy": {"deadline_seconds": 10}})
             path = f"/v1/trainings/{training['id']}"
             model = encode({"w": np.zeros(5_000_000, np.float32)})
             assert (await api.put(f"{path}/model", content=model)).status_code == 200
