@@ -3,6 +3,7 @@
 import multiprocessing
 import multiprocessing.connection
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -45,6 +46,7 @@ def settle_in(log: Path, environment: Mapping[str, str]) -> None:
             os.dup2(opened.fileno(), stream)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     warnings.simplefilter("error")
 
 

@@ -44,6 +44,12 @@ def serve(port: int) -> None:
     _run(["serve", "--port", str(port)])
 
 
+def serve_anew(port: int) -> None:
+    """Do what the command does in an interpreter that reads its environment when it starts."""
+    program = "from tcsfeel.cli import main; main()"
+    os.execv(sys.executable, [sys.executable, "-P", "-c", program, "serve", "--port", str(port)])  # noqa: S606
+
+
 def live(log: Path, environment: Mapping[str, str], program: Callable[[], None]) -> None:
     """Run the program of a server in a process of its own."""
     settle_in(log, environment)
@@ -91,7 +97,7 @@ class Server:
     @property
     def program(self) -> Callable[[], None]:
         """What its process runs."""
-        return partial(serve, self.port)
+        return partial(serve_anew if "LD_PRELOAD" in self.environment else serve, self.port)
 
     @property
     def pid(self) -> int:

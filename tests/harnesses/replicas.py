@@ -10,7 +10,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -37,7 +36,6 @@ class Life:
     port: int
     log: Path
     environment: Mapping[str, str]
-    path: Path
     faults: Faults | None
     mutant: str | None
 
@@ -45,7 +43,6 @@ class Life:
 def live(life: Life) -> None:
     """Run a replica until a signal ends it."""
     settle_in(life.log, life.environment)
-    sys.path.append(str(life.path))
     socket.gethostname = lambda: life.name  # since replicas of a real deployment have different hosts
     if life.mutant is not None:
         mutations.install(life.mutant)
@@ -120,7 +117,6 @@ class Replicas:
             port=replica.port,
             log=self.log(replica),
             environment=self._environment(),
-            path=self._path,
             faults=faults,
             mutant=self.mutant,
         )
@@ -175,6 +171,7 @@ class Replicas:
 
     def _environment(self) -> dict[str, str]:
         return {
+            "PYTHONPATH": str(self._path),
             "TCSFEEL_DATA_DIR": str(self.data),
             "TCSFEEL_DATABASE__URL": self.database_url,
             "TCSFEEL_DATABASE__POOL_SIZE": "5",

@@ -8,6 +8,7 @@ import pytest
 
 from app.rpc.operations import MOST_BYTES
 from tests.api import KEY, Api
+from tests.planes import until
 from tests.rpc.callers import BEARER, call, refused
 
 Code = grpc.StatusCode
@@ -178,7 +179,10 @@ async def test_calls_are_counted_by_method_and_code(api: Api, channel: grpc.aio.
         labels = {"method": "GetTopologyStats", "code": code}
         return api.system.metrics.registry.get_sample_value("federated_grpc_calls_total", labels)
 
-    assert (counted("OK"), counted("UNAUTHENTICATED")) == (1, 1)
+    async def both_are() -> bool:
+        return (counted("OK"), counted("UNAUTHENTICATED")) == (1, 1)
+
+    await until(both_are)  # a call is counted when its answer has been sent
 
 
 async def test_a_deadline_that_has_passed_ends_the_call(api: Api, channel: grpc.aio.Channel) -> None:

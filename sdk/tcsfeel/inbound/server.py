@@ -39,6 +39,9 @@ class Server(uvicorn.Server):
             await acceptor.close()
         self.arrivals.refusals.end()
         await super().shutdown(sockets)
+        for connection in self.arrivals.guests():  # whose callers have not read their answers in the time they had
+            connection.evict()
+        await asyncio.sleep(0)  # in which their sockets are closed
 
 
 def listeners(host: str, port: int) -> list[socket.socket]:

@@ -57,6 +57,15 @@ async def test_a_kept_connection_is_closed_once_its_answer_was_sent() -> None:
         await until(lambda: not server.arrivals.connections)
 
 
+async def test_a_server_that_ends_leaves_no_connection_open() -> None:
+    """A transfer over a slow link outlasted the server of an agent, until its socket was collected as garbage."""
+    async with served(large) as server, pausing(server, GET):
+        server.server.config.timeout_graceful_shutdown = 1
+        await server.server.shutdown()
+        assert server.arrivals.guests() == []
+        assert not server.arrivals.connections
+
+
 async def test_a_long_answer_waits_in_pieces() -> None:
     async with served(large) as server, pausing(server, GET):
         (connection,) = server.arrivals.connections
