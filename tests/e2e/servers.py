@@ -47,7 +47,7 @@ def serve(port: int) -> None:
 def serve_anew(port: int) -> None:
     """Do what the command does in an interpreter that reads its environment when it starts."""
     program = "from tcsfeel.cli import main; main()"
-    os.execv(sys.executable, [sys.executable, "-P", "-c", program, "serve", "--port", str(port)])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-P", "-c", program, "serve", "--port", str(port)])  # noqa: S606  (the command is ours)
 
 
 def live(log: Path, environment: Mapping[str, str], program: Callable[[], None]) -> None:
