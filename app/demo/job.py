@@ -23,8 +23,7 @@ from app.demo.world import World
 
 CLIENTS_A_ROUND = 10
 MAX_ROUNDS = 120
-RECIPE = "tcs-feel"
-OVER_RELAYS = {"topology": "relay", "aggregation": "fedavgm"}  # the recipe's own rule weighs single updates
+RECIPES = {"star": "tcs-feel", "relay": "tcs-feel-relay"}  # by topology
 EPOCHS, BATCH, RATE = 5, 10, 0.5
 LOOK_SECONDS = 0.2
 
@@ -46,7 +45,7 @@ class Job:
             "name": f"demo-{self.strategy}-{self.seed}",
             "target_accuracy": self.target_accuracy,
             "max_rounds": MAX_ROUNDS,
-            "recipe": RECIPE,
+            "recipe": RECIPES[self.topology],
             "selection": {
                 "strategy": self.strategy,
                 "min_clients": CLIENTS_A_ROUND,
@@ -56,7 +55,6 @@ class Job:
             "round_policy": {"deadline_seconds": 30.0, "quorum": 0.6, "grace_seconds": 1.0},
             "evaluation": {"clients": self.agents},
             "seed": self.seed,
-            **(OVER_RELAYS if self.topology == "relay" else {}),
         }
 
 
@@ -101,7 +99,7 @@ def _run(job: Job, directory: Path, console: Console, *, keep: bool) -> None:
             batch=BATCH,
         )
         outcome = Outcome(
-            recipe=RECIPE,
+            recipe=RECIPES[job.topology],
             strategy=job.strategy,
             baseline=plain,
             target=job.target_accuracy,

@@ -83,15 +83,21 @@ def senders(round_: Round) -> list[Participation]:
     return sorted(received, key=lambda part: part.client_id)
 
 
-def facts_of_members(round_: Round) -> list[list[UpdateFacts]] | None:
-    """Return what the clients in the file of each of the `senders` reported; None if each file is of one client."""
+def by_file(round_: Round) -> list[list[Participation]]:
+    """Return, for the file of each of the `senders`, the received participations whose updates are in it."""
     behind: dict[str, list[Participation]] = defaultdict(list)
     for part in round_.participations:
         if part.status == "received" and part.relay is not None:
             behind[part.relay].append(part)
-    if not behind:
+    return [[part, *behind[part.client_id]] for part in senders(round_)]
+
+
+def facts_of_members(round_: Round) -> list[list[UpdateFacts]] | None:
+    """Return what the clients in the file of each of the `senders` reported; None if each file is of one client."""
+    files = by_file(round_)
+    if all(len(members) == 1 for members in files):
         return None
-    return [[reported(one) for one in (part, *behind[part.client_id])] for part in senders(round_)]
+    return [[reported(one) for one in members] for members in files]
 
 
 def with_members(round_: Round, reasons: Mapping[str, str]) -> dict[str, str]:

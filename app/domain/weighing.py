@@ -1,9 +1,12 @@
 """Weigh the updates that a round has received by what is known of their clients' labels, for the rule `balanced`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
-from app.domain.rounds import Participation, Round
+from app.domain.relays import by_file
+from app.domain.rounds import Round
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation.balance import balanced_within_bounds
 from tcsfeel.aggregation.weights import bounded
@@ -22,7 +25,8 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
         fleet: the clients whose labels together are to be balanced, each with its sketch. The labels of others are
             not known.
     """
-    received = sorted((part for part in round_.participations if part.status == "received"), key=lambda p: p.client_id)
+    files = by_file(round_)
+    received = sorted(chain.from_iterable(files), key=lambda part: part.client_id)
     if not received:
         return round_
     examples = bounded([float(part.num_examples or 0) for part in received], config)
@@ -38,17 +42,19 @@ def weighed(round_: Round, config: TrainingConfig, fleet: Sequence[Candidate]) -
         skew = believable_skew(fleet)
         own = skew[[places.get(part.client_id, 0) for part in received]]
         own[[part.client_id not in places for part in received]] = 0.0
-        shares = balanced_within_bounds(examples, own, config)
+        place_of = {part.client_id: number for number, members in enumerate(files) for part in members}
+        shares = balanced_within_bounds(examples, own, config, [place_of[part.client_id] for part in received])
     total = sum(shares)
     weights = {part.client_id: share / total for part, share in zip(received, shares, strict=True)}
     basis = _basis(reported, sketched, len(received)) if reported or sketched else UNKNOWN
     return replace(_with(round_, weights), weighting=basis)
 
 
-def weights_of(received: Sequence[Participation]) -> list[float] | None:
-    """Return the weights that are stored with updates; None unless each of them has one."""
-    weights = [part.weight for part in received if part.weight is not None]
-    return weights if weights and len(weights) == len(received) else None
+def weights_of(round_: Round) -> list[float] | None:
+    """Return the weight of each file of a round, from those stored with its updates; None unless all have one."""
+    files = [[part.weight for part in members] for members in by_file(round_)]
+    found = [[weight for weight in weights if weight is not None] for weights in files]
+    return [math.fsum(weights) for weights in found] if files and found == files else None
 
 
 def _with(round_: Round, weights: Mapping[str, float]) -> Round:

@@ -16,7 +16,7 @@ from tcsfeel.contract.recipes import RECIPES
 from tcsfeel.selection.types import LARGEST_MULTIPLE
 
 FEDAVG, SAME = "fedavg", "random + momentum"
-OURS, RELAYED = "recipe tcs-feel", "recipe tcs-feel + relay"
+OURS, RELAYED = "recipe tcs-feel", "recipe tcs-feel-relay"
 OTHERS = ("power-of-choice", "oort", *PUBLISHED)
 PARTITIONS = ("shards-2", "dirichlet-0.1", "dirichlet-0.3", "dirichlet-1.0", "iid")
 SEEDS, ROUNDS = range(401, 421), 100
@@ -26,31 +26,30 @@ Comparisons = Mapping[str, Comparison]
 
 def contenders() -> list[Contender]:
     """Return the recipes and the strategies that they are compared with, the baselines first."""
-    recipe = RECIPES["tcs-feel"]
-    settings, strategy = recipe["hyperparameters"], recipe["selection"]["strategy"]
-    ours = Contender(
-        OURS,
-        strategy,
-        rule=recipe["aggregation"],
-        hyperparameters=settings,
-        largest_multiple=LARGEST_MULTIPLE,
-    )
+    ours, relayed = _of_recipe(OURS, "tcs-feel"), _of_recipe(RELAYED, "tcs-feel-relay")
+    settings, strategy = ours.hyperparameters, ours.strategy
     return [
         Contender(FEDAVG, RECIPES["fedavg"]["selection"]["strategy"]),
         Contender(SAME, "random", hyperparameters=settings),
         Contender("tcs-feel, fedavg", strategy, largest_multiple=LARGEST_MULTIPLE),
         ours,
-        Contender(
-            RELAYED,
-            strategy,
-            topology="relay",
-            rule=recipe["aggregation"],
-            hyperparameters=settings,
-            largest_multiple=LARGEST_MULTIPLE,
-        ),
-        Contender("random + weights + momentum", "random", rule=recipe["aggregation"], hyperparameters=settings),
+        relayed,
+        Contender("random + weights + momentum", "random", rule=ours.rule, hyperparameters=settings),
         *(Contender(f"{name} + momentum", name, hyperparameters=settings) for name in OTHERS),
     ]
+
+
+def _of_recipe(name: str, recipe: str) -> Contender:
+    """Return a recipe of the API as a contender."""
+    fields = RECIPES[recipe]
+    return Contender(
+        name,
+        fields["selection"]["strategy"],
+        topology=fields["topology"],
+        rule=fields["aggregation"],
+        hyperparameters=fields["hyperparameters"],
+        largest_multiple=LARGEST_MULTIPLE,
+    )
 
 
 def verdicts(setting: Setting, plain: Comparisons, same: Comparisons) -> Iterator[Verdict]:

@@ -49,8 +49,18 @@ class Rule:
         own = [self._own.get(member, zero) for member in members]
         return Model(*(layer - np.stack(theirs) for layer, theirs in zip(server, zip(*own, strict=True), strict=True)))
 
-    def combine(self, model: Model, updates: Model, members: Sequence[int], fleet: Sequence[Candidate] = ()) -> Model:
-        """The next model from K updates, with K as the first axis; `fleet` is what is known of all N clients."""
+    def combine(
+        self,
+        model: Model,
+        updates: Model,
+        members: Sequence[int],
+        fleet: Sequence[Candidate] = (),
+        means: Sequence[int] | None = None,
+    ) -> Model:
+        """The next model from K updates, with K as the first axis.
+
+        `fleet` is what is known of all N clients, and `means` the number of the relay's mean that each update is in.
+        """
         steps = [steps_of(int(self._samples[member]), self._recipe) for member in members]
         facts = [
             UpdateFacts(int(self._samples[member]), 0.0, {"accuracy": 1.0}, num_steps=count)
@@ -64,7 +74,7 @@ class Rule:
             self._config,
             Updates(named, each),
             facts,
-            weights=self._weights(members, fleet),
+            weights=self._weights(members, fleet, means),
             before=None if self._before is None else self._before._asdict(),
             state=self._state,
             population=len(self._samples),
@@ -75,14 +85,16 @@ class Rule:
         self._before, self._state = model, new.optimiser.state()
         return Model(*(block.reshape(layer.shape) for block, layer in zip(blocks, model, strict=True)))
 
-    def _weights(self, members: Sequence[int], fleet: Sequence[Candidate]) -> list[float] | None:
+    def _weights(
+        self, members: Sequence[int], fleet: Sequence[Candidate], means: Sequence[int] | None
+    ) -> list[float] | None:
         """The weights of updates that the rule `balanced` gives them."""
         if self._config.aggregation != "balanced":
             return None
         if self._skew is None or fleet[0].data_distribution is None:
             self._skew = believable_skew(fleet)
         examples = bounded([float(self._samples[member]) for member in members], self._config)
-        return balanced_within_bounds(examples, self._skew[list(members)], self._config)
+        return balanced_within_bounds(examples, self._skew[list(members)], self._config, means)
 
     def _learn(self, model: Model, updates: Model, members: Sequence[int], steps: Sequence[int]) -> None:
         """The clients' own control variates after a round."""

@@ -115,7 +115,7 @@ def train(dataset: Dataset, setting: Setting, contender: Contender, seed: int) -
             )
             if contender.labels == "sketch" or contender.strategy == "divfl":
                 fleet.sketches.fold(model, updates, names)
-            model = rule.combine(model, updates, names, seen)
+            model = rule.combine(model, updates, names, seen, means_of(plan, [seen[name].client_id for name in names]))
         fleet.learn(members, dict(zip(back.tolist(), losses.tolist(), strict=True)))
         rows.append((accuracy(model, dataset.test), *bill(world, fleet.position, plan, comes_back)))
     accuracies, costs, seconds = np.array(rows).T
@@ -136,6 +136,13 @@ def chosen_by(  # noqa: PLR0917  (a strategy's arguments, and its name)
         return select(strategy, candidates, connectivity, history, policy, rng).plan
     pool = Pool(tuple(candidates), connectivity, history, policy)
     return Plan("star", dict.fromkeys(pool.ids(PUBLISHED[strategy](pool, rng))))
+
+
+def means_of(plan: Plan, came_back: Sequence[str]) -> list[int]:
+    """Return the number of the mean that each update is in: that of its relay, or its own if no relay brought it."""
+    by = [parent if (parent := plan.parents[one]) in came_back else one for one in came_back]
+    numbers = {client_id: number for number, client_id in enumerate(dict.fromkeys(by))}
+    return [numbers[client_id] for client_id in by]
 
 
 class Fleet:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from app.domain.rounds import Participation, Round
@@ -40,7 +41,7 @@ def test_an_update_of_rare_labels_weighs_more() -> None:
     assert weights(round_) == {"a": pytest.approx(a), "b": pytest.approx(b), "c": pytest.approx(c), "failed": None}
     assert 0.48 < c < 0.5 > a == pytest.approx(b)
     assert round_.weighting == "balanced by the labels of 3 clients"
-    assert weights_of([part for part in round_.participations if part.status == "received"]) == pytest.approx([c, b, a])
+    assert weights_of(round_) == pytest.approx([a, b, c])
 
 
 def test_a_training_says_how_far_weights_may_go() -> None:
@@ -105,5 +106,33 @@ def test_a_claim_of_far_too_many_samples_does_not_decide_which_labels_the_fleet_
 def test_a_round_without_updates_stays_as_it_is() -> None:
     empty = received()
     assert weighed(empty, BALANCED, []) == empty
-    assert weights_of([]) is None
-    assert weights_of([Participation(client_id="a", weight=0.5), Participation(client_id="b")]) is None
+    assert weights_of(empty) is None
+    assert weights_of(received(a=10, b=10)) is None
+    half = [
+        Participation(client_id=name, status="received", weight=weight) for name, weight in (("a", 0.5), ("b", None))
+    ]
+    assert weights_of(a_round(participations=tuple(half))) is None
+
+
+def test_updates_in_the_mean_of_a_relay_keep_their_proportions() -> None:
+    # Two thirds of the mean of r are of the first label, of which the fleet has a half.
+    fleet = [client("r", [100, 0]), client("a", [0, 100]), client("c", [0, 100]), client("d", [100, 0])]
+    parts = [
+        Participation(client_id="r", status="received", num_examples=20),
+        Participation(client_id="a", status="received", num_examples=10, relay="r"),
+        Participation(client_id="c", status="received", num_examples=30),
+    ]
+    round_ = weighed(a_round(participations=tuple(parts)), BALANCED, fleet)
+    found = {name: weight or 0.0 for name, weight in weights(round_).items()}
+    assert found["r"] == pytest.approx(2 * found["a"])
+    of_mean, of_c = balanced([30.0, 30.0], np.array([[1 / 6, -1 / 6], [-1 / 2, 1 / 2]]), 0.03 * 2 / 3)
+    assert weights_of(round_) == pytest.approx([of_c, of_mean])
+    assert of_mean > of_c
+
+
+def test_a_client_below_a_relay_weighs_no_more_than_any_client_may() -> None:
+    fleet = [client(f"c{number}", [1, 0]) for number in range(9)] + [client("rare", [0, 1], data_size=1900)]
+    parts = [Participation(client_id=one.client_id, status="received", num_examples=10) for one in fleet[:-1]]
+    parts.append(Participation(client_id="rare", status="received", num_examples=10, relay="c0"))
+    found = weights(weighed(a_round(participations=tuple(parts)), BALANCED, fleet))
+    assert max(weight or 0.0 for weight in found.values()) <= 0.3 + 1e-9

@@ -20,15 +20,16 @@ async def created(api: Api, **fields: Any) -> dict[str, Any]:
 
 
 async def test_each_recipe_is_spelt_out_field_by_field(api: Api) -> None:
-    training = await created(api, recipe="tcs-feel")
-    assert (training["recipe"], training["aggregation"], training["topology"]) == ("tcs-feel", "balanced", "star")
-    assert training["selection"]["strategy"] == "tcs-feel"
-    assert training["hyperparameters"] == LOCAL | {
-        "server_learning_rate": 1.0,
-        "server_momentum": 0.9,
-        "server_nesterov": True,
-        "server_balance_penalty": 0.03,
-    }
+    for name, topology in (("tcs-feel", "star"), ("tcs-feel-relay", "relay")):
+        training = await created(api, recipe=name)
+        assert (training["recipe"], training["aggregation"], training["topology"]) == (name, "balanced", topology)
+        assert training["selection"]["strategy"] == "tcs-feel"
+        assert training["hyperparameters"] == LOCAL | {
+            "server_learning_rate": 1.0,
+            "server_momentum": 0.9,
+            "server_nesterov": True,
+            "server_balance_penalty": 0.03,
+        }
     training = await created(api, recipe="fedavg")
     assert (training["recipe"], training["aggregation"], training["topology"]) == ("fedavg", "fedavg", "star")
     assert training["selection"]["strategy"] == "random"
@@ -62,10 +63,10 @@ async def test_without_a_recipe_a_training_is_as_before(sqlite_api: Api) -> None
         assert training["hyperparameters"] == LOCAL
 
 
-async def test_a_recipe_for_relays_is_refused_and_says_what_to_do(sqlite_api: Api) -> None:
-    answer = await sqlite_api.http.post("/v1/trainings", json={"name": "t", "recipe": "tcs-feel-relay"})
-    problem = assert_problem(answer, 422, "/recipe")
-    assert "leave it out, and set topology to relay" in str(problem)
+async def test_a_rule_that_relays_cannot_average_by_is_refused_beside_their_recipe(sqlite_api: Api) -> None:
+    body = {"name": "t", "recipe": "tcs-feel-relay", "aggregation": "median"}
+    problem = assert_problem(await sqlite_api.http.post("/v1/trainings", json=body), 422, "/topology")
+    assert "compares the updates of single clients" in str(problem)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -259,7 +259,7 @@ class RoundFiles:
                 release=release,
             ),
             [reported(part) for part in received],
-            weights=weights_of(received),
+            weights=weights_of(round_),
             members=facts_of_members(round_),
             before=None if before is None else before.parameters(),
             state=None if state is None else state.parameters(),

@@ -15,6 +15,12 @@ The problem is convex. With c = penalty / K and the skews s_i = q_i - p* (C,), t
 
 for some a (C,) and b. These are the gradient of a convex function of a and b, whose second derivative is constant
 between kinks. So Newton's method finds its minimum in a few steps, in a time that is linear in K.
+
+Some updates may have been averaged already, by a relay, with the weights v_i. Then the weights within such a mean keep
+their proportions, and the problem is the same with one weight for each mean: with w_i = W_g v_i / V_g for the members i
+of a mean g, V_g the sum of their v_i, and q_g the mean of their label shares,
+
+    penalty / K * sum (w_i - v_i)^2 / v_i = penalty / K * sum (W_g - V_g)^2 / V_g
 """
 
 from collections.abc import Sequence
@@ -52,17 +58,41 @@ def balanced(weights: Sequence[float], skew: Floats, penalty: float = PENALTY) -
     return [float(weight) for weight in found / found.sum()]
 
 
-def balanced_within_bounds(weights: Sequence[float], skew: Floats, config: AggregationConfig) -> list[float]:
+def balanced_in_means(
+    weights: Sequence[float], skew: Floats, means: Sequence[int], penalty: float = PENALTY
+) -> list[float]:
+    """Return the weights (K,) that balance the labels, where some updates have been averaged already.
+
+    Args:
+        weights: those of FedAvg, each at least 0, with a sum above 0.
+        skew: (K, C) that of `balanced`.
+        means: (K,) the number of the mean that each update is in, from 0 on, without gaps.
+        penalty: of weights that differ from those of FedAvg, above 0.
+    """
+    given, places = np.asarray(weights, np.float64), np.asarray(means)
+    sums = np.bincount(places, given)
+    parts = np.divide(given, sums[places], out=np.zeros_like(given), where=given > 0.0)
+    pooled = np.zeros((len(sums), skew.shape[1]))
+    np.add.at(pooled, places, parts[:, np.newaxis] * skew)
+    found = np.asarray(balanced(sums.tolist(), pooled, penalty * len(sums) / len(given)))
+    return [float(weight) for weight in found[places] * parts]
+
+
+def balanced_within_bounds(
+    weights: Sequence[float], skew: Floats, config: AggregationConfig, means: Sequence[int] | None = None
+) -> list[float]:
     """Return the weights (K,) that balance the labels, with the sum 1, within the bounds of a client's weight.
 
     Args:
         weights: those of FedAvg within the bounds (`bounded`), with a sum above 0.
         skew: that of `balanced`.
         config: may say `server_balance_penalty`, and how much one client may weigh.
+        means: that of `balanced_in_means`; None if each update is on its own.
     """
     count = sum(weight > 0.0 for weight in weights)
     penalty = config.hyperparameter("server_balance_penalty", PENALTY)
-    found = bounded(balanced(weights, skew, penalty), config, of=count)
+    alone = range(len(weights))
+    found = bounded(balanced_in_means(weights, skew, means or alone, penalty), config, of=count)
     return moderated(found, weights, largest_share(config, count))
 
 

@@ -4,8 +4,8 @@ With the means m_g of groups of updates and the sums W_g of their weights, sum(W
 updates. So the mean of a group travels as one update whose weight is W_g. It has the dtype in which `Updates.mean`
 computes: it is rounded to a dtype of the model with fewer bits, or to integers, only once, with the round's own mean.
 
-A rule can do with such means if it is a mean whose weights need nothing but the update itself. `NEEDS_EACH` names the
-others, each with the reason.
+A rule can do with such means if it is a mean whose weights need nothing but the update itself, or, like `balanced`, can
+be found with the proportions in each mean as they are. `NEEDS_EACH` names the others, each with the reason.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,6 @@ NEEDS_EACH: Mapping[Aggregation, str] = {
     "krum": _COMPARES,
     "multi_krum": _COMPARES,
     "geometric_median": _COMPARES,
-    "balanced": "it weighs updates after all of them have come, and those in a relay's mean are weighed by then",
     "weighted": "an accuracy of 0 takes the whole weight of an update, and a relay cannot average without weights",
     "fednova": "it divides each update by its number of steps, compared with those of all others",
     "scaffold": "the server needs the update of each client for its control variates",

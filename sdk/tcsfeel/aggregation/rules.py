@@ -107,7 +107,7 @@ def combination(
     if members is not None:
         if (reason := NEEDS_EACH.get(rule)) is not None:
             raise UnusableRound(f"means of relays cannot be combined by the rule {rule!r}: {reason}")
-        return weighted_mean(updates, _together(config, members))
+        return weighted_mean(updates, _together(config, members) if weights is None else list(weights))
     if rule in WEIGHTS:
         weights = bounded([WEIGHTS[rule](fact) for fact in facts] if weights is None else weights, config)
         if rule == "fednova":

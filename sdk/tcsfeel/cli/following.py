@@ -38,7 +38,7 @@ REACHED = frozenset({"target_accuracy", "target"})  # reasons for the end of a t
 @server_option
 @key_option
 @click.option("--body", type=click.Path(path_type=Path), help="A JSON file with the rest of the training's body")
-@click.option("--recipe", metavar="NAME", help="Fields that work well together: tcs-feel or fedavg")
+@click.option("--recipe", metavar="NAME", help="Fields that work well together: tcs-feel, tcs-feel-relay or fedavg")
 @click.option("--topology", metavar="NAME", help="star, or relay: updates also travel over links between clients")
 @click.option("--strategy", help="Selection strategy")
 @click.option("--parameter", multiple=True, metavar="NAME=NUMBER", help="A parameter of the strategy; may be repeated")

@@ -7,27 +7,25 @@ from pydantic import BaseModel
 
 from tcsfeel.aggregation.balance import PENALTY
 from tcsfeel.aggregation.server import MOMENTUM, RATE
-from tcsfeel.contract.fields import wrong_fields
 
-Recipe = Literal["tcs-feel", "fedavg"]
+Recipe = Literal["tcs-feel", "tcs-feel-relay", "fedavg"]
 
-RECIPES: Mapping[str, Mapping[str, Any]] = {
-    "tcs-feel": {
-        "aggregation": "balanced",
-        "topology": "star",
-        "selection": {"strategy": "tcs-feel"},
-        "hyperparameters": {
-            "server_learning_rate": RATE,
-            "server_momentum": MOMENTUM,
-            "server_nesterov": True,
-            "server_balance_penalty": PENALTY,
-        },
+_TCS_FEEL: Mapping[str, Any] = {
+    "aggregation": "balanced",
+    "selection": {"strategy": "tcs-feel"},
+    "hyperparameters": {
+        "server_learning_rate": RATE,
+        "server_momentum": MOMENTUM,
+        "server_nesterov": True,
+        "server_balance_penalty": PENALTY,
     },
+}
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "tcs-feel": {**_TCS_FEEL, "topology": "star"},
+    "tcs-feel-relay": {**_TCS_FEEL, "topology": "relay"},
     "fedavg": {"aggregation": "fedavg", "topology": "star", "selection": {"strategy": "random"}},
 }
 """The fields of each recipe. Fields that are not here have their usual defaults."""
-
-PLANNED = {"tcs-feel-relay": "cannot be tcs-feel-relay yet: leave it out, and set topology to relay"}
 
 
 def with_recipe(given: Any) -> Any:
@@ -35,8 +33,6 @@ def with_recipe(given: Any) -> Any:
     name = given.get("recipe") if isinstance(given, dict) else None
     if not isinstance(name, str):
         return given
-    if name in PLANNED:
-        raise wrong_fields([(("recipe",), PLANNED[name])])
     return _filled(given, RECIPES.get(name, {}))
 
 

@@ -63,15 +63,14 @@ TRAINING: list[Case] = [
     *one("name", None, *NOT_TEXT, "", "x" * 257, *HOSTILE_TEXT),
     *one("target_accuracy", True, "0.9", [], 0, -0.1, 1.1),
     *one("max_rounds", True, "7", 7.0, 0, -1, 10**7, 10**400),
-    *one("recipe", 7, [], {}, True, "", "tcs-feel-relay", "mean", LONG),
+    *one("recipe", 7, [], {}, True, "", "tcs-feel-ring", "mean", LONG),
     *one("aggregation", None, *NOT_TEXT, "", "mean", LONG),
     *one("topology", None, *NOT_TEXT, "ring"),
     *[
         ({"topology": "relay", **other}, "/topology")
         for other in (
             {"aggregation": "median"},
-            {"aggregation": "balanced"},
-            {"recipe": "tcs-feel"},
+            {"recipe": "tcs-feel", "aggregation": "fednova"},
             {"hyperparameters": {"server_clip_norm": 1.0}},
             {"uploads": {"encoding": "int8"}},
             {"uploads": {"compression": "zstd"}},

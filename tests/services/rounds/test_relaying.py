@@ -118,6 +118,25 @@ async def test_a_round_over_relays_makes_the_mean_of_all_updates(database_url: s
         assert {one.client_id: one.data.get("relay") for one in told} == via(round_)
 
 
+async def test_means_of_relays_are_balanced_as_a_whole(database_url: str, tmp_path: Path) -> None:
+    """The recipe for relays weighs by labels, with the proportions within a mean as the relay has made them."""
+    labels = {"r": [10, 0], "a": [20, 0], "b": [30, 0], "c": [0, 40]}
+    async with relayed(tmp_path, database_url, four(), TREE) as (running, _):
+        for client_id, counts in labels.items():
+            await running.system.clients.change(client_id, {"data_distribution": counts})
+        training_id = await running.create(topology="relay", aggregation="balanced")
+        round_ = await running.run_round(training_id)
+        assert round_.status == "completed", round_.failure_reason
+        assert via(round_) == {"r": None, "a": "r", "b": "r", "c": None}
+        found = {client_id: part.weight or 0.0 for client_id, part in parts(round_).items()}
+        assert round_.weighting == "balanced by the labels of 4 clients"
+        assert sum(found.values()) == pytest.approx(1.0)
+        assert (found["a"], found["b"]) == pytest.approx((2 * found["r"], 3 * found["r"]))
+        mean = (10 * 1 + 20 * 2 + 30 * 3) / 60
+        expected = (1 - found["c"]) * mean + found["c"] * 5
+        assert await running.weight(training_id, 1) == pytest.approx(expected, rel=1e-6)
+
+
 async def test_the_agents_of_a_mean_are_told_to_forget(database_url: str, tmp_path: Path) -> None:
     async with relayed(tmp_path, database_url, four(), TREE) as (running, _):
         await running.run_round(await running.create(topology="relay"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.trainings import TrainingConfig
 from tcsfeel.aggregation import UpdateFacts, Updates, next_model
-from tcsfeel.aggregation.balance import PENALTY, Floats, balanced, moderated
+from tcsfeel.aggregation.balance import PENALTY, Floats, balanced, balanced_in_means, moderated
 from tests.depth import tries
 from tests.tcsfeel.models import assembled
 
@@ -73,6 +73,32 @@ def test_equal_label_shares_give_the_weights_of_fedavg(found: tuple[list[float],
 def test_a_large_penalty_gives_the_weights_of_fedavg(found: tuple[list[float], Floats]) -> None:
     examples, skew = found
     assert balanced(examples, skew, 1e6) == pytest.approx(np.array(examples) / sum(examples), abs=1e-4)
+
+
+@tries(200)
+@given(found=rounds(), penalty=PENALTIES, seed=st.integers(0, 2**32 - 1))
+def test_updates_in_a_mean_keep_their_proportions_and_no_such_weights_are_better(
+    found: tuple[list[float], Floats], penalty: float, seed: int
+) -> None:
+    examples, skew = found
+    rng = np.random.default_rng(seed)
+    means = np.unique(rng.integers(0, 4, len(examples)), return_inverse=True)[1]
+    weights = np.array(balanced_in_means(examples, skew, means.tolist(), penalty))
+    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
+    shares = np.array(examples) / sum(examples)
+    usual = np.bincount(means, shares)
+    factors = np.bincount(means, weights) / usual
+    assert weights == pytest.approx(factors[means] * shares, abs=1e-12)
+    best = objective(weights, examples, skew, penalty)
+    for moved in (rng.dirichlet(np.ones(len(usual))), usual, np.bincount(means, weights) * 0.99 + 0.01 * usual):
+        assert best <= objective((moved / usual)[means] * shares, examples, skew, penalty) * (1 + 1e-9)
+
+
+@tries(50)
+@given(found=rounds())
+def test_updates_on_their_own_weigh_the_same_to_the_bit(found: tuple[list[float], Floats]) -> None:
+    examples, skew = found
+    assert balanced_in_means(examples, skew, range(len(examples))) == balanced(examples, skew)
 
 
 def test_two_clients_by_hand() -> None:
