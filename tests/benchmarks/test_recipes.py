@@ -14,9 +14,9 @@ from benchmarks.selection.learning import Recipe, initial
 from benchmarks.selection.published import PUBLISHED, divfl, fed_cbs, fedlecc
 from benchmarks.selection.recipes import FEDAVG, OURS, RELAYED, SAME, contenders, verdicts
 from benchmarks.selection.rules import Rule
-from benchmarks.selection.trial import Contender, Setting, train
+from benchmarks.selection.trial import Contender, Setting, means_of, train
 from tcsfeel.contract.recipes import RECIPES
-from tcsfeel.selection.types import Candidate, History, SelectionPolicy
+from tcsfeel.selection.types import Candidate, History, Plan, SelectionPolicy
 from tests.tcsfeel.worlds import candidates, pool
 
 SHARDS = Setting("digits", "shards-2", 50, 10, 100)
@@ -31,6 +31,12 @@ def test_the_recipes_are_those_of_the_api_and_every_other_strategy_has_their_opt
     optimised = {one.name for one in found.values() if one.hyperparameters == RECIPES["tcs-feel"]["hyperparameters"]}
     assert optimised == found.keys() - {FEDAVG, "tcs-feel, fedavg"}
     assert {f"{name} + momentum" for name in PUBLISHED} < optimised
+
+
+def test_updates_are_in_the_mean_of_a_relay_that_came_back() -> None:
+    plan = Plan("relay", {"r": None, "a": "r", "b": "r", "s": None, "c": "s", "d": None})
+    assert means_of(plan, ["r", "a", "b", "s", "c", "d"]) == [0, 0, 0, 1, 1, 2]
+    assert means_of(plan, ["a", "s", "b", "d"]) == [0, 1, 2, 3], "the children of r are asked directly"
 
 
 def fleet(*labels: list[float], **columns: list[object]) -> list[Candidate]:
