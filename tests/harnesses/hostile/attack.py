@@ -55,8 +55,8 @@ async def attack(run: Run, directory: Path, database: str | None) -> Outcome:
                 running(directory, database, run.core, outcome, apart=run.apart)
             )
             if run.floor is not None:
-                core = run.core if run.floor == "same-core" else None
-                other = running(directory / "other", database, core, Outcome())
+                core, nice = (run.core, 0) if run.floor == "same-core" else (None, placement.BESIDE)
+                other = running(directory / "other", database, core, Outcome(), nice=nice)
                 target = await stack.enter_async_context(other)
             await stack.enter_async_context(quiet_fleet(server, directory))
             target.honest = await stack.enter_async_context(honest_fleet(target, directory / "honest"))

@@ -27,6 +27,7 @@ from tests.harnesses.wide import WideLearner
 
 QUIET = 6  # clients that only train
 HONEST = 3  # honest clients among the hostile ones
+HONEST_SECONDS = 1.0  # that they train for: many quick rounds of theirs would be the load of a training, and no attack
 FLOATS = 250_000  # of the quiet model: 1 MB
 SMALL = 1000  # floats of the attacked model: 4 kB
 
@@ -107,7 +108,7 @@ async def train_quietly(url: str, invitation: str, state: Path) -> None:
 async def honest_fleet(server: Server, state: Path) -> AsyncIterator[int]:
     """Run honest agents among the hostile ones, and return their port."""
     fleet = {
-        f"{group}-honest-{number}": WideLearner(number, seconds=0.02, floats=SMALL)
+        f"{group}-honest-{number}": WideLearner(number, seconds=HONEST_SECONDS, floats=SMALL)
         for group in ("h", "e", "s")
         for number in range(HONEST)
     }

@@ -1,12 +1,15 @@
 """Place processes on cores. The server has a core of its own, as if the attackers came from other machines.
 
 The harness, the quiet fleet, Postgres and the attackers share the other cores, where attackers have the lowest
-priority. So the cost of running the attackers does not count as the cost of their attacks.
+priority. So the cost of running the attackers does not count as the cost of their attacks. A server that is attacked
+there has a low priority, too: it must not slow down the devices of the quiet fleet, which are machines of their own
+in a real deployment.
 """
 
 import os
 
 NICE = 19  # of attackers
+BESIDE = 10  # of a server that shares the cores of devices
 
 
 def set_apart() -> int | None:
@@ -23,8 +26,9 @@ def set_apart() -> int | None:
     return first
 
 
-def take(core: int | None) -> None:
-    """Put this process on a core, if there is one for it."""
+def take(core: int | None, *, nice: int = 0) -> None:
+    """Put this process on a core, if there is one for it, and lower its priority."""
+    os.nice(nice)
     if core is not None:
         os.sched_setaffinity(0, {core})
 

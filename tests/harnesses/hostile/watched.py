@@ -34,8 +34,8 @@ API_ONLY = {"TCSFEEL_COORDINATOR__ENABLED": "false"}
 STOPPED = {0, -15}  # the statuses of a process that stopped when it was told to
 
 
-def _serve(core: int | None, file: Path, port: int) -> None:
-    placement.take(core)
+def _serve(core: int | None, nice: int, file: Path, port: int) -> None:
+    placement.take(core, nice=nice)
     sys.argv = ["beats", str(file), str(port)]
     beats.main()
 
@@ -45,11 +45,13 @@ class Watched(Server):
 
     Attributes:
         core: the core that it has for itself; None if it has none.
+        nice: how much lower than usual its priority is.
         honest: the port of its honest agents.
         driver: the process that drives the trainings; None if it is this one.
     """
 
     core: int | None = None
+    nice: int = 0
     honest: int = 0
     driver: "Watched | None" = None
 
@@ -59,7 +61,7 @@ class Watched(Server):
 
     @property
     def program(self) -> Callable[[], None]:
-        return partial(_serve, self.core, self._holds, self.port)
+        return partial(_serve, self.core, self.nice, self._holds, self.port)
 
     @property
     def _holds(self) -> Path:
@@ -101,7 +103,7 @@ class Watched(Server):
 
 @asynccontextmanager
 async def running(
-    directory: Path, database: str | None, core: int | None, outcome: Outcome, *, apart: bool = False
+    directory: Path, database: str | None, core: int | None, outcome: Outcome, *, apart: bool = False, nice: int = 0
 ) -> AsyncIterator[Watched]:
     """Run a server in the block, and put its log and status into the outcome. `apart` runs it as two processes."""
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (before anything runs)
@@ -114,7 +116,9 @@ async def running(
             driver.environment["TCSFEEL_AUTH__ADMIN_KEY"] = server.key
             driver.environment["TCSFEEL_MODELS__URL"] = (server.data / "models").as_uri()
             server.environment |= API_ONLY
+            server.nice = placement.BESIDE
         driver.core = core
+        driver.nice = nice
         for process in server.processes():
             await process.start()
         try:
