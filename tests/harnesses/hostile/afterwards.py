@@ -10,6 +10,7 @@ import httpx2
 import numpy as np
 import numpy.typing as npt
 
+from app.services.rounds.files import SPARES
 from tcsfeel.wire.codec import decode
 from tests.e2e.servers import call
 
@@ -74,10 +75,12 @@ def _mean(base: Model, numbers: Sequence[int], still: int, round_: int) -> Model
     return {key: value / weight for key, value in total.items()}
 
 
-def spooled(data: Path) -> int:
-    """Return the bytes of the spools. Files may be removed while they are counted."""
+def spooled(data: Path, *, spare: bool = True) -> int:
+    """Return the bytes of the spools, with spare files or without. Files may be removed while they are counted."""
     total = 0
     for directory, _, names in os.walk(data / "spool"):
+        if not spare and Path(directory).name == SPARES:
+            continue
         for name in names:
             try:
                 total += (Path(directory) / name).stat().st_size

@@ -77,7 +77,7 @@ async def _run(run: Run, server: Watched, target: Watched, outcome: Outcome, dir
                 await _in_turn(run, server, target, port, outcome)
             outcome.quiet = await _rounds(api, quiet)
             await api.post(f"/v1/trainings/{quiet}/cancel")  # which ends the open round, with what was received in it
-            outcome.left = await emptied(server.disk) + await emptied(target.disk)
+            outcome.left = await emptied(server.left) + await emptied(target.left)
             outcome.audit = await items(attacked_api, "/v1/audit", limit=PAGE)
         finally:
             watching.cancel()

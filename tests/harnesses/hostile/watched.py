@@ -80,6 +80,10 @@ class Watched(Server):
         """Return the bytes of its model files and spools."""
         return sum(spooled(process.data) for process in self.processes())
 
+    def left(self) -> int:
+        """Return the bytes of its spools that belong to a round. Spare files belong to none."""
+        return sum(spooled(process.data, spare=False) for process in self.processes())
+
     def processor(self) -> float:
         """Return the seconds of processor time that the server has used."""
         ticks = 0
